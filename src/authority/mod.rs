@@ -1,2 +1,229 @@
 //! The core: what is decided, without sockets, runtime, proto or database.
+//!
+//! [`Authority`] is what every voice asks. It answers from snapshots in memory; only changes of registrations wait for the
+//! store.
+
+pub mod access;
+pub mod audit;
+pub mod binding;
+pub mod certificate;
+pub mod client_jwks;
+pub mod client_record;
+pub mod clock;
+pub mod directory;
+pub mod distinguished_name;
+pub mod grant;
+pub mod identity;
+pub mod jwk;
+pub mod keys;
+pub mod registration;
+pub mod registry;
+pub mod scope;
+pub mod sealing;
 pub mod store;
+pub mod subject;
+pub mod token;
+pub mod trust;
+pub mod validation;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls_pki_types::CertificateDer;
+
+use crate::authority::access::RoleGrants;
+use crate::authority::access::Roles;
+use crate::authority::audit::AuditEvent;
+use crate::authority::clock::Clock;
+use crate::authority::clock::Entropy;
+use crate::authority::clock::NoEntropy;
+use crate::authority::directory::Directory;
+use crate::authority::grant::Grant;
+use crate::authority::grant::GrantError;
+use crate::authority::grant::TokenRequest;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::keys::SigningKeys;
+use crate::authority::registration::ClientId;
+use crate::authority::scope::Scope;
+use crate::authority::store::Store;
+use crate::authority::token::AccessTokenClaims;
+use crate::authority::token::Confirmation;
+use crate::authority::trust::TrustBundles;
+use crate::authority::trust::Unproven;
+use crate::authority::validation::VerifiedTokens;
+
+/// What the configuration settles once and for all.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The issuer identifier (RFC 8414 section 2): the public listener's URL.
+    pub issuer: String,
+    /// Whether tokens that are bound to no certificate may exist at all.
+    pub unbound_tokens: bool,
+    /// How long a proxy may keep an allowance, at most.
+    pub verdict_ttl: Duration,
+    /// Who holds which role.
+    pub roles: RoleGrants,
+}
+
+/// Decides who gets tokens and whose use of them is allowed.
+pub struct Authority {
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    store: Arc<dyn Store>,
+    keys: ArcSwap<SigningKeys>,
+    directory: ArcSwap<Directory>,
+    directory_writer: Mutex<()>,
+    trust: ArcSwap<TrustBundles>,
+    trust_generation: AtomicU64,
+    verified: VerifiedTokens,
+}
+
+/// A token, and what its receiver is told about it (RFC 6749 section 5.1).
+#[derive(Clone)]
+pub struct IssuedToken {
+    /// The JWT.
+    pub access_token: String,
+    /// How long it is good for.
+    pub expires_in: Duration,
+    /// The granted scopes.
+    pub scope: Scope,
+}
+
+/// The token itself reaches no log.
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("IssuedToken").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// An authority without registrations: [`Authority::load`] reads them from the store.
+    pub fn new(
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        store: Arc<dyn Store>,
+        keys: SigningKeys,
+        trust: TrustBundles,
+    ) -> Self {
+        Self {
+            policy,
+            clock,
+            entropy,
+            store,
+            keys: ArcSwap::from_pointee(keys),
+            directory: ArcSwap::default(),
+            directory_writer: Mutex::default(),
+            trust: ArcSwap::from_pointee(trust),
+            trust_generation: AtomicU64::new(0),
+            verified: VerifiedTokens::default(),
+        }
+    }
+
+    /// What the configuration settled.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The clock that all decisions go by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The signing keys as they are now.
+    pub fn keys(&self) -> Arc<SigningKeys> {
+        self.keys.load_full()
+    }
+
+    /// Counts the changes of bundles and client CAs: a path that was proven under another count must be proven again.
+    pub fn trust_generation(&self) -> u64 {
+        self.trust_generation.load(Ordering::Acquire)
+    }
+
+    /// Puts other bundles and client CAs in the place of the present ones.
+    pub fn replace_trust(&self, trust: TrustBundles) {
+        self.trust.store(Arc::new(trust));
+        self.trust_generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].
+    pub fn prove(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
+        let directory = self.directory.load();
+        self.trust.load().prove(chain, self.clock.now(), |thumbprint| {
+            directory.has_certificate(thumbprint) || self.policy.roles.names_certificate(thumbprint)
+        })
+    }
+
+    /// The roles that a peer holds now.
+    pub fn roles_of(&self, peer: &PeerIdentity) -> Roles {
+        let registered = peer.spiffe_id().is_none() && self.directory.load().knows(peer);
+        self.policy.roles.roles_of(peer, registered)
+    }
+
+    /// Issues a token by the client credentials grant, bound to the peer's certificate.
+    pub fn issue_token(&self, peer: &PeerIdentity, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
+        let now = self.clock.now();
+        let outcome =
+            grant::grant(&self.directory.load(), peer, request, now).and_then(|grant| self.mint(peer, &grant));
+        match &outcome {
+            Ok((client_id, claims, _)) => {
+                AuditEvent::TokenIssued { client_id, jti: &claims.jti, bound_to: claims.bound_to() }.record();
+            }
+            Err(error) => {
+                let client_id = request.client_id.as_deref();
+                AuditEvent::TokenRefused { peer: &peer.to_string(), client_id, error: *error }.record();
+            }
+        }
+        outcome.map(|(_, _, token)| token)
+    }
+
+    fn mint(
+        &self,
+        peer: &PeerIdentity,
+        grant: &Grant,
+    ) -> Result<(ClientId, AccessTokenClaims, IssuedToken), GrantError> {
+        let now = self.clock.now();
+        // The global setting forbids unbound tokens, or the registration does: either is enough.
+        let bound = grant.client.registration.bound || !self.policy.unbound_tokens;
+        let claims = AccessTokenClaims {
+            iss: self.policy.issuer.clone(),
+            sub: grant.client_id.to_string(),
+            aud: grant.audience.clone().into(),
+            exp: grant.expires,
+            iat: now,
+            nbf: now,
+            jti: self.random_id().map_err(|_| GrantError::ServerError)?,
+            client_id: grant.client_id.to_string(),
+            scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
+            cnf: bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
+            lanyard_creation: grant.client.record.creation_id.clone(),
+        };
+        let access_token = token::sign(self.keys.load().active(), &claims).map_err(|error| {
+            tracing::error!(%error, "a token could not be signed");
+            GrantError::ServerError
+        })?;
+        let token = IssuedToken { access_token, expires_in: now.until(grant.expires), scope: grant.scope.clone() };
+        Ok((grant.client_id.clone(), claims, token))
+    }
+
+    /// 128 random bits as base64url.
+    fn random_id(&self) -> Result<String, NoEntropy> {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes)?;
+        Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Authority").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

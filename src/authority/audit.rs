@@ -1,0 +1,104 @@
+//! What leaves a trace: each grant, each denial, each change of a registration. Thumbprints and names, never a token.
+
+use crate::authority::binding::Decision;
+use crate::authority::binding::DenyReason;
+use crate::authority::binding::Evidence;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::grant::GrantError;
+use crate::authority::registration::ClientId;
+use crate::authority::store::Revision;
+
+/// Something that was decided or changed.
+#[derive(Debug)]
+pub enum AuditEvent<'a> {
+    /// A token was issued.
+    TokenIssued {
+        /// To whom.
+        client_id: &'a ClientId,
+        /// Its identifier.
+        jti: &'a str,
+        /// What it is bound to.
+        bound_to: Option<CertificateThumbprint>,
+    },
+    /// A token was refused.
+    TokenRefused {
+        /// Who asked, by its certificate.
+        peer: &'a str,
+        /// Whom it said to be.
+        client_id: Option<&'a str>,
+        /// Why not.
+        error: GrantError,
+    },
+    /// A use of a token was judged.
+    BindingJudged {
+        /// Who asked.
+        caller: &'a str,
+        /// The token, if it could be read.
+        token: Option<(&'a str, &'a str)>,
+        /// What was shown of the certificate.
+        evidence: Option<&'a Evidence>,
+        /// How it was judged.
+        decision: Decision,
+    },
+    /// A registration was made, changed or deleted.
+    ClientChanged {
+        /// By whom.
+        admin: &'a str,
+        /// Which.
+        client_id: &'a str,
+        /// What was done to it.
+        change: &'static str,
+        /// The revision of the change.
+        revision: Revision,
+    },
+}
+
+impl AuditEvent<'_> {
+    /// Writes the event to the log, under the target `lanyard::audit`. What a caller chose is escaped by the subscriber.
+    pub fn record(&self) {
+        const TARGET: &str = "lanyard::audit";
+        match self {
+            Self::TokenIssued { client_id, jti, bound_to } => {
+                tracing::info!(target: TARGET, %client_id, jti, bound_to = bound_to.map(tracing::field::display), "token issued");
+            }
+            Self::TokenRefused { peer, client_id, error } => {
+                let cause = match error {
+                    GrantError::InvalidClient(mismatch) => mismatch.to_string(),
+                    GrantError::InvalidRequest
+                    | GrantError::InvalidScope
+                    | GrantError::InvalidTarget
+                    | GrantError::ServerError => error.to_string(),
+                };
+                tracing::warn!(target: TARGET, peer, client_id, cause, "token refused");
+            }
+            Self::BindingJudged { caller, token, evidence, decision } => {
+                let (client_id, jti) = token.unzip();
+                let shown = evidence.map(shown);
+                match decision {
+                    // An allowance is the ordinary case, at the rate of the mesh's requests.
+                    Decision::Allow(_) => {
+                        tracing::debug!(target: TARGET, caller, client_id, jti, shown, "binding allowed")
+                    }
+                    // Malformed tokens are noise from outside; a wrong certificate may be a theft.
+                    Decision::Deny(reason @ DenyReason::CertificateMismatch) => {
+                        tracing::warn!(target: TARGET, caller, client_id, jti, shown, reason = reason.code(), "binding denied");
+                    }
+                    Decision::Deny(reason) => {
+                        tracing::info!(target: TARGET, caller, client_id, jti, shown, reason = reason.code(), "binding denied");
+                    }
+                }
+            }
+            Self::ClientChanged { admin, client_id, change, revision } => {
+                tracing::info!(target: TARGET, admin, client_id, change, revision = revision.0, "client changed");
+            }
+        }
+    }
+}
+
+fn shown(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::SpiffeId(id) => id.to_string(),
+        Evidence::Thumbprint(thumbprint) => format!("x5t#S256:{thumbprint}"),
+        Evidence::Certificate(certificate) => format!("x5t#S256:{}", certificate.thumbprint()),
+    }
+}

@@ -1,0 +1,270 @@
+//! The decision: whether a token and the certificate that it was presented with belong together. Pure: all that it looks
+//! at is handed to it.
+
+use std::time::Duration;
+
+use spiffe::SpiffeId;
+
+use crate::authority::certificate::Certificate;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::clock::Timestamp;
+use crate::authority::directory::Standing;
+use crate::authority::registration::Rotation;
+use crate::authority::scope::Scope;
+use crate::authority::token::AccessTokenClaims;
+
+/// How far a token's `nbf` may lie ahead of our clock. `exp` has no leeway.
+const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
+
+/// What is known of the certificate of the connection that a token was presented on.
+#[derive(Clone, Debug)]
+pub enum Evidence {
+    /// The SPIFFE ID only.
+    SpiffeId(SpiffeId),
+    /// The thumbprint only.
+    Thumbprint(CertificateThumbprint),
+    /// The whole certificate.
+    Certificate(Box<Certificate>),
+}
+
+/// What evidence can prove, growing.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum EvidenceGrade {
+    /// An identity, in whatever certificate.
+    SpiffeId,
+    /// A certificate, of which nothing else is known.
+    Thumbprint,
+    /// A certificate, with its validity and names.
+    Certificate,
+}
+
+impl Evidence {
+    /// Its grade.
+    pub fn grade(&self) -> EvidenceGrade {
+        match self {
+            Self::SpiffeId(_) => EvidenceGrade::SpiffeId,
+            Self::Thumbprint(_) => EvidenceGrade::Thumbprint,
+            Self::Certificate(_) => EvidenceGrade::Certificate,
+        }
+    }
+}
+
+/// What the protected resource demands of a use.
+#[derive(Clone, Debug)]
+pub struct Demands {
+    /// Its audience.
+    pub audience: String,
+    /// The scopes that the use needs.
+    pub scope: Scope,
+    /// The least evidence that it accepts.
+    pub least_evidence: EvidenceGrade,
+}
+
+/// All that one decision looks at.
+#[derive(Debug)]
+pub struct BindingRequest<'a> {
+    /// What the token says. Its signature has been verified.
+    pub claims: &'a AccessTokenClaims,
+    /// The issuer that we are.
+    pub issuer: &'a str,
+    /// What is known of the certificate, if anything.
+    pub evidence: Option<&'a Evidence>,
+    /// The client that the token names, as it stands now.
+    pub client: &'a Standing,
+    /// What the resource demands.
+    pub demands: &'a Demands,
+    /// The present moment.
+    pub now: Timestamp,
+    /// How long an allowance may be kept by the one who asked, at most.
+    pub verdict_ttl: Duration,
+}
+
+/// A denial is a value, not an error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// They belong together.
+    Allow(Verdict),
+    /// They do not, or not here, or not now.
+    Deny(DenyReason),
+}
+
+/// How the evidence matched, and how long that holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    /// How it matched.
+    pub matched: Match,
+    /// What kind of evidence was judged.
+    pub grade: EvidenceGrade,
+    /// Until when the verdict may be kept.
+    pub cache_until: Timestamp,
+}
+
+/// How evidence matched a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Match {
+    /// It is the certificate that the token is bound to.
+    Exact,
+}
+
+/// Why a use was denied, in the order in which it is looked at.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+pub enum DenyReason {
+    /// No JWS with an access token's header and claims.
+    #[error("the token is not a well-formed access token")]
+    TokenMalformed,
+    /// Another kind of JWT (RFC 8725 section 3.12).
+    #[error("the token is not of the type at+jwt")]
+    TokenType,
+    /// No key of ours, or another algorithm than the key's.
+    #[error("the token was not signed with a key and algorithm of this server")]
+    UnknownKey,
+    /// Not the key's signature.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// Another issuer.
+    #[error("the token is from another issuer")]
+    WrongIssuer,
+    /// Past exp.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// Before nbf.
+    #[error("the token is not good yet")]
+    TokenNotYetValid,
+    /// No such client.
+    #[error("the token's client is not registered")]
+    ClientUnknown,
+    /// A disabled client.
+    #[error("the token's client is disabled")]
+    ClientDisabled,
+    /// An earlier registration's token.
+    #[error("the token was issued to an earlier registration of its client")]
+    ClientRecreated,
+    /// Another audience.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// No confirmation by certificate.
+    #[error("the token is not bound to a certificate")]
+    NotBound,
+    /// Nothing known of the certificate.
+    #[error("no evidence of the certificate that the token came with")]
+    EvidenceMissing,
+    /// Less known of the certificate than the resource accepts.
+    #[error("the evidence of the certificate is weaker than the resource accepts")]
+    EvidenceTooWeak,
+    /// The certificate's notAfter has passed.
+    #[error("the certificate has expired")]
+    CertificateExpired,
+    /// The certificate's notBefore has not come.
+    #[error("the certificate is not valid yet")]
+    CertificateNotYetValid,
+    /// Another certificate.
+    #[error("the token is bound to another certificate")]
+    CertificateMismatch,
+    /// An identity where a certificate is wanted.
+    #[error("the client's rotation is strict, and a SPIFFE ID alone does not tell its certificate")]
+    RotationStrict,
+    /// A scope is missing.
+    #[error("the token lacks a scope that this use needs")]
+    InsufficientScope,
+}
+
+impl DenyReason {
+    /// The fixed code, as every voice says it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::TokenMalformed => "TOKEN_MALFORMED",
+            Self::TokenType => "TOKEN_TYPE",
+            Self::UnknownKey => "UNKNOWN_KEY",
+            Self::BadSignature => "BAD_SIGNATURE",
+            Self::WrongIssuer => "WRONG_ISSUER",
+            Self::TokenExpired => "TOKEN_EXPIRED",
+            Self::TokenNotYetValid => "TOKEN_NOT_YET_VALID",
+            Self::ClientUnknown => "CLIENT_UNKNOWN",
+            Self::ClientDisabled => "CLIENT_DISABLED",
+            Self::ClientRecreated => "CLIENT_RECREATED",
+            Self::WrongAudience => "WRONG_AUDIENCE",
+            Self::NotBound => "NOT_BOUND",
+            Self::EvidenceMissing => "EVIDENCE_MISSING",
+            Self::EvidenceTooWeak => "EVIDENCE_TOO_WEAK",
+            Self::CertificateExpired => "CERTIFICATE_EXPIRED",
+            Self::CertificateNotYetValid => "CERTIFICATE_NOT_YET_VALID",
+            Self::CertificateMismatch => "CERTIFICATE_MISMATCH",
+            Self::RotationStrict => "ROTATION_STRICT",
+            Self::InsufficientScope => "INSUFFICIENT_SCOPE",
+        }
+    }
+}
+
+/// Judges one use of one token. The order is fixed: the token itself, its time, its client, its audience, its binding, its
+/// scope. Scope comes last, so that INSUFFICIENT_SCOPE says that everything else was right.
+pub fn decide(request: &BindingRequest<'_>) -> Decision {
+    match judge(request) {
+        Ok(verdict) => Decision::Allow(verdict),
+        Err(reason) => Decision::Deny(reason),
+    }
+}
+
+fn judge(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
+    let BindingRequest { claims, now, demands, .. } = request;
+    if claims.iss != request.issuer {
+        return Err(DenyReason::WrongIssuer);
+    }
+    // RFC 7519 section 4.1.4: on or after exp it is not accepted.
+    if *now >= claims.exp {
+        return Err(DenyReason::TokenExpired);
+    }
+    if claims.nbf > now.after(NOT_BEFORE_LEEWAY) {
+        return Err(DenyReason::TokenNotYetValid);
+    }
+    let rotation = match request.client {
+        // Which of several is meant cannot be told, so none is.
+        Standing::Unknown | Standing::Ambiguous => return Err(DenyReason::ClientUnknown),
+        Standing::Disabled => return Err(DenyReason::ClientDisabled),
+        Standing::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
+            return Err(DenyReason::ClientRecreated);
+        }
+        Standing::Registered(client) => client.registration.rotation,
+    };
+    if !claims.aud.includes(&demands.audience) {
+        return Err(DenyReason::WrongAudience);
+    }
+    let bound_to = claims.bound_to().ok_or(DenyReason::NotBound)?;
+    let evidence = request.evidence.ok_or(DenyReason::EvidenceMissing)?;
+    if evidence.grade() < demands.least_evidence {
+        return Err(DenyReason::EvidenceTooWeak);
+    }
+    let matched = confirm(evidence, bound_to, rotation, *now)?;
+    let granted = Scope::parse(claims.scope.as_deref().unwrap_or_default()).map_err(|_| DenyReason::TokenMalformed)?;
+    if !granted.covers(&demands.scope) {
+        return Err(DenyReason::InsufficientScope);
+    }
+    let mut cache_until = claims.exp.min(now.after(request.verdict_ttl));
+    if let Evidence::Certificate(certificate) = evidence {
+        cache_until = cache_until.min(certificate.not_after());
+    }
+    Ok(Verdict { matched, grade: evidence.grade(), cache_until })
+}
+
+/// RFC 8705 section 3: the certificate is the one that the token is bound to. Its path is not judged here (section 6.2):
+/// whoever brought the evidence has had the key proven.
+fn confirm(
+    evidence: &Evidence,
+    bound_to: CertificateThumbprint,
+    rotation: Rotation,
+    now: Timestamp,
+) -> Result<Match, DenyReason> {
+    let shown = match evidence {
+        Evidence::Certificate(certificate) if now > certificate.not_after() => {
+            return Err(DenyReason::CertificateExpired);
+        }
+        Evidence::Certificate(certificate) if now < certificate.not_before() => {
+            return Err(DenyReason::CertificateNotYetValid);
+        }
+        Evidence::Certificate(certificate) => certificate.thumbprint(),
+        Evidence::Thumbprint(thumbprint) => *thumbprint,
+        Evidence::SpiffeId(_) => match rotation {
+            Rotation::Strict => return Err(DenyReason::RotationStrict),
+        },
+    };
+    if shown == bound_to { Ok(Match::Exact) } else { Err(DenyReason::CertificateMismatch) }
+}

@@ -1,0 +1,100 @@
+//! The certificates of a `self_signed_tls_client_auth` client: a JWK Set with `x5c` (RFC 8705 section 2.2.2), or PEM that is
+//! turned into one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::Map;
+use serde_json::Value;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
+use crate::authority::certificate::Certificate;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::identity::is_spiffe_uri;
+use crate::authority::jwk::PublicJwk;
+use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::InvalidClientMetadata;
+use crate::authority::registration::invalid;
+
+/// The most certificates that one client may have at a time: the present one, the next, and some to spare.
+const MAX_CERTIFICATES: usize = 16;
+
+/// Reads the registered certificates, and leaves them in `metadata.jwks`.
+pub(in crate::authority) fn read(
+    metadata: &mut ClientMetadata,
+) -> Result<Vec<CertificateThumbprint>, InvalidClientMetadata> {
+    match (&metadata.jwks, metadata.certificate_pem.take()) {
+        (Some(jwks), None) => certificates_in(jwks),
+        (None, Some(pem)) => {
+            let jwks = from_pem(&pem)?;
+            let certificates = certificates_in(&jwks);
+            metadata.jwks = Some(jwks);
+            certificates
+        }
+        (Some(_), Some(_)) => Err(invalid("certificate_pem", "goes only without jwks")),
+        (None, None) => Err(invalid("jwks", "self_signed_tls_client_auth needs jwks with x5c, or certificate_pem")),
+    }
+}
+
+/// Turns PEM certificates into a JWK Set that carries each in `x5c`.
+pub fn from_pem(pem: &str) -> Result<Value, InvalidClientMetadata> {
+    let refuse = |problem: &str| invalid("certificate_pem", problem);
+    let certificates: Vec<CertificateDer<'_>> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| refuse("is not PEM"))?;
+    if certificates.is_empty() {
+        return Err(refuse("holds no CERTIFICATE block"));
+    }
+    let keys = certificates.iter().map(|certificate| {
+        let jwk = public_key(certificate)
+            .ok_or_else(|| refuse("holds a certificate that cannot be read, or whose kind of key has no JWK"))?;
+        let mut members = jwk.to_json();
+        members.insert("kid".to_owned(), Value::from(jwk.thumbprint()));
+        // RFC 7517 section 4.7: standard base64, not base64url.
+        members.insert("x5c".to_owned(), Value::from(vec![STANDARD.encode(certificate)]));
+        Ok(Value::Object(members))
+    });
+    let keys: Vec<Value> = keys.collect::<Result<_, _>>()?;
+    Ok(Value::Object(Map::from_iter([("keys".to_owned(), Value::from(keys))])))
+}
+
+fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidClientMetadata> {
+    let keys = jwks
+        .get("keys")
+        .and_then(Value::as_array)
+        .ok_or_else(|| invalid("jwks", "is not a JWK Set: it lacks the array `keys`"))?;
+    // RFC 7517 section 5: keys that are of no use here are skipped.
+    let with_certificates = keys.iter().filter_map(Value::as_object).filter(|jwk| jwk.contains_key("x5c"));
+    let certificates: Vec<_> = with_certificates.map(certificate_of).collect::<Result<_, _>>()?;
+    match certificates.len() {
+        0 => Err(invalid("jwks", "no key in it carries a certificate in x5c")),
+        count if count > MAX_CERTIFICATES => Err(invalid("jwks", "carries more than 16 certificates")),
+        _ => Ok(certificates),
+    }
+}
+
+fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, InvalidClientMetadata> {
+    let refuse = |problem: &str| invalid("jwks", problem);
+    if ["d", "k", "p", "q"].iter().any(|private| jwk.contains_key(*private)) {
+        return Err(refuse("holds a private key: register the public members only, and replace that key"));
+    }
+    let text = jwk.get("x5c").and_then(|chain| chain.get(0)).and_then(Value::as_str);
+    let der = text
+        .and_then(|text| STANDARD.decode(text).ok())
+        .ok_or_else(|| refuse("x5c is not an array of standard base64"))?;
+    let certificate = Certificate::parse(&der).map_err(|error| refuse(&error.to_string()))?;
+    if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
+        return Err(refuse("a certificate with a SPIFFE ID authenticates by spiffe_x509 only"));
+    }
+    // RFC 7517 section 4.7: the key in the first certificate MUST match the other members.
+    match public_key(&der) {
+        Some(key) if key.is(jwk) => Ok(certificate.thumbprint()),
+        _ => Err(refuse("the key in x5c is not the one that the other members describe")),
+    }
+}
+
+fn public_key(certificate: &[u8]) -> Option<PublicJwk> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    PublicJwk::from_spki(certificate.public_key().raw)
+}

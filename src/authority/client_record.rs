@@ -1,0 +1,84 @@
+//! A registration as it is stored: JSON that an operator can read.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::authority::clock::Timestamp;
+use crate::authority::registration::ClientMetadata;
+
+/// The schema of the records that this version writes.
+const SCHEMA: u32 = 1;
+
+/// The prefix of all keys of clients in the store.
+pub const CLIENTS: &str = "/clients/";
+
+/// One client in the store.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientRecord {
+    schema: u32,
+    /// Random, made when the client is registered and kept while it is: tokens carry it, so that registering a deleted
+    /// client again revives none of its tokens.
+    pub creation_id: String,
+    /// What is registered.
+    pub metadata: ClientMetadata,
+    /// When it was registered.
+    pub create_time: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// When it was last changed.
+    pub update_time: Timestamp,
+    /// By whom.
+    pub updated_by: String,
+}
+
+/// A stored record that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableRecord {
+    /// Not the JSON of a record.
+    #[error("the record is not what this version writes: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a later version.
+    #[error("the record has schema {0}, which this version does not know")]
+    Schema(u32),
+}
+
+impl ClientRecord {
+    /// A new client.
+    pub fn new(metadata: ClientMetadata, creation_id: String, now: Timestamp, by: &str) -> Self {
+        let (create_time, created_by) = (now, by.to_owned());
+        Self {
+            schema: SCHEMA,
+            creation_id,
+            metadata,
+            create_time,
+            created_by,
+            update_time: now,
+            updated_by: by.to_owned(),
+        }
+    }
+
+    /// The same client with other metadata.
+    #[must_use]
+    pub fn updated(&self, metadata: ClientMetadata, now: Timestamp, by: &str) -> Self {
+        Self { metadata, update_time: now, updated_by: by.to_owned(), ..self.clone() }
+    }
+
+    /// Reads a stored value.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
+        #[derive(Deserialize)]
+        struct Schema {
+            schema: u32,
+        }
+        let Schema { schema } = serde_json::from_slice(bytes)?;
+        if schema != SCHEMA {
+            return Err(UnreadableRecord::Schema(schema));
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The value to store.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, UnreadableRecord> {
+        Ok(serde_json::to_vec(self)?)
+    }
+}

@@ -1,0 +1,141 @@
+//! What a token request may get: who asks is settled by the certificate, what is granted by the registration.
+
+use crate::authority::clock::Timestamp;
+use crate::authority::directory::Directory;
+use crate::authority::directory::RegisteredClient;
+use crate::authority::directory::Standing;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::TokenEndpointAuthMethod;
+use crate::authority::scope::Scope;
+use crate::authority::scope::is_audience_count;
+use crate::authority::subject::CertificateSubject;
+
+/// A request by the client credentials grant (RFC 6749 section 4.4).
+#[derive(Clone, Debug, Default)]
+pub struct TokenRequest {
+    /// Who says to be asking. A caller with an SVID may leave it out.
+    pub client_id: Option<String>,
+    /// Space-separated scopes. Empty: all that are registered.
+    pub scope: String,
+    /// Resource indicators. Empty: all that are registered.
+    pub audience: Vec<String>,
+}
+
+/// Why there is no token: the errors of RFC 6749 section 5.2 and RFC 8707 section 2. The one who asks gets these fixed
+/// sentences.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GrantError {
+    /// The certificate is not the one that the registration of the `client_id` expects, or there is no such registration:
+    /// which of the two is for the log only.
+    #[error("client_id is not registered, or this certificate is not the one that its registration expects")]
+    InvalidClient(Mismatch),
+    /// The request cannot be read.
+    #[error("client_id is missing or malformed: only a caller with an X509-SVID may leave it out")]
+    InvalidRequest,
+    /// A scope that the client may not have, or no list of scopes.
+    #[error("the scope is malformed, or goes beyond what is registered for this client")]
+    InvalidScope,
+    /// An audience that the client may not have.
+    #[error("the audience goes beyond what is registered for this client")]
+    InvalidTarget,
+    /// The signing key or the source of chance failed.
+    #[error("the token could not be made")]
+    ServerError,
+}
+
+/// Why a client was not authenticated; for the log and the audit trail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    /// No registration under the `client_id`.
+    #[error("no such client")]
+    UnknownClient,
+    /// Several registrations claim the SPIFFE ID.
+    #[error("several registrations claim this SPIFFE ID")]
+    AmbiguousClient,
+    /// The registration, or a wider one that matches too, is disabled.
+    #[error("the client is disabled")]
+    DisabledClient,
+    /// The certificate is not the registered one, or was not proven as the method demands.
+    #[error("the certificate does not match the registration")]
+    Certificate,
+}
+
+/// A token that may be issued: to whom, for what.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The client as it is called in the token.
+    pub client_id: ClientId,
+    /// Its registration.
+    pub client: std::sync::Arc<RegisteredClient>,
+    /// The granted scopes.
+    pub scope: Scope,
+    /// The granted audiences.
+    pub audience: Vec<String>,
+    /// When the token ends: never after the certificate that it is bound to.
+    pub expires: Timestamp,
+}
+
+/// Decides on a request.
+pub fn grant(
+    directory: &Directory,
+    peer: &PeerIdentity,
+    request: &TokenRequest,
+    now: Timestamp,
+) -> Result<Grant, GrantError> {
+    let client_id = match (&request.client_id, peer.spiffe_id()) {
+        (Some(text), _) => ClientId::parse(text).ok_or(GrantError::InvalidRequest)?,
+        (None, Some(id)) => ClientId::from(id),
+        (None, None) => return Err(GrantError::InvalidRequest),
+    };
+    let client = authenticate(directory, peer, &client_id).map_err(GrantError::InvalidClient)?;
+    let registration = &client.registration;
+    let asked = Scope::parse(&request.scope).map_err(|_| GrantError::InvalidScope)?;
+    let scope = if asked.is_empty() { registration.scope.clone() } else { asked };
+    if !registration.scope.covers(&scope) {
+        return Err(GrantError::InvalidScope);
+    }
+    let registered = &registration.metadata.audience;
+    if !is_audience_count(request.audience.len())
+        || !request.audience.iter().all(|audience| registered.contains(audience))
+    {
+        return Err(GrantError::InvalidTarget);
+    }
+    let mut audience = if request.audience.is_empty() { registered.clone() } else { request.audience.clone() };
+    audience.dedup();
+    let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
+    Ok(Grant { client_id, scope, audience, expires, client })
+}
+
+/// Holds a peer's certificate against what the registration of `client_id` expects (RFC 8705 section 2).
+pub fn authenticate(
+    directory: &Directory,
+    peer: &PeerIdentity,
+    client_id: &ClientId,
+) -> Result<std::sync::Arc<RegisteredClient>, Mismatch> {
+    let client = match directory.standing(client_id) {
+        Standing::Unknown => return Err(Mismatch::UnknownClient),
+        Standing::Ambiguous => return Err(Mismatch::AmbiguousClient),
+        Standing::Disabled => return Err(Mismatch::DisabledClient),
+        Standing::Registered(client) => client,
+    };
+    let matches = match &client.registration.method {
+        // draft-ietf-oauth-spiffe-client-auth section 3.2: the client_id equals the URI SAN, which a pattern then covers.
+        TokenEndpointAuthMethod::SpiffeX509(pattern) => {
+            peer.spiffe_id().is_some_and(|id| ClientId::from(id) == *client_id && pattern.matches(id))
+        }
+        TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca } => {
+            let proven = match (peer.proof(), client_ca) {
+                (Proof::Pki(vouching), Some(wanted)) => vouching.contains(wanted),
+                (Proof::Pki(_), None) => true,
+                // An SVID's only proven name is its SPIFFE ID; whatever else it bears, its trust domain vouches for no DN.
+                (Proof::Svid(id), None) => *subject == CertificateSubject::Uri(id.to_string()),
+                (Proof::Svid(_), Some(_)) | (Proof::SelfSigned, _) => false,
+            };
+            proven && CertificateSubject::of(peer.certificate().names()).contains(subject)
+        }
+        TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
+    };
+    if matches { Ok(client) } else { Err(Mismatch::Certificate) }
+}

@@ -1,0 +1,93 @@
+//! Who is on the other end of a connection, once that is proven.
+
+use std::fmt;
+
+use spiffe::SpiffeId;
+
+use crate::authority::certificate::Certificate;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::clock::Timestamp;
+
+/// The most bytes that a SPIFFE ID may have here: SPIFFE-ID section 2.3 wants 2048 accepted and no longer ones made.
+pub const MAX_SPIFFE_ID_BYTES: usize = 2048;
+
+/// Reads a SPIFFE ID, and only in the one spelling that it has. SPIFFE-ID section 2.1 wants lower case where section 2.4
+/// allows to fold; folding would give two texts for one identity, so upper case is refused.
+pub fn parse_spiffe_id(text: &str) -> Option<SpiffeId> {
+    if text.len() > MAX_SPIFFE_ID_BYTES {
+        return None;
+    }
+    SpiffeId::new(text).ok().filter(|id| id.to_string() == text)
+}
+
+/// Whether a URI wants to be a SPIFFE ID, well-formed or not.
+pub fn is_spiffe_uri(uri: &str) -> bool {
+    let scheme = uri.as_bytes().get(..7);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"spiffe:"))
+}
+
+/// A peer whose certificate was proven by one of three rules, and whose possession of the key the handshake proved.
+///
+/// There is no peer without an identity: where none was proven, there is no value of this type.
+#[derive(Clone, Debug)]
+pub struct PeerIdentity {
+    certificate: Certificate,
+    proof: Proof,
+}
+
+/// The rule that proved a peer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// An X509-SVID with a path to the bundle of its own trust domain.
+    Svid(SpiffeId),
+    /// A certificate with a path to these of the configured client CAs, by their configured names.
+    Pki(Vec<String>),
+    /// A certificate that is registered, or has a role, as it is. Its names prove nothing.
+    SelfSigned,
+}
+
+impl PeerIdentity {
+    /// Only what proves certificates makes these.
+    pub(in crate::authority) fn proven(certificate: Certificate, proof: Proof) -> Self {
+        Self { certificate, proof }
+    }
+
+    /// The certificate, the first one presented. What came after it proves nothing about names.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The thumbprint of the certificate: what a token is bound to.
+    pub fn thumbprint(&self) -> CertificateThumbprint {
+        self.certificate.thumbprint()
+    }
+
+    /// How the peer was proven.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// The peer's SPIFFE ID, if it is an SVID that proved it.
+    pub fn spiffe_id(&self) -> Option<&SpiffeId> {
+        match &self.proof {
+            Proof::Svid(id) => Some(id),
+            Proof::Pki(_) | Proof::SelfSigned => None,
+        }
+    }
+
+    /// Whether the certificate's validity covers `now`. It is looked at on every request: a connection outlives its
+    /// certificate.
+    pub fn is_current(&self, now: Timestamp) -> bool {
+        self.certificate.not_before() <= now && now <= self.certificate.not_after()
+    }
+}
+
+/// What records and logs call the peer: its SPIFFE ID, or its thumbprint.
+impl fmt::Display for PeerIdentity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.proof {
+            Proof::Svid(id) => fmt::Display::fmt(id, formatter),
+            Proof::Pki(_) | Proof::SelfSigned => write!(formatter, "x5t#S256:{}", self.thumbprint()),
+        }
+    }
+}

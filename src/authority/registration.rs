@@ -1,0 +1,345 @@
+//! What is registered of a client, read into what the decisions need. Metadata that contradicts itself is refused by the
+//! name of the field.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+use spiffe::SpiffeId;
+
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::client_jwks;
+use crate::authority::identity::MAX_SPIFFE_ID_BYTES;
+use crate::authority::identity::is_spiffe_uri;
+use crate::authority::identity::parse_spiffe_id;
+use crate::authority::scope::Scope;
+use crate::authority::scope::is_audience_count;
+use crate::authority::scope::is_resource_indicator;
+use crate::authority::subject::CertificateSubject;
+
+/// The lifetime of tokens where the registration names none.
+const DEFAULT_TTL: Duration = Duration::from_mins(5);
+
+/// The longest lifetime that a registration may name: a stolen identity must not outlive its discovery by more.
+const MAX_TTL: Duration = Duration::from_hours(1);
+
+const CLIENT_CREDENTIALS: &str = "client_credentials";
+
+/// A client as operators write it, under the names of RFC 7591 and RFC 8705: what is stored, and what is shown.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientMetadata {
+    /// The client's name, or its SPIFFE ID.
+    pub client_id: String,
+    /// `spiffe_x509`, `tls_client_auth` or `self_signed_tls_client_auth`.
+    pub token_endpoint_auth_method: String,
+    /// An exact SPIFFE ID, or a pattern that ends in `/*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spiffe_id: Option<String>,
+    /// RFC 4514 text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_subject_dn: Option<String>,
+    /// A host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_san_dns: Option<String>,
+    /// A URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_san_uri: Option<String>,
+    /// An address: dotted decimal, or RFC 5952.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_san_ip: Option<String>,
+    /// A mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_san_email: Option<String>,
+    /// The one client CA that may vouch for the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<String>,
+    /// A JWK Set whose keys carry certificates in `x5c`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<serde_json::Value>,
+    /// PEM certificates; they are turned into `jwks` and never stored as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_pem: Option<String>,
+    /// Space-separated scopes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+    /// Resource indicators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<String>,
+    /// `client_credentials`, which is the default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grant_types: Vec<String>,
+    /// Left out means true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_certificate_bound_access_tokens: Option<bool>,
+    /// Such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token_ttl: Option<String>,
+    /// `strict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<String>,
+    /// Who answers for the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Whether it is switched off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+}
+
+/// A field of the metadata that cannot stand, and why (`invalid_client_metadata` of RFC 7591 section 3.2.2).
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidClientMetadata {
+    /// The field's name.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// What a client is called in requests and tokens: 1 to 2048 visible ASCII characters.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct ClientId(String);
+
+impl ClientId {
+    /// Reads a `client_id`. One that wants to be a SPIFFE ID must be a well-formed one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let visible = text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        let spelled = !is_spiffe_uri(text) || parse_spiffe_id(text).is_some_and(|id| !id.path().is_empty());
+        (!text.is_empty() && text.len() <= MAX_SPIFFE_ID_BYTES && visible && spelled).then(|| Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The SPIFFE ID, if it is one.
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+        parse_spiffe_id(&self.0)
+    }
+}
+
+impl From<&SpiffeId> for ClientId {
+    fn from(id: &SpiffeId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A SPIFFE ID, or all those below a path.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum SpiffeIdPattern {
+    /// This one.
+    Exact(SpiffeId),
+    /// Every ID that begins with this text, which ends in `/`: whole segments only.
+    Below(String),
+}
+
+impl SpiffeIdPattern {
+    /// Reads `spiffe://td/path` or `spiffe://td/path/*`. A star anywhere else is no pattern.
+    pub fn parse(text: &str) -> Option<Self> {
+        let exact = |text| parse_spiffe_id(text);
+        match text.strip_suffix("/*") {
+            None => exact(text).filter(|id| !id.path().is_empty()).map(Self::Exact),
+            Some(parent) => exact(parent).map(|id| Self::Below(format!("{id}/"))),
+        }
+    }
+
+    /// Whether an ID is meant.
+    pub fn matches(&self, id: &SpiffeId) -> bool {
+        match self {
+            Self::Exact(exact) => exact == id,
+            Self::Below(prefix) => id.to_string().strip_prefix(prefix.as_str()).is_some_and(|rest| !rest.is_empty()),
+        }
+    }
+}
+
+/// How a client proves who it is, with all that the proof needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenEndpointAuthMethod {
+    /// By an X509-SVID (draft-ietf-oauth-spiffe-client-auth section 3.2).
+    SpiffeX509(SpiffeIdPattern),
+    /// By a certificate of a known CA with this subject (RFC 8705 section 2.1).
+    TlsClientAuth {
+        /// The one name that the certificate must bear.
+        subject: CertificateSubject,
+        /// The one CA that must vouch for it, by its configured name.
+        client_ca: Option<String>,
+    },
+    /// By one of these very certificates (RFC 8705 section 2.2).
+    SelfSignedTlsClientAuth(Vec<CertificateThumbprint>),
+}
+
+/// What becomes of a token when the certificate that it is bound to is renewed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rotation {
+    /// It is refused (RFC 8705 section 6.3).
+    Strict,
+}
+
+/// A client's metadata, found sound.
+#[derive(Clone, Debug)]
+pub struct ClientRegistration {
+    /// The metadata in its one normal form: defaults spelled out, certificates as `jwks`.
+    pub metadata: ClientMetadata,
+    /// What it is registered under.
+    pub client_id: ClientId,
+    /// How it authenticates.
+    pub method: TokenEndpointAuthMethod,
+    /// What it may ask for.
+    pub scope: Scope,
+    /// Whether its tokens must be bound, whatever the global setting.
+    pub bound: bool,
+    /// How long its tokens live, at most.
+    pub access_token_ttl: Duration,
+    /// What a renewed certificate does to its tokens.
+    pub rotation: Rotation,
+}
+
+impl ClientRegistration {
+    /// Reads metadata.
+    pub fn parse(metadata: ClientMetadata) -> Result<Self, InvalidClientMetadata> {
+        let mut metadata = metadata;
+        let client_id = ClientId::parse(&metadata.client_id).ok_or_else(|| {
+            invalid("client_id", "must be 1 to 2048 visible ASCII characters, and well-formed if it is a SPIFFE ID")
+        })?;
+        let method = read_method(&mut metadata)?;
+        method.fits(&client_id)?;
+        let scope = Scope::parse(&metadata.scope).map_err(|error| invalid("scope", &error.to_string()))?;
+        metadata.scope = scope.to_string();
+        if !is_audience_count(metadata.audience.len()) || metadata.audience.is_empty() {
+            return Err(invalid(
+                "audience",
+                "name at least one protected resource that its tokens are for, and not too many",
+            ));
+        }
+        if let Some(bad) = metadata.audience.iter().find(|audience| !is_resource_indicator(audience)) {
+            return Err(invalid(
+                "audience",
+                &format!("'{}' is not an absolute URI without a fragment (RFC 8707)", bad.escape_default()),
+            ));
+        }
+        if metadata.grant_types.is_empty() {
+            metadata.grant_types.push(CLIENT_CREDENTIALS.to_owned());
+        }
+        if metadata.grant_types != [CLIENT_CREDENTIALS] {
+            return Err(invalid("grant_types", "only client_credentials is served"));
+        }
+        let bound = *metadata.tls_client_certificate_bound_access_tokens.get_or_insert(true);
+        let access_token_ttl = read_ttl(&mut metadata)?;
+        match metadata.rotation.get_or_insert_with(|| "strict".to_owned()).as_str() {
+            "strict" => {}
+            "identity" | "lineage" => return Err(invalid("rotation", "only strict is served by this version")),
+            _ => return Err(invalid("rotation", "must be strict")),
+        }
+        Ok(Self { metadata, client_id, method, scope, bound, access_token_ttl, rotation: Rotation::Strict })
+    }
+}
+
+impl TokenEndpointAuthMethod {
+    /// The method's registered name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SpiffeX509(_) => "spiffe_x509",
+            Self::TlsClientAuth { .. } => "tls_client_auth",
+            Self::SelfSignedTlsClientAuth(_) => "self_signed_tls_client_auth",
+        }
+    }
+
+    /// A `client_id` that is a SPIFFE ID must be the identity that the method proves: `sub` is the client_id, and nobody
+    /// may be named after another principal (RFC 9068 section 5).
+    fn fits(&self, client_id: &ClientId) -> Result<(), InvalidClientMetadata> {
+        let Some(named) = client_id.spiffe_id() else { return Ok(()) };
+        let proves_it = match self {
+            Self::SpiffeX509(pattern) => *pattern == SpiffeIdPattern::Exact(named),
+            Self::TlsClientAuth { subject, .. } => *subject == CertificateSubject::Uri(named.to_string()),
+            Self::SelfSignedTlsClientAuth(_) => false,
+        };
+        if proves_it {
+            Ok(())
+        } else {
+            Err(invalid("client_id", "is a SPIFFE ID that the client would not have proven"))
+        }
+    }
+}
+
+fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidClientMetadata> {
+    const SUBJECTS: &str = "goes only with token_endpoint_auth_method tls_client_auth";
+    let named = metadata.token_endpoint_auth_method.clone();
+    let subjects = CertificateSubject::registered_in(metadata);
+    if named != "tls_client_auth" {
+        if let Some((field, _)) = subjects.first() {
+            return Err(invalid(field, SUBJECTS));
+        }
+        if metadata.client_ca.is_some() {
+            return Err(invalid("client_ca", SUBJECTS));
+        }
+    }
+    if named != "spiffe_x509" && metadata.spiffe_id.is_some() {
+        return Err(invalid("spiffe_id", "goes only with token_endpoint_auth_method spiffe_x509"));
+    }
+    if named != "self_signed_tls_client_auth" && (metadata.jwks.is_some() || metadata.certificate_pem.is_some()) {
+        return Err(invalid("jwks", "goes only with token_endpoint_auth_method self_signed_tls_client_auth"));
+    }
+    match named.as_str() {
+        "spiffe_x509" => read_spiffe_id(metadata),
+        "tls_client_auth" => match subjects.as_slice() {
+            [(field, text)] => {
+                let subject = CertificateSubject::parse(field, text)?;
+                Ok(TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca: metadata.client_ca.clone() })
+            }
+            // RFC 8705 section 2.1.2: exactly one.
+            [] => Err(invalid(
+                "tls_client_auth_subject_dn",
+                "tls_client_auth needs one of the five tls_client_auth_* fields",
+            )),
+            [_, (second, _), ..] => {
+                Err(invalid(second, "tls_client_auth takes exactly one of the five tls_client_auth_* fields"))
+            }
+        },
+        "self_signed_tls_client_auth" => {
+            let certificates = client_jwks::read(metadata)?;
+            Ok(TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates))
+        }
+        _ => Err(invalid(
+            "token_endpoint_auth_method",
+            "must be spiffe_x509, tls_client_auth or self_signed_tls_client_auth",
+        )),
+    }
+}
+
+fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidClientMetadata> {
+    if metadata.spiffe_id.is_none() && !is_spiffe_uri(&metadata.client_id) {
+        return Err(invalid("spiffe_id", "must be set where the client_id is not a SPIFFE ID"));
+    }
+    let text = metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
+    let pattern = SpiffeIdPattern::parse(text).ok_or_else(|| {
+        invalid("spiffe_id", "must be a SPIFFE ID with a path, or one followed by /* for all below it")
+    })?;
+    Ok(TokenEndpointAuthMethod::SpiffeX509(pattern))
+}
+
+fn read_ttl(metadata: &mut ClientMetadata) -> Result<Duration, InvalidClientMetadata> {
+    let Some(text) = &metadata.access_token_ttl else {
+        metadata.access_token_ttl = Some(humantime::format_duration(DEFAULT_TTL).to_string());
+        return Ok(DEFAULT_TTL);
+    };
+    let ttl = humantime::parse_duration(text)
+        .map_err(|_| invalid("access_token_ttl", "must be a duration such as 5m or 90s"))?;
+    if ttl < Duration::from_secs(1) || ttl > MAX_TTL || ttl.subsec_nanos() != 0 {
+        return Err(invalid("access_token_ttl", "must be whole seconds, from 1s to 1h"));
+    }
+    metadata.access_token_ttl = Some(humantime::format_duration(ttl).to_string());
+    Ok(ttl)
+}
+
+pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidClientMetadata {
+    InvalidClientMetadata { field, problem: problem.to_owned() }
+}

@@ -1,0 +1,106 @@
+//! Scopes (RFC 6749 section 3.3) and resource indicators (RFC 8707).
+
+use std::fmt;
+
+use fluent_uri::Uri;
+
+/// The most scopes, or audiences, that one list may hold.
+const MAX_ENTRIES: usize = 128;
+
+/// The most bytes that a resource indicator may have.
+const MAX_AUDIENCE_BYTES: usize = 2048;
+
+/// A set of scope tokens, in the order in which they were written.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Scope(Vec<String>);
+
+/// The text is not `scope-token *( SP scope-token )` of RFC 6749 section 3.3, or has too many tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "not a list of scopes: printable ASCII without quotation marks and backslashes, one space between two, {MAX_ENTRIES} at most"
+)]
+pub struct InvalidScopeText;
+
+impl Scope {
+    /// Reads a list of scopes; an empty text is an empty list. A scope that is named twice counts once.
+    pub fn parse(text: &str) -> Result<Self, InvalidScopeText> {
+        let mut scope = Self::default();
+        if text.is_empty() {
+            return Ok(scope);
+        }
+        for token in text.split(' ') {
+            let well_formed =
+                !token.is_empty() && token.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+            if !well_formed || scope.0.len() == MAX_ENTRIES {
+                return Err(InvalidScopeText);
+            }
+            if !scope.0.iter().any(|known| known == token) {
+                scope.0.push(token.to_owned());
+            }
+        }
+        Ok(scope)
+    }
+
+    /// Whether there is no scope in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether every scope of `other` is in this one. Scopes are case-sensitive and have no order.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|token| self.0.contains(token))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join(" "))
+    }
+}
+
+/// Whether a text can name a protected resource: an absolute URI without a fragment (RFC 8707 section 2).
+pub fn is_resource_indicator(text: &str) -> bool {
+    text.len() <= MAX_AUDIENCE_BYTES && Uri::parse(text).is_ok_and(|uri| !uri.has_fragment())
+}
+
+/// Whether a list of audiences is short enough to be looked at.
+pub fn is_audience_count(count: usize) -> bool {
+    count <= MAX_ENTRIES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scope;
+    use super::is_resource_indicator;
+
+    #[test]
+    fn a_scope_is_printable_ascii_without_quotation_marks_and_backslashes() {
+        for good in ["", "a", "orders.read orders.write", "a:b/c?d=e [f]", "!"] {
+            assert!(Scope::parse(good).is_ok(), "{good:?}");
+        }
+        for bad in [" ", "a ", " a", "a  b", "a\tb", "a\"b", "a\\b", "é", "a\u{7f}"] {
+            assert!(Scope::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_case_sensitive_and_have_no_order() {
+        let registered = Scope::parse("orders.read orders.write").unwrap();
+        assert!(registered.covers(&Scope::parse("orders.write orders.read").unwrap()));
+        assert!(registered.covers(&Scope::parse("").unwrap()));
+        assert!(!registered.covers(&Scope::parse("Orders.read").unwrap()));
+        assert!(!registered.covers(&Scope::parse("orders.read orders.admin").unwrap()));
+    }
+
+    #[test]
+    fn a_resource_indicator_is_an_absolute_uri_without_a_fragment() {
+        for good in
+            ["https://orders.shop.internal", "https://a/b?c=d", "urn:example:orders", "spiffe://prod.example/ns/shop"]
+        {
+            assert!(is_resource_indicator(good), "{good:?}");
+        }
+        for bad in ["", "orders", "/orders", "//orders", "https://a/#b", "https://a/#", "https://a b", "https://é"] {
+            assert!(!is_resource_indicator(bad), "{bad:?}");
+        }
+    }
+}

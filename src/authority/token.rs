@@ -1,0 +1,171 @@
+//! Access tokens: JWTs as RFC 9068 has them, bound as RFC 8705 section 3.1 has it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+use crate::authority::binding::DenyReason;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::clock::Timestamp;
+use crate::authority::keys::KeyId;
+use crate::authority::keys::SigningFailed;
+use crate::authority::keys::SigningKey;
+use crate::authority::keys::SigningKeys;
+
+/// The most bytes that a token may have: far more than any that is issued, far less than costs anything to refuse.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// What a token says (RFC 9068 section 2.2). A member of another JSON type than its own makes the token malformed: it is
+/// never taken for one that is not there. So does a member that stands twice.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AccessTokenClaims {
+    /// The server's issuer identifier.
+    pub iss: String,
+    /// The client: with client credentials there is no other subject (RFC 9068 section 2.2).
+    pub sub: String,
+    /// Whom it is for.
+    pub aud: Audience,
+    /// The first second in which it is no longer good.
+    pub exp: Timestamp,
+    /// When it was issued.
+    pub iat: Timestamp,
+    /// From when it is good.
+    pub nbf: Timestamp,
+    /// 128 random bits, base64url.
+    pub jti: String,
+    /// The client.
+    pub client_id: String,
+    /// Space-separated scopes; left out where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// What its user must prove to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
+    /// The creation id of the registration that it was issued under.
+    pub lanyard_creation: String,
+}
+
+/// The confirmation claim (RFC 7800 section 3.1, RFC 8705 section 3.1). Members that are not known are ignored; a
+/// confirmation by something other than a certificate confirms nothing here.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Confirmation {
+    /// The thumbprint of the certificate, base64url.
+    #[serde(rename = "x5t#S256", default, skip_serializing_if = "Option::is_none")]
+    pub x5t_s256: Option<String>,
+}
+
+/// One audience, or several (RFC 7519 section 4.1.3).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Audience {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl Audience {
+    /// Whether `audience` is one of them: compared whole, byte by byte.
+    pub fn includes(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Several(several) => several.iter().any(|one| one == audience),
+        }
+    }
+}
+
+impl From<Vec<String>> for Audience {
+    fn from(audiences: Vec<String>) -> Self {
+        match <[String; 1]>::try_from(audiences) {
+            Ok([one]) => Self::One(one),
+            Err(several) => Self::Several(several),
+        }
+    }
+}
+
+impl AccessTokenClaims {
+    /// The certificate that the token is bound to.
+    pub fn bound_to(&self) -> Option<CertificateThumbprint> {
+        self.cnf.as_ref()?.x5t_s256.as_deref().and_then(CertificateThumbprint::parse)
+    }
+}
+
+/// Why claims did not become a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotSigned {
+    /// The key failed.
+    #[error(transparent)]
+    Signing(#[from] SigningFailed),
+    /// The token would be larger than any that is accepted.
+    #[error("the token would have more than {MAX_TOKEN_BYTES} bytes")]
+    TooLarge,
+}
+
+/// Signs claims into a token.
+pub fn sign(key: &SigningKey, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
+    let payload = serde_json::to_vec(claims).map_err(|_| SigningFailed)?;
+    let mut token = String::with_capacity(key.header().len() + payload.len() * 4 / 3 + 128);
+    token.push_str(key.header());
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
+    let signature = key.signer().sign(token.as_bytes())?;
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
+    if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
+}
+
+/// A token whose signature verified under one of our keys. That is all it says: nothing about time, audience, client or
+/// binding, which are looked at on every use.
+#[derive(Clone, Debug)]
+pub struct VerifiedToken {
+    /// The key that verified it; whether that key still counts is looked at on every use too.
+    pub key_id: KeyId,
+    /// What it says.
+    pub claims: AccessTokenClaims,
+}
+
+/// The JWS header (RFC 7515 section 4). Keys, or pointers to keys, in `jwk`, `jku`, `x5c`, `x5u` are never looked at.
+#[derive(Deserialize)]
+struct Header<'a> {
+    alg: &'a str,
+    #[serde(borrow)]
+    typ: Option<std::borrow::Cow<'a, str>>,
+    kid: Option<&'a str>,
+    // No extension is understood, so its presence alone rejects the token (RFC 7515 section 4.1.11).
+    crit: Option<IgnoredAny>,
+}
+
+/// Verifies a token's form, type and signature (RFC 9068 section 4).
+pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReason> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(DenyReason::TokenMalformed);
+    }
+    let (message, signature) = token.rsplit_once('.').ok_or(DenyReason::TokenMalformed)?;
+    let (header, payload) = message.split_once('.').ok_or(DenyReason::TokenMalformed)?;
+    // Strict decoding: one signature, one text. A second dot in the payload is no base64url and ends here.
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| DenyReason::TokenMalformed);
+    let (header, payload, _) = (decode(header)?, decode(payload)?, decode(signature)?);
+    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| DenyReason::TokenMalformed)?;
+    if header.crit.is_some() {
+        return Err(DenyReason::TokenMalformed);
+    }
+    if !header.typ.is_some_and(|typ| is_access_token_type(&typ)) {
+        return Err(DenyReason::TokenType);
+    }
+    let key = header.kid.and_then(|kid| keys.find(kid)).ok_or(DenyReason::UnknownKey)?;
+    if header.alg != key.algorithm().name() {
+        return Err(DenyReason::UnknownKey);
+    }
+    if !key.verifies(message.as_bytes(), signature) {
+        return Err(DenyReason::BadSignature);
+    }
+    let claims = serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
+    Ok(VerifiedToken { key_id: key.key_id().clone(), claims })
+}
+
+/// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types have no case, and "application/" may be left out.
+fn is_access_token_type(typ: &str) -> bool {
+    typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
+}

@@ -1,0 +1,222 @@
+//! Whose certificates prove what: one bundle a trust domain, never pooled, and the client CAs beside them.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::TrustAnchor;
+use rustls_pki_types::UnixTime;
+use spiffe::SpiffeId;
+use spiffe::TrustDomain;
+use webpki::EndEntityCert;
+use webpki::KeyUsage;
+
+use crate::authority::certificate::Certificate;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::certificate::InvalidCertificate;
+use crate::authority::clock::Timestamp;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
+use crate::authority::identity::is_spiffe_uri;
+use crate::authority::identity::parse_spiffe_id;
+
+/// The most certificates that a peer may present: the leaf and its intermediates.
+const MAX_CHAIN_CERTIFICATES: usize = 10;
+
+/// The most bytes that all of them may have.
+const MAX_CHAIN_BYTES: usize = 64 * 1024;
+
+/// The roots of one trust domain, or of one client CA.
+#[derive(Clone, Debug, Default)]
+pub struct Anchors(Vec<TrustAnchor<'static>>);
+
+impl Anchors {
+    /// Takes CA certificates, DER. The list may be empty: then it vouches for nobody.
+    pub fn new(certificates: &[CertificateDer<'_>]) -> Result<Self, InvalidAnchor> {
+        certificates.iter().map(anchor).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Why a certificate cannot be a root.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidAnchor {
+    /// It cannot be read.
+    #[error("not an X.509 certificate")]
+    NotACertificate,
+    /// basicConstraints cA is not set, or keyUsage lacks keyCertSign: it may not sign certificates.
+    #[error("not a CA certificate: it lacks basicConstraints CA:TRUE, or keyCertSign in its keyUsage")]
+    NotACa,
+}
+
+fn anchor(certificate: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, InvalidAnchor> {
+    let uses = Certificate::parse(certificate).map_err(|_| InvalidAnchor::NotACertificate)?.uses();
+    if !uses.is_ca || (uses.has_key_usage && !uses.key_cert_sign) {
+        return Err(InvalidAnchor::NotACa);
+    }
+    let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| InvalidAnchor::NotACertificate)?;
+    Ok(anchor.to_owned())
+}
+
+/// All that vouches for peers, at one moment.
+///
+/// A path is only ever verified against the bundle of the trust domain that the leaf names: poured into one pool, any
+/// trust domain could mint the others' names (SPIFFE Federation section 4.2).
+#[derive(Clone, Debug, Default)]
+pub struct TrustBundles {
+    /// The X.509 bundle of each trust domain.
+    pub trust_domains: HashMap<TrustDomain, Anchors>,
+    /// The client CAs, by the names that registrations call them by.
+    pub client_cas: BTreeMap<String, Anchors>,
+}
+
+/// Why a certificate was not let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unproven {
+    /// No certificate, too many, or too many bytes of them.
+    #[error("the certificate chain is empty or larger than is looked at")]
+    ChainSize,
+    /// The certificate cannot be read.
+    #[error(transparent)]
+    Invalid(#[from] InvalidCertificate),
+    /// notAfter has passed.
+    #[error("the certificate has expired")]
+    Expired,
+    /// notBefore has not come.
+    #[error("the certificate is not valid yet")]
+    NotYetValid,
+    /// A certificate with a SPIFFE ID has another URI SAN too (X509-SVID section 2).
+    #[error("an X509-SVID has exactly one URI SAN")]
+    SeveralUris,
+    /// Its only URI SAN is not a well-formed SPIFFE ID with a path (SPIFFE-ID section 2, X509-SVID section 5.2).
+    #[error("the URI SAN is not a SPIFFE ID of a workload")]
+    InvalidSpiffeId,
+    /// A CA, or a certificate whose key may sign others (X509-SVID sections 4.1 and 4.3).
+    #[error("a CA certificate does not authenticate a peer")]
+    SigningCertificate,
+    /// keyUsage is missing, not critical, or without digitalSignature; or extendedKeyUsage lacks what it must have.
+    #[error("the certificate's key usage does not allow it to authenticate a peer")]
+    KeyUsage,
+    /// The subject is empty and the subject alternative name not critical (X509-SVID section 3.1).
+    #[error("the subject alternative name must be critical where the subject is empty")]
+    NamesNotCritical,
+    /// No bundle is known for the trust domain of the SPIFFE ID.
+    #[error("the trust domain is not known")]
+    UnknownTrustDomain,
+    /// No path from the SVID to the bundle of its trust domain.
+    #[error("the certificate has no path to the bundle of its trust domain")]
+    NoPath,
+    /// Not an SVID, no path to a client CA, and not registered as it is.
+    #[error("the certificate is not from a known CA and not registered")]
+    Unknown,
+}
+
+impl TrustBundles {
+    /// Proves a certificate by the one rule that is for its kind; there is no falling back from the rule for SVIDs to
+    /// another. `chain` is what the peer presented, the leaf first; `is_registered` knows the certificates that are
+    /// registered, or listed for a role, as they are.
+    ///
+    /// Possession of the key is the handshake's to prove, not this function's.
+    pub fn prove(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+        is_registered: impl Fn(&CertificateThumbprint) -> bool,
+    ) -> Result<PeerIdentity, Unproven> {
+        let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
+        let (leaf, intermediates) = chain.split_first().ok_or(Unproven::ChainSize)?;
+        if chain.len() > MAX_CHAIN_CERTIFICATES || bytes > MAX_CHAIN_BYTES {
+            return Err(Unproven::ChainSize);
+        }
+        let certificate = Certificate::parse(leaf)?;
+        if now < certificate.not_before() {
+            return Err(Unproven::NotYetValid);
+        }
+        if now > certificate.not_after() {
+            return Err(Unproven::Expired);
+        }
+        let proof = if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
+            Proof::Svid(self.prove_svid(&certificate, intermediates, now)?)
+        } else if let Some(client_cas) = self.prove_pki(&certificate, intermediates, now)? {
+            Proof::Pki(client_cas)
+        } else if is_registered(&certificate.thumbprint()) {
+            Proof::SelfSigned
+        } else {
+            return Err(Unproven::Unknown);
+        };
+        Ok(PeerIdentity::proven(certificate, proof))
+    }
+
+    fn prove_svid(
+        &self,
+        certificate: &Certificate,
+        intermediates: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<SpiffeId, Unproven> {
+        let id = svid_name(certificate)?;
+        let bundle = self.trust_domains.get(id.trust_domain()).ok_or(Unproven::UnknownTrustDomain)?;
+        if has_path(certificate, intermediates, bundle, now) { Ok(id) } else { Err(Unproven::NoPath) }
+    }
+
+    fn prove_pki(
+        &self,
+        certificate: &Certificate,
+        intermediates: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<Option<Vec<String>>, Unproven> {
+        let vouching = self.client_cas.iter().filter(|(_, anchors)| has_path(certificate, intermediates, anchors, now));
+        let names: Vec<String> = vouching.map(|(name, _)| name.clone()).collect();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        // webpki has refused a CA as a leaf by now, and an extendedKeyUsage without clientAuth.
+        let uses = certificate.uses();
+        if uses.has_key_usage && !uses.digital_signature {
+            return Err(Unproven::KeyUsage);
+        }
+        Ok(Some(names))
+    }
+}
+
+/// The SPIFFE ID of a leaf that keeps all of X509-SVID's rules for leaves: those that path validation looks at, and those
+/// that it does not (webpki ignores digitalSignature, cRLSign and what is critical).
+fn svid_name(certificate: &Certificate) -> Result<SpiffeId, Unproven> {
+    let [uri] = certificate.names().uri.as_slice() else { return Err(Unproven::SeveralUris) };
+    let id = parse_spiffe_id(uri).filter(|id| !id.path().is_empty()).ok_or(Unproven::InvalidSpiffeId)?;
+    let uses = certificate.uses();
+    if uses.is_ca || uses.key_cert_sign || uses.crl_sign {
+        return Err(Unproven::SigningCertificate);
+    }
+    if !uses.has_key_usage || !uses.key_usage_critical || !uses.digital_signature {
+        return Err(Unproven::KeyUsage);
+    }
+    // X509-SVID section 4.4: where extendedKeyUsage is there, it has both.
+    if uses.has_extended_key_usage && !(uses.client_auth && uses.server_auth) {
+        return Err(Unproven::KeyUsage);
+    }
+    if uses.subject_empty && !uses.names_critical {
+        return Err(Unproven::NamesNotCritical);
+    }
+    Ok(id)
+}
+
+/// RFC 5280 section 6 path validation. No certificate is ever fetched from a URL that another one names.
+fn has_path(
+    certificate: &Certificate,
+    intermediates: &[CertificateDer<'_>],
+    anchors: &Anchors,
+    now: Timestamp,
+) -> bool {
+    EndEntityCert::try_from(certificate.der()).is_ok_and(|leaf| {
+        leaf.verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &anchors.0,
+            intermediates,
+            UnixTime::since_unix_epoch(Duration::from_secs(now.0)),
+            KeyUsage::client_auth(),
+            None,
+            None,
+        )
+        .is_ok()
+    })
+}

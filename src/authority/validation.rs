@@ -1,0 +1,177 @@
+//! The way of one ValidateBinding: who may ask what, the token's signature, and then the decision of `binding`.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+
+use crate::authority::Authority;
+use crate::authority::access::Roles;
+use crate::authority::audit::AuditEvent;
+use crate::authority::binding;
+use crate::authority::binding::BindingRequest;
+use crate::authority::binding::Decision;
+use crate::authority::binding::Demands;
+use crate::authority::binding::DenyReason;
+use crate::authority::binding::Evidence;
+use crate::authority::binding::EvidenceGrade;
+use crate::authority::directory::Standing;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::keys::SigningKeys;
+use crate::authority::registration::ClientId;
+use crate::authority::scope::Scope;
+use crate::authority::token;
+use crate::authority::token::VerifiedToken;
+
+/// A question about one use of one token, as a voice has read it.
+#[derive(Debug)]
+pub struct ValidateRequest<'a> {
+    /// The token.
+    pub access_token: &'a str,
+    /// What the caller brings of the certificate.
+    pub evidence: BroughtEvidence,
+    /// The audience, if the request names one.
+    pub audience: Option<&'a str>,
+    /// The scopes that the use needs, space-separated.
+    pub scope: &'a str,
+}
+
+/// What a caller brings of the certificate that a token was presented with.
+#[derive(Debug)]
+pub enum BroughtEvidence {
+    /// Nothing.
+    Nothing,
+    /// It asks about the connection that it asks on.
+    OwnConnection,
+    /// It says what it saw on somebody else's connection.
+    Of(Evidence),
+}
+
+/// Why there is no decision. None of these may be taken for an allowance.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NoDecision {
+    /// No token in the request.
+    #[error("access_token is missing")]
+    TokenMissing,
+    /// No audience in the request, and none that follows from the caller.
+    #[error("audience is missing: only a proxy that fronts exactly one resource may leave it out")]
+    AudienceMissing,
+    /// The scope is not a list of scopes.
+    #[error("scope is malformed")]
+    ScopeMalformed,
+    /// Only a proxy may say what it saw of somebody else's connection.
+    #[error("only a caller with the role Proxy may bring evidence of another connection")]
+    NotAProxy,
+    /// The proxy does not front the resource.
+    #[error("this proxy does not front that audience")]
+    ForeignResource,
+}
+
+/// How a use was judged, with what the token says once its signature was found good.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The decision.
+    pub decision: Decision,
+    /// The verified token.
+    pub token: Option<Arc<VerifiedToken>>,
+    /// The grade of the evidence, if there was any.
+    pub grade: Option<EvidenceGrade>,
+}
+
+impl Authority {
+    /// Judges one use of one token.
+    pub fn validate_binding(
+        &self,
+        caller: &PeerIdentity,
+        roles: &Roles,
+        request: ValidateRequest<'_>,
+    ) -> Result<Judgement, NoDecision> {
+        if request.access_token.is_empty() {
+            return Err(NoDecision::TokenMissing);
+        }
+        let scope = Scope::parse(request.scope).map_err(|_| NoDecision::ScopeMalformed)?;
+        let evidence = admissible(caller, roles, request.evidence)?;
+        let audience = request.audience.filter(|audience| !audience.is_empty());
+        let audience = match (audience, &roles.proxy) {
+            (Some(audience), Some(fronted)) if !fronted.includes(audience) => return Err(NoDecision::ForeignResource),
+            (Some(audience), _) => audience,
+            (None, Some(fronted)) => fronted.only().ok_or(NoDecision::AudienceMissing)?,
+            (None, None) => return Err(NoDecision::AudienceMissing),
+        };
+        let demands = Demands { audience: audience.to_owned(), scope, least_evidence: EvidenceGrade::Thumbprint };
+        let judgement = self.judge(request.access_token, evidence.as_ref(), &demands);
+        let token =
+            judgement.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
+        let event = AuditEvent::BindingJudged {
+            caller: &caller.to_string(),
+            token,
+            evidence: evidence.as_ref(),
+            decision: judgement.decision,
+        };
+        event.record();
+        Ok(judgement)
+    }
+
+    /// The decision that every voice speaks.
+    fn judge(&self, access_token: &str, evidence: Option<&Evidence>, demands: &Demands) -> Judgement {
+        let grade = evidence.map(Evidence::grade);
+        let token = match self.verified.verify(&self.keys.load(), access_token) {
+            Ok(token) => token,
+            Err(reason) => return Judgement { decision: Decision::Deny(reason), token: None, grade },
+        };
+        let client = ClientId::parse(&token.claims.client_id)
+            .map_or(Standing::Unknown, |client_id| self.directory.load().standing(&client_id));
+        let decision = binding::decide(&BindingRequest {
+            claims: &token.claims,
+            issuer: &self.policy.issuer,
+            evidence,
+            client: &client,
+            demands,
+            now: self.clock.now(),
+            verdict_ttl: self.policy.verdict_ttl,
+        });
+        Judgement { decision, token: Some(token), grade }
+    }
+}
+
+/// Evidence is a claim of the caller's, so only a proxy may make it for somebody else. A proxy that brings none is never
+/// judged by its own connection: in a sidecar mesh it shares its workload's certificate.
+fn admissible(caller: &PeerIdentity, roles: &Roles, brought: BroughtEvidence) -> Result<Option<Evidence>, NoDecision> {
+    let own = || Evidence::Certificate(Box::new(caller.certificate().clone()));
+    match (brought, &roles.proxy) {
+        (BroughtEvidence::Nothing, Some(_)) => Ok(None),
+        (BroughtEvidence::Nothing, None) | (BroughtEvidence::OwnConnection, _) => Ok(Some(own())),
+        (BroughtEvidence::Of(evidence), Some(_)) => Ok(Some(evidence)),
+        (BroughtEvidence::Of(_), None) => Err(NoDecision::NotAProxy),
+    }
+}
+
+/// Remembers which tokens' signatures verified under which key, and what they say; nothing else. Keyed by the SHA-256 of
+/// the whole text, so that a key has a fixed size and only the very same text finds it.
+pub(in crate::authority) struct VerifiedTokens(Cache<[u8; 32], Arc<VerifiedToken>>);
+
+/// How many tokens are remembered: about 10 MB.
+const REMEMBERED_TOKENS: usize = 10_000;
+
+impl Default for VerifiedTokens {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED_TOKENS))
+    }
+}
+
+impl VerifiedTokens {
+    fn verify(&self, keys: &SigningKeys, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
+        if access_token.len() > token::MAX_TOKEN_BYTES {
+            return Err(DenyReason::TokenMalformed);
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, access_token.as_bytes()).as_ref());
+        if let Some(known) = self.0.get(&hash) {
+            // A key that was taken out of the ring takes its tokens with it.
+            return if keys.find(known.key_id.as_str()).is_some() { Ok(known) } else { Err(DenyReason::UnknownKey) };
+        }
+        let token = Arc::new(token::verify(keys, access_token)?);
+        self.0.insert(hash, Arc::clone(&token));
+        Ok(token)
+    }
+}
