@@ -12,6 +12,7 @@ pub mod client_record;
 pub mod clock;
 pub mod directory;
 pub mod distinguished_name;
+pub mod forwarded_certificate;
 pub mod grant;
 pub mod identity;
 pub mod jwk;

@@ -1,0 +1,176 @@
+//! Client certificates that a proxy passes on in a header: Envoy's `x-forwarded-client-cert` and RFC 9440's `Client-Cert`.
+//!
+//! Whether the one who sent the header may speak for somebody else is not decided here, nor which element of several
+//! counts. Here it is only read, and whatever can be read in two ways is refused.
+//!
+//! # What can be forged
+//!
+//! A proxy that forwards a header which it did not make lets its client forge everything. Otherwise the proxy writes the
+//! last element, and Envoy writes the values of `By`, `URI` and `DNS` into it as they stand in a certificate, without
+//! quotes or escapes. A client whose certificate authority signs a URI or DNS name with a `;`, `,` or `"` in it can
+//! therefore write more of the header than its name:
+//!
+//! * `Hash`, `Cert`, `Chain`, `Subject` and `By` of the same element: no. Envoy writes `URI` after all of these, and `DNS`
+//!   last, so that a key of an earlier kind after one of a later kind is refused here, as is a second `Hash`, `Cert`,
+//!   `Chain` or `Subject`, and a `Hash` that is not that of `Cert`.
+//! * `URI` and `DNS`: yes. A URI name `spiffe://prod.example/a;DNS=b` reads as the two that it looks like. These are worth
+//!   as much as the care of every certificate authority that the proxy trusts; where `Cert` is there, read them from it.
+//! * Whole elements, with a `,`: yes, and the forged one is then the last. Where the proxy replaces the header
+//!   (`SANITIZE_SET`) this shows, because exactly one element is right. Where it appends (`APPEND_FORWARD`) nothing does.
+//!
+//! A client that can sign nothing of the kind, but whose own header is appended to, cannot reach into the proxy's element:
+//! a quote that it leaves open ends at the first quote there, which something other than a separator follows, or never.
+
+mod element;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// The most bytes that a header value may have.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// The most elements that one `x-forwarded-client-cert` may have.
+pub const MAX_ELEMENTS: usize = 32;
+
+/// The most pairs that one element may have.
+pub const MAX_PAIRS: usize = 256;
+
+/// What one hop says about its client in `x-forwarded-client-cert`. The module's documentation tells what to believe.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ForwardedElement {
+    /// The URI names of the proxy's own certificate (`By`).
+    pub by: Vec<String>,
+    /// SHA-256 of the client certificate's DER (`Hash`).
+    pub hash: Option<[u8; 32]>,
+    /// The DER of the client certificate (`Cert`): what the PEM held, not looked into. Where `hash` is there it is its hash.
+    pub certificate: Option<Vec<u8>>,
+    /// The subject in RFC 4514 text with its own escapes (`Subject`); empty where the certificate has none.
+    pub subject: Option<String>,
+    /// The URI names of the client certificate (`URI`).
+    pub uri: Vec<String>,
+    /// The DNS names of the client certificate (`DNS`).
+    pub dns: Vec<String>,
+}
+
+/// Why a forwarded certificate was not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidForwardedCertificate {
+    /// There is no header, or nothing in it.
+    #[error("no certificate was forwarded")]
+    Empty,
+    /// The header is longer than [`MAX_HEADER_BYTES`].
+    #[error("the header is longer than {MAX_HEADER_BYTES} bytes")]
+    TooLong,
+    /// There are more than [`MAX_ELEMENTS`].
+    #[error("the header has more than {MAX_ELEMENTS} elements")]
+    TooManyElements,
+    /// An element has more than [`MAX_PAIRS`].
+    #[error("an element has more than {MAX_PAIRS} pairs")]
+    TooManyPairs,
+    /// A byte is not printable ASCII.
+    #[error("the header contains a byte that is not printable ASCII")]
+    Unprintable,
+    /// A pair is empty, or is not a key, an equals sign and a value.
+    #[error("the header has something other than a key and its value")]
+    Pair,
+    /// A key is not one of Envoy's.
+    #[error("the header has an unknown key")]
+    UnknownKey,
+    /// `Hash`, `Cert`, `Chain` or `Subject` is there twice in one element.
+    #[error("an element has a key twice that may be there once")]
+    RepeatedKey,
+    /// Something other than `URI` or `DNS` follows one of them, or `URI` follows `DNS`.
+    #[error("an element has its keys in an order that no proxy writes")]
+    MisplacedKey,
+    /// A quote is not closed, something follows a closed quote, or a quote, backslash, space or equals sign stands where it
+    /// needs quotes.
+    #[error("a value is not quoted as it must be")]
+    Quoting,
+    /// `Hash` is not 64 hexadecimal digits.
+    #[error("a hash is not 64 hexadecimal digits")]
+    Hash,
+    /// The certificate is not exactly one PEM block, percent-encoded.
+    #[error("a certificate is not one percent-encoded PEM block")]
+    Certificate,
+    /// `Hash` is not the SHA-256 of `Cert`.
+    #[error("a hash is not that of the certificate beside it")]
+    HashMismatch,
+    /// `Client-Cert` is there more than once.
+    #[error("the header is there more than once")]
+    RepeatedHeader,
+    /// `Client-Cert` is not a single byte sequence.
+    #[error("the header is not one byte sequence")]
+    ByteSequence,
+}
+
+/// Reads the value of `x-forwarded-client-cert`, several header lines joined by commas. The first element is that of the
+/// first hop, the last that of the proxy which sent the header. There is at least one.
+///
+/// Keys are read in any case; unknown ones are refused, since what they would say about the others is not known. Values
+/// may be quoted, `\"` being a quote; in `Subject`, which has escapes of its own (RFC 4514), a backslash and what follows it
+/// are kept as they are. An element may follow its comma after spaces. `URI=` without a value means that there is no name.
+pub fn parse_forwarded_client_cert(header: &[u8]) -> Result<Vec<ForwardedElement>, InvalidForwardedCertificate> {
+    element::elements(printable(header)?)
+}
+
+/// Reads the lines of an RFC 9440 `Client-Cert` header, one item a line, into the DER of the certificate.
+///
+/// It is a singleton (section 2.2), one byte sequence (RFC 8941 section 3.3.5) without parameters: a list or a second line
+/// could mean that a proxy appended to what a client had sent. Base64 is the standard alphabet with its padding.
+pub fn parse_client_cert<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Vec<u8>, InvalidForwardedCertificate> {
+    let mut values = values.into_iter();
+    let value = values.next().ok_or(InvalidForwardedCertificate::Empty)?;
+    if values.next().is_some() {
+        return Err(InvalidForwardedCertificate::RepeatedHeader);
+    }
+    let value = printable(value)?.trim_matches(' ');
+    let base64 = value.strip_prefix(':').and_then(|rest| rest.strip_suffix(':'));
+    let der = base64.and_then(|base64| STANDARD.decode(base64).ok());
+    der.filter(|der| !der.is_empty()).ok_or(InvalidForwardedCertificate::ByteSequence)
+}
+
+/// Reads a percent-encoded PEM certificate into its DER: Envoy's `Cert`, and `source.certificate` of `ext_authz`.
+///
+/// A bare `+` is a plus sign, as base64 has it, and never a space.
+pub fn parse_url_encoded_certificate(text: &[u8]) -> Result<Vec<u8>, InvalidForwardedCertificate> {
+    let pem = percent_decoded(printable(text)?).ok_or(InvalidForwardedCertificate::Certificate)?;
+    pem_certificate(&pem).ok_or(InvalidForwardedCertificate::Certificate)
+}
+
+/// Header values have no business with other bytes: Envoy escapes them in `Subject`, and names in certificates are ASCII.
+fn printable(value: &[u8]) -> Result<&str, InvalidForwardedCertificate> {
+    if value.len() > MAX_HEADER_BYTES {
+        return Err(InvalidForwardedCertificate::TooLong);
+    }
+    let text = str::from_utf8(value).map_err(|_| InvalidForwardedCertificate::Unprintable)?;
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(InvalidForwardedCertificate::Unprintable);
+    }
+    if text.is_empty() { Err(InvalidForwardedCertificate::Empty) } else { Ok(text) }
+}
+
+/// `None` where a percent sign is not followed by two hexadecimal digits.
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(if byte == b'%' { hex_octet(bytes.next()?, bytes.next()?)? } else { byte });
+    }
+    Some(decoded)
+}
+
+fn hex_octet(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
+/// Exactly one `CERTIFICATE` block, with nothing before or after it but a line's end (RFC 7468).
+fn pem_certificate(pem: &[u8]) -> Option<Vec<u8>> {
+    let block = pem.trim_ascii_end().strip_prefix(b"-----BEGIN CERTIFICATE-----")?;
+    let body = block.strip_suffix(b"-----END CERTIFICATE-----")?;
+    let base64: Vec<u8> = body.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    // A second block would bring hyphens, which this alphabet does not have.
+    STANDARD.decode(base64).ok().filter(|der| !der.is_empty())
+}
