@@ -2,6 +2,10 @@
 //! nothing.
 
 pub mod authority;
+pub mod grpc;
+pub mod http;
 pub mod proto;
 pub mod signer;
 pub mod store;
+pub mod tls;
+pub mod trust;

@@ -22,7 +22,6 @@ pub enum Role {
 /// The one access table: each method's full name, and the roles of which a caller must hold one.
 pub const METHODS: &[(&str, &[Role])] = &[
     ("/grpc.health.v1.Health/Check", &[Role::Anyone]),
-    ("/grpc.health.v1.Health/List", &[Role::Anyone]),
     ("/grpc.health.v1.Health/Watch", &[Role::Anyone]),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
@@ -34,6 +33,7 @@ pub const METHODS: &[(&str, &[Role])] = &[
     ("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]),
     ("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),
     ("/lanyard.v1.TokenService/IssueToken", &[Role::Workload]),
+    ("/oauth2/jwks", &[Role::Anyone]),
 ];
 
 /// The roles of which the caller of a method must hold one; `None` for a method that is not there. The name is compared

@@ -6,7 +6,6 @@ use spiffe::SpiffeId;
 
 use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
-use crate::authority::clock::Timestamp;
 
 /// The most bytes that a SPIFFE ID may have here: SPIFFE-ID section 2.3 wants 2048 accepted and no longer ones made.
 pub const MAX_SPIFFE_ID_BYTES: usize = 2048;
@@ -73,12 +72,6 @@ impl PeerIdentity {
             Proof::Svid(id) => Some(id),
             Proof::Pki(_) | Proof::SelfSigned => None,
         }
-    }
-
-    /// Whether the certificate's validity covers `now`. It is looked at on every request: a connection outlives its
-    /// certificate.
-    pub fn is_current(&self, now: Timestamp) -> bool {
-        self.certificate.not_before() <= now && now <= self.certificate.not_after()
     }
 }
 

@@ -6,12 +6,14 @@
 pub mod access;
 pub mod audit;
 pub mod binding;
+pub mod caller;
 pub mod certificate;
 pub mod client_jwks;
 pub mod client_record;
 pub mod clock;
 pub mod directory;
 pub mod distinguished_name;
+pub mod evidence;
 pub mod forwarded_certificate;
 pub mod grant;
 pub mod identity;
@@ -42,6 +44,7 @@ use rustls_pki_types::CertificateDer;
 use crate::authority::access::RoleGrants;
 use crate::authority::access::Roles;
 use crate::authority::audit::AuditEvent;
+use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::NoEntropy;
@@ -157,10 +160,12 @@ impl Authority {
 
     /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].
     pub fn prove(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
-        let directory = self.directory.load();
-        self.trust.load().prove(chain, self.clock.now(), |thumbprint| {
-            directory.has_certificate(thumbprint) || self.policy.roles.names_certificate(thumbprint)
-        })
+        self.trust.load().prove(chain, self.clock.now(), |thumbprint| self.lets_in(thumbprint))
+    }
+
+    /// Whether a certificate is let in as it is: registered, or listed for a role.
+    fn lets_in(&self, thumbprint: &CertificateThumbprint) -> bool {
+        self.directory.load().has_certificate(thumbprint) || self.policy.roles.names_certificate(thumbprint)
     }
 
     /// The roles that a peer holds now.

@@ -43,8 +43,8 @@ pub enum BroughtEvidence {
     Nothing,
     /// It asks about the connection that it asks on.
     OwnConnection,
-    /// It says what it saw on somebody else's connection.
-    Of(Evidence),
+    /// It says what it saw on somebody else's connection, which may be nothing.
+    Of(Option<Evidence>),
 }
 
 /// Why there is no decision. None of these may be taken for an allowance.
@@ -141,7 +141,7 @@ fn admissible(caller: &PeerIdentity, roles: &Roles, brought: BroughtEvidence) ->
     match (brought, &roles.proxy) {
         (BroughtEvidence::Nothing, Some(_)) => Ok(None),
         (BroughtEvidence::Nothing, None) | (BroughtEvidence::OwnConnection, _) => Ok(Some(own())),
-        (BroughtEvidence::Of(evidence), Some(_)) => Ok(Some(evidence)),
+        (BroughtEvidence::Of(evidence), Some(_)) => Ok(evidence),
         (BroughtEvidence::Of(_), None) => Err(NoDecision::NotAProxy),
     }
 }

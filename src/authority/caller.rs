@@ -1,0 +1,98 @@
+//! The one who calls, looked at anew on every request: a connection outlives its certificate, its bundle and its roles.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls_pki_types::CertificateDer;
+
+use crate::authority::Authority;
+use crate::authority::access::Roles;
+use crate::authority::access::roles_for;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
+use crate::authority::trust::Unproven;
+
+/// A connection whose peer was proven in the handshake.
+pub struct PeerConnection {
+    chain: Vec<CertificateDer<'static>>,
+    proven: ArcSwap<Proven>,
+}
+
+/// What was proven, and under which bundles and client CAs.
+struct Proven {
+    identity: Arc<PeerIdentity>,
+    generation: u64,
+}
+
+/// Why a call does not reach what it calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// There is no such method.
+    #[error("no such method")]
+    NoSuchMethod,
+    /// The certificate no longer proves the caller.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
+    /// The caller holds none of the roles that the method asks for.
+    #[error("the caller holds none of the roles that this method asks for")]
+    WrongRole,
+}
+
+/// A caller as it is at this moment.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub identity: Arc<PeerIdentity>,
+    /// What it may act as.
+    pub roles: Roles,
+}
+
+impl Authority {
+    /// Proves the chain that a peer presents in the handshake.
+    pub fn admit(&self, chain: Vec<CertificateDer<'static>>) -> Result<PeerConnection, Unproven> {
+        // Read before the proof: should the bundles change meanwhile, the first request proves again.
+        let generation = self.trust_generation();
+        let identity = Arc::new(self.prove(&chain)?);
+        Ok(PeerConnection { chain, proven: ArcSwap::from_pointee(Proven { identity, generation }) })
+    }
+
+    /// Admits a call by the one access table, and says who calls.
+    pub fn enter(&self, connection: &PeerConnection, method: &str) -> Result<Caller, NotAdmitted> {
+        let wanted = roles_for(method).ok_or(NotAdmitted::NoSuchMethod)?;
+        let caller = self.caller(connection)?;
+        if caller.roles.any_of(wanted) { Ok(caller) } else { Err(NotAdmitted::WrongRole) }
+    }
+
+    /// The caller behind a connection: its validity is looked at each time, its path again when a bundle or a client CA has
+    /// changed, and whether it is still registered, where that alone let it in.
+    pub fn caller(&self, connection: &PeerConnection) -> Result<Caller, Unproven> {
+        let now = self.clock.now();
+        let mut identity = Arc::clone(&connection.proven.load().identity);
+        let generation = self.trust_generation();
+        if connection.proven.load().generation != generation {
+            identity = Arc::new(self.prove(&connection.chain)?);
+            connection.proven.store(Arc::new(Proven { identity: Arc::clone(&identity), generation }));
+        }
+        if now > identity.certificate().not_after() {
+            return Err(Unproven::Expired);
+        }
+        if now < identity.certificate().not_before() {
+            return Err(Unproven::NotYetValid);
+        }
+        if *identity.proof() == Proof::SelfSigned && !self.lets_in(&identity.thumbprint()) {
+            return Err(Unproven::Unknown);
+        }
+        let roles = self.roles_of(&identity);
+        Ok(Caller { identity, roles })
+    }
+}
+
+impl fmt::Debug for PeerConnection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PeerConnection")
+            .field("identity", &self.proven.load().identity.to_string())
+            .finish_non_exhaustive()
+    }
+}

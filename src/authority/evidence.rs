@@ -1,0 +1,71 @@
+//! Evidence as callers bring it, read into what the decision looks at.
+
+use crate::authority::binding::Evidence;
+use crate::authority::certificate::Certificate;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::certificate::InvalidCertificate;
+use crate::authority::forwarded_certificate::InvalidForwardedCertificate;
+use crate::authority::forwarded_certificate::parse_forwarded_client_cert;
+use crate::authority::identity::parse_spiffe_id;
+
+/// Why evidence cannot be read. Nothing is guessed from the readable part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidEvidence {
+    /// Not a certificate.
+    #[error("the evidence is {0}")]
+    Certificate(#[from] InvalidCertificate),
+    /// Not 32 bytes.
+    #[error("a certificate thumbprint is the 32 bytes of a SHA-256, not text")]
+    Thumbprint,
+    /// Not a SPIFFE ID.
+    #[error("the SPIFFE ID is malformed")]
+    SpiffeId,
+    /// Not a forwarded certificate.
+    #[error("the forwarded client certificate is malformed: {0}")]
+    Forwarded(#[from] InvalidForwardedCertificate),
+    /// The parts contradict each other.
+    #[error("the forwarded client certificate contradicts itself")]
+    Inconsistent,
+}
+
+impl Evidence {
+    /// A whole certificate, DER.
+    pub fn from_der(der: &[u8]) -> Result<Self, InvalidEvidence> {
+        Ok(Self::Certificate(Box::new(Certificate::parse(der)?)))
+    }
+
+    /// A thumbprint: 32 bytes.
+    pub fn from_thumbprint(digest: &[u8]) -> Result<Self, InvalidEvidence> {
+        CertificateThumbprint::from_digest(digest).map(Self::Thumbprint).ok_or(InvalidEvidence::Thumbprint)
+    }
+
+    /// A SPIFFE ID.
+    pub fn from_spiffe_id(text: &str) -> Result<Self, InvalidEvidence> {
+        parse_spiffe_id(text).map(Self::SpiffeId).ok_or(InvalidEvidence::SpiffeId)
+    }
+
+    /// The last element of an `x-forwarded-client-cert` header, the one that the caller's own proxy appended: the
+    /// strongest part of it, which must agree with the others. `None` where it says nothing of a certificate.
+    pub fn from_forwarded(header: &str) -> Result<Option<Self>, InvalidEvidence> {
+        let elements = parse_forwarded_client_cert(header.as_bytes())?;
+        let Some(element) = elements.last() else { return Ok(None) };
+        let named: Vec<&String> = element.uri.iter().filter(|uri| !uri.is_empty()).collect();
+        if let Some(der) = &element.certificate {
+            // That Hash agrees with Cert has been looked at by the parser.
+            let certificate = Certificate::parse(der)?;
+            if !named.is_empty() && !named.iter().copied().eq(certificate.names().uri.iter()) {
+                return Err(InvalidEvidence::Inconsistent);
+            }
+            return Ok(Some(Self::Certificate(Box::new(certificate))));
+        }
+        if let Some(hash) = &element.hash {
+            return Self::from_thumbprint(hash).map(Some);
+        }
+        match named.as_slice() {
+            [] => Ok(None),
+            [only] => Self::from_spiffe_id(only).map(Some),
+            // An X509-SVID has exactly one URI SAN (X509-SVID section 2).
+            _ => Err(InvalidEvidence::SpiffeId),
+        }
+    }
+}

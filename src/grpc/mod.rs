@@ -1,0 +1,63 @@
+//! The gRPC voice: reads requests, asks the authority, prints its answers. Nothing is decided here.
+
+mod bindings;
+mod client_message;
+pub mod health;
+mod keys;
+mod registry;
+pub mod status;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use tonic::Extensions;
+use tonic::Status;
+use tonic::service::Routes;
+
+use crate::authority::Authority;
+use crate::authority::caller::Caller;
+use crate::grpc::health::Readiness;
+use crate::proto;
+use crate::proto::binding_service_server::BindingServiceServer;
+use crate::proto::key_service_server::KeyServiceServer;
+use crate::proto::registry_service_server::RegistryServiceServer;
+use crate::proto::token_service_server::TokenServiceServer;
+
+/// The most bytes that a request may have: a token, a certificate and a forwarded header at their own limits fit well.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
+/// All services behind one handle.
+#[derive(Clone, Debug)]
+struct Services {
+    authority: Arc<Authority>,
+}
+
+/// Adds the gRPC services to the routes of the HTTP voice: one router for both, since two would each have a fallback.
+pub fn routes(
+    http: Router,
+    authority: &Arc<Authority>,
+    readiness: Readiness,
+) -> Result<Router, tonic_reflection::server::Error> {
+    let services = || Services { authority: Arc::clone(authority) };
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::from(http)
+        .add_service(TokenServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(BindingServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(RegistryServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(health::service(readiness))
+        .add_service(reflection().build_v1()?)
+        // Python's reflection client still asks for v1alpha.
+        .add_service(reflection().build_v1alpha()?);
+    Ok(routes.into_axum_router())
+}
+
+/// The caller, whom the guard in front of the routes has admitted. Without one nothing is answered.
+fn caller(extensions: &Extensions) -> Result<&Caller, Status> {
+    extensions.get::<Caller>().ok_or_else(|| Status::internal("the request did not pass the guard"))
+}

@@ -1,0 +1,152 @@
+//! `lanyard.v1.RegistryService`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prost_types::FieldMask;
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+
+use crate::authority::registry::RegistryError;
+use crate::grpc::Services;
+use crate::grpc::caller;
+use crate::grpc::client_message;
+use crate::grpc::status;
+use crate::grpc::status::malformed;
+use crate::proto::Client;
+use crate::proto::CreateClientRequest;
+use crate::proto::DeleteClientRequest;
+use crate::proto::DeleteClientResponse;
+use crate::proto::GetClientRequest;
+use crate::proto::ListClientsRequest;
+use crate::proto::ListClientsResponse;
+use crate::proto::UpdateClientRequest;
+use crate::proto::registry_service_server::RegistryService;
+
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+
+#[tonic::async_trait]
+impl RegistryService for Services {
+    async fn create_client(&self, request: Request<CreateClientRequest>) -> Result<Response<Client>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let metadata = client_message::read(required(message.client)?)?;
+        let created = self.authority.create_client(&caller.identity, metadata, message.validate_only).await;
+        printed(created.as_deref())
+    }
+
+    async fn get_client(&self, request: Request<GetClientRequest>) -> Result<Response<Client>, Status> {
+        printed(self.authority.client(&request.get_ref().client_id).as_deref())
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<ListClientsRequest>,
+    ) -> Result<Response<ListClientsResponse>, Status> {
+        let ListClientsRequest { page_size, page_token } = request.into_inner();
+        let size = match usize::try_from(page_size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) => size.min(MAX_PAGE),
+            Err(_) => return Err(malformed("page_size", "is negative")),
+        };
+        let after = decode_page_token(&page_token).map_err(|error| status::registry_error(&error))?;
+        // One more than the page shows whether there is another page.
+        let mut clients = self.authority.clients(after.as_deref(), size + 1);
+        let more = clients.len() > size;
+        clients.truncate(size);
+        let last = clients.last().filter(|_| more).map(|client| client.registration.client_id.as_str());
+        let next_page_token = last.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default();
+        let clients = clients.iter().map(|client| client_message::print(client)).collect();
+        Ok(Response::new(ListClientsResponse { clients, next_page_token }))
+    }
+
+    async fn update_client(&self, request: Request<UpdateClientRequest>) -> Result<Response<Client>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let refuse = |error: RegistryError| status::registry_error(&error);
+        let mut client = required(message.client)?;
+        let from = client_message::revision(&client.etag).ok_or_else(|| refuse(RegistryError::EtagMissing))?;
+        if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
+            let present = self.authority.client(&client.client_id).map_err(refuse)?;
+            client = masked(client_message::print(&present), &client, &mask)?;
+        }
+        let metadata = client_message::read(client)?;
+        let updated = self.authority.update_client(&caller.identity, metadata, from, message.validate_only).await;
+        printed(updated.as_deref())
+    }
+
+    async fn delete_client(
+        &self,
+        request: Request<DeleteClientRequest>,
+    ) -> Result<Response<DeleteClientResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let refuse = |error: RegistryError| status::registry_error(&error);
+        let from = match message.etag.as_str() {
+            "" => None,
+            etag => Some(client_message::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing))?),
+        };
+        self.authority.delete_client(&caller.identity, &message.client_id, from).await.map_err(refuse)?;
+        Ok(Response::new(DeleteClientResponse {}))
+    }
+}
+
+fn required(client: Option<Client>) -> Result<Client, Status> {
+    client.ok_or_else(|| malformed("client", "is missing"))
+}
+
+fn printed(
+    client: Result<&crate::authority::directory::RegisteredClient, &RegistryError>,
+) -> Result<Response<Client>, Status> {
+    client.map(|client| Response::new(client_message::print(client))).map_err(status::registry_error)
+}
+
+fn decode_page_token(token: &str) -> Result<Option<String>, RegistryError> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    name.map(Some).ok_or(RegistryError::InvalidPageToken)
+}
+
+/// The present client with the named fields taken from another.
+fn masked(present: Client, wanted: &Client, mask: &FieldMask) -> Result<Client, Status> {
+    let mut client = present;
+    for path in &mask.paths {
+        match path.as_str() {
+            "token_endpoint_auth_method" => {
+                client.token_endpoint_auth_method.clone_from(&wanted.token_endpoint_auth_method);
+            }
+            "spiffe_id" => client.spiffe_id.clone_from(&wanted.spiffe_id),
+            "tls_client_auth_subject_dn" => {
+                client.tls_client_auth_subject_dn.clone_from(&wanted.tls_client_auth_subject_dn);
+            }
+            "tls_client_auth_san_dns" => client.tls_client_auth_san_dns.clone_from(&wanted.tls_client_auth_san_dns),
+            "tls_client_auth_san_uri" => client.tls_client_auth_san_uri.clone_from(&wanted.tls_client_auth_san_uri),
+            "tls_client_auth_san_ip" => client.tls_client_auth_san_ip.clone_from(&wanted.tls_client_auth_san_ip),
+            "tls_client_auth_san_email" => {
+                client.tls_client_auth_san_email.clone_from(&wanted.tls_client_auth_san_email);
+            }
+            "client_ca" => client.client_ca.clone_from(&wanted.client_ca),
+            "jwks" => client.jwks.clone_from(&wanted.jwks),
+            "certificate_pem" => {
+                // The certificates are kept as jwks, which new ones replace.
+                client.jwks.clear();
+                client.certificate_pem.clone_from(&wanted.certificate_pem);
+            }
+            "scope" => client.scope.clone_from(&wanted.scope),
+            "audience" => client.audience.clone_from(&wanted.audience),
+            "grant_types" => client.grant_types.clone_from(&wanted.grant_types),
+            "tls_client_certificate_bound_access_tokens" => {
+                client.tls_client_certificate_bound_access_tokens = wanted.tls_client_certificate_bound_access_tokens;
+            }
+            "access_token_ttl" => client.access_token_ttl = wanted.access_token_ttl,
+            "rotation" => client.rotation.clone_from(&wanted.rotation),
+            "owner" => client.owner.clone_from(&wanted.owner),
+            "disabled" => client.disabled = wanted.disabled,
+            _ => return Err(malformed("update_mask", "names a field that cannot be changed")),
+        }
+    }
+    Ok(client)
+}

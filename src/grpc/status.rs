@@ -1,0 +1,87 @@
+//! The core's refusals as gRPC statuses, each with a `google.rpc.ErrorInfo` of a fixed reason. The one who asks gets a
+//! fixed sentence; the cause is in the log.
+
+use std::collections::HashMap;
+
+use tonic::Code;
+use tonic::Status;
+use tonic_types::ErrorDetails;
+use tonic_types::StatusExt as _;
+
+use crate::authority::caller::NotAdmitted;
+use crate::authority::evidence::InvalidEvidence;
+use crate::authority::grant::GrantError;
+use crate::authority::registry::RegistryError;
+use crate::authority::validation::NoDecision;
+
+/// The domain of all our ErrorInfos.
+const DOMAIN: &str = "lanyard";
+
+/// A status with an ErrorInfo.
+fn refusal(code: Code, reason: &str, message: impl Into<String>, metadata: HashMap<String, String>) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
+}
+
+fn plain(code: Code, reason: &str, message: impl ToString) -> Status {
+    refusal(code, reason, message.to_string(), HashMap::new())
+}
+
+/// A call that the access table or the certificate stops.
+pub fn not_admitted(error: NotAdmitted) -> Status {
+    match error {
+        NotAdmitted::NoSuchMethod => plain(Code::Unimplemented, "NO_SUCH_METHOD", error),
+        NotAdmitted::Unproven(_) => plain(Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN", error),
+        NotAdmitted::WrongRole => plain(Code::PermissionDenied, "WRONG_ROLE", error),
+    }
+}
+
+/// A token request that got no token.
+pub fn grant_error(error: GrantError) -> Status {
+    match error {
+        GrantError::InvalidClient(_) => plain(Code::Unauthenticated, "INVALID_CLIENT", error),
+        GrantError::InvalidRequest => plain(Code::InvalidArgument, "INVALID_REQUEST", error),
+        GrantError::InvalidScope => plain(Code::InvalidArgument, "INVALID_SCOPE", error),
+        GrantError::InvalidTarget => plain(Code::InvalidArgument, "INVALID_TARGET", error),
+        GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),
+    }
+}
+
+/// A question about a binding that got no decision.
+pub fn no_decision(error: NoDecision) -> Status {
+    match error {
+        NoDecision::TokenMissing => plain(Code::InvalidArgument, "TOKEN_MISSING", error),
+        NoDecision::AudienceMissing => plain(Code::InvalidArgument, "AUDIENCE_MISSING", error),
+        NoDecision::ScopeMalformed => plain(Code::InvalidArgument, "SCOPE_MALFORMED", error),
+        NoDecision::NotAProxy => plain(Code::PermissionDenied, "NOT_A_PROXY", error),
+        NoDecision::ForeignResource => plain(Code::PermissionDenied, "FOREIGN_RESOURCE", error),
+    }
+}
+
+/// Evidence that cannot be read.
+pub fn invalid_evidence(error: InvalidEvidence) -> Status {
+    plain(Code::InvalidArgument, "EVIDENCE_MALFORMED", error)
+}
+
+/// A registry request that was refused.
+pub fn registry_error(error: &RegistryError) -> Status {
+    match error {
+        RegistryError::Invalid(invalid) => {
+            let metadata = HashMap::from([("field".to_owned(), invalid.field.to_owned())]);
+            refusal(Code::InvalidArgument, "INVALID_CLIENT_METADATA", error.to_string(), metadata)
+        }
+        RegistryError::Exists => plain(Code::AlreadyExists, "CLIENT_EXISTS", error),
+        RegistryError::IdentityTaken(_) => plain(Code::AlreadyExists, "IDENTITY_TAKEN", error),
+        RegistryError::NotFound => plain(Code::NotFound, "CLIENT_NOT_FOUND", error),
+        RegistryError::Conflict => plain(Code::Aborted, "ETAG_MISMATCH", error),
+        RegistryError::EtagMissing => plain(Code::InvalidArgument, "ETAG_MISSING", error),
+        RegistryError::InvalidPageToken => plain(Code::InvalidArgument, "INVALID_PAGE_TOKEN", error),
+        RegistryError::TooLarge => plain(Code::InvalidArgument, "REGISTRATION_TOO_LARGE", error),
+        RegistryError::Unavailable => plain(Code::Unavailable, "REGISTRY_UNAVAILABLE", error),
+    }
+}
+
+/// A field of a request that cannot be read.
+pub(super) fn malformed(field: &'static str, problem: &str) -> Status {
+    let metadata = HashMap::from([("field".to_owned(), field.to_owned())]);
+    refusal(Code::InvalidArgument, "INVALID_REQUEST", format!("{field}: {problem}"), metadata)
+}

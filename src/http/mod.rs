@@ -1,0 +1,4 @@
+//! The HTTP voice.
+
+pub mod discovery;
+pub mod ops;

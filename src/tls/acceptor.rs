@@ -1,0 +1,116 @@
+//! Takes a TCP connection through the handshake.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::DEFAULT_VERSIONS;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use rustls::server::NoServerSessionStorage;
+use rustls::time_provider::TimeProvider;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::authority::Authority;
+use crate::authority::caller::PeerConnection;
+use crate::authority::clock::Clock;
+use crate::authority::trust::Unproven;
+use crate::tls::server_certificate::ServerCertificate;
+use crate::tls::verifier::PeerVerifier;
+
+/// The doors of the two TLS listeners.
+#[derive(Debug)]
+pub struct Acceptor {
+    authority: Arc<Authority>,
+    certificate: Arc<ServerCertificate>,
+    provider: Arc<CryptoProvider>,
+    time: Arc<AuthorityTime>,
+}
+
+/// Why a connection did not come through the door.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The certificate was not proven.
+    #[error("{0}")]
+    Unproven(Unproven),
+    /// The handshake failed for another reason: no certificate, no common version, or no TLS at all.
+    #[error("{0}")]
+    Handshake(io::Error),
+    /// It took too long.
+    #[error("the handshake took too long")]
+    Slow,
+}
+
+impl Acceptor {
+    /// A door that presents `certificate` and asks `authority` about peers.
+    pub fn new(authority: Arc<Authority>, certificate: Arc<ServerCertificate>, provider: Arc<CryptoProvider>) -> Self {
+        let time = Arc::new(AuthorityTime(Arc::clone(authority.clock())));
+        Self { authority, certificate, provider, time }
+    }
+
+    /// A handshake in which the client proves a certificate. Its verifier is made for this one connection, so that what it
+    /// proved need not be worked out again.
+    pub async fn mutual<S>(&self, stream: S, limit: Duration) -> Result<(TlsStream<S>, PeerConnection), Refused>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider)));
+        let config = self
+            .builder()?
+            .with_client_cert_verifier(Arc::clone(&verifier) as Arc<_>)
+            .with_cert_resolver(Arc::clone(&self.certificate) as Arc<_>);
+        let outcome = handshake(config, stream, limit).await;
+        match (outcome, verifier.take()) {
+            (Ok(stream), Some(Ok(peer))) => Ok((stream, peer)),
+            (_, Some(Err(unproven))) => Err(Refused::Unproven(unproven)),
+            (Err(refused), _) => Err(refused),
+            // A handshake that never asked the verifier is one that was not full; nobody has been proven by it.
+            (Ok(_), None) => Err(Refused::Handshake(io::Error::other("no certificate was verified"))),
+        }
+    }
+
+    /// A handshake in which only the server proves a certificate.
+    pub async fn server_only<S>(&self, stream: S, limit: Duration) -> Result<TlsStream<S>, Refused>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let config = self.builder()?.with_no_client_auth().with_cert_resolver(Arc::clone(&self.certificate) as Arc<_>);
+        handshake(config, stream, limit).await
+    }
+
+    fn builder(&self) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, Refused> {
+        ServerConfig::builder_with_details(Arc::clone(&self.provider), Arc::clone(&self.time) as Arc<_>)
+            .with_protocol_versions(DEFAULT_VERSIONS)
+            .map_err(|error| Refused::Handshake(io::Error::other(error)))
+    }
+}
+
+async fn handshake<S>(config: ServerConfig, stream: S, limit: Duration) -> Result<TlsStream<S>, Refused>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut config = config;
+    // A resumed handshake skips the verifier: a certificate would be good for as long as a ticket is. None is ever resumed.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let accepting = TlsAcceptor::from(Arc::new(config)).accept(stream);
+    match tokio::time::timeout(limit, accepting).await {
+        Ok(outcome) => outcome.map_err(Refused::Handshake),
+        Err(_) => Err(Refused::Slow),
+    }
+}
+
+/// rustls asks the same clock as all decisions.
+#[derive(Debug)]
+struct AuthorityTime(Arc<dyn Clock>);
+
+impl TimeProvider for AuthorityTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.now().0)))
+    }
+}

@@ -1,0 +1,104 @@
+//! The client certificate verifier of one connection: it asks the authority, and remembers what was proven.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use rustls::CertificateError;
+use rustls::DigitallySignedStruct;
+use rustls::DistinguishedName;
+use rustls::Error;
+use rustls::OtherError;
+use rustls::SignatureScheme;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::verify_tls12_signature;
+use rustls::crypto::verify_tls13_signature;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerified;
+use rustls::server::danger::ClientCertVerifier;
+
+use crate::authority::Authority;
+use crate::authority::caller::PeerConnection;
+use crate::authority::trust::Unproven;
+
+/// Serves one handshake. The stock verifier pools all roots and keeps nothing of what it found.
+#[derive(Debug)]
+pub(super) struct PeerVerifier {
+    authority: Arc<Authority>,
+    provider: Arc<CryptoProvider>,
+    outcome: Mutex<Option<Result<PeerConnection, Unproven>>>,
+}
+
+impl PeerVerifier {
+    pub(super) fn new(authority: Arc<Authority>, provider: Arc<CryptoProvider>) -> Self {
+        Self { authority, provider, outcome: Mutex::default() }
+    }
+
+    /// What was found of the peer's certificate; `None` where the handshake did not come to that.
+    pub(super) fn take(&self) -> Option<Result<PeerConnection, Unproven>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    /// No hints: which CAs and trust domains are known here is nobody's business before the handshake, and a client with a
+    /// self-signed certificate would take a list for a reason not to send it.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let chain = std::iter::once(end_entity).chain(intermediates).map(|one| one.clone().into_owned()).collect();
+        let outcome = self.authority.admit(chain);
+        let verified = match &outcome {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(unproven) => Err(Error::InvalidCertificate(alert(*unproven))),
+        };
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The TLS alert that the peer sees: enough to tell an expired certificate from an unknown one.
+fn alert(unproven: Unproven) -> CertificateError {
+    match unproven {
+        Unproven::Expired => CertificateError::Expired,
+        Unproven::NotYetValid => CertificateError::NotValidYet,
+        Unproven::Invalid(_) | Unproven::ChainSize => CertificateError::BadEncoding,
+        Unproven::UnknownTrustDomain | Unproven::NoPath | Unproven::Unknown => CertificateError::UnknownIssuer,
+        Unproven::KeyUsage => CertificateError::InvalidPurpose,
+        Unproven::SeveralUris
+        | Unproven::InvalidSpiffeId
+        | Unproven::SigningCertificate
+        | Unproven::NamesNotCritical => CertificateError::Other(OtherError(Arc::new(unproven))),
+    }
+}

@@ -1,0 +1,3 @@
+//! Where bundles and client CAs come from.
+
+pub mod files;
