@@ -1,7 +1,12 @@
 //! The integration tests: one binary, a file a behaviour.
-// `cfg(test)` always holds here; it tells clippy that what stands beside the tests may unwrap as they do.
+// It always holds here; it tells clippy that what stands beside the tests may unwrap as they do.
+#![cfg(test)]
 
-#[cfg(test)]
 mod distinguished_name;
-#[cfg(test)]
 mod forwarded;
+mod store_contract;
+mod store_crash;
+mod store_damage;
+mod store_directory;
+mod store_durability;
+mod store_process;

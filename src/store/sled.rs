@@ -1,0 +1,217 @@
+//! The embedded store: one process, one directory, sled 0.34 as its log.
+//!
+//! Everything is read into memory at the start and answered from there; sled is only written to. One thread owns it and
+//! takes the writes that are waiting, up to 512, as one batch:
+//!
+//! ```text
+//! judge -> apply_batch -> flush -> fdatasync -> mark -> show in memory, wake watchers -> acknowledge
+//! ```
+//!
+//! In the directory (mode 0700): `LOCK`, held while open; `MARK`, which store this is and how far it had come; `db`,
+//! `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not open with. A backup is a
+//! copy of the whole directory while no process uses it. It must lie on a local file system.
+
+mod durability;
+mod ledger;
+mod mark;
+mod opening;
+mod record;
+mod scan;
+mod watchdog;
+mod writer;
+
+use std::io;
+use std::panic;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::Once;
+use std::sync::PoisonError;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::Sender;
+use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::authority::store::ChangeStream;
+use crate::authority::store::Expected;
+use crate::authority::store::Listing;
+use crate::authority::store::Revision;
+use crate::authority::store::Store;
+use crate::authority::store::StoreError;
+use crate::authority::store::StoreFuture;
+use crate::authority::store::Versioned;
+pub use crate::store::sled::durability::Disk;
+pub use crate::store::sled::durability::Durability;
+pub use crate::store::sled::opening::OpenError;
+use crate::store::sled::opening::Opened;
+pub use crate::store::sled::record::Flaw;
+pub use crate::store::sled::scan::Damage;
+use crate::store::sled::watchdog::Health;
+use crate::store::sled::watchdog::Progress;
+use crate::store::sled::writer::Request;
+use crate::store::sled::writer::Writer;
+use crate::store::table::Table;
+use crate::store::table::Write;
+
+/// How many writes may wait for the writer; more wait for a place.
+const QUEUE: usize = 1024;
+
+const WRITER_THREAD: &str = "lanyard-store";
+
+/// What the embedded store can be told. The defaults are for production.
+#[derive(Debug)]
+pub struct SledOptions {
+    /// How long opening may take, with the scan of all records. On damaged files sled 0.34 can hang for ever.
+    pub open_limit: Duration,
+    /// How long one batch may take to reach the disk before the store is taken for failed.
+    pub flush_limit: Duration,
+    /// How a batch reaches the disk.
+    pub durability: Box<dyn Durability>,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        let (open_limit, flush_limit) = (Duration::from_secs(30), Duration::from_secs(5));
+        Self { open_limit, flush_limit, durability: Box::new(Disk) }
+    }
+}
+
+/// A store in a directory of its own. Dropping it finishes the writes that are queued, closes sled and lets go of the
+/// lock, and blocks for that long: at most twice the flush limit.
+#[derive(Debug)]
+pub struct SledStore {
+    table: Arc<Table>,
+    health: Health,
+    queue: Option<mpsc::Sender<Request>>,
+    // Only so that the store can be shared: nobody but `drop` receives.
+    closed: Mutex<Receiver<()>>,
+    flush_limit: Duration,
+    _watchdog: Sender<()>,
+}
+
+impl SledStore {
+    /// Opens the store in `directory`, or creates it if the directory is empty or not there. Blocks for as long as that
+    /// takes, which grows with the number of records; not for async threads.
+    ///
+    /// # Errors
+    /// Whatever stands in the way of serving exactly what was acknowledged, see [`OpenError`]. After
+    /// [`OpenError::Stuck`] a thread is left behind that holds the lock: the process should end.
+    pub fn open(directory: &Path, options: SledOptions) -> Result<Self, OpenError> {
+        let SledOptions { open_limit, flush_limit, durability } = options;
+        let io = |source: io::Error| OpenError::Io { directory: directory.to_owned(), source };
+        keep_engine_panics_off_stderr();
+        let (health, progress) = (Health::new(), Progress::default());
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let (opening_sender, opening) = sync_channel(1);
+        let (closing, closed) = channel::<()>();
+        let (stop_sender, stop) = channel();
+
+        let writer = {
+            let (directory, health, progress) = (directory.to_owned(), health.clone(), progress.clone());
+            move || {
+                let _closing = closing;
+                let mut opened = match opening::open(&directory) {
+                    Ok(opened) => opened,
+                    Err(error) => return drop(opening_sender.send(Err(error))),
+                };
+                let table = load(&mut opened);
+                if opening_sender.send(Ok(Arc::clone(&table))).is_ok() {
+                    Writer { directory, opened, table, health, progress, durability }.run(requests);
+                }
+            }
+        };
+        thread::Builder::new().name(WRITER_THREAD.to_owned()).spawn(writer).map_err(io)?;
+        let table = match opening.recv_timeout(open_limit) {
+            Ok(table) => table?,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(OpenError::Stuck { directory: directory.to_owned(), limit: open_limit });
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let damage = Damage::Panic("opening ended without an answer".to_owned());
+                return Err(OpenError::Damaged { directory: directory.to_owned(), damage });
+            }
+        };
+        watchdog::watch_over(progress, health.clone(), flush_limit, stop).map_err(io)?;
+        Ok(Self { table, health, queue: Some(queue), closed: Mutex::new(closed), flush_limit, _watchdog: stop_sender })
+    }
+
+    async fn submit(&self, write: Write) -> Result<Revision, StoreError> {
+        self.standing()?;
+        let written = async {
+            let (reply, answer) = oneshot::channel();
+            let closed = || StoreError::Unavailable("the store was closed".to_owned());
+            let queue = self.queue.as_ref().ok_or_else(closed)?;
+            queue.send(Request { write, reply }).await.map_err(|_| closed())?;
+            answer.await.map_err(|_| closed())?
+        };
+        // While the writer hangs it answers nobody; the watchdog does, through `health`.
+        tokio::select! {
+            biased;
+            outcome = written => outcome,
+            failure = self.health.failed() => Err(failure),
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
+        Box::pin(async move { Ok(self.table.get(key)) })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
+        Box::pin(async move { Ok(self.table.list(prefix)) })
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
+        Box::pin(async move { self.submit(Write::put(key, value, expected)?).await })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
+        Box::pin(async move { self.submit(Write::delete(key, expected)?).await })
+    }
+
+    fn watch(&self, from: Revision) -> ChangeStream {
+        self.table.watch(from)
+    }
+
+    fn standing(&self) -> Result<(), StoreError> {
+        self.health.standing()
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        let closed = self.closed.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // The writer drops its end when everything is closed.
+        if let Err(RecvTimeoutError::Timeout) = closed.recv_timeout(2 * self.flush_limit) {
+            tracing::warn!("the store did not close in time and is left behind");
+        }
+    }
+}
+
+fn load(opened: &mut Opened) -> Arc<Table> {
+    Arc::new(Table::new(std::mem::take(&mut opened.entries), opened.ledger.revision))
+}
+
+/// sled 0.34 panics on some damaged files. The opening turns that into an error with a clear text; a panic message with a
+/// place in sled's sources beside it would send the operator the wrong way.
+fn keep_engine_panics_off_stderr() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let thread = thread::current();
+            let name = thread.name().unwrap_or_default();
+            if name != WRITER_THREAD && !name.starts_with("sled-io-") {
+                usual(info);
+            }
+        }));
+    });
+}

@@ -1,0 +1,89 @@
+//! The one entry beside the records: which store this is, its last revision, and what all records add up to.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::authority::store::Revision;
+use crate::store::sled::record::Checksum;
+use crate::store::sled::record::sha256;
+
+/// Where the ledger lies. No chunk's key has this length.
+pub(super) const LEDGER_KEY: &[u8] = b"ledger";
+
+const SCHEMA: u32 = 1;
+
+/// Written in the same batch as the records, so that the last revision is kept over deletions, and a record that was lost
+/// or came back is noticed although every record that is there is sound.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Ledger {
+    /// Which store this is: made at random when it was created.
+    pub(super) store: String,
+    pub(super) revision: Revision,
+    pub(super) records: u64,
+    /// The exclusive or of all records' checksums: against accidents, not against someone who computes collisions.
+    pub(super) sum: Checksum,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    schema: u32,
+    store: String,
+    revision: u64,
+    records: u64,
+    sum: String,
+    sha256: String,
+}
+
+impl Ledger {
+    /// The ledger of a store without records.
+    pub(super) fn new(store: String) -> Self {
+        Self { store, revision: Revision(0), records: 0, sum: Checksum::default() }
+    }
+
+    /// Counts a record in.
+    pub(super) fn add(&mut self, checksum: &Checksum) {
+        self.records = self.records.wrapping_add(1);
+        self.flip(checksum);
+    }
+
+    /// Counts a record out.
+    pub(super) fn remove(&mut self, checksum: &Checksum) {
+        self.records = self.records.wrapping_sub(1);
+        self.flip(checksum);
+    }
+
+    fn flip(&mut self, checksum: &Checksum) {
+        self.sum.iter_mut().zip(checksum).for_each(|(sum, byte)| *sum ^= byte);
+    }
+
+    /// As one line of JSON.
+    ///
+    /// # Errors
+    /// As `serde_json` has them; none are known for this type.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&Line {
+            schema: SCHEMA,
+            store: self.store.clone(),
+            revision: self.revision.0,
+            records: self.records,
+            sum: URL_SAFE_NO_PAD.encode(self.sum),
+            sha256: self.checksum(),
+        })
+    }
+
+    /// Reads one back; `None` if it is not exactly what was written.
+    pub(super) fn decode(line: &[u8]) -> Option<Self> {
+        let line: Line = serde_json::from_slice(line).ok().filter(|line: &Line| line.schema == SCHEMA)?;
+        let sum = URL_SAFE_NO_PAD.decode(&line.sum).ok()?.try_into().ok()?;
+        let ledger = Self { store: line.store, revision: Revision(line.revision), records: line.records, sum };
+        (ledger.checksum() == line.sha256).then_some(ledger)
+    }
+
+    fn checksum(&self) -> String {
+        let (revision, records) = (self.revision.0.to_be_bytes(), self.records.to_be_bytes());
+        URL_SAFE_NO_PAD.encode(sha256(&[&revision, &records, &self.sum, self.store.as_bytes()]))
+    }
+}

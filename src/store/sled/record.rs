@@ -1,0 +1,226 @@
+//! How one record lies in the tree: a JSON envelope that an operator can read, with a checksum, cut into chunks.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::authority::store::Revision;
+
+/// SHA-256 over key, revision and value.
+pub(super) type Checksum = [u8; 32];
+
+const SCHEMA: u32 = 1;
+
+/// sled moves a page of more than 128 KiB into a file of its own, which it never syncs and does not always remove. A page
+/// holds 16 values and a few, so that values of at most this size keep every page in the log, where our sync covers it.
+const CHUNK_BYTES: usize = 4096;
+
+/// Where a chunk lies: the SHA-256 of the record's key, then the chunk's number. Keys of one short length keep sled's
+/// index pages small; the key itself is in the envelope.
+pub(super) const CHUNK_KEY_BYTES: usize = 33;
+
+/// A record as it is written.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) checksum: Checksum,
+    place: Checksum,
+    envelope: Vec<u8>,
+}
+
+/// A record as it was read.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) key: String,
+    pub(super) revision: Revision,
+    pub(super) value: Vec<u8>,
+    pub(super) checksum: Checksum,
+}
+
+/// What is wrong with a stored record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Flaw {
+    /// A chunk is missing, or the chunks together are no envelope.
+    #[error("it cannot be read")]
+    Unreadable,
+    /// A later version of this program wrote it.
+    #[error("it was written with schema {0}, which this version does not know")]
+    Schema(u32),
+    /// Key, revision or value is not what was written.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// It lies where the record of another key belongs.
+    #[error("it lies in another record's place")]
+    Misplaced,
+    /// Its revision is later than the store's.
+    #[error("its revision is later than the store's")]
+    FromTheFuture,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    schema: u32,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    schema: u32,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    revision: u64,
+    encoding: Encoding,
+    sha256: String,
+    #[serde(borrow)]
+    value: Cow<'a, RawValue>,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Encoding {
+    /// The value is this JSON, byte for byte.
+    Json,
+    /// The value is not JSON (or JSON with white space around it): this string is its base64.
+    Base64,
+}
+
+/// Puts a record into its envelope.
+///
+/// # Errors
+/// As `serde_json` has them; none are known for these types.
+pub(super) fn encode(key: &str, revision: Revision, value: &[u8]) -> Result<Encoded, serde_json::Error> {
+    let checksum = checksum(key, revision, value);
+    let (encoding, value) = match serde_json::from_slice::<&RawValue>(value) {
+        Ok(raw) if raw.get().len() == value.len() => (Encoding::Json, Cow::Borrowed(raw)),
+        _ => (Encoding::Base64, Cow::Owned(serde_json::value::to_raw_value(&STANDARD.encode(value))?)),
+    };
+    let envelope = Envelope {
+        schema: SCHEMA,
+        key: Cow::Borrowed(key),
+        revision: revision.0,
+        encoding,
+        sha256: URL_SAFE_NO_PAD.encode(checksum),
+        value,
+    };
+    Ok(Encoded { checksum, place: sha256(&[key.as_bytes()]), envelope: serde_json::to_vec(&envelope)? })
+}
+
+impl Encoded {
+    /// The chunks, with the keys under which they lie.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = ([u8; CHUNK_KEY_BYTES], &[u8])> {
+        (0..=u8::MAX)
+            .zip(self.envelope.chunks(CHUNK_BYTES))
+            .map(|(number, chunk)| (chunk_key(&self.place, number), chunk))
+    }
+}
+
+/// Takes the record out of `envelope`, which lay at `place`.
+///
+/// # Errors
+/// The key, as far as it can be read, and what is wrong.
+pub(super) fn decode(place: &[u8], envelope: &[u8]) -> Result<Decoded, (Option<String>, Flaw)> {
+    let head: Head = serde_json::from_slice(envelope).map_err(|_| (None, Flaw::Unreadable))?;
+    if head.schema != SCHEMA {
+        return Err((None, Flaw::Schema(head.schema)));
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(envelope).map_err(|_| (None, Flaw::Unreadable))?;
+    let key = envelope.key.into_owned();
+    let revision = Revision(envelope.revision);
+    let value = match envelope.encoding {
+        Encoding::Json => Some(envelope.value.get().as_bytes().to_vec()),
+        Encoding::Base64 => {
+            serde_json::from_str::<&str>(envelope.value.get()).ok().and_then(|text| STANDARD.decode(text).ok())
+        }
+    };
+    let Some(value) = value else { return Err((Some(key), Flaw::Unreadable)) };
+    let checksum = checksum(&key, revision, &value);
+    if URL_SAFE_NO_PAD.encode(checksum) != envelope.sha256 {
+        return Err((Some(key), Flaw::Checksum));
+    }
+    if sha256(&[key.as_bytes()]) != place {
+        return Err((Some(key), Flaw::Misplaced));
+    }
+    Ok(Decoded { key, revision, value, checksum })
+}
+
+fn checksum(key: &str, revision: Revision, value: &[u8]) -> Checksum {
+    // The key's length comes first, so that no byte can move from the key to what follows it.
+    let length = u64::try_from(key.len()).unwrap_or(u64::MAX).to_be_bytes();
+    sha256(&[&length, key.as_bytes(), &revision.0.to_be_bytes(), value])
+}
+
+/// The SHA-256 of the parts, one after the other.
+pub(super) fn sha256(parts: &[&[u8]]) -> Checksum {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut checksum = Checksum::default();
+    checksum.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    checksum
+}
+
+fn chunk_key(place: &Checksum, number: u8) -> [u8; CHUNK_KEY_BYTES] {
+    let mut key = [number; CHUNK_KEY_BYTES];
+    key.iter_mut().zip(place).for_each(|(to, from)| *to = *from);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope_of(key: &str, value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let encoded = encode(key, Revision(7), value).unwrap();
+        let whole = encoded.chunks().flat_map(|(_, chunk)| chunk.to_vec()).collect();
+        (encoded.place.to_vec(), whole)
+    }
+
+    #[test]
+    fn any_bytes_come_back_as_they_were() {
+        let long = format!("\"{}\"", "x".repeat(60_000));
+        for value in [&b"{\"a\": [1,2]}"[..], b"null", b" 1 ", b"", b"\xff\x00", b"{\"a\":", long.as_bytes()] {
+            let (place, envelope) = envelope_of("/clients/\"a\"\n\u{1F511}", value);
+            let decoded = decode(&place, &envelope).unwrap();
+            assert_eq!(decoded.value, value);
+            assert_eq!(decoded.key, "/clients/\"a\"\n\u{1F511}");
+            assert_eq!(decoded.revision, Revision(7));
+        }
+    }
+
+    #[test]
+    fn a_json_value_can_be_read_in_its_envelope() {
+        let (_, envelope) = envelope_of("/clients/a", b"{\"scope\":\"read\"}");
+        let text = String::from_utf8(envelope).unwrap();
+        assert!(text.ends_with(",\"value\":{\"scope\":\"read\"}}"), "{text}");
+    }
+
+    #[test]
+    fn an_envelope_with_any_one_bit_flipped_is_refused() {
+        let (place, envelope) = envelope_of("/clients/a", b"{\"scope\":\"read\"}");
+        for bit in 0..envelope.len() * 8 {
+            let mut flipped = envelope.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&place, &flipped).is_err(), "{}", String::from_utf8_lossy(&flipped));
+        }
+    }
+
+    #[test]
+    fn a_record_in_another_records_place_is_refused() {
+        let (_, envelope) = envelope_of("/clients/a", b"1");
+        let (other, _) = envelope_of("/clients/b", b"1");
+        assert_eq!(decode(&other, &envelope).unwrap_err(), (Some("/clients/a".to_owned()), Flaw::Misplaced));
+    }
+
+    #[test]
+    fn a_later_schema_is_refused_by_its_number() {
+        let (place, envelope) = envelope_of("/clients/a", b"1");
+        let later = String::from_utf8(envelope).unwrap().replace("\"schema\":1", "\"schema\":2");
+        assert_eq!(decode(&place, later.as_bytes()).unwrap_err(), (None, Flaw::Schema(2)));
+    }
+}
