@@ -2,10 +2,13 @@
 //! nothing.
 
 pub mod authority;
+pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod proto;
+pub mod server;
 pub mod signer;
 pub mod store;
+pub mod telemetry;
 pub mod tls;
 pub mod trust;

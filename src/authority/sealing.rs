@@ -100,6 +100,11 @@ impl KeyRecord {
         serde_json::to_vec(self).map_err(|_| SealError::Unreadable)
     }
 
+    /// The `kid` of the key.
+    pub fn key_id(&self) -> &str {
+        &self.kid
+    }
+
     /// Where the record is stored.
     pub fn store_key(&self) -> String {
         format!("{KEYS}{}", self.kid)

@@ -1,0 +1,225 @@
+//! The composition root: opens the store and the files, builds the rooms, binds, serves, drains.
+//!
+//! It alone decides on runtimes and threads: one current-thread runtime a core serves connections, which are dealt out to
+//! them (measured: twice the throughput of one runtime over all cores); the thread that started the server accepts,
+//! reloads and follows the store.
+
+mod connection;
+mod follow;
+mod guard;
+mod listener;
+mod reload;
+mod signing_keys;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::authority::Authority;
+use crate::authority::clock::Clock;
+use crate::authority::clock::Entropy;
+use crate::authority::clock::SystemClock;
+use crate::authority::clock::SystemEntropy;
+use crate::authority::registry::LoadError;
+use crate::authority::store::Store;
+use crate::config::Config;
+use crate::config::Listeners;
+use crate::grpc;
+use crate::http;
+use crate::server::connection::Door;
+use crate::server::connection::Limits;
+use crate::server::listener::Listener;
+use crate::server::reload::Reloader;
+use crate::server::signing_keys::KeysError;
+use crate::server::workers::Workers;
+use crate::store::memory::MemoryStore;
+use crate::store::sled::OpenError;
+use crate::store::sled::SledOptions;
+use crate::store::sled::SledStore;
+use crate::tls::acceptor::Acceptor;
+use crate::tls::server_certificate::CertificateFileError;
+use crate::tls::server_certificate::ServerCertificate;
+use crate::trust;
+use crate::trust::files::TrustFileError;
+
+/// Why a server did not start. Nothing is served with a part of it missing.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The server's certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFileError),
+    /// A bundle or client CA.
+    #[error(transparent)]
+    Trust(#[from] TrustFileError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The registrations in it.
+    #[error("the registrations cannot be read: {0}")]
+    Registrations(#[from] LoadError),
+    /// The signing keys in it.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Threads, runtimes, descriptors of services: what should never fail.
+    #[error("the server cannot be set up: {0}")]
+    Setup(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The three listening sockets, bound before anything else so that a port of 0 has become a number.
+#[derive(Debug)]
+pub struct Sockets {
+    mtls: TcpListener,
+    public: TcpListener,
+    ops: TcpListener,
+}
+
+impl Sockets {
+    /// Binds all three.
+    pub async fn bind(listeners: &Listeners) -> Result<Self, StartError> {
+        let bind =
+            async |address| TcpListener::bind(address).await.map_err(|error| StartError::Bind { address, error });
+        let (mtls, public, ops) =
+            (bind(listeners.mtls).await?, bind(listeners.public).await?, bind(listeners.ops).await?);
+        Ok(Self { mtls, public, ops })
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> io::Result<Listeners> {
+        let (mtls, public, ops) = (self.mtls.local_addr()?, self.public.local_addr()?, self.ops.local_addr()?);
+        Ok(Listeners { mtls, public, ops })
+    }
+}
+
+/// What tests put in the place of the machine's own.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The clock that everything goes by.
+    pub clock: Arc<dyn Clock>,
+    /// Where random bytes come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// How many threads serve connections.
+    pub threads: usize,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()), threads }
+    }
+}
+
+/// How far the server's life has come; connections follow it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Serving,
+    /// No new connections; open ones finish what is under way.
+    Draining,
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Server {
+    authority: Arc<Authority>,
+    addresses: Listeners,
+    stage: watch::Sender<Stage>,
+    standing: watch::Receiver<Result<(), &'static str>>,
+    reloader: Arc<Reloader>,
+    tasks: JoinSet<()>,
+    workers: Workers,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Starts to serve; when this returns, the server is ready.
+    pub async fn start(config: Config, sockets: Sockets, surroundings: Surroundings) -> Result<Self, StartError> {
+        let setup = |error: io::Error| StartError::Setup(error.into());
+        let addresses = sockets.addresses().map_err(setup)?;
+        let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+        let certificate =
+            Arc::new(ServerCertificate::open(&config.tls.certificate, &config.tls.key, Arc::clone(&provider))?);
+        let (bundles, contents) = trust::files::load(&config.trust)?;
+        let store: Arc<dyn Store> = match &config.store {
+            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
+            None => Arc::new(MemoryStore::default()),
+        };
+        let Surroundings { clock, entropy, threads } = surroundings;
+        let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
+        let authority = Arc::new(Authority::new(config.policy, clock, entropy, Arc::clone(&store), keys, bundles));
+        let loaded = authority.load().await?;
+
+        let (stage, stages) = watch::channel(Stage::Serving);
+        let (standing_sender, standing) = watch::channel(Ok(()));
+        let (ready_sender, ready) = watch::channel(true);
+        let public = http::discovery::routes(Arc::clone(&authority));
+        let mtls = grpc::routes(public.clone(), &authority, ready).map_err(|error| StartError::Setup(error.into()))?;
+        let acceptor = Acceptor::new(Arc::clone(&authority), Arc::clone(&certificate), provider);
+        let limits = Limits::from(&config.tls);
+        let workers =
+            Workers::start(threads, Arc::new(acceptor), Arc::clone(&authority), limits, &stages).map_err(setup)?;
+        let mut tasks = JoinSet::new();
+        let doors = [
+            (sockets.mtls, Door::Mutual(mtls)),
+            (sockets.public, Door::ServerOnly(public)),
+            (sockets.ops, Door::Plain(http::ops::routes(standing.clone()))),
+        ];
+        for (socket, door) in doors {
+            let listener = Listener::new(socket, door, config.tls.max_connections, config.tls.max_handshakes);
+            tasks.spawn(listener.run(workers.dealer(), stages.clone()));
+        }
+        let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, Arc::clone(&authority)));
+        tasks.spawn(Arc::clone(&reloader).run(stages.clone()));
+        tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
+        tasks.spawn(follow::standing(store, standing_sender, ready_sender, stages));
+        tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
+        let drain_timeout = config.drain_timeout;
+        Ok(Self { authority, addresses, stage, standing, reloader, tasks, workers, drain_timeout })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Listeners {
+        self.addresses
+    }
+
+    /// The core behind all voices.
+    pub fn authority(&self) -> &Arc<Authority> {
+        &self.authority
+    }
+
+    /// Whether it is ready, as it changes.
+    pub fn standing(&self) -> watch::Receiver<Result<(), &'static str>> {
+        self.standing.clone()
+    }
+
+    /// Reads the certificate, bundles and CAs again, as SIGHUP does. A broken file keeps what it should replace.
+    pub fn reload(&self) {
+        self.reloader.reload();
+    }
+
+    /// Not ready, no new connections, open ones finish what is under way; what is not finished in time is cut off.
+    pub async fn stop(self) {
+        let Self { stage, mut tasks, workers, drain_timeout, .. } = self;
+        stage.send_replace(Stage::Draining);
+        // Off this runtime's thread, which has nothing else to do by now; the threads watch the time themselves.
+        workers.finish(drain_timeout).await;
+        tasks.shutdown().await;
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,215 @@
+//! One connection, from the handshake to its end.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Incoming as IncomingBody;
+use hyper::service::Service;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::conn::auto;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use crate::authority::Authority;
+use crate::server::Stage;
+use crate::server::guard;
+use crate::tls;
+use crate::tls::acceptor::Acceptor;
+use crate::tls::acceptor::Refused;
+
+/// How long requests that are under way at a connection's maximum age may still take.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
+/// How long a request's head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most bytes that the fields of a request's head may have: a token, a certificate, and room to spare.
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
+
+/// What stands behind a listener.
+#[derive(Debug)]
+pub(super) enum Door {
+    /// A proven client certificate, and then these.
+    Mutual(Router),
+    /// TLS, and then these.
+    ServerOnly(Router),
+    /// These, in the plain.
+    Plain(Router),
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) stream: std::net::TcpStream,
+    pub(super) door: Arc<Door>,
+    /// Held for as long as the connection is open.
+    pub(super) connection: OwnedSemaphorePermit,
+    /// One of these is held during the handshake.
+    pub(super) handshakes: Arc<Semaphore>,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    handshake: Duration,
+    max_age: Duration,
+}
+
+impl From<&tls::Config> for Limits {
+    fn from(config: &tls::Config) -> Self {
+        Self { handshake: config.handshake_timeout, max_age: config.connection_max_age }
+    }
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(
+    incoming: Incoming,
+    acceptor: Arc<Acceptor>,
+    authority: Arc<Authority>,
+    limits: Limits,
+    stages: watch::Receiver<Stage>,
+) {
+    let Incoming { stream, door, connection, handshakes } = incoming;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    // Answers are small and complete: waiting for more to send with them only delays them.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let age = aged(limits.max_age, &stream);
+    match &*door {
+        Door::Mutual(router) => {
+            let Some(turn) = turn(&handshakes, limits).await else { return };
+            match acceptor.mutual(stream, limits.handshake).await {
+                Ok((stream, peer)) => {
+                    drop(turn);
+                    let (router, peer) = (router.clone(), Arc::new(peer));
+                    let service = service_fn(move |request: Request<IncomingBody>| {
+                        let (router, authority, peer) = (router.clone(), Arc::clone(&authority), Arc::clone(&peer));
+                        async move { guard::call(router, &authority, &peer, request.map(Body::new)).await }
+                    });
+                    speak(Unvectored(stream), service, age, stages).await;
+                }
+                Err(refused) => report(&refused),
+            }
+        }
+        Door::ServerOnly(router) => {
+            let Some(turn) = turn(&handshakes, limits).await else { return };
+            match acceptor.server_only(stream, limits.handshake).await {
+                Ok(stream) => {
+                    drop(turn);
+                    speak(Unvectored(stream), unguarded(router), age, stages).await;
+                }
+                Err(refused) => report(&refused),
+            }
+        }
+        Door::Plain(router) => speak(stream, unguarded(router), age, stages).await,
+    }
+    drop(connection);
+}
+
+/// A place among the handshakes under way, waited for no longer than a handshake may take.
+async fn turn(handshakes: &Arc<Semaphore>, limits: Limits) -> Option<OwnedSemaphorePermit> {
+    let turn = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
+    turn.ok()?.ok()
+}
+
+fn report(refused: &Refused) {
+    match refused {
+        // A certificate that does not pass may be an attempt at intrusion.
+        Refused::Unproven(unproven) => tracing::warn!(reason = %unproven, "a handshake was refused"),
+        Refused::Handshake(_) | Refused::Slow => tracing::info!(reason = %refused, "a handshake failed"),
+    }
+}
+
+fn unguarded(
+    router: &Router,
+) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Send
++ 'static
++ use<> {
+    let router = router.clone();
+    service_fn(move |request: Request<IncomingBody>| router.clone().oneshot(request.map(Body::new)))
+}
+
+/// Speaks HTTP/1.1 or HTTP/2 until the peer goes, the connection is old, or the server drains.
+async fn speak<S, V>(stream: S, service: V, age: Duration, mut stages: watch::Receiver<Stage>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    V::Future: Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .max_header_list_size(MAX_HEAD_BYTES)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // An error here is the peer's: it broke off, or did not speak HTTP.
+        ended = &mut connection => return drop(ended),
+        () = tokio::time::sleep(age) => {}
+        _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    if tokio::time::timeout(LAST_REQUESTS, connection).await.is_err() {
+        tracing::debug!("a connection did not end when asked to");
+    }
+}
+
+/// The maximum age less up to a tenth, so that connections made together do not all come back together.
+fn aged(max_age: Duration, stream: &TcpStream) -> Duration {
+    let share = stream.peer_addr().map_or(0, |peer| peer.port() % 100);
+    max_age.saturating_sub(max_age / 1000 * u32::from(share))
+}
+
+/// A TLS stream that wants its output in one piece: a vectored write makes every HTTP/2 frame a TLS record of its own,
+/// which costs issuing a token four tenths of its throughput.
+#[derive(Debug)]
+struct Unvectored<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Unvectored<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Unvectored<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

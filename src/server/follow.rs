@@ -1,0 +1,60 @@
+//! Follows the store: its changes into the directory, its standing into the probes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
+
+use crate::authority::Authority;
+use crate::authority::store::Revision;
+use crate::authority::store::Store;
+use crate::server::Stage;
+
+/// How often the store is asked whether it stands, and how soon its changes are asked for again when they broke off.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Feeds every change into the authority. When the stream breaks off, the registrations are read again whole.
+pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Revision) {
+    let mut from = loaded;
+    loop {
+        let mut changes = store.watch(from);
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(change) => authority.apply(&change),
+                Err(error) => {
+                    tracing::warn!(%error, "the store's changes broke off");
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+        match authority.load().await {
+            Ok(revision) => from = revision,
+            Err(error) => tracing::error!(%error, "the registrations cannot be read again"),
+        }
+    }
+}
+
+/// Keeps the probes true: ready while the store takes writes and the server does not drain.
+pub(super) async fn standing(
+    store: Arc<dyn Store>,
+    standing: watch::Sender<Result<(), &'static str>>,
+    ready: watch::Sender<bool>,
+    mut stages: watch::Receiver<Stage>,
+) {
+    loop {
+        let draining = *stages.borrow_and_update() == Stage::Draining;
+        let now = match store.standing() {
+            _ if draining => Err("draining"),
+            Ok(()) => Ok(()),
+            Err(_) => Err("store_unavailable"),
+        };
+        standing.send_if_modified(|known| std::mem::replace(known, now) != now);
+        ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            changed = stages.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! In front of all routes of the mTLS listener: the access table is asked before anything is parsed.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse as _;
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use tower::ServiceExt as _;
+
+use crate::authority::Authority;
+use crate::authority::caller::NotAdmitted;
+use crate::authority::caller::PeerConnection;
+use crate::grpc::status;
+
+/// Answers a request, if its caller may ask.
+pub(super) async fn call(
+    router: Router,
+    authority: &Authority,
+    peer: &PeerConnection,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Infallible> {
+    match authority.enter(peer, request.uri().path()) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            router.oneshot(request).await
+        }
+        Err(error) => {
+            tracing::info!(caller = ?peer, method = ?request.uri().path(), reason = %error, "a call was not admitted");
+            Ok(refuse(&request, error))
+        }
+    }
+}
+
+/// In the voice that the caller speaks.
+fn refuse(request: &Request<Body>, error: NotAdmitted) -> Response<Body> {
+    let kind = request.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        return status::not_admitted(error).into_http();
+    }
+    let code = match error {
+        NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
+        NotAdmitted::Unproven(_) => StatusCode::UNAUTHORIZED,
+        NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
+    };
+    code.into_response()
+}

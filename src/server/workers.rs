@@ -1,0 +1,139 @@
+//! The threads that serve connections, one current-thread runtime each.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::authority::Authority;
+use crate::server::Stage;
+use crate::server::connection::Incoming;
+use crate::server::connection::Limits;
+use crate::server::connection::serve;
+use crate::tls::acceptor::Acceptor;
+
+/// How many accepted connections may wait for a thread to take them up.
+const QUEUE: usize = 1024;
+
+/// All serving threads.
+#[derive(Debug)]
+pub(super) struct Workers {
+    dealer: Dealer,
+    finished: Vec<oneshot::Receiver<()>>,
+    deadline: watch::Sender<Option<Duration>>,
+}
+
+/// Deals connections out to the threads in turn.
+#[derive(Clone, Debug)]
+pub(super) struct Dealer {
+    queues: Arc<[mpsc::Sender<Incoming>]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Dealer {
+    /// Hands a connection to the next thread. `None` where no thread takes any more.
+    pub(super) async fn deal(&self, incoming: Incoming) -> Option<()> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.queues.len())?;
+        self.queues.get(turn)?.send(incoming).await.ok()
+    }
+}
+
+impl Workers {
+    pub(super) fn start(
+        threads: usize,
+        acceptor: Arc<Acceptor>,
+        authority: Arc<Authority>,
+        limits: Limits,
+        stages: &watch::Receiver<Stage>,
+    ) -> io::Result<Self> {
+        let (deadline, deadlines) = watch::channel(None);
+        let (mut queues, mut finished) = (Vec::new(), Vec::new());
+        for number in 0..threads.max(1) {
+            let (sender, queue) = mpsc::channel(QUEUE);
+            let (done, ended) = oneshot::channel::<()>();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let worker = Worker {
+                acceptor: Arc::clone(&acceptor),
+                authority: Arc::clone(&authority),
+                limits,
+                stages: stages.clone(),
+                deadlines: deadlines.clone(),
+            };
+            thread::Builder::new().name(format!("lanyard-serve-{number}")).spawn(move || {
+                runtime.block_on(worker.run(queue));
+                drop(done);
+            })?;
+            queues.push(sender);
+            finished.push(ended);
+        }
+        let dealer = Dealer { queues: queues.into(), next: Arc::default() };
+        Ok(Self { dealer, finished, deadline })
+    }
+
+    pub(super) fn dealer(&self) -> Dealer {
+        self.dealer.clone()
+    }
+
+    /// Waits until every connection has ended, and cuts off those that have not after `limit`.
+    pub(super) async fn finish(self, limit: Duration) {
+        let Self { dealer, finished, deadline } = self;
+        deadline.send_replace(Some(limit));
+        drop(dealer);
+        for ended in finished {
+            // The sender is only ever dropped: that is the sign.
+            drop(ended.await);
+        }
+    }
+}
+
+struct Worker {
+    acceptor: Arc<Acceptor>,
+    authority: Arc<Authority>,
+    limits: Limits,
+    stages: watch::Receiver<Stage>,
+    deadlines: watch::Receiver<Option<Duration>>,
+}
+
+impl Worker {
+    async fn run(mut self, mut queue: mpsc::Receiver<Incoming>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                incoming = queue.recv() => match incoming {
+                    Some(incoming) => {
+                        let (acceptor, authority) = (Arc::clone(&self.acceptor), Arc::clone(&self.authority));
+                        connections.spawn(serve(incoming, acceptor, authority, self.limits, self.stages.clone()));
+                    }
+                    None => break,
+                },
+                Some(ended) = connections.join_next() => survived(ended),
+                changed = self.deadlines.changed() => if changed.is_err() || self.deadlines.borrow().is_some() { break },
+            }
+        }
+        let limit = self.deadlines.borrow().unwrap_or_default();
+        let drained = async {
+            while let Some(ended) = connections.join_next().await {
+                survived(ended)
+            }
+        };
+        if tokio::time::timeout(limit, drained).await.is_err() {
+            tracing::warn!("connections were cut off that had not finished in time");
+        }
+    }
+}
+
+/// A panic ends its own connection and no other.
+fn survived(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a connection's task panicked");
+    }
+}
