@@ -2,6 +2,7 @@
 //! nothing.
 
 pub mod authority;
+pub mod cli;
 pub mod config;
 pub mod grpc;
 pub mod http;

@@ -1,0 +1,113 @@
+//! Finds and reads the YAML that `client apply` is pointed at.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::cli::client_yaml;
+use crate::cli::client_yaml::ClientYaml;
+use crate::cli::error::CommandError;
+
+/// Reads every client of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
+/// stdin (`-`). One that cannot be read, or stands twice, spoils them all.
+pub(in crate::cli::client) fn read(path: &Path) -> Result<Vec<ClientYaml>, CommandError> {
+    let mut clients = Vec::new();
+    let mut seen: HashMap<String, String> = HashMap::new();
+    for (name, text) in texts(path)? {
+        let found = client_yaml::read(&text).map_err(|error| {
+            let next = "correct the document; `lanyard client get ID` shows the form of one that is registered";
+            CommandError::new(format!("{name}: {error}"), next)
+        })?;
+        for client in found {
+            if let Some(first) = seen.insert(client.client_id.clone(), name.clone()) {
+                let problem = format!("client_id '{}' stands twice: in {first} and in {name}", client.client_id);
+                return Err(CommandError::new(problem, "leave one of the two out"));
+            }
+            clients.push(client);
+        }
+    }
+    if clients.is_empty() {
+        let problem = format!("no client in {}", path.display());
+        return Err(CommandError::new(
+            problem,
+            "name YAML documents, each with a client_id; a directory is not searched deeper",
+        ));
+    }
+    Ok(clients)
+}
+
+fn texts(path: &Path) -> Result<Vec<(String, String)>, CommandError> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map_err(|error| unreadable("stdin", &error))?;
+        return Ok(vec![("stdin".to_owned(), text)]);
+    }
+    let files = if path.is_dir() { files_in(path)? } else { vec![path.to_owned()] };
+    let read = |file: PathBuf| {
+        let name = file.display().to_string();
+        let text = fs::read_to_string(&file).map_err(|error| unreadable(&name, &error))?;
+        Ok((name, text))
+    };
+    files.into_iter().map(read).collect()
+}
+
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(Iterator::collect);
+    let entries = entries.map_err(|error| unreadable(&directory.display().to_string(), &error))?;
+    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(is_yaml).collect();
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> CommandError {
+    CommandError::new(
+        format!("cannot read {name}: {error}"),
+        "see whether the path is right and whether you may read it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(client_id: &str) -> String {
+        format!("client_id: {client_id}\ntoken_endpoint_auth_method: spiffe_x509\n")
+    }
+
+    #[test]
+    fn a_directory_is_read_in_the_order_of_names_and_without_other_files() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, client_id) in [("b.yml", "second"), ("a.yaml", "first"), ("c.txt", "other")] {
+            fs::write(directory.path().join(name), document(client_id)).unwrap();
+        }
+        let names: Vec<String> = read(directory.path()).unwrap().into_iter().map(|client| client.client_id).collect();
+        assert_eq!(names, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_client_that_stands_twice_is_refused_with_both_files() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a.yaml"), document("one")).unwrap();
+        fs::write(directory.path().join("b.yaml"), document("one")).unwrap();
+        let error = read(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("a.yaml") && error.contains("b.yaml"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_document_is_refused_with_file_and_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        fs::write(&file, format!("{}onwer: me\n", document("one"))).unwrap();
+        let error = read(&file).unwrap_err().to_string();
+        assert!(error.contains("a.yaml: ") && error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn no_client_at_all_is_refused() {
+        assert!(read(tempfile::tempdir().unwrap().path()).unwrap_err().to_string().contains("no client"));
+    }
+}

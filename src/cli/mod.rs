@@ -1,0 +1,131 @@
+//! The command line. Every command but the offline ones talks to a running server like anybody else.
+
+mod client;
+mod client_yaml;
+mod connect;
+mod credentials;
+mod error;
+mod output;
+mod status;
+mod token;
+mod token_input;
+mod validate;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+use tokio::runtime::Builder;
+
+use crate::cli::client::ClientCommand;
+use crate::cli::error::CommandError;
+use crate::cli::output::Format;
+use crate::cli::token::TokenCommand;
+use crate::cli::validate::ValidateArguments;
+
+/// Ties each access token to the certificate of the workload that asked for it (RFC 8705).
+///
+/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read. `validate` has codes of its own.
+#[derive(Debug, Parser)]
+#[command(name = "lanyard", version, propagate_version = true)]
+pub struct Arguments {
+    /// How results are printed: for people, or for programs.
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Registers the workloads that may have tokens.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Gets an access token, or shows what is in one.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Asks whether an access token and a certificate belong together.
+    Validate(ValidateArguments),
+}
+
+/// Runs one command. Results go to stdout; what went wrong, and what to do next, goes to stderr.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let format = arguments.output;
+    let result = match arguments.command {
+        Command::Client(command) => block_on(client::run(command, format)),
+        Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
+        Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
+        Command::Validate(arguments) => block_on(validate::run(arguments, format)),
+    };
+    result.unwrap_or_else(|error| {
+        output::complain(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// Waits for a command that talks to a server: one connection at a time, so one thread is enough.
+fn block_on(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<ExitCode, CommandError> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
+        CommandError::new(format!("cannot start: {error}"), "see whether this process may open more files")
+    })?;
+    runtime.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    const CONNECTION: [&str; 6] = ["--ca", "ca.pem", "--cert", "me.pem", "--key", "me-key.pem"];
+
+    fn parse(line: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(["lanyard"].iter().chain(line))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn connection_flags_and_the_format_may_follow_every_command() {
+        let commands: [&[&str]; 6] = [
+            &["client", "apply", "-f", "clients.yaml"],
+            &["client", "get", "checkout"],
+            &["client", "list"],
+            &["client", "delete", "checkout"],
+            &["token", "get"],
+            &["validate", "--token", "-", "--own-connection"],
+        ];
+        for command in commands {
+            let line = [command, &CONNECTION, &["-o", "json"]].concat();
+            assert!(parse(&line).is_ok(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn validate_takes_exactly_one_kind_of_evidence() {
+        let none = [&["validate", "--token", "-"][..], &CONNECTION].concat();
+        assert!(parse(&none).is_err());
+        let two = [&none[..], &["--own-connection", "--spiffe-id", "spiffe://a.example/b"]].concat();
+        assert!(parse(&two).is_err());
+        let one = [&none[..], &["--spiffe-id", "spiffe://a.example/b"]].concat();
+        assert!(parse(&one).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_named_once() {
+        let twice = [&["validate", "a.b.c", "--token", "-", "--own-connection"][..], &CONNECTION].concat();
+        assert!(parse(&twice).is_err());
+        let positional = [&["validate", "-", "--own-connection"][..], &CONNECTION].concat();
+        assert!(parse(&positional).is_ok());
+    }
+
+    #[test]
+    fn inspecting_a_token_needs_no_connection() {
+        assert!(parse(&["token", "inspect", "-"]).is_ok());
+        assert!(parse(&["token", "inspect", "--server", "https://localhost:8443"]).is_err());
+    }
+}

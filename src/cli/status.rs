@@ -1,0 +1,120 @@
+//! What a server's refusal means for the one at the keyboard.
+
+use tonic::Code;
+use tonic::Status;
+use tonic_types::StatusExt as _;
+
+use crate::cli::connect;
+use crate::cli::connect::ConnectError;
+use crate::cli::error::CommandError;
+
+/// What a call needs its caller to be.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) enum Needs {
+    /// The registry.
+    Admin,
+    /// Tokens.
+    Workload,
+    /// Decisions.
+    WorkloadOrProxy,
+}
+
+/// Turns a refusal into what went wrong and what to do next.
+pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
+    if let Some(cause) = connect::find::<ConnectError>(status) {
+        return connect::explain(cause);
+    }
+    if let Some(refused) = connect::refused_certificate(status) {
+        return refused;
+    }
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    let name = reason.as_deref().map_or_else(|| format!("{:?}", status.code()), ToOwned::to_owned);
+    let next = by_reason(reason.as_deref()).unwrap_or_else(|| by_code(status.code(), needs));
+    let message = if status.message().is_empty() { status.code().description() } else { status.message() };
+    CommandError::new(format!("{message} ({name})"), next)
+}
+
+fn by_reason(reason: Option<&str>) -> Option<&'static str> {
+    match reason? {
+        "INVALID_CLIENT" => Some(
+            "have an admin compare `lanyard client get CLIENT_ID` with your certificate (`openssl x509 -noout -text -in \
+             CERT`): the client must be registered and enabled, with the method and name that the certificate proves",
+        ),
+        "UNAUTHORIZED_CLIENT" => {
+            Some("have an admin look at the client's grant_types with `lanyard client get CLIENT_ID`")
+        }
+        "INVALID_SCOPE" => {
+            Some("ask for scopes that are registered (`lanyard client get CLIENT_ID`), or leave out --scope")
+        }
+        "INVALID_TARGET" => {
+            Some("ask for audiences that are registered (`lanyard client get CLIENT_ID`), or leave out --audience")
+        }
+        "INVALID_CLIENT_METADATA" => Some("correct the named field"),
+        _ => None,
+    }
+}
+
+fn by_code(code: Code, needs: Needs) -> &'static str {
+    match code {
+        Code::PermissionDenied => match needs {
+            Needs::Admin => {
+                "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
+            }
+            Needs::Workload => {
+                "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
+                 certificate of a registered client"
+            }
+            Needs::WorkloadOrProxy => {
+                "only a certificate with the role Proxy may bring evidence, and only for the audiences that it fronts; a \
+                 workload may ask with --own-connection"
+            }
+        },
+        Code::Unauthenticated => "see that --cert is the certificate that the server expects of you",
+        Code::InvalidArgument => "correct what the message names; --help says what goes there",
+        Code::NotFound => "see `lanyard client list` for what is registered",
+        Code::AlreadyExists => {
+            "no two clients may have one client_id or one identity: change this one, or first apply the one that gives it up"
+        }
+        Code::Aborted => {
+            "somebody changed it meanwhile: read it again with `lanyard client get`, then repeat your change"
+        }
+        Code::ResourceExhausted => "the server is busy: wait a moment and try again",
+        Code::Unavailable => {
+            "the server cannot answer now: try again, and if that lasts look at its /readyz and its log"
+        }
+        Code::DeadlineExceeded | Code::Cancelled => {
+            "the server took too long: try again, and look at its load and its log"
+        }
+        Code::Unimplemented => {
+            "the server does not know this call: see that --server names the mTLS listener of a lanyard \
+                                server, and that it is not older than this command"
+        }
+        Code::Ok | Code::Unknown | Code::FailedPrecondition | Code::OutOfRange | Code::Internal | Code::DataLoss => {
+            "look into the server's log for the cause"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_is_named_and_decides_on_the_advice() {
+        let details = ErrorDetails::with_error_info("INVALID_SCOPE", "lanyard", []);
+        let status = Status::with_error_details(Code::InvalidArgument, "the scope goes beyond", details);
+        let error = explain(&status, Needs::Workload);
+        assert_eq!(error.to_string(), "the scope goes beyond (INVALID_SCOPE)");
+        assert!(error.next().contains("--scope"));
+    }
+
+    #[test]
+    fn without_a_reason_the_code_is_named() {
+        let error = explain(&Status::permission_denied("not for you"), Needs::Admin);
+        assert_eq!(error.to_string(), "not for you (PermissionDenied)");
+        assert!(error.next().contains("role Admin"));
+        assert!(!explain(&Status::permission_denied(""), Needs::Workload).next().contains("Admin"));
+    }
+}

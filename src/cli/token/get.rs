@@ -1,0 +1,52 @@
+//! `lanyard token get`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::status;
+use crate::cli::status::Needs;
+use crate::proto::IssueTokenRequest;
+use crate::proto::token_service_client::TokenServiceClient;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct GetArguments {
+    /// Who asks. May be left out with an X509-SVID: it is then the SPIFFE ID.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// Space-separated scopes. Left out: all that are registered.
+    #[arg(long)]
+    scope: Option<String>,
+    /// Whom the token is for; may be given several times. Left out: all that are registered.
+    #[arg(long, value_name = "URI")]
+    audience: Vec<String>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
+    let request = IssueTokenRequest {
+        client_id: arguments.client_id.unwrap_or_default(),
+        scope: arguments.scope.unwrap_or_default(),
+        audience: arguments.audience,
+    };
+    let issued = tokens.issue_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;
+    let issued = issued.into_inner();
+    match format {
+        Format::Text => output::print(&issued.access_token)?,
+        // RFC 6749 section 5.1.
+        Format::Json => output::print_json(&json!({
+            "access_token": issued.access_token,
+            "token_type": issued.token_type,
+            "expires_in": issued.expires_in.map_or(0, |span| span.seconds),
+            "scope": issued.scope,
+        }))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

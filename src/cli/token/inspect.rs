@@ -1,0 +1,228 @@
+//! `lanyard token inspect`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
+use crate::authority::clock::Timestamp;
+use crate::cli::credentials;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::token_input::TokenInput;
+
+/// The first second of the year 10000, which the usual form of a time cannot say.
+const END_OF_TIME: u64 = 253_402_300_800;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct InspectArguments {
+    /// The token: - reads it from stdin, @FILE from a file. Given here itself, it shows in the list of processes.
+    #[arg(value_name = "TOKEN|-|@FILE", default_value = "-")]
+    token: TokenInput,
+    /// PEM or DER file: say whether the token is bound to this certificate. The answer changes no exit code: what a token
+    /// says of itself proves nothing.
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+}
+
+/// What a token says of itself.
+#[derive(Debug, Serialize)]
+struct Inspection {
+    /// Always false: nothing here looks at the signature.
+    verified: bool,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_to: Option<Binding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<Compared>,
+}
+
+/// A thumbprint in its two spellings.
+#[derive(Debug, Serialize)]
+struct Binding {
+    #[serde(rename = "x5t#S256")]
+    thumbprint: String,
+    /// As XFCC's `Hash=` has it.
+    hex: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Compared {
+    #[serde(flatten)]
+    is: Binding,
+    matches: bool,
+}
+
+/// Why a text is not a token that can be shown.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+enum Unreadable {
+    #[error("this is not a JWT: it has {0} parts, not three")]
+    Parts(usize),
+    #[error("the token's {0} is not base64url without padding")]
+    Encoding(&'static str),
+    #[error("the token's {0} is not a JSON object")]
+    Json(&'static str),
+}
+
+pub(in crate::cli) fn run(arguments: InspectArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let token = arguments.token.read()?;
+    let mut inspection = Inspection::read(&token).map_err(|error| {
+        CommandError::new(error.to_string(), "give the token alone, as `lanyard token get` prints it, without 'Bearer'")
+    })?;
+    if let Some(path) = &arguments.cert {
+        inspection.compare(CertificateThumbprint::of(&credentials::certificate(path)?));
+    }
+    match format {
+        Format::Json => output::print_json(&inspection)?,
+        Format::Text => {
+            output::note("not verified: this is what the token says of itself (`lanyard validate` judges it)");
+            output::print(&inspection.text(SystemClock.now()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Inspection {
+    fn read(token: &str) -> Result<Self, Unreadable> {
+        let parts: Vec<&str> = token.split('.').collect();
+        let [header, claims, signature] = *parts else { return Err(Unreadable::Parts(parts.len())) };
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| Unreadable::Encoding("signature"))?;
+        let (header, claims) = (object("header", header)?, object("payload", claims)?);
+        let bound_to = claims.get("cnf").and_then(|cnf| cnf.get("x5t#S256")).and_then(Value::as_str);
+        let bound_to = bound_to.and_then(CertificateThumbprint::parse).map(Binding::from);
+        Ok(Self { verified: false, header, claims, bound_to, certificate: None })
+    }
+
+    fn compare(&mut self, certificate: CertificateThumbprint) {
+        let is = Binding::from(certificate);
+        let matches = self.bound_to.as_ref().is_some_and(|bound| bound.thumbprint == is.thumbprint);
+        self.certificate = Some(Compared { is, matches });
+    }
+
+    fn text(&self, now: Timestamp) -> String {
+        let mut text = String::new();
+        let mut line = |label: &str, value: &str| {
+            let _infallible = writeln!(text, "{label:<12} {value}").is_ok();
+        };
+        line("header", &Value::Object(self.header.clone()).to_string());
+        for (name, value) in &self.claims {
+            match (name.as_str(), value.as_u64()) {
+                ("exp" | "iat" | "nbf", Some(seconds)) => line(name, &moment(Timestamp(seconds), now)),
+                _ => line(name, &value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)),
+            }
+        }
+        match &self.bound_to {
+            Some(bound) => {
+                line("bound to", &format!("x5t#S256 {}", bound.thumbprint));
+                line("", &format!("sha256   {}", bound.hex));
+            }
+            None => line("bound to", "no certificate: cnf with a well-formed x5t#S256 is not there"),
+        }
+        match &self.certificate {
+            Some(Compared { matches: true, .. }) => line("certificate", "is the one that the token is bound to"),
+            Some(Compared { is, .. }) => {
+                line("certificate", &format!("is NOT the one that the token is bound to: it has {}", is.thumbprint));
+            }
+            None => {}
+        }
+        text
+    }
+}
+
+impl From<CertificateThumbprint> for Binding {
+    fn from(thumbprint: CertificateThumbprint) -> Self {
+        let hex: Vec<String> = thumbprint.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { thumbprint: thumbprint.to_string(), hex: hex.concat() }
+    }
+}
+
+/// Strict decoding: one token, one text.
+fn object(part: &'static str, text: &str) -> Result<Map<String, Value>, Unreadable> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Encoding(part))?;
+    serde_json::from_slice(&bytes).map_err(|_| Unreadable::Json(part))
+}
+
+fn moment(time: Timestamp, now: Timestamp) -> String {
+    if time.0 >= END_OF_TIME {
+        return time.0.to_string();
+    }
+    let date = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(time.0));
+    let (ahead, behind) = (humantime::format_duration(now.until(time)), humantime::format_duration(time.until(now)));
+    if time > now { format!("{date} (in {ahead})") } else { format!("{date} ({behind} ago)") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 8705 appendix A.
+    const THUMBPRINT: &str = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0";
+
+    fn token(claims: &str) -> String {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.{}", encode(r#"{"alg":"ES256","typ":"at+jwt"}"#), encode(claims), encode("signature"))
+    }
+
+    fn bound() -> String {
+        token(&format!(r#"{{"sub":"checkout","exp":1700000300,"cnf":{{"x5t#S256":"{THUMBPRINT}"}}}}"#))
+    }
+
+    #[test]
+    fn times_and_the_binding_are_shown_in_human_form() {
+        let text = Inspection::read(&bound()).unwrap().text(Timestamp(1_700_000_000));
+        assert!(text.contains("exp          2023-11-14T22:18:20Z (in 5m)"), "{text}");
+        assert!(text.contains(THUMBPRINT), "{text}");
+        assert!(text.contains("0380ed2f626650c840b2f263e6d2b29fae12ab39ae5db32b25ad27efad72e6fd"), "{text}");
+    }
+
+    #[test]
+    fn a_certificate_is_told_from_another() {
+        let mut inspection = Inspection::read(&bound()).unwrap();
+        inspection.compare(CertificateThumbprint::parse(THUMBPRINT).unwrap());
+        assert!(inspection.text(Timestamp(0)).contains("certificate  is the one"));
+        inspection.compare(CertificateThumbprint::of(b"another"));
+        assert!(inspection.text(Timestamp(0)).contains("certificate  is NOT the one"));
+    }
+
+    #[test]
+    fn an_unbound_token_matches_no_certificate() {
+        for claims in ["{}", r#"{"cnf":{}}"#, r#"{"cnf":{"x5t#S256":"AAAA"}}"#, r#"{"cnf":{"x5t#S256":7}}"#] {
+            let mut inspection = Inspection::read(&token(claims)).unwrap();
+            assert!(inspection.text(Timestamp(0)).contains("no certificate"), "{claims}");
+            inspection.compare(CertificateThumbprint::of(b"any"));
+            assert!(inspection.certificate.is_some_and(|compared| !compared.matches));
+        }
+    }
+
+    #[test]
+    fn what_is_not_strictly_a_jwt_is_refused() {
+        let parts = |text: &str| Inspection::read(text).map(|_| ()).unwrap_err();
+        assert_eq!(parts("a.b"), Unreadable::Parts(2));
+        assert_eq!(parts(&format!("{}.a.b", bound())), Unreadable::Parts(5));
+        assert_eq!(parts(&format!("{}=", bound())), Unreadable::Encoding("signature"));
+        assert_eq!(parts("e30=.e30.e30"), Unreadable::Encoding("header"));
+        assert_eq!(parts("W10.e30.e30"), Unreadable::Json("header"));
+        assert_eq!(parts("e30.W10.e30"), Unreadable::Json("payload"));
+    }
+
+    #[test]
+    fn no_time_is_too_late_to_be_shown() {
+        for seconds in [END_OF_TIME - 1, END_OF_TIME, u64::MAX] {
+            let text = Inspection::read(&token(&format!(r#"{{"exp":{seconds}}}"#))).unwrap().text(Timestamp(0));
+            assert!(text.contains("exp"), "{text}");
+        }
+    }
+}

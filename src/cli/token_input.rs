@@ -1,0 +1,88 @@
+//! A token given to a command. On the command line everybody on the machine could read it in the list of processes, so
+//! it can come from stdin or a file.
+
+use std::fs;
+use std::io;
+use std::io::Read as _;
+
+use crate::cli::error::CommandError;
+
+/// Far more than any token has: a file named by mistake is not read to its end.
+const MAX_INPUT_BYTES: u64 = 64 * 1024;
+
+/// Where a token is.
+#[derive(Clone)]
+pub(in crate::cli) enum TokenInput {
+    /// On stdin.
+    Stdin,
+    /// In this file.
+    File(String),
+    /// It is this one.
+    Token(String),
+}
+
+/// The token itself reaches no log.
+impl std::fmt::Debug for TokenInput {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenInput")
+    }
+}
+
+impl From<&str> for TokenInput {
+    fn from(text: &str) -> Self {
+        match (text, text.strip_prefix('@')) {
+            ("-", _) => Self::Stdin,
+            (_, Some(path)) => Self::File(path.to_owned()),
+            (token, None) => Self::Token(token.to_owned()),
+        }
+    }
+}
+
+impl TokenInput {
+    /// Reads the token, without the space around it.
+    pub(in crate::cli) fn read(self) -> Result<String, CommandError> {
+        let (source, text) = match self {
+            Self::Token(token) => ("the command line".to_owned(), Ok(token)),
+            Self::Stdin => ("stdin".to_owned(), read(io::stdin().lock())),
+            Self::File(path) => {
+                let text = fs::File::open(&path).and_then(read);
+                (path, text)
+            }
+        };
+        let text = text.map_err(|error| {
+            CommandError::new(format!("no token from {source}: {error}"), "give it as @FILE, or as - through a pipe")
+        })?;
+        let token = text.trim();
+        if token.is_empty() {
+            let next = "give a token as @FILE, or as - through a pipe, such as from `lanyard token get`";
+            return Err(CommandError::new(format!("no token from {source}: it is empty"), next));
+        }
+        Ok(token.to_owned())
+    }
+}
+
+fn read(source: impl io::Read) -> io::Result<String> {
+    let mut text = String::new();
+    source.take(MAX_INPUT_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_file_loses_its_line_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "a.b.c\n").unwrap();
+        let named = format!("@{}", file.path().display());
+        assert_eq!(TokenInput::from(named.as_str()).read().unwrap(), "a.b.c");
+        fs::write(file.path(), " \n").unwrap();
+        assert!(TokenInput::from(named.as_str()).read().is_err());
+    }
+
+    #[test]
+    fn a_token_is_not_shown_by_debug() {
+        assert!(!format!("{:?}", TokenInput::from("a.b.c")).contains("a.b"));
+    }
+}

@@ -1,0 +1,214 @@
+//! `lanyard validate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use prost_types::Struct;
+use prost_types::value::Kind;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::authority::certificate::CertificateThumbprint;
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::credentials;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::status;
+use crate::cli::status::Needs;
+use crate::cli::token_input::TokenInput;
+use crate::proto::Decision;
+use crate::proto::ValidateBindingRequest;
+use crate::proto::ValidateBindingResponse;
+use crate::proto::binding_service_client::BindingServiceClient;
+use crate::proto::validate_binding_request::Evidence;
+
+const DENIED: u8 = 3;
+
+/// Exit codes: 0 allow, 3 deny, 1 no decision, 2 the command line cannot be read.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ValidateArguments {
+    #[command(flatten)]
+    token: TokenArgument,
+    /// The protected resource that the token was presented to. A proxy that fronts exactly one may leave it out.
+    #[arg(long, value_name = "URI")]
+    audience: Option<String>,
+    /// Space-separated scopes that the use needs.
+    #[arg(long)]
+    scope: Option<String>,
+    #[command(flatten)]
+    evidence: EvidenceArgument,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct TokenArgument {
+    /// The token: - reads it from stdin, @FILE from a file. Given here itself, it shows in the list of processes.
+    #[arg(value_name = "TOKEN|-|@FILE")]
+    positional: Option<TokenInput>,
+    /// The same, as a flag.
+    #[arg(long, value_name = "TOKEN|-|@FILE")]
+    token: Option<TokenInput>,
+}
+
+/// What is known of the certificate of the connection that the token was presented on.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct EvidenceArgument {
+    /// Evidence: the certificate, in a PEM file (the first counts) or a DER file.
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Evidence: the SHA-256 of the certificate, as 43 characters of base64url or 64 of hex.
+    #[arg(long, value_name = "SHA256", value_parser = thumbprint)]
+    thumbprint: Option<CertificateThumbprint>,
+    /// Evidence: the SPIFFE ID in the certificate.
+    #[arg(long, value_name = "ID")]
+    spiffe_id: Option<String>,
+    /// Evidence: the value of an x-forwarded-client-cert header.
+    #[arg(long, value_name = "HEADER")]
+    xfcc: Option<String>,
+    /// Evidence: the certificate of this very connection (--cert).
+    #[arg(long)]
+    own_connection: bool,
+}
+
+pub(in crate::cli) async fn run(arguments: ValidateArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let evidence = arguments.evidence.read()?;
+    let TokenArgument { positional, token } = arguments.token;
+    let input = token.or(positional).unwrap_or(TokenInput::Stdin);
+    let request = ValidateBindingRequest {
+        access_token: input.read()?,
+        evidence,
+        audience: arguments.audience.unwrap_or_default(),
+        scope: arguments.scope.unwrap_or_default(),
+    };
+    let mut bindings = BindingServiceClient::new(arguments.connection.open().await?);
+    let answer = bindings.validate_binding(request).await;
+    let answer = answer.map_err(|status| status::explain(&status, Needs::WorkloadOrProxy))?.into_inner();
+    let exit_code = match answer.decision() {
+        Decision::Allow => ExitCode::SUCCESS,
+        Decision::Deny => ExitCode::from(DENIED),
+        // An answer that this version cannot read is no allowance.
+        Decision::Unspecified => {
+            let next = "see that this command is not older than the server";
+            return Err(CommandError::new("the server's answer holds no decision", next));
+        }
+    };
+    match format {
+        Format::Json => output::print_json(&to_json(&answer))?,
+        Format::Text => output::print(&text(&answer))?,
+    }
+    Ok(exit_code)
+}
+
+impl EvidenceArgument {
+    fn read(&self) -> Result<Option<Evidence>, CommandError> {
+        let certificate = self.certificate.as_deref().map(credentials::certificate).transpose()?;
+        Ok(certificate
+            .map(|der| Evidence::Certificate(der.to_vec()))
+            .or_else(|| self.thumbprint.map(|digest| Evidence::CertificateThumbprint(digest.as_bytes().to_vec())))
+            .or_else(|| self.spiffe_id.clone().map(Evidence::SpiffeId))
+            .or_else(|| self.xfcc.clone().map(Evidence::ForwardedClientCert))
+            .or_else(|| self.own_connection.then_some(Evidence::OwnConnection(true))))
+    }
+}
+
+fn thumbprint(text: &str) -> Result<CertificateThumbprint, &'static str> {
+    const SHAPE: &str = "must be 43 characters of base64url without padding, or 64 of hex";
+    if text.len() != 64 {
+        return CertificateThumbprint::parse(text).ok_or(SHAPE);
+    }
+    let (pairs, _) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok();
+    let digest: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+    digest.and_then(|digest| CertificateThumbprint::from_digest(&digest)).ok_or(SHAPE)
+}
+
+fn text(answer: &ValidateBindingResponse) -> String {
+    let short = |name: &str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+    let cache_until = answer.cache_until.as_ref().map_or_else(|| "must not be cached".to_owned(), ToString::to_string);
+    let rows = [
+        ("decision", short(answer.decision().as_str_name(), "DECISION_")),
+        ("reason", short(answer.reason().as_str_name(), "DENY_REASON_")),
+        ("match", short(answer.r#match().as_str_name(), "MATCH_")),
+        ("evidence", short(answer.evidence_grade().as_str_name(), "EVIDENCE_GRADE_")),
+        ("explanation", answer.explanation.clone()),
+        ("cache until", cache_until),
+    ];
+    let said = rows.iter().filter(|(_, value)| !value.is_empty() && value != "UNSPECIFIED");
+    said.map(|(label, value)| format!("{label:<12} {value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The names and values of the message's own JSON form.
+fn to_json(answer: &ValidateBindingResponse) -> Value {
+    json!({
+        "decision": answer.decision().as_str_name(),
+        "reason": answer.reason().as_str_name(),
+        "match": answer.r#match().as_str_name(),
+        "evidence_grade": answer.evidence_grade().as_str_name(),
+        "explanation": answer.explanation,
+        "claims": answer.claims.as_ref().map(object),
+        "cache_until": answer.cache_until.as_ref().map(ToString::to_string),
+    })
+}
+
+fn object(claims: &Struct) -> Value {
+    Value::Object(claims.fields.iter().map(|(name, claim)| (name.clone(), value(claim))).collect())
+}
+
+fn value(claim: &prost_types::Value) -> Value {
+    match &claim.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(flag)) => Value::from(*flag),
+        Some(Kind::StringValue(text)) => Value::from(text.as_str()),
+        // Times are whole seconds, and are shown so.
+        Some(Kind::NumberValue(number)) => {
+            number.to_string().parse::<i64>().map_or_else(|_| Value::from(*number), Value::from)
+        }
+        Some(Kind::StructValue(members)) => object(members),
+        Some(Kind::ListValue(list)) => list.values.iter().map(value).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0";
+    const HEX: &str = "0380ed2f626650c840b2f263e6d2b29fae12ab39ae5db32b25ad27efad72e6fd";
+
+    #[test]
+    fn a_thumbprint_is_read_in_both_spellings_and_in_no_third() {
+        assert_eq!(thumbprint(DIGEST), thumbprint(HEX));
+        assert_eq!(thumbprint(HEX), thumbprint(&HEX.to_uppercase()));
+        for bad in ["", &HEX[1..], &format!("{DIGEST}="), &HEX.replace('0', "g"), &HEX.replace("03", "+3")] {
+            assert!(thumbprint(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_denial_is_shown_with_its_reason() {
+        let answer = ValidateBindingResponse {
+            decision: 2,
+            reason: 17,
+            evidence_grade: 3,
+            explanation: "the token is bound to another certificate".to_owned(),
+            ..ValidateBindingResponse::default()
+        };
+        let text = text(&answer);
+        assert!(text.starts_with("decision     DENY\nreason       CERTIFICATE_MISMATCH\n"), "{text}");
+        assert!(!text.contains("match"), "{text}");
+        assert_eq!(to_json(&answer)["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
+    }
+
+    #[test]
+    fn times_among_the_claims_stay_whole_numbers() {
+        let number = |number| prost_types::Value { kind: Some(Kind::NumberValue(number)) };
+        assert_eq!(value(&number(1_700_000_300.0)).to_string(), "1700000300");
+        assert_eq!(value(&number(0.5)).to_string(), "0.5");
+    }
+}
