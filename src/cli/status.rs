@@ -29,69 +29,71 @@ pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     }
     let reason = status.get_details_error_info().map(|info| info.reason);
     let name = reason.as_deref().map_or_else(|| format!("{:?}", status.code()), ToOwned::to_owned);
-    let next = by_reason(reason.as_deref()).unwrap_or_else(|| by_code(status.code(), needs));
+    let next = by_reason(reason.as_deref(), needs).unwrap_or_else(|| by_code(status.code(), needs));
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
     CommandError::new(format!("{message} ({name})"), next)
 }
 
-fn by_reason(reason: Option<&str>) -> Option<&'static str> {
-    match reason? {
-        "INVALID_CLIENT" => Some(
-            "have an admin compare `lanyard client get CLIENT_ID` with your certificate (`openssl x509 -noout -text -in \
-             CERT`): the client must be registered and enabled, with the method and name that the certificate proves",
-        ),
-        "UNAUTHORIZED_CLIENT" => {
-            Some("have an admin look at the client's grant_types with `lanyard client get CLIENT_ID`")
+fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
+    Some(match (reason?, needs) {
+        ("INVALID_CLIENT", _) => {
+            "have an admin hold `lanyard client get CLIENT_ID` against your certificate (`openssl x509 -noout -text -in \
+             CERT`): the client must be registered and enabled, with the method and the name that the certificate proves"
         }
-        "INVALID_SCOPE" => {
-            Some("ask for scopes that are registered (`lanyard client get CLIENT_ID`), or leave out --scope")
+        ("INVALID_REQUEST", Needs::Workload) => "name the client with --client-id, as it is registered",
+        ("INVALID_SCOPE", _) => "ask for scopes that `lanyard client get CLIENT_ID` shows, or leave out --scope",
+        ("INVALID_TARGET", _) => "ask for audiences that `lanyard client get CLIENT_ID` shows, or leave out --audience",
+        ("INVALID_CLIENT_METADATA", _) => "correct the named field and apply it again",
+        ("IDENTITY_TAKEN", _) => {
+            "no two clients may have one identity: change this one, or first delete or change the one that has it"
         }
-        "INVALID_TARGET" => {
-            Some("ask for audiences that are registered (`lanyard client get CLIENT_ID`), or leave out --audience")
+        ("AUDIENCE_MISSING", _) => "say with --audience which protected resource the token was presented to",
+        ("NOT_A_PROXY", _) => {
+            "use a certificate with the role Proxy to bring evidence of somebody else's connection, or ask about your own \
+             with --own-connection"
         }
-        "INVALID_CLIENT_METADATA" => Some("correct the named field"),
-        _ => None,
-    }
+        ("FOREIGN_RESOURCE", _) => {
+            "ask about an audience that the server's configuration lists for this proxy, or have it listed there"
+        }
+        ("CERTIFICATE_NOT_PROVEN", _) => {
+            "renew the certificate if it has expired; else see that the server still trusts its CA or trust domain"
+        }
+        ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",
+        _ => return None,
+    })
 }
 
 fn by_code(code: Code, needs: Needs) -> &'static str {
-    match code {
-        Code::PermissionDenied => match needs {
-            Needs::Admin => {
-                "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
-            }
-            Needs::Workload => {
-                "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
-                 certificate of a registered client"
-            }
-            Needs::WorkloadOrProxy => {
-                "only a certificate with the role Proxy may bring evidence, and only for the audiences that it fronts; a \
-                 workload may ask with --own-connection"
-            }
-        },
-        Code::Unauthenticated => "see that --cert is the certificate that the server expects of you",
-        Code::InvalidArgument => "correct what the message names; --help says what goes there",
-        Code::NotFound => "see `lanyard client list` for what is registered",
-        Code::AlreadyExists => {
-            "no two clients may have one client_id or one identity: change this one, or first apply the one that gives it up"
+    match (code, needs) {
+        (Code::PermissionDenied, Needs::Admin) => {
+            "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
         }
-        Code::Aborted => {
+        (Code::PermissionDenied, Needs::Workload) => {
+            "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
+             certificate of a registered client"
+        }
+        (Code::PermissionDenied, Needs::WorkloadOrProxy) => "use a certificate with the role Proxy or Workload",
+        (Code::Unauthenticated, _) => "see that --cert is the certificate that the server expects of you",
+        (Code::InvalidArgument, _) => "correct what the message names; --help says what goes there",
+        (Code::NotFound, _) => "see `lanyard client list` for what is registered",
+        (Code::AlreadyExists, _) => "see `lanyard client get` for what is there already, and change one of the two",
+        (Code::Aborted, _) => {
             "somebody changed it meanwhile: read it again with `lanyard client get`, then repeat your change"
         }
-        Code::ResourceExhausted => "the server is busy: wait a moment and try again",
-        Code::Unavailable => {
+        (Code::ResourceExhausted, _) => "the server is busy: wait a moment and try again",
+        (Code::Unavailable, _) => {
             "the server cannot answer now: try again, and if that lasts look at its /readyz and its log"
         }
-        Code::DeadlineExceeded | Code::Cancelled => {
+        (Code::DeadlineExceeded | Code::Cancelled, _) => {
             "the server took too long: try again, and look at its load and its log"
         }
-        Code::Unimplemented => {
-            "the server does not know this call: see that --server names the mTLS listener of a lanyard \
-                                server, and that it is not older than this command"
+        (Code::Unimplemented, _) => {
+            "see that --server names the mTLS listener of a lanyard server, and that it is not older than this command"
         }
-        Code::Ok | Code::Unknown | Code::FailedPrecondition | Code::OutOfRange | Code::Internal | Code::DataLoss => {
-            "look into the server's log for the cause"
-        }
+        (
+            Code::Ok | Code::Unknown | Code::FailedPrecondition | Code::OutOfRange | Code::Internal | Code::DataLoss,
+            _,
+        ) => "look into the server's log for the cause",
     }
 }
 
