@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,14 @@ pub(in crate::cli) enum ConnectError {
 }
 
 impl ConnectionArguments {
+    /// The server on this machine, as the one whose files have this name.
+    pub(in crate::cli) fn local(port: u16, dir: &Path, name: &str) -> Result<Self, CommandError> {
+        let server = server_url(&format!("https://localhost:{port}"))
+            .map_err(|problem| CommandError::new(problem, "choose another port"))?;
+        let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")));
+        Ok(Self { server, ca: dir.join("ca.pem"), cert, key })
+    }
+
     /// Connects.
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
         let connector = TlsConnector::from(Arc::new(self.tls()?));

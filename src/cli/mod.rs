@@ -2,10 +2,13 @@
 
 mod client;
 mod client_yaml;
+mod config_check;
 mod connect;
 mod credentials;
+mod dev;
 mod error;
 mod output;
+mod serve;
 mod status;
 mod token;
 mod token_input;
@@ -19,8 +22,11 @@ use clap::Subcommand;
 use tokio::runtime::Builder;
 
 use crate::cli::client::ClientCommand;
+use crate::cli::config_check::ConfigCommand;
+use crate::cli::dev::DevArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
+use crate::cli::serve::ServeArguments;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
 
@@ -39,6 +45,10 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows what Lanyard does: makes a throwaway trust domain, serves it, and tells the story of a stolen token.
+    Dev(DevArguments),
+    /// Runs a server.
+    Serve(ServeArguments),
     /// Registers the workloads that may have tokens.
     #[command(subcommand)]
     Client(ClientCommand),
@@ -47,12 +57,18 @@ enum Command {
     Token(TokenCommand),
     /// Asks whether an access token and a certificate belong together.
     Validate(ValidateArguments),
+    /// Looks at configurations.
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// Runs one command. Results go to stdout; what went wrong, and what to do next, goes to stderr.
 pub fn run(arguments: Arguments) -> ExitCode {
     let format = arguments.output;
     let result = match arguments.command {
+        Command::Dev(arguments) => block_on(dev::run(arguments)),
+        Command::Serve(arguments) => block_on(serve::run(arguments)),
+        Command::Config(command) => config_check::run(command, format),
         Command::Client(command) => block_on(client::run(command, format)),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
@@ -64,7 +80,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     })
 }
 
-/// Waits for a command that talks to a server: one connection at a time, so one thread is enough.
+/// Runs a command on this thread. A client has one connection at a time, and a server brings threads of its own.
 fn block_on(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<ExitCode, CommandError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
         CommandError::new(format!("cannot start: {error}"), "see whether this process may open more files")

@@ -1,5 +1,6 @@
 //! `lanyard client apply`.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -66,6 +67,13 @@ pub(in crate::cli::client) async fn run(arguments: ApplyArguments, format: Forma
     }
     checked?;
     round(&mut registry, &clients, false, format, true).await
+}
+
+/// Applies a file without a word.
+pub(in crate::cli) async fn quietly(filename: &Path, connection: &ConnectionArguments) -> Result<(), CommandError> {
+    let clients = sources::read(filename)?;
+    let mut registry = RegistryServiceClient::new(connection.open().await?);
+    round(&mut registry, &clients, false, Format::Text, false).await
 }
 
 /// Applies every client, and says what became of each; what was done before a failure is said too.

@@ -1,6 +1,6 @@
 //! `lanyard client`: the registrations. Every command needs the role Admin.
 
-mod apply;
+pub(in crate::cli) mod apply;
 mod delete;
 mod get;
 mod list;

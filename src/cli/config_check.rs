@@ -1,0 +1,55 @@
+//! `lanyard config check`: whether a server would start from a configuration, without starting one.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use clap::Subcommand;
+use rustls::crypto::aws_lc_rs;
+use serde_json::json;
+
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::config;
+use crate::tls::server_certificate::ServerCertificate;
+use crate::trust;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ConfigCommand {
+    /// Reads a configuration and the files that it names, and says what is wrong with them.
+    Check(CheckArguments),
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct CheckArguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG")]
+    config: PathBuf,
+}
+
+pub(in crate::cli) fn run(command: ConfigCommand, format: Format) -> Result<ExitCode, CommandError> {
+    let ConfigCommand::Check(arguments) = command;
+    let problem = problem_with(&arguments);
+    match (format, &problem) {
+        (Format::Json, _) => output::print_json(&json!({ "sound": problem.is_none(), "problem": problem }))?,
+        (Format::Text, None) => output::print("the configuration is sound")?,
+        (Format::Text, Some(problem)) => {
+            return Err(CommandError::new(problem, "mend it and check again"));
+        }
+    }
+    Ok(if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The first thing that would keep a server from starting. The store is left alone: only one process may open it.
+fn problem_with(arguments: &CheckArguments) -> Option<String> {
+    let config = match config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => return Some(error.to_string()),
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let certificate = ServerCertificate::open(&config.tls.certificate, &config.tls.key, provider).err();
+    let certificate = certificate.map(|error| error.to_string());
+    certificate.or_else(|| trust::files::load(&config.trust).err().map(|error| error.to_string()))
+}

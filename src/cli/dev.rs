@@ -1,0 +1,175 @@
+//! `lanyard dev`: the main job on an embedded default. Makes a throwaway trust domain, serves it, registers sample clients,
+//! tells the story once, and keeps serving.
+
+mod certificates;
+mod samples;
+mod story;
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use zeroize::Zeroizing;
+
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::serve::until_told_to_stop;
+use crate::config;
+use crate::config::Listeners;
+use crate::server::Server;
+use crate::server::Sockets;
+use crate::server::Surroundings;
+use crate::telemetry;
+
+/// The throwaway trust domain.
+const TRUST_DOMAIN: &str = "dev.internal";
+
+const CONFIG: &str = "lanyard.yaml";
+const KEY_ENCRYPTION_KEY: &str = "key-encryption-key";
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DevArguments {
+    /// Where the certificates, the configuration and the data are kept.
+    #[arg(long, value_name = "DIR", default_value = ".lanyard-dev")]
+    dir: PathBuf,
+    /// Stops after the story; fails unless every step of it came out as it must.
+    #[arg(long)]
+    once: bool,
+    /// gRPC and OAuth, with a client certificate. Port 0 takes any that is free.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
+    listen_mtls: SocketAddr,
+    /// The public keys, for anybody.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8444")]
+    listen_public: SocketAddr,
+    /// Probes.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9464")]
+    listen_ops: SocketAddr,
+}
+
+pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, CommandError> {
+    let DevArguments { dir, once, listen_mtls, listen_public, listen_ops } = arguments;
+    let dir = prepare(&dir)?;
+    certificates::make(&dir, SystemClock.now())?;
+    let listeners = Listeners { mtls: listen_mtls, public: listen_public, ops: listen_ops };
+    let sockets = Sockets::bind(&listeners).await.map_err(|error| {
+        CommandError::new(
+            error.to_string(),
+            "stop what listens there, or choose other ports with --listen-mtls, --listen-public and --listen-ops",
+        )
+    })?;
+    let failed = |error: &dyn std::fmt::Display| {
+        CommandError::new(
+            error.to_string(),
+            format!("if nothing in {} is worth keeping, remove it and start again", dir.display()),
+        )
+    };
+    let addresses = sockets.addresses().map_err(|error| failed(&error))?;
+    // The server is started from the file that it leaves behind, so that `lanyard serve` finds exactly what ran here.
+    let path = dir.join(CONFIG);
+    fs::write(&path, configuration(&addresses)).map_err(|error| cannot_write(&path, &error))?;
+    let config = config::load(&path).map_err(|error| failed(&error))?;
+    let log = config.log.clone();
+    let server = Server::start(config, sockets, Surroundings::default()).await.map_err(|error| failed(&error))?;
+
+    let outcome = match tell(&dir, addresses).await {
+        Ok(()) if once => Ok(ExitCode::SUCCESS),
+        Ok(()) => {
+            output::print(&story::commands(&dir, addresses))?;
+            // From here on the log is of use; in the story it would only be in the way.
+            telemetry::start(&log).map_err(|error| failed(&error))?;
+            until_told_to_stop().await.map(|()| ExitCode::SUCCESS)
+        }
+        Err(error) => Err(error),
+    };
+    server.stop().await;
+    outcome
+}
+
+async fn tell(dir: &Path, addresses: Listeners) -> Result<(), CommandError> {
+    samples::register(dir, addresses.mtls.port()).await?;
+    output::print(&format!(
+        "Lanyard serves: https://localhost:{} (mTLS), https://localhost:{} (public), http://{} (probes)\n",
+        addresses.mtls.port(),
+        addresses.public.port(),
+        addresses.ops,
+    ))?;
+    story::tell(dir, addresses.mtls.port()).await
+}
+
+/// Makes the directory, for its owner only, and the key-encryption key in it.
+fn prepare(dir: &Path) -> Result<PathBuf, CommandError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| cannot_write(dir, &error))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(|error| cannot_write(dir, &error))?;
+    let dir = fs::canonicalize(dir).map_err(|error| cannot_write(dir, &error))?;
+    let path = dir.join(KEY_ENCRYPTION_KEY);
+    if !path.exists() {
+        let mut key = Zeroizing::new([0; 32]);
+        rand::fill(&mut *key).map_err(|_| {
+            CommandError::new("there are no random bytes to be had", "see whether /dev/urandom can be read")
+        })?;
+        write_private(&path, STANDARD.encode(*key).as_bytes())?;
+    }
+    Ok(dir)
+}
+
+/// Writes a file that only its owner may read; it is never there with other permissions.
+fn write_private(path: &Path, contents: &[u8]) -> Result<(), CommandError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    open.and_then(|mut file| file.write_all(contents)).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::new(
+        format!("cannot write {}: {error}", path.display()),
+        "choose a directory that is yours with --dir",
+    )
+}
+
+fn configuration(addresses: &Listeners) -> String {
+    let Listeners { mtls, public, ops } = addresses;
+    let issuer = format!("https://localhost:{}", public.port());
+    format!(
+        "\
+# Written by `lanyard dev` at each start. `lanyard serve --config` with this file runs the same server again.
+dev: true
+issuer: {issuer}
+listeners:
+  mtls: {mtls}
+  public: {public}
+  ops: {ops}
+tls:
+  certificate: server.pem
+  key: server-key.pem
+trust:
+  trust_domain: {TRUST_DOMAIN}
+  bundles:
+    {TRUST_DOMAIN}: ca.pem
+  client_cas:
+    dev: ca.pem
+store:
+  sled:
+    path: data
+keys:
+  key_encryption_key_file: {KEY_ENCRYPTION_KEY}
+roles:
+  admins:
+    - spiffe_id: spiffe://{TRUST_DOMAIN}/admin
+  proxies:
+    - spiffe_id: spiffe://{TRUST_DOMAIN}/proxy
+      resources: [\"*\"]
+"
+    )
+}

@@ -1,0 +1,127 @@
+//! The story: a token is issued, used, stolen, and opens nothing.
+
+use std::env;
+use std::path::Path;
+
+use tonic::Request;
+
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::credentials;
+use crate::cli::dev::samples::AUDIENCE;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::status;
+use crate::cli::status::Needs;
+use crate::config::Listeners;
+use crate::proto::Decision;
+use crate::proto::DenyReason;
+use crate::proto::IssueTokenRequest;
+use crate::proto::ValidateBindingRequest;
+use crate::proto::ValidateBindingResponse;
+use crate::proto::binding_service_client::BindingServiceClient;
+use crate::proto::token_service_client::TokenServiceClient;
+use crate::proto::validate_binding_request::Evidence;
+
+/// Tells it with real connections, and fails at the first step that does not come out as it must.
+pub(super) async fn tell(dir: &Path, port: u16) -> Result<(), CommandError> {
+    let workload = ConnectionArguments::local(port, dir, "workload")?.open().await?;
+    let issued = TokenServiceClient::new(workload)
+        .issue_token(Request::new(IssueTokenRequest::default()))
+        .await
+        .map_err(|status| status::explain(&status, Needs::Workload))?
+        .into_inner();
+    output::print("1. A workload asks for a token over mTLS, and gets one that is bound to its certificate:")?;
+    output::print(&format!("   {}…\n", issued.access_token.chars().take(48).collect::<String>()))?;
+
+    let own = judge(dir, port, &issued.access_token, "workload").await?;
+    output::print("2. It uses the token with its own certificate. The proxy in front of the resource asks Lanyard:")?;
+    output::print(&format!("   {}\n", verdict(&own)))?;
+    if own.decision() != Decision::Allow {
+        return Err(unlike_the_story("the rightful use was not allowed"));
+    }
+
+    let stolen = judge(dir, port, &issued.access_token, "thief").await?;
+    output::print("3. A thief has copied the token, and uses it with the certificate that it has. The proxy asks:")?;
+    output::print(&format!("   {}\n", verdict(&stolen)))?;
+    if stolen.decision() != Decision::Deny || stolen.reason() != DenyReason::CertificateMismatch {
+        return Err(unlike_the_story("the stolen token was not denied for its certificate"));
+    }
+    output::print("Stolen, the token opens nothing.")
+}
+
+/// Asks as the proxy, which has seen the token on a connection with the certificate of `who`.
+async fn judge(dir: &Path, port: u16, token: &str, who: &str) -> Result<ValidateBindingResponse, CommandError> {
+    let proxy = ConnectionArguments::local(port, dir, "proxy")?.open().await?;
+    let certificate = credentials::certificate(&dir.join(format!("{who}.pem")))?;
+    let request = ValidateBindingRequest {
+        access_token: token.to_owned(),
+        evidence: Some(Evidence::Certificate(certificate.to_vec())),
+        audience: AUDIENCE.to_owned(),
+        scope: "orders.read".to_owned(),
+    };
+    let answer = BindingServiceClient::new(proxy).validate_binding(request).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| status::explain(&status, Needs::WorkloadOrProxy))
+}
+
+fn verdict(answer: &ValidateBindingResponse) -> String {
+    match answer.decision() {
+        Decision::Allow => "ALLOW: the token is bound to this certificate".to_owned(),
+        Decision::Deny => format!("DENY ({}): {}", answer.reason().as_str_name(), answer.explanation),
+        Decision::Unspecified => "no decision".to_owned(),
+    }
+}
+
+fn unlike_the_story(what: &str) -> CommandError {
+    CommandError::new(what, "this is a defect: please report it")
+}
+
+/// Commands to copy into another terminal.
+pub(super) fn commands(dir: &Path, addresses: Listeners) -> String {
+    let lanyard = env::current_exe().map_or_else(|_| "lanyard".to_owned(), |path| quoted(&path));
+    let at = |name: &str| quoted(&dir.join(name));
+    let port = addresses.mtls.port();
+    let (ca, thief, workload) = (at("ca.pem"), at("thief.pem"), at("workload.pem"));
+    let connect = |name: &str| {
+        let (cert, key) = (at(&format!("{name}.pem")), at(&format!("{name}-key.pem")));
+        format!("--server https://localhost:{port} --ca {ca} --cert {cert} --key {key}")
+    };
+    format!(
+        "
+It goes on serving. To try it yourself, copy these into another terminal:
+
+# get a token as the workload, and look into it
+{lanyard} token get {workload_connection} > {token}
+{lanyard} token inspect @{token} --cert {workload}
+
+# ask, as the proxy, whether its use with the workload's certificate is allowed (it is), and with the thief's (it is not)
+{lanyard} validate @{token} --audience {AUDIENCE} --certificate {workload} {proxy_connection}
+{lanyard} validate @{token} --audience {AUDIENCE} --certificate {thief} {proxy_connection}
+
+# see, as the admin, who is registered, and register what a file says
+{lanyard} client list {admin_connection}
+{lanyard} client apply -f {clients} {admin_connection}
+
+# read the public keys, and see whether the server is ready
+curl --cacert {ca} https://localhost:{public}/oauth2/jwks
+curl http://{ops}/readyz
+
+# run the same server again, on the same data, once this one has stopped
+{lanyard} serve --config {config}
+",
+        workload_connection = connect("workload"),
+        proxy_connection = connect("proxy"),
+        admin_connection = connect("admin"),
+        token = at("token"),
+        clients = at("clients.yaml"),
+        config = at("lanyard.yaml"),
+        public = addresses.public.port(),
+        ops = addresses.ops,
+    )
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|character| character.is_ascii_alphanumeric() || "/._-".contains(character));
+    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
