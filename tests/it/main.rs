@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a file a behaviour.
 // It always holds here; it tells clippy that what stands beside the tests may unwrap as they do.
 #![cfg(test)]
+#![expect(unreachable_pub, reason = "nothing in a test binary is reachable from outside")]
 
 mod distinguished_name;
 mod forwarded;
@@ -10,3 +11,4 @@ mod store_damage;
 mod store_directory;
 mod store_durability;
 mod store_process;
+mod support;

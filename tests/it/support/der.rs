@@ -1,0 +1,50 @@
+//! Just enough DER to make what no certificate library agrees to make.
+
+/// One element: tag, length and content.
+pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match u8::try_from(content.len()) {
+        Ok(short @ 0..0x80) => out.push(short),
+        _ => {
+            let length = content.len().to_be_bytes();
+            let significant = &length[length.iter().take_while(|byte| **byte == 0).count()..];
+            out.push(0x80 | u8::try_from(significant.len()).unwrap());
+            out.extend_from_slice(significant);
+        }
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// A SEQUENCE of elements.
+pub fn sequence(elements: &[Vec<u8>]) -> Vec<u8> {
+    element(0x30, &elements.concat())
+}
+
+/// The elements that stand one after the other in `content`, each with its tag and length.
+pub fn elements(content: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = content;
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (header, length) = header(rest);
+        let (one, after) = rest.split_at(header + length);
+        found.push(one.to_vec());
+        rest = after;
+    }
+    found
+}
+
+/// The content of one element.
+pub fn content(element: &[u8]) -> &[u8] {
+    &element[header(element).0..]
+}
+
+/// How long the tag and length are, and how long the content is.
+fn header(element: &[u8]) -> (usize, usize) {
+    let first = usize::from(element[1]);
+    if first < 0x80 {
+        return (2, first);
+    }
+    let bytes = &element[2..2 + (first & 0x7f)];
+    (2 + bytes.len(), bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+}
