@@ -77,7 +77,7 @@ impl AuditEvent<'_> {
                 match decision {
                     // An allowance is the ordinary case, at the rate of the mesh's requests.
                     Decision::Allow(_) => {
-                        tracing::debug!(target: TARGET, caller, client_id, jti, shown, "binding allowed")
+                        tracing::debug!(target: TARGET, caller, client_id, jti, shown, "binding allowed");
                     }
                     // Malformed tokens are noise from outside; a wrong certificate may be a theft.
                     Decision::Deny(reason @ DenyReason::CertificateMismatch) => {

@@ -196,7 +196,7 @@ impl DenyReason {
 }
 
 /// Judges one use of one token. The order is fixed: the token itself, its time, its client, its audience, its binding, its
-/// scope. Scope comes last, so that INSUFFICIENT_SCOPE says that everything else was right.
+/// scope. Scope comes last, so that `INSUFFICIENT_SCOPE` says that everything else was right.
 pub fn decide(request: &BindingRequest<'_>) -> Decision {
     match judge(request) {
         Ok(verdict) => Decision::Allow(verdict),

@@ -184,7 +184,7 @@ impl Directory {
     fn index(&mut self, registration: &ClientRegistration, change: impl Fn(&mut Names)) {
         match &registration.method {
             TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Exact(id)) => {
-                touch(&mut self.exact, id.to_string(), change)
+                touch(&mut self.exact, id.to_string(), change);
             }
             TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Below(prefix)) => {
                 touch(&mut self.below, prefix.clone(), change);

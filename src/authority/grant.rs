@@ -105,7 +105,7 @@ pub fn grant(
     let mut audience = if request.audience.is_empty() { registered.clone() } else { request.audience.clone() };
     audience.dedup();
     let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
-    Ok(Grant { client_id, scope, audience, expires, client })
+    Ok(Grant { client_id, client, scope, audience, expires })
 }
 
 /// Holds a peer's certificate against what the registration of `client_id` expects (RFC 8705 section 2).

@@ -19,7 +19,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 pub struct PublicJwk(Vec<(&'static str, String)>);
 
 impl PublicJwk {
-    /// Reads a SubjectPublicKeyInfo in DER. `None` for a kind of key that has no JWK here.
+    /// Reads a `SubjectPublicKeyInfo` in DER. `None` for a kind of key that has no JWK here.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         let (_, spki) = SubjectPublicKeyInfo::from_der(der).ok()?;
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);

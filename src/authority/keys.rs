@@ -53,7 +53,7 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// What it signs with.
     fn algorithm(&self) -> SigningAlgorithm;
 
-    /// Its public key, as a SubjectPublicKeyInfo in DER.
+    /// Its public key, as a `SubjectPublicKeyInfo` in DER.
     fn public_key(&self) -> &[u8];
 
     /// Signs a message whole. The signature has the form that JWS wants: for ES256 `r || s`.

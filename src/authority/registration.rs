@@ -253,7 +253,7 @@ impl TokenEndpointAuthMethod {
         }
     }
 
-    /// A `client_id` that is a SPIFFE ID must be the identity that the method proves: `sub` is the client_id, and nobody
+    /// A `client_id` that is a SPIFFE ID must be the identity that the method proves: `sub` is the `client_id`, and nobody
     /// may be named after another principal (RFC 9068 section 5).
     fn fits(&self, client_id: &ClientId) -> Result<(), InvalidClientMetadata> {
         let Some(named) = client_id.spiffe_id() else { return Ok(()) };

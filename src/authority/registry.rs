@@ -134,10 +134,9 @@ impl Authority {
         if validate_only {
             return Ok(Arc::new(RegisteredClient { registration, record, revision: Revision::default() }));
         }
-        let client = self.write(registration, record, Expected::Absent).await.map_err(|error| match error {
-            RegistryError::Conflict => RegistryError::Exists,
-            other => other,
-        })?;
+        let written = self.write(registration, record, Expected::Absent).await;
+        let client =
+            written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
         AuditEvent::ClientChanged { admin: &by, client_id: &name, change: "created", revision: client.revision }
             .record();
         Ok(client)

@@ -1,4 +1,4 @@
-//! The way of one ValidateBinding: who may ask what, the token's signature, and then the decision of `binding`.
+//! The way of one `ValidateBinding`: who may ask what, the token's signature, and then the decision of `binding`.
 
 use std::sync::Arc;
 
