@@ -5,6 +5,7 @@
 
 mod distinguished_name;
 mod forwarded;
+mod issue_token;
 mod store_contract;
 mod store_crash;
 mod store_damage;

@@ -3,6 +3,7 @@
 pub mod ca;
 pub mod der;
 pub mod leaf;
+pub mod server;
 
 use lanyard::authority::clock::Timestamp;
 

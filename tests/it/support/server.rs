@@ -1,0 +1,286 @@
+//! A real server over real TLS, whose clock the test holds, and clients that show it certificates.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use lanyard::authority::clock::Clock;
+use lanyard::authority::clock::ManualClock;
+use lanyard::authority::clock::SystemEntropy;
+use lanyard::authority::clock::Timestamp;
+use lanyard::config;
+use lanyard::config::Listeners;
+use lanyard::proto::Client;
+use lanyard::proto::CreateClientRequest;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::ValidateBindingRequest;
+use lanyard::proto::ValidateBindingResponse;
+use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::registry_service_client::RegistryServiceClient;
+use lanyard::proto::token_service_client::TokenServiceClient;
+use lanyard::proto::validate_binding_request::Evidence;
+use lanyard::server::Server;
+use lanyard::server::Sockets;
+use lanyard::server::StartError;
+use lanyard::server::Surroundings;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::Status;
+use tonic::transport::Channel;
+use tonic::transport::Endpoint;
+use tonic_types::StatusExt as _;
+
+use crate::support::NOW;
+use crate::support::ca::TestCa;
+use crate::support::leaf::Leaf;
+
+pub const TRUST_DOMAIN: &str = "prod.example";
+pub const ISSUER: &str = "https://lanyard.prod.example";
+pub const ORDERS: &str = "https://orders.prod.example";
+
+/// A key-encryption key: 32 bytes of 7.
+pub const SEAL: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+/// What a server is started with; [`TestServer::start`] takes the defaults.
+pub struct Setup {
+    pub dir: TempDir,
+    pub clock: Arc<ManualClock>,
+    /// Signs the SVIDs of `prod.example`, and the server's certificate.
+    pub ca: TestCa,
+    /// Signs the SVIDs of `other.example`.
+    pub other_ca: TestCa,
+    /// The client CAs `corp` and `partner`.
+    pub corp: TestCa,
+    pub partner: TestCa,
+    /// The sections of the configuration that tests vary, YAML.
+    pub store: String,
+    pub keys: String,
+    pub tokens: String,
+    pub roles: String,
+    /// More lines for the section `tls`.
+    pub tls: String,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+            clock: Arc::new(ManualClock::new(NOW)),
+            ca: TestCa::new(TRUST_DOMAIN),
+            other_ca: TestCa::new("other.example"),
+            corp: TestCa::new("corp"),
+            partner: TestCa::new("partner"),
+            store: "{memory: true}".to_owned(),
+            keys: format!("{{key_encryption_key: {SEAL}}}"),
+            tokens: "{}".to_owned(),
+            roles: "{admins: [{spiffe_id: spiffe://prod.example/admin}], proxies: [\
+                {spiffe_id: spiffe://prod.example/proxy, resources: ['*']}, \
+                {spiffe_id: spiffe://prod.example/orders-proxy, resources: ['https://orders.prod.example']}, \
+                {spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']}]}"
+                .to_owned(),
+            tls: String::new(),
+        }
+    }
+}
+
+impl Setup {
+    /// Writes all files of a configuration into the directory.
+    pub fn write(&self) {
+        let server = self.ca.server_certificate("localhost").issue();
+        let files = [
+            ("ca.pem", self.ca.pem()),
+            ("other.pem", self.other_ca.pem()),
+            ("corp.pem", self.corp.pem()),
+            ("partner.pem", self.partner.pem()),
+            ("server.pem", server.chain_pem()),
+            ("server-key.pem", server.key_pem()),
+            ("lanyard.yaml", self.yaml()),
+        ];
+        for (name, contents) in files {
+            fs::write(self.dir.path().join(name), contents).unwrap();
+        }
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn yaml(&self) -> String {
+        let mut yaml = format!("issuer: {ISSUER}\n");
+        let any = "127.0.0.1:0";
+        writeln!(yaml, "listeners: {{mtls: '{any}', public: '{any}', ops: '{any}'}}").unwrap();
+        writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
+        yaml.push_str("trust:\n  trust_domain: prod.example\n  bundles:\n    prod.example: ca.pem\n    other.example: other.pem\n");
+        yaml.push_str("  client_cas:\n    corp: corp.pem\n    partner: partner.pem\n");
+        let Self { store, keys, tokens, roles, .. } = self;
+        writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}").unwrap();
+        yaml
+    }
+
+    /// Starts a server on the files that are there.
+    pub async fn start(self) -> Result<TestServer, StartError> {
+        let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
+        let sockets = Sockets::bind(&config.listeners).await?;
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let surroundings = Surroundings { clock, entropy: Arc::new(SystemEntropy::default()), threads: 2 };
+        let server = Server::start(config, sockets, surroundings).await?;
+        Ok(TestServer { addresses: server.addresses(), server, setup: self })
+    }
+}
+
+/// A running server.
+pub struct TestServer {
+    pub server: Server,
+    pub addresses: Listeners,
+    pub setup: Setup,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        let setup = Setup::default();
+        setup.write();
+        setup.start().await.unwrap()
+    }
+
+    /// An SVID of `prod.example`, such as `svid("/checkout")`.
+    pub fn svid(&self, path: &str) -> Leaf {
+        self.setup.ca.svid(&format!("spiffe://{TRUST_DOMAIN}{path}")).issue()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.setup.clock.now()
+    }
+
+    /// Moves the clock of the server and of its clients' TLS.
+    pub fn advance(&self, span: Duration) {
+        self.setup.clock.advance(span);
+    }
+
+    /// A TLS client that trusts the server's CA, shows this certificate, and goes by the server's clock.
+    pub fn tls(&self, leaf: &Leaf) -> ClientConfig {
+        self.tls_with(leaf.chain.clone(), leaf)
+    }
+
+    /// The same with another chain than the leaf's own.
+    pub fn tls_with(&self, chain: Vec<rustls::pki_types::CertificateDer<'static>>, leaf: &Leaf) -> ClientConfig {
+        let mut config = self.tls_builder().with_client_auth_cert(chain, leaf.private_key()).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
+    }
+
+    pub fn tls_builder(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.setup.ca.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let time = Arc::new(ServerTime(Arc::clone(&self.setup.clock)));
+        ClientConfig::builder_with_details(provider, time)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+    }
+
+    /// A gRPC channel as the holder of a certificate. Connecting is lazy: a refusal shows at the first call.
+    pub fn channel(&self, leaf: &Leaf) -> Channel {
+        channel(self.addresses.mtls, self.tls(leaf))
+    }
+
+    pub fn tokens(&self, leaf: &Leaf) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel(leaf))
+    }
+
+    pub fn bindings(&self, leaf: &Leaf) -> BindingServiceClient<Channel> {
+        BindingServiceClient::new(self.channel(leaf))
+    }
+
+    pub fn registry(&self, leaf: &Leaf) -> RegistryServiceClient<Channel> {
+        RegistryServiceClient::new(self.channel(leaf))
+    }
+
+    /// Registers a client as the admin.
+    pub async fn register(&self, client: Client) -> Result<Client, Status> {
+        let request = CreateClientRequest { client: Some(client), validate_only: false };
+        self.registry(&self.svid("/admin")).create_client(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Registers the workload `spiffe://prod.example<path>` for the orders resource, and returns its SVID.
+    pub async fn workload(&self, path: &str) -> Leaf {
+        self.register(spiffe_client(&format!("spiffe://{TRUST_DOMAIN}{path}"))).await.unwrap();
+        self.svid(path)
+    }
+
+    /// A token with everything that the holder's registration gives it.
+    pub async fn token(&self, leaf: &Leaf) -> String {
+        self.tokens(leaf).issue_token(IssueTokenRequest::default()).await.unwrap().into_inner().access_token
+    }
+
+    /// Asks as the proxy that fronts everything.
+    pub async fn validate(&self, token: &str, evidence: Option<Evidence>) -> Result<ValidateBindingResponse, Status> {
+        let request = ValidateBindingRequest {
+            access_token: token.to_owned(),
+            evidence,
+            audience: ORDERS.to_owned(),
+            scope: String::new(),
+        };
+        self.bindings(&self.svid("/proxy")).validate_binding(request).await.map(tonic::Response::into_inner)
+    }
+}
+
+/// A client by `spiffe_x509`.
+pub fn spiffe_client(spiffe_id: &str) -> Client {
+    Client {
+        client_id: spiffe_id.to_owned(),
+        token_endpoint_auth_method: "spiffe_x509".to_owned(),
+        scope: "orders.read orders.write".to_owned(),
+        audience: vec![ORDERS.to_owned()],
+        ..Client::default()
+    }
+}
+
+/// The whole certificate as evidence.
+pub fn certificate_of(leaf: &Leaf) -> Option<Evidence> {
+    Some(Evidence::Certificate(leaf.certificate().to_vec()))
+}
+
+/// The reason of a status's ErrorInfo.
+pub fn reason_of(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// A TLS connection, handshake done as far as the client sees it.
+pub async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
+
+fn channel(address: SocketAddr, config: ClientConfig) -> Channel {
+    let connect = tower::service_fn(move |_: tonic::transport::Uri| {
+        let config = config.clone();
+        async move { connect(address, config).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("https://localhost").connect_with_connector_lazy(connect)
+}
+
+/// A file in the crate, wherever the tests run.
+pub fn in_crate(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[derive(Debug)]
+struct ServerTime(Arc<ManualClock>);
+
+impl TimeProvider for ServerTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.now().0)))
+    }
+}
