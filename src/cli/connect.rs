@@ -1,6 +1,5 @@
 //! The connection to a running server: mutual TLS, with nothing trusted but what the flags name.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,8 +8,6 @@ use std::time::Duration;
 
 use clap::Args;
 use hyper_util::rt::TokioIo;
-use rustls::AlertDescription;
-use rustls::CertificateError;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls_pki_types::ServerName;
@@ -23,6 +20,8 @@ use tonic::transport::Endpoint;
 use tonic::transport::Uri;
 use tower::service_fn;
 
+use crate::cli::connect_error;
+use crate::cli::connect_error::ConnectError;
 use crate::cli::credentials;
 use crate::cli::error::CommandError;
 
@@ -52,20 +51,6 @@ pub(in crate::cli) struct ConnectionArguments {
     key: PathBuf,
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum ConnectError {
-    /// No TCP connection.
-    #[error("cannot reach the server at {0}: {1}")]
-    Unreachable(String, #[source] io::Error),
-    /// Neither yes nor no.
-    #[error("the server at {0} did not answer within {limit} seconds", limit = CONNECT_TIMEOUT.as_secs())]
-    Silent(String),
-    /// The TLS handshake failed.
-    #[error("no TLS connection to {0}: {1}")]
-    Tls(String, #[source] io::Error),
-}
-
 impl ConnectionArguments {
     /// The server on this machine, as the one whose files have this name.
     pub(in crate::cli) fn local(port: u16, dir: &Path, name: &str) -> Result<Self, CommandError> {
@@ -82,12 +67,14 @@ impl ConnectionArguments {
         // goes on over the next one.
         let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
         let endpoint = Endpoint::from(self.server.clone()).timeout(CALL_TIMEOUT);
-        endpoint.connect_with_connector(connect).await.map_err(|error| match find::<ConnectError>(&error) {
-            Some(cause) => explain(cause),
-            None => CommandError::new(
-                format!("no connection to {}: {}", self.server, root_cause(&error)),
-                "see whether --server names the mTLS listener, which speaks HTTP/2",
-            ),
+        endpoint.connect_with_connector(connect).await.map_err(|error| {
+            match connect_error::find::<ConnectError>(&error) {
+                Some(cause) => connect_error::explain(cause),
+                None => CommandError::new(
+                    format!("no connection to {}: {}", self.server, connect_error::root_cause(&error)),
+                    "see whether --server names the mTLS listener, which speaks HTTP/2",
+                ),
+            }
         })
     }
 
@@ -118,52 +105,6 @@ impl ConnectionArguments {
     }
 }
 
-/// Says what failed and what to do about it.
-pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
-    let next = match error {
-        ConnectError::Unreachable(..) => "see whether the server runs, and whether --server names its host and port",
-        ConnectError::Silent(_) => {
-            "see whether --server names a lanyard server and whether a firewall or proxy is in between"
-        }
-        ConnectError::Tls(_, cause) => match tls_error(cause) {
-            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                "the server's certificate was not issued by a CA in --ca: name the one that issued it"
-            }
-            Some(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => "use a host name in --server that the server's certificate bears",
-            Some(rustls::Error::InvalidCertificate(_)) => "have the server's certificate renewed or mended",
-            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-                "the server there speaks no HTTP/2: see whether --server names the mTLS listener"
-            }
-            Some(rustls::Error::AlertReceived(_)) => REFUSED_NEXT,
-            Some(_) => "see whether --server names the mTLS listener, and look into the server's log",
-            None => "the server ended the connection in the handshake: look into its log for the reason",
-        },
-    };
-    CommandError::new(error.to_string(), next)
-}
-
-/// What to do about a certificate that the server lets nobody in with.
-const REFUSED_NEXT: &str = "see that --cert is not expired and was issued by a CA, or in a trust domain, that the server \
-    knows; a self-signed one must be registered first (the server's log says why it refused)";
-
-/// Whether a call failed because the server refused our certificate. In TLS 1.3 the client has finished its handshake
-/// before the server judges the certificate (RFC 8446 section 4.4), so that the refusal arrives with the first call.
-pub(in crate::cli) fn refused_certificate(error: &(dyn Error + 'static)) -> Option<CommandError> {
-    const ALERT: &str = "received fatal alert";
-    let texts: Vec<String> = chain(error).map(ToString::to_string).collect();
-    // HTTP/2 keeps the text of the alert only, not the alert.
-    let alert = texts.iter().find(|text| text.contains(ALERT))?;
-    let alert = alert.find(ALERT).and_then(|at| alert.get(at..)).unwrap_or(alert);
-    Some(CommandError::new(format!("the server refused your certificate (TLS: {alert})"), REFUSED_NEXT))
-}
-
-/// The first error of a kind among an error and its causes.
-pub(in crate::cli) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    chain(error).find_map(|cause| cause.downcast_ref::<E>())
-}
-
 async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsStream<TcpStream>>, ConnectError> {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = server.port_u16().unwrap_or(DEFAULT_PORT);
@@ -177,7 +118,9 @@ async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsSt
             connector.connect(name, stream).await.map_err(|error| ConnectError::Tls(address.clone(), error))?;
         Ok(TokioIo::new(stream))
     };
-    timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(ConnectError::Silent(address.clone())))
+    timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::Silent(address.clone(), CONNECT_TIMEOUT.as_secs())))
 }
 
 fn server_url(text: &str) -> Result<Uri, &'static str> {
@@ -191,19 +134,152 @@ fn server_url(text: &str) -> Result<Uri, &'static str> {
     if whole { Ok(uri) } else { Err(SHAPE) }
 }
 
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref().and_then(|inner| inner.downcast_ref())
-}
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
 
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    chain(error).last().map(ToString::to_string).unwrap_or_default()
-}
+    use rcgen::BasicConstraints;
+    use rcgen::CertificateParams;
+    use rcgen::CertifiedIssuer;
+    use rcgen::DnType;
+    use rcgen::IsCa;
+    use rcgen::KeyPair;
+    use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
+    use rustls_pki_types::PrivateKeyDer;
+    use rustls_pki_types::PrivatePkcs8KeyDer;
+    use tempfile::TempDir;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tonic::Request;
 
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
+    use super::*;
+    use crate::cli::status;
+    use crate::cli::status::Needs;
+    use crate::proto::GetJwksRequest;
+    use crate::proto::key_service_client::KeyServiceClient;
+
+    type Ca = CertifiedIssuer<'static, KeyPair>;
+
+    fn ca(name: &str) -> Ca {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// Writes CA, certificate and key; returns flags that name them.
+    fn flags(directory: &TempDir, server: &str, trusted: &Ca, issuer: &Ca) -> ConnectionArguments {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(["client.example".to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
+        let file = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        ConnectionArguments {
+            server: server_url(server).unwrap(),
+            ca: file("ca.pem", trusted.pem()),
+            cert: file("me.pem", leaf.pem()),
+            key: file("me-key.pem", key.serialize_pem()),
+        }
+    }
+
+    /// A server that lets in who has a certificate of its CA, and then reads what it is sent.
+    async fn serve(ca: &Ca) -> u16 {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, ca).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let _read = stream.read_to_end(&mut Vec::new()).await;
+                }
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_refused_client_certificate_is_told_from_other_failures() {
+        let (server_ca, directory) = (ca("one"), TempDir::new().unwrap());
+        let server = format!("https://localhost:{}", serve(&server_ca).await);
+        let stranger = flags(&directory, &server, &server_ca, &ca("another"));
+        let channel = stranger.open().await.unwrap();
+        let status = KeyServiceClient::new(channel).get_jwks(Request::new(GetJwksRequest {})).await.unwrap_err();
+        let error = status::explain(&status, Needs::Workload);
+        assert!(error.to_string().contains("refused your certificate"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_the_servers_ca_is_let_in() {
+        let (server_ca, directory) = (ca("one"), TempDir::new().unwrap());
+        let server = format!("https://localhost:{}", serve(&server_ca).await);
+        assert!(flags(&directory, &server, &server_ca, &server_ca).open().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_server_of_another_ca_or_name_is_not_trusted() {
+        let (server_ca, directory) = (ca("one"), TempDir::new().unwrap());
+        let port = serve(&server_ca).await;
+        for other_ca in [ca("another"), ca("one")] {
+            let flags = flags(&directory, &format!("https://localhost:{port}"), &other_ca, &server_ca);
+            let error = flags.open().await.unwrap_err();
+            assert!(error.next().contains("--ca"), "{error} {}", error.next());
+        }
+        let other_name = flags(&directory, &format!("https://127.0.0.1:{port}"), &server_ca, &server_ca);
+        let error = other_name.open().await.unwrap_err();
+        assert!(error.next().contains("host name"), "{error} {}", error.next());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unreachable() {
+        let (ca, directory) = (ca("one"), TempDir::new().unwrap());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let error = flags(&directory, &format!("https://127.0.0.1:{port}"), &ca, &ca).open().await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot reach the server at 127.0.0.1:"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_file_is_named() {
+        let (ca, directory) = (ca("one"), TempDir::new().unwrap());
+        let right = || flags(&directory, "https://localhost:1", &ca, &ca);
+        let (cert, key) = (directory.path().join("me.pem"), directory.path().join("me-key.pem"));
+        let complaint = async |flags: ConnectionArguments| flags.open().await.unwrap_err().to_string();
+        let missing = Path::new("/nowhere/ca.pem").to_owned();
+        assert!(complaint(ConnectionArguments { ca: missing, ..right() }).await.contains("/nowhere/ca.pem"));
+        let swapped = complaint(ConnectionArguments { cert: key.clone(), key: cert, ..right() }).await;
+        assert!(swapped.contains("me-key.pem holds no certificate"), "{swapped}");
+        let flags = right();
+        fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        assert!(complaint(flags).await.contains("do not go together"));
+    }
+
+    #[test]
+    fn a_server_is_an_https_url_of_host_and_port() {
+        for good in ["https://localhost:8443", "https://lanyard.example/", "https://[::1]:8443"] {
+            assert!(server_url(good).is_ok(), "{good}");
+        }
+        for bad in ["localhost:8443", "http://localhost:8443", "https://me@localhost", "https://localhost/path", ""] {
+            assert!(server_url(bad).is_err(), "{bad}");
+        }
+    }
 }

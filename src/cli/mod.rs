@@ -4,6 +4,7 @@ mod client;
 mod client_yaml;
 mod config_check;
 mod connect;
+mod connect_error;
 mod credentials;
 mod dev;
 mod error;
@@ -32,7 +33,7 @@ use crate::cli::validate::ValidateArguments;
 
 /// Ties each access token to the certificate of the workload that asked for it (RFC 8705).
 ///
-/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read. `validate` has codes of its own.
+/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, and of `validate` 3: denied.
 #[derive(Debug, Parser)]
 #[command(name = "lanyard", version, propagate_version = true)]
 pub struct Arguments {
@@ -56,6 +57,8 @@ enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Asks whether an access token and a certificate belong together.
+    ///
+    /// Exit codes: 0 allow, 3 deny, 1 no decision could be had, 2 the command line cannot be read.
     Validate(ValidateArguments),
     /// Looks at configurations.
     #[command(subcommand)]

@@ -4,8 +4,8 @@ use tonic::Code;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use crate::cli::connect;
-use crate::cli::connect::ConnectError;
+use crate::cli::connect_error;
+use crate::cli::connect_error::ConnectError;
 use crate::cli::error::CommandError;
 
 /// What a call needs its caller to be.
@@ -21,10 +21,10 @@ pub(in crate::cli) enum Needs {
 
 /// Turns a refusal into what went wrong and what to do next.
 pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
-    if let Some(cause) = connect::find::<ConnectError>(status) {
-        return connect::explain(cause);
+    if let Some(cause) = connect_error::find::<ConnectError>(status) {
+        return connect_error::explain(cause);
     }
-    if let Some(refused) = connect::refused_certificate(status) {
+    if let Some(refused) = connect_error::refused_certificate(status) {
         return refused;
     }
     let reason = status.get_details_error_info().map(|info| info.reason);

@@ -26,7 +26,6 @@ use crate::proto::validate_binding_request::Evidence;
 
 const DENIED: u8 = 3;
 
-/// Exit codes: 0 allow, 3 deny, 1 no decision, 2 the command line cannot be read.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ValidateArguments {
     #[command(flatten)]
@@ -62,7 +61,8 @@ struct EvidenceArgument {
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// Evidence: the SHA-256 of the certificate, as 43 characters of base64url or 64 of hex.
-    #[arg(long, value_name = "SHA256", value_parser = thumbprint)]
+    // base64url may begin with a hyphen.
+    #[arg(long, value_name = "SHA256", value_parser = thumbprint, allow_hyphen_values = true)]
     thumbprint: Option<CertificateThumbprint>,
     /// Evidence: the SPIFFE ID in the certificate.
     #[arg(long, value_name = "ID")]
