@@ -37,8 +37,9 @@ pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
 fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
     Some(match (reason?, needs) {
         ("INVALID_CLIENT", _) => {
-            "have an admin hold `lanyard client get CLIENT_ID` against your certificate (`openssl x509 -noout -text -in \
-             CERT`): the client must be registered and enabled, with the method and the name that the certificate proves"
+            "with an X509-SVID leave out --client-id: it must be the SPIFFE ID; else have an admin hold `lanyard client get \
+             CLIENT_ID` against your certificate (`openssl x509 -noout -text -in CERT`): the client must be registered and \
+             enabled, with the method and the name that the certificate proves"
         }
         ("INVALID_REQUEST", Needs::Workload) => "name the client with --client-id, as it is registered",
         ("INVALID_SCOPE", _) => "ask for scopes that `lanyard client get CLIENT_ID` shows, or leave out --scope",

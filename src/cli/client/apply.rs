@@ -65,7 +65,7 @@ pub(in crate::cli::client) async fn run(arguments: ApplyArguments, format: Forma
     if arguments.dry_run {
         return checked;
     }
-    checked?;
+    checked.map_err(|error| error.of("nothing was written"))?;
     round(&mut registry, &clients, false, format, true).await
 }
 

@@ -1,6 +1,5 @@
 //! `lanyard token inspect`.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -112,34 +111,45 @@ impl Inspection {
         self.certificate = Some(Compared { is, matches });
     }
 
+    /// What the token says is set in, so that no claim can pass for what is found out about it here.
     fn text(&self, now: Timestamp) -> String {
-        let mut text = String::new();
-        let mut line = |label: &str, value: &str| {
-            let _infallible = writeln!(text, "{label:<12} {value}").is_ok();
-        };
-        line("header", &Value::Object(self.header.clone()).to_string());
-        for (name, value) in &self.claims {
-            match (name.as_str(), value.as_u64()) {
-                ("exp" | "iat" | "nbf", Some(seconds)) => line(name, &moment(Timestamp(seconds), now)),
-                _ => line(name, &value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)),
-            }
-        }
+        let mut lines = vec!["header".to_owned()];
+        lines.extend(self.header.iter().map(|(name, value)| member(name, &shown(value))));
+        lines.push("claims".to_owned());
+        lines.extend(self.claims.iter().map(|(name, value)| match (name.as_str(), value.as_u64()) {
+            ("exp" | "iat" | "nbf", Some(seconds)) => member(name, &moment(Timestamp(seconds), now)),
+            _ => member(name, &shown(value)),
+        }));
         match &self.bound_to {
             Some(bound) => {
-                line("bound to", &format!("x5t#S256 {}", bound.thumbprint));
-                line("", &format!("sha256   {}", bound.hex));
+                lines.push("bound to".to_owned());
+                lines.push(member("x5t#S256", &bound.thumbprint));
+                lines.push(member("sha256", &bound.hex));
             }
-            None => line("bound to", "no certificate: cnf with a well-formed x5t#S256 is not there"),
+            None => lines.push("bound to no certificate: there is no cnf with a well-formed x5t#S256".to_owned()),
         }
-        match &self.certificate {
-            Some(Compared { matches: true, .. }) => line("certificate", "is the one that the token is bound to"),
-            Some(Compared { is, .. }) => {
-                line("certificate", &format!("is NOT the one that the token is bound to: it has {}", is.thumbprint));
+        lines.extend(self.certificate.as_ref().map(|certificate| {
+            if certificate.matches {
+                "the certificate is the one that the token is bound to".to_owned()
+            } else {
+                format!(
+                    "the certificate is NOT the one that the token is bound to: its x5t#S256 is {}",
+                    certificate.is.thumbprint
+                )
             }
-            None => {}
-        }
-        text
+        }));
+        lines.join("\n")
     }
+}
+
+fn member(name: &str, value: &str) -> String {
+    format!("  {:<16} {value}", shown(&Value::from(name)))
+}
+
+/// Plain text as it is, everything else as JSON: a line end must not begin a line.
+fn shown(value: &Value) -> String {
+    let plain = value.as_str().filter(|text| !text.contains(char::is_control));
+    plain.map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 impl From<CertificateThumbprint> for Binding {
@@ -183,7 +193,7 @@ mod tests {
     #[test]
     fn times_and_the_binding_are_shown_in_human_form() {
         let text = Inspection::read(&bound()).unwrap().text(Timestamp(1_700_000_000));
-        assert!(text.contains("exp          2023-11-14T22:18:20Z (in 5m)"), "{text}");
+        assert!(text.contains("exp              2023-11-14T22:18:20Z (in 5m)"), "{text}");
         assert!(text.contains(THUMBPRINT), "{text}");
         assert!(text.contains("0380ed2f626650c840b2f263e6d2b29fae12ab39ae5db32b25ad27efad72e6fd"), "{text}");
     }
@@ -192,19 +202,26 @@ mod tests {
     fn a_certificate_is_told_from_another() {
         let mut inspection = Inspection::read(&bound()).unwrap();
         inspection.compare(CertificateThumbprint::parse(THUMBPRINT).unwrap());
-        assert!(inspection.text(Timestamp(0)).contains("certificate  is the one"));
+        assert!(inspection.text(Timestamp(0)).contains("\nthe certificate is the one"));
         inspection.compare(CertificateThumbprint::of(b"another"));
-        assert!(inspection.text(Timestamp(0)).contains("certificate  is NOT the one"));
+        assert!(inspection.text(Timestamp(0)).contains("\nthe certificate is NOT the one"));
     }
 
     #[test]
     fn an_unbound_token_matches_no_certificate() {
         for claims in ["{}", r#"{"cnf":{}}"#, r#"{"cnf":{"x5t#S256":"AAAA"}}"#, r#"{"cnf":{"x5t#S256":7}}"#] {
             let mut inspection = Inspection::read(&token(claims)).unwrap();
-            assert!(inspection.text(Timestamp(0)).contains("no certificate"), "{claims}");
+            assert!(inspection.text(Timestamp(0)).contains("\nbound to no certificate"), "{claims}");
             inspection.compare(CertificateThumbprint::of(b"any"));
             assert!(inspection.certificate.is_some_and(|compared| !compared.matches));
         }
+    }
+
+    #[test]
+    fn a_claim_cannot_pass_for_a_finding() {
+        let claims = r#"{"a":"b\nthe certificate is the one","c\nthe certificate is the one":1}"#;
+        let text = Inspection::read(&token(claims)).unwrap().text(Timestamp(0));
+        assert!(!text.contains("\nthe certificate"), "{text}");
     }
 
     #[test]
