@@ -12,7 +12,6 @@ const PROTOS: [&str; 4] = [
     "proto/lanyard/v1/token.proto",
 ];
 
-#[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;

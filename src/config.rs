@@ -171,6 +171,7 @@ struct Tls {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the fields are the keys of the file")]
 struct Trust {
     trust_domain: Option<String>,
     #[serde(default)]
@@ -335,7 +336,7 @@ fn holder_of(
             .map(RoleHolder::Spiffe)
             .ok_or_else(|| value(key, &format!("'{}' is not a SPIFFE ID with a path", text.escape_default()))),
         (None, Some(text)) => CertificateThumbprint::parse(&text).map(RoleHolder::Thumbprint).ok_or_else(|| {
-            value(key, "certificate_thumbprint must be the 43 characters of an x5t#S256, as `lanyard token inspect --cert` shows it")
+            value(key, "certificate_thumbprint must be the 43 characters of an x5t#S256, as `openssl x509 -outform der | openssl dgst -sha256 -binary | basenc --base64url | tr -d =` prints it")
         }),
         (Some(_), Some(_)) | (None, None) => Err(value(key, "each entry has either spiffe_id or certificate_thumbprint")),
     }

@@ -1,5 +1,11 @@
 //! The generated code of `proto/lanyard/v1`, for the rooms that speak it.
-#![expect(missing_docs, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated")]
+#![expect(
+    missing_docs,
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 
 tonic::include_proto!("lanyard.v1");
 

@@ -172,8 +172,7 @@ impl Server {
         let mtls = grpc::routes(public.clone(), &authority, ready).map_err(|error| StartError::Setup(error.into()))?;
         let acceptor = Acceptor::new(Arc::clone(&authority), Arc::clone(&certificate), provider);
         let limits = Limits::from(&config.tls);
-        let workers =
-            Workers::start(threads, Arc::new(acceptor), Arc::clone(&authority), limits, &stages).map_err(setup)?;
+        let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
         let mut tasks = JoinSet::new();
         let doors = [
             (sockets.mtls, Door::Mutual(mtls)),

@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`, with Watch as the protocol has it: an unknown service is answered SERVICE_UNKNOWN and the stream
+//! `grpc.health.v1.Health`, with Watch as the protocol has it: an unknown service is answered `SERVICE_UNKNOWN` and the stream
 //! stays open; and nothing is SERVING before the server is ready.
 
 use std::pin::Pin;

@@ -14,15 +14,15 @@ use crate::authority::grant::GrantError;
 use crate::authority::registry::RegistryError;
 use crate::authority::validation::NoDecision;
 
-/// The domain of all our ErrorInfos.
+/// The domain of every `ErrorInfo` of ours.
 const DOMAIN: &str = "lanyard";
 
-/// A status with an ErrorInfo.
+/// A status with an `ErrorInfo`.
 fn refusal(code: Code, reason: &str, message: impl Into<String>, metadata: HashMap<String, String>) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
 }
 
-fn plain(code: Code, reason: &str, message: impl ToString) -> Status {
+fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
     refusal(code, reason, message.to_string(), HashMap::new())
 }
 

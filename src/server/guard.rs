@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse as _;
 use hyper::Request;
@@ -37,7 +38,7 @@ pub(super) async fn call(
 
 /// In the voice that the caller speaks.
 fn refuse(request: &Request<Body>, error: NotAdmitted) -> Response<Body> {
-    let kind = request.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
         return status::not_admitted(error).into_http();
     }

@@ -48,8 +48,8 @@ impl Dealer {
 impl Workers {
     pub(super) fn start(
         threads: usize,
-        acceptor: Arc<Acceptor>,
-        authority: Arc<Authority>,
+        acceptor: &Arc<Acceptor>,
+        authority: &Arc<Authority>,
         limits: Limits,
         stages: &watch::Receiver<Stage>,
     ) -> io::Result<Self> {
@@ -60,8 +60,8 @@ impl Workers {
             let (done, ended) = oneshot::channel::<()>();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let worker = Worker {
-                acceptor: Arc::clone(&acceptor),
-                authority: Arc::clone(&authority),
+                acceptor: Arc::clone(acceptor),
+                authority: Arc::clone(authority),
                 limits,
                 stages: stages.clone(),
                 deadlines: deadlines.clone(),
@@ -120,7 +120,7 @@ impl Worker {
         let limit = self.deadlines.borrow().unwrap_or_default();
         let drained = async {
             while let Some(ended) = connections.join_next().await {
-                survived(ended)
+                survived(ended);
             }
         };
         if tokio::time::timeout(limit, drained).await.is_err() {

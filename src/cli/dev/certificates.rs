@@ -65,11 +65,11 @@ fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, Com
     {
         return Ok(issuer);
     }
-    let pair = KeyPair::generate().map_err(cannot_make)?;
+    let pair = KeyPair::generate().map_err(|error| cannot_make(&error))?;
     let mut params = parameters("Lanyard throwaway CA", now, CA_DAYS);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let made = params.self_signed(&pair).map_err(cannot_make)?;
+    let made = params.self_signed(&pair).map_err(|error| cannot_make(&error))?;
     write_private(&key, pair.serialize_pem().as_bytes())?;
     fs::write(&certificate, made.pem()).map_err(|error| cannot_write(&certificate, &error))?;
     // What the old CA issued is worth nothing any more.
@@ -118,10 +118,10 @@ fn leaf(
     if is_current(&certificate, now) && key.exists() {
         return Ok(());
     }
-    let pair = KeyPair::generate().map_err(cannot_make)?;
-    let made = make(&pair).map_err(cannot_make)?;
+    let pair = KeyPair::generate().map_err(|error| cannot_make(&error))?;
+    let signed = make(&pair).map_err(|error| cannot_make(&error))?;
     write_private(&key, pair.serialize_pem().as_bytes())?;
-    fs::write(&certificate, made.pem()).map_err(|error| cannot_write(&certificate, &error))
+    fs::write(&certificate, signed.pem()).map_err(|error| cannot_write(&certificate, &error))
 }
 
 fn parameters(name: &str, now: Timestamp, days: u64) -> CertificateParams {
@@ -141,6 +141,6 @@ fn is_current(path: &Path, now: Timestamp) -> bool {
     certificate.is_some_and(|certificate| now.after(RENEW_BEFORE) < certificate.not_after())
 }
 
-fn cannot_make(error: rcgen::Error) -> CommandError {
+fn cannot_make(error: &rcgen::Error) -> CommandError {
     CommandError::new(format!("cannot make a certificate: {error}"), "this is a defect: please report it")
 }
