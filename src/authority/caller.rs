@@ -68,9 +68,11 @@ impl Authority {
     /// changed, and whether it is still registered, where that alone let it in.
     pub fn caller(&self, connection: &PeerConnection) -> Result<Caller, Unproven> {
         let now = self.clock.now();
-        let mut identity = Arc::clone(&connection.proven.load().identity);
+        // One look: between two, another request on this connection could put a later proof beside an earlier identity.
+        let proven = connection.proven.load_full();
+        let mut identity = Arc::clone(&proven.identity);
         let generation = self.trust_generation();
-        if connection.proven.load().generation != generation {
+        if proven.generation != generation {
             identity = Arc::new(self.prove(&connection.chain)?);
             connection.proven.store(Arc::new(Proven { identity: Arc::clone(&identity), generation }));
         }

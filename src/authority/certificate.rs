@@ -8,6 +8,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls_pki_types::CertificateDer;
+use x509_parser::asn1_rs::Any;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -145,6 +146,14 @@ impl Certificate {
         }
         let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| InvalidCertificate::NotACertificate)?;
         if !rest.is_empty() {
+            return Err(InvalidCertificate::NotACertificate);
+        }
+        // What follows inside an extension's value is read by some parsers and not by others.
+        if parsed
+            .extensions()
+            .iter()
+            .any(|extension| !Any::from_der(extension.value).is_ok_and(|(rest, _)| rest.is_empty()))
+        {
             return Err(InvalidCertificate::NotACertificate);
         }
         let seconds = |time: i64| Timestamp(u64::try_from(time).unwrap_or(0));

@@ -64,21 +64,23 @@ fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidCl
         .get("keys")
         .and_then(Value::as_array)
         .ok_or_else(|| invalid("jwks", "is not a JWK Set: it lacks the array `keys`"))?;
+    let jwks = keys.iter().filter_map(Value::as_object);
+    // Also in a key that is of no use here: all of them are stored and shown.
+    if jwks.clone().any(|jwk| ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part)))
+    {
+        return Err(invalid("jwks", "holds a private key: register the public members only, and replace that key"));
+    }
     // RFC 7517 section 5: keys that are of no use here are skipped.
-    let with_certificates = keys.iter().filter_map(Value::as_object).filter(|jwk| jwk.contains_key("x5c"));
-    let certificates: Vec<_> = with_certificates.map(certificate_of).collect::<Result<_, _>>()?;
-    match certificates.len() {
+    let with_certificates: Vec<_> = jwks.filter(|jwk| jwk.contains_key("x5c")).collect();
+    match with_certificates.len() {
         0 => Err(invalid("jwks", "no key in it carries a certificate in x5c")),
         count if count > MAX_CERTIFICATES => Err(invalid("jwks", "carries more than 16 certificates")),
-        _ => Ok(certificates),
+        _ => with_certificates.into_iter().map(certificate_of).collect(),
     }
 }
 
 fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, InvalidClientMetadata> {
     let refuse = |problem: &str| invalid("jwks", problem);
-    if ["d", "k", "p", "q"].iter().any(|private| jwk.contains_key(*private)) {
-        return Err(refuse("holds a private key: register the public members only, and replace that key"));
-    }
     let text = jwk.get("x5c").and_then(|chain| chain.get(0)).and_then(Value::as_str);
     let der = text
         .and_then(|text| STANDARD.decode(text).ok())

@@ -51,6 +51,8 @@ pub struct Directory {
     thumbprints: HashMap<CertificateThumbprint, Names>,
     /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
     removed: HashMap<String, Revision>,
+    /// Up to where the store has been followed: a write that is not later has been taken in, or overtaken, already.
+    followed: Revision,
 }
 
 /// The `client_id`s under one index entry: nearly always one.
@@ -132,7 +134,7 @@ impl Directory {
     pub fn insert(&mut self, client: RegisteredClient) {
         let name = client.registration.client_id.as_str().to_owned();
         let known = self.clients.get(&name).map(|known| known.revision).max(self.removed.get(&name).copied());
-        if known.is_some_and(|known| known >= client.revision) {
+        if client.revision <= self.followed || known.is_some_and(|known| known >= client.revision) {
             return;
         }
         self.forget(&name);
@@ -150,9 +152,31 @@ impl Directory {
         self.removed.insert(name.to_owned(), revision);
     }
 
-    /// The store's watch has told of everything up to `revision`.
+    /// Disables a client whose record was changed at `revision` into something that cannot be read. It is not removed:
+    /// that could let a wider pattern in.
+    pub fn suspend(&mut self, name: &str, revision: Revision) {
+        let Some(known) = self.clients.get(name) else { return };
+        let mut client = RegisteredClient::clone(known);
+        client.registration.metadata.disabled = true;
+        client.revision = revision;
+        self.insert(client);
+    }
+
+    /// The store has been followed up to `revision`: everything written until then is taken in.
     pub fn caught_up(&mut self, revision: Revision) {
         self.removed.retain(|_, removed| *removed > revision);
+        self.followed = self.followed.max(revision);
+    }
+
+    /// Takes over from an earlier snapshot what is later than all that this one was made from.
+    pub fn overtaken_by(&mut self, earlier: &Self) {
+        for client in earlier.clients.values() {
+            self.insert(RegisteredClient::clone(client));
+        }
+        let followed = self.followed;
+        for (name, revision) in earlier.removed.iter().filter(|(_, revision)| **revision > followed) {
+            self.remove(name, *revision);
+        }
     }
 
     /// The registrations for a SPIFFE ID, the most specific level first.

@@ -102,8 +102,9 @@ pub fn grant(
     {
         return Err(GrantError::InvalidTarget);
     }
-    let mut audience = if request.audience.is_empty() { registered.clone() } else { request.audience.clone() };
-    audience.dedup();
+    let asked = if request.audience.is_empty() { registered } else { &request.audience };
+    let audience = asked.iter().enumerate().filter(|(at, name)| !asked.iter().take(*at).any(|seen| seen == *name));
+    let audience = audience.map(|(_, name)| name.clone()).collect();
     let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
     Ok(Grant { client_id, client, scope, audience, expires })
 }

@@ -24,7 +24,7 @@ impl PublicJwk {
         let (_, spki) = SubjectPublicKeyInfo::from_der(der).ok()?;
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         if spki.algorithm.algorithm == OID_SIG_ED25519 {
-            let x = encode(&spki.subject_public_key.data);
+            let x = Some(&*spki.subject_public_key.data).filter(|key| key.len() == 32).map(encode)?;
             return Some(Self(vec![("crv", "Ed25519".to_owned()), ("kty", "OKP".to_owned()), ("x", x)]));
         }
         match spki.parsed().ok()? {

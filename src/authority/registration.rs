@@ -285,14 +285,26 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
     if named != "spiffe_x509" && metadata.spiffe_id.is_some() {
         return Err(invalid("spiffe_id", "goes only with token_endpoint_auth_method spiffe_x509"));
     }
-    if named != "self_signed_tls_client_auth" && (metadata.jwks.is_some() || metadata.certificate_pem.is_some()) {
-        return Err(invalid("jwks", "goes only with token_endpoint_auth_method self_signed_tls_client_auth"));
+    if named != "self_signed_tls_client_auth" {
+        const CERTIFICATES: &str = "goes only with token_endpoint_auth_method self_signed_tls_client_auth";
+        if metadata.jwks.is_some() {
+            return Err(invalid("jwks", CERTIFICATES));
+        }
+        if metadata.certificate_pem.is_some() {
+            return Err(invalid("certificate_pem", CERTIFICATES));
+        }
     }
     match named.as_str() {
         "spiffe_x509" => read_spiffe_id(metadata),
         "tls_client_auth" => match subjects.as_slice() {
             [(field, text)] => {
                 let subject = CertificateSubject::parse(field, text)?;
+                if metadata.client_ca.is_some()
+                    && matches!(&subject, CertificateSubject::Uri(uri) if is_spiffe_uri(uri))
+                {
+                    let problem = "no client CA vouches for a SPIFFE ID: its trust domain's bundle does";
+                    return Err(invalid("client_ca", problem));
+                }
                 Ok(TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca: metadata.client_ca.clone() })
             }
             // RFC 8705 section 2.1.2: exactly one.

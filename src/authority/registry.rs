@@ -89,11 +89,13 @@ impl Authority {
         let listing = self.store.list(CLIENTS).await?;
         let mut directory = Directory::default();
         for (key, entry) in listing.entries {
-            let client = read(&entry.value, entry.revision)
+            let client = read(&key, &entry.value, entry.revision)
                 .map_err(|problem| LoadError::Record { key, problem: problem.to_string() })?;
             directory.insert(client);
         }
+        directory.caught_up(listing.revision);
         let _writer = self.directory_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        directory.overtaken_by(&self.directory.load());
         self.directory.store(Arc::new(directory));
         Ok(listing.revision)
     }
@@ -102,12 +104,12 @@ impl Authority {
     pub fn apply(&self, change: &Change) {
         self.change_directory(|directory| {
             if let Some(name) = change.key.strip_prefix(CLIENTS) {
-                match change.value.as_deref().map(|value| read(value, change.revision)) {
+                match change.value.as_deref().map(|value| read(&change.key, value, change.revision)) {
                     Some(Ok(client)) => directory.insert(client),
                     Some(Err(error)) => {
                         // What it says cannot be known; what it said no longer holds.
                         tracing::error!(%error, key = change.key, "a registration cannot be read; its client is refused");
-                        directory.remove(name, change.revision);
+                        directory.suspend(name, change.revision);
                     }
                     None => directory.remove(name, change.revision),
                 }
@@ -235,9 +237,13 @@ impl Authority {
     }
 }
 
-fn read(value: &[u8], revision: Revision) -> Result<RegisteredClient, Unusable> {
+fn read(key: &str, value: &[u8], revision: Revision) -> Result<RegisteredClient, Unusable> {
     let record = ClientRecord::from_bytes(value)?;
     let registration = ClientRegistration::parse(record.metadata.clone())?;
+    // Whoever deletes a client deletes its key: one under another key would outlive that.
+    if key.strip_prefix(CLIENTS) != Some(registration.client_id.as_str()) {
+        return Err(Unusable::Misplaced);
+    }
     Ok(RegisteredClient { registration, record, revision })
 }
 
@@ -247,4 +253,6 @@ enum Unusable {
     Record(#[from] UnreadableRecord),
     #[error(transparent)]
     Metadata(#[from] InvalidClientMetadata),
+    #[error("the record is of a client with another client_id")]
+    Misplaced,
 }

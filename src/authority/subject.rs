@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use crate::authority::certificate::CertificateNames;
 use crate::authority::distinguished_name::DistinguishedName;
+use crate::authority::identity::is_spiffe_uri;
+use crate::authority::identity::parse_spiffe_id;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::invalid;
@@ -48,7 +50,7 @@ impl CertificateSubject {
             "tls_client_auth_san_dns" => {
                 Some(text).filter(|text| is_host(text)).map(|text| Self::Dns(text.to_ascii_lowercase()))
             }
-            "tls_client_auth_san_uri" => fluent_uri::Uri::parse(text).is_ok().then(|| Self::Uri(text.to_owned())),
+            "tls_client_auth_san_uri" => is_uri(text).then(|| Self::Uri(text.to_owned())),
             "tls_client_auth_san_ip" => text.parse().ok().map(Self::Ip),
             "tls_client_auth_san_email" => email(text),
             _ => None,
@@ -58,7 +60,7 @@ impl CertificateSubject {
                 field,
                 match field {
                     "tls_client_auth_san_dns" => "must be a host name without wildcards",
-                    "tls_client_auth_san_uri" => "must be an absolute URI",
+                    "tls_client_auth_san_uri" => "must be an absolute URI, and a well-formed SPIFFE ID if it is one",
                     "tls_client_auth_san_ip" => "must be an address in dotted decimal or RFC 5952 form",
                     _ => "must be a mail address",
                 },
@@ -76,6 +78,11 @@ impl CertificateSubject {
         let mail = names.email.iter().filter_map(|name| email(name));
         subject.into_iter().chain(dns).chain(uri).chain(ip).chain(mail).collect()
     }
+}
+
+/// A SPIFFE ID in another spelling than its own would never match: no certificate with one is let in.
+fn is_uri(text: &str) -> bool {
+    if is_spiffe_uri(text) { parse_spiffe_id(text).is_some() } else { fluent_uri::Uri::parse(text).is_ok() }
 }
 
 fn is_host(text: &str) -> bool {

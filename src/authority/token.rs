@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -38,10 +39,10 @@ pub struct AccessTokenClaims {
     /// The client.
     pub client_id: String,
     /// Space-separated scopes; left out where there are none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// What its user must prove to hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
     /// The creation id of the registration that it was issued under.
     pub lanyard_creation: String,
@@ -52,7 +53,7 @@ pub struct AccessTokenClaims {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Confirmation {
     /// The thumbprint of the certificate, base64url.
-    #[serde(rename = "x5t#S256", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "x5t#S256", default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub x5t_s256: Option<String>,
 }
 
@@ -133,8 +134,14 @@ struct Header<'a> {
     #[serde(borrow)]
     typ: Option<std::borrow::Cow<'a, str>>,
     kid: Option<&'a str>,
-    // No extension is understood, so its presence alone rejects the token (RFC 7515 section 4.1.11).
+    // No extension is understood, so its presence alone, even as null, rejects the token (RFC 7515 section 4.1.11).
+    #[serde(default, deserialize_with = "present")]
     crit: Option<IgnoredAny>,
+}
+
+/// Reads a member that may be left out but is never null: an `Option` alone would take null for absence.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// Verifies a token's form, type and signature (RFC 9068 section 4).

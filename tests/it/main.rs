@@ -3,8 +3,11 @@
 #![cfg(test)]
 #![expect(unreachable_pub, reason = "nothing in a test binary is reachable from outside")]
 
+mod callers;
+mod certificates;
 mod distinguished_name;
 mod forwarded;
+mod identities;
 mod issue_token;
 mod store_contract;
 mod store_crash;
@@ -13,3 +16,4 @@ mod store_directory;
 mod store_durability;
 mod store_process;
 mod support;
+mod thumbprints;

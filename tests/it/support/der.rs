@@ -3,14 +3,13 @@
 /// One element: tag, length and content.
 pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
-    match u8::try_from(content.len()) {
-        Ok(short @ 0..0x80) => out.push(short),
-        _ => {
-            let length = content.len().to_be_bytes();
-            let significant = &length[length.iter().take_while(|byte| **byte == 0).count()..];
-            out.push(0x80 | u8::try_from(significant.len()).unwrap());
-            out.extend_from_slice(significant);
-        }
+    if let Ok(short @ 0..0x80) = u8::try_from(content.len()) {
+        out.push(short);
+    } else {
+        let length = content.len().to_be_bytes();
+        let significant = &length[length.iter().take_while(|byte| **byte == 0).count()..];
+        out.push(0x80 | u8::try_from(significant.len()).unwrap());
+        out.extend_from_slice(significant);
     }
     out.extend_from_slice(content);
     out

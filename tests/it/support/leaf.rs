@@ -289,7 +289,9 @@ impl Leaf {
 fn rewrite(certificate: &[u8], changes: &[Rewrite], key: &KeyPair) -> CertificateDer<'static> {
     let mut parts = der::elements(der::content(certificate));
     let mut fields = der::elements(der::content(&parts[0]));
-    changes.iter().for_each(|change| change(&mut fields));
+    for change in changes {
+        change(&mut fields);
+    }
     parts[0] = der::sequence(&fields);
     let signature = key.sign(&parts[0]).unwrap();
     parts[2] = der::element(3, &[vec![0], signature].concat());

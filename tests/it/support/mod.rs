@@ -1,11 +1,38 @@
-//! What the tests share: certificates, clocks, an authority on a store in memory.
+//! What the tests share: certificates, and an authority to show them to.
 
 pub mod ca;
 pub mod der;
 pub mod leaf;
 pub mod server;
+pub mod world;
 
 use lanyard::authority::clock::Timestamp;
 
 /// The present moment of every test that does not set another: 2027-01-15T08:00:00Z.
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
+
+/// Numbers that look random and are the same in every run: xorshift64.
+pub struct Xorshift(u64);
+
+impl Xorshift {
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
+    }
+
+    /// One of these.
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}

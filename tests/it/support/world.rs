@@ -1,0 +1,182 @@
+//! An authority on a store in memory, with a few trust domains and client CAs around it and a clock that stands still.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+use std::time::Duration;
+
+use lanyard::authority::Authority;
+use lanyard::authority::IssuedToken;
+use lanyard::authority::Policy;
+use lanyard::authority::access::Fronted;
+use lanyard::authority::access::RoleGrants;
+use lanyard::authority::access::RoleHolder;
+use lanyard::authority::clock::ManualClock;
+use lanyard::authority::clock::SystemEntropy;
+use lanyard::authority::directory::RegisteredClient;
+use lanyard::authority::grant::GrantError;
+use lanyard::authority::grant::TokenRequest;
+use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::keys::SigningAlgorithm;
+use lanyard::authority::keys::SigningKey;
+use lanyard::authority::keys::SigningKeys;
+use lanyard::authority::registration::ClientMetadata;
+use lanyard::authority::registration::SpiffeIdPattern;
+use lanyard::authority::registry::RegistryError;
+use lanyard::authority::trust::TrustBundles;
+use lanyard::authority::trust::Unproven;
+use lanyard::signer::local::LocalSigner;
+use lanyard::store::memory::MemoryStore;
+use spiffe::TrustDomain;
+
+use crate::support::NOW;
+use crate::support::ca::TestCa;
+use crate::support::leaf::Leaf;
+
+pub const ISSUER: &str = "https://lanyard.prod.example";
+pub const ORDERS: &str = "https://orders.shop.internal";
+pub const STOCK: &str = "https://stock.shop.internal";
+pub const CHECKOUT: &str = "spiffe://prod.example/ns/shop/sa/checkout";
+pub const PROXY: &str = "spiffe://prod.example/ns/mesh/sa/proxy";
+pub const ADMIN: &str = "spiffe://prod.example/ns/ops/sa/admin";
+
+/// All that one test needs.
+pub struct World {
+    pub clock: Arc<ManualClock>,
+    pub store: Arc<MemoryStore>,
+    pub authority: Authority,
+    /// The trust domain prod.example.
+    pub prod: TestCa,
+    /// The trust domain staging.example.
+    pub staging: TestCa,
+    /// The client CA `partner`.
+    pub partner: TestCa,
+    /// The client CA `vendor`.
+    pub vendor: TestCa,
+}
+
+impl World {
+    /// Signs with ES256, and issues bound tokens only.
+    pub fn new() -> Self {
+        Self::with(|_| {}, SigningKeys::new(signing_key(SigningAlgorithm::Es256), Vec::new()))
+    }
+
+    pub fn with(change: impl FnOnce(&mut Policy), keys: SigningKeys) -> Self {
+        Self::on(Arc::new(MemoryStore::new()), change, keys)
+    }
+
+    pub fn on(store: Arc<MemoryStore>, change: impl FnOnce(&mut Policy), keys: SigningKeys) -> Self {
+        let holder = |id| RoleHolder::Spiffe(SpiffeIdPattern::parse(id).unwrap());
+        let roles = RoleGrants { admins: vec![holder(ADMIN)], proxies: vec![(holder(PROXY), Fronted::Every)] };
+        let verdict_ttl = Duration::from_secs(5);
+        let mut policy = Policy { issuer: ISSUER.to_owned(), unbound_tokens: false, verdict_ttl, roles };
+        change(&mut policy);
+        let clock = Arc::new(ManualClock::new(NOW));
+        let [prod, staging] = ["prod.example", "staging.example"].map(TestCa::new);
+        let [partner, vendor] = ["partner", "vendor"].map(TestCa::new);
+        let trust = TrustBundles {
+            trust_domains: HashMap::from([
+                (TrustDomain::new("prod.example").unwrap(), prod.anchors()),
+                (TrustDomain::new("staging.example").unwrap(), staging.anchors()),
+            ]),
+            client_cas: [("partner".to_owned(), partner.anchors()), ("vendor".to_owned(), vendor.anchors())].into(),
+        };
+        let (time, entropy) = (Arc::clone(&clock), Arc::new(SystemEntropy::default()));
+        let authority = Authority::new(policy, time, entropy, Arc::<MemoryStore>::clone(&store), keys, trust);
+        Self { clock, store, authority, prod, staging, partner, vendor }
+    }
+
+    pub fn prove(&self, leaf: &Leaf) -> Result<PeerIdentity, Unproven> {
+        self.authority.prove(&leaf.chain)
+    }
+
+    /// The peer behind a certificate that is let in.
+    pub fn peer(&self, leaf: &Leaf) -> PeerIdentity {
+        self.prove(leaf).unwrap()
+    }
+
+    /// The peer with a new SVID of the trust domain prod.example.
+    pub fn svid(&self, spiffe_id: &str) -> PeerIdentity {
+        self.peer(&self.prod.svid(spiffe_id).issue())
+    }
+
+    pub fn try_register(&self, metadata: ClientMetadata) -> Result<Arc<RegisteredClient>, RegistryError> {
+        ready(self.authority.create_client(&self.svid(ADMIN), metadata, false))
+    }
+
+    pub fn register(&self, metadata: ClientMetadata) -> Arc<RegisteredClient> {
+        self.try_register(metadata).unwrap()
+    }
+
+    /// Replaces what is registered under the metadata's `client_id`, whatever its revision.
+    pub fn update(&self, metadata: ClientMetadata) -> Arc<RegisteredClient> {
+        let from = self.authority.client(&metadata.client_id).unwrap().revision;
+        ready(self.authority.update_client(&self.svid(ADMIN), metadata, from, false)).unwrap()
+    }
+
+    pub fn delete(&self, client_id: &str) {
+        ready(self.authority.delete_client(&self.svid(ADMIN), client_id, None)).unwrap();
+    }
+
+    /// Asks for everything that is registered.
+    pub fn issue(&self, peer: &PeerIdentity, client_id: &str) -> Result<IssuedToken, GrantError> {
+        let request = TokenRequest { client_id: Some(client_id.to_owned()), ..TokenRequest::default() };
+        self.authority.issue_token(peer, &request)
+    }
+
+    /// The token of an SVID.
+    pub fn token(&self, peer: &PeerIdentity) -> String {
+        self.authority.issue_token(peer, &TokenRequest::default()).unwrap().access_token
+    }
+}
+
+/// A `spiffe_x509` client for the audience [`ORDERS`].
+pub fn spiffe_client(client_id: &str) -> ClientMetadata {
+    ClientMetadata { token_endpoint_auth_method: "spiffe_x509".to_owned(), ..client(client_id) }
+}
+
+/// A `spiffe_x509` client under another name than its SPIFFE ID, or pattern.
+pub fn named_spiffe_client(client_id: &str, spiffe_id: &str) -> ClientMetadata {
+    ClientMetadata { spiffe_id: Some(spiffe_id.to_owned()), ..spiffe_client(client_id) }
+}
+
+/// A `tls_client_auth` client that is without its one subject field yet.
+pub fn pki_client(client_id: &str) -> ClientMetadata {
+    ClientMetadata { token_endpoint_auth_method: "tls_client_auth".to_owned(), ..client(client_id) }
+}
+
+/// A `self_signed_tls_client_auth` client with this certificate.
+pub fn self_signed_client(client_id: &str, certificate_pem: &str) -> ClientMetadata {
+    ClientMetadata {
+        token_endpoint_auth_method: "self_signed_tls_client_auth".to_owned(),
+        certificate_pem: Some(certificate_pem.to_owned()),
+        ..client(client_id)
+    }
+}
+
+fn client(client_id: &str) -> ClientMetadata {
+    ClientMetadata {
+        client_id: client_id.to_owned(),
+        scope: "orders.read orders.write".to_owned(),
+        audience: vec![ORDERS.to_owned()],
+        ..ClientMetadata::default()
+    }
+}
+
+/// A new key.
+pub fn signing_key(algorithm: SigningAlgorithm) -> SigningKey {
+    let pkcs8 = LocalSigner::generate(algorithm).unwrap();
+    SigningKey::new(Arc::new(LocalSigner::from_pkcs8(algorithm, &pkcs8).unwrap())).unwrap()
+}
+
+/// What a future comes to that never waits, as those on a store in memory do.
+pub fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the store in memory made somebody wait"),
+    }
+}
