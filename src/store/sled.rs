@@ -8,10 +8,13 @@
 //! ```
 //!
 //! In the directory (mode 0700): `LOCK`, held while open; `MARK`, which store this is and how far it had come; `db`,
-//! `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not open with. A backup is a
+//! `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not open with; `trial`, now and
+//! then while opening. A backup is a
 //! copy of the whole directory while no process uses it. It must lie on a local file system.
 
+mod directory;
 mod durability;
+mod engine;
 mod ledger;
 mod mark;
 mod opening;

@@ -9,6 +9,9 @@ use std::time::Duration;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Listing;
 use lanyard::authority::store::Store;
+use lanyard::store::sled::Damage;
+use lanyard::store::sled::Flaw;
+use lanyard::store::sled::OpenError;
 use lanyard::store::sled::SledOptions;
 use lanyard::store::sled::SledStore;
 
@@ -42,7 +45,7 @@ fn fingerprint(listing: &Listing) -> String {
 #[ignore = "a process that other tests start"]
 async fn reading_process() {
     let Some(directory) = own_directory() else { return };
-    let options = SledOptions { open_limit: Duration::from_secs(3), ..SledOptions::default() };
+    let options = SledOptions { open_limit: Duration::from_secs(10), ..SledOptions::default() };
     let store = match SledStore::open(&directory, options) {
         Ok(store) => store,
         Err(error) => return say(&format!("refused: {error}")),
@@ -172,4 +175,67 @@ async fn an_untouched_copy_is_intact() {
     copy_directory(original.path(), copy.path());
     let (said, ended_well) = Process::start("store_damage::reading_process", copy.path(), &[]).finish().unwrap();
     assert_eq!((said, ended_well), (vec![format!("opened: {content}")], true));
+}
+
+/// A store of five records, then `done` to its tree behind its back; what the opening says to that.
+async fn refusal_after(done: impl FnOnce(&sled::Db)) -> Damage {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    for n in 0..5 {
+        store.put(&format!("/clients/{n}"), format!("{{\"n\":{n}}}").into_bytes(), Expected::Any).await.unwrap();
+    }
+    drop(store);
+    let db = sled::open(directory.path()).unwrap();
+    done(&db);
+    db.flush().unwrap();
+    drop(db);
+    let refusal = open(directory.path()).unwrap_err();
+    let OpenError::Damaged { damage, .. } = refusal else { panic!("{refusal}") };
+    damage
+}
+
+/// Two records, with their places.
+fn two_records(db: &sled::Db) -> [(Vec<u8>, String); 2] {
+    let records = db.iter().map(Result::unwrap).filter(|(place, _)| **place != *b"ledger");
+    let mut records = records.map(|(place, envelope)| (place.to_vec(), String::from_utf8(envelope.to_vec()).unwrap()));
+    [records.next().unwrap(), records.next().unwrap()]
+}
+
+#[tokio::test]
+async fn a_record_that_is_missing_is_noticed_though_all_others_are_sound() {
+    let damage = refusal_after(|db| drop(db.remove(&two_records(db)[0].0).unwrap())).await;
+    assert!(matches!(damage, Damage::Sum { counted: 5, found: 4 }), "{damage}");
+}
+
+#[tokio::test]
+async fn a_record_that_was_changed_is_refused_by_its_key() {
+    let damage = refusal_after(|db| {
+        let [(place, envelope), _] = two_records(db);
+        db.insert(place, envelope.replace("{\"n\":", "{\"m\":").as_bytes()).unwrap();
+    })
+    .await;
+    assert!(damage.to_string().starts_with("the record /clients/"), "{damage}");
+    assert!(matches!(damage, Damage::Record { flaw: Flaw::Checksum, .. }), "{damage}");
+}
+
+#[tokio::test]
+async fn a_record_in_the_place_of_another_is_refused() {
+    let damage = refusal_after(|db| {
+        let [(place, _), (_, other)] = two_records(db);
+        db.insert(place, other.as_bytes()).unwrap();
+    })
+    .await;
+    assert!(matches!(damage, Damage::Record { flaw: Flaw::Misplaced, .. }), "{damage}");
+}
+
+#[tokio::test]
+async fn a_chunk_that_belongs_to_no_record_is_refused() {
+    let damage = refusal_after(|db| drop(db.insert(b"stray", b"1").unwrap())).await;
+    assert!(matches!(damage, Damage::Record { flaw: Flaw::Unreadable, .. }), "{damage}");
+}
+
+#[tokio::test]
+async fn records_without_their_ledger_are_refused() {
+    let damage = refusal_after(|db| drop(db.remove(b"ledger").unwrap())).await;
+    assert!(matches!(damage, Damage::Ledger), "{damage}");
 }

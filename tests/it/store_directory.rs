@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use lanyard::authority::store::Expected;
@@ -166,11 +168,27 @@ async fn a_store_can_be_closed_and_opened_again_and_again() {
 }
 
 #[tokio::test]
+async fn an_opening_waits_for_an_engine_that_is_still_closing() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path(), 3).await;
+    let log = fs::File::open(directory.path().join("db")).unwrap();
+    log.lock().unwrap();
+    let (sender, opened) = mpsc::channel();
+    let path = directory.path().to_owned();
+    let opening = thread::spawn(move || sender.send(open(&path).map(drop)).unwrap());
+    assert!(opened.recv_timeout(Duration::from_millis(200)).is_err(), "it is still waiting");
+    log.unlock().unwrap();
+    opened.recv().unwrap().unwrap();
+    opening.join().unwrap();
+}
+
+#[tokio::test]
 async fn an_unfinished_snapshot_does_not_keep_the_store_from_opening() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), 3).await;
     fs::write(directory.path().join("snap.7FFFFFFFFFFFFFFF.generating"), "torn").unwrap();
     assert_eq!(open(directory.path()).unwrap().list("").await.unwrap().entries.len(), 3);
+    assert!(!directory.path().join("set-aside").exists(), "it was removed, not tried");
 }
 
 #[tokio::test]
@@ -182,6 +200,21 @@ async fn a_damaged_snapshot_is_set_aside_and_the_store_opens_from_its_log() {
     fs::write(directory.path().join(name), "torn, but longer than a header").unwrap();
     assert_eq!(open(directory.path()).unwrap().list("").await.unwrap().entries.len(), 5);
     assert!(directory.path().join("set-aside").join(name).exists());
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_refused_and_its_snapshot_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path(), 200).await;
+    drop(open(directory.path()).unwrap());
+    let log = directory.path().join("db");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[10_000..30_000].fill(0);
+    fs::write(&log, bytes).unwrap();
+    assert!(matches!(refusal(directory.path()), OpenError::Damaged { .. }));
+    let names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().any(|name| name.to_str().unwrap().starts_with("snap.")), "{names:?}");
+    assert!(!names.iter().any(|name| name == "trial" || name == "set-aside"), "{names:?}");
 }
 
 #[tokio::test]

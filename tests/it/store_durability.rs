@@ -162,6 +162,17 @@ async fn a_store_that_skips_the_sync_would_be_noticed() {
     writes_on(|noted| Box::new(SkipsTheSync(noted))).await.unwrap_err();
 }
 
+#[tokio::test]
+async fn the_mark_names_each_write_by_the_time_it_is_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    for _ in 0..5 {
+        let revision = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+        let mark = std::fs::read_to_string(directory.path().join("MARK")).unwrap();
+        assert!(mark.contains(&format!("\"revision\":{},", revision.0)), "{mark}");
+    }
+}
+
 /// The second write meets the failure; the third must not reach the disk again.
 async fn a_failed_step_stops_all_writes(at: Event) {
     let directory = tempfile::tempdir().unwrap();

@@ -48,7 +48,8 @@ pub enum Damage {
 
 impl From<::sled::Error> for Damage {
     fn from(error: ::sled::Error) -> Self {
-        Self::Engine(error.to_string())
+        // sled ends some of its texts with the place for a backtrace that it does not take.
+        Self::Engine(error.to_string().trim_end_matches(" backtrace ()").to_owned())
     }
 }
 

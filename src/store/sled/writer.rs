@@ -15,9 +15,9 @@ use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Versioned;
 use crate::store::sled::durability::Durability;
+use crate::store::sled::engine;
 use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
-use crate::store::sled::opening;
 use crate::store::sled::opening::Opened;
 use crate::store::sled::record;
 use crate::store::sled::watchdog::Health;
@@ -123,7 +123,7 @@ impl Writer {
             tracing::warn!(%error, "the mark was not synced at the close");
         }
         let closed = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
-        if closed.is_err() || opening::wait_for_engine(&self.directory).is_err() {
+        if closed.is_err() || engine::wait_until_free(&self.directory).is_err() {
             tracing::warn!(directory = %self.directory.display(), "the storage engine did not close");
         }
         drop(lock);

@@ -1,0 +1,100 @@
+//! The store's directory: made for its user alone, locked, and known for what it is before anything is done in it.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::TryLockError;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::store::sled::mark::MARK;
+use crate::store::sled::mark::Mark;
+use crate::store::sled::mark::NEW_MARK;
+use crate::store::sled::opening::OpenError;
+use crate::store::sled::scan::Damage;
+
+const LOCK: &str = "LOCK";
+/// What a fresh volume has at its root.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// The lock, held until this is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child process that is just being started holds it too, up to its `exec`.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the store's lock was not released");
+        }
+    }
+}
+
+/// Makes the directory if it is not there.
+pub(super) fn create(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    // Registrations and sealed keys are for this service's user alone.
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let parent = fs::canonicalize(directory)?;
+    parent.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Takes the lock.
+pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
+    let names = names_in(directory)?;
+    let ours = names.iter().any(|name| name == LOCK || name == MARK);
+    if !ours && names.iter().any(|name| name != LOST_AND_FOUND) {
+        return Err(OpenError::Foreign { directory: directory.to_owned() });
+    }
+    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    let lock = options.open(directory.join(LOCK)).map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Lock(lock)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// The lock file names the store once it is made: a directory where all but that was removed is no fresh one.
+pub(super) fn name_store_in_lock(Lock(lock): &mut Lock, store: &str) -> io::Result<()> {
+    if lock.metadata()?.len() > 0 {
+        return Ok(());
+    }
+    lock.write_all(store.as_bytes())?;
+    lock.sync_all()
+}
+
+/// The mark that is there, or a new one if there was never a store here.
+pub(super) fn open_or_create_mark(directory: &Path, Lock(lock): &Lock) -> Result<Mark, OpenError> {
+    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let names = names_in(directory)?;
+    if names.iter().any(|name| name == MARK) {
+        let mark = Mark::open(directory).map_err(io)?;
+        return mark.ok_or_else(|| OpenError::Damaged { directory: directory.to_owned(), damage: Damage::Mark });
+    }
+    let before_the_mark = [LOCK, NEW_MARK, LOST_AND_FOUND];
+    let others = names.iter().any(|name| !before_the_mark.contains(&name.as_str()));
+    if others || lock.metadata().map_err(io)?.len() > 0 {
+        return Err(OpenError::Emptied { directory: directory.to_owned(), missing: MARK });
+    }
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io(io::Error::other("no randomness")))?;
+    Mark::create(directory, URL_SAFE_NO_PAD.encode(random)).map_err(io)
+}
+
+fn names_in(directory: &Path) -> Result<Vec<String>, OpenError> {
+    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let names = fs::read_dir(directory).map_err(io)?;
+    names.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()).map_err(io)).collect()
+}

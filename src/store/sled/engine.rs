@@ -1,0 +1,142 @@
+//! sled's own files: opening them so that a panic is an error, and the second try without snapshots.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::panic;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::store::sled::ledger::LEDGER_KEY;
+use crate::store::sled::ledger::Ledger;
+use crate::store::sled::scan::Content;
+use crate::store::sled::scan::Damage;
+use crate::store::sled::scan::scan;
+
+/// Where snapshots go that sled could not open with. They only speed up opening; the log has everything.
+const SET_ASIDE: &str = "set-aside";
+/// Where the opening without snapshots is tried first.
+const TRIAL: &str = "trial";
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// An open sled and everything in it, or `None` if it is empty.
+pub(super) type Attempt = (::sled::Db, Option<Content>);
+
+/// sled's log in `directory`.
+pub(super) fn log_path(directory: &Path) -> PathBuf {
+    directory.join("db")
+}
+
+/// Waits until sled's lock on its log is free: sled lets go of it a little after its last handle is dropped, and a child
+/// process that was just being started, at its `exec`.
+pub(super) fn wait_until_free(directory: &Path) -> io::Result<()> {
+    match File::open(log_path(directory)) {
+        Ok(log) => log.lock().and_then(|()| log.unlock()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens sled in `directory`; if that fails over damage, once more without its snapshots, provided that `sound` says of
+/// what is then found that it is what was lost.
+pub(super) fn open(directory: &Path, sound: impl Fn(&Ledger) -> bool) -> Result<Attempt, Damage> {
+    let damage = match attempt(directory) {
+        Ok(opened) => return Ok(opened),
+        Err(damage) => damage,
+    };
+    if !matches!(damage, Damage::Engine(_) | Damage::Panic(_)) || !opens_without_snapshots(directory, sound) {
+        return Err(damage);
+    }
+    tracing::warn!(directory = %directory.display(), %damage, "opening without sled's snapshots, which are set aside");
+    set_snapshots_aside(directory).map_err(|error| Damage::Engine(error.to_string()))?;
+    attempt(directory)
+}
+
+/// Opens sled and reads everything. What it panics over becomes an error here.
+fn attempt(directory: &Path) -> Result<Attempt, Damage> {
+    wait_until_free(directory).map_err(|error| Damage::Engine(error.to_string()))?;
+    let open = || -> Result<_, Damage> {
+        let config = ::sled::Config::new()
+            .path(directory)
+            .cache_capacity(CACHE_BYTES)
+            // The writer flushes; a second thread that does would only be in its way.
+            .flush_every_ms(None)
+            .use_compression(false);
+        let db = config.open()?;
+        let content = scan(&db)?;
+        Ok((db, content))
+    };
+    panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason was given");
+        Err(Damage::Panic(text.to_owned()))
+    })
+}
+
+/// Tries on a copy: where the log is damaged too, sled without a snapshot takes it for empty and wipes it.
+fn opens_without_snapshots(directory: &Path, sound: impl Fn(&Ledger) -> bool) -> bool {
+    let trial = directory.join(TRIAL);
+    let copied = fs::create_dir(&trial)
+        .and_then(|()| fs::copy(log_path(directory), log_path(&trial)))
+        .and_then(|_| fs::copy(directory.join("conf"), trial.join("conf")));
+    let opens = copied.is_ok() && matches!(attempt(&trial), Ok((_, Some((ledger, _)))) if sound(&ledger));
+    remove_trial(directory).is_ok() && opens
+}
+
+/// Removes what an interrupted or failed trial left.
+pub(super) fn remove_trial(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory.join(TRIAL)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Moves the snapshots out of sled's way.
+fn set_snapshots_aside(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::create_dir_all(directory.join(SET_ASIDE))?;
+            fs::rename(entry.path(), directory.join(SET_ASIDE).join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot that was being written when the process died; sled would take it for the newest whole one.
+pub(super) fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all of sled's files: of a store that was never finished.
+pub(super) fn remove_files(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "blobs" {
+            fs::remove_dir_all(entry.path())?;
+        } else if name == "db" || name == "conf" || name.starts_with("snap.") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the first ledger and makes all of sled's files durable, with their names.
+pub(super) fn begin(directory: &Path, db: &::sled::Db, log: &File, store: &str) -> io::Result<Ledger> {
+    let ledger = Ledger::new(store.to_owned());
+    db.insert(LEDGER_KEY, ledger.encode()?)?;
+    db.flush()?;
+    log.sync_all()?;
+    File::open(directory.join("conf"))?.sync_all()?;
+    File::open(directory)?.sync_all()?;
+    Ok(ledger)
+}
