@@ -25,6 +25,7 @@ use crate::support::leaf::LeafBuilder;
 use crate::support::leaf::VALID_FOR;
 use crate::support::world::CHECKOUT;
 use crate::support::world::World;
+use crate::support::world::pki_client;
 use crate::support::world::self_signed_client;
 
 // A7
@@ -115,7 +116,7 @@ fn a_registered_self_signed_certificate_proves_no_name_and_vouches_for_nobody() 
     let world = World::new();
     let own = self_signed("batch").dns("batch.shop").issue();
     world.register(self_signed_client("batch", &own.pem()));
-    let mut by_name = crate::support::world::pki_client("by-name");
+    let mut by_name = pki_client("by-name");
     by_name.tls_client_auth_san_dns = Some("batch.shop".to_owned());
     world.register(by_name);
     let refused = world.issue(&world.peer(&own), "by-name").unwrap_err();

@@ -11,6 +11,7 @@ use crate::support::NOW;
 use crate::support::Xorshift;
 use crate::support::ca::TestCa;
 use crate::support::ca::self_signed;
+use crate::support::der;
 use crate::support::leaf::Leaf;
 use crate::support::leaf::LeafBuilder;
 use crate::support::world::CHECKOUT;
@@ -88,8 +89,8 @@ fn an_svid_that_breaks_one_rule_proves_nobody() {
     let world = World::new();
     let svid = || world.prod.svid(CHECKOUT);
     let names_not_critical = || {
-        let name = crate::support::der::element(0x86, CHECKOUT.as_bytes());
-        world.prod.client_certificate().extension(&NAMES, false, crate::support::der::sequence(&[name]))
+        let name = der::element(0x86, CHECKOUT.as_bytes());
+        world.prod.client_certificate().extension(&NAMES, false, der::sequence(&[name]))
     };
     for good in [
         svid(),
@@ -285,7 +286,7 @@ fn names_that_others_would_cut_or_read_differently_are_refused() {
 #[test]
 fn an_extension_that_stands_twice_or_goes_on_after_its_end_is_refused() {
     let world = World::new();
-    let names = crate::support::der::sequence(&[crate::support::der::element(0x86, CHECKOUT.as_bytes())]);
+    let names = der::sequence(&[der::element(0x86, CHECKOUT.as_bytes())]);
     let twice = world.prod.svid(CHECKOUT).extension(&NAMES, true, names.clone());
     assert_eq!(world.prove(&twice.issue()).unwrap_err(), Unproven::Invalid(InvalidCertificate::UnreadableName));
     let key_usage_twice = world.prod.svid(CHECKOUT).extension(&[2, 5, 29, 15], true, vec![3, 2, 7, 0x80]);

@@ -5,10 +5,12 @@
 
 mod callers;
 mod certificates;
+mod directory;
 mod distinguished_name;
 mod forwarded;
 mod identities;
 mod issue_token;
+mod registrations;
 mod store_contract;
 mod store_crash;
 mod store_damage;

@@ -62,7 +62,12 @@ pub struct World {
 impl World {
     /// Signs with ES256, and issues bound tokens only.
     pub fn new() -> Self {
-        Self::with(|_| {}, SigningKeys::new(signing_key(SigningAlgorithm::Es256), Vec::new()))
+        Self::with(|_| {}, Self::keys())
+    }
+
+    /// One new ES256 key.
+    pub fn keys() -> SigningKeys {
+        SigningKeys::new(signing_key(SigningAlgorithm::Es256), Vec::new())
     }
 
     pub fn with(change: impl FnOnce(&mut Policy), keys: SigningKeys) -> Self {

@@ -1,0 +1,406 @@
+//! Which registration a peer finds, by its certificate and by its SPIFFE ID, while registrations come and go.
+
+use std::sync::Arc;
+
+use lanyard::authority::client_record::ClientRecord;
+use lanyard::authority::directory::Directory;
+use lanyard::authority::directory::RegisteredClient;
+use lanyard::authority::directory::Standing;
+use lanyard::authority::grant::GrantError;
+use lanyard::authority::grant::Mismatch;
+use lanyard::authority::registration::ClientId;
+use lanyard::authority::registration::ClientMetadata;
+use lanyard::authority::registration::ClientRegistration;
+use lanyard::authority::registry::LoadError;
+use lanyard::authority::registry::RegistryError;
+use lanyard::authority::store::Change;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Revision;
+use lanyard::authority::store::Store as _;
+use rcgen::DnType;
+use rcgen::DnValue;
+
+use crate::support::NOW;
+use crate::support::ca::TestCa;
+use crate::support::leaf::LeafBuilder;
+use crate::support::world::ADMIN;
+use crate::support::world::CHECKOUT;
+use crate::support::world::World;
+use crate::support::world::named_spiffe_client;
+use crate::support::world::pki_client;
+use crate::support::world::ready;
+use crate::support::world::spiffe_client;
+
+const SHOP: &str = "spiffe://prod.example/ns/shop/*";
+const ALL: &str = "spiffe://prod.example/*";
+
+/// Changes one field of the metadata of a `tls_client_auth` client.
+type SetSubject = fn(&mut ClientMetadata, String);
+/// Adds one name to a certificate.
+type AddName = for<'a> fn(LeafBuilder<'a>, &str) -> LeafBuilder<'a>;
+
+const KINDS: [(SetSubject, AddName, &str); 5] = [
+    (
+        |metadata, text| metadata.tls_client_auth_subject_dn = Some(format!("CN={text}")),
+        |leaf, text| leaf.common_name(text),
+        "10.0.0.1",
+    ),
+    (|metadata, text| metadata.tls_client_auth_san_dns = Some(text), |leaf, text| leaf.dns(text), "10.0.0.1"),
+    (|metadata, text| metadata.tls_client_auth_san_uri = Some(text), |leaf, text| leaf.uri(text), "urn:a:b@c.example"),
+    (
+        |metadata, text| metadata.tls_client_auth_san_ip = Some(text),
+        |leaf, text| leaf.ip(text.parse().unwrap()),
+        "10.0.0.1",
+    ),
+    (
+        |metadata, text| metadata.tls_client_auth_san_email = Some(text),
+        |leaf, text| leaf.email(text),
+        "urn:a:b@c.example",
+    ),
+];
+
+// 8705-11, T21: the same text as a name of another type is another name
+#[test]
+fn a_subject_is_found_under_its_own_type_of_name_and_no_other() {
+    for (registered, (set, add, text)) in KINDS.iter().enumerate() {
+        let world = World::new();
+        let mut metadata = pki_client("checkout");
+        set(&mut metadata, (*text).to_owned());
+        world.register(metadata);
+        let own = world.peer(&add(world.partner.client_certificate(), text).issue());
+        assert!(world.issue(&own, "checkout").is_ok(), "{registered}");
+        for (kind, (_, add, _)) in KINDS.iter().enumerate().filter(|(kind, _)| *kind != registered) {
+            if kind == 3 && text.parse::<std::net::IpAddr>().is_err() {
+                continue;
+            }
+            let other = world.peer(&add(world.partner.client_certificate(), text).issue());
+            let refused = world.issue(&other, "checkout").unwrap_err();
+            assert_eq!(refused, GrantError::InvalidClient(Mismatch::Certificate), "{registered} {kind}");
+        }
+    }
+}
+
+// 8705-04, 8705-08, 8705-10, T21, T22, T23
+#[test]
+fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
+    type Near = (fn(LeafBuilder<'_>) -> LeafBuilder<'_>, bool);
+    let cases: [(SetSubject, &str, &[Near]); 5] = [
+        (
+            |metadata, text| metadata.tls_client_auth_subject_dn = Some(text),
+            "CN=checkout,O=Shop Inc",
+            &[
+                (|leaf| leaf.attribute(DnType::OrganizationName, "Shop Inc").common_name("checkout"), true),
+                (|leaf| leaf.attribute(DnType::OrganizationName, "SHOP  inc ").common_name("Checkout"), true),
+                (
+                    |leaf| {
+                        let printable = DnValue::PrintableString("Shop Inc".try_into().unwrap());
+                        leaf.attribute(DnType::OrganizationName, printable).common_name("checkout")
+                    },
+                    true,
+                ),
+                (|leaf| leaf.common_name("checkout").attribute(DnType::OrganizationName, "Shop Inc"), false),
+                (|leaf| leaf.common_name("checkout"), false),
+                (|leaf| leaf.attribute(DnType::OrganizationName, "Shop Inc").common_name("checkout2"), false),
+                (|leaf| leaf.attribute(DnType::OrganizationName, "ShopInc").common_name("checkout"), false),
+                (
+                    |leaf| {
+                        let longer = leaf.attribute(DnType::CountryName, "DE");
+                        longer.attribute(DnType::OrganizationName, "Shop Inc").common_name("checkout")
+                    },
+                    false,
+                ),
+                (|leaf| leaf.common_name("checkout,O=Shop Inc"), false),
+            ],
+        ),
+        (
+            |metadata, text| metadata.tls_client_auth_san_dns = Some(text),
+            "Checkout.shop.example",
+            &[
+                (|leaf| leaf.dns("checkout.SHOP.example"), true),
+                (|leaf| leaf.dns("other.example").dns("checkout.shop.example"), true),
+                (|leaf| leaf.dns("*.shop.example"), false),
+                (|leaf| leaf.dns("checkout.shop.example."), false),
+                (|leaf| leaf.dns("a.checkout.shop.example"), false),
+                (|leaf| leaf.common_name("checkout.shop.example"), false),
+            ],
+        ),
+        (
+            |metadata, text| metadata.tls_client_auth_san_uri = Some(text),
+            "https://shop.example/a",
+            &[
+                (|leaf| leaf.uri("https://shop.example/a"), true),
+                (|leaf| leaf.uri("https://Shop.example/a"), false),
+                (|leaf| leaf.uri("https://shop.example/a/"), false),
+                (|leaf| leaf.uri("https://shop.example/%61"), false),
+            ],
+        ),
+        (
+            |metadata, text| metadata.tls_client_auth_san_ip = Some(text),
+            "2001:db8:0:0:0:0:0:1",
+            &[
+                (|leaf| leaf.ip("2001:db8::1".parse().unwrap()), true),
+                (|leaf| leaf.ip("2001:db8::2".parse().unwrap()), false),
+                (|leaf| leaf.dns("2001:db8::1"), false),
+            ],
+        ),
+        (
+            |metadata, text| metadata.tls_client_auth_san_email = Some(text),
+            "ops@shop.example",
+            &[
+                (|leaf| leaf.email("ops@SHOP.example"), true),
+                (|leaf| leaf.email("Ops@shop.example"), false),
+                (|leaf| leaf.email("ops@shop.example.evil"), false),
+                (|leaf| leaf.email("x@ops@shop.example"), false),
+            ],
+        ),
+    ];
+    for (set, text, near) in cases {
+        let world = World::new();
+        let mut metadata = pki_client("checkout");
+        set(&mut metadata, text.to_owned());
+        world.register(metadata);
+        for (number, (name, same)) in near.iter().enumerate() {
+            let peer = world.peer(&name(world.partner.client_certificate()).issue());
+            assert_eq!(world.issue(&peer, "checkout").is_ok(), *same, "{text} {number}");
+            assert_eq!(world.authority.roles_of(&peer).workload, *same, "{text} {number}");
+        }
+    }
+}
+
+// 8705-07, 8705-12, 8705-30
+#[test]
+fn the_registered_client_ca_alone_vouches_and_a_renewed_certificate_still_matches() {
+    let world = World::new();
+    let mut any = pki_client("any");
+    any.tls_client_auth_san_dns = Some("any.example".to_owned());
+    world.register(any);
+    let mut named = pki_client("named");
+    named.tls_client_auth_san_dns = Some("named.example".to_owned());
+    named.client_ca = Some("partner".to_owned());
+    world.register(named);
+    let peer = |ca: &TestCa, name: &str| world.peer(&ca.client_certificate().dns(name).issue());
+    for _ in 0..2 {
+        assert!(world.issue(&peer(&world.partner, "any.example"), "any").is_ok());
+        assert!(world.issue(&peer(&world.vendor, "any.example"), "any").is_ok());
+        assert!(world.issue(&peer(&world.partner, "named.example"), "named").is_ok());
+    }
+    let refused = GrantError::InvalidClient(Mismatch::Certificate);
+    assert_eq!(world.issue(&peer(&world.vendor, "named.example"), "named").unwrap_err(), refused);
+    assert_eq!(world.issue(&peer(&world.partner, "named.example"), "any").unwrap_err(), refused);
+    // What an SVID bears beside its SPIFFE ID, its trust domain does not vouch for.
+    let svid = world.peer(&world.prod.svid(CHECKOUT).dns("any.example").issue());
+    assert_eq!(world.issue(&svid, "any").unwrap_err(), refused);
+    let mut by_uri = pki_client("by-uri");
+    by_uri.tls_client_auth_san_uri = Some(CHECKOUT.to_owned());
+    world.register(by_uri);
+    assert!(world.issue(&svid, "by-uri").is_ok());
+}
+
+/// The scope that the registration for [`CHECKOUT`] gives, or why there is none.
+fn granted(world: &World) -> Result<String, GrantError> {
+    world.issue(&world.svid(CHECKOUT), CHECKOUT).map(|token| token.scope.to_string())
+}
+
+fn scoped(metadata: ClientMetadata, scope: &str) -> ClientMetadata {
+    ClientMetadata { scope: scope.to_owned(), ..metadata }
+}
+
+#[test]
+fn the_exact_registration_comes_before_the_longest_pattern() {
+    let world = World::new();
+    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
+    world.register(scoped(named_spiffe_client("all", ALL), "all"));
+    assert_eq!(granted(&world).as_deref(), Ok("all"));
+    world.register(scoped(named_spiffe_client("shop", SHOP), "shop"));
+    assert_eq!(granted(&world).as_deref(), Ok("shop"));
+    world.register(scoped(named_spiffe_client("checkout", CHECKOUT), "exact"));
+    assert_eq!(granted(&world).as_deref(), Ok("exact"));
+    world.delete("checkout");
+    world.delete("shop");
+    assert_eq!(granted(&world).as_deref(), Ok("all"));
+    // The name of a registration for a SPIFFE ID is not a client_id.
+    let refused = world.issue(&world.svid(CHECKOUT), "all").unwrap_err();
+    assert_eq!(refused, GrantError::InvalidClient(Mismatch::UnknownClient));
+}
+
+#[test]
+fn a_disabled_registration_at_any_level_refuses() {
+    for disabled in ["checkout", "shop", "all"] {
+        let world = World::new();
+        for (name, spiffe_id) in [("checkout", CHECKOUT), ("shop", SHOP), ("all", ALL)] {
+            world.register(named_spiffe_client(name, spiffe_id));
+        }
+        assert!(granted(&world).is_ok());
+        let mut metadata = world.authority.client(disabled).unwrap().registration.metadata.clone();
+        metadata.disabled = true;
+        world.update(metadata.clone());
+        assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::DisabledClient)), "{disabled}");
+        metadata.disabled = false;
+        world.update(metadata);
+        assert!(granted(&world).is_ok());
+    }
+}
+
+#[test]
+fn two_registrations_for_one_identity_are_refused_and_neither_is_taken_should_they_meet() {
+    let world = World::new();
+    world.register(named_spiffe_client("one", CHECKOUT));
+    world.register(named_spiffe_client("shop", SHOP));
+    for rival in [named_spiffe_client("two", CHECKOUT), spiffe_client(CHECKOUT), named_spiffe_client("three", SHOP)] {
+        assert!(matches!(world.try_register(rival).unwrap_err(), RegistryError::IdentityTaken(_)));
+    }
+    // Written at the same moment through another replica.
+    let elsewhere = World::on(Arc::clone(&world.store), |_| {}, World::keys());
+    let two = elsewhere.register(named_spiffe_client("two", CHECKOUT));
+    world.authority.apply(&change_of(&world, "two", two.revision));
+    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::AmbiguousClient)));
+    world.delete("two");
+    assert!(granted(&world).is_ok());
+}
+
+#[test]
+fn each_change_is_made_from_the_state_that_it_names() {
+    let world = World::new();
+    let admin = world.svid(ADMIN);
+    let first = world.register(spiffe_client(CHECKOUT));
+    assert_eq!(world.try_register(spiffe_client(CHECKOUT)).unwrap_err(), RegistryError::Exists);
+    let second = world.update(scoped(spiffe_client(CHECKOUT), "second"));
+    assert!(second.revision > first.revision);
+    assert_eq!(second.record.creation_id, first.record.creation_id);
+    let update = |metadata, from, only| ready(world.authority.update_client(&admin, metadata, from, only));
+    let stale = update(scoped(spiffe_client(CHECKOUT), "third"), first.revision, false);
+    assert_eq!(stale.unwrap_err(), RegistryError::Conflict);
+    let unchanged = update(scoped(spiffe_client(CHECKOUT), "second"), second.revision, false).unwrap();
+    assert_eq!(unchanged.revision, second.revision);
+    update(scoped(spiffe_client(CHECKOUT), "fourth"), second.revision, true).unwrap();
+    assert_eq!(granted(&world).as_deref(), Ok("second"));
+    let delete = |from| ready(world.authority.delete_client(&admin, CHECKOUT, from));
+    assert_eq!(delete(Some(first.revision)), Err(RegistryError::Conflict));
+    assert_eq!(delete(Some(second.revision)), Ok(()));
+    assert_eq!(delete(None), Err(RegistryError::NotFound));
+    assert_eq!(update(spiffe_client(CHECKOUT), second.revision, false).unwrap_err(), RegistryError::NotFound);
+    assert_ne!(world.register(spiffe_client(CHECKOUT)).record.creation_id, first.record.creation_id);
+}
+
+#[test]
+fn clients_are_listed_in_the_order_of_their_names_page_by_page() {
+    let world = World::new();
+    for name in ["c", "a", "d", "b"] {
+        world.register(named_spiffe_client(name, &format!("spiffe://prod.example/{name}")));
+    }
+    let page = |after: Option<&str>, count| {
+        let clients = world.authority.clients(after, count);
+        clients.iter().map(|client| client.record.metadata.client_id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, 3), ["a", "b", "c"]);
+    assert_eq!(page(Some("c"), 3), ["d"]);
+    assert_eq!(page(Some("bb"), 1), ["c"]);
+    assert!(page(Some("d"), 3).is_empty());
+}
+
+#[test]
+fn what_was_registered_is_read_again_after_a_restart() {
+    let world = World::new();
+    let first = world.register(spiffe_client(CHECKOUT));
+    let again = World::on(Arc::clone(&world.store), |_| {}, World::keys());
+    assert!(again.authority.client(CHECKOUT).is_err());
+    ready(again.authority.load()).unwrap();
+    let read = again.authority.client(CHECKOUT).unwrap();
+    assert_eq!((&read.record, read.revision), (&first.record, first.revision));
+    // Another load does not lose what was written after its listing began.
+    again.register(named_spiffe_client("later", SHOP));
+    ready(again.authority.load()).unwrap();
+    assert!(again.authority.client("later").is_ok());
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stops_the_start() {
+    let world = World::new();
+    world.register(spiffe_client(CHECKOUT));
+    let good = ready(world.store.get(&format!("/clients/{CHECKOUT}"))).unwrap().unwrap().value;
+    let later = String::from_utf8(good.to_vec()).unwrap().replacen("\"schema\":1", "\"schema\":2", 1);
+    for (key, value) in [
+        ("/clients/garbage", b"{".to_vec()),
+        ("/clients/empty", Vec::new()),
+        ("/clients/later", later.into_bytes()),
+        // Deleting the client would delete another key than this.
+        ("/clients/moved", good.to_vec()),
+    ] {
+        let world = World::new();
+        ready(world.store.put(key, value, Expected::Any)).unwrap();
+        let error = ready(world.authority.load()).unwrap_err();
+        assert!(matches!(&error, LoadError::Record { key: named, .. } if named == key), "{error}");
+    }
+}
+
+fn change_of(world: &World, name: &str, revision: Revision) -> Change {
+    let key = format!("/clients/{name}");
+    let value = ready(world.store.get(&key)).unwrap().map(|entry| entry.value);
+    Change { key, value, revision }
+}
+
+// D1
+#[test]
+fn a_change_that_comes_late_revives_and_reverts_nothing() {
+    let world = World::new();
+    let first = world.register(scoped(spiffe_client(CHECKOUT), "first"));
+    let written = change_of(&world, CHECKOUT, first.revision);
+    let second = world.update(scoped(spiffe_client(CHECKOUT), "second"));
+    world.authority.apply(&written);
+    assert_eq!(granted(&world).as_deref(), Ok("second"));
+    world.delete(CHECKOUT);
+    world.authority.apply(&written);
+    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
+    let third = world.register(scoped(spiffe_client(CHECKOUT), "third"));
+    let deletion = Change { key: written.key, value: None, revision: Revision(second.revision.0 + 1) };
+    assert!(third.revision > deletion.revision);
+    world.authority.apply(&deletion);
+    assert_eq!(granted(&world).as_deref(), Ok("third"));
+}
+
+#[test]
+fn a_write_that_the_watch_has_overtaken_is_not_taken_in() {
+    let client = |revision| {
+        let registration = ClientRegistration::parse(spiffe_client(CHECKOUT)).unwrap();
+        let record = ClientRecord::new(registration.metadata.clone(), "creation".to_owned(), NOW, "admin");
+        RegisteredClient { registration, record, revision: Revision(revision) }
+    };
+    let standing = |directory: &Directory| directory.standing(&ClientId::parse(CHECKOUT).unwrap());
+    let mut directory = Directory::default();
+    directory.insert(client(5));
+    directory.remove(CHECKOUT, Revision(6));
+    directory.caught_up(Revision(6));
+    // The thread that made write 5 gets to run only now.
+    directory.insert(client(5));
+    assert!(matches!(standing(&directory), Standing::Unknown));
+    directory.insert(client(7));
+    assert!(matches!(standing(&directory), Standing::Registered(_)));
+    // A snapshot that was listed before write 7 and before the deletion 8 takes both over.
+    let listed = || {
+        let mut listed = Directory::default();
+        listed.insert(client(4));
+        listed.caught_up(Revision(6));
+        listed
+    };
+    let mut reloaded = listed();
+    reloaded.overtaken_by(&directory);
+    assert_eq!(reloaded.named(CHECKOUT).unwrap().revision, Revision(7));
+    directory.remove(CHECKOUT, Revision(8));
+    let mut reloaded = listed();
+    reloaded.overtaken_by(&directory);
+    assert!(reloaded.is_empty());
+}
+
+#[test]
+fn a_change_that_cannot_be_read_disables_its_client_and_lets_no_wider_pattern_in() {
+    let world = World::new();
+    world.register(named_spiffe_client("shop", SHOP));
+    let exact = world.register(named_spiffe_client("checkout", CHECKOUT));
+    assert!(granted(&world).is_ok());
+    let key = "/clients/checkout".to_owned();
+    let revision = Revision(exact.revision.0 + 1);
+    world.authority.apply(&Change { key: key.clone(), value: Some(b"{\"schema\":9}".as_slice().into()), revision });
+    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::DisabledClient)));
+    world.authority.apply(&Change { revision: Revision(revision.0 + 1), ..change_of(&world, "checkout", revision) });
+    assert!(granted(&world).is_ok());
+}
