@@ -1,11 +1,17 @@
 //! Access tokens: JWTs as RFC 9068 has them, bound as RFC 8705 section 3.1 has it.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde::de::MapAccess;
+use serde::de::Visitor;
+use serde::de::value::MapAccessDeserializer;
 
 use crate::authority::binding::DenyReason;
 use crate::authority::certificate::CertificateThumbprint;
@@ -42,7 +48,7 @@ pub struct AccessTokenClaims {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// What its user must prove to hold.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
     /// The creation id of the registration that it was issued under.
     pub lanyard_creation: String,
@@ -144,6 +150,34 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<O
     T::deserialize(value).map(Some)
 }
 
+/// The same for a member that is an object.
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    Object::deserialize(value).map(|Object(found)| Some(found))
+}
+
+/// What stands in a JSON object. Of serde alone a struct would also be read from an array of its members' values.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
+}
+
 /// Verifies a token's form, type and signature (RFC 9068 section 4).
 pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReason> {
     if token.len() > MAX_TOKEN_BYTES {
@@ -154,7 +188,7 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     // Strict decoding: one signature, one text. A second dot in the payload is no base64url and ends here.
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| DenyReason::TokenMalformed);
     let (header, payload, _) = (decode(header)?, decode(payload)?, decode(signature)?);
-    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| DenyReason::TokenMalformed)?;
+    let Object::<Header<'_>>(header) = serde_json::from_slice(&header).map_err(|_| DenyReason::TokenMalformed)?;
     if header.crit.is_some() {
         return Err(DenyReason::TokenMalformed);
     }
@@ -168,7 +202,7 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     if !key.verifies(message.as_bytes(), signature) {
         return Err(DenyReason::BadSignature);
     }
-    let claims = serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
+    let Object(claims) = serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
     Ok(VerifiedToken { key_id: key.key_id().clone(), claims })
 }
 

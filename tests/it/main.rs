@@ -19,3 +19,5 @@ mod store_durability;
 mod store_process;
 mod support;
 mod thumbprints;
+mod token_texts;
+mod tokens;

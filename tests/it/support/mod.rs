@@ -3,6 +3,7 @@
 pub mod ca;
 pub mod der;
 pub mod leaf;
+pub mod mint;
 pub mod server;
 pub mod world;
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
@@ -15,6 +16,8 @@ use lanyard::authority::Policy;
 use lanyard::authority::access::Fronted;
 use lanyard::authority::access::RoleGrants;
 use lanyard::authority::access::RoleHolder;
+use lanyard::authority::binding::Decision;
+use lanyard::authority::binding::Evidence;
 use lanyard::authority::clock::ManualClock;
 use lanyard::authority::clock::SystemEntropy;
 use lanyard::authority::directory::RegisteredClient;
@@ -29,6 +32,8 @@ use lanyard::authority::registration::SpiffeIdPattern;
 use lanyard::authority::registry::RegistryError;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;
+use lanyard::authority::validation::BroughtEvidence;
+use lanyard::authority::validation::ValidateRequest;
 use lanyard::signer::local::LocalSigner;
 use lanyard::store::memory::MemoryStore;
 use spiffe::TrustDomain;
@@ -57,6 +62,7 @@ pub struct World {
     pub partner: TestCa,
     /// The client CA `vendor`.
     pub vendor: TestCa,
+    proxy: OnceLock<PeerIdentity>,
 }
 
 impl World {
@@ -92,7 +98,7 @@ impl World {
         };
         let (time, entropy) = (Arc::clone(&clock), Arc::new(SystemEntropy::default()));
         let authority = Authority::new(policy, time, entropy, Arc::<MemoryStore>::clone(&store), keys, trust);
-        Self { clock, store, authority, prod, staging, partner, vendor }
+        Self { clock, store, authority, prod, staging, partner, vendor, proxy: OnceLock::new() }
     }
 
     pub fn prove(&self, leaf: &Leaf) -> Result<PeerIdentity, Unproven> {
@@ -131,6 +137,20 @@ impl World {
     pub fn issue(&self, peer: &PeerIdentity, client_id: &str) -> Result<IssuedToken, GrantError> {
         let request = TokenRequest { client_id: Some(client_id.to_owned()), ..TokenRequest::default() };
         self.authority.issue_token(peer, &request)
+    }
+
+    /// How a proxy's question is judged, about a use of [`ORDERS`] with this certificate.
+    pub fn judge(&self, access_token: &str, leaf: &Leaf) -> Decision {
+        let evidence = Evidence::from_der(leaf.certificate()).unwrap();
+        let request = ValidateRequest {
+            access_token,
+            evidence: BroughtEvidence::Of(Some(evidence)),
+            audience: Some(ORDERS),
+            scope: "orders.read",
+        };
+        let proxy = self.proxy.get_or_init(|| self.svid(PROXY));
+        let roles = self.authority.roles_of(proxy);
+        self.authority.validate_binding(proxy, &roles, request).unwrap().decision
     }
 
     /// The token of an SVID.

@@ -1,0 +1,107 @@
+//! Tokens signed with the server's own key, so that a crafted thing in one is the only wrong one.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lanyard::authority::binding::Decision;
+use lanyard::authority::binding::DenyReason;
+use lanyard::authority::keys::Signer as _;
+use lanyard::authority::keys::SigningAlgorithm;
+use lanyard::authority::keys::SigningKey;
+use lanyard::authority::keys::SigningKeys;
+use lanyard::signer::local::LocalSigner;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::support::leaf::Leaf;
+use crate::support::world::CHECKOUT;
+use crate::support::world::World;
+use crate::support::world::spiffe_client;
+
+/// A world whose signing key is at hand, with one client and its token.
+pub struct Mint {
+    pub world: World,
+    pub signer: Arc<LocalSigner>,
+    pub leaf: Leaf,
+    pub token: String,
+}
+
+impl Mint {
+    pub fn new() -> Self {
+        Self::with(SigningAlgorithm::Es256)
+    }
+
+    pub fn with(algorithm: SigningAlgorithm) -> Self {
+        let pkcs8 = LocalSigner::generate(algorithm).unwrap();
+        let signer = Arc::new(LocalSigner::from_pkcs8(algorithm, &pkcs8).unwrap());
+        let key = SigningKey::new(Arc::<LocalSigner>::clone(&signer)).unwrap();
+        let world = World::with(|_| {}, SigningKeys::new(key, Vec::new()));
+        world.register(spiffe_client(CHECKOUT));
+        let leaf = world.prod.svid(CHECKOUT).issue();
+        let token = world.token(&world.peer(&leaf));
+        Self { world, signer, leaf, token }
+    }
+
+    pub fn kid(&self) -> String {
+        self.world.authority.keys().active().key_id().to_string()
+    }
+
+    pub fn header(&self) -> Map<String, Value> {
+        part(&self.token, 0)
+    }
+
+    pub fn claims(&self) -> Map<String, Value> {
+        part(&self.token, 1)
+    }
+
+    /// Signs any two texts.
+    pub fn sign(&self, header: &str, payload: &str) -> String {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = self.signer.sign(message.as_bytes()).unwrap();
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// The good token with one member of the header set, or left out.
+    pub fn with_header(&self, name: &str, value: Option<Value>) -> String {
+        let mut header = self.header();
+        set(&mut header, name, value);
+        self.sign(&Value::Object(header).to_string(), &Value::Object(self.claims()).to_string())
+    }
+
+    pub fn with_payload(&self, payload: &str) -> String {
+        self.sign(&Value::Object(self.header()).to_string(), payload)
+    }
+
+    /// The good token with one claim set to this JSON text, whatever it is.
+    pub fn with_claim(&self, name: &str, json: &str) -> String {
+        let mut claims = self.claims();
+        claims.remove(name);
+        let others = Value::Object(claims).to_string();
+        self.with_payload(&format!("{{\"{name}\":{json},{}", &others[1..]))
+    }
+
+    pub fn judge(&self, token: &str) -> Result<(), DenyReason> {
+        match self.world.judge(token, &self.leaf) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) => Err(reason),
+        }
+    }
+
+    pub fn denied(&self, token: &str, reason: DenyReason) {
+        assert_eq!(self.judge(token), Err(reason), "{token}");
+    }
+}
+
+fn set(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    match value {
+        Some(value) => drop(members.insert(name.to_owned(), value)),
+        None => drop(members.remove(name)),
+    }
+}
+
+/// One part of a token, decoded.
+pub fn part(token: &str, number: usize) -> Map<String, Value> {
+    let text = token.split('.').nth(number).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
+}

@@ -1,0 +1,261 @@
+//! Access tokens: what is in those that are issued, and which header and which key make one.
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lanyard::authority::binding::Decision;
+use lanyard::authority::binding::DenyReason;
+use lanyard::authority::clock::Timestamp;
+use lanyard::authority::keys::Signer as _;
+use lanyard::authority::keys::SigningAlgorithm;
+use lanyard::authority::keys::SigningKey;
+use lanyard::authority::keys::SigningKeys;
+use lanyard::signer::local::LocalSigner;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::NOW;
+use crate::support::mint::Mint;
+use crate::support::mint::part;
+use crate::support::world::CHECKOUT;
+use crate::support::world::ISSUER;
+use crate::support::world::ORDERS;
+use crate::support::world::STOCK;
+use crate::support::world::World;
+use crate::support::world::ready;
+use crate::support::world::spiffe_client;
+
+const ALGORITHMS: [SigningAlgorithm; 3] = [SigningAlgorithm::Es256, SigningAlgorithm::Rs256, SigningAlgorithm::EdDsa];
+
+// 9068-02, 9068-03, 9068-04, 9068-06, 8705-19, 8705-20
+#[test]
+fn a_token_says_what_rfc_9068_and_rfc_8705_want_and_nothing_more() {
+    let mint = Mint::new();
+    let header = json!({"alg": "ES256", "kid": mint.kid(), "typ": "at+jwt"});
+    assert_eq!(Value::Object(mint.header()), header);
+    let mut claims = mint.claims();
+    let jti = claims.remove("jti").unwrap();
+    assert_eq!(URL_SAFE_NO_PAD.decode(jti.as_str().unwrap()).unwrap().len(), 16);
+    let creation = mint.world.authority.client(CHECKOUT).unwrap().record.creation_id.clone();
+    let expected = json!({
+        "iss": ISSUER,
+        "sub": CHECKOUT,
+        "aud": ORDERS,
+        "exp": NOW.0 + 300,
+        "iat": NOW.0,
+        "nbf": NOW.0,
+        "client_id": CHECKOUT,
+        "scope": "orders.read orders.write",
+        "cnf": {"x5t#S256": mint.leaf.thumbprint().to_string()},
+        "lanyard_creation": creation,
+    });
+    assert_eq!(Value::Object(claims), expected);
+    assert_eq!(mint.judge(&mint.token), Ok(()));
+}
+
+// 9068-05, 9068-11
+#[test]
+fn several_audiences_are_a_list_without_repetition_and_no_scope_is_no_claim() {
+    let mint = Mint::new();
+    let mut metadata = spiffe_client(CHECKOUT);
+    metadata.audience = vec![ORDERS.to_owned(), STOCK.to_owned(), ORDERS.to_owned()];
+    metadata.scope = String::new();
+    mint.world.update(metadata);
+    let claims = part(&mint.world.token(&mint.world.peer(&mint.leaf)), 1);
+    assert_eq!(claims["aud"], json!([ORDERS, STOCK]));
+    assert!(!claims.contains_key("scope"));
+}
+
+#[test]
+fn no_two_tokens_have_the_same_jti() {
+    let mint = Mint::with(SigningAlgorithm::EdDsa);
+    let peer = mint.world.peer(&mint.leaf);
+    let jti = |_| part(&mint.world.token(&peer), 1)["jti"].as_str().unwrap().to_owned();
+    assert_eq!((0..1_000).map(jti).collect::<HashSet<_>>().len(), 1_000);
+}
+
+// 8705-29's other half, T44
+#[test]
+fn a_token_never_outlives_the_certificate_that_it_is_bound_to() {
+    let mint = Mint::new();
+    let world = &mint.world;
+    let leaf = world.prod.svid(CHECKOUT).between(Timestamp(NOW.0 - 10), Timestamp(NOW.0 + 100)).issue();
+    let issued = world.issue(&world.peer(&leaf), CHECKOUT).unwrap();
+    assert_eq!(part(&issued.access_token, 1)["exp"], json!(NOW.0 + 100));
+    assert_eq!(issued.expires_in, Duration::from_secs(100));
+    world.clock.set(Timestamp(NOW.0 + 99));
+    assert!(matches!(world.judge(&issued.access_token, &leaf), Decision::Allow(_)));
+    world.clock.set(Timestamp(NOW.0 + 100));
+    assert_eq!(world.judge(&issued.access_token, &leaf), Decision::Deny(DenyReason::TokenExpired));
+}
+
+// 9068-01, T11, 8725-01
+#[test]
+fn each_algorithm_signs_verifies_and_is_published_without_its_private_part() {
+    for algorithm in ALGORITHMS {
+        let mint = Mint::with(algorithm);
+        assert_eq!(mint.header()["alg"], json!(algorithm.name()));
+        assert_eq!(mint.judge(&mint.token), Ok(()), "{algorithm:?}");
+        let jwks: Value = serde_json::from_str(&mint.world.authority.keys().jwks()).unwrap();
+        let jwk = jwks["keys"][0].as_object().unwrap();
+        assert_eq!(
+            (&jwk["kid"], &jwk["alg"], &jwk["use"]),
+            (&json!(mint.kid()), &json!(algorithm.name()), &json!("sig"))
+        );
+        assert!(["d", "p", "q", "dp", "dq", "qi", "k"].iter().all(|private| !jwk.contains_key(*private)));
+        for other in ALGORITHMS.iter().filter(|other| **other != algorithm) {
+            mint.denied(&mint.with_header("alg", Some(json!(other.name()))), DenyReason::UnknownKey);
+        }
+    }
+}
+
+// 9068-01, 9068-09, C1, T46
+#[test]
+fn another_alg_than_the_keys_own_is_refused_whatever_it_would_verify() {
+    let mint = Mint::new();
+    for alg in ["none", "None", "nOnE", "NONE", "", "es256", "ES256 ", "ES384", "PS256", "HS256", "RS256", "EdDSA"] {
+        let token = mint.with_header("alg", Some(json!(alg)));
+        mint.denied(&token, DenyReason::UnknownKey);
+        let unsigned = token.rsplit_once('.').unwrap().0;
+        mint.denied(&format!("{unsigned}."), DenyReason::UnknownKey);
+    }
+    for alg in [None, Some(json!(null)), Some(json!(7)), Some(json!(["ES256"]))] {
+        mint.denied(&mint.with_header("alg", alg), DenyReason::TokenMalformed);
+    }
+    // HMAC with what everybody knows: the public key, as DER, as PEM, as JWK.
+    let der = mint.signer.public_key().to_vec();
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&der));
+    let jwks = mint.world.authority.keys().jwks();
+    for secret in [der, pem.into_bytes(), jwks.into_bytes()] {
+        let unsigned = mint.with_header("alg", Some(json!("HS256")));
+        let message = unsigned.rsplit_once('.').unwrap().0;
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
+        mint.denied(&format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag)), DenyReason::UnknownKey);
+    }
+}
+
+// C2, 8725-04
+#[test]
+fn a_kid_is_the_exact_name_of_a_key_in_the_ring_and_nothing_else() {
+    let mint = Mint::new();
+    let kid = mint.kid();
+    let unknown = [
+        String::new(),
+        "../../../../dev/null".to_owned(),
+        "' OR '1'='1".to_owned(),
+        format!("{kid}="),
+        format!("{kid} "),
+        format!(" {kid}"),
+        kid[1..].to_owned(),
+        kid.to_lowercase(),
+        "0".to_owned(),
+        "k".repeat(8_000),
+    ];
+    for unknown in unknown {
+        mint.denied(&mint.with_header("kid", Some(json!(unknown))), DenyReason::UnknownKey);
+    }
+    mint.denied(&mint.with_header("kid", None), DenyReason::UnknownKey);
+    for other in [json!(7), json!([kid]), json!({"kid": kid}), json!(format!("{kid}\0"))] {
+        let reason = mint.judge(&mint.with_header("kid", Some(other))).unwrap_err();
+        assert!(matches!(reason, DenyReason::TokenMalformed | DenyReason::UnknownKey));
+    }
+}
+
+// C1, 8725-04: keys in a token, or pointers to keys, are never looked at
+#[test]
+fn a_key_that_a_token_brings_along_is_never_used() {
+    let mint = Mint::new();
+    let thief = Mint::new();
+    let jwks: Value = serde_json::from_str(&thief.world.authority.keys().jwks()).unwrap();
+    let brought = [
+        ("jwk", jwks["keys"][0].clone()),
+        ("jku", json!("https://thief.example/jwks")),
+        ("x5u", json!("https://thief.example/certificate")),
+        ("x5c", json!([STANDARD.encode(thief.leaf.certificate())])),
+    ];
+    for (name, value) in brought {
+        assert_eq!(mint.judge(&mint.with_header(name, Some(value.clone()))), Ok(()), "{name} is passed over");
+        let mut header = mint.header();
+        header.insert(name.to_owned(), value);
+        let payload = Value::Object(mint.claims()).to_string();
+        mint.denied(&thief.sign(&Value::Object(header.clone()).to_string(), &payload), DenyReason::BadSignature);
+        header.insert("kid".to_owned(), json!(thief.kid()));
+        mint.denied(&thief.sign(&Value::Object(header).to_string(), &payload), DenyReason::UnknownKey);
+    }
+}
+
+// 7515-01
+#[test]
+fn crit_is_refused_in_every_form() {
+    let mint = Mint::new();
+    for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!(null), json!("exp"), json!({})] {
+        mint.denied(&mint.with_header("crit", Some(crit)), DenyReason::TokenMalformed);
+    }
+}
+
+// 9068-02, 9068-09, T12, T40, 7515-02
+#[test]
+fn only_the_type_of_an_access_token_is_taken_in_any_case_and_with_or_without_application() {
+    let mint = Mint::new();
+    for good in ["at+jwt", "at+JWT", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
+        assert_eq!(mint.judge(&mint.with_header("typ", Some(json!(good)))), Ok(()), "{good}");
+    }
+    for bad in [
+        "",
+        "JWT",
+        "JOSE",
+        "jwt",
+        "at+jwt ",
+        "at +jwt",
+        "at+jwt;v=1",
+        "application/jwt",
+        "text/at+jwt",
+        "application/application/at+jwt",
+        "/at+jwt",
+        "wit+jwt",
+        "txntoken+jwt",
+        "token-introspection+jwt",
+        "at+\u{212a}jwt",
+    ] {
+        mint.denied(&mint.with_header("typ", Some(json!(bad))), DenyReason::TokenType);
+    }
+    mint.denied(&mint.with_header("typ", None), DenyReason::TokenType);
+    mint.denied(&mint.with_header("typ", Some(json!(["at+jwt"]))), DenyReason::TokenMalformed);
+}
+
+// C4, 8725-03, 9068-09
+#[test]
+fn a_token_of_another_issuer_or_of_another_servers_key_is_refused() {
+    let mint = Mint::new();
+    let other = Mint::new();
+    mint.denied(&other.token, DenyReason::UnknownKey);
+    for iss in ["", "https://other.example", &format!("{ISSUER}/"), &ISSUER[..ISSUER.len() - 1], &ISSUER.to_uppercase()]
+    {
+        mint.denied(&mint.with_claim("iss", &json!(iss).to_string()), DenyReason::WrongIssuer);
+    }
+}
+
+// C11: what a key that has left the ring signed is refused, and what a retired one signed is not
+#[test]
+fn a_retired_key_verifies_and_a_removed_one_does_not() {
+    let keys: Vec<_> = (0..2).map(|_| LocalSigner::generate(SigningAlgorithm::Es256).unwrap()).collect();
+    let key = |number: usize| {
+        let signer = LocalSigner::from_pkcs8(SigningAlgorithm::Es256, &keys[number]).unwrap();
+        SigningKey::new(Arc::new(signer)).unwrap()
+    };
+    let world = World::with(|_| {}, SigningKeys::new(key(0), Vec::new()));
+    world.register(spiffe_client(CHECKOUT));
+    let leaf = world.prod.svid(CHECKOUT).issue();
+    let token = world.token(&world.peer(&leaf));
+    let judged_with = |ring| {
+        let later = World::on(Arc::clone(&world.store), |_| {}, ring);
+        ready(later.authority.load()).unwrap();
+        later.judge(&token, &leaf)
+    };
+    assert!(matches!(judged_with(SigningKeys::new(key(1), vec![key(0)])), Decision::Allow(_)));
+    assert_eq!(judged_with(SigningKeys::new(key(1), Vec::new())), Decision::Deny(DenyReason::UnknownKey));
+}
