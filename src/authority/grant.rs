@@ -9,6 +9,7 @@ use crate::authority::identity::Proof;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::scope::Scope;
+use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
 use crate::authority::subject::CertificateSubject;
 
@@ -102,9 +103,7 @@ pub fn grant(
     {
         return Err(GrantError::InvalidTarget);
     }
-    let asked = if request.audience.is_empty() { registered } else { &request.audience };
-    let audience = asked.iter().enumerate().filter(|(at, name)| !asked.iter().take(*at).any(|seen| seen == *name));
-    let audience = audience.map(|(_, name)| name.clone()).collect();
+    let audience = distinct(if request.audience.is_empty() { registered } else { &request.audience });
     let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
     Ok(Grant { client_id, client, scope, audience, expires })
 }

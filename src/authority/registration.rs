@@ -14,6 +14,7 @@ use crate::authority::identity::MAX_SPIFFE_ID_BYTES;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::scope::Scope;
+use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::subject::CertificateSubject;
@@ -226,6 +227,7 @@ impl ClientRegistration {
                 &format!("'{}' is not an absolute URI without a fragment (RFC 8707)", bad.escape_default()),
             ));
         }
+        metadata.audience = distinct(&metadata.audience);
         if metadata.grant_types.is_empty() {
             metadata.grant_types.push(CLIENT_CREDENTIALS.to_owned());
         }

@@ -68,6 +68,17 @@ pub fn is_audience_count(count: usize) -> bool {
     count <= MAX_ENTRIES
 }
 
+/// A list of audiences in which each is named once, where it was named first.
+pub fn distinct(audience: &[String]) -> Vec<String> {
+    let mut distinct = Vec::with_capacity(audience.len());
+    for one in audience {
+        if !distinct.contains(one) {
+            distinct.push(one.clone());
+        }
+    }
+    distinct
+}
+
 #[cfg(test)]
 mod tests {
     use super::Scope;
