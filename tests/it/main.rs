@@ -5,6 +5,7 @@
 
 mod callers;
 mod certificates;
+mod client_authentication;
 mod directory;
 mod distinguished_name;
 mod forwarded;

@@ -1,6 +1,7 @@
 //! What the tests share: certificates, and an authority to show them to.
 
 pub mod ca;
+pub mod calls;
 pub mod der;
 pub mod leaf;
 pub mod mint;
