@@ -38,6 +38,7 @@ use crate::grpc;
 use crate::http;
 use crate::server::connection::Door;
 use crate::server::connection::Limits;
+use crate::server::follow::Probes;
 use crate::server::listener::Listener;
 use crate::server::reload::Reloader;
 use crate::server::signing_keys::KeysError;
@@ -81,6 +82,13 @@ pub enum StartError {
     /// Threads, runtimes, descriptors of services: what should never fail.
     #[error("the server cannot be set up: {0}")]
     Setup(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StartError {
+    /// Whether another process has the store, which is then in good order.
+    pub fn is_store_in_use(&self) -> bool {
+        matches!(self, Self::Store(OpenError::InUse { .. }))
+    }
 }
 
 /// The three listening sockets, bound before anything else so that a port of 0 has become a number.
@@ -141,6 +149,8 @@ pub struct Server {
     addresses: Listeners,
     stage: watch::Sender<Stage>,
     standing: watch::Receiver<Result<(), &'static str>>,
+    /// Not there any more once the server was said to be ready.
+    probes: Option<Probes>,
     reloader: Arc<Reloader>,
     tasks: JoinSet<()>,
     workers: Workers,
@@ -150,6 +160,13 @@ pub struct Server {
 impl Server {
     /// Starts to serve; when this returns, the server is ready.
     pub async fn start(config: Config, sockets: Sockets, surroundings: Surroundings) -> Result<Self, StartError> {
+        let mut server = Self::prepare(config, sockets, surroundings).await?;
+        server.ready();
+        Ok(server)
+    }
+
+    /// Starts to serve, but the probes say that it is starting until [`Server::ready`].
+    pub async fn prepare(config: Config, sockets: Sockets, surroundings: Surroundings) -> Result<Self, StartError> {
         let setup = |error: io::Error| StartError::Setup(error.into());
         let addresses = sockets.addresses().map_err(setup)?;
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
@@ -166,8 +183,8 @@ impl Server {
         let loaded = authority.load().await?;
 
         let (stage, stages) = watch::channel(Stage::Serving);
-        let (standing_sender, standing) = watch::channel(Ok(()));
-        let (ready_sender, ready) = watch::channel(true);
+        let (standing_sender, standing) = watch::channel(Err("starting"));
+        let (ready_sender, ready) = watch::channel(false);
         let public = http::discovery::routes(Arc::clone(&authority));
         let mtls = grpc::routes(public.clone(), &authority, ready).map_err(|error| StartError::Setup(error.into()))?;
         let acceptor = Acceptor::new(Arc::clone(&authority), Arc::clone(&certificate), provider);
@@ -186,10 +203,19 @@ impl Server {
         let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, Arc::clone(&authority)));
         tasks.spawn(Arc::clone(&reloader).run(stages.clone()));
         tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
-        tasks.spawn(follow::standing(store, standing_sender, ready_sender, stages));
+        let probes = Probes { store, standing: standing_sender, ready: ready_sender, stages };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let drain_timeout = config.drain_timeout;
-        Ok(Self { authority, addresses, stage, standing, reloader, tasks, workers, drain_timeout })
+        let probes = Some(probes);
+        Ok(Self { authority, addresses, stage, standing, probes, reloader, tasks, workers, drain_timeout })
+    }
+
+    /// From when this returns, the probes say how the server stands.
+    pub fn ready(&mut self) {
+        if let Some(mut probes) = self.probes.take() {
+            probes.look();
+            self.tasks.spawn(probes.run());
+        }
     }
 
     /// Where it listens.

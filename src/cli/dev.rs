@@ -6,6 +6,7 @@ mod samples;
 mod story;
 
 use std::fs;
+use std::future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -24,11 +25,12 @@ use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::cli::error::CommandError;
 use crate::cli::output;
-use crate::cli::serve::until_told_to_stop;
+use crate::cli::serve::StopSignals;
 use crate::config;
 use crate::config::Listeners;
 use crate::server::Server;
 use crate::server::Sockets;
+use crate::server::StartError;
 use crate::server::Surroundings;
 use crate::telemetry;
 
@@ -59,52 +61,85 @@ pub(in crate::cli) struct DevArguments {
 
 pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, CommandError> {
     let DevArguments { dir, once, listen_mtls, listen_public, listen_ops } = arguments;
+    let listeners = Listeners { mtls: listen_mtls, public: listen_public, ops: listen_ops };
+    loopback_only(&listeners)?;
+    let stop = StopSignals::watch()?;
     let dir = prepare(&dir)?;
     certificates::make(&dir, SystemClock.now())?;
-    let listeners = Listeners { mtls: listen_mtls, public: listen_public, ops: listen_ops };
     let sockets = Sockets::bind(&listeners).await.map_err(|error| {
         CommandError::new(
             error.to_string(),
             "stop what listens there, or choose other ports with --listen-mtls, --listen-public and --listen-ops",
         )
     })?;
-    let failed = |error: &dyn std::fmt::Display| {
-        CommandError::new(
-            error.to_string(),
-            format!("if nothing in {} is worth keeping, remove it and start again", dir.display()),
-        )
-    };
-    let addresses = sockets.addresses().map_err(|error| failed(&error))?;
-    // The server is started from the file that it leaves behind, so that `lanyard serve` finds exactly what ran here.
-    let path = dir.join(CONFIG);
-    fs::write(&path, configuration(&addresses)).map_err(|error| cannot_write(&path, &error))?;
-    let config = config::load(&path).map_err(|error| failed(&error))?;
+    let addresses = sockets.addresses().map_err(|error| failed(&dir, &error))?;
+    // The server is started from the file that it leaves behind, so that `lanyard serve` finds exactly what ran here. The
+    // file of a server that is running on this directory stays as it is: the store then refuses to be opened twice.
+    let (draft, path) = (dir.join(format!("{CONFIG}.new")), dir.join(CONFIG));
+    fs::write(&draft, configuration(&addresses)).map_err(|error| cannot_write(&draft, &error))?;
+    let config = config::load(&draft).map_err(|error| failed(&dir, &error))?;
     let log = config.log.clone();
-    let server = Server::start(config, sockets, Surroundings::default()).await.map_err(|error| failed(&error))?;
+    let started = Server::prepare(config, sockets, Surroundings::default()).await;
+    let mut server = started.map_err(|error| not_started(&dir, &error))?;
+    fs::rename(&draft, &path).map_err(|error| cannot_write(&path, &error))?;
 
-    let outcome = match tell(&dir, addresses).await {
-        Ok(()) if once => Ok(ExitCode::SUCCESS),
-        Ok(()) => {
-            output::print(&story::commands(&dir, addresses))?;
-            // From here on the log is of use; in the story it would only be in the way.
-            telemetry::start(&log).map_err(|error| failed(&error))?;
-            until_told_to_stop().await.map(|()| ExitCode::SUCCESS)
+    let story = async {
+        samples::register(&dir, addresses.mtls.port()).await?;
+        server.ready();
+        tell(&dir, addresses).await?;
+        if once {
+            return Ok(ExitCode::SUCCESS);
         }
-        Err(error) => Err(error),
+        output::print(&story::commands(&dir, addresses))?;
+        // From here on the log is of use; in the story it would only be in the way.
+        telemetry::start(&log).map_err(|error| failed(&dir, &error))?;
+        future::pending().await
+    };
+    let outcome = tokio::select! {
+        outcome = story => outcome,
+        // A story that was cut short did not come out as it must.
+        () = stop.received() => Ok(if once { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
     };
     server.stop().await;
     outcome
 }
 
 async fn tell(dir: &Path, addresses: Listeners) -> Result<(), CommandError> {
-    samples::register(dir, addresses.mtls.port()).await?;
     output::print(&format!(
-        "Lanyard serves: https://localhost:{} (mTLS), https://localhost:{} (public), http://{} (probes)\n",
+        "Lanyard serves: https://localhost:{} (mTLS), https://localhost:{} (public), http://{} (probes)\n\n",
         addresses.mtls.port(),
         addresses.public.port(),
         addresses.ops,
     ))?;
     story::tell(dir, addresses.mtls.port()).await
+}
+
+/// The keys of this set-up lie about in a directory, and its CA vouches for anybody who can read it.
+fn loopback_only(listeners: &Listeners) -> Result<(), CommandError> {
+    let flags =
+        [("--listen-mtls", listeners.mtls), ("--listen-public", listeners.public), ("--listen-ops", listeners.ops)];
+    match flags.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
+        None => Ok(()),
+        Some((flag, address)) => Err(CommandError::new(
+            format!("{flag} {address} is not a loopback address, and `lanyard dev` is for this machine only"),
+            format!("choose {flag} 127.0.0.1:{}; what others may reach is run by `lanyard serve`", address.port()),
+        )),
+    }
+}
+
+fn failed(dir: &Path, error: &dyn std::fmt::Display) -> CommandError {
+    CommandError::new(
+        error.to_string(),
+        format!("if nothing in {} is worth keeping, remove it and start again", dir.display()),
+    )
+}
+
+fn not_started(dir: &Path, error: &StartError) -> CommandError {
+    if error.is_store_in_use() {
+        let next = "stop the server that runs on this directory, or choose another directory with --dir";
+        return CommandError::new(error.to_string(), next);
+    }
+    failed(dir, error)
 }
 
 /// Makes the directory, for its owner only, and the key-encryption key in it.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
@@ -27,24 +28,37 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
     };
     let config = config::load(&arguments.config).map_err(|error| failed(&error))?;
     telemetry::start(&config.log).map_err(|error| failed(&error))?;
+    let stop = StopSignals::watch()?;
     let sockets = Sockets::bind(&config.listeners).await.map_err(|error| failed(&error))?;
     let server = Server::start(config, sockets, Surroundings::default()).await.map_err(|error| failed(&error))?;
-    until_told_to_stop().await?;
+    stop.received().await;
     server.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for SIGTERM, which Kubernetes sends, or SIGINT, which a terminal sends.
-pub(in crate::cli) async fn until_told_to_stop() -> Result<(), CommandError> {
-    let watched = |kind| {
-        signal(kind).map_err(|error| {
-            CommandError::new(format!("cannot watch for signals: {error}"), "see the limits of this process")
-        })
-    };
-    let (mut terminate, mut interrupt) = (watched(SignalKind::terminate())?, watched(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM, which Kubernetes sends, and SIGINT, which a terminal sends. They are watched from the start on: one that comes
+/// while the server is still starting stops it in good order too.
+#[derive(Debug)]
+pub(in crate::cli) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub(in crate::cli) fn watch() -> Result<Self, CommandError> {
+        let watched = |kind| {
+            signal(kind).map_err(|error| {
+                CommandError::new(format!("cannot watch for signals: {error}"), "see the limits of this process")
+            })
+        };
+        Ok(Self { terminate: watched(SignalKind::terminate())?, interrupt: watched(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for one of them.
+    pub(in crate::cli) async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -36,25 +36,36 @@ pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, lo
     }
 }
 
-/// Keeps the probes true: ready while the store takes writes and the server does not drain.
-pub(super) async fn standing(
-    store: Arc<dyn Store>,
-    standing: watch::Sender<Result<(), &'static str>>,
-    ready: watch::Sender<bool>,
-    mut stages: watch::Receiver<Stage>,
-) {
-    loop {
-        let draining = *stages.borrow_and_update() == Stage::Draining;
-        let now = match store.standing() {
+/// What the probes say: ready while the store takes writes and the server does not drain.
+#[derive(Debug)]
+pub(super) struct Probes {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) standing: watch::Sender<Result<(), &'static str>>,
+    pub(super) ready: watch::Sender<bool>,
+    pub(super) stages: watch::Receiver<Stage>,
+}
+
+impl Probes {
+    /// Makes them true once.
+    pub(super) fn look(&mut self) {
+        let draining = *self.stages.borrow_and_update() == Stage::Draining;
+        let now = match self.store.standing() {
             _ if draining => Err("draining"),
             Ok(()) => Ok(()),
             Err(_) => Err("store_unavailable"),
         };
-        standing.send_if_modified(|known| std::mem::replace(known, now) != now);
-        ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
-        tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
-            changed = stages.changed() => if changed.is_err() { return },
+        self.standing.send_if_modified(|known| std::mem::replace(known, now) != now);
+        self.ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
+    }
+
+    /// Keeps them true.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.look();
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                changed = self.stages.changed() => if changed.is_err() { return },
+            }
         }
     }
 }

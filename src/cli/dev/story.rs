@@ -31,18 +31,18 @@ pub(super) async fn tell(dir: &Path, port: u16) -> Result<(), CommandError> {
         .map_err(|status| status::explain(&status, Needs::Workload))?
         .into_inner();
     output::print("1. A workload asks for a token over mTLS, and gets one that is bound to its certificate:")?;
-    output::print(&format!("   {}…\n", issued.access_token.chars().take(48).collect::<String>()))?;
+    output::print(&format!("   {}…\n\n", issued.access_token.chars().take(48).collect::<String>()))?;
 
     let own = judge(dir, port, &issued.access_token, "workload").await?;
     output::print("2. It uses the token with its own certificate. The proxy in front of the resource asks Lanyard:")?;
-    output::print(&format!("   {}\n", verdict(&own)))?;
+    output::print(&format!("   {}\n\n", verdict(&own)))?;
     if own.decision() != Decision::Allow {
         return Err(unlike_the_story("the rightful use was not allowed"));
     }
 
     let stolen = judge(dir, port, &issued.access_token, "thief").await?;
     output::print("3. A thief has copied the token, and uses it with the certificate that it has. The proxy asks:")?;
-    output::print(&format!("   {}\n", verdict(&stolen)))?;
+    output::print(&format!("   {}\n\n", verdict(&stolen)))?;
     if stolen.decision() != Decision::Deny || stolen.reason() != DenyReason::CertificateMismatch {
         return Err(unlike_the_story("the stolen token was not denied for its certificate"));
     }
