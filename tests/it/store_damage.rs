@@ -125,7 +125,7 @@ fn trial(original: &Path, content: &str, name: &str, blow: Blow, seed: u64) -> R
     }
 }
 
-/// Blows of each kind to each file, two at a time. Seeds are fixed: the same damage in each run.
+/// Blows of each kind to each file, two at a time. Seeds are fixed; the log itself is never the same twice.
 async fn every_blow_leaves_the_store_intact_or_refused(to_the_log: u64, to_the_others: u64) {
     let original = tempfile::tempdir().unwrap();
     let content = worn_store(original.path()).await;

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -158,12 +161,25 @@ async fn a_store_that_is_open_is_refused_to_a_second_process_until_it_is_closed(
 }
 
 #[tokio::test]
-async fn a_store_can_be_closed_and_opened_again_and_again() {
+async fn a_store_can_be_closed_and_opened_again_while_other_processes_are_started() {
     let directory = tempfile::tempdir().unwrap();
-    for round in 0..20 {
+    let done = Arc::new(AtomicBool::new(false));
+    // Up to its `exec` a new process shares all files of this one, and with them their locks.
+    let starting = [Arc::clone(&done), Arc::clone(&done)].map(|done| {
+        thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                assert!(Command::new("true").status().unwrap().success());
+            }
+        })
+    });
+    for round in 0..30 {
         let store = open(directory.path()).unwrap();
         assert_eq!(store.list("").await.unwrap().entries.len(), round);
         store.put(&format!("/clients/{round}"), b"1".to_vec(), Expected::Absent).await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    for thread in starting {
+        thread.join().unwrap();
     }
 }
 
