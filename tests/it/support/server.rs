@@ -260,6 +260,8 @@ pub fn reason_of(status: &Status) -> String {
 /// A TLS connection, handshake done as far as the client sees it.
 pub async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
+    // Else a request's second segment waits for the first one's acknowledgement, which is delayed by 40 ms.
+    stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
