@@ -57,7 +57,7 @@ fn tls_client_auth_takes_exactly_one_of_the_five_subject_fields() {
                 metadata = with(&metadata, field, json!(value));
             }
         }
-        if chosen.count_ones() == 1 {
+        if chosen.is_power_of_two() {
             assert!(ClientRegistration::parse(metadata).is_ok(), "{chosen:b}");
         } else {
             assert!(refused(metadata).starts_with("tls_client_auth_"), "{chosen:b}");
@@ -196,9 +196,10 @@ fn a_client_without_bound_tokens_is_refused_where_the_server_issues_none() {
 fn a_client_ca_must_be_configured_and_vouches_for_no_spiffe_id() {
     let world = World::new();
     assert!(world.try_register(with(&dns_client("a"), "client_ca", json!("partner"))).is_ok());
-    let field = |metadata| match world.try_register(metadata).unwrap_err() {
-        RegistryError::Invalid(invalid) => invalid.field,
-        other => panic!("{other}"),
+    let field = |metadata| {
+        let error = world.try_register(metadata).unwrap_err();
+        let RegistryError::Invalid(invalid) = error else { panic!("{error}") };
+        invalid.field
     };
     assert_eq!(field(with(&dns_client("b"), "client_ca", json!("stranger"))), "client_ca");
     let by_uri = with(&pki_client("c"), "tls_client_auth_san_uri", json!(CHECKOUT));

@@ -1,0 +1,300 @@
+//! The decision itself: each reason to deny, the order of them, and the bounds of an allowance.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use lanyard::authority::binding::BindingRequest;
+use lanyard::authority::binding::Decision;
+use lanyard::authority::binding::Demands;
+use lanyard::authority::binding::DenyReason;
+use lanyard::authority::binding::Evidence;
+use lanyard::authority::binding::EvidenceGrade;
+use lanyard::authority::binding::Match;
+use lanyard::authority::binding::decide;
+use lanyard::authority::clock::Timestamp;
+use lanyard::authority::directory::Standing;
+use lanyard::authority::scope::Scope;
+use lanyard::authority::token::AccessTokenClaims;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::NOW;
+use crate::support::leaf::Leaf;
+use crate::support::leaf::VALID_FOR;
+use crate::support::mint::Mint;
+use crate::support::mint::part;
+use crate::support::world::CHECKOUT;
+use crate::support::world::ISSUER;
+use crate::support::world::ORDERS;
+
+/// One question, in which everything is right until it is changed.
+struct Question {
+    mint: Mint,
+    claims: AccessTokenClaims,
+    evidence: Option<Evidence>,
+    client: Standing,
+    demands: Demands,
+    now: Timestamp,
+    verdict_ttl: Duration,
+}
+
+impl Question {
+    fn new() -> Self {
+        let mint = Mint::new();
+        let claims = serde_json::from_value(Value::Object(part(&mint.token, 1))).unwrap();
+        let client = Standing::Registered(mint.world.authority.client(CHECKOUT).unwrap());
+        let scope = Scope::parse("orders.read").unwrap();
+        let demands = Demands { audience: ORDERS.to_owned(), scope, least_evidence: EvidenceGrade::Thumbprint };
+        let evidence = Some(certificate(&mint.leaf));
+        Self { mint, claims, evidence, client, demands, now: NOW, verdict_ttl: Duration::from_secs(5) }
+    }
+
+    fn decide(&self) -> Decision {
+        decide(&BindingRequest {
+            claims: &self.claims,
+            issuer: ISSUER,
+            evidence: self.evidence.as_ref(),
+            client: &self.client,
+            demands: &self.demands,
+            now: self.now,
+            verdict_ttl: self.verdict_ttl,
+        })
+    }
+
+    fn reason(&self) -> Option<DenyReason> {
+        match self.decide() {
+            Decision::Allow(_) => None,
+            Decision::Deny(reason) => Some(reason),
+        }
+    }
+
+    fn spiffe_id(&mut self, least: EvidenceGrade) {
+        self.evidence = Some(Evidence::from_spiffe_id(CHECKOUT).unwrap());
+        self.demands.least_evidence = least;
+    }
+}
+
+fn certificate(leaf: &Leaf) -> Evidence {
+    Evidence::from_der(leaf.certificate()).unwrap()
+}
+
+/// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
+type Fault = (DenyReason, fn(&mut Question));
+
+const FAULTS: [Fault; 15] = [
+    (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
+    (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
+    (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
+    (DenyReason::ClientUnknown, |question| question.client = Standing::Unknown),
+    (DenyReason::ClientDisabled, |question| question.client = Standing::Disabled),
+    (DenyReason::ClientRecreated, |question| question.claims.lanyard_creation.push('x')),
+    (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
+    (DenyReason::NotBound, |question| question.claims.cnf = None),
+    (DenyReason::EvidenceMissing, |question| question.evidence = None),
+    (DenyReason::EvidenceTooWeak, |question| question.spiffe_id(EvidenceGrade::Thumbprint)),
+    (DenyReason::CertificateExpired, |question| {
+        let expired = question.mint.world.prod.svid(CHECKOUT).key(&question.mint.leaf.key).expired().issue();
+        question.evidence = Some(certificate(&expired));
+    }),
+    (DenyReason::CertificateNotYetValid, |question| {
+        let early = question.mint.world.prod.svid(CHECKOUT).key(&question.mint.leaf.key).not_yet_valid().issue();
+        question.evidence = Some(certificate(&early));
+    }),
+    (DenyReason::CertificateMismatch, |question| {
+        let same_name = question.mint.world.prod.svid(CHECKOUT).issue();
+        question.evidence = Some(certificate(&same_name));
+    }),
+    (DenyReason::RotationStrict, |question| question.spiffe_id(EvidenceGrade::SpiffeId)),
+    (DenyReason::InsufficientScope, |question| {
+        question.demands.scope = Scope::parse("orders.read orders.admin").unwrap();
+    }),
+];
+
+#[test]
+fn when_everything_is_right_the_use_is_allowed() {
+    let Decision::Allow(verdict) = Question::new().decide() else { panic!("denied") };
+    assert_eq!((verdict.matched, verdict.grade), (Match::Exact, EvidenceGrade::Certificate));
+}
+
+// Scope comes last: INSUFFICIENT_SCOPE says that everything else was right
+#[test]
+fn of_two_things_that_are_wrong_the_earlier_is_the_reason() {
+    for (at, (first, make_first)) in FAULTS.iter().enumerate() {
+        let mut question = Question::new();
+        make_first(&mut question);
+        assert_eq!(question.reason(), Some(*first));
+        for (second, make_second) in &FAULTS[at + 1..] {
+            let mut question = Question::new();
+            make_second(&mut question);
+            make_first(&mut question);
+            assert_eq!(question.reason(), Some(*first), "beside {second:?}");
+        }
+    }
+}
+
+// 9068-10: the form, the type, the key and the signature come before everything that the token says
+#[test]
+fn what_is_wrong_with_the_token_itself_comes_before_what_it_says() {
+    let mint = Mint::new();
+    let other_signature = |token: &str| {
+        let (message, _) = token.rsplit_once('.').unwrap();
+        format!("{message}.{}", "A".repeat(86))
+    };
+    let expired = mint.with_claim("exp", "0");
+    mint.denied(&expired, DenyReason::TokenExpired);
+    mint.denied(&other_signature(&expired), DenyReason::BadSignature);
+    let unknown_key = mint.with_header("kid", Some(json!("unknown")));
+    mint.denied(&other_signature(&unknown_key), DenyReason::UnknownKey);
+    let mut header = mint.header();
+    header.insert("typ".to_owned(), json!("JWT"));
+    header.insert("kid".to_owned(), json!("unknown"));
+    let payload = Value::Object(mint.claims()).to_string();
+    mint.denied(&mint.sign(&Value::Object(header.clone()).to_string(), &payload), DenyReason::TokenType);
+    header.insert("crit".to_owned(), json!(["exp"]));
+    mint.denied(&mint.sign(&Value::Object(header).to_string(), &payload), DenyReason::TokenMalformed);
+}
+
+#[test]
+fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
+    use DenyReason as Why;
+    let before = [Why::TokenMalformed, Why::TokenType, Why::UnknownKey, Why::BadSignature];
+    let all: Vec<Why> = before.into_iter().chain(FAULTS.iter().map(|(reason, _)| *reason)).collect();
+    for (at, reason) in all.iter().enumerate() {
+        // A new reason does not compile here until it has a case above.
+        let place = match reason {
+            Why::TokenMalformed => 0,
+            Why::TokenType => 1,
+            Why::UnknownKey => 2,
+            Why::BadSignature => 3,
+            Why::WrongIssuer => 4,
+            Why::TokenExpired => 5,
+            Why::TokenNotYetValid => 6,
+            Why::ClientUnknown => 7,
+            Why::ClientDisabled => 8,
+            Why::ClientRecreated => 9,
+            Why::WrongAudience => 10,
+            Why::NotBound => 11,
+            Why::EvidenceMissing => 12,
+            Why::EvidenceTooWeak => 13,
+            Why::CertificateExpired => 14,
+            Why::CertificateNotYetValid => 15,
+            Why::CertificateMismatch => 16,
+            Why::RotationStrict => 17,
+            Why::InsufficientScope => 18,
+        };
+        assert_eq!(at, place, "{reason:?}");
+        let name: String = format!("{reason:?}").to_lowercase();
+        assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
+    }
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 19);
+}
+
+// C10, 9068-09: no leeway for exp, five seconds for nbf
+#[test]
+fn time_is_looked_at_to_the_second_and_up_to_its_end() {
+    let mut question = Question::new();
+    let exp = question.claims.exp;
+    for (nbf, exp, now, reason) in [
+        (NOW.0, exp.0, exp.0 - 1, None),
+        (NOW.0, exp.0, exp.0, Some(DenyReason::TokenExpired)),
+        (NOW.0 + 5, exp.0, NOW.0, None),
+        (NOW.0 + 6, exp.0, NOW.0, Some(DenyReason::TokenNotYetValid)),
+        (0, u64::MAX, NOW.0, None),
+        (u64::MAX, u64::MAX, NOW.0, Some(DenyReason::TokenNotYetValid)),
+        (u64::MAX, u64::MAX, u64::MAX, Some(DenyReason::TokenExpired)),
+        (0, 0, 0, Some(DenyReason::TokenExpired)),
+    ] {
+        (question.claims.nbf, question.claims.exp, question.now) = (Timestamp(nbf), Timestamp(exp), Timestamp(now));
+        assert_eq!(question.reason(), reason, "{nbf} {exp} {now}");
+    }
+}
+
+// A7, T27
+#[test]
+fn a_certificate_counts_as_evidence_within_its_validity_only() {
+    let mut question = Question::new();
+    (question.claims.nbf, question.claims.exp) = (Timestamp(0), Timestamp(u64::MAX));
+    let (first, last) = (Timestamp(NOW.0 - 60), NOW.after(VALID_FOR));
+    for (now, reason) in [
+        (first.0 - 1, Some(DenyReason::CertificateNotYetValid)),
+        (first.0, None),
+        (last.0, None),
+        (last.0 + 1, Some(DenyReason::CertificateExpired)),
+    ] {
+        question.now = Timestamp(now);
+        assert_eq!(question.reason(), reason, "{now}");
+    }
+    // Of a thumbprint alone nothing else is known.
+    question.evidence = Some(Evidence::Thumbprint(question.mint.leaf.thumbprint()));
+    assert_eq!(question.reason(), None);
+}
+
+#[test]
+fn evidence_is_held_against_the_least_that_the_resource_accepts() {
+    use EvidenceGrade as Grade;
+    let mut question = Question::new();
+    let evidence = |question: &Question, grade| match grade {
+        Grade::Certificate => certificate(&question.mint.leaf),
+        Grade::Thumbprint => Evidence::from_thumbprint(question.mint.leaf.thumbprint().as_bytes()).unwrap(),
+        Grade::SpiffeId => Evidence::from_spiffe_id(CHECKOUT).unwrap(),
+    };
+    for (grade, least, reason) in [
+        (Grade::Certificate, Grade::Certificate, None),
+        (Grade::Certificate, Grade::Thumbprint, None),
+        (Grade::Certificate, Grade::SpiffeId, None),
+        (Grade::Thumbprint, Grade::Certificate, Some(DenyReason::EvidenceTooWeak)),
+        (Grade::Thumbprint, Grade::Thumbprint, None),
+        (Grade::Thumbprint, Grade::SpiffeId, None),
+        (Grade::SpiffeId, Grade::Certificate, Some(DenyReason::EvidenceTooWeak)),
+        (Grade::SpiffeId, Grade::Thumbprint, Some(DenyReason::EvidenceTooWeak)),
+        (Grade::SpiffeId, Grade::SpiffeId, Some(DenyReason::RotationStrict)),
+    ] {
+        question.evidence = Some(evidence(&question, grade));
+        question.demands.least_evidence = least;
+        assert_eq!(question.reason(), reason, "{grade:?} where {least:?} is the least");
+        if let Decision::Allow(verdict) = question.decide() {
+            assert_eq!(verdict.grade, grade);
+        }
+    }
+}
+
+#[test]
+fn a_verdict_may_be_kept_until_the_first_of_its_bounds() {
+    let cache_until = |question: &Question| match question.decide() {
+        Decision::Allow(verdict) => verdict.cache_until,
+        Decision::Deny(reason) => panic!("{reason}"),
+    };
+    let mut question = Question::new();
+    assert_eq!(cache_until(&question), Timestamp(NOW.0 + 5));
+    question.claims.exp = Timestamp(NOW.0 + 3);
+    assert_eq!(cache_until(&question), Timestamp(NOW.0 + 3));
+    question.claims.exp = Timestamp(u64::MAX);
+    question.verdict_ttl = Duration::MAX;
+    assert_eq!(cache_until(&question), NOW.after(VALID_FOR));
+    question.evidence = Some(Evidence::Thumbprint(question.mint.leaf.thumbprint()));
+    assert_eq!(cache_until(&question), Timestamp(u64::MAX));
+    question.verdict_ttl = Duration::ZERO;
+    assert_eq!(cache_until(&question), NOW);
+}
+
+// Which of several registrations is meant cannot be told
+#[test]
+fn an_ambiguous_client_is_an_unknown_one() {
+    let mut question = Question::new();
+    question.client = Standing::Ambiguous;
+    assert_eq!(question.reason(), Some(DenyReason::ClientUnknown));
+}
+
+#[test]
+fn a_use_that_needs_no_scope_is_allowed_to_a_token_without_one_and_no_other_is() {
+    let mut question = Question::new();
+    question.claims.scope = None;
+    assert_eq!(question.reason(), Some(DenyReason::InsufficientScope));
+    question.demands.scope = Scope::default();
+    assert_eq!(question.reason(), None);
+    question.claims.scope = Some("orders.read".to_owned());
+    for scope in ["Orders.read", "orders", "orders.read.all"] {
+        question.demands.scope = Scope::parse(scope).unwrap();
+        assert_eq!(question.reason(), Some(DenyReason::InsufficientScope), "{scope}");
+    }
+}

@@ -1,0 +1,309 @@
+//! Uses of tokens through the authority: who may ask what, and what becomes of tokens when certificates and registrations
+//! change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lanyard::authority::Policy;
+use lanyard::authority::access::Fronted;
+use lanyard::authority::access::RoleHolder;
+use lanyard::authority::access::Roles;
+use lanyard::authority::binding::Decision;
+use lanyard::authority::binding::DenyReason;
+use lanyard::authority::binding::Evidence;
+use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::registration::SpiffeIdPattern;
+use lanyard::authority::validation::BroughtEvidence;
+use lanyard::authority::validation::NoDecision;
+use lanyard::authority::validation::ValidateRequest;
+
+use crate::support::NOW;
+use crate::support::Xorshift;
+use crate::support::ca::self_signed;
+use crate::support::leaf::Leaf;
+use crate::support::mint::part;
+use crate::support::world::ADMIN;
+use crate::support::world::CHECKOUT;
+use crate::support::world::ORDERS;
+use crate::support::world::PROXY;
+use crate::support::world::STOCK;
+use crate::support::world::World;
+use crate::support::world::named_spiffe_client;
+use crate::support::world::ready;
+use crate::support::world::self_signed_client;
+use crate::support::world::spiffe_client;
+
+/// A world with one client, its certificate and its token.
+fn with_token() -> (World, Leaf, String) {
+    let world = World::new();
+    world.register(spiffe_client(CHECKOUT));
+    let leaf = world.prod.svid(CHECKOUT).issue();
+    let token = world.token(&world.peer(&leaf));
+    (world, leaf, token)
+}
+
+fn of(leaf: &Leaf) -> BroughtEvidence {
+    BroughtEvidence::Of(Some(Evidence::from_der(leaf.certificate()).unwrap()))
+}
+
+fn ask(
+    world: &World,
+    caller: &PeerIdentity,
+    token: &str,
+    evidence: BroughtEvidence,
+    audience: Option<&str>,
+) -> Result<Decision, NoDecision> {
+    let request = ValidateRequest { access_token: token, evidence, audience, scope: "" };
+    let roles = world.authority.roles_of(caller);
+    world.authority.validate_binding(caller, &roles, request).map(|judgement| judgement.decision)
+}
+
+fn allowed(decision: Result<Decision, NoDecision>) -> bool {
+    matches!(decision, Ok(Decision::Allow(_)))
+}
+
+// B1, 8705-01, T27
+#[test]
+fn only_a_proxy_brings_evidence_of_another_connection() {
+    let (world, leaf, token) = with_token();
+    let (own, proxy, admin) = (world.peer(&leaf), world.svid(PROXY), world.svid(ADMIN));
+    let thief = world.svid("spiffe://prod.example/ns/shop/sa/thief");
+    let ask = |caller, evidence| ask(&world, caller, &token, evidence, Some(ORDERS));
+    assert!(allowed(ask(&proxy, of(&leaf))));
+    for caller in [&own, &thief, &admin] {
+        assert_eq!(ask(caller, of(&leaf)), Err(NoDecision::NotAProxy));
+        assert_eq!(ask(caller, BroughtEvidence::Of(None)), Err(NoDecision::NotAProxy));
+    }
+    // A caller that is no proxy and brings nothing means its own connection.
+    for evidence in [|| BroughtEvidence::Nothing, || BroughtEvidence::OwnConnection] {
+        assert!(allowed(ask(&own, evidence())));
+        assert_eq!(ask(&thief, evidence()), Ok(Decision::Deny(DenyReason::CertificateMismatch)));
+    }
+}
+
+// B1, C5: in a sidecar mesh a proxy shares its workload's certificate
+#[test]
+fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
+    let (world, ..) = with_token();
+    world.register(spiffe_client(PROXY));
+    let proxy = world.svid(PROXY);
+    let token = world.token(&proxy);
+    let ask = |evidence| ask(&world, &proxy, &token, evidence, Some(ORDERS));
+    for nothing in [BroughtEvidence::Nothing, BroughtEvidence::Of(None)] {
+        assert_eq!(ask(nothing), Ok(Decision::Deny(DenyReason::EvidenceMissing)));
+    }
+    assert!(allowed(ask(BroughtEvidence::OwnConnection)));
+}
+
+// T18, C4
+#[test]
+fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
+    let (world, leaf, token) = with_token();
+    let proxy = world.svid(PROXY);
+    let judge = |fronted: Option<Fronted>, audience| {
+        let roles = Roles { workload: true, admin: false, proxy: fronted.clone() };
+        let evidence = if fronted.is_some() { of(&leaf) } else { BroughtEvidence::OwnConnection };
+        let caller = if fronted.is_some() { proxy.clone() } else { world.peer(&leaf) };
+        let request = ValidateRequest { access_token: &token, evidence, audience, scope: "" };
+        world.authority.validate_binding(&caller, &roles, request).map(|judgement| judgement.decision)
+    };
+    let fronting = |audiences: &[&str]| {
+        Some(Fronted::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect()))
+    };
+    for unnamed in [None, Some("")] {
+        assert!(allowed(judge(fronting(&[ORDERS]), unnamed)));
+        assert_eq!(judge(fronting(&[STOCK]), unnamed), Ok(Decision::Deny(DenyReason::WrongAudience)));
+        for unclear in [fronting(&[ORDERS, STOCK]), fronting(&[]), Some(Fronted::Every), None] {
+            assert_eq!(judge(unclear, unnamed), Err(NoDecision::AudienceMissing));
+        }
+    }
+    assert!(allowed(judge(fronting(&[ORDERS, STOCK]), Some(ORDERS))));
+    assert!(allowed(judge(Some(Fronted::Every), Some(ORDERS))));
+    assert!(allowed(judge(None, Some(ORDERS))));
+    assert_eq!(judge(fronting(&[STOCK]), Some(ORDERS)), Err(NoDecision::ForeignResource));
+    assert_eq!(judge(fronting(&[]), Some(ORDERS)), Err(NoDecision::ForeignResource));
+    let (upper, slash) = (ORDERS.to_uppercase(), format!("{ORDERS}/"));
+    for near in [STOCK, &upper, &slash, &ORDERS[..ORDERS.len() - 1], &format!("{ORDERS} {STOCK}")] {
+        assert_eq!(judge(None, Some(near)), Ok(Decision::Deny(DenyReason::WrongAudience)), "{near}");
+    }
+}
+
+#[test]
+fn a_question_that_cannot_be_read_gets_no_decision() {
+    let (world, leaf, token) = with_token();
+    let own = world.peer(&leaf);
+    let roles = world.authority.roles_of(&own);
+    let ask = |access_token, scope| {
+        let request =
+            ValidateRequest { access_token, evidence: BroughtEvidence::Nothing, audience: Some(ORDERS), scope };
+        world.authority.validate_binding(&own, &roles, request).map(|judgement| judgement.decision)
+    };
+    assert!(allowed(ask(&token, "orders.read")));
+    assert_eq!(ask("", "orders.read"), Err(NoDecision::TokenMissing));
+    for scope in [" ", "orders.read ", "a  b", "a\"b", "é"] {
+        assert_eq!(ask(&token, scope), Err(NoDecision::ScopeMalformed), "{scope:?}");
+    }
+}
+
+#[test]
+fn a_proxy_is_named_by_its_exact_id_a_pattern_or_its_very_certificate() {
+    let own = self_signed("edge").issue();
+    let change = |policy: &mut Policy| {
+        let below = SpiffeIdPattern::parse("spiffe://prod.example/ns/mesh/*").unwrap();
+        let stock = Fronted::Audiences(Arc::new([STOCK.to_owned()]));
+        policy.roles.proxies.push((RoleHolder::Spiffe(below), stock.clone()));
+        policy.roles.proxies.push((RoleHolder::Thumbprint(own.thumbprint()), stock));
+    };
+    let world = World::with(change, World::keys());
+    let fronted = |peer: &PeerIdentity| world.authority.roles_of(peer).proxy;
+    assert_eq!(fronted(&world.svid(PROXY)), Some(Fronted::Every));
+    for peer in [world.svid("spiffe://prod.example/ns/mesh/sa/other"), world.peer(&own)] {
+        assert!(fronted(&peer).unwrap().includes(STOCK));
+        assert!(!fronted(&peer).unwrap().includes(ORDERS));
+    }
+    for stranger in ["spiffe://prod.example/ns/meshes/sa/proxy", CHECKOUT, "spiffe://prod.example/ns/mesh"] {
+        assert_eq!(fronted(&world.svid(stranger)), None, "{stranger}");
+    }
+    let same_name = world.peer(&world.staging.svid("spiffe://staging.example/ns/mesh/sa/proxy").issue());
+    assert_eq!(fronted(&same_name), None);
+}
+
+// 8705-16, 8705-17, 8705-29, C6, C7
+#[test]
+fn the_old_token_with_the_renewed_certificate_is_denied_and_a_new_token_is_allowed() {
+    let (world, leaf, old) = with_token();
+    for renewed in
+        [world.prod.svid(CHECKOUT).issue(), world.prod.svid(CHECKOUT).key(&leaf.key).common_name("b").issue()]
+    {
+        assert_eq!(world.judge(&old, &renewed), Decision::Deny(DenyReason::CertificateMismatch));
+        let new = world.token(&world.peer(&renewed));
+        assert!(matches!(world.judge(&new, &renewed), Decision::Allow(_)));
+        assert_eq!(world.judge(&new, &leaf), Decision::Deny(DenyReason::CertificateMismatch));
+    }
+    assert!(matches!(world.judge(&old, &leaf), Decision::Allow(_)));
+}
+
+// D1: at once, and from the cache of verified tokens too
+#[test]
+fn a_disabled_deleted_or_recreated_client_loses_its_tokens_at_once() {
+    let (world, leaf, token) = with_token();
+    let judge = || world.judge(&token, &leaf);
+    assert!(matches!(judge(), Decision::Allow(_)));
+    let mut disabled = spiffe_client(CHECKOUT);
+    disabled.disabled = true;
+    world.update(disabled);
+    assert_eq!(judge(), Decision::Deny(DenyReason::ClientDisabled));
+    world.update(spiffe_client(CHECKOUT));
+    assert!(matches!(judge(), Decision::Allow(_)));
+    world.delete(CHECKOUT);
+    assert_eq!(judge(), Decision::Deny(DenyReason::ClientUnknown));
+    world.register(spiffe_client(CHECKOUT));
+    assert_eq!(judge(), Decision::Deny(DenyReason::ClientRecreated));
+}
+
+#[test]
+fn a_more_specific_registration_takes_its_tokens_from_the_wider_one() {
+    let (world, leaf, token) = with_token();
+    world.delete(CHECKOUT);
+    world.register(named_spiffe_client("shop", "spiffe://prod.example/ns/shop/*"));
+    assert_eq!(world.judge(&token, &leaf), Decision::Deny(DenyReason::ClientRecreated));
+    let by_pattern = world.token(&world.peer(&leaf));
+    assert!(matches!(world.judge(&by_pattern, &leaf), Decision::Allow(_)));
+    world.register(spiffe_client(CHECKOUT));
+    assert_eq!(world.judge(&by_pattern, &leaf), Decision::Deny(DenyReason::ClientRecreated));
+}
+
+// 8705-23, C5: where the server and the registration both allow unbound tokens, they still open nothing here
+#[test]
+fn an_unbound_token_needs_two_settings_and_confirms_nothing() {
+    for (server, client, is_bound) in
+        [(false, None, true), (true, None, true), (true, Some(true), true), (true, Some(false), false)]
+    {
+        let world = World::with(|policy| policy.unbound_tokens = server, World::keys());
+        let mut metadata = spiffe_client(CHECKOUT);
+        metadata.tls_client_certificate_bound_access_tokens = client;
+        world.register(metadata);
+        let leaf = world.prod.svid(CHECKOUT).issue();
+        let token = world.token(&world.peer(&leaf));
+        assert_eq!(part(&token, 1).contains_key("cnf"), is_bound);
+        match world.judge(&token, &leaf) {
+            Decision::Allow(_) => assert!(is_bound),
+            Decision::Deny(reason) => assert_eq!((is_bound, reason), (false, DenyReason::NotBound)),
+        }
+    }
+}
+
+// B1: many tokens and certificates; each token goes with one
+#[test]
+fn a_token_is_allowed_with_its_own_certificate_and_with_no_other() {
+    let world = World::new();
+    let mut uses = Vec::new();
+    for number in 0..20 {
+        let leaf = if number % 2 == 0 {
+            let id = format!("spiffe://prod.example/ns/shop/sa/s{number}");
+            world.register(spiffe_client(&id));
+            world.prod.svid(&id).issue()
+        } else {
+            let leaf = self_signed("batch").issue();
+            world.register(self_signed_client(&format!("batch-{number}"), &leaf.pem()));
+            leaf
+        };
+        let peer = world.peer(&leaf);
+        let client_id = peer.spiffe_id().map_or_else(|| format!("batch-{number}"), ToString::to_string);
+        uses.push((world.issue(&peer, &client_id).unwrap().access_token, leaf));
+    }
+    for (one, (token, _)) in uses.iter().enumerate() {
+        for (other, (_, leaf)) in uses.iter().enumerate() {
+            assert_eq!(matches!(world.judge(token, leaf), Decision::Allow(_)), one == other, "{one} {other}");
+        }
+    }
+}
+
+// B6: what is remembered of a token changes no answer
+#[test]
+fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() {
+    let keys = World::keys();
+    let warm = World::with(|_| {}, keys.clone());
+    let ids: Vec<String> = (0..4).map(|number| format!("spiffe://prod.example/ns/shop/sa/s{number}")).collect();
+    let leaves: Vec<Leaf> = ids.iter().chain(&ids).map(|id| warm.prod.svid(id).issue()).collect();
+    let mut random = Xorshift::new(4);
+    let mut now = NOW;
+    let mut tokens = vec!["garbage".to_owned()];
+    let (mut allowed, mut denied) = (0, 0);
+    for _ in 0..150 {
+        let at = random.below(ids.len());
+        let id = &ids[at];
+        match (random.below(8), warm.authority.client(id).ok()) {
+            (0, _) => {
+                now = now.after(Duration::from_secs(random.next() % 40));
+                warm.clock.set(now);
+            }
+            (1, Some(_)) => warm.delete(id),
+            (2, Some(client)) => {
+                let mut metadata = client.registration.metadata.clone();
+                metadata.disabled = !metadata.disabled;
+                warm.update(metadata);
+            }
+            (3, _) => {
+                let mut twin = random.pick(&tokens).clone();
+                twin.push(*random.pick(&['A', '=', '.']));
+                tokens.push(twin);
+            }
+            (_, None) => drop(warm.register(spiffe_client(id))),
+            (_, Some(_)) => tokens.extend(warm.issue(&warm.peer(&leaves[at]), id).map(|token| token.access_token)),
+        }
+        let cold = World::on(Arc::clone(&warm.store), |_| {}, keys.clone());
+        cold.clock.set(now);
+        ready(cold.authority.load()).unwrap();
+        for _ in 0..6 {
+            let recent = tokens.len() - random.below(tokens.len().min(12)) - 1;
+            let (token, leaf) = (&tokens[recent], random.pick(&leaves));
+            let expected = cold.judge(token, leaf);
+            for _ in 0..2 {
+                assert_eq!(warm.judge(token, leaf), expected);
+            }
+            if matches!(expected, Decision::Allow(_)) { allowed += 1 } else { denied += 1 }
+        }
+    }
+    assert!(allowed > 20 && denied > 100, "{allowed} allowed, {denied} denied");
+}
