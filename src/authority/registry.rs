@@ -18,6 +18,7 @@ use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
 use crate::authority::store::Change;
 use crate::authority::store::Expected;
+use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 
@@ -134,6 +135,7 @@ impl Authority {
         let by = admin.to_string();
         let record = ClientRecord::new(registration.metadata.clone(), creation_id, self.clock.now(), &by);
         if validate_only {
+            encode(&record)?;
             return Ok(Arc::new(RegisteredClient { registration, record, revision: Revision::default() }));
         }
         let written = self.write(registration, record, Expected::Absent).await;
@@ -173,6 +175,7 @@ impl Authority {
         let by = admin.to_string();
         let record = present.record.updated(registration.metadata.clone(), self.clock.now(), &by);
         if validate_only {
+            encode(&record)?;
             return Ok(Arc::new(RegisteredClient { registration, record, revision: from }));
         }
         let client = self.write(registration, record, Expected::At(from)).await?;
@@ -221,7 +224,7 @@ impl Authority {
         record: ClientRecord,
         expected: Expected,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let bytes = record.to_bytes().map_err(|_| RegistryError::Unavailable)?;
+        let bytes = encode(&record)?;
         let revision = self.store.put(&format!("{CLIENTS}{}", registration.client_id), bytes, expected).await?;
         let client = RegisteredClient { registration, record, revision };
         self.change_directory(|directory| directory.insert(client.clone()));
@@ -235,6 +238,12 @@ impl Authority {
         change(&mut directory);
         self.directory.store(Arc::new(directory));
     }
+}
+
+/// The value to store, if the store takes it.
+fn encode(record: &ClientRecord) -> Result<Vec<u8>, RegistryError> {
+    let bytes = record.to_bytes().map_err(|_| RegistryError::Unavailable)?;
+    if bytes.len() > MAX_VALUE_BYTES { Err(RegistryError::TooLarge) } else { Ok(bytes) }
 }
 
 fn read(key: &str, value: &[u8], revision: Revision) -> Result<RegisteredClient, Unusable> {
