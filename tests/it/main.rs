@@ -6,6 +6,7 @@
 mod callers;
 mod certificates;
 mod client_authentication;
+mod client_metadata;
 mod decision;
 mod directory;
 mod distinguished_name;
@@ -16,6 +17,7 @@ mod issue_token;
 mod layering;
 mod malformed_tokens;
 mod registrations;
+mod registry;
 mod sealed_keys;
 mod store_contract;
 mod store_crash;
