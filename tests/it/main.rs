@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![expect(unreachable_pub, reason = "nothing in a test binary is reachable from outside")]
 
+mod access;
 mod callers;
 mod certificates;
 mod client_authentication;
@@ -12,12 +13,14 @@ mod directory;
 mod distinguished_name;
 mod evidence;
 mod forwarded;
+mod health;
 mod identities;
 mod issue_token;
 mod layering;
 mod malformed_tokens;
 mod registrations;
 mod registry;
+mod restart;
 mod sealed_keys;
 mod store_contract;
 mod store_crash;

@@ -6,6 +6,7 @@ pub mod der;
 pub mod leaf;
 pub mod mint;
 pub mod server;
+pub mod wire;
 pub mod world;
 
 use lanyard::authority::clock::Timestamp;

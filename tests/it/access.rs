@@ -1,0 +1,216 @@
+//! The one access table: whole, obeyed by the real server, and deaf to other spellings.
+
+use std::collections::BTreeSet;
+
+use axum::http::uri::PathAndQuery;
+use lanyard::authority::access::METHODS;
+use lanyard::authority::access::Role;
+use lanyard::proto;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::Code;
+use tonic::Request;
+use tonic::Status;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic_prost::ProstCodec;
+
+use crate::support::ca::self_signed;
+use crate::support::calls::refusal;
+use crate::support::leaf::Leaf;
+use crate::support::server::Setup;
+use crate::support::server::TestServer;
+use crate::support::server::connect;
+use crate::support::server::reason_of;
+use crate::support::wire::grpc_message_came_back;
+use crate::support::wire::http1;
+
+/// Every gRPC method that the descriptors name, as a path.
+fn described() -> BTreeSet<String> {
+    let sets = [
+        proto::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let mut methods = BTreeSet::new();
+    for file in sets.into_iter().flat_map(|set| FileDescriptorSet::decode(set).unwrap().file) {
+        for service in &file.service {
+            for method in &service.method {
+                methods.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    methods
+}
+
+/// The rows of the table that are gRPC methods.
+fn listed() -> BTreeSet<String> {
+    METHODS.iter().map(|(method, _)| (*method).to_owned()).filter(|method| method.contains('.')).collect()
+}
+
+#[test]
+fn the_table_names_each_method_that_is_served_and_no_other() {
+    assert_eq!(listed(), described());
+    let others: Vec<&str> = METHODS.iter().map(|(method, _)| *method).filter(|method| !method.contains('.')).collect();
+    assert_eq!(others, ["/oauth2/jwks"]);
+}
+
+#[test]
+fn the_table_names_no_method_twice_and_gives_each_to_somebody() {
+    assert_eq!(METHODS.iter().map(|(method, _)| method).collect::<BTreeSet<_>>().len(), METHODS.len());
+    assert!(METHODS.iter().all(|(_, roles)| !roles.is_empty()));
+}
+
+/// A server, and one peer a role that holds that role and no other.
+async fn one_peer_a_role() -> (TestServer, Vec<(Role, Leaf)>) {
+    let (admin, proxy) = (self_signed("admin").issue(), self_signed("proxy").issue());
+    let setup = Setup {
+        roles: format!(
+            "{{admins: [{{certificate_thumbprint: '{}'}}], \
+             proxies: [{{certificate_thumbprint: '{}', resources: ['*']}}]}}",
+            admin.thumbprint(),
+            proxy.thumbprint()
+        ),
+        ..Setup::default()
+    };
+    setup.write();
+    let server = setup.start().await.unwrap();
+    let nobody = server.setup.corp.client_certificate().dns("nobody.corp.example").issue();
+    let workload = server.svid("/checkout");
+    let peers = vec![(Role::Anyone, nobody), (Role::Workload, workload), (Role::Proxy, proxy), (Role::Admin, admin)];
+    (server, peers)
+}
+
+/// Calls a method with an empty message, and waits for the head of the answer.
+async fn call(channel: &Channel, method: &str) -> Result<(), Status> {
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let path = PathAndQuery::try_from(method).unwrap();
+    client.server_streaming(Request::new(()), path, ProstCodec::<(), ()>::default()).await.map(drop)
+}
+
+#[tokio::test]
+async fn each_method_is_open_to_the_roles_of_its_row_and_to_no_other() {
+    let (server, peers) = one_peer_a_role().await;
+    for (role, leaf) in &peers {
+        let channel = server.channel(leaf);
+        for (method, roles) in METHODS.iter().filter(|(method, _)| method.contains('.')) {
+            let outcome = call(&channel, method).await;
+            if roles.contains(role) || roles.contains(&Role::Anyone) {
+                // What an empty message comes to is not asked here, but it comes to the method.
+                if let Err(status) = outcome {
+                    assert_ne!(status.code(), Code::Unimplemented, "{role:?} {method}");
+                    assert_ne!(reason_of(&status), "WRONG_ROLE", "{role:?} {method}");
+                }
+            } else {
+                let refused = (Code::PermissionDenied, "WRONG_ROLE".to_owned());
+                assert_eq!(refusal(outcome), refused, "{role:?} {method}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_in_the_table_is_refused_to_everybody() {
+    let (server, peers) = one_peer_a_role().await;
+    for (role, leaf) in &peers {
+        let channel = server.channel(leaf);
+        for method in [
+            "/",
+            "/lanyard.v1.RegistryService",
+            "/lanyard.v1.RegistryService/",
+            "/lanyard.v1.RegistryService/DropClients",
+            "/lanyard.v2.RegistryService/GetClient",
+            "/grpc.health.v1.Health/List",
+            "/envoy.service.auth.v3.Authorization/Check",
+            "/oauth2/token",
+        ] {
+            let refused = (Code::Unimplemented, "NO_SUCH_METHOD".to_owned());
+            assert_eq!(refusal(call(&channel, method).await), refused, "{role:?} {method}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_spelling_of_a_method_is_another_method() {
+    let server = TestServer::start().await;
+    let leaf = server.svid("/checkout");
+    let answered = async |path: &str| {
+        let stream = connect(server.addresses.mtls, server.tls(&leaf)).await.unwrap();
+        grpc_message_came_back(stream, path).await
+    };
+    assert!(answered("/lanyard.v1.KeyService/GetJwks").await);
+    for path in [
+        "lanyard.v1.KeyService/GetJwks",
+        "//lanyard.v1.KeyService/GetJwks",
+        "/lanyard.v1.KeyService//GetJwks",
+        "/lanyard.v1.KeyService/GetJwks/",
+        "/lanyard.v1.KeyService%2fGetJwks",
+        "/lanyard.v1.KeyService%2FGetJwks",
+        "%2flanyard.v1.KeyService/GetJwks",
+        "/lanyard.v1.KeyService/GetJwk%73",
+        "/lanyard%2ev1.KeyService/GetJwks",
+        "/lanyard.v1.keyservice/getjwks",
+        "/LANYARD.V1.KEYSERVICE/GETJWKS",
+        "/lanyard.v1.KeyService/getJwks",
+        "/lanyard.v1/KeyService/GetJwks",
+        "/lanyard-v1-KeyService/GetJwks",
+        "/./lanyard.v1.KeyService/GetJwks",
+        "/x/../lanyard.v1.KeyService/GetJwks",
+        "/lanyard.v1.KeyService/./GetJwks",
+        "/lanyard.v1.KeyService/GetJwks/.",
+        "/lanyard.v1.KeyService/GetJwks;x=y",
+        "/lanyard.v1.KeyService\\GetJwks",
+        "/lanyard.v1.KeyService/GetJwks ",
+        " /lanyard.v1.KeyService/GetJwks",
+        "/lanyard.v1.KeyService/GetJwks\0",
+        "/lanyard.v1.KeyService/GetJwks\t",
+        "https://localhost/lanyard.v1.KeyService/GetJwks",
+        "localhost/lanyard.v1.KeyService/GetJwks",
+        "*",
+        "",
+    ] {
+        assert!(!answered(path).await, "{path:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_http_paths_of_the_mtls_listener_have_one_spelling_too() {
+    let server = TestServer::start().await;
+    let mut config = server.tls(&server.svid("/checkout"));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let status = async |request: &str| {
+        let stream = connect(server.addresses.mtls, config.clone()).await.unwrap();
+        http1(stream, request).await.status
+    };
+    assert_eq!(status("GET /oauth2/jwks").await, 200);
+    assert_eq!(status("POST /oauth2/jwks").await, 405);
+    for target in [
+        "/",
+        "/oauth2/jwks/",
+        "//oauth2/jwks",
+        "/oauth2//jwks",
+        "/OAuth2/jwks",
+        "/oauth2/%6awks",
+        "/oauth2%2fjwks",
+        "/oauth2/./jwks",
+        "/oauth2/token",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/.well-known/nothing",
+    ] {
+        assert_eq!(status(&format!("GET {target}")).await, 404, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn without_grpc_a_wrong_role_is_told_so_in_http() {
+    let server = TestServer::start().await;
+    let mut config = server.tls(&server.svid("/checkout"));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = connect(server.addresses.mtls, config).await.unwrap();
+    let answer = http1(stream, "POST /lanyard.v1.RegistryService/ListClients").await;
+    assert_eq!((answer.status, answer.body.as_str()), (403, ""));
+}
