@@ -31,6 +31,8 @@ mod store_process;
 mod subjects;
 mod support;
 mod thumbprints;
+mod tls_certificates;
+mod tls_door;
 mod token_texts;
 mod tokens;
 mod uses;

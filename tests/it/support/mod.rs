@@ -3,6 +3,7 @@
 pub mod ca;
 pub mod calls;
 pub mod der;
+pub mod door;
 pub mod leaf;
 pub mod mint;
 pub mod server;

@@ -130,12 +130,32 @@ impl Setup {
 
     /// Starts a server on the files that are there.
     pub async fn start(self) -> Result<TestServer, StartError> {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        self.start_by(clock).await
+    }
+
+    /// The same with the server going by another clock.
+    pub async fn start_by(self, clock: Arc<dyn Clock>) -> Result<TestServer, StartError> {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let surroundings = Surroundings { clock, entropy: Arc::new(SystemEntropy::default()), threads: 2 };
         let server = Server::start(config, sockets, surroundings).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })
+    }
+
+    /// A TLS client that trusts the server's CA and goes by the server's clock.
+    pub fn tls_builder(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let time = Arc::new(ServerTime(Arc::clone(&self.clock)));
+        ClientConfig::builder_with_details(provider, time)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
     }
 }
 
@@ -180,14 +200,7 @@ impl TestServer {
     }
 
     pub fn tls_builder(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.setup.ca.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let time = Arc::new(ServerTime(Arc::clone(&self.setup.clock)));
-        ClientConfig::builder_with_details(provider, time)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
+        self.setup.tls_builder(rustls::DEFAULT_VERSIONS)
     }
 
     /// A gRPC channel as the holder of a certificate. Connecting is lazy: a refusal shows at the first call.
@@ -265,7 +278,7 @@ pub async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Resu
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
-fn channel(address: SocketAddr, config: ClientConfig) -> Channel {
+pub fn channel(address: SocketAddr, config: ClientConfig) -> Channel {
     let connect = tower::service_fn(move |_: tonic::transport::Uri| {
         let config = config.clone();
         async move { connect(address, config).await.map(TokioIo::new) }
