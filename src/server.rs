@@ -5,11 +5,13 @@
 //! reloads and follows the store.
 
 mod connection;
+mod ending;
 mod follow;
 mod guard;
 mod listener;
 mod reload;
 mod signing_keys;
+mod stream;
 mod workers;
 
 use std::io;

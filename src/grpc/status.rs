@@ -35,6 +35,11 @@ pub fn not_admitted(error: NotAdmitted) -> Status {
     }
 }
 
+/// A stream that would outlive its connection.
+pub fn connection_over() -> Status {
+    plain(Code::Unavailable, "CONNECTION_OVER", "the connection has reached its end; call again on a new one")
+}
+
 /// A token request that got no token.
 pub fn grant_error(error: GrantError) -> Status {
     match error {

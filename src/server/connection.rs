@@ -1,11 +1,7 @@
 //! One connection, from the handshake to its end.
 
 use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +17,6 @@ use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
@@ -30,7 +25,9 @@ use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::server::Stage;
+use crate::server::ending;
 use crate::server::guard;
+use crate::server::stream::Stream;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::acceptor::Refused;
@@ -38,7 +35,7 @@ use crate::tls::acceptor::Refused;
 /// How long requests that are under way at a connection's maximum age may still take.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
-/// How long a request's head may take to arrive.
+/// How long a request's head may take to arrive, and before the first one the preface of HTTP/2.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes that the fields of a request's head may have: a token, a certificate, and room to spare.
@@ -93,7 +90,7 @@ pub(super) async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let age = aged(limits.max_age, &stream);
+    let end = end(aged(limits.max_age, &stream), stages);
     match &*door {
         Door::Mutual(router) => {
             let Some(turn) = turn(&handshakes, limits).await else { return };
@@ -101,11 +98,20 @@ pub(super) async fn serve(
                 Ok((stream, peer)) => {
                     drop(turn);
                     let (router, peer) = (router.clone(), Arc::new(peer));
+                    let (over, ending) = watch::channel(false);
                     let service = service_fn(move |request: Request<IncomingBody>| {
                         let (router, authority, peer) = (router.clone(), Arc::clone(&authority), Arc::clone(&peer));
-                        async move { guard::call(router, &authority, &peer, request.map(Body::new)).await }
+                        let ending = ending.clone();
+                        async move {
+                            let response = guard::call(router, &authority, &peer, request.map(Body::new)).await;
+                            response.map(|response| ending::bounded(response, ending))
+                        }
                     });
-                    speak(Unvectored(stream), service, age, stages).await;
+                    let end = async move {
+                        end.await;
+                        over.send_replace(true);
+                    };
+                    speak(stream, service, end).await;
                 }
                 Err(refused) => report(&refused),
             }
@@ -115,12 +121,12 @@ pub(super) async fn serve(
             match acceptor.server_only(stream, limits.handshake).await {
                 Ok(stream) => {
                     drop(turn);
-                    speak(Unvectored(stream), unguarded(router), age, stages).await;
+                    speak(stream, unguarded(router), end).await;
                 }
                 Err(refused) => report(&refused),
             }
         }
-        Door::Plain(router) => speak(stream, unguarded(router), age, stages).await,
+        Door::Plain(router) => speak(stream, unguarded(router), end).await,
     }
     drop(connection);
 }
@@ -149,8 +155,16 @@ fn unguarded(
     service_fn(move |request: Request<IncomingBody>| router.clone().oneshot(request.map(Body::new)))
 }
 
-/// Speaks HTTP/1.1 or HTTP/2 until the peer goes, the connection is old, or the server drains.
-async fn speak<S, V>(stream: S, service: V, age: Duration, mut stages: watch::Receiver<Stage>)
+/// Comes when the connection is old, or the server drains.
+async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
+    tokio::select! {
+        () = tokio::time::sleep(age) => {}
+        _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
+    }
+}
+
+/// Speaks HTTP/1.1 or HTTP/2 until the peer goes, or `end` comes and what is under way is answered.
+async fn speak<S, V>(stream: S, service: V, end: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible> + Send + 'static,
@@ -165,13 +179,12 @@ where
         .max_header_list_size(MAX_HEAD_BYTES)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(Stream::new(stream, HEAD_TIMEOUT)), service);
     tokio::pin!(connection);
     tokio::select! {
         // An error here is the peer's: it broke off, or did not speak HTTP.
         ended = &mut connection => return drop(ended),
-        () = tokio::time::sleep(age) => {}
-        _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
+        () = end => {}
     }
     connection.as_mut().graceful_shutdown();
     if tokio::time::timeout(LAST_REQUESTS, connection).await.is_err() {
@@ -183,33 +196,4 @@ where
 fn aged(max_age: Duration, stream: &TcpStream) -> Duration {
     let share = stream.peer_addr().map_or(0, |peer| peer.port() % 100);
     max_age.saturating_sub(max_age / 1000 * u32::from(share))
-}
-
-/// A TLS stream that wants its output in one piece: a vectored write makes every HTTP/2 frame a TLS record of its own,
-/// which costs issuing a token four tenths of its throughput.
-#[derive(Debug)]
-struct Unvectored<S>(S);
-
-impl<S: AsyncRead + Unpin> AsyncRead for Unvectored<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Unvectored<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
 }

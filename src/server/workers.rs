@@ -68,6 +68,8 @@ impl Workers {
             };
             thread::Builder::new().name(format!("lanyard-serve-{number}")).spawn(move || {
                 runtime.block_on(worker.run(queue));
+                // With it go the last tasks, and what they hold of the store: it can be opened again once this is done.
+                drop(runtime);
                 drop(done);
             })?;
             queues.push(sender);

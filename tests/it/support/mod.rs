@@ -2,8 +2,10 @@
 
 pub mod ca;
 pub mod calls;
+pub mod child;
 pub mod der;
 pub mod door;
+pub mod frames;
 pub mod leaf;
 pub mod mint;
 pub mod server;

@@ -1,0 +1,91 @@
+//! Streams of answers that would outlive their connection: they end with UNAVAILABLE, which every gRPC client takes for
+//! "again, elsewhere"; a connection that just breaks off leaves it to guess.
+
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use hyper::Response;
+use hyper::body::Body as HttpBody;
+use hyper::body::Frame;
+use hyper::body::SizeHint;
+use tokio::sync::watch;
+
+use crate::grpc::status;
+
+/// A gRPC answer that ends when `over` becomes true, should it then have nothing to say. One that is complete is sent whole.
+pub(super) fn bounded(response: Response<Body>, over: watch::Receiver<bool>) -> Response<Body> {
+    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        response.map(|body| Body::new(Bounded { body, end: End::Unasked(over) }))
+    } else {
+        response
+    }
+}
+
+struct Bounded {
+    body: Body,
+    end: End,
+}
+
+/// Most answers are complete when they start and never ask.
+enum End {
+    Unasked(watch::Receiver<bool>),
+    Awaited(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Come,
+}
+
+impl End {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Unasked(over) => {
+                    let mut over = over.clone();
+                    *self = Self::Awaited(Box::pin(async move { drop(over.wait_for(|over| *over).await) }));
+                }
+                Self::Awaited(end) => return end.as_mut().poll(context),
+                Self::Come => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl HttpBody for Bounded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if matches!(self.end, End::Come) {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_pending() && self.end.poll(context).is_ready() {
+            self.end = End::Come;
+            return Poll::Ready(Some(Ok(Frame::trailers(unavailable()))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.end, End::Come) || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn unavailable() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // Only bytes that are no header could fail here; without a status the client takes the answer for a broken one.
+    drop(status::connection_over().add_header(&mut trailers));
+    trailers
+}

@@ -1,0 +1,102 @@
+//! `lanyard serve` as a process of its own, for what is done to whole processes.
+
+use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::ManualClock;
+use lanyard::authority::clock::SystemClock;
+
+use crate::support::ca::TestCa;
+use crate::support::server::Setup;
+use crate::support::server::TRUST_DOMAIN;
+
+/// A running `lanyard serve`; killed when dropped.
+pub struct Serve {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    /// Where its mTLS listener is.
+    pub mtls: SocketAddr,
+}
+
+/// A set-up for a process that goes by the machine's clock.
+pub fn real_time() -> Setup {
+    let now = SystemClock.now();
+    Setup { ca: TestCa::at(TRUST_DOMAIN, now), clock: Arc::new(ManualClock::new(now)), ..Setup::default() }
+}
+
+impl Serve {
+    /// Starts a server on the files of `setup`, with no more than so many file descriptors.
+    pub fn start(setup: &Setup, descriptors: u32) -> Self {
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -n \"$2\"; exec \"$0\" serve --config \"$1\"", env!("CARGO_BIN_EXE_lanyard")])
+            .arg(setup.path("lanyard.yaml"))
+            .arg(descriptors.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut serve = Self { child, lines, mtls: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let line = serve.line_with("mtls=");
+        let address = line.split_once("mtls=").unwrap().1.split(' ').next().unwrap();
+        serve.mtls = address.parse().unwrap();
+        serve
+    }
+
+    /// The next line of its log that contains `text`.
+    pub fn line_with(&self, text: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) else {
+                panic!("no line with {text:?} came, only {before:#?}")
+            };
+            if line.contains(text) {
+                return line;
+            }
+            before.push(line);
+        }
+    }
+
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// Whether it ended well, once it has ended.
+    pub fn finish(mut self) -> bool {
+        // Its log ends with it.
+        while self.lines.recv_timeout(Duration::from_secs(30)).is_ok() {}
+        self.child.wait().unwrap().success()
+    }
+
+    /// How much processor time it has used so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name of the command, which may hold anything, is in brackets; then utime and stime are the 12th and 13th.
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        // Linux tells user space of a hundred ticks a second, whatever its own are.
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
