@@ -24,6 +24,8 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -170,6 +172,8 @@ impl Server {
     /// Starts to serve, but the probes say that it is starting until [`Server::ready`].
     pub async fn prepare(config: Config, sockets: Sockets, surroundings: Surroundings) -> Result<Self, StartError> {
         let setup = |error: io::Error| StartError::Setup(error.into());
+        // Watched from the first moment on: until it is, a SIGHUP ends the process.
+        let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
         let certificate =
@@ -203,7 +207,7 @@ impl Server {
             tasks.spawn(listener.run(workers.dealer(), stages.clone()));
         }
         let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, Arc::clone(&authority)));
-        tasks.spawn(Arc::clone(&reloader).run(stages.clone()));
+        tasks.spawn(Arc::clone(&reloader).run(hangup, stages.clone()));
         tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
         let probes = Probes { store, standing: standing_sender, ready: ready_sender, stages };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");

@@ -5,8 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use crate::authority::Authority;
@@ -39,8 +38,7 @@ impl Reloader {
     }
 
     /// Looks at the files every few seconds and on SIGHUP.
-    pub(super) async fn run(self: Arc<Self>, mut stages: watch::Receiver<Stage>) {
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    pub(super) async fn run(self: Arc<Self>, mut hangup: Signal, mut stages: watch::Receiver<Stage>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}

@@ -21,6 +21,7 @@ mod layering;
 mod malformed_tokens;
 mod registrations;
 mod registry;
+mod reload;
 mod restart;
 mod sealed_keys;
 mod store_contract;
