@@ -16,6 +16,7 @@ use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::IsCa;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
+use rcgen::PublicKeyData as _;
 use rcgen::RsaKeySize;
 use rcgen::SanType;
 use rcgen::SigningKey as _;
@@ -238,7 +239,7 @@ impl<'ca> LeafBuilder<'ca> {
         }
         let mut chain = vec![certificate];
         chain.extend(self.ca.into_iter().flat_map(|ca| ca.intermediates().iter().cloned()));
-        Leaf { chain, key: key.serialize_der() }
+        Leaf { chain, key: key.serialize_der(), spki: key.subject_public_key_info() }
     }
 }
 
@@ -249,6 +250,8 @@ pub struct Leaf {
     pub chain: Vec<CertificateDer<'static>>,
     /// The private key, PKCS#8 in DER.
     pub key: Vec<u8>,
+    /// The public key, `SubjectPublicKeyInfo` in DER.
+    pub spki: Vec<u8>,
 }
 
 impl Leaf {
