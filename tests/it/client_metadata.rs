@@ -108,7 +108,7 @@ async fn a_method_comes_with_its_own_fields_and_no_others() {
         ("spiffe_id", Client { spiffe_id: CHECKOUT.to_owned(), ..by_dns() }),
         ("spiffe_id", Client { spiffe_id: CHECKOUT.to_owned(), ..ci() }),
         ("jwks", Client { jwks: "{\"keys\":[]}".to_owned(), ..by_dns() }),
-        ("jwks", Client { certificate_pem: pem.clone(), ..checkout() }),
+        ("certificate_pem", Client { certificate_pem: pem.clone(), ..checkout() }),
         ("jwks", Client { certificate_pem: String::new(), ..ci() }),
         ("certificate_pem", Client { jwks: "{\"keys\":[]}".to_owned(), ..ci() }),
     ])
