@@ -31,7 +31,7 @@ use crate::telemetry;
 use crate::tls;
 use crate::trust;
 
-/// The sections that the environment may override; other `LANYARD_…` variables mean other things.
+/// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
 const SECTIONS: [&str; 10] = ["dev", "issuer", "keys", "listeners", "log", "roles", "store", "tls", "tokens", "trust"];
 
 /// Everything that a server is started with.
@@ -114,7 +114,15 @@ pub enum ConfigError {
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
     let yaml = |error| ConfigError::Yaml { path: path.to_owned(), error };
-    let values: BTreeMap<String, serde_yaml::Value> = serde_yaml::from_str(&text).map_err(yaml)?;
+    // A mapping refuses a key that stands twice, where a map would keep the last.
+    let values: serde_yaml::Mapping = serde_yaml::from_str(&text).map_err(yaml)?;
+    // Of a key at the top the parser does not tell the line.
+    if let Some(key) = values.keys().filter_map(|key| key.as_str()).find(|key| !SECTIONS.contains(key)) {
+        let line = text.lines().position(|line| line.starts_with(key)).map_or(1, |before| before + 1);
+        let expected = SECTIONS.join(", ");
+        let problem = format!("unknown field `{key}` at line {line}, expected one of {expected}");
+        return Err(yaml(serde::de::Error::custom(problem)));
+    }
     let environment = Env::prefixed("LANYARD_").split("__").filter(|key| {
         SECTIONS.iter().any(|section| {
             let section_of = key.as_str().get(..section.len()).filter(|start| start.eq_ignore_ascii_case(section));
