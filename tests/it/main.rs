@@ -8,6 +8,7 @@ mod callers;
 mod certificates;
 mod client_authentication;
 mod client_metadata;
+mod config;
 mod decision;
 mod directory;
 mod distinguished_name;

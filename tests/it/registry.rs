@@ -68,6 +68,7 @@ async fn started() -> (TestServer, Admin) {
     (server, admin)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "this is what a message takes")]
 fn at(seconds: u64) -> Option<Timestamp> {
     Some(Timestamp { seconds: i64::try_from(seconds).unwrap(), nanos: 0 })
 }
@@ -268,7 +269,9 @@ async fn of_changes_made_at_once_from_the_same_state_one_is_taken() {
     {
         let (taken, others): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
         assert_eq!(taken.len(), 1);
-        others.into_iter().for_each(|outcome| assert_eq!(refusal(outcome), lost));
+        for outcome in others {
+            assert_eq!(refusal(outcome), lost);
+        }
     }
 }
 

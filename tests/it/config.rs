@@ -1,0 +1,404 @@
+//! The configuration: what is refused, by which name, and what the environment may override.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::process::Output;
+
+use lanyard::config;
+
+use crate::support::ca::self_signed;
+use crate::support::server::SEAL;
+use crate::support::server::Setup;
+
+/// A sound configuration with all of its files, and one text in it replaced.
+fn with(text: &str, replacement: &str) -> Setup {
+    let setup = Setup::default();
+    setup.write();
+    change(&setup, text, replacement);
+    setup
+}
+
+fn change(setup: &Setup, text: &str, replacement: &str) {
+    let path = setup.path("lanyard.yaml");
+    let yaml = fs::read_to_string(&path).unwrap();
+    assert!(yaml.contains(text), "{text:?} is not in\n{yaml}");
+    fs::write(path, yaml.replacen(text, replacement, 1)).unwrap();
+}
+
+/// What is said of a configuration that cannot stand.
+fn problem(setup: &Setup) -> String {
+    let path = setup.path("lanyard.yaml");
+    match config::load(&path) {
+        Ok(_) => panic!("this must not be a configuration:\n{}", fs::read_to_string(path).unwrap()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Runs `lanyard config check` as a process of its own, in another folder, with these variables and no others.
+fn check(setup: &Setup, environment: &[(&str, &str)]) -> Output {
+    let variables: BTreeMap<_, _> = environment.iter().copied().collect();
+    Command::new(env!("CARGO_BIN_EXE_lanyard"))
+        .args(["config", "check", "--config"])
+        .arg(setup.path("lanyard.yaml"))
+        .current_dir(Path::new("/"))
+        .env_clear()
+        .envs(variables)
+        .output()
+        .unwrap()
+}
+
+fn assert_sound(setup: &Setup, environment: &[(&str, &str)]) {
+    let output = check(setup, environment);
+    assert!(output.status.success(), "{environment:?} {output:?}");
+}
+
+/// The check fails, and says all of this.
+fn assert_unsound(setup: &Setup, environment: &[(&str, &str)], said: &[&str]) {
+    let output = check(setup, environment);
+    assert_eq!(output.status.code(), Some(1), "{environment:?} {output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    for said in said {
+        assert!(text.contains(said), "{said:?} is not in {text}");
+    }
+}
+
+#[test]
+fn a_sound_configuration_is_read_and_relative_paths_start_at_its_own_folder() {
+    let setup = with("memory: true", "sled: {path: data}");
+    let config = config::load(&setup.path("lanyard.yaml")).unwrap();
+    assert_eq!(config.store, Some(setup.path("data")));
+    assert_eq!(config.tls.certificate, setup.path("server.pem"));
+    assert_eq!(config.tls.key, setup.path("server-key.pem"));
+    assert_eq!(config.trust.client_cas["corp"], setup.path("corp.pem"));
+    assert!(!config.dev && !config.policy.unbound_tokens);
+    assert_sound(&setup, &[]);
+}
+
+#[test]
+fn absolute_paths_are_taken_as_they_are() {
+    let elsewhere = Setup::default();
+    elsewhere.write();
+    let path = elsewhere.path("ca.pem");
+    let setup = with("    prod.example: ca.pem", &format!("    prod.example: {}", path.display()));
+    let config = config::load(&setup.path("lanyard.yaml")).unwrap();
+    assert!(config.trust.bundles.values().any(|bundle| *bundle == path));
+    assert_sound(&setup, &[]);
+}
+
+#[test]
+fn listeners_are_on_loopback_unless_told_otherwise() {
+    let setup = with("listeners: ", "log: {level: info}\n# ");
+    let listeners = config::load(&setup.path("lanyard.yaml")).unwrap().listeners;
+    let expected: [SocketAddr; 3] =
+        ["127.0.0.1:8443", "127.0.0.1:8444", "127.0.0.1:9464"].map(|text| text.parse().unwrap());
+    assert_eq!([listeners.mtls, listeners.public, listeners.ops], expected);
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_its_name_and_line() {
+    for (text, replacement, key) in [
+        ("issuer: ", "isuer: x\nissuer: ", "isuer"),
+        ("tokens: {}", "tokens:\n  unbond: true", "unbond"),
+        ("tls:\n", "tls:\n  client_auth: optional\n", "client_auth"),
+        ("trust:\n", "trust:\n  system_roots: true\n", "system_roots"),
+        ("{memory: true}", "{memory: true, path: data}", "path"),
+        ("{memory: true}", "{sled: {path: data, cache: 1}}", "cache"),
+        ("keys: {", "keys: {algoritm: ES256, ", "algoritm"),
+        ("listeners: {", "listeners: {admin: '127.0.0.1:0', ", "admin"),
+        ("roles: {", "roles: {proxys: [], ", "proxys"),
+        ("admins: [{", "admins: [{name: x, ", "name"),
+        ("proxies: [{", "proxies: [{audience: x, ", "audience"),
+    ] {
+        let setup = with(text, replacement);
+        let yaml = fs::read_to_string(setup.path("lanyard.yaml")).unwrap();
+        let line = 1 + yaml.lines().position(|line| line.contains(key)).unwrap();
+        let problem = problem(&setup);
+        assert!(problem.contains(&format!("unknown field `{key}`")), "{problem}");
+        assert!(problem.contains("line "), "{problem}");
+        if replacement.contains('\n') {
+            assert!(problem.contains(&format!("line {line}")), "{problem} and not line {line}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    for (text, replacement) in [
+        ("issuer: ", "issuer: https://elsewhere.example\nissuer: "),
+        ("roles: ", "roles: {}\nroles: "),
+        ("tokens: {}", "tokens: {unbound: true}\ntokens: {}"),
+        ("tokens: {}", "tokens: {unbound: true, unbound: false}"),
+        ("    prod.example: ca.pem", "    prod.example: other.pem\n    prod.example: ca.pem"),
+        ("    corp: corp.pem", "    corp: partner.pem\n    corp: corp.pem"),
+    ] {
+        let problem = problem(&with(text, replacement));
+        assert!(problem.contains("duplicate"), "{problem}");
+    }
+}
+
+#[test]
+fn a_missing_section_is_refused_by_its_name() {
+    for section in ["issuer", "tls", "trust", "store", "keys"] {
+        let problem = problem(&with(&format!("{section}:"), &format!("# {section}:")));
+        // What follows a section that was commented out may stand in the wrong place, and is then what is named.
+        assert!(problem.contains(section) || problem.contains("line"), "{problem}");
+    }
+    let empty = Setup::default();
+    empty.write();
+    fs::write(empty.path("lanyard.yaml"), "").unwrap();
+    problem(&empty);
+    fs::write(empty.path("lanyard.yaml"), "[]").unwrap();
+    problem(&empty);
+    fs::remove_file(empty.path("lanyard.yaml")).unwrap();
+    assert!(problem(&empty).starts_with("cannot read "));
+}
+
+#[test]
+fn a_value_that_cannot_stand_is_refused_by_the_name_of_its_key() {
+    let foreign = "resources: ['https://orders.prod.example', 'https://b.example']";
+    for (text, replacement, key) in [
+        ("issuer: https://", "issuer: http://", "issuer: "),
+        ("issuer: https://lanyard.prod.example", "issuer: 'https://lanyard.prod.example?a=b'", "issuer: "),
+        ("issuer: https://lanyard.prod.example", "issuer: 'https://lanyard.prod.example#a'", "issuer: "),
+        ("issuer: https://lanyard.prod.example", "issuer: ''", "issuer: "),
+        ("trust_domain: prod.example", "trust_domain: spiffe://prod.example", "trust.trust_domain: "),
+        ("trust_domain: prod.example", "trust_domain: PROD.example", "trust.trust_domain: "),
+        ("    prod.example: ca.pem", "    spiffe://prod.example/x: ca.pem", "trust.bundles: "),
+        ("    prod.example: ca.pem", "    Prod.example: ca.pem", "trust.bundles: "),
+        ("{memory: true}", "{}", "store: "),
+        ("{memory: true}", "{memory: true, sled: {path: data}}", "store: "),
+        (SEAL, "garbage", "keys.key_encryption_key"),
+        (SEAL, "AAAA", "keys.key_encryption_key"),
+        ("{spiffe_id: spiffe://prod.example/admin}", "{}", "roles.admins: "),
+        ("{spiffe_id: spiffe://prod.example/admin}", "{spiffe_id: prod.example/admin}", "roles.admins: "),
+        ("{spiffe_id: spiffe://prod.example/admin}", "{spiffe_id: spiffe://prod.example}", "roles.admins: "),
+        ("{spiffe_id: spiffe://prod.example/admin}", "{spiffe_id: 'spiffe://prod.example/*'}", "roles.admins: "),
+        ("{spiffe_id: spiffe://prod.example/admin}", "{certificate_thumbprint: abc}", "roles.admins: "),
+        ("resources: ['*']", "resources: []", "roles.proxies.resources: "),
+        ("resources: ['*']", "resources: [orders]", "roles.proxies.resources: "),
+        (foreign, "resources: ['*']", "roles.proxies.resources: "),
+        (foreign, "resources: ['https://b.example', '*']", "roles.proxies.resources: "),
+    ] {
+        let problem = problem(&with(text, replacement));
+        assert!(problem.starts_with(key), "{replacement:?}: {problem}");
+    }
+}
+
+#[test]
+fn a_value_of_another_kind_is_refused_with_its_line() {
+    for (text, replacement) in [
+        ("tokens: {}", "tokens: {unbound: maybe}"),
+        ("tokens: {}", "tokens: {verdict_ttl: soon}"),
+        ("tokens: {}", "tokens: {verdict_ttl: 0s}"),
+        ("tokens: {}", "tokens: {verdict_ttl: 5}"),
+        ("keys: {", "keys: {algorithm: HS256, "),
+        ("keys: {", "keys: {algorithm: none, "),
+        ("keys: {", "keys: {algorithm: es256, "),
+        ("mtls: '127.0.0.1:0'", "mtls: localhost"),
+        ("mtls: '127.0.0.1:0'", "mtls: '127.0.0.1:70000'"),
+        ("tls:\n", "tls:\n  handshake_timeout: -1s\n"),
+        ("tls:\n", "tls:\n  max_connections: -1\n"),
+    ] {
+        let problem = problem(&with(text, replacement));
+        assert!(problem.contains("line "), "{replacement:?}: {problem}");
+    }
+}
+
+#[test]
+fn only_a_proxy_of_the_servers_own_trust_domain_may_front_everything() {
+    let federated =
+        "spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']";
+    for holder in ["spiffe://prod.example/gateway", "spiffe://prod.example/gateways/*", "spiffe://prod.example/*"] {
+        let setup = with(federated, &format!("spiffe_id: '{holder}', resources: ['*']"));
+        config::load(&setup.path("lanyard.yaml")).unwrap();
+    }
+    for holder in [
+        "spiffe://other.example/gateway",
+        "spiffe://other.example/gateways/*",
+        "spiffe://other.example/*",
+        "spiffe://prod.example.evil.example/gateway",
+        "spiffe://prod.example.evil.example/*",
+    ] {
+        let problem = problem(&with(federated, &format!("spiffe_id: '{holder}', resources: ['*']")));
+        assert!(problem.starts_with("roles.proxies.resources: "), "{holder}: {problem}");
+    }
+    let problem = problem(&with("  trust_domain: prod.example\n", ""));
+    assert!(problem.starts_with("roles.proxies.resources: "), "without a trust domain of its own: {problem}");
+}
+
+#[test]
+fn a_dev_set_up_listens_on_loopback_only() {
+    for address in ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0"] {
+        let setup = with("mtls: '127.0.0.1:0'", &format!("mtls: '{address}'"));
+        change(&setup, "issuer: ", "dev: true\nissuer: ");
+        assert!(config::load(&setup.path("lanyard.yaml")).unwrap().dev, "{address}");
+    }
+    for listener in ["mtls", "public", "ops"] {
+        for address in ["0.0.0.0:0", "[::]:0", "10.0.0.1:0", "[::ffff:10.0.0.1]:0"] {
+            let setup = with(&format!("{listener}: '127.0.0.1:0'"), &format!("{listener}: '{address}'"));
+            config::load(&setup.path("lanyard.yaml")).unwrap();
+            change(&setup, "issuer: ", "dev: true\nissuer: ");
+            let problem = problem(&setup);
+            assert!(problem.starts_with("listeners: "), "{listener} {address}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_lets_nobody_connect_is_refused() {
+    let nobody = "trust: {}\nunused: ";
+    let setup = with("trust:\n", nobody);
+    let yaml = fs::read_to_string(setup.path("lanyard.yaml")).unwrap();
+    let (before, rest) = yaml.split_once("unused: ").unwrap();
+    let after = &rest[rest.find("store:").unwrap()..];
+    let after = format!("{}roles: {{}}\n", &after[..after.find("roles:").unwrap()]);
+    fs::write(setup.path("lanyard.yaml"), format!("{before}{after}")).unwrap();
+    assert!(problem(&setup).starts_with("trust: "));
+}
+
+#[test]
+fn the_key_encryption_key_comes_from_exactly_one_place_and_appears_in_no_message() {
+    let inline = format!("key_encryption_key: {SEAL}");
+    let missing = with(&format!("{{{inline}}}"), "{}");
+    assert!(problem(&missing).starts_with("keys.key_encryption_key_file: is missing"));
+    assert_unsound(&missing, &[], &["LANYARD_KEYS__KEY_ENCRYPTION_KEY", "openssl rand -base64 32"]);
+    assert_sound(&missing, &[("LANYARD_KEYS__KEY_ENCRYPTION_KEY", SEAL)]);
+
+    let from_file = with(&inline, "key_encryption_key_file: kek");
+    assert!(problem(&from_file).contains("kek"));
+    for contents in ["", "garbage", "AAAA", &SEAL[1..]] {
+        fs::write(from_file.path("kek"), contents).unwrap();
+        let problem = problem(&from_file);
+        assert!(problem.starts_with("keys.key_encryption_key"), "{problem}");
+        assert!(contents.is_empty() || !problem.contains(contents), "{problem}");
+    }
+    fs::write(from_file.path("kek"), format!("{SEAL}\n")).unwrap();
+    assert_sound(&from_file, &[]);
+    let both = [("LANYARD_KEYS__KEY_ENCRYPTION_KEY", SEAL)];
+    assert_unsound(&from_file, &both, &["keys.key_encryption_key_file"]);
+
+    let config = config::load(&from_file.path("lanyard.yaml")).unwrap();
+    assert!(!format!("{config:?}").contains("BwcH"), "{config:?}");
+}
+
+#[test]
+fn the_environment_overrides_single_keys_of_the_file() {
+    let sound = with("issuer: ", "issuer: ");
+    let unsound = with("issuer: https://", "issuer: http://");
+    assert_unsound(&unsound, &[], &["issuer: must be an https URL"]);
+    assert_sound(&unsound, &[("LANYARD_ISSUER", "https://lanyard.example")]);
+    assert_unsound(&sound, &[("LANYARD_ISSUER", "http://lanyard.example")], &["issuer: must be an https URL"]);
+    assert_unsound(&sound, &[("LANYARD_TLS__CERTIFICATE", "nowhere.pem")], &["nowhere.pem"]);
+    assert_sound(&sound, &[("LANYARD_TOKENS__VERDICT_TTL", "2s"), ("LANYARD_TOKENS__UNBOUND", "true")]);
+    assert_unsound(&sound, &[("LANYARD_TOKENS__UNBOUND", "maybe")], &["the environment", "TOKENS.UNBOUND"]);
+    assert_unsound(&sound, &[("LANYARD_TOKENS__VERDICT_TTL", "soon")], &["the environment", "soon"]);
+    assert_sound(&sound, &[("LANYARD_LISTENERS__MTLS", "0.0.0.0:8443")]);
+    let dev = [("LANYARD_LISTENERS__MTLS", "0.0.0.0:8443"), ("LANYARD_DEV", "true")];
+    assert_unsound(&sound, &dev, &["listeners: "]);
+}
+
+#[test]
+fn an_unknown_key_in_the_environment_is_refused_and_other_variables_are_left_alone() {
+    let setup = with("issuer: ", "issuer: ");
+    for unknown in ["LANYARD_TOKENS__UNBOND", "LANYARD_TLS__CLIENT_AUTH", "LANYARD_TRUST__SYSTEM_ROOTS"] {
+        let key = unknown.rsplit_once("__").unwrap().1.to_lowercase();
+        assert_unsound(&setup, &[(unknown, "true")], &["the environment", &key]);
+    }
+    // Those of the command line's clients, and what only begins like a section.
+    for other in ["LANYARD_SERVER", "LANYARD_CA", "LANYARD_CERT", "LANYARD_KEY", "LANYARD_TLSX", "LANYARD_STORED"] {
+        assert_sound(&setup, &[(other, "whatever")]);
+    }
+}
+
+/// Makes a file what it must not be.
+type Spoil = fn(&Path);
+
+/// The ways in which a file of certificates can fail to be one.
+fn spoilt() -> [(&'static str, Spoil); 8] {
+    [
+        ("missing", |path| fs::remove_file(path).unwrap()),
+        ("empty", |path| fs::write(path, "").unwrap()),
+        ("garbage", |path| fs::write(path, "garbage").unwrap()),
+        ("binary", |path| fs::write(path, [0xff; 64]).unwrap()),
+        ("cut short", |path| {
+            let pem = fs::read_to_string(path).unwrap();
+            fs::write(path, &pem[..pem.len() / 2]).unwrap();
+        }),
+        ("another kind of PEM", |path| fs::write(path, self_signed("x").issue().key_pem()).unwrap()),
+        ("a directory", |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+        // Also for the one whom no permission stops.
+        ("unreadable", |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink(path, path).unwrap();
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn a_server_does_not_start_with_a_bundle_client_ca_or_certificate_that_is_not_one() {
+    for file in ["ca.pem", "other.pem", "corp.pem", "server.pem", "server-key.pem"] {
+        for (how, spoil) in spoilt() {
+            if (file, how) == ("server-key.pem", "another kind of PEM") {
+                // There a private key is what belongs there; that it is not the certificate's is another test.
+                continue;
+            }
+            let setup = Setup::default();
+            setup.write();
+            spoil(&setup.path(file));
+            assert_unsound(&setup, &[], &[file]);
+            let error = setup.start().await.err().unwrap_or_else(|| panic!("started with {file} {how}"));
+            assert!(error.to_string().contains(file), "{file} {how}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_is_no_ca_or_stands_beside_a_broken_one_keeps_the_server_from_starting() {
+    for (name, spoil) in [("a leaf", false), ("one broken of two", true)] {
+        let setup = Setup::default();
+        setup.write();
+        let pem = if spoil {
+            let good = setup.ca.pem();
+            format!("{good}{}", good.replacen("MII", "!!!", 1))
+        } else {
+            setup.ca.svid("spiffe://prod.example/x").issue().pem()
+        };
+        fs::write(setup.path("ca.pem"), pem).unwrap();
+        let error = setup.start().await.err().unwrap_or_else(|| panic!("started with {name}"));
+        assert!(error.to_string().contains("ca.pem"), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_does_not_start_with_the_key_of_another_certificate() {
+    let setup = Setup::default();
+    setup.write();
+    fs::write(setup.path("server-key.pem"), self_signed("x").issue().key_pem()).unwrap();
+    assert_unsound(&setup, &[], &["server-key.pem"]);
+    assert!(setup.start().await.is_err());
+}
+
+#[test]
+fn a_check_answers_programs_in_json() {
+    let ask = |setup: &Setup| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lanyard"))
+            .args(["config", "check", "-o", "json", "--config"])
+            .arg(setup.path("lanyard.yaml"))
+            .env_clear()
+            .output()
+            .unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.success(), json)
+    };
+    let (success, json) = ask(&with("issuer: ", "issuer: "));
+    assert_eq!((success, &json["sound"], &json["problem"]), (true, &true.into(), &serde_json::Value::Null));
+    let (success, json) = ask(&with("issuer: https://", "issuer: http://"));
+    assert_eq!((success, &json["sound"]), (false, &false.into()));
+    assert!(json["problem"].as_str().unwrap().starts_with("issuer: "));
+}
