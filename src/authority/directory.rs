@@ -51,7 +51,7 @@ pub struct Directory {
     thumbprints: HashMap<CertificateThumbprint, Names>,
     /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
     removed: HashMap<String, Revision>,
-    /// Up to where the store has been followed: a write that is not later has been taken in, or overtaken, already.
+    /// Up to where the store has been followed: an earlier write has been taken in, or overtaken, already.
     followed: Revision,
 }
 
@@ -134,7 +134,7 @@ impl Directory {
     pub fn insert(&mut self, client: RegisteredClient) {
         let name = client.registration.client_id.as_str().to_owned();
         let known = self.clients.get(&name).map(|known| known.revision).max(self.removed.get(&name).copied());
-        if client.revision <= self.followed || known.is_some_and(|known| known >= client.revision) {
+        if client.revision < self.followed || known.is_some_and(|known| known >= client.revision) {
             return;
         }
         self.forget(&name);

@@ -184,7 +184,8 @@ impl Authority {
                 AuditEvent::TokenIssued { client_id, jti: &claims.jti, bound_to: claims.bound_to() }.record();
             }
             Err(error) => {
-                let client_id = request.client_id.as_deref();
+                // Anybody's text of any length is not for the log.
+                let client_id = request.client_id.as_deref().filter(|text| ClientId::parse(text).is_some());
                 AuditEvent::TokenRefused { peer: &peer.to_string(), client_id, error: *error }.record();
             }
         }

@@ -164,6 +164,13 @@ fn only_a_ca_certificate_can_be_a_root() {
     let world = World::new();
     let leaf = world.prod.svid(CHECKOUT).issue();
     assert_eq!(Anchors::new(&leaf.chain).unwrap_err(), InvalidAnchor::NotACa);
+    for almost in [
+        world.prod.client_certificate().with_key_cert_sign(),
+        world.prod.client_certificate().without_key_usage(),
+        world.prod.client_certificate().ca_leaf(),
+    ] {
+        assert_eq!(Anchors::new(&almost.issue().chain).unwrap_err(), InvalidAnchor::NotACa);
+    }
     assert_eq!(Anchors::new(&[vec![0x30, 0].into()]).unwrap_err(), InvalidAnchor::NotACertificate);
     assert!(Anchors::new(self_signed("root").issue().chain.as_slice()).is_ok());
     let nobody = TrustBundles {

@@ -15,6 +15,7 @@ mod distinguished_name;
 mod drain;
 mod evidence;
 mod forwarded;
+mod grants;
 mod health;
 mod identities;
 mod issue_token;
