@@ -220,9 +220,10 @@ async fn a_panic_ends_one_connection_and_gives_its_place_back() {
     clock.broken.store(true, Ordering::Relaxed);
     assert!(within(keys.get_jwks(GetJwksRequest {})).await.is_err());
     within(keys.get_jwks(GetJwksRequest {})).await.unwrap();
-    drop((keys, told));
+    // The stream that was there before all this has lived on.
     let TestServer { server, .. } = server;
-    within(server.stop()).await;
+    let (status, ()) = tokio::join!(end_of(told), within(server.stop()));
+    assert_eq!(reason_of(&status), "CONNECTION_OVER");
 }
 
 /// A clock that panics once when it is told to.

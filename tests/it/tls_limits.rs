@@ -303,6 +303,12 @@ async fn after_every_hostile_client_others_are_served() {
         assert_serves(&server, what).await;
         within(async { while frames.next().await.is_some() {} }).await;
     }
+    let mut keys = connect_h2(&server, &leaf).await;
+    for _ in 0..2000 {
+        keys.get_mut().1.refresh_traffic_keys().unwrap();
+        drop(keys.flush().await);
+    }
+    assert_serves(&server, "key updates").await;
     let hello = client_hello(&server);
     let mut torn = hello.clone();
     torn[20..].fill(0xff);
