@@ -13,6 +13,7 @@ use crate::support::world::CHECKOUT;
 use crate::support::world::ORDERS;
 use crate::support::world::STOCK;
 use crate::support::world::World;
+use crate::support::world::named_spiffe_client;
 use crate::support::world::pki_client;
 use crate::support::world::self_signed_client;
 use crate::support::world::spiffe_client;
@@ -72,6 +73,18 @@ fn a_certificate_that_the_registration_does_not_expect_is_an_invalid_client() {
         let unknown = client_of(&world, peer, Some("nobody"));
         assert_eq!(unknown, Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
     }
+}
+
+// T43: a pattern covers both, and still neither is the other
+#[test]
+fn a_pattern_lets_each_svid_ask_in_its_own_name_only() {
+    let world = World::new();
+    world.register(named_spiffe_client("shop", "spiffe://prod.example/ns/shop/*"));
+    let peer = world.svid(THIEF);
+    assert_eq!(client_of(&world, &peer, Some(THIEF)), Ok(json!(THIEF)));
+    assert_eq!(client_of(&world, &peer, None), Ok(json!(THIEF)));
+    let refused = client_of(&world, &peer, Some(CHECKOUT));
+    assert_eq!(refused, Err(GrantError::InvalidClient(Mismatch::Certificate)));
 }
 
 // The one who asks cannot tell an unknown client from a wrong certificate
