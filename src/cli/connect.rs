@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls_pki_types::ServerName;
+use tokio::io::AsyncBufReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -116,8 +117,14 @@ async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsSt
         let stream = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
         // Else a request's second segment waits for the first one's acknowledgement, which is delayed by 40 ms.
         stream.set_nodelay(true).map_err(unreachable)?;
-        let stream =
-            connector.connect(name, stream).await.map_err(|error| ConnectError::Tls(address.clone(), error))?;
+        let connecting = connector.connect(name, stream).await;
+        let mut stream = connecting.map_err(|error| ConnectError::Tls(address.clone(), error))?;
+        // A server that lets us in speaks first. In TLS 1.3 a client has finished its handshake before the server judges its
+        // certificate (RFC 8446 section 4.4); a request sent meanwhile would often be lost together with the refusal.
+        let refused = |error| ConnectError::Refused(address.clone(), error);
+        if stream.fill_buf().await.map_err(refused)?.is_empty() {
+            return Err(refused(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")));
+        }
         Ok(TokioIo::new(stream))
     };
     timeout(CONNECT_TIMEOUT, connecting)

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::io;
-use std::io::ErrorKind;
 
 use rustls::AlertDescription;
 use rustls::CertificateError;
@@ -21,6 +20,9 @@ pub(in crate::cli) enum ConnectError {
     /// The TLS handshake failed.
     #[error("no TLS connection to {0}: {1}")]
     Tls(String, #[source] io::Error),
+    /// Our side of the handshake was done, and the server did not begin to speak.
+    #[error("the server at {0} refused your certificate ({1})")]
+    Refused(String, #[source] io::Error),
 }
 
 /// Says what failed and what to do about it.
@@ -46,6 +48,7 @@ pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
             Some(_) => "see whether --server names the mTLS listener, and look into the server's log",
             None => "the server ended the connection in the handshake: look into its log for the reason",
         },
+        ConnectError::Refused(..) => REFUSED_NEXT,
     };
     CommandError::new(error.to_string(), next)
 }
@@ -53,26 +56,6 @@ pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
 /// What to do about a certificate that the server lets nobody in with.
 const REFUSED_NEXT: &str = "see that --cert is not expired and was issued by a CA, or in a trust domain, that the server \
     knows; a self-signed one must be registered first (the server's log says why it refused)";
-
-/// Whether a call failed because the server refused our certificate. In TLS 1.3 the client has finished its handshake
-/// before the server judges the certificate (RFC 8446 section 4.4), so that the refusal arrives with the first call.
-pub(in crate::cli) fn refused_certificate(error: &(dyn Error + 'static)) -> Option<CommandError> {
-    const ALERT: &str = "received fatal alert";
-    let cause = find::<io::Error>(error)?;
-    let text = cause.to_string();
-    // HTTP/2 keeps the text of the alert only, not the alert.
-    if let Some(alert) = text.find(ALERT).and_then(|at| text.get(at..)) {
-        return Some(CommandError::new(format!("the server refused your certificate ({alert})"), REFUSED_NEXT));
-    }
-    let closed =
-        [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof];
-    // The alert can get lost on a connection that is reset behind it.
-    closed.contains(&cause.kind()).then(|| {
-        let problem =
-            format!("the server closed the connection, most likely because it refused your certificate ({text})");
-        CommandError::new(problem, REFUSED_NEXT)
-    })
-}
 
 /// The first error of a kind among an error and its causes.
 pub(in crate::cli) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {

@@ -24,9 +24,6 @@ pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     if let Some(cause) = connect_error::find::<ConnectError>(status) {
         return connect_error::explain(cause);
     }
-    if let Some(refused) = connect_error::refused_certificate(status) {
-        return refused;
-    }
     let reason = status.get_details_error_info().map(|info| info.reason);
     let name = reason.as_deref().map_or_else(|| format!("{:?}", status.code()), ToOwned::to_owned);
     let next = by_reason(reason.as_deref(), needs).unwrap_or_else(|| by_code(status.code(), needs));

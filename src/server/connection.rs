@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use crate::authority::Authority;
@@ -111,7 +112,7 @@ pub(super) async fn serve(
                         end.await;
                         over.send_replace(true);
                     };
-                    speak(stream, service, end).await;
+                    speak(http2(&stream), stream, service, end).await;
                 }
                 Err(refused) => report(&refused),
             }
@@ -121,12 +122,12 @@ pub(super) async fn serve(
             match acceptor.server_only(stream, limits.handshake).await {
                 Ok(stream) => {
                     drop(turn);
-                    speak(stream, unguarded(router), end).await;
+                    speak(http2(&stream), stream, unguarded(router), end).await;
                 }
                 Err(refused) => report(&refused),
             }
         }
-        Door::Plain(router) => speak(stream, unguarded(router), end).await,
+        Door::Plain(router) => speak(false, stream, unguarded(router), end).await,
     }
     drop(connection);
 }
@@ -163,14 +164,24 @@ async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
     }
 }
 
-/// Speaks HTTP/1.1 or HTTP/2 until the peer goes, or `end` comes and what is under way is answered.
-async fn speak<S, V>(stream: S, service: V, end: impl Future<Output = ()>)
+/// Whether the handshake settled on HTTP/2.
+fn http2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+/// Speaks HTTP/2, or else whatever of the two versions the peer begins with, until the peer goes, or `end` comes and what is under way is answered.
+async fn speak<S, V>(http2: bool, stream: S, service: V, end: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     V::Future: Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    if http2 {
+        // The server speaks first then (RFC 9113 section 3.4), as soon as the peer has been let in: a client that waits for
+        // it learns of a refusal, which in TLS 1.3 comes after its side of the handshake is done, before it sends anything.
+        builder = builder.http2_only();
+    }
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES as usize);
     builder
         .http2()
