@@ -13,7 +13,7 @@ use crate::proto::Client;
 
 /// One client. A field that is not known is refused: a misspelt restriction must not be taken for none.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping, with the fields of a client")]
 pub(in crate::cli) struct ClientYaml {
     pub(in crate::cli) client_id: String,
     pub(in crate::cli) token_endpoint_auth_method: String,

@@ -36,7 +36,7 @@ pub(in crate::cli) fn run(command: ConfigCommand, format: Format) -> Result<Exit
         (Format::Json, _) => output::print_json(&json!({ "sound": problem.is_none(), "problem": problem }))?,
         (Format::Text, None) => output::print("the configuration is sound")?,
         (Format::Text, Some(problem)) => {
-            return Err(CommandError::new(problem, "mend it and check again"));
+            return Err(CommandError::new(problem, "mend it, or name another file with --config, and check again"));
         }
     }
     Ok(if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

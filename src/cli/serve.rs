@@ -1,5 +1,6 @@
 //! `lanyard serve`: runs a server until it is told to stop.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use crate::cli::error::CommandError;
 use crate::config;
 use crate::server::Server;
 use crate::server::Sockets;
+use crate::server::StartError;
 use crate::server::Surroundings;
 use crate::telemetry;
 
@@ -23,17 +25,38 @@ pub(in crate::cli) struct ServeArguments {
 }
 
 pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, CommandError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        CommandError::new(error.to_string(), "mend it, and see what `lanyard config check` says")
+    let unsound = |error: &dyn Display| {
+        let next = "mend it, or name another file with --config; `lanyard config check` looks without starting";
+        CommandError::new(error.to_string(), next)
     };
-    let config = config::load(&arguments.config).map_err(|error| failed(&error))?;
-    telemetry::start(&config.log).map_err(|error| failed(&error))?;
+    let config = config::load(&arguments.config).map_err(|error| unsound(&error))?;
+    telemetry::start(&config.log).map_err(|error| unsound(&error))?;
     let stop = StopSignals::watch()?;
-    let sockets = Sockets::bind(&config.listeners).await.map_err(|error| failed(&error))?;
-    let server = Server::start(config, sockets, Surroundings::default()).await.map_err(|error| failed(&error))?;
+    let sockets = Sockets::bind(&config.listeners).await.map_err(|error| explain(&error))?;
+    let server = Server::start(config, sockets, Surroundings::default()).await.map_err(|error| explain(&error))?;
     stop.received().await;
     server.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn explain(error: &StartError) -> CommandError {
+    let next = match error {
+        StartError::Bind { .. } => {
+            "stop what listens there, or choose another address under `listeners` in the configuration"
+        }
+        _ if error.is_store_in_use() => "stop that process first: one server at a time may use a store",
+        StartError::Certificate(_) | StartError::Trust(_) => {
+            "mend the file, or name another one in the configuration; `lanyard config check` looks without starting"
+        }
+        StartError::Store(_) | StartError::Registrations(_) => {
+            "nothing in it was changed: see that `store` in the configuration names the right directory, or restore it"
+        }
+        StartError::Keys(_) => {
+            "see that `keys` in the configuration names the key-encryption key that this store was made with"
+        }
+        StartError::Setup(_) => "see the limits of this process: memory, open files, threads",
+    };
+    CommandError::new(error.to_string(), next)
 }
 
 /// SIGTERM, which Kubernetes sends, and SIGINT, which a terminal sends. They are watched from the start on: one that comes
