@@ -4,11 +4,14 @@ pub mod ca;
 pub mod calls;
 pub mod child;
 pub mod der;
+pub mod dev;
 pub mod door;
 pub mod frames;
 pub mod leaf;
 pub mod mint;
+pub mod process;
 pub mod server;
+pub mod tools;
 pub mod wire;
 pub mod world;
 

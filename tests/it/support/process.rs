@@ -1,0 +1,173 @@
+//! The real binary as a process of its own.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::store_process::Chance;
+
+/// A process from which nothing comes for this long is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The binary under test; its environment says nothing to it.
+pub fn lanyard() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LANYARD_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A command line for a shell.
+pub fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]);
+    command
+}
+
+/// What a command that has ended left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// `None` if a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// What it printed, if it ended well.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    /// What it printed, as JSON, if it ended with this code.
+    #[track_caller]
+    pub fn json(self, code: i32) -> serde_json::Value {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// It failed, printed no result, said what went wrong, and on a line of its own what to do next.
+    #[track_caller]
+    pub fn refused(self, problem: &str, next: &str) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{self:?}");
+        assert!(lines[0].starts_with("error: ") && lines[0].contains(problem), "not '{problem}': {self:?}");
+        assert!(lines[1].starts_with("  next: ") && lines[1].contains(next), "not '{next}': {self:?}");
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Finished {
+    run_with(command, "")
+}
+
+/// Runs a command to its end, with this on its stdin.
+pub fn run_with(command: &mut Command, stdin: &str) -> Finished {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // Gone at the end of this line, which is the end of the input. Not every command reads it.
+    let _unread = child.stdin.take().unwrap().write_all(stdin.as_bytes()).is_err();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A command that runs on. It is killed at the latest when this goes.
+pub struct Process {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (sender, lines) = mpsc::channel();
+        forward(child.stdout.take().unwrap(), sender.clone());
+        forward(child.stderr.take().unwrap(), sender);
+        Self { child, lines }
+    }
+
+    /// What it prints, to stdout or stderr, up to and with the line that contains `mark`.
+    #[track_caller]
+    pub fn until(&self, mark: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => said.push(line),
+                Err(error) => panic!("'{mark}' did not come ({error}), but: {}", said.join("\n")),
+            }
+            if said.last().is_some_and(|line| line.contains(mark)) {
+                return said;
+            }
+        }
+    }
+
+    /// Whether it has not ended yet.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends it a signal, such as `TERM`, and waits for its end: its exit code, and what it still had to say.
+    #[track_caller]
+    pub fn end_by(mut self, signal: &str) -> (Option<i32>, String) {
+        let sent = run(&mut shell(&format!("kill -{signal} {}", self.child.id())));
+        assert_eq!(sent.code, Some(0), "{sent:?}");
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => said.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("{signal} does not end it: {}", said.join("\n")),
+            }
+        }
+        (self.child.wait().unwrap().code(), said.join("\n"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended, which is all that is wanted.
+        let _ended = self.child.kill().is_err();
+        let _waited = self.child.wait().is_ok();
+    }
+}
+
+fn forward(stream: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
+    thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+}
+
+/// Ports that nobody uses, below the range from which the system takes those of outgoing connections: a server that
+/// starts a second time finds its ports free again.
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let mut chance = Chance::seeded(Chance::new_seed());
+    let mut held = Vec::new();
+    let candidates = std::iter::repeat_with(|| 20_000 + u16::try_from(chance.below(10_000)).unwrap());
+    for port in candidates.take(1000) {
+        held.extend(TcpListener::bind(("127.0.0.1", port)));
+        if held.len() == COUNT {
+            break;
+        }
+    }
+    let ports: Vec<u16> = held.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    ports.try_into().unwrap()
+}
+
+/// A path as text.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

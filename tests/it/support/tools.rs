@@ -1,0 +1,111 @@
+//! Real counterparts for the tests: commands of the machine, and what is fetched once, in a fixed version, into a folder
+//! outside of the build: `LANYARD_TOOLS`, or `lanyard-tools` in the user's cache folder.
+//!
+//! A test that needs one is left out only when asked by name, `LANYARD_SKIP=python,openssl`, and says so.
+
+use std::env;
+use std::fs;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::process::Finished;
+use crate::support::process::run;
+
+/// What a Python client of ours needs.
+const PYTHON_PACKAGES: [&str; 3] = ["grpcio==1.85.1", "grpcio-reflection==1.85.1", "protobuf==7.36.2"];
+
+/// The interpreter of a Python with gRPC and its reflection; `None` if python is to be skipped.
+pub fn python() -> Option<PathBuf> {
+    (!skipped("python")).then(|| virtual_environment("python", &PYTHON_PACKAGES))
+}
+
+/// The openssl command; `None` if openssl is to be skipped.
+pub fn openssl() -> Option<&'static str> {
+    command("openssl", "version")
+}
+
+/// The curl command; `None` if curl is to be skipped.
+pub fn curl() -> Option<&'static str> {
+    command("curl", "--version")
+}
+
+fn command(name: &'static str, version: &str) -> Option<&'static str> {
+    (!skipped(name)).then(|| {
+        let found = run_if_there(Command::new(name).arg(version));
+        assert!(found.is_some(), "these tests need the {name} command: {}", remedy(name, name));
+        name
+    })
+}
+
+/// Whether the tests with this counterpart are to be left out.
+fn skipped(name: &str) -> bool {
+    let names = env::var_os("LANYARD_SKIP").unwrap_or_default();
+    let skipped = names.to_string_lossy().split(',').any(|skipped| skipped.trim() == name);
+    if skipped {
+        // Not println, which the test harness keeps to itself when the test succeeds.
+        let _unseen = writeln!(std::io::stderr(), "skipped by LANYARD_SKIP: {name}").is_err();
+    }
+    skipped
+}
+
+/// The interpreter of a virtual environment with these packages. `name` is what `LANYARD_SKIP` calls it.
+fn virtual_environment(name: &str, packages: &[&str]) -> PathBuf {
+    let remedy = remedy("python3 python3-venv", name);
+    let version = run_if_there(Command::new("python3").arg("--version")).filter(|version| version.code == Some(0));
+    let version = version.unwrap_or_else(|| panic!("these tests need python3: {remedy}")).stdout;
+    // The environment leans on the interpreter that it was made with: another one makes another.
+    let entry = [&[version.trim()], packages].concat().join("-").to_lowercase().replace("==", "-").replace(' ', "-");
+    let folder = built(&entry, |folder| {
+        done(Command::new("python3").args(["-m", "venv"]).arg(folder), &remedy);
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"];
+        let network = format!("they come from the Python package index, which must be in reach once; or {remedy}");
+        done(Command::new(folder.join("bin/python")).args(pip).args(packages), &network);
+    });
+    folder.join("bin/python")
+}
+
+/// A folder among the tools, which `build` fills if it is not there yet. It is filled under another name and gets its own
+/// when it is whole; other processes, and other threads of this one, wait for that.
+fn built(name: &str, build: impl FnOnce(&Path)) -> PathBuf {
+    let tools = folder();
+    let (folder, unfinished) = (tools.join(name), tools.join(format!("{name}.unfinished")));
+    let create = fs::create_dir_all(&tools).and_then(|()| File::create(tools.join(format!("{name}.lock"))));
+    let lock = create.unwrap_or_else(|error| panic!("cannot write to {} (LANYARD_TOOLS): {error}", tools.display()));
+    lock.lock().unwrap();
+    if !folder.exists() {
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).unwrap();
+        }
+        build(&unfinished);
+        fs::rename(&unfinished, &folder).unwrap();
+    }
+    folder
+}
+
+fn folder() -> PathBuf {
+    let named = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("LANYARD_TOOLS")
+        .or_else(|| named("XDG_CACHE_HOME").map(|cache| cache.join("lanyard-tools")))
+        .or_else(|| named("HOME").map(|home| home.join(".cache/lanyard-tools")))
+        .expect("set LANYARD_TOOLS to a folder that the tests may keep their tools in")
+}
+
+fn remedy(packages: &str, name: &str) -> String {
+    format!("install it (on Debian: apt-get install {packages}), or leave them out with LANYARD_SKIP={name}")
+}
+
+fn done(command: &mut Command, remedy: &str) {
+    let finished = run_if_there(command);
+    let ok = finished.as_ref().is_some_and(|finished| finished.code == Some(0));
+    assert!(ok, "a tool for the tests cannot be made: {remedy}\n{command:?}: {finished:#?}");
+}
+
+fn run_if_there(command: &mut Command) -> Option<Finished> {
+    let program = Path::new(command.get_program());
+    let on_path = |folders: std::ffi::OsString| env::split_paths(&folders).any(|folder| folder.join(program).is_file());
+    let there = program.is_file() || env::var_os("PATH").is_some_and(on_path);
+    there.then(|| run(command))
+}
