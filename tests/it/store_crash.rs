@@ -210,7 +210,7 @@ async fn what_was_acknowledged_outlives_kill_9_while_writing_and_while_opening()
 
 #[tokio::test]
 #[ignore = "long: 200 rounds; .ci/run-long runs it"]
-async fn what_was_acknowledged_outlives_hundreds_of_kills() {
+async fn what_was_acknowledged_outlives_a_long_row_of_kills() {
     survives_with_a_new_seed(200).await;
 }
 

@@ -164,7 +164,7 @@ async fn a_blow_to_any_file_leaves_the_store_intact_or_refused() {
 
 #[tokio::test]
 #[ignore = "long: 100 blows of each kind to each file; .ci/run-long runs it"]
-async fn hundreds_of_blows_to_any_file_leave_the_store_intact_or_refused() {
+async fn a_long_row_of_blows_to_any_file_leaves_the_store_intact_or_refused() {
     every_blow_leaves_the_store_intact_or_refused(100, 100).await;
 }
 
