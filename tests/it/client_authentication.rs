@@ -222,10 +222,9 @@ async fn an_svid_authenticates_by_its_spiffe_id_as_a_uri_and_by_no_other_name() 
     server.register(by_dn).await.unwrap();
     let leaf = server.setup.ca.svid(id).dns("billing.corp.example").common_name("billing").issue();
     server.issue_as(&leaf, "checkout").await.unwrap();
-    for (client_id, why) in [
-        ("billing", "its trust domain vouches for no host name"),
-        ("named", "nor for a distinguished name"),
-    ] {
+    for (client_id, why) in
+        [("billing", "its trust domain vouches for no host name"), ("named", "nor for a distinguished name")]
+    {
         assert_refused(&server, &leaf, client_id, why).await;
     }
 }

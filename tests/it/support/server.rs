@@ -261,11 +261,12 @@ pub fn spiffe_client(spiffe_id: &str) -> Client {
 }
 
 /// The whole certificate as evidence.
+#[expect(clippy::unnecessary_wraps, reason = "in the shape in which requests take it")]
 pub fn certificate_of(leaf: &Leaf) -> Option<Evidence> {
     Some(Evidence::Certificate(leaf.certificate().to_vec()))
 }
 
-/// The reason of a status's ErrorInfo.
+/// The reason of a status's `ErrorInfo`.
 pub fn reason_of(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
