@@ -233,6 +233,18 @@ fn an_unbound_token_needs_two_settings_and_confirms_nothing() {
     }
 }
 
+// 8705-23: the setting of the server holds for what was registered under another one too
+#[test]
+fn a_client_that_was_registered_without_bound_tokens_gets_bound_ones_once_the_server_wants_them() {
+    let before = World::with(|policy| policy.unbound_tokens = true, World::keys());
+    let mut metadata = spiffe_client(CHECKOUT);
+    metadata.tls_client_certificate_bound_access_tokens = Some(false);
+    before.register(metadata);
+    let after = World::on(Arc::clone(&before.store), |policy| policy.unbound_tokens = false, World::keys());
+    ready(after.authority.load()).unwrap();
+    assert!(part(&after.token(&after.svid(CHECKOUT)), 1).contains_key("cnf"));
+}
+
 // B1: many tokens and certificates; each token goes with one
 #[test]
 fn a_token_is_allowed_with_its_own_certificate_and_with_no_other() {
