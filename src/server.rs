@@ -142,6 +142,8 @@ impl Default for Surroundings {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     Serving,
+    /// Serving, but no longer ready.
+    Leaving,
     /// No new connections; open ones finish what is under way.
     Draining,
 }
@@ -246,7 +248,10 @@ impl Server {
 
     /// Not ready, no new connections, open ones finish what is under way; what is not finished in time is cut off.
     pub async fn stop(self) {
-        let Self { stage, mut tasks, workers, drain_timeout, .. } = self;
+        let Self { stage, mut standing, mut tasks, workers, drain_timeout, .. } = self;
+        stage.send_replace(Stage::Leaving);
+        // Health first: a Watch must have something to say before it ends.
+        drop(standing.wait_for(Result::is_err).await);
         stage.send_replace(Stage::Draining);
         // Off this runtime's thread, which has nothing else to do by now; the threads watch the time themselves.
         workers.finish(drain_timeout).await;

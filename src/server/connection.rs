@@ -160,7 +160,7 @@ fn unguarded(
 async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
     tokio::select! {
         () = tokio::time::sleep(age) => {}
-        _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
+        _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
     }
 }
 

@@ -48,14 +48,15 @@ pub(super) struct Probes {
 impl Probes {
     /// Makes them true once.
     pub(super) fn look(&mut self) {
-        let draining = *self.stages.borrow_and_update() == Stage::Draining;
+        let draining = *self.stages.borrow_and_update() != Stage::Serving;
         let now = match self.store.standing() {
             _ if draining => Err("draining"),
             Ok(()) => Ok(()),
             Err(_) => Err("store_unavailable"),
         };
-        self.standing.send_if_modified(|known| std::mem::replace(known, now) != now);
+        // In this order: whoever sees the standing may count on it that health has been told.
         self.ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
+        self.standing.send_if_modified(|known| std::mem::replace(known, now) != now);
     }
 
     /// Keeps them true.

@@ -37,7 +37,7 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                _ = stages.wait_for(|stage| *stage != Stage::Serving) => return,
+                _ = stages.wait_for(|stage| *stage == Stage::Draining) => return,
             };
             match accepted {
                 Ok((stream, _)) => {

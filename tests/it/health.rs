@@ -90,8 +90,10 @@ async fn a_watch_tells_that_the_server_drains() {
     told(ServingStatus::Serving).await;
     let stopped = tokio::spawn(server.server.stop());
     told(ServingStatus::NotServing).await;
-    drop((whole, one, health));
     stopped.await.unwrap();
+    for watch in [&mut whole, &mut one] {
+        assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+    }
 }
 
 #[tokio::test]
