@@ -48,6 +48,7 @@ use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::NoEntropy;
+use crate::authority::clock::Timestamp;
 use crate::authority::directory::Directory;
 use crate::authority::grant::Grant;
 use crate::authority::grant::GrantError;
@@ -178,7 +179,7 @@ impl Authority {
     pub fn issue_token(&self, peer: &PeerIdentity, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
         let now = self.clock.now();
         let outcome =
-            grant::grant(&self.directory.load(), peer, request, now).and_then(|grant| self.mint(peer, &grant));
+            grant::grant(&self.directory.load(), peer, request, now).and_then(|grant| self.mint(peer, &grant, now));
         match &outcome {
             Ok((client_id, claims, _)) => {
                 AuditEvent::TokenIssued { client_id, jti: &claims.jti, bound_to: claims.bound_to() }.record();
@@ -196,8 +197,8 @@ impl Authority {
         &self,
         peer: &PeerIdentity,
         grant: &Grant,
+        now: Timestamp,
     ) -> Result<(ClientId, AccessTokenClaims, IssuedToken), GrantError> {
-        let now = self.clock.now();
         // The global setting forbids unbound tokens, or the registration does: either is enough.
         let bound = grant.client.registration.bound || !self.policy.unbound_tokens;
         let claims = AccessTokenClaims {
