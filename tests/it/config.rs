@@ -1,6 +1,5 @@
 //! The configuration: what is refused, by which name, and what the environment may override.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,10 +12,16 @@ use crate::support::ca::self_signed;
 use crate::support::server::SEAL;
 use crate::support::server::Setup;
 
-/// A sound configuration with all of its files, and one text in it replaced.
-fn with(text: &str, replacement: &str) -> Setup {
+/// A sound configuration with all of its files.
+fn sound() -> Setup {
     let setup = Setup::default();
     setup.write();
+    setup
+}
+
+/// The same with one text in it replaced.
+fn with(text: &str, replacement: &str) -> Setup {
+    let setup = sound();
     change(&setup, text, replacement);
     setup
 }
@@ -38,26 +43,26 @@ fn problem(setup: &Setup) -> String {
 }
 
 /// Runs `lanyard config check` as a process of its own, in another folder, with these variables and no others.
-fn check(setup: &Setup, environment: &[(&str, &str)]) -> Output {
-    let variables: BTreeMap<_, _> = environment.iter().copied().collect();
+fn check(setup: &Setup, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lanyard"))
         .args(["config", "check", "--config"])
         .arg(setup.path("lanyard.yaml"))
+        .args(arguments)
         .current_dir(Path::new("/"))
         .env_clear()
-        .envs(variables)
+        .envs(environment.iter().copied())
         .output()
         .unwrap()
 }
 
 fn assert_sound(setup: &Setup, environment: &[(&str, &str)]) {
-    let output = check(setup, environment);
+    let output = check(setup, environment, &[]);
     assert!(output.status.success(), "{environment:?} {output:?}");
 }
 
 /// The check fails, and says all of this.
 fn assert_unsound(setup: &Setup, environment: &[(&str, &str)], said: &[&str]) {
-    let output = check(setup, environment);
+    let output = check(setup, environment, &[]);
     assert_eq!(output.status.code(), Some(1), "{environment:?} {output:?}");
     let text = String::from_utf8(output.stderr).unwrap();
     for said in said {
@@ -79,8 +84,7 @@ fn a_sound_configuration_is_read_and_relative_paths_start_at_its_own_folder() {
 
 #[test]
 fn absolute_paths_are_taken_as_they_are() {
-    let elsewhere = Setup::default();
-    elsewhere.write();
+    let elsewhere = sound();
     let path = elsewhere.path("ca.pem");
     let setup = with("    prod.example: ca.pem", &format!("    prod.example: {}", path.display()));
     let config = config::load(&setup.path("lanyard.yaml")).unwrap();
@@ -146,12 +150,11 @@ fn a_missing_section_is_refused_by_its_name() {
         // What follows a section that was commented out may stand in the wrong place, and is then what is named.
         assert!(problem.contains(section) || problem.contains("line"), "{problem}");
     }
-    let empty = Setup::default();
-    empty.write();
-    fs::write(empty.path("lanyard.yaml"), "").unwrap();
-    problem(&empty);
-    fs::write(empty.path("lanyard.yaml"), "[]").unwrap();
-    problem(&empty);
+    let empty = sound();
+    for nothing in ["", "[]"] {
+        fs::write(empty.path("lanyard.yaml"), nothing).unwrap();
+        problem(&empty);
+    }
     fs::remove_file(empty.path("lanyard.yaml")).unwrap();
     assert!(problem(&empty).starts_with("cannot read "));
 }
@@ -249,13 +252,12 @@ fn a_dev_set_up_listens_on_loopback_only() {
 
 #[test]
 fn a_configuration_that_lets_nobody_connect_is_refused() {
-    let nobody = "trust: {}\nunused: ";
-    let setup = with("trust:\n", nobody);
+    let setup = with("{admins: [{spiffe_id: spiffe://prod.example/admin}], proxies: [", "{admins: [], proxies: [");
+    config::load(&setup.path("lanyard.yaml")).unwrap();
     let yaml = fs::read_to_string(setup.path("lanyard.yaml")).unwrap();
-    let (before, rest) = yaml.split_once("unused: ").unwrap();
-    let after = &rest[rest.find("store:").unwrap()..];
-    let after = format!("{}roles: {{}}\n", &after[..after.find("roles:").unwrap()]);
-    fs::write(setup.path("lanyard.yaml"), format!("{before}{after}")).unwrap();
+    let (before, rest) = yaml.split_once("trust:\n").unwrap();
+    let rest = &rest[rest.find("store:").unwrap()..rest.find("roles:").unwrap()];
+    fs::write(setup.path("lanyard.yaml"), format!("{before}trust: {{}}\n{rest}")).unwrap();
     assert!(problem(&setup).starts_with("trust: "));
 }
 
@@ -286,7 +288,7 @@ fn the_key_encryption_key_comes_from_exactly_one_place_and_appears_in_no_message
 
 #[test]
 fn the_environment_overrides_single_keys_of_the_file() {
-    let sound = with("issuer: ", "issuer: ");
+    let sound = sound();
     let unsound = with("issuer: https://", "issuer: http://");
     assert_unsound(&unsound, &[], &["issuer: must be an https URL"]);
     assert_sound(&unsound, &[("LANYARD_ISSUER", "https://lanyard.example")]);
@@ -302,7 +304,7 @@ fn the_environment_overrides_single_keys_of_the_file() {
 
 #[test]
 fn an_unknown_key_in_the_environment_is_refused_and_other_variables_are_left_alone() {
-    let setup = with("issuer: ", "issuer: ");
+    let setup = sound();
     for unknown in ["LANYARD_TOKENS__UNBOND", "LANYARD_TLS__CLIENT_AUTH", "LANYARD_TRUST__SYSTEM_ROOTS"] {
         let key = unknown.rsplit_once("__").unwrap().1.to_lowercase();
         assert_unsound(&setup, &[(unknown, "true")], &["the environment", &key]);
@@ -348,8 +350,7 @@ async fn a_server_does_not_start_with_a_bundle_client_ca_or_certificate_that_is_
                 // There a private key is what belongs there; that it is not the certificate's is another test.
                 continue;
             }
-            let setup = Setup::default();
-            setup.write();
+            let setup = sound();
             spoil(&setup.path(file));
             assert_unsound(&setup, &[], &[file]);
             let error = setup.start().await.err().unwrap_or_else(|| panic!("started with {file} {how}"));
@@ -361,8 +362,7 @@ async fn a_server_does_not_start_with_a_bundle_client_ca_or_certificate_that_is_
 #[tokio::test]
 async fn a_root_that_is_no_ca_or_stands_beside_a_broken_one_keeps_the_server_from_starting() {
     for (name, spoil) in [("a leaf", false), ("one broken of two", true)] {
-        let setup = Setup::default();
-        setup.write();
+        let setup = sound();
         let pem = if spoil {
             let good = setup.ca.pem();
             format!("{good}{}", good.replacen("MII", "!!!", 1))
@@ -377,8 +377,7 @@ async fn a_root_that_is_no_ca_or_stands_beside_a_broken_one_keeps_the_server_fro
 
 #[tokio::test]
 async fn a_server_does_not_start_with_the_key_of_another_certificate() {
-    let setup = Setup::default();
-    setup.write();
+    let setup = sound();
     fs::write(setup.path("server-key.pem"), self_signed("x").issue().key_pem()).unwrap();
     assert_unsound(&setup, &[], &["server-key.pem"]);
     assert!(setup.start().await.is_err());
@@ -386,19 +385,14 @@ async fn a_server_does_not_start_with_the_key_of_another_certificate() {
 
 #[test]
 fn a_check_answers_programs_in_json() {
-    let ask = |setup: &Setup| {
-        let output = Command::new(env!("CARGO_BIN_EXE_lanyard"))
-            .args(["config", "check", "-o", "json", "--config"])
-            .arg(setup.path("lanyard.yaml"))
-            .env_clear()
-            .output()
-            .unwrap();
+    for (setup, problem) in [(sound(), None), (with("issuer: https://", "issuer: http://"), Some("issuer: "))] {
+        let output = check(&setup, &[], &["-o", "json"]);
+        assert_eq!(output.status.success(), problem.is_none());
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        (output.status.success(), json)
-    };
-    let (success, json) = ask(&with("issuer: ", "issuer: "));
-    assert_eq!((success, &json["sound"], &json["problem"]), (true, &true.into(), &serde_json::Value::Null));
-    let (success, json) = ask(&with("issuer: https://", "issuer: http://"));
-    assert_eq!((success, &json["sound"]), (false, &false.into()));
-    assert!(json["problem"].as_str().unwrap().starts_with("issuer: "));
+        assert_eq!(json["sound"], problem.is_none());
+        let said = json["problem"].as_str();
+        assert!(
+            said.is_some() == problem.is_some() && said.unwrap_or_default().starts_with(problem.unwrap_or_default())
+        );
+    }
 }
