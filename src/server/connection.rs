@@ -169,7 +169,8 @@ fn http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
-/// Speaks HTTP/2, or else whatever of the two versions the peer begins with, until the peer goes, or `end` comes and what is under way is answered.
+/// Speaks HTTP/2, or else whatever of the two versions the peer begins with, until the peer goes, or `end` comes and what is
+/// under way is answered.
 async fn speak<S, V>(http2: bool, stream: S, service: V, end: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
