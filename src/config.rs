@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -173,8 +174,8 @@ struct Tls {
     connection_max_age: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     drain_timeout: Option<Duration>,
-    max_connections: Option<usize>,
-    max_handshakes: Option<usize>,
+    max_connections: Option<NonZero<usize>>,
+    max_handshakes: Option<NonZero<usize>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -287,8 +288,8 @@ impl File {
                 key: folder.join(&self.tls.key),
                 handshake_timeout: self.tls.handshake_timeout.unwrap_or(Duration::from_secs(5)),
                 connection_max_age: self.tls.connection_max_age.unwrap_or(Duration::from_mins(30)),
-                max_connections: self.tls.max_connections.unwrap_or(10_000),
-                max_handshakes: self.tls.max_handshakes.unwrap_or(256),
+                max_connections: self.tls.max_connections.map_or(10_000, NonZero::get),
+                max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
             },
             trust: trust::files::Config { bundles, client_cas },
             log: self.log,

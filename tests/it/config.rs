@@ -204,6 +204,8 @@ fn a_value_of_another_kind_is_refused_with_its_line() {
         ("mtls: '127.0.0.1:0'", "mtls: '127.0.0.1:70000'"),
         ("tls:\n", "tls:\n  handshake_timeout: -1s\n"),
         ("tls:\n", "tls:\n  max_connections: -1\n"),
+        ("tls:\n", "tls:\n  max_connections: 0\n"),
+        ("tls:\n", "tls:\n  max_handshakes: 0\n"),
     ] {
         let problem = problem(&with(text, replacement));
         assert!(problem.contains("line "), "{replacement:?}: {problem}");
