@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use lanyard::authority::clock::Timestamp;
@@ -152,6 +153,18 @@ fn every_command_that_it_prints_works_when_pasted_and_serve_goes_on_where_it_sto
     }
     let (code, said) = process.end_by("INT");
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn commands_name_the_binary_as_it_was_called() {
+    for (called, named) in [("lanyard", "lanyard "), ("./lanyard", "/")] {
+        let directory = TempDir::new().unwrap();
+        let process = Process::start(dev(directory.path(), ANY).arg0(called));
+        let printed = process.until(LAST_LINE);
+        let (lines, serve) = commands(&printed);
+        let own: Vec<&&str> = lines.iter().filter(|line| !line.starts_with("curl ")).chain([&serve]).collect();
+        assert!(own.iter().all(|line| line.starts_with(named)), "{own:#?}");
+    }
 }
 
 #[test]

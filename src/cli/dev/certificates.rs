@@ -70,15 +70,15 @@ fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, Com
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let made = params.self_signed(&pair).map_err(|error| cannot_make(&error))?;
-    write_private(&key, pair.serialize_pem().as_bytes())?;
-    fs::write(&certificate, made.pem()).map_err(|error| cannot_write(&certificate, &error))?;
-    // What the old CA issued is worth nothing any more.
+    // What the old CA issued is worth nothing any more. It goes first: should this end half-way, the next start makes all anew.
     for name in ["workload", "thief", "admin", "proxy", "server"] {
         let leaf = dir.join(format!("{name}.pem"));
         if leaf.exists() {
             fs::remove_file(&leaf).map_err(|error| cannot_write(&leaf, &error))?;
         }
     }
+    write_private(&key, pair.serialize_pem().as_bytes())?;
+    fs::write(&certificate, made.pem()).map_err(|error| cannot_write(&certificate, &error))?;
     Ok(Issuer::new(params, pair))
 }
 

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::Path;
+use std::path::PathBuf;
 
 use tonic::Request;
 
@@ -77,7 +78,7 @@ fn unlike_the_story(what: &str) -> CommandError {
 
 /// Commands to copy into another terminal.
 pub(super) fn commands(dir: &Path, addresses: Listeners) -> String {
-    let lanyard = env::current_exe().map_or_else(|_| "lanyard".to_owned(), |path| quoted(&path));
+    let lanyard = program();
     let at = |name: &str| quoted(&dir.join(name));
     let port = addresses.mtls.port();
     let (ca, thief, workload) = (at("ca.pem"), at("thief.pem"), at("workload.pem"));
@@ -117,6 +118,12 @@ curl http://{ops}/readyz
         public = addresses.public.port(),
         ops = addresses.ops,
     )
+}
+
+/// This command as the other terminal finds it: by its name if it was called so, which is shorter.
+fn program() -> String {
+    let called = env::args_os().next().map(PathBuf::from).filter(|called| called.components().count() == 1);
+    called.or_else(|| env::current_exe().ok()).map_or_else(|| "lanyard".to_owned(), |path| quoted(&path))
 }
 
 /// A path as a shell reads it.

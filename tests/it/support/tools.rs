@@ -61,7 +61,10 @@ fn virtual_environment(name: &str, packages: &[&str]) -> PathBuf {
     let folder = built(&entry, |folder| {
         done(Command::new("python3").args(["-m", "venv"]).arg(folder), &remedy);
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"];
-        let network = format!("they come from the Python package index, which must be in reach once; or {remedy}");
+        let network = format!(
+            "its packages come from the Python package index, which must be in reach once; or leave it out with \
+             LANYARD_SKIP={name}"
+        );
         done(Command::new(folder.join("bin/python")).args(pip).args(packages), &network);
     });
     folder.join("bin/python")
