@@ -78,7 +78,8 @@ pub(super) struct Opened {
     pub(super) lock: Lock,
 }
 
-/// Why a store was not opened. Nothing was lost by trying.
+/// Why a store was not opened. On damaged files sled itself may already have dropped what follows the damage: what is to be
+/// rescued from them is to be rescued from a copy, or from a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory's lock is held.
