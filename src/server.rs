@@ -34,7 +34,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
-use crate::authority::registry::LoadError;
+use crate::authority::following::LoadError;
 use crate::authority::store::Store;
 use crate::config::Config;
 use crate::config::Listeners;
@@ -194,8 +194,10 @@ impl Server {
         let (standing_sender, standing) = watch::channel(Err("starting"));
         let (ready_sender, ready) = watch::channel(false);
         let public = http::discovery::routes(Arc::clone(&authority));
-        let mtls = grpc::routes(public.clone(), &authority, ready).map_err(|error| StartError::Setup(error.into()))?;
-        let acceptor = Acceptor::new(Arc::clone(&authority), Arc::clone(&certificate), provider);
+        let http = public.clone().merge(http::routes(Arc::clone(&authority)));
+        let mtls = grpc::routes(http, &authority, ready).map_err(|error| StartError::Setup(error.into()))?;
+        let acceptor =
+            Acceptor::new(Arc::clone(&authority), Arc::clone(&certificate), provider, config.tls.client_auth);
         let limits = Limits::from(&config.tls);
         let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
         let mut tasks = JoinSet::new();

@@ -19,6 +19,9 @@ pub enum Role {
     Admin,
 }
 
+/// Where the metadata is (RFC 8414 section 3); an issuer with a path has that path behind it.
+pub const METADATA: &str = "/.well-known/oauth-authorization-server";
+
 /// The one access table: each method's full name, and the roles of which a caller must hold one.
 pub const METHODS: &[(&str, &[Role])] = &[
     ("/grpc.health.v1.Health/Check", &[Role::Anyone]),
@@ -32,13 +35,22 @@ pub const METHODS: &[(&str, &[Role])] = &[
     ("/lanyard.v1.RegistryService/GetClient", &[Role::Admin]),
     ("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]),
     ("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),
+    ("/lanyard.v1.TokenService/IntrospectToken", &[Role::Workload, Role::Proxy, Role::Admin]),
     ("/lanyard.v1.TokenService/IssueToken", &[Role::Workload]),
+    ("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin]),
+    (METADATA, &[Role::Anyone]),
+    ("/oauth2/introspect", &[Role::Workload, Role::Proxy, Role::Admin]),
     ("/oauth2/jwks", &[Role::Anyone]),
+    ("/oauth2/register", &[Role::Workload, Role::Admin]),
+    ("/oauth2/revoke", &[Role::Workload, Role::Admin]),
+    ("/oauth2/token", &[Role::Workload]),
 ];
 
 /// The roles of which the caller of a method must hold one; `None` for a method that is not there. The name is compared
 /// whole: another spelling of it is another method.
 pub fn roles_for(method: &str) -> Option<&'static [Role]> {
+    let tail = method.strip_prefix(METADATA);
+    let method = if tail.is_some_and(|tail| tail.starts_with('/')) { METADATA } else { method };
     METHODS.iter().find(|(name, _)| *name == method).map(|(_, roles)| *roles)
 }
 

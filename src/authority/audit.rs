@@ -6,6 +6,7 @@ use crate::authority::binding::Evidence;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::grant::GrantError;
 use crate::authority::registration::ClientId;
+use crate::authority::revocation::Revoked;
 use crate::authority::store::Revision;
 
 /// Something that was decided or changed.
@@ -39,6 +40,17 @@ pub enum AuditEvent<'a> {
         evidence: Option<&'a Evidence>,
         /// How it was judged.
         decision: Decision,
+    },
+    /// Something was revoked, or a revocation was lifted.
+    Revoked {
+        /// By whom.
+        by: &'a str,
+        /// What.
+        what: &'a Revoked,
+        /// Which of the two.
+        change: &'static str,
+        /// The revision of the change.
+        revision: Revision,
     },
     /// A registration was made, changed or deleted.
     ClientChanged {
@@ -87,6 +99,9 @@ impl AuditEvent<'_> {
                         tracing::info!(target: TARGET, caller, client_id, jti, shown, reason = reason.code(), "binding denied");
                     }
                 }
+            }
+            Self::Revoked { by, what, change, revision } => {
+                tracing::info!(target: TARGET, by, key = what.store_key(), change, revision = revision.0, "revocation");
             }
             Self::ClientChanged { admin, client_id, change, revision } => {
                 tracing::info!(target: TARGET, admin, client_id, change, revision = revision.0, "client changed");

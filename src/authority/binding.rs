@@ -71,6 +71,8 @@ pub struct BindingRequest<'a> {
     pub evidence: Option<&'a Evidence>,
     /// The client that the token names, as it stands now.
     pub client: &'a Standing,
+    /// Why the token counts as revoked, if it does.
+    pub revoked: Option<DenyReason>,
     /// What the resource demands.
     pub demands: &'a Demands,
     /// The present moment.
@@ -139,6 +141,15 @@ pub enum DenyReason {
     /// An earlier registration's token.
     #[error("the token was issued to an earlier registration of its client")]
     ClientRecreated,
+    /// Revoked by itself, or with all that its client had been issued.
+    #[error("the token has been revoked")]
+    TokenRevoked,
+    /// Its client is revoked.
+    #[error("the token's client has been revoked")]
+    ClientRevoked,
+    /// The certificate that it is bound to is revoked.
+    #[error("the certificate that the token is bound to has been revoked")]
+    CertificateRevoked,
     /// Another audience.
     #[error("the token is for another audience")]
     WrongAudience,
@@ -182,6 +193,9 @@ impl DenyReason {
             Self::ClientUnknown => "CLIENT_UNKNOWN",
             Self::ClientDisabled => "CLIENT_DISABLED",
             Self::ClientRecreated => "CLIENT_RECREATED",
+            Self::TokenRevoked => "TOKEN_REVOKED",
+            Self::ClientRevoked => "CLIENT_REVOKED",
+            Self::CertificateRevoked => "CERTIFICATE_REVOKED",
             Self::WrongAudience => "WRONG_AUDIENCE",
             Self::NotBound => "NOT_BOUND",
             Self::EvidenceMissing => "EVIDENCE_MISSING",
@@ -225,6 +239,9 @@ fn judge(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
         }
         Standing::Registered(client) => client.registration.rotation,
     };
+    if let Some(reason) = request.revoked {
+        return Err(reason);
+    }
     if !claims.aud.includes(&demands.audience) {
         return Err(DenyReason::WrongAudience);
     }

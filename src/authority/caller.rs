@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
+use crate::authority::access::Role;
 use crate::authority::access::Roles;
 use crate::authority::access::roles_for;
 use crate::authority::identity::PeerIdentity;
@@ -31,6 +32,9 @@ pub enum NotAdmitted {
     /// There is no such method.
     #[error("no such method")]
     NoSuchMethod,
+    /// The connection has no client certificate, and the method is not for anyone.
+    #[error("a client certificate is required")]
+    NoCertificate,
     /// The certificate no longer proves the caller.
     #[error(transparent)]
     Unproven(#[from] Unproven),
@@ -57,11 +61,14 @@ impl Authority {
         Ok(PeerConnection { chain, proven: ArcSwap::from_pointee(Proven { identity, generation }) })
     }
 
-    /// Admits a call by the one access table, and says who calls.
-    pub fn enter(&self, connection: &PeerConnection, method: &str) -> Result<Caller, NotAdmitted> {
+    /// Admits a call by the one access table, and says who calls; nobody, on a connection without a certificate.
+    pub fn enter(&self, connection: Option<&PeerConnection>, method: &str) -> Result<Option<Caller>, NotAdmitted> {
         let wanted = roles_for(method).ok_or(NotAdmitted::NoSuchMethod)?;
+        let Some(connection) = connection else {
+            return if wanted.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) };
+        };
         let caller = self.caller(connection)?;
-        if caller.roles.any_of(wanted) { Ok(caller) } else { Err(NotAdmitted::WrongRole) }
+        if caller.roles.any_of(wanted) { Ok(Some(caller)) } else { Err(NotAdmitted::WrongRole) }
     }
 
     /// The caller behind a connection: its validity is looked at each time, its path again when a bundle or a client CA has
@@ -84,6 +91,9 @@ impl Authority {
         }
         if *identity.proof() == Proof::SelfSigned && !self.lets_in(&identity.thumbprint()) {
             return Err(Unproven::Unknown);
+        }
+        if self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now) {
+            return Err(Unproven::Revoked);
         }
         let roles = self.roles_of(&identity);
         Ok(Caller { identity, roles })

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::dynamic_registration::DynamicRegistration;
 use crate::authority::registration::ClientMetadata;
 
 /// The schema of the records that this version writes.
@@ -30,6 +31,9 @@ pub struct ClientRecord {
     pub update_time: Timestamp,
     /// By whom.
     pub updated_by: String,
+    /// Where it was registered over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<DynamicRegistration>,
 }
 
 /// A stored record that this version cannot read.
@@ -55,7 +59,14 @@ impl ClientRecord {
             created_by,
             update_time: now,
             updated_by: by.to_owned(),
+            dynamic: None,
         }
+    }
+
+    /// The same client, registered over HTTP.
+    #[must_use]
+    pub fn registered_dynamically(self, dynamic: DynamicRegistration) -> Self {
+        Self { dynamic: Some(dynamic), ..self }
     }
 
     /// The same client with other metadata.

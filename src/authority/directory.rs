@@ -49,10 +49,6 @@ pub struct Directory {
     below: HashMap<String, Names>,
     subjects: HashMap<CertificateSubject, Names>,
     thumbprints: HashMap<CertificateThumbprint, Names>,
-    /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
-    removed: HashMap<String, Revision>,
-    /// Up to where the store has been followed: an earlier write has been taken in, or overtaken, already.
-    followed: Revision,
 }
 
 /// The `client_id`s under one index entry: nearly always one.
@@ -118,6 +114,15 @@ impl Directory {
         self.thumbprints.contains_key(thumbprint)
     }
 
+    /// The longest registration for a SPIFFE ID that an operator made: what the workload may have at most by registering
+    /// itself.
+    pub fn ceiling(&self, id: &SpiffeId) -> Option<Arc<RegisteredClient>> {
+        let operators = |level: &Vec<Arc<RegisteredClient>>| {
+            level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
+        };
+        self.levels(id).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
+    }
+
     /// Another client that claims the same SPIFFE ID, or the same pattern.
     pub fn rival(&self, registration: &ClientRegistration) -> Option<&str> {
         let claimed = match &registration.method {
@@ -130,52 +135,23 @@ impl Directory {
         claimed.into_iter().flatten().map(String::as_str).find(|name| *name != registration.client_id.as_str())
     }
 
-    /// Takes in a client, unless something later is known of it.
+    /// All clients.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredClient>> {
+        self.clients.values()
+    }
+
+    /// Puts a client in the place of what stood under its name.
     pub fn insert(&mut self, client: RegisteredClient) {
         let name = client.registration.client_id.as_str().to_owned();
-        let known = self.clients.get(&name).map(|known| known.revision).max(self.removed.get(&name).copied());
-        if client.revision < self.followed || known.is_some_and(|known| known >= client.revision) {
-            return;
-        }
-        self.forget(&name);
-        self.removed.remove(&name);
+        self.remove(&name);
         self.index(&client.registration, |names| names.push(name.clone()));
         self.clients.insert(name, Arc::new(client));
     }
 
-    /// Removes a client that was deleted at `revision`.
-    pub fn remove(&mut self, name: &str, revision: Revision) {
-        if self.clients.get(name).is_some_and(|known| known.revision > revision) {
-            return;
-        }
-        self.forget(name);
-        self.removed.insert(name.to_owned(), revision);
-    }
-
-    /// Disables a client whose record was changed at `revision` into something that cannot be read. It is not removed:
-    /// that could let a wider pattern in.
-    pub fn suspend(&mut self, name: &str, revision: Revision) {
-        let Some(known) = self.clients.get(name) else { return };
-        let mut client = RegisteredClient::clone(known);
-        client.registration.metadata.disabled = true;
-        client.revision = revision;
-        self.insert(client);
-    }
-
-    /// The store has been followed up to `revision`: everything written until then is taken in.
-    pub fn caught_up(&mut self, revision: Revision) {
-        self.removed.retain(|_, removed| *removed > revision);
-        self.followed = self.followed.max(revision);
-    }
-
-    /// Takes over from an earlier snapshot what is later than all that this one was made from.
-    pub fn overtaken_by(&mut self, earlier: &Self) {
-        for client in earlier.clients.values() {
-            self.insert(RegisteredClient::clone(client));
-        }
-        let followed = self.followed;
-        for (name, revision) in earlier.removed.iter().filter(|(_, revision)| **revision > followed) {
-            self.remove(name, *revision);
+    /// Removes a client.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(old) = self.clients.remove(name) {
+            self.index(&old.registration, |names| names.retain(|other| other != name));
         }
     }
 
@@ -197,12 +173,6 @@ impl Directory {
             && CertificateSubject::of(peer.certificate().names())
                 .iter()
                 .any(|subject| self.subjects.contains_key(subject))
-    }
-
-    fn forget(&mut self, name: &str) {
-        if let Some(old) = self.clients.remove(name) {
-            self.index(&old.registration, |names| names.retain(|other| other != name));
-        }
     }
 
     fn index(&mut self, registration: &ClientRegistration, change: impl Fn(&mut Names)) {

@@ -1,7 +1,6 @@
 //! What a token request may get: who asks is settled by the certificate, what is granted by the registration.
 
 use crate::authority::clock::Timestamp;
-use crate::authority::directory::Directory;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::directory::Standing;
 use crate::authority::identity::PeerIdentity;
@@ -11,6 +10,7 @@ use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::scope::Scope;
 use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
+use crate::authority::snapshot::Snapshot;
 use crate::authority::subject::CertificateSubject;
 
 /// A request by the client credentials grant (RFC 6749 section 4.4).
@@ -58,6 +58,9 @@ pub enum Mismatch {
     /// The registration, or a wider one that matches too, is disabled.
     #[error("the client is disabled")]
     DisabledClient,
+    /// The client has been revoked.
+    #[error("the client has been revoked")]
+    RevokedClient,
     /// The certificate is not the registered one, or was not proven as the method demands.
     #[error("the certificate does not match the registration")]
     Certificate,
@@ -80,7 +83,7 @@ pub struct Grant {
 
 /// Decides on a request.
 pub fn grant(
-    directory: &Directory,
+    snapshot: &Snapshot,
     peer: &PeerIdentity,
     request: &TokenRequest,
     now: Timestamp,
@@ -90,8 +93,18 @@ pub fn grant(
         (None, Some(id)) => ClientId::from(id),
         (None, None) => return Err(GrantError::InvalidRequest),
     };
-    let client = authenticate(directory, peer, &client_id).map_err(GrantError::InvalidClient)?;
+    let client = authenticate(snapshot, peer, &client_id, now).map_err(GrantError::InvalidClient)?;
     let registration = &client.registration;
+    // What a workload registered for itself never goes beyond what an operator has registered for it, also later on.
+    if client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
+        let ceiling = peer.spiffe_id().and_then(|id| snapshot.directory.ceiling(id));
+        let ceiling = ceiling.ok_or(GrantError::InvalidClient(Mismatch::UnknownClient))?;
+        match registration.beyond(&ceiling.registration) {
+            None => {}
+            Some("audience") => return Err(GrantError::InvalidTarget),
+            Some(_) => return Err(GrantError::InvalidScope),
+        }
+    }
     let asked = Scope::parse(&request.scope).map_err(|_| GrantError::InvalidScope)?;
     let scope = if asked.is_empty() { registration.scope.clone() } else { asked };
     if !registration.scope.covers(&scope) {
@@ -110,11 +123,12 @@ pub fn grant(
 
 /// Holds a peer's certificate against what the registration of `client_id` expects (RFC 8705 section 2).
 pub fn authenticate(
-    directory: &Directory,
+    snapshot: &Snapshot,
     peer: &PeerIdentity,
     client_id: &ClientId,
+    now: Timestamp,
 ) -> Result<std::sync::Arc<RegisteredClient>, Mismatch> {
-    let client = match directory.standing(client_id) {
+    let client = match snapshot.directory.standing(client_id) {
         Standing::Unknown => return Err(Mismatch::UnknownClient),
         Standing::Ambiguous => return Err(Mismatch::AmbiguousClient),
         Standing::Disabled => return Err(Mismatch::DisabledClient),
@@ -137,5 +151,8 @@ pub fn authenticate(
         }
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
     };
-    if matches { Ok(client) } else { Err(Mismatch::Certificate) }
+    if !matches {
+        return Err(Mismatch::Certificate);
+    }
+    if snapshot.revocations.has_client(client_id, now) { Err(Mismatch::RevokedClient) } else { Ok(client) }
 }

@@ -102,8 +102,7 @@ impl SigningKey {
         let jwk = PublicJwk::from_spki(signer.public_key()).ok_or(UnusableKey)?;
         let key_id = KeyId(jwk.thumbprint());
         // RFC 9068 section 2.1: typ is at+jwt, without "application/".
-        let header = json!({ "alg": signer.algorithm().name(), "kid": key_id.as_str(), "typ": "at+jwt" });
-        let header = URL_SAFE_NO_PAD.encode(header.to_string());
+        let header = encoded_header(signer.algorithm(), &key_id, "at+jwt");
         let public = serde_json::from_value(Value::Object(jwk.to_json())).map_err(|_| UnusableKey)?;
         let verifier = DecodingKey::from_jwk(&public).map_err(|_| UnusableKey)?;
         Ok(Self { key_id, jwk, header, verifier, signer })
@@ -129,6 +128,11 @@ impl SigningKey {
         &self.header
     }
 
+    /// The encoded header of another kind of JWT.
+    pub(in crate::authority) fn header_of(&self, typ: &str) -> String {
+        encoded_header(self.algorithm(), &self.key_id, typ)
+    }
+
     /// Whether `signature`, as base64url, is this key's over `message`, with this key's algorithm whatever a header says.
     pub(in crate::authority) fn verifies(&self, message: &[u8], signature: &str) -> bool {
         // A failed cryptographic operation rejects the whole token (RFC 8725 section 3.3).
@@ -143,6 +147,10 @@ impl SigningKey {
         members.insert("use".to_owned(), Value::from("sig"));
         Value::Object(members)
     }
+}
+
+fn encoded_header(algorithm: SigningAlgorithm, key_id: &KeyId, typ: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json!({ "alg": algorithm.name(), "kid": key_id.as_str(), "typ": typ }).to_string())
 }
 
 impl fmt::Debug for SigningKey {

@@ -13,16 +13,22 @@ pub mod client_record;
 pub mod clock;
 pub mod directory;
 pub mod distinguished_name;
+pub mod dynamic_registration;
 pub mod evidence;
+pub mod following;
 pub mod forwarded_certificate;
 pub mod grant;
 pub mod identity;
+pub mod introspection;
 pub mod jwk;
 pub mod keys;
 pub mod registration;
 pub mod registry;
+pub mod revocation;
+pub mod revoking;
 pub mod scope;
 pub mod sealing;
+pub mod snapshot;
 pub mod store;
 pub mod subject;
 pub mod token;
@@ -40,6 +46,9 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls_pki_types::CertificateDer;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::authority::access::RoleGrants;
 use crate::authority::access::Roles;
@@ -49,7 +58,6 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::NoEntropy;
 use crate::authority::clock::Timestamp;
-use crate::authority::directory::Directory;
 use crate::authority::grant::Grant;
 use crate::authority::grant::GrantError;
 use crate::authority::grant::TokenRequest;
@@ -57,6 +65,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningKeys;
 use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
+use crate::authority::snapshot::Snapshot;
 use crate::authority::store::Store;
 use crate::authority::token::AccessTokenClaims;
 use crate::authority::token::Confirmation;
@@ -69,12 +78,36 @@ use crate::authority::validation::VerifiedTokens;
 pub struct Policy {
     /// The issuer identifier (RFC 8414 section 2): the public listener's URL.
     pub issuer: String,
+    /// Where the mTLS listener is reached: the URL in front of the endpoints' paths, without a slash at its end.
+    pub mtls_url: String,
+    /// Who may register clients over HTTP.
+    pub registration: RegistrationPolicy,
     /// Whether tokens that are bound to no certificate may exist at all.
     pub unbound_tokens: bool,
     /// How long a proxy may keep an allowance, at most.
     pub verdict_ttl: Duration,
     /// Who holds which role.
     pub roles: RoleGrants,
+}
+
+/// Who may register clients over HTTP (RFC 7591).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistrationPolicy {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Admins.
+    Admins,
+    /// Admins, and each workload with an SVID for itself alone, within what an operator registered for it.
+    OwnIdentity,
+}
+
+impl Policy {
+    /// Whether there is a registration endpoint.
+    pub fn registers_dynamically(&self) -> bool {
+        self.registration != RegistrationPolicy::Off
+    }
 }
 
 /// Decides who gets tokens and whose use of them is allowed.
@@ -84,8 +117,8 @@ pub struct Authority {
     entropy: Arc<dyn Entropy>,
     store: Arc<dyn Store>,
     keys: ArcSwap<SigningKeys>,
-    directory: ArcSwap<Directory>,
-    directory_writer: Mutex<()>,
+    snapshot: ArcSwap<Snapshot>,
+    snapshot_writer: Mutex<()>,
     trust: ArcSwap<TrustBundles>,
     trust_generation: AtomicU64,
     verified: VerifiedTokens,
@@ -125,8 +158,8 @@ impl Authority {
             entropy,
             store,
             keys: ArcSwap::from_pointee(keys),
-            directory: ArcSwap::default(),
-            directory_writer: Mutex::default(),
+            snapshot: ArcSwap::default(),
+            snapshot_writer: Mutex::default(),
             trust: ArcSwap::from_pointee(trust),
             trust_generation: AtomicU64::new(0),
             verified: VerifiedTokens::default(),
@@ -161,17 +194,20 @@ impl Authority {
 
     /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].
     pub fn prove(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
-        self.trust.load().prove(chain, self.clock.now(), |thumbprint| self.lets_in(thumbprint))
+        let now = self.clock.now();
+        let identity = self.trust.load().prove(chain, now, |thumbprint| self.lets_in(thumbprint))?;
+        let revoked = self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now);
+        if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
     }
 
     /// Whether a certificate is let in as it is: registered, or listed for a role.
     fn lets_in(&self, thumbprint: &CertificateThumbprint) -> bool {
-        self.directory.load().has_certificate(thumbprint) || self.policy.roles.names_certificate(thumbprint)
+        self.snapshot.load().directory.has_certificate(thumbprint) || self.policy.roles.names_certificate(thumbprint)
     }
 
     /// The roles that a peer holds now.
     pub fn roles_of(&self, peer: &PeerIdentity) -> Roles {
-        let registered = peer.spiffe_id().is_none() && self.directory.load().knows(peer);
+        let registered = peer.spiffe_id().is_none() && self.snapshot.load().directory.knows(peer);
         self.policy.roles.roles_of(peer, registered)
     }
 
@@ -179,7 +215,7 @@ impl Authority {
     pub fn issue_token(&self, peer: &PeerIdentity, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
         let now = self.clock.now();
         let outcome =
-            grant::grant(&self.directory.load(), peer, request, now).and_then(|grant| self.mint(peer, &grant, now));
+            grant::grant(&self.snapshot.load(), peer, request, now).and_then(|grant| self.mint(peer, &grant, now));
         match &outcome {
             Ok((client_id, claims, _)) => {
                 AuditEvent::TokenIssued { client_id, jti: &claims.jti, bound_to: claims.bound_to() }.record();
@@ -220,6 +256,21 @@ impl Authority {
         })?;
         let token = IssuedToken { access_token, expires_in: now.until(grant.expires), scope: grant.scope.clone() };
         Ok((grant.client_id.clone(), claims, token))
+    }
+
+    /// Signs an answer of the introspection endpoint for its receiver (RFC 9701 section 5). There is no `exp` and no `sub`:
+    /// the answer says what was so when it was made, and could else be taken for a token.
+    pub fn sign_introspection(&self, receiver: &str, answer: &Value) -> Result<String, GrantError> {
+        let claims = json!({
+            "iss": self.policy.issuer,
+            "aud": receiver,
+            "iat": self.clock.now(),
+            "token_introspection": answer,
+        });
+        token::sign_as(self.keys.load().active(), "token-introspection+jwt", &claims).map_err(|error| {
+            tracing::error!(%error, "an introspection response could not be signed");
+            GrantError::ServerError
+        })
     }
 
     /// 128 random bits as base64url.

@@ -23,7 +23,7 @@ use crate::authority::subject::CertificateSubject;
 const DEFAULT_TTL: Duration = Duration::from_mins(5);
 
 /// The longest lifetime that a registration may name: a stolen identity must not outlive its discovery by more.
-const MAX_TTL: Duration = Duration::from_hours(1);
+pub const MAX_TTL: Duration = Duration::from_hours(1);
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
@@ -242,6 +242,22 @@ impl ClientRegistration {
             _ => return Err(invalid("rotation", "must be strict")),
         }
         Ok(Self { metadata, client_id, method, scope, bound, access_token_ttl, rotation: Rotation::Strict })
+    }
+}
+
+impl ClientRegistration {
+    /// The field in which this registration goes beyond another, if it does.
+    pub fn beyond(&self, most: &Self) -> Option<&'static str> {
+        let audience = &most.metadata.audience;
+        if !most.scope.covers(&self.scope) {
+            Some("scope")
+        } else if !self.metadata.audience.iter().all(|one| audience.contains(one)) {
+            Some("audience")
+        } else if self.access_token_ttl > most.access_token_ttl {
+            Some("access_token_ttl")
+        } else {
+            None
+        }
     }
 }
 

@@ -1,14 +1,11 @@
-//! The verbs of the registry: create, get, list, update, delete; and how the snapshot follows the store.
+//! The verbs of the registry: create, get, list, update, delete.
 
 use std::sync::Arc;
-use std::sync::PoisonError;
 
 use crate::authority::Authority;
 use crate::authority::audit::AuditEvent;
 use crate::authority::client_record::CLIENTS;
 use crate::authority::client_record::ClientRecord;
-use crate::authority::client_record::UnreadableRecord;
-use crate::authority::directory::Directory;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientMetadata;
@@ -16,7 +13,7 @@ use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
-use crate::authority::store::Change;
+use crate::authority::snapshot::Entry;
 use crate::authority::store::Expected;
 use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
@@ -67,58 +64,7 @@ impl From<StoreError> for RegistryError {
     }
 }
 
-/// Why the registrations could not be read at start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A record cannot be read.
-    #[error("record {key}: {problem}")]
-    Record {
-        /// Its key in the store.
-        key: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
 impl Authority {
-    /// Reads all registrations, and returns the revision to watch the store from. A record that cannot be read is an
-    /// error: leaving it out could leave out a disabled one, and let a wider pattern in.
-    pub async fn load(&self) -> Result<Revision, LoadError> {
-        let listing = self.store.list(CLIENTS).await?;
-        let mut directory = Directory::default();
-        for (key, entry) in listing.entries {
-            let client = read(&key, &entry.value, entry.revision)
-                .map_err(|problem| LoadError::Record { key, problem: problem.to_string() })?;
-            directory.insert(client);
-        }
-        directory.caught_up(listing.revision);
-        let _writer = self.directory_writer.lock().unwrap_or_else(PoisonError::into_inner);
-        directory.overtaken_by(&self.directory.load());
-        self.directory.store(Arc::new(directory));
-        Ok(listing.revision)
-    }
-
-    /// Takes in a change that the store's watch tells of.
-    pub fn apply(&self, change: &Change) {
-        self.change_directory(|directory| {
-            if let Some(name) = change.key.strip_prefix(CLIENTS) {
-                match change.value.as_deref().map(|value| read(&change.key, value, change.revision)) {
-                    Some(Ok(client)) => directory.insert(client),
-                    Some(Err(error)) => {
-                        // What it says cannot be known; what it said no longer holds.
-                        tracing::error!(%error, key = change.key, "a registration cannot be read; its client is refused");
-                        directory.suspend(name, change.revision);
-                    }
-                    None => directory.remove(name, change.revision),
-                }
-            }
-            directory.caught_up(change.revision);
-        });
-    }
-
     /// Registers a client. With `validate_only` nothing is stored.
     pub async fn create_client(
         &self,
@@ -128,7 +74,7 @@ impl Authority {
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
         let registration = self.sound(metadata)?;
         let name = registration.client_id.as_str().to_owned();
-        if self.directory.load().named(&name).is_some() {
+        if self.snapshot.load().directory.named(&name).is_some() {
             return Err(RegistryError::Exists);
         }
         let creation_id = self.random_id().map_err(|_| RegistryError::Unavailable)?;
@@ -148,12 +94,12 @@ impl Authority {
 
     /// The client with this `client_id`.
     pub fn client(&self, client_id: &str) -> Result<Arc<RegisteredClient>, RegistryError> {
-        self.directory.load().named(client_id).map(Arc::clone).ok_or(RegistryError::NotFound)
+        self.snapshot.load().directory.named(client_id).map(Arc::clone).ok_or(RegistryError::NotFound)
     }
 
     /// The clients after the one named `after`, `count` at most, in the order of their `client_id`s.
     pub fn clients(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredClient>> {
-        self.directory.load().page(after, count)
+        self.snapshot.load().directory.page(after, count)
     }
 
     /// Replaces the metadata of a client, if its revision is still `from`. Where nothing would change, nothing is written.
@@ -194,14 +140,14 @@ impl Authority {
         let present = self.client(client_id)?;
         let from = from.unwrap_or(present.revision);
         let revision = self.store.delete(&format!("{CLIENTS}{client_id}"), Expected::At(from)).await?;
-        self.change_directory(|directory| directory.remove(client_id, revision));
+        self.take_in(&format!("{CLIENTS}{client_id}"), None, revision);
         AuditEvent::ClientChanged { admin: &admin.to_string(), client_id, change: "deleted", revision }.record();
         Ok(())
     }
 
     /// Reads metadata, and holds it against the configuration and the other registrations. Two that are made at the very
     /// same moment can still claim one SPIFFE ID: the directory then takes neither.
-    fn sound(&self, metadata: ClientMetadata) -> Result<ClientRegistration, RegistryError> {
+    pub(in crate::authority) fn sound(&self, metadata: ClientMetadata) -> Result<ClientRegistration, RegistryError> {
         let registration = ClientRegistration::parse(metadata)?;
         if !registration.bound && !self.policy.unbound_tokens {
             let problem = "this server issues no unbound tokens: leave it out, or set it to true";
@@ -212,31 +158,24 @@ impl Authority {
         {
             return Err(invalid("client_ca", "is not the name of a configured client CA").into());
         }
-        if let Some(rival) = self.directory.load().rival(&registration) {
+        if let Some(rival) = self.snapshot.load().directory.rival(&registration) {
             return Err(RegistryError::IdentityTaken(rival.to_owned()));
         }
         Ok(registration)
     }
 
-    async fn write(
+    pub(in crate::authority) async fn write(
         &self,
         registration: ClientRegistration,
         record: ClientRecord,
         expected: Expected,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
         let bytes = encode(&record)?;
-        let revision = self.store.put(&format!("{CLIENTS}{}", registration.client_id), bytes, expected).await?;
+        let key = format!("{CLIENTS}{}", registration.client_id);
+        let revision = self.store.put(&key, bytes, expected).await?;
         let client = RegisteredClient { registration, record, revision };
-        self.change_directory(|directory| directory.insert(client.clone()));
+        self.take_in(&key, Some(Entry::Client(Box::new(client.clone()))), revision);
         Ok(Arc::new(client))
-    }
-
-    fn change_directory(&self, change: impl FnOnce(&mut Directory)) {
-        // A change made while another thread panicked is whole: it stands in the snapshot or not at all.
-        let _writer = self.directory_writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut directory = Directory::clone(&self.directory.load());
-        change(&mut directory);
-        self.directory.store(Arc::new(directory));
     }
 }
 
@@ -244,24 +183,4 @@ impl Authority {
 fn encode(record: &ClientRecord) -> Result<Vec<u8>, RegistryError> {
     let bytes = record.to_bytes().map_err(|_| RegistryError::Unavailable)?;
     if bytes.len() > MAX_VALUE_BYTES { Err(RegistryError::TooLarge) } else { Ok(bytes) }
-}
-
-fn read(key: &str, value: &[u8], revision: Revision) -> Result<RegisteredClient, Unusable> {
-    let record = ClientRecord::from_bytes(value)?;
-    let registration = ClientRegistration::parse(record.metadata.clone())?;
-    // Whoever deletes a client deletes its key: one under another key would outlive that.
-    if key.strip_prefix(CLIENTS) != Some(registration.client_id.as_str()) {
-        return Err(Unusable::Misplaced);
-    }
-    Ok(RegisteredClient { registration, record, revision })
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    Record(#[from] UnreadableRecord),
-    #[error(transparent)]
-    Metadata(#[from] InvalidClientMetadata),
-    #[error("the record is of a client with another client_id")]
-    Misplaced,
 }

@@ -112,9 +112,18 @@ pub enum NotSigned {
 
 /// Signs claims into a token.
 pub fn sign(key: &SigningKey, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
+    sign_under(key, key.header(), claims)
+}
+
+/// Signs the claims of another kind of JWT, whose `typ` keeps it from ever being taken for a token (RFC 8725 section 3.12).
+pub fn sign_as(key: &SigningKey, typ: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
+    sign_under(key, &key.header_of(typ), claims)
+}
+
+fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
     let payload = serde_json::to_vec(claims).map_err(|_| SigningFailed)?;
-    let mut token = String::with_capacity(key.header().len() + payload.len() * 4 / 3 + 128);
-    token.push_str(key.header());
+    let mut token = String::with_capacity(header.len() + payload.len() * 4 / 3 + 128);
+    token.push_str(header);
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
     let signature = key.signer().sign(token.as_bytes())?;

@@ -106,6 +106,9 @@ pub enum Unproven {
     /// No path from the SVID to the bundle of its trust domain.
     #[error("the certificate has no path to the bundle of its trust domain")]
     NoPath,
+    /// The certificate has been revoked here.
+    #[error("the certificate has been revoked")]
+    Revoked,
     /// Not an SVID, no path to a client CA, and not registered as it is.
     #[error("the certificate is not from a known CA and not registered")]
     Unknown,

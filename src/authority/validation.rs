@@ -112,22 +112,37 @@ impl Authority {
         Ok(judgement)
     }
 
+    /// A token whose signature is good under one of our keys.
+    pub(in crate::authority) fn verified(&self, access_token: &str) -> Option<Arc<VerifiedToken>> {
+        self.verified.verify(&self.keys.load(), access_token).ok()
+    }
+
     /// The decision that every voice speaks.
-    fn judge(&self, access_token: &str, evidence: Option<&Evidence>, demands: &Demands) -> Judgement {
+    pub(in crate::authority) fn judge(
+        &self,
+        access_token: &str,
+        evidence: Option<&Evidence>,
+        demands: &Demands,
+    ) -> Judgement {
         let grade = evidence.map(Evidence::grade);
         let token = match self.verified.verify(&self.keys.load(), access_token) {
             Ok(token) => token,
             Err(reason) => return Judgement { decision: Decision::Deny(reason), token: None, grade },
         };
-        let client = ClientId::parse(&token.claims.client_id)
-            .map_or(Standing::Unknown, |client_id| self.directory.load().standing(&client_id));
+        let now = self.clock.now();
+        let snapshot = self.snapshot.load();
+        let client_id = ClientId::parse(&token.claims.client_id);
+        let client = client_id.as_ref().map_or(Standing::Unknown, |client_id| snapshot.directory.standing(client_id));
+        let revoked =
+            client_id.and_then(|client_id| snapshot.revocations.reason_against(&token.claims, &client_id, now));
         let decision = binding::decide(&BindingRequest {
             claims: &token.claims,
             issuer: &self.policy.issuer,
             evidence,
             client: &client,
+            revoked,
             demands,
-            now: self.clock.now(),
+            now,
             verdict_ttl: self.policy.verdict_ttl,
         });
         Judgement { decision, token: Some(token), grade }

@@ -194,7 +194,7 @@ mod tests {
     fn a_denial_is_shown_with_its_reason() {
         let answer = ValidateBindingResponse {
             decision: 2,
-            reason: 17,
+            reason: crate::proto::DenyReason::CertificateMismatch.into(),
             evidence_grade: 3,
             explanation: "the token is bound to another certificate".to_owned(),
             ..ValidateBindingResponse::default()

@@ -1,9 +1,6 @@
 //! `lanyard.v1.BindingService`.
 
-use prost_types::Struct;
 use prost_types::Timestamp;
-use prost_types::Value;
-use prost_types::value::Kind;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -11,13 +8,12 @@ use tonic::Status;
 use crate::authority::binding;
 use crate::authority::binding::Decision;
 use crate::authority::binding::Evidence;
-use crate::authority::token::AccessTokenClaims;
-use crate::authority::token::Audience;
 use crate::authority::validation::BroughtEvidence;
 use crate::authority::validation::Judgement;
 use crate::authority::validation::ValidateRequest;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::claims;
 use crate::grpc::status;
 use crate::proto;
 use crate::proto::ValidateBindingRequest;
@@ -61,7 +57,7 @@ fn evidence(brought: Option<Brought>) -> Result<BroughtEvidence, crate::authorit
 fn print(judgement: &Judgement) -> ValidateBindingResponse {
     let mut response = ValidateBindingResponse {
         evidence_grade: judgement.grade.map_or(proto::EvidenceGrade::Unspecified, grade).into(),
-        claims: judgement.token.as_deref().map(|token| claims(&token.claims)),
+        claims: judgement.token.as_deref().map(|token| claims::print(&token.claims)),
         ..ValidateBindingResponse::default()
     };
     match judgement.decision {
@@ -102,6 +98,9 @@ fn reason(reason: binding::DenyReason) -> proto::DenyReason {
         binding::DenyReason::ClientUnknown => proto::DenyReason::ClientUnknown,
         binding::DenyReason::ClientDisabled => proto::DenyReason::ClientDisabled,
         binding::DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
+        binding::DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
+        binding::DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
+        binding::DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
         binding::DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
         binding::DenyReason::NotBound => proto::DenyReason::NotBound,
         binding::DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
@@ -112,38 +111,4 @@ fn reason(reason: binding::DenyReason) -> proto::DenyReason {
         binding::DenyReason::RotationStrict => proto::DenyReason::RotationStrict,
         binding::DenyReason::InsufficientScope => proto::DenyReason::InsufficientScope,
     }
-}
-
-/// The claims as they stand in the token.
-fn claims(claims: &AccessTokenClaims) -> Struct {
-    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    // A NumericDate is far below the 2^53 up to which a double is exact.
-    #[expect(clippy::cast_precision_loss, reason = "see above")]
-    let number = |seconds: u64| Value { kind: Some(Kind::NumberValue(seconds as f64)) };
-    let audience = match &claims.aud {
-        Audience::One(one) => text(one),
-        Audience::Several(several) => {
-            let values = several.iter().map(|one| text(one)).collect();
-            Value { kind: Some(Kind::ListValue(prost_types::ListValue { values })) }
-        }
-    };
-    let confirmation = claims.cnf.as_ref().map(|cnf| {
-        let fields = cnf.x5t_s256.iter().map(|thumbprint| ("x5t#S256".to_owned(), text(thumbprint))).collect();
-        Value { kind: Some(Kind::StructValue(Struct { fields })) }
-    });
-    let fields = [
-        ("iss", Some(text(&claims.iss))),
-        ("sub", Some(text(&claims.sub))),
-        ("aud", Some(audience)),
-        ("exp", Some(number(claims.exp.0))),
-        ("iat", Some(number(claims.iat.0))),
-        ("nbf", Some(number(claims.nbf.0))),
-        ("jti", Some(text(&claims.jti))),
-        ("client_id", Some(text(&claims.client_id))),
-        ("scope", claims.scope.as_deref().map(text)),
-        ("cnf", confirmation),
-        ("lanyard_creation", Some(text(&claims.lanyard_creation))),
-    ];
-    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    Struct { fields }
 }

@@ -1,6 +1,7 @@
 //! The gRPC voice: reads requests, asks the authority, prints its answers. Nothing is decided here.
 
 mod bindings;
+mod claims;
 mod client_message;
 pub mod health;
 mod keys;

@@ -12,6 +12,7 @@ use crate::authority::caller::NotAdmitted;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::grant::GrantError;
 use crate::authority::registry::RegistryError;
+use crate::authority::revoking::RevokeError;
 use crate::authority::validation::NoDecision;
 
 /// The domain of every `ErrorInfo` of ours.
@@ -30,6 +31,7 @@ fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
 pub fn not_admitted(error: NotAdmitted) -> Status {
     match error {
         NotAdmitted::NoSuchMethod => plain(Code::Unimplemented, "NO_SUCH_METHOD", error),
+        NotAdmitted::NoCertificate => plain(Code::Unauthenticated, "NO_CERTIFICATE", error),
         NotAdmitted::Unproven(_) => plain(Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN", error),
         NotAdmitted::WrongRole => plain(Code::PermissionDenied, "WRONG_ROLE", error),
     }
@@ -65,6 +67,16 @@ pub fn no_decision(error: NoDecision) -> Status {
 /// Evidence that cannot be read.
 pub fn invalid_evidence(error: InvalidEvidence) -> Status {
     plain(Code::InvalidArgument, "EVIDENCE_MALFORMED", error)
+}
+
+/// A revocation that was refused.
+pub fn revoke_error(error: RevokeError) -> Status {
+    match error {
+        RevokeError::NotYours => plain(Code::PermissionDenied, "NOT_YOURS", error),
+        RevokeError::Malformed => plain(Code::InvalidArgument, "INVALID_REQUEST", error),
+        RevokeError::NotLiftable => plain(Code::InvalidArgument, "NOT_LIFTABLE", error),
+        RevokeError::Unavailable => plain(Code::Unavailable, "REVOCATION_UNAVAILABLE", error),
+    }
 }
 
 /// A registry request that was refused.

@@ -4,12 +4,25 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::authority::caller::Caller;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::clock::Timestamp;
 use crate::authority::grant::TokenRequest;
+use crate::authority::introspection::Requester;
+use crate::authority::registration::ClientId;
+use crate::authority::revoking::RevokeRequest;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::claims;
 use crate::grpc::status;
+use crate::grpc::status::malformed;
+use crate::proto::IntrospectTokenRequest;
+use crate::proto::IntrospectTokenResponse;
 use crate::proto::IssueTokenRequest;
 use crate::proto::IssueTokenResponse;
+use crate::proto::RevokeTokenRequest;
+use crate::proto::RevokeTokenResponse;
+use crate::proto::revoke_token_request::Target;
 use crate::proto::token_service_server::TokenService;
 
 #[tonic::async_trait]
@@ -30,5 +43,64 @@ impl TokenService for Services {
             expires_in: issued.expires_in.try_into().ok(),
             scope: issued.scope.to_string(),
         }))
+    }
+
+    async fn introspect_token(
+        &self,
+        request: Request<IntrospectTokenRequest>,
+    ) -> Result<Response<IntrospectTokenResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let requester = self.requester(caller(&extensions)?, &message.client_id)?;
+        if message.token.is_empty() {
+            return Err(malformed("token", "is missing"));
+        }
+        let token = self.authority.introspect(&requester, &message.token);
+        let claims = token.as_deref().map(|token| claims::print(&token.claims));
+        Ok(Response::new(IntrospectTokenResponse { active: claims.is_some(), claims }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let requester = self.requester(caller, &message.client_id)?;
+        let until = message
+            .until
+            .map(|until| u64::try_from(until.seconds).map(Timestamp).map_err(|_| malformed("until", "is before 1970")));
+        let target = target(message.target, until.transpose()?)?;
+        let outcome = if message.lift {
+            self.authority.lift_revocation(&caller.identity, &requester, target).await
+        } else {
+            self.authority.revoke(&caller.identity, &requester, target).await
+        };
+        outcome.map_err(status::revoke_error)?;
+        Ok(Response::new(RevokeTokenResponse {}))
+    }
+}
+
+impl Services {
+    /// In proto3 an empty text is one that was left out.
+    fn requester(&self, caller: &Caller, client_id: &str) -> Result<Requester, Status> {
+        let client_id = Some(client_id).filter(|client_id| !client_id.is_empty());
+        self.authority.requester(caller, client_id).map_err(status::grant_error)
+    }
+}
+
+fn target(target: Option<Target>, until: Option<Timestamp>) -> Result<RevokeRequest, Status> {
+    let client = |field, text: &str| ClientId::parse(text).ok_or_else(|| malformed(field, "is not a client_id"));
+    match target {
+        Some(Target::Token(token)) => Ok(RevokeRequest::Token(token)),
+        Some(Target::Jti(jti)) => Ok(RevokeRequest::TokenId(jti)),
+        Some(Target::RevokedClientId(text)) => Ok(RevokeRequest::Client(client("revoked_client_id", &text)?, until)),
+        Some(Target::IssuedToClientId(text)) => Ok(RevokeRequest::IssuedTo(client("issued_to_client_id", &text)?)),
+        Some(Target::CertificateThumbprint(digest)) => {
+            let thumbprint = CertificateThumbprint::from_digest(&digest);
+            let thumbprint =
+                thumbprint.ok_or_else(|| malformed("certificate_thumbprint", "must be the 32 bytes of a SHA-256"))?;
+            Ok(RevokeRequest::Certificate(thumbprint, until))
+        }
+        None => Err(malformed("target", "is missing")),
     }
 }

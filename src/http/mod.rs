@@ -1,4 +1,38 @@
-//! The HTTP voice.
+//! The HTTP voice: OAuth's endpoints, and the probes. Like every voice it reads, asks the authority, and prints.
 
+mod client;
 pub mod discovery;
+pub mod error;
+mod form;
+mod introspect;
 pub mod ops;
+mod register;
+mod revoke;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::post;
+
+use crate::authority::Authority;
+
+/// The most bytes that the body of a request may have.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The endpoints of the mTLS listener that need to know their caller, whom the guard puts into the request.
+///
+/// No header says anything about certificates here: whatever `x-forwarded-client-cert`, `client-cert` or the like a request
+/// carries is not looked at.
+pub fn routes(authority: Arc<Authority>) -> Router {
+    let mut routes = Router::new()
+        .route("/oauth2/token", post(token::issue))
+        .route("/oauth2/introspect", post(introspect::introspect))
+        .route("/oauth2/revoke", post(revoke::revoke));
+    if authority.policy().registers_dynamically() {
+        let register = post(register::create).get(register::read).put(register::replace).delete(register::delete);
+        routes = routes.route("/oauth2/register", register);
+    }
+    routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(authority)
+}

@@ -98,13 +98,14 @@ pub(super) async fn serve(
             match acceptor.mutual(stream, limits.handshake).await {
                 Ok((stream, peer)) => {
                     drop(turn);
-                    let (router, peer) = (router.clone(), Arc::new(peer));
+                    let (router, peer) = (router.clone(), peer.map(Arc::new));
                     let (over, ending) = watch::channel(false);
                     let service = service_fn(move |request: Request<IncomingBody>| {
-                        let (router, authority, peer) = (router.clone(), Arc::clone(&authority), Arc::clone(&peer));
+                        let (router, authority, peer) = (router.clone(), Arc::clone(&authority), peer.clone());
                         let ending = ending.clone();
                         async move {
-                            let response = guard::call(router, &authority, &peer, request.map(Body::new)).await;
+                            let response =
+                                guard::call(router, &authority, peer.as_deref(), request.map(Body::new)).await;
                             response.map(|response| ending::bounded(response, ending))
                         }
                     });

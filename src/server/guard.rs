@@ -16,17 +16,20 @@ use crate::authority::Authority;
 use crate::authority::caller::NotAdmitted;
 use crate::authority::caller::PeerConnection;
 use crate::grpc::status;
+use crate::http::error::OAuthError;
 
 /// Answers a request, if its caller may ask.
 pub(super) async fn call(
     router: Router,
     authority: &Authority,
-    peer: &PeerConnection,
+    peer: Option<&PeerConnection>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
     match authority.enter(peer, request.uri().path()) {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
             router.oneshot(request).await
         }
         Err(error) => {
@@ -42,9 +45,13 @@ fn refuse(request: &Request<Body>, error: NotAdmitted) -> Response<Body> {
     if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
         return status::not_admitted(error).into_http();
     }
+    // The OAuth endpoints have errors of their own (RFC 6749 section 5.2); elsewhere the status says it all.
+    if request.uri().path().starts_with("/oauth2/") && error != NotAdmitted::NoSuchMethod {
+        return OAuthError::not_admitted(error).into_response();
+    }
     let code = match error {
         NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
-        NotAdmitted::Unproven(_) => StatusCode::UNAUTHORIZED,
+        NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) => StatusCode::UNAUTHORIZED,
         NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
     };
     code.into_response()

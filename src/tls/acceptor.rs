@@ -19,6 +19,7 @@ use crate::authority::Authority;
 use crate::authority::caller::PeerConnection;
 use crate::authority::clock::Clock;
 use crate::authority::trust::Unproven;
+use crate::tls::ClientAuth;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::tls::verifier::PeerVerifier;
 
@@ -29,6 +30,7 @@ pub struct Acceptor {
     certificate: Arc<ServerCertificate>,
     provider: Arc<CryptoProvider>,
     time: Arc<AuthorityTime>,
+    client_auth: ClientAuth,
 }
 
 /// Why a connection did not come through the door.
@@ -47,28 +49,35 @@ pub enum Refused {
 
 impl Acceptor {
     /// A door that presents `certificate` and asks `authority` about peers.
-    pub fn new(authority: Arc<Authority>, certificate: Arc<ServerCertificate>, provider: Arc<CryptoProvider>) -> Self {
+    pub fn new(
+        authority: Arc<Authority>,
+        certificate: Arc<ServerCertificate>,
+        provider: Arc<CryptoProvider>,
+        client_auth: ClientAuth,
+    ) -> Self {
         let time = Arc::new(AuthorityTime(Arc::clone(authority.clock())));
-        Self { authority, certificate, provider, time }
+        Self { authority, certificate, provider, time, client_auth }
     }
 
     /// A handshake in which the client proves a certificate. Its verifier is made for this one connection, so that what it
     /// proved need not be worked out again.
-    pub async fn mutual<S>(&self, stream: S, limit: Duration) -> Result<(TlsStream<S>, PeerConnection), Refused>
+    pub async fn mutual<S>(&self, stream: S, limit: Duration) -> Result<(TlsStream<S>, Option<PeerConnection>), Refused>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider)));
+        let verifier =
+            Arc::new(PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth));
         let config = self
             .builder()?
             .with_client_cert_verifier(Arc::clone(&verifier) as Arc<_>)
             .with_cert_resolver(Arc::clone(&self.certificate) as Arc<_>);
         let outcome = handshake(config, stream, limit).await;
         match (outcome, verifier.take()) {
-            (Ok(stream), Some(Ok(peer))) => Ok((stream, peer)),
+            (Ok(stream), Some(Ok(peer))) => Ok((stream, Some(peer))),
             (_, Some(Err(unproven))) => Err(Refused::Unproven(unproven)),
             (Err(refused), _) => Err(refused),
-            // A handshake that never asked the verifier is one that was not full; nobody has been proven by it.
+            // Sessions are never resumed, so there was no certificate to ask the verifier about.
+            (Ok(stream), None) if self.client_auth == ClientAuth::Request => Ok((stream, None)),
             (Ok(_), None) => Err(Refused::Handshake(io::Error::other("no certificate was verified"))),
         }
     }

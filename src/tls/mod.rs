@@ -7,6 +7,19 @@ mod verifier;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+/// Whether clients must show a certificate on the mTLS listener.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// Without one the handshake fails.
+    #[default]
+    Require,
+    /// Without one only what is for anyone can be reached (RFC 8705 section 6.1).
+    Request,
+}
+
 /// How the door is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -14,6 +27,8 @@ pub struct Config {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+    /// Whether clients must show a certificate.
+    pub client_auth: ClientAuth,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
     /// How long a connection may live.

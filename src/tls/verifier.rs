@@ -22,18 +22,20 @@ use rustls::server::danger::ClientCertVerifier;
 use crate::authority::Authority;
 use crate::authority::caller::PeerConnection;
 use crate::authority::trust::Unproven;
+use crate::tls::ClientAuth;
 
 /// Serves one handshake. The stock verifier pools all roots and keeps nothing of what it found.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     authority: Arc<Authority>,
     provider: Arc<CryptoProvider>,
+    client_auth: ClientAuth,
     outcome: Mutex<Option<Result<PeerConnection, Unproven>>>,
 }
 
 impl PeerVerifier {
-    pub(super) fn new(authority: Arc<Authority>, provider: Arc<CryptoProvider>) -> Self {
-        Self { authority, provider, outcome: Mutex::default() }
+    pub(super) fn new(authority: Arc<Authority>, provider: Arc<CryptoProvider>, client_auth: ClientAuth) -> Self {
+        Self { authority, provider, client_auth, outcome: Mutex::default() }
     }
 
     /// What was found of the peer's certificate; `None` where the handshake did not come to that.
@@ -43,6 +45,10 @@ impl PeerVerifier {
 }
 
 impl ClientCertVerifier for PeerVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.client_auth == ClientAuth::Require
+    }
+
     /// No hints: which CAs and trust domains are known here is nobody's business before the handshake, and a client with a
     /// self-signed certificate would take a list for a reason not to send it.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -96,6 +102,7 @@ fn alert(unproven: Unproven) -> CertificateError {
         Unproven::Invalid(_) | Unproven::ChainSize => CertificateError::BadEncoding,
         Unproven::UnknownTrustDomain | Unproven::NoPath | Unproven::Unknown => CertificateError::UnknownIssuer,
         Unproven::KeyUsage => CertificateError::InvalidPurpose,
+        Unproven::Revoked => CertificateError::Revoked,
         Unproven::SeveralUris
         | Unproven::InvalidSpiffeId
         | Unproven::SigningCertificate

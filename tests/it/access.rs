@@ -46,14 +46,21 @@ fn described() -> BTreeSet<String> {
 
 /// The rows of the table that are gRPC methods.
 fn listed() -> BTreeSet<String> {
-    METHODS.iter().map(|(method, _)| (*method).to_owned()).filter(|method| method.contains('.')).collect()
+    METHODS.iter().map(|(method, _)| (*method).to_owned()).filter(|method| !is_http(method)).collect()
+}
+
+fn is_http(method: &str) -> bool {
+    method.starts_with("/oauth2/") || method.starts_with("/.well-known/")
 }
 
 #[test]
 fn the_table_names_each_method_that_is_served_and_no_other() {
     assert_eq!(listed(), described());
-    let others: Vec<&str> = METHODS.iter().map(|(method, _)| *method).filter(|method| !method.contains('.')).collect();
-    assert_eq!(others, ["/oauth2/jwks"]);
+    let others: Vec<&str> = METHODS.iter().map(|(method, _)| *method).filter(|method| is_http(method)).collect();
+    let metadata = "/.well-known/oauth-authorization-server";
+    let endpoints = ["introspect", "jwks", "register", "revoke", "token"].map(|name| format!("/oauth2/{name}"));
+    assert_eq!(others.first(), Some(&metadata));
+    assert_eq!(others[1..], endpoints);
 }
 
 #[test]
@@ -124,7 +131,7 @@ async fn a_method_that_is_not_in_the_table_is_refused_to_everybody() {
             "/lanyard.v2.RegistryService/GetClient",
             "/grpc.health.v1.Health/List",
             "/envoy.service.auth.v3.Authorization/Check",
-            "/oauth2/token",
+            "/oauth2/authorize",
         ] {
             let refused = (Code::Unimplemented, "NO_SUCH_METHOD".to_owned());
             assert_eq!(refusal(call(&channel, method).await), refused, "{role:?} {method}");
@@ -195,7 +202,8 @@ async fn the_http_paths_of_the_mtls_listener_have_one_spelling_too() {
         "/oauth2/%6awks",
         "/oauth2%2fjwks",
         "/oauth2/./jwks",
-        "/oauth2/token",
+        "/oauth2/authorize",
+        "/oauth2/token/",
         "/livez",
         "/readyz",
         "/metrics",

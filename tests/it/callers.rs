@@ -43,7 +43,7 @@ fn a_caller_enters_by_its_roles_and_by_the_exact_name_of_a_method() {
     world.register(spiffe_client(CHECKOUT));
     let enter = |leaf: Leaf, method: &str| {
         let connection = world.authority.admit(leaf.chain).unwrap();
-        world.authority.enter(&connection, method).map(|caller| caller.identity.thumbprint())
+        world.authority.enter(Some(&connection), method).map(|caller| caller.unwrap().identity.thumbprint())
     };
     let workload = world.prod.svid(CHECKOUT).issue();
     assert_eq!(enter(workload.clone(), ISSUE), Ok(CertificateThumbprint::of(workload.certificate())));

@@ -106,7 +106,7 @@ fn an_unknown_key_is_refused_by_its_name_and_line() {
     for (text, replacement, key) in [
         ("issuer: ", "isuer: x\nissuer: ", "isuer"),
         ("tokens: {}", "tokens:\n  unbond: true", "unbond"),
-        ("tls:\n", "tls:\n  client_auth: optional\n", "client_auth"),
+        ("tls:\n", "tls:\n  client_authn: request\n", "client_authn"),
         ("trust:\n", "trust:\n  system_roots: true\n", "system_roots"),
         ("{memory: true}", "{memory: true, path: data}", "path"),
         ("{memory: true}", "{sled: {path: data, cache: 1}}", "cache"),
@@ -307,7 +307,7 @@ fn the_environment_overrides_single_keys_of_the_file() {
 #[test]
 fn an_unknown_key_in_the_environment_is_refused_and_other_variables_are_left_alone() {
     let setup = sound();
-    for unknown in ["LANYARD_TOKENS__UNBOND", "LANYARD_TLS__CLIENT_AUTH", "LANYARD_TRUST__SYSTEM_ROOTS"] {
+    for unknown in ["LANYARD_TOKENS__UNBOND", "LANYARD_TLS__CLIENT_AUTHN", "LANYARD_TRUST__SYSTEM_ROOTS"] {
         let key = unknown.rsplit_once("__").unwrap().1.to_lowercase();
         assert_unsound(&setup, &[(unknown, "true")], &["the environment", &key]);
     }

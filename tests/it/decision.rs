@@ -33,6 +33,7 @@ struct Question {
     claims: AccessTokenClaims,
     evidence: Option<Evidence>,
     client: Standing,
+    revoked: Option<DenyReason>,
     demands: Demands,
     now: Timestamp,
     verdict_ttl: Duration,
@@ -46,7 +47,7 @@ impl Question {
         let scope = Scope::parse("orders.read").unwrap();
         let demands = Demands { audience: ORDERS.to_owned(), scope, least_evidence: EvidenceGrade::Thumbprint };
         let evidence = Some(certificate(&mint.leaf));
-        Self { mint, claims, evidence, client, demands, now: NOW, verdict_ttl: Duration::from_secs(5) }
+        Self { mint, claims, evidence, client, revoked: None, demands, now: NOW, verdict_ttl: Duration::from_secs(5) }
     }
 
     fn decide(&self) -> Decision {
@@ -55,6 +56,7 @@ impl Question {
             issuer: ISSUER,
             evidence: self.evidence.as_ref(),
             client: &self.client,
+            revoked: self.revoked,
             demands: &self.demands,
             now: self.now,
             verdict_ttl: self.verdict_ttl,
@@ -81,13 +83,16 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 18] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
     (DenyReason::ClientUnknown, |question| question.client = Standing::Unknown),
     (DenyReason::ClientDisabled, |question| question.client = Standing::Disabled),
     (DenyReason::ClientRecreated, |question| question.claims.lanyard_creation.push('x')),
+    (DenyReason::TokenRevoked, |question| question.revoked = Some(DenyReason::TokenRevoked)),
+    (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
+    (DenyReason::CertificateRevoked, |question| question.revoked = Some(DenyReason::CertificateRevoked)),
     (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
     (DenyReason::NotBound, |question| question.claims.cnf = None),
     (DenyReason::EvidenceMissing, |question| question.evidence = None),
@@ -172,21 +177,24 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::ClientUnknown => 7,
             Why::ClientDisabled => 8,
             Why::ClientRecreated => 9,
-            Why::WrongAudience => 10,
-            Why::NotBound => 11,
-            Why::EvidenceMissing => 12,
-            Why::EvidenceTooWeak => 13,
-            Why::CertificateExpired => 14,
-            Why::CertificateNotYetValid => 15,
-            Why::CertificateMismatch => 16,
-            Why::RotationStrict => 17,
-            Why::InsufficientScope => 18,
+            Why::TokenRevoked => 10,
+            Why::ClientRevoked => 11,
+            Why::CertificateRevoked => 12,
+            Why::WrongAudience => 13,
+            Why::NotBound => 14,
+            Why::EvidenceMissing => 15,
+            Why::EvidenceTooWeak => 16,
+            Why::CertificateExpired => 17,
+            Why::CertificateNotYetValid => 18,
+            Why::CertificateMismatch => 19,
+            Why::RotationStrict => 20,
+            Why::InsufficientScope => 21,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 19);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 22);
 }
 
 // C10, 9068-09: no leeway for exp, five seconds for nbf

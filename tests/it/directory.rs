@@ -1,16 +1,18 @@
 //! Which registration stands for a SPIFFE ID, while registrations come and go.
 
+use lanyard::authority::client_record::CLIENTS;
 use lanyard::authority::client_record::ClientRecord;
-use lanyard::authority::directory::Directory;
 use lanyard::authority::directory::RegisteredClient;
 use lanyard::authority::directory::Standing;
+use lanyard::authority::following::LoadError;
 use lanyard::authority::grant::GrantError;
 use lanyard::authority::grant::Mismatch;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ClientRegistration;
-use lanyard::authority::registry::LoadError;
 use lanyard::authority::registry::RegistryError;
+use lanyard::authority::snapshot::Entry;
+use lanyard::authority::snapshot::Snapshot;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
@@ -197,30 +199,34 @@ fn a_write_that_the_watch_has_overtaken_is_not_taken_in() {
         let record = ClientRecord::new(registration.metadata.clone(), "creation".to_owned(), NOW, "admin");
         RegisteredClient { registration, record, revision: Revision(revision) }
     };
-    let standing = |directory: &Directory| directory.standing(&ClientId::parse(CHECKOUT).unwrap());
-    let mut directory = Directory::default();
-    directory.insert(client(5));
-    directory.remove(CHECKOUT, Revision(6));
-    directory.caught_up(Revision(6));
+    let key = format!("{CLIENTS}{CHECKOUT}");
+    let write = |snapshot: &mut Snapshot, revision| {
+        snapshot.take_in(&key, Some(Entry::Client(Box::new(client(revision)))), Revision(revision));
+    };
+    let standing = |snapshot: &Snapshot| snapshot.directory.standing(&ClientId::parse(CHECKOUT).unwrap());
+    let mut snapshot = Snapshot::default();
+    write(&mut snapshot, 5);
+    snapshot.take_in(&key, None, Revision(6));
+    snapshot.caught_up(Revision(6));
     // The thread that made write 5 gets to run only now.
-    directory.insert(client(5));
-    assert!(matches!(standing(&directory), Standing::Unknown));
-    directory.insert(client(7));
-    assert!(matches!(standing(&directory), Standing::Registered(_)));
+    write(&mut snapshot, 5);
+    assert!(matches!(standing(&snapshot), Standing::Unknown));
+    write(&mut snapshot, 7);
+    assert!(matches!(standing(&snapshot), Standing::Registered(_)));
     // A snapshot that was listed before write 7 and before the deletion 8 takes both over.
     let listed = || {
-        let mut listed = Directory::default();
-        listed.insert(client(4));
+        let mut listed = Snapshot::default();
+        write(&mut listed, 4);
         listed.caught_up(Revision(6));
         listed
     };
     let mut reloaded = listed();
-    reloaded.overtaken_by(&directory);
-    assert_eq!(reloaded.named(CHECKOUT).unwrap().revision, Revision(7));
-    directory.remove(CHECKOUT, Revision(8));
+    reloaded.overtaken_by(&snapshot);
+    assert_eq!(reloaded.directory.named(CHECKOUT).unwrap().revision, Revision(7));
+    snapshot.take_in(&key, None, Revision(8));
     let mut reloaded = listed();
-    reloaded.overtaken_by(&directory);
-    assert!(reloaded.is_empty());
+    reloaded.overtaken_by(&snapshot);
+    assert!(reloaded.directory.is_empty());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use lanyard::authority::Authority;
 use lanyard::authority::IssuedToken;
 use lanyard::authority::Policy;
+use lanyard::authority::RegistrationPolicy;
 use lanyard::authority::access::Fronted;
 use lanyard::authority::access::RoleGrants;
 use lanyard::authority::access::RoleHolder;
@@ -84,7 +85,14 @@ impl World {
         let holder = |id| RoleHolder::Spiffe(SpiffeIdPattern::parse(id).unwrap());
         let roles = RoleGrants { admins: vec![holder(ADMIN)], proxies: vec![(holder(PROXY), Fronted::Every)] };
         let verdict_ttl = Duration::from_secs(5);
-        let mut policy = Policy { issuer: ISSUER.to_owned(), unbound_tokens: false, verdict_ttl, roles };
+        let mut policy = Policy {
+            issuer: ISSUER.to_owned(),
+            mtls_url: "https://mtls.prod.example".to_owned(),
+            registration: RegistrationPolicy::Off,
+            unbound_tokens: false,
+            verdict_ttl,
+            roles,
+        };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));
         let [prod, staging] = ["prod.example", "staging.example"].map(TestCa::new);

@@ -1,0 +1,82 @@
+//! How the snapshot follows the store.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+
+use crate::authority::Authority;
+use crate::authority::snapshot::Entry;
+use crate::authority::snapshot::PREFIXES;
+use crate::authority::snapshot::Snapshot;
+use crate::authority::store::Change;
+use crate::authority::store::Revision;
+use crate::authority::store::StoreError;
+
+/// Why the store could not be read at start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be read.
+    #[error("record {key}: {problem}")]
+    Record {
+        /// Its key in the store.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Authority {
+    /// Reads everything, and returns the revision to watch the store from. A record that cannot be read is an error:
+    /// leaving it out could leave out a disabled client, and let a wider pattern in, or a revocation.
+    pub async fn load(&self) -> Result<Revision, LoadError> {
+        let mut snapshot = Snapshot::default();
+        let mut reached = None;
+        for prefix in PREFIXES {
+            let listing = self.store.list(prefix).await?;
+            for (key, stored) in listing.entries {
+                let entry = Entry::read(&key, &stored.value, stored.revision)
+                    .map_err(|problem| LoadError::Record { key: key.clone(), problem: problem.to_string() })?;
+                snapshot.take_in(&key, entry, stored.revision);
+            }
+            // What was written between two listings is told of again.
+            reached = Some(reached.map_or(listing.revision, |reached: Revision| reached.min(listing.revision)));
+        }
+        let reached = reached.unwrap_or_default();
+        snapshot.caught_up(reached);
+        let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.overtaken_by(&self.snapshot.load());
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(reached)
+    }
+
+    /// Takes in a change that the store's watch tells of.
+    pub fn apply(&self, change: &Change) {
+        let entry = change.value.as_deref().map(|value| Entry::read(&change.key, value, change.revision)).transpose();
+        self.change_snapshot(|snapshot| {
+            match entry {
+                Ok(entry) => snapshot.take_in(&change.key, entry.flatten(), change.revision),
+                Err(error) => {
+                    // What it says cannot be known; what it said no longer holds.
+                    tracing::error!(%error, key = change.key, "a record cannot be read");
+                    snapshot.suspend(&change.key, change.revision);
+                }
+            }
+            snapshot.caught_up(change.revision);
+        });
+    }
+
+    /// Takes in a write of our own as soon as it is acknowledged, so that its maker sees it.
+    pub(in crate::authority) fn take_in(&self, key: &str, entry: Option<Entry>, revision: Revision) {
+        self.change_snapshot(|snapshot| snapshot.take_in(key, entry, revision));
+    }
+
+    fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
+        // A change made while another thread panicked is whole: it stands in the snapshot or not at all.
+        let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        change(&mut snapshot);
+        self.snapshot.store(Arc::new(snapshot));
+    }
+}

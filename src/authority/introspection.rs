@@ -1,0 +1,82 @@
+//! Introspection (RFC 7662): what a token is worth to the one who asks.
+
+use std::sync::Arc;
+
+use crate::authority::Authority;
+use crate::authority::access::Roles;
+use crate::authority::binding::Decision;
+use crate::authority::binding::Demands;
+use crate::authority::binding::Evidence;
+use crate::authority::binding::EvidenceGrade;
+use crate::authority::caller::Caller;
+use crate::authority::grant::GrantError;
+use crate::authority::grant::Mismatch;
+use crate::authority::grant::authenticate;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::registration::ClientId;
+use crate::authority::scope::Scope;
+use crate::authority::token::Audience;
+use crate::authority::token::VerifiedToken;
+
+/// Who asks at an endpoint that authenticates its callers: a registered client, or a holder of a role, or both.
+#[derive(Clone, Debug)]
+pub struct Requester {
+    /// The client, if it is one.
+    pub client_id: Option<ClientId>,
+    /// Its roles.
+    pub roles: Roles,
+}
+
+impl Authority {
+    /// Authenticates a caller at the introspection, revocation and registration endpoints as at the token endpoint
+    /// (RFC 8705 section 1). Proxies and admins need no registration; the `client_id` that they send, if any, is their
+    /// SPIFFE ID.
+    pub fn requester(&self, caller: &Caller, client_id: Option<&str>) -> Result<Requester, GrantError> {
+        let Caller { identity, roles } = caller;
+        let has_role = roles.admin || roles.proxy.is_some();
+        let named = match (client_id, identity.spiffe_id()) {
+            (Some(text), _) => ClientId::parse(text).ok_or(GrantError::InvalidRequest)?,
+            (None, Some(id)) => ClientId::from(id),
+            (None, None) if has_role => return Ok(Requester { client_id: None, roles: roles.clone() }),
+            (None, None) => return Err(GrantError::InvalidRequest),
+        };
+        let client_id = match authenticate(&self.snapshot.load(), identity, &named, self.clock.now()) {
+            Ok(_) => Some(named),
+            Err(Mismatch::UnknownClient) if has_role && is_itself(identity, &named) => None,
+            Err(mismatch) => return Err(GrantError::InvalidClient(mismatch)),
+        };
+        Ok(Requester { client_id, roles: roles.clone() })
+    }
+
+    /// The token, if it is active and the requester may know: exactly when `ValidateBinding` would allow its use with the
+    /// certificate that it is bound to, at a protected resource that the requester speaks for. An admin speaks for all, a
+    /// proxy for those that it fronts, a client for the one that is named as it is. `None` says nothing else
+    /// (RFC 7662 section 2.2).
+    pub fn introspect(&self, requester: &Requester, access_token: &str) -> Option<Arc<VerifiedToken>> {
+        let token = self.verified(access_token)?;
+        let audience = match &token.claims.aud {
+            Audience::One(one) => std::slice::from_ref(one),
+            Audience::Several(several) => several,
+        };
+        let audience = audience.iter().find(|audience| requester.speaks_for(audience))?;
+        // No certificate comes with the question, so it is asked as of the one that the token is bound to.
+        let evidence = token.claims.bound_to().map(Evidence::Thumbprint);
+        let demands =
+            Demands { audience: audience.clone(), scope: Scope::default(), least_evidence: EvidenceGrade::Thumbprint };
+        match self.judge(access_token, evidence.as_ref(), &demands).decision {
+            Decision::Allow(_) => Some(token),
+            Decision::Deny(_) => None,
+        }
+    }
+}
+
+impl Requester {
+    fn speaks_for(&self, audience: &str) -> bool {
+        let fronts = self.roles.proxy.as_ref().is_some_and(|fronted| fronted.includes(audience));
+        self.roles.admin || fronts || self.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == audience)
+    }
+}
+
+fn is_itself(identity: &PeerIdentity, named: &ClientId) -> bool {
+    identity.spiffe_id().is_some_and(|id| ClientId::from(id) == *named)
+}

@@ -1,0 +1,142 @@
+//! Revoking tokens, clients and certificates (RFC 7009), and sweeping what has become pointless.
+
+use crate::authority::Authority;
+use crate::authority::audit::AuditEvent;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::clock::Timestamp;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::introspection::Requester;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::MAX_TTL;
+use crate::authority::revocation::RevocationRecord;
+use crate::authority::revocation::Revoked;
+use crate::authority::snapshot::Entry;
+use crate::authority::store::Expected;
+use crate::authority::store::StoreError;
+
+/// What is to be revoked.
+#[derive(Clone, Debug)]
+pub enum RevokeRequest {
+    /// A token, by its text. One that is not ours, or no longer good, needs no revoking (RFC 7009 section 2.2).
+    Token(String),
+    /// A token, by its `jti`.
+    TokenId(String),
+    /// A client, until the revocation is lifted or `until` has passed.
+    Client(ClientId, Option<Timestamp>),
+    /// A certificate, likewise; `until` is at best its notAfter.
+    Certificate(CertificateThumbprint, Option<Timestamp>),
+    /// Everything that a client was issued up to now.
+    IssuedTo(ClientId),
+}
+
+/// Why something was not revoked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RevokeError {
+    /// The token is another client's, and only an admin revokes what is not its own.
+    #[error("only an admin may revoke what is not the caller's own token")]
+    NotYours,
+    /// The jti is not one.
+    #[error("the token identifier is malformed")]
+    Malformed,
+    /// A token cannot be revived.
+    #[error("only the revocation of a client or a certificate can be lifted")]
+    NotLiftable,
+    /// The store does not answer: whether it is revoked is not known.
+    #[error("the store is unavailable")]
+    Unavailable,
+}
+
+impl From<StoreError> for RevokeError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed a revocation");
+        Self::Unavailable
+    }
+}
+
+impl Authority {
+    /// Revokes. When this returns, it is stored, and every voice refuses what was revoked.
+    pub async fn revoke(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        let now = self.clock.now();
+        let Some((revoked, until)) = self.resolve(requester, request, now)? else { return Ok(()) };
+        let by = peer.to_string();
+        let record = RevocationRecord::new(now, &by, until);
+        let bytes = record.to_bytes().ok_or(RevokeError::Unavailable)?;
+        let key = revoked.store_key();
+        let revision = self.store.put(&key, bytes, Expected::Any).await?;
+        self.take_in(&key, Some(Entry::Revocation(record)), revision);
+        AuditEvent::Revoked { by: &by, what: &revoked, change: "revoked", revision }.record();
+        Ok(())
+    }
+
+    /// Takes the revocation of a client or a certificate back.
+    pub async fn lift_revocation(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        let revoked = match request {
+            _ if !requester.roles.admin => return Err(RevokeError::NotYours),
+            RevokeRequest::Client(client_id, _) => Revoked::Client(client_id),
+            RevokeRequest::Certificate(thumbprint, _) => Revoked::Certificate(thumbprint),
+            RevokeRequest::Token(_) | RevokeRequest::TokenId(_) | RevokeRequest::IssuedTo(_) => {
+                return Err(RevokeError::NotLiftable);
+            }
+        };
+        let key = revoked.store_key();
+        let revision = self.store.delete(&key, Expected::Any).await?;
+        self.take_in(&key, None, revision);
+        AuditEvent::Revoked { by: &peer.to_string(), what: &revoked, change: "lifted", revision }.record();
+        Ok(())
+    }
+
+    /// Deletes the revocations that revoke nothing any more.
+    pub async fn sweep_revocations(&self) -> Result<(), StoreError> {
+        let expired = self.snapshot.load().revocations.expired(self.clock.now());
+        for (revoked, revision) in expired {
+            let key = revoked.store_key();
+            match self.store.delete(&key, Expected::At(revision)).await {
+                Ok(deleted) => self.take_in(&key, None, deleted),
+                // It was made anew meanwhile, or another replica has swept it.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(
+        &self,
+        requester: &Requester,
+        request: RevokeRequest,
+        now: Timestamp,
+    ) -> Result<Option<(Revoked, Option<Timestamp>)>, RevokeError> {
+        if let RevokeRequest::Token(text) = &request {
+            let Some(token) = self.verified(text) else { return Ok(None) };
+            let own =
+                requester.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == token.claims.client_id);
+            if !own && !requester.roles.admin {
+                return Err(RevokeError::NotYours);
+            }
+            let revoked = Revoked::token(&token.claims.jti).ok_or(RevokeError::Malformed)?;
+            return Ok((now < token.claims.exp).then_some((revoked, Some(token.claims.exp))));
+        }
+        if !requester.roles.admin {
+            return Err(RevokeError::NotYours);
+        }
+        // No token lives longer than this from now.
+        let last_token = Some(now.after(MAX_TTL));
+        Ok(Some(match request {
+            RevokeRequest::TokenId(jti) => (Revoked::token(&jti).ok_or(RevokeError::Malformed)?, last_token),
+            RevokeRequest::Client(client_id, until) => (Revoked::Client(client_id), until),
+            RevokeRequest::Certificate(thumbprint, until) => (Revoked::Certificate(thumbprint), until),
+            RevokeRequest::IssuedTo(client_id) => (Revoked::IssuedTo(client_id), last_token),
+            RevokeRequest::Token(_) => return Ok(None),
+        }))
+    }
+}

@@ -1,0 +1,145 @@
+//! The store as decisions see it: all registrations and revocations at one moment, in memory.
+//!
+//! Changes reach it by two ways: from whoever made them, at once, so that they see their own writes, and from the store's
+//! watch, in order. Revisions keep the two from undoing each other.
+
+use imbl::HashMap;
+
+use crate::authority::client_record::CLIENTS;
+use crate::authority::client_record::ClientRecord;
+use crate::authority::client_record::UnreadableRecord;
+use crate::authority::directory::Directory;
+use crate::authority::directory::RegisteredClient;
+use crate::authority::registration::ClientRegistration;
+use crate::authority::registration::InvalidClientMetadata;
+use crate::authority::revocation::REVOCATIONS;
+use crate::authority::revocation::RevocationRecord;
+use crate::authority::revocation::Revocations;
+use crate::authority::revocation::Revoked;
+use crate::authority::store::Revision;
+
+/// The prefixes of the keys that a snapshot is made from.
+pub const PREFIXES: [&str; 2] = [CLIENTS, REVOCATIONS];
+
+/// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The clients.
+    pub directory: Directory,
+    /// The revocations.
+    pub revocations: Revocations,
+    /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
+    removed: HashMap<String, Revision>,
+    /// Up to where the store has been followed: an earlier write has been taken in, or overtaken, already.
+    reached: Revision,
+}
+
+/// What a key of the store holds.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A client.
+    Client(Box<RegisteredClient>),
+    /// A revocation.
+    Revocation(RevocationRecord),
+}
+
+/// A record that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The record.
+    #[error(transparent)]
+    Record(#[from] UnreadableRecord),
+    /// What it says.
+    #[error(transparent)]
+    Metadata(#[from] InvalidClientMetadata),
+    /// It stands under the key of another.
+    #[error("the record is of a client with another client_id")]
+    Misplaced,
+    /// A revocation, or its key.
+    #[error("the record is not a revocation as this version writes them")]
+    Revocation,
+}
+
+impl Entry {
+    /// Reads the value at a key; `None` for a key that no snapshot holds.
+    pub fn read(key: &str, value: &[u8], revision: Revision) -> Result<Option<Self>, Unusable> {
+        if let Some(name) = key.strip_prefix(CLIENTS) {
+            let record = ClientRecord::from_bytes(value)?;
+            let registration = ClientRegistration::parse(record.metadata.clone())?;
+            // Whoever deletes a client deletes its key: one under another key would outlive that.
+            if name != registration.client_id.as_str() {
+                return Err(Unusable::Misplaced);
+            }
+            return Ok(Some(Self::Client(Box::new(RegisteredClient { registration, record, revision }))));
+        }
+        if key.starts_with(REVOCATIONS) {
+            let record = Revoked::from_store_key(key).and_then(|_| RevocationRecord::from_bytes(value));
+            return record.map(|record| Some(Self::Revocation(record))).ok_or(Unusable::Revocation);
+        }
+        Ok(None)
+    }
+}
+
+impl Snapshot {
+    /// Takes in what was written at a key, or its deletion, unless something later is known of it.
+    pub fn take_in(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
+        let known = self.revision_of(key).max(self.removed.get(key).copied());
+        if revision < self.reached || known.is_some_and(|known| known >= revision) {
+            return;
+        }
+        self.removed.remove(key);
+        let revoked = Revoked::from_store_key(key);
+        match (entry, revoked) {
+            (Some(Entry::Client(client)), _) => self.directory.insert(*client),
+            (Some(Entry::Revocation(record)), Some(revoked)) => self.revocations.insert(revoked, record, revision),
+            (Some(Entry::Revocation(_)), None) => {}
+            (None, revoked) => {
+                self.removed.insert(key.to_owned(), revision);
+                if let Some(name) = key.strip_prefix(CLIENTS) {
+                    self.directory.remove(name);
+                } else if let Some(revoked) = revoked {
+                    self.revocations.remove(&revoked);
+                }
+            }
+        }
+    }
+
+    /// A key was written at `revision` with what cannot be read. A client is refused rather than removed, which could let
+    /// a wider pattern in; a revocation stands as it was.
+    pub fn suspend(&mut self, key: &str, revision: Revision) {
+        if let Some(known) = key.strip_prefix(CLIENTS).and_then(|name| self.directory.named(name)) {
+            let mut client = RegisteredClient::clone(known);
+            client.registration.metadata.disabled = true;
+            client.revision = revision;
+            self.take_in(key, Some(Entry::Client(Box::new(client))), revision);
+        }
+    }
+
+    /// The store has been followed up to `revision`: everything written until then is taken in.
+    pub fn caught_up(&mut self, revision: Revision) {
+        self.removed.retain(|_, removed| *removed > revision);
+        self.reached = self.reached.max(revision);
+    }
+
+    /// Takes over from an earlier snapshot what is later than all that this one was made from.
+    pub fn overtaken_by(&mut self, earlier: &Self) {
+        let reached = self.reached;
+        for client in earlier.directory.all().filter(|client| client.revision > reached) {
+            let key = format!("{CLIENTS}{}", client.registration.client_id);
+            self.take_in(&key, Some(Entry::Client(Box::new(RegisteredClient::clone(client)))), client.revision);
+        }
+        for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
+            self.take_in(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
+        }
+        for (key, revision) in &earlier.removed {
+            self.take_in(key, None, *revision);
+        }
+    }
+
+    fn revision_of(&self, key: &str) -> Option<Revision> {
+        match key.strip_prefix(CLIENTS) {
+            Some(name) => self.directory.named(name).map(|client| client.revision),
+            None => Revoked::from_store_key(key).and_then(|revoked| self.revocations.revision_of(&revoked)),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The file as it is written, and its reading into domain types.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fluent_uri::Uri;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use serde::Deserialize;
+use spiffe::TrustDomain;
+use zeroize::Zeroizing;
+
+use crate::authority::Policy;
+use crate::authority::RegistrationPolicy;
+use crate::authority::keys::SigningAlgorithm;
+use crate::authority::scope::is_resource_indicator;
+use crate::authority::sealing::KeyEncryptionKey;
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::Listeners;
+use crate::config::roles::Roles;
+use crate::config::value;
+use crate::telemetry;
+use crate::tls;
+use crate::tls::ClientAuth;
+use crate::trust;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    dev: bool,
+    issuer: String,
+    mtls_url: Option<String>,
+    #[serde(default)]
+    registration: RegistrationPolicy,
+    #[serde(default)]
+    listeners: Listeners,
+    tls: Tls,
+    trust: Trust,
+    store: Store,
+    keys: Keys,
+    #[serde(default)]
+    tokens: Tokens,
+    #[serde(default)]
+    roles: Roles,
+    #[serde(default)]
+    log: telemetry::Config,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    #[serde(default, deserialize_with = "duration")]
+    handshake_timeout: Option<Duration>,
+    #[serde(default)]
+    client_auth: ClientAuth,
+    #[serde(default, deserialize_with = "duration")]
+    connection_max_age: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    drain_timeout: Option<Duration>,
+    max_connections: Option<NonZero<usize>>,
+    max_handshakes: Option<NonZero<usize>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the fields are the keys of the file")]
+struct Trust {
+    trust_domain: Option<String>,
+    #[serde(default)]
+    bundles: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    client_cas: BTreeMap<String, PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Store {
+    sled: Option<Sled>,
+    #[serde(default)]
+    memory: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sled {
+    path: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    #[serde(default)]
+    algorithm: SigningAlgorithm,
+    key_encryption_key_file: Option<PathBuf>,
+    key_encryption_key: Option<SecretString>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Tokens {
+    unbound: bool,
+    #[serde(deserialize_with = "duration")]
+    verdict_ttl: Option<Duration>,
+}
+
+impl File {
+    pub(super) fn resolve(self, folder: &Path) -> Result<Config, ConfigError> {
+        if !self.issuer.starts_with("https://") || !is_resource_indicator(&self.issuer) || self.issuer.contains('?') {
+            // RFC 8414 section 2.
+            return Err(value("issuer", "must be an https URL without query and fragment"));
+        }
+        let listeners = self.listeners;
+        if self.dev
+            && [listeners.mtls, listeners.public, listeners.ops].iter().any(|address| !address.ip().is_loopback())
+        {
+            return Err(value(
+                "listeners",
+                "a dev set-up listens on loopback addresses only: its keys are lying about",
+            ));
+        }
+        let own =
+            self.trust.trust_domain.as_deref().map(|name| trust_domain("trust.trust_domain", name)).transpose()?;
+        let bundles =
+            self.trust.bundles.iter().map(|(name, path)| Ok((trust_domain("trust.bundles", name)?, folder.join(path))));
+        let bundles: BTreeMap<_, _> = bundles.collect::<Result<_, ConfigError>>()?;
+        if bundles.is_empty() && self.trust.client_cas.is_empty() && self.roles.has_no_admins() {
+            return Err(value("trust", "name the bundle of a trust domain, or a client CA: else nobody could connect"));
+        }
+        let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
+        Ok(Config {
+            dev: self.dev,
+            listeners,
+            key_encryption_key: self.keys.key_encryption_key(folder)?,
+            algorithm: self.keys.algorithm,
+            store: match self.store {
+                Store { sled: Some(Sled { path }), memory: false } => Some(folder.join(path)),
+                Store { sled: None, memory: true } => None,
+                Store { .. } => return Err(value("store", "name either sled with its path, or memory: true")),
+            },
+            policy: Policy {
+                mtls_url: mtls_url(self.mtls_url, &self.issuer, listeners.mtls)?,
+                issuer: self.issuer,
+                registration: self.registration,
+                unbound_tokens: self.tokens.unbound,
+                verdict_ttl: self.tokens.verdict_ttl.unwrap_or(Duration::from_secs(5)),
+                roles: self.roles.resolve(own.as_ref())?,
+            },
+            drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),
+            tls: tls::Config {
+                certificate: folder.join(&self.tls.certificate),
+                key: folder.join(&self.tls.key),
+                client_auth: self.tls.client_auth,
+                handshake_timeout: self.tls.handshake_timeout.unwrap_or(Duration::from_secs(5)),
+                connection_max_age: self.tls.connection_max_age.unwrap_or(Duration::from_mins(30)),
+                max_connections: self.tls.max_connections.map_or(10_000, NonZero::get),
+                max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
+            },
+            trust: trust::files::Config { bundles, client_cas },
+            log: self.log,
+        })
+    }
+}
+
+impl Keys {
+    fn key_encryption_key(&self, folder: &Path) -> Result<KeyEncryptionKey, ConfigError> {
+        const KEY: &str = "keys.key_encryption_key_file";
+        let parse = |text: &str| KeyEncryptionKey::parse(text).map_err(|error| value(KEY, &error.to_string()));
+        match (&self.key_encryption_key_file, &self.key_encryption_key) {
+            (Some(path), None) => {
+                let path = folder.join(path);
+                let text = fs::read_to_string(&path).map(Zeroizing::new);
+                parse(&text.map_err(|error| ConfigError::Unreadable { path, error })?)
+            }
+            (None, Some(text)) => parse(text.expose_secret()),
+            (Some(_), Some(_)) => Err(value(KEY, "goes only without keys.key_encryption_key")),
+            (None, None) => Err(value(
+                KEY,
+                "is missing, and LANYARD_KEYS__KEY_ENCRYPTION_KEY is not set: make one with `openssl rand -base64 32`",
+            )),
+        }
+    }
+}
+
+/// Where the mTLS listener is reached: as configured, or at the issuer's host and the listener's port.
+fn mtls_url(configured: Option<String>, issuer: &str, listener: SocketAddr) -> Result<String, ConfigError> {
+    const PROBLEM: &str = "must be an https URL without path, query and fragment";
+    let beside_the_issuer = || {
+        let issuer = Uri::parse(issuer).ok()?;
+        let host = issuer.authority()?.host();
+        Some(format!("https://{host}:{}", listener.port()))
+    };
+    let url = configured.or_else(beside_the_issuer).and_then(|url| Uri::parse(url).ok());
+    let bare = |url: &Uri<String>| {
+        url.scheme().as_str() == "https" && url.has_authority() && !url.has_query() && !url.has_fragment()
+    };
+    let url = url.filter(|url| bare(url) && matches!(url.path().as_str(), "" | "/"));
+    url.map(|url| url.as_str().trim_end_matches('/').to_owned()).ok_or_else(|| value("mtls_url", PROBLEM))
+}
+
+fn trust_domain(key: &'static str, name: &str) -> Result<TrustDomain, ConfigError> {
+    // A name, not a SPIFFE ID, and in the one spelling that it has.
+    TrustDomain::new(name).ok().filter(|parsed| parsed.as_str() == name).ok_or_else(|| {
+        value(key, &format!("'{}' is not the name of a trust domain, such as prod.example", name.escape_default()))
+    })
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let span = humantime::parse_duration(&text).ok().filter(|span| !span.is_zero());
+    span.map(Some)
+        .ok_or_else(|| serde::de::Error::custom(format!("'{}' is not a duration such as 5m", text.escape_default())))
+}

@@ -1,0 +1,99 @@
+//! The section `roles`: who holds Admin and Proxy.
+
+use serde::Deserialize;
+use spiffe::TrustDomain;
+
+use crate::authority::access::Fronted;
+use crate::authority::access::RoleGrants;
+use crate::authority::access::RoleHolder;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::registration::SpiffeIdPattern;
+use crate::authority::scope::is_resource_indicator;
+use crate::config::ConfigError;
+use crate::config::value;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Roles {
+    admins: Vec<Holder>,
+    proxies: Vec<Proxy>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Holder {
+    spiffe_id: Option<String>,
+    certificate_thumbprint: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proxy {
+    spiffe_id: Option<String>,
+    certificate_thumbprint: Option<String>,
+    resources: Vec<String>,
+}
+
+impl Roles {
+    pub(super) fn has_no_admins(&self) -> bool {
+        self.admins.is_empty()
+    }
+
+    pub(super) fn resolve(self, own: Option<&TrustDomain>) -> Result<RoleGrants, ConfigError> {
+        let admins = self.admins.into_iter().map(|holder| {
+            match holder_of("roles.admins", holder.spiffe_id, holder.certificate_thumbprint)? {
+                RoleHolder::Spiffe(SpiffeIdPattern::Below(_)) => {
+                    Err(value("roles.admins", "an admin is named by its exact SPIFFE ID, not by a pattern"))
+                }
+                holder @ (RoleHolder::Spiffe(SpiffeIdPattern::Exact(_)) | RoleHolder::Thumbprint(_)) => Ok(holder),
+            }
+        });
+        let proxies = self.proxies.into_iter().map(|proxy| {
+            let holder = holder_of("roles.proxies", proxy.spiffe_id, proxy.certificate_thumbprint)?;
+            Ok((fronted(&holder, &proxy.resources, own)?, holder)).map(|(fronted, holder)| (holder, fronted))
+        });
+        Ok(RoleGrants { admins: admins.collect::<Result<_, _>>()?, proxies: proxies.collect::<Result<_, _>>()? })
+    }
+}
+
+fn holder_of(
+    key: &'static str,
+    spiffe_id: Option<String>,
+    thumbprint: Option<String>,
+) -> Result<RoleHolder, ConfigError> {
+    match (spiffe_id, thumbprint) {
+        (Some(text), None) => SpiffeIdPattern::parse(&text)
+            .map(RoleHolder::Spiffe)
+            .ok_or_else(|| value(key, &format!("'{}' is not a SPIFFE ID with a path", text.escape_default()))),
+        (None, Some(text)) => CertificateThumbprint::parse(&text).map(RoleHolder::Thumbprint).ok_or_else(|| {
+            value(key, "certificate_thumbprint must be the 43 characters of an x5t#S256, as `openssl x509 -outform der | openssl dgst -sha256 -binary | basenc --base64url | tr -d =` prints it")
+        }),
+        (Some(_), Some(_)) | (None, None) => Err(value(key, "each entry has either spiffe_id or certificate_thumbprint")),
+    }
+}
+
+/// Which resources a proxy fronts. All of them must be written out as `*`, and is not for proxies of other trust domains.
+fn fronted(holder: &RoleHolder, resources: &[String], own: Option<&TrustDomain>) -> Result<Fronted, ConfigError> {
+    const KEY: &str = "roles.proxies.resources";
+    if resources.is_empty() {
+        return Err(value(KEY, "name the audiences that the proxy fronts, or \"*\" for all"));
+    }
+    if resources.iter().any(|resource| resource == "*") {
+        let foreign = match holder {
+            RoleHolder::Spiffe(SpiffeIdPattern::Exact(id)) => own.is_none_or(|own| !id.is_member_of(own)),
+            RoleHolder::Spiffe(SpiffeIdPattern::Below(prefix)) => {
+                own.is_none_or(|own| !prefix.starts_with(&format!("{}/", own.id_string())))
+            }
+            RoleHolder::Thumbprint(_) => false,
+        };
+        return if foreign {
+            Err(value(KEY, "\"*\" is only for proxies of the server's own trust domain, trust.trust_domain"))
+        } else {
+            Ok(Fronted::Every)
+        };
+    }
+    match resources.iter().find(|resource| !is_resource_indicator(resource)) {
+        Some(bad) => Err(value(KEY, &format!("'{}' is not an absolute URI without a fragment", bad.escape_default()))),
+        None => Ok(Fronted::Audiences(resources.into())),
+    }
+}

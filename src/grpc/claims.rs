@@ -1,0 +1,42 @@
+//! A token's claims as messages carry them.
+
+use prost_types::Struct;
+use prost_types::Value;
+use prost_types::value::Kind;
+
+use crate::authority::token::AccessTokenClaims;
+use crate::authority::token::Audience;
+
+/// The claims as they stand in the token.
+pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    // A NumericDate is far below the 2^53 up to which a double is exact.
+    #[expect(clippy::cast_precision_loss, reason = "see above")]
+    let number = |seconds: u64| Value { kind: Some(Kind::NumberValue(seconds as f64)) };
+    let audience = match &claims.aud {
+        Audience::One(one) => text(one),
+        Audience::Several(several) => {
+            let values = several.iter().map(|one| text(one)).collect();
+            Value { kind: Some(Kind::ListValue(prost_types::ListValue { values })) }
+        }
+    };
+    let confirmation = claims.cnf.as_ref().map(|cnf| {
+        let fields = cnf.x5t_s256.iter().map(|thumbprint| ("x5t#S256".to_owned(), text(thumbprint))).collect();
+        Value { kind: Some(Kind::StructValue(Struct { fields })) }
+    });
+    let fields = [
+        ("iss", Some(text(&claims.iss))),
+        ("sub", Some(text(&claims.sub))),
+        ("aud", Some(audience)),
+        ("exp", Some(number(claims.exp.0))),
+        ("iat", Some(number(claims.iat.0))),
+        ("nbf", Some(number(claims.nbf.0))),
+        ("jti", Some(text(&claims.jti))),
+        ("client_id", Some(text(&claims.client_id))),
+        ("scope", claims.scope.as_deref().map(text)),
+        ("cnf", confirmation),
+        ("lanyard_creation", Some(text(&claims.lanyard_creation))),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    Struct { fields }
+}

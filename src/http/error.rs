@@ -1,0 +1,182 @@
+//! The errors of the OAuth endpoints (RFC 6749 section 5.2, RFC 6750 section 3, RFC 7591 section 3.2.2).
+
+use axum::Json;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::header::PRAGMA;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde_json::json;
+
+use crate::authority::caller::NotAdmitted;
+use crate::authority::dynamic_registration::DynamicRegistrationError;
+use crate::authority::grant::GrantError;
+use crate::authority::revoking::RevokeError;
+
+/// An error as the client sees it: a code of the RFCs and a fixed sentence. `error_description` takes printable ASCII
+/// without quotation marks and backslashes only (RFC 6749 section 5.2), so nothing that a caller sent is ever put into it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OAuthError {
+    status: StatusCode,
+    code: &'static str,
+    description: &'static str,
+    /// The scheme that the response asks for, where it is a 401 that needs one.
+    challenge: Option<&'static str>,
+}
+
+impl OAuthError {
+    const fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
+        Self { status, code, description, challenge: None }
+    }
+
+    /// A request that lacks something, or says it twice, or in two ways.
+    pub(super) const fn invalid_request(description: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
+    }
+
+    /// The caller is not the client that it says to be.
+    pub(super) const fn invalid_client(description: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
+    }
+
+    /// A grant type other than `client_credentials`.
+    pub(super) const fn unsupported_grant_type() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", "only client_credentials is served")
+    }
+
+    /// RFC 6749 section 5.2: a client that tried the Authorization header is told which scheme would have to be right.
+    /// None is: clients authenticate by their certificates.
+    pub(super) const fn with_challenge(mut self) -> Self {
+        self.challenge = Some("Basic realm=\"lanyard\"");
+        self
+    }
+
+    /// RFC 9701 section 5: a signed response is refused with 400 to a caller that is not authenticated.
+    pub(super) fn as_refusal_of_signed_response(self) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, challenge: None, ..self }
+    }
+
+    /// A call that the guard stops at an OAuth endpoint.
+    pub fn not_admitted(error: NotAdmitted) -> Self {
+        match error {
+            NotAdmitted::NoSuchMethod => Self::invalid_request("there is no such endpoint"),
+            NotAdmitted::NoCertificate => {
+                Self::invalid_client("clients authenticate by a certificate, and this connection has none")
+            }
+            NotAdmitted::Unproven(_) => {
+                Self::invalid_client("the certificate of this connection no longer proves the client")
+            }
+            NotAdmitted::WrongRole => Self::invalid_client("no client is registered for this certificate"),
+        }
+    }
+}
+
+impl From<GrantError> for OAuthError {
+    fn from(error: GrantError) -> Self {
+        let bad = |code, description| Self::new(StatusCode::BAD_REQUEST, code, description);
+        match error {
+            GrantError::InvalidClient(_) => Self::invalid_client(
+                "client_id is not registered, or this certificate is not the one that its registration expects",
+            ),
+            GrantError::InvalidRequest => Self::invalid_request("client_id is missing or malformed"),
+            GrantError::InvalidScope => {
+                bad("invalid_scope", "the scope is malformed, or goes beyond what is registered for this client")
+            }
+            GrantError::InvalidTarget => {
+                bad("invalid_target", "the resource goes beyond what is registered for this client")
+            }
+            GrantError::ServerError => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the token could not be made")
+            }
+        }
+    }
+}
+
+impl From<RevokeError> for OAuthError {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::NotYours => {
+                Self::new(StatusCode::BAD_REQUEST, "unauthorized_client", "the token was issued to another client")
+            }
+            RevokeError::Malformed | RevokeError::NotLiftable => Self::invalid_request("the token cannot be revoked"),
+            RevokeError::Unavailable => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "whether the token is revoked is not known: try again",
+            ),
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "error": self.code, "error_description": self.description }));
+        let mut response = (self.status, NO_STORE, body).into_response();
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(axum::http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Why the registration endpoint refused (RFC 7591 section 3.2.2, RFC 7592 section 2).
+#[derive(Debug)]
+pub(super) enum RegistrationRefused {
+    /// No registration access token came.
+    NoToken,
+    /// The request cannot be read.
+    Malformed(&'static str),
+    /// The metadata is not what is served.
+    Metadata(&'static str),
+    /// The core refused.
+    Core(DynamicRegistrationError),
+}
+
+impl From<DynamicRegistrationError> for RegistrationRefused {
+    fn from(error: DynamicRegistrationError) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl IntoResponse for RegistrationRefused {
+    fn into_response(self) -> Response {
+        let bad = |code, description: &str| {
+            // RFC 6749 section 5.2: the characters that a description may have.
+            let plain = description.chars().filter(|one| matches!(one, ' '..='~') && !matches!(one, '"' | '\\'));
+            let body = json!({ "error": code, "error_description": plain.collect::<String>() });
+            (StatusCode::BAD_REQUEST, NO_STORE, Json(body)).into_response()
+        };
+        let unauthorized = |challenge: &'static str| {
+            (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)]).into_response()
+        };
+        match self {
+            // RFC 6750 section 3.1: no error code where no credentials came.
+            Self::NoToken => unauthorized("Bearer realm=\"lanyard\""),
+            Self::Core(DynamicRegistrationError::InvalidToken) => {
+                unauthorized("Bearer realm=\"lanyard\", error=\"invalid_token\"")
+            }
+            Self::Malformed(problem) => bad("invalid_request", problem),
+            Self::Metadata(problem) => bad("invalid_client_metadata", problem),
+            Self::Core(DynamicRegistrationError::Invalid(error)) => bad("invalid_client_metadata", &error.to_string()),
+            Self::Core(DynamicRegistrationError::Forbidden) => {
+                let description =
+                    "this caller may not register clients, or no operator has registered what it may have";
+                OAuthError::new(StatusCode::FORBIDDEN, "access_denied", description).into_response()
+            }
+            Self::Core(DynamicRegistrationError::Unavailable) => OAuthError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "the registry is unavailable: try again",
+            )
+            .into_response(),
+        }
+    }
+}
+
+/// RFC 6749 section 5.1: on every response with a token or a credential in it, and on what is beside them.
+pub(super) const NO_STORE: [(axum::http::HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")];

@@ -1,0 +1,71 @@
+//! `POST /oauth2/introspect` (RFC 7662), and its signed form (RFC 9701).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::authority::Authority;
+use crate::authority::caller::Caller;
+use crate::http::client;
+use crate::http::error::NO_STORE;
+use crate::http::error::OAuthError;
+use crate::http::form::Form;
+
+/// The media type of the signed form.
+pub(super) const SIGNED: &str = "application/token-introspection+jwt";
+
+pub(super) async fn introspect(
+    State(authority): State<Arc<Authority>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, OAuthError> {
+    let form = Form::parse(&headers, &body)?;
+    let client_id = client::named_in(&form, &headers)?;
+    let signed = wants_signed(&headers);
+    let requester = authority.requester(&caller, client_id).map_err(|error| {
+        let error = OAuthError::from(error);
+        if signed { error.as_refusal_of_signed_response() } else { error }
+    })?;
+    // token_type_hint is not looked at: there is one type of token, and a wrong hint must not matter (section 2.1).
+    let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
+    let answer = match authority.introspect(&requester, token) {
+        Some(token) => {
+            let mut answer = serde_json::to_value(&token.claims).unwrap_or_else(|_| inactive());
+            if let Some(members) = answer.as_object_mut() {
+                members.insert("active".to_owned(), Value::from(true));
+                members.insert("token_type".to_owned(), Value::from("Bearer"));
+            }
+            answer
+        }
+        None => inactive(),
+    };
+    if !signed {
+        return Ok((NO_STORE, Json(answer)).into_response());
+    }
+    let receiver = requester.client_id.map_or_else(|| caller.identity.to_string(), |client_id| client_id.to_string());
+    let jwt = authority.sign_introspection(&receiver, &answer).map_err(OAuthError::from)?;
+    Ok((NO_STORE, [(CONTENT_TYPE, SIGNED)], jwt).into_response())
+}
+
+/// Every refusal to tell is this, to the byte (RFC 7662 section 2.2).
+fn inactive() -> Value {
+    json!({ "active": false })
+}
+
+/// Whether the caller names the signed form among what it accepts.
+pub(super) fn wants_signed(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|value| value.split(','));
+    kinds.any(|kind| kind.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(SIGNED)))
+}

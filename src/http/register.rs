@@ -1,0 +1,190 @@
+//! `/oauth2/register`: dynamic client registration (RFC 7591) and its management (RFC 7592). A registration's own URL is
+//! the endpoint with its `client_id` as a query, since a SPIFFE ID has slashes.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::Query;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::utf8_percent_encode;
+use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::authority::Authority;
+use crate::authority::caller::Caller;
+use crate::authority::directory::RegisteredClient;
+use crate::authority::registration::ClientMetadata;
+use crate::http::error::NO_STORE;
+use crate::http::error::RegistrationRefused;
+
+/// What only the server says of a client (RFC 7592 section 2.2); a client must not send it back.
+const SERVERS_OWN: [&str; 4] =
+    ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"];
+
+/// The metadata of RFC 7591 section 2 that is of use here. What else is sent is ignored, as that section demands.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Requested {
+    token_endpoint_auth_method: Option<String>,
+    grant_types: Option<Vec<String>>,
+    response_types: Vec<String>,
+    spiffe_id: Option<String>,
+    tls_client_auth_subject_dn: Option<String>,
+    tls_client_auth_san_dns: Option<String>,
+    tls_client_auth_san_uri: Option<String>,
+    tls_client_auth_san_ip: Option<String>,
+    tls_client_auth_san_email: Option<String>,
+    jwks: Option<Value>,
+    jwks_uri: Option<String>,
+    scope: String,
+    audience: Vec<String>,
+    tls_client_certificate_bound_access_tokens: Option<bool>,
+    access_token_ttl: Option<String>,
+    rotation: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    client_id: String,
+}
+
+pub(super) async fn create(
+    State(authority): State<Arc<Authority>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<impl IntoResponse, RegistrationRefused> {
+    let metadata = requested(&object(&headers, &body)?)?;
+    let registered = authority.register_dynamically(&caller, metadata).await?;
+    let mut answer = print(&authority, &registered.client);
+    let token = registered.registration_access_token.expose();
+    answer.insert("registration_access_token".to_owned(), Value::from(token));
+    Ok((StatusCode::CREATED, NO_STORE, Json(answer)))
+}
+
+pub(super) async fn read(
+    State(authority): State<Arc<Authority>>,
+    Extension(caller): Extension<Caller>,
+    Query(named): Query<Named>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, RegistrationRefused> {
+    let token = bearer(&headers)?;
+    let client = authority.registered_dynamically(&caller, &named.client_id, token)?;
+    let mut answer = print(&authority, &client);
+    // It is the one that came; no other is known, only its hash.
+    answer.insert("registration_access_token".to_owned(), Value::from(token));
+    Ok((NO_STORE, Json(answer)))
+}
+
+pub(super) async fn replace(
+    State(authority): State<Arc<Authority>>,
+    Extension(caller): Extension<Caller>,
+    Query(named): Query<Named>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<impl IntoResponse, RegistrationRefused> {
+    let token = bearer(&headers)?;
+    let present = authority.registered_dynamically(&caller, &named.client_id, token)?;
+    let object = object(&headers, &body)?;
+    if SERVERS_OWN.iter().any(|member| object.contains_key(*member)) || object.contains_key("client_secret") {
+        return Err(RegistrationRefused::Malformed("the body has a member that is the server's to set"));
+    }
+    if object.get("client_id").and_then(Value::as_str) != Some(&named.client_id) {
+        return Err(RegistrationRefused::Malformed("client_id must be there, and be the client's own"));
+    }
+    let client = authority.replace_registration(&caller, &present, requested(&object)?).await?;
+    let mut answer = print(&authority, &client);
+    answer.insert("registration_access_token".to_owned(), Value::from(token));
+    Ok((NO_STORE, Json(answer)))
+}
+
+pub(super) async fn delete(
+    State(authority): State<Arc<Authority>>,
+    Extension(caller): Extension<Caller>,
+    Query(named): Query<Named>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, RegistrationRefused> {
+    let present = authority.registered_dynamically(&caller, &named.client_id, bearer(&headers)?)?;
+    authority.delete_registration(&caller, &present).await?;
+    Ok((StatusCode::NO_CONTENT, NO_STORE))
+}
+
+/// RFC 6750 section 2.1, once.
+fn bearer(headers: &HeaderMap) -> Result<&str, RegistrationRefused> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(RegistrationRefused::NoToken)?;
+    if values.next().is_some() {
+        return Err(RegistrationRefused::Malformed("the request has several Authorization headers"));
+    }
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(RegistrationRefused::NoToken)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim_start_matches(' '))
+    } else {
+        Err(RegistrationRefused::NoToken)
+    }
+}
+
+fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, RegistrationRefused> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        return Err(RegistrationRefused::Malformed("the content type must be application/json"));
+    }
+    serde_json::from_slice(body).map_err(|_| RegistrationRefused::Malformed("the body is not a JSON object"))
+}
+
+fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, RegistrationRefused> {
+    const SHAPE: RegistrationRefused =
+        RegistrationRefused::Metadata("a member of the metadata has the wrong JSON type");
+    let requested = Requested::deserialize(object).map_err(|_| SHAPE)?;
+    // RFC 7591 section 2: left out, grant_types is authorization_code, which is not served.
+    if requested.grant_types.as_deref() != Some(&["client_credentials".to_owned()]) {
+        return Err(RegistrationRefused::Metadata("grant_types must be client_credentials alone, and be named"));
+    }
+    if !requested.response_types.is_empty() {
+        return Err(RegistrationRefused::Metadata("response_types must be empty with client_credentials"));
+    }
+    if requested.jwks.is_some() && requested.jwks_uri.is_some() {
+        return Err(RegistrationRefused::Metadata("jwks and jwks_uri exclude each other"));
+    }
+    if requested.jwks_uri.is_some() {
+        return Err(RegistrationRefused::Metadata("jwks_uri is for operators to register: send jwks"));
+    }
+    Ok(ClientMetadata {
+        // Left out, it is client_secret_basic, which is not served either.
+        token_endpoint_auth_method: requested.token_endpoint_auth_method.unwrap_or_default(),
+        spiffe_id: requested.spiffe_id,
+        tls_client_auth_subject_dn: requested.tls_client_auth_subject_dn,
+        tls_client_auth_san_dns: requested.tls_client_auth_san_dns,
+        tls_client_auth_san_uri: requested.tls_client_auth_san_uri,
+        tls_client_auth_san_ip: requested.tls_client_auth_san_ip,
+        tls_client_auth_san_email: requested.tls_client_auth_san_email,
+        jwks: requested.jwks,
+        scope: requested.scope,
+        audience: requested.audience,
+        tls_client_certificate_bound_access_tokens: requested.tls_client_certificate_bound_access_tokens,
+        access_token_ttl: requested.access_token_ttl,
+        rotation: requested.rotation,
+        ..ClientMetadata::default()
+    })
+}
+
+/// All that is registered, as it is registered (RFC 7591 section 3.2.1).
+fn print(authority: &Authority, client: &RegisteredClient) -> Map<String, Value> {
+    let metadata = serde_json::to_value(&client.registration.metadata);
+    let mut members = metadata.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
+    let client_id = utf8_percent_encode(&client.record.metadata.client_id, NON_ALPHANUMERIC);
+    let uri = format!("{}/oauth2/register?client_id={client_id}", authority.policy().mtls_url);
+    members.insert("registration_client_uri".to_owned(), Value::from(uri));
+    members.insert("client_id_issued_at".to_owned(), Value::from(client.record.create_time.0));
+    members
+}

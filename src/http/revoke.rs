@@ -1,0 +1,33 @@
+//! `POST /oauth2/revoke` (RFC 7009).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+
+use crate::authority::Authority;
+use crate::authority::caller::Caller;
+use crate::authority::revoking::RevokeRequest;
+use crate::http::client;
+use crate::http::error::NO_STORE;
+use crate::http::error::OAuthError;
+use crate::http::form::Form;
+
+pub(super) async fn revoke(
+    State(authority): State<Arc<Authority>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<impl IntoResponse, OAuthError> {
+    let form = Form::parse(&headers, &body)?;
+    let client_id = client::named_in(&form, &headers)?;
+    let requester = authority.requester(&caller, client_id)?;
+    // A wrong or unknown token_type_hint does not matter (section 2.1).
+    let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
+    authority.revoke(&caller.identity, &requester, RevokeRequest::Token(token.to_owned())).await?;
+    // Also for a token that was never good (section 2.2).
+    Ok(NO_STORE)
+}

@@ -1,0 +1,49 @@
+//! `POST /oauth2/token` (RFC 6749 section 4.4, RFC 8705 section 2, RFC 8707).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use crate::authority::Authority;
+use crate::authority::caller::Caller;
+use crate::authority::grant::TokenRequest;
+use crate::http::client;
+use crate::http::error::NO_STORE;
+use crate::http::error::OAuthError;
+use crate::http::form::Form;
+
+pub(super) async fn issue(
+    State(authority): State<Arc<Authority>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<impl IntoResponse, OAuthError> {
+    let form = Form::parse(&headers, &body)?;
+    let client_id = client::named_in(&form, &headers)?;
+    match form.one("grant_type")? {
+        Some("client_credentials") => {}
+        Some(_) => return Err(OAuthError::unsupported_grant_type()),
+        None => return Err(OAuthError::invalid_request("grant_type is missing")),
+    }
+    // RFC 8705 section 2: always, also where the certificate alone would tell.
+    let client_id = client_id.ok_or(OAuthError::invalid_request("client_id is missing"))?;
+    let request = TokenRequest {
+        client_id: Some(client_id.to_owned()),
+        scope: form.one("scope")?.unwrap_or_default().to_owned(),
+        audience: form.all("resource"),
+    };
+    let issued = authority.issue_token(&caller.identity, &request)?;
+    let body = json!({
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in.as_secs(),
+        "scope": issued.scope.to_string(),
+    });
+    Ok((NO_STORE, Json(body)))
+}
