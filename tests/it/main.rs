@@ -23,6 +23,7 @@ mod identities;
 mod issue_token;
 mod layering;
 mod malformed_tokens;
+mod metadata;
 mod openssl_certificates;
 mod python_client;
 mod registrations;

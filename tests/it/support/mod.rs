@@ -7,6 +7,7 @@ pub mod der;
 pub mod dev;
 pub mod door;
 pub mod frames;
+pub mod http;
 pub mod leaf;
 pub mod mint;
 pub mod process;

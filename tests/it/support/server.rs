@@ -63,6 +63,10 @@ pub struct Setup {
     /// The client CAs `corp` and `partner`.
     pub corp: TestCa,
     pub partner: TestCa,
+    pub issuer: String,
+    pub mtls_url: Option<String>,
+    /// Who may register clients over HTTP.
+    pub registration: String,
     /// The sections of the configuration that tests vary, YAML.
     pub store: String,
     pub keys: String,
@@ -81,6 +85,9 @@ impl Default for Setup {
             other_ca: TestCa::new("other.example"),
             corp: TestCa::new("corp"),
             partner: TestCa::new("partner"),
+            issuer: ISSUER.to_owned(),
+            mtls_url: None,
+            registration: "off".to_owned(),
             store: "{memory: true}".to_owned(),
             keys: format!("{{key_encryption_key: {SEAL}}}"),
             tokens: "{}".to_owned(),
@@ -117,7 +124,10 @@ impl Setup {
     }
 
     fn yaml(&self) -> String {
-        let mut yaml = format!("issuer: {ISSUER}\n");
+        let mut yaml = format!("issuer: {}\nregistration: '{}'\n", self.issuer, self.registration);
+        if let Some(url) = &self.mtls_url {
+            writeln!(yaml, "mtls_url: {url}").unwrap();
+        }
         let any = "127.0.0.1:0";
         writeln!(yaml, "listeners: {{mtls: '{any}', public: '{any}', ops: '{any}'}}").unwrap();
         writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
@@ -168,7 +178,13 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start() -> Self {
-        let setup = Setup::default();
+        Self::started(|_| {}).await
+    }
+
+    /// One with another set-up than the default.
+    pub async fn started(change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup::default();
+        change(&mut setup);
         setup.write();
         setup.start().await.unwrap()
     }

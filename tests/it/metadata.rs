@@ -1,0 +1,156 @@
+//! The metadata document (RFC 8414) on both listeners.
+
+use axum::body::Body;
+use axum::http::Method;
+use axum::http::Request;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::header::CONTENT_TYPE;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::http::Http;
+use crate::support::http::Reply;
+use crate::support::http::get;
+use crate::support::http::http1_only;
+use crate::support::http::post;
+use crate::support::server::ISSUER;
+use crate::support::server::TestServer;
+use crate::support::server::connect;
+
+const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+const METHODS: [&str; 3] = ["spiffe_x509", "tls_client_auth", "self_signed_tls_client_auth"];
+
+/// Asks on the public listener, as anybody.
+async fn publicly(server: &TestServer, request: Request<Body>) -> Reply {
+    let config = http1_only(server.tls_builder().with_no_client_auth());
+    Http::one(connect(server.addresses.public, config).await.unwrap()).await.send(request).await
+}
+
+async fn document(server: &TestServer) -> Value {
+    let reply = publicly(server, get(WELL_KNOWN)).await;
+    assert_eq!(reply.status, 200);
+    reply.json()
+}
+
+// 8414-01, 8414-02
+#[tokio::test]
+async fn both_listeners_serve_the_same_document_and_keys_to_anybody() {
+    let server = TestServer::start().await;
+    let stranger = server.svid("/stranger");
+    for path in [WELL_KNOWN, "/oauth2/jwks"] {
+        let (public, mutual) = (publicly(&server, get(path)).await, server.send(&stranger, get(path)).await);
+        assert_eq!((public.status, mutual.status), (200, 200), "{path}");
+        assert_eq!(public.body, mutual.body, "{path}");
+        assert_eq!(public.header(CACHE_CONTROL), "public, max-age=60");
+        assert_eq!(public.header(CONTENT_TYPE), mutual.header(CONTENT_TYPE));
+    }
+    assert_eq!(publicly(&server, get(WELL_KNOWN)).await.header(CONTENT_TYPE), "application/json");
+    assert_eq!(publicly(&server, get("/oauth2/jwks")).await.header(CONTENT_TYPE), "application/jwk-set+json");
+}
+
+// 8414-01
+#[tokio::test]
+async fn what_needs_a_client_certificate_is_not_on_the_public_listener() {
+    let server = TestServer::started(|setup| setup.registration = "own-identity".to_owned()).await;
+    for path in ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/register"] {
+        assert_eq!(publicly(&server, post(path, &[])).await.status, 404, "{path}");
+    }
+    for path in [WELL_KNOWN, "/oauth2/jwks"] {
+        let refused = publicly(&server, post(path, &[])).await;
+        assert_eq!((refused.status, refused.allowed()), (405, vec!["GET".to_owned(), "HEAD".to_owned()]), "{path}");
+        let head = Request::builder().method(Method::HEAD).uri(path).body(Body::empty()).unwrap();
+        let head = publicly(&server, head).await;
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
+    }
+}
+
+// 8414-03, 8414-04, 8414-06, 8414-07, 8705-22, 9701-07, 9700-07
+#[tokio::test]
+async fn the_document_says_what_is_served_and_where() {
+    let server = TestServer::started(|setup| setup.mtls_url = Some("https://mtls.prod.example:8443".to_owned())).await;
+    let endpoints = json!({
+        "token_endpoint": "https://mtls.prod.example:8443/oauth2/token",
+        "introspection_endpoint": "https://mtls.prod.example:8443/oauth2/introspect",
+        "revocation_endpoint": "https://mtls.prod.example:8443/oauth2/revoke",
+    });
+    let mut expected = json!({
+        "issuer": ISSUER,
+        "jwks_uri": format!("{ISSUER}/oauth2/jwks"),
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": METHODS,
+        "introspection_endpoint_auth_methods_supported": METHODS,
+        "revocation_endpoint_auth_methods_supported": METHODS,
+        "introspection_signing_alg_values_supported": ["ES256"],
+        "tls_client_certificate_bound_access_tokens": true,
+        "mtls_endpoint_aliases": endpoints,
+    });
+    expected.as_object_mut().unwrap().extend(endpoints.as_object().unwrap().clone());
+    assert_eq!(document(&server).await, expected);
+}
+
+// 8414-02, 8414-05, T10
+#[tokio::test]
+async fn no_array_is_empty_and_nothing_is_said_of_methods_that_are_not_served() {
+    let document = document(&TestServer::start().await).await;
+    for (name, value) in document.as_object().unwrap() {
+        assert!(value.as_array().is_none_or(|array| !array.is_empty()), "{name}");
+        assert!(!name.ends_with("_endpoint_auth_signing_alg_values_supported"), "{name}");
+    }
+    // Required by section 2, forbidden while empty by section 3.2: left out.
+    assert_eq!(document.get("response_types_supported"), None);
+    assert_eq!(document.get("authorization_endpoint"), None);
+}
+
+// 8414-06, 7591-01
+#[tokio::test]
+async fn a_registration_endpoint_is_named_where_there_is_one_and_only_there() {
+    for (policy, named) in [("off", false), ("admins", true), ("own-identity", true)] {
+        let server = TestServer::started(|setup| setup.registration = policy.to_owned()).await;
+        let document = document(&server).await;
+        assert_eq!(document.get("registration_endpoint").is_some(), named, "{policy}");
+        assert_eq!(document["mtls_endpoint_aliases"].get("registration_endpoint").is_some(), named, "{policy}");
+        let asked = server.send(&server.svid("/admin"), post("/oauth2/register", &[])).await;
+        assert_eq!(asked.status, if named { 400 } else { 404 }, "{policy}");
+    }
+}
+
+// 8414-01, 8414-03: the path goes behind the well-known name, without the slash at its end; the issuer keeps it.
+#[tokio::test]
+async fn an_issuer_with_a_path_has_its_document_behind_the_well_known_name() {
+    for (issuer, tail) in [
+        ("https://lanyard.prod.example/tenant", "/tenant"),
+        ("https://lanyard.prod.example/tenant/", "/tenant"),
+        ("https://lanyard.prod.example/a/b", "/a/b"),
+        ("https://lanyard.prod.example/:odd/*ones", "/:odd/*ones"),
+        ("https://lanyard.prod.example/", ""),
+    ] {
+        let server = TestServer::started(|setup| setup.issuer = issuer.to_owned()).await;
+        let path = format!("{WELL_KNOWN}{tail}");
+        let reply = publicly(&server, get(&path)).await;
+        assert_eq!(reply.json()["issuer"], json!(issuer));
+        assert_eq!(reply.json()["jwks_uri"], json!("https://lanyard.prod.example/oauth2/jwks"));
+        let mutual = server.send(&server.svid("/stranger"), get(&path)).await;
+        assert_eq!(mutual.body, reply.body);
+        let mut elsewhere = vec![format!("{path}/"), format!("{WELL_KNOWN}/other"), format!("/tenant{WELL_KNOWN}")];
+        if !tail.is_empty() {
+            elsewhere.push(WELL_KNOWN.to_owned());
+        }
+        for path in elsewhere {
+            assert_eq!(publicly(&server, get(&path)).await.status, 404, "{issuer} {path}");
+            assert_eq!(server.send(&server.svid("/stranger"), get(&path)).await.status, 404, "{issuer} {path}");
+        }
+    }
+}
+
+// 9701-07
+#[tokio::test]
+async fn the_algorithm_of_signed_introspection_is_that_of_the_signing_key() {
+    for algorithm in ["ES256", "RS256", "EdDSA"] {
+        let server = TestServer::started(|setup| {
+            setup.keys = setup.keys.replace('{', &format!("{{algorithm: {algorithm}, "));
+        })
+        .await;
+        let named = &document(&server).await["introspection_signing_alg_values_supported"];
+        assert_eq!(named, &json!([algorithm]));
+    }
+}
