@@ -24,6 +24,7 @@ mod issue_token;
 mod layering;
 mod malformed_tokens;
 mod metadata;
+mod oauth;
 mod openssl_certificates;
 mod python_client;
 mod registrations;
