@@ -1,6 +1,7 @@
 //! A client as operators write it: one YAML document, under the names of RFC 7591 and RFC 8705. What is printed can be
 //! applied again.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -36,7 +37,11 @@ pub(in crate::cli) struct ClientYaml {
     pub(in crate::cli) jwks: Option<serde_json::Value>,
     /// Only written, never printed: the server turns it into `jwks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    certificate_pem: Option<String>,
+    pub(in crate::cli) certificate_pem: Option<String>,
+    /// Only written: a PEM file, whose path starts at the folder of the document. Its certificates become `jwks` before
+    /// anything is sent.
+    #[serde(default, skip_serializing)]
+    pub(in crate::cli) certificate_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(in crate::cli) scope: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -129,6 +134,7 @@ impl From<Client> for ClientYaml {
             client_ca: set(client.client_ca),
             jwks: set(client.jwks).map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
             certificate_pem: set(client.certificate_pem),
+            certificate_file: None,
             scope: client.scope,
             audience: client.audience,
             grant_types: client.grant_types,

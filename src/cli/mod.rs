@@ -11,6 +11,7 @@ mod error;
 mod output;
 mod serve;
 mod status;
+mod thumbprint;
 mod token;
 mod token_input;
 mod validate;
@@ -53,7 +54,7 @@ enum Command {
     /// Registers the workloads that may have tokens.
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Gets an access token, or shows what is in one.
+    /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Asks whether an access token and a certificate belong together.
@@ -75,6 +76,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Client(command) => block_on(client::run(command, format)),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
+        Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
     };
     result.unwrap_or_else(|error| {
@@ -110,12 +112,13 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 6] = [
+        let commands: [&[&str]; 7] = [
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],
             &["client", "delete", "checkout"],
             &["token", "get"],
+            &["token", "revoke", "-"],
             &["validate", "--token", "-", "--own-connection"],
         ];
         for command in commands {
@@ -140,6 +143,49 @@ mod tests {
         assert!(parse(&twice).is_err());
         let positional = [&["validate", "-", "--own-connection"][..], &CONNECTION].concat();
         assert!(parse(&positional).is_ok());
+    }
+
+    #[test]
+    fn exactly_one_thing_is_revoked() {
+        let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
+        let targets: [&[&str]; 6] = [
+            &["a.b.c"],
+            &["--jti", "x"],
+            &["--client", "x"],
+            &["--certificate", "x.pem"],
+            &["--thumbprint", "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0"],
+            &["--issued-to", "x"],
+        ];
+        for (place, one) in targets.iter().enumerate() {
+            assert!(revoke(one).is_ok(), "{one:?}");
+            for other in &targets[place + 1..] {
+                assert!(revoke(&[*one, *other].concat()).is_err(), "{one:?} {other:?}");
+            }
+        }
+        assert!(revoke(&[]).is_err());
+    }
+
+    #[test]
+    fn only_clients_and_certificates_are_revoked_for_a_time_or_given_back() {
+        let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
+        for more in [&["--for", "1h"][..], &["--until", "2100-01-01T00:00:00Z"], &["--lift"]] {
+            for lasting in [["--client", "x"], ["--certificate", "x.pem"]] {
+                assert!(revoke(&[&lasting, more].concat()).is_ok(), "{lasting:?} {more:?}");
+            }
+            for final_one in [["--jti", "x"], ["--issued-to", "x"], ["--", "a.b.c"]] {
+                assert!(revoke(&[more, &final_one].concat()).is_err(), "{final_one:?} {more:?}");
+            }
+        }
+        assert!(revoke(&["--client", "x", "--for", "1h", "--until", "2100-01-01T00:00:00Z"]).is_err());
+        assert!(revoke(&["--client", "x", "--for", "1h", "--lift"]).is_err());
+        assert!(revoke(&["--client", "x", "--until", "tomorrow"]).is_err());
+    }
+
+    #[test]
+    fn converting_a_certificate_needs_no_connection() {
+        assert!(parse(&["client", "convert-jwks", "billing.pem", "-o", "json"]).is_ok());
+        assert!(parse(&["client", "convert-jwks"]).is_err());
+        assert!(parse(&["client", "convert-jwks", "billing.pem", "--server", "https://localhost:8443"]).is_err());
     }
 
     #[test]

@@ -56,6 +56,13 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("CERTIFICATE_NOT_PROVEN", _) => {
             "renew the certificate if it has expired; else see that the server still trusts its CA or trust domain"
         }
+        ("NOT_YOURS", _) => {
+            "use the certificate of the client that the token was issued to (and its --client-id, unless it has an \
+             X509-SVID), or one with the role Admin"
+        }
+        ("REVOCATION_UNAVAILABLE", _) => {
+            "try again until it succeeds: it is not known whether the revocation is stored"
+        }
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",
         _ => return None,
     })

@@ -17,6 +17,7 @@ use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
+use crate::cli::thumbprint;
 use crate::cli::token_input::TokenInput;
 use crate::proto::Decision;
 use crate::proto::ValidateBindingRequest;
@@ -62,7 +63,7 @@ struct EvidenceArgument {
     certificate: Option<PathBuf>,
     /// Evidence: the SHA-256 of the certificate, as 43 characters of base64url or 64 of hex.
     // base64url may begin with a hyphen.
-    #[arg(long, value_name = "SHA256", value_parser = thumbprint, allow_hyphen_values = true)]
+    #[arg(long, value_name = "SHA256", value_parser = thumbprint::parse, allow_hyphen_values = true)]
     thumbprint: Option<CertificateThumbprint>,
     /// Evidence: the SPIFFE ID in the certificate.
     #[arg(long, value_name = "ID")]
@@ -116,18 +117,6 @@ impl EvidenceArgument {
     }
 }
 
-fn thumbprint(text: &str) -> Result<CertificateThumbprint, &'static str> {
-    const SHAPE: &str = "must be 43 characters of base64url without padding, or 64 of hex";
-    if text.len() != 64 {
-        return CertificateThumbprint::parse(text).ok_or(SHAPE);
-    }
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok();
-    let digest: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-    digest.and_then(|digest| CertificateThumbprint::from_digest(&digest)).ok_or(SHAPE)
-}
-
 fn text(answer: &ValidateBindingResponse) -> String {
     let short = |name: &str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
     let cache_until = answer.cache_until.as_ref().map_or_else(|| "must not be cached".to_owned(), ToString::to_string);
@@ -177,18 +166,6 @@ fn value(claim: &prost_types::Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DIGEST: &str = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0";
-    const HEX: &str = "0380ed2f626650c840b2f263e6d2b29fae12ab39ae5db32b25ad27efad72e6fd";
-
-    #[test]
-    fn a_thumbprint_is_read_in_both_spellings_and_in_no_third() {
-        assert_eq!(thumbprint(DIGEST), thumbprint(HEX));
-        assert_eq!(thumbprint(HEX), thumbprint(&HEX.to_uppercase()));
-        for bad in ["", &HEX[1..], &format!("{DIGEST}="), &HEX.replace('0', "g"), &HEX.replace("03", "+3")] {
-            assert!(thumbprint(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_denial_is_shown_with_its_reason() {

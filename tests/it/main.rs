@@ -7,6 +7,7 @@ mod access;
 mod callers;
 mod certificates;
 mod cli;
+mod cli_oauth;
 mod client_authentication;
 mod client_metadata;
 mod config;

@@ -1,6 +1,7 @@
-//! `lanyard client`: the registrations. Every command needs the role Admin.
+//! `lanyard client`: the registrations. Every command but `convert-jwks` needs the role Admin.
 
 pub(in crate::cli) mod apply;
+mod convert_jwks;
 mod delete;
 mod get;
 mod list;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::cli::client::apply::ApplyArguments;
+use crate::cli::client::convert_jwks::ConvertArguments;
 use crate::cli::client::delete::DeleteArguments;
 use crate::cli::client::get::GetArguments;
 use crate::cli::client::list::ListArguments;
@@ -27,6 +29,8 @@ pub(in crate::cli) enum ClientCommand {
     List(ListArguments),
     /// Deletes a client. Its tokens are refused from then on, also if it is registered again.
     Delete(DeleteArguments),
+    /// Prints the JWK Set that registers a self-signed certificate, without a server.
+    ConvertJwks(ConvertArguments),
 }
 
 pub(in crate::cli) async fn run(command: ClientCommand, format: Format) -> Result<ExitCode, CommandError> {
@@ -35,6 +39,7 @@ pub(in crate::cli) async fn run(command: ClientCommand, format: Format) -> Resul
         ClientCommand::Get(arguments) => get::run(arguments, format).await?,
         ClientCommand::List(arguments) => list::run(arguments, format).await?,
         ClientCommand::Delete(arguments) => delete::run(arguments, format).await?,
+        ClientCommand::ConvertJwks(arguments) => convert_jwks::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

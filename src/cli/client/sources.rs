@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::cli::client::convert_jwks;
 use crate::cli::client_yaml;
 use crate::cli::client_yaml::ClientYaml;
 use crate::cli::error::CommandError;
@@ -16,7 +17,7 @@ use crate::cli::error::CommandError;
 pub(in crate::cli::client) fn read(path: &Path) -> Result<Vec<ClientYaml>, CommandError> {
     let mut clients = Vec::new();
     let mut seen: HashMap<String, String> = HashMap::new();
-    for (name, text) in texts(path)? {
+    for Source { name, folder, text } in texts(path)? {
         let found = client_yaml::read(&text).map_err(|error| {
             let next = "correct the document; `lanyard client get ID` shows the form of one that is registered";
             CommandError::new(format!("{name}: {error}"), next)
@@ -26,7 +27,9 @@ pub(in crate::cli::client) fn read(path: &Path) -> Result<Vec<ClientYaml>, Comma
                 let problem = format!("client_id '{}' stands twice: in {first} and in {name}", client.client_id);
                 return Err(CommandError::new(problem, "leave one of the two out"));
             }
-            clients.push(client);
+            let client_id = client.client_id.clone();
+            clients
+                .push(with_certificates(client, &folder).map_err(|error| error.of(&format!("{name}: {client_id}")))?);
         }
     }
     if clients.is_empty() {
@@ -39,19 +42,38 @@ pub(in crate::cli::client) fn read(path: &Path) -> Result<Vec<ClientYaml>, Comma
     Ok(clients)
 }
 
-fn texts(path: &Path) -> Result<Vec<(String, String)>, CommandError> {
+/// Where paths in a document start is the folder that it is in, or for stdin the one that the command was started in.
+struct Source {
+    name: String,
+    folder: PathBuf,
+    text: String,
+}
+
+fn texts(path: &Path) -> Result<Vec<Source>, CommandError> {
     if path == Path::new("-") {
         let mut text = String::new();
         io::stdin().lock().read_to_string(&mut text).map_err(|error| unreadable("stdin", &error))?;
-        return Ok(vec![("stdin".to_owned(), text)]);
+        return Ok(vec![Source { name: "stdin".to_owned(), folder: PathBuf::new(), text }]);
     }
     let files = if path.is_dir() { files_in(path)? } else { vec![path.to_owned()] };
     let read = |file: PathBuf| {
         let name = file.display().to_string();
         let text = fs::read_to_string(&file).map_err(|error| unreadable(&name, &error))?;
-        Ok((name, text))
+        Ok(Source { name, folder: file.parent().unwrap_or(Path::new("")).to_owned(), text })
     };
     files.into_iter().map(read).collect()
+}
+
+/// Puts the certificates of `certificate_file` into `jwks`. Nothing else in that file is sent, such as a private key
+/// beside the certificate.
+fn with_certificates(mut client: ClientYaml, folder: &Path) -> Result<ClientYaml, CommandError> {
+    let Some(file) = client.certificate_file.take() else { return Ok(client) };
+    if client.jwks.is_some() || client.certificate_pem.is_some() {
+        let next = "leave in only one of certificate_file, certificate_pem and jwks";
+        return Err(CommandError::new("certificate_file goes only without certificate_pem and jwks", next));
+    }
+    client.jwks = Some(convert_jwks::read(&folder.join(file))?);
+    Ok(client)
 }
 
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {

@@ -19,15 +19,12 @@ const FILE: &str = "clients.yaml";
 
 /// Writes the file and applies it.
 pub(super) async fn register(dir: &Path, port: u16) -> Result<(), CommandError> {
-    let (path, certificate) = (dir.join(FILE), dir.join("selfsigned.pem"));
-    let pem = fs::read_to_string(&certificate).map_err(|error| {
-        CommandError::new(format!("cannot read {}: {error}", certificate.display()), "remove it, and start again")
-    })?;
-    fs::write(&path, clients(&pem)).map_err(|error| cannot_write(&path, &error))?;
+    let path = dir.join(FILE);
+    fs::write(&path, clients()).map_err(|error| cannot_write(&path, &error))?;
     apply::quietly(&path, &ConnectionArguments::local(port, dir, "admin")?).await
 }
 
-fn clients(pem: &str) -> String {
+fn clients() -> String {
     let workload = |name: &str| {
         format!(
             "\
@@ -39,7 +36,6 @@ audience: [{AUDIENCE}]
 "
         )
     };
-    let pem: String = pem.lines().flat_map(|line| ["  ", line, "\n"]).collect();
     format!(
         "\
 # The clients of `lanyard dev`, as `lanyard client apply -f` takes them. Written at each start.
@@ -47,8 +43,8 @@ audience: [{AUDIENCE}]
 token_endpoint_auth_method: self_signed_tls_client_auth
 scope: {SCOPE}
 audience: [{AUDIENCE}]
-certificate_pem: |
-{pem}",
+certificate_file: selfsigned.pem
+",
         workload("workload"),
         workload("thief"),
     )

@@ -2,11 +2,13 @@
 
 pub(in crate::cli) mod get;
 pub(in crate::cli) mod inspect;
+pub(in crate::cli) mod revoke;
 
 use clap::Subcommand;
 
 use crate::cli::token::get::GetArguments;
 use crate::cli::token::inspect::InspectArguments;
+use crate::cli::token::revoke::RevokeArguments;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum TokenCommand {
@@ -14,4 +16,9 @@ pub(in crate::cli) enum TokenCommand {
     Get(GetArguments),
     /// Shows what is in a token, without verifying it and without a server.
     Inspect(InspectArguments),
+    /// Revokes a token, a client, a certificate, or everything that a client was issued.
+    ///
+    /// A client may revoke its own tokens; everything else needs the role Admin. When the command succeeds, the revocation
+    /// is stored, and the server refuses what was revoked. A token that was never good, or is so no longer, is no error.
+    Revoke(RevokeArguments),
 }

@@ -1,0 +1,52 @@
+//! `lanyard client convert-jwks`.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::authority::client_jwks;
+use crate::cli::credentials::FileError;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ConvertArguments {
+    /// PEM file with one certificate, or several: the present one and the next. Other blocks in it are passed over.
+    #[arg(value_name = "FILE")]
+    certificate: PathBuf,
+}
+
+/// The JWK Set is JSON in either format.
+pub(in crate::cli::client) fn run(arguments: &ConvertArguments) -> Result<(), CommandError> {
+    output::print_json(&read(&arguments.certificate)?)
+}
+
+/// Reads the certificates of a PEM file as a JWK Set with `x5c` (RFC 8705 section 2.2.2).
+pub(in crate::cli::client) fn read(path: &Path) -> Result<Value, CommandError> {
+    let text = fs::read(path).map_err(|error| FileError::Unreadable(path.to_owned(), error))?;
+    let text = String::from_utf8(text).map_err(|_| FileError::NotPem(path.to_owned()))?;
+    client_jwks::from_pem(&text).map_err(|error| {
+        let next = "name a PEM file with -----BEGIN CERTIFICATE----- blocks (`openssl x509 -inform der -in FILE` makes one \
+                    of DER)";
+        CommandError::new(format!("{} {}", path.display(), error.problem), next)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_pem_is_named_with_what_is_wrong() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for contents in [&b"nothing"[..], b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            fs::write(file.path(), contents).unwrap();
+            let error = read(file.path()).unwrap_err();
+            assert!(error.to_string().starts_with(&*file.path().to_string_lossy()), "{error}");
+            assert!(error.next().contains("BEGIN CERTIFICATE"));
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `lanyard token revoke`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::authority::certificate::Certificate;
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
+use crate::authority::clock::Timestamp;
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::credentials;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::status;
+use crate::cli::status::Needs;
+use crate::cli::thumbprint;
+use crate::cli::token_input::TokenInput;
+use crate::proto::RevokeTokenRequest;
+use crate::proto::revoke_token_request::Target;
+use crate::proto::token_service_client::TokenServiceClient;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct RevokeArguments {
+    #[command(flatten)]
+    what: What,
+    /// Of a client or a certificate: until when it stays revoked. Left out, a certificate given as a file stays so until
+    /// its own end, and everything else until it is lifted.
+    #[arg(long, value_name = "RFC3339", value_parser = moment, conflicts_with_all = ["for_span", "lift"])]
+    until: Option<Timestamp>,
+    /// The same, as a time from now.
+    #[arg(long = "for", id = "for_span", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "lift")]
+    span: Option<Duration>,
+    /// Takes the revocation of a client or a certificate back.
+    #[arg(long)]
+    lift: bool,
+    /// Who asks, where it is a client that revokes its own token. May be left out with an X509-SVID, and by admins.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// What to revoke. What is of a token, or of all tokens up to now, is final: it takes no time and is not lifted.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// A token: - reads it from stdin, @FILE from a file. Given here itself, it shows in the list of processes.
+    #[arg(value_name = "TOKEN|-|@FILE", conflicts_with_all = FOR_A_TIME)]
+    token: Option<TokenInput>,
+    /// A token, by its `jti`.
+    #[arg(long, conflicts_with_all = FOR_A_TIME)]
+    jti: Option<String>,
+    /// A client: its tokens are refused, and it gets no new ones.
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// A certificate, in a PEM file (the first counts) or a DER file: tokens bound to it are refused, and so is whoever
+    /// shows it.
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// A certificate, by its SHA-256, as 43 characters of base64url or 64 of hex.
+    // base64url may begin with a hyphen.
+    #[arg(long, value_name = "SHA256", value_parser = thumbprint::parse, allow_hyphen_values = true)]
+    thumbprint: Option<CertificateThumbprint>,
+    /// Everything that this client was issued up to now. It may ask for new tokens.
+    #[arg(long, value_name = "ID", conflicts_with_all = FOR_A_TIME)]
+    issued_to: Option<String>,
+}
+
+const FOR_A_TIME: [&str; 3] = ["until", "for_span", "lift"];
+
+/// What was done, as `-o json` shows it.
+#[derive(Debug, Serialize)]
+struct Revoked {
+    result: &'static str,
+    target: &'static str,
+    /// Not there for a token given by its text, which is worth something until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let RevokeArguments { what, until, span, lift, client_id, connection } = arguments;
+    let now = SystemClock.now();
+    let (target, end) = what.read()?;
+    let until = until.or_else(|| span.map(|span| now.after(span)));
+    if until.is_some_and(|until| until <= now) {
+        let next = "name a time to come, or leave it out: until the revocation is lifted";
+        return Err(CommandError::new("a revocation that has ended already revokes nothing", next));
+    }
+    let until = until.or(end).filter(|_| !lift);
+    let revoked = Revoked::new(&target, until, lift);
+    let request = RevokeTokenRequest {
+        client_id: client_id.unwrap_or_default(),
+        target: Some(target),
+        until: until.map(|until| prost_types::Timestamp { seconds: seconds(until), nanos: 0 }),
+        lift,
+    };
+    let mut tokens = TokenServiceClient::new(connection.open().await?);
+    tokens.revoke_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;
+    match format {
+        Format::Json => output::print_json(&revoked)?,
+        Format::Text => output::print(&revoked.sentence())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl What {
+    /// The target, and when a certificate ends by itself.
+    fn read(self) -> Result<(Target, Option<Timestamp>), CommandError> {
+        let Self { token, jti, client, certificate, thumbprint, issued_to } = self;
+        if let Some(path) = certificate {
+            let certificate = Certificate::parse(&credentials::certificate(&path)?).map_err(|error| {
+                let next = "name a certificate, or give its SHA-256 with --thumbprint";
+                CommandError::new(format!("{}: {error}", path.display()), next)
+            })?;
+            let digest = certificate.thumbprint().as_bytes().to_vec();
+            return Ok((Target::CertificateThumbprint(digest), Some(certificate.not_after())));
+        }
+        let token = token.map(TokenInput::read).transpose()?.map(Target::Token);
+        let target = token
+            .or_else(|| jti.map(Target::Jti))
+            .or_else(|| client.map(Target::RevokedClientId))
+            .or_else(|| thumbprint.map(|digest| Target::CertificateThumbprint(digest.as_bytes().to_vec())))
+            .or_else(|| issued_to.map(Target::IssuedToClientId));
+        let target = target.ok_or_else(|| CommandError::new("nothing to revoke", "--help says what can be revoked"))?;
+        Ok((target, None))
+    }
+}
+
+impl Revoked {
+    fn new(target: &Target, until: Option<Timestamp>, lift: bool) -> Self {
+        let (target, id) = match target {
+            Target::Token(_) => ("token", None),
+            Target::Jti(jti) => ("jti", Some(jti.clone())),
+            Target::RevokedClientId(client_id) => ("client", Some(client_id.clone())),
+            Target::IssuedToClientId(client_id) => ("issued_to", Some(client_id.clone())),
+            Target::CertificateThumbprint(digest) => {
+                ("certificate", CertificateThumbprint::from_digest(digest).map(|thumbprint| thumbprint.to_string()))
+            }
+        };
+        let until = until.map(|until| prost_types::Timestamp { seconds: seconds(until), nanos: 0 }.to_string());
+        Self { result: if lift { "lifted" } else { "revoked" }, target, id, until }
+    }
+
+    fn sentence(&self) -> String {
+        let id = self.id.as_deref().unwrap_or_default();
+        let what = match self.target {
+            "issued_to" => format!("everything issued to {id} up to now"),
+            target => format!("{target} {id}"),
+        };
+        let done = if self.result == "lifted" { "no longer revoked" } else { "revoked" };
+        let until = self.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+        format!("{} {done}{until}", what.trim_end())
+    }
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    let time = humantime::parse_rfc3339(text).ok();
+    let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since.map(|since| Timestamp(since.as_secs())).ok_or("must be a time such as 2030-01-31T12:00:00Z")
+}
+
+/// Beyond what a time in the message can say is as good as its end.
+fn seconds(time: Timestamp) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentence(target: &Target, until: Option<u64>, lift: bool) -> String {
+        Revoked::new(target, until.map(Timestamp), lift).sentence()
+    }
+
+    #[test]
+    fn what_was_done_is_said_without_the_token_itself() {
+        assert_eq!(sentence(&Target::Token("a.b.c".to_owned()), None, false), "token revoked");
+        assert_eq!(sentence(&Target::Jti("7".to_owned()), None, false), "jti 7 revoked");
+        let client = Target::RevokedClientId("billing".to_owned());
+        assert_eq!(sentence(&client, None, true), "client billing no longer revoked");
+        assert_eq!(sentence(&client, Some(0), false), "client billing revoked until 1970-01-01T00:00:00Z");
+        let issued = Target::IssuedToClientId("billing".to_owned());
+        assert_eq!(sentence(&issued, None, false), "everything issued to billing up to now revoked");
+    }
+
+    #[test]
+    fn a_time_is_read_with_its_zone_and_not_before_1970() {
+        assert_eq!(moment("2023-11-14T22:13:20Z").unwrap(), Timestamp(1_700_000_000));
+        for bad in ["2023-11-14", "2023-11-14 22:13:20", "1969-12-31T23:59:59Z", "tomorrow"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+}

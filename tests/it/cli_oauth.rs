@@ -1,0 +1,213 @@
+//! The command line's part of OAuth: revoking, and registering certificates from files.
+
+use std::fs;
+
+use lanyard::authority::certificate::CertificateThumbprint;
+use lanyard::authority::clock::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::ca::self_signed;
+use crate::support::dev::AUDIENCE;
+use crate::support::dev::Dev;
+use crate::support::dev::Files;
+use crate::support::leaf::Leaf;
+use crate::support::process::Finished;
+use crate::support::process::lanyard;
+use crate::support::process::run;
+use crate::support::process::run_with;
+use crate::support::process::text;
+
+/// Allowed, or denied for what reason.
+fn verdict(files: &Files, token: &str, who: &str) -> Value {
+    let certificate = files.path(&format!("{who}.pem"));
+    let judge = ["validate", token, "--audience", AUDIENCE, "--certificate", text(&certificate), "-o", "json"];
+    let judged = files.run("proxy", &judge);
+    let allowed = judged.code == Some(0);
+    let code = if allowed { 0 } else { 3 };
+    let reason = judged.json(code)["reason"].clone();
+    if allowed { json!("allowed") } else { reason }
+}
+
+fn revoke(files: &Files, who: &str, flags: &[&str]) -> Finished {
+    files.run(who, &[&["token", "revoke"], flags].concat())
+}
+
+/// A self-signed certificate in NAME.pem, with NAME-key.pem.
+fn certificate(files: &Files, name: &str) -> Leaf {
+    let leaf = self_signed(name).between(Timestamp(0), Timestamp(4_000_000_000)).issue();
+    fs::write(files.path(&format!("{name}.pem")), leaf.pem()).unwrap();
+    fs::write(files.path(&format!("{name}-key.pem")), leaf.key_pem()).unwrap();
+    leaf
+}
+
+fn by_file(client_id: &str, more: &str) -> String {
+    format!(
+        "client_id: {client_id}\ntoken_endpoint_auth_method: self_signed_tls_client_auth\nscope: orders.read\n\
+         audience: [{AUDIENCE}]\n{more}"
+    )
+}
+
+#[test]
+fn a_client_revokes_its_own_token_and_nobody_elses() {
+    let Dev { files, .. } = &Dev::start();
+    let [first, second] = [(); 2].map(|()| files.token("workload", &[]));
+    let way_out = "role Admin";
+    revoke(files, "thief", &[&first]).refused("(NOT_YOURS)", way_out);
+    assert_eq!(verdict(files, &first, "workload"), "allowed");
+
+    // From stdin, and only that one. The token itself is not said again.
+    let revoked = run_with(&mut files.command("workload", &["token", "revoke", "-"]), &first);
+    assert_eq!(revoked.ok(), "token revoked\n");
+    assert_eq!(verdict(files, &first, "workload"), "DENY_REASON_TOKEN_REVOKED");
+    assert_eq!(verdict(files, &second, "workload"), "allowed");
+
+    // A client without a SPIFFE ID says who it is.
+    let own = files.token("selfsigned", &["--client-id", "selfsigned"]);
+    let file = files.path("token");
+    fs::write(&file, &own).unwrap();
+    let at_file = format!("@{}", text(&file));
+    revoke(files, "selfsigned", &[&at_file]).refused("(INVALID_REQUEST)", "--client-id");
+    revoke(files, "selfsigned", &["--client-id", "selfsigned", &second]).refused("(NOT_YOURS)", way_out);
+    let told = revoke(files, "selfsigned", &["--client-id", "selfsigned", &at_file, "-o", "json"]).json(0);
+    assert_eq!(told, json!({"result": "revoked", "target": "token"}));
+    assert_eq!(verdict(files, &own, "selfsigned"), "DENY_REASON_TOKEN_REVOKED");
+
+    // Never good, and good no longer (RFC 7009 section 2.2).
+    revoke(files, "workload", &["nonsense"]).ok();
+    revoke(files, "workload", &[&first]).ok();
+    revoke(files, "workload", &["@nowhere"]).refused("no token from nowhere", "@FILE");
+}
+
+#[test]
+fn an_admin_revokes_a_token_by_its_text_or_its_jti() {
+    let Dev { files, .. } = &Dev::start();
+    let [first, second, third] = [(); 3].map(|()| files.token("workload", &[]));
+    assert_eq!(revoke(files, "admin", &[&first]).ok(), "token revoked\n");
+    let inspected = run(lanyard().args(["token", "inspect", "-o", "json", &second])).json(0);
+    let jti = inspected["claims"]["jti"].as_str().unwrap();
+    revoke(files, "workload", &["--jti", jti]).refused("(NOT_YOURS)", "role Admin");
+    let told = revoke(files, "admin", &["--jti", jti, "-o", "json"]).json(0);
+    assert_eq!(told, json!({"result": "revoked", "target": "jti", "id": jti}));
+    for (token, expected) in
+        [(&first, "DENY_REASON_TOKEN_REVOKED"), (&second, "DENY_REASON_TOKEN_REVOKED"), (&third, "allowed")]
+    {
+        assert_eq!(verdict(files, token, "workload"), expected);
+    }
+}
+
+#[test]
+fn a_revoked_client_gets_nothing_until_the_revocation_is_lifted() {
+    let Dev { files, .. } = &Dev::start();
+    let client = "spiffe://dev.internal/workload";
+    let token = files.token("workload", &[]);
+    let until = ["--client", client, "--until", "2100-01-01T00:00:00Z"];
+    let told = revoke(files, "admin", &[&until[..], &["-o", "json"]].concat()).json(0);
+    let (id, end) = (client, "2100-01-01T00:00:00Z");
+    assert_eq!(told, json!({"result": "revoked", "target": "client", "id": id, "until": end}));
+    assert_eq!(verdict(files, &token, "workload"), "DENY_REASON_CLIENT_REVOKED");
+    assert_eq!(files.run("workload", &["token", "get"]).code, Some(1));
+    files.run("thief", &["token", "get"]).ok();
+
+    let lifted = revoke(files, "admin", &["--client", client, "--lift"]).ok();
+    assert_eq!(lifted, format!("client {client} no longer revoked\n"));
+    files.token("workload", &[]);
+
+    let past = revoke(files, "admin", &["--client", client, "--until", "2001-01-01T00:00:00Z"]);
+    past.refused("has ended already", "time to come");
+    files.token("workload", &[]);
+    revoke(files, "workload", &["--client", client]).refused("(NOT_YOURS)", "role Admin");
+    assert!(revoke(files, "admin", &["--client", client, "--for", "1h"]).ok().contains(" revoked until 2"));
+    assert_eq!(files.run("workload", &["token", "get"]).code, Some(1));
+}
+
+#[test]
+fn what_a_client_was_issued_is_revoked_and_it_gets_new_tokens() {
+    let Dev { files, .. } = &Dev::start();
+    let token = files.token("workload", &[]);
+    let client = "spiffe://dev.internal/workload";
+    let told = revoke(files, "admin", &["--issued-to", client]).ok();
+    assert_eq!(told, format!("everything issued to {client} up to now revoked\n"));
+    assert_eq!(verdict(files, &token, "workload"), "DENY_REASON_TOKEN_REVOKED");
+    files.token("workload", &[]);
+}
+
+#[test]
+fn a_revoked_certificate_opens_nothing_and_stays_so_until_its_own_end() {
+    let Dev { files, .. } = &Dev::start();
+    let mine = certificate(files, "mine");
+    files.apply(&by_file("mine", "certificate_file: mine.pem\n")).ok();
+    let get = || files.run("mine", &["token", "get", "--client-id", "mine"]);
+    let token = get().ok().trim().to_owned();
+    let (file, thumbprint) = (files.path("mine.pem"), mine.thumbprint().to_string());
+
+    let told = revoke(files, "admin", &["--certificate", text(&file), "-o", "json"]).json(0);
+    let end = "2096-10-02T07:06:40Z";
+    assert_eq!(told, json!({"result": "revoked", "target": "certificate", "id": thumbprint, "until": end}));
+    assert_eq!(verdict(files, &token, "mine"), "DENY_REASON_CERTIFICATE_REVOKED");
+    assert_eq!(get().code, Some(1));
+    assert_eq!(
+        revoke(files, "admin", &["--thumbprint", &thumbprint, "--lift"]).ok(),
+        format!("certificate {thumbprint} no longer revoked\n")
+    );
+    get().ok();
+    assert_eq!(
+        revoke(files, "admin", &["--thumbprint", &thumbprint]).ok(),
+        format!("certificate {thumbprint} revoked\n")
+    );
+    assert_eq!(get().code, Some(1));
+    let key = files.path("mine-key.pem");
+    revoke(files, "admin", &["--certificate", text(&key)]).refused("holds no certificate", "BEGIN CERTIFICATE");
+}
+
+#[test]
+fn a_certificate_file_is_found_beside_the_document_and_its_key_stays_where_it_is() {
+    let Dev { files, .. } = &Dev::start();
+    let mine = certificate(files, "mine");
+    // As some tools write them: the key and the certificate in one file.
+    fs::create_dir(files.path("certificates")).unwrap();
+    fs::write(files.path("certificates/both.pem"), format!("{}{}", mine.key_pem(), mine.pem())).unwrap();
+    let document = by_file("mine", "certificate_file: certificates/both.pem\n");
+    assert_eq!(files.apply(&document).ok(), "mine created\n");
+    assert_eq!(files.apply(&document).ok(), "mine unchanged\n");
+    files.run("mine", &["token", "get", "--client-id", "mine"]).ok();
+    let shown = files.run("admin", &["client", "get", "mine"]).ok();
+    assert!(!shown.contains("certificate_file"), "{shown}");
+    assert_eq!(files.apply(&shown).ok(), "mine unchanged\n");
+
+    // From stdin, paths start where the command does.
+    let mut command = files.command("admin", &["client", "apply", "-f", "-"]);
+    let applied = run_with(command.current_dir(&files.dir), &document);
+    assert_eq!(applied.ok(), "mine unchanged\n");
+
+    let one_way = "leave in only one";
+    let twice = format!("{document}jwks: {{keys: []}}\n");
+    files.apply(&twice).refused("mine: certificate_file goes only without", one_way);
+    files.apply(&by_file("mine", "certificate_file: nowhere.pem\n")).refused("nowhere.pem: No such file", "path");
+    let keyless = files.apply(&by_file("mine", "certificate_file: mine-key.pem\n"));
+    keyless.refused("mine-key.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
+}
+
+#[test]
+fn a_converted_certificate_registers_the_client_that_has_it() {
+    let Dev { files, .. } = &Dev::start();
+    let mine = certificate(files, "mine");
+    let path = files.path("mine.pem");
+    let converted = run(lanyard().args(["client", "convert-jwks", text(&path)]));
+    let jwks = converted.json(0);
+    let keys = jwks["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 1);
+    let x5c = keys[0]["x5c"][0].as_str().unwrap();
+    let in_pem: String = mine.pem().lines().filter(|line| !line.starts_with('-')).collect();
+    assert_eq!(x5c, in_pem);
+    files.apply(&by_file("mine", &format!("jwks: {jwks}\n"))).ok();
+    let token = files.token("mine", &["--client-id", "mine"]);
+    let inspected = run(lanyard().args(["token", "inspect", "-o", "json", &token, "--cert", text(&path)])).json(0);
+    assert_eq!(inspected["certificate"]["matches"], true);
+    let expected = CertificateThumbprint::of(mine.certificate()).to_string();
+    assert_eq!(inspected["claims"]["cnf"]["x5t#S256"], json!(expected));
+
+    let key = files.path("mine-key.pem");
+    let refused = run(lanyard().args(["client", "convert-jwks", text(&key)]));
+    refused.refused("mine-key.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
+}
