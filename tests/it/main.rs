@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "nothing in a test binary is reachable from outside")]
 
 mod access;
+mod authlib;
 mod callers;
 mod certificates;
 mod cli;
@@ -11,6 +12,7 @@ mod cli_oauth;
 mod client_authentication;
 mod client_metadata;
 mod config;
+mod curl;
 mod decision;
 mod dev;
 mod directory;
@@ -26,11 +28,13 @@ mod layering;
 mod malformed_tokens;
 mod metadata;
 mod oauth;
+mod openid_client;
 mod openssl_certificates;
 mod python_client;
 mod registrations;
 mod registry;
 mod reload;
+mod resource_server;
 mod restart;
 mod sealed_keys;
 mod store_contract;

@@ -10,6 +10,7 @@ pub mod frames;
 pub mod http;
 pub mod leaf;
 pub mod mint;
+pub mod openssl;
 pub mod process;
 pub mod server;
 pub mod tools;

@@ -1,7 +1,7 @@
 //! Real counterparts for the tests: commands of the machine, and what is fetched once, in a fixed version, into a folder
 //! outside of the build: `LANYARD_TOOLS`, or `lanyard-tools` in the user's cache folder.
 //!
-//! A test that needs one is left out only when asked by name, `LANYARD_SKIP=python,openssl`, and says so.
+//! A test that needs one is left out only when asked by name, `LANYARD_SKIP=python,node`, and says so.
 
 use std::env;
 use std::fs;
@@ -13,13 +13,43 @@ use std::process::Command;
 
 use crate::support::process::Finished;
 use crate::support::process::run;
+use crate::support::server::in_crate;
 
 /// What a Python client of ours needs.
 const PYTHON_PACKAGES: [&str; 3] = ["grpcio==1.85.1", "grpcio-reflection==1.85.1", "protobuf==7.36.2"];
 
+/// What a Python client of OAuth needs.
+const AUTHLIB_PACKAGES: [&str; 2] = ["authlib==1.9.8", "requests==2.34.2"];
+
+/// What the programs in `tests/it/clients` need.
+const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17"];
+
 /// The interpreter of a Python with gRPC and its reflection; `None` if python is to be skipped.
 pub fn python() -> Option<PathBuf> {
     (!skipped("python")).then(|| virtual_environment("python", &PYTHON_PACKAGES))
+}
+
+/// The interpreter of a Python with Authlib; `None` if python is to be skipped.
+pub fn authlib() -> Option<PathBuf> {
+    (!skipped("python")).then(|| virtual_environment("python", &AUTHLIB_PACKAGES))
+}
+
+/// A command that runs one of the programs in `tests/it/clients`, in this folder; `None` if node is to be skipped. The
+/// folder gets a copy of it: Node looks for packages beside the program.
+pub fn node(program: &str, folder: &Path) -> Option<Command> {
+    (!skipped("node")).then(|| {
+        let packages = node_packages().join("node_modules");
+        std::os::unix::fs::symlink(packages, folder.join("node_modules")).unwrap();
+        fs::copy(in_crate("tests/it/clients").join(program), folder.join(program)).unwrap();
+        let mut command = Command::new("node");
+        command.arg(program).current_dir(folder);
+        command
+    })
+}
+
+/// The jq command; `None` if jq is to be skipped.
+pub fn jq() -> Option<&'static str> {
+    command("jq", "--version")
 }
 
 /// The openssl command; `None` if openssl is to be skipped.
@@ -68,6 +98,28 @@ fn virtual_environment(name: &str, packages: &[&str]) -> PathBuf {
         done(Command::new(folder.join("bin/python")).args(pip).args(packages), &network);
     });
     folder.join("bin/python")
+}
+
+/// A folder with the Node packages.
+fn node_packages() -> PathBuf {
+    let remedy = remedy("nodejs npm", "node");
+    let version = run_if_there(Command::new("node").arg("--version"));
+    let version = version.unwrap_or_else(|| panic!("these tests need node: {remedy}")).stdout;
+    let major = version.trim().strip_prefix('v').and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    assert!(
+        major.is_some_and(|major| major >= 20),
+        "these tests need node 20 or later, not {}: {remedy}",
+        version.trim()
+    );
+    let npm = run_if_there(Command::new("npm").arg("--version"));
+    assert!(npm.is_some(), "these tests need npm: {remedy}");
+    built(&NODE_PACKAGES.join("-").replace('@', "-"), |folder| {
+        fs::create_dir(folder).unwrap();
+        // With nothing of the packages run, and nowhere else than in this folder.
+        let install = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", "--prefix"];
+        let network = format!("they come from the npm registry, which must be in reach once; or {remedy}");
+        done(Command::new("npm").args(install).arg(folder).args(NODE_PACKAGES), &network);
+    })
 }
 
 /// A folder among the tools, which `build` fills if it is not there yet. It is filled under another name and gets its own

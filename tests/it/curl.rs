@@ -1,0 +1,125 @@
+//! Tokens by curl, in the command that the tutorials on OAuth with mutual TLS show, with certificates made by openssl.
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::openssl::LEAF;
+use crate::support::openssl::World;
+use crate::support::openssl::claims;
+use crate::support::process::Finished;
+use crate::support::process::run;
+use crate::support::process::shell;
+use crate::support::tools;
+
+/// The five names of a certificate by which RFC 8705 section 2.1.2 knows a client of a PKI, each under the client's name:
+/// the name in the registration, and the certificate's alternative name.
+const NAMES: [(&str, &str, &str); 5] = [
+    ("dn", "tls_client_auth_subject_dn: 'CN=dn,O=Example'", ""),
+    ("dns", "tls_client_auth_san_dns: reports.example", "DNS:reports.example"),
+    ("uri", "tls_client_auth_san_uri: https://reports.example/client", "URI:https://reports.example/client"),
+    ("ip", "tls_client_auth_san_ip: 192.0.2.7", "IP:192.0.2.7"),
+    ("email", "tls_client_auth_san_email: reports@example.com", "email:reports@example.com"),
+];
+
+/// The command of the tutorials, but that it looks at the server's certificate.
+fn command(world: &World, who: &str, client_id: &str) -> String {
+    format!(
+        "curl --silent --show-error --cacert ca.pem --key {who}-key.pem --cert {who}.pem \
+         --header 'Content-Type: application/x-www-form-urlencoded' \
+         --data-urlencode 'grant_type=client_credentials' --data-urlencode 'client_id={client_id}' \
+         --request POST '{}/oauth2/token'",
+        world.files.server
+    )
+}
+
+fn paste(world: &World, line: &str) -> Finished {
+    run(shell(line).current_dir(&world.files.dir))
+}
+
+fn ask(world: &World, who: &str, client_id: &str) -> Value {
+    paste(world, &command(world, who, client_id)).json(0)
+}
+
+/// `None` if a command is to be skipped.
+fn start() -> Option<World> {
+    tools::curl()?;
+    let world = World::start()?;
+    let make = world.make();
+    for (name, registered, alternative) in NAMES {
+        let names = if alternative.is_empty() { String::new() } else { format!("subjectAltName={alternative}\n") };
+        make.leaf("corp", name, &format!("/O=Example/CN={name}"), &format!("{LEAF}{names}"));
+        world.register(name, "tls_client_auth", &format!("{registered}\nscope: orders.read"));
+    }
+    make.self_signed("selfsigned", "/CN=selfsigned", &["-newkey", "rsa:2048"]);
+    world.register_certificate("selfsigned");
+    Some(world)
+}
+
+#[test]
+fn a_client_of_a_pki_is_known_by_each_of_the_five_names_and_its_token_bound_to_its_certificate() {
+    let Some(world) = start() else { return };
+    for (place, (name, ..)) in NAMES.iter().enumerate() {
+        let token = ask(&world, name, name);
+        assert_eq!(token["token_type"], "Bearer", "{token}");
+        assert_eq!(token["expires_in"], 300);
+        assert_eq!(token["scope"], "orders.read");
+        let claims = claims(&token);
+        assert_eq!(claims["cnf"], json!({"x5t#S256": world.make().thumbprint(name)}));
+        assert_eq!(claims["client_id"], *name);
+        assert_eq!(claims["iss"], world.public);
+        // The same CA's certificate with another name.
+        let other = NAMES[(place + 1) % NAMES.len()].0;
+        assert_eq!(ask(&world, other, name)["error"], "invalid_client", "{other} as {name}");
+    }
+}
+
+#[test]
+fn a_self_signed_client_gets_a_token_bound_to_its_certificate_and_a_stranger_no_connection() {
+    let Some(world) = start() else { return };
+    let claims = claims(&ask(&world, "selfsigned", "selfsigned"));
+    assert_eq!(claims["cnf"]["x5t#S256"], world.make().thumbprint("selfsigned"));
+    assert_eq!(ask(&world, "dns", "selfsigned")["error"], "invalid_client");
+    assert_eq!(ask(&world, "selfsigned", "dns")["error"], "invalid_client");
+
+    // By the same key, the same name, and not registered: no request gets as far as being answered.
+    let make = world.make();
+    make.run(&["req", "-x509", "-key", "selfsigned-key.pem", "-subj", "/CN=selfsigned", "-out", "again.pem"]);
+    let again = command(&world, "selfsigned", "selfsigned").replace("selfsigned.pem", "again.pem");
+    let bare = again.replace("--key selfsigned-key.pem --cert again.pem", "");
+    for line in [&again, &bare] {
+        let refused = paste(&world, line);
+        // In TLS 1.3 a client sends its request before the server has judged its certificate: the alert that refuses it
+        // (56, 35) can be lost with the connection (55, and over HTTP/2 16 or 92).
+        assert!(matches!(refused.code, Some(16 | 35 | 55 | 56 | 92)), "{line}: {refused:?}");
+        assert_eq!(refused.stdout, "", "{line}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_password_opens_nothing() {
+    let Some(world) = start() else { return };
+    let password = format!(
+        "curl -s -k -d 'grant_type=password&username=admin&password=admin&client_id=selfsigned' \
+         -H 'Content-Type: application/x-www-form-urlencoded' {}/oauth2/token -i \
+         --cert selfsigned.pem --key selfsigned-key.pem",
+        world.files.server
+    );
+    let refused = paste(&world, &password).ok();
+    assert!(refused.contains(" 400") && refused.contains("\"unsupported_grant_type\""), "{refused}");
+}
+
+#[test]
+fn jq_shows_what_the_token_is_bound_to() {
+    let Some(world) = start() else { return };
+    if tools::jq().is_none() {
+        return;
+    }
+    let mine = json!({"x5t#S256": world.make().thumbprint("dns")});
+    let get = command(&world, "dns", "dns");
+    let in_tutorials =
+        r#"jq -r .access_token | jq -R 'gsub("-";"+") | gsub("_";"/") | split(".") | .[1] | @base64d | fromjson'"#;
+    assert_eq!(paste(&world, &format!("{get} | {in_tutorials}")).json(0)["cnf"], mine);
+    let in_readme =
+        r#"jq -r .access_token | jq -R 'split(".")[1] | gsub("-";"+") | gsub("_";"/") | @base64d | fromjson | .cnf'"#;
+    assert_eq!(paste(&world, &format!("{get} | {in_readme}")).json(0), mine);
+}
