@@ -22,7 +22,7 @@ use crate::http::error::OAuthError;
 use crate::http::form::Form;
 
 /// The media type of the signed form.
-pub(super) const SIGNED: &str = "application/token-introspection+jwt";
+pub const SIGNED: &str = "application/token-introspection+jwt";
 
 pub(super) async fn introspect(
     State(authority): State<Arc<Authority>>,
@@ -30,13 +30,21 @@ pub(super) async fn introspect(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, OAuthError> {
-    let form = Form::parse(&headers, &body)?;
-    let client_id = client::named_in(&form, &headers)?;
     let signed = wants_signed(&headers);
-    let requester = authority.requester(&caller, client_id).map_err(|error| {
-        let error = OAuthError::from(error);
-        if signed { error.as_refusal_of_signed_response() } else { error }
-    })?;
+    let answer = answer(&authority, &caller, &headers, &body, signed);
+    answer.map_err(|error| if signed { error.as_refusal_of_signed_response() } else { error })
+}
+
+fn answer(
+    authority: &Authority,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &[u8],
+    signed: bool,
+) -> Result<Response, OAuthError> {
+    let form = Form::parse(headers, body)?;
+    let client_id = client::named_in(&form, headers)?;
+    let requester = authority.requester(caller, client_id)?;
     // token_type_hint is not looked at: there is one type of token, and a wrong hint must not matter (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
     let answer = match authority.introspect(&requester, token) {
@@ -54,7 +62,7 @@ pub(super) async fn introspect(
         return Ok((NO_STORE, Json(answer)).into_response());
     }
     let receiver = requester.client_id.map_or_else(|| caller.identity.to_string(), |client_id| client_id.to_string());
-    let jwt = authority.sign_introspection(&receiver, &answer).map_err(OAuthError::from)?;
+    let jwt = authority.sign_introspection(&receiver, &answer)?;
     Ok((NO_STORE, [(CONTENT_TYPE, SIGNED)], jwt).into_response())
 }
 
@@ -64,8 +72,14 @@ fn inactive() -> Value {
 }
 
 /// Whether the caller names the signed form among what it accepts.
-pub(super) fn wants_signed(headers: &HeaderMap) -> bool {
+pub fn wants_signed(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut kinds = accepted.flat_map(|value| value.split(','));
-    kinds.any(|kind| kind.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(SIGNED)))
+    kinds.any(|kind| {
+        let mut parts = kind.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(SIGNED));
+        // RFC 9110 section 12.4.2: a weight of nothing refuses.
+        let refused = parts.filter_map(|part| part.strip_prefix("q=")).any(|weight| weight.parse() == Ok(0.0_f32));
+        named && !refused
+    })
 }

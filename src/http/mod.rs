@@ -4,7 +4,7 @@ mod client;
 pub mod discovery;
 pub mod error;
 mod form;
-mod introspect;
+pub mod introspect;
 pub mod ops;
 mod register;
 mod revoke;

@@ -17,6 +17,7 @@ use crate::authority::caller::NotAdmitted;
 use crate::authority::caller::PeerConnection;
 use crate::grpc::status;
 use crate::http::error::OAuthError;
+use crate::http::introspect;
 
 /// Answers a request, if its caller may ask.
 pub(super) async fn call(
@@ -47,7 +48,9 @@ fn refuse(request: &Request<Body>, error: NotAdmitted) -> Response<Body> {
     }
     // The OAuth endpoints have errors of their own (RFC 6749 section 5.2); elsewhere the status says it all.
     if request.uri().path().starts_with("/oauth2/") && error != NotAdmitted::NoSuchMethod {
-        return OAuthError::not_admitted(error).into_response();
+        let error = OAuthError::not_admitted(error);
+        let signed = request.uri().path() == "/oauth2/introspect" && introspect::wants_signed(request.headers());
+        return if signed { error.as_refusal_of_signed_response() } else { error }.into_response();
     }
     let code = match error {
         NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,

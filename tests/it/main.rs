@@ -23,6 +23,7 @@ mod forwarded;
 mod grants;
 mod health;
 mod identities;
+mod introspection;
 mod issue_token;
 mod layering;
 mod malformed_tokens;
