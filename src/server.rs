@@ -213,6 +213,7 @@ impl Server {
         let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, Arc::clone(&authority)));
         tasks.spawn(Arc::clone(&reloader).run(hangup, stages.clone()));
         tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
+        tasks.spawn(follow::sweep(Arc::clone(&authority)));
         let probes = Probes { store, standing: standing_sender, ready: ready_sender, stages };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let drain_timeout = config.drain_timeout;

@@ -154,5 +154,8 @@ pub fn authenticate(
     if !matches {
         return Err(Mismatch::Certificate);
     }
-    if snapshot.revocations.has_client(client_id, now) { Err(Mismatch::RevokedClient) } else { Ok(client) }
+    // Under either name: what it calls itself, and what it is registered as, which may be a pattern's.
+    let names = [client_id, &client.registration.client_id];
+    let revoked = names.into_iter().any(|name| snapshot.revocations.has_client(name, now));
+    if revoked { Err(Mismatch::RevokedClient) } else { Ok(client) }
 }

@@ -141,7 +141,7 @@ impl Revocations {
         expired.map(|(revoked, _, revision)| (revoked.clone(), revision)).collect()
     }
 
-    /// Whether a client, or any of its tokens, is refused.
+    /// Whether a client, or any of its tokens, is refused under this name.
     pub fn has_client(&self, client_id: &ClientId, now: Timestamp) -> bool {
         self.standing(&Revoked::Client(client_id.clone()), now).is_some()
     }
@@ -151,13 +151,8 @@ impl Revocations {
         self.standing(&Revoked::Certificate(thumbprint), now).is_some()
     }
 
-    /// Why a token is refused, if it is.
-    pub fn reason_against(
-        &self,
-        claims: &AccessTokenClaims,
-        client_id: &ClientId,
-        now: Timestamp,
-    ) -> Option<DenyReason> {
+    /// Why a token is refused, if it is. Its client has one name or two: what tokens call it, and what it is registered as.
+    pub fn reason_against(&self, claims: &AccessTokenClaims, client: &[&ClientId], now: Timestamp) -> Option<DenyReason> {
         // Nearly always.
         if self.0.is_empty() {
             return None;
@@ -165,12 +160,12 @@ impl Revocations {
         if self.standing(&Revoked::Token(claims.jti.clone()), now).is_some() {
             return Some(DenyReason::TokenRevoked);
         }
-        if self.has_client(client_id, now) {
+        if client.iter().any(|name| self.has_client(name, now)) {
             return Some(DenyReason::ClientRevoked);
         }
         // A token of the same second may have been issued before or after; it is refused.
-        let issued = self.standing(&Revoked::IssuedTo(client_id.clone()), now);
-        if issued.is_some_and(|record| claims.iat <= record.revoked_at) {
+        let mut issued = client.iter().filter_map(|name| self.standing(&Revoked::IssuedTo(ClientId::clone(name)), now));
+        if issued.any(|record| claims.iat <= record.revoked_at) {
             return Some(DenyReason::TokenRevoked);
         }
         let bound_to = claims.bound_to().filter(|thumbprint| self.has_certificate(*thumbprint, now));

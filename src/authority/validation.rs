@@ -133,8 +133,12 @@ impl Authority {
         let snapshot = self.snapshot.load();
         let client_id = ClientId::parse(&token.claims.client_id);
         let client = client_id.as_ref().map_or(Standing::Unknown, |client_id| snapshot.directory.standing(client_id));
-        let revoked =
-            client_id.and_then(|client_id| snapshot.revocations.reason_against(&token.claims, &client_id, now));
+        let registered_as = match &client {
+            Standing::Registered(client) => Some(&client.registration.client_id),
+            Standing::Unknown | Standing::Ambiguous | Standing::Disabled => None,
+        };
+        let names: Vec<_> = client_id.iter().chain(registered_as).collect();
+        let revoked = snapshot.revocations.reason_against(&token.claims, &names, now);
         let decision = binding::decide(&BindingRequest {
             claims: &token.claims,
             issuer: &self.policy.issuer,

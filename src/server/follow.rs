@@ -14,6 +14,9 @@ use crate::server::Stage;
 /// How often the store is asked whether it stands, and how soon its changes are asked for again when they broke off.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often revocations that revoke nothing any more are deleted.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
+
 /// Feeds every change into the authority. When the stream breaks off, the registrations are read again whole.
 pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Revision) {
     let mut from = loaded;
@@ -33,6 +36,16 @@ pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, lo
             Ok(revision) => from = revision,
             Err(error) => tracing::error!(%error, "the registrations cannot be read again"),
         }
+    }
+}
+
+/// Deletes revocations once they revoke nothing any more, so that the store does not grow with every token revoked.
+pub(super) async fn sweep(authority: Arc<Authority>) {
+    loop {
+        if let Err(error) = authority.sweep_revocations().await {
+            tracing::warn!(%error, "expired revocations could not be deleted");
+        }
+        tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }
 

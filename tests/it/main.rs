@@ -37,6 +37,8 @@ mod registry;
 mod reload;
 mod resource_server;
 mod restart;
+mod revocation;
+mod revocation_records;
 mod sealed_keys;
 mod store_contract;
 mod store_crash;

@@ -1,0 +1,174 @@
+//! Revocations in the store: how long they are kept, and what is said when the store fails.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::RETRY_AFTER;
+use lanyard::authority::Authority;
+use lanyard::authority::caller::Caller;
+use lanyard::authority::clock::SystemEntropy;
+use lanyard::authority::grant::TokenRequest;
+use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::introspection::Requester;
+use lanyard::authority::registration::ClientId;
+use lanyard::authority::revocation::REVOCATIONS;
+use lanyard::authority::revoking::RevokeError;
+use lanyard::authority::revoking::RevokeRequest;
+use lanyard::authority::store::ChangeStream;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Listing;
+use lanyard::authority::store::Revision;
+use lanyard::authority::store::Store;
+use lanyard::authority::store::StoreError;
+use lanyard::authority::store::StoreFuture;
+use lanyard::authority::store::Versioned;
+use lanyard::authority::trust::TrustBundles;
+use lanyard::http;
+use lanyard::store::memory::MemoryStore;
+use spiffe::TrustDomain;
+use tower::ServiceExt as _;
+
+use crate::support::http::post;
+use crate::support::world::ADMIN;
+use crate::support::world::CHECKOUT;
+use crate::support::world::World;
+use crate::support::world::ready;
+use crate::support::world::spiffe_client;
+
+fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
+    let roles = authority.roles_of(peer);
+    authority.requester(&Caller { identity: Arc::new(peer.clone()), roles }, None).unwrap()
+}
+
+fn revoke(authority: &Authority, peer: &PeerIdentity, request: RevokeRequest) -> Result<(), RevokeError> {
+    ready(authority.revoke(peer, &requester(authority, peer), request))
+}
+
+/// The keys of all stored revocations.
+fn stored(world: &World) -> Vec<String> {
+    ready(world.store.list(REVOCATIONS)).unwrap().entries.into_iter().map(|(key, _)| key).collect()
+}
+
+#[test]
+fn a_revocation_is_stored_until_it_revokes_nothing_any_more_and_one_without_an_end_for_good() {
+    let world = World::new();
+    world.register(spiffe_client(CHECKOUT));
+    let (admin, checkout) = (world.svid(ADMIN), world.svid(CHECKOUT));
+    let client = ClientId::parse(CHECKOUT).unwrap();
+    let until = Some(world.authority.clock().now().after(Duration::from_mins(10)));
+    let token = world.token(&checkout);
+    revoke(&world.authority, &checkout, RevokeRequest::Token(token)).unwrap();
+    revoke(&world.authority, &admin, RevokeRequest::TokenId("named".to_owned())).unwrap();
+    revoke(&world.authority, &admin, RevokeRequest::IssuedTo(client.clone())).unwrap();
+    revoke(&world.authority, &admin, RevokeRequest::Certificate(checkout.thumbprint(), until)).unwrap();
+    revoke(&world.authority, &admin, RevokeRequest::Client(client, None)).unwrap();
+    let left_after = |span: Duration| {
+        world.clock.advance(span);
+        ready(world.authority.sweep_revocations()).unwrap();
+        stored(&world).len()
+    };
+    // The token lives for five minutes, the certificate's revocation for ten, and no token for longer than an hour.
+    assert_eq!(left_after(Duration::ZERO), 5);
+    assert_eq!(left_after(Duration::from_mins(5)), 5);
+    assert_eq!(left_after(Duration::from_secs(1)), 4);
+    assert_eq!(left_after(Duration::from_mins(5)), 3);
+    assert_eq!(left_after(Duration::from_mins(50) - Duration::from_secs(1)), 3);
+    assert_eq!(left_after(Duration::from_secs(1)), 1);
+    assert_eq!(stored(&world), [format!("{REVOCATIONS}client/{CHECKOUT}")]);
+    assert_eq!(left_after(Duration::from_hours(24 * 365)), 1);
+}
+
+#[test]
+fn revoking_what_is_good_no_longer_stores_nothing() {
+    let world = World::new();
+    world.register(spiffe_client(CHECKOUT));
+    let checkout = world.svid(CHECKOUT);
+    let token = world.token(&checkout);
+    world.clock.advance(Duration::from_mins(5));
+    for token in [token, "garbage".to_owned()] {
+        revoke(&world.authority, &checkout, RevokeRequest::Token(token)).unwrap();
+    }
+    assert_eq!(stored(&world), [""; 0]);
+}
+
+/// A store that takes no write once it is broken.
+#[derive(Debug, Default)]
+struct Breaking {
+    store: MemoryStore,
+    broken: AtomicBool,
+}
+
+impl Breaking {
+    fn write<'a>(&'a self, write: StoreFuture<'a, Revision>) -> StoreFuture<'a, Revision> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Unavailable("it is broken".to_owned())) });
+        }
+        write
+    }
+}
+
+impl Store for Breaking {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
+        self.store.get(key)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
+        self.store.list(prefix)
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
+        self.write(self.store.put(key, value, expected))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
+        self.write(self.store.delete(key, expected))
+    }
+
+    fn watch(&self, from: Revision) -> ChangeStream {
+        self.store.watch(from)
+    }
+
+    fn standing(&self) -> Result<(), StoreError> {
+        self.store.standing()
+    }
+}
+
+// 7009-04: an answer of 200 says that it is revoked, so there is none when that is not known.
+#[tokio::test]
+async fn a_store_that_fails_is_never_answered_with_ok() {
+    let world = World::new();
+    let store = Arc::new(Breaking::default());
+    let trust = TrustBundles {
+        trust_domains: [(TrustDomain::new("prod.example").unwrap(), world.prod.anchors())].into(),
+        client_cas: [].into(),
+    };
+    let (policy, entropy) = (world.authority.policy().clone(), Arc::new(SystemEntropy::default()));
+    let (clock, port) = (Arc::clone(world.authority.clock()), Arc::<Breaking>::clone(&store));
+    let authority = Arc::new(Authority::new(policy, clock, entropy, port, World::keys(), trust));
+    let peer = |id| authority.prove(&world.prod.svid(id).issue().chain).unwrap();
+    let (admin, checkout) = (peer(ADMIN), peer(CHECKOUT));
+    ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();
+    let token = authority.issue_token(&checkout, &TokenRequest::default()).unwrap().access_token;
+    store.broken.store(true, Ordering::Relaxed);
+    let client = RevokeRequest::Client(ClientId::parse(CHECKOUT).unwrap(), None);
+    for request in [RevokeRequest::Token(token.clone()), RevokeRequest::TokenId("a".to_owned()), client.clone()] {
+        assert_eq!(revoke(&authority, &admin, request), Err(RevokeError::Unavailable));
+    }
+    let lifted = ready(authority.lift_revocation(&admin, &requester(&authority, &admin), client));
+    assert_eq!(lifted, Err(RevokeError::Unavailable));
+    let roles = authority.roles_of(&checkout);
+    let caller = Caller { identity: Arc::new(checkout), roles };
+    let asked = async || {
+        let mut request: Request<Body> = post("/oauth2/revoke", &[("token", &token)]);
+        request.extensions_mut().insert(caller.clone());
+        http::routes(Arc::clone(&authority)).oneshot(request).await.unwrap()
+    };
+    let response = asked().await;
+    assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (503, &"1".parse().unwrap()));
+    store.broken.store(false, Ordering::Relaxed);
+    assert_eq!(asked().await.status().as_u16(), 200);
+}
