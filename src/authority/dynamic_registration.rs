@@ -157,40 +157,52 @@ impl Authority {
         let client = self.client(client_id)?;
         let dynamic = client.record.dynamic.as_ref().ok_or(DynamicRegistrationError::InvalidToken)?;
         let right_token = hash(access_token).as_bytes().ct_eq(dynamic.access_token_hash.as_bytes());
-        if bool::from(right_token) && dynamic.registrant == caller.identity.to_string() {
+        // Whoever registered others as an admin has no say over them once it is none.
+        let may_still = dynamic.own_identity || caller.roles.admin;
+        if bool::from(right_token) && dynamic.registrant == caller.identity.to_string() && may_still {
             Ok(client)
         } else {
             Err(DynamicRegistrationError::InvalidToken)
         }
     }
 
-    /// Replaces the metadata of a client whole: what is left out is gone (RFC 7592 section 2.2).
+    /// Replaces the metadata of a client whole: what is left out is gone (RFC 7592 section 2.2), except for what only
+    /// operators set.
     pub async fn replace_registration(
         &self,
         caller: &Caller,
         present: &RegisteredClient,
         metadata: ClientMetadata,
     ) -> Result<Arc<RegisteredClient>, DynamicRegistrationError> {
+        self.may_register(&caller.roles)?;
+        let known = &present.record.metadata;
         let mut metadata = metadata;
-        metadata.client_id.clone_from(&present.record.metadata.client_id);
+        metadata.client_id.clone_from(&known.client_id);
+        metadata.disabled = known.disabled;
+        metadata.owner.clone_from(&known.owner);
+        if metadata.token_endpoint_auth_method == known.token_endpoint_auth_method {
+            metadata.client_ca.clone_from(&known.client_ca);
+        }
         if present.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
             if metadata.token_endpoint_auth_method != "spiffe_x509" {
                 return Err(invalid("token_endpoint_auth_method", "must be spiffe_x509").into());
             }
             metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
             self.keep_within_ceiling(&caller.identity, &mut metadata)?;
-        } else {
-            self.may_register(&caller.roles)?;
         }
         Ok(self.update_client(&caller.identity, metadata, present.revision, false).await?)
     }
 
-    /// Deletes a client, and its registration access token with it (RFC 7592 section 2.3).
+    /// Deletes a client, and its registration access token with it (RFC 7592 section 2.3). Not one that is disabled: its
+    /// registrant could then register it anew.
     pub async fn delete_registration(
         &self,
         caller: &Caller,
         present: &RegisteredClient,
     ) -> Result<(), DynamicRegistrationError> {
+        if present.record.metadata.disabled {
+            return Err(DynamicRegistrationError::Forbidden);
+        }
         let client_id = present.record.metadata.client_id.as_str();
         Ok(self.delete_client(&caller.identity, client_id, Some(present.revision)).await?)
     }

@@ -54,6 +54,8 @@ struct Requested {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
+    /// Left out, it is nobody's: answered as an unknown client is.
+    #[serde(default)]
     client_id: String,
 }
 
@@ -139,7 +141,10 @@ fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Regist
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Err(RegistrationRefused::Malformed("the content type must be application/json"));
     }
-    serde_json::from_slice(body).map_err(|_| RegistrationRefused::Malformed("the body is not a JSON object"))
+    let object = serde_json::from_slice::<Map<String, Value>>(body);
+    let object = object.map_err(|_| RegistrationRefused::Malformed("the body is not a JSON object"))?;
+    // RFC 7592 section 2.2: null is as good as left out.
+    Ok(object.into_iter().filter(|(_, value)| !value.is_null()).collect())
 }
 
 fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, RegistrationRefused> {

@@ -13,6 +13,7 @@ mod client_authentication;
 mod client_metadata;
 mod config;
 mod curl;
+mod dcr;
 mod decision;
 mod dev;
 mod directory;
