@@ -188,6 +188,7 @@ listeners:
 tls:
   certificate: server.pem
   key: server-key.pem
+registration: admins
 trust:
   trust_domain: {TRUST_DOMAIN}
   bundles:

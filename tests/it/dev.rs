@@ -42,7 +42,7 @@ fn commands(printed: &[String]) -> (Vec<&str>, &str) {
 }
 
 fn has_a_time(line: &str) -> bool {
-    line.starts_with("cache until") || line.contains(" ago)") || line.contains("(in ")
+    line.starts_with("cache until") || line.contains("access_token") || line.contains(" ago)") || line.contains("(in ")
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn every_command_that_it_prints_works_when_pasted_and_serve_goes_on_where_it_sto
     let process = Process::start(&mut dev(&dir, ports));
     let printed = process.until(LAST_LINE);
     let (mut lines, serve) = commands(&printed);
-    let mut expected = vec![0, 0, 0, 3, 0, 0, 0, 0];
+    let mut expected = vec![0, 0, 0, 3, 0, 0, 0, 0, 0];
     if tools::curl().is_none() {
         lines.truncate(6);
         expected.truncate(6);
@@ -134,7 +134,8 @@ fn every_command_that_it_prints_works_when_pasted_and_serve_goes_on_where_it_sto
         assert!(clients.contains(name), "{clients}");
     }
     assert!(!outcomes[5].stdout.contains("created"), "{}", outcomes[5].stdout);
-    if let [jwks, ready] = &outcomes[6..] {
+    if let [token, jwks, ready] = &outcomes[6..] {
+        assert!(token.stdout.starts_with("{\"access_token\":\""), "{token:?}");
         assert!(jwks.stdout.contains("\"kid\""), "{jwks:?}");
         assert_eq!(ready.stdout, "ok");
     }

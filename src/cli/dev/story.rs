@@ -102,7 +102,11 @@ It goes on serving. To try it yourself, copy these into another terminal:
 {lanyard} client list {admin_connection}
 {lanyard} client apply -f {clients} {admin_connection}
 
-# read the public keys, and see whether the server is ready
+# get a token over HTTP as the client with the self-signed certificate, read the public keys, and see whether the server is
+# ready
+curl --cacert {ca} --cert {selfsigned} --key {selfsigned_key} \
+    --data-urlencode grant_type=client_credentials --data-urlencode client_id=selfsigned \
+    https://localhost:{port}/oauth2/token
 curl --cacert {ca} https://localhost:{public}/oauth2/jwks
 curl http://{ops}/readyz
 
@@ -112,6 +116,8 @@ curl http://{ops}/readyz
         workload_connection = connect("workload"),
         proxy_connection = connect("proxy"),
         admin_connection = connect("admin"),
+        selfsigned = at("selfsigned.pem"),
+        selfsigned_key = at("selfsigned-key.pem"),
         token = at("token"),
         clients = at("clients.yaml"),
         config = at("lanyard.yaml"),
