@@ -39,6 +39,8 @@ fn openid_client_discovers_gets_introspects_revokes_and_registers_with_mutual_tl
     assert_eq!(claims(&told["byPki"])["cnf"], bound("pki"));
     assert_eq!(told["byPki"]["scope"], "orders.read");
     assert_eq!(claims(&told["bySelf"])["cnf"], bound("selfsigned"));
+    // One that knows nothing of aliases arrives at the same door.
+    assert_eq!(claims(&told["unaware"])["cnf"], bound("selfsigned"));
     assert_eq!(told["bySelf"]["scope"], "orders.read orders.write");
 
     assert_eq!(told["before"]["active"], true);

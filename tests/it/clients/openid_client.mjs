@@ -25,8 +25,8 @@ function fetcher(name, asked = []) {
 }
 
 /** Finds the server at its public listener, without a certificate; everything after that shows the client's. */
-async function client(name, clientId, asked) {
-  const metadata = { use_mtls_endpoint_aliases: true };
+async function client(name, clientId, asked, aliases = true) {
+  const metadata = { use_mtls_endpoint_aliases: aliases };
   const options = { algorithm: 'oauth2', [oauth.customFetch]: fetcher(null) };
   const found = await oauth.discovery(new URL(issuer), clientId, metadata, oauth.TlsClientAuth(), options);
   found[oauth.customFetch] = fetcher(name, asked);
@@ -53,6 +53,7 @@ const introspected = async (config, token) => await oauth.tokenIntrospection(con
 
 const byPki = await grant(pki, { scope: 'orders.read' });
 const bySelf = await grant(selfsigned);
+const unaware = await grant(await client('selfsigned', 'selfsigned', [], false));
 const before = await introspected(watcher, byPki.access_token);
 const ofSelf = await introspected(watcher, bySelf.access_token);
 const byStranger = await introspected(selfsigned, byPki.access_token);
@@ -96,6 +97,7 @@ console.log(
     asked: asked.map(String),
     byPki,
     bySelf,
+    unaware,
     before,
     ofSelf,
     byStranger,
