@@ -2,6 +2,7 @@
 //! environment. What comes out are values of the rooms' own types; what is wrong is said by the name of the key.
 
 mod file;
+mod jwks_uri;
 mod roles;
 
 use std::fs;
@@ -25,9 +26,10 @@ use crate::tls;
 use crate::trust;
 
 /// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "dev",
     "issuer",
+    "jwks_uri",
     "keys",
     "listeners",
     "log",
@@ -51,6 +53,8 @@ pub struct Config {
     pub tls: tls::Config,
     /// Who vouches for whom.
     pub trust: trust::files::Config,
+    /// How the certificates that clients publish are fetched.
+    pub jwks_uri: trust::jwks_uri::Config,
     /// The directory of the embedded store; `None` keeps everything in memory, and loses it at the end.
     pub store: Option<PathBuf>,
     /// What new signing keys sign with.

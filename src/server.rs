@@ -9,6 +9,7 @@ mod ending;
 mod follow;
 mod guard;
 mod listener;
+mod polling;
 mod reload;
 mod signing_keys;
 mod stream;
@@ -52,10 +53,15 @@ use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
 use crate::tls::acceptor::Acceptor;
+use crate::tls::outbound;
+use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::CertificateFileError;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust;
 use crate::trust::files::TrustFileError;
+use crate::trust::https::GuardedClient;
+use crate::trust::jwks_uri::Poller;
+use crate::trust::network::SystemNetwork;
 
 /// Why a server did not start. Nothing is served with a part of it missing.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +80,9 @@ pub enum StartError {
     /// A bundle or client CA.
     #[error(transparent)]
     Trust(#[from] TrustFileError),
+    /// The CAs of where clients publish their certificates.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -158,6 +167,8 @@ pub struct Server {
     /// Not there any more once the server was said to be ready.
     probes: Option<Probes>,
     reloader: Arc<Reloader>,
+    /// Not there where no client may publish its certificates.
+    poller: Option<Arc<Poller>>,
     tasks: JoinSet<()>,
     workers: Workers,
     drain_timeout: Duration,
@@ -186,6 +197,18 @@ impl Server {
             None => Arc::new(MemoryStore::default()),
         };
         let Surroundings { clock, entropy, threads } = surroundings;
+        let published = (!config.policy.jwks_uri.allowed_hosts.is_empty())
+            .then(|| {
+                let tls = outbound::config(config.jwks_uri.ca.as_deref(), Arc::clone(&provider), Arc::clone(&clock))?;
+                Ok::<_, OutboundError>(Arc::new(GuardedClient {
+                    tls: Arc::new(tls),
+                    allowed_hosts: config.policy.jwks_uri.allowed_hosts.clone(),
+                    allow_private_addresses: config.jwks_uri.allow_private_addresses,
+                    timeout: config.jwks_uri.timeout,
+                    network: Arc::new(SystemNetwork),
+                }))
+            })
+            .transpose()?;
         let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
         let authority = Arc::new(Authority::new(config.policy, clock, entropy, Arc::clone(&store), keys, bundles));
         let loaded = authority.load().await?;
@@ -214,11 +237,15 @@ impl Server {
         tasks.spawn(Arc::clone(&reloader).run(hangup, stages.clone()));
         tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
         tasks.spawn(follow::sweep(Arc::clone(&authority)));
+        let poller = published.map(|client| Arc::new(Poller::new(Arc::clone(&authority), client)));
+        if let Some(poller) = &poller {
+            tasks.spawn(polling::run(Arc::clone(poller), config.jwks_uri.poll, stages.clone()));
+        }
         let probes = Probes { store, standing: standing_sender, ready: ready_sender, stages };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let drain_timeout = config.drain_timeout;
         let probes = Some(probes);
-        Ok(Self { authority, addresses, stage, standing, probes, reloader, tasks, workers, drain_timeout })
+        Ok(Self { authority, addresses, stage, standing, probes, reloader, poller, tasks, workers, drain_timeout })
     }
 
     /// From when this returns, the probes say how the server stands.
@@ -247,6 +274,13 @@ impl Server {
     /// Reads the certificate, bundles and CAs again, as SIGHUP does. A broken file keeps what it should replace.
     pub fn reload(&self) {
         self.reloader.reload();
+    }
+
+    /// Fetches what clients publish at their `jwks_uri` now, as it is done every so often.
+    pub async fn poll_jwks_uris(&self) {
+        if let Some(poller) = &self.poller {
+            poller.poll().await;
+        }
     }
 
     /// Not ready, no new connections, open ones finish what is under way; what is not finished in time is cut off.

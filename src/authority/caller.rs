@@ -89,7 +89,7 @@ impl Authority {
         if now < identity.certificate().not_before() {
             return Err(Unproven::NotYetValid);
         }
-        if *identity.proof() == Proof::SelfSigned && !self.lets_in(&identity.thumbprint()) {
+        if *identity.proof() == Proof::SelfSigned && !self.lets_in(&identity.thumbprint(), now) {
             return Err(Unproven::Unknown);
         }
         if self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now) {

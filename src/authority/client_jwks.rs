@@ -14,28 +14,42 @@ use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::jwk::PublicJwk;
+use crate::authority::jwks_uri::JwksUri;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::InvalidClientMetadata;
+use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
 
 /// The most certificates that one client may have at a time: the present one, the next, and some to spare.
 const MAX_CERTIFICATES: usize = 16;
 
-/// Reads the registered certificates, and leaves them in `metadata.jwks`.
+/// Reads the registered certificates, and leaves them in `metadata.jwks`; or where the client publishes them.
 pub(in crate::authority) fn read(
     metadata: &mut ClientMetadata,
-) -> Result<Vec<CertificateThumbprint>, InvalidClientMetadata> {
-    match (&metadata.jwks, metadata.certificate_pem.take()) {
-        (Some(jwks), None) => certificates_in(jwks),
-        (None, Some(pem)) => {
-            let jwks = from_pem(&pem)?;
-            let certificates = certificates_in(&jwks);
-            metadata.jwks = Some(jwks);
-            certificates
+) -> Result<TokenEndpointAuthMethod, InvalidClientMetadata> {
+    if let Some(text) = &metadata.jwks_uri {
+        // RFC 7591 section 2: jwks and jwks_uri exclude each other.
+        if metadata.jwks.is_some() || metadata.certificate_pem.is_some() {
+            return Err(invalid("jwks_uri", "goes only without jwks and certificate_pem"));
         }
-        (Some(_), Some(_)) => Err(invalid("certificate_pem", "goes only without jwks")),
-        (None, None) => Err(invalid("jwks", "self_signed_tls_client_auth needs jwks with x5c, or certificate_pem")),
+        let uri = JwksUri::parse(text);
+        let uri = uri.ok_or_else(|| invalid("jwks_uri", "must be an https URL without userinfo and fragment"))?;
+        return Ok(TokenEndpointAuthMethod::PublishedTlsClientAuth(uri));
     }
+    let jwks = match (metadata.jwks.take(), metadata.certificate_pem.take()) {
+        (Some(jwks), None) => jwks,
+        (None, Some(pem)) => from_pem(&pem)?,
+        (Some(_), Some(_)) => return Err(invalid("certificate_pem", "goes only without jwks")),
+        (None, None) => {
+            return Err(invalid(
+                "jwks",
+                "self_signed_tls_client_auth needs jwks with x5c, certificate_pem, or jwks_uri",
+            ));
+        }
+    };
+    let certificates = certificates_in(&jwks)?;
+    metadata.jwks = Some(jwks);
+    Ok(TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates))
 }
 
 /// Turns PEM certificates into a JWK Set that carries each in `x5c`.
@@ -66,8 +80,7 @@ fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidCl
         .ok_or_else(|| invalid("jwks", "is not a JWK Set: it lacks the array `keys`"))?;
     let jwks = keys.iter().filter_map(Value::as_object);
     // Also in a key that is of no use here: all of them are stored and shown.
-    if jwks.clone().any(|jwk| ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part)))
-    {
+    if jwks.clone().any(is_private) {
         return Err(invalid("jwks", "holds a private key: register the public members only, and replace that key"));
     }
     // RFC 7517 section 5: keys that are of no use here are skipped.
@@ -77,6 +90,20 @@ fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidCl
         count if count > MAX_CERTIFICATES => Err(invalid("jwks", "carries more than 16 certificates")),
         _ => with_certificates.into_iter().map(certificate_of).collect(),
     }
+}
+
+/// The certificates in a JWK Set that its client published. A key of no use is skipped, since it may be for somebody else
+/// (RFC 7517 section 5), and one whose private half is published too is nobody's. `None` where it is no JWK Set, or has more
+/// certificates than one client may have.
+pub(in crate::authority) fn published_in(jwks: &Value) -> Option<Vec<CertificateThumbprint>> {
+    let keys = jwks.get("keys").and_then(Value::as_array)?.iter().filter_map(Value::as_object);
+    let keys = keys.filter(|jwk| jwk.contains_key("x5c") && !is_private(jwk));
+    let certificates: Vec<_> = keys.filter_map(|jwk| certificate_of(jwk).ok()).take(MAX_CERTIFICATES + 1).collect();
+    (certificates.len() <= MAX_CERTIFICATES).then_some(certificates)
+}
+
+fn is_private(jwk: &Map<String, Value>) -> bool {
+    ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part))
 }
 
 fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, InvalidClientMetadata> {

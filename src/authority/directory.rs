@@ -128,9 +128,9 @@ impl Directory {
         let claimed = match &registration.method {
             TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Exact(id)) => self.exact.get(&id.to_string()),
             TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Below(prefix)) => self.below.get(prefix),
-            TokenEndpointAuthMethod::TlsClientAuth { .. } | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_) => {
-                self.exact.get(registration.client_id.as_str())
-            }
+            TokenEndpointAuthMethod::TlsClientAuth { .. }
+            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => self.exact.get(registration.client_id.as_str()),
         };
         claimed.into_iter().flatten().map(String::as_str).find(|name| *name != registration.client_id.as_str())
     }
@@ -194,6 +194,8 @@ impl Directory {
                     touch(&mut self.thumbprints, *thumbprint, &change);
                 }
             }
+            // What is published changes without the registration: the snapshot knows it.
+            TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {}
         }
     }
 }

@@ -72,7 +72,7 @@ impl Authority {
         self.change_snapshot(|snapshot| snapshot.take_in(key, entry, revision));
     }
 
-    fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
+    pub(in crate::authority) fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
         // A change made while another thread panicked is whole: it stands in the snapshot or not at all.
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut snapshot = Snapshot::clone(&self.snapshot.load());

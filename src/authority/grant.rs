@@ -150,6 +150,9 @@ pub fn authenticate(
             proven && CertificateSubject::of(peer.certificate().names()).contains(subject)
         }
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
+        TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => {
+            snapshot.client_keys.has(client_id.as_str(), uri, &peer.thumbprint(), now)
+        }
     };
     if !matches {
         return Err(Mismatch::Certificate);

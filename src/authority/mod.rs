@@ -9,6 +9,7 @@ pub mod binding;
 pub mod caller;
 pub mod certificate;
 pub mod client_jwks;
+pub mod client_keys;
 pub mod client_record;
 pub mod clock;
 pub mod directory;
@@ -21,6 +22,7 @@ pub mod grant;
 pub mod identity;
 pub mod introspection;
 pub mod jwk;
+pub mod jwks_uri;
 pub mod keys;
 pub mod registration;
 pub mod registry;
@@ -62,6 +64,7 @@ use crate::authority::grant::Grant;
 use crate::authority::grant::GrantError;
 use crate::authority::grant::TokenRequest;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::jwks_uri::JwksUriPolicy;
 use crate::authority::keys::SigningKeys;
 use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
@@ -88,6 +91,8 @@ pub struct Policy {
     pub verdict_ttl: Duration,
     /// Who holds which role.
     pub roles: RoleGrants,
+    /// Where clients may publish their certificates.
+    pub jwks_uri: JwksUriPolicy,
 }
 
 /// Who may register clients over HTTP (RFC 7591).
@@ -195,19 +200,19 @@ impl Authority {
     /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].
     pub fn prove(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
         let now = self.clock.now();
-        let identity = self.trust.load().prove(chain, now, |thumbprint| self.lets_in(thumbprint))?;
+        let identity = self.trust.load().prove(chain, now, |thumbprint| self.lets_in(thumbprint, now))?;
         let revoked = self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now);
         if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
     }
 
-    /// Whether a certificate is let in as it is: registered, or listed for a role.
-    fn lets_in(&self, thumbprint: &CertificateThumbprint) -> bool {
-        self.snapshot.load().directory.has_certificate(thumbprint) || self.policy.roles.names_certificate(thumbprint)
+    /// Whether a certificate is let in as it is: registered, published by a registered client, or listed for a role.
+    fn lets_in(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
+        self.snapshot.load().has_certificate(thumbprint, now) || self.policy.roles.names_certificate(thumbprint)
     }
 
     /// The roles that a peer holds now.
     pub fn roles_of(&self, peer: &PeerIdentity) -> Roles {
-        let registered = peer.spiffe_id().is_none() && self.snapshot.load().directory.knows(peer);
+        let registered = peer.spiffe_id().is_none() && self.snapshot.load().knows(peer, self.clock.now());
         self.policy.roles.roles_of(peer, registered)
     }
 

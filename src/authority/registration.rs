@@ -13,6 +13,7 @@ use crate::authority::client_jwks;
 use crate::authority::identity::MAX_SPIFFE_ID_BYTES;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::jwks_uri::JwksUri;
 use crate::authority::scope::Scope;
 use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
@@ -59,6 +60,9 @@ pub struct ClientMetadata {
     /// A JWK Set whose keys carry certificates in `x5c`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<serde_json::Value>,
+    /// Where such a JWK Set is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// PEM certificates; they are turned into `jwks` and never stored as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_pem: Option<String>,
@@ -176,6 +180,8 @@ pub enum TokenEndpointAuthMethod {
     },
     /// By one of these very certificates (RFC 8705 section 2.2).
     SelfSignedTlsClientAuth(Vec<CertificateThumbprint>),
+    /// The same by one of those that the client publishes there.
+    PublishedTlsClientAuth(JwksUri),
 }
 
 /// What becomes of a token when the certificate that it is bound to is renewed.
@@ -246,6 +252,16 @@ impl ClientRegistration {
 }
 
 impl ClientRegistration {
+    /// Where the client publishes its certificates, if it does.
+    pub fn jwks_uri(&self) -> Option<&JwksUri> {
+        match &self.method {
+            TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => Some(uri),
+            TokenEndpointAuthMethod::SpiffeX509(_)
+            | TokenEndpointAuthMethod::TlsClientAuth { .. }
+            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_) => None,
+        }
+    }
+
     /// The field in which this registration goes beyond another, if it does.
     pub fn beyond(&self, most: &Self) -> Option<&'static str> {
         let audience = &most.metadata.audience;
@@ -267,7 +283,7 @@ impl TokenEndpointAuthMethod {
         match self {
             Self::SpiffeX509(_) => "spiffe_x509",
             Self::TlsClientAuth { .. } => "tls_client_auth",
-            Self::SelfSignedTlsClientAuth(_) => "self_signed_tls_client_auth",
+            Self::SelfSignedTlsClientAuth(_) | Self::PublishedTlsClientAuth(_) => "self_signed_tls_client_auth",
         }
     }
 
@@ -278,7 +294,7 @@ impl TokenEndpointAuthMethod {
         let proves_it = match self {
             Self::SpiffeX509(pattern) => *pattern == SpiffeIdPattern::Exact(named),
             Self::TlsClientAuth { subject, .. } => *subject == CertificateSubject::Uri(named.to_string()),
-            Self::SelfSignedTlsClientAuth(_) => false,
+            Self::SelfSignedTlsClientAuth(_) | Self::PublishedTlsClientAuth(_) => false,
         };
         if proves_it {
             Ok(())
@@ -308,6 +324,9 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
         if metadata.jwks.is_some() {
             return Err(invalid("jwks", CERTIFICATES));
         }
+        if metadata.jwks_uri.is_some() {
+            return Err(invalid("jwks_uri", CERTIFICATES));
+        }
         if metadata.certificate_pem.is_some() {
             return Err(invalid("certificate_pem", CERTIFICATES));
         }
@@ -334,10 +353,7 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
                 Err(invalid(second, "tls_client_auth takes exactly one of the five tls_client_auth_* fields"))
             }
         },
-        "self_signed_tls_client_auth" => {
-            let certificates = client_jwks::read(metadata)?;
-            Ok(TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates))
-        }
+        "self_signed_tls_client_auth" => client_jwks::read(metadata),
         _ => Err(invalid(
             "token_endpoint_auth_method",
             "must be spiffe_x509, tls_client_auth or self_signed_tls_client_auth",

@@ -158,6 +158,11 @@ impl Authority {
         {
             return Err(invalid("client_ca", "is not the name of a configured client CA").into());
         }
+        if let TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) = &registration.method
+            && !self.policy.jwks_uri.allowed_hosts.allows(uri)
+        {
+            return Err(invalid("jwks_uri", "its host is not one of those that this server fetches from").into());
+        }
         if let Some(rival) = self.snapshot.load().directory.rival(&registration) {
             return Err(RegistryError::IdentityTaken(rival.to_owned()));
         }

@@ -152,7 +152,12 @@ impl Revocations {
     }
 
     /// Why a token is refused, if it is. Its client has one name or two: what tokens call it, and what it is registered as.
-    pub fn reason_against(&self, claims: &AccessTokenClaims, client: &[&ClientId], now: Timestamp) -> Option<DenyReason> {
+    pub fn reason_against(
+        &self,
+        claims: &AccessTokenClaims,
+        client: &[&ClientId],
+        now: Timestamp,
+    ) -> Option<DenyReason> {
         // Nearly always.
         if self.0.is_empty() {
             return None;

@@ -5,11 +5,15 @@
 
 use imbl::HashMap;
 
+use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::client_keys::ClientKeys;
 use crate::authority::client_record::CLIENTS;
 use crate::authority::client_record::ClientRecord;
 use crate::authority::client_record::UnreadableRecord;
+use crate::authority::clock::Timestamp;
 use crate::authority::directory::Directory;
 use crate::authority::directory::RegisteredClient;
+use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::revocation::REVOCATIONS;
@@ -28,6 +32,8 @@ pub struct Snapshot {
     pub directory: Directory,
     /// The revocations.
     pub revocations: Revocations,
+    /// What clients publish at their `jwks_uri`. It is not in the store, and follows it only in who is registered.
+    pub client_keys: ClientKeys,
     /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
     removed: HashMap<String, Revision>,
     /// Up to where the store has been followed: an earlier write has been taken in, or overtaken, already.
@@ -81,6 +87,20 @@ impl Entry {
 }
 
 impl Snapshot {
+    /// Whether a certificate is registered as it is, or published by a client that is registered to publish.
+    pub fn has_certificate(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
+        let publishes = |name: &String| {
+            let uri = self.directory.named(name).and_then(|client| client.registration.jwks_uri());
+            uri.is_some_and(|uri| self.client_keys.has(name, uri, thumbprint, now))
+        };
+        self.directory.has_certificate(thumbprint) || self.client_keys.publishers(thumbprint).iter().any(publishes)
+    }
+
+    /// Whether some client is for this peer.
+    pub fn knows(&self, peer: &PeerIdentity, now: Timestamp) -> bool {
+        self.directory.knows(peer) || (peer.spiffe_id().is_none() && self.has_certificate(&peer.thumbprint(), now))
+    }
+
     /// Takes in what was written at a key, or its deletion, unless something later is known of it.
     pub fn take_in(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
         let known = self.revision_of(key).max(self.removed.get(key).copied());
@@ -97,6 +117,7 @@ impl Snapshot {
                 self.removed.insert(key.to_owned(), revision);
                 if let Some(name) = key.strip_prefix(CLIENTS) {
                     self.directory.remove(name);
+                    self.client_keys.remove(name);
                 } else if let Some(revoked) = revoked {
                     self.revocations.remove(&revoked);
                 }
@@ -123,6 +144,7 @@ impl Snapshot {
 
     /// Takes over from an earlier snapshot what is later than all that this one was made from.
     pub fn overtaken_by(&mut self, earlier: &Self) {
+        self.client_keys = earlier.client_keys.clone();
         let reached = self.reached;
         for client in earlier.directory.all().filter(|client| client.revision > reached) {
             let key = format!("{CLIENTS}{}", client.registration.client_id);

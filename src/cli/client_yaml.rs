@@ -35,6 +35,8 @@ pub(in crate::cli) struct ClientYaml {
     /// A mapping, or JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) jwks: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
     /// Only written, never printed: the server turns it into `jwks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) certificate_pem: Option<String>,
@@ -105,6 +107,7 @@ impl From<ClientYaml> for Client {
                 Some(serde_json::Value::String(text)) => text,
                 Some(mapping) => mapping.to_string(),
             },
+            jwks_uri: yaml.jwks_uri.unwrap_or_default(),
             certificate_pem: yaml.certificate_pem.unwrap_or_default(),
             scope: yaml.scope,
             audience: yaml.audience,
@@ -133,6 +136,7 @@ impl From<Client> for ClientYaml {
             tls_client_auth_san_email: set(client.tls_client_auth_san_email),
             client_ca: set(client.client_ca),
             jwks: set(client.jwks).map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
+            jwks_uri: set(client.jwks_uri),
             certificate_pem: set(client.certificate_pem),
             certificate_file: None,
             scope: client.scope,

@@ -9,10 +9,12 @@ use clap::Subcommand;
 use rustls::crypto::aws_lc_rs;
 use serde_json::json;
 
+use crate::authority::clock::SystemClock;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::config;
+use crate::tls::outbound;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust;
 
@@ -49,7 +51,12 @@ fn problem_with(arguments: &CheckArguments) -> Option<String> {
         Err(error) => return Some(error.to_string()),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certificate = ServerCertificate::open(&config.tls.certificate, &config.tls.key, provider).err();
+    let certificate = ServerCertificate::open(&config.tls.certificate, &config.tls.key, Arc::clone(&provider)).err();
     let certificate = certificate.map(|error| error.to_string());
-    certificate.or_else(|| trust::files::load(&config.trust).err().map(|error| error.to_string()))
+    let outbound = || {
+        let fetches = !config.policy.jwks_uri.allowed_hosts.is_empty();
+        let config = fetches.then(|| outbound::config(config.jwks_uri.ca.as_deref(), provider, Arc::new(SystemClock)));
+        config.and_then(Result::err).map(|error| error.to_string())
+    };
+    certificate.or_else(|| trust::files::load(&config.trust).err().map(|error| error.to_string())).or_else(outbound)
 }

@@ -45,7 +45,7 @@ fn explain(error: &StartError) -> CommandError {
             "stop what listens there, or choose another address under `listeners` in the configuration"
         }
         _ if error.is_store_in_use() => "stop that process first: one server at a time may use a store",
-        StartError::Certificate(_) | StartError::Trust(_) => {
+        StartError::Certificate(_) | StartError::Trust(_) | StartError::Outbound(_) => {
             "mend the file, or name another one in the configuration; `lanyard config check` looks without starting"
         }
         StartError::Store(_) | StartError::Registrations(_) => {

@@ -23,6 +23,7 @@ use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Listeners;
+use crate::config::jwks_uri::JwksUri;
 use crate::config::roles::Roles;
 use crate::config::value;
 use crate::telemetry;
@@ -49,6 +50,8 @@ pub(super) struct File {
     tokens: Tokens,
     #[serde(default)]
     roles: Roles,
+    #[serde(default)]
+    jwks_uri: JwksUri,
     #[serde(default)]
     log: telemetry::Config,
 }
@@ -136,6 +139,7 @@ impl File {
             return Err(value("trust", "name the bundle of a trust domain, or a client CA: else nobody could connect"));
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
+        let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;
         Ok(Config {
             dev: self.dev,
             listeners,
@@ -153,6 +157,7 @@ impl File {
                 unbound_tokens: self.tokens.unbound,
                 verdict_ttl: self.tokens.verdict_ttl.unwrap_or(Duration::from_secs(5)),
                 roles: self.roles.resolve(own.as_ref())?,
+                jwks_uri: jwks_uri_policy,
             },
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),
             tls: tls::Config {
@@ -165,6 +170,7 @@ impl File {
                 max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
             },
             trust: trust::files::Config { bundles, client_cas },
+            jwks_uri,
             log: self.log,
         })
     }
@@ -213,7 +219,7 @@ fn trust_domain(key: &'static str, name: &str) -> Result<TrustDomain, ConfigErro
     })
 }
 
-fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let span = humantime::parse_duration(&text).ok().filter(|span| !span.is_zero());
     span.map(Some)

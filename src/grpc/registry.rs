@@ -129,6 +129,7 @@ fn masked(present: Client, wanted: &Client, mask: &FieldMask) -> Result<Client, 
                 client.tls_client_auth_san_email.clone_from(&wanted.tls_client_auth_san_email);
             }
             "client_ca" => client.client_ca.clone_from(&wanted.client_ca),
+            "jwks_uri" => client.jwks_uri.clone_from(&wanted.jwks_uri),
             "jwks" => client.jwks.clone_from(&wanted.jwks),
             "certificate_pem" => {
                 // The certificates are kept as jwks, which new ones replace.

@@ -116,7 +116,7 @@ where
 
 /// rustls asks the same clock as all decisions.
 #[derive(Debug)]
-struct AuthorityTime(Arc<dyn Clock>);
+pub(super) struct AuthorityTime(pub(super) Arc<dyn Clock>);
 
 impl TimeProvider for AuthorityTime {
     fn current_time(&self) -> Option<UnixTime> {

@@ -1,6 +1,7 @@
 //! The door: TLS 1.2 and 1.3 on rustls, a client certificate required and proven in the handshake.
 
 pub mod acceptor;
+pub mod outbound;
 pub mod server_certificate;
 mod verifier;
 

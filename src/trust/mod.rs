@@ -1,3 +1,7 @@
-//! Where bundles and client CAs come from.
+//! Where bundles and client CAs come from, and the certificates that clients publish.
 
+pub mod addresses;
 pub mod files;
+pub mod https;
+pub mod jwks_uri;
+pub mod network;

@@ -233,7 +233,9 @@ async fn metadata_whose_defaults_or_values_are_not_served_are_refused_by_their_c
         metadata(json!({ "scope": "a\"b", "spiffe_id": CHECKOUT })),
         pki(json!({})),
         pki(json!({ "tls_client_auth_san_dns": "a.example", "tls_client_auth_san_email": "a@b.example" })),
-        metadata(json!({ "token_endpoint_auth_method": "self_signed_tls_client_auth", "jwks": { "keys": [] }, "jwks_uri": uri })),
+        metadata(
+            json!({ "token_endpoint_auth_method": "self_signed_tls_client_auth", "jwks": { "keys": [] }, "jwks_uri": uri }),
+        ),
         metadata(json!({ "token_endpoint_auth_method": "self_signed_tls_client_auth", "jwks": "x" })),
     ] {
         assert_eq!(register(&server, &admin, &bad).await.error(), invalid_metadata(), "{bad}");
@@ -264,7 +266,9 @@ async fn the_body_is_a_json_object_and_says_that_it_is_one() {
     assert_eq!(register(&server, &leaf, &large).await.status, 413);
     // RFC 7592 section 2.2: a member that is null counts as left out.
     let nulls = json!({ "scope": null, "audience": null, "jwks": null, "response_types": null, "spiffe_id": null });
-    let reply = server.send(&leaf, raw(Method::POST, REGISTER, "application/json; charset=utf-8", metadata(nulls).to_string())).await;
+    let reply = server
+        .send(&leaf, raw(Method::POST, REGISTER, "application/json; charset=utf-8", metadata(nulls).to_string()))
+        .await;
     assert_eq!(reply.status, 201, "{reply:?}");
 }
 
@@ -359,7 +363,11 @@ async fn a_put_replaces_all_and_names_the_client_and_none_of_the_servers_own_mem
     ] {
         assert_eq!(put(&metadata(bad.clone())).await.error(), (400, "invalid_request".to_owned()), "{bad}");
     }
-    for bad in [json!({ "scope": "orders.admin" }), json!({ "spiffe_id": "spiffe://prod.example/ns/shop/other" }), json!({ "access_token_ttl": "11m" })] {
+    for bad in [
+        json!({ "scope": "orders.admin" }),
+        json!({ "spiffe_id": "spiffe://prod.example/ns/shop/other" }),
+        json!({ "access_token_ttl": "11m" }),
+    ] {
         let mut body = metadata(json!({ "client_id": CHECKOUT }));
         body.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
         assert_eq!(put(&body).await.error(), invalid_metadata(), "{bad}");
@@ -427,10 +435,14 @@ async fn only_the_hash_of_the_token_is_stored_and_another_policy_closes_what_it_
     server.stop().await;
     let store = SledStore::open(&setup.path("data"), SledOptions::default()).unwrap();
     let records = store.list("/").await.unwrap().entries;
-    assert!(records.iter().any(|(key, record)| key.ends_with(CHECKOUT) && contains(&record.value, b"access_token_hash")));
+    assert!(
+        records.iter().any(|(key, record)| key.ends_with(CHECKOUT) && contains(&record.value, b"access_token_hash"))
+    );
     assert!(records.iter().all(|(_, record)| !contains(&record.value, token.as_bytes())));
     drop(store);
-    for file in std::fs::read_dir(setup.path("data")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+    for file in
+        std::fs::read_dir(setup.path("data")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+    {
         assert!(!contains(&std::fs::read(&file).unwrap(), token.as_bytes()), "{file:?}");
     }
     setup.registration = "admins".to_owned();
@@ -485,6 +497,9 @@ async fn an_admin_registers_clients_of_each_method_and_whoever_has_the_certifica
     let shop = server.setup.corp.client_certificate().dns("shop.corp.example").issue();
     issued(&server, &shop, answer["client_id"].as_str().unwrap()).await.ok();
     // The workload itself is not the registrant.
-    assert_invalid_token(&read(&server, &server.svid("/new"), "spiffe://prod.example/new", &token).await, "not the registrant");
+    assert_invalid_token(
+        &read(&server, &server.svid("/new"), "spiffe://prod.example/new", &token).await,
+        "not the registrant",
+    );
     assert_eq!(server.send(&admin, post(REGISTER, &[])).await.error(), (400, "invalid_request".to_owned()));
 }

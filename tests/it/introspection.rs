@@ -63,7 +63,12 @@ async fn signed(server: &TestServer, leaf: &Leaf, form: &[(&str, &str)], accept:
     server.send(leaf, request).await
 }
 
-async fn over_grpc(server: &TestServer, leaf: &Leaf, token: &str, client_id: &str) -> Result<IntrospectTokenResponse, Status> {
+async fn over_grpc(
+    server: &TestServer,
+    leaf: &Leaf,
+    token: &str,
+    client_id: &str,
+) -> Result<IntrospectTokenResponse, Status> {
     let request = IntrospectTokenRequest { token: token.to_owned(), client_id: client_id.to_owned() };
     server.tokens(leaf).introspect_token(request).await.map(tonic::Response::into_inner)
 }
@@ -181,7 +186,10 @@ async fn an_active_token_is_told_with_its_claims_and_its_confirmation() {
     assert_eq!(answer, expected);
     assert_eq!(answer["cnf"], json!({ "x5t#S256": checkout.thumbprint().to_string() }));
     assert_eq!((&answer["iat"], &answer["nbf"], &answer["exp"]), (&json!(NOW.0), &json!(NOW.0), &json!(NOW.0 + 300)));
-    assert_eq!((&answer["iss"], &answer["aud"], &answer["scope"]), (&json!(ISSUER), &json!(ORDERS), &json!("orders.read orders.write")));
+    assert_eq!(
+        (&answer["iss"], &answer["aud"], &answer["scope"]),
+        (&json!(ISSUER), &json!(ORDERS), &json!("orders.read orders.write"))
+    );
     let grpc = over_grpc(&server, &proxy, &token, "").await.unwrap().claims.unwrap();
     let names: Vec<&String> = grpc.fields.keys().collect();
     let claims = opened(&token).1;
@@ -212,7 +220,8 @@ async fn a_token_type_hint_changes_nothing_whatever_it_is() {
 #[tokio::test]
 async fn a_signed_answer_verifies_with_the_published_keys_and_is_no_access_token() {
     for (name, algorithm) in [("ES256", Algorithm::ES256), ("RS256", Algorithm::RS256), ("EdDSA", Algorithm::EdDSA)] {
-        let server = TestServer::started(|setup| setup.keys = setup.keys.replace('{', &format!("{{algorithm: {name}, "))).await;
+        let server =
+            TestServer::started(|setup| setup.keys = setup.keys.replace('{', &format!("{{algorithm: {name}, "))).await;
         let checkout = server.workload("/checkout").await;
         let token = server.token(&checkout).await;
         let orders = orders_itself(&server).await;

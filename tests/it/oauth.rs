@@ -112,7 +112,8 @@ async fn the_endpoints_take_post_and_no_other_method() {
 async fn the_body_must_be_a_form_in_utf_8() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
-    let post = async |kind: &str, body: &[u8]| server.send(&checkout, raw(Method::POST, TOKEN, kind, body.to_vec())).await;
+    let post =
+        async |kind: &str, body: &[u8]| server.send(&checkout, raw(Method::POST, TOKEN, kind, body.to_vec())).await;
     let good = encoded(&GOOD);
     for kind in [FORM, "Application/X-WWW-Form-Urlencoded", "application/x-www-form-urlencoded ; charset=UTF-8"] {
         post(kind, good.as_bytes()).await.ok();
@@ -170,7 +171,8 @@ async fn an_empty_parameter_counts_as_left_out_and_an_unknown_one_or_one_in_the_
 async fn a_parameter_that_stands_twice_is_refused_also_where_one_is_empty_or_both_are_the_same() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
-    for (name, value) in [GOOD[0], GOOD[1], ("scope", "orders.read"), ("client_secret", "x"), ("client_assertion", "x")] {
+    for (name, value) in [GOOD[0], GOOD[1], ("scope", "orders.read"), ("client_secret", "x"), ("client_assertion", "x")]
+    {
         for again in [value, "", "other"] {
             let others = GOOD.into_iter().filter(|(known, _)| *known != name);
             let form: Vec<_> = others.chain([(name, value), (name, again)]).collect();
@@ -232,7 +234,9 @@ async fn client_id_is_always_required_and_never_guessed_from_the_certificate() {
     let checkout = server.workload("/checkout").await;
     assert_eq!(server.post(&checkout, TOKEN, &GOOD[..1]).await.error(), refused("invalid_request"));
     let long = format!("{CHECKOUT}/{}", "a".repeat(2048));
-    for malformed in ["spiffe://", "spiffe://prod.example/checkout/", "SPIFFE://prod.example/checkout", " ", "a b", "é", &long] {
+    for malformed in
+        ["spiffe://", "spiffe://prod.example/checkout/", "SPIFFE://prod.example/checkout", " ", "a b", "é", &long]
+    {
         assert_eq!(issued(&server, &checkout, malformed).await.error(), refused("invalid_request"), "{malformed:?}");
     }
 }
@@ -245,7 +249,11 @@ async fn a_client_id_that_is_not_the_certificates_is_invalid_client_and_always_i
     server.workload("/other").await;
     let disabled = Client { disabled: true, ..spiffe_client("spiffe://prod.example/disabled") };
     server.register(disabled).await.unwrap();
-    let named = Client { client_id: "named".to_owned(), spiffe_id: "spiffe://prod.example/named".to_owned(), ..spiffe_client("") };
+    let named = Client {
+        client_id: "named".to_owned(),
+        spiffe_id: "spiffe://prod.example/named".to_owned(),
+        ..spiffe_client("")
+    };
     server.register(named).await.unwrap();
     let own = self_signed("own").issue();
     server.register(self_signed_client("own", &own.pem())).await.unwrap();
@@ -262,7 +270,9 @@ async fn a_client_id_that_is_not_the_certificates_is_invalid_client_and_always_i
     ];
     let mut bodies = Vec::new();
     for (leaf, own) in clients {
-        for client_id in [CHECKOUT, "own", "shop", "unknown", "spiffe://prod.example/unknown", "spiffe://prod.example/other", own] {
+        for client_id in
+            [CHECKOUT, "own", "shop", "unknown", "spiffe://prod.example/unknown", "spiffe://prod.example/other", own]
+        {
             let reply = issued(&server, leaf, client_id).await;
             if client_id == own && [CHECKOUT, "own", "shop"].contains(&own) {
                 assert_eq!(claims(&reply.ok())["client_id"], json!(own));
@@ -288,7 +298,9 @@ async fn a_scope_is_granted_as_far_as_it_is_registered_and_else_refused() {
         let answer = with(&server, &checkout, &[("scope", scope)]).await.ok();
         assert_eq!((&answer["scope"], &claims(&answer)["scope"]), (&json!(scope), &json!(scope)));
     }
-    for scope in ["orders.admin", "orders.read orders.admin", "Orders.read", "orders.read  orders.write", " ", "a\"b", "é"] {
+    for scope in
+        ["orders.admin", "orders.read orders.admin", "Orders.read", "orders.read  orders.write", " ", "a\"b", "é"]
+    {
         assert_eq!(with(&server, &checkout, &[("scope", scope)]).await.error(), refused("invalid_scope"), "{scope:?}");
     }
 }
@@ -309,7 +321,14 @@ async fn a_resource_is_one_that_is_registered_or_several_and_else_an_invalid_tar
         let more: Vec<_> = resources.iter().map(|one| ("resource", *one)).collect();
         assert_eq!(claims(&with(&server, &checkout, &more).await.ok())["aud"], audience);
     }
-    for beyond in ["https://other.prod.example", "https://orders.prod.example/", "https://ORDERS.prod.example", "orders", "*", "https://orders.prod.example#x"] {
+    for beyond in [
+        "https://other.prod.example",
+        "https://orders.prod.example/",
+        "https://ORDERS.prod.example",
+        "orders",
+        "*",
+        "https://orders.prod.example#x",
+    ] {
         let more = [("resource", ORDERS), ("resource", beyond)];
         assert_eq!(with(&server, &checkout, &more).await.error(), refused("invalid_target"), "{beyond}");
     }

@@ -153,7 +153,8 @@ fn an_unknown_member_or_one_of_another_type_is_no_metadata() {
     let known = serde_json::to_value(spiffe_client(CHECKOUT)).unwrap();
     for (member, value) in [
         ("client_secret", json!("secret")),
-        ("jwks_uri", json!("https://a.example/jwks")),
+        ("jwks_uri", json!(["https://a.example/jwks"])),
+        ("request_uris", json!(["https://a.example/request"])),
         ("spiffe_bundle_endpoint", json!("https://a.example/bundle")),
         ("audience", json!("https://a.example")),
         ("disabled", json!("true")),

@@ -147,12 +147,8 @@ async fn anything_but_its_own_token_is_refused_to_a_client_and_to_a_proxy() {
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
     let jti = opened(&token).1["jti"].as_str().unwrap().to_owned();
-    let targets = [
-        Target::Jti(jti),
-        client(CHECKOUT),
-        certificate(&checkout),
-        Target::IssuedToClientId(CHECKOUT.to_owned()),
-    ];
+    let targets =
+        [Target::Jti(jti), client(CHECKOUT), certificate(&checkout), Target::IssuedToClientId(CHECKOUT.to_owned())];
     for (leaf, lift) in [(&checkout, false), (&checkout, true), (&server.svid("/proxy"), false)] {
         for target in &targets {
             let request = RevokeTokenRequest { target: Some(target.clone()), lift, ..RevokeTokenRequest::default() };

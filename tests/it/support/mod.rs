@@ -12,6 +12,7 @@ pub mod leaf;
 pub mod mint;
 pub mod openssl;
 pub mod process;
+pub mod publisher;
 pub mod server;
 pub mod tools;
 pub mod wire;

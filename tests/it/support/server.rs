@@ -72,6 +72,7 @@ pub struct Setup {
     pub keys: String,
     pub tokens: String,
     pub roles: String,
+    pub jwks_uri: String,
     /// More lines for the section `tls`.
     pub tls: String,
 }
@@ -96,6 +97,7 @@ impl Default for Setup {
                 {spiffe_id: spiffe://prod.example/orders-proxy, resources: ['https://orders.prod.example']}, \
                 {spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']}]}"
                 .to_owned(),
+            jwks_uri: "{}".to_owned(),
             tls: String::new(),
         }
     }
@@ -133,8 +135,8 @@ impl Setup {
         writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
         yaml.push_str("trust:\n  trust_domain: prod.example\n  bundles:\n    prod.example: ca.pem\n    other.example: other.pem\n");
         yaml.push_str("  client_cas:\n    corp: corp.pem\n    partner: partner.pem\n");
-        let Self { store, keys, tokens, roles, .. } = self;
-        writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}").unwrap();
+        let Self { store, keys, tokens, roles, jwks_uri, .. } = self;
+        writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}\njwks_uri: {jwks_uri}").unwrap();
         yaml
     }
 

@@ -25,6 +25,7 @@ use lanyard::authority::directory::RegisteredClient;
 use lanyard::authority::grant::GrantError;
 use lanyard::authority::grant::TokenRequest;
 use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::jwks_uri::JwksUriPolicy;
 use lanyard::authority::keys::SigningAlgorithm;
 use lanyard::authority::keys::SigningKey;
 use lanyard::authority::keys::SigningKeys;
@@ -92,6 +93,7 @@ impl World {
             unbound_tokens: false,
             verdict_ttl,
             roles,
+            jwks_uri: JwksUriPolicy::default(),
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));

@@ -1,0 +1,47 @@
+//! The section `jwks_uri`: where clients may publish their certificates, and how those are fetched.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::authority::jwks_uri::AllowedHosts;
+use crate::authority::jwks_uri::JwksUriPolicy;
+use crate::config::ConfigError;
+use crate::config::file::duration;
+use crate::config::value;
+use crate::trust;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct JwksUri {
+    allowed_hosts: Vec<String>,
+    ca: Option<PathBuf>,
+    allow_private_addresses: bool,
+    #[serde(deserialize_with = "duration")]
+    poll: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    keep: Option<Duration>,
+}
+
+impl JwksUri {
+    pub(super) fn resolve(self, folder: &Path) -> Result<(JwksUriPolicy, trust::jwks_uri::Config), ConfigError> {
+        let allowed_hosts = AllowedHosts::parse(&self.allowed_hosts)
+            .map_err(|error| value("jwks_uri.allowed_hosts", &error.to_string()))?;
+        let config = trust::jwks_uri::Config {
+            ca: self.ca.map(|path| folder.join(path)),
+            allow_private_addresses: self.allow_private_addresses,
+            poll: self.poll.unwrap_or(Duration::from_mins(1)),
+            timeout: self.timeout.unwrap_or(Duration::from_secs(2)),
+        };
+        let keep = self.keep.unwrap_or(Duration::from_hours(1));
+        if keep < config.poll + config.timeout {
+            let problem = "must be longer than poll and timeout together: else certificates lapse between two fetches";
+            return Err(value("jwks_uri.keep", problem));
+        }
+        Ok((JwksUriPolicy { allowed_hosts, keep, on_demand: false }, config))
+    }
+}

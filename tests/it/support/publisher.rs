@@ -1,0 +1,186 @@
+//! A place where clients publish their certificates: a small HTTPS server that says what the test tells it to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use lanyard::authority::client_jwks;
+use rustls::ServerConfig;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::ca::TestCa;
+use crate::support::leaf::Leaf;
+
+/// Answers every request with the same bytes, until it is told others.
+pub struct Publisher {
+    pub address: SocketAddr,
+    said: Arc<Said>,
+    task: JoinHandle<()>,
+}
+
+struct Said {
+    first: Mutex<Option<Answer>>,
+    answer: Mutex<Answer>,
+    connections: AtomicUsize,
+    requests: Mutex<Vec<String>>,
+    asked: Notify,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Bytes(Vec<u8>),
+    /// After these, zeros without end.
+    Endless(Vec<u8>),
+    /// These, and then silence.
+    Silent(Vec<u8>),
+}
+
+impl Publisher {
+    /// Named `localhost`, by a certificate of this CA.
+    pub async fn start(ca: &TestCa) -> Self {
+        Self::named(ca, "localhost").await
+    }
+
+    pub async fn named(ca: &TestCa, host: &str) -> Self {
+        let leaf = ca.server_certificate(host).issue();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(leaf.chain.clone(), leaf.private_key())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let said = Arc::new(Said {
+            first: Mutex::default(),
+            answer: Mutex::new(Answer::Bytes(response(200, "", b"{\"keys\":[]}"))),
+            connections: AtomicUsize::new(0),
+            requests: Mutex::default(),
+            asked: Notify::new(),
+        });
+        let task = tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), Arc::clone(&said)));
+        Self { address, said, task }
+    }
+
+    /// Its URL, under the name `localhost`.
+    pub fn uri(&self) -> String {
+        format!("https://localhost:{}/jwks.json", self.address.port())
+    }
+
+    /// As the configuration lists it.
+    pub fn host(&self) -> String {
+        format!("localhost:{}", self.address.port())
+    }
+
+    /// Publishes these certificates, and no others.
+    pub fn publish(&self, leaves: &[&Leaf]) {
+        self.answer(200, "", &jwks(leaves));
+    }
+
+    /// Answers with this status, these fields (each with its line end) and this body.
+    pub fn answer(&self, status: u16, fields: &str, body: &[u8]) {
+        self.say(Answer::Bytes(response(status, fields, body)));
+    }
+
+    pub fn redirect(&self, location: &str) {
+        self.answer(302, &format!("location: {location}\r\n"), b"");
+    }
+
+    /// Redirects the next request, and answers those after it with an empty set.
+    pub fn redirect_once(&self, location: &str) {
+        self.publish(&[]);
+        let redirect = response(302, &format!("location: {location}\r\n"), b"");
+        *self.said.first.lock().unwrap() = Some(Answer::Bytes(redirect));
+    }
+
+    pub fn answer_without_end(&self) {
+        self.say(Answer::Endless(b"HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n".to_vec()));
+    }
+
+    pub fn answer_and_fall_silent(&self, start: &[u8]) {
+        self.say(Answer::Silent(start.to_vec()));
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.said.connections.load(Ordering::SeqCst)
+    }
+
+    /// The heads of all requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.said.requests.lock().unwrap().clone()
+    }
+
+    /// Comes when the next request is there.
+    pub async fn asked(&self) {
+        self.said.asked.notified().await;
+    }
+
+    fn say(&self, answer: Answer) {
+        *self.said.answer.lock().unwrap() = answer;
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The JWK Set with these certificates.
+pub fn jwks(leaves: &[&Leaf]) -> Vec<u8> {
+    if leaves.is_empty() {
+        return b"{\"keys\":[]}".to_vec();
+    }
+    let pem: String = leaves.iter().map(|leaf| leaf.pem()).collect();
+    client_jwks::from_pem(&pem).unwrap().to_string().into_bytes()
+}
+
+fn response(status: u16, fields: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status} X\r\n{fields}content-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+async fn serve(listener: TcpListener, acceptor: TlsAcceptor, said: Arc<Said>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        said.connections.fetch_add(1, Ordering::SeqCst);
+        let (acceptor, said) = (acceptor.clone(), Arc::clone(&said));
+        tokio::spawn(async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => return,
+                }
+            }
+            said.requests.lock().unwrap().push(String::from_utf8(head).unwrap());
+            said.asked.notify_one();
+            let first = said.first.lock().unwrap().take();
+            let answer = first.unwrap_or_else(|| said.answer.lock().unwrap().clone());
+            match answer {
+                Answer::Bytes(bytes) => drop(stream.write_all(&bytes).await),
+                Answer::Endless(start) => {
+                    let mut next = start;
+                    while stream.write_all(&next).await.is_ok() {
+                        next = vec![b' '; 16 * 1024];
+                    }
+                }
+                Answer::Silent(start) => {
+                    drop(stream.write_all(&start).await);
+                    drop(stream.flush().await);
+                    // Until the other side goes.
+                    drop(stream.read_u8().await);
+                }
+            }
+            drop(stream.shutdown().await);
+        });
+    }
+}
