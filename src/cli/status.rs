@@ -15,6 +15,8 @@ pub(in crate::cli) enum Needs {
     Admin,
     /// Tokens.
     Workload,
+    /// Revocations.
+    WorkloadOrAdmin,
     /// Decisions.
     WorkloadOrProxy,
 }
@@ -39,6 +41,10 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
              enabled, with the method and the name that the certificate proves"
         }
         ("INVALID_REQUEST", Needs::Workload) => "name the client with --client-id, as it is registered",
+        ("INVALID_REQUEST", Needs::WorkloadOrAdmin) => {
+            "correct what the message names (`lanyard token inspect` shows a token's jti and client_id); a client that \
+             revokes its own token says who it is with --client-id"
+        }
         ("INVALID_SCOPE", _) => "ask for scopes that `lanyard client get CLIENT_ID` shows, or leave out --scope",
         ("INVALID_TARGET", _) => "ask for audiences that `lanyard client get CLIENT_ID` shows, or leave out --audience",
         ("INVALID_CLIENT_METADATA", _) => "correct the named field and apply it again",
@@ -77,6 +83,7 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
              certificate of a registered client"
         }
+        (Code::PermissionDenied, Needs::WorkloadOrAdmin) => "use a certificate with the role Workload or Admin",
         (Code::PermissionDenied, Needs::WorkloadOrProxy) => "use a certificate with the role Proxy or Workload",
         (Code::Unauthenticated, _) => "see that --cert is the certificate that the server expects of you",
         (Code::InvalidArgument, _) => "correct what the message names; --help says what goes there",

@@ -89,6 +89,7 @@ fn an_admin_revokes_a_token_by_its_text_or_its_jti() {
     revoke(files, "workload", &["--jti", jti]).refused("(NOT_YOURS)", "role Admin");
     let told = revoke(files, "admin", &["--jti", jti, "-o", "json"]).json(0);
     assert_eq!(told, json!({"result": "revoked", "target": "jti", "id": jti}));
+    revoke(files, "admin", &["--jti", "a b"]).refused("(INVALID_REQUEST)", "correct what the message names");
     for (token, expected) in
         [(&first, "DENY_REASON_TOKEN_REVOKED"), (&second, "DENY_REASON_TOKEN_REVOKED"), (&third, "allowed")]
     {
@@ -116,6 +117,8 @@ fn a_revoked_client_gets_nothing_until_the_revocation_is_lifted() {
     let past = revoke(files, "admin", &["--client", client, "--until", "2001-01-01T00:00:00Z"]);
     past.refused("has ended already", "time to come");
     files.token("workload", &[]);
+    revoke(files, "admin", &["--client", "spiffe://dev.internal/*"]).refused("(INVALID_REQUEST)", "correct what");
+    revoke(files, "proxy", &["--client", client]).refused("", "role");
     revoke(files, "workload", &["--client", client]).refused("(NOT_YOURS)", "role Admin");
     assert!(revoke(files, "admin", &["--client", client, "--for", "1h"]).ok().contains(" revoked until 2"));
     assert_eq!(files.run("workload", &["token", "get"]).code, Some(1));

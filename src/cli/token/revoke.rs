@@ -68,7 +68,7 @@ struct What {
     // base64url may begin with a hyphen.
     #[arg(long, value_name = "SHA256", value_parser = thumbprint::parse, allow_hyphen_values = true)]
     thumbprint: Option<CertificateThumbprint>,
-    /// Everything that this client was issued up to now. It may ask for new tokens.
+    /// Everything that this client was issued up to now, and within this second. It may ask for new tokens.
     #[arg(long, value_name = "ID", conflicts_with_all = FOR_A_TIME)]
     issued_to: Option<String>,
 }
@@ -105,7 +105,7 @@ pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> R
         lift,
     };
     let mut tokens = TokenServiceClient::new(connection.open().await?);
-    tokens.revoke_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;
+    tokens.revoke_token(request).await.map_err(|status| status::explain(&status, Needs::WorkloadOrAdmin))?;
     match format {
         Format::Json => output::print_json(&revoked)?,
         Format::Text => output::print(&revoked.sentence())?,
