@@ -60,6 +60,7 @@ use crate::tls::server_certificate::ServerCertificate;
 use crate::trust;
 use crate::trust::files::TrustFileError;
 use crate::trust::https::GuardedClient;
+use crate::trust::jwks_uri::Discovery;
 use crate::trust::jwks_uri::Poller;
 use crate::trust::network::SystemNetwork;
 
@@ -237,6 +238,9 @@ impl Server {
         tasks.spawn(Arc::clone(&reloader).run(hangup, stages.clone()));
         tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
         tasks.spawn(follow::sweep(Arc::clone(&authority)));
+        if let Some(client) = &published {
+            authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
+        }
         let poller = published.map(|client| Arc::new(Poller::new(Arc::clone(&authority), client)));
         if let Some(poller) = &poller {
             tasks.spawn(polling::run(Arc::clone(poller), config.jwks_uri.poll, stages.clone()));

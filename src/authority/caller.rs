@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
+use crate::authority::access::FOR_UNKNOWN_CERTIFICATES;
 use crate::authority::access::Role;
 use crate::authority::access::Roles;
 use crate::authority::access::roles_for;
@@ -68,6 +69,11 @@ impl Authority {
             return if wanted.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) };
         };
         let caller = self.caller(connection)?;
+        // Roles are not asked: should the certificate become known at this very moment, the next request sees it.
+        if *caller.identity.proof() == Proof::Unknown {
+            let may_ask = FOR_UNKNOWN_CERTIFICATES.contains(&method);
+            return if may_ask { Ok(Some(caller)) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) };
+        }
         if caller.roles.any_of(wanted) { Ok(Some(caller)) } else { Err(NotAdmitted::WrongRole) }
     }
 
@@ -79,7 +85,8 @@ impl Authority {
         let proven = connection.proven.load_full();
         let mut identity = Arc::clone(&proven.identity);
         let generation = self.trust_generation();
-        if proven.generation != generation {
+        // One that was unknown may have been found meanwhile.
+        if proven.generation != generation || *identity.proof() == Proof::Unknown {
             identity = Arc::new(self.prove(&connection.chain)?);
             connection.proven.store(Arc::new(Proven { identity: Arc::clone(&identity), generation }));
         }

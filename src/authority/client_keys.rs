@@ -1,5 +1,8 @@
 //! The certificates that clients publish at their `jwks_uri`, as they were last fetched (RFC 8705 section 2.2).
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use imbl::HashMap;
@@ -8,7 +11,10 @@ use crate::authority::Authority;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::client_jwks;
 use crate::authority::clock::Timestamp;
+use crate::authority::directory::Standing;
+use crate::authority::identity::PeerIdentity;
 use crate::authority::jwks_uri::JwksUri;
+use crate::authority::registration::ClientId;
 
 /// What was fetched for each client. Whether it counts is asked at every use: of the clock, and of the registration.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +41,13 @@ pub struct FetchedJwks {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a JWK Set with 16 certificates at most")]
 pub struct NotAJwkSet;
+
+/// Looks for what a client publishes when its certificate is not known.
+pub trait JwksSource: fmt::Debug + Send + Sync {
+    /// Comes when the document at `uri` has been taken in, or when it was waited for long enough. Many who wait for the same
+    /// client wait for one fetch.
+    fn look(&self, client_id: &ClientId, uri: &JwksUri) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
 
 impl ClientKeys {
     /// Whether a client published a certificate there, and that still counts.
@@ -86,6 +99,29 @@ impl Authority {
                 Some((client.registration.client_id.to_string(), uri.clone()))
             })
             .collect()
+    }
+
+    /// Where [`Authority::discover`] looks. Only the first one counts.
+    pub fn discover_by(&self, source: Arc<dyn JwksSource>) {
+        drop(self.jwks_source.set(source));
+    }
+
+    /// Looks for a peer's certificate at the `jwks_uri` of the client that it says to be, where the configuration lets it and
+    /// the certificate is not known. The one place where a request waits for something remote.
+    pub async fn discover(&self, peer: &PeerIdentity, client_id: Option<&str>) {
+        let Some(source) = self.jwks_source.get().filter(|_| self.policy.jwks_uri.on_demand) else { return };
+        if let Some((client_id, uri)) = client_id.and_then(|client_id| self.undiscovered(peer, client_id)) {
+            source.look(&client_id, &uri).await;
+        }
+    }
+
+    fn undiscovered(&self, peer: &PeerIdentity, client_id: &str) -> Option<(ClientId, JwksUri)> {
+        let client_id = ClientId::parse(client_id).filter(|_| peer.spiffe_id().is_none())?;
+        let (snapshot, now) = (self.snapshot.load(), self.clock.now());
+        let Standing::Registered(client) = snapshot.directory.standing(&client_id) else { return None };
+        let uri = client.registration.jwks_uri()?.clone();
+        let known = snapshot.client_keys.has(client_id.as_str(), &uri, &peer.thumbprint(), now);
+        (!known && !snapshot.revocations.has_client(&client_id, now)).then_some((client_id, uri))
     }
 
     /// Takes in the document that a client published at `uri`, which was asked for at `fetched_at`. A key of no use is

@@ -106,6 +106,7 @@ impl Directory {
             Proof::Svid(id) => self.levels(id).iter().any(|level| !level.is_empty()) || self.knows_subject(peer),
             Proof::Pki(_) => as_it_is() || self.knows_subject(peer),
             Proof::SelfSigned => as_it_is(),
+            Proof::Unknown => false,
         }
     }
 

@@ -145,7 +145,7 @@ pub fn authenticate(
                 (Proof::Pki(_), None) => true,
                 // An SVID's only proven name is its SPIFFE ID; whatever else it bears, its trust domain vouches for no DN.
                 (Proof::Svid(id), None) => *subject == CertificateSubject::Uri(id.to_string()),
-                (Proof::Svid(_), Some(_)) | (Proof::SelfSigned, _) => false,
+                (Proof::Svid(_), Some(_)) | (Proof::SelfSigned | Proof::Unknown, _) => false,
             };
             proven && CertificateSubject::of(peer.certificate().names()).contains(subject)
         }

@@ -25,7 +25,8 @@ pub fn is_spiffe_uri(uri: &str) -> bool {
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"spiffe:"))
 }
 
-/// A peer whose certificate was proven by one of three rules, and whose possession of the key the handshake proved.
+/// A peer whose certificate was proven by one of three rules, and whose possession of the key the handshake proved. Where
+/// the configuration says so, also one that is yet to be proven: see [`Proof::Unknown`].
 ///
 /// There is no peer without an identity: where none was proven, there is no value of this type.
 #[derive(Clone, Debug)]
@@ -43,6 +44,9 @@ pub enum Proof {
     Pki(Vec<String>),
     /// A certificate that is registered, or has a role, as it is. Its names prove nothing.
     SelfSigned,
+    /// Nothing but possession of its key was proven: the certificate may be one that a client has published since its
+    /// document was last fetched. Such a peer holds no role, and asks for a token or for nothing.
+    Unknown,
 }
 
 impl PeerIdentity {
@@ -70,7 +74,7 @@ impl PeerIdentity {
     pub fn spiffe_id(&self) -> Option<&SpiffeId> {
         match &self.proof {
             Proof::Svid(id) => Some(id),
-            Proof::Pki(_) | Proof::SelfSigned => None,
+            Proof::Pki(_) | Proof::SelfSigned | Proof::Unknown => None,
         }
     }
 }
@@ -80,7 +84,7 @@ impl fmt::Display for PeerIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.proof {
             Proof::Svid(id) => fmt::Display::fmt(id, formatter),
-            Proof::Pki(_) | Proof::SelfSigned => write!(formatter, "x5t#S256:{}", self.thumbprint()),
+            Proof::Pki(_) | Proof::SelfSigned | Proof::Unknown => write!(formatter, "x5t#S256:{}", self.thumbprint()),
         }
     }
 }

@@ -40,6 +40,7 @@ pub mod validation;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -55,7 +56,9 @@ use serde_json::json;
 use crate::authority::access::RoleGrants;
 use crate::authority::access::Roles;
 use crate::authority::audit::AuditEvent;
+use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::client_keys::JwksSource;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::NoEntropy;
@@ -64,6 +67,7 @@ use crate::authority::grant::Grant;
 use crate::authority::grant::GrantError;
 use crate::authority::grant::TokenRequest;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
 use crate::authority::jwks_uri::JwksUriPolicy;
 use crate::authority::keys::SigningKeys;
 use crate::authority::registration::ClientId;
@@ -127,6 +131,7 @@ pub struct Authority {
     trust: ArcSwap<TrustBundles>,
     trust_generation: AtomicU64,
     verified: VerifiedTokens,
+    jwks_source: OnceLock<Arc<dyn JwksSource>>,
 }
 
 /// A token, and what its receiver is told about it (RFC 6749 section 5.1).
@@ -168,6 +173,7 @@ impl Authority {
             trust: ArcSwap::from_pointee(trust),
             trust_generation: AtomicU64::new(0),
             verified: VerifiedTokens::default(),
+            jwks_source: OnceLock::new(),
         }
     }
 
@@ -200,7 +206,14 @@ impl Authority {
     /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].
     pub fn prove(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
         let now = self.clock.now();
-        let identity = self.trust.load().prove(chain, now, |thumbprint| self.lets_in(thumbprint, now))?;
+        let identity = match self.trust.load().prove(chain, now, |thumbprint| self.lets_in(thumbprint, now)) {
+            // Found unknown by the last of the rules, so it is none of the other kinds, and valid now.
+            Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
+                let leaf = chain.first().ok_or(Unproven::ChainSize)?;
+                PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown)
+            }
+            outcome => outcome?,
+        };
         let revoked = self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now);
         if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
     }

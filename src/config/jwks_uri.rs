@@ -25,6 +25,17 @@ pub(super) struct JwksUri {
     timeout: Option<Duration>,
     #[serde(deserialize_with = "duration")]
     keep: Option<Duration>,
+    discovery: Discovery,
+}
+
+/// Whether an unknown certificate is looked for when it asks for a token.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Discovery {
+    /// It ends the handshake: a stranger makes this server send nothing.
+    #[default]
+    Off,
+    OnDemand,
 }
 
 impl JwksUri {
@@ -42,6 +53,10 @@ impl JwksUri {
             let problem = "must be longer than poll and timeout together: else certificates lapse between two fetches";
             return Err(value("jwks_uri.keep", problem));
         }
-        Ok((JwksUriPolicy { allowed_hosts, keep, on_demand: false }, config))
+        let on_demand = self.discovery == Discovery::OnDemand;
+        if on_demand && allowed_hosts.is_empty() {
+            return Err(value("jwks_uri.discovery", "finds nothing where jwks_uri.allowed_hosts names no host"));
+        }
+        Ok((JwksUriPolicy { allowed_hosts, keep, on_demand }, config))
     }
 }

@@ -33,6 +33,7 @@ impl TokenService for Services {
         let IssueTokenRequest { client_id, scope, audience } = message;
         // In proto3 an empty text is one that was left out.
         let client_id = Some(client_id).filter(|client_id| !client_id.is_empty());
+        self.authority.discover(&caller.identity, client_id.as_deref()).await;
         let issued = self
             .authority
             .issue_token(&caller.identity, &TokenRequest { client_id, scope, audience })

@@ -38,6 +38,7 @@ pub(super) async fn issue(
         scope: form.one("scope")?.unwrap_or_default().to_owned(),
         audience: form.all("resource"),
     };
+    authority.discover(&caller.identity, Some(client_id)).await;
     let issued = authority.issue_token(&caller.identity, &request)?;
     let body = json!({
         "access_token": issued.access_token,

@@ -1,18 +1,34 @@
-//! The certificates that clients publish, fetched every so often.
+//! The certificates that clients publish, fetched every so often, and when one is asked for that is not known.
 
+use std::collections::HashMap;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
+use crate::authority::client_keys::JwksSource;
+use crate::authority::clock::Timestamp;
 use crate::authority::jwks_uri::JwksUri;
+use crate::authority::registration::ClientId;
 use crate::trust::https::GuardedClient;
 
 /// How many documents are fetched at a time.
 const MAX_FETCHES: usize = 16;
+
+/// How long a request waits for a fetch, whatever one may take.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// For how long after one look for a client's certificates there is no other: strangers can ask for them.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How published certificates are fetched.
 #[derive(Clone, Debug)]
@@ -54,6 +70,61 @@ impl Poller {
             while fetches.try_join_next().is_some() {}
         }
         while fetches.join_next().await.is_some() {}
+    }
+}
+
+/// Looks for a client's certificates when somebody shows one that is not known.
+#[derive(Debug)]
+pub struct Discovery {
+    /// Weak, since the authority holds what it looks by.
+    authority: Weak<Authority>,
+    client: Arc<GuardedClient>,
+    looks: Mutex<HashMap<(ClientId, JwksUri), Look>>,
+}
+
+/// A fetch, under way or over.
+#[derive(Debug)]
+struct Look {
+    at: Timestamp,
+    over: watch::Receiver<bool>,
+}
+
+impl Discovery {
+    /// Asks by `client`, and tells `authority`.
+    pub fn new(authority: &Arc<Authority>, client: Arc<GuardedClient>) -> Self {
+        Self { authority: Arc::downgrade(authority), client, looks: Mutex::default() }
+    }
+
+    /// The last look for this client, or a new one where that is too long ago.
+    fn last_look(&self, client_id: &ClientId, uri: &JwksUri) -> Option<watch::Receiver<bool>> {
+        let authority = self.authority.upgrade()?;
+        let now = authority.clock().now();
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.retain(|_, look| look.at <= now && look.at.until(now) < LOOK_INTERVAL);
+        let key = (client_id.clone(), uri.clone());
+        if let Some(look) = looks.get(&key) {
+            return Some(look.over.clone());
+        }
+        let (done, over) = watch::channel(false);
+        looks.insert(key, Look { at: now, over: over.clone() });
+        let (client, client_id, uri) = (Arc::clone(&self.client), client_id.clone(), uri.clone());
+        // By itself, so that it goes on when the one who waits for it leaves.
+        tokio::spawn(async move {
+            fetch(&authority, &client, client_id.as_str(), &uri).await;
+            done.send_replace(true);
+        });
+        Some(over)
+    }
+}
+
+impl JwksSource for Discovery {
+    fn look(&self, client_id: &ClientId, uri: &JwksUri) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let over = self.last_look(client_id, uri);
+        Box::pin(async move {
+            if let Some(mut over) = over {
+                drop(tokio::time::timeout(MAX_WAIT, over.wait_for(|over| *over)).await);
+            }
+        })
     }
 }
 

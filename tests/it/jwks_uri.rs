@@ -20,7 +20,7 @@ use crate::support::server::Setup;
 use crate::support::server::TestServer;
 
 /// A server that fetches from one publisher, which is on this machine.
-async fn server(lines: &str) -> (TestServer, Publisher) {
+pub async fn server(lines: &str) -> (TestServer, Publisher) {
     let setup = Setup::default();
     let publisher = Publisher::start(&setup.ca).await;
     let section = format!(
@@ -33,12 +33,12 @@ async fn server(lines: &str) -> (TestServer, Publisher) {
 }
 
 /// The client `billing`, which publishes its certificates there.
-fn publishing(uri: &str) -> Client {
+pub fn publishing(uri: &str) -> Client {
     Client { certificate_pem: String::new(), jwks_uri: uri.to_owned(), ..self_signed_client("billing", "") }
 }
 
 /// A token on a connection of its own.
-async fn token(server: &TestServer, leaf: &Leaf) -> Result<IssueTokenResponse, Status> {
+pub async fn token(server: &TestServer, leaf: &Leaf) -> Result<IssueTokenResponse, Status> {
     server.issue_as(leaf, "billing").await
 }
 
@@ -261,10 +261,10 @@ async fn a_publisher_that_hangs_delays_nobody_else() {
     publisher.answer_and_fall_silent(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{");
     server.register(publishing(&publisher.uri())).await.unwrap();
     let checkout = server.workload("/checkout").await;
-    let served = async {
+    let asking = async {
         publisher.asked().await;
         server.token(&checkout).await
     };
-    let (token, ()) = tokio::join!(served, poll(&server));
+    let (token, ()) = tokio::join!(asking, poll(&server));
     assert!(!token.is_empty());
 }

@@ -26,6 +26,7 @@ mod health;
 mod identities;
 mod introspection;
 mod issue_token;
+mod jwks_discovery;
 mod jwks_uri;
 mod layering;
 mod malformed_tokens;
