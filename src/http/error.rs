@@ -54,6 +54,7 @@ impl OAuthError {
     }
 
     /// RFC 9701 section 5: a signed response is refused with 400 to a caller that is not authenticated.
+    #[must_use]
     pub fn as_refusal_of_signed_response(self) -> Self {
         let unauthenticated = self.status == StatusCode::UNAUTHORIZED;
         if unauthenticated { Self { status: StatusCode::BAD_REQUEST, challenge: None, ..self } } else { self }
