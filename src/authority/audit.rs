@@ -1,10 +1,13 @@
 //! What leaves a trace: each grant, each denial, each change of a registration. Thumbprints and names, never a token.
 
+use std::fmt;
+
 use crate::authority::binding::Decision;
 use crate::authority::binding::DenyReason;
 use crate::authority::binding::Evidence;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::grant::GrantError;
+use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
 use crate::authority::revocation::Revoked;
 use crate::authority::store::Revision;
@@ -33,7 +36,7 @@ pub enum AuditEvent<'a> {
     /// A use of a token was judged.
     BindingJudged {
         /// Who asked.
-        caller: &'a str,
+        caller: &'a PeerIdentity,
         /// The token, if it could be read.
         token: Option<(&'a str, &'a str)>,
         /// What was shown of the certificate.
@@ -85,18 +88,18 @@ impl AuditEvent<'_> {
             }
             Self::BindingJudged { caller, token, evidence, decision } => {
                 let (client_id, jti) = token.unzip();
-                let shown = evidence.map(shown);
+                let shown = evidence.map(|evidence| tracing::field::display(Shown(evidence)));
                 match decision {
                     // An allowance is the ordinary case, at the rate of the mesh's requests.
                     Decision::Allow(_) => {
-                        tracing::debug!(target: TARGET, caller, client_id, jti, shown, "binding allowed");
+                        tracing::debug!(target: TARGET, %caller, client_id, jti, shown, "binding allowed");
                     }
                     // Malformed tokens are noise from outside; a wrong certificate may be a theft.
                     Decision::Deny(reason @ DenyReason::CertificateMismatch) => {
-                        tracing::warn!(target: TARGET, caller, client_id, jti, shown, reason = reason.code(), "binding denied");
+                        tracing::warn!(target: TARGET, %caller, client_id, jti, shown, reason = reason.code(), "binding denied");
                     }
                     Decision::Deny(reason) => {
-                        tracing::info!(target: TARGET, caller, client_id, jti, shown, reason = reason.code(), "binding denied");
+                        tracing::info!(target: TARGET, %caller, client_id, jti, shown, reason = reason.code(), "binding denied");
                     }
                 }
             }
@@ -110,10 +113,15 @@ impl AuditEvent<'_> {
     }
 }
 
-fn shown(evidence: &Evidence) -> String {
-    match evidence {
-        Evidence::SpiffeId(id) => id.to_string(),
-        Evidence::Thumbprint(thumbprint) => format!("x5t#S256:{thumbprint}"),
-        Evidence::Certificate(certificate) => format!("x5t#S256:{}", certificate.thumbprint()),
+/// What was shown of a certificate; written out only where the event is.
+struct Shown<'a>(&'a Evidence);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Evidence::SpiffeId(id) => fmt::Display::fmt(id, formatter),
+            Evidence::Thumbprint(thumbprint) => write!(formatter, "x5t#S256:{thumbprint}"),
+            Evidence::Certificate(certificate) => write!(formatter, "x5t#S256:{}", certificate.thumbprint()),
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Directory {
     /// What stands under the `client_id` of a request or a token. For a SPIFFE ID the most specific registration counts,
     /// the exact one before the longest pattern; but a disabled one at any level refuses.
     pub fn standing(&self, client_id: &ClientId) -> Standing {
-        let Some(id) = client_id.spiffe_id() else {
+        if !client_id.is_spiffe_id() {
             return match self.clients.get(client_id.as_str()) {
                 // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
                 Some(client) if matches!(client.registration.method, TokenEndpointAuthMethod::SpiffeX509(_)) => {
@@ -92,8 +92,8 @@ impl Directory {
                 Some(client) => settle(&[Arc::clone(client)], &[]),
                 None => Standing::Unknown,
             };
-        };
-        let mut levels = self.levels(&id).into_iter().filter(|level| !level.is_empty());
+        }
+        let mut levels = self.levels(client_id.as_str()).into_iter().filter(|level| !level.is_empty());
         let nearest = levels.next().unwrap_or_default();
         settle(&nearest, &levels.flatten().collect::<Vec<_>>())
     }
@@ -103,7 +103,7 @@ impl Directory {
     pub fn knows(&self, peer: &PeerIdentity) -> bool {
         let as_it_is = || self.thumbprints.contains_key(&peer.thumbprint());
         match peer.proof() {
-            Proof::Svid(id) => self.levels(id).iter().any(|level| !level.is_empty()) || self.knows_subject(peer),
+            Proof::Svid(id) => self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer),
             Proof::Pki(_) => as_it_is() || self.knows_subject(peer),
             Proof::SelfSigned => as_it_is(),
             Proof::Unknown => false,
@@ -121,7 +121,7 @@ impl Directory {
         let operators = |level: &Vec<Arc<RegisteredClient>>| {
             level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
         };
-        self.levels(id).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
+        self.levels(&id.to_string()).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
     }
 
     /// Another client that claims the same SPIFFE ID, or the same pattern.
@@ -157,16 +157,15 @@ impl Directory {
     }
 
     /// The registrations for a SPIFFE ID, the most specific level first.
-    fn levels(&self, id: &SpiffeId) -> Vec<Vec<Arc<RegisteredClient>>> {
-        let text = id.to_string();
+    fn levels(&self, id: &str) -> Vec<Vec<Arc<RegisteredClient>>> {
         let resolve = |names: Option<&Names>| {
             names.into_iter().flatten().filter_map(|name| self.clients.get(name)).map(Arc::clone).collect()
         };
-        let slashes = text.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
+        let slashes = id.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
         // From the last segment up to the trust domain; the two slashes of `spiffe://` are no path.
-        let prefixes = slashes.filter(|at| *at > "spiffe://".len()).filter_map(|at| text.get(..=at));
-        let below = prefixes.map(|prefix| resolve(self.below.get(prefix)));
-        std::iter::once(resolve(self.exact.get(&text))).chain(below).collect()
+        let prefixes = slashes.filter(|at| *at > "spiffe://".len()).filter_map(|at| id.get(..=at));
+        let below = prefixes.filter(|_| !self.below.is_empty()).map(|prefix| resolve(self.below.get(prefix)));
+        std::iter::once(resolve(self.exact.get(id))).chain(below).collect()
     }
 
     fn knows_subject(&self, peer: &PeerIdentity) -> bool {

@@ -120,6 +120,11 @@ impl ClientId {
         &self.0
     }
 
+    /// Whether it is a SPIFFE ID; it is then a well-formed one.
+    pub fn is_spiffe_id(&self) -> bool {
+        is_spiffe_uri(&self.0)
+    }
+
     /// The SPIFFE ID, if it is one.
     pub fn spiffe_id(&self) -> Option<SpiffeId> {
         parse_spiffe_id(&self.0)

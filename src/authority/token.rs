@@ -20,6 +20,7 @@ use crate::authority::keys::KeyId;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
+use crate::authority::registration::ClientId;
 
 /// The most bytes that a token may have: far more than any that is issued, far less than costs anything to refuse.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -140,6 +141,8 @@ pub struct VerifiedToken {
     pub key_id: KeyId,
     /// What it says.
     pub claims: AccessTokenClaims,
+    /// The client that it names, read once; `None` where that is no `client_id`.
+    pub client_id: Option<ClientId>,
 }
 
 /// The JWS header (RFC 7515 section 4). Keys, or pointers to keys, in `jwk`, `jku`, `x5c`, `x5u` are never looked at.
@@ -211,8 +214,9 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     if !key.verifies(message.as_bytes(), signature) {
         return Err(DenyReason::BadSignature);
     }
-    let Object(claims) = serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
-    Ok(VerifiedToken { key_id: key.key_id().clone(), claims })
+    let Object::<AccessTokenClaims>(claims) = serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
+    let client_id = ClientId::parse(&claims.client_id);
+    Ok(VerifiedToken { key_id: key.key_id().clone(), claims, client_id })
 }
 
 /// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types have no case, and "application/" may be left out.

@@ -18,7 +18,6 @@ use crate::authority::binding::EvidenceGrade;
 use crate::authority::directory::Standing;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningKeys;
-use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
 use crate::authority::token;
 use crate::authority::token::VerifiedToken;
@@ -103,7 +102,7 @@ impl Authority {
         let token =
             judgement.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
         let event = AuditEvent::BindingJudged {
-            caller: &caller.to_string(),
+            caller,
             token,
             evidence: evidence.as_ref(),
             decision: judgement.decision,
@@ -131,13 +130,13 @@ impl Authority {
         };
         let now = self.clock.now();
         let snapshot = self.snapshot.load();
-        let client_id = ClientId::parse(&token.claims.client_id);
-        let client = client_id.as_ref().map_or(Standing::Unknown, |client_id| snapshot.directory.standing(client_id));
+        let client_id = token.client_id.as_ref();
+        let client = client_id.map_or(Standing::Unknown, |client_id| snapshot.directory.standing(client_id));
         let registered_as = match &client {
             Standing::Registered(client) => Some(&client.registration.client_id),
             Standing::Unknown | Standing::Ambiguous | Standing::Disabled => None,
         };
-        let names: Vec<_> = client_id.iter().chain(registered_as).collect();
+        let names: Vec<_> = client_id.into_iter().chain(registered_as).collect();
         let revoked = snapshot.revocations.reason_against(&token.claims, &names, now);
         let decision = binding::decide(&BindingRequest {
             claims: &token.claims,
