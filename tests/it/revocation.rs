@@ -64,7 +64,7 @@ fn certificate(leaf: &Leaf) -> Target {
     Target::CertificateThumbprint(leaf.thumbprint().as_bytes().to_vec())
 }
 
-fn token_form<'a>(client_id: &'a str) -> [(&'a str, &'a str); 2] {
+fn token_form(client_id: &str) -> [(&str, &str); 2] {
     [("grant_type", "client_credentials"), ("client_id", client_id)]
 }
 

@@ -3,6 +3,7 @@
 pub mod ca;
 pub mod calls;
 pub mod child;
+pub mod dcr;
 pub mod der;
 pub mod dev;
 pub mod door;
