@@ -268,3 +268,37 @@ async fn a_publisher_that_hangs_delays_nobody_else() {
     let (token, ()) = tokio::join!(asking, poll(&server));
     assert!(!token.is_empty());
 }
+
+#[test]
+fn a_section_that_cannot_stand_is_refused_by_its_key() {
+    let problem = |section: &str| {
+        let setup = Setup { jwks_uri: section.to_owned(), ..Setup::default() };
+        setup.write();
+        lanyard::config::load(&setup.path("lanyard.yaml")).err().map(|error| error.to_string())
+    };
+    for (section, key) in [
+        ("{allowed_hosts: ['https://keys.example']}", "jwks_uri.allowed_hosts"),
+        ("{allowed_hosts: ['keys.example/jwks']}", "jwks_uri.allowed_hosts"),
+        ("{allowed_hosts: ['keys.example/']}", "jwks_uri.allowed_hosts"),
+        ("{allowed_hosts: ['*.keys.example']}", "jwks_uri.allowed_hosts"),
+        ("{allowed_hosts: ['user@keys.example']}", "jwks_uri.allowed_hosts"),
+        ("{allowed_hosts: ['keys.example:0']}", "jwks_uri.allowed_hosts"),
+        ("{allowed_hosts: ['127.1']}", "jwks_uri.allowed_hosts"),
+        ("{allowed_hosts: ['']}", "jwks_uri.allowed_hosts"),
+        ("{keep: 1m}", "jwks_uri.keep"),
+        ("{poll: 0s}", "jwks_uri"),
+        ("{discovery: on_demand}", "jwks_uri.discovery"),
+        ("{discovery: always}", "discovery"),
+        ("{follow: true}", "follow"),
+    ] {
+        let problem = problem(section).unwrap_or_else(|| panic!("{section} is taken"));
+        assert!(problem.contains(key), "{section}: {problem}");
+    }
+    for section in [
+        "{}",
+        "{allowed_hosts: [keys.example, 'keys.example:8443', KEYS.example, 192.0.2.1, '[2001:db8::1]:8443'], discovery: off}",
+        "{allowed_hosts: [keys.example], discovery: on_demand, poll: 10s, timeout: 1s, keep: 11s, allow_private_addresses: true}",
+    ] {
+        assert_eq!(problem(section), None);
+    }
+}
