@@ -103,7 +103,9 @@ impl Directory {
     pub fn knows(&self, peer: &PeerIdentity) -> bool {
         let as_it_is = || self.thumbprints.contains_key(&peer.thumbprint());
         match peer.proof() {
-            Proof::Svid(id) => self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer),
+            Proof::Svid(id) => {
+                self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer)
+            }
             Proof::Pki(_) => as_it_is() || self.knows_subject(peer),
             Proof::SelfSigned => as_it_is(),
             Proof::Unknown => false,

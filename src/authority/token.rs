@@ -214,7 +214,8 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     if !key.verifies(message.as_bytes(), signature) {
         return Err(DenyReason::BadSignature);
     }
-    let Object::<AccessTokenClaims>(claims) = serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
+    let Object::<AccessTokenClaims>(claims) =
+        serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
     let client_id = ClientId::parse(&claims.client_id);
     Ok(VerifiedToken { key_id: key.key_id().clone(), claims, client_id })
 }

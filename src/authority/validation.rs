@@ -101,12 +101,8 @@ impl Authority {
         let judgement = self.judge(request.access_token, evidence.as_ref(), &demands);
         let token =
             judgement.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
-        let event = AuditEvent::BindingJudged {
-            caller,
-            token,
-            evidence: evidence.as_ref(),
-            decision: judgement.decision,
-        };
+        let event =
+            AuditEvent::BindingJudged { caller, token, evidence: evidence.as_ref(), decision: judgement.decision };
         event.record();
         Ok(judgement)
     }
