@@ -161,9 +161,6 @@ fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, Registration
     if requested.jwks.is_some() && requested.jwks_uri.is_some() {
         return Err(RegistrationRefused::Metadata("jwks and jwks_uri exclude each other"));
     }
-    if requested.jwks_uri.is_some() {
-        return Err(RegistrationRefused::Metadata("jwks_uri is for operators to register: send jwks"));
-    }
     Ok(ClientMetadata {
         // Left out, it is client_secret_basic, which is not served either.
         token_endpoint_auth_method: requested.token_endpoint_auth_method.unwrap_or_default(),
@@ -174,6 +171,7 @@ fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, Registration
         tls_client_auth_san_ip: requested.tls_client_auth_san_ip,
         tls_client_auth_san_email: requested.tls_client_auth_san_email,
         jwks: requested.jwks,
+        jwks_uri: requested.jwks_uri,
         scope: requested.scope,
         audience: requested.audience,
         tls_client_certificate_bound_access_tokens: requested.tls_client_certificate_bound_access_tokens,

@@ -173,6 +173,24 @@ async fn metadata_whose_defaults_or_values_are_not_served_are_refused_by_their_c
     assert_eq!(good.json()["client_id"].as_str().unwrap().len(), 22);
 }
 
+// 7591-04, E1
+
+#[tokio::test]
+async fn an_admin_registers_a_jwks_uri_on_a_listed_host_and_on_no_other() {
+    let server = TestServer::started(|setup| {
+        own_identity(setup);
+        setup.jwks_uri = "{allowed_hosts: [keys.example]}".to_owned();
+    })
+    .await;
+    let (admin, method) = (server.svid("/admin"), "self_signed_tls_client_auth");
+    let at = |uri| json!({ "token_endpoint_auth_method": method, "audience": [ORDERS], "jwks_uri": uri });
+    let (answer, _) = registered(&server, &admin, at("https://keys.example/jwks")).await;
+    assert_eq!(answer["jwks_uri"], "https://keys.example/jwks");
+    for uri in ["https://elsewhere.example/jwks", "http://keys.example/jwks", "https://127.0.0.1/jwks"] {
+        assert_eq!(register(&server, &admin, &metadata(at(uri))).await.error(), invalid_metadata(), "{uri}");
+    }
+}
+
 // 7591-01
 
 #[tokio::test]
