@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::authority::binding::Decision;
-use crate::authority::binding::DenyReason;
 use crate::authority::binding::Evidence;
 use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::grant::GrantError;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;

@@ -8,6 +8,7 @@ use spiffe::SpiffeId;
 use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Timestamp;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::directory::Standing;
 use crate::authority::registration::Rotation;
 use crate::authority::scope::Scope;
@@ -106,107 +107,6 @@ pub struct Verdict {
 pub enum Match {
     /// It is the certificate that the token is bound to.
     Exact,
-}
-
-/// Why a use was denied, in the order in which it is looked at.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
-pub enum DenyReason {
-    /// No JWS with an access token's header and claims.
-    #[error("the token is not a well-formed access token")]
-    TokenMalformed,
-    /// Another kind of JWT (RFC 8725 section 3.12).
-    #[error("the token is not of the type at+jwt")]
-    TokenType,
-    /// No key of ours, or another algorithm than the key's.
-    #[error("the token was not signed with a key and algorithm of this server")]
-    UnknownKey,
-    /// Not the key's signature.
-    #[error("the token's signature is wrong")]
-    BadSignature,
-    /// Another issuer.
-    #[error("the token is from another issuer")]
-    WrongIssuer,
-    /// Past exp.
-    #[error("the token has expired")]
-    TokenExpired,
-    /// Before nbf.
-    #[error("the token is not good yet")]
-    TokenNotYetValid,
-    /// No such client.
-    #[error("the token's client is not registered")]
-    ClientUnknown,
-    /// A disabled client.
-    #[error("the token's client is disabled")]
-    ClientDisabled,
-    /// An earlier registration's token.
-    #[error("the token was issued to an earlier registration of its client")]
-    ClientRecreated,
-    /// Revoked by itself, or with all that its client had been issued.
-    #[error("the token has been revoked")]
-    TokenRevoked,
-    /// Its client is revoked.
-    #[error("the token's client has been revoked")]
-    ClientRevoked,
-    /// The certificate that it is bound to is revoked.
-    #[error("the certificate that the token is bound to has been revoked")]
-    CertificateRevoked,
-    /// Another audience.
-    #[error("the token is for another audience")]
-    WrongAudience,
-    /// No confirmation by certificate.
-    #[error("the token is not bound to a certificate")]
-    NotBound,
-    /// Nothing known of the certificate.
-    #[error("no evidence of the certificate that the token came with")]
-    EvidenceMissing,
-    /// Less known of the certificate than the resource accepts.
-    #[error("the evidence of the certificate is weaker than the resource accepts")]
-    EvidenceTooWeak,
-    /// The certificate's notAfter has passed.
-    #[error("the certificate has expired")]
-    CertificateExpired,
-    /// The certificate's notBefore has not come.
-    #[error("the certificate is not valid yet")]
-    CertificateNotYetValid,
-    /// Another certificate.
-    #[error("the token is bound to another certificate")]
-    CertificateMismatch,
-    /// An identity where a certificate is wanted.
-    #[error("the client's rotation is strict, and a SPIFFE ID alone does not tell its certificate")]
-    RotationStrict,
-    /// A scope is missing.
-    #[error("the token lacks a scope that this use needs")]
-    InsufficientScope,
-}
-
-impl DenyReason {
-    /// The fixed code, as every voice says it.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::TokenMalformed => "TOKEN_MALFORMED",
-            Self::TokenType => "TOKEN_TYPE",
-            Self::UnknownKey => "UNKNOWN_KEY",
-            Self::BadSignature => "BAD_SIGNATURE",
-            Self::WrongIssuer => "WRONG_ISSUER",
-            Self::TokenExpired => "TOKEN_EXPIRED",
-            Self::TokenNotYetValid => "TOKEN_NOT_YET_VALID",
-            Self::ClientUnknown => "CLIENT_UNKNOWN",
-            Self::ClientDisabled => "CLIENT_DISABLED",
-            Self::ClientRecreated => "CLIENT_RECREATED",
-            Self::TokenRevoked => "TOKEN_REVOKED",
-            Self::ClientRevoked => "CLIENT_REVOKED",
-            Self::CertificateRevoked => "CERTIFICATE_REVOKED",
-            Self::WrongAudience => "WRONG_AUDIENCE",
-            Self::NotBound => "NOT_BOUND",
-            Self::EvidenceMissing => "EVIDENCE_MISSING",
-            Self::EvidenceTooWeak => "EVIDENCE_TOO_WEAK",
-            Self::CertificateExpired => "CERTIFICATE_EXPIRED",
-            Self::CertificateNotYetValid => "CERTIFICATE_NOT_YET_VALID",
-            Self::CertificateMismatch => "CERTIFICATE_MISMATCH",
-            Self::RotationStrict => "ROTATION_STRICT",
-            Self::InsufficientScope => "INSUFFICIENT_SCOPE",
-        }
-    }
 }
 
 /// Judges one use of one token. The order is fixed: the token itself, its time, its client, its audience, its binding, its

@@ -12,13 +12,13 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::client_metadata::ClientMetadata;
+use crate::authority::client_metadata::InvalidClientMetadata;
+use crate::authority::client_metadata::invalid;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::jwk::PublicJwk;
 use crate::authority::jwks_uri::JwksUri;
-use crate::authority::registration::ClientMetadata;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::TokenEndpointAuthMethod;
-use crate::authority::registration::invalid;
 
 /// The most certificates that one client may have at a time: the present one, the next, and some to spare.
 const MAX_CERTIFICATES: usize = 16;

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::authority::client_metadata::ClientMetadata;
 use crate::authority::clock::Timestamp;
 use crate::authority::dynamic_registration::DynamicRegistration;
-use crate::authority::registration::ClientMetadata;
 
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;

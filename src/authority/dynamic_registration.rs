@@ -14,14 +14,14 @@ use crate::authority::RegistrationPolicy;
 use crate::authority::access::Roles;
 use crate::authority::audit::AuditEvent;
 use crate::authority::caller::Caller;
+use crate::authority::client_metadata::ClientMetadata;
+use crate::authority::client_metadata::InvalidClientMetadata;
+use crate::authority::client_metadata::invalid;
 use crate::authority::client_record::ClientRecord;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::SpiffeIdPattern;
-use crate::authority::registration::invalid;
 use crate::authority::registry::RegistryError;
 use crate::authority::store::Expected;
 

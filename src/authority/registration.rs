@@ -4,12 +4,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::Serialize;
 use spiffe::SpiffeId;
 
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::client_jwks;
+use crate::authority::client_metadata::ClientMetadata;
+use crate::authority::client_metadata::InvalidClientMetadata;
+use crate::authority::client_metadata::invalid;
 use crate::authority::identity::MAX_SPIFFE_ID_BYTES;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
@@ -27,80 +29,6 @@ const DEFAULT_TTL: Duration = Duration::from_mins(5);
 pub const MAX_TTL: Duration = Duration::from_hours(1);
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
-
-/// A client as operators write it, under the names of RFC 7591 and RFC 8705: what is stored, and what is shown.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientMetadata {
-    /// The client's name, or its SPIFFE ID.
-    pub client_id: String,
-    /// `spiffe_x509`, `tls_client_auth` or `self_signed_tls_client_auth`.
-    pub token_endpoint_auth_method: String,
-    /// An exact SPIFFE ID, or a pattern that ends in `/*`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spiffe_id: Option<String>,
-    /// RFC 4514 text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls_client_auth_subject_dn: Option<String>,
-    /// A host name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls_client_auth_san_dns: Option<String>,
-    /// A URI.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls_client_auth_san_uri: Option<String>,
-    /// An address: dotted decimal, or RFC 5952.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls_client_auth_san_ip: Option<String>,
-    /// A mail address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls_client_auth_san_email: Option<String>,
-    /// The one client CA that may vouch for the certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ca: Option<String>,
-    /// A JWK Set whose keys carry certificates in `x5c`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<serde_json::Value>,
-    /// Where such a JWK Set is published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks_uri: Option<String>,
-    /// PEM certificates; they are turned into `jwks` and never stored as they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_pem: Option<String>,
-    /// Space-separated scopes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub scope: String,
-    /// Resource indicators.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub audience: Vec<String>,
-    /// `client_credentials`, which is the default.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub grant_types: Vec<String>,
-    /// Left out means true.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls_client_certificate_bound_access_tokens: Option<bool>,
-    /// Such as `5m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_token_ttl: Option<String>,
-    /// `strict`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotation: Option<String>,
-    /// Who answers for the client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-    /// Whether it is switched off.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub disabled: bool,
-}
-
-/// A field of the metadata that cannot stand, and why (`invalid_client_metadata` of RFC 7591 section 3.2.2).
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct InvalidClientMetadata {
-    /// The field's name.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
 
 /// What a client is called in requests and tokens: 1 to 2048 visible ASCII characters.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -389,8 +317,4 @@ fn read_ttl(metadata: &mut ClientMetadata) -> Result<Duration, InvalidClientMeta
     }
     metadata.access_token_ttl = Some(humantime::format_duration(ttl).to_string());
     Ok(ttl)
-}
-
-pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidClientMetadata {
-    InvalidClientMetadata { field, problem: problem.to_owned() }
 }

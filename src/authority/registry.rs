@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::audit::AuditEvent;
+use crate::authority::client_metadata::ClientMetadata;
+use crate::authority::client_metadata::InvalidClientMetadata;
+use crate::authority::client_metadata::invalid;
 use crate::authority::client_record::CLIENTS;
 use crate::authority::client_record::ClientRecord;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::TokenEndpointAuthMethod;
-use crate::authority::registration::invalid;
 use crate::authority::snapshot::Entry;
 use crate::authority::store::Expected;
 use crate::authority::store::MAX_VALUE_BYTES;

@@ -5,9 +5,9 @@ use imbl::HashMap;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::authority::binding::DenyReason;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Timestamp;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::registration::ClientId;
 use crate::authority::store::Revision;
 use crate::authority::token::AccessTokenClaims;

@@ -7,6 +7,7 @@ use imbl::HashMap;
 
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::client_keys::ClientKeys;
+use crate::authority::client_metadata::InvalidClientMetadata;
 use crate::authority::client_record::CLIENTS;
 use crate::authority::client_record::ClientRecord;
 use crate::authority::client_record::UnreadableRecord;
@@ -15,7 +16,6 @@ use crate::authority::directory::Directory;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientRegistration;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::revocation::REVOCATIONS;
 use crate::authority::revocation::RevocationRecord;
 use crate::authority::revocation::Revocations;

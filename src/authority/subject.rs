@@ -4,12 +4,12 @@
 use std::net::IpAddr;
 
 use crate::authority::certificate::CertificateNames;
+use crate::authority::client_metadata::ClientMetadata;
+use crate::authority::client_metadata::InvalidClientMetadata;
+use crate::authority::client_metadata::invalid;
 use crate::authority::distinguished_name::DistinguishedName;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
-use crate::authority::registration::ClientMetadata;
-use crate::authority::registration::InvalidClientMetadata;
-use crate::authority::registration::invalid;
 
 /// A name in the form in which two of a type are equal exactly when they are the same name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

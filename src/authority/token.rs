@@ -13,9 +13,9 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 
-use crate::authority::binding::DenyReason;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Timestamp;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::keys::KeyId;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;

@@ -8,6 +8,7 @@ use tonic::Status;
 use crate::authority::binding;
 use crate::authority::binding::Decision;
 use crate::authority::binding::Evidence;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::validation::BroughtEvidence;
 use crate::authority::validation::Judgement;
 use crate::authority::validation::ValidateRequest;
@@ -86,29 +87,29 @@ fn grade(grade: binding::EvidenceGrade) -> proto::EvidenceGrade {
     }
 }
 
-fn reason(reason: binding::DenyReason) -> proto::DenyReason {
+fn reason(reason: DenyReason) -> proto::DenyReason {
     match reason {
-        binding::DenyReason::TokenMalformed => proto::DenyReason::TokenMalformed,
-        binding::DenyReason::TokenType => proto::DenyReason::TokenType,
-        binding::DenyReason::UnknownKey => proto::DenyReason::UnknownKey,
-        binding::DenyReason::BadSignature => proto::DenyReason::BadSignature,
-        binding::DenyReason::WrongIssuer => proto::DenyReason::WrongIssuer,
-        binding::DenyReason::TokenExpired => proto::DenyReason::TokenExpired,
-        binding::DenyReason::TokenNotYetValid => proto::DenyReason::TokenNotYetValid,
-        binding::DenyReason::ClientUnknown => proto::DenyReason::ClientUnknown,
-        binding::DenyReason::ClientDisabled => proto::DenyReason::ClientDisabled,
-        binding::DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
-        binding::DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
-        binding::DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
-        binding::DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
-        binding::DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
-        binding::DenyReason::NotBound => proto::DenyReason::NotBound,
-        binding::DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
-        binding::DenyReason::EvidenceTooWeak => proto::DenyReason::EvidenceTooWeak,
-        binding::DenyReason::CertificateExpired => proto::DenyReason::CertificateExpired,
-        binding::DenyReason::CertificateNotYetValid => proto::DenyReason::CertificateNotYetValid,
-        binding::DenyReason::CertificateMismatch => proto::DenyReason::CertificateMismatch,
-        binding::DenyReason::RotationStrict => proto::DenyReason::RotationStrict,
-        binding::DenyReason::InsufficientScope => proto::DenyReason::InsufficientScope,
+        DenyReason::TokenMalformed => proto::DenyReason::TokenMalformed,
+        DenyReason::TokenType => proto::DenyReason::TokenType,
+        DenyReason::UnknownKey => proto::DenyReason::UnknownKey,
+        DenyReason::BadSignature => proto::DenyReason::BadSignature,
+        DenyReason::WrongIssuer => proto::DenyReason::WrongIssuer,
+        DenyReason::TokenExpired => proto::DenyReason::TokenExpired,
+        DenyReason::TokenNotYetValid => proto::DenyReason::TokenNotYetValid,
+        DenyReason::ClientUnknown => proto::DenyReason::ClientUnknown,
+        DenyReason::ClientDisabled => proto::DenyReason::ClientDisabled,
+        DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
+        DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
+        DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
+        DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
+        DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
+        DenyReason::NotBound => proto::DenyReason::NotBound,
+        DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
+        DenyReason::EvidenceTooWeak => proto::DenyReason::EvidenceTooWeak,
+        DenyReason::CertificateExpired => proto::DenyReason::CertificateExpired,
+        DenyReason::CertificateNotYetValid => proto::DenyReason::CertificateNotYetValid,
+        DenyReason::CertificateMismatch => proto::DenyReason::CertificateMismatch,
+        DenyReason::RotationStrict => proto::DenyReason::RotationStrict,
+        DenyReason::InsufficientScope => proto::DenyReason::InsufficientScope,
     }
 }

@@ -1,5 +1,6 @@
 //! Which registration stands for a SPIFFE ID, while registrations come and go.
 
+use lanyard::authority::client_metadata::ClientMetadata;
 use lanyard::authority::client_record::CLIENTS;
 use lanyard::authority::client_record::ClientRecord;
 use lanyard::authority::directory::RegisteredClient;
@@ -8,7 +9,6 @@ use lanyard::authority::following::LoadError;
 use lanyard::authority::grant::GrantError;
 use lanyard::authority::grant::Mismatch;
 use lanyard::authority::registration::ClientId;
-use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ClientRegistration;
 use lanyard::authority::registry::RegistryError;
 use lanyard::authority::snapshot::Entry;

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lanyard::authority::client_metadata::ClientMetadata;
 use lanyard::authority::registration::ClientId;
-use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ClientRegistration;
 use lanyard::authority::registration::SpiffeIdPattern;
 use lanyard::authority::registration::TokenEndpointAuthMethod;

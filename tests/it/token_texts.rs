@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lanyard::authority::binding::DenyReason;
+use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::keys::SigningAlgorithm;
 use serde_json::Map;
 use serde_json::Value;
