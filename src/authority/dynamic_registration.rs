@@ -12,18 +12,15 @@ use subtle::ConstantTimeEq as _;
 use crate::authority::Authority;
 use crate::authority::RegistrationPolicy;
 use crate::authority::access::Roles;
-use crate::authority::audit::AuditEvent;
 use crate::authority::caller::Caller;
 use crate::authority::client_metadata::ClientMetadata;
 use crate::authority::client_metadata::InvalidClientMetadata;
 use crate::authority::client_metadata::invalid;
-use crate::authority::client_record::ClientRecord;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::SpiffeIdPattern;
 use crate::authority::registry::RegistryError;
-use crate::authority::store::Expected;
 
 /// What is kept of a dynamic registration beside the client itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -131,19 +128,9 @@ impl Authority {
         self.entropy.fill(&mut secret).map_err(|_| DynamicRegistrationError::Unavailable)?;
         let token = RegistrationAccessToken(URL_SAFE_NO_PAD.encode(secret));
         let by = caller.identity.to_string();
-        let dynamic = DynamicRegistration { registrant: by.clone(), access_token_hash: hash(&token.0), own_identity };
-        let creation_id = self.random_id().map_err(|_| DynamicRegistrationError::Unavailable)?;
-        let record = ClientRecord::new(registration.metadata.clone(), creation_id, self.clock.now(), &by);
-        let record = record.registered_dynamically(dynamic);
-        if self.snapshot.load().directory.named(registration.client_id.as_str()).is_some() {
-            return Err(RegistryError::Exists.into());
-        }
-        let written = self.write(registration, record, Expected::Absent).await;
-        let client =
-            written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
-        let client_id = client.record.metadata.client_id.as_str();
-        let revision = client.revision;
-        AuditEvent::ClientChanged { admin: &by, client_id, change: "registered", revision }.record();
+        let record = self.new_record(&registration, &by)?;
+        let dynamic = DynamicRegistration { registrant: by, access_token_hash: hash(&token.0), own_identity };
+        let client = self.add(registration, record.registered_dynamically(dynamic), "registered").await?;
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
 

@@ -73,23 +73,12 @@ impl Authority {
         validate_only: bool,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
         let registration = self.sound(metadata)?;
-        let name = registration.client_id.as_str().to_owned();
-        if self.snapshot.load().directory.named(&name).is_some() {
-            return Err(RegistryError::Exists);
-        }
-        let creation_id = self.random_id().map_err(|_| RegistryError::Unavailable)?;
-        let by = admin.to_string();
-        let record = ClientRecord::new(registration.metadata.clone(), creation_id, self.clock.now(), &by);
+        let record = self.new_record(&registration, &admin.to_string())?;
         if validate_only {
             encode(&record)?;
             return Ok(Arc::new(RegisteredClient { registration, record, revision: Revision::default() }));
         }
-        let written = self.write(registration, record, Expected::Absent).await;
-        let client =
-            written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
-        AuditEvent::ClientChanged { admin: &by, client_id: &name, change: "created", revision: client.revision }
-            .record();
-        Ok(client)
+        self.add(registration, record, "created").await
     }
 
     /// The client with this `client_id`.
@@ -169,7 +158,36 @@ impl Authority {
         Ok(registration)
     }
 
-    pub(in crate::authority) async fn write(
+    /// The record of a client that is not there yet.
+    pub(in crate::authority) fn new_record(
+        &self,
+        registration: &ClientRegistration,
+        by: &str,
+    ) -> Result<ClientRecord, RegistryError> {
+        if self.snapshot.load().directory.named(registration.client_id.as_str()).is_some() {
+            return Err(RegistryError::Exists);
+        }
+        let creation_id = self.random_id().map_err(|_| RegistryError::Unavailable)?;
+        Ok(ClientRecord::new(registration.metadata.clone(), creation_id, self.clock.now(), by))
+    }
+
+    /// Stores a client that is not there yet; `change` is what the audit trail calls it.
+    pub(in crate::authority) async fn add(
+        &self,
+        registration: ClientRegistration,
+        record: ClientRecord,
+        change: &'static str,
+    ) -> Result<Arc<RegisteredClient>, RegistryError> {
+        let written = self.write(registration, record, Expected::Absent).await;
+        let client =
+            written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
+        let ClientRecord { created_by, metadata, .. } = &client.record;
+        let (admin, client_id) = (created_by.as_str(), metadata.client_id.as_str());
+        AuditEvent::ClientChanged { admin, client_id, change, revision: client.revision }.record();
+        Ok(client)
+    }
+
+    async fn write(
         &self,
         registration: ClientRegistration,
         record: ClientRecord,
