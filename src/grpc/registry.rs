@@ -13,6 +13,7 @@ use crate::grpc::caller;
 use crate::grpc::client_message;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
+use crate::proto;
 use crate::proto::Client;
 use crate::proto::CreateClientRequest;
 use crate::proto::DeleteClientRequest;
@@ -89,6 +90,41 @@ impl RegistryService for Services {
         };
         self.authority.delete_client(&caller.identity, &message.client_id, from).await.map_err(refuse)?;
         Ok(Response::new(DeleteClientResponse {}))
+    }
+
+    async fn create_protected_resource(
+        &self,
+        _: Request<proto::CreateProtectedResourceRequest>,
+    ) -> Result<Response<proto::ProtectedResource>, Status> {
+        Err(Status::unimplemented("protected resources are not kept yet"))
+    }
+
+    async fn get_protected_resource(
+        &self,
+        _: Request<proto::GetProtectedResourceRequest>,
+    ) -> Result<Response<proto::ProtectedResource>, Status> {
+        Err(Status::unimplemented("protected resources are not kept yet"))
+    }
+
+    async fn list_protected_resources(
+        &self,
+        _: Request<proto::ListProtectedResourcesRequest>,
+    ) -> Result<Response<proto::ListProtectedResourcesResponse>, Status> {
+        Err(Status::unimplemented("protected resources are not kept yet"))
+    }
+
+    async fn update_protected_resource(
+        &self,
+        _: Request<proto::UpdateProtectedResourceRequest>,
+    ) -> Result<Response<proto::ProtectedResource>, Status> {
+        Err(Status::unimplemented("protected resources are not kept yet"))
+    }
+
+    async fn delete_protected_resource(
+        &self,
+        _: Request<proto::DeleteProtectedResourceRequest>,
+    ) -> Result<Response<proto::DeleteProtectedResourceResponse>, Status> {
+        Err(Status::unimplemented("protected resources are not kept yet"))
     }
 }
 
