@@ -24,6 +24,7 @@ pub const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// The one access table: each method's full name, and the roles of which a caller must hold one.
 pub const METHODS: &[(&str, &[Role])] = &[
+    ("/envoy.service.auth.v3.Authorization/Check", &[Role::Proxy]),
     ("/grpc.health.v1.Health/Check", &[Role::Anyone]),
     ("/grpc.health.v1.Health/Watch", &[Role::Anyone]),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::authority::binding::Decision;
 use crate::authority::binding::Evidence;
 use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::check::CheckRefusal;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::grant::GrantError;
 use crate::authority::identity::PeerIdentity;
@@ -55,6 +56,19 @@ pub enum AuditEvent<'a> {
         /// The revision of the change.
         revision: Revision,
     },
+    /// A request that a proxy asked about was let through or turned away.
+    Checked(CheckedRequest<'a>),
+    /// A protected resource was registered, changed or deleted.
+    ResourceChanged {
+        /// By whom.
+        admin: &'a str,
+        /// Which.
+        audience: &'a str,
+        /// What was done to it.
+        change: &'static str,
+        /// The revision of the change.
+        revision: Revision,
+    },
     /// A registration was made, changed or deleted.
     ClientChanged {
         /// By whom.
@@ -68,10 +82,57 @@ pub enum AuditEvent<'a> {
     },
 }
 
+/// A request that a proxy asked about.
+#[derive(Debug)]
+pub struct CheckedRequest<'a> {
+    /// The proxy.
+    pub proxy: &'a PeerIdentity,
+    /// The resource's audience, if one was found.
+    pub resource: Option<&'a str>,
+    /// The request's method.
+    pub method: &'a str,
+    /// Its path; the query is left out of the log.
+    pub path: &'a str,
+    /// The client and the identifier of its token, if it could be read.
+    pub token: Option<(&'a str, &'a str)>,
+    /// What was seen of the certificate.
+    pub evidence: Option<&'a Evidence>,
+    /// Why it should not go through, if so.
+    pub refused: Option<CheckRefusal>,
+    /// Whether the resource's mode let it through all the same.
+    pub let_through: bool,
+}
+
+impl CheckedRequest<'_> {
+    fn record(&self) {
+        let Self { proxy, resource, refused, let_through, .. } = self;
+        let (client_id, jti) = self.token.unzip();
+        let shown = self.evidence.map(|evidence| tracing::field::display(Shown(evidence)));
+        // Both are the client's text, of any length.
+        let method = beginning(self.method);
+        let path = beginning(self.path.split_once('?').map_or(self.path, |(path, _)| path));
+        match refused {
+            None => {
+                tracing::debug!(target: TARGET, %proxy, resource, ?method, ?path, client_id, jti, shown, "check allowed");
+            }
+            Some(CheckRefusal::Denied(reason @ DenyReason::CertificateMismatch)) => {
+                let reason = reason.code();
+                tracing::warn!(target: TARGET, %proxy, resource, ?method, ?path, client_id, jti, shown, reason, let_through, "check denied");
+            }
+            Some(refusal) => {
+                let reason = refusal.code();
+                tracing::info!(target: TARGET, %proxy, resource, ?method, ?path, client_id, jti, shown, reason, let_through, "check denied");
+            }
+        }
+    }
+}
+
+/// What the lines of the audit trail are filtered by.
+const TARGET: &str = "lanyard::audit";
+
 impl AuditEvent<'_> {
     /// Writes the event to the log, under the target `lanyard::audit`. What a caller chose is escaped by the subscriber.
     pub fn record(&self) {
-        const TARGET: &str = "lanyard::audit";
         match self {
             Self::TokenIssued { client_id, jti, bound_to } => {
                 tracing::info!(target: TARGET, %client_id, jti, bound_to = bound_to.map(tracing::field::display), "token issued");
@@ -106,11 +167,20 @@ impl AuditEvent<'_> {
             Self::Revoked { by, what, change, revision } => {
                 tracing::info!(target: TARGET, by, key = what.store_key(), change, revision = revision.0, "revocation");
             }
+            Self::Checked(checked) => checked.record(),
+            Self::ResourceChanged { admin, audience, change, revision } => {
+                tracing::info!(target: TARGET, admin, audience, change, revision = revision.0, "resource changed");
+            }
             Self::ClientChanged { admin, client_id, change, revision } => {
                 tracing::info!(target: TARGET, admin, client_id, change, revision = revision.0, "client changed");
             }
         }
     }
+}
+
+/// The first 256 bytes, or a few less.
+fn beginning(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(256)).unwrap_or_default()
 }
 
 /// What was shown of a certificate; written out only where the event is.

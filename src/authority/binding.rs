@@ -1,16 +1,20 @@
 //! The decision: whether a token and the certificate that it was presented with belong together. Pure: all that it looks
 //! at is handed to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe::SpiffeId;
+use spiffe::TrustDomain;
 
 use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::directory::Standing;
+use crate::authority::identity::parse_spiffe_id;
 use crate::authority::registration::Rotation;
+use crate::authority::resource::ProtectedResource;
 use crate::authority::scope::Scope;
 use crate::authority::token::AccessTokenClaims;
 
@@ -59,6 +63,23 @@ pub struct Demands {
     pub scope: Scope,
     /// The least evidence that it accepts.
     pub least_evidence: EvidenceGrade,
+    /// The trust domains whose workloads it accepts; none stands for all, and for clients without a SPIFFE ID.
+    pub trust_domains: Arc<[TrustDomain]>,
+}
+
+impl Demands {
+    /// What is demanded for an audience: what is registered of the resource, or else the default.
+    pub fn of(audience: &str, resource: Option<&ProtectedResource>, scope: Scope) -> Self {
+        let least_evidence = resource.map_or(EvidenceGrade::Thumbprint, |resource| resource.least_evidence);
+        let trust_domains = resource.map(|resource| Arc::clone(&resource.trust_domains)).unwrap_or_default();
+        Self { audience: audience.to_owned(), scope, least_evidence, trust_domains }
+    }
+
+    /// Whether the holder of a token may come from where it comes from.
+    fn accept(&self, subject: &str) -> bool {
+        let belongs = |id: &SpiffeId| self.trust_domains.iter().any(|trust_domain| id.is_member_of(trust_domain));
+        self.trust_domains.is_empty() || parse_spiffe_id(subject).as_ref().is_some_and(belongs)
+    }
 }
 
 /// All that one decision looks at.
@@ -144,6 +165,9 @@ fn judge(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     }
     if !claims.aud.includes(&demands.audience) {
         return Err(DenyReason::WrongAudience);
+    }
+    if !demands.accept(&claims.sub) {
+        return Err(DenyReason::TrustDomainNotAccepted);
     }
     let bound_to = claims.bound_to().ok_or(DenyReason::NotBound)?;
     let evidence = request.evidence.ok_or(DenyReason::EvidenceMissing)?;

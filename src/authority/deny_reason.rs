@@ -45,6 +45,9 @@ pub enum DenyReason {
     /// Another audience.
     #[error("the token is for another audience")]
     WrongAudience,
+    /// A workload of a trust domain that the resource does not accept.
+    #[error("the resource accepts no workloads of the token's trust domain")]
+    TrustDomainNotAccepted,
     /// No confirmation by certificate.
     #[error("the token is not bound to a certificate")]
     NotBound,
@@ -89,6 +92,7 @@ impl DenyReason {
             Self::ClientRevoked => "CLIENT_REVOKED",
             Self::CertificateRevoked => "CERTIFICATE_REVOKED",
             Self::WrongAudience => "WRONG_AUDIENCE",
+            Self::TrustDomainNotAccepted => "TRUST_DOMAIN_NOT_ACCEPTED",
             Self::NotBound => "NOT_BOUND",
             Self::EvidenceMissing => "EVIDENCE_MISSING",
             Self::EvidenceTooWeak => "EVIDENCE_TOO_WEAK",

@@ -4,8 +4,8 @@ use crate::authority::binding::Evidence;
 use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::certificate::InvalidCertificate;
+use crate::authority::forwarded_certificate::ForwardedElement;
 use crate::authority::forwarded_certificate::InvalidForwardedCertificate;
-use crate::authority::forwarded_certificate::parse_forwarded_client_cert;
 use crate::authority::identity::parse_spiffe_id;
 
 /// Why evidence cannot be read. Nothing is guessed from the readable part.
@@ -24,7 +24,7 @@ pub enum InvalidEvidence {
     #[error("the forwarded client certificate is malformed: {0}")]
     Forwarded(#[from] InvalidForwardedCertificate),
     /// The parts contradict each other.
-    #[error("the forwarded client certificate contradicts itself")]
+    #[error("the forwarded client certificate contradicts itself, or what the proxy saw")]
     Inconsistent,
 }
 
@@ -44,16 +44,13 @@ impl Evidence {
         parse_spiffe_id(text).map(Self::SpiffeId).ok_or(InvalidEvidence::SpiffeId)
     }
 
-    /// The last element of an `x-forwarded-client-cert` header, the one that the caller's own proxy appended: the
-    /// strongest part of it, which must agree with the others. `None` where it says nothing of a certificate.
-    pub fn from_forwarded(header: &str) -> Result<Option<Self>, InvalidEvidence> {
-        let elements = parse_forwarded_client_cert(header.as_bytes())?;
-        let Some(element) = elements.last() else { return Ok(None) };
-        let named: Vec<&String> = element.uri.iter().filter(|uri| !uri.is_empty()).collect();
+    /// What one hop says of its peer in `x-forwarded-client-cert`: the strongest part of it, which must agree with the
+    /// others. `None` where it says nothing of a certificate.
+    pub(in crate::authority) fn from_element(element: &ForwardedElement) -> Result<Option<Self>, InvalidEvidence> {
         if let Some(der) = &element.certificate {
             // That Hash agrees with Cert has been looked at by the parser.
             let certificate = Certificate::parse(der)?;
-            if !named.is_empty() && !named.iter().copied().eq(certificate.names().uri.iter()) {
+            if !element.uri.is_empty() && element.uri != certificate.names().uri {
                 return Err(InvalidEvidence::Inconsistent);
             }
             return Ok(Some(Self::Certificate(Box::new(certificate))));
@@ -61,7 +58,7 @@ impl Evidence {
         if let Some(hash) = &element.hash {
             return Self::from_thumbprint(hash).map(Some);
         }
-        match named.as_slice() {
+        match element.uri.as_slice() {
             [] => Ok(None),
             [only] => Self::from_spiffe_id(only).map(Some),
             // An X509-SVID has exactly one URI SAN (X509-SVID section 2).

@@ -61,8 +61,11 @@ impl Authority {
         let audience = audience.iter().find(|audience| requester.speaks_for(audience))?;
         // No certificate comes with the question, so it is asked as of the one that the token is bound to.
         let evidence = token.claims.bound_to().map(Evidence::Thumbprint);
+        // Evidence is the one thing that is not judged: how much of it the resource wants does not matter here.
+        let snapshot = self.snapshot.load();
+        let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
         let demands =
-            Demands { audience: audience.clone(), scope: Scope::default(), least_evidence: EvidenceGrade::Thumbprint };
+            Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
         match self.judge(access_token, evidence.as_ref(), &demands).decision {
             Decision::Allow(_) => Some(token),
             Decision::Deny(_) => None,

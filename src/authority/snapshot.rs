@@ -1,4 +1,4 @@
-//! The store as decisions see it: all registrations and revocations at one moment, in memory.
+//! The store as decisions see it: all registrations, resources and revocations at one moment, in memory.
 //!
 //! Changes reach it by two ways: from whoever made them, at once, so that they see their own writes, and from the store's
 //! watch, in order. Revisions keep the two from undoing each other.
@@ -16,6 +16,12 @@ use crate::authority::directory::Directory;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientRegistration;
+use crate::authority::resource::ProtectedResource;
+use crate::authority::resource_metadata::InvalidResource;
+use crate::authority::resource_metadata::RESOURCES;
+use crate::authority::resource_metadata::ResourceRecord;
+use crate::authority::resources::RegisteredResource;
+use crate::authority::resources::Resources;
 use crate::authority::revocation::REVOCATIONS;
 use crate::authority::revocation::RevocationRecord;
 use crate::authority::revocation::Revocations;
@@ -23,13 +29,15 @@ use crate::authority::revocation::Revoked;
 use crate::authority::store::Revision;
 
 /// The prefixes of the keys that a snapshot is made from.
-pub const PREFIXES: [&str; 2] = [CLIENTS, REVOCATIONS];
+pub const PREFIXES: [&str; 3] = [CLIENTS, RESOURCES, REVOCATIONS];
 
 /// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The clients.
     pub directory: Directory,
+    /// The protected resources.
+    pub resources: Resources,
     /// The revocations.
     pub revocations: Revocations,
     /// What clients publish at their `jwks_uri`. It is not in the store, and follows it only in who is registered.
@@ -45,6 +53,8 @@ pub struct Snapshot {
 pub enum Entry {
     /// A client.
     Client(Box<RegisteredClient>),
+    /// A protected resource.
+    Resource(Box<RegisteredResource>),
     /// A revocation.
     Revocation(RevocationRecord),
 }
@@ -58,8 +68,11 @@ pub enum Unusable {
     /// What it says.
     #[error(transparent)]
     Metadata(#[from] InvalidClientMetadata),
+    /// The same of a resource.
+    #[error(transparent)]
+    Resource(#[from] InvalidResource),
     /// It stands under the key of another.
-    #[error("the record is of a client with another client_id")]
+    #[error("the record stands under the key of another")]
     Misplaced,
     /// A revocation, or its key.
     #[error("the record is not a revocation as this version writes them")]
@@ -77,6 +90,14 @@ impl Entry {
                 return Err(Unusable::Misplaced);
             }
             return Ok(Some(Self::Client(Box::new(RegisteredClient { registration, record, revision }))));
+        }
+        if let Some(audience) = key.strip_prefix(RESOURCES) {
+            let record = ResourceRecord::from_bytes(value)?;
+            let resource = ProtectedResource::parse(record.metadata.clone())?;
+            if audience != resource.audience() {
+                return Err(Unusable::Misplaced);
+            }
+            return Ok(Some(Self::Resource(Box::new(RegisteredResource { resource, record, revision }))));
         }
         if key.starts_with(REVOCATIONS) {
             let record = Revoked::from_store_key(key).and_then(|_| RevocationRecord::from_bytes(value));
@@ -111,6 +132,7 @@ impl Snapshot {
         let revoked = Revoked::from_store_key(key);
         match (entry, revoked) {
             (Some(Entry::Client(client)), _) => self.directory.insert(*client),
+            (Some(Entry::Resource(resource)), _) => self.resources.insert(*resource),
             (Some(Entry::Revocation(record)), Some(revoked)) => self.revocations.insert(revoked, record, revision),
             (Some(Entry::Revocation(_)), None) => {}
             (None, revoked) => {
@@ -118,6 +140,8 @@ impl Snapshot {
                 if let Some(name) = key.strip_prefix(CLIENTS) {
                     self.directory.remove(name);
                     self.client_keys.remove(name);
+                } else if let Some(audience) = key.strip_prefix(RESOURCES) {
+                    self.resources.remove(audience);
                 } else if let Some(revoked) = revoked {
                     self.revocations.remove(&revoked);
                 }
@@ -126,8 +150,14 @@ impl Snapshot {
     }
 
     /// A key was written at `revision` with what cannot be read. A client is refused rather than removed, which could let
-    /// a wider pattern in; a revocation stands as it was.
+    /// a wider pattern in; a resource lets nothing through; a revocation stands as it was.
     pub fn suspend(&mut self, key: &str, revision: Revision) {
+        if let Some(known) = key.strip_prefix(RESOURCES).and_then(|audience| self.resources.named(audience)) {
+            let mut resource = RegisteredResource::clone(known);
+            resource.resource.suspend();
+            resource.revision = revision;
+            self.take_in(key, Some(Entry::Resource(Box::new(resource))), revision);
+        }
         if let Some(known) = key.strip_prefix(CLIENTS).and_then(|name| self.directory.named(name)) {
             let mut client = RegisteredClient::clone(known);
             client.registration.metadata.disabled = true;
@@ -150,6 +180,11 @@ impl Snapshot {
             let key = format!("{CLIENTS}{}", client.registration.client_id);
             self.take_in(&key, Some(Entry::Client(Box::new(RegisteredClient::clone(client)))), client.revision);
         }
+        for resource in earlier.resources.all().filter(|resource| resource.revision > reached) {
+            let key = format!("{RESOURCES}{}", resource.resource.audience());
+            let entry = Entry::Resource(Box::new(RegisteredResource::clone(resource)));
+            self.take_in(&key, Some(entry), resource.revision);
+        }
         for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
             self.take_in(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
         }
@@ -159,6 +194,9 @@ impl Snapshot {
     }
 
     fn revision_of(&self, key: &str) -> Option<Revision> {
+        if let Some(audience) = key.strip_prefix(RESOURCES) {
+            return self.resources.named(audience).map(|resource| resource.revision);
+        }
         match key.strip_prefix(CLIENTS) {
             Some(name) => self.directory.named(name).map(|client| client.revision),
             None => Revoked::from_store_key(key).and_then(|revoked| self.revocations.revision_of(&revoked)),

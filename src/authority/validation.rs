@@ -16,8 +16,11 @@ use crate::authority::binding::Evidence;
 use crate::authority::binding::EvidenceGrade;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::directory::Standing;
+use crate::authority::evidence::InvalidEvidence;
+use crate::authority::forwarded_evidence::SeenPeer;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningKeys;
+use crate::authority::resource::EvidenceFrom;
 use crate::authority::scope::Scope;
 use crate::authority::token;
 use crate::authority::token::VerifiedToken;
@@ -44,6 +47,8 @@ pub enum BroughtEvidence {
     OwnConnection,
     /// It says what it saw on somebody else's connection, which may be nothing.
     Of(Option<Evidence>),
+    /// It passes on a header `x-forwarded-client-cert`.
+    Forwarded(String),
 }
 
 /// Why there is no decision. None of these may be taken for an allowance.
@@ -64,6 +69,9 @@ pub enum NoDecision {
     /// The proxy does not front the resource.
     #[error("this proxy does not front that audience")]
     ForeignResource,
+    /// What it brings cannot be read.
+    #[error(transparent)]
+    EvidenceMalformed(#[from] InvalidEvidence),
 }
 
 /// How a use was judged, with what the token says once its signature was found good.
@@ -89,7 +97,7 @@ impl Authority {
             return Err(NoDecision::TokenMissing);
         }
         let scope = Scope::parse(request.scope).map_err(|_| NoDecision::ScopeMalformed)?;
-        let evidence = admissible(caller, roles, request.evidence)?;
+        let admissible = admissible(caller, roles, request.evidence)?;
         let audience = request.audience.filter(|audience| !audience.is_empty());
         let audience = match (audience, &roles.proxy) {
             (Some(audience), Some(fronted)) if !fronted.includes(audience) => return Err(NoDecision::ForeignResource),
@@ -97,7 +105,17 @@ impl Authority {
             (None, Some(fronted)) => fronted.only().ok_or(NoDecision::AudienceMissing)?,
             (None, None) => return Err(NoDecision::AudienceMissing),
         };
-        let demands = Demands { audience: audience.to_owned(), scope, least_evidence: EvidenceGrade::Thumbprint };
+        let snapshot = self.snapshot.load();
+        let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
+        let evidence = match admissible {
+            Admissible::Evidence(evidence) => evidence,
+            Admissible::Header(forwarded) => {
+                let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);
+                let seen = SeenPeer { forwarded: &forwarded, ..SeenPeer::default() };
+                seen.evidence(caller.spiffe_id(), from)?
+            }
+        };
+        let demands = Demands::of(audience, resource, scope);
         let judgement = self.judge(request.access_token, evidence.as_ref(), &demands);
         let token =
             judgement.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
@@ -148,15 +166,22 @@ impl Authority {
     }
 }
 
+/// What a caller may bring, as far as it can be read without the resource.
+enum Admissible {
+    Evidence(Option<Evidence>),
+    Header(String),
+}
+
 /// Evidence is a claim of the caller's, so only a proxy may make it for somebody else. A proxy that brings none is never
 /// judged by its own connection: in a sidecar mesh it shares its workload's certificate.
-fn admissible(caller: &PeerIdentity, roles: &Roles, brought: BroughtEvidence) -> Result<Option<Evidence>, NoDecision> {
+fn admissible(caller: &PeerIdentity, roles: &Roles, brought: BroughtEvidence) -> Result<Admissible, NoDecision> {
     let own = || Evidence::Certificate(Box::new(caller.certificate().clone()));
     match (brought, &roles.proxy) {
-        (BroughtEvidence::Nothing, Some(_)) => Ok(None),
-        (BroughtEvidence::Nothing, None) | (BroughtEvidence::OwnConnection, _) => Ok(Some(own())),
-        (BroughtEvidence::Of(evidence), Some(_)) => Ok(evidence),
-        (BroughtEvidence::Of(_), None) => Err(NoDecision::NotAProxy),
+        (BroughtEvidence::Nothing, Some(_)) => Ok(Admissible::Evidence(None)),
+        (BroughtEvidence::Nothing, None) | (BroughtEvidence::OwnConnection, _) => Ok(Admissible::Evidence(Some(own()))),
+        (BroughtEvidence::Of(evidence), Some(_)) => Ok(Admissible::Evidence(evidence)),
+        (BroughtEvidence::Forwarded(header), Some(_)) => Ok(Admissible::Header(header)),
+        (BroughtEvidence::Of(_) | BroughtEvidence::Forwarded(_), None) => Err(NoDecision::NotAProxy),
     }
 }
 

@@ -51,7 +51,7 @@ fn evidence(brought: Option<Brought>) -> Result<BroughtEvidence, crate::authorit
         Some(Brought::Certificate(der)) => BroughtEvidence::Of(Some(Evidence::from_der(&der)?)),
         Some(Brought::CertificateThumbprint(digest)) => BroughtEvidence::Of(Some(Evidence::from_thumbprint(&digest)?)),
         Some(Brought::SpiffeId(text)) => BroughtEvidence::Of(Some(Evidence::from_spiffe_id(&text)?)),
-        Some(Brought::ForwardedClientCert(header)) => BroughtEvidence::Of(Evidence::from_forwarded(&header)?),
+        Some(Brought::ForwardedClientCert(header)) => BroughtEvidence::Forwarded(header),
     })
 }
 
@@ -103,6 +103,7 @@ fn reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
         DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
         DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
+        DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
         DenyReason::NotBound => proto::DenyReason::NotBound,
         DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
         DenyReason::EvidenceTooWeak => proto::DenyReason::EvidenceTooWeak,

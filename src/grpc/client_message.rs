@@ -104,7 +104,7 @@ pub(super) fn print(client: &RegisteredClient) -> Client {
 }
 
 /// The `etag` of a revision.
-fn etag(revision: Revision) -> String {
+pub(super) fn etag(revision: Revision) -> String {
     revision.0.to_string()
 }
 
@@ -113,6 +113,6 @@ pub(super) fn revision(text: &str) -> Option<Revision> {
     text.parse().ok().map(Revision).filter(|revision| etag(*revision) == text)
 }
 
-fn timestamp(time: clock::Timestamp) -> Timestamp {
+pub(super) fn timestamp(time: clock::Timestamp) -> Timestamp {
     Timestamp { seconds: i64::try_from(time.0).unwrap_or(i64::MAX), nanos: 0 }
 }

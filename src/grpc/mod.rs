@@ -3,15 +3,18 @@
 mod bindings;
 mod claims;
 mod client_message;
+pub mod ext_authz;
 pub mod health;
 mod keys;
 mod registry;
+mod resource_message;
 pub mod status;
 mod tokens;
 
 use std::sync::Arc;
 
 use axum::Router;
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tonic::Extensions;
 use tonic::Status;
 use tonic::service::Routes;
@@ -27,6 +30,9 @@ use crate::proto::token_service_server::TokenServiceServer;
 
 /// The most bytes that a request may have: a token, a certificate and a forwarded header at their own limits fit well.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
+/// The same for a check, which carries all headers of a request, at the most that a proxy can be told to take.
+const MAX_CHECK_BYTES: usize = 1024 * 1024;
 
 /// All services behind one handle.
 #[derive(Clone, Debug)]
@@ -50,6 +56,7 @@ pub fn routes(
         .add_service(TokenServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(BindingServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(RegistryServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(AuthorizationServer::new(services()).max_decoding_message_size(MAX_CHECK_BYTES))
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(health::service(readiness))
         .add_service(reflection().build_v1()?)

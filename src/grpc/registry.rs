@@ -8,20 +8,30 @@ use tonic::Response;
 use tonic::Status;
 
 use crate::authority::registry::RegistryError;
+use crate::authority::resource_registry::ResourceError;
+use crate::authority::resources::RegisteredResource;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::client_message;
+use crate::grpc::resource_message;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
-use crate::proto;
 use crate::proto::Client;
 use crate::proto::CreateClientRequest;
+use crate::proto::CreateProtectedResourceRequest;
 use crate::proto::DeleteClientRequest;
 use crate::proto::DeleteClientResponse;
+use crate::proto::DeleteProtectedResourceRequest;
+use crate::proto::DeleteProtectedResourceResponse;
 use crate::proto::GetClientRequest;
+use crate::proto::GetProtectedResourceRequest;
 use crate::proto::ListClientsRequest;
 use crate::proto::ListClientsResponse;
+use crate::proto::ListProtectedResourcesRequest;
+use crate::proto::ListProtectedResourcesResponse;
+use crate::proto::ProtectedResource;
 use crate::proto::UpdateClientRequest;
+use crate::proto::UpdateProtectedResourceRequest;
 use crate::proto::registry_service_server::RegistryService;
 
 const DEFAULT_PAGE: usize = 100;
@@ -46,18 +56,9 @@ impl RegistryService for Services {
         request: Request<ListClientsRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
         let ListClientsRequest { page_size, page_token } = request.into_inner();
-        let size = match usize::try_from(page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) => size.min(MAX_PAGE),
-            Err(_) => return Err(malformed("page_size", "is negative")),
-        };
-        let after = decode_page_token(&page_token).map_err(|error| status::registry_error(&error))?;
-        // One more than the page shows whether there is another page.
-        let mut clients = self.authority.clients(after.as_deref(), size + 1);
-        let more = clients.len() > size;
-        clients.truncate(size);
-        let last = clients.last().filter(|_| more).map(|client| client.registration.client_id.as_str());
-        let next_page_token = last.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default();
+        let page = Page::read(page_size, &page_token)?;
+        let found = self.authority.clients(page.after.as_deref(), page.size + 1);
+        let (clients, next_page_token) = page.cut(found, |client| client.registration.client_id.to_string());
         let clients = clients.iter().map(|client| client_message::print(client)).collect();
         Ok(Response::new(ListClientsResponse { clients, next_page_token }))
     }
@@ -94,38 +95,103 @@ impl RegistryService for Services {
 
     async fn create_protected_resource(
         &self,
-        _: Request<proto::CreateProtectedResourceRequest>,
-    ) -> Result<Response<proto::ProtectedResource>, Status> {
-        Err(Status::unimplemented("protected resources are not kept yet"))
+        request: Request<CreateProtectedResourceRequest>,
+    ) -> Result<Response<ProtectedResource>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let metadata = resource_message::read(required_resource(message.resource)?);
+        let created = self.authority.create_resource(&caller.identity, metadata, message.validate_only).await;
+        printed_resource(created.as_deref())
     }
 
     async fn get_protected_resource(
         &self,
-        _: Request<proto::GetProtectedResourceRequest>,
-    ) -> Result<Response<proto::ProtectedResource>, Status> {
-        Err(Status::unimplemented("protected resources are not kept yet"))
+        request: Request<GetProtectedResourceRequest>,
+    ) -> Result<Response<ProtectedResource>, Status> {
+        printed_resource(self.authority.resource(&request.get_ref().audience).as_deref())
     }
 
     async fn list_protected_resources(
         &self,
-        _: Request<proto::ListProtectedResourcesRequest>,
-    ) -> Result<Response<proto::ListProtectedResourcesResponse>, Status> {
-        Err(Status::unimplemented("protected resources are not kept yet"))
+        request: Request<ListProtectedResourcesRequest>,
+    ) -> Result<Response<ListProtectedResourcesResponse>, Status> {
+        let ListProtectedResourcesRequest { page_size, page_token } = request.into_inner();
+        let page = Page::read(page_size, &page_token)?;
+        let found = self.authority.resources(page.after.as_deref(), page.size + 1);
+        let (resources, next_page_token) = page.cut(found, |registered| registered.resource.audience().to_owned());
+        let resources = resources.iter().map(|registered| resource_message::print(registered)).collect();
+        Ok(Response::new(ListProtectedResourcesResponse { resources, next_page_token }))
     }
 
     async fn update_protected_resource(
         &self,
-        _: Request<proto::UpdateProtectedResourceRequest>,
-    ) -> Result<Response<proto::ProtectedResource>, Status> {
-        Err(Status::unimplemented("protected resources are not kept yet"))
+        request: Request<UpdateProtectedResourceRequest>,
+    ) -> Result<Response<ProtectedResource>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let refuse = |error: ResourceError| status::resource_error(&error);
+        let mut resource = required_resource(message.resource)?;
+        let from = client_message::revision(&resource.etag).ok_or_else(|| refuse(ResourceError::EtagMissing))?;
+        if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
+            let present = self.authority.resource(&resource.audience).map_err(refuse)?;
+            resource = resource_message::masked(resource_message::print(&present), &resource, &mask)?;
+        }
+        let metadata = resource_message::read(resource);
+        let updated = self.authority.update_resource(&caller.identity, metadata, from, message.validate_only).await;
+        printed_resource(updated.as_deref())
     }
 
     async fn delete_protected_resource(
         &self,
-        _: Request<proto::DeleteProtectedResourceRequest>,
-    ) -> Result<Response<proto::DeleteProtectedResourceResponse>, Status> {
-        Err(Status::unimplemented("protected resources are not kept yet"))
+        request: Request<DeleteProtectedResourceRequest>,
+    ) -> Result<Response<DeleteProtectedResourceResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let refuse = |error: ResourceError| status::resource_error(&error);
+        let from = match message.etag.as_str() {
+            "" => None,
+            etag => Some(client_message::revision(etag).ok_or_else(|| refuse(ResourceError::EtagMissing))?),
+        };
+        self.authority.delete_resource(&caller.identity, &message.audience, from).await.map_err(refuse)?;
+        Ok(Response::new(DeleteProtectedResourceResponse {}))
     }
+}
+
+/// One page of a list.
+struct Page {
+    size: usize,
+    after: Option<String>,
+}
+
+impl Page {
+    fn read(page_size: i32, page_token: &str) -> Result<Self, Status> {
+        let size = match usize::try_from(page_size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) => size.min(MAX_PAGE),
+            Err(_) => return Err(malformed("page_size", "is negative")),
+        };
+        let after = decode_page_token(page_token).map_err(|error| status::registry_error(&error))?;
+        Ok(Self { size, after })
+    }
+
+    /// The page, and the token of the next one, out of one entry more than the page has, if there are as many.
+    fn cut<T>(&self, mut entries: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
+        let more = entries.len() > self.size;
+        entries.truncate(self.size);
+        let last = entries.last().filter(|_| more).map(name);
+        let next_page_token = last.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default();
+        (entries, next_page_token)
+    }
+}
+
+fn required_resource(resource: Option<ProtectedResource>) -> Result<ProtectedResource, Status> {
+    resource.ok_or_else(|| malformed("resource", "is missing"))
+}
+
+fn printed_resource(
+    registered: Result<&RegisteredResource, &ResourceError>,
+) -> Result<Response<ProtectedResource>, Status> {
+    registered.map(|registered| Response::new(resource_message::print(registered))).map_err(status::resource_error)
 }
 
 fn required(client: Option<Client>) -> Result<Client, Status> {

@@ -12,6 +12,7 @@ use crate::authority::caller::NotAdmitted;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::grant::GrantError;
 use crate::authority::registry::RegistryError;
+use crate::authority::resource_registry::ResourceError;
 use crate::authority::revoking::RevokeError;
 use crate::authority::validation::NoDecision;
 
@@ -61,6 +62,7 @@ pub fn no_decision(error: NoDecision) -> Status {
         NoDecision::ScopeMalformed => plain(Code::InvalidArgument, "SCOPE_MALFORMED", error),
         NoDecision::NotAProxy => plain(Code::PermissionDenied, "NOT_A_PROXY", error),
         NoDecision::ForeignResource => plain(Code::PermissionDenied, "FOREIGN_RESOURCE", error),
+        NoDecision::EvidenceMalformed(error) => invalid_evidence(error),
     }
 }
 
@@ -94,6 +96,22 @@ pub fn registry_error(error: &RegistryError) -> Status {
         RegistryError::InvalidPageToken => plain(Code::InvalidArgument, "INVALID_PAGE_TOKEN", error),
         RegistryError::TooLarge => plain(Code::InvalidArgument, "REGISTRATION_TOO_LARGE", error),
         RegistryError::Unavailable => plain(Code::Unavailable, "REGISTRY_UNAVAILABLE", error),
+    }
+}
+
+/// A request about a protected resource that was refused.
+pub fn resource_error(error: &ResourceError) -> Status {
+    match error {
+        ResourceError::Invalid(invalid) => {
+            let metadata = HashMap::from([("field".to_owned(), invalid.field.to_owned())]);
+            refusal(Code::InvalidArgument, "INVALID_RESOURCE", error.to_string(), metadata)
+        }
+        ResourceError::Exists => plain(Code::AlreadyExists, "RESOURCE_EXISTS", error),
+        ResourceError::NotFound => plain(Code::NotFound, "RESOURCE_NOT_FOUND", error),
+        ResourceError::Conflict => plain(Code::Aborted, "ETAG_MISMATCH", error),
+        ResourceError::EtagMissing => plain(Code::InvalidArgument, "ETAG_MISSING", error),
+        ResourceError::TooLarge => plain(Code::InvalidArgument, "REGISTRATION_TOO_LARGE", error),
+        ResourceError::Unavailable => plain(Code::Unavailable, "REGISTRY_UNAVAILABLE", error),
     }
 }
 

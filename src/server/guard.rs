@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 use crate::authority::Authority;
 use crate::authority::caller::NotAdmitted;
 use crate::authority::caller::PeerConnection;
+use crate::grpc::ext_authz;
 use crate::grpc::status;
 use crate::http::error::OAuthError;
 use crate::http::introspect;
@@ -31,7 +32,9 @@ pub(super) async fn call(
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }
-            router.oneshot(request).await
+            let check = request.uri().path() == ext_authz::CHECK;
+            let response = router.oneshot(request).await?;
+            Ok(if check { ext_authz::made_explicit(response) } else { response })
         }
         Err(error) => {
             tracing::info!(caller = ?peer, method = ?request.uri().path(), reason = %error, "a call was not admitted");
@@ -42,6 +45,9 @@ pub(super) async fn call(
 
 /// In the voice that the caller speaks.
 fn refuse(request: &Request<Body>, error: NotAdmitted) -> Response<Body> {
+    if request.uri().path() == ext_authz::CHECK {
+        return ext_authz::not_admitted(error);
+    }
     let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
         return status::not_admitted(error).into_http();

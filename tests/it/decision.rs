@@ -17,6 +17,7 @@ use lanyard::authority::scope::Scope;
 use lanyard::authority::token::AccessTokenClaims;
 use serde_json::Value;
 use serde_json::json;
+use spiffe::TrustDomain;
 
 use crate::support::NOW;
 use crate::support::leaf::Leaf;
@@ -45,7 +46,7 @@ impl Question {
         let claims = serde_json::from_value(Value::Object(part(&mint.token, 1))).unwrap();
         let client = Standing::Registered(mint.world.authority.client(CHECKOUT).unwrap());
         let scope = Scope::parse("orders.read").unwrap();
-        let demands = Demands { audience: ORDERS.to_owned(), scope, least_evidence: EvidenceGrade::Thumbprint };
+        let demands = Demands::of(ORDERS, None, scope);
         let evidence = Some(certificate(&mint.leaf));
         Self { mint, claims, evidence, client, revoked: None, demands, now: NOW, verdict_ttl: Duration::from_secs(5) }
     }
@@ -83,7 +84,7 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 19] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
@@ -94,6 +95,9 @@ const FAULTS: [Fault; 18] = [
     (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
     (DenyReason::CertificateRevoked, |question| question.revoked = Some(DenyReason::CertificateRevoked)),
     (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
+    (DenyReason::TrustDomainNotAccepted, |question| {
+        question.demands.trust_domains = [TrustDomain::new("other.example").unwrap()].into();
+    }),
     (DenyReason::NotBound, |question| question.claims.cnf = None),
     (DenyReason::EvidenceMissing, |question| question.evidence = None),
     (DenyReason::EvidenceTooWeak, |question| question.spiffe_id(EvidenceGrade::Thumbprint)),
@@ -181,20 +185,21 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::ClientRevoked => 11,
             Why::CertificateRevoked => 12,
             Why::WrongAudience => 13,
-            Why::NotBound => 14,
-            Why::EvidenceMissing => 15,
-            Why::EvidenceTooWeak => 16,
-            Why::CertificateExpired => 17,
-            Why::CertificateNotYetValid => 18,
-            Why::CertificateMismatch => 19,
-            Why::RotationStrict => 20,
-            Why::InsufficientScope => 21,
+            Why::TrustDomainNotAccepted => 14,
+            Why::NotBound => 15,
+            Why::EvidenceMissing => 16,
+            Why::EvidenceTooWeak => 17,
+            Why::CertificateExpired => 18,
+            Why::CertificateNotYetValid => 19,
+            Why::CertificateMismatch => 20,
+            Why::RotationStrict => 21,
+            Why::InsufficientScope => 22,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 22);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 23);
 }
 
 // C10, 9068-09: no leeway for exp, five seconds for nbf
@@ -263,6 +268,27 @@ fn evidence_is_held_against_the_least_that_the_resource_accepts() {
         if let Decision::Allow(verdict) = question.decide() {
             assert_eq!(verdict.grade, grade);
         }
+    }
+}
+
+#[test]
+fn a_resource_that_names_trust_domains_accepts_the_workloads_of_these_and_nobody_else() {
+    let mut question = Question::new();
+    let names = |names: &[&str]| names.iter().map(|name| TrustDomain::new(name).unwrap()).collect();
+    for (accepted, subject, accepts) in [
+        (&["prod.example"][..], CHECKOUT, true),
+        (&["other.example", "prod.example"], CHECKOUT, true),
+        (&["other.example"], CHECKOUT, false),
+        (&["prod.example"], "spiffe://prod.example.evil/checkout", false),
+        (&["prod.example"], "spiffe://xprod.example/checkout", false),
+        // A client without a SPIFFE ID is of no trust domain.
+        (&["prod.example"], "billing", false),
+        (&[], "billing", true),
+    ] {
+        question.demands.trust_domains = names(accepted);
+        subject.clone_into(&mut question.claims.sub);
+        let reason = (!accepts).then_some(DenyReason::TrustDomainNotAccepted);
+        assert_eq!(question.reason(), reason, "{subject} where {accepted:?} is accepted");
     }
 }
 

@@ -57,11 +57,16 @@ fn every_form(leaf: &Leaf, spiffe_id: &str) -> Vec<(Option<Evidence>, EvidenceGr
         (forwarded(&format!("Hash={hash}")), thumbprint),
         (forwarded(&format!("hash={}", hash.to_uppercase())), thumbprint),
         // All that an Istio sidecar sends by default.
-        (forwarded(&format!("By=spiffe://prod.example/orders;Hash={hash};Subject=\"\";URI={spiffe_id}")), thumbprint),
-        (forwarded(&format!("Cert=\"{cert}\"")), certificate),
-        (forwarded(&format!("Hash={hash};Cert=\"{cert}\";Subject=\"\";URI={spiffe_id}")), certificate),
+        (forwarded(&format!("By=spiffe://prod.example/proxy;Hash={hash};Subject=\"\";URI={spiffe_id}")), thumbprint),
+        (forwarded(&format!("By=spiffe://prod.example/proxy;Cert=\"{cert}\"")), certificate),
+        (
+            forwarded(&format!(
+                "By=spiffe://prod.example/proxy;Hash={hash};Cert=\"{cert}\";Subject=\"\";URI={spiffe_id}"
+            )),
+            certificate,
+        ),
         // What a hop before said counts for nothing.
-        (forwarded(&format!("Hash={},Hash={hash}", "0".repeat(64))), thumbprint),
+        (forwarded(&format!("Hash={},By=spiffe://prod.example/proxy;Hash={hash}", "0".repeat(64))), thumbprint),
     ]
 }
 
@@ -91,9 +96,31 @@ async fn of_several_forwarded_elements_only_the_last_counts() {
     let token = server.token(&checkout).await;
     let (own, other) = (hex(&checkout), hex(&server.svid("/thief")));
     for (header, reason) in [
-        (format!("Hash={other},Hash={own}"), DenyReason::Unspecified),
-        (format!("Hash={own},Hash={other}"), DenyReason::CertificateMismatch),
-        (format!("Hash={own},By=spiffe://prod.example/orders"), DenyReason::EvidenceMissing),
+        (format!("Hash={other},By=spiffe://prod.example/proxy;Hash={own}"), DenyReason::Unspecified),
+        (format!("Hash={own},By=spiffe://prod.example/proxy;Hash={other}"), DenyReason::CertificateMismatch),
+        (format!("Hash={own},By=spiffe://prod.example/proxy"), DenyReason::EvidenceMissing),
+    ] {
+        assert_eq!(server.validate(&token, forwarded(&header)).await.unwrap().reason(), reason, "{header}");
+    }
+}
+
+// T28: what the caller's own proxy did not write proves nothing, though it names the very certificate
+#[tokio::test]
+async fn an_element_that_the_caller_did_not_write_is_no_evidence() {
+    let server = TestServer::start().await;
+    let checkout = server.workload("/checkout").await;
+    let (token, hash) = (server.token(&checkout).await, hex(&checkout));
+    let own = "By=spiffe://prod.example/proxy";
+    for (header, reason) in [
+        (format!("{own};Hash={hash}"), DenyReason::Unspecified),
+        (format!("by=spiffe://prod.example/proxy;hash={hash}"), DenyReason::Unspecified),
+        (format!("Hash={hash}"), DenyReason::EvidenceMissing),
+        (format!("By=;Hash={hash}"), DenyReason::EvidenceMissing),
+        (format!("By=spiffe://prod.example/orders-proxy;Hash={hash}"), DenyReason::EvidenceMissing),
+        (format!("By=spiffe://prod.example/proxy/;Hash={hash}"), DenyReason::EvidenceMissing),
+        (format!("By=SPIFFE://prod.example/proxy;Hash={hash}"), DenyReason::EvidenceMissing),
+        (format!("{own};By=spiffe://prod.example/orders-proxy;Hash={hash}"), DenyReason::EvidenceMissing),
+        (format!("{own};Hash={hash},By=spiffe://prod.example/orders-proxy;Hash={hash}"), DenyReason::EvidenceMissing),
     ] {
         assert_eq!(server.validate(&token, forwarded(&header)).await.unwrap().reason(), reason, "{header}");
     }
@@ -106,7 +133,7 @@ async fn a_spiffe_id_alone_is_too_weak_even_if_it_is_the_right_one() {
     let token = server.token(&checkout).await;
     for evidence in [
         Some(Evidence::SpiffeId("spiffe://prod.example/checkout".to_owned())),
-        forwarded("By=spiffe://prod.example/orders;URI=spiffe://prod.example/checkout"),
+        forwarded("By=spiffe://prod.example/proxy;URI=spiffe://prod.example/checkout"),
         Some(Evidence::SpiffeId("spiffe://prod.example/thief".to_owned())),
     ] {
         let answer = server.validate(&token, evidence).await.unwrap();
@@ -124,10 +151,10 @@ async fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
     for nothing in [
         None,
         Some(Evidence::OwnConnection(false)),
-        forwarded("By=spiffe://prod.example/orders"),
-        forwarded("URI="),
-        forwarded("Subject=\"CN=checkout\""),
-        forwarded("DNS=checkout.prod.example"),
+        forwarded("By=spiffe://prod.example/proxy"),
+        forwarded("By=spiffe://prod.example/proxy;URI="),
+        forwarded("By=spiffe://prod.example/proxy;Subject=\"CN=checkout\""),
+        forwarded("By=spiffe://prod.example/proxy;DNS=checkout.prod.example"),
     ] {
         let answer = server.ask(&sidecar, with(&token, nothing.clone())).await.unwrap();
         assert_eq!(answer.decision(), Decision::Deny, "{nothing:?}");
@@ -161,7 +188,7 @@ async fn only_a_proxy_may_bring_evidence_and_be_it_of_its_own_certificate() {
     let refused = (Code::PermissionDenied, "NOT_A_PROXY".to_owned());
     let forms = every_form(&checkout, "spiffe://prod.example/checkout").into_iter().map(|(evidence, _)| evidence);
     let weak = Some(Evidence::SpiffeId("spiffe://prod.example/checkout".to_owned()));
-    for evidence in forms.chain([weak, forwarded("By=spiffe://prod.example/orders")]) {
+    for evidence in forms.chain([weak, forwarded("By=spiffe://prod.example/proxy")]) {
         for caller in [&checkout, &server.svid("/thief"), &server.svid("/admin"), &server.svid("/proxy/x")] {
             let outcome = server.ask(caller, with(&token, evidence.clone())).await;
             assert_eq!(refusal(outcome), refused, "{evidence:?}");

@@ -1,0 +1,282 @@
+//! `envoy.service.auth.v3.Authorization`: the question that Envoy, and whatever speaks like it, asks about each request.
+//!
+//! Every answer is an explicit one. A gRPC error is an error to Envoy, whose `failure_mode_allow` may let the request
+//! through then; so errors are kept for when no decision is possible, and what a client or a misconfigured proxy brings
+//! about is a denied response.
+
+use axum::body::Body;
+use axum::http::Response;
+use envoy_types::pb::envoy::config::core::v3::HeaderValue;
+use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
+use envoy_types::pb::envoy::service::auth::v3::DeniedHttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::OkHttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::google::protobuf::BoolValue;
+use envoy_types::pb::google::protobuf::Struct;
+use envoy_types::pb::google::protobuf::Value;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::rpc;
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tonic::Code;
+use tonic::Request;
+use tonic::Status;
+use tonic::codec::Codec as _;
+use tonic::codec::EncodeBody;
+use tonic_prost::ProstCodec;
+
+use crate::authority::binding::EvidenceGrade;
+use crate::authority::binding::Match;
+use crate::authority::caller::NotAdmitted;
+use crate::authority::check;
+use crate::authority::check::Allowance;
+use crate::authority::check::Asserted;
+use crate::authority::check::CheckAnswer;
+use crate::authority::check::CheckRefusal;
+use crate::authority::check::Denial;
+use crate::authority::deny_reason::DenyReason;
+use crate::authority::resources::Destination;
+use crate::authority::scope::Scope;
+use crate::authority::token::Audience;
+use crate::grpc::Services;
+use crate::grpc::caller;
+
+/// The method's full name.
+pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// The response header that says, where a resource asks for it, what would have been the reason of a denial.
+const REPORT: &str = "x-lanyard-report";
+
+#[tonic::async_trait]
+impl Authorization for Services {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let attributes = message.attributes.unwrap_or_default();
+        let answer = match read(&attributes) {
+            Some(request) => self.authority.check(caller, &request),
+            None => CheckAnswer::Deny(denial(CheckRefusal::RequestMalformed)),
+        };
+        Ok(tonic::Response::new(print(&answer)))
+    }
+}
+
+/// What a proxy tells of a request; `None` where it tells of no HTTP request.
+fn read(attributes: &AttributeContext) -> Option<check::CheckRequest<'_>> {
+    let http = attributes.request.as_ref()?.http.as_ref()?;
+    let (source, destination) = (attributes.source.as_ref(), attributes.destination.as_ref());
+    // With encode_raw_headers the headers are in the one, else in the other.
+    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
+        let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
+        (header.key.as_str(), value)
+    });
+    let headers = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).chain(raw);
+    Some(check::CheckRequest {
+        destination: Destination {
+            named: attributes.context_extensions.get("resource").map(String::as_str),
+            principal: destination.map_or("", |peer| &peer.principal),
+            authority: &http.host,
+        },
+        method: &http.method,
+        path: &http.path,
+        headers: headers.collect(),
+        certificate: source.map_or("", |peer| &peer.certificate),
+        principal: source.map_or("", |peer| &peer.principal),
+    })
+}
+
+fn print(answer: &CheckAnswer) -> CheckResponse {
+    match answer {
+        CheckAnswer::Allow(allowance) => allowed(allowance),
+        CheckAnswer::Deny(denial) => denied(denial),
+    }
+}
+
+fn allowed(allowance: &Allowance) -> CheckResponse {
+    let Allowance { asserted, remove, let_through, say_so } = allowance;
+    let mut response = OkHttpResponse { headers_to_remove: remove.clone(), ..OkHttpResponse::default() };
+    if let Some(Asserted { token, verdict, .. }) = asserted {
+        let claims = &token.claims;
+        response.headers.push(header("x-lanyard-client-id", &claims.client_id));
+        response.headers.push(header("x-lanyard-subject", &claims.sub));
+        response.headers.extend(claims.scope.as_deref().map(|scope| header("x-lanyard-scope", scope)));
+        response.headers.push(header("x-lanyard-binding", binding(verdict.matched)));
+    }
+    if let Some(refusal) = let_through.filter(|_| *say_so) {
+        response.response_headers_to_add.push(header(REPORT, refusal.code()));
+    }
+    let reported = let_through.map(|refusal| ("would_deny", text(refusal.code())));
+    let fields = asserted.iter().flat_map(metadata).chain(reported);
+    CheckResponse {
+        status: Some(status(Code::Ok, "")),
+        dynamic_metadata: Some(Struct { fields: fields.map(|(name, value)| (name.to_owned(), value)).collect() }),
+        http_response: Some(HttpResponse::OkResponse(response)),
+    }
+}
+
+/// What filters behind this one, and the access log, may want to know.
+fn metadata(asserted: &Asserted) -> Vec<(&'static str, Value)> {
+    let Asserted { audience, token, verdict } = asserted;
+    let claims = &token.claims;
+    let aud = match &claims.aud {
+        Audience::One(one) => std::slice::from_ref(one),
+        Audience::Several(several) => several,
+    };
+    let values = aud.iter().map(|one| text(one)).collect();
+    let grade = match verdict.grade {
+        EvidenceGrade::SpiffeId => "spiffe_id",
+        EvidenceGrade::Thumbprint => "thumbprint",
+        EvidenceGrade::Certificate => "certificate",
+    };
+    let list = envoy_types::pb::google::protobuf::ListValue { values };
+    vec![
+        ("resource", text(audience)),
+        ("client_id", text(&claims.client_id)),
+        ("sub", text(&claims.sub)),
+        ("scope", text(claims.scope.as_deref().unwrap_or_default())),
+        ("aud", Value { kind: Some(Kind::ListValue(list)) }),
+        ("jti", text(&claims.jti)),
+        ("match", text(binding(verdict.matched))),
+        ("evidence_grade", text(grade)),
+    ]
+}
+
+fn binding(matched: Match) -> &'static str {
+    match matched {
+        Match::Exact => "exact",
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value { kind: Some(Kind::StringValue(text.to_owned())) }
+}
+
+/// A header that takes the place of every other of its name. Envoy up to 1.36 looks at `append` alone, later ones at
+/// `append_action`, whose zero value would add.
+#[expect(deprecated, reason = "see above")]
+fn header(name: &str, value: &str) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue { key: name.to_owned(), value: value.to_owned(), raw_value: Vec::new() }),
+        append: Some(BoolValue { value: false }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        keep_empty_value: false,
+    }
+}
+
+fn status(code: Code, message: &str) -> rpc::Status {
+    rpc::Status { code: code.into(), message: message.to_owned(), details: Vec::new() }
+}
+
+/// A denial before any resource was looked for.
+fn denial(refusal: CheckRefusal) -> Denial {
+    Denial { refusal, audience: None, scope: Scope::default() }
+}
+
+/// How a refusal is said in HTTP: RFC 6750 section 3.1, RFC 8705 section 3.
+struct Saying {
+    http: i32,
+    grpc: Code,
+    /// The error code of RFC 6750; `None` where no token came, or none is at issue.
+    error: Option<&'static str>,
+    /// Whether the answer challenges for a token.
+    challenge: bool,
+}
+
+fn saying(refusal: CheckRefusal) -> Saying {
+    let token = |http, grpc, error| Saying { http, grpc, error, challenge: true };
+    let other = |http, grpc| Saying { http, grpc, error: None, challenge: false };
+    match refusal {
+        CheckRefusal::Denied(DenyReason::InsufficientScope) => {
+            token(403, Code::PermissionDenied, Some("insufficient_scope"))
+        }
+        CheckRefusal::Denied(_) => token(401, Code::Unauthenticated, Some("invalid_token")),
+        CheckRefusal::TokenMissing => token(401, Code::Unauthenticated, None),
+        CheckRefusal::AuthorizationMalformed => token(400, Code::InvalidArgument, Some("invalid_request")),
+        CheckRefusal::EvidenceMalformed(_) | CheckRefusal::PathNotCanonical | CheckRefusal::RequestMalformed => {
+            other(400, Code::InvalidArgument)
+        }
+        CheckRefusal::ResourceUnknown | CheckRefusal::RouteUnknown | CheckRefusal::NotAProxy => {
+            other(403, Code::PermissionDenied)
+        }
+        CheckRefusal::Unable => other(503, Code::ResourceExhausted),
+    }
+}
+
+fn denied(denial: &Denial) -> CheckResponse {
+    let Denial { refusal, audience, scope } = denial;
+    let Saying { http, grpc, error, challenge } = saying(*refusal);
+    // Fixed sentences, without quotes and backslashes (RFC 6750 section 3).
+    let description = refusal.to_string();
+    let body = json!({
+        "error": error.unwrap_or(if challenge { "unauthorized" } else { "access_denied" }),
+        "error_description": description,
+        "reason": refusal.code(),
+    });
+    let mut headers = vec![header("content-type", "application/json"), header("cache-control", "no-store")];
+    if challenge {
+        let mut parameters = vec![format!("realm=\"{}\"", audience.as_deref().unwrap_or("lanyard"))];
+        if let Some(error) = error {
+            parameters.push(format!("error=\"{error}\""));
+            parameters.push(format!("error_description=\"{description}\""));
+        }
+        if error == Some("insufficient_scope") {
+            parameters.push(format!("scope=\"{scope}\""));
+        }
+        headers.push(header("www-authenticate", &format!("Bearer {}", parameters.join(", "))));
+    }
+    let reason = ("reason".to_owned(), text(refusal.code()));
+    CheckResponse {
+        status: Some(status(grpc, refusal.code())),
+        dynamic_metadata: Some(Struct { fields: [reason].into() }),
+        http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
+            status: Some(HttpStatus { code: http }),
+            headers,
+            body: body.to_string(),
+        })),
+    }
+}
+
+/// The answer to a caller that the access table or its certificate stops: a denied response too, since the request that it
+/// asks about must not pass because its proxy may not ask.
+pub fn not_admitted(_: NotAdmitted) -> Response<Body> {
+    explicit(CheckRefusal::NotAProxy)
+}
+
+/// Makes a denied response of a status with which a check was refused before it could be read, such as a message that is
+/// too large or no message at all, or in which something broke. UNAVAILABLE stays: it says that no decision is possible.
+pub fn made_explicit(response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    match status.code() {
+        Code::Ok | Code::Unavailable => response,
+        Code::InvalidArgument | Code::OutOfRange | Code::Internal | Code::Unimplemented => {
+            explicit(CheckRefusal::RequestMalformed)
+        }
+        Code::PermissionDenied | Code::Unauthenticated => explicit(CheckRefusal::NotAProxy),
+        Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::DataLoss => explicit(CheckRefusal::Unable),
+    }
+}
+
+/// A whole response with this denial.
+pub fn explicit(refusal: CheckRefusal) -> Response<Body> {
+    let message = tokio_stream::once(Ok(denied(&denial(refusal))));
+    let encoder = ProstCodec::<CheckResponse, CheckRequest>::default().encoder();
+    let body =
+        EncodeBody::new_server(encoder, message, None, tonic::codec::SingleMessageCompressionOverride::default(), None);
+    let mut response = Response::new(Body::new(body.map_err(axum::Error::new)));
+    response.headers_mut().insert(axum::http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+    response
+}
