@@ -105,7 +105,9 @@ async fn each_method_is_open_to_the_roles_of_its_row_and_to_no_other() {
     let (server, peers) = one_peer_a_role().await;
     for (role, leaf) in &peers {
         let channel = server.channel(leaf);
-        for (method, roles) in METHODS.iter().filter(|(method, _)| method.contains('.')) {
+        // How a check is refused is a matter of its own: see the tests of ext_authz.
+        let plain = |method: &str| method.contains('.') && method != "/envoy.service.auth.v3.Authorization/Check";
+        for (method, roles) in METHODS.iter().filter(|(method, _)| plain(method)) {
             let outcome = call(&channel, method).await;
             if roles.contains(role) || roles.contains(&Role::Anyone) {
                 // What an empty message comes to is not asked here, but it comes to the method.
@@ -133,7 +135,7 @@ async fn a_method_that_is_not_in_the_table_is_refused_to_everybody() {
             "/lanyard.v1.RegistryService/DropClients",
             "/lanyard.v2.RegistryService/GetClient",
             "/grpc.health.v1.Health/List",
-            "/envoy.service.auth.v3.Authorization/Check",
+            "/envoy.service.auth.v2.Authorization/Check",
             "/oauth2/authorize",
         ] {
             let refused = (Code::Unimplemented, "NO_SUCH_METHOD".to_owned());

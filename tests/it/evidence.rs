@@ -54,8 +54,8 @@ fn every_form(leaf: &Leaf, spiffe_id: &str) -> Vec<(Option<Evidence>, EvidenceGr
     vec![
         (certificate_of(leaf), certificate),
         (Some(Evidence::CertificateThumbprint(leaf.thumbprint().as_bytes().to_vec())), thumbprint),
-        (forwarded(&format!("Hash={hash}")), thumbprint),
-        (forwarded(&format!("hash={}", hash.to_uppercase())), thumbprint),
+        (forwarded(&format!("By=spiffe://prod.example/proxy;Hash={hash}")), thumbprint),
+        (forwarded(&format!("by=spiffe://prod.example/proxy;hash={}", hash.to_uppercase())), thumbprint),
         // All that an Istio sidecar sends by default.
         (forwarded(&format!("By=spiffe://prod.example/proxy;Hash={hash};Subject=\"\";URI={spiffe_id}")), thumbprint),
         (forwarded(&format!("By=spiffe://prod.example/proxy;Cert=\"{cert}\"")), certificate),
@@ -151,6 +151,7 @@ async fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
     for nothing in [
         None,
         Some(Evidence::OwnConnection(false)),
+        forwarded(""),
         forwarded("By=spiffe://prod.example/proxy"),
         forwarded("By=spiffe://prod.example/proxy;URI="),
         forwarded("By=spiffe://prod.example/proxy;Subject=\"CN=checkout\""),
@@ -207,6 +208,7 @@ async fn evidence_that_cannot_be_read_is_refused_and_nothing_guessed_from_it() {
     let thumbprint = |bytes: &[u8]| Some(Evidence::CertificateThumbprint(bytes.to_vec()));
     let spiffe_id = |text: &str| Some(Evidence::SpiffeId(text.to_owned()));
     let digest = *checkout.thumbprint().as_bytes();
+    let own = |rest: &str| forwarded(&format!("By=spiffe://prod.example/proxy;{rest}"));
     let unreadable = [
         certificate(Vec::new()),
         certificate(der[..der.len() - 1].to_vec()),
@@ -224,7 +226,6 @@ async fn evidence_that_cannot_be_read_is_refused_and_nothing_guessed_from_it() {
         spiffe_id("SPIFFE://prod.example/checkout"),
         spiffe_id("spiffe://prod.example/checkout/"),
         spiffe_id("spiffe://prod.example//checkout"),
-        forwarded(""),
         forwarded("Hash="),
         forwarded(&hash),
         forwarded(&format!("Hash={}", &hash[..62])),
@@ -232,10 +233,10 @@ async fn evidence_that_cannot_be_read_is_refused_and_nothing_guessed_from_it() {
         forwarded(&format!("Hash={hash},")),
         forwarded(&format!("Hash={hash};Fingerprint={hash}")),
         forwarded(&format!("Hash={};Cert=\"{cert}\"", "0".repeat(64))),
-        forwarded(&format!("Cert=\"{cert}\";URI=spiffe://prod.example/thief")),
+        own(&format!("Cert=\"{cert}\";URI=spiffe://prod.example/thief")),
         forwarded(&format!("URI=spiffe://prod.example/checkout;Hash={hash}")),
-        forwarded("URI=spiffe://prod.example/checkout;URI=spiffe://prod.example/thief"),
-        forwarded("URI=https://prod.example/checkout"),
+        own("URI=spiffe://prod.example/checkout;URI=spiffe://prod.example/thief"),
+        own("URI=https://prod.example/checkout"),
         forwarded(&format!("Cert=\"{}\"", &cert[..cert.len() / 2])),
     ];
     let mut proxy = server.bindings(&server.svid("/proxy"));
