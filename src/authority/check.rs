@@ -217,7 +217,7 @@ impl Authority {
         findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
         let judgement = self.judge(access_token, findings.evidence.as_ref(), &demands);
-        findings.token = judgement.token.clone();
+        findings.token.clone_from(&judgement.token);
         match (judgement.decision, judgement.token) {
             (Decision::Allow(verdict), Some(token)) => {
                 Ok(Some(Asserted { audience: resource.audience().to_owned(), token, verdict }))

@@ -15,7 +15,7 @@ use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::resource::EvidenceFrom;
 
-/// What ext_authz tells of the proxy's immediate peer.
+/// What `ext_authz` tells of the proxy's immediate peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SeenPeer<'a> {
     /// `source.certificate`: percent-encoded PEM. Empty unless the proxy is told to send it.

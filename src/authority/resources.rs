@@ -26,7 +26,7 @@ pub struct RegisteredResource {
 /// All resources. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
-    resources: OrdMap<String, Arc<RegisteredResource>>,
+    by_audience: OrdMap<String, Arc<RegisteredResource>>,
     principals: HashMap<String, Audiences>,
     authorities: HashMap<String, Audiences>,
 }
@@ -48,18 +48,18 @@ pub struct Destination<'a> {
 impl Resources {
     /// The resource with this audience.
     pub fn named(&self, audience: &str) -> Option<&Arc<RegisteredResource>> {
-        self.resources.get(audience)
+        self.by_audience.get(audience)
     }
 
     /// The resources after `audience` in the order of their audiences, `count` at most.
     pub fn page(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredResource>> {
         let from = after.map_or(Bound::Unbounded, |audience| Bound::Excluded(audience.to_owned()));
-        self.resources.range((from, Bound::Unbounded)).take(count).map(|(_, resource)| Arc::clone(resource)).collect()
+        self.by_audience.range((from, Bound::Unbounded)).take(count).map(|(_, resource)| Arc::clone(resource)).collect()
     }
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredResource>> {
-        self.resources.values()
+        self.by_audience.values()
     }
 
     /// The one resource that a request to this destination is for, among those that the proxy fronts: the one that the
@@ -67,7 +67,7 @@ impl Resources {
     /// Where a workload serves several, the authority tells which. `None` where none is meant, or it is not clear which.
     pub fn find(&self, destination: &Destination<'_>, fronted: &Fronted) -> Option<&Arc<RegisteredResource>> {
         if let Some(audience) = destination.named {
-            return self.resources.get(audience).filter(|_| fronted.includes(audience));
+            return self.by_audience.get(audience).filter(|_| fronted.includes(audience));
         }
         let among = |audiences: Option<&Audiences>| -> Audiences {
             let audiences = audiences.into_iter().flatten();
@@ -91,7 +91,7 @@ impl Resources {
             meant.retain(|audience| here.contains(audience));
         }
         match meant.as_slice() {
-            [only] => self.resources.get(only),
+            [only] => self.by_audience.get(only),
             _ => None,
         }
     }
@@ -107,12 +107,12 @@ impl Resources {
         for authority in &metadata.authorities {
             self.authorities.entry(authority.clone()).or_default().push(audience.clone());
         }
-        self.resources.insert(audience, Arc::new(registered));
+        self.by_audience.insert(audience, Arc::new(registered));
     }
 
     /// Takes the resource with this audience out.
     pub fn remove(&mut self, audience: &str) {
-        let Some(removed) = self.resources.remove(audience) else { return };
+        let Some(removed) = self.by_audience.remove(audience) else { return };
         let metadata = &removed.resource.metadata;
         for (index, keys) in
             [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
