@@ -35,9 +35,8 @@ impl SeenPeer<'_> {
                 if let Some(seen) = self.at_the_connection()? {
                     return Ok(Some(seen));
                 }
-                let told = own_element(&self.elements()?, own).map_or(Ok(None), Evidence::from_element)?;
-                if told.is_some() {
-                    return agreeing(told, self.principal);
+                if let Some(told) = own_element(&self.elements()?, own).map_or(Ok(None), |own| self.told(own))? {
+                    return Ok(Some(told));
                 }
                 // A name of another kind, or a subject, is evidence of nothing.
                 is_spiffe_uri(self.principal).then(|| Evidence::from_spiffe_id(self.principal)).transpose()
@@ -79,20 +78,30 @@ impl SeenPeer<'_> {
         own: Option<&SpiffeId>,
     ) -> Result<Option<SpiffeId>, InvalidEvidence> {
         let Some(element) = own_element(elements, own) else { return Ok(None) };
-        let told = agreeing(Evidence::from_element(element)?, self.principal)?;
+        let told = self.told(element)?;
         let seen = self.at_the_connection()?;
         if let (Some(Evidence::Certificate(seen)), Some(hash)) = (&seen, &element.hash)
             && seen.thumbprint().as_bytes() != hash
         {
             return Err(InvalidEvidence::Inconsistent);
         }
-        let named = match (seen, told, element.uri.as_slice()) {
-            (Some(Evidence::Certificate(certificate)), ..) | (None, Some(Evidence::Certificate(certificate)), _) => {
+        Ok(match (seen, told) {
+            (Some(Evidence::Certificate(certificate)), _) | (None, Some(Evidence::Certificate(certificate))) => {
                 sole(&certificate.names().uri).and_then(parse_spiffe_id)
             }
-            (_, _, uri) => sole(uri).or(Some(self.principal)).and_then(parse_spiffe_id),
-        };
-        Ok(named)
+            _ if is_spiffe_uri(self.principal) => parse_spiffe_id(self.principal),
+            _ => sole(&element.uri).and_then(parse_spiffe_id),
+        })
+    }
+
+    /// What the proxy's own element tells of the peer. Names in it are not escaped, so that a certificate's name can bring
+    /// more of them along: the principal, which is a name by itself, must agree with the first.
+    fn told(&self, element: &ForwardedElement) -> Result<Option<Evidence>, InvalidEvidence> {
+        let first = element.uri.first();
+        if is_spiffe_uri(self.principal) && first.is_some_and(|first| first != self.principal) {
+            return Err(InvalidEvidence::Inconsistent);
+        }
+        agreeing(Evidence::from_element(element)?, self.principal)
     }
 }
 

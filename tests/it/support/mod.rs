@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod calls;
+pub mod check;
 pub mod child;
 pub mod dcr;
 pub mod der;
@@ -14,6 +15,7 @@ pub mod mint;
 pub mod openssl;
 pub mod process;
 pub mod publisher;
+pub mod raw;
 pub mod server;
 pub mod tools;
 pub mod wire;

@@ -1,0 +1,175 @@
+//! Whose certificate a check is judged by.
+
+use lanyard::proto::EvidenceFrom;
+use lanyard::proto::ProtectedResource;
+
+use crate::support::check::Asked;
+use crate::support::check::orders;
+use crate::support::check::url_encoded;
+use crate::support::leaf::Leaf;
+use crate::support::server::TestServer;
+
+const CHECKOUT: &str = "spiffe://prod.example/checkout";
+const GATEWAY: &str = "spiffe://prod.example/gateway";
+const PROXY: &str = "spiffe://prod.example/proxy";
+
+fn hex(leaf: &Leaf) -> String {
+    leaf.thumbprint().as_bytes().iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+struct Shop {
+    server: TestServer,
+    checkout: Leaf,
+    thief: Leaf,
+    token: String,
+}
+
+impl Shop {
+    async fn new(least: &str, via: &[&str]) -> Self {
+        let server = TestServer::start().await;
+        let via: Vec<String> = via.iter().map(|&id| id.to_owned()).collect();
+        let evidence_from = (!via.is_empty()).then_some(EvidenceFrom { via });
+        let resource = ProtectedResource { least_evidence: least.to_owned(), evidence_from, ..orders() };
+        server.protect(resource).await.unwrap();
+        let (checkout, thief) = (server.workload("/checkout").await, server.workload("/thief").await);
+        let token = server.token(&checkout).await;
+        Self { server, checkout, thief, token }
+    }
+
+    /// The token, with whatever the proxy saw of the connection.
+    fn shown(&self, principal: &str, forwarded: &str) -> Asked {
+        let asked = Asked::nobody().header("authorization", &format!("Bearer {}", self.token)).principal(principal);
+        if forwarded.is_empty() { asked } else { asked.header("x-forwarded-client-cert", forwarded) }
+    }
+
+    async fn reason(&self, asked: Asked) -> String {
+        self.server.check(asked).await.reason().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn each_grade_of_evidence_is_enough_or_too_weak_as_the_resource_says() {
+    for (least, certificate, thumbprint, spiffe_id) in [
+        ("certificate", "", "EVIDENCE_TOO_WEAK", "EVIDENCE_TOO_WEAK"),
+        ("thumbprint", "", "", "EVIDENCE_TOO_WEAK"),
+        ("spiffe_id", "", "", "ROTATION_STRICT"),
+    ] {
+        let shop = Shop::new(least, &[]).await;
+        let hash = format!("By={PROXY};Hash={};Subject=\"\";URI={CHECKOUT}", hex(&shop.checkout));
+        let cert =
+            format!("By={PROXY};Hash={};Cert=\"{}\";URI={CHECKOUT}", hex(&shop.checkout), url_encoded(&shop.checkout));
+        for (asked, reason) in [
+            (shop.shown("", "").certificate(&shop.checkout), certificate),
+            (shop.shown(CHECKOUT, &cert), certificate),
+            (shop.shown(CHECKOUT, &hash), thumbprint),
+            (shop.shown("", &hash), thumbprint),
+            (shop.shown(CHECKOUT, ""), spiffe_id),
+            (shop.shown("", &format!("By={PROXY};URI={CHECKOUT}")), spiffe_id),
+            (shop.shown("", ""), "EVIDENCE_MISSING"),
+        ] {
+            assert_eq!(shop.reason(asked.clone()).await, reason, "{least}: {:?}", asked.attributes);
+        }
+    }
+}
+
+// T28, T30, B2: the connection first, then what the proxy itself wrote, and never what a client wrote
+#[tokio::test]
+async fn what_a_client_writes_is_no_evidence() {
+    let shop = Shop::new("spiffe_id", &[]).await;
+    let (own, thief) = (hex(&shop.checkout), hex(&shop.thief));
+    let thief_id = "spiffe://prod.example/thief";
+    for (asked, reason) in [
+        // The thief's connection, with the victim's certificate in every header that comes to mind.
+        (shop.shown("", &format!("By={PROXY};Hash={own}")).certificate(&shop.thief), "CERTIFICATE_MISMATCH"),
+        (shop.shown(thief_id, &format!("Hash={own},By={PROXY};Hash={thief}")), "CERTIFICATE_MISMATCH"),
+        (shop.shown(thief_id, &format!("By={PROXY};Hash={own},By={PROXY};Hash={thief}")), "CERTIFICATE_MISMATCH"),
+        // Not the proxy's element: what is left is the principal.
+        (shop.shown(thief_id, &format!("Hash={own}")), "ROTATION_STRICT"),
+        (shop.shown("", &format!("Hash={own}")), "EVIDENCE_MISSING"),
+        (shop.shown("", &format!("By={PROXY}x;Hash={own}")), "EVIDENCE_MISSING"),
+        (shop.shown("", &format!("By={PROXY};Hash={own},By={GATEWAY};Hash={own}")), "EVIDENCE_MISSING"),
+        (shop.shown("", "").header("client-cert", &format!(":{}:", "AAAA")), "EVIDENCE_MISSING"),
+        (shop.shown("", "").header("x-ssl-client-cert", &url_encoded(&shop.checkout)), "EVIDENCE_MISSING"),
+        // A principal of another kind is none.
+        (shop.shown("checkout.prod.example", ""), "EVIDENCE_MISSING"),
+        (shop.shown("CN=checkout", ""), "EVIDENCE_MISSING"),
+        // What cannot be read, or contradicts itself, is not passed over.
+        (shop.shown(CHECKOUT, "By="), "ROTATION_STRICT"),
+        (shop.shown(CHECKOUT, "garbage"), "EVIDENCE_MALFORMED"),
+        (shop.shown(CHECKOUT, &format!("By={PROXY};Hash={own};Hash={thief}")), "EVIDENCE_MALFORMED"),
+        (shop.shown("spiffe://PROD.example/checkout", ""), "EVIDENCE_MALFORMED"),
+        (shop.shown("", "").certificate(&shop.checkout).principal(thief_id), "EVIDENCE_MALFORMED"),
+        (shop.shown(thief_id, &format!("By={PROXY};URI={CHECKOUT}")), "EVIDENCE_MALFORMED"),
+        (shop.shown(thief_id, &format!("By={PROXY};Hash={own};URI={CHECKOUT}")), "EVIDENCE_MALFORMED"),
+    ] {
+        assert_eq!(shop.reason(asked.clone()).await, reason, "{:?}", asked.attributes);
+    }
+    let mut unreadable = shop.shown("", "");
+    unreadable.source().certificate = "-----BEGIN CERTIFICATE-----".to_owned();
+    assert_eq!(shop.reason(unreadable).await, "EVIDENCE_MALFORMED");
+}
+
+/// What two proxies in a row write: the gateway of its client, and the proxy of the gateway.
+fn row(client: &str, gateway: &str) -> String {
+    format!("By={GATEWAY};Hash={client},By={PROXY};Hash={gateway};Subject=\"\";URI={GATEWAY}")
+}
+
+#[tokio::test]
+async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
+    let shop = Shop::new("thumbprint", &[GATEWAY]).await;
+    let gateway = shop.server.svid("/gateway");
+    let (own, thief, at_gate) = (hex(&shop.checkout), hex(&shop.thief), hex(&gateway));
+    let seen = |forwarded: &str| shop.shown(GATEWAY, forwarded);
+    for (asked, reason) in [
+        (seen(&row(&own, &at_gate)), ""),
+        (seen(&row(&own, &at_gate)).certificate(&gateway), ""),
+        (shop.shown("", &row(&own, &at_gate)), ""),
+        (seen(&row(&thief, &at_gate)), "CERTIFICATE_MISMATCH"),
+        // A longer row: only the last two count.
+        (seen(&format!("By={GATEWAY};Hash={own},{}", row(&thief, &at_gate))), "CERTIFICATE_MISMATCH"),
+        // Nobody was in front of the gateway, or it wrote nothing.
+        (seen(&format!("By={PROXY};Hash={at_gate};URI={GATEWAY}")), "EVIDENCE_MISSING"),
+        (seen(""), "EVIDENCE_MISSING"),
+        // Not the gateway's element, though before the proxy's.
+        (
+            seen(&row(&own, &at_gate).replace("By=spiffe://prod.example/gateway", "By=spiffe://prod.example/other")),
+            "EVIDENCE_MISSING",
+        ),
+        (seen(&row(&own, &at_gate).replacen("By=spiffe://prod.example/gateway;", "", 1)), "EVIDENCE_MISSING"),
+        // The proxy wrote nothing itself: all of it is the peer's text.
+        (seen(&format!("By={GATEWAY};Hash={own}")), "EVIDENCE_MISSING"),
+        // The peer is not the gateway, and only says what the gateway would.
+        (
+            shop.shown(
+                "spiffe://prod.example/thief",
+                &row(&own, &thief).replace(&format!("URI={GATEWAY}"), "URI=spiffe://prod.example/thief"),
+            ),
+            "EVIDENCE_MISSING",
+        ),
+        (seen(&row(&own, &thief)).certificate(&shop.thief), "EVIDENCE_MALFORMED"),
+        (seen(&row(&own, &at_gate)).certificate(&shop.thief), "EVIDENCE_MALFORMED"),
+        (shop.shown("spiffe://prod.example/thief", &row(&own, &at_gate)), "EVIDENCE_MALFORMED"),
+        // The peer's own certificate is none of the resource's business then.
+        (shop.shown("", "").certificate(&shop.checkout), "EVIDENCE_MISSING"),
+    ] {
+        assert_eq!(shop.reason(asked.clone()).await, reason, "{:?}", asked.attributes.source);
+    }
+    // The same header, brought by the proxy itself, means the same.
+    for (header, reason) in [(row(&own, &at_gate), ""), (row(&thief, &at_gate), "CERTIFICATE_MISMATCH")] {
+        let evidence = Some(lanyard::proto::validate_binding_request::Evidence::ForwardedClientCert(header));
+        let answer = shop.server.validate(&shop.token, evidence).await.unwrap();
+        let expected = if reason.is_empty() { "DENY_REASON_UNSPECIFIED" } else { "DENY_REASON_CERTIFICATE_MISMATCH" };
+        assert_eq!(answer.reason().as_str_name(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_the_resource_does_not_name_is_a_peer_like_any_other() {
+    let shop = Shop::new("thumbprint", &[]).await;
+    let gateway = shop.server.svid("/gateway");
+    let asked = shop.shown(GATEWAY, &row(&hex(&shop.checkout), &hex(&gateway)));
+    assert_eq!(shop.reason(asked).await, "CERTIFICATE_MISMATCH");
+    let other = Shop::new("thumbprint", &["spiffe://prod.example/other-gateway"]).await;
+    let asked = other.shown(GATEWAY, &row(&hex(&other.checkout), &hex(&other.server.svid("/gateway"))));
+    assert_eq!(other.reason(asked).await, "EVIDENCE_MISSING");
+}
