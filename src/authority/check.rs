@@ -258,7 +258,7 @@ fn bearer_token<'a>(headers: &'a [(&str, &'a [u8])]) -> Result<&'a str, CheckRef
     if !scheme.eq_ignore_ascii_case("Bearer") {
         return Err(CheckRefusal::TokenMissing);
     }
-    let token = rest.trim_matches(' ');
+    let token = rest.trim_start_matches(' ');
     let symbols = token.trim_end_matches('=');
     let well_formed =
         !symbols.is_empty() && symbols.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));

@@ -1,4 +1,5 @@
-//! One decision in several voices: introspection over HTTP and gRPC says of each token what `ValidateBinding` says.
+//! One decision in several voices: introspection over HTTP and gRPC, and Envoy's check, say of each token what
+//! `ValidateBinding` says.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,6 +7,7 @@ use lanyard::proto::Client;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
 use lanyard::proto::IntrospectTokenRequest;
+use lanyard::proto::ProtectedResource;
 use lanyard::proto::RevokeTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
@@ -23,6 +25,9 @@ use crate::support::calls::opened;
 use crate::support::calls::pki_client;
 use crate::support::calls::refusal;
 use crate::support::calls::self_signed_client;
+use crate::support::check;
+use crate::support::check::Asked;
+use crate::support::check::route;
 use crate::support::http::Http;
 use crate::support::http::post;
 use crate::support::leaf::Leaf;
@@ -105,6 +110,7 @@ impl Stage {
         let orders = Client { tls_client_auth_san_dns: "orders.corp.example".to_owned(), ..pki_client(ORDERS) };
         server.register(orders).await.unwrap();
         let orders = server.setup.corp.client_certificate().dns("orders.corp.example").issue();
+        server.protect(ProtectedResource { routes: vec![route(&[], "/**", "")], ..check::orders() }).await.unwrap();
         let askers = vec![
             Asker::new(&server, &server.svid("/orders-proxy"), "", "/orders-proxy", &[ORDERS]).await,
             Asker::new(&server, &server.svid("/proxy"), "", "/proxy", EVERY).await,
@@ -129,6 +135,7 @@ impl Stage {
             }
             first = Some(own);
             for other in self.others.iter().chain([leaf]) {
+                checked(&self.server, name, token, other).await;
                 let by_hand = confirmed.as_deref() == Some(other.thumbprint().to_string().as_str());
                 let whole = asker.allows(token, certificate_of(other)).await;
                 assert_eq!(whole.is_ok(), by_hand, "{name}: {whole:?}");
@@ -150,6 +157,19 @@ impl Stage {
     fn crafted(&self, header: &Value, claims: &Value) -> String {
         let (good_header, good_claims) = opened(&self.token);
         self.sign(&changed(good_header, header), &changed(good_claims, claims))
+    }
+}
+
+/// Holds Envoy's check at the orders resource to what `ValidateBinding` says there.
+async fn checked(server: &TestServer, name: &str, token: &str, leaf: &Leaf) {
+    let validated = server.validate(token, certificate_of(leaf)).await.unwrap();
+    let checked = server.check(Asked::with(token, leaf).to("GET", "/any")).await;
+    let denied = validated.decision() == Decision::Deny;
+    assert_eq!(checked.http() != 200, denied, "{name}: {checked:?}");
+    // What does not even look like a token is turned away before it is judged.
+    if denied && checked.reason() != "AUTHORIZATION_MALFORMED" {
+        let reason = validated.reason().as_str_name();
+        assert_eq!(Some(checked.reason()), reason.strip_prefix("DENY_REASON_"), "{name}");
     }
 }
 

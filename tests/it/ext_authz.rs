@@ -143,6 +143,7 @@ async fn one_bearer_token_in_one_authorization_header_is_read_and_nothing_else()
         (format!("Bearer\"{token}\""), "TOKEN_MISSING"),
         (format!("Bearer \"{token}\""), "AUTHORIZATION_MALFORMED"),
         (format!("Bearer {token}!"), "AUTHORIZATION_MALFORMED"),
+        (format!("Bearer {token} "), "AUTHORIZATION_MALFORMED"),
         ("Bearer".to_owned(), "AUTHORIZATION_MALFORMED"),
         ("Bearer ".to_owned(), "AUTHORIZATION_MALFORMED"),
         ("Bearer ==".to_owned(), "AUTHORIZATION_MALFORMED"),

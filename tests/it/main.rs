@@ -5,6 +5,7 @@
 
 mod access;
 mod agreement;
+mod agreement_routes;
 mod authlib;
 mod callers;
 mod certificates;
