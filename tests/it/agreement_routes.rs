@@ -11,6 +11,7 @@ use lanyard::proto::validate_binding_request::Evidence;
 
 use crate::support::check::Asked;
 use crate::support::check::answer;
+use crate::support::check::hex;
 use crate::support::check::orders;
 use crate::support::leaf::Leaf;
 use crate::support::server::ORDERS;
@@ -34,7 +35,7 @@ struct Shown {
 
 fn shown(leaf: &Leaf, id: &str) -> Vec<Shown> {
     let thumbprint = leaf.thumbprint();
-    let hash: String = thumbprint.as_bytes().iter().map(|octet| format!("{octet:02x}")).collect();
+    let hash = hex(leaf);
     let header = format!("By=spiffe://prod.example/proxy;Hash={hash};Subject=\"\"");
     let nobody = Asked::nobody;
     vec![

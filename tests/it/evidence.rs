@@ -8,14 +8,14 @@ use lanyard::proto::Match;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::ValidateBindingResponse;
 use lanyard::proto::validate_binding_request::Evidence;
-use percent_encoding::NON_ALPHANUMERIC;
-use percent_encoding::utf8_percent_encode;
 use tonic::Code;
 
 use crate::support::ca::self_signed;
 use crate::support::calls::refusal;
 use crate::support::calls::self_signed_client;
 use crate::support::calls::use_of;
+use crate::support::check::hex;
+use crate::support::check::url_encoded;
 use crate::support::leaf::Leaf;
 use crate::support::server::ORDERS;
 use crate::support::server::Setup;
@@ -30,14 +30,6 @@ fn forwarded(header: &str) -> Option<Evidence> {
     Some(Evidence::ForwardedClientCert(header.to_owned()))
 }
 
-fn hex(leaf: &Leaf) -> String {
-    leaf.thumbprint().as_bytes().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn encoded(leaf: &Leaf) -> String {
-    utf8_percent_encode(&leaf.pem(), NON_ALPHANUMERIC).to_string()
-}
-
 /// A question with evidence, about the orders resource.
 fn with(token: &str, evidence: Option<Evidence>) -> ValidateBindingRequest {
     ValidateBindingRequest { evidence, ..use_of(token) }
@@ -49,7 +41,7 @@ fn at(audience: &str, request: ValidateBindingRequest) -> ValidateBindingRequest
 
 /// Every form in which evidence of a certificate can be brought, with its grade.
 fn every_form(leaf: &Leaf, spiffe_id: &str) -> Vec<(Option<Evidence>, EvidenceGrade)> {
-    let (hash, cert) = (hex(leaf), encoded(leaf));
+    let (hash, cert) = (hex(leaf), url_encoded(leaf));
     let (thumbprint, certificate) = (EvidenceGrade::Thumbprint, EvidenceGrade::Certificate);
     vec![
         (certificate_of(leaf), certificate),
@@ -203,7 +195,7 @@ async fn evidence_that_cannot_be_read_is_refused_and_nothing_guessed_from_it() {
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
     let der = checkout.certificate().to_vec();
-    let (hash, cert) = (hex(&checkout), encoded(&checkout));
+    let (hash, cert) = (hex(&checkout), url_encoded(&checkout));
     let certificate = |bytes: Vec<u8>| Some(Evidence::Certificate(bytes));
     let thumbprint = |bytes: &[u8]| Some(Evidence::CertificateThumbprint(bytes.to_vec()));
     let spiffe_id = |text: &str| Some(Evidence::SpiffeId(text.to_owned()));

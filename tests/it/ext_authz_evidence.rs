@@ -4,6 +4,7 @@ use lanyard::proto::EvidenceFrom;
 use lanyard::proto::ProtectedResource;
 
 use crate::support::check::Asked;
+use crate::support::check::hex;
 use crate::support::check::orders;
 use crate::support::check::url_encoded;
 use crate::support::leaf::Leaf;
@@ -12,10 +13,6 @@ use crate::support::server::TestServer;
 const CHECKOUT: &str = "spiffe://prod.example/checkout";
 const GATEWAY: &str = "spiffe://prod.example/gateway";
 const PROXY: &str = "spiffe://prod.example/proxy";
-
-fn hex(leaf: &Leaf) -> String {
-    leaf.thumbprint().as_bytes().iter().map(|octet| format!("{octet:02x}")).collect()
-}
 
 struct Shop {
     server: TestServer,
@@ -78,7 +75,7 @@ async fn what_a_client_writes_is_no_evidence() {
     let shop = Shop::new("spiffe_id", &[]).await;
     let (own, thief) = (hex(&shop.checkout), hex(&shop.thief));
     let thief_id = "spiffe://prod.example/thief";
-    for (asked, reason) in [
+    for (asked, reason) in vec![
         // The thief's connection, with the victim's certificate in every header that comes to mind.
         (shop.shown("", &format!("By={PROXY};Hash={own}")).certificate(&shop.thief), "CERTIFICATE_MISMATCH"),
         (shop.shown(thief_id, &format!("Hash={own},By={PROXY};Hash={thief}")), "CERTIFICATE_MISMATCH"),
@@ -120,7 +117,7 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
     let gateway = shop.server.svid("/gateway");
     let (own, thief, at_gate) = (hex(&shop.checkout), hex(&shop.thief), hex(&gateway));
     let seen = |forwarded: &str| shop.shown(GATEWAY, forwarded);
-    for (asked, reason) in [
+    for (asked, reason) in vec![
         (seen(&row(&own, &at_gate)), ""),
         (seen(&row(&own, &at_gate)).certificate(&gateway), ""),
         (shop.shown("", &row(&own, &at_gate)), ""),

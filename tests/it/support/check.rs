@@ -120,6 +120,11 @@ fn principal(leaf: &Leaf) -> String {
     certificate.names().uri.first().cloned().unwrap_or_default()
 }
 
+/// A thumbprint as Envoy writes it into `Hash`.
+pub fn hex(leaf: &Leaf) -> String {
+    leaf.thumbprint().as_bytes().iter().fold(String::new(), |text, octet| format!("{text}{octet:02x}"))
+}
+
 /// What comes back.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
@@ -188,10 +193,9 @@ fn headers(options: &[HeaderValueOption]) -> BTreeMap<String, String> {
 /// A text of the dynamic metadata.
 pub fn metadata(response: &CheckResponse, name: &str) -> Option<String> {
     let Struct { fields } = response.dynamic_metadata.as_ref()?;
-    match fields.get(name)?.kind.as_ref()? {
-        Kind::StringValue(text) => Some(text.clone()),
-        other => panic!("{name} is {other:?}"),
-    }
+    let kind = fields.get(name)?.kind.as_ref()?;
+    let Kind::StringValue(text) = kind else { panic!("{name} is {kind:?}") };
+    Some(text.clone())
 }
 
 impl TestServer {
