@@ -22,6 +22,7 @@ mod dev;
 mod directory;
 mod distinguished_name;
 mod drain;
+mod envoy;
 mod evidence;
 mod ext_authz;
 mod ext_authz_evidence;

