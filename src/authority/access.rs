@@ -30,6 +30,7 @@ pub const METHODS: &[(&str, &[Role])] = &[
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
     ("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy]),
+    ("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy]),
     ("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
     ("/lanyard.v1.RegistryService/CreateClient", &[Role::Admin]),
     ("/lanyard.v1.RegistryService/CreateProtectedResource", &[Role::Admin]),

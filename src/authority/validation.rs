@@ -55,7 +55,7 @@ pub enum BroughtEvidence {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NoDecision {
     /// No token in the request.
-    #[error("access_token is missing")]
+    #[error("no access_token could be read")]
     TokenMissing,
     /// No audience in the request, and none that follows from the caller.
     #[error("audience is missing: only a proxy that fronts exactly one resource may leave it out")]

@@ -4,15 +4,19 @@ use prost_types::Timestamp;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
+use tonic::Streaming;
 
 use crate::authority::binding;
 use crate::authority::binding::Decision;
 use crate::authority::binding::Evidence;
+use crate::authority::caller::Caller;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::validation::BroughtEvidence;
 use crate::authority::validation::Judgement;
 use crate::authority::validation::ValidateRequest;
 use crate::grpc::Services;
+use crate::grpc::binding_stream;
+use crate::grpc::binding_stream::Answers;
 use crate::grpc::caller;
 use crate::grpc::claims;
 use crate::grpc::status;
@@ -29,7 +33,26 @@ impl BindingService for Services {
         request: Request<ValidateBindingRequest>,
     ) -> Result<Response<ValidateBindingResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let caller = caller(&extensions)?;
+        self.judged(caller(&extensions)?, message).map(Response::new)
+    }
+
+    type ValidateBindingsStream = Answers;
+
+    async fn validate_bindings(
+        &self,
+        request: Request<Streaming<ValidateBindingRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        binding_stream::answers(self.clone(), request).map(Response::new)
+    }
+}
+
+impl Services {
+    /// The answer to one question, alone or in a stream.
+    pub(super) fn judged(
+        &self,
+        caller: &Caller,
+        message: ValidateBindingRequest,
+    ) -> Result<ValidateBindingResponse, Status> {
         let evidence = evidence(message.evidence).map_err(status::invalid_evidence)?;
         let request = ValidateRequest {
             access_token: &message.access_token,
@@ -39,7 +62,7 @@ impl BindingService for Services {
         };
         let judgement =
             self.authority.validate_binding(&caller.identity, &caller.roles, request).map_err(status::no_decision)?;
-        Ok(Response::new(print(&judgement)))
+        Ok(print(&judgement))
     }
 }
 

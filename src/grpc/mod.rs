@@ -1,11 +1,13 @@
 //! The gRPC voice: reads requests, asks the authority, prints its answers. Nothing is decided here.
 
+mod binding_stream;
 mod bindings;
 mod claims;
 mod client_message;
 pub mod ext_authz;
 pub mod health;
 mod keys;
+mod readable;
 mod registry;
 mod resource_message;
 pub mod status;
@@ -17,7 +19,9 @@ use axum::Router;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tonic::Extensions;
 use tonic::Status;
+use tonic::service::LayerExt as _;
 use tonic::service::Routes;
+use tower::util::MapRequestLayer;
 
 use crate::authority::Authority;
 use crate::authority::caller::Caller;
@@ -52,9 +56,10 @@ pub fn routes(
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let bindings = BindingServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let routes = Routes::from(http)
         .add_service(TokenServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(BindingServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(MapRequestLayer::new(binding_stream::readable).named_layer(bindings))
         .add_service(RegistryServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(AuthorizationServer::new(services()).max_decoding_message_size(MAX_CHECK_BYTES))
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))

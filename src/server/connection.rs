@@ -105,7 +105,7 @@ pub(super) async fn serve(
                         let ending = ending.clone();
                         async move {
                             let response =
-                                guard::call(router, &authority, peer.as_deref(), request.map(Body::new)).await;
+                                guard::call(router, &authority, peer.as_ref(), request.map(Body::new)).await;
                             response.map(|response| ending::bounded(response, ending))
                         }
                     });

@@ -18,11 +18,12 @@ use tokio::sync::watch;
 
 use crate::grpc::status;
 
-/// A gRPC answer that ends when `over` becomes true, should it then have nothing to say. One that is complete is sent whole.
+/// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has
+/// always more to say. One that is complete is sent whole.
 pub(super) fn bounded(response: Response<Body>, over: watch::Receiver<bool>) -> Response<Body> {
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
-        response.map(|body| Body::new(Bounded { body, end: End::Unasked(over) }))
+        response.map(|body| Body::new(Bounded { body, end: End::Unasked(over), said: Said::Nothing }))
     } else {
         response
     }
@@ -31,6 +32,26 @@ pub(super) fn bounded(response: Response<Body>, over: watch::Receiver<bool>) -> 
 struct Bounded {
     body: Body,
     end: End,
+    said: Said,
+}
+
+/// How much of an answer has been sent. A frame holds whole messages.
+#[derive(Clone, Copy)]
+enum Said {
+    Nothing,
+    /// The answer to a call of one message, or the beginning of a stream.
+    Once,
+    /// It is a stream.
+    More,
+}
+
+impl Said {
+    fn and(self) -> Self {
+        match self {
+            Self::Nothing => Self::Once,
+            Self::Once | Self::More => Self::More,
+        }
+    }
 }
 
 /// Most answers are complete when they start and never ask.
@@ -66,10 +87,17 @@ impl HttpBody for Bounded {
         if matches!(self.end, End::Come) {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if polled.is_pending() && self.end.poll(context).is_ready() {
+        // A peer that never stops asking would keep its connection for ever.
+        let cut = matches!(self.said, Said::More) && self.end.poll(context).is_ready();
+        let polled = if cut { Poll::Pending } else { Pin::new(&mut self.body).poll_frame(context) };
+        if cut || polled.is_pending() && self.end.poll(context).is_ready() {
             self.end = End::Come;
             return Poll::Ready(Some(Ok(Frame::trailers(unavailable()))));
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && frame.is_data()
+        {
+            self.said = self.said.and();
         }
         polled
     }

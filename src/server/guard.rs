@@ -1,6 +1,7 @@
 //! In front of all routes of the mTLS listener: the access table is asked before anything is parsed.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -24,11 +25,15 @@ use crate::http::introspect;
 pub(super) async fn call(
     router: Router,
     authority: &Authority,
-    peer: Option<&PeerConnection>,
+    peer: Option<&Arc<PeerConnection>>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    match authority.enter(peer, request.uri().path()) {
+    match authority.enter(peer.map(Arc::as_ref), request.uri().path()) {
         Ok(caller) => {
+            if let Some(peer) = peer {
+                // For streams, each message of which has to enter anew.
+                request.extensions_mut().insert(Arc::clone(peer));
+            }
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }

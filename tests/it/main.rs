@@ -68,3 +68,5 @@ mod token_texts;
 mod tokens;
 mod uses;
 mod validate_binding;
+mod validate_stream;
+mod validate_stream_load;

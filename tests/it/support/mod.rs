@@ -1,5 +1,6 @@
 //! What the tests share: certificates, and an authority to show them to.
 
+pub mod binding_stream;
 pub mod ca;
 pub mod calls;
 pub mod check;
