@@ -228,7 +228,7 @@ impl Server {
         let doors = [
             (sockets.mtls, Door::Mutual(mtls)),
             (sockets.public, Door::ServerOnly(public)),
-            (sockets.ops, Door::Plain(http::ops::routes(standing.clone()))),
+            (sockets.ops, Door::Plain(http::ops::routes(standing.clone(), Arc::clone(&authority)))),
         ];
         for (socket, door) in doors {
             let listener = Listener::new(socket, door, config.tls.max_connections, config.tls.max_handshakes);

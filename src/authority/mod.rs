@@ -42,6 +42,7 @@ pub mod sealing;
 pub mod snapshot;
 pub mod store;
 pub mod subject;
+pub mod tally;
 pub mod token;
 pub mod trust;
 pub mod validation;
@@ -83,6 +84,7 @@ use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
 use crate::authority::snapshot::Snapshot;
 use crate::authority::store::Store;
+use crate::authority::tally::Tally;
 use crate::authority::token::AccessTokenClaims;
 use crate::authority::token::Confirmation;
 use crate::authority::trust::TrustBundles;
@@ -141,6 +143,7 @@ pub struct Authority {
     trust_generation: AtomicU64,
     verified: VerifiedTokens,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
+    tally: Tally,
 }
 
 /// A token, and what its receiver is told about it (RFC 6749 section 5.1).
@@ -183,6 +186,7 @@ impl Authority {
             trust_generation: AtomicU64::new(0),
             verified: VerifiedTokens::default(),
             jwks_source: OnceLock::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -199,6 +203,11 @@ impl Authority {
     /// The signing keys as they are now.
     pub fn keys(&self) -> Arc<SigningKeys> {
         self.keys.load_full()
+    }
+
+    /// How often each thing was decided.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Counts the changes of bundles and client CAs: a path that was proven under another count must be proven again.
@@ -243,6 +252,7 @@ impl Authority {
         let now = self.clock.now();
         let outcome =
             grant::grant(&self.snapshot.load(), peer, request, now).and_then(|grant| self.mint(peer, &grant, now));
+        self.tally.granted(&outcome);
         match &outcome {
             Ok((client_id, claims, _)) => {
                 AuditEvent::TokenIssued { client_id, jti: &claims.jti, bound_to: claims.bound_to() }.record();

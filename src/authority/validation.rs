@@ -22,6 +22,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningKeys;
 use crate::authority::resource::EvidenceFrom;
 use crate::authority::scope::Scope;
+use crate::authority::tally::Voice;
 use crate::authority::token;
 use crate::authority::token::VerifiedToken;
 
@@ -122,6 +123,7 @@ impl Authority {
         let event =
             AuditEvent::BindingJudged { caller, token, evidence: evidence.as_ref(), decision: judgement.decision };
         event.record();
+        self.tally.decided(Voice::ValidateBinding, &judgement.decision);
         Ok(judgement)
     }
 

@@ -67,6 +67,7 @@ fn answer(
     message: ValidateBindingRequest,
 ) -> Result<ValidateBindingsResponse, Status> {
     let caller = services.authority.enter(Some(peer), METHOD).map_err(|error| {
+        services.authority.tally().call_refused(error);
         tracing::info!(caller = ?peer, method = METHOD, reason = %error, "a stream was ended");
         status::not_admitted(error)
     })?;

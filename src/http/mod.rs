@@ -5,6 +5,7 @@ pub mod discovery;
 pub mod error;
 mod form;
 pub mod introspect;
+mod metrics;
 pub mod ops;
 mod register;
 mod revoke;

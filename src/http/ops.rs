@@ -1,4 +1,7 @@
-//! The ops listener: plain HTTP for the machine's own probes. Bodies hold codes only, and nothing here changes state.
+//! The ops listener: plain HTTP for the machine's own probes and for whoever collects metrics. Bodies hold codes and counts
+//! only, and nothing here changes state.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -6,12 +9,20 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::sync::watch;
 
+use crate::authority::Authority;
+use crate::http::metrics;
+
 /// Whether the server is ready, and if not, the code that says why.
 pub type Standing = watch::Receiver<Result<(), &'static str>>;
 
 /// The routes of the ops listener.
-pub fn routes(standing: Standing) -> Router {
-    Router::new().route("/livez", get(async || "ok")).route("/readyz", get(readyz)).with_state(standing)
+pub fn routes(standing: Standing, authority: Arc<Authority>) -> Router {
+    let metrics = get(metrics::metrics).with_state(Arc::new(metrics::registry(authority)));
+    Router::new()
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(readyz))
+        .with_state(standing)
+        .route("/metrics", metrics)
 }
 
 async fn readyz(State(standing): State<Standing>) -> (StatusCode, &'static str) {

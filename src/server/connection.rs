@@ -104,8 +104,7 @@ pub(super) async fn serve(
                         let (router, authority, peer) = (router.clone(), Arc::clone(&authority), peer.clone());
                         let ending = ending.clone();
                         async move {
-                            let response =
-                                guard::call(router, &authority, peer.as_ref(), request.map(Body::new)).await;
+                            let response = guard::call(router, &authority, peer.as_ref(), request.map(Body::new)).await;
                             response.map(|response| ending::bounded(response, ending))
                         }
                     });
@@ -115,7 +114,7 @@ pub(super) async fn serve(
                     };
                     speak(http2(&stream), stream, service, end).await;
                 }
-                Err(refused) => report(&refused),
+                Err(refused) => report(&refused, &authority),
             }
         }
         Door::ServerOnly(router) => {
@@ -125,7 +124,7 @@ pub(super) async fn serve(
                     drop(turn);
                     speak(http2(&stream), stream, unguarded(router), end).await;
                 }
-                Err(refused) => report(&refused),
+                Err(refused) => report(&refused, &authority),
             }
         }
         Door::Plain(router) => speak(false, stream, unguarded(router), end).await,
@@ -139,10 +138,13 @@ async fn turn(handshakes: &Arc<Semaphore>, limits: Limits) -> Option<OwnedSemaph
     turn.ok()?.ok()
 }
 
-fn report(refused: &Refused) {
+fn report(refused: &Refused, authority: &Authority) {
     match refused {
         // A certificate that does not pass may be an attempt at intrusion.
-        Refused::Unproven(unproven) => tracing::warn!(reason = %unproven, "a handshake was refused"),
+        Refused::Unproven(unproven) => {
+            authority.tally().handshake_refused(*unproven);
+            tracing::warn!(reason = %unproven, "a handshake was refused");
+        }
         Refused::Handshake(_) | Refused::Slow => tracing::info!(reason = %refused, "a handshake failed"),
     }
 }

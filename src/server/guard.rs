@@ -42,6 +42,7 @@ pub(super) async fn call(
             Ok(if check { ext_authz::made_explicit(response) } else { response })
         }
         Err(error) => {
+            authority.tally().call_refused(error);
             tracing::info!(caller = ?peer, method = ?request.uri().path(), reason = %error, "a call was not admitted");
             Ok(refuse(&request, error))
         }

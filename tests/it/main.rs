@@ -64,6 +64,7 @@ mod thumbprints;
 mod tls_certificates;
 mod tls_door;
 mod tls_limits;
+mod telemetry;
 mod token_texts;
 mod tokens;
 mod uses;

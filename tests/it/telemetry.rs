@@ -1,0 +1,162 @@
+//! `/metrics` on the ops listener: each count moves by what was done, and nothing that a caller sent is on the page.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use lanyard::proto::DenyReason;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::ListClientsRequest;
+use lanyard::proto::ValidateBindingRequest;
+use tokio::net::TcpStream;
+
+use crate::support::binding_stream::BindingStream;
+use crate::support::binding_stream::Said;
+use crate::support::ca::self_signed;
+use crate::support::calls::refusal;
+use crate::support::calls::use_of;
+use crate::support::door::knock;
+use crate::support::server::TestServer;
+use crate::support::server::certificate_of;
+use crate::support::wire::Answer;
+use crate::support::wire::http1;
+
+async fn get(address: SocketAddr, path: &str) -> Answer {
+    http1(TcpStream::connect(address).await.unwrap(), &format!("GET {path}")).await
+}
+
+/// All series of the page, by name and labels.
+async fn series(server: &TestServer) -> BTreeMap<String, u64> {
+    parsed(&get(server.addresses.ops, "/metrics").await.body)
+}
+
+/// Reads OpenMetrics text: each series once, behind the help and the type of its family, and the mark at the end.
+fn parsed(page: &str) -> BTreeMap<String, u64> {
+    let mut series = BTreeMap::new();
+    let mut family = "";
+    let lines = page.strip_suffix("# EOF\n").expect("no mark at the end").lines();
+    for line in lines {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let (keyword, rest) = comment.split_once(' ').unwrap();
+            let (name, text) = rest.split_once(' ').unwrap();
+            match keyword {
+                "HELP" => family = name,
+                "TYPE" => assert_eq!((name, ["counter", "info"].contains(&text)), (family, true), "{line}"),
+                _ => panic!("{line}"),
+            }
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with(family) && !family.is_empty(), "{line}");
+        assert_eq!(series.insert(name.to_owned(), value.parse().unwrap()), None, "{line}");
+    }
+    series
+}
+
+/// The series that have grown, and by how much. All others are as they were.
+fn grown(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    let changes = after.iter().map(|(name, count)| (name.clone(), count - before[name]));
+    changes.filter(|(_, change)| *change > 0).collect()
+}
+
+#[tokio::test]
+async fn each_count_moves_by_exactly_what_was_done() {
+    let server = TestServer::start().await;
+    let checkout = server.workload("/checkout").await;
+    let (proxy, thief) = (server.svid("/proxy"), server.svid("/thief"));
+    let before = series(&server).await;
+    assert!(before.values().filter(|count| **count > 0).count() == 1, "only the version: {before:?}");
+
+    let token = server.token(&checkout).await;
+    let seen = |leaf| ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(&token) };
+    for _ in 0..3 {
+        server.ask(&proxy, seen(&checkout)).await.unwrap();
+    }
+    server.ask(&proxy, seen(&thief)).await.unwrap();
+    server.ask(&proxy, seen(&thief)).await.unwrap();
+    // No decision, so it counts as none.
+    refusal(server.ask(&proxy, use_of("")).await);
+    // A stream is the same voice, and each of its messages a call.
+    let mut stream = BindingStream::open(server.bindings(&proxy)).await;
+    assert_eq!(stream.ask(&seen(&checkout)).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), Said::Denied(DenyReason::EvidenceMissing));
+    // Token requests, calls and handshakes that are refused.
+    refusal(server.issue(&thief, IssueTokenRequest::default()).await);
+    let request = IssueTokenRequest { scope: "orders.admin".to_owned(), ..IssueTokenRequest::default() };
+    refusal(server.issue(&checkout, request).await);
+    refusal(server.registry(&checkout).list_clients(ListClientsRequest::default()).await);
+    let unknown = self_signed("nobody").issue();
+    assert!(!knock(server.addresses.mtls, server.tls(&unknown)).await.is_jwks());
+    let expired = server.setup.ca.svid("spiffe://prod.example/checkout").expired().issue();
+    assert!(!knock(server.addresses.mtls, server.tls(&expired)).await.is_jwks());
+
+    let judged = |labels: &str| format!("lanyard_decisions_total{{voice=\"validate_binding\",{labels}}}");
+    let mut expected = [
+        (judged("decision=\"allow\",reason=\"\""), 4),
+        (judged("decision=\"deny\",reason=\"CERTIFICATE_MISMATCH\""), 2),
+        (judged("decision=\"deny\",reason=\"EVIDENCE_MISSING\""), 1),
+        ("lanyard_tokens_issued_total".to_owned(), 1),
+        ("lanyard_grants_refused_total{error=\"invalid_client\"}".to_owned(), 1),
+        ("lanyard_grants_refused_total{error=\"invalid_scope\"}".to_owned(), 1),
+        ("lanyard_calls_refused_total{reason=\"WRONG_ROLE\"}".to_owned(), 1),
+        ("lanyard_handshakes_refused_total{reason=\"UNKNOWN\"}".to_owned(), 1),
+        ("lanyard_handshakes_refused_total{reason=\"EXPIRED\"}".to_owned(), 1),
+    ];
+    expected.sort();
+    assert_eq!(grown(&before, &series(&server).await), expected);
+}
+
+#[tokio::test]
+async fn the_page_has_one_series_for_each_reason_and_none_that_a_caller_makes() {
+    let server = TestServer::start().await;
+    let checkout = server.workload("/checkout").await;
+    let token = server.token(&checkout).await;
+    let before = series(&server).await;
+    let reasons = (1..).map_while(|number| DenyReason::try_from(number).ok());
+    let mut reasons: Vec<_> = reasons.map(|reason| reason.as_str_name().replace("DENY_REASON_", "")).collect();
+    assert!(reasons.len() > 20);
+    reasons.push("OTHER".to_owned());
+    for voice in ["validate_binding", "introspect", "check"] {
+        for reason in &reasons {
+            let name = format!("lanyard_decisions_total{{voice=\"{voice}\",decision=\"deny\",reason=\"{reason}\"}}");
+            assert!(before.contains_key(&name), "{name}");
+        }
+    }
+    let version = format!("lanyard_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(before[&version], 1);
+
+    let odd = "odd\"} 1\nlanyard_odd{x=\"";
+    let proxy = server.svid("/proxy");
+    for question in [
+        ValidateBindingRequest { audience: odd.to_owned(), evidence: certificate_of(&checkout), ..use_of(&token) },
+        ValidateBindingRequest { scope: odd.to_owned(), ..use_of(&token) },
+        use_of(odd),
+    ] {
+        drop(server.ask(&proxy, question).await);
+    }
+    drop(server.issue_as(&checkout, odd).await);
+    let page = get(server.addresses.ops, "/metrics").await.body;
+    let after = parsed(&page);
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for secret in ["odd", "prod.example", "checkout", &token[..20], token.rsplit('.').next().unwrap()] {
+        assert!(!page.contains(secret), "{secret:?} is on the page");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_open_metrics_on_the_ops_listener_alone() {
+    let server = TestServer::start().await;
+    let ops = server.addresses.ops;
+    let answer = get(ops, "/metrics").await;
+    assert_eq!(answer.status, 200);
+    let kind = "\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(answer.head.contains(kind), "{}", answer.head);
+    let post = http1(TcpStream::connect(ops).await.unwrap(), "POST /metrics").await;
+    assert_eq!(post.status, 405);
+    for path in ["/", "/metrics/", "/metrics/x", "/Metrics", "//metrics", "/oauth2/jwks"] {
+        assert_eq!(get(ops, path).await.status, 404, "{path}");
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(get(ops, path).await.status, 200, "{path}");
+    }
+}
