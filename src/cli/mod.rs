@@ -1,7 +1,6 @@
 //! The command line. Every command but the offline ones talks to a running server like anybody else.
 
 mod client;
-mod client_yaml;
 mod config_check;
 mod connect;
 mod connect_error;
@@ -9,6 +8,7 @@ mod credentials;
 mod dev;
 mod error;
 mod output;
+mod registered;
 mod serve;
 mod status;
 mod thumbprint;

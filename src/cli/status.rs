@@ -11,8 +11,8 @@ use crate::cli::error::CommandError;
 /// What a call needs its caller to be.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cli) enum Needs {
-    /// The registry.
-    Admin,
+    /// The registry of clients, which is for admins.
+    Clients,
     /// Tokens.
     Workload,
     /// Revocations.
@@ -76,7 +76,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
 
 fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
-        (Code::PermissionDenied, Needs::Admin) => {
+        (Code::PermissionDenied, Needs::Clients) => {
             "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
         }
         (Code::PermissionDenied, Needs::Workload) => {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn without_a_reason_the_code_is_named() {
-        let error = explain(&Status::permission_denied("not for you"), Needs::Admin);
+        let error = explain(&Status::permission_denied("not for you"), Needs::Clients);
         assert_eq!(error.to_string(), "not for you (PermissionDenied)");
         assert!(error.next().contains("role Admin"));
         assert!(!explain(&Status::permission_denied(""), Needs::Workload).next().contains("Admin"));

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::client::apply;
+use crate::cli::client::yaml::ClientYaml;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::dev::TRUST_DOMAIN;
 use crate::cli::dev::cannot_write;
 use crate::cli::error::CommandError;
+use crate::cli::registered::apply;
 
 /// Whom the samples' tokens are for.
 pub(super) const AUDIENCE: &str = "https://orders.dev.internal";
@@ -21,7 +22,7 @@ const FILE: &str = "clients.yaml";
 pub(super) async fn register(dir: &Path, port: u16) -> Result<(), CommandError> {
     let path = dir.join(FILE);
     fs::write(&path, clients()).map_err(|error| cannot_write(&path, &error))?;
-    apply::quietly(&path, &ConnectionArguments::local(port, dir, "admin")?).await
+    apply::quietly::<ClientYaml>(&path, &ConnectionArguments::local(port, dir, "admin")?).await
 }
 
 fn clients() -> String {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::de::Error as _;
 
+use crate::cli::registered::Record;
 use crate::proto::Client;
 
 /// One client. A field that is not known is refused: a misspelt restriction must not be taken for none.
@@ -65,24 +66,6 @@ pub(in crate::cli) struct ClientYaml {
     owner: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::cli) disabled: bool,
-}
-
-/// A client with what the server adds, as `-o json` shows it.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct ClientRecord {
-    #[serde(flatten)]
-    pub(in crate::cli) client: ClientYaml,
-    etag: String,
-    create_time: Option<String>,
-    update_time: Option<String>,
-    created_by: String,
-    updated_by: String,
-}
-
-/// Reads the documents of a text; empty ones are passed over. The error names line and column.
-pub(in crate::cli) fn read(text: &str) -> Result<Vec<ClientYaml>, serde_yaml::Error> {
-    let documents = serde_yaml::Deserializer::from_str(text).map(Option::<ClientYaml>::deserialize);
-    documents.filter_map(Result::transpose).collect()
 }
 
 impl From<ClientYaml> for Client {
@@ -151,7 +134,7 @@ impl From<Client> for ClientYaml {
     }
 }
 
-impl From<Client> for ClientRecord {
+impl From<Client> for Record<ClientYaml> {
     fn from(mut client: Client) -> Self {
         Self {
             etag: std::mem::take(&mut client.etag),
@@ -159,25 +142,8 @@ impl From<Client> for ClientRecord {
             update_time: client.update_time.take().map(|time| time.to_string()),
             created_by: std::mem::take(&mut client.created_by),
             updated_by: std::mem::take(&mut client.updated_by),
-            client: client.into(),
+            document: client.into(),
         }
-    }
-}
-
-impl ClientRecord {
-    /// A YAML document that can be applied; what the server added stands above it as comments.
-    pub(in crate::cli) fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
-        // Escaped: a line end in a name must not become a line of the document.
-        let comment = |name: &str, value: &str| format!("# {name}: {}\n", value.escape_debug());
-        Ok([
-            comment("etag", &self.etag),
-            comment("create_time", self.create_time.as_deref().unwrap_or_default()),
-            comment("created_by", &self.created_by),
-            comment("update_time", self.update_time.as_deref().unwrap_or_default()),
-            comment("updated_by", &self.updated_by),
-            serde_yaml::to_string(&self.client)?,
-        ]
-        .concat())
     }
 }
 
@@ -196,6 +162,11 @@ fn write_ttl<S: Serializer>(ttl: &Option<Duration>, serializer: S) -> Result<S::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::registered;
+
+    fn documents(text: &str) -> Result<Vec<ClientYaml>, serde_yaml::Error> {
+        registered::documents(text)
+    }
 
     const CHECKOUT: &str = r#"
 client_id: checkout
@@ -212,12 +183,12 @@ disabled: false
 "#;
 
     fn error(text: &str) -> String {
-        read(text).unwrap_err().to_string()
+        documents(text).unwrap_err().to_string()
     }
 
     #[test]
     fn a_document_becomes_the_message_of_the_same_names() {
-        let client = Client::from(read(CHECKOUT).unwrap().remove(0));
+        let client = Client::from(documents(CHECKOUT).unwrap().remove(0));
         assert_eq!(client.client_id, "checkout");
         assert_eq!(client.scope, "orders.read orders.write");
         assert_eq!(client.audience, ["https://orders.shop.internal"]);
@@ -228,30 +199,30 @@ disabled: false
 
     #[test]
     fn what_is_printed_can_be_applied_again() {
-        let mut client = Client::from(read(CHECKOUT).unwrap().remove(0));
+        let mut client = Client::from(documents(CHECKOUT).unwrap().remove(0));
         client.jwks = r#"{"keys":[{"kty":"EC","x5c":["MIIB"]}]}"#.to_owned();
         client.etag = "7".to_owned();
         client.created_by = "spiffe://prod.example/admin\ndisabled: true".to_owned();
-        let printed = ClientRecord::from(client.clone()).to_yaml().unwrap();
+        let printed = Record::from(client.clone()).to_yaml().unwrap();
         assert!(printed.starts_with("# etag: 7\n"), "{printed}");
-        let again = Client::from(read(&printed).unwrap().remove(0));
+        let again = Client::from(documents(&printed).unwrap().remove(0));
         assert_eq!(again, Client { etag: String::new(), created_by: String::new(), ..client });
     }
 
     #[test]
     fn certificates_may_be_a_mapping_or_json_text() {
         let start = "client_id: a\ntoken_endpoint_auth_method: self_signed_tls_client_auth\n";
-        let mapping = read(&format!("{start}jwks:\n  keys:\n  - kty: EC\n")).unwrap().remove(0);
-        let text = read(&format!("{start}jwks: '{{\"keys\":[{{\"kty\":\"EC\"}}]}}'\n")).unwrap().remove(0);
+        let mapping = documents(&format!("{start}jwks:\n  keys:\n  - kty: EC\n")).unwrap().remove(0);
+        let text = documents(&format!("{start}jwks: '{{\"keys\":[{{\"kty\":\"EC\"}}]}}'\n")).unwrap().remove(0);
         assert_eq!(Client::from(mapping), Client::from(text));
     }
 
     #[test]
     fn several_documents_are_read_and_empty_ones_passed_over() {
         let two = format!("---\n{CHECKOUT}---\n# nothing\n---\n{}", CHECKOUT.replace("checkout", "billing"));
-        let names: Vec<String> = read(&two).unwrap().into_iter().map(|yaml| yaml.client_id).collect();
+        let names: Vec<String> = documents(&two).unwrap().into_iter().map(|yaml| yaml.client_id).collect();
         assert_eq!(names, ["checkout", "billing"]);
-        assert_eq!(read("# nothing\n").unwrap(), []);
+        assert_eq!(documents("# nothing\n").unwrap(), []);
     }
 
     #[test]

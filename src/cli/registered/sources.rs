@@ -1,4 +1,4 @@
-//! Finds and reads the YAML that `client apply` is pointed at.
+//! Finds and reads the YAML that `apply` is pointed at.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,39 +7,52 @@ use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::cli::client::convert_jwks;
-use crate::cli::client_yaml;
-use crate::cli::client_yaml::ClientYaml;
-use crate::cli::error::CommandError;
+use serde::Deserialize as _;
+use serde_yaml::Deserializer;
+use serde_yaml::Mapping;
 
-/// Reads every client of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
+use crate::cli::error::CommandError;
+use crate::cli::registered;
+use crate::cli::registered::Registered;
+
+/// Reads every document of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
 /// stdin (`-`). One that cannot be read, or stands twice, spoils them all.
-pub(in crate::cli::client) fn read(path: &Path) -> Result<Vec<ClientYaml>, CommandError> {
-    let mut clients = Vec::new();
+pub(in crate::cli::registered) fn read<K: Registered>(path: &Path) -> Result<Vec<K>, CommandError> {
+    let mut documents = Vec::new();
     let mut seen: HashMap<String, String> = HashMap::new();
     for Source { name, folder, text } in texts(path)? {
-        let found = client_yaml::read(&text).map_err(|error| {
-            let next = "correct the document; `lanyard client get ID` shows the form of one that is registered";
-            CommandError::new(format!("{name}: {error}"), next)
-        })?;
-        for client in found {
-            if let Some(first) = seen.insert(client.client_id.clone(), name.clone()) {
-                let problem = format!("client_id '{}' stands twice: in {first} and in {name}", client.client_id);
+        let found = registered::documents::<K>(&text).map_err(|error| unsound::<K>(&name, &text, &error))?;
+        for document in found {
+            let called = document.name().to_owned();
+            if let Some(first) = seen.insert(called.clone(), name.clone()) {
+                let problem = format!("{} '{called}' stands twice: in {first} and in {name}", K::NAME);
                 return Err(CommandError::new(problem, "leave one of the two out"));
             }
-            let client_id = client.client_id.clone();
-            clients
-                .push(with_certificates(client, &folder).map_err(|error| error.of(&format!("{name}: {client_id}")))?);
+            documents.push(document.completed(&folder).map_err(|error| error.of(&format!("{name}: {called}")))?);
         }
     }
-    if clients.is_empty() {
-        let problem = format!("no client in {}", path.display());
+    if documents.is_empty() {
         return Err(CommandError::new(
-            problem,
-            "name YAML documents, each with a client_id; a directory is not searched deeper",
+            format!("no {} in {}", K::KIND, path.display()),
+            format!("name YAML documents, each with {}; a directory is not searched deeper", K::NAME),
         ));
     }
-    Ok(clients)
+    Ok(documents)
+}
+
+/// Why a text is refused: some document is none, or one of the other kind.
+fn unsound<K: Registered>(name: &str, text: &str, error: &serde_yaml::Error) -> CommandError {
+    // What comes behind a document that is no YAML at all is not looked at.
+    let mappings = Deserializer::from_str(text).map_while(|document| Option::<Mapping>::deserialize(document).ok());
+    if mappings.flatten().any(|mapping| K::is_other(&mapping)) {
+        return CommandError::new(
+            format!("{name}: {error}; there is a {} in it, and this command is for {}s", K::OTHER, K::KIND),
+            format!("apply it with `lanyard {} apply`, from a file of its own kind", K::OTHER),
+        );
+    }
+    let next =
+        format!("correct the document; `lanyard {} get {}` shows the form of one", K::KIND, K::NAME.to_uppercase());
+    CommandError::new(format!("{name}: {error}"), next)
 }
 
 /// Where paths in a document start is the folder that it is in, or for stdin the one that the command was started in.
@@ -64,18 +77,6 @@ fn texts(path: &Path) -> Result<Vec<Source>, CommandError> {
     files.into_iter().map(read).collect()
 }
 
-/// Puts the certificates of `certificate_file` into `jwks`. Nothing else in that file is sent, such as a private key
-/// beside the certificate.
-fn with_certificates(mut client: ClientYaml, folder: &Path) -> Result<ClientYaml, CommandError> {
-    let Some(file) = client.certificate_file.take() else { return Ok(client) };
-    if client.jwks.is_some() || client.certificate_pem.is_some() {
-        let next = "leave in only one of certificate_file, certificate_pem and jwks";
-        return Err(CommandError::new("certificate_file goes only without certificate_pem and jwks", next));
-    }
-    client.jwks = Some(convert_jwks::read(&folder.join(file))?);
-    Ok(client)
-}
-
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(Iterator::collect);
     let entries = entries.map_err(|error| unreadable(&directory.display().to_string(), &error))?;
@@ -95,6 +96,11 @@ fn unreadable(name: &str, error: &io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::client::yaml::ClientYaml;
+
+    fn read(path: &Path) -> Result<Vec<ClientYaml>, CommandError> {
+        super::read(path)
+    }
 
     fn document(client_id: &str) -> String {
         format!("client_id: {client_id}\ntoken_endpoint_auth_method: spiffe_x509\n")
@@ -129,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn no_client_at_all_is_refused() {
+    fn no_document_at_all_is_refused() {
         assert!(read(tempfile::tempdir().unwrap().path()).unwrap_err().to_string().contains("no client"));
     }
 }

@@ -1,0 +1,35 @@
+//! `lanyard client delete` and `lanyard resource delete`.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::registered;
+use crate::cli::registered::Registered;
+use crate::cli::status;
+
+/// What `name` is called differs from kind to kind, and is said where the command is listed.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DeleteArguments {
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Delete it only if this is still its etag, as `get` shows it.
+    #[arg(long)]
+    etag: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+pub(in crate::cli) async fn run<K: Registered>(arguments: DeleteArguments, format: Format) -> Result<(), CommandError> {
+    let DeleteArguments { name, etag, connection } = arguments;
+    let mut registry = registered::open(&connection).await?;
+    let deleted = K::remove(&mut registry, name.clone(), etag.unwrap_or_default()).await;
+    deleted.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
+    match format {
+        Format::Json => output::print_json(&json!({ (K::NAME): name, "result": "deleted" })),
+        Format::Text => output::print(&format!("{name} deleted")),
+    }
+}

@@ -1,0 +1,34 @@
+//! `lanyard client get` and `lanyard resource get`.
+
+use clap::Args;
+
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::registered;
+use crate::cli::registered::Record;
+use crate::cli::registered::Registered;
+use crate::cli::status;
+
+/// What `name` is called differs from kind to kind, and is said where the command is listed.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct GetArguments {
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+pub(in crate::cli) async fn run<K: Registered>(arguments: GetArguments, format: Format) -> Result<(), CommandError> {
+    let GetArguments { name, connection } = arguments;
+    let mut registry = registered::open(&connection).await?;
+    let message = K::read(&mut registry, &name).await;
+    let record: Record<K> = message.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?.into();
+    match format {
+        Format::Json => output::print_json(&record),
+        Format::Text => output::print(&record.to_yaml().map_err(|error| {
+            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
+        })?),
+    }
+}

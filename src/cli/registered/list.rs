@@ -1,0 +1,53 @@
+//! `lanyard client list` and `lanyard resource list`.
+
+use clap::Args;
+
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::registered;
+use crate::cli::registered::Record;
+use crate::cli::registered::Registered;
+use crate::cli::status;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ListArguments {
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format: Format) -> Result<(), CommandError> {
+    let mut registry = registered::open(&arguments.connection).await?;
+    let mut records: Vec<Record<K>> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let page = K::page(&mut registry, page_token).await;
+        let (messages, next) = page.map_err(|status| status::explain(&status, K::NEEDS))?;
+        records.extend(messages.into_iter().map(Into::into));
+        if next.is_empty() {
+            break;
+        }
+        page_token = next;
+    }
+    match format {
+        Format::Json => output::print_json(&records),
+        Format::Text => output::print(&table(K::HEADER, records.iter().map(|record| record.document.row()))),
+    }
+}
+
+/// Lines under a header, with columns as wide as their widest cell.
+pub(in crate::cli) fn table(header: [&str; 5], rows: impl Iterator<Item = [String; 5]>) -> String {
+    let rows: Vec<[String; 5]> = std::iter::once(header.map(ToOwned::to_owned)).chain(rows).collect();
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; 5]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
