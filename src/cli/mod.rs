@@ -9,6 +9,7 @@ mod dev;
 mod error;
 mod output;
 mod registered;
+mod resource;
 mod serve;
 mod status;
 mod thumbprint;
@@ -28,6 +29,7 @@ use crate::cli::config_check::ConfigCommand;
 use crate::cli::dev::DevArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
+use crate::cli::resource::ResourceCommand;
 use crate::cli::serve::ServeArguments;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
@@ -54,6 +56,9 @@ enum Command {
     /// Registers the workloads that may have tokens.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Registers the protected resources behind the proxies, and what each demands of requests.
+    #[command(subcommand)]
+    Resource(ResourceCommand),
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -74,6 +79,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Config(command) => config_check::run(command, format),
         Command::Client(command) => block_on(client::run(command, format)),
+        Command::Resource(command) => block_on(resource::run(command, format)),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
@@ -112,11 +118,15 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 7] = [
+        let commands: [&[&str]; 11] = [
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],
             &["client", "delete", "checkout"],
+            &["resource", "apply", "-f", "resources.yaml"],
+            &["resource", "get", "https://orders.shop.internal"],
+            &["resource", "list"],
+            &["resource", "delete", "https://orders.shop.internal"],
             &["token", "get"],
             &["token", "revoke", "-"],
             &["validate", "--token", "-", "--own-connection"],

@@ -13,6 +13,8 @@ use crate::cli::error::CommandError;
 pub(in crate::cli) enum Needs {
     /// The registry of clients, which is for admins.
     Clients,
+    /// The registry of protected resources, which is for admins too.
+    Resources,
     /// Tokens.
     Workload,
     /// Revocations.
@@ -47,7 +49,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         }
         ("INVALID_SCOPE", _) => "ask for scopes that `lanyard client get CLIENT_ID` shows, or leave out --scope",
         ("INVALID_TARGET", _) => "ask for audiences that `lanyard client get CLIENT_ID` shows, or leave out --audience",
-        ("INVALID_CLIENT_METADATA", _) => "correct the named field and apply it again",
+        ("INVALID_CLIENT_METADATA" | "INVALID_RESOURCE", _) => "correct the named field and apply it again",
         ("IDENTITY_TAKEN", _) => {
             "no two clients may have one identity: change this one, or first delete or change the one that has it"
         }
@@ -69,6 +71,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("REVOCATION_UNAVAILABLE", _) => {
             "try again until it succeeds: it is not known whether the revocation is stored"
         }
+        ("ETAG_MISSING", Needs::Resources) => "give the etag as `lanyard resource get` shows it",
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",
         _ => return None,
     })
@@ -76,7 +79,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
 
 fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
-        (Code::PermissionDenied, Needs::Clients) => {
+        (Code::PermissionDenied, Needs::Clients | Needs::Resources) => {
             "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
         }
         (Code::PermissionDenied, Needs::Workload) => {
@@ -87,8 +90,15 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
         (Code::PermissionDenied, Needs::WorkloadOrProxy) => "use a certificate with the role Proxy or Workload",
         (Code::Unauthenticated, _) => "see that --cert is the certificate that the server expects of you",
         (Code::InvalidArgument, _) => "correct what the message names; --help says what goes there",
+        (Code::NotFound, Needs::Resources) => "see `lanyard resource list` for what is registered",
         (Code::NotFound, _) => "see `lanyard client list` for what is registered",
+        (Code::AlreadyExists, Needs::Resources) => {
+            "see `lanyard resource get` for what is there already, and change one of the two"
+        }
         (Code::AlreadyExists, _) => "see `lanyard client get` for what is there already, and change one of the two",
+        (Code::Aborted, Needs::Resources) => {
+            "somebody changed it meanwhile: read it again with `lanyard resource get`, then repeat your change"
+        }
         (Code::Aborted, _) => {
             "somebody changed it meanwhile: read it again with `lanyard client get`, then repeat your change"
         }

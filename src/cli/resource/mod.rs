@@ -1,0 +1,44 @@
+//! `lanyard resource`: the protected resources. Every command needs the role Admin.
+
+mod registered;
+pub(in crate::cli) mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::cli::error::CommandError;
+use crate::cli::output::Format;
+use crate::cli::registered::apply;
+use crate::cli::registered::apply::ApplyArguments;
+use crate::cli::registered::delete;
+use crate::cli::registered::delete::DeleteArguments;
+use crate::cli::registered::get;
+use crate::cli::registered::get::GetArguments;
+use crate::cli::registered::list;
+use crate::cli::registered::list::ListArguments;
+use crate::cli::resource::yaml::ResourceYaml;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ResourceCommand {
+    /// Makes protected resources what YAML documents say they are: creates, updates, or leaves them as they are.
+    Apply(ApplyArguments),
+    /// Prints one protected resource as a YAML document that `apply` takes.
+    #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
+    Get(GetArguments),
+    /// Lists the protected resources.
+    List(ListArguments),
+    /// Deletes a protected resource. Proxies then deny every request to it.
+    #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
+    Delete(DeleteArguments),
+}
+
+pub(in crate::cli) async fn run(command: ResourceCommand, format: Format) -> Result<ExitCode, CommandError> {
+    match command {
+        ResourceCommand::Apply(arguments) => apply::run::<ResourceYaml>(arguments, format).await?,
+        ResourceCommand::Get(arguments) => get::run::<ResourceYaml>(arguments, format).await?,
+        ResourceCommand::List(arguments) => list::run::<ResourceYaml>(arguments, format).await?,
+        ResourceCommand::Delete(arguments) => delete::run::<ResourceYaml>(arguments, format).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
