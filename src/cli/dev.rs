@@ -1,5 +1,5 @@
-//! `lanyard dev`: the main job on an embedded default. Makes a throwaway trust domain, serves it, registers sample clients,
-//! tells the story once, and keeps serving.
+//! `lanyard dev`: the main job on an embedded default. Makes a throwaway trust domain, serves it, registers samples, tells
+//! the story once, and keeps serving.
 
 mod certificates;
 mod samples;

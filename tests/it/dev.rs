@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::ca::self_signed;
 use crate::support::dev::ANY;
+use crate::support::dev::AUDIENCE;
 use crate::support::dev::Dev;
 use crate::support::dev::Files;
 use crate::support::dev::LAST_LINE;
@@ -121,10 +122,10 @@ fn every_command_that_it_prints_works_when_pasted_and_serve_goes_on_where_it_sto
     let process = Process::start(&mut dev(&dir, ports));
     let printed = process.until(LAST_LINE);
     let (mut lines, serve) = commands(&printed);
-    let mut expected = vec![0, 0, 0, 3, 0, 0, 0, 0, 0];
+    let mut expected = vec![0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
     if tools::curl().is_none() {
-        lines.truncate(6);
-        expected.truncate(6);
+        lines.truncate(8);
+        expected.truncate(8);
     }
     let outcomes: Vec<Finished> = lines.iter().map(|line| run(&mut shell(line))).collect();
     let codes: Vec<Option<i32>> = outcomes.iter().map(|outcome| outcome.code).collect();
@@ -134,7 +135,9 @@ fn every_command_that_it_prints_works_when_pasted_and_serve_goes_on_where_it_sto
         assert!(clients.contains(name), "{clients}");
     }
     assert!(!outcomes[5].stdout.contains("created"), "{}", outcomes[5].stdout);
-    if let [token, jwks, ready] = &outcomes[6..] {
+    assert!(outcomes[6].stdout.contains(AUDIENCE), "{}", outcomes[6].stdout);
+    assert_eq!(outcomes[7].stdout, format!("{AUDIENCE} unchanged\n"));
+    if let [token, jwks, ready] = &outcomes[8..] {
         assert!(token.stdout.starts_with("{\"access_token\":\""), "{token:?}");
         assert!(jwks.stdout.contains("\"kid\""), "{jwks:?}");
         assert_eq!(ready.stdout, "ok");

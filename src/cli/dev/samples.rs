@@ -1,4 +1,5 @@
-//! The sample clients, registered as an operator would register them: a YAML file, applied by the admin.
+//! The sample clients and their protected resource, registered as an operator would register them: YAML files, applied by the
+//! admin.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +9,9 @@ use crate::cli::connect::ConnectionArguments;
 use crate::cli::dev::TRUST_DOMAIN;
 use crate::cli::dev::cannot_write;
 use crate::cli::error::CommandError;
+use crate::cli::registered::Registered;
 use crate::cli::registered::apply;
+use crate::cli::resource::yaml::ResourceYaml;
 
 /// Whom the samples' tokens are for.
 pub(super) const AUDIENCE: &str = "https://orders.dev.internal";
@@ -16,13 +19,20 @@ pub(super) const AUDIENCE: &str = "https://orders.dev.internal";
 /// What the samples may ask for.
 const SCOPE: &str = "orders.read orders.write";
 
-const FILE: &str = "clients.yaml";
+/// The files, as they lie in the directory.
+pub(super) const CLIENTS: &str = "clients.yaml";
+pub(super) const RESOURCES: &str = "resources.yaml";
 
-/// Writes the file and applies it.
+/// Writes the files and applies them.
 pub(super) async fn register(dir: &Path, port: u16) -> Result<(), CommandError> {
-    let path = dir.join(FILE);
-    fs::write(&path, clients()).map_err(|error| cannot_write(&path, &error))?;
-    apply::quietly::<ClientYaml>(&path, &ConnectionArguments::local(port, dir, "admin")?).await
+    write::<ClientYaml>(dir, CLIENTS, &clients(), port).await?;
+    write::<ResourceYaml>(dir, RESOURCES, &resources(), port).await
+}
+
+async fn write<K: Registered>(dir: &Path, file: &str, documents: &str, port: u16) -> Result<(), CommandError> {
+    let path = dir.join(file);
+    fs::write(&path, documents).map_err(|error| cannot_write(&path, &error))?;
+    apply::quietly::<K>(&path, &ConnectionArguments::local(port, dir, "admin")?).await
 }
 
 fn clients() -> String {
@@ -48,5 +58,25 @@ certificate_file: selfsigned.pem
 ",
         workload("workload"),
         workload("thief"),
+    )
+}
+
+fn resources() -> String {
+    format!(
+        "\
+# The protected resource of `lanyard dev`, as `lanyard resource apply -f` takes it. Written at each start.
+audience: {AUDIENCE}
+scope: {SCOPE}
+routes:
+  - methods: [GET]
+    path: /orders/{{id}}
+    scope: orders.read
+  - methods: [POST]
+    path: /orders
+    scope: orders.write
+  - path: /healthz
+    public: true
+authorities: [orders.dev.internal]
+"
     )
 }

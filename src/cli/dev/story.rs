@@ -9,6 +9,8 @@ use tonic::Request;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::credentials;
 use crate::cli::dev::samples::AUDIENCE;
+use crate::cli::dev::samples::CLIENTS;
+use crate::cli::dev::samples::RESOURCES;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::status;
@@ -102,6 +104,10 @@ It goes on serving. To try it yourself, copy these into another terminal:
 {lanyard} client list {admin_connection}
 {lanyard} client apply -f {clients} {admin_connection}
 
+# see, as the admin, which resources the proxies protect, and register what a file says
+{lanyard} resource list {admin_connection}
+{lanyard} resource apply -f {resources} {admin_connection}
+
 # get a token over HTTP as the client with the self-signed certificate, read the public keys, and see whether the server is
 # ready
 curl --cacert {ca} --cert {selfsigned} --key {selfsigned_key} \
@@ -119,7 +125,8 @@ curl http://{ops}/readyz
         selfsigned = at("selfsigned.pem"),
         selfsigned_key = at("selfsigned-key.pem"),
         token = at("token"),
-        clients = at("clients.yaml"),
+        clients = at(CLIENTS),
+        resources = at(RESOURCES),
         config = at("lanyard.yaml"),
         public = addresses.public.port(),
         ops = addresses.ops,
