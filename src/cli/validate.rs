@@ -68,7 +68,10 @@ struct EvidenceArgument {
     /// Evidence: the SPIFFE ID in the certificate.
     #[arg(long, value_name = "ID")]
     spiffe_id: Option<String>,
-    /// Evidence: the value of an x-forwarded-client-cert header.
+    /// Evidence: the value of the x-forwarded-client-cert header that the proxy of --cert sends on.
+    ///
+    /// Only what that proxy wrote itself is believed: the last element, and only if its By is the proxy's own SPIFFE ID. Where
+    /// the resource has `evidence_from: {via: [...]}`, it is the element before that, written by one of those gateways.
     #[arg(long, value_name = "HEADER")]
     xfcc: Option<String>,
     /// Evidence: the certificate of this very connection (--cert).
