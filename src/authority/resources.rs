@@ -80,7 +80,6 @@ impl Resources {
         if here.is_empty() && port.is_some() {
             here = among(self.authorities.get(host));
         }
-        here.dedup();
         let mut meant = match destination.principal {
             "" => Vec::new(),
             principal => among(self.principals.get(principal)),
@@ -101,11 +100,16 @@ impl Resources {
         let audience = registered.resource.audience().to_owned();
         self.remove(&audience);
         let metadata = &registered.resource.metadata;
-        for principal in &metadata.destination_principals {
-            self.principals.entry(principal.clone()).or_default().push(audience.clone());
-        }
-        for authority in &metadata.authorities {
-            self.authorities.entry(authority.clone()).or_default().push(audience.clone());
+        for (index, keys) in
+            [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
+        {
+            for key in keys {
+                let audiences = index.entry(key.clone()).or_default();
+                // One that is written twice is no second resource.
+                if audiences.last() != Some(&audience) {
+                    audiences.push(audience.clone());
+                }
+            }
         }
         self.by_audience.insert(audience, Arc::new(registered));
     }
