@@ -11,13 +11,18 @@ use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
 use lanyard::proto::GetClientRequest;
 use lanyard::proto::GetJwksRequest;
+use lanyard::proto::ProtectedResource;
 use lanyard::proto::key_service_client::KeyServiceClient;
+use lanyard::proto::validate_binding_request::Evidence;
 use lanyard::server::StartError;
 use lanyard::store::sled::OpenError;
 use lanyard::store::sled::SledOptions;
 use lanyard::store::sled::SledStore;
 use serde_json::Value;
 
+use crate::resources;
+use crate::resources::Admin;
+use crate::resources::bare;
 use crate::support::ca::self_signed;
 use crate::support::calls::opened;
 use crate::support::calls::self_signed_client;
@@ -80,6 +85,30 @@ async fn registrations_keys_and_tokens_outlive_a_restart() {
     let stolen = server.validate(&token, certificate_of(&ci)).await.unwrap();
     assert_eq!(stolen.reason(), DenyReason::CertificateMismatch);
     server.issue_as(&ci, "ci").await.unwrap();
+}
+
+#[tokio::test]
+async fn protected_resources_outlive_a_restart_with_their_etags_and_what_they_demand() {
+    let server = started().await;
+    let checkout = server.workload("/checkout").await;
+    let token = server.token(&checkout).await;
+    let mut admin = Admin::of(&server);
+    let kept = admin.create(resources::orders()).await.unwrap();
+    let kept = admin.update(ProtectedResource { owner: "a".to_owned(), ..kept }, &[]).await.unwrap();
+    admin.create(bare("urn:deleted")).await.unwrap();
+    admin.delete("urn:deleted", "").await.unwrap();
+    let server = restarted(server).await;
+    let mut admin = Admin::of(&server);
+    assert_eq!(admin.read(&kept.audience).await.unwrap(), kept);
+    assert_eq!(admin.read("urn:deleted").await.unwrap_err().code(), tonic::Code::NotFound);
+    let thumbprint = Some(Evidence::CertificateThumbprint(checkout.thumbprint().as_bytes().to_vec()));
+    let weak = server.validate(&token, thumbprint).await.unwrap();
+    assert_eq!(weak.reason(), DenyReason::EvidenceTooWeak);
+    let whole = server.validate(&token, certificate_of(&checkout)).await.unwrap();
+    assert_eq!(whole.decision(), Decision::Allow);
+    let next = admin.update(ProtectedResource { owner: "b".to_owned(), ..kept.clone() }, &[]).await.unwrap();
+    assert_ne!(next.etag, kept.etag);
+    assert_eq!(admin.update(kept, &[]).await.unwrap_err().code(), tonic::Code::Aborted);
 }
 
 #[tokio::test]
@@ -195,6 +224,9 @@ async fn a_record_that_cannot_be_read_keeps_the_server_from_starting() {
         ("/clients/x", "garbage"),
         ("/keys/x", r#"{"schema":1}"#),
         ("/keys/x", "garbage"),
+        ("/resources/urn:x", r#"{"schema":1}"#),
+        ("/resources/urn:x", r#"{"schema":999}"#),
+        ("/resources/urn:x", "garbage"),
     ] {
         let store = SledStore::open(&setup.path("data"), SledOptions::default()).unwrap();
         store.put(key, value.into(), Expected::Absent).await.unwrap();
