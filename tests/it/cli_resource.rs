@@ -1,6 +1,7 @@
 //! `lanyard resource` against a running server: what it prints, its exit codes, and what it says when something is wrong.
 
 use std::fs;
+use std::thread;
 
 use serde_json::Value;
 use serde_json::json;
@@ -189,6 +190,26 @@ fn a_document_of_the_other_kind_is_refused_with_the_command_that_takes_it() {
     own("client", "clients.yaml").ok();
     assert_eq!(resource(files, &["list", "-o", "json"]).json(0).as_array().unwrap().len(), 1);
     assert_eq!(files.run("admin", &["client", "list", "-o", "json"]).json(0).as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn of_two_who_apply_at_once_neither_fails_and_one_of_them_has_the_last_word() {
+    let Dev { files, .. } = &Dev::start();
+    // Registering, and then changing: in both the other may come in between.
+    for round in ["first", "second"] {
+        let all = |owner: &str| {
+            let owner = format!("owner: {round}-{owner}\n");
+            (0..40).map(|n| document(&n.to_string(), &owner)).collect::<Vec<_>>().join("---\n")
+        };
+        let both = thread::scope(|scope| {
+            let start = |yaml: String| scope.spawn(move || applied(files, &yaml));
+            [all("a"), all("b")].map(start).map(|applying| applying.join().unwrap())
+        });
+        assert!(both.iter().all(|finished| finished.code == Some(0)), "{both:?}");
+    }
+    let listed = resource(files, &["list", "-o", "json"]).json(0);
+    let owners = listed.as_array().unwrap().iter().filter_map(|one| one["owner"].as_str());
+    assert_eq!(owners.filter(|owner| ["second-a", "second-b"].contains(owner)).count(), 40);
 }
 
 #[test]

@@ -100,21 +100,26 @@ async fn round<K: Registered>(
 async fn apply<K: Registered>(registry: &mut Registry, document: &K, validate_only: bool) -> Result<Change, Status> {
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
-        let present = match K::read(registry, document.name()).await {
-            Ok(present) => present,
+        let written = match K::read(registry, document.name()).await {
+            Ok(present) => {
+                let wanted = document.message(K::etag(&present).to_owned());
+                let updated = K::update(registry, wanted, validate_only).await;
+                // A write that changes nothing leaves the etag as it was; so does one that was only checked, where the
+                // contents tell.
+                updated.map(|updated| if present == updated { Change::Unchanged } else { Change::Updated })
+            }
             Err(status) if status.code() == Code::NotFound => {
-                K::create(registry, document.message(String::new()), validate_only).await?;
-                return Ok(Change::Created);
+                let created = K::create(registry, document.message(String::new()), validate_only).await;
+                created.map(|_| Change::Created)
             }
             Err(status) => return Err(status),
         };
-        let wanted = document.message(K::etag(&present).to_owned());
-        match K::update(registry, wanted, validate_only).await {
-            // A write that changes nothing leaves the etag as it was; so does one that was only checked, where the
-            // contents tell.
-            Ok(updated) => return Ok(if present == updated { Change::Unchanged } else { Change::Updated }),
-            Err(status) if status.code() == Code::Aborted => last = status,
-            Err(status) => return Err(status),
+        match written {
+            // Changed, registered or deleted by somebody else since it was read.
+            Err(status) if matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::NotFound) => {
+                last = status;
+            }
+            decided => return decided,
         }
     }
     Err(last)
