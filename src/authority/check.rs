@@ -25,6 +25,8 @@ use crate::authority::resources::Destination;
 use crate::authority::route::Need;
 use crate::authority::route::RequestPath;
 use crate::authority::scope::Scope;
+use crate::authority::tally::Outcome;
+use crate::authority::tally::Voice;
 use crate::authority::token::VerifiedToken;
 
 /// The headers by which an allowance tells the resource who calls.
@@ -169,6 +171,11 @@ impl Authority {
             .ok_or(CheckRefusal::ResourceUnknown)
             .and_then(|resource| self.look(caller, request, resource, &mut findings));
         let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
+        let counted = outcome.as_ref().map_or_else(|refusal| Outcome::Deny(refusal.code()), |_| Outcome::Allow);
+        self.tally.decided(Voice::Check, counted);
+        if let (Err(refusal), Mode::Report) = (&outcome, mode) {
+            self.tally.report_denial(refusal.code());
+        }
         let audience = resource.map(ProtectedResource::audience);
         AuditEvent::Checked(CheckedRequest {
             proxy: &caller.identity,

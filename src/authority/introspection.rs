@@ -15,6 +15,7 @@ use crate::authority::grant::authenticate;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
+use crate::authority::tally::Voice;
 use crate::authority::token::Audience;
 use crate::authority::token::VerifiedToken;
 
@@ -66,7 +67,9 @@ impl Authority {
         let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        match self.judge(access_token, evidence.as_ref(), &demands).decision {
+        let decision = self.judge(access_token, evidence.as_ref(), &demands).decision;
+        self.tally.decided(Voice::Introspect, &decision);
+        match decision {
             Decision::Allow(_) => Some(token),
             Decision::Deny(_) => None,
         }

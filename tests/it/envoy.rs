@@ -133,6 +133,10 @@ async fn in_report_mode_a_denial_passes_asserts_nothing_and_is_counted() {
     let rightful = mesh.rightful().await;
     assert_eq!((rightful.status, rightful.headers.get("x-lanyard-report")), (200, None));
     assert_eq!(seen(&rightful, "x-lanyard-subject"), [CHECKOUT]);
+    let ops = tokio::net::TcpStream::connect(mesh.server.addresses.ops).await.unwrap();
+    let counts = crate::support::wire::http1(ops, "GET /metrics").await.body;
+    let count = "lanyard_report_mode_denials_total{reason=\"CERTIFICATE_MISMATCH\"} 1";
+    assert!(counts.lines().any(|line| line == count), "{counts}");
 }
 
 #[tokio::test]
