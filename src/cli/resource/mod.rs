@@ -28,7 +28,8 @@ pub(in crate::cli) enum ResourceCommand {
     Get(GetArguments),
     /// Lists the protected resources.
     List(ListArguments),
-    /// Deletes a protected resource. Proxies then deny every request to it.
+    /// Deletes a protected resource. Checks of requests to it are denied from then on; `ValidateBinding` goes by its
+    /// defaults, which accept every trust domain and a thumbprint.
     #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
     Delete(DeleteArguments),
 }
