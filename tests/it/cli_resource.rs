@@ -118,6 +118,7 @@ fn the_list_is_a_table_with_a_line_for_each() {
     applied(files, WHOLE).ok();
     let two = "evidence_from: {via: [spiffe://dev.internal/a, spiffe://dev.internal/b]}\n";
     applied(files, &document("two-gateways", two)).ok();
+    applied(files, &document("with-lines", "owner: \"me\\nurn:other  enforce\"\n")).ok();
     let list = resource(files, &["list"]).ok();
     let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split("  ").map(str::trim).collect()).collect();
     let cells = |row: &[&'static str]| row.to_vec();
@@ -130,6 +131,7 @@ fn the_list_is_a_table_with_a_line_for_each() {
             cells(&[AUDIENCE, "enforce", "thumbprint", "3", "-"]),
             cells(&[STOCK, "report", "certificate via spiffe://dev.internal/gateway", "3", "team-stock"]),
             cells(&["urn:two-gateways", "enforce", "thumbprint via 2 gateways", "0", "-"]),
+            cells(&["urn:with-lines", "enforce", "thumbprint", "0", r"me\nurn:other", "enforce"]),
         ]
     );
 }
