@@ -4,6 +4,7 @@
 //! them (measured: twice the throughput of one runtime over all cores); the thread that started the server accepts,
 //! reloads and follows the store.
 
+mod caught;
 mod connection;
 mod ending;
 mod follow;

@@ -1,5 +1,7 @@
 //! The log.
 
+use std::panic;
+
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +46,11 @@ pub fn start(config: &Config) -> Result<(), InvalidLevel> {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
+    // The usual words of a panic may hold what a caller sent; where it was is enough to find it.
+    panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(tracing::field::display);
+        tracing::error!(location, "something panicked");
+    }));
     if started.is_err() {
         tracing::debug!("the log was started before");
     }

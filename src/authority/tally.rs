@@ -247,7 +247,7 @@ impl Tally {
         });
     }
 
-    /// A request ended in a panic, which is a fault of this server's.
+    /// A request, or a handshake, ended in a panic, which is a fault of this server's.
     pub fn panicked(&self) {
         increment(&self.panics);
     }

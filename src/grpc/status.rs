@@ -43,6 +43,11 @@ pub fn connection_over() -> Status {
     plain(Code::Unavailable, "CONNECTION_OVER", "the connection has reached its end; call again on a new one")
 }
 
+/// A request in which something broke that should not.
+pub fn broken() -> Status {
+    plain(Code::Internal, "INTERNAL", "the server failed at this request")
+}
+
 /// A token request that got no token.
 pub fn grant_error(error: GrantError) -> Status {
     match error {

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the counts as OpenMetrics text. What is counted, and under which labels, is settled by
+//! `GET /metrics`: the counts as text for Prometheus. What is counted, and under which labels, is settled by
 //! [`crate::authority::tally`]; nothing that a caller sent is on this page.
 
 use std::fmt;
@@ -72,7 +72,7 @@ impl Collector for Counts {
         }
         for (name, help, count) in [
             ("lanyard_tokens_issued", "Tokens issued", tally.issued()),
-            ("lanyard_panics", "Requests that ended in a panic", tally.panics()),
+            ("lanyard_panics", "Requests and handshakes that ended in a panic", tally.panics()),
         ] {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             metric.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?;

@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::server::Stage;
+use crate::server::caught::Asked;
 use crate::server::ending;
 use crate::server::guard;
 use crate::server::stream::Stream;
@@ -105,7 +106,7 @@ pub(super) async fn serve(
                         let ending = ending.clone();
                         async move {
                             let response = guard::call(router, &authority, peer.as_ref(), request.map(Body::new)).await;
-                            response.map(|response| ending::bounded(response, ending))
+                            response.map(|response| ending::bounded(response, ending, &authority))
                         }
                     });
                     let end = async move {
@@ -122,12 +123,12 @@ pub(super) async fn serve(
             match acceptor.server_only(stream, limits.handshake).await {
                 Ok(stream) => {
                     drop(turn);
-                    speak(http2(&stream), stream, unguarded(router), end).await;
+                    speak(http2(&stream), stream, unguarded(router, authority), end).await;
                 }
                 Err(refused) => report(&refused, &authority),
             }
         }
-        Door::Plain(router) => speak(false, stream, unguarded(router), end).await,
+        Door::Plain(router) => speak(false, stream, unguarded(router, authority), end).await,
     }
     drop(connection);
 }
@@ -151,12 +152,17 @@ fn report(refused: &Refused, authority: &Authority) {
 
 fn unguarded(
     router: &Router,
+    authority: Arc<Authority>,
 ) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Send
 + 'static
 + use<> {
     let router = router.clone();
-    service_fn(move |request: Request<IncomingBody>| router.clone().oneshot(request.map(Body::new)))
+    service_fn(move |request: Request<IncomingBody>| {
+        let (router, authority) = (router.clone(), Arc::clone(&authority));
+        let asked = Asked::of(&request);
+        async move { asked.answered(&authority, router.oneshot(request.map(Body::new))).await }
+    })
 }
 
 /// Comes when the connection is old, or the server drains.

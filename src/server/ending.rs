@@ -1,29 +1,40 @@
 //! Streams of answers that would outlive their connection: they end with UNAVAILABLE, which every gRPC client takes for
 //! "again, elsewhere"; a connection that just breaks off leaves it to guess.
 
+use std::panic;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use hyper::Response;
 use hyper::body::Body as HttpBody;
 use hyper::body::Frame;
 use hyper::body::SizeHint;
 use tokio::sync::watch;
+use tonic::Status;
 
+use crate::authority::Authority;
 use crate::grpc::status;
+use crate::server::caught;
+use crate::server::caught::is_grpc;
 
 /// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has
 /// always more to say. One that is complete is sent whole.
-pub(super) fn bounded(response: Response<Body>, over: watch::Receiver<bool>) -> Response<Body> {
-    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
-        response.map(|body| Body::new(Bounded { body, end: End::Unasked(over), said: Said::Nothing }))
+/// One in which something breaks ends with INTERNAL.
+pub(super) fn bounded(
+    response: Response<Body>,
+    over: watch::Receiver<bool>,
+    authority: &Arc<Authority>,
+) -> Response<Body> {
+    if is_grpc(response.headers().get(CONTENT_TYPE)) {
+        let authority = Arc::clone(authority);
+        response.map(|body| Body::new(Bounded { body, authority, end: End::Unasked(over), said: Said::Nothing }))
     } else {
         response
     }
@@ -31,6 +42,7 @@ pub(super) fn bounded(response: Response<Body>, over: watch::Receiver<bool>) -> 
 
 struct Bounded {
     body: Body,
+    authority: Arc<Authority>,
     end: End,
     said: Said,
 }
@@ -89,10 +101,18 @@ impl HttpBody for Bounded {
         }
         // A peer that never stops asking would keep its connection for ever.
         let cut = matches!(self.said, Said::More) && self.end.poll(context).is_ready();
-        let polled = if cut { Poll::Pending } else { Pin::new(&mut self.body).poll_frame(context) };
+        let body = Pin::new(&mut self.body);
+        // One that has panicked is not asked again.
+        let polled =
+            panic::catch_unwind(AssertUnwindSafe(|| if cut { Poll::Pending } else { body.poll_frame(context) }));
+        let Ok(polled) = polled else {
+            self.end = End::Come;
+            caught::report(&self.authority, "a stream");
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::broken())))));
+        };
         if cut || polled.is_pending() && self.end.poll(context).is_ready() {
             self.end = End::Come;
-            return Poll::Ready(Some(Ok(Frame::trailers(unavailable()))));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::connection_over())))));
         }
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && frame.is_data()
@@ -111,9 +131,9 @@ impl HttpBody for Bounded {
     }
 }
 
-fn unavailable() -> HeaderMap {
+fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     // Only bytes that are no header could fail here; without a status the client takes the answer for a broken one.
-    drop(status::connection_over().add_header(&mut trailers));
+    drop(status.add_header(&mut trailers));
     trailers
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse as _;
 use hyper::Request;
@@ -20,9 +19,20 @@ use crate::grpc::ext_authz;
 use crate::grpc::status;
 use crate::http::error::OAuthError;
 use crate::http::introspect;
+use crate::server::caught::Asked;
+use crate::server::caught::is_grpc;
 
-/// Answers a request, if its caller may ask.
+/// Answers a request, if its caller may ask. What breaks on the way is this request's end alone.
 pub(super) async fn call(
+    router: Router,
+    authority: &Authority,
+    peer: Option<&Arc<PeerConnection>>,
+    request: Request<Body>,
+) -> Result<Response<Body>, Infallible> {
+    Asked::of(&request).answered(authority, entered(router, authority, peer, request)).await
+}
+
+async fn entered(
     router: Router,
     authority: &Authority,
     peer: Option<&Arc<PeerConnection>>,
@@ -54,8 +64,7 @@ fn refuse(request: &Request<Body>, error: NotAdmitted) -> Response<Body> {
     if request.uri().path() == ext_authz::CHECK {
         return ext_authz::not_admitted(error);
     }
-    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+    if is_grpc(request.headers().get(CONTENT_TYPE)) {
         return status::not_admitted(error).into_http();
     }
     // The OAuth endpoints have errors of their own (RFC 6749 section 5.2); elsewhere the status says it all.

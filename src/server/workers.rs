@@ -115,14 +115,14 @@ impl Worker {
                     }
                     None => break,
                 },
-                Some(ended) = connections.join_next() => survived(ended),
+                Some(ended) = connections.join_next() => survived(ended, &self.authority),
                 changed = self.deadlines.changed() => if changed.is_err() || self.deadlines.borrow().is_some() { break },
             }
         }
         let limit = self.deadlines.borrow().unwrap_or_default();
         let drained = async {
             while let Some(ended) = connections.join_next().await {
-                survived(ended);
+                survived(ended, &self.authority);
             }
         };
         if tokio::time::timeout(limit, drained).await.is_err() {
@@ -131,11 +131,12 @@ impl Worker {
     }
 }
 
-/// A panic ends its own connection and no other.
-fn survived(ended: Result<(), tokio::task::JoinError>) {
+/// A panic outside of any request, such as in a handshake, ends its own connection and no other.
+fn survived(ended: Result<(), tokio::task::JoinError>, authority: &Authority) {
     if let Err(error) = ended
         && error.is_panic()
     {
+        authority.tally().panicked();
         tracing::error!("a connection's task panicked");
     }
 }

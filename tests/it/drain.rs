@@ -1,14 +1,11 @@
 //! How connections end: at their maximum age, and when the server stops.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use hyper_util::rt::TokioIo;
 use lanyard::authority::clock::Clock;
-use lanyard::authority::clock::ManualClock;
-use lanyard::authority::clock::Timestamp;
 use lanyard::proto::GetJwksRequest;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use tokio::io::AsyncReadExt as _;
@@ -28,6 +25,7 @@ use crate::support::door::connect_h2;
 use crate::support::door::knock;
 use crate::support::door::read_to_end;
 use crate::support::door::within;
+use crate::support::fragile::Fragile;
 use crate::support::frames::END_HEADERS;
 use crate::support::frames::Frames;
 use crate::support::frames::GOAWAY;
@@ -203,39 +201,25 @@ async fn a_store_can_be_opened_again_as_soon_as_its_server_has_stopped() {
 async fn a_panic_ends_one_connection_and_gives_its_place_back() {
     let setup = Setup { tls: "  max_connections: 2\n  max_handshakes: 1".to_owned(), ..Setup::default() };
     setup.write();
-    let clock = Arc::new(Fragile { clock: Arc::clone(&setup.clock), broken: AtomicBool::default() });
+    let clock = Fragile::new(&setup.clock);
     let server = setup.start_by(Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
     let leaf = server.svid("/checkout");
     let told = watch(&server, &leaf).await;
     for _ in 0..5 {
-        clock.broken.store(true, Ordering::Relaxed);
+        clock.arm();
         // The place of the one before is given back a moment after the end that the client sees.
-        while clock.broken.load(Ordering::Relaxed) {
+        while clock.is_armed() {
             assert_eq!(knock(server.addresses.mtls, server.tls(&leaf)).await, Outcome::Closed);
         }
     }
     // In a call it ends that call.
     let mut keys = KeyServiceClient::new(server.channel(&leaf));
     within(async { while keys.get_jwks(GetJwksRequest {}).await.is_err() {} }).await;
-    clock.broken.store(true, Ordering::Relaxed);
+    clock.arm();
     assert!(within(keys.get_jwks(GetJwksRequest {})).await.is_err());
     within(keys.get_jwks(GetJwksRequest {})).await.unwrap();
     // The stream that was there before all this has lived on.
     let TestServer { server, .. } = server;
     let (status, ()) = tokio::join!(end_of(told), within(server.stop()));
     assert_eq!(reason_of(&status), "CONNECTION_OVER");
-}
-
-/// A clock that panics once when it is told to.
-#[derive(Debug)]
-struct Fragile {
-    clock: Arc<ManualClock>,
-    broken: AtomicBool,
-}
-
-impl Clock for Fragile {
-    fn now(&self) -> Timestamp {
-        assert!(!self.broken.swap(false, Ordering::Relaxed), "the clock broke, as this test wants it");
-        self.clock.now()
-    }
 }

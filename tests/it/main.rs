@@ -46,6 +46,7 @@ mod oauth_clients;
 mod openid_client;
 mod openssl_certificates;
 mod outbound;
+mod panics;
 mod python_client;
 mod registrations;
 mod registry;

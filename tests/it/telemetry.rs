@@ -29,7 +29,7 @@ async fn series(server: &TestServer) -> BTreeMap<String, u64> {
     parsed(&get(server.addresses.ops, "/metrics").await.body)
 }
 
-/// Reads OpenMetrics text: each series once, behind the help and the type of its family, and the mark at the end.
+/// Reads the text of the page: each series once, behind the help and the type of its family, and the mark at the end.
 fn parsed(page: &str) -> BTreeMap<String, u64> {
     let mut series = BTreeMap::new();
     let mut family = "";
