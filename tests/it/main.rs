@@ -30,6 +30,7 @@ mod evidence;
 mod ext_authz;
 mod ext_authz_evidence;
 mod ext_authz_resources;
+mod faults;
 mod forwarded;
 mod grants;
 mod health;

@@ -57,25 +57,30 @@ impl Http {
         Self::Two(sender)
     }
 
-    pub async fn send(&mut self, mut request: Request<Body>) -> Reply {
+    pub async fn send(&mut self, request: Request<Body>) -> Reply {
+        self.try_send(request).await.unwrap()
+    }
+
+    /// The same where there may be no answer.
+    pub async fn try_send(&mut self, mut request: Request<Body>) -> hyper::Result<Reply> {
         let response = within(async {
             match self {
                 Self::One(sender) => {
                     request.headers_mut().insert(HOST, "localhost".parse().unwrap());
-                    sender.ready().await.unwrap();
-                    sender.send_request(request).await.unwrap()
+                    sender.ready().await?;
+                    sender.send_request(request).await
                 }
                 Self::Two(sender) => {
                     *request.uri_mut() = format!("https://localhost{}", request.uri()).parse().unwrap();
-                    sender.ready().await.unwrap();
-                    sender.send_request(request).await.unwrap()
+                    sender.ready().await?;
+                    sender.send_request(request).await
                 }
             }
         })
-        .await;
+        .await?;
         let (head, body) = response.into_parts();
-        let body = within(body.collect()).await.unwrap().to_bytes().to_vec();
-        Reply { status: head.status.as_u16(), headers: head.headers, body: String::from_utf8(body).unwrap() }
+        let body = within(body.collect()).await?.to_bytes().to_vec();
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: String::from_utf8(body).unwrap() })
     }
 }
 

@@ -1,0 +1,340 @@
+//! Over forty faults at each voice, of the question, of the token and of the server: no voice ever answers allow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use axum::http::Request;
+use axum::http::header::CONTENT_TYPE;
+use envoy_types::pb::envoy::config::core::v3::HeaderMap;
+use envoy_types::pb::envoy::config::core::v3::HeaderValue;
+use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use lanyard::authority::clock::Clock;
+use lanyard::authority::store::Change;
+use lanyard::authority::store::Revision;
+use lanyard::proto::Client;
+use lanyard::proto::Decision;
+use lanyard::proto::IntrospectTokenResponse;
+use lanyard::proto::RevokeTokenRequest;
+use lanyard::proto::ValidateBindingResponse;
+use lanyard::proto::ValidateBindingsResponse;
+use lanyard::proto::revoke_token_request::Target;
+use lanyard::proto::validate_bindings_response::Outcome;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::percent_encode;
+use prost::Message;
+use serde_json::Value;
+use tonic::transport::Channel;
+
+use crate::support::ca::TestCa;
+use crate::support::check::Asked;
+use crate::support::check::orders;
+use crate::support::check::route;
+use crate::support::fragile::Fragile;
+use crate::support::http::FORM;
+use crate::support::http::Http;
+use crate::support::leaf::Leaf;
+use crate::support::raw;
+use crate::support::server::ORDERS;
+use crate::support::server::Setup;
+use crate::support::server::TestServer;
+use crate::support::server::connect;
+use crate::support::server::spiffe_client;
+
+const CLIENT: &str = "spiffe://prod.example/checkout";
+
+/// A `ValidateBindingRequest` whose token may be any bytes.
+#[derive(Clone, PartialEq, Message)]
+struct Question {
+    #[prost(bytes = "vec", tag = "1")]
+    access_token: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    certificate: Vec<u8>,
+    #[prost(string, tag = "7")]
+    audience: String,
+}
+
+/// The same of an `IntrospectTokenRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct Introspection {
+    #[prost(bytes = "vec", tag = "1")]
+    token: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Voice {
+    Validate,
+    Stream,
+    Introspect,
+    Http,
+    Check,
+}
+
+const VOICES: [Voice; 5] = [Voice::Validate, Voice::Stream, Voice::Introspect, Voice::Http, Voice::Check];
+
+/// What is done to the bytes of a question.
+type Corruption = fn(Vec<u8>) -> Vec<u8>;
+
+struct Stage {
+    server: TestServer,
+    clock: Arc<Fragile>,
+    proxy: Leaf,
+    leaf: Leaf,
+    token: String,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let setup = Setup::default();
+        setup.write();
+        let clock = Fragile::new(&setup.clock);
+        let server = setup.start_by(Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
+        let mut resource = orders();
+        resource.routes = vec![route(&[], "/**", "")];
+        server.protect(resource).await.unwrap();
+        let leaf = server.workload("/checkout").await;
+        let token = server.token(&leaf).await;
+        let proxy = server.svid("/proxy");
+        Self { server, clock, proxy, leaf, token }
+    }
+
+    /// The bytes that ask in a voice about a token.
+    fn question(&self, voice: Voice, token: &[u8]) -> Vec<u8> {
+        match voice {
+            Voice::Validate | Voice::Stream => {
+                let certificate = self.leaf.certificate().to_vec();
+                Question { access_token: token.to_vec(), certificate, audience: ORDERS.to_owned() }.encode_to_vec()
+            }
+            Voice::Introspect => Introspection { token: token.to_vec() }.encode_to_vec(),
+            Voice::Http => format!("token={}", percent_encode(token, NON_ALPHANUMERIC)).into_bytes(),
+            Voice::Check => {
+                let mut asked = Asked::nobody().certificate(&self.leaf);
+                let raw_value = [b"Bearer ", token].concat();
+                let header = HeaderValue { key: "authorization".to_owned(), value: String::new(), raw_value };
+                asked.http().header_map = Some(HeaderMap { headers: vec![header] });
+                asked.message().encode_to_vec()
+            }
+        }
+    }
+
+    /// Whether a voice answers allow. Everything else, from a denial to no connection, is not that.
+    async fn allows(&self, voice: Voice, bytes: Vec<u8>) -> bool {
+        match voice {
+            Voice::Validate => {
+                let path = "/lanyard.v1.BindingService/ValidateBinding";
+                let answer = raw::call::<ValidateBindingResponse>(self.channel(), path, bytes).await;
+                answer.is_ok_and(|answer| answer.decision() == Decision::Allow)
+            }
+            Voice::Stream => {
+                let path = "/lanyard.v1.BindingService/ValidateBindings";
+                let answer = raw::call::<ValidateBindingsResponse>(self.channel(), path, bytes).await;
+                answer.is_ok_and(|answer| match answer.outcome {
+                    Some(Outcome::Judged(judged)) => judged.decision() == Decision::Allow,
+                    Some(Outcome::Error(_)) | None => false,
+                })
+            }
+            Voice::Introspect => {
+                let path = "/lanyard.v1.TokenService/IntrospectToken";
+                let answer = raw::call::<IntrospectTokenResponse>(self.channel(), path, bytes).await;
+                answer.is_ok_and(|answer| answer.active)
+            }
+            Voice::Check => {
+                let path = "/envoy.service.auth.v3.Authorization/Check";
+                let answer = raw::call::<CheckResponse>(self.channel(), path, bytes).await;
+                // Nor may it be an error, but where there is nobody who could say anything else.
+                let no_connection = answer.as_ref().is_err_and(|status| std::error::Error::source(status).is_some());
+                assert!(answer.is_ok() || no_connection, "{answer:?}");
+                answer.is_ok_and(|answer| matches!(answer.http_response, Some(HttpResponse::OkResponse(_))))
+            }
+            Voice::Http => {
+                let Ok(stream) = connect(self.server.addresses.mtls, self.server.tls(&self.proxy)).await else {
+                    return false;
+                };
+                let request = Request::builder().method(Method::POST).uri("/oauth2/introspect");
+                let request = request.header(CONTENT_TYPE, FORM).body(bytes.into()).unwrap();
+                let Ok(reply) = Http::two(stream).await.try_send(request).await else { return false };
+                let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+                reply.status == 200 && body["active"] == true
+            }
+        }
+    }
+
+    fn channel(&self) -> Channel {
+        self.server.channel(&self.proxy)
+    }
+
+    async fn allows_token(&self, voice: Voice, token: &[u8]) -> bool {
+        self.allows(voice, self.question(voice, token)).await
+    }
+
+    /// Every voice allows, as long as nothing is wrong.
+    async fn is_sound(&self) {
+        for voice in VOICES {
+            assert!(self.allows_token(voice, self.token.as_bytes()).await, "{voice:?}");
+        }
+    }
+}
+
+const CORRUPTIONS: [(&str, Corruption); 16] = [
+    ("empty", |_| Vec::new()),
+    ("cut in half", |bytes| bytes[..bytes.len() / 2].to_vec()),
+    ("the last byte gone", |bytes| bytes[..bytes.len() - 1].to_vec()),
+    ("the first byte gone", |bytes| bytes[1..].to_vec()),
+    ("the first byte changed", |bytes| changed(bytes, 0)),
+    ("a byte of the token changed", |bytes| changed(bytes, 120)),
+    ("a byte of the token that is no UTF-8", |mut bytes| {
+        bytes[100] = 0xff;
+        bytes
+    }),
+    ("a NUL in it", |mut bytes| {
+        bytes.insert(100, 0);
+        bytes
+    }),
+    ("zeros", |bytes| vec![0; bytes.len()]),
+    ("ones", |bytes| vec![0xff; bytes.len()]),
+    ("backwards", |bytes| bytes.into_iter().rev().collect()),
+    ("a length beyond the end", |_| vec![0x0a, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3]),
+    ("a number where text is", |bytes| [&[0x08, 0x01], &bytes[..]].concat()),
+    ("groups in groups", |bytes| [vec![0x0b; 5_000], bytes].concat()),
+    ("larger than any", |bytes| [bytes, b"&x=".to_vec(), vec![b'a'; 2 * 1024 * 1024]].concat()),
+    ("a head of another kind", |bytes| [b"{\"token\":\"".to_vec(), bytes].concat()),
+];
+
+fn changed(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+    bytes[at] ^= 0x15;
+    bytes
+}
+
+#[tokio::test]
+async fn no_voice_allows_what_a_question_that_is_broken_asks() {
+    let stage = Stage::new().await;
+    stage.is_sound().await;
+    for (name, corrupt) in CORRUPTIONS {
+        for voice in VOICES {
+            let bytes = corrupt(stage.question(voice, stage.token.as_bytes()));
+            assert!(!stage.allows(voice, bytes).await, "{name}: {voice:?}");
+        }
+    }
+    stage.is_sound().await;
+}
+
+#[tokio::test]
+async fn no_voice_allows_a_token_that_is_broken() {
+    let stage = Stage::new().await;
+    stage.is_sound().await;
+    let token = &stage.token;
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let (header, payload) = message.split_once('.').unwrap();
+    let other = TestServer::start().await;
+    let foreign = other.token(&other.workload("/checkout").await).await;
+    let broken: [(&str, Vec<u8>); 14] = [
+        ("empty", Vec::new()),
+        ("cut", token.as_bytes()[..token.len() - 2].to_vec()),
+        ("without its signature", format!("{message}.").into()),
+        ("with another's signature", format!("{message}.{}", foreign.rsplit_once('.').unwrap().1).into()),
+        ("with its payload twice", format!("{header}.{payload}{payload}.{signature}").into()),
+        ("without a header", format!(".{payload}.{signature}").into()),
+        ("of another server", foreign.clone().into()),
+        ("twice", format!("{token}{token}").into()),
+        ("padded", format!("{token}=").into()),
+        ("with a line end", format!("{token}\n").into()),
+        ("with a NUL", format!("{token}\0").into()),
+        ("in another case", token.to_uppercase().into()),
+        ("not UTF-8", [token.as_bytes(), b"\xff"].concat()),
+        ("endless", format!("{token}{}", "a".repeat(60_000)).into()),
+    ];
+    for (name, token) in broken {
+        for voice in VOICES {
+            assert!(!stage.allows_token(voice, &token).await, "{name}: {voice:?}");
+        }
+    }
+    stage.is_sound().await;
+}
+
+const SERVER_FAULTS: [&str; 15] = [
+    "the token has expired",
+    "the clock is a century ahead",
+    "the clock breaks",
+    "the client is gone",
+    "the client is disabled",
+    "the client is another",
+    "the client's record cannot be read",
+    "the token is revoked",
+    "the client is revoked",
+    "the certificate is revoked",
+    "what was issued is revoked",
+    "the proxy's certificate is revoked",
+    "the proxy's certificate has expired",
+    "the trust domain has another root",
+    "the server is gone",
+];
+
+#[tokio::test]
+async fn no_voice_allows_anything_while_something_is_wrong_with_the_server() {
+    for fault in SERVER_FAULTS {
+        let mut stage = Stage::new().await;
+        stage.is_sound().await;
+        stage = stage.break_by(fault).await;
+        for voice in VOICES {
+            if fault == "the clock breaks" {
+                stage.clock.arm();
+            }
+            assert!(!stage.allows_token(voice, stage.token.as_bytes()).await, "{fault}: {voice:?}");
+            assert!(!stage.clock.is_armed(), "{fault}: {voice:?}");
+        }
+    }
+}
+
+impl Stage {
+    async fn break_by(self, fault: &str) -> Self {
+        let server = &self.server;
+        let revoke = async |target: Target| {
+            let request = RevokeTokenRequest { target: Some(target), ..RevokeTokenRequest::default() };
+            server.tokens(&server.svid("/admin")).revoke_token(request).await.unwrap();
+        };
+        let thumbprint = |leaf: &Leaf| Target::CertificateThumbprint(leaf.thumbprint().as_bytes().to_vec());
+        match fault {
+            "the token has expired" => server.advance(Duration::from_mins(5)),
+            "the clock is a century ahead" => server.advance(Duration::from_hours(24 * 365 * 100)),
+            "the clock breaks" => {}
+            "the client is gone" => server.delete(CLIENT).await,
+            "the client is disabled" => {
+                let present = server.server.authority().client(CLIENT).unwrap();
+                let etag = present.revision.0.to_string();
+                server.update(Client { disabled: true, etag, ..spiffe_client(CLIENT) }).await.map(drop).unwrap();
+            }
+            "the client is another" => {
+                server.delete(CLIENT).await;
+                server.register(spiffe_client(CLIENT)).await.map(drop).unwrap();
+            }
+            "the client's record cannot be read" => server.server.authority().apply(&Change {
+                key: format!("/clients/{CLIENT}"),
+                value: Some(b"{".as_slice().into()),
+                revision: Revision(1_000),
+            }),
+            "the token is revoked" => revoke(Target::Token(self.token.clone())).await,
+            "the client is revoked" => revoke(Target::RevokedClientId(CLIENT.to_owned())).await,
+            "the certificate is revoked" => revoke(thumbprint(&self.leaf)).await,
+            "what was issued is revoked" => revoke(Target::IssuedToClientId(CLIENT.to_owned())).await,
+            "the proxy's certificate is revoked" => revoke(thumbprint(&self.proxy)).await,
+            "the proxy's certificate has expired" => {
+                let proxy = server.setup.ca.svid("spiffe://prod.example/proxy").expired().issue();
+                return Self { proxy, ..self };
+            }
+            "the trust domain has another root" => {
+                std::fs::write(server.setup.path("ca.pem"), TestCa::new("prod.example").pem()).unwrap();
+                server.server.reload();
+            }
+            "the server is gone" => {
+                let Self { server: TestServer { server, addresses, setup }, clock, proxy, leaf, token } = self;
+                server.stop().await;
+                // Another one that is never asked.
+                let TestServer { server, .. } = TestServer::start().await;
+                return Self { server: TestServer { server, addresses, setup }, clock, proxy, leaf, token };
+            }
+            other => panic!("{other}"),
+        }
+        self
+    }
+}
