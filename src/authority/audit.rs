@@ -143,7 +143,8 @@ impl AuditEvent<'_> {
                     GrantError::InvalidRequest
                     | GrantError::InvalidScope
                     | GrantError::InvalidTarget
-                    | GrantError::ServerError => error.to_string(),
+                    | GrantError::ServerError
+                    | GrantError::Stale(_) => error.to_string(),
                 };
                 tracing::warn!(target: TARGET, peer, client_id, cause, "token refused");
             }

@@ -3,6 +3,7 @@
 use crate::authority::clock::Timestamp;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::directory::Standing;
+use crate::authority::freshness::Stale;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::registration::ClientId;
@@ -44,6 +45,9 @@ pub enum GrantError {
     /// The signing key or the source of chance failed.
     #[error("the token could not be made")]
     ServerError,
+    /// Whether the client is still registered cannot be known.
+    #[error(transparent)]
+    Stale(#[from] Stale),
 }
 
 /// Why a client was not authenticated; for the log and the audit trail.

@@ -9,12 +9,15 @@ use crate::authority::binding::Demands;
 use crate::authority::binding::Evidence;
 use crate::authority::binding::EvidenceGrade;
 use crate::authority::caller::Caller;
+use crate::authority::deny_reason::DenyReason;
+use crate::authority::freshness::Stale;
 use crate::authority::grant::GrantError;
 use crate::authority::grant::Mismatch;
 use crate::authority::grant::authenticate;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
+use crate::authority::tally::Outcome;
 use crate::authority::tally::Voice;
 use crate::authority::token::Audience;
 use crate::authority::token::VerifiedToken;
@@ -53,13 +56,24 @@ impl Authority {
     /// certificate that it is bound to, at a protected resource that the requester speaks for. An admin speaks for all, a
     /// proxy for those that it fronts, a client for the one that is named as it is. `None` says nothing else
     /// (RFC 7662 section 2.2).
-    pub fn introspect(&self, requester: &Requester, access_token: &str) -> Option<Arc<VerifiedToken>> {
+    pub fn introspect(&self, requester: &Requester, access_token: &str) -> Result<Option<Arc<VerifiedToken>>, Stale> {
+        self.freshness()?;
+        let outcome = self.active(requester, access_token);
+        self.tally.decided(
+            Voice::Introspect,
+            outcome.as_ref().map_or_else(|why| Outcome::Deny(why.code()), |_| Outcome::Allow),
+        );
+        Ok(outcome.ok())
+    }
+
+    fn active(&self, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
         let token = self.verified(access_token)?;
         let audience = match &token.claims.aud {
             Audience::One(one) => std::slice::from_ref(one),
             Audience::Several(several) => several,
         };
-        let audience = audience.iter().find(|audience| requester.speaks_for(audience))?;
+        let audience =
+            audience.iter().find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
         // No certificate comes with the question, so it is asked as of the one that the token is bound to.
         let evidence = token.claims.bound_to().map(Evidence::Thumbprint);
         // Evidence is the one thing that is not judged: how much of it the resource wants does not matter here.
@@ -67,11 +81,9 @@ impl Authority {
         let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        let decision = self.judge(access_token, evidence.as_ref(), &demands).decision;
-        self.tally.decided(Voice::Introspect, &decision);
-        match decision {
-            Decision::Allow(_) => Some(token),
-            Decision::Deny(_) => None,
+        match self.judge(access_token, evidence.as_ref(), &demands).decision {
+            Decision::Allow(_) => Ok(token),
+            Decision::Deny(why) => Err(why),
         }
     }
 }

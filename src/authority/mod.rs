@@ -22,6 +22,7 @@ pub mod evidence;
 pub mod following;
 pub mod forwarded_certificate;
 pub mod forwarded_evidence;
+pub mod freshness;
 pub mod grant;
 pub mod identity;
 pub mod introspection;
@@ -73,6 +74,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::NoEntropy;
 use crate::authority::clock::Timestamp;
+use crate::authority::freshness::LostSince;
 use crate::authority::grant::Grant;
 use crate::authority::grant::GrantError;
 use crate::authority::grant::TokenRequest;
@@ -104,6 +106,8 @@ pub struct Policy {
     pub unbound_tokens: bool,
     /// How long a proxy may keep an allowance, at most.
     pub verdict_ttl: Duration,
+    /// For how long decisions may go by what is known of the store once it cannot be followed any more. `None`: for ever.
+    pub max_staleness: Option<Duration>,
     /// Who holds which role.
     pub roles: RoleGrants,
     /// Where clients may publish their certificates.
@@ -144,6 +148,7 @@ pub struct Authority {
     verified: VerifiedTokens,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     tally: Tally,
+    lost_since: LostSince,
 }
 
 /// A token, and what its receiver is told about it (RFC 6749 section 5.1).
@@ -187,6 +192,7 @@ impl Authority {
             verified: VerifiedTokens::default(),
             jwks_source: OnceLock::new(),
             tally: Tally::default(),
+            lost_since: LostSince::default(),
         }
     }
 
@@ -250,8 +256,10 @@ impl Authority {
     /// Issues a token by the client credentials grant, bound to the peer's certificate.
     pub fn issue_token(&self, peer: &PeerIdentity, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
         let now = self.clock.now();
-        let outcome =
-            grant::grant(&self.snapshot.load(), peer, request, now).and_then(|grant| self.mint(peer, &grant, now));
+        let fresh = self.freshness().map_err(GrantError::from);
+        let outcome = fresh
+            .and_then(|()| grant::grant(&self.snapshot.load(), peer, request, now))
+            .and_then(|grant| self.mint(peer, &grant, now));
         self.tally.granted(&outcome);
         match &outcome {
             Ok((client_id, claims, _)) => {

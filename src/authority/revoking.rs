@@ -117,7 +117,7 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Option<(Revoked, Option<Timestamp>)>, RevokeError> {
         if let RevokeRequest::Token(text) = &request {
-            let Some(token) = self.verified(text) else { return Ok(None) };
+            let Ok(token) = self.verified(text) else { return Ok(None) };
             let own =
                 requester.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == token.claims.client_id);
             if !own && !requester.roles.admin {

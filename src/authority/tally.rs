@@ -55,7 +55,14 @@ const CHECK_REASONS: &[&str] = &[
 ];
 
 /// RFC 6749 section 5.2, RFC 8707 section 2.
-const GRANT_ERRORS: &[&str] = &["invalid_client", "invalid_request", "invalid_scope", "invalid_target", "server_error"];
+const GRANT_ERRORS: &[&str] = &[
+    "invalid_client",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "server_error",
+    "temporarily_unavailable",
+];
 
 const NOT_ADMITTED: &[&str] = &["NO_SUCH_METHOD", "NO_CERTIFICATE", "CERTIFICATE_NOT_PROVEN", "WRONG_ROLE"];
 
@@ -214,6 +221,7 @@ impl Tally {
                 GrantError::InvalidScope => "invalid_scope",
                 GrantError::InvalidTarget => "invalid_target",
                 GrantError::ServerError => "server_error",
+                GrantError::Stale(_) => "temporarily_unavailable",
             }),
         }
     }

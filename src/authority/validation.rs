@@ -18,6 +18,7 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::directory::Standing;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::forwarded_evidence::SeenPeer;
+use crate::authority::freshness::Stale;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningKeys;
 use crate::authority::resource::EvidenceFrom;
@@ -70,6 +71,9 @@ pub enum NoDecision {
     /// The proxy does not front the resource.
     #[error("this proxy does not front that audience")]
     ForeignResource,
+    /// What is known of the store is too old.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// What it brings cannot be read.
     #[error(transparent)]
     EvidenceMalformed(#[from] InvalidEvidence),
@@ -94,6 +98,7 @@ impl Authority {
         roles: &Roles,
         request: ValidateRequest<'_>,
     ) -> Result<Judgement, NoDecision> {
+        self.freshness()?;
         if request.access_token.is_empty() {
             return Err(NoDecision::TokenMissing);
         }
@@ -128,8 +133,8 @@ impl Authority {
     }
 
     /// A token whose signature is good under one of our keys.
-    pub(in crate::authority) fn verified(&self, access_token: &str) -> Option<Arc<VerifiedToken>> {
-        self.verified.verify(&self.keys.load(), access_token).ok()
+    pub(in crate::authority) fn verified(&self, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
+        self.verified.verify(&self.keys.load(), access_token)
     }
 
     /// The decision that every voice speaks.
@@ -162,7 +167,7 @@ impl Authority {
             revoked,
             demands,
             now,
-            verdict_ttl: self.policy.verdict_ttl,
+            verdict_ttl: self.verdict_ttl(now),
         });
         Judgement { decision, token: Some(token), grade }
     }

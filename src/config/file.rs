@@ -90,6 +90,8 @@ struct Store {
     sled: Option<Sled>,
     #[serde(default)]
     memory: bool,
+    #[serde(default, deserialize_with = "duration")]
+    max_staleness: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,8 +148,8 @@ impl File {
             key_encryption_key: self.keys.key_encryption_key(folder)?,
             algorithm: self.keys.algorithm,
             store: match self.store {
-                Store { sled: Some(Sled { path }), memory: false } => Some(folder.join(path)),
-                Store { sled: None, memory: true } => None,
+                Store { sled: Some(Sled { path }), memory: false, .. } => Some(folder.join(path)),
+                Store { sled: None, memory: true, .. } => None,
                 Store { .. } => return Err(value("store", "name either sled with its path, or memory: true")),
             },
             policy: Policy {
@@ -155,6 +157,7 @@ impl File {
                 issuer: self.issuer,
                 registration: self.registration,
                 unbound_tokens: self.tokens.unbound,
+                max_staleness: self.store.max_staleness,
                 verdict_ttl: self.tokens.verdict_ttl.unwrap_or(Duration::from_secs(5)),
                 roles: self.roles.resolve(own.as_ref())?,
                 jwks_uri: jwks_uri_policy,

@@ -10,6 +10,7 @@ use tonic_types::StatusExt as _;
 
 use crate::authority::caller::NotAdmitted;
 use crate::authority::evidence::InvalidEvidence;
+use crate::authority::freshness::Stale;
 use crate::authority::grant::GrantError;
 use crate::authority::registry::RegistryError;
 use crate::authority::resource_registry::ResourceError;
@@ -56,7 +57,13 @@ pub fn grant_error(error: GrantError) -> Status {
         GrantError::InvalidScope => plain(Code::InvalidArgument, "INVALID_SCOPE", error),
         GrantError::InvalidTarget => plain(Code::InvalidArgument, "INVALID_TARGET", error),
         GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),
+        GrantError::Stale(error) => stale(error),
     }
+}
+
+/// A question that nobody can answer while the store cannot be followed.
+pub fn stale(error: Stale) -> Status {
+    plain(Code::Unavailable, "SNAPSHOT_STALE", error)
 }
 
 /// A question about a binding that got no decision.
@@ -67,6 +74,7 @@ pub fn no_decision(error: NoDecision) -> Status {
         NoDecision::ScopeMalformed => plain(Code::InvalidArgument, "SCOPE_MALFORMED", error),
         NoDecision::NotAProxy => plain(Code::PermissionDenied, "NOT_A_PROXY", error),
         NoDecision::ForeignResource => plain(Code::PermissionDenied, "FOREIGN_RESOURCE", error),
+        NoDecision::Stale(error) => stale(error),
         NoDecision::EvidenceMalformed(error) => invalid_evidence(error),
     }
 }

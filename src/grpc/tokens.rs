@@ -55,7 +55,7 @@ impl TokenService for Services {
         if message.token.is_empty() {
             return Err(malformed("token", "is missing"));
         }
-        let token = self.authority.introspect(&requester, &message.token);
+        let token = self.authority.introspect(&requester, &message.token).map_err(status::stale)?;
         let claims = token.as_deref().map(|token| claims::print(&token.claims));
         Ok(Response::new(IntrospectTokenResponse { active: claims.is_some(), claims }))
     }

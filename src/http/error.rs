@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::authority::caller::NotAdmitted;
 use crate::authority::dynamic_registration::DynamicRegistrationError;
+use crate::authority::freshness::Stale;
 use crate::authority::grant::GrantError;
 use crate::authority::revoking::RevokeError;
 
@@ -89,10 +90,21 @@ impl From<GrantError> for OAuthError {
             GrantError::InvalidTarget => {
                 bad("invalid_target", "the resource goes beyond what is registered for this client")
             }
+            GrantError::Stale(stale) => stale.into(),
             GrantError::ServerError => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the token could not be made")
             }
         }
+    }
+}
+
+impl From<Stale> for OAuthError {
+    fn from(_: Stale) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            "the store has not been followed for too long to decide: try again",
+        )
     }
 }
 

@@ -47,7 +47,7 @@ fn answer(
     let requester = authority.requester(caller, client_id)?;
     // token_type_hint is not looked at: there is one type of token, and a wrong hint must not matter (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
-    let answer = match authority.introspect(&requester, token) {
+    let answer = match authority.introspect(&requester, token)? {
         Some(token) => {
             let mut answer = serde_json::to_value(&token.claims).unwrap_or_else(|_| inactive());
             if let Some(members) = answer.as_object_mut() {

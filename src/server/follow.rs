@@ -31,11 +31,15 @@ pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, lo
                 }
             }
         }
-        tokio::time::sleep(INTERVAL).await;
-        match authority.load().await {
-            Ok(revision) => from = revision,
-            Err(error) => tracing::error!(%error, "the registrations cannot be read again"),
-        }
+        authority.lost_the_store();
+        from = loop {
+            tokio::time::sleep(INTERVAL).await;
+            match authority.load().await {
+                Ok(revision) => break revision,
+                Err(error) => tracing::error!(%error, "the registrations cannot be read again"),
+            }
+        };
+        authority.follows_the_store();
     }
 }
 

@@ -60,6 +60,7 @@ mod restart;
 mod revocation;
 mod revocation_records;
 mod sealed_keys;
+mod staleness;
 mod store_contract;
 mod store_crash;
 mod store_damage;

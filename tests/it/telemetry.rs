@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use lanyard::proto::DenyReason;
+use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListClientsRequest;
 use lanyard::proto::ValidateBindingRequest;
@@ -80,6 +81,11 @@ async fn each_count_moves_by_exactly_what_was_done() {
     let mut stream = BindingStream::open(server.bindings(&proxy)).await;
     assert_eq!(stream.ask(&seen(&checkout)).await.unwrap(), Said::Allowed);
     assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), Said::Denied(DenyReason::EvidenceMissing));
+    // Introspection by one who may know, and by one who may not.
+    for (leaf, token) in [(&proxy, token.as_str()), (&proxy, "x.y.z"), (&thief, token.as_str())] {
+        let request = IntrospectTokenRequest { token: token.to_owned(), client_id: String::new() };
+        drop(server.tokens(leaf).introspect_token(request).await);
+    }
     // Token requests, calls and handshakes that are refused.
     refusal(server.issue(&thief, IssueTokenRequest::default()).await);
     let request = IssueTokenRequest { scope: "orders.admin".to_owned(), ..IssueTokenRequest::default() };
@@ -91,7 +97,10 @@ async fn each_count_moves_by_exactly_what_was_done() {
     assert!(!knock(server.addresses.mtls, server.tls(&expired)).await.is_jwks());
 
     let judged = |labels: &str| format!("lanyard_decisions_total{{voice=\"validate_binding\",{labels}}}");
+    let introspected = judged("").replace("validate_binding", "introspect").replace('}', "");
     let mut expected = [
+        (format!("{introspected}decision=\"allow\",reason=\"\"}}"), 1),
+        (format!("{introspected}decision=\"deny\",reason=\"TOKEN_MALFORMED\"}}"), 1),
         (judged("decision=\"allow\",reason=\"\""), 4),
         (judged("decision=\"deny\",reason=\"CERTIFICATE_MISMATCH\""), 2),
         (judged("decision=\"deny\",reason=\"EVIDENCE_MISSING\""), 1),

@@ -92,6 +92,7 @@ impl World {
             registration: RegistrationPolicy::Off,
             unbound_tokens: false,
             verdict_ttl,
+            max_staleness: None,
             roles,
             jwks_uri: JwksUriPolicy::default(),
         };

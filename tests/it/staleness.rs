@@ -1,0 +1,98 @@
+//! What is still decided while the store cannot be followed: everything up to the configured bound, and nothing beyond it.
+
+use std::time::Duration;
+
+use lanyard::proto::Decision;
+use lanyard::proto::IntrospectTokenRequest;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::ValidateBindingRequest;
+use tonic::Code;
+
+use crate::support::NOW;
+use crate::support::binding_stream::BindingStream;
+use crate::support::binding_stream::Said;
+use crate::support::calls::refusal;
+use crate::support::calls::use_of;
+use crate::support::http::post;
+use crate::support::server::Setup;
+use crate::support::server::TestServer;
+use crate::support::server::certificate_of;
+
+const BOUND: &str = "{memory: true, max_staleness: 60s}";
+
+fn stale() -> (Code, String) {
+    (Code::Unavailable, "SNAPSHOT_STALE".to_owned())
+}
+
+#[tokio::test]
+async fn beyond_the_bound_no_voice_decides_until_the_store_is_followed_again() {
+    let server = TestServer::started(|setup| BOUND.clone_into(&mut setup.store)).await;
+    let checkout = server.workload("/checkout").await;
+    let token = server.token(&checkout).await;
+    let question = ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) };
+    let proxy = server.svid("/proxy");
+    let mut bindings = server.bindings(&proxy);
+    let mut stream = BindingStream::open(bindings.clone()).await;
+    let mut http = server.http(&checkout).await;
+    let mut proxy_http = server.http(&proxy).await;
+    let introspect = IntrospectTokenRequest { token: token.clone(), client_id: String::new() };
+    let id = "spiffe://prod.example/checkout";
+    let proxy_id = "spiffe://prod.example/proxy";
+    let grant = [("grant_type", "client_credentials"), ("client_id", id)];
+    let introspection = [("token", token.as_str()), ("client_id", proxy_id)];
+
+    let authority = server.server.authority();
+    authority.lost_the_store();
+    server.advance(Duration::from_secs(30));
+    // Lost again, which makes it no younger.
+    authority.lost_the_store();
+    for moment in [30, 58, 60, 61, 100] {
+        server.setup.clock.set(NOW.after(Duration::from_secs(moment)));
+        if moment <= 60 {
+            let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
+            assert_eq!(judged.decision(), Decision::Allow);
+            let until = u64::try_from(judged.cache_until.unwrap().seconds).unwrap() - NOW.0;
+            assert_eq!(until, (moment + 5).min(60), "no longer than the bound");
+            assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+            assert!(server.tokens(&proxy).introspect_token(introspect.clone()).await.unwrap().into_inner().active);
+            assert_eq!(proxy_http.send(post("/oauth2/introspect", &introspection)).await.ok()["active"], true);
+            server.issue(&checkout, IssueTokenRequest::default()).await.unwrap();
+            http.send(post("/oauth2/token", &grant)).await.ok();
+        } else {
+            assert_eq!(refusal(bindings.validate_binding(question.clone()).await), stale());
+            let (code, reason) = stale();
+            assert_eq!(stream.ask(&question).await.unwrap(), Said::Failed(code, reason));
+            assert_eq!(refusal(server.tokens(&proxy).introspect_token(introspect.clone()).await), stale());
+            assert_eq!(refusal(server.issue(&checkout, IssueTokenRequest::default()).await), stale());
+            let unavailable = (503, "temporarily_unavailable".to_owned());
+            assert_eq!(proxy_http.send(post("/oauth2/introspect", &introspection)).await.error(), unavailable);
+            assert_eq!(http.send(post("/oauth2/token", &grant)).await.error(), unavailable);
+        }
+    }
+    authority.follows_the_store();
+    let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
+    assert_eq!(judged.cache_until.unwrap().seconds, i64::try_from(NOW.0).unwrap() + 105);
+    assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+    server.issue(&checkout, IssueTokenRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_bound_what_is_known_counts_for_ever() {
+    let server = TestServer::start().await;
+    let checkout = server.workload("/checkout").await;
+    server.server.authority().lost_the_store();
+    server.advance(Duration::from_mins(30));
+    let token = server.token(&checkout).await;
+    let judged = server.validate(&token, certificate_of(&checkout)).await.unwrap();
+    assert_eq!(judged.decision(), Decision::Allow);
+}
+
+#[test]
+fn the_bound_is_a_duration() {
+    for store in ["{memory: true, max_staleness: 60}", "{memory: true, max_staleness: 0s}"] {
+        let setup = Setup { store: store.to_owned(), ..Setup::default() };
+        setup.write();
+        let error = lanyard::config::load(&setup.path("lanyard.yaml")).unwrap_err().to_string();
+        assert!(error.contains("max_staleness") || error.contains("duration"), "{error}");
+    }
+}
