@@ -19,6 +19,7 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::forwarded_certificate::InvalidForwardedCertificate;
 use crate::authority::forwarded_evidence::SeenPeer;
+use crate::authority::freshness::Stale;
 use crate::authority::resource::Mode;
 use crate::authority::resource::ProtectedResource;
 use crate::authority::resources::Destination;
@@ -160,7 +161,8 @@ struct Findings {
 
 impl Authority {
     /// Answers a check.
-    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> CheckAnswer {
+    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
+        self.freshness()?;
         let mut findings = Findings::default();
         let snapshot = self.snapshot.load();
         let none = Fronted::Audiences(Arc::default());
@@ -194,13 +196,13 @@ impl Authority {
             let say_so = resource.is_some_and(|resource| resource.metadata.report_header);
             CheckAnswer::Allow(Allowance { asserted, remove, say_so: say_so && let_through.is_some(), let_through })
         };
-        match (outcome, mode) {
+        Ok(match (outcome, mode) {
             (Ok(asserted), _) => allowance(asserted, None),
             (Err(refusal), Mode::Report) => allowance(None, Some(refusal)),
             (Err(refusal), Mode::Enforce) => {
                 CheckAnswer::Deny(Denial { refusal, audience: audience.map(ToOwned::to_owned), scope: findings.scope })
             }
-        }
+        })
     }
 
     /// Who calls; nobody, where the route is public.

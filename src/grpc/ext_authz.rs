@@ -46,6 +46,7 @@ use crate::authority::scope::Scope;
 use crate::authority::token::Audience;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::status;
 
 /// The method's full name.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -60,7 +61,7 @@ impl Authorization for Services {
         let caller = caller(&extensions)?;
         let attributes = message.attributes.unwrap_or_default();
         let answer = match read(&attributes) {
-            Some(request) => self.authority.check(caller, &request),
+            Some(request) => self.authority.check(caller, &request).map_err(status::stale)?,
             None => CheckAnswer::Deny(denial(CheckRefusal::RequestMalformed)),
         };
         Ok(tonic::Response::new(print(&answer)))

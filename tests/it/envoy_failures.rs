@@ -110,6 +110,23 @@ async fn before(mesh: &Mesh, other: std::net::SocketAddr, allow: bool) -> Option
 }
 
 #[tokio::test]
+async fn what_the_operator_chose_decides_where_lanyard_knows_too_little_to_decide() {
+    for (change, status) in [(Vec::new(), 503), (lax(), 200)] {
+        let Some(mesh) = Mesh::start(change, |_| {}).await else { return };
+        mesh.server.server.authority().lost_the_store();
+        mesh.server.advance(std::time::Duration::from_secs(30));
+        assert_eq!(mesh.rightful().await.status, 200);
+        assert_eq!(mesh.send(&mesh.thief, get("/orders/1", &mesh.token)).await.status, 401);
+        mesh.server.advance(std::time::Duration::from_secs(1));
+        for leaf in [&mesh.checkout, &mesh.thief] {
+            assert_eq!(mesh.send(leaf, get("/orders/1", &mesh.token)).await.status, status);
+        }
+        mesh.server.server.authority().follows_the_store();
+        assert_eq!(mesh.send(&mesh.thief, get("/orders/1", &mesh.token)).await.status, 401);
+    }
+}
+
+#[tokio::test]
 async fn what_the_operator_chose_decides_where_lanyard_is_gone_or_too_slow() {
     let Some(mesh) = Mesh::start(Vec::new(), |_| {}).await else { return };
     // It accepts, and never says a word: the deadline passes.

@@ -34,6 +34,9 @@ pub struct Mesh {
     pub thief: Leaf,
 }
 
+/// As in other tests, with a bound to how long it may go unfollowed.
+const STORE: &str = "{memory: true, max_staleness: 30s}";
+
 /// A server whose clock starts at the real time, which Envoy goes by.
 pub async fn server_at_real_time() -> TestServer {
     let now = SystemClock.now();
