@@ -19,6 +19,8 @@ mod curl;
 mod dcr;
 mod dcr_management;
 mod decision;
+mod deploy;
+mod deploy_manifests;
 mod dev;
 mod directory;
 mod distinguished_name;

