@@ -18,8 +18,9 @@
 //! * Whole elements, with a `,`: yes, and the forged one is then the last. Where the proxy replaces the header
 //!   (`SANITIZE_SET`) this shows, because exactly one element is right. Where it appends (`APPEND_FORWARD`) nothing does.
 //!
-//! A client that can sign nothing of the kind, but whose own header is appended to, cannot reach into the proxy's element:
-//! a quote that it leaves open ends at the first quote there, which something other than a separator follows, or never.
+//! A client that can sign no name with a comma, but whose own header is appended to, cannot reach into the proxy's element.
+//! A quote that it leaves open ends at the first quote there, which something other than a separator follows; or never; or
+//! at a quote in its own name, and then what it quotes holds the beginning of the proxy's element, for which it is refused.
 
 mod element;
 
@@ -35,6 +36,9 @@ pub const MAX_ELEMENTS: usize = 32;
 /// The most pairs that one element may have.
 pub const MAX_PAIRS: usize = 256;
 
+/// The most certificates that a chain may have, the client's own among them.
+pub const MAX_CHAIN_CERTIFICATES: usize = 8;
+
 /// What one hop says about its client in `x-forwarded-client-cert`. The module's documentation tells what to believe.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ForwardedElement {
@@ -44,6 +48,9 @@ pub struct ForwardedElement {
     pub hash: Option<[u8; 32]>,
     /// The DER of the client certificate (`Cert`): what the PEM held, not looked into. Where `hash` is there it is its hash.
     pub certificate: Option<Vec<u8>>,
+    /// The DER of the client certificate and of those that it presented with it (`Chain`), itself first. Where `certificate`
+    /// or `hash` is there, the first is that certificate.
+    pub chain: Vec<Vec<u8>>,
     /// The subject in RFC 4514 text with its own escapes (`Subject`); empty where the certificate has none.
     pub subject: Option<String>,
     /// The URI names of the client certificate (`URI`).
@@ -95,11 +102,20 @@ pub enum InvalidForwardedCertificate {
     /// `Hash` is not the SHA-256 of `Cert`.
     #[error("a hash is not that of the certificate beside it")]
     HashMismatch,
+    /// `Chain` is not PEM blocks, percent-encoded.
+    #[error("a chain is not percent-encoded PEM blocks")]
+    Chain,
+    /// A chain has more than [`MAX_CHAIN_CERTIFICATES`].
+    #[error("a chain has more than {MAX_CHAIN_CERTIFICATES} certificates")]
+    ChainTooLong,
+    /// `Chain` does not begin with the certificate that `Cert` or `Hash` names.
+    #[error("a chain does not begin with the certificate beside it")]
+    ChainMismatch,
     /// `Client-Cert` is there more than once.
     #[error("the header is there more than once")]
     RepeatedHeader,
-    /// `Client-Cert` is not a single byte sequence.
-    #[error("the header is not one byte sequence")]
+    /// `Client-Cert` is not a single byte sequence, or `Client-Cert-Chain` not a list of them.
+    #[error("the header is not a byte sequence, or not a list of them where it may be one")]
     ByteSequence,
 }
 
@@ -125,18 +141,56 @@ pub fn parse_client_cert<'a>(
     if values.next().is_some() {
         return Err(InvalidForwardedCertificate::RepeatedHeader);
     }
-    let value = printable(value)?.trim_matches(' ');
-    let base64 = value.strip_prefix(':').and_then(|rest| rest.strip_suffix(':'));
-    let der = base64.and_then(|base64| STANDARD.decode(base64).ok());
-    der.filter(|der| !der.is_empty()).ok_or(InvalidForwardedCertificate::ByteSequence)
+    byte_sequence(printable(value)?.trim_matches(' ')).ok_or(InvalidForwardedCertificate::ByteSequence)
+}
+
+/// Reads the lines of an RFC 9440 `Client-Cert-Chain` header, one item a line, into the DER of the certificates that stand
+/// above the one in `Client-Cert`, in the order of the TLS handshake. None where there is no line.
+///
+/// It is a list of byte sequences without parameters (section 2.3), which may go on in a further line. With the certificate
+/// of `Client-Cert` there are at most [`MAX_CHAIN_CERTIFICATES`]. That it means nothing without `Client-Cert` is for the
+/// caller to see to.
+pub fn parse_client_cert_chain<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Vec<Vec<u8>>, InvalidForwardedCertificate> {
+    let mut certificates = Vec::new();
+    for value in values {
+        for item in printable(value)?.split(',') {
+            let certificate = byte_sequence(item.trim_matches(' '));
+            certificates.push(certificate.ok_or(InvalidForwardedCertificate::ByteSequence)?);
+            if certificates.len() >= MAX_CHAIN_CERTIFICATES {
+                return Err(InvalidForwardedCertificate::ChainTooLong);
+            }
+        }
+    }
+    Ok(certificates)
+}
+
+/// RFC 8941 section 3.3.5, without parameters, and not empty.
+fn byte_sequence(item: &str) -> Option<Vec<u8>> {
+    let base64 = item.strip_prefix(':').and_then(|rest| rest.strip_suffix(':'));
+    base64.and_then(|base64| STANDARD.decode(base64).ok()).filter(|der| !der.is_empty())
 }
 
 /// Reads a percent-encoded PEM certificate into its DER: Envoy's `Cert`, and `source.certificate` of `ext_authz`.
 ///
 /// A bare `+` is a plus sign, as base64 has it, and never a space.
 pub fn parse_url_encoded_certificate(text: &[u8]) -> Result<Vec<u8>, InvalidForwardedCertificate> {
-    let pem = percent_decoded(printable(text)?).ok_or(InvalidForwardedCertificate::Certificate)?;
-    pem_certificate(&pem).ok_or(InvalidForwardedCertificate::Certificate)
+    let certificates = percent_decoded(printable(text)?).and_then(|pem| pem_certificates(&pem));
+    match certificates.map(<[Vec<u8>; 1]>::try_from) {
+        Some(Ok([certificate])) => Ok(certificate),
+        Some(Err(_)) | None => Err(InvalidForwardedCertificate::Certificate),
+    }
+}
+
+/// Reads percent-encoded PEM certificates into their DER: Envoy's `Chain`, which has the client's own first.
+fn parse_url_encoded_chain(text: &str) -> Result<Vec<Vec<u8>>, InvalidForwardedCertificate> {
+    let certificates = percent_decoded(text).and_then(|pem| pem_certificates(&pem));
+    let certificates = certificates.ok_or(InvalidForwardedCertificate::Chain)?;
+    if certificates.len() > MAX_CHAIN_CERTIFICATES {
+        return Err(InvalidForwardedCertificate::ChainTooLong);
+    }
+    Ok(certificates)
 }
 
 /// Header values have no business with other bytes: Envoy escapes them in `Subject`, and names in certificates are ASCII.
@@ -166,11 +220,18 @@ fn hex_octet(high: u8, low: u8) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-/// Exactly one `CERTIFICATE` block, with nothing before or after it but a line's end (RFC 7468).
-fn pem_certificate(pem: &[u8]) -> Option<Vec<u8>> {
-    let block = pem.trim_ascii_end().strip_prefix(b"-----BEGIN CERTIFICATE-----")?;
-    let body = block.strip_suffix(b"-----END CERTIFICATE-----")?;
-    let base64: Vec<u8> = body.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    // A second block would bring hyphens, which this alphabet does not have.
-    STANDARD.decode(base64).ok().filter(|der| !der.is_empty())
+/// `CERTIFICATE` blocks, at least one, with nothing before, between or after them but line ends (RFC 7468).
+fn pem_certificates(pem: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut rest = str::from_utf8(pem).ok()?.trim_ascii_end();
+    let mut certificates = Vec::new();
+    loop {
+        let block = rest.strip_prefix("-----BEGIN CERTIFICATE-----")?;
+        let (body, after) = block.split_once("-----END CERTIFICATE-----")?;
+        let base64: Vec<u8> = body.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        certificates.push(STANDARD.decode(base64).ok().filter(|der| !der.is_empty())?);
+        rest = after.trim_start_matches(['\r', '\n']);
+        if rest.is_empty() {
+            return Some(certificates);
+        }
+    }
 }

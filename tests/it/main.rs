@@ -34,6 +34,8 @@ mod ext_authz_evidence;
 mod ext_authz_resources;
 mod faults;
 mod forwarded;
+mod forwarded_properties;
+mod forwarded_table;
 mod grants;
 mod health;
 mod identities;

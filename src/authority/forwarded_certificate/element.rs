@@ -9,6 +9,7 @@ use crate::authority::forwarded_certificate::MAX_ELEMENTS;
 use crate::authority::forwarded_certificate::MAX_PAIRS;
 use crate::authority::forwarded_certificate::hex_octet;
 use crate::authority::forwarded_certificate::parse_url_encoded_certificate;
+use crate::authority::forwarded_certificate::parse_url_encoded_chain;
 
 /// `header` is printable ASCII and not empty.
 pub(super) fn elements(header: &str) -> Result<Vec<ForwardedElement>, InvalidForwardedCertificate> {
@@ -105,8 +106,7 @@ impl ElementReader {
             Key::Hash => element.hash = Some(hash(&value)?),
             Key::Cert if value.is_empty() => return Err(InvalidForwardedCertificate::Certificate),
             Key::Cert => element.certificate = Some(parse_url_encoded_certificate(value.as_bytes())?),
-            // Nothing is believed because of it: paths are not built from what a header brings.
-            Key::Chain => {}
+            Key::Chain => element.chain = parse_url_encoded_chain(&value)?,
             Key::Subject => element.subject = Some(value),
             Key::By | Key::Uri | Key::Dns if value.is_empty() => {}
             Key::By => element.by.push(value),
@@ -117,10 +117,17 @@ impl ElementReader {
     }
 
     fn finish(self) -> Result<ForwardedElement, InvalidForwardedCertificate> {
-        if let (Some(hash), Some(certificate)) = (&self.element.hash, &self.element.certificate)
-            && digest(&SHA256, certificate).as_ref() != hash
+        let ForwardedElement { hash, certificate, chain, .. } = &self.element;
+        let is_hash_of = |der: &[u8]| hash.as_ref().is_none_or(|hash| digest(&SHA256, der).as_ref() == hash);
+        if let Some(certificate) = certificate
+            && !is_hash_of(certificate)
         {
             return Err(InvalidForwardedCertificate::HashMismatch);
+        }
+        if let Some(first) = chain.first()
+            && !certificate.as_ref().map_or_else(|| is_hash_of(first), |certificate| certificate == first)
+        {
+            return Err(InvalidForwardedCertificate::ChainMismatch);
         }
         Ok(self.element)
     }
@@ -156,7 +163,11 @@ fn quoted_value(key: Key, input: &str) -> Result<(String, &str), InvalidForwarde
             '"' => {
                 let rest = characters.as_str();
                 let ends = rest.is_empty() || rest.starts_with([';', ',']);
-                return if ends { Ok((value, rest)) } else { Err(InvalidForwardedCertificate::Quoting) };
+                return if ends && !holds_an_element(&value) {
+                    Ok((value, rest))
+                } else {
+                    Err(InvalidForwardedCertificate::Quoting)
+                };
             }
             '\\' => match characters.next() {
                 Some(escaped) if key == Key::Subject => value.extend(['\\', escaped]),
@@ -167,6 +178,17 @@ fn quoted_value(key: Key, input: &str) -> Result<(String, &str), InvalidForwarde
         }
     }
     Err(InvalidForwardedCertificate::Quoting)
+}
+
+/// Whether a quoted value holds what a proxy writes of a client: `Hash` and its digits, after a separator. The quote was then
+/// left open by a client whose header was appended to, and closed by a name that it had signed.
+fn holds_an_element(value: &str) -> bool {
+    value.match_indices([',', ';']).any(|(at, _)| {
+        let after = value.get(at.saturating_add(1)..).unwrap_or_default().trim_start_matches(' ');
+        let (key, digits) = after.split_at_checked(5).unwrap_or_default();
+        key.eq_ignore_ascii_case("Hash=")
+            && digits.get(..64).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    })
 }
 
 fn hash(text: &str) -> Result<[u8; 32], InvalidForwardedCertificate> {

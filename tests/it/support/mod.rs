@@ -10,6 +10,7 @@ pub mod der;
 pub mod dev;
 pub mod door;
 pub mod envoy;
+pub mod forwarded;
 pub mod fragile;
 pub mod frames;
 pub mod http;
