@@ -2,6 +2,7 @@
 //! environment. What comes out are values of the rooms' own types; what is wrong is said by the name of the key.
 
 mod file;
+pub mod forwarded;
 mod jwks_uri;
 mod roles;
 
@@ -21,13 +22,15 @@ use crate::authority::Policy;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::file::File;
+use crate::config::forwarded::Forwarded;
 use crate::telemetry;
 use crate::tls;
 use crate::trust;
 
 /// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "dev",
+    "forwarded",
     "issuer",
     "jwks_uri",
     "keys",
@@ -49,6 +52,8 @@ pub struct Config {
     pub dev: bool,
     /// Where it listens.
     pub listeners: Listeners,
+    /// The listener behind a terminator, if there is one.
+    pub forwarded: Option<Forwarded>,
     /// The door.
     pub tls: tls::Config,
     /// Who vouches for whom.

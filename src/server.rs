@@ -8,6 +8,7 @@ mod caught;
 mod connection;
 mod ending;
 mod follow;
+mod forwarded;
 mod guard;
 mod listener;
 mod polling;
@@ -45,7 +46,9 @@ use crate::http;
 use crate::server::connection::Door;
 use crate::server::connection::Limits;
 use crate::server::follow::Probes;
+use crate::server::forwarded::SocketFile;
 use crate::server::listener::Listener;
+use crate::server::listener::Socket;
 use crate::server::reload::Reloader;
 use crate::server::signing_keys::KeysError;
 use crate::server::workers::Workers;
@@ -76,6 +79,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The listener behind a terminator.
+    #[error("cannot listen as `forwarded` says: {0}")]
+    Forwarded(io::Error),
     /// The server's certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateFileError),
@@ -164,6 +170,9 @@ enum Stage {
 pub struct Server {
     authority: Arc<Authority>,
     addresses: Listeners,
+    forwarded_address: Option<SocketAddr>,
+    /// Goes with the server.
+    socket_file: Option<SocketFile>,
     stage: watch::Sender<Stage>,
     standing: watch::Receiver<Result<(), &'static str>>,
     /// Not there any more once the server was said to be ready.
@@ -226,11 +235,18 @@ impl Server {
         let limits = Limits::from(&config.tls);
         let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
         let mut tasks = JoinSet::new();
-        let doors = [
-            (sockets.mtls, Door::Mutual(mtls)),
-            (sockets.public, Door::ServerOnly(public)),
-            (sockets.ops, Door::Plain(http::ops::routes(standing.clone(), Arc::clone(&authority)))),
+        let routes = mtls.clone();
+        let mut doors = vec![
+            (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
+            (Socket::Tcp(sockets.public), Door::ServerOnly(public)),
+            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(standing.clone(), Arc::clone(&authority)))),
         ];
+        let (mut forwarded_address, mut socket_file) = (None, None);
+        if let Some(forwarded) = config.forwarded {
+            let bound = forwarded::bind(forwarded, routes).await.map_err(StartError::Forwarded)?;
+            (forwarded_address, socket_file) = (bound.address, bound.file);
+            doors.push((bound.socket, Door::Forwarded(Arc::new(bound.entrance))));
+        }
         for (socket, door) in doors {
             let listener = Listener::new(socket, door, config.tls.max_connections, config.tls.max_handshakes);
             tasks.spawn(listener.run(workers.dealer(), stages.clone()));
@@ -250,7 +266,20 @@ impl Server {
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let drain_timeout = config.drain_timeout;
         let probes = Some(probes);
-        Ok(Self { authority, addresses, stage, standing, probes, reloader, poller, tasks, workers, drain_timeout })
+        Ok(Self {
+            authority,
+            addresses,
+            forwarded_address,
+            socket_file,
+            stage,
+            standing,
+            probes,
+            reloader,
+            poller,
+            tasks,
+            workers,
+            drain_timeout,
+        })
     }
 
     /// From when this returns, the probes say how the server stands.
@@ -264,6 +293,11 @@ impl Server {
     /// Where it listens.
     pub fn addresses(&self) -> Listeners {
         self.addresses
+    }
+
+    /// Where it listens for a terminator, if that has a port.
+    pub fn forwarded_address(&self) -> Option<SocketAddr> {
+        self.forwarded_address
     }
 
     /// The core behind all voices.
@@ -290,11 +324,12 @@ impl Server {
 
     /// Not ready, no new connections, open ones finish what is under way; what is not finished in time is cut off.
     pub async fn stop(self) {
-        let Self { stage, mut standing, mut tasks, workers, drain_timeout, .. } = self;
+        let Self { stage, mut standing, mut tasks, workers, drain_timeout, socket_file, .. } = self;
         stage.send_replace(Stage::Leaving);
         // Health first: a Watch must have something to say before it ends.
         drop(standing.wait_for(Result::is_err).await);
         stage.send_replace(Stage::Draining);
+        drop(socket_file);
         // Off this runtime's thread, which has nothing else to do by now; the threads watch the time themselves.
         workers.finish(drain_timeout).await;
         tasks.shutdown().await;

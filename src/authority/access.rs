@@ -56,6 +56,9 @@ pub const METHODS: &[(&str, &[Role])] = &[
 /// All that a peer can reach whose certificate is unknown, where such peers are let in to ask for a token.
 pub const FOR_UNKNOWN_CERTIFICATES: [&str; 2] = ["/lanyard.v1.TokenService/IssueToken", "/oauth2/token"];
 
+/// What no peer can reach whose TLS ended before Lanyard: it binds the next certificate to the present connection.
+pub const NEVER_FORWARDED: [&str; 1] = ["/lanyard.v1.TokenService/AnnounceRotation"];
+
 /// The roles of which the caller of a method must hold one; `None` for a method that is not there. The name is compared
 /// whole: another spelling of it is another method.
 pub fn roles_for(method: &str) -> Option<&'static [Role]> {

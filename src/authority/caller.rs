@@ -8,17 +8,31 @@ use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
 use crate::authority::access::FOR_UNKNOWN_CERTIFICATES;
+use crate::authority::access::NEVER_FORWARDED;
 use crate::authority::access::Role;
 use crate::authority::access::Roles;
 use crate::authority::access::roles_for;
+use crate::authority::forwarded_peer::NotForwarded;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::trust::Unproven;
 
 /// A connection whose peer was proven in the handshake.
 pub struct PeerConnection {
+    reach: Reach,
     chain: Vec<CertificateDer<'static>>,
     proven: ArcSwap<Proven>,
+}
+
+/// Over what a peer's certificate came, which limits what it may act as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// Its own handshake.
+    Direct,
+    /// A terminator that is known: never an admin's.
+    Forwarded,
+    /// A terminator that is not: a workload's and nothing else.
+    Insecure,
 }
 
 /// What was proven, and under which bundles and client CAs.
@@ -39,6 +53,9 @@ pub enum NotAdmitted {
     /// The certificate no longer proves the caller.
     #[error(transparent)]
     Unproven(#[from] Unproven),
+    /// The certificate was not passed on as it must be.
+    #[error(transparent)]
+    NotForwarded(#[from] NotForwarded),
     /// The caller holds none of the roles that the method asks for.
     #[error("the caller holds none of the roles that this method asks for")]
     WrongRole,
@@ -56,10 +73,15 @@ pub struct Caller {
 impl Authority {
     /// Proves the chain that a peer presents in the handshake.
     pub fn admit(&self, chain: Vec<CertificateDer<'static>>) -> Result<PeerConnection, Unproven> {
+        self.admit_by(chain, Reach::Direct)
+    }
+
+    /// The same of a chain that came in another way. It is held to the same rules.
+    pub fn admit_by(&self, chain: Vec<CertificateDer<'static>>, reach: Reach) -> Result<PeerConnection, Unproven> {
         // Read before the proof: should the bundles change meanwhile, the first request proves again.
         let generation = self.trust_generation();
         let identity = Arc::new(self.prove(&chain)?);
-        Ok(PeerConnection { chain, proven: ArcSwap::from_pointee(Proven { identity, generation }) })
+        Ok(PeerConnection { reach, chain, proven: ArcSwap::from_pointee(Proven { identity, generation }) })
     }
 
     /// Admits a call by the one access table, and says who calls; nobody, on a connection without a certificate.
@@ -68,6 +90,9 @@ impl Authority {
         let Some(connection) = connection else {
             return if wanted.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) };
         };
+        if connection.reach != Reach::Direct && NEVER_FORWARDED.contains(&method) {
+            return Err(NotAdmitted::WrongRole);
+        }
         let caller = self.caller(connection)?;
         // Roles are not asked: should the certificate become known at this very moment, the next request sees it.
         if *caller.identity.proof() == Proof::Unknown {
@@ -102,7 +127,12 @@ impl Authority {
         if self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now) {
             return Err(Unproven::Revoked);
         }
-        let roles = self.roles_of(&identity);
+        let held = self.roles_of(&identity);
+        let roles = match connection.reach {
+            Reach::Direct => held,
+            Reach::Forwarded => Roles { admin: false, ..held },
+            Reach::Insecure => Roles { admin: false, proxy: None, ..held },
+        };
         Ok(Caller { identity, roles })
     }
 }

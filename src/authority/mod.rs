@@ -22,6 +22,7 @@ pub mod evidence;
 pub mod following;
 pub mod forwarded_certificate;
 pub mod forwarded_evidence;
+pub mod forwarded_peer;
 pub mod freshness;
 pub mod grant;
 pub mod identity;

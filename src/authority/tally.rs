@@ -64,7 +64,8 @@ const GRANT_ERRORS: &[&str] = &[
     "temporarily_unavailable",
 ];
 
-const NOT_ADMITTED: &[&str] = &["NO_SUCH_METHOD", "NO_CERTIFICATE", "CERTIFICATE_NOT_PROVEN", "WRONG_ROLE"];
+const NOT_ADMITTED: &[&str] =
+    &["NO_SUCH_METHOD", "NO_CERTIFICATE", "CERTIFICATE_NOT_PROVEN", "CERTIFICATE_NOT_FORWARDED", "WRONG_ROLE"];
 
 const UNPROVEN: &[&str] = &[
     "CHAIN_SIZE",
@@ -232,6 +233,7 @@ impl Tally {
             NotAdmitted::NoSuchMethod => "NO_SUCH_METHOD",
             NotAdmitted::NoCertificate => "NO_CERTIFICATE",
             NotAdmitted::Unproven(_) => "CERTIFICATE_NOT_PROVEN",
+            NotAdmitted::NotForwarded(_) => "CERTIFICATE_NOT_FORWARDED",
             NotAdmitted::WrongRole => "WRONG_ROLE",
         });
     }

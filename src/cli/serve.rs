@@ -41,8 +41,8 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
 
 fn explain(error: &StartError) -> CommandError {
     let next = match error {
-        StartError::Bind { .. } => {
-            "stop what listens there, or choose another address under `listeners` in the configuration"
+        StartError::Bind { .. } | StartError::Forwarded(_) => {
+            "stop what listens there, or choose another address under `listeners`, or `forwarded`, in the configuration"
         }
         _ if error.is_store_in_use() => "stop that process first: one server at a time may use a store",
         StartError::Certificate(_) | StartError::Trust(_) | StartError::Outbound(_) => {

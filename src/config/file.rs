@@ -23,6 +23,7 @@ use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Listeners;
+use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
 use crate::config::roles::Roles;
 use crate::config::value;
@@ -42,6 +43,7 @@ pub(super) struct File {
     registration: RegistrationPolicy,
     #[serde(default)]
     listeners: Listeners,
+    forwarded: Option<forwarded::Section>,
     tls: Tls,
     trust: Trust,
     store: Store,
@@ -145,6 +147,7 @@ impl File {
         Ok(Config {
             dev: self.dev,
             listeners,
+            forwarded: self.forwarded.map(|section| section.resolve(folder, self.dev)).transpose()?,
             key_encryption_key: self.keys.key_encryption_key(folder)?,
             algorithm: self.keys.algorithm,
             store: match self.store {

@@ -35,6 +35,7 @@ pub fn not_admitted(error: NotAdmitted) -> Status {
         NotAdmitted::NoSuchMethod => plain(Code::Unimplemented, "NO_SUCH_METHOD", error),
         NotAdmitted::NoCertificate => plain(Code::Unauthenticated, "NO_CERTIFICATE", error),
         NotAdmitted::Unproven(_) => plain(Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN", error),
+        NotAdmitted::NotForwarded(_) => plain(Code::Unauthenticated, "CERTIFICATE_NOT_FORWARDED", error),
         NotAdmitted::WrongRole => plain(Code::PermissionDenied, "WRONG_ROLE", error),
     }
 }

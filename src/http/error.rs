@@ -71,6 +71,9 @@ impl OAuthError {
             NotAdmitted::Unproven(_) => {
                 Self::invalid_client("the certificate of this connection no longer proves the client")
             }
+            NotAdmitted::NotForwarded(_) => {
+                Self::invalid_client("the client certificate was not forwarded as it must be")
+            }
             NotAdmitted::WrongRole => Self::invalid_client("no client is registered for this certificate"),
         }
     }

@@ -18,6 +18,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
@@ -25,10 +26,14 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use crate::authority::Authority;
+use crate::authority::caller::PeerConnection;
 use crate::server::Stage;
 use crate::server::caught::Asked;
 use crate::server::ending;
+use crate::server::forwarded::Entrance;
+use crate::server::forwarded::Terminator;
 use crate::server::guard;
+use crate::server::listener::Accepted;
 use crate::server::stream::Stream;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
@@ -52,12 +57,14 @@ pub(super) enum Door {
     ServerOnly(Router),
     /// These, in the plain.
     Plain(Router),
+    /// A terminator, and behind it peers whose certificates it passes on.
+    Forwarded(Arc<Entrance>),
 }
 
 /// A connection that was accepted.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    pub(super) stream: std::net::TcpStream,
+    pub(super) stream: Accepted,
     pub(super) door: Arc<Door>,
     /// Held for as long as the connection is open.
     pub(super) connection: OwnedSemaphorePermit,
@@ -87,6 +94,15 @@ pub(super) async fn serve(
     stages: watch::Receiver<Stage>,
 ) {
     let Incoming { stream, door, connection, handshakes } = incoming;
+    let stream = match stream {
+        Accepted::Tcp(stream) => stream,
+        Accepted::Unix(stream) => {
+            if let Door::Forwarded(entrance) = &*door {
+                local(stream, Arc::clone(entrance), authority, end(limits.max_age, stages)).await;
+            }
+            return;
+        }
+    };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // Answers are small and complete: waiting for more to send with them only delays them.
     if stream.set_nodelay(true).is_err() {
@@ -99,24 +115,25 @@ pub(super) async fn serve(
             match acceptor.mutual(stream, limits.handshake).await {
                 Ok((stream, peer)) => {
                     drop(turn);
-                    let (router, peer) = (router.clone(), peer.map(Arc::new));
-                    let (over, ending) = watch::channel(false);
-                    let service = service_fn(move |request: Request<IncomingBody>| {
-                        let (router, authority, peer) = (router.clone(), Arc::clone(&authority), peer.clone());
-                        let ending = ending.clone();
-                        async move {
-                            let response = guard::call(router, &authority, peer.as_ref(), request.map(Body::new)).await;
-                            response.map(|response| ending::bounded(response, ending, &authority))
-                        }
-                    });
-                    let end = async move {
-                        end.await;
-                        over.send_replace(true);
-                    };
-                    speak(http2(&stream), stream, service, end).await;
+                    let http2 = http2(&stream);
+                    guarded(http2, stream, Peers::Itself(router.clone(), peer.map(Arc::new)), authority, end).await;
                 }
                 Err(refused) => report(&refused, &authority),
             }
+        }
+        Door::Forwarded(entrance) if matches!(entrance.terminator, Terminator::Svid(_)) => {
+            let Some(turn) = turn(&handshakes, limits).await else { return };
+            match acceptor.mutual(stream, limits.handshake).await {
+                Ok((stream, terminator)) => {
+                    drop(turn);
+                    let peers = Peers::Behind(Arc::clone(entrance), terminator.map(Arc::new));
+                    guarded(http2(&stream), stream, peers, authority, end).await;
+                }
+                Err(refused) => report(&refused, &authority),
+            }
+        }
+        Door::Forwarded(entrance) => {
+            guarded(false, stream, Peers::Behind(Arc::clone(entrance), None), authority, end).await;
         }
         Door::ServerOnly(router) => {
             let Some(turn) = turn(&handshakes, limits).await else { return };
@@ -131,6 +148,58 @@ pub(super) async fn serve(
         Door::Plain(router) => speak(false, stream, unguarded(router, authority), end).await,
     }
     drop(connection);
+}
+
+/// Serves a connection from a process of this machine, if it is the right user's.
+async fn local(
+    stream: std::os::unix::net::UnixStream,
+    entrance: Arc<Entrance>,
+    authority: Arc<Authority>,
+    end: impl Future<Output = ()>,
+) {
+    let Ok(stream) = UnixStream::from_std(stream) else { return };
+    let user = stream.peer_cred().map(|peer| peer.uid());
+    match (&entrance.terminator, user) {
+        (Terminator::User(wanted), Ok(user)) if *wanted == user => {
+            guarded(false, stream, Peers::Behind(entrance, None), authority, end).await;
+        }
+        (terminator, user) => {
+            tracing::warn!(?terminator, ?user, "a connection was refused: it is not the terminator's")
+        }
+    }
+}
+
+/// Who sends requests on a connection.
+#[derive(Clone)]
+enum Peers {
+    /// The one who opened it, to these routes.
+    Itself(Router, Option<Arc<PeerConnection>>),
+    /// Those whose certificates the terminator who opened it passes on.
+    Behind(Arc<Entrance>, Option<Arc<PeerConnection>>),
+}
+
+/// Serves requests each of which has to be admitted.
+async fn guarded<S>(http2: bool, stream: S, peers: Peers, authority: Arc<Authority>, end: impl Future<Output = ()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (over, ending) = watch::channel(false);
+    let service = service_fn(move |request: Request<IncomingBody>| {
+        let (peers, authority, ending) = (peers.clone(), Arc::clone(&authority), ending.clone());
+        async move {
+            let request = request.map(Body::new);
+            let response = match peers {
+                Peers::Itself(router, peer) => guard::call(router, &authority, peer.as_ref(), request).await,
+                Peers::Behind(entrance, terminator) => entrance.call(&authority, terminator.as_deref(), request).await,
+            };
+            response.map(|response| ending::bounded(response, ending, &authority))
+        }
+    });
+    let end = async move {
+        end.await;
+        over.send_replace(true);
+    };
+    speak(http2, stream, service, end).await;
 }
 
 /// A place among the handshakes under way, waited for no longer than a handshake may take.

@@ -51,12 +51,20 @@ async fn entered(
             let response = router.oneshot(request).await?;
             Ok(if check { ext_authz::made_explicit(response) } else { response })
         }
-        Err(error) => {
-            authority.tally().call_refused(error);
-            tracing::info!(caller = ?peer, method = ?request.uri().path(), reason = %error, "a call was not admitted");
-            Ok(refuse(&request, error))
-        }
+        Err(error) => Ok(refused(authority, peer, &request, error)),
     }
+}
+
+/// The answer to a call that is not admitted.
+pub(super) fn refused(
+    authority: &Authority,
+    peer: Option<&Arc<PeerConnection>>,
+    request: &Request<Body>,
+    error: NotAdmitted,
+) -> Response<Body> {
+    authority.tally().call_refused(error);
+    tracing::info!(caller = ?peer, method = ?request.uri().path(), reason = %error, "a call was not admitted");
+    refuse(request, error)
 }
 
 /// In the voice that the caller speaks.
@@ -75,7 +83,9 @@ fn refuse(request: &Request<Body>, error: NotAdmitted) -> Response<Body> {
     }
     let code = match error {
         NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
-        NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) => StatusCode::UNAUTHORIZED,
+        NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => {
+            StatusCode::UNAUTHORIZED
+        }
         NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
     };
     code.into_response()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
@@ -17,17 +18,44 @@ use crate::server::workers::Dealer;
 /// asking again at once would keep a core busy.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// One listening socket.
+/// What is listened on.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// An address.
+    Tcp(TcpListener),
+    /// A file.
+    Unix(UnixListener),
+}
+
+/// What comes from there, for whichever thread takes it up.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    /// Over the network.
+    Tcp(std::net::TcpStream),
+    /// From this machine.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(socket) => socket.accept().await?.0.into_std().map(Accepted::Tcp),
+            Self::Unix(socket) => socket.accept().await?.0.into_std().map(Accepted::Unix),
+        }
+    }
+}
+
+/// One listening socket, and what stands behind it.
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     door: Arc<Door>,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
 }
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, door: Door, max_connections: usize, max_handshakes: usize) -> Self {
+    pub(super) fn new(socket: Socket, door: Door, max_connections: usize, max_handshakes: usize) -> Self {
         let limit = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self { socket, door: Arc::new(door), connections: limit(max_connections), handshakes: limit(max_handshakes) }
     }
@@ -40,13 +68,12 @@ impl Listener {
                 _ = stages.wait_for(|stage| *stage == Stage::Draining) => return,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else {
                         // Closed at once: a peer that is told no can try another replica, one that waits cannot.
                         tracing::warn!("a connection was refused: there are too many");
                         continue;
                     };
-                    let Ok(stream) = stream.into_std() else { continue };
                     let (door, handshakes) = (Arc::clone(&self.door), Arc::clone(&self.handshakes));
                     if dealer.deal(Incoming { stream, door, connection, handshakes }).await.is_none() {
                         return;

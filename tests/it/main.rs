@@ -34,6 +34,7 @@ mod ext_authz_evidence;
 mod ext_authz_resources;
 mod faults;
 mod forwarded;
+mod forwarded_listener;
 mod forwarded_properties;
 mod forwarded_table;
 mod grants;

@@ -75,6 +75,8 @@ pub struct Setup {
     pub jwks_uri: String,
     /// More lines for the section `tls`.
     pub tls: String,
+    /// The section `forwarded`, if there is one.
+    pub forwarded: Option<String>,
 }
 
 impl Default for Setup {
@@ -99,6 +101,7 @@ impl Default for Setup {
                 .to_owned(),
             jwks_uri: "{}".to_owned(),
             tls: String::new(),
+            forwarded: None,
         }
     }
 }
@@ -133,6 +136,9 @@ impl Setup {
         let any = "127.0.0.1:0";
         writeln!(yaml, "listeners: {{mtls: '{any}', public: '{any}', ops: '{any}'}}").unwrap();
         writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
+        if let Some(forwarded) = &self.forwarded {
+            writeln!(yaml, "forwarded: {forwarded}").unwrap();
+        }
         yaml.push_str("trust:\n  trust_domain: prod.example\n  bundles:\n    prod.example: ca.pem\n    other.example: other.pem\n");
         yaml.push_str("  client_cas:\n    corp: corp.pem\n    partner: partner.pem\n");
         let Self { store, keys, tokens, roles, jwks_uri, .. } = self;

@@ -1,0 +1,181 @@
+//! The listener behind a terminator: each request brings the certificate of the one who sent it, in a header that only the
+//! terminator can have written.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use axum::Router;
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use hyper::Request;
+use hyper::Response;
+use quick_cache::sync::Cache;
+use rustls_pki_types::CertificateDer;
+use spiffe::SpiffeId;
+use tokio::net::TcpListener;
+use tokio::net::UnixListener;
+
+use crate::authority::Authority;
+use crate::authority::caller::NotAdmitted;
+use crate::authority::caller::PeerConnection;
+use crate::authority::caller::Reach;
+use crate::authority::forwarded_peer::ForwardedHeaders;
+use crate::authority::forwarded_peer::NotForwarded;
+use crate::config::forwarded::Forwarded;
+use crate::server::guard;
+use crate::server::listener::Socket;
+
+/// How many peers of terminators are remembered, so that a path is not built for each of their requests. That it still
+/// stands is looked at each time, as for a connection.
+const REMEMBERED_PEERS: usize = 4096;
+
+/// How a terminator is known.
+#[derive(Debug)]
+pub(super) enum Terminator {
+    /// By the user of its process.
+    User(u32),
+    /// By its SPIFFE ID.
+    Svid(SpiffeId),
+    /// Not at all.
+    Insecure,
+}
+
+/// What stands behind the listener.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    router: Router,
+    pub(super) terminator: Terminator,
+    peers: Cache<[u8; 32], Arc<PeerConnection>>,
+}
+
+/// Removes the file of a socket at the end.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// A bound socket, what it listens for, and where: its address, if it has a port.
+pub(super) struct Bound {
+    pub(super) socket: Socket,
+    pub(super) entrance: Entrance,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) file: Option<SocketFile>,
+}
+
+/// Binds the socket.
+pub(super) async fn bind(config: Forwarded, router: Router) -> io::Result<Bound> {
+    let (terminator, address) = match config {
+        Forwarded::Unix { path, peer_uid } => {
+            let socket = Socket::Unix(bind_unix(&path)?);
+            let entrance = Entrance::new(router, Terminator::User(peer_uid));
+            return Ok(Bound { socket, entrance, address: None, file: Some(SocketFile(path)) });
+        }
+        Forwarded::Mutual { address, terminator } => (Terminator::Svid(terminator), address),
+        Forwarded::Insecure { address } => (Terminator::Insecure, address),
+    };
+    let socket = TcpListener::bind(address).await?;
+    let address = Some(socket.local_addr()?);
+    Ok(Bound { socket: Socket::Tcp(socket), entrance: Entrance::new(router, terminator), address, file: None })
+}
+
+/// A file that is left over from a server that was killed is replaced; one that somebody listens at, or that is no socket,
+/// is not.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        fs::remove_file(path)?;
+    }
+    let socket = UnixListener::bind(path)?;
+    // The group may be the terminator's. Who connects is looked at all the same.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    Ok(socket)
+}
+
+impl Entrance {
+    fn new(router: Router, terminator: Terminator) -> Self {
+        Self { router, terminator, peers: Cache::new(REMEMBERED_PEERS) }
+    }
+
+    /// Answers a request on a connection, which is the terminator's where that has a certificate.
+    pub(super) async fn call(
+        &self,
+        authority: &Authority,
+        connection: Option<&PeerConnection>,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Infallible> {
+        match self.peer(authority, connection, request.headers()) {
+            Ok(peer) => {
+                for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
+                    request.headers_mut().remove(name);
+                }
+                guard::call(self.router.clone(), authority, Some(&peer), request).await
+            }
+            Err(error) => Ok(guard::refused(authority, None, &request, error)),
+        }
+    }
+
+    fn peer(
+        &self,
+        authority: &Authority,
+        connection: Option<&PeerConnection>,
+        headers: &HeaderMap,
+    ) -> Result<Arc<PeerConnection>, NotAdmitted> {
+        let (own, reach) = match (&self.terminator, connection) {
+            (Terminator::Svid(id), Some(connection)) => {
+                // Its own certificate may have ended meanwhile.
+                let terminator = authority.caller(connection)?.identity;
+                if terminator.spiffe_id() != Some(id) {
+                    return Err(NotForwarded::NotTheTerminator.into());
+                }
+                (Some(id), Reach::Forwarded)
+            }
+            (Terminator::Svid(_), None) => return Err(NotForwarded::NotTheTerminator.into()),
+            (Terminator::User(_), _) => (None, Reach::Forwarded),
+            (Terminator::Insecure, _) => (None, Reach::Insecure),
+        };
+        let lines = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        let forwarded = ForwardedHeaders {
+            forwarded_client_cert: lines(FORWARDED_CLIENT_CERT),
+            client_cert: lines(CLIENT_CERT),
+            client_cert_chain: lines(CLIENT_CERT_CHAIN),
+        };
+        let chain = forwarded.chain(own).map_err(NotAdmitted::NotForwarded)?;
+        let key = fingerprint(&chain);
+        if let Some(peer) = self.peers.get(&key) {
+            return Ok(peer);
+        }
+        let peer = Arc::new(authority.admit_by(chain, reach)?);
+        self.peers.insert(key, Arc::clone(&peer));
+        Ok(peer)
+    }
+}
+
+const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
+const CLIENT_CERT: &str = "client-cert";
+const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
+
+/// One value a chain: DER says where each certificate ends.
+fn fingerprint(chain: &[CertificateDer<'_>]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for certificate in chain {
+        context.update(certificate);
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(context.finish().as_ref());
+    key
+}
