@@ -164,7 +164,7 @@ async fn local(
             guarded(false, stream, Peers::Behind(entrance, None), authority, end).await;
         }
         (terminator, user) => {
-            tracing::warn!(?terminator, ?user, "a connection was refused: it is not the terminator's")
+            tracing::warn!(?terminator, ?user, "a connection was refused: it is not the terminator's");
         }
     }
 }
