@@ -280,7 +280,7 @@ async fn no_voice_allows_anything_while_something_is_wrong_with_the_server() {
     for fault in SERVER_FAULTS {
         let mut stage = Stage::new().await;
         stage.is_sound().await;
-        stage = stage.break_by(fault).await;
+        stage = Box::pin(stage.break_by(fault)).await;
         for voice in VOICES {
             if fault == "the clock breaks" {
                 stage.clock.arm();

@@ -179,7 +179,7 @@ async fn a_forwarded_certificate_is_proven_as_in_the_handshake() {
     }
     // On the open connection: a revoked one, another root, and the end of its validity.
     issue(&terminator, &xfcc(&checkout)).await.unwrap();
-    let short = ca.svid(id).between(server.now(), server.now().after(Duration::from_secs(60))).issue();
+    let short = ca.svid(id).between(server.now(), server.now().after(Duration::from_mins(1))).issue();
     issue(&terminator, &xfcc(&short)).await.unwrap();
     server.advance(Duration::from_secs(61));
     assert!(issue(&terminator, &xfcc(&short)).await.is_err());
