@@ -146,6 +146,7 @@ fn readings(forwarded: &Forwarded) -> Readings {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refusals() -> Vec<(&'static str, Invalid)> {
     vec![
         ("", Invalid::Empty),
