@@ -83,7 +83,7 @@ async fn behind_a_gateway() -> (TestServer, Channel) {
     (server, terminator)
 }
 
-async fn plain(server: &TestServer) -> Channel {
+fn plain(server: &TestServer) -> Channel {
     let address = server.server.forwarded_address().unwrap();
     let connect = tower::service_fn(move |_: tonic::transport::Uri| async move {
         TcpStream::connect(address).await.map(TokioIo::new)
@@ -199,7 +199,7 @@ async fn nobody_but_the_terminator_passes_certificates_on() {
         let refused = refusal(issue(&other, &xfcc(&checkout)).await);
         assert_eq!(refused, (Code::Unauthenticated, "CERTIFICATE_NOT_FORWARDED".to_owned()), "{path}");
     }
-    let without = plain(&server).await;
+    let without = plain(&server);
     assert!(issue(&without, &xfcc(&checkout)).await.is_err(), "without TLS");
 }
 
@@ -275,7 +275,7 @@ async fn over_plain_tcp_a_peer_is_a_workload_and_nothing_else() {
     let forwarded = "{tcp: '127.0.0.1:0', insecure: true}".to_owned();
     let server = TestServer::started(|setup| setup.forwarded = Some(forwarded)).await;
     let (checkout, proxy, admin) = (server.workload("/checkout").await, server.svid("/proxy"), server.svid("/admin"));
-    let channel = plain(&server).await;
+    let channel = plain(&server);
     issue(&channel, &xfcc(&checkout)).await.unwrap();
     let refused = issue(&channel, &[]).await;
     assert_eq!(refusal(refused), (Code::Unauthenticated, "CERTIFICATE_NOT_FORWARDED".to_owned()));
