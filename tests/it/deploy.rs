@@ -303,3 +303,19 @@ async fn envoy_gateway_names_the_resource_and_shows_the_certificate_if_its_own_b
     let web = told.replace(&format!("By={gateway};"), "");
     assert_eq!(ask(web, audience).await, "EVIDENCE_TOO_WEAK");
 }
+
+#[test]
+fn the_operators_page_tells_what_to_do_about_every_reason() {
+    let page = read("OPERATORS.md");
+    let mut count = 0;
+    for source in ["src/authority/check.rs", "src/authority/deny_reason.rs"] {
+        let source = fs::read_to_string(in_crate(source)).unwrap();
+        for code in source.lines().filter_map(|line| line.trim().split_once(" => \"")?.1.strip_suffix("\",")) {
+            count += 1;
+            let told = |word: &str| word == code;
+            let rows = page.lines().filter(|line| line.starts_with('|'));
+            assert!(rows.flat_map(|row| row.split([' ', ',', '|'])).any(told), "{code}");
+        }
+    }
+    assert_eq!(count, 32);
+}
