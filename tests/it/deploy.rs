@@ -58,8 +58,8 @@ fn under(key: &str, value: &Value, found: &mut Vec<Value>) {
 
 fn all_under(key: &str, name: &str) -> Vec<Value> {
     let mut found = Vec::new();
-    for document in &documents(name) {
-        under(key, document, &mut found);
+    for document in documents(name) {
+        under(key, &document, &mut found);
     }
     found
 }
