@@ -144,8 +144,14 @@ async fn what_the_operator_chose_decides_where_lanyard_is_gone_or_too_slow() {
         for (allow, status) in [(false, 503), (true, 200)] {
             let Some(envoy) = before(&mesh, address, allow).await else { return };
             let stream = connect(envoy.address, mesh.server.tls(&mesh.thief)).await.unwrap();
-            let reply = Http::two(stream).await.send(get("/orders/1", "x")).await;
+            let mut request = get("/orders/1", "x");
+            for forged in ["x-lanyard-subject", "x_lanyard_client_id", "x-lanyard_scope"] {
+                request = with_header(request, forged, "admin");
+            }
+            let reply = Http::two(stream).await.send(request).await;
             assert_eq!(reply.status, status, "{name}, failure_mode_allow: {allow}");
+            // Who passes unchecked has no name.
+            assert!(!reply.body.contains("lanyard"), "{name}: {reply:?}");
         }
     }
     assert_eq!(mesh.upstream.reached(), 2);
