@@ -28,6 +28,7 @@ mod drain;
 mod envoy;
 mod envoy_evidence;
 mod envoy_failures;
+mod envoy_gateway;
 mod evidence;
 mod ext_authz;
 mod ext_authz_evidence;
