@@ -29,6 +29,7 @@ mod envoy;
 mod envoy_evidence;
 mod envoy_failures;
 mod envoy_gateway;
+mod envoy_requests;
 mod evidence;
 mod ext_authz;
 mod ext_authz_evidence;
