@@ -15,6 +15,13 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context as envoy;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::Peer;
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use hyper_util::rt::TokioIo;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
@@ -55,6 +62,7 @@ async fn main() -> Result<(), Failure> {
     let token = TokenServiceClient::new(first).issue_token(IssueTokenRequest::default()).await?;
     let token = token.into_inner().access_token;
     let der = CertificateDer::from_pem_file(dir.path().join("workload.pem"))?.to_vec();
+    let (checked_whole, checked_hash) = checks(&token, &der);
     let question = move |evidence: Evidence| ValidateBindingRequest {
         access_token: token.clone(),
         evidence: Some(evidence),
@@ -79,11 +87,62 @@ async fn main() -> Result<(), Failure> {
     };
     print("validate, by thumbprint", server.cost(&proxy, validate(hash)).await?, floor);
     print("validate, by certificate", server.cost(&proxy, validate(whole)).await?, floor);
+    let check = |request: CheckRequest| {
+        move |channel| {
+            let request = request.clone();
+            async move {
+                let answer = AuthorizationClient::new(channel).check(request).await?.into_inner();
+                let through = matches!(answer.http_response, Some(HttpResponse::OkResponse(_)));
+                if through { Ok(()) } else { Err(Status::aborted("the check was denied")) }
+            }
+        }
+    };
+    print("check, by hash in the header", server.cost(&proxy, check(checked_hash)).await?, floor);
+    print("check, by certificate", server.cost(&proxy, check(checked_whole)).await?, floor);
     let issue = server.cost(&workload, |channel| async move {
         TokenServiceClient::new(channel).issue_token(IssueTokenRequest::default()).await.map(drop)
     });
     print("issue a token, ES256", issue.await?, floor);
     Ok(())
+}
+
+/// The checks that Envoy makes of a request to the sample resource: with the whole certificate, and with its hash.
+fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+    let hash = digest.as_ref().iter().fold(String::new(), |text, octet| format!("{text}{octet:02x}"));
+    let header = format!("By=spiffe://dev.internal/proxy;Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
+    let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", header)];
+    let http = HttpRequest {
+        method: "GET".to_owned(),
+        path: "/orders/1".to_owned(),
+        host: "orders.dev.internal".to_owned(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        ..HttpRequest::default()
+    };
+    let certificate = pem::encode(der);
+    let request = |certificate: &str| CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(Peer { certificate: certificate.to_owned(), ..Peer::default() }),
+            request: Some(envoy::Request { time: None, http: Some(http.clone()) }),
+            context_extensions: [("resource".to_owned(), AUDIENCE.to_owned())].into(),
+            ..AttributeContext::default()
+        }),
+    };
+    (request(&certificate), request(""))
+}
+
+/// `source.certificate` as Envoy writes it.
+mod pem {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use percent_encoding::NON_ALPHANUMERIC;
+    use percent_encoding::utf8_percent_encode;
+
+    pub(crate) fn encode(der: &[u8]) -> String {
+        let body = STANDARD.encode(der);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        utf8_percent_encode(&pem, NON_ALPHANUMERIC).to_string()
+    }
 }
 
 fn print(case: &str, cost: f64, floor: f64) {
