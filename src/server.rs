@@ -15,6 +15,7 @@ mod polling;
 mod reload;
 mod signing_keys;
 mod stream;
+mod trust_feeds;
 mod workers;
 
 use std::io;
@@ -39,6 +40,7 @@ use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
 use crate::authority::following::LoadError;
 use crate::authority::store::Store;
+use crate::authority::trust::TrustBundles;
 use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;
@@ -51,6 +53,8 @@ use crate::server::listener::Listener;
 use crate::server::listener::Socket;
 use crate::server::reload::Reloader;
 use crate::server::signing_keys::KeysError;
+use crate::server::trust_feeds::Feeds;
+use crate::server::trust_feeds::Source;
 use crate::server::workers::Workers;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::OpenError;
@@ -221,7 +225,10 @@ impl Server {
             })
             .transpose()?;
         let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
-        let authority = Arc::new(Authority::new(config.policy, clock, entropy, Arc::clone(&store), keys, bundles));
+        let trust = TrustBundles::default();
+        let authority = Arc::new(Authority::new(config.policy, clock, entropy, Arc::clone(&store), keys, trust));
+        let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
+        feeds.set(Source::Files, bundles);
         let loaded = authority.load().await?;
 
         let (stage, stages) = watch::channel(Stage::Serving);
@@ -251,7 +258,7 @@ impl Server {
             let listener = Listener::new(socket, door, config.tls.max_connections, config.tls.max_handshakes);
             tasks.spawn(listener.run(workers.dealer(), stages.clone()));
         }
-        let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, Arc::clone(&authority)));
+        let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, feeds));
         tasks.spawn(Arc::clone(&reloader).run(hangup, stages.clone()));
         tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
         tasks.spawn(follow::sweep(Arc::clone(&authority)));

@@ -12,6 +12,7 @@ use crate::authority::access::NEVER_FORWARDED;
 use crate::authority::access::Role;
 use crate::authority::access::Roles;
 use crate::authority::access::roles_for;
+use crate::authority::clock::Timestamp;
 use crate::authority::forwarded_peer::NotForwarded;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
@@ -39,6 +40,8 @@ pub enum Reach {
 struct Proven {
     identity: Arc<PeerIdentity>,
     generation: u64,
+    /// Until when its trust domain's bundle counts, as far as was known then.
+    good_until: Option<Timestamp>,
 }
 
 /// Why a call does not reach what it calls.
@@ -81,7 +84,8 @@ impl Authority {
         // Read before the proof: should the bundles change meanwhile, the first request proves again.
         let generation = self.trust_generation();
         let identity = Arc::new(self.prove(&chain)?);
-        Ok(PeerConnection { reach, chain, proven: ArcSwap::from_pointee(Proven { identity, generation }) })
+        let good_until = self.trust().good_until(&identity);
+        Ok(PeerConnection { reach, chain, proven: ArcSwap::from_pointee(Proven { identity, generation, good_until }) })
     }
 
     /// Admits a call by the one access table, and says who calls; nobody, on a connection without a certificate.
@@ -111,9 +115,11 @@ impl Authority {
         let mut identity = Arc::clone(&proven.identity);
         let generation = self.trust_generation();
         // One that was unknown may have been found meanwhile.
-        if proven.generation != generation || *identity.proof() == Proof::Unknown {
+        let stale = proven.good_until.is_some_and(|until| now > until);
+        if proven.generation != generation || stale || *identity.proof() == Proof::Unknown {
             identity = Arc::new(self.prove(&connection.chain)?);
-            connection.proven.store(Arc::new(Proven { identity: Arc::clone(&identity), generation }));
+            let good_until = self.trust().good_until(&identity);
+            connection.proven.store(Arc::new(Proven { identity: Arc::clone(&identity), generation, good_until }));
         }
         if now > identity.certificate().not_after() {
             return Err(Unproven::Expired);

@@ -29,6 +29,7 @@ pub mod identity;
 pub mod introspection;
 pub mod jwk;
 pub mod jwks_uri;
+pub mod jwt_authorities;
 pub mod keys;
 pub mod registration;
 pub mod registry;
@@ -222,10 +223,18 @@ impl Authority {
         self.trust_generation.load(Ordering::Acquire)
     }
 
-    /// Puts other bundles and client CAs in the place of the present ones.
+    /// What vouches for peers now.
+    pub fn trust(&self) -> Arc<TrustBundles> {
+        self.trust.load_full()
+    }
+
+    /// Puts other bundles and client CAs in the place of the present ones. Where they vouch for the same and are only
+    /// fresher, nobody has to be proven again.
     pub fn replace_trust(&self, trust: TrustBundles) {
-        self.trust.store(Arc::new(trust));
-        self.trust_generation.fetch_add(1, Ordering::AcqRel);
+        let same = self.trust.swap(Arc::new(trust)).vouch_like(&self.trust.load());
+        if !same {
+            self.trust_generation.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].

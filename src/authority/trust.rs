@@ -20,6 +20,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::jwt_authorities::JwtAuthorities;
 
 /// The most certificates that a peer may present: the leaf and its intermediates.
 const MAX_CHAIN_CERTIFICATES: usize = 10;
@@ -28,13 +29,44 @@ const MAX_CHAIN_CERTIFICATES: usize = 10;
 const MAX_CHAIN_BYTES: usize = 64 * 1024;
 
 /// The roots of one trust domain, or of one client CA.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Anchors(Vec<TrustAnchor<'static>>);
 
 impl Anchors {
     /// Takes CA certificates, DER. The list may be empty: then it vouches for nobody.
     pub fn new(certificates: &[CertificateDer<'_>]) -> Result<Self, InvalidAnchor> {
         certificates.iter().map(anchor).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// What vouches for the workloads of one trust domain. The whole of it comes from one source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bundle {
+    /// The roots of its X509-SVIDs.
+    pub x509: Anchors,
+    /// The keys of its JWT-SVIDs.
+    pub jwt: JwtAuthorities,
+    /// When its source last confirmed it. `None` where it stands until it is replaced, as in a file.
+    pub confirmed: Option<Timestamp>,
+    /// Until when it counts, should its source not confirm it again.
+    pub good_until: Option<Timestamp>,
+}
+
+impl Bundle {
+    fn is_stale(&self, now: Timestamp) -> bool {
+        self.good_until.is_some_and(|until| now > until)
+    }
+
+    /// Whether another vouches for the same, however fresh the two are.
+    fn vouches_like(&self, other: &Self) -> bool {
+        self.x509 == other.x509 && self.jwt == other.jwt
+    }
+}
+
+/// A bundle that has no end and no JWT authorities.
+impl From<Anchors> for Bundle {
+    fn from(x509: Anchors) -> Self {
+        Self { x509, ..Self::default() }
     }
 }
 
@@ -64,8 +96,8 @@ fn anchor(certificate: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, Inva
 /// trust domain could mint the others' names (SPIFFE Federation section 4.2).
 #[derive(Clone, Debug, Default)]
 pub struct TrustBundles {
-    /// The X.509 bundle of each trust domain.
-    pub trust_domains: HashMap<TrustDomain, Anchors>,
+    /// The bundle of each trust domain.
+    pub trust_domains: HashMap<TrustDomain, Bundle>,
     /// The client CAs, by the names that registrations call them by.
     pub client_cas: BTreeMap<String, Anchors>,
 }
@@ -103,6 +135,9 @@ pub enum Unproven {
     /// No bundle is known for the trust domain of the SPIFFE ID.
     #[error("the trust domain is not known")]
     UnknownTrustDomain,
+    /// The bundle has not been confirmed for too long.
+    #[error("the bundle of the trust domain has not been confirmed for too long")]
+    StaleBundle,
     /// No path from the SVID to the bundle of its trust domain.
     #[error("the certificate has no path to the bundle of its trust domain")]
     NoPath,
@@ -115,6 +150,20 @@ pub enum Unproven {
 }
 
 impl TrustBundles {
+    /// Whether others vouch for the same, however fresh either are.
+    pub fn vouch_like(&self, other: &Self) -> bool {
+        self.client_cas == other.client_cas
+            && self.trust_domains.len() == other.trust_domains.len()
+            && self.trust_domains.iter().all(|(trust_domain, bundle)| {
+                other.trust_domains.get(trust_domain).is_some_and(|other| bundle.vouches_like(other))
+            })
+    }
+
+    /// Until when the proof of a peer can count without being made again.
+    pub(in crate::authority) fn good_until(&self, peer: &PeerIdentity) -> Option<Timestamp> {
+        self.trust_domains.get(peer.spiffe_id()?.trust_domain())?.good_until
+    }
+
     /// Proves a certificate by the one rule that is for its kind; there is no falling back from the rule for SVIDs to
     /// another. `chain` is what the peer presented, the leaf first; `is_registered` knows the certificates that are
     /// registered, or listed for a role, as they are.
@@ -158,7 +207,10 @@ impl TrustBundles {
     ) -> Result<SpiffeId, Unproven> {
         let id = svid_name(certificate)?;
         let bundle = self.trust_domains.get(id.trust_domain()).ok_or(Unproven::UnknownTrustDomain)?;
-        if has_path(certificate, intermediates, bundle, now) { Ok(id) } else { Err(Unproven::NoPath) }
+        if bundle.is_stale(now) {
+            return Err(Unproven::StaleBundle);
+        }
+        if has_path(certificate, intermediates, &bundle.x509, now) { Ok(id) } else { Err(Unproven::NoPath) }
     }
 
     fn prove_pki(

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
-use crate::authority::Authority;
 use crate::server::Stage;
+use crate::server::trust_feeds::Feeds;
+use crate::server::trust_feeds::Source;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust::files;
 use crate::trust::files::Contents;
@@ -24,7 +25,7 @@ pub(super) struct Reloader {
     trust: files::Config,
     contents: Mutex<Contents>,
     certificate: Arc<ServerCertificate>,
-    authority: Arc<Authority>,
+    feeds: Arc<Feeds>,
 }
 
 impl Reloader {
@@ -32,9 +33,9 @@ impl Reloader {
         trust: files::Config,
         contents: Contents,
         certificate: Arc<ServerCertificate>,
-        authority: Arc<Authority>,
+        feeds: Arc<Feeds>,
     ) -> Self {
-        Self { trust, contents: Mutex::new(contents), certificate, authority }
+        Self { trust, contents: Mutex::new(contents), certificate, feeds }
     }
 
     /// Looks at the files every few seconds and on SIGHUP.
@@ -61,7 +62,7 @@ impl Reloader {
             Ok((_, unchanged)) if unchanged == *contents => {}
             Ok((bundles, changed)) => {
                 *contents = changed;
-                self.authority.replace_trust(bundles);
+                self.feeds.set(Source::Files, bundles);
                 tracing::info!("the bundles and client CAs were replaced");
             }
             Err(error) => tracing::error!(%error, "a bundle or client CA on the disk is broken; the old ones are kept"),

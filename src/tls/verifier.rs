@@ -100,7 +100,9 @@ fn alert(unproven: Unproven) -> CertificateError {
         Unproven::Expired => CertificateError::Expired,
         Unproven::NotYetValid => CertificateError::NotValidYet,
         Unproven::Invalid(_) | Unproven::ChainSize => CertificateError::BadEncoding,
-        Unproven::UnknownTrustDomain | Unproven::NoPath | Unproven::Unknown => CertificateError::UnknownIssuer,
+        Unproven::UnknownTrustDomain | Unproven::StaleBundle | Unproven::NoPath | Unproven::Unknown => {
+            CertificateError::UnknownIssuer
+        }
         Unproven::KeyUsage => CertificateError::InvalidPurpose,
         Unproven::Revoked => CertificateError::Revoked,
         Unproven::SeveralUris

@@ -56,7 +56,7 @@ pub fn load(config: &Config) -> Result<(TrustBundles, Contents), TrustFileError>
     let mut contents = Contents::default();
     let mut bundles = TrustBundles::default();
     for (trust_domain, path) in &config.bundles {
-        bundles.trust_domains.insert(trust_domain.clone(), anchors(path, &mut contents)?);
+        bundles.trust_domains.insert(trust_domain.clone(), anchors(path, &mut contents)?.into());
     }
     for (name, path) in &config.client_cas {
         bundles.client_cas.insert(name.clone(), anchors(path, &mut contents)?);

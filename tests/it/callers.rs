@@ -25,7 +25,7 @@ fn an_open_connection_is_proven_again_when_bundles_change_and_when_its_registrat
     world.delete("batch");
     assert_eq!(world.authority.caller(&registered).unwrap_err(), Unproven::Unknown);
     let trust = |root: &TestCa| TrustBundles {
-        trust_domains: [(TrustDomain::new("prod.example").unwrap(), root.anchors())].into(),
+        trust_domains: [(TrustDomain::new("prod.example").unwrap(), root.anchors().into())].into(),
         ..TrustBundles::default()
     };
     assert!(world.authority.caller(&svid).is_ok());

@@ -174,7 +174,7 @@ fn only_a_ca_certificate_can_be_a_root() {
     assert_eq!(Anchors::new(&[vec![0x30, 0].into()]).unwrap_err(), InvalidAnchor::NotACertificate);
     assert!(Anchors::new(self_signed("root").issue().chain.as_slice()).is_ok());
     let nobody = TrustBundles {
-        trust_domains: [(TrustDomain::new("prod.example").unwrap(), Anchors::new(&[]).unwrap())].into(),
+        trust_domains: [(TrustDomain::new("prod.example").unwrap(), Anchors::new(&[]).unwrap().into())].into(),
         ..TrustBundles::default()
     };
     assert_eq!(nobody.prove(&leaf.chain, NOW, |_| true).unwrap_err(), Unproven::NoPath);

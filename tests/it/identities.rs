@@ -157,7 +157,7 @@ fn no_trust_domain_vouches_for_a_name_of_another() {
             _ => TestCa::new(name),
         })
         .collect();
-    let trust_domains = names.iter().zip(&cas).map(|(name, ca)| (TrustDomain::new(name).unwrap(), ca.anchors()));
+    let trust_domains = names.iter().zip(&cas).map(|(name, ca)| (TrustDomain::new(name).unwrap(), ca.anchors().into()));
     let bundles = TrustBundles { trust_domains: trust_domains.collect(), ..TrustBundles::default() };
     for (signer, ca) in cas.iter().enumerate() {
         let intermediate = ca.intermediate("below");

@@ -143,7 +143,7 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     let world = World::new();
     let store = Arc::new(Breaking::default());
     let trust = TrustBundles {
-        trust_domains: [(TrustDomain::new("prod.example").unwrap(), world.prod.anchors())].into(),
+        trust_domains: [(TrustDomain::new("prod.example").unwrap(), world.prod.anchors().into())].into(),
         client_cas: [].into(),
     };
     let (policy, entropy) = (world.authority.policy().clone(), Arc::new(SystemEntropy::default()));

@@ -102,8 +102,8 @@ impl World {
         let [partner, vendor] = ["partner", "vendor"].map(TestCa::new);
         let trust = TrustBundles {
             trust_domains: HashMap::from([
-                (TrustDomain::new("prod.example").unwrap(), prod.anchors()),
-                (TrustDomain::new("staging.example").unwrap(), staging.anchors()),
+                (TrustDomain::new("prod.example").unwrap(), prod.anchors().into()),
+                (TrustDomain::new("staging.example").unwrap(), staging.anchors().into()),
             ]),
             client_cas: [("partner".to_owned(), partner.anchors()), ("vendor".to_owned(), vendor.anchors())].into(),
         };
