@@ -39,6 +39,7 @@ const SECTIONS: [&str; 14] = [
     "mtls_url",
     "registration",
     "roles",
+    "rotation",
     "store",
     "tls",
     "tokens",

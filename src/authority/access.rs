@@ -42,6 +42,7 @@ pub const METHODS: &[(&str, &[Role])] = &[
     ("/lanyard.v1.RegistryService/ListProtectedResources", &[Role::Admin]),
     ("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),
     ("/lanyard.v1.RegistryService/UpdateProtectedResource", &[Role::Admin]),
+    ("/lanyard.v1.TokenService/AnnounceRotation", &[Role::Workload]),
     ("/lanyard.v1.TokenService/IntrospectToken", &[Role::Workload, Role::Proxy, Role::Admin]),
     ("/lanyard.v1.TokenService/IssueToken", &[Role::Workload]),
     ("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin]),

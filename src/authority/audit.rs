@@ -45,6 +45,17 @@ pub enum AuditEvent<'a> {
         /// How it was judged.
         decision: Decision,
     },
+    /// A workload named the certificate that follows the one it uses.
+    RotationAnnounced {
+        /// Who.
+        spiffe_id: &'a str,
+        /// The certificate in use.
+        predecessor: CertificateThumbprint,
+        /// The one that follows.
+        successor: CertificateThumbprint,
+        /// Whether it was taken: a second successor of one certificate is not, and may be an attempt to steal.
+        taken: bool,
+    },
     /// Something was revoked, or a revocation was lifted.
     Revoked {
         /// By whom.
@@ -164,6 +175,12 @@ impl AuditEvent<'_> {
                         tracing::info!(target: TARGET, %caller, client_id, jti, shown, reason = reason.code(), "binding denied");
                     }
                 }
+            }
+            Self::RotationAnnounced { spiffe_id, predecessor, successor, taken: true } => {
+                tracing::info!(target: TARGET, spiffe_id, %predecessor, %successor, "rotation announced");
+            }
+            Self::RotationAnnounced { spiffe_id, predecessor, successor, taken: false } => {
+                tracing::warn!(target: TARGET, spiffe_id, %predecessor, %successor, "a second successor was refused");
             }
             Self::Revoked { by, what, change, revision } => {
                 tracing::info!(target: TARGET, by, key = what.store_key(), change, revision = revision.0, "revocation");

@@ -13,6 +13,9 @@ use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::directory::Standing;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::lineage::Descent;
+use crate::authority::lineage::LineagePolicy;
+use crate::authority::lineage::Lineages;
 use crate::authority::registration::Rotation;
 use crate::authority::resource::ProtectedResource;
 use crate::authority::scope::Scope;
@@ -50,6 +53,15 @@ impl Evidence {
             Self::SpiffeId(_) => EvidenceGrade::SpiffeId,
             Self::Thumbprint(_) => EvidenceGrade::Thumbprint,
             Self::Certificate(_) => EvidenceGrade::Certificate,
+        }
+    }
+
+    /// The thumbprint of the certificate, where it tells that.
+    pub fn thumbprint(&self) -> Option<CertificateThumbprint> {
+        match self {
+            Self::SpiffeId(_) => None,
+            Self::Thumbprint(thumbprint) => Some(*thumbprint),
+            Self::Certificate(certificate) => Some(certificate.thumbprint()),
         }
     }
 }
@@ -95,6 +107,12 @@ pub struct BindingRequest<'a> {
     pub client: &'a Standing,
     /// Why the token counts as revoked, if it does.
     pub revoked: Option<DenyReason>,
+    /// Whether the certificate in the evidence is, by the present bundles, one of the token's subject.
+    pub vouched: bool,
+    /// The successors that were announced.
+    pub lineages: &'a Lineages,
+    /// How far they reach.
+    pub lineage: LineagePolicy,
     /// What the resource demands.
     pub demands: &'a Demands,
     /// The present moment.
@@ -128,6 +146,10 @@ pub struct Verdict {
 pub enum Match {
     /// It is the certificate that the token is bound to.
     Exact,
+    /// It is of the same SPIFFE ID.
+    SameIdentity,
+    /// It is the successor of that certificate, so many times removed.
+    Lineage(u32),
 }
 
 /// Judges one use of one token. The order is fixed: the token itself, its time, its client, its audience, its binding, its
@@ -174,38 +196,65 @@ fn judge(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if evidence.grade() < demands.least_evidence {
         return Err(DenyReason::EvidenceTooWeak);
     }
-    let matched = confirm(evidence, bound_to, rotation, *now)?;
+    let (matched, until) = confirm(request, evidence, bound_to, rotation)?;
     let granted = Scope::parse(claims.scope.as_deref().unwrap_or_default()).map_err(|_| DenyReason::TokenMalformed)?;
     if !granted.covers(&demands.scope) {
         return Err(DenyReason::InsufficientScope);
     }
-    let mut cache_until = claims.exp.min(now.after(request.verdict_ttl));
+    let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);
     if let Evidence::Certificate(certificate) = evidence {
         cache_until = cache_until.min(certificate.not_after());
     }
     Ok(Verdict { matched, grade: evidence.grade(), cache_until })
 }
 
-/// RFC 8705 section 3: the certificate is the one that the token is bound to. Its path is not judged here (section 6.2):
-/// whoever brought the evidence has had the key proven.
+/// RFC 8705 section 3: the certificate is the one that the token is bound to, or one that the client's rotation lets take its
+/// place. The path of the very certificate is not judged here (section 6.2): whoever brought the evidence has had the key
+/// proven. How it matched, and until when at most.
 fn confirm(
+    request: &BindingRequest<'_>,
     evidence: &Evidence,
     bound_to: CertificateThumbprint,
     rotation: Rotation,
-    now: Timestamp,
-) -> Result<Match, DenyReason> {
-    let shown = match evidence {
-        Evidence::Certificate(certificate) if now > certificate.not_after() => {
+) -> Result<(Match, Timestamp), DenyReason> {
+    const NO_END: Timestamp = Timestamp(u64::MAX);
+    let BindingRequest { claims, demands, now, .. } = request;
+    let (shown, certificate) = match evidence {
+        Evidence::Certificate(certificate) if *now > certificate.not_after() => {
             return Err(DenyReason::CertificateExpired);
         }
-        Evidence::Certificate(certificate) if now < certificate.not_before() => {
+        Evidence::Certificate(certificate) if *now < certificate.not_before() => {
             return Err(DenyReason::CertificateNotYetValid);
         }
-        Evidence::Certificate(certificate) => certificate.thumbprint(),
-        Evidence::Thumbprint(thumbprint) => *thumbprint,
-        Evidence::SpiffeId(_) => match rotation {
-            Rotation::Strict => return Err(DenyReason::RotationStrict),
-        },
+        Evidence::Certificate(certificate) => (certificate.thumbprint(), Some(certificate)),
+        Evidence::Thumbprint(thumbprint) => (*thumbprint, None),
+        Evidence::SpiffeId(id) => {
+            return match rotation {
+                Rotation::Strict | Rotation::Lineage => Err(DenyReason::RotationStrict),
+                // A resource that accepts no more than this has said so.
+                Rotation::Identity if demands.least_evidence == EvidenceGrade::SpiffeId => {
+                    let same = id.to_string() == claims.sub;
+                    if same { Ok((Match::SameIdentity, NO_END)) } else { Err(DenyReason::CertificateMismatch) }
+                }
+                Rotation::Identity => Err(DenyReason::EvidenceTooWeak),
+            };
+        }
     };
-    if shown == bound_to { Ok(Match::Exact) } else { Err(DenyReason::CertificateMismatch) }
+    if shown == bound_to {
+        return Ok((Match::Exact, NO_END));
+    }
+    match rotation {
+        Rotation::Strict => Err(DenyReason::CertificateMismatch),
+        Rotation::Identity => {
+            let renewed = certificate.filter(|_| request.vouched).is_some_and(|certificate| {
+                claims.lanyard_bound.as_ref().is_some_and(|bound| bound.is_renewed_by(certificate))
+            });
+            if renewed { Ok((Match::SameIdentity, NO_END)) } else { Err(DenyReason::CertificateMismatch) }
+        }
+        Rotation::Lineage => match request.lineages.descent(bound_to, shown, request.lineage, *now) {
+            Descent::Of(generation, until) => Ok((Match::Lineage(generation), until)),
+            Descent::Over => Err(DenyReason::LineageOver),
+            Descent::None => Err(DenyReason::CertificateMismatch),
+        },
+    }
 }

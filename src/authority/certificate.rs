@@ -112,6 +112,7 @@ pub struct CertificateUses {
 pub struct Certificate {
     der: CertificateDer<'static>,
     thumbprint: CertificateThumbprint,
+    public_key: Arc<[u8]>,
     not_before: Timestamp,
     not_after: Timestamp,
     names: Arc<CertificateNames>,
@@ -160,6 +161,7 @@ impl Certificate {
         Ok(Self {
             der: CertificateDer::from(der.to_vec()),
             thumbprint: CertificateThumbprint::of(der),
+            public_key: parsed.public_key().raw.into(),
             not_before: seconds(parsed.validity().not_before.timestamp()),
             not_after: seconds(parsed.validity().not_after.timestamp()),
             names: Arc::new(read_names(&parsed)?),
@@ -175,6 +177,11 @@ impl Certificate {
     /// SHA-256 of the DER.
     pub fn thumbprint(&self) -> CertificateThumbprint {
         self.thumbprint
+    }
+
+    /// SHA-256 of its `SubjectPublicKeyInfo` in DER, base64url.
+    pub fn public_key_digest(&self) -> String {
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &self.public_key))
     }
 
     /// The first second of its validity.

@@ -66,8 +66,11 @@ pub enum DenyReason {
     /// Another certificate.
     #[error("the token is bound to another certificate")]
     CertificateMismatch,
+    /// A successor of the certificate that it is bound to, but not any more.
+    #[error("the certificate succeeds the one that the token is bound to, but too long ago or too many times removed")]
+    LineageOver,
     /// An identity where a certificate is wanted.
-    #[error("the client's rotation is strict, and a SPIFFE ID alone does not tell its certificate")]
+    #[error("the client's rotation does not go by identity, and a SPIFFE ID alone does not tell its certificate")]
     RotationStrict,
     /// A scope is missing.
     #[error("the token lacks a scope that this use needs")]
@@ -99,6 +102,7 @@ impl DenyReason {
             Self::CertificateExpired => "CERTIFICATE_EXPIRED",
             Self::CertificateNotYetValid => "CERTIFICATE_NOT_YET_VALID",
             Self::CertificateMismatch => "CERTIFICATE_MISMATCH",
+            Self::LineageOver => "LINEAGE_OVER",
             Self::RotationStrict => "ROTATION_STRICT",
             Self::InsufficientScope => "INSUFFICIENT_SCOPE",
         }

@@ -4,6 +4,7 @@
 //! store.
 
 pub mod access;
+pub mod announcing;
 pub mod audit;
 pub mod binding;
 pub mod caller;
@@ -31,6 +32,7 @@ pub mod jwk;
 pub mod jwks_uri;
 pub mod jwt_authorities;
 pub mod keys;
+pub mod lineage;
 pub mod registration;
 pub mod registry;
 pub mod resource;
@@ -49,6 +51,7 @@ pub mod tally;
 pub mod token;
 pub mod trust;
 pub mod validation;
+mod vouching;
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,16 +87,20 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::jwks_uri::JwksUriPolicy;
 use crate::authority::keys::SigningKeys;
+use crate::authority::lineage::LineagePolicy;
 use crate::authority::registration::ClientId;
+use crate::authority::registration::Rotation;
 use crate::authority::scope::Scope;
 use crate::authority::snapshot::Snapshot;
 use crate::authority::store::Store;
 use crate::authority::tally::Tally;
 use crate::authority::token::AccessTokenClaims;
+use crate::authority::token::BoundCertificate;
 use crate::authority::token::Confirmation;
 use crate::authority::trust::TrustBundles;
 use crate::authority::trust::Unproven;
 use crate::authority::validation::VerifiedTokens;
+use crate::authority::vouching::VouchedCertificates;
 
 /// What the configuration settles once and for all.
 #[derive(Clone, Debug)]
@@ -114,6 +121,8 @@ pub struct Policy {
     pub roles: RoleGrants,
     /// Where clients may publish their certificates.
     pub jwks_uri: JwksUriPolicy,
+    /// How far tokens follow the renewal of their certificates by lineage.
+    pub lineage: LineagePolicy,
 }
 
 /// Who may register clients over HTTP (RFC 7591).
@@ -148,6 +157,7 @@ pub struct Authority {
     trust: ArcSwap<TrustBundles>,
     trust_generation: AtomicU64,
     verified: VerifiedTokens,
+    vouched: VouchedCertificates,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     tally: Tally,
     lost_since: LostSince,
@@ -192,6 +202,7 @@ impl Authority {
             trust: ArcSwap::from_pointee(trust),
             trust_generation: AtomicU64::new(0),
             verified: VerifiedTokens::default(),
+            vouched: VouchedCertificates::default(),
             jwks_source: OnceLock::new(),
             tally: Tally::default(),
             lost_since: LostSince::default(),
@@ -303,6 +314,8 @@ impl Authority {
             client_id: grant.client_id.to_string(),
             scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
             cnf: bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
+            lanyard_bound: (bound && grant.client.registration.rotation != Rotation::Strict)
+                .then(|| BoundCertificate::of(peer.certificate())),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };
         let access_token = token::sign(self.keys.load().active(), &claims).map_err(|error| {

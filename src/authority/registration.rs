@@ -122,6 +122,10 @@ pub enum TokenEndpointAuthMethod {
 pub enum Rotation {
     /// It is refused (RFC 8705 section 6.3).
     Strict,
+    /// It passes with a younger certificate of the same SPIFFE ID, or one with the same key.
+    Identity,
+    /// It passes with the successor that the holder of the certificate announced.
+    Lineage,
 }
 
 /// A client's metadata, found sound.
@@ -175,12 +179,19 @@ impl ClientRegistration {
         }
         let bound = *metadata.tls_client_certificate_bound_access_tokens.get_or_insert(true);
         let access_token_ttl = read_ttl(&mut metadata)?;
-        match metadata.rotation.get_or_insert_with(|| "strict".to_owned()).as_str() {
-            "strict" => {}
-            "identity" | "lineage" => return Err(invalid("rotation", "only strict is served by this version")),
-            _ => return Err(invalid("rotation", "must be strict")),
+        let rotation = match metadata.rotation.get_or_insert_with(|| "strict".to_owned()).as_str() {
+            "strict" => Rotation::Strict,
+            "identity" => Rotation::Identity,
+            "lineage" => Rotation::Lineage,
+            _ => return Err(invalid("rotation", "must be strict, identity or lineage")),
+        };
+        if rotation != Rotation::Strict && !matches!(method, TokenEndpointAuthMethod::SpiffeX509(_)) {
+            return Err(invalid(
+                "rotation",
+                "must be strict: only the certificates of SPIFFE clients have an identity to follow",
+            ));
         }
-        Ok(Self { metadata, client_id, method, scope, bound, access_token_ttl, rotation: Rotation::Strict })
+        Ok(Self { metadata, client_id, method, scope, bound, access_token_ttl, rotation })
     }
 }
 
@@ -204,6 +215,8 @@ impl ClientRegistration {
             Some("audience")
         } else if self.access_token_ttl > most.access_token_ttl {
             Some("access_token_ttl")
+        } else if self.rotation != Rotation::Strict && self.rotation != most.rotation {
+            Some("rotation")
         } else {
             None
         }

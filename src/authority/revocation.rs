@@ -151,11 +151,12 @@ impl Revocations {
         self.standing(&Revoked::Certificate(thumbprint), now).is_some()
     }
 
-    /// Why a token is refused, if it is. Its client has one name or two: what tokens call it, and what it is registered as.
+    /// Why the use of a token with a certificate is refused, if it is. Its client has one name or two: what tokens call it, and what it is registered as.
     pub fn reason_against(
         &self,
         claims: &AccessTokenClaims,
         client: &[&ClientId],
+        shown: Option<CertificateThumbprint>,
         now: Timestamp,
     ) -> Option<DenyReason> {
         // Nearly always.
@@ -173,8 +174,10 @@ impl Revocations {
         if issued.any(|record| claims.iat <= record.revoked_at) {
             return Some(DenyReason::TokenRevoked);
         }
-        let bound_to = claims.bound_to().filter(|thumbprint| self.has_certificate(*thumbprint, now));
-        bound_to.map(|_| DenyReason::CertificateRevoked)
+        // The one that is shown may be another than the one that it is bound to.
+        let mut certificates = claims.bound_to().into_iter().chain(shown);
+        let revoked = certificates.any(|thumbprint| self.has_certificate(thumbprint, now));
+        revoked.then_some(DenyReason::CertificateRevoked)
     }
 
     fn standing(&self, revoked: &Revoked, now: Timestamp) -> Option<&RevocationRecord> {

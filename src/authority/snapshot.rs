@@ -15,6 +15,10 @@ use crate::authority::clock::Timestamp;
 use crate::authority::directory::Directory;
 use crate::authority::directory::RegisteredClient;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::lineage;
+use crate::authority::lineage::LINEAGES;
+use crate::authority::lineage::LineageRecord;
+use crate::authority::lineage::Lineages;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::resource::ProtectedResource;
 use crate::authority::resource_metadata::InvalidResource;
@@ -29,7 +33,7 @@ use crate::authority::revocation::Revoked;
 use crate::authority::store::Revision;
 
 /// The prefixes of the keys that a snapshot is made from.
-pub const PREFIXES: [&str; 3] = [CLIENTS, RESOURCES, REVOCATIONS];
+pub const PREFIXES: [&str; 4] = [CLIENTS, LINEAGES, RESOURCES, REVOCATIONS];
 
 /// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +44,8 @@ pub struct Snapshot {
     pub resources: Resources,
     /// The revocations.
     pub revocations: Revocations,
+    /// The successors of certificates.
+    pub lineages: Lineages,
     /// What clients publish at their `jwks_uri`. It is not in the store, and follows it only in who is registered.
     pub client_keys: ClientKeys,
     /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
@@ -57,6 +63,8 @@ pub enum Entry {
     Resource(Box<RegisteredResource>),
     /// A revocation.
     Revocation(RevocationRecord),
+    /// The successor of a certificate.
+    Lineage(LineageRecord),
 }
 
 /// A record that cannot be read.
@@ -77,6 +85,9 @@ pub enum Unusable {
     /// A revocation, or its key.
     #[error("the record is not a revocation as this version writes them")]
     Revocation,
+    /// A succession, or its key.
+    #[error("the record is not a succession of certificates as this version writes them")]
+    Lineage,
 }
 
 impl Entry {
@@ -98,6 +109,10 @@ impl Entry {
                 return Err(Unusable::Misplaced);
             }
             return Ok(Some(Self::Resource(Box::new(RegisteredResource { resource, record, revision }))));
+        }
+        if key.starts_with(LINEAGES) {
+            let record = lineage::predecessor(key).and_then(|_| LineageRecord::from_bytes(value));
+            return record.map(|record| Some(Self::Lineage(record))).ok_or(Unusable::Lineage);
         }
         if key.starts_with(REVOCATIONS) {
             let record = Revoked::from_store_key(key).and_then(|_| RevocationRecord::from_bytes(value));
@@ -135,6 +150,11 @@ impl Snapshot {
             (Some(Entry::Resource(resource)), _) => self.resources.insert(*resource),
             (Some(Entry::Revocation(record)), Some(revoked)) => self.revocations.insert(revoked, record, revision),
             (Some(Entry::Revocation(_)), None) => {}
+            (Some(Entry::Lineage(record)), _) => {
+                if let Some(predecessor) = lineage::predecessor(key) {
+                    self.lineages.insert(predecessor, record, revision);
+                }
+            }
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);
                 if let Some(name) = key.strip_prefix(CLIENTS) {
@@ -142,6 +162,8 @@ impl Snapshot {
                     self.client_keys.remove(name);
                 } else if let Some(audience) = key.strip_prefix(RESOURCES) {
                     self.resources.remove(audience);
+                } else if let Some(predecessor) = lineage::predecessor(key) {
+                    self.lineages.remove(&predecessor);
                 } else if let Some(revoked) = revoked {
                     self.revocations.remove(&revoked);
                 }
@@ -185,6 +207,9 @@ impl Snapshot {
             let entry = Entry::Resource(Box::new(RegisteredResource::clone(resource)));
             self.take_in(&key, Some(entry), resource.revision);
         }
+        for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {
+            self.take_in(&lineage::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
+        }
         for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
             self.take_in(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
         }
@@ -196,6 +221,9 @@ impl Snapshot {
     fn revision_of(&self, key: &str) -> Option<Revision> {
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return self.resources.named(audience).map(|resource| resource.revision);
+        }
+        if let Some(predecessor) = lineage::predecessor(key) {
+            return self.lineages.revision_of(&predecessor);
         }
         match key.strip_prefix(CLIENTS) {
             Some(name) => self.directory.named(name).map(|client| client.revision),

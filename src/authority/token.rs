@@ -13,6 +13,7 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 
+use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
@@ -51,6 +52,9 @@ pub struct AccessTokenClaims {
     /// What its user must prove to hold.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
+    /// What else is known of the certificate that it is bound to, where its client's rotation looks at that.
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    pub lanyard_bound: Option<BoundCertificate>,
     /// The creation id of the registration that it was issued under.
     pub lanyard_creation: String,
 }
@@ -62,6 +66,27 @@ pub struct Confirmation {
     /// The thumbprint of the certificate, base64url.
     #[serde(rename = "x5t#S256", default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub x5t_s256: Option<String>,
+}
+
+/// What tells a renewed certificate from an older one, and a renewed one with the same key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct BoundCertificate {
+    /// Its notBefore.
+    pub nbf: Timestamp,
+    /// SHA-256 of its `SubjectPublicKeyInfo` in DER, base64url.
+    pub spki: String,
+}
+
+impl BoundCertificate {
+    /// That of a certificate.
+    pub fn of(certificate: &Certificate) -> Self {
+        Self { nbf: certificate.not_before(), spki: certificate.public_key_digest() }
+    }
+
+    /// Whether a certificate is a renewal of this one, as far as that can be seen: it is younger, or has the same key.
+    pub fn is_renewed_by(&self, certificate: &Certificate) -> bool {
+        certificate.not_before() > self.nbf || certificate.public_key_digest() == self.spki
+    }
 }
 
 /// One audience, or several (RFC 7519 section 4.1.3).

@@ -159,6 +159,12 @@ impl TrustBundles {
             })
     }
 
+    /// Whether the bundle of a SPIFFE ID's trust domain is there, and not stale.
+    pub(in crate::authority) fn is_fresh_for(&self, spiffe_id: &str, now: Timestamp) -> bool {
+        let trust_domain = parse_spiffe_id(spiffe_id).map(|id| id.trust_domain().clone());
+        trust_domain.and_then(|name| self.trust_domains.get(&name)).is_some_and(|bundle| !bundle.is_stale(now))
+    }
+
     /// Until when the proof of a peer can count without being made again.
     pub(in crate::authority) fn good_until(&self, peer: &PeerIdentity) -> Option<Timestamp> {
         self.trust_domains.get(peer.spiffe_id()?.trust_domain())?.good_until

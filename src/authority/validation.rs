@@ -21,6 +21,7 @@ use crate::authority::forwarded_evidence::SeenPeer;
 use crate::authority::freshness::Stale;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningKeys;
+use crate::authority::registration::Rotation;
 use crate::authority::resource::EvidenceFrom;
 use crate::authority::scope::Scope;
 use crate::authority::tally::Voice;
@@ -158,13 +159,26 @@ impl Authority {
             Standing::Unknown | Standing::Ambiguous | Standing::Disabled => None,
         };
         let names: Vec<_> = client_id.into_iter().chain(registered_as).collect();
-        let revoked = snapshot.revocations.reason_against(&token.claims, &names, now);
+        let shown = evidence.and_then(Evidence::thumbprint);
+        let revoked = snapshot.revocations.reason_against(&token.claims, &names, shown, now);
+        // Looked at only where it matters: it costs a path validation, once for each certificate.
+        let vouched = match (&client, evidence) {
+            (Standing::Registered(client), Some(Evidence::Certificate(certificate))) => {
+                client.registration.rotation == Rotation::Identity
+                    && shown != token.claims.bound_to()
+                    && self.vouches_for(certificate, &token.claims.sub)
+            }
+            _ => false,
+        };
         let decision = binding::decide(&BindingRequest {
             claims: &token.claims,
             issuer: &self.policy.issuer,
             evidence,
             client: &client,
             revoked,
+            vouched,
+            lineages: &snapshot.lineages,
+            lineage: self.policy.lineage,
             demands,
             now,
             verdict_ttl: self.verdict_ttl(now),

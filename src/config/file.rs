@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::authority::Policy;
 use crate::authority::RegistrationPolicy;
 use crate::authority::keys::SigningAlgorithm;
+use crate::authority::lineage::LineagePolicy;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::Config;
@@ -52,6 +53,8 @@ pub(super) struct File {
     tokens: Tokens,
     #[serde(default)]
     roles: Roles,
+    #[serde(default)]
+    rotation: Rotation,
     #[serde(default)]
     jwks_uri: JwksUri,
     #[serde(default)]
@@ -119,6 +122,24 @@ struct Tokens {
     verdict_ttl: Option<Duration>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Rotation {
+    #[serde(deserialize_with = "duration")]
+    overlap: Option<Duration>,
+    max_generations: Option<NonZero<u32>>,
+}
+
+impl From<Rotation> for LineagePolicy {
+    fn from(written: Rotation) -> Self {
+        let Self { overlap, max_generations } = Self::default();
+        let (overlap, max_generations) =
+            (written.overlap.unwrap_or(overlap), written.max_generations.map_or(max_generations, NonZero::get));
+        // Each use walks the generations, so there is an end to them.
+        Self { overlap, max_generations: max_generations.min(16) }
+    }
+}
+
 impl File {
     pub(super) fn resolve(self, folder: &Path) -> Result<Config, ConfigError> {
         if !self.issuer.starts_with("https://") || !is_resource_indicator(&self.issuer) || self.issuer.contains('?') {
@@ -164,6 +185,7 @@ impl File {
                 verdict_ttl: self.tokens.verdict_ttl.unwrap_or(Duration::from_secs(5)),
                 roles: self.roles.resolve(own.as_ref())?,
                 jwks_uri: jwks_uri_policy,
+                lineage: self.rotation.into(),
             },
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),
             tls: tls::Config {

@@ -87,9 +87,13 @@ fn print(judgement: &Judgement) -> ValidateBindingResponse {
     match judgement.decision {
         Decision::Allow(verdict) => {
             response.set_decision(proto::Decision::Allow);
-            response.set_match(match verdict.matched {
-                binding::Match::Exact => proto::Match::Exact,
-            });
+            let (matched, generation) = match verdict.matched {
+                binding::Match::Exact => (proto::Match::Exact, 0),
+                binding::Match::SameIdentity => (proto::Match::SameIdentity, 0),
+                binding::Match::Lineage(generation) => (proto::Match::Lineage, generation),
+            };
+            response.set_match(matched);
+            response.generation = generation;
             let seconds = i64::try_from(verdict.cache_until.0).unwrap_or(i64::MAX);
             response.cache_until = Some(Timestamp { seconds, nanos: 0 });
         }
@@ -133,6 +137,7 @@ fn reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::CertificateExpired => proto::DenyReason::CertificateExpired,
         DenyReason::CertificateNotYetValid => proto::DenyReason::CertificateNotYetValid,
         DenyReason::CertificateMismatch => proto::DenyReason::CertificateMismatch,
+        DenyReason::LineageOver => proto::DenyReason::LineageOver,
         DenyReason::RotationStrict => proto::DenyReason::RotationStrict,
         DenyReason::InsufficientScope => proto::DenyReason::InsufficientScope,
     }

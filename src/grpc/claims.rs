@@ -24,6 +24,10 @@ pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
         let fields = cnf.x5t_s256.iter().map(|thumbprint| ("x5t#S256".to_owned(), text(thumbprint))).collect();
         Value { kind: Some(Kind::StructValue(Struct { fields })) }
     });
+    let bound = claims.lanyard_bound.as_ref().map(|bound| {
+        let fields = [("nbf".to_owned(), number(bound.nbf.0)), ("spki".to_owned(), text(&bound.spki))].into();
+        Value { kind: Some(Kind::StructValue(Struct { fields })) }
+    });
     let fields = [
         ("iss", Some(text(&claims.iss))),
         ("sub", Some(text(&claims.sub))),
@@ -35,6 +39,7 @@ pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
         ("client_id", Some(text(&claims.client_id))),
         ("scope", claims.scope.as_deref().map(text)),
         ("cnf", confirmation),
+        ("lanyard_bound", bound),
         ("lanyard_creation", Some(text(&claims.lanyard_creation))),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

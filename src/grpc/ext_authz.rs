@@ -151,6 +151,8 @@ fn metadata(asserted: &Asserted) -> Vec<(&'static str, Value)> {
 fn binding(matched: Match) -> &'static str {
     match matched {
         Match::Exact => "exact",
+        Match::SameIdentity => "same-identity",
+        Match::Lineage(_) => "lineage",
     }
 }
 

@@ -8,6 +8,7 @@ use tonic::Status;
 use tonic_types::ErrorDetails;
 use tonic_types::StatusExt as _;
 
+use crate::authority::announcing::NotAnnounced;
 use crate::authority::caller::NotAdmitted;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::freshness::Stale;
@@ -92,6 +93,18 @@ pub fn revoke_error(error: RevokeError) -> Status {
         RevokeError::Malformed => plain(Code::InvalidArgument, "INVALID_REQUEST", error),
         RevokeError::NotLiftable => plain(Code::InvalidArgument, "NOT_LIFTABLE", error),
         RevokeError::Unavailable => plain(Code::Unavailable, "REVOCATION_UNAVAILABLE", error),
+    }
+}
+
+/// A successor that was not taken.
+pub fn not_announced(error: NotAnnounced) -> Status {
+    match error {
+        NotAnnounced::NotLineage => plain(Code::FailedPrecondition, "NOT_LINEAGE", error),
+        NotAnnounced::Unproven(_) => plain(Code::InvalidArgument, "SUCCESSOR_NOT_PROVEN", error),
+        NotAnnounced::OtherIdentity => plain(Code::InvalidArgument, "SUCCESSOR_OTHER_IDENTITY", error),
+        NotAnnounced::NotAnother => plain(Code::InvalidArgument, "SUCCESSOR_NOT_ANOTHER", error),
+        NotAnnounced::Taken => plain(Code::Aborted, "SUCCESSOR_TAKEN", error),
+        NotAnnounced::Unavailable => plain(Code::Unavailable, "REGISTRY_UNAVAILABLE", error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `lanyard.v1.TokenService`.
 
+use rustls_pki_types::CertificateDer;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -16,6 +17,8 @@ use crate::grpc::caller;
 use crate::grpc::claims;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
+use crate::proto::AnnounceRotationRequest;
+use crate::proto::AnnounceRotationResponse;
 use crate::proto::IntrospectTokenRequest;
 use crate::proto::IntrospectTokenResponse;
 use crate::proto::IssueTokenRequest;
@@ -78,6 +81,21 @@ impl TokenService for Services {
         };
         outcome.map_err(status::revoke_error)?;
         Ok(Response::new(RevokeTokenResponse {}))
+    }
+
+    async fn announce_rotation(
+        &self,
+        request: Request<AnnounceRotationRequest>,
+    ) -> Result<Response<AnnounceRotationResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let chain: Vec<CertificateDer<'static>> =
+            std::iter::once(message.certificate).chain(message.intermediates).map(CertificateDer::from).collect();
+        let announced = self.authority.announce_rotation(caller, &chain).await.map_err(status::not_announced)?;
+        let seconds = i64::try_from(announced.until.0).unwrap_or(i64::MAX);
+        Ok(Response::new(AnnounceRotationResponse {
+            overlap_until: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        }))
     }
 }
 

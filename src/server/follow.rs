@@ -49,6 +49,9 @@ pub(super) async fn sweep(authority: Arc<Authority>) {
         if let Err(error) = authority.sweep_revocations().await {
             tracing::warn!(%error, "expired revocations could not be deleted");
         }
+        if let Err(error) = authority.sweep_lineages().await {
+            tracing::warn!(%error, "successions of certificates that have ended could not be deleted");
+        }
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }

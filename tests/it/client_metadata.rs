@@ -198,8 +198,8 @@ async fn grants_scopes_audiences_lifetimes_and_rotation_are_within_what_is_serve
         ("access_token_ttl", ttl(3601, 0)),
         ("access_token_ttl", ttl(1, 500_000_000)),
         ("access_token_ttl", ttl(i64::MAX, 0)),
-        ("rotation", rotation("identity")),
-        ("rotation", rotation("lineage")),
+        ("rotation", rotation("loose")),
+        ("rotation", rotation("Identity")),
         ("rotation", rotation("STRICT")),
         ("tls_client_certificate_bound_access_tokens", unbound),
     ])

@@ -1,6 +1,7 @@
 //! The decision itself: each reason to deny, the order of them, and the bounds of an allowance.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard::authority::binding::BindingRequest;
@@ -12,8 +13,14 @@ use lanyard::authority::binding::Match;
 use lanyard::authority::binding::decide;
 use lanyard::authority::clock::Timestamp;
 use lanyard::authority::deny_reason::DenyReason;
+use lanyard::authority::directory::RegisteredClient;
 use lanyard::authority::directory::Standing;
+use lanyard::authority::lineage::LineagePolicy;
+use lanyard::authority::lineage::LineageRecord;
+use lanyard::authority::lineage::Lineages;
+use lanyard::authority::registration::Rotation;
 use lanyard::authority::scope::Scope;
+use lanyard::authority::store::Revision;
 use lanyard::authority::token::AccessTokenClaims;
 use serde_json::Value;
 use serde_json::json;
@@ -35,6 +42,8 @@ struct Question {
     evidence: Option<Evidence>,
     client: Standing,
     revoked: Option<DenyReason>,
+    vouched: bool,
+    lineages: Lineages,
     demands: Demands,
     now: Timestamp,
     verdict_ttl: Duration,
@@ -48,7 +57,8 @@ impl Question {
         let scope = Scope::parse("orders.read").unwrap();
         let demands = Demands::of(ORDERS, None, scope);
         let evidence = Some(certificate(&mint.leaf));
-        Self { mint, claims, evidence, client, revoked: None, demands, now: NOW, verdict_ttl: Duration::from_secs(5) }
+        let (revoked, vouched, lineages, verdict_ttl) = (None, false, Lineages::default(), Duration::from_secs(5));
+        Self { mint, claims, evidence, client, revoked, vouched, lineages, demands, now: NOW, verdict_ttl }
     }
 
     fn decide(&self) -> Decision {
@@ -58,6 +68,9 @@ impl Question {
             evidence: self.evidence.as_ref(),
             client: &self.client,
             revoked: self.revoked,
+            vouched: self.vouched,
+            lineages: &self.lineages,
+            lineage: LineagePolicy::default(),
             demands: &self.demands,
             now: self.now,
             verdict_ttl: self.verdict_ttl,
@@ -69,6 +82,14 @@ impl Question {
             Decision::Allow(_) => None,
             Decision::Deny(reason) => Some(reason),
         }
+    }
+
+    /// As if the client were registered with another rotation.
+    fn rotate(&mut self, rotation: Rotation) {
+        let Standing::Registered(client) = &self.client else { return };
+        let mut client = RegisteredClient::clone(client);
+        client.registration.rotation = rotation;
+        self.client = Standing::Registered(Arc::new(client));
     }
 
     fn spiffe_id(&mut self, least: EvidenceGrade) {
@@ -84,7 +105,7 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 19] = [
+const FAULTS: [Fault; 20] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
@@ -112,6 +133,14 @@ const FAULTS: [Fault; 19] = [
     (DenyReason::CertificateMismatch, |question| {
         let same_name = question.mint.world.prod.svid(CHECKOUT).issue();
         question.evidence = Some(certificate(&same_name));
+    }),
+    (DenyReason::LineageOver, |question| {
+        question.rotate(Rotation::Lineage);
+        let successor = question.mint.world.prod.svid(CHECKOUT).issue();
+        let bound = question.mint.leaf.thumbprint();
+        let record = LineageRecord::new(successor.thumbprint(), CHECKOUT, Timestamp(0), Timestamp(0));
+        question.lineages.insert(bound, record, Revision(1));
+        question.evidence = Some(certificate(&successor));
     }),
     (DenyReason::RotationStrict, |question| question.spiffe_id(EvidenceGrade::SpiffeId)),
     (DenyReason::InsufficientScope, |question| {
@@ -192,14 +221,15 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::CertificateExpired => 18,
             Why::CertificateNotYetValid => 19,
             Why::CertificateMismatch => 20,
-            Why::RotationStrict => 21,
-            Why::InsufficientScope => 22,
+            Why::LineageOver => 21,
+            Why::RotationStrict => 22,
+            Why::InsufficientScope => 23,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 23);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 24);
 }
 
 // C10, 9068-09: no leeway for exp, five seconds for nbf

@@ -66,6 +66,8 @@ mod resources_judged;
 mod restart;
 mod revocation;
 mod revocation_records;
+mod rotation;
+mod rotation_announced;
 mod sealed_keys;
 mod staleness;
 mod store_contract;

@@ -30,6 +30,7 @@ use lanyard::authority::jwks_uri::JwksUriPolicy;
 use lanyard::authority::keys::SigningAlgorithm;
 use lanyard::authority::keys::SigningKey;
 use lanyard::authority::keys::SigningKeys;
+use lanyard::authority::lineage::LineagePolicy;
 use lanyard::authority::registration::SpiffeIdPattern;
 use lanyard::authority::registry::RegistryError;
 use lanyard::authority::trust::TrustBundles;
@@ -95,6 +96,7 @@ impl World {
             max_staleness: None,
             roles,
             jwks_uri: JwksUriPolicy::default(),
+            lineage: LineagePolicy::default(),
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));
