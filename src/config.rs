@@ -28,7 +28,7 @@ use crate::tls;
 use crate::trust;
 
 /// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "dev",
     "forwarded",
     "issuer",
