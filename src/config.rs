@@ -5,6 +5,7 @@ mod file;
 pub mod forwarded;
 mod jwks_uri;
 mod roles;
+mod workload_api;
 
 use std::fs;
 use std::io;
@@ -28,7 +29,7 @@ use crate::tls;
 use crate::trust;
 
 /// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "dev",
     "forwarded",
     "issuer",
@@ -44,6 +45,7 @@ const SECTIONS: [&str; 15] = [
     "tls",
     "tokens",
     "trust",
+    "workload_api",
 ];
 
 /// Everything that a server is started with.
@@ -59,6 +61,8 @@ pub struct Config {
     pub tls: tls::Config,
     /// Who vouches for whom.
     pub trust: trust::files::Config,
+    /// The Workload API, where one is asked.
+    pub workload_api: Option<trust::workload_api::Config>,
     /// How the certificates that clients publish are fetched.
     pub jwks_uri: trust::jwks_uri::Config,
     /// The directory of the embedded store; `None` keeps everything in memory, and loses it at the end.

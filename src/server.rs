@@ -17,6 +17,7 @@ mod signing_keys;
 mod stream;
 mod trust_feeds;
 mod workers;
+mod workload_identity;
 
 use std::io;
 use std::net::SocketAddr;
@@ -56,6 +57,7 @@ use crate::server::signing_keys::KeysError;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::server::workers::Workers;
+use crate::server::workload_identity::WorkloadIdentity;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
@@ -71,6 +73,7 @@ use crate::trust::https::GuardedClient;
 use crate::trust::jwks_uri::Discovery;
 use crate::trust::jwks_uri::Poller;
 use crate::trust::network::SystemNetwork;
+use crate::trust::workload_api::Unanswered;
 
 /// Why a server did not start. Nothing is served with a part of it missing.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,9 @@ pub enum StartError {
     /// A bundle or client CA.
     #[error(transparent)]
     Trust(#[from] TrustFileError),
+    /// The Workload API.
+    #[error(transparent)]
+    WorkloadApi(#[from] Unanswered),
     /// The CAs of where clients publish their certificates.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
@@ -179,6 +185,7 @@ pub struct Server {
     socket_file: Option<SocketFile>,
     stage: watch::Sender<Stage>,
     standing: watch::Receiver<Result<(), &'static str>>,
+    trust_heard: watch::Receiver<u64>,
     /// Not there any more once the server was said to be ready.
     probes: Option<Probes>,
     reloader: Arc<Reloader>,
@@ -204,8 +211,11 @@ impl Server {
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+        let from_files =
+            config.tls.certificate.clone().map(|files| ServerCertificate::open(files, Arc::clone(&provider)));
+        let takes_svid = from_files.is_none();
         let certificate =
-            Arc::new(ServerCertificate::open(&config.tls.certificate, &config.tls.key, Arc::clone(&provider))?);
+            Arc::new(from_files.unwrap_or_else(|| Ok(ServerCertificate::awaited(Arc::clone(&provider))))?);
         let (bundles, contents) = trust::files::load(&config.trust)?;
         let store: Arc<dyn Store> = match &config.store {
             Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
@@ -226,10 +236,21 @@ impl Server {
             .transpose()?;
         let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
         let trust = TrustBundles::default();
+        let chance = Arc::clone(&entropy);
         let authority = Arc::new(Authority::new(config.policy, clock, entropy, Arc::clone(&store), keys, trust));
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let loaded = authority.load().await?;
+        let mut tasks = JoinSet::new();
+        let mut identity = None;
+        if let Some(config) = config.workload_api {
+            let svid_for = takes_svid.then(|| Arc::clone(&certificate));
+            let (workload_api, own) = WorkloadIdentity::new(config, &authority, chance, Arc::clone(&feeds), svid_for);
+            tasks.spawn(Arc::clone(&workload_api).run());
+            workload_api.answered().await?;
+            identity = Some(own);
+        }
+        let trust_heard = feeds.heard();
 
         let (stage, stages) = watch::channel(Stage::Serving);
         let (standing_sender, standing) = watch::channel(Err("starting"));
@@ -241,7 +262,6 @@ impl Server {
             Acceptor::new(Arc::clone(&authority), Arc::clone(&certificate), provider, config.tls.client_auth);
         let limits = Limits::from(&config.tls);
         let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
-        let mut tasks = JoinSet::new();
         let routes = mtls.clone();
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
@@ -269,7 +289,7 @@ impl Server {
         if let Some(poller) = &poller {
             tasks.spawn(polling::run(Arc::clone(poller), config.jwks_uri.poll, stages.clone()));
         }
-        let probes = Probes { store, standing: standing_sender, ready: ready_sender, stages };
+        let probes = Probes { store, identity, standing: standing_sender, ready: ready_sender, stages };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let drain_timeout = config.drain_timeout;
         let probes = Some(probes);
@@ -280,6 +300,7 @@ impl Server {
             socket_file,
             stage,
             standing,
+            trust_heard,
             probes,
             reloader,
             poller,
@@ -315,6 +336,11 @@ impl Server {
     /// Whether it is ready, as it changes.
     pub fn standing(&self) -> watch::Receiver<Result<(), &'static str>> {
         self.standing.clone()
+    }
+
+    /// How often what vouches for peers was told anew, by any of its sources, and taken in.
+    pub fn trust_heard(&self) -> watch::Receiver<u64> {
+        self.trust_heard.clone()
     }
 
     /// Reads the certificate, bundles and CAs again, as SIGHUP does. A broken file keeps what it should replace.

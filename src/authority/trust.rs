@@ -53,7 +53,8 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    fn is_stale(&self, now: Timestamp) -> bool {
+    /// Whether its source has not confirmed it for too long.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
         self.good_until.is_some_and(|until| now > until)
     }
 
@@ -163,6 +164,12 @@ impl TrustBundles {
     pub(in crate::authority) fn is_fresh_for(&self, spiffe_id: &str, now: Timestamp) -> bool {
         let trust_domain = parse_spiffe_id(spiffe_id).map(|id| id.trust_domain().clone());
         trust_domain.and_then(|name| self.trust_domains.get(&name)).is_some_and(|bundle| !bundle.is_stale(now))
+    }
+
+    /// How long ago each trust domain's bundle was last confirmed; `None` where it stands until it is replaced.
+    pub fn ages(&self, now: Timestamp) -> impl Iterator<Item = (&TrustDomain, Option<Duration>)> {
+        let age = move |bundle: &Bundle| bundle.confirmed.map(|confirmed| confirmed.until(now));
+        self.trust_domains.iter().map(move |(trust_domain, bundle)| (trust_domain, age(bundle)))
     }
 
     /// Until when the proof of a peer can count without being made again.

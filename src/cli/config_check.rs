@@ -51,8 +51,9 @@ fn problem_with(arguments: &CheckArguments) -> Option<String> {
         Err(error) => return Some(error.to_string()),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certificate = ServerCertificate::open(&config.tls.certificate, &config.tls.key, Arc::clone(&provider)).err();
-    let certificate = certificate.map(|error| error.to_string());
+    // An SVID from the Workload API is not looked at: the agent is where the server will run.
+    let certificate = config.tls.certificate.map(|files| ServerCertificate::open(files, Arc::clone(&provider)));
+    let certificate = certificate.and_then(Result::err).map(|error| error.to_string());
     let outbound = || {
         let fetches = !config.policy.jwks_uri.allowed_hosts.is_empty();
         let config = fetches.then(|| outbound::config(config.jwks_uri.ca.as_deref(), provider, Arc::new(SystemClock)));

@@ -48,6 +48,9 @@ fn explain(error: &StartError) -> CommandError {
         StartError::Certificate(_) | StartError::Trust(_) | StartError::Outbound(_) => {
             "mend the file, or name another one in the configuration; `lanyard config check` looks without starting"
         }
+        StartError::WorkloadApi(_) => {
+            "see that the agent runs and has an entry for this workload, and that `workload_api` names its socket"
+        }
         StartError::Store(_) | StartError::Registrations(_) => {
             "nothing in it was changed: see that `store` in the configuration names the right directory, or restore it"
         }

@@ -28,8 +28,10 @@ use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
 use crate::config::roles::Roles;
 use crate::config::value;
+use crate::config::workload_api::WorkloadApi;
 use crate::telemetry;
 use crate::tls;
+use crate::tls::CertificateFiles;
 use crate::tls::ClientAuth;
 use crate::trust;
 
@@ -45,8 +47,11 @@ pub(super) struct File {
     #[serde(default)]
     listeners: Listeners,
     forwarded: Option<forwarded::Section>,
+    #[serde(default)]
     tls: Tls,
+    #[serde(default)]
     trust: Trust,
+    workload_api: Option<WorkloadApi>,
     store: Store,
     keys: Keys,
     #[serde(default)]
@@ -61,11 +66,11 @@ pub(super) struct File {
     log: telemetry::Config,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tls {
-    certificate: PathBuf,
-    key: PathBuf,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
     #[serde(default, deserialize_with = "duration")]
     handshake_timeout: Option<Duration>,
     #[serde(default)]
@@ -78,7 +83,7 @@ struct Tls {
     max_handshakes: Option<NonZero<usize>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the fields are the keys of the file")]
 struct Trust {
@@ -160,7 +165,9 @@ impl File {
         let bundles =
             self.trust.bundles.iter().map(|(name, path)| Ok((trust_domain("trust.bundles", name)?, folder.join(path))));
         let bundles: BTreeMap<_, _> = bundles.collect::<Result<_, ConfigError>>()?;
-        if bundles.is_empty() && self.trust.client_cas.is_empty() && self.roles.has_no_admins() {
+        let workload_api = self.workload_api.map(WorkloadApi::resolve).transpose()?;
+        let somebody = !bundles.is_empty() || !self.trust.client_cas.is_empty() || !self.roles.has_no_admins();
+        if !somebody && workload_api.is_none() {
             return Err(value("trust", "name the bundle of a trust domain, or a client CA: else nobody could connect"));
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
@@ -189,8 +196,7 @@ impl File {
             },
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),
             tls: tls::Config {
-                certificate: folder.join(&self.tls.certificate),
-                key: folder.join(&self.tls.key),
+                certificate: self.tls.files(folder, workload_api.is_some())?,
                 client_auth: self.tls.client_auth,
                 handshake_timeout: self.tls.handshake_timeout.unwrap_or(Duration::from_secs(5)),
                 connection_max_age: self.tls.connection_max_age.unwrap_or(Duration::from_mins(30)),
@@ -198,9 +204,24 @@ impl File {
                 max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
             },
             trust: trust::files::Config { bundles, client_cas },
+            workload_api,
             jwks_uri,
             log: self.log,
         })
+    }
+}
+
+impl Tls {
+    fn files(&self, folder: &Path, has_workload_api: bool) -> Result<Option<CertificateFiles>, ConfigError> {
+        match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => {
+                Ok(Some(CertificateFiles { certificate: folder.join(certificate), key: folder.join(key) }))
+            }
+            (None, None) if has_workload_api => Ok(None),
+            (None, None) => Err(value("tls.certificate", "is missing, and there is no workload_api to take one from")),
+            (Some(_), None) => Err(value("tls.key", "is missing: it goes with tls.certificate")),
+            (None, Some(_)) => Err(value("tls.certificate", "is missing: it goes with tls.key")),
+        }
     }
 }
 

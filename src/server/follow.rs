@@ -10,6 +10,7 @@ use crate::authority::Authority;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::server::Stage;
+use crate::server::workload_identity::WorkloadIdentity;
 
 /// How often the store is asked whether it stands, and how soon its changes are asked for again when they broke off.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -56,10 +57,12 @@ pub(super) async fn sweep(authority: Arc<Authority>) {
     }
 }
 
-/// What the probes say: ready while the store takes writes and the server does not drain.
+/// What the probes say: ready while the store takes writes, our own identity stands and the server does not drain.
 #[derive(Debug)]
 pub(super) struct Probes {
     pub(super) store: Arc<dyn Store>,
+    /// Not there where no Workload API is asked.
+    pub(super) identity: Option<Arc<WorkloadIdentity>>,
     pub(super) standing: watch::Sender<Result<(), &'static str>>,
     pub(super) ready: watch::Sender<bool>,
     pub(super) stages: watch::Receiver<Stage>,
@@ -71,7 +74,7 @@ impl Probes {
         let draining = *self.stages.borrow_and_update() != Stage::Serving;
         let now = match self.store.standing() {
             _ if draining => Err("draining"),
-            Ok(()) => Ok(()),
+            Ok(()) => self.identity.as_ref().map_or(Ok(()), |identity| identity.standing()),
             Err(_) => Err("store_unavailable"),
         };
         // In this order: whoever sees the standing may count on it that health has been told.

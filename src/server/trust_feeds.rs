@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use tokio::sync::watch;
+
 use crate::authority::Authority;
 use crate::authority::trust::TrustBundles;
 
@@ -13,6 +15,8 @@ use crate::authority::trust::TrustBundles;
 pub(super) enum Source {
     /// Files that the configuration names.
     Files,
+    /// The Workload API.
+    WorkloadApi,
 }
 
 /// Holds what each source last said, and tells the authority whenever that changes.
@@ -20,11 +24,12 @@ pub(super) enum Source {
 pub(super) struct Feeds {
     authority: Arc<Authority>,
     said: Mutex<BTreeMap<Source, TrustBundles>>,
+    heard: watch::Sender<u64>,
 }
 
 impl Feeds {
     pub(super) fn new(authority: Arc<Authority>) -> Self {
-        Self { authority, said: Mutex::default() }
+        Self { authority, said: Mutex::default(), heard: watch::Sender::default() }
     }
 
     /// Takes in all that a source says now; what it said before counts no longer.
@@ -48,5 +53,11 @@ impl Feeds {
                 .extend(bundles.client_cas.iter().map(|(name, anchors)| (name.clone(), anchors.clone())));
         }
         self.authority.replace_trust(together);
+        self.heard.send_modify(|times| *times += 1);
+    }
+
+    /// Counts how often a source has spoken and was taken in.
+    pub(super) fn heard(&self) -> watch::Receiver<u64> {
+        self.heard.subscribe()
     }
 }

@@ -21,13 +21,20 @@ pub enum ClientAuth {
     Request,
 }
 
+/// A certificate and its key on the disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateFiles {
+    /// The chain, PEM, the leaf first.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
 /// How the door is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The server's certificate chain, PEM, the leaf first.
-    pub certificate: PathBuf,
-    /// Its private key, PEM.
-    pub key: PathBuf,
+    /// The server's certificate chain and its private key, PEM; `None` where they come from the Workload API.
+    pub certificate: Option<CertificateFiles>,
     /// Whether clients must show a certificate.
     pub client_auth: ClientAuth,
     /// How long a handshake may take.

@@ -1,12 +1,13 @@
 //! The server's own certificate, which can change while connections are served.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
@@ -15,18 +16,28 @@ use rustls::server::ClientHello;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
 
+use crate::tls::CertificateFiles;
+
 /// The certificate that new handshakes present.
 #[derive(Debug)]
 pub struct ServerCertificate {
-    files: (PathBuf, PathBuf),
+    /// Not there where it is given from elsewhere.
+    files: Option<CertificateFiles>,
     provider: Arc<CryptoProvider>,
-    present: ArcSwap<Loaded>,
+    present: ArcSwapOption<Loaded>,
 }
 
-#[derive(Debug)]
 struct Loaded {
-    pem: (Vec<u8>, Vec<u8>),
+    /// The certificates and the key, as they were given.
+    read: (Vec<u8>, Vec<u8>),
     key: Arc<CertifiedKey>,
+}
+
+/// The private key reaches no log.
+impl fmt::Debug for Loaded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Loaded").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// Why a certificate or its key cannot be used.
@@ -50,41 +61,68 @@ pub enum CertificateFileError {
 
 impl ServerCertificate {
     /// Reads a certificate chain and its private key.
-    pub fn open(certificate: &Path, key: &Path, provider: Arc<CryptoProvider>) -> Result<Self, CertificateFileError> {
-        let files = (certificate.to_owned(), key.to_owned());
+    pub fn open(files: CertificateFiles, provider: Arc<CryptoProvider>) -> Result<Self, CertificateFileError> {
         let loaded = load(&files, &provider)?;
-        Ok(Self { files, provider, present: ArcSwap::from_pointee(loaded) })
+        Ok(Self { files: Some(files), provider, present: ArcSwapOption::from_pointee(loaded) })
+    }
+
+    /// Has none until it is given one; every handshake fails until then.
+    pub fn awaited(provider: Arc<CryptoProvider>) -> Self {
+        Self { files: None, provider, present: ArcSwapOption::empty() }
     }
 
     /// Reads the files again, and says whether they have changed. A broken one leaves the present certificate in place.
     pub fn reload(&self) -> Result<bool, CertificateFileError> {
-        let loaded = load(&self.files, &self.provider)?;
-        let changed = loaded.pem != self.present.load().pem;
+        self.files.as_ref().map_or(Ok(false), |files| Ok(self.put(load(files, &self.provider)?)))
+    }
+
+    /// Presents this chain from now on, and says whether it is another one. A key that is not the chain's leaves the present
+    /// certificate in place.
+    pub fn replace(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<bool, rustls::Error> {
+        let read = (chain.iter().flat_map(|one| one.to_vec()).collect(), key.secret_der().to_vec());
+        let key = Arc::new(CertifiedKey::from_der(chain, key, &self.provider)?);
+        Ok(self.put(Loaded { read, key }))
+    }
+
+    /// Presents none from now on.
+    pub fn withdraw(&self) {
+        self.present.store(None);
+    }
+
+    fn put(&self, loaded: Loaded) -> bool {
+        let changed = self.present.load().as_ref().is_none_or(|present| present.read != loaded.read);
         if changed {
-            self.present.store(Arc::new(loaded));
+            self.present.store(Some(Arc::new(loaded)));
         }
-        Ok(changed)
+        changed
     }
 }
 
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.present.load().key))
+        self.present.load().as_ref().map(|present| Arc::clone(&present.key))
     }
 }
 
-fn load((certificate, key): &(PathBuf, PathBuf), provider: &CryptoProvider) -> Result<Loaded, CertificateFileError> {
+fn load(
+    CertificateFiles { certificate, key }: &CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<Loaded, CertificateFileError> {
     let read =
         |path: &Path| fs::read(path).map_err(|error| CertificateFileError::Unreadable { path: path.to_owned(), error });
-    let pem = (read(certificate)?, read(key)?);
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem.0)
+    let read = (read(certificate)?, read(key)?);
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read.0)
         .collect::<Result<_, _>>()
         .ok()
         .filter(|chain: &Vec<_>| !chain.is_empty())
         .ok_or_else(|| CertificateFileError::NotPem(certificate.clone(), "certificate"))?;
     let private =
-        PrivateKeyDer::from_pem_slice(&pem.1).map_err(|_| CertificateFileError::NotPem(key.clone(), "private key"))?;
+        PrivateKeyDer::from_pem_slice(&read.1).map_err(|_| CertificateFileError::NotPem(key.clone(), "private key"))?;
     let certified = CertifiedKey::from_der(chain, private, provider)
         .map_err(|_| CertificateFileError::Mismatch(key.clone(), certificate.clone()))?;
-    Ok(Loaded { pem, key: Arc::new(certified) })
+    Ok(Loaded { read, key: Arc::new(certified) })
 }

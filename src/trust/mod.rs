@@ -5,3 +5,5 @@ pub mod files;
 pub mod https;
 pub mod jwks_uri;
 pub mod network;
+pub mod workload_api;
+mod workload_bundles;

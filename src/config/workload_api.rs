@@ -1,0 +1,48 @@
+//! The section `workload_api`: where our own SVID and the bundles come from, should they.
+
+use std::env;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::ConfigError;
+use crate::config::file::duration;
+use crate::config::value;
+use crate::trust::workload_api;
+use crate::trust::workload_api::parse_endpoint;
+
+/// Names the socket where the section does not (SPIFFE Workload Endpoint section 4).
+const ENDPOINT: &str = "SPIFFE_ENDPOINT_SOCKET";
+
+/// A bundle that is refused sooner than an agent can be restarted helps nobody.
+const LEAST_MAX_AGE: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WorkloadApi {
+    endpoint_socket: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    max_age: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    start_timeout: Option<Duration>,
+}
+
+impl WorkloadApi {
+    pub(super) fn resolve(self) -> Result<workload_api::Config, ConfigError> {
+        const KEY: &str = "workload_api.endpoint_socket";
+        let (key, text) = match self.endpoint_socket {
+            Some(text) => (KEY, text),
+            None => match env::var_os(ENDPOINT) {
+                Some(text) => (ENDPOINT, text.to_string_lossy().into_owned()),
+                None => return Err(value(KEY, "is missing, and SPIFFE_ENDPOINT_SOCKET is not set")),
+            },
+        };
+        let endpoint = parse_endpoint(&text).map_err(|error| value(key, &error.to_string()))?;
+        let max_age = self.max_age.unwrap_or(Duration::from_hours(1));
+        if max_age < LEAST_MAX_AGE {
+            return Err(value("workload_api.max_age", "must be 1m or longer"));
+        }
+        let start_timeout = self.start_timeout.unwrap_or(Duration::from_secs(10));
+        Ok(workload_api::Config { endpoint, max_age, start_timeout })
+    }
+}

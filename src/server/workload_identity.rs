@@ -1,0 +1,98 @@
+//! What this server has of the Workload API: bundles for its peers, and an SVID for its door.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use spiffe::TrustDomain;
+
+use crate::authority::Authority;
+use crate::authority::certificate::Certificate;
+use crate::authority::clock::Entropy;
+use crate::authority::clock::Timestamp;
+use crate::server::trust_feeds::Feeds;
+use crate::server::trust_feeds::Source;
+use crate::tls::server_certificate::ServerCertificate;
+use crate::trust::workload_api;
+use crate::trust::workload_api::Receivers;
+use crate::trust::workload_api::Svid;
+use crate::trust::workload_api::WorkloadApi;
+
+/// Our own identity, as the Workload API gives and takes it.
+#[derive(Debug)]
+pub(super) struct WorkloadIdentity {
+    authority: Arc<Authority>,
+    /// Not there where the certificate comes from files.
+    certificate: Option<Arc<ServerCertificate>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    trust_domain: Option<TrustDomain>,
+    /// The end of the SVID that the door presents; `None` if it presents none.
+    not_after: Option<Timestamp>,
+}
+
+impl WorkloadIdentity {
+    /// Follows the Workload API, once the first of the two runs.
+    pub(super) fn new(
+        config: workload_api::Config,
+        authority: &Arc<Authority>,
+        entropy: Arc<dyn Entropy>,
+        feeds: Arc<Feeds>,
+        certificate: Option<Arc<ServerCertificate>>,
+    ) -> (Arc<WorkloadApi>, Arc<Self>) {
+        let identity = Arc::new(Self { authority: Arc::clone(authority), certificate, known: Mutex::default() });
+        let taker = Arc::clone(&identity);
+        let receivers = Receivers {
+            bundles: Box::new(move |bundles| feeds.set(Source::WorkloadApi, bundles)),
+            svid: Box::new(move |svid| taker.take(svid)),
+        };
+        (Arc::new(WorkloadApi::new(config, Arc::clone(authority.clock()), entropy, receivers)), identity)
+    }
+
+    /// Takes in an SVID. Handshakes from now on present it, and none where there is none any more; open connections go on.
+    fn take(&self, svid: Option<Svid>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(svid) = svid else {
+            known.not_after = None;
+            if let Some(certificate) = &self.certificate {
+                certificate.withdraw();
+                tracing::error!(
+                    "the Workload API has no identity for this server any more: it presents no certificate"
+                );
+            }
+            return;
+        };
+        known.trust_domain = Some(svid.spiffe_id.trust_domain().clone());
+        let Some(certificate) = &self.certificate else { return };
+        let not_after = svid.chain.first().and_then(|leaf| Certificate::parse(leaf).ok()).map(|leaf| leaf.not_after());
+        match certificate.replace(svid.chain, svid.key.into()) {
+            Ok(changed) => {
+                known.not_after = not_after;
+                if changed {
+                    tracing::info!(spiffe_id = %svid.spiffe_id, "the server certificate was replaced");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the SVID of the Workload API is broken; the old one is kept"),
+        }
+    }
+
+    /// Whether peers of our own trust domain can be proven, and can prove us; if not, the code for the probes. What is
+    /// federated does not count: who is served by one server in a mesh should not hang on another organization's.
+    pub(super) fn standing(&self) -> Result<(), &'static str> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.authority.clock().now();
+        let trust = self.authority.trust();
+        let bundle = known.trust_domain.as_ref().and_then(|own| trust.trust_domains.get(own));
+        if bundle.is_none_or(|bundle| bundle.is_stale(now)) {
+            return Err("bundle_stale");
+        }
+        match (&self.certificate, known.not_after) {
+            (Some(_), None) => Err("server_certificate_missing"),
+            (Some(_), Some(not_after)) if now > not_after => Err("server_certificate_expired"),
+            _ => Ok(()),
+        }
+    }
+}
