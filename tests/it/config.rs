@@ -75,8 +75,8 @@ fn a_sound_configuration_is_read_and_relative_paths_start_at_its_own_folder() {
     let setup = with("memory: true", "sled: {path: data}");
     let config = config::load(&setup.path("lanyard.yaml")).unwrap();
     assert_eq!(config.store, Some(setup.path("data")));
-    assert_eq!(config.tls.certificate, setup.path("server.pem"));
-    assert_eq!(config.tls.key, setup.path("server-key.pem"));
+    let files = config.tls.certificate.unwrap();
+    assert_eq!((files.certificate, files.key), (setup.path("server.pem"), setup.path("server-key.pem")));
     assert_eq!(config.trust.client_cas["corp"], setup.path("corp.pem"));
     assert!(!config.dev && !config.policy.unbound_tokens);
     assert_sound(&setup, &[]);

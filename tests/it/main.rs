@@ -89,3 +89,7 @@ mod uses;
 mod validate_binding;
 mod validate_stream;
 mod validate_stream_load;
+mod workload_api;
+mod workload_api_bundles;
+mod workload_api_outage;
+mod workload_api_rotation;

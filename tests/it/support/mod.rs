@@ -25,6 +25,7 @@ pub mod server;
 pub mod tools;
 pub mod upstream;
 pub mod wire;
+pub mod workload_api;
 pub mod world;
 
 use lanyard::authority::clock::Timestamp;

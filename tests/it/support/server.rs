@@ -77,6 +77,10 @@ pub struct Setup {
     pub tls: String,
     /// The section `forwarded`, if there is one.
     pub forwarded: Option<String>,
+    /// Whether the files of certificates, bundles and client CAs are named.
+    pub files: bool,
+    /// The section `workload_api`, if there is one.
+    pub workload_api: Option<String>,
 }
 
 impl Default for Setup {
@@ -102,12 +106,14 @@ impl Default for Setup {
             jwks_uri: "{}".to_owned(),
             tls: String::new(),
             forwarded: None,
+            files: true,
+            workload_api: None,
         }
     }
 }
 
 impl Setup {
-    /// Writes all files of a configuration into the directory.
+    /// Writes the configuration, and the files that it names, into the directory.
     pub fn write(&self) {
         let server = self.ca.server_certificate("localhost").issue();
         let files = [
@@ -119,7 +125,7 @@ impl Setup {
             ("server-key.pem", server.key_pem()),
             ("lanyard.yaml", self.yaml()),
         ];
-        for (name, contents) in files {
+        for (name, contents) in files.into_iter().filter(|(name, _)| self.files || *name == "lanyard.yaml") {
             fs::write(self.dir.path().join(name), contents).unwrap();
         }
     }
@@ -135,12 +141,19 @@ impl Setup {
         }
         let any = "127.0.0.1:0";
         writeln!(yaml, "listeners: {{mtls: '{any}', public: '{any}', ops: '{any}'}}").unwrap();
-        writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
+        if self.files {
+            writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
+            yaml.push_str("trust:\n  trust_domain: prod.example\n  bundles:\n    prod.example: ca.pem\n    other.example: other.pem\n");
+            yaml.push_str("  client_cas:\n    corp: corp.pem\n    partner: partner.pem\n");
+        } else {
+            yaml.push_str("trust: {trust_domain: prod.example}\n");
+        }
         if let Some(forwarded) = &self.forwarded {
             writeln!(yaml, "forwarded: {forwarded}").unwrap();
         }
-        yaml.push_str("trust:\n  trust_domain: prod.example\n  bundles:\n    prod.example: ca.pem\n    other.example: other.pem\n");
-        yaml.push_str("  client_cas:\n    corp: corp.pem\n    partner: partner.pem\n");
+        if let Some(section) = &self.workload_api {
+            writeln!(yaml, "workload_api: {section}").unwrap();
+        }
         let Self { store, keys, tokens, roles, jwks_uri, .. } = self;
         writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}\njwks_uri: {jwks_uri}").unwrap();
         yaml

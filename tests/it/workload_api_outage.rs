@@ -1,0 +1,179 @@
+//! A Workload API that goes away: for a moment, for too long, or for this server alone.
+
+use std::time::Duration;
+
+use lanyard::authority::trust::Unproven;
+use lanyard::proto::GetJwksRequest;
+use lanyard::proto::key_service_client::KeyServiceClient;
+use tonic::Code;
+
+use crate::support::ca::TestCa;
+use crate::support::door::knock;
+use crate::support::door::within;
+use crate::support::server::Setup;
+use crate::support::server::TestServer;
+use crate::support::server::reason_of;
+use crate::support::workload_api::LANYARD;
+use crate::support::workload_api::context;
+use crate::support::workload_api::mesh;
+use crate::support::workload_api::meshed;
+use crate::support::workload_api::presented;
+use crate::support::workload_api::readyz;
+use crate::support::workload_api::said_first;
+use crate::support::workload_api::server_svid;
+use crate::support::workload_api::started;
+
+const MAX_AGE: Duration = Duration::from_hours(1);
+
+async fn call(keys: &mut KeyServiceClient<tonic::transport::Channel>) -> Result<(), (Code, String)> {
+    let answer = keys.get_jwks(GetJwksRequest {}).await;
+    answer.map(drop).map_err(|status| (status.code(), reason_of(&status)))
+}
+
+/// A certificate that outlives every bundle here.
+fn lasting(server: &TestServer, ca: &TestCa, id: &str) -> crate::support::leaf::Leaf {
+    ca.svid(id).between(server.now(), server.now().after(MAX_AGE * 100)).issue()
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_and_restarted_is_found_again_and_nobody_notices_meanwhile() {
+    let (mut agent, server) = mesh().await;
+    let checkout = server.svid("/checkout");
+    let mut keys = KeyServiceClient::new(server.channel(&checkout));
+    assert_eq!(call(&mut keys).await, Ok(()));
+    let renewed = TestCa::new("prod.example");
+    for _ in 0..3 {
+        agent.kill().await;
+        assert_eq!(call(&mut keys).await, Ok(()));
+        assert!(knock(server.addresses.mtls, server.tls(&checkout)).await.is_jwks());
+        assert_eq!(readyz(&server).await, (200, "ok".to_owned()));
+        server.told(|| agent.restart()).await;
+        assert_eq!(call(&mut keys).await, Ok(()));
+    }
+    // What changed while it was away is taken in when it is back.
+    agent.kill().await;
+    agent.say(&context(&server_svid(&server.setup.ca), LANYARD, &[&renewed], &[]));
+    assert_eq!(call(&mut keys).await, Ok(()));
+    server.told(|| agent.restart()).await;
+    assert_eq!(call(&mut keys).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
+    assert_eq!(agent.unmarked(), 0);
+}
+
+#[tokio::test]
+async fn what_was_last_known_counts_for_its_time_and_no_longer_and_the_probes_say_why() {
+    let (mut agent, server) = mesh().await;
+    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let other = lasting(&server, &server.setup.other_ca, "spiffe://other.example/checkout");
+    let mut open = [&own, &other].map(|leaf| KeyServiceClient::new(server.channel(leaf)));
+    for keys in &mut open {
+        assert_eq!(call(keys).await, Ok(()));
+    }
+    agent.kill().await;
+    server.advance(MAX_AGE);
+    for keys in &mut open {
+        assert_eq!(call(keys).await, Ok(()));
+    }
+    server.stands(Ok(())).await;
+    server.advance(Duration::from_secs(1));
+    for (keys, leaf) in open.iter_mut().zip([&own, &other]) {
+        assert_eq!(call(keys).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
+        assert_eq!(server.server.authority().prove(&leaf.chain).map(drop), Err(Unproven::StaleBundle));
+        assert!(!knock(server.addresses.mtls, server.tls(leaf)).await.is_jwks());
+    }
+    server.stands(Err("bundle_stale")).await;
+    assert_eq!(readyz(&server).await, (503, "bundle_stale".to_owned()));
+    // How long ago each was confirmed is there for whoever asks.
+    let trust = server.server.authority().trust();
+    let ages: Vec<_> = trust.ages(server.now()).map(|(_, age)| age).collect();
+    assert_eq!(ages, [Some(MAX_AGE + Duration::from_secs(1)); 2]);
+
+    server.told(|| agent.restart()).await;
+    server.stands(Ok(())).await;
+    for keys in &mut open {
+        assert_eq!(call(keys).await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_has_nothing_new_to_say_keeps_its_bundles_fresh() {
+    let (agent, server) = mesh().await;
+    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let mut keys = KeyServiceClient::new(server.channel(&own));
+    for quarter in 2..6 {
+        server.told(|| server.advance(MAX_AGE / 4)).await;
+        assert_eq!(call(&mut keys).await, Ok(()), "{quarter}");
+        agent.asked_for_svids(quarter).await;
+    }
+    assert_eq!(readyz(&server).await, (200, "ok".to_owned()));
+    // The agent still holds the connection, and says nothing more: that confirms nothing.
+    agent.fall_silent();
+    server.advance(MAX_AGE);
+    assert_eq!(call(&mut keys).await, Ok(()));
+    server.advance(Duration::from_secs(1));
+    assert_eq!(call(&mut keys).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
+}
+
+#[tokio::test]
+async fn a_federated_bundle_in_another_source_does_not_hang_on_the_agent() {
+    let (mut agent, setup) = meshed();
+    let setup = Setup { files: true, ..setup };
+    let server = started(setup).await.unwrap();
+    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    agent.kill().await;
+    server.advance(MAX_AGE * 2);
+    let mut keys = KeyServiceClient::new(server.channel(&own));
+    assert_eq!(call(&mut keys).await, Ok(()));
+    server.stands(Ok(())).await;
+}
+
+#[tokio::test]
+async fn jwt_authorities_that_are_no_longer_confirmed_are_dropped_while_the_roots_are_confirmed() {
+    let (agent, setup) = meshed();
+    agent.say_jwt(&[("prod.example", r#"{"keys":[{"kty":"EC","kid":"a"}]}"#)]);
+    let server = started(setup).await.unwrap();
+    let count = || {
+        let trust = server.server.authority().trust();
+        trust.trust_domains.values().flat_map(|bundle| bundle.jwt.all()).count()
+    };
+    assert_eq!(count(), 1);
+    agent.fail_jwt();
+    server.told(|| server.advance(MAX_AGE / 2)).await;
+    assert_eq!(count(), 1);
+    let mut heard = server.server.trust_heard();
+    server.advance(MAX_AGE);
+    within(heard.wait_for(|_| count() == 0)).await.unwrap();
+    server.stands(Ok(())).await;
+}
+
+#[tokio::test]
+async fn an_svid_that_the_agent_takes_back_is_shown_no_more_until_there_is_another() {
+    let (agent, server) = mesh().await;
+    let checkout = server.svid("/checkout");
+    let mut keys = KeyServiceClient::new(server.channel(&checkout));
+    assert_eq!(call(&mut keys).await, Ok(()));
+    agent.deny();
+    server.stands(Err("server_certificate_missing")).await;
+    assert_eq!(readyz(&server).await, (503, "server_certificate_missing".to_owned()));
+    assert!(presented(&server, &checkout).await.is_err());
+    // Who is connected has proven us, and itself, already; the bundles count for their time.
+    assert_eq!(call(&mut keys).await, Ok(()));
+    agent.asked_for_svids(3).await;
+    let svid = server_svid(&server.setup.ca);
+    server.told(|| agent.say(&context(&svid, LANYARD, &[&server.setup.ca], &[]))).await;
+    server.stands(Ok(())).await;
+    assert_eq!(presented(&server, &checkout).await.unwrap(), *svid.certificate());
+}
+
+#[tokio::test]
+async fn a_server_whose_svid_is_over_says_that_it_is_not_ready() {
+    let (agent, server) = mesh().await;
+    let end = server.now().after(Duration::from_mins(10));
+    let svid = server.setup.ca.svid(LANYARD).dns("localhost").between(server.now(), end).issue();
+    server.told(|| agent.say(&context(&svid, LANYARD, &[&server.setup.ca], &[]))).await;
+    server.setup.clock.set(end);
+    server.stands(Ok(())).await;
+    server.advance(Duration::from_secs(1));
+    server.stands(Err("server_certificate_expired")).await;
+    server.told(|| agent.say(&said_first(&server.setup))).await;
+    server.stands(Ok(())).await;
+}
