@@ -102,7 +102,8 @@ pub(in crate::authority) fn published_in(jwks: &Value) -> Option<Vec<Certificate
     (certificates.len() <= MAX_CERTIFICATES).then_some(certificates)
 }
 
-fn is_private(jwk: &Map<String, Value>) -> bool {
+/// Whether a JWK shows its private half.
+pub(in crate::authority) fn is_private(jwk: &Map<String, Value>) -> bool {
     ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part))
 }
 
@@ -123,7 +124,8 @@ fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, Inv
     }
 }
 
-fn public_key(certificate: &[u8]) -> Option<PublicJwk> {
+/// The key of a certificate. `None` where either cannot be read, or the kind of key has no JWK.
+pub(in crate::authority) fn public_key(certificate: &[u8]) -> Option<PublicJwk> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     PublicJwk::from_spki(certificate.public_key().raw)
 }

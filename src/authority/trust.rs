@@ -37,6 +37,21 @@ impl Anchors {
     pub fn new(certificates: &[CertificateDer<'_>]) -> Result<Self, InvalidAnchor> {
         certificates.iter().map(anchor).collect::<Result<_, _>>().map(Self)
     }
+
+    /// Whether nobody is vouched for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Proves the X509-SVID that a server presents, the leaf first, against these roots alone, and says whom it names. That
+    /// it is the one who was called is the caller's to see.
+    pub fn prove_server(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<SpiffeId, Unproven> {
+        let (leaf, intermediates) = split(chain)?;
+        let certificate = Certificate::parse(leaf)?;
+        let id = svid_name(&certificate)?;
+        let proven = has_path(&certificate, intermediates, self, now, KeyUsage::server_auth());
+        if proven { Ok(id) } else { Err(Unproven::NoPath) }
+    }
 }
 
 /// What vouches for the workloads of one trust domain. The whole of it comes from one source.
@@ -59,7 +74,7 @@ impl Bundle {
     }
 
     /// Whether another vouches for the same, however fresh the two are.
-    fn vouches_like(&self, other: &Self) -> bool {
+    pub fn vouches_like(&self, other: &Self) -> bool {
         self.x509 == other.x509 && self.jwt == other.jwt
     }
 }
@@ -188,11 +203,7 @@ impl TrustBundles {
         now: Timestamp,
         is_registered: impl Fn(&CertificateThumbprint) -> bool,
     ) -> Result<PeerIdentity, Unproven> {
-        let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
-        let (leaf, intermediates) = chain.split_first().ok_or(Unproven::ChainSize)?;
-        if chain.len() > MAX_CHAIN_CERTIFICATES || bytes > MAX_CHAIN_BYTES {
-            return Err(Unproven::ChainSize);
-        }
+        let (leaf, intermediates) = split(chain)?;
         let certificate = Certificate::parse(leaf)?;
         if now < certificate.not_before() {
             return Err(Unproven::NotYetValid);
@@ -223,7 +234,11 @@ impl TrustBundles {
         if bundle.is_stale(now) {
             return Err(Unproven::StaleBundle);
         }
-        if has_path(certificate, intermediates, &bundle.x509, now) { Ok(id) } else { Err(Unproven::NoPath) }
+        if has_path(certificate, intermediates, &bundle.x509, now, KeyUsage::client_auth()) {
+            Ok(id)
+        } else {
+            Err(Unproven::NoPath)
+        }
     }
 
     fn prove_pki(
@@ -232,7 +247,10 @@ impl TrustBundles {
         intermediates: &[CertificateDer<'_>],
         now: Timestamp,
     ) -> Result<Option<Vec<String>>, Unproven> {
-        let vouching = self.client_cas.iter().filter(|(_, anchors)| has_path(certificate, intermediates, anchors, now));
+        let vouching = self
+            .client_cas
+            .iter()
+            .filter(|(_, anchors)| has_path(certificate, intermediates, anchors, now, KeyUsage::client_auth()));
         let names: Vec<String> = vouching.map(|(name, _)| name.clone()).collect();
         if names.is_empty() {
             return Ok(None);
@@ -244,6 +262,13 @@ impl TrustBundles {
         }
         Ok(Some(names))
     }
+}
+
+/// The leaf of a chain, and what it sends along.
+fn split<'a>(chain: &'a [CertificateDer<'a>]) -> Result<(&'a CertificateDer<'a>, &'a [CertificateDer<'a>]), Unproven> {
+    let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
+    let too_large = chain.len() > MAX_CHAIN_CERTIFICATES || bytes > MAX_CHAIN_BYTES;
+    chain.split_first().filter(|_| !too_large).ok_or(Unproven::ChainSize)
 }
 
 /// The SPIFFE ID of a leaf that keeps all of X509-SVID's rules for leaves: those that path validation looks at, and those
@@ -274,6 +299,7 @@ fn has_path(
     intermediates: &[CertificateDer<'_>],
     anchors: &Anchors,
     now: Timestamp,
+    usage: KeyUsage,
 ) -> bool {
     EndEntityCert::try_from(certificate.der()).is_ok_and(|leaf| {
         leaf.verify_for_usage(
@@ -281,7 +307,7 @@ fn has_path(
             &anchors.0,
             intermediates,
             UnixTime::since_unix_epoch(Duration::from_secs(now.0)),
-            KeyUsage::client_auth(),
+            usage,
             None,
             None,
         )
