@@ -1,6 +1,7 @@
 //! The configuration: one YAML file, unknown keys refused with their line, overridden by `LANYARD_SECTION__KEY` from the
 //! environment. What comes out are values of the rooms' own types; what is wrong is said by the name of the key.
 
+mod federation;
 mod file;
 pub mod forwarded;
 mod jwks_uri;
@@ -29,8 +30,9 @@ use crate::tls;
 use crate::trust;
 
 /// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "dev",
+    "federation",
     "forwarded",
     "issuer",
     "jwks_uri",
@@ -63,6 +65,8 @@ pub struct Config {
     pub trust: trust::files::Config,
     /// The Workload API, where one is asked.
     pub workload_api: Option<trust::workload_api::Config>,
+    /// Where other trust domains publish their bundles.
+    pub federation: Vec<trust::bundle_endpoint::Config>,
     /// How the certificates that clients publish are fetched.
     pub jwks_uri: trust::jwks_uri::Config,
     /// The directory of the embedded store; `None` keeps everything in memory, and loses it at the end.

@@ -7,10 +7,12 @@
 mod caught;
 mod connection;
 mod ending;
+mod federation;
 mod follow;
 mod forwarded;
 mod guard;
 mod listener;
+mod own_bundle;
 mod polling;
 mod reload;
 mod signing_keys;
@@ -48,10 +50,12 @@ use crate::grpc;
 use crate::http;
 use crate::server::connection::Door;
 use crate::server::connection::Limits;
+use crate::server::federation::Federation;
 use crate::server::follow::Probes;
 use crate::server::forwarded::SocketFile;
 use crate::server::listener::Listener;
 use crate::server::listener::Socket;
+use crate::server::own_bundle::OwnBundle;
 use crate::server::reload::Reloader;
 use crate::server::signing_keys::KeysError;
 use crate::server::trust_feeds::Feeds;
@@ -98,7 +102,7 @@ pub enum StartError {
     /// The Workload API.
     #[error(transparent)]
     WorkloadApi(#[from] Unanswered),
-    /// The CAs of where clients publish their certificates.
+    /// The CAs of where clients publish their certificates, or trust domains their bundles.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
     /// The store.
@@ -191,6 +195,7 @@ pub struct Server {
     reloader: Arc<Reloader>,
     /// Not there where no client may publish its certificates.
     poller: Option<Arc<Poller>>,
+    federation: Arc<Federation>,
     tasks: JoinSet<()>,
     workers: Workers,
     drain_timeout: Duration,
@@ -240,6 +245,7 @@ impl Server {
         let authority = Arc::new(Authority::new(config.policy, clock, entropy, Arc::clone(&store), keys, trust));
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
+        let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
         let loaded = authority.load().await?;
         let mut tasks = JoinSet::new();
         let mut identity = None;
@@ -255,7 +261,9 @@ impl Server {
         let (stage, stages) = watch::channel(Stage::Serving);
         let (standing_sender, standing) = watch::channel(Err("starting"));
         let (ready_sender, ready) = watch::channel(false);
-        let public = http::discovery::routes(Arc::clone(&authority));
+        let own_bundle = OwnBundle::new(Arc::clone(authority.clock()));
+        let public =
+            http::discovery::routes(Arc::clone(&authority)).merge(http::spiffe_bundle::routes(own_bundle.printed()));
         let http = public.clone().merge(http::routes(Arc::clone(&authority)));
         let mtls = grpc::routes(http, &authority, ready).map_err(|error| StartError::Setup(error.into()))?;
         let acceptor =
@@ -278,7 +286,7 @@ impl Server {
             let listener = Listener::new(socket, door, config.tls.max_connections, config.tls.max_handshakes);
             tasks.spawn(listener.run(workers.dealer(), stages.clone()));
         }
-        let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, feeds));
+        let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, feeds, own_bundle));
         tasks.spawn(Arc::clone(&reloader).run(hangup, stages.clone()));
         tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
         tasks.spawn(follow::sweep(Arc::clone(&authority)));
@@ -289,6 +297,8 @@ impl Server {
         if let Some(poller) = &poller {
             tasks.spawn(polling::run(Arc::clone(poller), config.jwks_uri.poll, stages.clone()));
         }
+        let federation = Arc::new(federation);
+        federation.start(&mut tasks, &stages);
         let probes = Probes { store, identity, standing: standing_sender, ready: ready_sender, stages };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let drain_timeout = config.drain_timeout;
@@ -304,6 +314,7 @@ impl Server {
             probes,
             reloader,
             poller,
+            federation,
             tasks,
             workers,
             drain_timeout,
@@ -353,6 +364,11 @@ impl Server {
         if let Some(poller) = &self.poller {
             poller.poll().await;
         }
+    }
+
+    /// Fetches the bundles of federated trust domains now, as is done every so often.
+    pub async fn refresh_federation(&self) {
+        self.federation.refresh_all().await;
     }
 
     /// Not ready, no new connections, open ones finish what is under way; what is not finished in time is cut off.

@@ -22,6 +22,9 @@ pub enum Role {
 /// Where the metadata is (RFC 8414 section 3); an issuer with a path has that path behind it.
 pub const METADATA: &str = "/.well-known/oauth-authorization-server";
 
+/// Where the bundle document of the server's own trust domain is (SPIFFE Federation section 5).
+pub const SPIFFE_BUNDLE: &str = "/spiffe/bundle";
+
 /// The one access table: each method's full name, and the roles of which a caller must hold one.
 pub const METHODS: &[(&str, &[Role])] = &[
     ("/envoy.service.auth.v3.Authorization/Check", &[Role::Proxy]),
@@ -52,6 +55,7 @@ pub const METHODS: &[(&str, &[Role])] = &[
     ("/oauth2/register", &[Role::Workload, Role::Admin]),
     ("/oauth2/revoke", &[Role::Workload, Role::Admin]),
     ("/oauth2/token", &[Role::Workload]),
+    (SPIFFE_BUNDLE, &[Role::Anyone]),
 ];
 
 /// All that a peer can reach whose certificate is unknown, where such peers are let in to ask for a token.

@@ -17,6 +17,7 @@ use crate::config;
 use crate::tls::outbound;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust;
+use crate::trust::bundle_endpoint::Profile;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ConfigCommand {
@@ -56,8 +57,19 @@ fn problem_with(arguments: &CheckArguments) -> Option<String> {
     let certificate = certificate.and_then(Result::err).map(|error| error.to_string());
     let outbound = || {
         let fetches = !config.policy.jwks_uri.allowed_hosts.is_empty();
-        let config = fetches.then(|| outbound::config(config.jwks_uri.ca.as_deref(), provider, Arc::new(SystemClock)));
+        let config = fetches
+            .then(|| outbound::config(config.jwks_uri.ca.as_deref(), Arc::clone(&provider), Arc::new(SystemClock)));
         config.and_then(Result::err).map(|error| error.to_string())
     };
-    certificate.or_else(|| trust::files::load(&config.trust).err().map(|error| error.to_string())).or_else(outbound)
+    let federated = || {
+        config.federation.iter().find_map(|endpoint| match &endpoint.profile {
+            Profile::HttpsWeb { ca } => {
+                let outbound = outbound::config(ca.as_deref(), Arc::clone(&provider), Arc::new(SystemClock));
+                outbound.err().map(|error| error.to_string())
+            }
+            Profile::HttpsSpiffe { bundle, .. } => trust::files::roots(bundle).err().map(|error| error.to_string()),
+        })
+    };
+    let files = || trust::files::load(&config.trust).err().map(|error| error.to_string());
+    certificate.or_else(files).or_else(outbound).or_else(federated)
 }

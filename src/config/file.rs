@@ -24,6 +24,8 @@ use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Listeners;
+use crate::config::federation;
+use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
 use crate::config::roles::Roles;
@@ -52,6 +54,8 @@ pub(super) struct File {
     #[serde(default)]
     trust: Trust,
     workload_api: Option<WorkloadApi>,
+    #[serde(default)]
+    federation: Vec<Federated>,
     store: Store,
     keys: Keys,
     #[serde(default)]
@@ -167,7 +171,8 @@ impl File {
         let bundles: BTreeMap<_, _> = bundles.collect::<Result<_, ConfigError>>()?;
         let workload_api = self.workload_api.map(WorkloadApi::resolve).transpose()?;
         let somebody = !bundles.is_empty() || !self.trust.client_cas.is_empty() || !self.roles.has_no_admins();
-        if !somebody && workload_api.is_none() {
+        let federation = federation::resolve(self.federation, own.as_ref(), &bundles, folder)?;
+        if !somebody && workload_api.is_none() && federation.is_empty() {
             return Err(value("trust", "name the bundle of a trust domain, or a client CA: else nobody could connect"));
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
@@ -203,8 +208,9 @@ impl File {
                 max_connections: self.tls.max_connections.map_or(10_000, NonZero::get),
                 max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
             },
-            trust: trust::files::Config { bundles, client_cas },
+            trust: trust::files::Config { own, bundles, client_cas },
             workload_api,
+            federation,
             jwks_uri,
             log: self.log,
         })
@@ -261,7 +267,7 @@ fn mtls_url(configured: Option<String>, issuer: &str, listener: SocketAddr) -> R
     url.map(|url| url.as_str().trim_end_matches('/').to_owned()).ok_or_else(|| value("mtls_url", PROBLEM))
 }
 
-fn trust_domain(key: &'static str, name: &str) -> Result<TrustDomain, ConfigError> {
+pub(super) fn trust_domain(key: &'static str, name: &str) -> Result<TrustDomain, ConfigError> {
     // A name, not a SPIFFE ID, and in the one spelling that it has.
     TrustDomain::new(name).ok().filter(|parsed| parsed.as_str() == name).ok_or_else(|| {
         value(key, &format!("'{}' is not the name of a trust domain, such as prod.example", name.escape_default()))

@@ -9,6 +9,7 @@ mod metrics;
 pub mod ops;
 mod register;
 mod revoke;
+pub mod spiffe_bundle;
 mod token;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use crate::server::Stage;
+use crate::server::own_bundle::OwnBundle;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::tls::server_certificate::ServerCertificate;
@@ -26,6 +27,7 @@ pub(super) struct Reloader {
     contents: Mutex<Contents>,
     certificate: Arc<ServerCertificate>,
     feeds: Arc<Feeds>,
+    own_bundle: OwnBundle,
 }
 
 impl Reloader {
@@ -34,8 +36,10 @@ impl Reloader {
         contents: Contents,
         certificate: Arc<ServerCertificate>,
         feeds: Arc<Feeds>,
+        own_bundle: OwnBundle,
     ) -> Self {
-        Self { trust, contents: Mutex::new(contents), certificate, feeds }
+        own_bundle.publish(contents.own());
+        Self { trust, contents: Mutex::new(contents), certificate, feeds, own_bundle }
     }
 
     /// Looks at the files every few seconds and on SIGHUP.
@@ -63,6 +67,7 @@ impl Reloader {
             Ok((bundles, changed)) => {
                 *contents = changed;
                 self.feeds.set(Source::Files, bundles);
+                self.own_bundle.publish(contents.own());
                 tracing::info!("the bundles and client CAs were replaced");
             }
             Err(error) => tracing::error!(%error, "a bundle or client CA on the disk is broken; the old ones are kept"),

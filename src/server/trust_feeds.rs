@@ -15,6 +15,8 @@ use crate::authority::trust::TrustBundles;
 pub(super) enum Source {
     /// Files that the configuration names.
     Files,
+    /// Where other trust domains publish their bundles.
+    BundleEndpoints,
     /// The Workload API.
     WorkloadApi,
 }

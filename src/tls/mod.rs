@@ -3,6 +3,7 @@
 pub mod acceptor;
 pub mod outbound;
 pub mod server_certificate;
+mod svid_server;
 mod verifier;
 
 use std::path::PathBuf;

@@ -1,10 +1,11 @@
-//! TLS towards servers that this one asks: where clients publish their certificates.
+//! TLS towards servers that this one asks: where clients publish their certificates, and trust domains their bundles.
 
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::DEFAULT_VERSIONS;
 use rustls::RootCertStore;
@@ -12,9 +13,12 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use spiffe::SpiffeId;
 
 use crate::authority::clock::Clock;
+use crate::authority::trust::Anchors;
 use crate::tls::acceptor::AuthorityTime;
+use crate::tls::svid_server::SvidServerVerifier;
 
 /// Why nobody can be asked.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +35,7 @@ pub enum OutboundError {
     #[error("{0} holds no PEM certificates of CAs, or broken ones")]
     NotPem(PathBuf),
     /// The machine has no roots.
-    #[error("this machine has no CA certificates: name a file with jwks_uri.ca")]
+    #[error("this machine has no CA certificates: name a file with jwks_uri.ca, or ca in federation")]
     NoRoots,
     /// The cryptography has no common ground with TLS.
     #[error(transparent)]
@@ -61,11 +65,32 @@ pub fn config(
             return Err(OutboundError::NoRoots);
         }
     }
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(AuthorityTime(clock)))
+    let config = ClientConfig::builder_with_details(provider, Arc::new(AuthorityTime(clock)))
         .with_protocol_versions(DEFAULT_VERSIONS)?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    Ok(settled(config))
+}
+
+/// Trusts the one server that proves this SPIFFE ID to the roots of its trust domain, as they are at each handshake. No other
+/// CA counts, the machine's neither.
+pub fn svid_config(
+    id: SpiffeId,
+    roots: Arc<ArcSwap<Anchors>>,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientConfig, OutboundError> {
+    let verifier = SvidServerVerifier { id, roots, provider: Arc::clone(&provider) };
+    let config = ClientConfig::builder_with_details(provider, Arc::new(AuthorityTime(clock)))
+        .with_protocol_versions(DEFAULT_VERSIONS)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(settled(config))
+}
+
+fn settled(mut config: ClientConfig) -> ClientConfig {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
-    Ok(config)
+    config
 }

@@ -10,6 +10,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use spiffe::TrustDomain;
 
+use crate::authority::bundle_document::BundleDocument;
+use crate::authority::bundle_document::InvalidBundleDocument;
 use crate::authority::trust::Anchors;
 use crate::authority::trust::InvalidAnchor;
 use crate::authority::trust::TrustBundles;
@@ -17,6 +19,8 @@ use crate::authority::trust::TrustBundles;
 /// Which files vouch for whom.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    /// The server's own trust domain. Where its bundle is among these, this server publishes it.
+    pub own: Option<TrustDomain>,
     /// The bundle of each trust domain, PEM.
     pub bundles: BTreeMap<TrustDomain, PathBuf>,
     /// The certificates of each client CA, PEM.
@@ -37,6 +41,17 @@ pub enum TrustFileError {
     /// No PEM certificate in it, or broken ones.
     #[error("{0} holds no PEM certificates, or broken ones")]
     NotPem(PathBuf),
+    /// It is JSON, and no SPIFFE bundle document.
+    #[error("{path}: {error}")]
+    Document {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: InvalidBundleDocument,
+    },
+    /// No root can be taken from the bundle document in it.
+    #[error("{0} holds a bundle document without a key for X509-SVIDs")]
+    NoRoots(PathBuf),
     /// A certificate in it is no root.
     #[error("{path}: {error}")]
     Anchor {
@@ -49,30 +64,66 @@ pub enum TrustFileError {
 
 /// The files' contents as they were last read.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub struct Contents(Vec<Vec<u8>>);
+pub struct Contents {
+    files: Vec<Vec<u8>>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Contents {
+    /// The roots of the server's own trust domain, where a file holds them.
+    pub fn own(&self) -> &[CertificateDer<'static>] {
+        &self.own
+    }
+}
 
 /// Reads all files.
 pub fn load(config: &Config) -> Result<(TrustBundles, Contents), TrustFileError> {
     let mut contents = Contents::default();
     let mut bundles = TrustBundles::default();
     for (trust_domain, path) in &config.bundles {
-        bundles.trust_domains.insert(trust_domain.clone(), anchors(path, &mut contents)?.into());
+        let certificates = certificates(path, &mut contents)?;
+        bundles.trust_domains.insert(trust_domain.clone(), anchors(path, &certificates)?.into());
+        if config.own.as_ref() == Some(trust_domain) {
+            contents.own = certificates;
+        }
     }
     for (name, path) in &config.client_cas {
-        bundles.client_cas.insert(name.clone(), anchors(path, &mut contents)?);
+        bundles.client_cas.insert(name.clone(), anchors(path, &certificates(path, &mut contents)?)?);
     }
     Ok((bundles, contents))
 }
 
-fn anchors(path: &Path, contents: &mut Contents) -> Result<Anchors, TrustFileError> {
-    let pem = fs::read(path).map_err(|error| TrustFileError::Unreadable { path: path.to_owned(), error })?;
-    let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&pem)
+/// Reads the roots of one trust domain from a file: PEM, or a SPIFFE bundle document.
+pub fn roots(path: &Path) -> Result<Anchors, TrustFileError> {
+    let text = read(path)?;
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return anchors(path, &pem(path, &text)?);
+    }
+    let document = BundleDocument::parse(&text);
+    let document = document.map_err(|error| TrustFileError::Document { path: path.to_owned(), error })?;
+    let roots = Some(document.bundle.x509).filter(|roots| !roots.is_empty());
+    roots.ok_or_else(|| TrustFileError::NoRoots(path.to_owned()))
+}
+
+fn certificates(path: &Path, contents: &mut Contents) -> Result<Vec<CertificateDer<'static>>, TrustFileError> {
+    let text = read(path)?;
+    let certificates = pem(path, &text)?;
+    contents.files.push(text);
+    Ok(certificates)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TrustFileError> {
+    fs::read(path).map_err(|error| TrustFileError::Unreadable { path: path.to_owned(), error })
+}
+
+fn pem(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustFileError> {
+    CertificateDer::pem_slice_iter(text)
         .collect::<Result<_, _>>()
         .ok()
         .filter(|certificates: &Vec<_>| !certificates.is_empty())
-        .ok_or_else(|| TrustFileError::NotPem(path.to_owned()))?;
-    let anchors =
-        Anchors::new(&certificates).map_err(|error| TrustFileError::Anchor { path: path.to_owned(), error })?;
-    contents.0.push(pem);
-    Ok(anchors)
+        .ok_or_else(|| TrustFileError::NotPem(path.to_owned()))
+}
+
+fn anchors(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<Anchors, TrustFileError> {
+    Anchors::new(certificates).map_err(|error| TrustFileError::Anchor { path: path.to_owned(), error })
 }

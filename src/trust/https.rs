@@ -74,8 +74,8 @@ pub enum FetchError {
     /// A redirect to what is no https URL as a `jwks_uri` must be, or too many of them.
     #[error("the answer redirects to where it must not")]
     Redirect,
-    /// More than 64 KiB, or broken off.
-    #[error("the document is larger than 64 KiB, or was broken off")]
+    /// Larger than is read, or broken off.
+    #[error("the document is larger than is read, or was broken off")]
     Body,
     /// Out of time.
     #[error("it took too long")]
@@ -104,24 +104,7 @@ impl GuardedClient {
             return Err(FetchError::Host(uri.authority()));
         }
         let stream = self.connect(uri).await?;
-        let name = ServerName::try_from(uri.host().to_owned()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
-        let (mut sender, connection) =
-            http1::Builder::new().max_buf_size(MAX_BYTES).handshake(TokioIo::new(stream)).await?;
-        let request = Request::get(uri.path_and_query())
-            .header(HOST, uri.authority())
-            .header(ACCEPT, "application/jwk-set+json, application/json")
-            .body(Empty::<Bytes>::new())
-            .map_err(io::Error::other)?;
-        let exchange = async { read(sender.send_request(request).await?).await };
-        tokio::pin!(exchange, connection);
-        // Driven here rather than by a task of its own: when the time is up, the connection goes with all else.
-        tokio::select! {
-            answer = &mut exchange => return answer,
-            // Whether it ended well is for the exchange to say, which may have all that it needs.
-            ended = &mut connection => drop(ended),
-        }
-        exchange.await
+        exchange(stream, &self.tls, uri, MAX_BYTES).await
     }
 
     /// Connects to an address that was judged, and not to what a second look at the name might give.
@@ -146,15 +129,45 @@ impl GuardedClient {
     }
 }
 
-enum Answer {
+/// What a server said.
+pub(in crate::trust) enum Answer {
+    /// 200, and this.
     Document(Bytes),
+    /// A redirect.
     Elsewhere(String),
 }
 
-async fn read(response: Response<Incoming>) -> Result<Answer, FetchError> {
+/// Asks over this stream for the document at a URL, of at most so many bytes, and drops the stream.
+pub(in crate::trust) async fn exchange(
+    stream: TcpStream,
+    tls: &Arc<ClientConfig>,
+    uri: &JwksUri,
+    max_bytes: usize,
+) -> Result<Answer, FetchError> {
+    let name = ServerName::try_from(uri.host().to_owned()).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(MAX_BYTES).handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(uri.path_and_query())
+        .header(HOST, uri.authority())
+        .header(ACCEPT, "application/jwk-set+json, application/json")
+        .body(Empty::<Bytes>::new())
+        .map_err(io::Error::other)?;
+    let exchange = async { read(sender.send_request(request).await?, max_bytes).await };
+    tokio::pin!(exchange, connection);
+    // Driven here rather than by a task of its own: when the time is up, the connection goes with all else.
+    tokio::select! {
+        answer = &mut exchange => return answer,
+        // Whether it ended well is for the exchange to say, which may have all that it needs.
+        ended = &mut connection => drop(ended),
+    }
+    exchange.await
+}
+
+async fn read(response: Response<Incoming>, max_bytes: usize) -> Result<Answer, FetchError> {
     match response.status() {
         StatusCode::OK => {
-            let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+            let body = Limited::new(response.into_body(), max_bytes).collect().await;
             body.map(|body| Answer::Document(body.to_bytes())).map_err(|_| FetchError::Body)
         }
         status if status.is_redirection() => {

@@ -1,6 +1,7 @@
 //! Where bundles and client CAs come from, and the certificates that clients publish.
 
 pub mod addresses;
+pub mod bundle_endpoint;
 pub mod files;
 pub mod https;
 pub mod jwks_uri;

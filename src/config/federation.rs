@@ -1,0 +1,97 @@
+//! The section `federation`: which other trust domains there are, and where each publishes its bundle.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use spiffe::TrustDomain;
+
+use crate::authority::identity::parse_spiffe_id;
+use crate::authority::jwks_uri::JwksUri;
+use crate::config::ConfigError;
+use crate::config::file::duration;
+use crate::config::file::trust_domain;
+use crate::config::value;
+use crate::trust::bundle_endpoint;
+
+/// A bundle counts at least this long: else each fetch that fails would shut a trust domain out.
+const MIN_MAX_AGE: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Federated {
+    trust_domain: String,
+    bundle_endpoint: String,
+    profile: Profile,
+    endpoint_spiffe_id: Option<String>,
+    bundle: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    #[serde(default, deserialize_with = "duration")]
+    max_age: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Profile {
+    HttpsWeb,
+    HttpsSpiffe,
+}
+
+/// Reads all entries. A trust domain has one source, so none may be `own`, in `bundles`, or here twice.
+pub(super) fn resolve(
+    entries: Vec<Federated>,
+    own: Option<&TrustDomain>,
+    bundles: &BTreeMap<TrustDomain, PathBuf>,
+    folder: &Path,
+) -> Result<Vec<bundle_endpoint::Config>, ConfigError> {
+    const KEY: &str = "federation.trust_domain";
+    let mut resolved: Vec<bundle_endpoint::Config> = Vec::new();
+    for entry in entries {
+        let config = entry.resolve(folder)?;
+        let refuse = |problem: &str| Err(value(KEY, &format!("{}: {problem}", config.trust_domain)));
+        if own == Some(&config.trust_domain) {
+            return refuse("is the server's own trust domain, which nobody else can vouch for");
+        }
+        if bundles.contains_key(&config.trust_domain) {
+            return refuse("has a file in trust.bundles already, and a trust domain has one source");
+        }
+        if resolved.iter().any(|other| other.trust_domain == config.trust_domain) {
+            return refuse("stands here twice, and a trust domain has one source");
+        }
+        resolved.push(config);
+    }
+    Ok(resolved)
+}
+
+impl Federated {
+    fn resolve(self, folder: &Path) -> Result<bundle_endpoint::Config, ConfigError> {
+        let trust_domain = trust_domain("federation.trust_domain", &self.trust_domain)?;
+        let problem = "must be an https URL without userinfo and fragment";
+        let url = JwksUri::parse(&self.bundle_endpoint).ok_or_else(|| value("federation.bundle_endpoint", problem))?;
+        let max_age = self.max_age.unwrap_or(Duration::from_hours(1));
+        if max_age < MIN_MAX_AGE {
+            return Err(value("federation.max_age", "must be 1m or longer"));
+        }
+        let profile = match (self.profile, self.endpoint_spiffe_id, self.bundle, self.ca) {
+            (Profile::HttpsWeb, None, None, ca) => {
+                bundle_endpoint::Profile::HttpsWeb { ca: ca.map(|path| folder.join(path)) }
+            }
+            (Profile::HttpsSpiffe, Some(id), Some(bundle), None) => {
+                let id = parse_spiffe_id(&id).filter(|id| !id.path().is_empty() && id.is_member_of(&trust_domain));
+                let problem = "must be the SPIFFE ID of a workload in the trust domain whose bundle it serves";
+                let endpoint_spiffe_id = id.ok_or_else(|| value("federation.endpoint_spiffe_id", problem))?;
+                bundle_endpoint::Profile::HttpsSpiffe { endpoint_spiffe_id, bundle: folder.join(bundle) }
+            }
+            (Profile::HttpsWeb, ..) => {
+                return Err(value("federation.profile", "https_web goes without endpoint_spiffe_id and bundle"));
+            }
+            (Profile::HttpsSpiffe, ..) => {
+                let problem = "https_spiffe needs endpoint_spiffe_id and bundle, and goes without ca";
+                return Err(value("federation.profile", problem));
+            }
+        };
+        Ok(bundle_endpoint::Config { trust_domain, url, profile, max_age })
+    }
+}

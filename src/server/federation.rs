@@ -1,0 +1,105 @@
+//! Keeps the bundles of other trust domains fresh, each from its own endpoint in its own rhythm.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::authority::clock::Clock;
+use crate::authority::trust::TrustBundles;
+use crate::server::Stage;
+use crate::server::StartError;
+use crate::server::trust_feeds::Feeds;
+use crate::server::trust_feeds::Source;
+use crate::tls::outbound;
+use crate::trust::bundle_endpoint::BundleEndpoint;
+use crate::trust::bundle_endpoint::Config;
+use crate::trust::bundle_endpoint::Profile;
+use crate::trust::files;
+
+/// All endpoints. A trust domain whose endpoint has said nothing yet is not known, and its workloads are refused.
+#[derive(Debug)]
+pub(super) struct Federation {
+    endpoints: Vec<Arc<BundleEndpoint>>,
+    feeds: Arc<Feeds>,
+    turn: Mutex<()>,
+}
+
+impl Federation {
+    pub(super) fn open(
+        configs: &[Config],
+        provider: &Arc<CryptoProvider>,
+        clock: &Arc<dyn Clock>,
+        feeds: Arc<Feeds>,
+    ) -> Result<Self, StartError> {
+        let endpoint = |config: &Config| -> Result<_, StartError> {
+            let latest = Arc::new(ArcSwap::<_>::default());
+            let (provider, time) = (Arc::clone(provider), Arc::clone(clock));
+            let tls = match &config.profile {
+                Profile::HttpsWeb { ca } => outbound::config(ca.as_deref(), provider, time)?,
+                Profile::HttpsSpiffe { endpoint_spiffe_id, bundle } => {
+                    latest.store(Arc::new(files::roots(bundle)?));
+                    outbound::svid_config(endpoint_spiffe_id.clone(), Arc::clone(&latest), provider, time)?
+                }
+            };
+            Ok(Arc::new(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), latest)))
+        };
+        let endpoints = configs.iter().map(endpoint).collect::<Result<_, _>>()?;
+        Ok(Self { endpoints, feeds, turn: Mutex::default() })
+    }
+
+    /// Fetches from each endpoint at once, and then again and again.
+    pub(super) fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>, stages: &watch::Receiver<Stage>) {
+        for endpoint in &self.endpoints {
+            let (federation, endpoint, mut stages) = (Arc::clone(self), Arc::clone(endpoint), stages.clone());
+            tasks.spawn(async move {
+                let rounds = async {
+                    loop {
+                        federation.refresh(&endpoint).await;
+                        tokio::time::sleep(endpoint.interval()).await;
+                    }
+                };
+                tokio::select! {
+                    () = rounds => {}
+                    _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
+                }
+            });
+        }
+    }
+
+    /// Fetches from each endpoint once, now.
+    pub(super) async fn refresh_all(&self) {
+        for endpoint in &self.endpoints {
+            self.refresh(endpoint).await;
+        }
+    }
+
+    async fn refresh(&self, endpoint: &BundleEndpoint) {
+        let trust_domain = endpoint.trust_domain();
+        match endpoint.refresh().await {
+            Ok(changed) => {
+                if changed {
+                    let empty = endpoint.bundle().is_some_and(|bundle| bundle.x509.is_empty());
+                    tracing::info!(%trust_domain, empty, "the bundle of a federated trust domain was replaced");
+                }
+                self.tell();
+            }
+            Err(error) => {
+                tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain cannot be had");
+            }
+        }
+    }
+
+    fn tell(&self) {
+        // What is gathered first is told first.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let bundles =
+            self.endpoints.iter().filter_map(|endpoint| Some((endpoint.trust_domain().clone(), endpoint.bundle()?)));
+        let bundles = TrustBundles { trust_domains: bundles.collect(), ..TrustBundles::default() };
+        self.feeds.set(Source::BundleEndpoints, bundles);
+    }
+}
