@@ -19,8 +19,8 @@ pub fn routes(document: watch::Receiver<Option<String>>) -> Router {
 }
 
 async fn bundle(State(document): State<watch::Receiver<Option<String>>>) -> Response {
-    let document = document.borrow().clone();
     // How long it may be kept is for its refresh hint to say, not for a cache in between.
-    const HEAD: [(axum::http::HeaderName, &str); 2] = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-cache")];
-    document.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |document| (HEAD, document).into_response())
+    let head = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-cache")];
+    let document = document.borrow().clone();
+    document.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |document| (head, document).into_response())
 }

@@ -60,7 +60,8 @@ pub enum Profile {
         /// The CAs, PEM; `None`: the machine's.
         ca: Option<PathBuf>,
     },
-    /// By an X509-SVID of its own trust domain (section 5.2.2).
+    /// By an X509-SVID of its own trust domain (section 5.2.2), under the roots that were fetched last. Once these are empty
+    /// nobody can prove to be the endpoint, and the trust domain stays shut out until a restart with a new file.
     HttpsSpiffe {
         /// The one SPIFFE ID that it must bear.
         endpoint_spiffe_id: SpiffeId,

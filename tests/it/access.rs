@@ -50,7 +50,7 @@ fn listed() -> BTreeSet<String> {
 }
 
 fn is_http(method: &str) -> bool {
-    method.starts_with("/oauth2/") || method.starts_with("/.well-known/")
+    !method.contains('.') || method.starts_with("/.well-known/")
 }
 
 #[test]
@@ -63,6 +63,8 @@ fn the_table_names_each_method_that_is_served_and_no_other() {
     let metadata = "/.well-known/oauth-authorization-server";
     let endpoints = ["introspect", "jwks", "register", "revoke", "token"].map(|name| format!("/oauth2/{name}"));
     assert_eq!(others.first(), Some(&metadata));
+    let (bundle, others) = others.split_last().unwrap();
+    assert_eq!(*bundle, "/spiffe/bundle");
     assert_eq!(others[1..], endpoints);
 }
 

@@ -13,6 +13,7 @@ use rcgen::Issuer;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 use rcgen::NameConstraints;
+use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
 
 use crate::support::NOW;
@@ -55,6 +56,19 @@ impl TestCa {
         let mut params = authority_params(name);
         params.name_constraints = Some(constraints);
         self.signs(params, KeyPair::generate().unwrap())
+    }
+
+    /// An intermediate with a URI, such as the SPIFFE ID of a trust domain (X509-SVID section 3.2).
+    pub fn intermediate_with_uri(&self, name: &str, uri: &str) -> Self {
+        let mut params = authority_params(name);
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        self.signs(params, KeyPair::generate().unwrap())
+    }
+
+    /// A certificate by this CA for the name and key of another one.
+    pub fn cross_sign(&self, other_name: &str, other: &Self) -> CertificateDer<'static> {
+        let params = authority_params(other_name);
+        params.signed_by(other.issuer.key(), &self.issuer).unwrap().der().clone()
     }
 
     fn signs(&self, params: CertificateParams, key: KeyPair) -> Self {

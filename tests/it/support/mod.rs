@@ -1,6 +1,7 @@
 //! What the tests share: certificates, and an authority to show them to.
 
 pub mod binding_stream;
+pub mod bundle;
 pub mod ca;
 pub mod calls;
 pub mod check;

@@ -26,6 +26,7 @@ pub struct Publisher {
 }
 
 struct Said {
+    acceptor: Mutex<TlsAcceptor>,
     first: Mutex<Option<Answer>>,
     answer: Mutex<Answer>,
     connections: AtomicUsize,
@@ -49,24 +50,28 @@ impl Publisher {
     }
 
     pub async fn named(ca: &TestCa, host: &str) -> Self {
-        let leaf = ca.server_certificate(host).issue();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(leaf.chain.clone(), leaf.private_key())
-            .unwrap();
+        Self::showing(&ca.server_certificate(host).issue()).await
+    }
+
+    /// With this certificate, whatever it names.
+    pub async fn showing(leaf: &Leaf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let said = Arc::new(Said {
+            acceptor: Mutex::new(acceptor(leaf)),
             first: Mutex::default(),
             answer: Mutex::new(Answer::Bytes(response(200, "", b"{\"keys\":[]}"))),
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
             asked: Notify::new(),
         });
-        let task = tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), Arc::clone(&said)));
+        let task = tokio::spawn(serve(listener, Arc::clone(&said)));
         Self { address, said, task }
+    }
+
+    /// Shows another certificate from now on.
+    pub fn show(&self, leaf: &Leaf) {
+        *self.said.acceptor.lock().unwrap() = acceptor(leaf);
     }
 
     /// Its URL, under the name `localhost`.
@@ -148,10 +153,20 @@ fn response(status: u16, fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, said: Arc<Said>) {
+fn acceptor(leaf: &Leaf) -> TlsAcceptor {
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain.clone(), leaf.private_key())
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve(listener: TcpListener, said: Arc<Said>) {
     while let Ok((stream, _)) = listener.accept().await {
         said.connections.fetch_add(1, Ordering::SeqCst);
-        let (acceptor, said) = (acceptor.clone(), Arc::clone(&said));
+        let (acceptor, said) = (said.acceptor.lock().unwrap().clone(), Arc::clone(&said));
         tokio::spawn(async move {
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
             let mut head = Vec::new();

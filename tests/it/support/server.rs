@@ -73,6 +73,7 @@ pub struct Setup {
     pub tokens: String,
     pub roles: String,
     pub jwks_uri: String,
+    pub federation: String,
     /// More lines for the section `tls`.
     pub tls: String,
     /// The section `forwarded`, if there is one.
@@ -104,6 +105,7 @@ impl Default for Setup {
                 {spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']}]}"
                 .to_owned(),
             jwks_uri: "{}".to_owned(),
+            federation: "[]".to_owned(),
             tls: String::new(),
             forwarded: None,
             files: true,
@@ -154,8 +156,9 @@ impl Setup {
         if let Some(section) = &self.workload_api {
             writeln!(yaml, "workload_api: {section}").unwrap();
         }
-        let Self { store, keys, tokens, roles, jwks_uri, .. } = self;
+        let Self { store, keys, tokens, roles, jwks_uri, federation, .. } = self;
         writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}\njwks_uri: {jwks_uri}").unwrap();
+        writeln!(yaml, "federation: {federation}").unwrap();
         yaml
     }
 
