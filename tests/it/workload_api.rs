@@ -12,6 +12,8 @@ use tonic::Status;
 
 use crate::support::ca::TestCa;
 use crate::support::door::knock;
+use crate::support::process::lanyard;
+use crate::support::process::run;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::workload_api::Agent;
@@ -188,6 +190,31 @@ fn the_configuration_takes_a_workload_api_in_the_place_of_files() {
     ] {
         let problem = problem(section, tls);
         assert!(problem.contains(said), "{section:?} {tls}: {problem}");
+    }
+}
+
+#[test]
+fn the_environment_names_the_endpoint_where_the_section_does_not_and_only_there() {
+    let check = |section: Option<&str>, environment: &[(&str, &str)]| {
+        let setup = Setup { files: section.is_none(), workload_api: section.map(str::to_owned), ..Setup::default() };
+        setup.write();
+        let mut command = lanyard();
+        command.env_remove("SPIFFE_ENDPOINT_SOCKET").envs(environment.iter().copied());
+        run(command.args(["config", "check", "--config"]).arg(setup.path("lanyard.yaml")))
+    };
+    let named = "{endpoint_socket: 'unix:///run/agent.sock'}";
+    let (sound, malformed) = ("unix:///run/other.sock", "unix:/run/other.sock");
+    check(Some(named), &[]).ok();
+    check(Some("{}"), &[("SPIFFE_ENDPOINT_SOCKET", sound)]).ok();
+    check(Some("{}"), &[("LANYARD_WORKLOAD_API__ENDPOINT_SOCKET", sound)]).ok();
+    check(Some(named), &[("SPIFFE_ENDPOINT_SOCKET", malformed)]).ok();
+    check(None, &[("SPIFFE_ENDPOINT_SOCKET", malformed)]).ok();
+    for (section, environment, said) in [
+        ("{}", &[][..], "workload_api.endpoint_socket: is missing"),
+        ("{}", &[("SPIFFE_ENDPOINT_SOCKET", malformed)][..], "SPIFFE_ENDPOINT_SOCKET: must be unix:///PATH"),
+        (named, &[("LANYARD_WORKLOAD_API__ENDPOINT_SOCKET", malformed)][..], "workload_api.endpoint_socket: must be"),
+    ] {
+        check(Some(section), environment).refused(said, "check again");
     }
 }
 
