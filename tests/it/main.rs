@@ -75,6 +75,7 @@ mod revocation_records;
 mod rotation;
 mod rotation_announced;
 mod sealed_keys;
+mod spire;
 mod staleness;
 mod store_contract;
 mod store_crash;

