@@ -114,16 +114,23 @@ async fn an_agent_that_has_nothing_new_to_say_keeps_its_bundles_fresh() {
 }
 
 #[tokio::test]
-async fn a_federated_bundle_in_another_source_does_not_hang_on_the_agent() {
+async fn a_trust_domain_in_a_file_does_not_hang_on_the_agent_as_one_from_the_agent_does() {
     let (mut agent, setup) = meshed();
-    let setup = Setup { files: true, ..setup };
-    let server = started(setup).await.unwrap();
+    let third = TestCa::new("third.example");
+    agent.say(&context(&server_svid(&setup.ca), LANYARD, &[&setup.ca], &[("third.example", &[&third])]));
+    let server = started(Setup { files: true, ..setup }).await.unwrap();
     let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let federated = lasting(&server, &third, "spiffe://third.example/checkout");
+    let mut open = [&own, &federated].map(|leaf| KeyServiceClient::new(server.channel(leaf)));
+    for keys in &mut open {
+        assert_eq!(call(keys).await, Ok(()));
+    }
     agent.kill().await;
     server.advance(MAX_AGE * 2);
-    let mut keys = KeyServiceClient::new(server.channel(&own));
-    assert_eq!(call(&mut keys).await, Ok(()));
-    server.stands(Ok(())).await;
+    let [own_call, federated_call] = &mut open;
+    assert_eq!(call(own_call).await, Ok(()));
+    assert_eq!(call(federated_call).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
+    assert_eq!(server.server.authority().prove(&federated.chain).map(drop), Err(Unproven::StaleBundle));
 }
 
 #[tokio::test]
@@ -141,8 +148,9 @@ async fn jwt_authorities_that_are_no_longer_confirmed_are_dropped_while_the_root
     assert_eq!(count(), 1);
     let mut heard = server.server.trust_heard();
     server.advance(MAX_AGE);
-    within(heard.wait_for(|_| count() == 0)).await.unwrap();
-    server.stands(Ok(())).await;
+    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let confirmed = |_: &u64| server.server.authority().prove(&own.chain).is_ok();
+    within(heard.wait_for(|times| confirmed(times) && count() == 0)).await.unwrap();
 }
 
 #[tokio::test]
