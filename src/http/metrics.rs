@@ -70,6 +70,15 @@ impl Collector for Counts {
         for (name, help, label, counts) in reasons {
             counter(&mut encoder, name, help, counts.into_iter().map(|(reason, count)| ([(label, reason)], count)))?;
         }
+        let (trust, now) = (self.0.trust(), self.0.clock().now());
+        let name = "lanyard_bundle_age_seconds";
+        let help = "How long ago the source of a trust domain's bundle last confirmed it";
+        let mut ages = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (trust_domain, age) in trust.ages(now) {
+            // Those from files stand until they are replaced.
+            let Some(age) = age else { continue };
+            ages.encode_family(&[("trust_domain", trust_domain.as_str())])?.encode_gauge(&age.as_secs())?;
+        }
         for (name, help, count) in [
             ("lanyard_tokens_issued", "Tokens issued", tally.issued()),
             ("lanyard_panics", "Requests and handshakes that ended in a panic", tally.panics()),

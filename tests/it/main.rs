@@ -31,6 +31,7 @@ mod envoy_evidence;
 mod envoy_failures;
 mod envoy_gateway;
 mod envoy_requests;
+mod envoy_rotation;
 mod evidence;
 mod ext_authz;
 mod ext_authz_evidence;

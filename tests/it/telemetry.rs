@@ -41,7 +41,7 @@ fn parsed(page: &str) -> BTreeMap<String, u64> {
             let (name, text) = rest.split_once(' ').unwrap();
             match keyword {
                 "HELP" => family = name,
-                "TYPE" => assert_eq!((name, ["counter", "info"].contains(&text)), (family, true), "{line}"),
+                "TYPE" => assert_eq!((name, ["counter", "gauge", "info"].contains(&text)), (family, true), "{line}"),
                 _ => panic!("{line}"),
             }
             continue;

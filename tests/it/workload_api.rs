@@ -36,6 +36,13 @@ async fn a_server_starts_from_the_workload_api_alone() {
     assert!(!server.setup.path("ca.pem").exists() && !server.setup.path("server.pem").exists());
     assert_eq!(readyz(&server).await, (200, "ok".to_owned()));
     assert_eq!(presented(&server, &server.svid("/x")).await.unwrap(), *svid.certificate());
+    server.advance(std::time::Duration::from_secs(7));
+    let ops = tokio::net::TcpStream::connect(server.addresses.ops).await.unwrap();
+    let counts = crate::support::wire::http1(ops, "GET /metrics").await.body;
+    for trust_domain in ["prod.example", "other.example"] {
+        let age = format!("lanyard_bundle_age_seconds{{trust_domain=\"{trust_domain}\"}} 7");
+        assert!(counts.lines().any(|line| line == age), "{counts}");
+    }
     let checkout = server.workload("/checkout").await;
     assert!(!server.token(&checkout).await.is_empty());
     let other = server.setup.other_ca.svid("spiffe://other.example/checkout").issue();
