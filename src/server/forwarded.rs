@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use hyper::Request;
 use hyper::Response;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use rustls_pki_types::CertificateDer;
 use spiffe::SpiffeId;
@@ -38,6 +40,9 @@ use crate::server::listener::Socket;
 /// stands is looked at each time, as for a connection.
 const REMEMBERED_PEERS: usize = 4096;
 
+/// How many bytes their certificates may have together: one peer can present many chains, long ones.
+const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
+
 /// How a terminator is known.
 #[derive(Debug)]
 pub(super) enum Terminator {
@@ -54,17 +59,43 @@ pub(super) enum Terminator {
 pub(super) struct Entrance {
     router: Router,
     pub(super) terminator: Terminator,
-    peers: Cache<[u8; 32], Arc<PeerConnection>>,
+    peers: Cache<[u8; 32], Remembered, ChainBytes>,
 }
 
-/// Removes the file of a socket at the end.
+/// A peer, and how many bytes its chain has.
+#[derive(Clone, Debug)]
+struct Remembered(Arc<PeerConnection>, u64);
+
+#[derive(Clone, Debug)]
+struct ChainBytes;
+
+impl Weighter<[u8; 32], Remembered> for ChainBytes {
+    fn weight(&self, _: &[u8; 32], peer: &Remembered) -> u64 {
+        peer.1
+    }
+}
+
+/// Removes the file of a socket at the end, unless something else has come into its place: its device and number tell.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct SocketFile(PathBuf, (u64, u64));
+
+impl SocketFile {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let file = file(&path)?;
+        Ok(Self(path, file))
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
+        if file(&self.0).is_ok_and(|file| file == self.1) {
+            drop(fs::remove_file(&self.0));
+        }
     }
+}
+
+fn file(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 /// A bound socket, what it listens for, and where: its address, if it has a port.
@@ -81,7 +112,7 @@ pub(super) async fn bind(config: Forwarded, router: Router) -> io::Result<Bound>
         Forwarded::Unix { path, peer_uid } => {
             let socket = Socket::Unix(bind_unix(&path)?);
             let entrance = Entrance::new(router, Terminator::User(peer_uid));
-            return Ok(Bound { socket, entrance, address: None, file: Some(SocketFile(path)) });
+            return Ok(Bound { socket, entrance, address: None, file: Some(SocketFile::new(path)?) });
         }
         Forwarded::Mutual { address, terminator } => (Terminator::Svid(terminator), address),
         Forwarded::Insecure { address } => (Terminator::Insecure, address),
@@ -108,7 +139,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 impl Entrance {
     fn new(router: Router, terminator: Terminator) -> Self {
-        Self { router, terminator, peers: Cache::new(REMEMBERED_PEERS) }
+        Self { router, terminator, peers: Cache::with_weighter(REMEMBERED_PEERS, REMEMBERED_BYTES, ChainBytes) }
     }
 
     /// Answers a request on a connection, which is the terminator's where that has a certificate.
@@ -156,11 +187,12 @@ impl Entrance {
         };
         let chain = forwarded.chain(own).map_err(NotAdmitted::NotForwarded)?;
         let key = fingerprint(&chain);
-        if let Some(peer) = self.peers.get(&key) {
+        if let Some(Remembered(peer, _)) = self.peers.get(&key) {
             return Ok(peer);
         }
+        let bytes = chain.iter().map(|certificate| u64::try_from(certificate.len()).unwrap_or(u64::MAX)).sum();
         let peer = Arc::new(authority.admit_by(chain, reach)?);
-        self.peers.insert(key, Arc::clone(&peer));
+        self.peers.insert(key, Remembered(Arc::clone(&peer), bytes));
         Ok(peer)
     }
 }
@@ -169,10 +201,11 @@ const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
 const CLIENT_CERT: &str = "client-cert";
 const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
 
-/// One value a chain: DER says where each certificate ends.
+/// One value a chain. What follows the leaf need not be DER, so that lengths must say where each certificate ends.
 fn fingerprint(chain: &[CertificateDer<'_>]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for certificate in chain {
+        context.update(&certificate.len().to_be_bytes());
         context.update(certificate);
     }
     let mut key = [0; 32];
