@@ -53,7 +53,7 @@ const CHECKOUT: &str = "spiffe://prod.example/checkout";
 async fn a_certificate_that_expires_on_an_open_connection_is_refused_from_then_on() {
     let server = TestServer::behind(Kind::Unix).await;
     let leaf = server.workload("/checkout").await;
-    let mut http = server.terminator().http().await;
+    let mut http = server.terminator(Kind::Unix).http().await;
     gets_token(&mut http, CHECKOUT, &leaf).await;
     server.advance(Duration::from_hours(1));
     gets_token_or_none_left(&mut http, &leaf).await;
@@ -77,7 +77,7 @@ async fn gets_token_or_none_left(http: &mut Http, leaf: &Leaf) {
 async fn when_the_ca_is_removed_open_connections_answer_no_more_for_its_certificates() {
     let server = TestServer::behind(Kind::Unix).await;
     let leaf = server.workload("/checkout").await;
-    let mut http = server.terminator().http().await;
+    let mut http = server.terminator(Kind::Unix).http().await;
     gets_token(&mut http, CHECKOUT, &leaf).await;
     let new_ca = TestCa::new("prod.example");
     fs::write(server.setup.path("ca.pem"), new_ca.pem()).unwrap();
@@ -93,13 +93,13 @@ async fn when_the_ca_is_removed_open_connections_answer_no_more_for_its_certific
 async fn a_revoked_certificate_is_refused_with_the_next_request() {
     let server = TestServer::behind(Kind::Unix).await;
     let leaf = server.workload("/checkout").await;
-    let mut http = server.terminator().http().await;
+    let mut http = server.terminator(Kind::Unix).http().await;
     gets_token(&mut http, CHECKOUT, &leaf).await;
     let target = Target::CertificateThumbprint(leaf.thumbprint().as_bytes().to_vec());
     let revoke = RevokeTokenRequest { target: Some(target), ..Default::default() };
     // An admin, but not by a forwarded certificate.
     let admin = server.svid("/admin");
-    let mut forwarded = TokenServiceClient::new(server.terminator().channel());
+    let mut forwarded = TokenServiceClient::new(server.terminator(Kind::Unix).channel());
     let headers = [("x-forwarded-client-cert", xfcc(&admin))];
     assert!(forwarded.revoke_token(carrying(revoke.clone(), &headers)).await.is_err());
     gets_token(&mut http, CHECKOUT, &leaf).await;
@@ -116,7 +116,7 @@ async fn many_clients_share_a_connection_and_each_is_itself() {
     server.register(Client { client_id: "all".to_owned(), spiffe_id: pattern, ..spiffe_client("") }).await.unwrap();
     let names: Vec<String> = (0..80).map(|number| format!("/ns/{number}")).collect();
     let leaves: Vec<Leaf> = names.iter().map(|name| server.svid(name)).collect();
-    let mut http = server.terminator().http2().await;
+    let mut http = server.terminator(Kind::Mtls).http2().await;
     for round in 0..3 {
         for at in 0..names.len() {
             let at = (at * 7 * (round + 1)) % names.len();
@@ -133,7 +133,7 @@ async fn requests_under_way_at_the_same_time_are_each_their_own_clients() {
     let server = TestServer::behind(Kind::Unix).await;
     let pattern = "spiffe://prod.example/ns/*".to_owned();
     server.register(Client { client_id: "all".to_owned(), spiffe_id: pattern, ..spiffe_client("") }).await.unwrap();
-    let channel = server.terminator().channel();
+    let channel = server.terminator(Kind::Unix).channel();
     let mut asked = JoinSet::new();
     for number in 0..200 {
         let leaf = server.svid(&format!("/ns/{}", number % 50));
@@ -160,7 +160,7 @@ async fn the_rules_of_the_handshake_hold_for_each_kind_of_certificate() {
     let partner = server.setup.partner.client_certificate().dns("reports.example").issue();
     let reports = Client { tls_client_auth_san_dns: "reports.example".to_owned(), ..pki_client("reports") };
     server.register(reports).await.unwrap();
-    let mut http = server.terminator().http().await;
+    let mut http = server.terminator(Kind::Tcp).http().await;
     gets_token(&mut http, "billing", &own).await;
     gets_token(&mut http, "reports", &partner).await;
     let ca = &server.setup.ca;

@@ -18,8 +18,8 @@ use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 
 use crate::support::door::within;
 use crate::support::leaf::Leaf;
@@ -44,14 +44,14 @@ pub struct Reply {
 
 impl Http {
     /// Speaks HTTP/1.1.
-    pub async fn one(stream: TlsStream<TcpStream>) -> Self {
+    pub async fn one(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self::One(sender)
     }
 
     /// Speaks HTTP/2.
-    pub async fn two(stream: TlsStream<TcpStream>) -> Self {
+    pub async fn two(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self::Two(sender)

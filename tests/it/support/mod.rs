@@ -23,6 +23,7 @@ pub mod process;
 pub mod publisher;
 pub mod raw;
 pub mod server;
+pub mod terminator;
 pub mod tools;
 pub mod upstream;
 pub mod wire;

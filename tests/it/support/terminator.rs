@@ -1,10 +1,11 @@
 //! A terminator of TLS in front of the server, and what it says of its clients.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use hyper_util::rt::TokioIo;
-use lanyard::config::ForwardedListener;
 use rustls::ClientConfig;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -45,7 +46,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// How to reach the listener.
 #[derive(Clone)]
 pub struct Terminator {
-    listener: ForwardedListener,
+    address: Option<SocketAddr>,
+    path: PathBuf,
+    kind: Kind,
     tls: ClientConfig,
 }
 
@@ -69,9 +72,13 @@ impl TestServer {
     }
 
     /// The terminator, with its own certificate.
-    pub fn terminator(&self) -> Terminator {
-        let listener = self.server.forwarded().unwrap().clone();
-        Terminator { listener, tls: self.tls(&self.svid("/ingress")) }
+    pub fn terminator(&self, kind: Kind) -> Terminator {
+        Terminator {
+            address: self.server.forwarded_address(),
+            path: self.setup.path("forwarded.sock"),
+            kind,
+            tls: self.tls(&self.svid("/ingress")),
+        }
     }
 }
 
@@ -81,14 +88,14 @@ impl Terminator {
     }
 
     async fn connect_speaking(&self, alpn: &[u8]) -> io::Result<Box<dyn Stream>> {
-        Ok(match &self.listener {
-            ForwardedListener::Unix { path, .. } => Box::new(UnixStream::connect(path).await?),
-            ForwardedListener::Mtls { address, .. } => {
+        Ok(match self.kind {
+            Kind::Unix => Box::new(UnixStream::connect(&self.path).await?),
+            Kind::Mtls => {
                 let mut tls = self.tls.clone();
                 tls.alpn_protocols = vec![alpn.to_vec()];
-                Box::new(connect(*address, tls).await?)
+                Box::new(connect(self.address.unwrap(), tls).await?)
             }
-            ForwardedListener::Tcp { address } => Box::new(TcpStream::connect(address).await?),
+            Kind::Tcp => Box::new(TcpStream::connect(self.address.unwrap()).await?),
         })
     }
 
@@ -119,11 +126,6 @@ impl Terminator {
 /// What Envoy writes of a client, set to show certificates and URI names.
 pub fn xfcc(leaf: &Leaf) -> String {
     format!("Hash={};Cert=\"{}\"", hex(&sha256(leaf.certificate())), url_encoded(&pem(leaf.certificate())))
-}
-
-/// The same with all that the client presented.
-pub fn xfcc_with_chain(leaf: &Leaf) -> String {
-    format!("{};Chain=\"{}\"", xfcc(leaf), url_encoded(&leaf.chain_pem()))
 }
 
 /// RFC 9440.
