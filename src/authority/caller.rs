@@ -25,6 +25,13 @@ pub struct PeerConnection {
     proven: ArcSwap<Proven>,
 }
 
+impl PeerConnection {
+    /// Who was last proven; see [`Authority::caller`] for who it still is.
+    pub fn identity(&self) -> Arc<PeerIdentity> {
+        Arc::clone(&self.proven.load().identity)
+    }
+}
+
 /// Over what a peer's certificate came, which limits what it may act as.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reach {

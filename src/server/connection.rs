@@ -121,19 +121,20 @@ pub(super) async fn serve(
                 Err(refused) => report(&refused, &authority),
             }
         }
-        Door::Forwarded(entrance) if matches!(entrance.terminator, Terminator::Svid(_)) => {
+        Door::Forwarded(entrance) => {
+            let Terminator::Svid(id) = &entrance.terminator else {
+                guarded(false, stream, Peers::Behind(Arc::clone(entrance), None), authority, end).await;
+                return drop(connection);
+            };
             let Some(turn) = turn(&handshakes, limits).await else { return };
-            match acceptor.mutual(stream, limits.handshake).await {
+            match acceptor.only_for(id.clone(), stream, limits.handshake).await {
                 Ok((stream, terminator)) => {
                     drop(turn);
-                    let peers = Peers::Behind(Arc::clone(entrance), terminator.map(Arc::new));
+                    let peers = Peers::Behind(Arc::clone(entrance), Some(Arc::new(terminator)));
                     guarded(http2(&stream), stream, peers, authority, end).await;
                 }
                 Err(refused) => report(&refused, &authority),
             }
-        }
-        Door::Forwarded(entrance) => {
-            guarded(false, stream, Peers::Behind(Arc::clone(entrance), None), authority, end).await;
         }
         Door::ServerOnly(router) => {
             let Some(turn) = turn(&handshakes, limits).await else { return };

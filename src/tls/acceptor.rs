@@ -10,6 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
+use spiffe::SpiffeId;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio_rustls::TlsAcceptor;
@@ -65,8 +66,40 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let verifier =
-            Arc::new(PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth));
+        let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
+        match self.proven(verifier, stream, limit).await {
+            Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(nothing_proven()),
+            outcome => outcome,
+        }
+    }
+
+    /// A handshake in which the client proves that it is this peer and no other.
+    pub async fn only_for<S>(
+        &self,
+        peer: SpiffeId,
+        stream: S,
+        limit: Duration,
+    ) -> Result<(TlsStream<S>, PeerConnection), Refused>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
+        match self.proven(verifier.only_for(peer), stream, limit).await? {
+            (stream, Some(peer)) => Ok((stream, peer)),
+            (_, None) => Err(nothing_proven()),
+        }
+    }
+
+    async fn proven<S>(
+        &self,
+        verifier: PeerVerifier,
+        stream: S,
+        limit: Duration,
+    ) -> Result<(TlsStream<S>, Option<PeerConnection>), Refused>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let verifier = Arc::new(verifier);
         let config = self
             .builder()?
             .with_client_cert_verifier(Arc::clone(&verifier) as Arc<_>)
@@ -77,8 +110,7 @@ impl Acceptor {
             (_, Some(Err(unproven))) => Err(Refused::Unproven(unproven)),
             (Err(refused), _) => Err(refused),
             // Sessions are never resumed, so there was no certificate to ask the verifier about.
-            (Ok(stream), None) if self.client_auth == ClientAuth::Request => Ok((stream, None)),
-            (Ok(_), None) => Err(Refused::Handshake(io::Error::other("no certificate was verified"))),
+            (Ok(stream), None) => Ok((stream, None)),
         }
     }
 
@@ -96,6 +128,10 @@ impl Acceptor {
             .with_protocol_versions(DEFAULT_VERSIONS)
             .map_err(|error| Refused::Handshake(io::Error::other(error)))
     }
+}
+
+fn nothing_proven() -> Refused {
+    Refused::Handshake(io::Error::other("no certificate was verified"))
 }
 
 async fn handshake<S>(config: ServerConfig, stream: S, limit: Duration) -> Result<TlsStream<S>, Refused>

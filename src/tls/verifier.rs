@@ -18,6 +18,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerified;
 use rustls::server::danger::ClientCertVerifier;
+use spiffe::SpiffeId;
 
 use crate::authority::Authority;
 use crate::authority::caller::PeerConnection;
@@ -30,12 +31,19 @@ pub(super) struct PeerVerifier {
     authority: Arc<Authority>,
     provider: Arc<CryptoProvider>,
     client_auth: ClientAuth,
+    /// The only peer that may come in, where one alone may.
+    only: Option<SpiffeId>,
     outcome: Mutex<Option<Result<PeerConnection, Unproven>>>,
 }
 
 impl PeerVerifier {
     pub(super) fn new(authority: Arc<Authority>, provider: Arc<CryptoProvider>, client_auth: ClientAuth) -> Self {
-        Self { authority, provider, client_auth, outcome: Mutex::default() }
+        Self { authority, provider, client_auth, only: None, outcome: Mutex::default() }
+    }
+
+    /// The same for one peer alone, who must show its certificate.
+    pub(super) fn only_for(self, peer: SpiffeId) -> Self {
+        Self { client_auth: ClientAuth::Require, only: Some(peer), ..self }
     }
 
     /// What was found of the peer's certificate; `None` where the handshake did not come to that.
@@ -63,6 +71,11 @@ impl ClientCertVerifier for PeerVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let chain = std::iter::once(end_entity).chain(intermediates).map(|one| one.clone().into_owned()).collect();
         let outcome = self.authority.admit(chain);
+        if let (Ok(peer), Some(only)) = (&outcome, &self.only)
+            && peer.identity().spiffe_id() != Some(only)
+        {
+            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+        }
         let verified = match &outcome {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(unproven) => Err(Error::InvalidCertificate(alert(*unproven))),

@@ -3,9 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::support::door::Outcome;
+use crate::support::door::knock;
 use crate::support::door::read_to_end;
 use crate::support::http::post;
 use crate::support::server::TestServer;
@@ -30,6 +33,33 @@ async fn a_terminator_whose_own_certificate_expires_is_believed_no_more() {
     server.advance(Duration::from_hours(1) + Duration::from_secs(1));
     let refused = http.send(request()).await;
     assert_eq!(refused.error(), (401, "invalid_client".to_owned()));
+}
+
+#[tokio::test]
+async fn only_the_terminator_with_its_exact_spiffe_id_comes_through_the_handshake() {
+    for client_auth in ["require", "request"] {
+        let server = TestServer::started(|setup| {
+            listen(setup, Kind::Mtls);
+            setup.tls = format!("  client_auth: {client_auth}");
+        })
+        .await;
+        let address = server.server.forwarded_address().unwrap();
+        let denied = Outcome::Alert(AlertDescription::AccessDenied);
+        for path in ["/checkout", "/admin", "/proxy", "/ingress/below", "/ingres", "/Ingress"] {
+            assert_eq!(knock(address, server.tls(&server.svid(path))).await, denied, "{path}");
+        }
+        let foreign = server.setup.other_ca.svid("spiffe://other.example/ingress").issue();
+        assert_eq!(knock(address, server.tls(&foreign)).await, denied);
+        let corp = server.setup.corp.client_certificate().common_name("ingress").issue();
+        assert_eq!(knock(address, server.tls(&corp)).await, denied);
+        let forged = server.setup.other_ca.svid("spiffe://prod.example/ingress").issue();
+        assert_eq!(knock(address, server.tls(&forged)).await, Outcome::Alert(AlertDescription::UnknownCA));
+        let nobody = server.tls_builder().with_no_client_auth();
+        assert_eq!(knock(address, nobody).await, Outcome::Alert(AlertDescription::CertificateRequired));
+        // It does come through, and is then told that it forwards nobody.
+        let known = knock(address, server.tls(&server.svid("/ingress"))).await;
+        assert!(matches!(&known, Outcome::Answered(answer) if answer.starts_with("HTTP/1.1 401 ")), "{known:?}");
+    }
 }
 
 #[tokio::test]
