@@ -67,16 +67,13 @@ use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
 use crate::tls::acceptor::Acceptor;
-use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::CertificateFileError;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust;
 use crate::trust::files::TrustFileError;
-use crate::trust::https::GuardedClient;
 use crate::trust::jwks_uri::Discovery;
 use crate::trust::jwks_uri::Poller;
-use crate::trust::network::SystemNetwork;
 use crate::trust::workload_api::Unanswered;
 
 /// Why a server did not start. Nothing is served with a part of it missing.
@@ -227,18 +224,8 @@ impl Server {
             None => Arc::new(MemoryStore::default()),
         };
         let Surroundings { clock, entropy, threads } = surroundings;
-        let published = (!config.policy.jwks_uri.allowed_hosts.is_empty())
-            .then(|| {
-                let tls = outbound::config(config.jwks_uri.ca.as_deref(), Arc::clone(&provider), Arc::clone(&clock))?;
-                Ok::<_, OutboundError>(Arc::new(GuardedClient {
-                    tls: Arc::new(tls),
-                    allowed_hosts: config.policy.jwks_uri.allowed_hosts.clone(),
-                    allow_private_addresses: config.jwks_uri.allow_private_addresses,
-                    timeout: config.jwks_uri.timeout,
-                    network: Arc::new(SystemNetwork),
-                }))
-            })
-            .transpose()?;
+        let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
+        let published = polling::client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
         let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
         let trust = TrustBundles::default();
         let chance = Arc::clone(&entropy);

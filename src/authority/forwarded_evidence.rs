@@ -35,7 +35,7 @@ impl SeenPeer<'_> {
                 if let Some(seen) = self.at_the_connection()? {
                     return Ok(Some(seen));
                 }
-                if let Some(told) = own_element(&self.elements()?, own).map_or(Ok(None), |own| self.told(own))? {
+                if let Some(told) = own_element(&self.elements()?, own)?.map_or(Ok(None), |own| self.told(own))? {
                     return Ok(Some(told));
                 }
                 // A name of another kind, or a subject, is evidence of nothing.
@@ -48,6 +48,7 @@ impl SeenPeer<'_> {
                     tracing::info!(peer = %gateway, "the immediate peer is none of the resource's gateways");
                     return Ok(None);
                 }
+                written_once(&elements, Some(&gateway))?;
                 let before = elements.iter().rev().nth(1).filter(|element| is_by(element, Some(&gateway)));
                 before.map_or(Ok(None), Evidence::from_element)
             }
@@ -77,7 +78,7 @@ impl SeenPeer<'_> {
         elements: &[ForwardedElement],
         own: Option<&SpiffeId>,
     ) -> Result<Option<SpiffeId>, InvalidEvidence> {
-        let Some(element) = own_element(elements, own) else { return Ok(None) };
+        let Some(element) = own_element(elements, own)? else { return Ok(None) };
         let told = self.told(element)?;
         let seen = self.at_the_connection()?;
         if let (Some(Evidence::Certificate(seen)), Some(hash)) = (&seen, &element.hash)
@@ -106,8 +107,19 @@ impl SeenPeer<'_> {
 }
 
 /// What the caller's own proxy wrote, and nobody before it.
-fn own_element<'a>(elements: &'a [ForwardedElement], own: Option<&SpiffeId>) -> Option<&'a ForwardedElement> {
-    elements.last().filter(|element| is_by(element, own))
+fn own_element<'a>(
+    elements: &'a [ForwardedElement],
+    own: Option<&SpiffeId>,
+) -> Result<Option<&'a ForwardedElement>, InvalidEvidence> {
+    written_once(elements, own)?;
+    Ok(elements.last().filter(|element| is_by(element, own)))
+}
+
+/// A proxy writes one element. Names are not escaped in it: where a certificate authority signs a name with a comma, the rest
+/// of that name is read as a further element, behind the true one, which may say to be the proxy's too.
+fn written_once(elements: &[ForwardedElement], writer: Option<&SpiffeId>) -> Result<(), InvalidEvidence> {
+    let written = elements.iter().filter(|element| is_by(element, writer)).count();
+    if written > 1 { Err(InvalidEvidence::Inconsistent) } else { Ok(()) }
 }
 
 /// Whether an element was written by the holder of this SPIFFE ID, which has one and no more (X509-SVID section 2).

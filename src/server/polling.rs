@@ -3,10 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
 
+use crate::authority::clock::Clock;
+use crate::authority::jwks_uri::AllowedHosts;
 use crate::server::Stage;
+use crate::tls::outbound;
+use crate::tls::outbound::OutboundError;
+use crate::trust::https::GuardedClient;
+use crate::trust::jwks_uri;
 use crate::trust::jwks_uri::Poller;
+use crate::trust::network::SystemNetwork;
 
 /// Fetches at once, and then at each `interval` after a round is done.
 pub(super) async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receiver<Stage>) {
@@ -20,4 +28,24 @@ pub(super) async fn run(poller: Arc<Poller>, interval: Duration, mut stages: wat
         () = rounds => {}
         _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
     }
+}
+
+/// What fetches from the hosts that the configuration lists; `None` where it lists none.
+pub(super) fn client(
+    config: &jwks_uri::Config,
+    allowed_hosts: &AllowedHosts,
+    provider: &Arc<CryptoProvider>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<GuardedClient>>, OutboundError> {
+    if allowed_hosts.is_empty() {
+        return Ok(None);
+    }
+    let tls = outbound::config(config.ca.as_deref(), Arc::clone(provider), Arc::clone(clock))?;
+    Ok(Some(Arc::new(GuardedClient {
+        tls: Arc::new(tls),
+        allowed_hosts: allowed_hosts.clone(),
+        allow_private_addresses: config.allow_private_addresses,
+        timeout: config.timeout,
+        network: Arc::new(SystemNetwork),
+    })))
 }

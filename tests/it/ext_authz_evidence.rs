@@ -79,7 +79,22 @@ async fn what_a_client_writes_is_no_evidence() {
         // The thief's connection, with the victim's certificate in every header that comes to mind.
         (shop.shown("", &format!("By={PROXY};Hash={own}")).certificate(&shop.thief), "CERTIFICATE_MISMATCH"),
         (shop.shown(thief_id, &format!("Hash={own},By={PROXY};Hash={thief}")), "CERTIFICATE_MISMATCH"),
-        (shop.shown(thief_id, &format!("By={PROXY};Hash={own},By={PROXY};Hash={thief}")), "CERTIFICATE_MISMATCH"),
+        (shop.shown(thief_id, &format!("By={PROXY};Hash={own},By={PROXY};Hash={thief}")), "EVIDENCE_MALFORMED"),
+        // A name with a comma in it, behind the true element: as a URI, and as a DNS name.
+        (
+            shop.shown(
+                &format!("{thief_id},By={PROXY};Hash={own}"),
+                &format!("By={PROXY};Hash={thief};URI={thief_id},By={PROXY};Hash={own}"),
+            ),
+            "EVIDENCE_MALFORMED",
+        ),
+        (
+            shop.shown(
+                thief_id,
+                &format!("By={PROXY};Hash={thief};URI={thief_id};DNS=x,By={PROXY};Hash={own};URI={thief_id}"),
+            ),
+            "EVIDENCE_MALFORMED",
+        ),
         // Not the proxy's element: what is left is the principal.
         (shop.shown(thief_id, &format!("Hash={own}")), "ROTATION_STRICT"),
         (shop.shown("", &format!("Hash={own}")), "EVIDENCE_MISSING"),
@@ -123,7 +138,9 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
         (shop.shown("", &row(&own, &at_gate)), ""),
         (seen(&row(&thief, &at_gate)), "CERTIFICATE_MISMATCH"),
         // A longer row: only the last two count.
-        (seen(&format!("By={GATEWAY};Hash={own},{}", row(&thief, &at_gate))), "CERTIFICATE_MISMATCH"),
+        (seen(&format!("By=spiffe://prod.example/edge;Hash={own},{}", row(&thief, &at_gate))), "CERTIFICATE_MISMATCH"),
+        // One that says twice to be the gateway's: a name with a comma in it.
+        (seen(&format!("By={GATEWAY};Hash={thief};DNS=x,{}", row(&own, &at_gate))), "EVIDENCE_MALFORMED"),
         // Nobody was in front of the gateway, or it wrote nothing.
         (seen(&format!("By={PROXY};Hash={at_gate};URI={GATEWAY}")), "EVIDENCE_MISSING"),
         (seen(""), "EVIDENCE_MISSING"),

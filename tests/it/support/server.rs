@@ -173,7 +173,8 @@ impl Setup {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
         let surroundings = Surroundings { clock, entropy: Arc::new(SystemEntropy::default()), threads: 2 };
-        let server = Server::start(config, sockets, surroundings).await?;
+        // Large, and held by every test that starts one.
+        let server = Box::pin(Server::start(config, sockets, surroundings)).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })
     }
 
