@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod grpc;
 pub mod http;

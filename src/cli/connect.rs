@@ -1,38 +1,18 @@
-//! The connection to a running server: mutual TLS, with nothing trusted but what the flags name.
+//! The flags that say which server to talk to, and as whom.
 
-use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls_pki_types::ServerName;
-use tokio::io::AsyncBufReadExt as _;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::Channel;
-use tonic::transport::Endpoint;
 use tonic::transport::Uri;
-use tower::service_fn;
 
 use crate::cli::connect_error;
-use crate::cli::connect_error::ConnectError;
-use crate::cli::credentials;
 use crate::cli::error::CommandError;
-
-/// For the TCP connection and the TLS handshake together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// For each call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-const DEFAULT_PORT: u16 = 443;
+use crate::client::connection;
+use crate::client::connection::ConnectError;
+use crate::client::connection::server_url;
+use crate::client::files::ConnectionFiles;
 
 /// Which server to talk to, and as whom. The same flags for every command.
 #[derive(Args, Debug)]
@@ -63,90 +43,33 @@ impl ConnectionArguments {
 
     /// Connects.
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
-        let connector = TlsConnector::from(Arc::new(self.tls()?));
-        // A service rather than one stream: the server ends connections at their maximum age, and a long list of clients
-        // goes on over the next one.
-        let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
-        let endpoint = Endpoint::from(self.server.clone()).timeout(CALL_TIMEOUT);
-        endpoint.connect_with_connector(connect).await.map_err(|error| {
-            match connect_error::find::<ConnectError>(&error) {
-                Some(cause) => connect_error::explain(cause),
-                None => CommandError::new(
-                    format!("no connection to {}: {}", self.server, connect_error::root_cause(&error)),
-                    "see whether --server names the mTLS listener, which speaks HTTP/2",
-                ),
-            }
+        let files = self.files();
+        let tls = files.tls(&files.read()?)?;
+        connection::connect(&self.server, tls).await.map_err(|error| match connection::find::<ConnectError>(&error) {
+            Some(cause) => connect_error::explain(cause),
+            None => CommandError::new(
+                format!("no connection to {}: {}", self.server, connection::root_cause(&error)),
+                "see whether --server names the mTLS listener, which speaks HTTP/2",
+            ),
         })
     }
 
-    fn tls(&self) -> Result<ClientConfig, CommandError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in credentials::certificates(&self.ca)? {
-            roots.add(certificate).map_err(|error| {
-                CommandError::new(
-                    format!("{} holds what is no CA certificate: {error}", self.ca.display()),
-                    "name the PEM file of the CA that issued the server's certificate with --ca",
-                )
-            })?;
-        }
-        let chain = credentials::certificates(&self.cert)?;
-        let key = credentials::private_key(&self.key)?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain, key))
-            .map_err(|error| {
-                let (cert, key) = (self.cert.display(), self.key.display());
-                CommandError::new(
-                    format!("the certificate in {cert} and the key in {key} do not go together: {error}"),
-                    "name the key that the certificate was issued for; in --cert, your own certificate comes first",
-                )
-            })?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(config)
+    /// The server's URL.
+    pub(in crate::cli) fn server(&self) -> &Uri {
+        &self.server
     }
-}
 
-async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsStream<TcpStream>>, ConnectError> {
-    let host = server.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = server.port_u16().unwrap_or(DEFAULT_PORT);
-    let address = format!("{}:{port}", server.host().unwrap_or_default());
-    let unreachable = |error| ConnectError::Unreachable(address.clone(), error);
-    let name = ServerName::try_from(host.clone())
-        .map_err(|error| unreachable(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    let connecting = async {
-        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
-        // Else a request's second segment waits for the first one's acknowledgement, which is delayed by 40 ms.
-        stream.set_nodelay(true).map_err(unreachable)?;
-        let connecting = connector.connect(name, stream).await;
-        let mut stream = connecting.map_err(|error| ConnectError::Tls(address.clone(), error))?;
-        // A server that lets us in speaks first. In TLS 1.3 a client has finished its handshake before the server judges its
-        // certificate (RFC 8446 section 4.4); a request sent meanwhile would often be lost together with the refusal.
-        let refused = |error| ConnectError::Refused(address.clone(), error);
-        if stream.fill_buf().await.map_err(refused)?.is_empty() {
-            return Err(refused(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")));
-        }
-        Ok(TokioIo::new(stream))
-    };
-    timeout(CONNECT_TIMEOUT, connecting)
-        .await
-        .unwrap_or_else(|_| Err(ConnectError::Silent(address.clone(), CONNECT_TIMEOUT.as_secs())))
-}
-
-fn server_url(text: &str) -> Result<Uri, &'static str> {
-    const SHAPE: &str = "must be https://HOST:PORT, such as https://localhost:8443";
-    let uri: Uri = text.parse().map_err(|_| SHAPE)?;
-    let whole = uri.scheme_str() == Some("https")
-        && uri.host().is_some_and(|host| !host.is_empty())
-        && uri.path() == "/"
-        && uri.query().is_none()
-        && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    if whole { Ok(uri) } else { Err(SHAPE) }
+    /// The files that the flags name.
+    pub(in crate::cli) fn files(&self) -> ConnectionFiles {
+        ConnectionFiles { ca: self.ca.clone(), cert: self.cert.clone(), key: self.key.clone() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
 
     use rcgen::BasicConstraints;
     use rcgen::CertificateParams;
@@ -154,6 +77,7 @@ mod tests {
     use rcgen::DnType;
     use rcgen::IsCa;
     use rcgen::KeyPair;
+    use rustls::RootCertStore;
     use rustls::ServerConfig;
     use rustls::server::WebPkiClientVerifier;
     use rustls_pki_types::PrivateKeyDer;

@@ -1,28 +1,34 @@
 //! Why there is no connection, and what to do about it.
 
-use std::error::Error;
 use std::io;
 
 use rustls::AlertDescription;
 use rustls::CertificateError;
 
 use crate::cli::error::CommandError;
+use crate::client::connection::ConnectError;
+use crate::client::files::FileError;
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum ConnectError {
-    /// No TCP connection.
-    #[error("cannot reach the server at {0}: {1}")]
-    Unreachable(String, #[source] io::Error),
-    /// Neither yes nor no.
-    #[error("the server at {0} did not answer within {1} seconds")]
-    Silent(String, u64),
-    /// The TLS handshake failed.
-    #[error("no TLS connection to {0}: {1}")]
-    Tls(String, #[source] io::Error),
-    /// Our side of the handshake was done, and the server did not begin to speak.
-    #[error("the server at {0} refused your certificate ({1})")]
-    Refused(String, #[source] io::Error),
+impl From<FileError> for CommandError {
+    fn from(error: FileError) -> Self {
+        let next = match &error {
+            FileError::Unreadable(..) => "see whether the path is right and whether you may read it",
+            FileError::NotPem(_) | FileError::NoCertificate(_) => {
+                "name a file with -----BEGIN CERTIFICATE----- blocks, the workload's own certificate first"
+            }
+            FileError::NoKey(_) => {
+                "name a file with a -----BEGIN PRIVATE KEY----- block; mind that --cert and --key differ"
+            }
+            FileError::EncryptedKey(_) => {
+                "decrypt it with `openssl pkey -in FILE -out FILE`, in a place that only you can read"
+            }
+            FileError::NotCa(..) => "name the PEM file of the CA that issued the server's certificate with --ca",
+            FileError::NotTogether(..) => {
+                "name the key that the certificate was issued for; in --cert, your own certificate comes first"
+            }
+        };
+        Self::new(error.to_string(), next)
+    }
 }
 
 /// Says what failed and what to do about it.
@@ -57,25 +63,6 @@ pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
 const REFUSED_NEXT: &str = "see that --cert is not expired and was issued by a CA, or in a trust domain, that the server \
     knows; a self-signed one must be registered first (the server's log says why it refused)";
 
-/// The first error of a kind among an error and its causes.
-pub(in crate::cli) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    chain(error).find_map(|cause| cause.downcast_ref::<E>())
-}
-
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
-}
-
-/// The error at the end of the chain.
-pub(in crate::cli) fn root_cause(error: &(dyn Error + 'static)) -> String {
-    chain(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
 }

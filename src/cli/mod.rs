@@ -4,7 +4,6 @@ mod client;
 mod config_check;
 mod connect;
 mod connect_error;
-mod credentials;
 mod dev;
 mod error;
 mod output;

@@ -5,8 +5,9 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use crate::cli::connect_error;
-use crate::cli::connect_error::ConnectError;
 use crate::cli::error::CommandError;
+use crate::client::connection;
+use crate::client::connection::ConnectError;
 
 /// What a call needs its caller to be.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +26,7 @@ pub(in crate::cli) enum Needs {
 
 /// Turns a refusal into what went wrong and what to do next.
 pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
-    if let Some(cause) = connect_error::find::<ConnectError>(status) {
+    if let Some(cause) = connection::find::<ConnectError>(status) {
         return connect_error::explain(cause);
     }
     let reason = status.get_details_error_info().map(|info| info.reason);

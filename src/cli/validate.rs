@@ -11,7 +11,6 @@ use serde_json::json;
 
 use crate::authority::certificate::CertificateThumbprint;
 use crate::cli::connect::ConnectionArguments;
-use crate::cli::credentials;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
@@ -19,6 +18,7 @@ use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::thumbprint;
 use crate::cli::token_input::TokenInput;
+use crate::client::files;
 use crate::proto::Decision;
 use crate::proto::ValidateBindingRequest;
 use crate::proto::ValidateBindingResponse;
@@ -110,7 +110,7 @@ pub(in crate::cli) async fn run(arguments: ValidateArguments, format: Format) ->
 
 impl EvidenceArgument {
     fn read(&self) -> Result<Option<Evidence>, CommandError> {
-        let certificate = self.certificate.as_deref().map(credentials::certificate).transpose()?;
+        let certificate = self.certificate.as_deref().map(files::certificate).transpose()?;
         Ok(certificate
             .map(|der| Evidence::Certificate(der.to_vec()))
             .or_else(|| self.thumbprint.map(|digest| Evidence::CertificateThumbprint(digest.as_bytes().to_vec())))

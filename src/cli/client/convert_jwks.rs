@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::authority::client_jwks;
-use crate::cli::credentials::FileError;
 use crate::cli::error::CommandError;
 use crate::cli::output;
+use crate::client::files::FileError;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ConvertArguments {

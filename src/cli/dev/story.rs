@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use tonic::Request;
 
 use crate::cli::connect::ConnectionArguments;
-use crate::cli::credentials;
 use crate::cli::dev::samples::AUDIENCE;
 use crate::cli::dev::samples::CLIENTS;
 use crate::cli::dev::samples::RESOURCES;
@@ -15,6 +14,7 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::status;
 use crate::cli::status::Needs;
+use crate::client::files;
 use crate::config::Listeners;
 use crate::proto::Decision;
 use crate::proto::DenyReason;
@@ -55,7 +55,7 @@ pub(super) async fn tell(dir: &Path, port: u16) -> Result<(), CommandError> {
 /// Asks as the proxy, which has seen the token on a connection with the certificate of `who`.
 async fn judge(dir: &Path, port: u16, token: &str, who: &str) -> Result<ValidateBindingResponse, CommandError> {
     let proxy = ConnectionArguments::local(port, dir, "proxy")?.open().await?;
-    let certificate = credentials::certificate(&dir.join(format!("{who}.pem")))?;
+    let certificate = files::certificate(&dir.join(format!("{who}.pem")))?;
     let request = ValidateBindingRequest {
         access_token: token.to_owned(),
         evidence: Some(Evidence::Certificate(certificate.to_vec())),

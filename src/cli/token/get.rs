@@ -1,5 +1,6 @@
 //! `lanyard token get`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,6 +12,9 @@ use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
+use crate::cli::token::token_file::TokenFile;
+use crate::cli::token::watch;
+use crate::client::renewal::TokenSettings;
 use crate::proto::IssueTokenRequest;
 use crate::proto::token_service_client::TokenServiceClient;
 
@@ -25,17 +29,33 @@ pub(in crate::cli) struct GetArguments {
     /// Whom the token is for; may be given several times. Left out: all that are registered.
     #[arg(long, value_name = "URI")]
     audience: Vec<String>,
+    /// Keep a fresh token in --out until SIGTERM or SIGINT, then remove it.
+    ///
+    /// It is renewed before its end, and at once when the files of --cert and --key change; where the registration says
+    /// `rotation: lineage`, the next certificate is announced first. Each renewal is a line on stderr. When no fresh token can be
+    /// had in time, the file is removed, and comes back with the next one.
+    #[arg(long, requires = "out")]
+    watch: bool,
+    /// The file that --watch keeps the token in, alone and without a line's end. Readers find a whole token or no file.
+    #[arg(long, value_name = "FILE", requires = "watch")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
 pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Result<ExitCode, CommandError> {
-    let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let request = IssueTokenRequest {
         client_id: arguments.client_id.unwrap_or_default(),
         scope: arguments.scope.unwrap_or_default(),
         audience: arguments.audience,
     };
+    if let Some(out) = arguments.out {
+        let file = TokenFile::new(&out)
+            .ok_or_else(|| CommandError::new(format!("{} is no file", out.display()), "name a file with --out"))?;
+        let server = arguments.connection.server().clone();
+        return watch::run(TokenSettings { server, files: arguments.connection.files(), request }, file).await;
+    }
+    let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let issued = tokens.issue_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;
     let issued = issued.into_inner();
     match format {

@@ -16,11 +16,11 @@ use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
-use crate::cli::credentials;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::token_input::TokenInput;
+use crate::client::files;
 
 /// The first second of the year 10000, which the usual form of a time cannot say.
 const END_OF_TIME: u64 = 253_402_300_800;
@@ -82,7 +82,7 @@ pub(in crate::cli) fn run(arguments: InspectArguments, format: Format) -> Result
         CommandError::new(error.to_string(), "give the token alone, as `lanyard token get` prints it, without 'Bearer'")
     })?;
     if let Some(path) = &arguments.cert {
-        inspection.compare(CertificateThumbprint::of(&credentials::certificate(path)?));
+        inspection.compare(CertificateThumbprint::of(&files::certificate(path)?));
     }
     match format {
         Format::Json => output::print_json(&inspection)?,

@@ -3,6 +3,8 @@
 pub(in crate::cli) mod get;
 pub(in crate::cli) mod inspect;
 pub(in crate::cli) mod revoke;
+mod token_file;
+mod watch;
 
 use clap::Subcommand;
 
@@ -12,7 +14,7 @@ use crate::cli::token::revoke::RevokeArguments;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum TokenCommand {
-    /// Gets an access token bound to your certificate, and prints it alone on stdout.
+    /// Gets an access token bound to your certificate, and prints it alone on stdout; or keeps a fresh one in a file.
     Get(GetArguments),
     /// Shows what is in a token, without verifying it and without a server.
     Inspect(InspectArguments),

@@ -14,7 +14,6 @@ use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
 use crate::cli::connect::ConnectionArguments;
-use crate::cli::credentials;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
@@ -22,6 +21,7 @@ use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::thumbprint;
 use crate::cli::token_input::TokenInput;
+use crate::client::files;
 use crate::proto::RevokeTokenRequest;
 use crate::proto::revoke_token_request::Target;
 use crate::proto::token_service_client::TokenServiceClient;
@@ -118,7 +118,7 @@ impl What {
     fn read(self) -> Result<(Target, Option<Timestamp>), CommandError> {
         let Self { token, jti, client, certificate, thumbprint, issued_to } = self;
         if let Some(path) = certificate {
-            let certificate = Certificate::parse(&credentials::certificate(&path)?).map_err(|error| {
+            let certificate = Certificate::parse(&files::certificate(&path)?).map_err(|error| {
                 let next = "name a certificate, or give its SHA-256 with --thumbprint";
                 CommandError::new(format!("{}: {error}", path.display()), next)
             })?;

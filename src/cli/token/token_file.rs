@@ -1,0 +1,110 @@
+//! The file that a token is kept in.
+
+use std::ffi::OsString;
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::ErrorKind;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Holds a whole token, or is not there.
+#[derive(Debug)]
+pub(in crate::cli::token) struct TokenFile {
+    path: PathBuf,
+    /// Where it is written before it is whole.
+    unfinished: PathBuf,
+    folder: PathBuf,
+}
+
+impl TokenFile {
+    /// `None` if the path names no file.
+    pub(in crate::cli::token) fn new(path: &Path) -> Option<Self> {
+        let mut unfinished = OsString::from(".");
+        unfinished.push(path.file_name()?);
+        unfinished.push(".unfinished");
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new(".")).to_owned();
+        Some(Self { path: path.to_owned(), unfinished: folder.join(unfinished), folder })
+    }
+
+    pub(in crate::cli::token) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts this token in the place of what is there: readers find the one or the other, whole. Nobody but its owner may read
+    /// it. On the disk when this returns.
+    pub(in crate::cli::token) fn put(&self, token: &str) -> io::Result<()> {
+        gone(&self.unfinished)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.unfinished)?;
+        file.write_all(token.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&self.unfinished, &self.path)?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Removes it, and what was not finished.
+    pub(in crate::cli::token) fn remove(&self) -> io::Result<()> {
+        let removed = gone(&self.path);
+        gone(&self.unfinished).and(removed)
+    }
+}
+
+fn gone(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn names(folder: &TempDir) -> Vec<OsString> {
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn a_token_takes_the_place_of_the_one_before_and_only_its_owner_reads_it() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("token");
+        let file = TokenFile::new(&path).unwrap();
+        // Left behind by one that was killed, and readable to all.
+        fs::write(folder.path().join(".token.unfinished"), "half").unwrap();
+        fs::write(&path, "before, and longer").unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        file.put("after").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "after");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        // Not written over: who has the one before open reads it whole.
+        assert_ne!(fs::metadata(&path).unwrap().ino(), before);
+        assert_eq!(names(&folder), ["token"]);
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_may_have_been_before() {
+        let folder = TempDir::new().unwrap();
+        let file = TokenFile::new(&folder.path().join("token")).unwrap();
+        file.put("token").unwrap();
+        fs::write(folder.path().join(".token.unfinished"), "half").unwrap();
+        file.remove().unwrap();
+        assert!(names(&folder).is_empty());
+        file.remove().unwrap();
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_written_leaves_what_is_there() {
+        let folder = TempDir::new().unwrap();
+        let file = TokenFile::new(&folder.path().join("missing/token")).unwrap();
+        assert!(file.put("token").is_err());
+        assert!(TokenFile::new(Path::new("/")).is_none());
+    }
+}

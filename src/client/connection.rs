@@ -1,0 +1,119 @@
+//! The connection to a server: mutual TLS, with nothing trusted but what is named.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::AsyncBufReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::Channel;
+use tonic::transport::Endpoint;
+use tonic::transport::Uri;
+use tower::service_fn;
+
+/// For the TCP connection and the TLS handshake together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For each call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+const DEFAULT_PORT: u16 = 443;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No TCP connection.
+    #[error("cannot reach the server at {0}: {1}")]
+    Unreachable(String, #[source] io::Error),
+    /// Neither yes nor no.
+    #[error("the server at {0} did not answer within {1} seconds")]
+    Silent(String, u64),
+    /// The TLS handshake failed.
+    #[error("no TLS connection to {0}: {1}")]
+    Tls(String, #[source] io::Error),
+    /// Our side of the handshake was done, and the server did not begin to speak.
+    #[error("the server at {0} refused your certificate ({1})")]
+    Refused(String, #[source] io::Error),
+}
+
+/// Connects. The server ends connections at their maximum age; the channel then goes on over the next one.
+pub(crate) async fn connect(server: &Uri, tls: ClientConfig) -> Result<Channel, tonic::transport::Error> {
+    let connector = TlsConnector::from(Arc::new(tls));
+    let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
+    endpoint(server).connect_with_connector(connect).await
+}
+
+/// The same at the first call.
+pub(crate) fn connect_lazily(server: &Uri, tls: ClientConfig) -> Channel {
+    let connector = TlsConnector::from(Arc::new(tls));
+    let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
+    endpoint(server).connect_with_connector_lazy(connect)
+}
+
+fn endpoint(server: &Uri) -> Endpoint {
+    Endpoint::from(server.clone()).timeout(CALL_TIMEOUT)
+}
+
+async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsStream<TcpStream>>, ConnectError> {
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = server.port_u16().unwrap_or(DEFAULT_PORT);
+    let address = format!("{}:{port}", server.host().unwrap_or_default());
+    let unreachable = |error| ConnectError::Unreachable(address.clone(), error);
+    let name = ServerName::try_from(host.clone())
+        .map_err(|error| unreachable(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    let connecting = async {
+        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
+        // Else a request's second segment waits for the first one's acknowledgement, which is delayed by 40 ms.
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let connecting = connector.connect(name, stream).await;
+        let mut stream = connecting.map_err(|error| ConnectError::Tls(address.clone(), error))?;
+        // A server that lets us in speaks first. In TLS 1.3 a client has finished its handshake before the server judges its
+        // certificate (RFC 8446 section 4.4); a request sent meanwhile would often be lost together with the refusal.
+        let refused = |error| ConnectError::Refused(address.clone(), error);
+        if stream.fill_buf().await.map_err(refused)?.is_empty() {
+            return Err(refused(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")));
+        }
+        Ok(TokioIo::new(stream))
+    };
+    timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::Silent(address.clone(), CONNECT_TIMEOUT.as_secs())))
+}
+
+/// Reads the URL of a server's mTLS listener.
+pub fn server_url(text: &str) -> Result<Uri, &'static str> {
+    const SHAPE: &str = "must be https://HOST:PORT, such as https://localhost:8443";
+    let uri: Uri = text.parse().map_err(|_| SHAPE)?;
+    let whole = uri.scheme_str() == Some("https")
+        && uri.host().is_some_and(|host| !host.is_empty())
+        && uri.path() == "/"
+        && uri.query().is_none()
+        && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if whole { Ok(uri) } else { Err(SHAPE) }
+}
+
+/// The first error of a kind among an error and its causes.
+pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    chain(error).find_map(|cause| cause.downcast_ref::<E>())
+}
+
+/// The error at the end of the chain.
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}

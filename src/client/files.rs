@@ -1,0 +1,129 @@
+//! Reads certificates and keys from files, and says what is wrong with which of them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::client::Resumption;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {0}: {1}")]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// It is not PEM, or broken.
+    #[error("{0} is not PEM, or its PEM is broken")]
+    NotPem(PathBuf),
+    /// There is no certificate in it.
+    #[error("{0} holds no certificate")]
+    NoCertificate(PathBuf),
+    /// There is no private key in it.
+    #[error("{0} holds no private key")]
+    NoKey(PathBuf),
+    /// Its private key is encrypted.
+    #[error("the private key in {0} is encrypted")]
+    EncryptedKey(PathBuf),
+    /// It holds what is no CA certificate.
+    #[error("{0} holds what is no CA certificate: {1}")]
+    NotCa(PathBuf, #[source] rustls::Error),
+    /// The key is not that of the certificate, or TLS can use neither.
+    #[error("the certificate in {0} and the key in {1} do not go together: {2}")]
+    NotTogether(PathBuf, PathBuf, #[source] rustls::Error),
+}
+
+/// The files that say whom to trust and who we are, all PEM.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConnectionFiles {
+    /// The CA certificates that may vouch for the server. The system's are not trusted.
+    pub ca: PathBuf,
+    /// Our certificate, followed by its intermediates.
+    pub cert: PathBuf,
+    /// The private key of our certificate.
+    pub key: PathBuf,
+}
+
+/// What the files held at one moment.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    ca: Vec<u8>,
+    cert: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl PartialEq for Contents {
+    fn eq(&self, other: &Self) -> bool {
+        self.ca == other.ca && self.cert == other.cert && *self.key == *other.key
+    }
+}
+
+impl ConnectionFiles {
+    /// Reads all three.
+    pub(crate) fn read(&self) -> Result<Contents, FileError> {
+        Ok(Contents { ca: read(&self.ca)?, cert: read(&self.cert)?, key: Zeroizing::new(read(&self.key)?) })
+    }
+
+    /// The certificates in `contents`, ours first.
+    pub(crate) fn chain(&self, contents: &Contents) -> Result<Vec<CertificateDer<'static>>, FileError> {
+        certificates_in(&self.cert, &contents.cert)
+    }
+
+    /// A TLS client that trusts the CAs in `contents` alone and shows the certificate in them. Sessions are never resumed:
+    /// each handshake is a whole one, with the certificate that is there.
+    pub(crate) fn tls(&self, contents: &Contents) -> Result<ClientConfig, FileError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates_in(&self.ca, &contents.ca)? {
+            roots.add(certificate).map_err(|error| FileError::NotCa(self.ca.clone(), error))?;
+        }
+        let chain = self.chain(contents)?;
+        let key = private_key_in(&self.key, &contents.key)?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain, key))
+            .map_err(|error| FileError::NotTogether(self.cert.clone(), self.key.clone(), error))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+}
+
+/// Reads the first certificate of a PEM file, or the one in a DER file.
+pub fn certificate(path: &Path) -> Result<CertificateDer<'static>, FileError> {
+    let bytes = read(path)?;
+    // A DER certificate is a SEQUENCE of a length that itself takes bytes: no text begins so.
+    if matches!(*bytes, [0x30, 0x80..=0xff, ..]) {
+        return Ok(CertificateDer::from(bytes));
+    }
+    let first = certificates_in(path, &bytes)?.into_iter().next();
+    first.ok_or_else(|| FileError::NoCertificate(path.to_owned()))
+}
+
+fn private_key_in(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, FileError> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| {
+        let encrypted = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
+        let text = String::from_utf8_lossy(bytes);
+        if encrypted.iter().any(|mark| text.contains(mark)) {
+            FileError::EncryptedKey(path.to_owned())
+        } else {
+            FileError::NoKey(path.to_owned())
+        }
+    })
+}
+
+fn certificates_in(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
+    let found = found.map_err(|_| FileError::NotPem(path.to_owned()))?;
+    if found.is_empty() { Err(FileError::NoCertificate(path.to_owned())) } else { Ok(found) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|error| FileError::Unreadable(path.to_owned(), error))
+}

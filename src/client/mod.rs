@@ -1,0 +1,28 @@
+//! What a workload links: a source of fresh tokens, and a layer that puts them on requests.
+//!
+//! ```no_run
+//! use lanyard::client::bearer::BearerLayer;
+//! use lanyard::client::files::ConnectionFiles;
+//! use lanyard::client::renewal::TokenSettings;
+//! use lanyard::client::source::TokenSource;
+//! use tonic::transport::Uri;
+//! use tower::Layer as _;
+//!
+//! # async fn example(channel: tonic::transport::Channel) -> Result<(), Box<dyn std::error::Error>> {
+//! let file = |name| std::path::Path::new("/var/run/svid").join(name);
+//! let files = ConnectionFiles { ca: file("ca.pem"), cert: file("svid.pem"), key: file("svid-key.pem") };
+//! let server = Uri::from_static("https://lanyard.prod.example:8443");
+//! let source = TokenSource::start(TokenSettings { server, files, request: Default::default() })?;
+//! source.token().await?;
+//! let channel = BearerLayer::new(source).layer(channel);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod bearer;
+pub mod connection;
+pub mod files;
+mod pace;
+pub mod renewal;
+pub mod source;
+pub mod token;

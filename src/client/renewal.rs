@@ -1,0 +1,357 @@
+//! The work of keeping a token fresh.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::future::pending;
+use std::pin::Pin;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use rustls_pki_types::CertificateDer;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
+use tonic::Response;
+use tonic::Status;
+use tonic::transport::Channel;
+use tonic::transport::Uri;
+
+use crate::client::connection;
+use crate::client::files::ConnectionFiles;
+use crate::client::files::Contents;
+use crate::client::files::FileError;
+use crate::client::pace;
+use crate::client::token::BoundToken;
+use crate::client::token::TokenError;
+use crate::proto::AnnounceRotationRequest;
+use crate::proto::AnnounceRotationResponse;
+use crate::proto::IssueTokenRequest;
+use crate::proto::IssueTokenResponse;
+use crate::proto::token_service_client::TokenServiceClient;
+
+/// How often the files are read again.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often an announcement is tried that the server cannot take, before the token for the next certificate goes first.
+const MOST_ANNOUNCEMENTS: u32 = 3;
+
+/// How many certificates may be replaced while nothing can be announced: more than any server lets a token follow.
+const MOST_SUCCESSIONS: usize = 8;
+
+/// Where tokens come from, and what is asked for.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// The server's mTLS listener, such as `https://lanyard.prod.example:8443`.
+    pub server: Uri,
+    /// Whom to trust, and who we are. They are read again when they change.
+    pub files: ConnectionFiles,
+    /// What to ask for. Left empty: everything that is registered.
+    pub request: IssueTokenRequest,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// There is a fresh token; the one before it is used no longer.
+    Renewed(BoundToken),
+    /// The next certificate was announced: tokens that are bound to the one before it pass with it too, for a while.
+    Announced {
+        /// The next certificate, DER.
+        certificate: CertificateDer<'static>,
+        /// For how long, by the server's clock.
+        overlap_until: Option<SystemTime>,
+    },
+    /// The registration has no `rotation: lineage`. Nothing is announced any more.
+    NotLineage,
+    /// The next certificate could not be announced. It is used all the same, and the token is renewed at once.
+    NotAnnounced(TokenError),
+    /// No token could be had, or nothing announced. It is tried again after a while.
+    Failed {
+        /// Why.
+        error: TokenError,
+        /// How long until it is tried again.
+        retry_in: Duration,
+    },
+    /// The files cannot be used as they are. What they held before is used on. Said once, until they change.
+    Unusable(FileError),
+    /// The token is at its end, and no other could be had in time.
+    Expired,
+}
+
+/// Keeps one token fresh while [`next`](Self::next) is awaited.
+///
+/// A token is renewed after about two thirds of its life, and at once when the certificate changes that it is bound to.
+/// Before that, where the registration says `rotation: lineage`, the next certificate is announced over a connection with
+/// the one before it.
+pub struct Renewal {
+    settings: TokenSettings,
+    contents: Contents,
+    present: Identity,
+    /// Certificates that were replaced, the first one first, and are not announced yet.
+    successions: VecDeque<Succession>,
+    /// Whether there is any use in announcing.
+    lineage: bool,
+    token: Option<BoundToken>,
+    attempt: Option<Attempt>,
+    failures: u32,
+    due: Instant,
+    look: Instant,
+    complaint: Complaint,
+}
+
+/// A certificate, and calls with it.
+#[derive(Clone)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    channel: Channel,
+}
+
+struct Succession {
+    before: Channel,
+    next: Vec<CertificateDer<'static>>,
+    tried: u32,
+}
+
+enum Attempt {
+    Issue(Instant, Answer<IssueTokenResponse>),
+    Announce(Answer<AnnounceRotationResponse>),
+}
+
+type Answer<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
+
+enum Answered {
+    Issue(Instant, Result<IssueTokenResponse, Status>),
+    Announce(Result<AnnounceRotationResponse, Status>),
+}
+
+enum Woken {
+    Answered(Answered),
+    Expired,
+    Due,
+    Look,
+}
+
+/// Files that are being replaced one after the other do not fit for a moment, so the first sight of a fault says nothing.
+#[derive(Eq, PartialEq)]
+enum Complaint {
+    None,
+    Seen(String),
+    Said(String),
+}
+
+impl Renewal {
+    /// Reads the files. No connection is made before [`next`](Self::next).
+    pub fn new(settings: TokenSettings) -> Result<Self, FileError> {
+        let contents = settings.files.read()?;
+        let present = Identity::new(&settings, &contents)?;
+        let now = Instant::now();
+        Ok(Self {
+            settings,
+            contents,
+            present,
+            successions: VecDeque::new(),
+            lineage: true,
+            token: None,
+            attempt: None,
+            failures: 0,
+            due: now,
+            look: now + LOOK_EVERY,
+            complaint: Complaint::None,
+        })
+    }
+
+    /// What happens next. Dropped before it is ready, it loses nothing: the next call goes on.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            if self.attempt.is_none() && self.due <= Instant::now() {
+                self.attempt = Some(self.begin());
+            }
+            let end = self.token.as_ref().map(BoundToken::usable_until);
+            let woken = tokio::select! {
+                answered = progress(&mut self.attempt) => Woken::Answered(answered),
+                () = at(end) => Woken::Expired,
+                () = sleep_until(self.due), if self.attempt.is_none() => Woken::Due,
+                () = sleep_until(self.look) => Woken::Look,
+            };
+            let event = match woken {
+                Woken::Answered(Answered::Issue(asked, issued)) => {
+                    self.attempt = None;
+                    Some(self.issued(asked, issued))
+                }
+                Woken::Answered(Answered::Announce(announced)) => {
+                    self.attempt = None;
+                    Some(self.announced(announced))
+                }
+                Woken::Expired => {
+                    self.token = None;
+                    Some(Event::Expired)
+                }
+                Woken::Due => None,
+                Woken::Look => self.look().await,
+            };
+            if let Some(event) = event {
+                return event;
+            }
+        }
+    }
+
+    fn begin(&self) -> Attempt {
+        if let Some(Succession { before, next, .. }) = self.successions.front() {
+            let mut chain = next.iter().map(|certificate| certificate.to_vec());
+            let certificate = chain.next().unwrap_or_default();
+            let request = AnnounceRotationRequest { certificate, intermediates: chain.collect() };
+            let mut tokens = TokenServiceClient::new(before.clone());
+            return Attempt::Announce(Box::pin(async move { tokens.announce_rotation(request).await }));
+        }
+        let mut tokens = TokenServiceClient::new(self.present.channel.clone());
+        let request = self.settings.request.clone();
+        Attempt::Issue(Instant::now(), Box::pin(async move { tokens.issue_token(request).await }))
+    }
+
+    fn issued(&mut self, asked: Instant, issued: Result<IssueTokenResponse, Status>) -> Event {
+        let certificate = self.present.chain.first().cloned().unwrap_or_else(|| CertificateDer::from(Vec::new()));
+        let token = issued.map_err(TokenError::of).and_then(|issued| BoundToken::new(issued, asked, certificate));
+        match token {
+            Ok(token) => {
+                self.failures = 0;
+                self.due = asked + pace::renewal(token.usable_until().saturating_duration_since(asked));
+                self.token = Some(token.clone());
+                Event::Renewed(token)
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn announced(&mut self, announced: Result<AnnounceRotationResponse, Status>) -> Event {
+        let error = match announced.map_err(TokenError::of) {
+            Ok(announced) => {
+                let overlap_until = announced.overlap_until.and_then(|time| SystemTime::try_from(time).ok());
+                let succession = self.next_succession();
+                let certificate = succession.and_then(|done| done.next.into_iter().next());
+                let certificate = certificate.unwrap_or_else(|| CertificateDer::from(Vec::new()));
+                return Event::Announced { certificate, overlap_until };
+            }
+            Err(error) => error,
+        };
+        if error.reason().as_deref() == Some("NOT_LINEAGE") {
+            self.lineage = false;
+            self.successions.clear();
+            self.next_succession();
+            return Event::NotLineage;
+        }
+        // While nothing answers, no token can be had either, so nothing is lost by waiting.
+        let tried = self.successions.front_mut().map_or(u32::MAX, |succession| {
+            succession.tried = succession.tried.saturating_add(u32::from(!error.is_unreachable()));
+            succession.tried
+        });
+        if error.is_temporary() && tried < MOST_ANNOUNCEMENTS {
+            return self.failed(error);
+        }
+        self.next_succession();
+        Event::NotAnnounced(error)
+    }
+
+    /// Done with one succession: what is next is due at once.
+    fn next_succession(&mut self) -> Option<Succession> {
+        self.failures = 0;
+        self.due = Instant::now();
+        self.successions.pop_front()
+    }
+
+    fn failed(&mut self, error: TokenError) -> Event {
+        self.failures = self.failures.saturating_add(1);
+        let retry_in = pace::backoff(self.failures);
+        self.due = Instant::now() + retry_in;
+        Event::Failed { error, retry_in }
+    }
+
+    /// Reads the files again.
+    async fn look(&mut self) -> Option<Event> {
+        self.look = Instant::now() + LOOK_EVERY;
+        let files = self.settings.files.clone();
+        let read = spawn_blocking(move || files.read()).await.ok()?;
+        let changed = match read {
+            Ok(contents) if contents == self.contents => {
+                self.complaint = Complaint::None;
+                return None;
+            }
+            Ok(contents) => Identity::new(&self.settings, &contents).map(|identity| (contents, identity)),
+            Err(error) => Err(error),
+        };
+        match changed {
+            Ok((contents, identity)) => {
+                self.complaint = Complaint::None;
+                self.contents = contents;
+                self.change(identity);
+                None
+            }
+            Err(error) => self.complain(error),
+        }
+    }
+
+    fn change(&mut self, next: Identity) {
+        let before = std::mem::replace(&mut self.present, next);
+        if before.chain.first() == self.present.chain.first() {
+            return;
+        }
+        if self.lineage {
+            let next = self.present.chain.clone();
+            self.successions.push_back(Succession { before: before.channel, next, tried: 0 });
+            if self.successions.len() > MOST_SUCCESSIONS {
+                self.successions.pop_front();
+                // It may be the one that is being announced.
+                self.attempt = None;
+            }
+        }
+        // A token for the certificate that is gone is of no use any more.
+        if matches!(self.attempt, Some(Attempt::Issue(..))) {
+            self.attempt = None;
+        }
+        self.failures = 0;
+        self.due = Instant::now();
+    }
+
+    fn complain(&mut self, error: FileError) -> Option<Event> {
+        let text = error.to_string();
+        let (complaint, event) = match &self.complaint {
+            Complaint::Said(said) if *said == text => (Complaint::Said(text), None),
+            Complaint::Seen(seen) if *seen == text => (Complaint::Said(text), Some(Event::Unusable(error))),
+            Complaint::None | Complaint::Seen(_) | Complaint::Said(_) => (Complaint::Seen(text), None),
+        };
+        self.complaint = complaint;
+        event
+    }
+}
+
+impl Identity {
+    fn new(settings: &TokenSettings, contents: &Contents) -> Result<Self, FileError> {
+        let tls = settings.files.tls(contents)?;
+        let chain = settings.files.chain(contents)?;
+        Ok(Self { chain, channel: connection::connect_lazily(&settings.server, tls) })
+    }
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Renewal")
+            .field("settings", &self.settings)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn progress(attempt: &mut Option<Attempt>) -> Answered {
+    match attempt {
+        Some(Attempt::Issue(asked, answer)) => Answered::Issue(*asked, answer.await.map(Response::into_inner)),
+        Some(Attempt::Announce(answer)) => Answered::Announce(answer.await.map(Response::into_inner)),
+        None => pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
