@@ -221,9 +221,11 @@ async fn a_sidecar_as_istio_installs_it_shows_the_thumbprint_and_only_its_own_el
     let own = element(orders, &leaf, false, CHECKOUT);
     assert_eq!(ask(&own).await, "");
     // What a client sends stands before it (APPEND_FORWARD).
-    assert_eq!(ask(&format!("{},{own}", element(orders, &thief, false, CHECKOUT))).await, "");
+    let edge = "spiffe://prod.example/ns/mesh/sa/edge";
+    assert_eq!(ask(&format!("{},{own}", element(edge, &thief, false, CHECKOUT))).await, "");
     let stolen = element(orders, &thief, false, CHECKOUT);
-    assert_eq!(ask(&format!("{own},{stolen}")).await, "CERTIFICATE_MISMATCH");
+    assert_eq!(ask(&format!("{},{stolen}", element(edge, &leaf, false, CHECKOUT))).await, "CERTIFICATE_MISMATCH");
+    assert_eq!(ask(&format!("{own},{stolen}")).await, "EVIDENCE_MALFORMED");
     assert_eq!(ask(&own.replace("sa/orders", "sa/payments")).await, "EVIDENCE_TOO_WEAK", "another's element");
 }
 

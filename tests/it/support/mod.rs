@@ -27,6 +27,7 @@ pub mod terminator;
 pub mod tools;
 pub mod upstream;
 pub mod wire;
+pub mod workload;
 pub mod workload_api;
 pub mod world;
 
