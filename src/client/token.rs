@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 use tonic::Code;
 use tonic::Status;
-use tonic_types::StatusExt as _;
+use tonic_types::StatusExt;
 
 use crate::client::connection;
 use crate::client::connection::ConnectError;
@@ -141,7 +141,7 @@ impl TokenError {
 
     /// The server's fixed code, such as `INVALID_CLIENT`.
     pub fn reason(&self) -> Option<String> {
-        self.status().and_then(|status| status.get_details_error_info()).map(|info| info.reason)
+        self.status().and_then(StatusExt::get_details_error_info).map(|info| info.reason)
     }
 
     /// Whether it goes away by itself, as far as that can be said: the server is out of reach or busy.

