@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
+use spiffe::transport::Endpoint;
 use tonic::transport::Channel;
 use tonic::transport::Uri;
 
@@ -13,6 +14,7 @@ use crate::client::connection;
 use crate::client::connection::ConnectError;
 use crate::client::connection::server_url;
 use crate::client::files::ConnectionFiles;
+use crate::client::supply::Credentials;
 
 /// Which server to talk to, and as whom. The same flags for every command.
 #[derive(Args, Debug)]
@@ -22,14 +24,20 @@ pub(in crate::cli) struct ConnectionArguments {
     #[arg(long, value_name = "URL", env = "LANYARD_SERVER", default_value = "https://localhost:8443", value_parser = server_url)]
     server: Uri,
     /// PEM file with the CA certificates that may vouch for the server. The system's are not trusted.
-    #[arg(long, value_name = "FILE", env = "LANYARD_CA")]
-    ca: PathBuf,
+    /// With --workload-api it may be left out: the bundle of your own trust domain counts then.
+    #[arg(long, value_name = "FILE", env = "LANYARD_CA", required_unless_present = "workload_api")]
+    ca: Option<PathBuf>,
     /// PEM file with your certificate, followed by its intermediates.
-    #[arg(long, value_name = "FILE", env = "LANYARD_CERT")]
-    cert: PathBuf,
+    #[arg(long, value_name = "FILE", env = "LANYARD_CERT", required_unless_present = "workload_api")]
+    cert: Option<PathBuf>,
     /// PEM file with the private key of your certificate.
-    #[arg(long, value_name = "FILE", env = "LANYARD_KEY")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", env = "LANYARD_KEY", required_unless_present = "workload_api")]
+    key: Option<PathBuf>,
+    /// Take the certificate from the SPIFFE Workload API instead, at this socket or at the one in SPIFFE_ENDPOINT_SOCKET.
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    workload_api: Option<String>,
+    #[arg(long, env = "SPIFFE_ENDPOINT_SOCKET", hide = true)]
+    spiffe_endpoint_socket: Option<String>,
 }
 
 impl ConnectionArguments {
@@ -38,13 +46,14 @@ impl ConnectionArguments {
         let server = server_url(&format!("https://localhost:{port}"))
             .map_err(|problem| CommandError::new(problem, "choose another port"))?;
         let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")));
-        Ok(Self { server, ca: dir.join("ca.pem"), cert, key })
+        let (workload_api, spiffe_endpoint_socket) = (None, None);
+        let ca = Some(dir.join("ca.pem"));
+        Ok(Self { server, ca, cert: Some(cert), key: Some(key), workload_api, spiffe_endpoint_socket })
     }
 
     /// Connects.
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
-        let files = self.files();
-        let tls = files.tls(&files.read()?)?;
+        let tls = self.credentials()?.now().await.map_err(connect_error::explain_token)?;
         connection::connect(&self.server, tls).await.map_err(|error| match connection::find::<ConnectError>(&error) {
             Some(cause) => connect_error::explain(cause),
             None => CommandError::new(
@@ -59,9 +68,21 @@ impl ConnectionArguments {
         &self.server
     }
 
-    /// The files that the flags name.
-    pub(in crate::cli) fn files(&self) -> ConnectionFiles {
-        ConnectionFiles { ca: self.ca.clone(), cert: self.cert.clone(), key: self.key.clone() }
+    /// Whom the flags say to trust, and who they say we are.
+    pub(in crate::cli) fn credentials(&self) -> Result<Credentials, CommandError> {
+        if let (None, Some(ca), Some(cert), Some(key)) = (&self.workload_api, &self.ca, &self.cert, &self.key) {
+            let (ca, cert, key) = (ca.clone(), cert.clone(), key.clone());
+            return Ok(Credentials::Files(ConnectionFiles { ca, cert, key }));
+        }
+        let named = self.workload_api.as_deref().filter(|named| !named.is_empty());
+        let socket = named.or(self.spiffe_endpoint_socket.as_deref()).unwrap_or_default();
+        let endpoint = Endpoint::parse(socket).map_err(|error| {
+            CommandError::new(
+                format!("'{socket}' is no Workload API socket: {error}"),
+                "name it as unix:///PATH, with --workload-api=SOCKET or in SPIFFE_ENDPOINT_SOCKET",
+            )
+        })?;
+        Ok(Credentials::WorkloadApi { endpoint, ca: self.ca.clone() })
     }
 }
 
@@ -110,9 +131,11 @@ mod tests {
         };
         ConnectionArguments {
             server: server_url(server).unwrap(),
-            ca: file("ca.pem", trusted.pem()),
-            cert: file("me.pem", leaf.pem()),
-            key: file("me-key.pem", key.serialize_pem()),
+            ca: Some(file("ca.pem", trusted.pem())),
+            cert: Some(file("me.pem", leaf.pem())),
+            key: Some(file("me-key.pem", key.serialize_pem())),
+            workload_api: None,
+            spiffe_endpoint_socket: None,
         }
     }
 
@@ -194,8 +217,8 @@ mod tests {
         let (cert, key) = (directory.path().join("me.pem"), directory.path().join("me-key.pem"));
         let complaint = async |flags: ConnectionArguments| flags.open().await.unwrap_err().to_string();
         let missing = Path::new("/nowhere/ca.pem").to_owned();
-        assert!(complaint(ConnectionArguments { ca: missing, ..right() }).await.contains("/nowhere/ca.pem"));
-        let swapped = complaint(ConnectionArguments { cert: key.clone(), key: cert, ..right() }).await;
+        assert!(complaint(ConnectionArguments { ca: Some(missing), ..right() }).await.contains("/nowhere/ca.pem"));
+        let swapped = complaint(ConnectionArguments { cert: Some(key.clone()), key: Some(cert), ..right() }).await;
         assert!(swapped.contains("me-key.pem holds no certificate"), "{swapped}");
         let flags = right();
         fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();

@@ -76,23 +76,50 @@ impl ConnectionFiles {
         certificates_in(&self.cert, &contents.cert)
     }
 
-    /// A TLS client that trusts the CAs in `contents` alone and shows the certificate in them. Sessions are never resumed:
-    /// each handshake is a whole one, with the certificate that is there.
+    /// A TLS client that trusts the CAs in `contents` alone and shows the certificate in them.
     pub(crate) fn tls(&self, contents: &Contents) -> Result<ClientConfig, FileError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates_in(&self.ca, &contents.ca)? {
-            roots.add(certificate).map_err(|error| FileError::NotCa(self.ca.clone(), error))?;
-        }
+        let roots = certificates_in(&self.ca, &contents.ca)?;
         let chain = self.chain(contents)?;
         let key = private_key_in(&self.key, &contents.key)?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain, key))
-            .map_err(|error| FileError::NotTogether(self.cert.clone(), self.key.clone(), error))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        config.resumption = Resumption::disabled();
-        Ok(config)
+        client_tls(roots, chain, key).map_err(|error| match error {
+            Unfit::Root(error) => FileError::NotCa(self.ca.clone(), error),
+            Unfit::Pair(error) => FileError::NotTogether(self.cert.clone(), self.key.clone(), error),
+        })
     }
+}
+
+/// What cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::client) enum Unfit {
+    #[error("a root is no CA certificate: {0}")]
+    Root(#[source] rustls::Error),
+    #[error("the certificate and the key do not go together: {0}")]
+    Pair(#[source] rustls::Error),
+}
+
+/// A TLS client that trusts these roots alone. Sessions are never resumed: each handshake is a whole one, with the
+/// certificate that is there.
+pub(in crate::client) fn client_tls(
+    roots: Vec<CertificateDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ClientConfig, Unfit> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root).map_err(Unfit::Root)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_root_certificates(store).with_client_auth_cert(chain, key))
+        .map_err(Unfit::Pair)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Reads the certificates of a PEM file; there is at least one.
+pub(in crate::client) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    certificates_in(path, &read(path)?)
 }
 
 /// Reads the first certificate of a PEM file, or the one in a DER file.

@@ -5,14 +5,16 @@
 //! use lanyard::client::files::ConnectionFiles;
 //! use lanyard::client::renewal::TokenSettings;
 //! use lanyard::client::source::TokenSource;
+//! use lanyard::client::supply::Credentials;
 //! use tonic::transport::Uri;
 //! use tower::Layer as _;
 //!
 //! # async fn example(channel: tonic::transport::Channel) -> Result<(), Box<dyn std::error::Error>> {
 //! let file = |name| std::path::Path::new("/var/run/svid").join(name);
 //! let files = ConnectionFiles { ca: file("ca.pem"), cert: file("svid.pem"), key: file("svid-key.pem") };
+//! let credentials = Credentials::Files(files);
 //! let server = Uri::from_static("https://lanyard.prod.example:8443");
-//! let source = TokenSource::start(TokenSettings { server, files, request: Default::default() })?;
+//! let source = TokenSource::start(TokenSettings { server, credentials, request: Default::default() })?;
 //! source.token().await?;
 //! let channel = BearerLayer::new(source).layer(channel);
 //! # Ok(())
@@ -25,4 +27,5 @@ pub mod files;
 mod pace;
 pub mod renewal;
 pub mod source;
+pub mod supply;
 pub mod token;

@@ -9,19 +9,20 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
+use tokio_stream::StreamExt as _;
 use tonic::Response;
 use tonic::Status;
 use tonic::transport::Channel;
 use tonic::transport::Uri;
 
 use crate::client::connection;
-use crate::client::files::ConnectionFiles;
-use crate::client::files::Contents;
 use crate::client::files::FileError;
 use crate::client::pace;
+use crate::client::supply::Credentials;
+use crate::client::supply::Identity;
+use crate::client::supply::Supply;
 use crate::client::token::BoundToken;
 use crate::client::token::TokenError;
 use crate::proto::AnnounceRotationRequest;
@@ -29,9 +30,6 @@ use crate::proto::AnnounceRotationResponse;
 use crate::proto::IssueTokenRequest;
 use crate::proto::IssueTokenResponse;
 use crate::proto::token_service_client::TokenServiceClient;
-
-/// How often the files are read again.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How often an announcement is tried that the server cannot take, before the token for the next certificate goes first.
 const MOST_ANNOUNCEMENTS: u32 = 3;
@@ -44,8 +42,8 @@ const MOST_SUCCESSIONS: usize = 8;
 pub struct TokenSettings {
     /// The server's mTLS listener, such as `https://lanyard.prod.example:8443`.
     pub server: Uri,
-    /// Whom to trust, and who we are. They are read again when they change.
-    pub files: ConnectionFiles,
+    /// Whom to trust, and who we are.
+    pub credentials: Credentials,
     /// What to ask for. Left empty: everything that is registered.
     pub request: IssueTokenRequest,
 }
@@ -73,8 +71,8 @@ pub enum Event {
         /// How long until it is tried again.
         retry_in: Duration,
     },
-    /// The files cannot be used as they are. What they held before is used on. Said once, until they change.
-    Unusable(FileError),
+    /// There is no certificate to be had, or its files cannot be used as they are. What there was before is used on.
+    Unusable(TokenError),
     /// The token is at its end, and no other could be had in time.
     Expired,
 }
@@ -86,8 +84,8 @@ pub enum Event {
 /// the one before it.
 pub struct Renewal {
     settings: TokenSettings,
-    contents: Contents,
-    present: Identity,
+    supply: Supply,
+    present: Option<Shown>,
     /// Certificates that were replaced, the first one first, and are not announced yet.
     successions: VecDeque<Succession>,
     /// Whether there is any use in announcing.
@@ -96,13 +94,10 @@ pub struct Renewal {
     attempt: Option<Attempt>,
     failures: u32,
     due: Instant,
-    look: Instant,
-    complaint: Complaint,
 }
 
 /// A certificate, and calls with it.
-#[derive(Clone)]
-struct Identity {
+struct Shown {
     chain: Vec<CertificateDer<'static>>,
     channel: Channel,
 }
@@ -129,35 +124,23 @@ enum Woken {
     Answered(Answered),
     Expired,
     Due,
-    Look,
-}
-
-/// Files that are being replaced one after the other do not fit for a moment, so the first sight of a fault says nothing.
-#[derive(Eq, PartialEq)]
-enum Complaint {
-    None,
-    Seen(String),
-    Said(String),
+    Supplied(Option<Result<Identity, TokenError>>),
 }
 
 impl Renewal {
-    /// Reads the files. No connection is made before [`next`](Self::next).
+    /// Files are read at once. No connection is made before [`next`](Self::next).
     pub fn new(settings: TokenSettings) -> Result<Self, FileError> {
-        let contents = settings.files.read()?;
-        let present = Identity::new(&settings, &contents)?;
-        let now = Instant::now();
+        let (first, supply) = settings.credentials.clone().supply()?;
         Ok(Self {
+            present: first.map(|first| Shown::new(&settings.server, first)),
             settings,
-            contents,
-            present,
+            supply,
             successions: VecDeque::new(),
             lineage: true,
             token: None,
             attempt: None,
             failures: 0,
-            due: now,
-            look: now + LOOK_EVERY,
-            complaint: Complaint::None,
+            due: Instant::now(),
         })
     }
 
@@ -165,14 +148,14 @@ impl Renewal {
     pub async fn next(&mut self) -> Event {
         loop {
             if self.attempt.is_none() && self.due <= Instant::now() {
-                self.attempt = Some(self.begin());
+                self.attempt = self.begin();
             }
             let end = self.token.as_ref().map(BoundToken::usable_until);
             let woken = tokio::select! {
                 answered = progress(&mut self.attempt) => Woken::Answered(answered),
                 () = at(end) => Woken::Expired,
-                () = sleep_until(self.due), if self.attempt.is_none() => Woken::Due,
-                () = sleep_until(self.look) => Woken::Look,
+                () = sleep_until(self.due), if self.attempt.is_none() && self.present.is_some() => Woken::Due,
+                supplied = self.supply.next() => Woken::Supplied(supplied),
             };
             let event = match woken {
                 Woken::Answered(Answered::Issue(asked, issued)) => {
@@ -188,7 +171,13 @@ impl Renewal {
                     Some(Event::Expired)
                 }
                 Woken::Due => None,
-                Woken::Look => self.look().await,
+                Woken::Supplied(Some(Ok(next))) => {
+                    self.change(next);
+                    None
+                }
+                Woken::Supplied(Some(Err(error))) => Some(Event::Unusable(error)),
+                // It never ends.
+                Woken::Supplied(None) => pending().await,
             };
             if let Some(event) = event {
                 return event;
@@ -196,21 +185,22 @@ impl Renewal {
         }
     }
 
-    fn begin(&self) -> Attempt {
+    fn begin(&self) -> Option<Attempt> {
         if let Some(Succession { before, next, .. }) = self.successions.front() {
             let mut chain = next.iter().map(|certificate| certificate.to_vec());
             let certificate = chain.next().unwrap_or_default();
             let request = AnnounceRotationRequest { certificate, intermediates: chain.collect() };
             let mut tokens = TokenServiceClient::new(before.clone());
-            return Attempt::Announce(Box::pin(async move { tokens.announce_rotation(request).await }));
+            return Some(Attempt::Announce(Box::pin(async move { tokens.announce_rotation(request).await })));
         }
-        let mut tokens = TokenServiceClient::new(self.present.channel.clone());
+        let mut tokens = TokenServiceClient::new(self.present.as_ref()?.channel.clone());
         let request = self.settings.request.clone();
-        Attempt::Issue(Instant::now(), Box::pin(async move { tokens.issue_token(request).await }))
+        Some(Attempt::Issue(Instant::now(), Box::pin(async move { tokens.issue_token(request).await })))
     }
 
     fn issued(&mut self, asked: Instant, issued: Result<IssueTokenResponse, Status>) -> Event {
-        let certificate = self.present.chain.first().cloned().unwrap_or_else(|| CertificateDer::from(Vec::new()));
+        let certificate = self.present.as_ref().and_then(|present| present.chain.first()).cloned();
+        let certificate = certificate.unwrap_or_else(|| CertificateDer::from(Vec::new()));
         let token = issued.map_err(TokenError::of).and_then(|issued| BoundToken::new(issued, asked, certificate));
         match token {
             Ok(token) => {
@@ -266,43 +256,22 @@ impl Renewal {
         Event::Failed { error, retry_in }
     }
 
-    /// Reads the files again.
-    async fn look(&mut self) -> Option<Event> {
-        self.look = Instant::now() + LOOK_EVERY;
-        let files = self.settings.files.clone();
-        let read = spawn_blocking(move || files.read()).await.ok()?;
-        let changed = match read {
-            Ok(contents) if contents == self.contents => {
-                self.complaint = Complaint::None;
-                return None;
-            }
-            Ok(contents) => Identity::new(&self.settings, &contents).map(|identity| (contents, identity)),
-            Err(error) => Err(error),
-        };
-        match changed {
-            Ok((contents, identity)) => {
-                self.complaint = Complaint::None;
-                self.contents = contents;
-                self.change(identity);
-                None
-            }
-            Err(error) => self.complain(error),
-        }
-    }
-
     fn change(&mut self, next: Identity) {
-        let before = std::mem::replace(&mut self.present, next);
-        if before.chain.first() == self.present.chain.first() {
-            return;
-        }
-        if self.lineage {
-            let next = self.present.chain.clone();
-            self.successions.push_back(Succession { before: before.channel, next, tried: 0 });
-            if self.successions.len() > MOST_SUCCESSIONS {
-                self.successions.pop_front();
-                // It may be the one that is being announced.
-                self.attempt = None;
+        let next = Shown::new(&self.settings.server, next);
+        let chain = next.chain.clone();
+        let before = self.present.replace(next);
+        if let Some(before) = before {
+            if before.chain.first() == chain.first() {
+                return;
             }
+            if self.lineage {
+                self.successions.push_back(Succession { before: before.channel, next: chain, tried: 0 });
+            }
+        }
+        if self.successions.len() > MOST_SUCCESSIONS {
+            self.successions.pop_front();
+            // It may be the one that is being announced.
+            self.attempt = None;
         }
         // A token for the certificate that is gone is of no use any more.
         if matches!(self.attempt, Some(Attempt::Issue(..))) {
@@ -311,24 +280,11 @@ impl Renewal {
         self.failures = 0;
         self.due = Instant::now();
     }
-
-    fn complain(&mut self, error: FileError) -> Option<Event> {
-        let text = error.to_string();
-        let (complaint, event) = match &self.complaint {
-            Complaint::Said(said) if *said == text => (Complaint::Said(text), None),
-            Complaint::Seen(seen) if *seen == text => (Complaint::Said(text), Some(Event::Unusable(error))),
-            Complaint::None | Complaint::Seen(_) | Complaint::Said(_) => (Complaint::Seen(text), None),
-        };
-        self.complaint = complaint;
-        event
-    }
 }
 
-impl Identity {
-    fn new(settings: &TokenSettings, contents: &Contents) -> Result<Self, FileError> {
-        let tls = settings.files.tls(contents)?;
-        let chain = settings.files.chain(contents)?;
-        Ok(Self { chain, channel: connection::connect_lazily(&settings.server, tls) })
+impl Shown {
+    fn new(server: &Uri, Identity { chain, tls }: Identity) -> Self {
+        Self { chain, channel: connection::connect_lazily(server, tls) }
     }
 }
 

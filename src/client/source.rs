@@ -92,7 +92,10 @@ async fn keep(mut renewal: Renewal, state: watch::Sender<State>) {
             Event::Announced { .. } => info!("the next certificate is announced"),
             Event::NotLineage => info!("the registration has no rotation by lineage: certificates are not announced"),
             Event::NotAnnounced(error) => warn!(%error, "the next certificate could not be announced"),
-            Event::Unusable(error) => warn!(%error, "the files cannot be used, those of before are"),
+            Event::Unusable(error) => {
+                warn!(%error, "no certificate is to be had; what there was is used on");
+                state.send_modify(|state| state.problem = Some(Arc::new(error)));
+            }
             Event::Failed { error, retry_in } => {
                 warn!(%error, ?retry_in, "no fresh token");
                 state.send_modify(|state| state.problem = Some(Arc::new(error)));

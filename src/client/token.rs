@@ -104,6 +104,9 @@ pub enum TokenError {
     /// A file is missing or wrong.
     #[error(transparent)]
     Files(#[from] FileError),
+    /// The SPIFFE Workload API gives no certificate.
+    #[error("the Workload API gives no certificate: {0}")]
+    WorkloadApi(String),
     /// The server cannot be reached, or did not let us in.
     #[error("{0}")]
     Connection(String, #[source] Box<Status>),
@@ -135,7 +138,7 @@ impl TokenError {
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Connection(_, status) | Self::Unavailable(status) | Self::Refused(status) => Some(status),
-            Self::Files(_) | Self::Malformed(_) | Self::NoToken => None,
+            Self::Files(_) | Self::WorkloadApi(_) | Self::Malformed(_) | Self::NoToken => None,
         }
     }
 
@@ -148,7 +151,7 @@ impl TokenError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Connection(..) => self.is_unreachable(),
-            Self::Unavailable(_) | Self::NoToken => true,
+            Self::Unavailable(_) | Self::WorkloadApi(_) | Self::NoToken => true,
             Self::Files(_) | Self::Refused(_) | Self::Malformed(_) => false,
         }
     }

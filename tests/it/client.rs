@@ -30,31 +30,26 @@ const HOUR: Duration = Duration::from_hours(1);
 
 #[track_caller]
 fn token(event: Event) -> BoundToken {
-    match event {
-        Event::Renewed(token) => token,
-        other => panic!("{other:?}"),
-    }
+    let Event::Renewed(token) = event else { panic!("{event:?}") };
+    token
 }
 
 #[track_caller]
 fn announced(event: Event, next: &Leaf) {
-    match event {
-        Event::Announced { certificate, overlap_until } => {
-            assert_eq!(&certificate, next.certificate());
-            assert!(overlap_until.is_some());
-        }
-        other => panic!("{other:?}"),
-    }
+    let Event::Announced { certificate, overlap_until } = event else { panic!("{event:?}") };
+    assert_eq!(&certificate, next.certificate());
+    assert!(overlap_until.is_some());
 }
 
 /// What happens before the next token, and that token.
 async fn until_renewed(renewal: &mut Renewal) -> (Vec<Event>, BoundToken) {
     let mut before = Vec::new();
     loop {
-        match renewal.next().await {
-            Event::Renewed(token) => return (before, token),
-            other => before.push(other),
+        let event = renewal.next().await;
+        if let Event::Renewed(token) = event {
+            return (before, token);
         }
+        before.push(event);
     }
 }
 
@@ -131,10 +126,9 @@ async fn a_successor_that_the_server_refuses_is_used_all_the_same() {
     };
     server.tokens(&first).announce_rotation(request).await.unwrap();
     workload.hold(&second);
-    match renewal.next().await {
-        Event::NotAnnounced(error) => assert_eq!(error.reason().as_deref(), Some("SUCCESSOR_TAKEN")),
-        other => panic!("{other:?}"),
-    }
+    let event = renewal.next().await;
+    let Event::NotAnnounced(error) = event else { panic!("{event:?}") };
+    assert_eq!(error.reason().as_deref(), Some("SUCCESSOR_TAKEN"));
     let after = token(renewal.next().await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
 }
@@ -146,12 +140,9 @@ async fn a_certificate_without_its_key_is_not_used_until_both_are_there() {
     token(renewal.next().await);
     let second = svid(&server);
     fs::write(workload.path("svid.pem"), second.chain_pem()).unwrap();
-    match renewal.next().await {
-        Event::Unusable(FileError::NotTogether(cert, key, _)) => {
-            assert_eq!((cert, key), (workload.path("svid.pem"), workload.path("svid-key.pem")));
-        }
-        other => panic!("{other:?}"),
-    }
+    let event = renewal.next().await;
+    let Event::Unusable(TokenError::Files(FileError::NotTogether(cert, key, _))) = event else { panic!("{event:?}") };
+    assert_eq!((cert, key), (workload.path("svid.pem"), workload.path("svid-key.pem")));
     // What it held before is what it goes on with, and announces from.
     fs::write(workload.path("svid-key.pem"), second.key_pem()).unwrap();
     announced(renewal.next().await, &second);
@@ -180,13 +171,10 @@ async fn while_the_server_is_gone_it_is_tried_again_and_what_was_missed_is_made_
     for next in [&second, &third] {
         workload.hold(next);
         for _ in 0..2 {
-            match renewal.next().await {
-                Event::Failed { error, retry_in } => {
-                    assert!(error.is_temporary() && matches!(error, TokenError::Connection(..)), "{error:?}");
-                    assert!(retry_in <= Duration::from_secs(5));
-                }
-                other => panic!("{other:?}"),
-            }
+            let event = renewal.next().await;
+            let Event::Failed { error, retry_in } = event else { panic!("{event:?}") };
+            assert!(error.is_temporary() && matches!(error, TokenError::Connection(..)), "{error:?}");
+            assert!(retry_in <= Duration::from_secs(5));
         }
     }
     let server = serve(setup).await;
@@ -263,11 +251,14 @@ async fn a_token_that_cannot_be_renewed_comes_to_its_end() {
     let mut last = token(renewal.next().await);
     stopped(server).await;
     loop {
-        match renewal.next().await {
+        let event = renewal.next().await;
+        match event {
             Event::Renewed(token) => last = token,
             Event::Expired => break,
             Event::Failed { error, .. } => assert!(error.is_temporary(), "{error:?}"),
-            other => panic!("{other:?}"),
+            Event::Announced { .. } | Event::NotLineage | Event::NotAnnounced(_) | Event::Unusable(_) => {
+                panic!("{event:?}")
+            }
         }
     }
     assert!(!last.is_usable());

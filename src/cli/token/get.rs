@@ -53,7 +53,8 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
         let file = TokenFile::new(&out)
             .ok_or_else(|| CommandError::new(format!("{} is no file", out.display()), "name a file with --out"))?;
         let server = arguments.connection.server().clone();
-        return watch::run(TokenSettings { server, files: arguments.connection.files(), request }, file).await;
+        let settings = TokenSettings { server, credentials: arguments.connection.credentials()?, request };
+        return watch::run(settings, file).await;
     }
     let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let issued = tokens.issue_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;

@@ -9,17 +9,15 @@ use tokio::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::authority::certificate::CertificateThumbprint;
+use crate::cli::connect_error;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::serve::StopSignals;
-use crate::cli::status;
-use crate::cli::status::Needs;
 use crate::cli::token::token_file::TokenFile;
 use crate::client::renewal::Event;
 use crate::client::renewal::Renewal;
 use crate::client::renewal::TokenSettings;
 use crate::client::token::BoundToken;
-use crate::client::token::TokenError;
 
 /// When a token could not be written, it is tried again after this.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
@@ -77,17 +75,19 @@ impl Watch {
             }
             Event::NotLineage => output::note("the registration says no rotation: lineage, so nothing is announced"),
             Event::NotAnnounced(error) => {
-                let error = explain(error);
+                let error = connect_error::explain_token(error);
                 output::note(&format!("not announced: {error}\n  next: {}", error.next()));
             }
             Event::Failed { error, .. } => {
                 // What is wrong at the start is most likely wrong in what was asked.
                 if !self.begun && !error.is_temporary() {
-                    return Err(explain(error));
+                    return Err(connect_error::explain_token(error));
                 }
-                self.complain("no fresh token yet", &explain(error));
+                self.complain("no fresh token yet", &connect_error::explain_token(error));
             }
-            Event::Unusable(error) => self.complain("the files of before are used on", &error.into()),
+            Event::Unusable(error) => {
+                self.complain("what there was before is used on", &connect_error::explain_token(error))
+            }
             // The file has its own.
             Event::Expired => {}
         }
@@ -137,18 +137,6 @@ impl Watch {
         if self.complaint.as_ref() != Some(&text) {
             output::note(&text);
             self.complaint = Some(text);
-        }
-    }
-}
-
-fn explain(error: TokenError) -> CommandError {
-    match error {
-        TokenError::Files(error) => error.into(),
-        TokenError::Connection(_, status) | TokenError::Unavailable(status) | TokenError::Refused(status) => {
-            status::explain(&status, Needs::Workload)
-        }
-        TokenError::Malformed(_) | TokenError::NoToken => {
-            CommandError::new(error.to_string(), "see that this command is not older than the server")
         }
     }
 }

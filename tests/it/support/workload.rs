@@ -11,6 +11,7 @@ use lanyard::authority::clock::SystemClock;
 use lanyard::client::files::ConnectionFiles;
 use lanyard::client::renewal::Renewal;
 use lanyard::client::renewal::TokenSettings;
+use lanyard::client::supply::Credentials;
 use lanyard::proto::Client;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
@@ -82,10 +83,10 @@ impl Workload {
 
     pub fn settings(&self) -> TokenSettings {
         let (ca, cert, key) = (self.path("ca.pem"), self.path("svid.pem"), self.path("svid-key.pem"));
-        let files = ConnectionFiles { ca, cert, key };
+        let credentials = Credentials::Files(ConnectionFiles { ca, cert, key });
         TokenSettings {
             server: self.server.parse().unwrap(),
-            files,
+            credentials,
             request: lanyard::proto::IssueTokenRequest::default(),
         }
     }
