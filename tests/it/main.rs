@@ -56,6 +56,7 @@ mod isolation;
 mod issue_token;
 mod jwks_discovery;
 mod jwks_uri;
+mod jwt_svids;
 mod layering;
 mod malformed_tokens;
 mod metadata;

@@ -15,6 +15,7 @@ pub mod forwarded;
 pub mod fragile;
 pub mod frames;
 pub mod http;
+pub mod jwt_svid;
 pub mod leaf;
 pub mod mesh;
 pub mod mint;
