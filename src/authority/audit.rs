@@ -151,7 +151,11 @@ impl AuditEvent<'_> {
             Self::TokenRefused { peer, client_id, error } => {
                 let cause = match error {
                     GrantError::InvalidClient(mismatch) => mismatch.to_string(),
-                    GrantError::InvalidRequest
+                    GrantError::InvalidAssertion(why) => format!("the client assertion proves nobody: {why}"),
+                    GrantError::UnknownAssertionType
+                    | GrantError::HalfAnAssertion
+                    | GrantError::ForeignConnection
+                    | GrantError::InvalidRequest
                     | GrantError::InvalidScope
                     | GrantError::InvalidTarget
                     | GrantError::ServerError

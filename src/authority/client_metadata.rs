@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct ClientMetadata {
     /// The client's name, or its SPIFFE ID.
     pub client_id: String,
-    /// `spiffe_x509`, `tls_client_auth` or `self_signed_tls_client_auth`.
+    /// `spiffe_x509`, `spiffe_jwt`, `tls_client_auth` or `self_signed_tls_client_auth`.
     pub token_endpoint_auth_method: String,
     /// An exact SPIFFE ID, or a pattern that ends in `/*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

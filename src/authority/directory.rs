@@ -86,7 +86,7 @@ impl Directory {
         if !client_id.is_spiffe_id() {
             return match self.clients.get(client_id.as_str()) {
                 // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
-                Some(client) if matches!(client.registration.method, TokenEndpointAuthMethod::SpiffeX509(_)) => {
+                Some(client) if matches!(client.registration.method, TokenEndpointAuthMethod::Spiffe(..)) => {
                     Standing::Unknown
                 }
                 Some(client) => settle(&[Arc::clone(client)], &[]),
@@ -129,8 +129,8 @@ impl Directory {
     /// Another client that claims the same SPIFFE ID, or the same pattern.
     pub fn rival(&self, registration: &ClientRegistration) -> Option<&str> {
         let claimed = match &registration.method {
-            TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Exact(id)) => self.exact.get(&id.to_string()),
-            TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Below(prefix)) => self.below.get(prefix),
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => self.exact.get(&id.to_string()),
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => self.below.get(prefix),
             TokenEndpointAuthMethod::TlsClientAuth { .. }
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
             | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => self.exact.get(registration.client_id.as_str()),
@@ -179,10 +179,10 @@ impl Directory {
 
     fn index(&mut self, registration: &ClientRegistration, change: impl Fn(&mut Names)) {
         match &registration.method {
-            TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Exact(id)) => {
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => {
                 touch(&mut self.exact, id.to_string(), change);
             }
-            TokenEndpointAuthMethod::SpiffeX509(SpiffeIdPattern::Below(prefix)) => {
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => {
                 touch(&mut self.below, prefix.clone(), change);
             }
             TokenEndpointAuthMethod::TlsClientAuth { subject, .. } => {

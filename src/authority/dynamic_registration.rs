@@ -105,9 +105,7 @@ impl Authority {
         let mut metadata = metadata;
         if own_identity {
             let id = caller.identity.spiffe_id().ok_or(DynamicRegistrationError::Forbidden)?.to_string();
-            if metadata.token_endpoint_auth_method != "spiffe_x509" {
-                return Err(invalid("token_endpoint_auth_method", "must be spiffe_x509").into());
-            }
+            must_be_by_svid(&metadata)?;
             if metadata.spiffe_id.as_ref().is_some_and(|named| *named != id) {
                 return Err(invalid("spiffe_id", "must be the caller's own").into());
             }
@@ -171,9 +169,7 @@ impl Authority {
             metadata.client_ca.clone_from(&known.client_ca);
         }
         if present.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
-            if metadata.token_endpoint_auth_method != "spiffe_x509" {
-                return Err(invalid("token_endpoint_auth_method", "must be spiffe_x509").into());
-            }
+            must_be_by_svid(&metadata)?;
             metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
             self.keep_within_ceiling(&caller.identity, &mut metadata)?;
         }
@@ -228,6 +224,15 @@ impl Authority {
             return Err(invalid(field, "must be true for a workload that registers itself").into());
         }
         Ok(())
+    }
+}
+
+/// A workload proves itself by its SPIFFE ID and by nothing else.
+fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidClientMetadata> {
+    if matches!(metadata.token_endpoint_auth_method.as_str(), "spiffe_x509" | "spiffe_jwt") {
+        Ok(())
+    } else {
+        Err(invalid("token_endpoint_auth_method", "must be spiffe_x509 or spiffe_jwt"))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::authority::binding::Demands;
 use crate::authority::binding::Evidence;
 use crate::authority::binding::EvidenceGrade;
 use crate::authority::caller::Caller;
+use crate::authority::client_assertion::ClientAssertion;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::freshness::Stale;
 use crate::authority::grant::GrantError;
@@ -35,19 +36,25 @@ impl Authority {
     /// Authenticates a caller at the introspection, revocation and registration endpoints as at the token endpoint
     /// (RFC 8705 section 1). Proxies and admins need no registration; the `client_id` that they send, if any, is their
     /// SPIFFE ID.
-    pub fn requester(&self, caller: &Caller, client_id: Option<&str>) -> Result<Requester, GrantError> {
+    pub fn requester(
+        &self,
+        caller: &Caller,
+        client_id: Option<&str>,
+        assertion: &ClientAssertion,
+    ) -> Result<Requester, GrantError> {
         let Caller { identity, roles } = caller;
         let has_role = roles.admin || roles.proxy.is_some();
-        let named = match (client_id, identity.spiffe_id()) {
-            (Some(text), _) => ClientId::parse(text).ok_or(GrantError::InvalidRequest)?,
-            (None, Some(id)) => ClientId::from(id),
-            (None, None) if has_role => return Ok(Requester { client_id: None, roles: roles.clone() }),
-            (None, None) => return Err(GrantError::InvalidRequest),
+        let assertion = self.prove_assertion(assertion)?;
+        let credentials = self.credentials(identity, assertion.as_ref());
+        let named = match credentials.name(client_id)? {
+            Some(named) => named,
+            None if has_role => return Ok(Requester { client_id: None, roles: roles.clone() }),
+            None => return Err(GrantError::InvalidRequest),
         };
-        let client_id = match authenticate(&self.snapshot.load(), identity, &named, self.clock.now()) {
+        let client_id = match authenticate(&self.snapshot.load(), credentials, &named, self.clock.now()) {
             Ok(_) => Some(named),
-            Err(Mismatch::UnknownClient) if has_role && is_itself(identity, &named) => None,
-            Err(mismatch) => return Err(GrantError::InvalidClient(mismatch)),
+            Err(Mismatch::UnknownClient) if has_role && assertion.is_none() && is_itself(identity, &named) => None,
+            Err(mismatch) => return Err(mismatch.into()),
         };
         Ok(Requester { client_id, roles: roles.clone() })
     }

@@ -11,6 +11,7 @@ pub mod bundle_document;
 pub mod caller;
 pub mod certificate;
 pub mod check;
+pub mod client_assertion;
 pub mod client_jwks;
 pub mod client_keys;
 pub mod client_metadata;
@@ -83,12 +84,14 @@ use crate::authority::clock::Entropy;
 use crate::authority::clock::NoEntropy;
 use crate::authority::clock::Timestamp;
 use crate::authority::freshness::LostSince;
+use crate::authority::grant::Credentials;
 use crate::authority::grant::Grant;
 use crate::authority::grant::GrantError;
 use crate::authority::grant::TokenRequest;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::jwks_uri::JwksUriPolicy;
+use crate::authority::jwt_svid::JwtSvid;
 use crate::authority::keys::SigningKeys;
 use crate::authority::lineage::LineagePolicy;
 use crate::authority::registration::ClientId;
@@ -282,7 +285,11 @@ impl Authority {
         let now = self.clock.now();
         let fresh = self.freshness().map_err(GrantError::from);
         let outcome = fresh
-            .and_then(|()| grant::grant(&self.snapshot.load(), peer, request, now))
+            .and_then(|()| self.prove_assertion(&request.assertion))
+            .and_then(|assertion| {
+                let credentials = self.credentials(peer, assertion.as_ref());
+                grant::grant(&self.snapshot.load(), credentials, request, now)
+            })
             .and_then(|grant| self.mint(peer, &grant, now));
         self.tally.granted(&outcome);
         match &outcome {
@@ -298,14 +305,16 @@ impl Authority {
         outcome.map(|(_, _, token)| token)
     }
 
+    fn credentials<'a>(&self, peer: &'a PeerIdentity, assertion: Option<&'a JwtSvid>) -> Credentials<'a> {
+        Credentials { peer, assertion, unbound_tokens: self.policy.unbound_tokens }
+    }
+
     fn mint(
         &self,
         peer: &PeerIdentity,
         grant: &Grant,
         now: Timestamp,
     ) -> Result<(ClientId, AccessTokenClaims, IssuedToken), GrantError> {
-        // The global setting forbids unbound tokens, or the registration does: either is enough.
-        let bound = grant.client.registration.bound || !self.policy.unbound_tokens;
         let claims = AccessTokenClaims {
             iss: self.policy.issuer.clone(),
             sub: grant.client_id.to_string(),
@@ -316,8 +325,8 @@ impl Authority {
             jti: self.random_id().map_err(|_| GrantError::ServerError)?,
             client_id: grant.client_id.to_string(),
             scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
-            cnf: bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
-            lanyard_bound: (bound && grant.client.registration.rotation != Rotation::Strict)
+            cnf: grant.bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
+            lanyard_bound: (grant.bound && grant.client.registration.rotation != Rotation::Strict)
                 .then(|| BoundCertificate::of(peer.certificate())),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };

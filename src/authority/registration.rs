@@ -99,11 +99,20 @@ impl SpiffeIdPattern {
     }
 }
 
+/// The kinds of SVIDs that clients authenticate by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SvidKind {
+    /// The X509-SVID of the connection: `spiffe_x509`.
+    X509,
+    /// A JWT-SVID as client assertion: `spiffe_jwt`.
+    Jwt,
+}
+
 /// How a client proves who it is, with all that the proof needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenEndpointAuthMethod {
-    /// By an X509-SVID (draft-ietf-oauth-spiffe-client-auth section 3.2).
-    SpiffeX509(SpiffeIdPattern),
+    /// By an SVID of this kind, for one of these SPIFFE IDs (draft-ietf-oauth-spiffe-client-auth section 3).
+    Spiffe(SvidKind, SpiffeIdPattern),
     /// By a certificate of a known CA with this subject (RFC 8705 section 2.1).
     TlsClientAuth {
         /// The one name that the certificate must bear.
@@ -185,7 +194,7 @@ impl ClientRegistration {
             "lineage" => Rotation::Lineage,
             _ => return Err(invalid("rotation", "must be strict, identity or lineage")),
         };
-        if rotation != Rotation::Strict && !matches!(method, TokenEndpointAuthMethod::SpiffeX509(_)) {
+        if rotation != Rotation::Strict && !matches!(method, TokenEndpointAuthMethod::Spiffe(..)) {
             return Err(invalid(
                 "rotation",
                 "must be strict: only the certificates of SPIFFE clients have an identity to follow",
@@ -200,7 +209,7 @@ impl ClientRegistration {
     pub fn jwks_uri(&self) -> Option<&JwksUri> {
         match &self.method {
             TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => Some(uri),
-            TokenEndpointAuthMethod::SpiffeX509(_)
+            TokenEndpointAuthMethod::Spiffe(..)
             | TokenEndpointAuthMethod::TlsClientAuth { .. }
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_) => None,
         }
@@ -217,6 +226,9 @@ impl ClientRegistration {
             Some("access_token_ttl")
         } else if self.rotation != Rotation::Strict && self.rotation != most.rotation {
             Some("rotation")
+        } else if most.method.is_spiffe_jwt() && !self.method.is_spiffe_jwt() {
+            // Less would be proven than an operator asks for.
+            Some("token_endpoint_auth_method")
         } else {
             None
         }
@@ -224,10 +236,16 @@ impl ClientRegistration {
 }
 
 impl TokenEndpointAuthMethod {
+    /// Whether a JWT-SVID has to come with each request.
+    pub fn is_spiffe_jwt(&self) -> bool {
+        matches!(self, Self::Spiffe(SvidKind::Jwt, _))
+    }
+
     /// The method's registered name.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::SpiffeX509(_) => "spiffe_x509",
+            Self::Spiffe(SvidKind::X509, _) => "spiffe_x509",
+            Self::Spiffe(SvidKind::Jwt, _) => "spiffe_jwt",
             Self::TlsClientAuth { .. } => "tls_client_auth",
             Self::SelfSignedTlsClientAuth(_) | Self::PublishedTlsClientAuth(_) => "self_signed_tls_client_auth",
         }
@@ -238,7 +256,7 @@ impl TokenEndpointAuthMethod {
     fn fits(&self, client_id: &ClientId) -> Result<(), InvalidClientMetadata> {
         let Some(named) = client_id.spiffe_id() else { return Ok(()) };
         let proves_it = match self {
-            Self::SpiffeX509(pattern) => *pattern == SpiffeIdPattern::Exact(named),
+            Self::Spiffe(_, pattern) => *pattern == SpiffeIdPattern::Exact(named),
             Self::TlsClientAuth { subject, .. } => *subject == CertificateSubject::Uri(named.to_string()),
             Self::SelfSignedTlsClientAuth(_) | Self::PublishedTlsClientAuth(_) => false,
         };
@@ -262,8 +280,8 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
             return Err(invalid("client_ca", SUBJECTS));
         }
     }
-    if named != "spiffe_x509" && metadata.spiffe_id.is_some() {
-        return Err(invalid("spiffe_id", "goes only with token_endpoint_auth_method spiffe_x509"));
+    if !matches!(named.as_str(), "spiffe_x509" | "spiffe_jwt") && metadata.spiffe_id.is_some() {
+        return Err(invalid("spiffe_id", "goes only with token_endpoint_auth_method spiffe_x509 or spiffe_jwt"));
     }
     if named != "self_signed_tls_client_auth" {
         const CERTIFICATES: &str = "goes only with token_endpoint_auth_method self_signed_tls_client_auth";
@@ -278,7 +296,8 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
         }
     }
     match named.as_str() {
-        "spiffe_x509" => read_spiffe_id(metadata),
+        "spiffe_x509" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::X509, read_spiffe_id(metadata)?)),
+        "spiffe_jwt" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, read_spiffe_id(metadata)?)),
         "tls_client_auth" => match subjects.as_slice() {
             [(field, text)] => {
                 let subject = CertificateSubject::parse(field, text)?;
@@ -302,20 +321,18 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
         "self_signed_tls_client_auth" => client_jwks::read(metadata),
         _ => Err(invalid(
             "token_endpoint_auth_method",
-            "must be spiffe_x509, tls_client_auth or self_signed_tls_client_auth",
+            "must be spiffe_x509, spiffe_jwt, tls_client_auth or self_signed_tls_client_auth",
         )),
     }
 }
 
-fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidClientMetadata> {
+fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<SpiffeIdPattern, InvalidClientMetadata> {
     if metadata.spiffe_id.is_none() && !is_spiffe_uri(&metadata.client_id) {
         return Err(invalid("spiffe_id", "must be set where the client_id is not a SPIFFE ID"));
     }
     let text = metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
-    let pattern = SpiffeIdPattern::parse(text).ok_or_else(|| {
-        invalid("spiffe_id", "must be a SPIFFE ID with a path, or one followed by /* for all below it")
-    })?;
-    Ok(TokenEndpointAuthMethod::SpiffeX509(pattern))
+    SpiffeIdPattern::parse(text)
+        .ok_or_else(|| invalid("spiffe_id", "must be a SPIFFE ID with a path, or one followed by /* for all below it"))
 }
 
 fn read_ttl(metadata: &mut ClientMetadata) -> Result<Duration, InvalidClientMetadata> {

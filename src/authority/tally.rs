@@ -219,8 +219,11 @@ impl Tally {
         match outcome {
             Ok(_) => increment(&self.issued),
             Err(error) => self.grants_refused.add(match error {
-                GrantError::InvalidClient(_) => "invalid_client",
-                GrantError::InvalidRequest => "invalid_request",
+                GrantError::InvalidClient(_)
+                | GrantError::InvalidAssertion(_)
+                | GrantError::UnknownAssertionType
+                | GrantError::ForeignConnection => "invalid_client",
+                GrantError::InvalidRequest | GrantError::HalfAnAssertion => "invalid_request",
                 GrantError::InvalidScope => "invalid_scope",
                 GrantError::InvalidTarget => "invalid_target",
                 GrantError::ServerError => "server_error",

@@ -54,8 +54,13 @@ pub fn broken() -> Status {
 /// A token request that got no token.
 pub fn grant_error(error: GrantError) -> Status {
     match error {
-        GrantError::InvalidClient(_) => plain(Code::Unauthenticated, "INVALID_CLIENT", error),
-        GrantError::InvalidRequest => plain(Code::InvalidArgument, "INVALID_REQUEST", error),
+        GrantError::InvalidClient(_)
+        | GrantError::InvalidAssertion(_)
+        | GrantError::UnknownAssertionType
+        | GrantError::ForeignConnection => plain(Code::Unauthenticated, "INVALID_CLIENT", error),
+        GrantError::InvalidRequest | GrantError::HalfAnAssertion => {
+            plain(Code::InvalidArgument, "INVALID_REQUEST", error)
+        }
         GrantError::InvalidScope => plain(Code::InvalidArgument, "INVALID_SCOPE", error),
         GrantError::InvalidTarget => plain(Code::InvalidArgument, "INVALID_TARGET", error),
         GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use crate::authority::caller::Caller;
 use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::client_assertion::ClientAssertion;
 use crate::authority::clock::Timestamp;
 use crate::authority::grant::TokenRequest;
 use crate::authority::introspection::Requester;
@@ -33,13 +34,13 @@ impl TokenService for Services {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let IssueTokenRequest { client_id, scope, audience } = message;
-        // In proto3 an empty text is one that was left out.
-        let client_id = Some(client_id).filter(|client_id| !client_id.is_empty());
+        let IssueTokenRequest { client_id, scope, audience, client_assertion_type, client_assertion } = message;
+        let client_id = sent(client_id);
+        let assertion = assertion(client_assertion_type, client_assertion);
         self.authority.discover(&caller.identity, client_id.as_deref()).await;
         let issued = self
             .authority
-            .issue_token(&caller.identity, &TokenRequest { client_id, scope, audience })
+            .issue_token(&caller.identity, &TokenRequest { client_id, assertion, scope, audience })
             .map_err(status::grant_error)?;
         Ok(Response::new(IssueTokenResponse {
             access_token: issued.access_token,
@@ -54,7 +55,8 @@ impl TokenService for Services {
         request: Request<IntrospectTokenRequest>,
     ) -> Result<Response<IntrospectTokenResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let requester = self.requester(caller(&extensions)?, &message.client_id)?;
+        let assertion = assertion(message.client_assertion_type, message.client_assertion);
+        let requester = self.requester(caller(&extensions)?, message.client_id, &assertion)?;
         if message.token.is_empty() {
             return Err(malformed("token", "is missing"));
         }
@@ -69,7 +71,8 @@ impl TokenService for Services {
     ) -> Result<Response<RevokeTokenResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let requester = self.requester(caller, &message.client_id)?;
+        let assertion = assertion(message.client_assertion_type, message.client_assertion);
+        let requester = self.requester(caller, message.client_id, &assertion)?;
         let until = message
             .until
             .map(|until| u64::try_from(until.seconds).map(Timestamp).map_err(|_| malformed("until", "is before 1970")));
@@ -100,11 +103,18 @@ impl TokenService for Services {
 }
 
 impl Services {
-    /// In proto3 an empty text is one that was left out.
-    fn requester(&self, caller: &Caller, client_id: &str) -> Result<Requester, Status> {
-        let client_id = Some(client_id).filter(|client_id| !client_id.is_empty());
-        self.authority.requester(caller, client_id).map_err(status::grant_error)
+    fn requester(&self, caller: &Caller, client_id: String, assertion: &ClientAssertion) -> Result<Requester, Status> {
+        self.authority.requester(caller, sent(client_id).as_deref(), assertion).map_err(status::grant_error)
     }
+}
+
+/// In proto3 an empty text is one that was left out.
+fn sent(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn assertion(assertion_type: String, assertion: String) -> ClientAssertion {
+    ClientAssertion { assertion_type: sent(assertion_type), assertion: sent(assertion) }
 }
 
 fn target(target: Option<Target>, until: Option<Timestamp>) -> Result<RevokeRequest, Status> {

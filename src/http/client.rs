@@ -1,31 +1,44 @@
-//! Who a request says to come from. Clients authenticate by their certificates and in no other way.
+//! Who a request says to come from. Clients authenticate by their certificates, or by a JWT-SVID as client assertion beside
+//! one, and in no other way.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
+use crate::authority::client_assertion::ClientAssertion;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
 
-/// The parameters by which clients authenticate elsewhere.
-const OTHER_METHODS: [&str; 3] = ["client_secret", "client_assertion", "client_assertion_type"];
+/// What a request brings to authenticate its client, besides the certificate of its connection.
+pub(super) struct Authentication<'a> {
+    pub(super) client_id: Option<&'a str>,
+    pub(super) assertion: ClientAssertion,
+}
 
-/// The `client_id` of a request. One that tries another method of authentication besides (RFC 6749 section 2.3) or instead
-/// is refused, rather than served as if it had not.
-pub(super) fn named_in<'a>(form: &'a Form, headers: &HeaderMap) -> Result<Option<&'a str>, OAuthError> {
-    let client_id = form.one("client_id")?;
-    for method in OTHER_METHODS {
-        if form.one(method)?.is_some() {
-            return Err(OAuthError::invalid_request(
-                "clients authenticate by their certificate, and by one method only",
-            ));
+impl<'a> Authentication<'a> {
+    /// Reads it from a request. One that tries another method of authentication besides (RFC 6749 section 2.3) or instead is
+    /// refused, rather than served as if it had not.
+    pub(super) fn of(form: &'a Form, headers: &HeaderMap) -> Result<Self, OAuthError> {
+        let client_id = form.one("client_id")?;
+        let owned = |name| form.one(name).map(|value| value.map(str::to_owned));
+        let assertion =
+            ClientAssertion { assertion_type: owned("client_assertion_type")?, assertion: owned("client_assertion")? };
+        let has_secret = form.one("client_secret")?.is_some();
+        let has_header = headers.contains_key(AUTHORIZATION);
+        if assertion.is_present() && (has_secret || has_header) {
+            // RFC 7521 section 4.2.1, where RFC 6749 section 5.2 has invalid_request.
+            let error = OAuthError::invalid_client("a request with a client assertion authenticates in no other way");
+            return Err(if has_header { error.with_challenge() } else { error });
         }
-    }
-    match (headers.contains_key(AUTHORIZATION), client_id) {
-        (false, client_id) => Ok(client_id),
-        (true, Some(_)) => Err(OAuthError::invalid_request("the request authenticates in two ways")),
-        (true, None) => {
-            Err(OAuthError::invalid_client("clients authenticate by their certificate, not by a header")
-                .with_challenge())
+        if has_secret {
+            return Err(OAuthError::invalid_request("there are no client secrets"));
+        }
+        match (has_header, client_id) {
+            (false, client_id) => Ok(Self { client_id, assertion }),
+            (true, Some(_)) => Err(OAuthError::invalid_request("the request authenticates in two ways")),
+            (true, None) => {
+                Err(OAuthError::invalid_client("clients authenticate by their certificate, not by a header")
+                    .with_challenge())
+            }
         }
     }
 }

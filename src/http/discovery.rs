@@ -50,7 +50,7 @@ async fn jwks(State(authority): State<Arc<Authority>>) -> impl IntoResponse {
 /// `response_types_supported` is left out: RFC 8414 section 2 requires it, and section 3.2 forbids an empty array, which is
 /// what it would be without an authorization endpoint.
 fn document(authority: &Authority) -> Value {
-    const METHODS: [&str; 3] = ["spiffe_x509", "tls_client_auth", "self_signed_tls_client_auth"];
+    const METHODS: [&str; 4] = ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
     let policy = authority.policy();
     let at = |path: &str| format!("{}{path}", policy.mtls_url);
     let mut endpoints = json!({

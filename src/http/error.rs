@@ -84,8 +84,20 @@ impl From<GrantError> for OAuthError {
         let bad = |code, description| Self::new(StatusCode::BAD_REQUEST, code, description);
         match error {
             GrantError::InvalidClient(_) => Self::invalid_client(
-                "client_id is not registered, or this certificate is not the one that its registration expects",
+                "client_id is not registered, or this certificate or assertion is not the one that its registration expects",
             ),
+            GrantError::InvalidAssertion(_) => Self::invalid_client(
+                "client_assertion is not a JWT-SVID for this issuer alone that its trust domain signed and that is good now",
+            ),
+            GrantError::UnknownAssertionType => Self::invalid_client(
+                "client_assertion_type is not urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+            ),
+            GrantError::ForeignConnection => {
+                Self::invalid_client("the connection needs an X509-SVID with the SPIFFE ID of the client assertion")
+            }
+            GrantError::HalfAnAssertion => {
+                Self::invalid_request("client_assertion and client_assertion_type go together")
+            }
             GrantError::InvalidRequest => Self::invalid_request("client_id is missing or malformed"),
             GrantError::InvalidScope => {
                 bad("invalid_scope", "the scope is malformed, or goes beyond what is registered for this client")

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::authority::Authority;
 use crate::authority::caller::Caller;
-use crate::http::client;
+use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
@@ -43,8 +43,8 @@ fn answer(
     signed: bool,
 ) -> Result<Response, OAuthError> {
     let form = Form::parse(headers, body)?;
-    let client_id = client::named_in(&form, headers)?;
-    let requester = authority.requester(caller, client_id)?;
+    let Authentication { client_id, assertion } = Authentication::of(&form, headers)?;
+    let requester = authority.requester(caller, client_id, &assertion)?;
     // token_type_hint is not looked at: there is one type of token, and a wrong hint must not matter (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
     let answer = match authority.introspect(&requester, token)? {

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use crate::authority::Authority;
 use crate::authority::caller::Caller;
 use crate::authority::revoking::RevokeRequest;
-use crate::http::client;
+use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
@@ -23,8 +23,8 @@ pub(super) async fn revoke(
     body: Bytes,
 ) -> Result<impl IntoResponse, OAuthError> {
     let form = Form::parse(&headers, &body)?;
-    let client_id = client::named_in(&form, &headers)?;
-    let requester = authority.requester(&caller, client_id)?;
+    let Authentication { client_id, assertion } = Authentication::of(&form, &headers)?;
+    let requester = authority.requester(&caller, client_id, &assertion)?;
     // A wrong or unknown token_type_hint does not matter (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
     authority.revoke(&caller.identity, &requester, RevokeRequest::Token(token.to_owned())).await?;

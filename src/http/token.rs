@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::authority::Authority;
 use crate::authority::caller::Caller;
 use crate::authority::grant::TokenRequest;
-use crate::http::client;
+use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
@@ -25,20 +25,23 @@ pub(super) async fn issue(
     body: Bytes,
 ) -> Result<impl IntoResponse, OAuthError> {
     let form = Form::parse(&headers, &body)?;
-    let client_id = client::named_in(&form, &headers)?;
+    let Authentication { client_id, assertion } = Authentication::of(&form, &headers)?;
     match form.one("grant_type")? {
         Some("client_credentials") => {}
         Some(_) => return Err(OAuthError::unsupported_grant_type()),
         None => return Err(OAuthError::invalid_request("grant_type is missing")),
     }
-    // RFC 8705 section 2: always, also where the certificate alone would tell.
-    let client_id = client_id.ok_or(OAuthError::invalid_request("client_id is missing"))?;
+    // RFC 8705 section 2: always, also where the certificate alone would tell. RFC 7521 section 4.2: not with an assertion.
+    if client_id.is_none() && !assertion.is_present() {
+        return Err(OAuthError::invalid_request("client_id is missing"));
+    }
     let request = TokenRequest {
-        client_id: Some(client_id.to_owned()),
+        client_id: client_id.map(str::to_owned),
+        assertion,
         scope: form.one("scope")?.unwrap_or_default().to_owned(),
         audience: form.all("resource"),
     };
-    authority.discover(&caller.identity, Some(client_id)).await;
+    authority.discover(&caller.identity, client_id).await;
     let issued = authority.issue_token(&caller.identity, &request)?;
     let body = json!({
         "access_token": issued.access_token,

@@ -84,7 +84,11 @@ impl Asker {
     async fn confirmed(&mut self, token: &str) -> Option<String> {
         let form = [("token", token), ("client_id", self.client_id)];
         let answer = self.http.send(post(INTROSPECT, &form)).await.ok();
-        let request = IntrospectTokenRequest { token: token.to_owned(), client_id: self.client_id.to_owned() };
+        let request = IntrospectTokenRequest {
+            token: token.to_owned(),
+            client_id: self.client_id.to_owned(),
+            ..Default::default()
+        };
         let grpc = self.tokens.introspect_token(request).await.unwrap().into_inner();
         assert_eq!(answer["active"], json!(grpc.active), "{token}");
         if !grpc.active {

@@ -122,7 +122,8 @@ async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand(
                         }
                     }
                 }
-                let request = IntrospectTokenRequest { token: token.clone(), client_id: String::new() };
+                let request =
+                    IntrospectTokenRequest { token: token.clone(), client_id: String::new(), ..Default::default() };
                 let active = introspection.introspect_token(request).await.unwrap().into_inner().active;
                 assert_eq!(active, any, "{least} {trust_domain:?}");
             }

@@ -152,6 +152,7 @@ fn who_asks_is_settled_before_what_is_asked_for() {
         client_id: Some(CHECKOUT.to_owned()),
         scope: "orders.admin".to_owned(),
         audience: vec!["https://bank.example".to_owned()],
+        ..TokenRequest::default()
     };
     let refused = |peer: &PeerIdentity| world.authority.issue_token(peer, &wrong).unwrap_err();
     assert_eq!(refused(&world.svid(THIEF)), GrantError::InvalidClient(Mismatch::Certificate));

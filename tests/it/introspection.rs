@@ -69,7 +69,8 @@ async fn over_grpc(
     token: &str,
     client_id: &str,
 ) -> Result<IntrospectTokenResponse, Status> {
-    let request = IntrospectTokenRequest { token: token.to_owned(), client_id: client_id.to_owned() };
+    let request =
+        IntrospectTokenRequest { token: token.to_owned(), client_id: client_id.to_owned(), ..Default::default() };
     server.tokens(leaf).introspect_token(request).await.map(tonic::Response::into_inner)
 }
 

@@ -18,7 +18,7 @@ use crate::support::server::TestServer;
 use crate::support::server::connect;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
-const METHODS: [&str; 3] = ["spiffe_x509", "tls_client_auth", "self_signed_tls_client_auth"];
+const METHODS: [&str; 4] = ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
 
 /// Asks on the public listener, as anybody.
 async fn publicly(server: &TestServer, request: Request<Body>) -> Reply {

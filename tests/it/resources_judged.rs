@@ -159,7 +159,8 @@ async fn trust_domains_count_in_decisions_and_in_introspection_and_evidence_only
     let leaves = [&ours, &theirs, &nobodys];
     let auditor = server.svid("/admin");
     let active = async |token: &str| {
-        let request = IntrospectTokenRequest { token: token.to_owned(), client_id: String::new() };
+        let request =
+            IntrospectTokenRequest { token: token.to_owned(), client_id: String::new(), ..Default::default() };
         let grpc = server.tokens(&auditor).introspect_token(request).await.unwrap().into_inner().active;
         let http = server.send(&auditor, post("/oauth2/introspect", &[("token", token)])).await.ok();
         assert_eq!(http["active"], json!(grpc));

@@ -35,7 +35,7 @@ async fn refused_for(server: &TestServer, leaf: &Leaf, token: &str) -> Option<De
     let proxy = server.svid("/proxy");
     let over_http = server.post(&proxy, "/oauth2/introspect", &[("token", token)]).await.ok();
     assert_eq!(over_http["active"], json!(reason.is_none()), "{reason:?}");
-    let request = IntrospectTokenRequest { token: token.to_owned(), client_id: String::new() };
+    let request = IntrospectTokenRequest { token: token.to_owned(), client_id: String::new(), ..Default::default() };
     let over_grpc = server.tokens(&proxy).introspect_token(request).await.unwrap().into_inner();
     assert_eq!(over_grpc.active, reason.is_none(), "{reason:?}");
     reason

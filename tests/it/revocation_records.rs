@@ -10,6 +10,7 @@ use axum::http::Request;
 use axum::http::header::RETRY_AFTER;
 use lanyard::authority::Authority;
 use lanyard::authority::caller::Caller;
+use lanyard::authority::client_assertion::ClientAssertion;
 use lanyard::authority::clock::SystemEntropy;
 use lanyard::authority::grant::TokenRequest;
 use lanyard::authority::identity::PeerIdentity;
@@ -41,7 +42,7 @@ use crate::support::world::spiffe_client;
 
 fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
     let roles = authority.roles_of(peer);
-    authority.requester(&Caller { identity: Arc::new(peer.clone()), roles }, None).unwrap()
+    authority.requester(&Caller { identity: Arc::new(peer.clone()), roles }, None, &ClientAssertion::default()).unwrap()
 }
 
 fn revoke(authority: &Authority, peer: &PeerIdentity, request: RevokeRequest) -> Result<(), RevokeError> {

@@ -35,7 +35,7 @@ async fn beyond_the_bound_no_voice_decides_until_the_store_is_followed_again() {
     let mut stream = BindingStream::open(bindings.clone()).await;
     let mut http = server.http(&checkout).await;
     let mut proxy_http = server.http(&proxy).await;
-    let introspect = IntrospectTokenRequest { token: token.clone(), client_id: String::new() };
+    let introspect = IntrospectTokenRequest { token: token.clone(), client_id: String::new(), ..Default::default() };
     let id = "spiffe://prod.example/checkout";
     let proxy_id = "spiffe://prod.example/proxy";
     let grant = [("grant_type", "client_credentials"), ("client_id", id)];

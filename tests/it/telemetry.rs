@@ -83,7 +83,8 @@ async fn each_count_moves_by_exactly_what_was_done() {
     assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), Said::Denied(DenyReason::EvidenceMissing));
     // Introspection by one who may know, and by one who may not.
     for (leaf, token) in [(&proxy, token.as_str()), (&proxy, "x.y.z"), (&thief, token.as_str())] {
-        let request = IntrospectTokenRequest { token: token.to_owned(), client_id: String::new() };
+        let request =
+            IntrospectTokenRequest { token: token.to_owned(), client_id: String::new(), ..Default::default() };
         drop(server.tokens(leaf).introspect_token(request).await);
     }
     // Token requests, calls and handshakes that are refused.

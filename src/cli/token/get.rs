@@ -48,6 +48,7 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
         client_id: arguments.client_id.unwrap_or_default(),
         scope: arguments.scope.unwrap_or_default(),
         audience: arguments.audience,
+        ..IssueTokenRequest::default()
     };
     if let Some(out) = arguments.out {
         let file = TokenFile::new(&out)

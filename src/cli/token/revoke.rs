@@ -103,6 +103,7 @@ pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> R
         target: Some(target),
         until: until.map(|until| prost_types::Timestamp { seconds: seconds(until), nanos: 0 }),
         lift,
+        ..RevokeTokenRequest::default()
     };
     let mut tokens = TokenServiceClient::new(connection.open().await?);
     tokens.revoke_token(request).await.map_err(|status| status::explain(&status, Needs::WorkloadOrAdmin))?;
