@@ -82,6 +82,8 @@ mod rotation;
 mod rotation_announced;
 mod sealed_keys;
 mod spire;
+mod spiffe_jwt;
+mod spiffe_jwt_clients;
 mod staleness;
 mod store_contract;
 mod store_crash;
