@@ -33,7 +33,7 @@ pub(in crate::cli) struct ConnectionArguments {
     /// PEM file with the private key of your certificate.
     #[arg(long, value_name = "FILE", env = "LANYARD_KEY", required_unless_present = "workload_api")]
     key: Option<PathBuf>,
-    /// Take the certificate from the SPIFFE Workload API instead, at this socket or at the one in SPIFFE_ENDPOINT_SOCKET.
+    /// Take the certificate from the SPIFFE Workload API instead, at this socket or at the one in `SPIFFE_ENDPOINT_SOCKET`.
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     workload_api: Option<String>,
     #[arg(long, env = "SPIFFE_ENDPOINT_SOCKET", hide = true)]

@@ -124,7 +124,7 @@ enum Woken {
     Answered(Answered),
     Expired,
     Due,
-    Supplied(Option<Result<Identity, TokenError>>),
+    Supplied(Option<Box<Result<Identity, TokenError>>>),
 }
 
 impl Renewal {
@@ -155,7 +155,7 @@ impl Renewal {
                 answered = progress(&mut self.attempt) => Woken::Answered(answered),
                 () = at(end) => Woken::Expired,
                 () = sleep_until(self.due), if self.attempt.is_none() && self.present.is_some() => Woken::Due,
-                supplied = self.supply.next() => Woken::Supplied(supplied),
+                supplied = self.supply.next() => Woken::Supplied(supplied.map(Box::new)),
             };
             let event = match woken {
                 Woken::Answered(Answered::Issue(asked, issued)) => {
@@ -171,11 +171,13 @@ impl Renewal {
                     Some(Event::Expired)
                 }
                 Woken::Due => None,
-                Woken::Supplied(Some(Ok(next))) => {
-                    self.change(next);
-                    None
-                }
-                Woken::Supplied(Some(Err(error))) => Some(Event::Unusable(error)),
+                Woken::Supplied(Some(supplied)) => match *supplied {
+                    Ok(next) => {
+                        self.change(next);
+                        None
+                    }
+                    Err(error) => Some(Event::Unusable(error)),
+                },
                 // It never ends.
                 Woken::Supplied(None) => pending().await,
             };

@@ -86,7 +86,7 @@ impl Watch {
                 self.complain("no fresh token yet", &connect_error::explain_token(error));
             }
             Event::Unusable(error) => {
-                self.complain("what there was before is used on", &connect_error::explain_token(error))
+                self.complain("what there was before is used on", &connect_error::explain_token(error));
             }
             // The file has its own.
             Event::Expired => {}

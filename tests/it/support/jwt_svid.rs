@@ -41,7 +41,7 @@ impl JwtKey {
         Self::of(kid, "ES256")
     }
 
-    /// A new key for one of the nine algorithms of JWT-SVIDs, or for EdDSA.
+    /// A new key for one of the nine algorithms of JWT-SVIDs, or for `EdDSA`.
     pub fn of(kid: &str, algorithm: &str) -> Self {
         let pair = match algorithm {
             "EdDSA" => Pair::EdDsa(Ed25519KeyPair::generate().unwrap()),
