@@ -123,8 +123,8 @@ fn each_field_that_cannot_be_read_is_refused_by_its_name() {
         ("access_token_ttl", json!("-5m")),
         ("access_token_ttl", json!("")),
         ("access_token_ttl", json!("99999999999999999999y")),
-        ("rotation", json!("identity")),
-        ("rotation", json!("lineage")),
+        ("rotation", json!("loose")),
+        ("rotation", json!("Lineage")),
         ("rotation", json!("Strict")),
     ];
     for (field, value) in bad {
