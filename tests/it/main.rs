@@ -16,6 +16,7 @@ mod cli_resource;
 mod client;
 mod client_authentication;
 mod client_metadata;
+mod client_workload_api;
 mod config;
 mod curl;
 mod dcr;
