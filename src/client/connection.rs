@@ -44,15 +44,15 @@ pub enum ConnectError {
 }
 
 /// Connects. The server ends connections at their maximum age; the channel then goes on over the next one.
-pub(crate) async fn connect(server: &Uri, tls: ClientConfig) -> Result<Channel, tonic::transport::Error> {
-    let connector = TlsConnector::from(Arc::new(tls));
+pub(crate) async fn connect(server: &Uri, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
+    let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
     endpoint(server).connect_with_connector(connect).await
 }
 
 /// The same at the first call.
-pub(crate) fn connect_lazily(server: &Uri, tls: ClientConfig) -> Channel {
-    let connector = TlsConnector::from(Arc::new(tls));
+pub(crate) fn connect_lazily(server: &Uri, tls: Arc<ClientConfig>) -> Channel {
+    let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
     endpoint(server).connect_with_connector_lazy(connect)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -47,7 +48,7 @@ pub enum Credentials {
 /// A certificate with its intermediates, and a TLS client that shows it.
 pub(in crate::client) struct Identity {
     pub(in crate::client) chain: Vec<CertificateDer<'static>>,
-    pub(in crate::client) tls: ClientConfig,
+    pub(in crate::client) tls: Arc<ClientConfig>,
 }
 
 /// Each certificate after the one before, and why there is none for now. It never ends, and loses nothing when it is not
@@ -74,7 +75,7 @@ impl Credentials {
     }
 
     /// What is there now.
-    pub(crate) async fn now(self) -> Result<ClientConfig, TokenError> {
+    pub(crate) async fn now(self) -> Result<Arc<ClientConfig>, TokenError> {
         let (first, mut supply) = self.supply()?;
         match first {
             Some(first) => Ok(first.tls),
@@ -84,7 +85,7 @@ impl Credentials {
 }
 
 fn identity(files: &ConnectionFiles, contents: &Contents) -> Result<Identity, FileError> {
-    Ok(Identity { tls: files.tls(contents)?, chain: files.chain(contents)? })
+    Ok(Identity { tls: Arc::new(files.tls(contents)?), chain: files.chain(contents)? })
 }
 
 struct Looking {
@@ -195,6 +196,6 @@ impl Following {
         let key = PrivatePkcs8KeyDer::from(svid.private_key().as_bytes().to_vec());
         let tls = files::client_tls(roots, chain.clone(), key.into());
         let tls = tls.map_err(|error| TokenError::WorkloadApi(format!("what it gave cannot be used: {error}")))?;
-        Ok(Identity { chain, tls })
+        Ok(Identity { chain, tls: Arc::new(tls) })
     }
 }

@@ -19,6 +19,7 @@ use tower::Layer as _;
 use tower::Service as _;
 use tower::ServiceExt as _;
 
+use crate::support::door::within;
 use crate::support::leaf::Leaf;
 use crate::support::workload::Workload;
 use crate::support::workload::serve;
@@ -27,6 +28,10 @@ use crate::support::workload::svid;
 use crate::support::workload::verdict;
 
 const HOUR: Duration = Duration::from_hours(1);
+
+async fn next(renewal: &mut Renewal) -> Event {
+    within(renewal.next()).await
+}
 
 #[track_caller]
 fn token(event: Event) -> BoundToken {
@@ -45,7 +50,7 @@ fn announced(event: Event, next: &Leaf) {
 async fn until_renewed(renewal: &mut Renewal) -> (Vec<Event>, BoundToken) {
     let mut before = Vec::new();
     loop {
-        let event = renewal.next().await;
+        let event = next(renewal).await;
         if let Event::Renewed(token) = event {
             return (before, token);
         }
@@ -57,11 +62,11 @@ async fn until_renewed(renewal: &mut Renewal) -> (Vec<Event>, BoundToken) {
 async fn a_token_is_renewed_before_its_end() {
     let (server, workload, leaf) = Workload::start("strict", Duration::from_secs(6)).await;
     let mut renewal = workload.renewal();
-    let first = token(renewal.next().await);
+    let first = token(next(&mut renewal).await);
     assert_eq!(first.certificate(), leaf.certificate());
     assert_eq!(first.scope(), "orders.read orders.write");
     // No failure and no end lies between the two.
-    let second = token(renewal.next().await);
+    let second = token(next(&mut renewal).await);
     assert!(first.is_usable());
     assert_ne!(first.as_str(), second.as_str());
     assert!(second.usable_until() > first.usable_until());
@@ -76,19 +81,19 @@ async fn a_token_is_renewed_before_its_end() {
 async fn a_new_certificate_gets_a_new_token_at_once_and_that_nothing_is_announced_is_remembered() {
     let (server, workload, first) = Workload::start("strict", HOUR).await;
     let mut renewal = workload.renewal();
-    let before = token(renewal.next().await);
+    let before = token(next(&mut renewal).await);
     let second = svid(&server);
     workload.hold(&second);
-    let event = renewal.next().await;
+    let event = next(&mut renewal).await;
     assert!(matches!(event, Event::NotLineage), "{event:?}");
-    let after = token(renewal.next().await);
+    let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
     assert_eq!(verdict(&server, after.as_str(), &first).await, Err(DenyReason::CertificateMismatch));
     assert_eq!(verdict(&server, before.as_str(), &second).await, Err(DenyReason::CertificateMismatch));
     let third = svid(&server);
     workload.hold(&third);
     // The server is not asked again.
-    let after = token(renewal.next().await);
+    let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &third).await, Ok(Match::Exact));
 }
 
@@ -96,28 +101,28 @@ async fn a_new_certificate_gets_a_new_token_at_once_and_that_nothing_is_announce
 async fn by_lineage_the_next_certificate_is_announced_before_the_token_is_renewed() {
     let (server, workload, first) = Workload::start("lineage", HOUR).await;
     let mut renewal = workload.renewal();
-    let before = token(renewal.next().await);
+    let before = token(next(&mut renewal).await);
     let (second, sibling) = (svid(&server), svid(&server));
     workload.hold(&second);
-    announced(renewal.next().await, &second);
+    announced(next(&mut renewal).await, &second);
     // At this moment the workload has only the token of before.
     assert_eq!(verdict(&server, before.as_str(), &second).await, Ok(Match::Lineage));
     assert_eq!(verdict(&server, before.as_str(), &first).await, Ok(Match::Exact));
     assert_eq!(verdict(&server, before.as_str(), &sibling).await, Err(DenyReason::CertificateMismatch));
-    let after = token(renewal.next().await);
+    let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
     let third = svid(&server);
     workload.hold(&third);
-    announced(renewal.next().await, &third);
+    announced(next(&mut renewal).await, &third);
     assert_eq!(verdict(&server, after.as_str(), &third).await, Ok(Match::Lineage));
-    assert_eq!(token(renewal.next().await).certificate(), third.certificate());
+    assert_eq!(token(next(&mut renewal).await).certificate(), third.certificate());
 }
 
 #[tokio::test]
 async fn a_successor_that_the_server_refuses_is_used_all_the_same() {
     let (server, workload, first) = Workload::start("lineage", HOUR).await;
     let mut renewal = workload.renewal();
-    token(renewal.next().await);
+    token(next(&mut renewal).await);
     // Another instance with the same certificate was faster.
     let (taken, second) = (svid(&server), svid(&server));
     let request = lanyard::proto::AnnounceRotationRequest {
@@ -126,10 +131,10 @@ async fn a_successor_that_the_server_refuses_is_used_all_the_same() {
     };
     server.tokens(&first).announce_rotation(request).await.unwrap();
     workload.hold(&second);
-    let event = renewal.next().await;
+    let event = next(&mut renewal).await;
     let Event::NotAnnounced(error) = event else { panic!("{event:?}") };
     assert_eq!(error.reason().as_deref(), Some("SUCCESSOR_TAKEN"));
-    let after = token(renewal.next().await);
+    let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
 }
 
@@ -137,16 +142,16 @@ async fn a_successor_that_the_server_refuses_is_used_all_the_same() {
 async fn a_certificate_without_its_key_is_not_used_until_both_are_there() {
     let (server, workload, first) = Workload::start("lineage", HOUR).await;
     let mut renewal = workload.renewal();
-    token(renewal.next().await);
+    token(next(&mut renewal).await);
     let second = svid(&server);
     fs::write(workload.path("svid.pem"), second.chain_pem()).unwrap();
-    let event = renewal.next().await;
+    let event = next(&mut renewal).await;
     let Event::Unusable(TokenError::Files(FileError::NotTogether(cert, key, _))) = event else { panic!("{event:?}") };
     assert_eq!((cert, key), (workload.path("svid.pem"), workload.path("svid-key.pem")));
     // What it held before is what it goes on with, and announces from.
     fs::write(workload.path("svid-key.pem"), second.key_pem()).unwrap();
-    announced(renewal.next().await, &second);
-    assert_eq!(token(renewal.next().await).certificate(), second.certificate());
+    announced(next(&mut renewal).await, &second);
+    assert_eq!(token(next(&mut renewal).await).certificate(), second.certificate());
     assert_ne!(first.certificate(), second.certificate());
 }
 
@@ -165,13 +170,13 @@ async fn missing_and_wrong_files_are_told_at_the_start() {
 async fn while_the_server_is_gone_it_is_tried_again_and_what_was_missed_is_made_up_for() {
     let (server, workload, _) = Workload::start("lineage", HOUR).await;
     let mut renewal = workload.renewal();
-    token(renewal.next().await);
+    token(next(&mut renewal).await);
     let (second, third) = (svid(&server), svid(&server));
     let setup = stopped(server).await;
-    for next in [&second, &third] {
-        workload.hold(next);
+    for changed in [&second, &third] {
+        workload.hold(changed);
         for _ in 0..2 {
-            let event = renewal.next().await;
+            let event = next(&mut renewal).await;
             let Event::Failed { error, retry_in } = event else { panic!("{event:?}") };
             assert!(error.is_temporary() && matches!(error, TokenError::Connection(..)), "{error:?}");
             assert!(retry_in <= Duration::from_secs(5));
@@ -195,25 +200,25 @@ async fn a_source_waits_for_a_server_that_is_not_there_yet_and_tells_what_waitin
     let leaf = setup.ca.svid(crate::support::workload::CHECKOUT).issue();
     workload.hold(&leaf);
     let mut source = TokenSource::start(workload.settings()).unwrap();
-    assert!(source.changed().await);
+    assert!(within(source.changed()).await);
     assert!(source.problem().unwrap().is_temporary());
     assert!(source.current().is_none());
     let server = serve(setup).await;
     // It is not registered.
-    let refused = source.token().await.unwrap_err();
+    let refused = within(source.token()).await.unwrap_err();
     assert_eq!(refused.reason().as_deref(), Some("INVALID_CLIENT"), "{refused:?}");
     assert!(matches!(*refused, TokenError::Refused(_)));
     // Nor known at all.
     workload.hold(&server.setup.other_ca.svid(crate::support::workload::CHECKOUT).issue());
     let stranger = TokenSource::start(workload.settings()).unwrap();
-    let refused = stranger.token().await.unwrap_err();
+    let refused = within(stranger.token()).await.unwrap_err();
     assert!(matches!(*refused, TokenError::Connection(..)) && !refused.is_temporary(), "{refused:?}");
     // Registered at last, the first one gets its token.
     workload.registered(&server, "strict", HOUR).await;
     while source.current().is_none() {
-        assert!(source.changed().await);
+        assert!(within(source.changed()).await);
     }
-    assert!(source.token().await.is_ok());
+    assert!(within(source.token()).await.is_ok());
     assert!(source.problem().is_none());
 }
 
@@ -221,7 +226,7 @@ async fn a_source_waits_for_a_server_that_is_not_there_yet_and_tells_what_waitin
 async fn the_layer_puts_the_present_token_on_requests_and_sends_none_without() {
     let (server, workload, leaf) = Workload::start("strict", Duration::from_secs(3)).await;
     let mut source = TokenSource::start(workload.settings()).unwrap();
-    let present = source.token().await.unwrap();
+    let present = within(source.token()).await.unwrap();
     let echo = tower::service_fn(async |request: Request<()>| {
         Ok::<_, std::io::Error>(request.headers().get_all(AUTHORIZATION).iter().cloned().collect::<Vec<_>>())
     });
@@ -236,7 +241,7 @@ async fn the_layer_puts_the_present_token_on_requests_and_sends_none_without() {
 
     stopped(server).await;
     while source.current().is_some() {
-        assert!(source.changed().await);
+        assert!(within(source.changed()).await);
     }
     let refused = service.ready().await.unwrap().call(request()).await.unwrap_err();
     assert!(matches!(refused.downcast_ref(), Some(TokenError::NoToken)), "{refused:?}");
@@ -248,10 +253,10 @@ async fn the_layer_puts_the_present_token_on_requests_and_sends_none_without() {
 async fn a_token_that_cannot_be_renewed_comes_to_its_end() {
     let (server, workload, _) = Workload::start("strict", Duration::from_secs(3)).await;
     let mut renewal = workload.renewal();
-    let mut last = token(renewal.next().await);
+    let mut last = token(next(&mut renewal).await);
     stopped(server).await;
     loop {
-        let event = renewal.next().await;
+        let event = next(&mut renewal).await;
         match event {
             Event::Renewed(token) => last = token,
             Event::Expired => break,

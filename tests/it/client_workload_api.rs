@@ -11,6 +11,7 @@ use lanyard::proto::Match;
 use spiffe::transport::Endpoint;
 use tokio::task::spawn_blocking;
 
+use crate::support::door::within;
 use crate::support::leaf::Leaf;
 use crate::support::process::lanyard;
 use crate::support::process::run;
@@ -37,7 +38,7 @@ fn say(agent: &Agent, server: &TestServer, leaf: &Leaf) {
 /// What happens next besides complaints about the agent.
 async fn next(renewal: &mut Renewal) -> Event {
     loop {
-        let event = renewal.next().await;
+        let event = within(renewal.next()).await;
         if !matches!(event, Event::Unusable(TokenError::WorkloadApi(_))) {
             return event;
         }
@@ -50,7 +51,7 @@ async fn tokens_follow_the_svids_that_the_agent_streams_and_their_rotation_is_an
     let mut agent = Agent::start(workload.path("agent.sock"));
     agent.deny();
     let mut renewal = renewal(&workload, &agent);
-    let event = renewal.next().await;
+    let event = within(renewal.next()).await;
     assert!(matches!(event, Event::Unusable(TokenError::WorkloadApi(_))), "{event:?}");
     say(&agent, &server, &first);
     let Event::Renewed(before) = next(&mut renewal).await else { panic!("no token") };
@@ -64,7 +65,7 @@ async fn tokens_follow_the_svids_that_the_agent_streams_and_their_rotation_is_an
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
     // The agent is killed, and has another one when it is back.
     agent.kill().await;
-    let event = renewal.next().await;
+    let event = within(renewal.next()).await;
     assert!(matches!(event, Event::Unusable(TokenError::WorkloadApi(_))), "{event:?}");
     let third = svid(&server);
     say(&agent, &server, &third);

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::support::dev::AUDIENCE;
 use crate::support::dev::Dev;
 use crate::support::process::run;
+use crate::support::process::text;
 use crate::support::server::in_crate;
 use crate::support::tools;
 
@@ -24,20 +25,20 @@ fn protoc(folder: &Path, options: &[&str]) -> Option<Command> {
 }
 
 /// Runs an example as the workload of `lanyard dev`, and as one that may have no token.
-fn holds(mut example: impl FnMut() -> Command) {
+fn holds(example: impl Fn([&str; 5]) -> Command) {
     let Dev { files, .. } = &Dev::start();
-    let mut as_whom = |who: &str| {
-        let mut command = example();
-        command.arg(files.server.strip_prefix("https://").unwrap()).arg(files.path("ca.pem"));
-        command.args([files.path(&format!("{who}.pem")), files.path(&format!("{who}-key.pem"))]).arg(AUDIENCE);
-        run(&mut command)
+    let as_whom = |who: &str| {
+        let [ca, cert, key] = ["ca.pem", &format!("{who}.pem"), &format!("{who}-key.pem")].map(|name| files.path(name));
+        let server = files.server.strip_prefix("https://").unwrap();
+        run(&mut example([server, text(&ca), text(&cert), text(&key), AUDIENCE]))
     };
     let told = as_whom("workload").json(0);
     let expected = json!({ "scope": "orders.read orders.write", "decision": "DECISION_ALLOW", "match": "MATCH_EXACT" });
     assert_eq!(told, expected);
     let refused = as_whom("admin");
     assert_ne!(refused.code, Some(0), "{refused:?}");
-    assert!(refused.stderr.to_lowercase().contains("unauthenticated"), "{refused:?}");
+    let said = (refused.stdout + &refused.stderr).to_lowercase();
+    assert!(said.contains("unauthenticated"), "{said}");
 }
 
 #[test]
@@ -46,9 +47,9 @@ fn the_python_example_gets_a_token_and_uses_it() {
     let Some(mut protoc) = protoc(folder.path(), &["--python_out=.", "--grpc_python_out=."]) else { return };
     run(&mut protoc).ok();
     let Some(python) = tools::protoc() else { return };
-    holds(|| {
+    holds(|arguments| {
         let mut command = Command::new(&python);
-        command.env("PYTHONPATH", folder.path()).arg(in_crate("examples/clients/python/client.py"));
+        command.env("PYTHONPATH", folder.path()).arg(in_crate("examples/clients/python/client.py")).args(arguments);
         command
     });
 }
@@ -75,5 +76,25 @@ fn the_go_example_gets_a_token_and_uses_it() {
     run(&mut protoc).ok();
     let Some(mut go) = tools::go_in(folder.path()) else { return };
     run(go.args(["build", "-o", "client", "."])).ok();
-    holds(|| Command::new(folder.path().join("client")));
+    holds(|arguments| {
+        let mut command = Command::new(folder.path().join("client"));
+        command.args(arguments);
+        command
+    });
+}
+
+#[test]
+fn the_java_example_gets_a_token_and_uses_it() {
+    let folder = TempDir::new().unwrap();
+    for file in ["pom.xml", "Client.java"] {
+        fs::copy(in_crate("examples/clients/java").join(file), folder.path().join(file)).unwrap();
+    }
+    let protos = format!("-Dprotos={}", in_crate("proto").display());
+    let Some(mut maven) = tools::maven(folder.path()) else { return };
+    run(maven.args([&protos, "compile"])).ok();
+    holds(|arguments| {
+        let mut maven = tools::maven(folder.path()).unwrap();
+        maven.args([&protos, "exec:java", &format!("-Dexec.args={}", arguments.join(" "))]);
+        maven
+    });
 }

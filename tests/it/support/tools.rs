@@ -211,6 +211,18 @@ fn run_if_there(command: &mut Command) -> Option<Finished> {
     there.then(|| run(command))
 }
 
+/// Maven, in a folder with a `pom.xml` that fixes what it needs; `None` if java is to be skipped. What Maven fetches stays in
+/// its own cache.
+pub fn maven(folder: &Path) -> Option<Command> {
+    (!skipped("java")).then(|| {
+        let found = run_if_there(Command::new("mvn").arg("--version")).filter(|found| found.code == Some(0));
+        assert!(found.is_some(), "these tests need mvn and a JDK: {}", remedy("maven default-jdk-headless", "java"));
+        let mut command = Command::new("mvn");
+        command.current_dir(folder).args(["--quiet", "--batch-mode", "-Dstyle.color=never"]);
+        command
+    })
+}
+
 /// Go, in one of the folders of `tests/it/clients`, where a module's `go.mod` fixes what it needs; `None` if go is to be
 /// skipped. What Go fetches and builds stays in its own caches.
 pub fn go(folder: &str) -> Option<Command> {
