@@ -84,6 +84,7 @@ mod rotation_announced;
 mod sealed_keys;
 mod spiffe_jwt;
 mod spiffe_jwt_clients;
+mod spiffe_x509;
 mod spire;
 mod staleness;
 mod store_contract;

@@ -9,6 +9,7 @@ use lanyard::proto::Client;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
 use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::token_service_client::TokenServiceClient;
 use serde_json::Value;
 use serde_json::json;
 use tonic::Code;
@@ -17,6 +18,8 @@ use crate::support::NOW;
 use crate::support::calls::opened;
 use crate::support::calls::pki_client;
 use crate::support::calls::refusal;
+use crate::support::http::Http;
+use crate::support::http::http1_only;
 use crate::support::http::post;
 use crate::support::jwt_svid::JwtKey;
 use crate::support::jwt_svid::claims;
@@ -27,6 +30,8 @@ use crate::support::server::ORDERS;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
+use crate::support::server::channel;
+use crate::support::server::connect;
 use crate::support::server::spiffe_client;
 
 const TOKEN: &str = "/oauth2/token";
@@ -167,6 +172,34 @@ async fn an_unbound_token_is_issued_over_another_connection_only_where_server_an
         let own = signing.with_assertion(&signing.checkout, &signing.svid(CHECKOUT)).await.unwrap();
         assert_eq!(own["cnf"].is_null(), server_allows && client_allows);
     }
+}
+
+// An assertion without any certificate is a bearer's, and gets nothing.
+#[tokio::test]
+async fn a_connection_without_a_certificate_gets_no_token_even_where_unbound_ones_are_allowed() {
+    let client = Client { tls_client_certificate_bound_access_tokens: Some(false), ..jwt_client(CHECKOUT) };
+    let change = |setup: &mut Setup| {
+        setup.tls = "  client_auth: request\n".to_owned();
+        setup.tokens = "{unbound: true}".to_owned();
+    };
+    let signing = Signing::with(change, client).await;
+    let (server, good) = (&signing.server, signing.svid(CHECKOUT));
+    let form =
+        [("grant_type", "client_credentials"), ("client_assertion_type", JWT_SPIFFE), ("client_assertion", &good)];
+    let nobody = http1_only(server.tls_builder().with_no_client_auth());
+    let mut nobody = Http::one(connect(server.addresses.mtls, nobody).await.unwrap()).await;
+    assert_eq!(nobody.send(post(TOKEN, &form)).await.error(), (401, "invalid_client".to_owned()));
+    let mut nobody = server.tls_builder().with_no_client_auth();
+    nobody.alpn_protocols = vec![b"h2".to_vec()];
+    let request = IssueTokenRequest {
+        client_assertion_type: JWT_SPIFFE.to_owned(),
+        client_assertion: good.clone(),
+        ..IssueTokenRequest::default()
+    };
+    let mut nobody = TokenServiceClient::new(channel(server.addresses.mtls, nobody));
+    let refused = refusal(nobody.issue_token(request).await);
+    assert_eq!(refused, (Code::Unauthenticated, "NO_CERTIFICATE".to_owned()));
+    assert!(signing.with_assertion(&signing.checkout, &good).await.is_ok());
 }
 
 // RFC 7521 section 4.2, 4.2.1
