@@ -49,6 +49,24 @@ fn by_file(client_id: &str, more: &str) -> String {
 }
 
 #[test]
+fn a_client_assertion_comes_from_a_file_or_stdin_and_is_told_when_it_proves_nobody() {
+    let Dev { files, .. } = &Dev::start();
+    let client = format!(
+        "client_id: spiffe://dev.internal/jwt\ntoken_endpoint_auth_method: spiffe_jwt\naudience: [{AUDIENCE}]\n"
+    );
+    assert_eq!(files.apply(&client).ok(), "spiffe://dev.internal/jwt created\n");
+    let file = files.path("svid.jwt");
+    fs::write(&file, "a.b.c\n").unwrap();
+    let problem = "client_assertion is not a JWT-SVID";
+    let from = |given: &str| ["token", "get", "--client-assertion", given].map(str::to_owned);
+    let at_file = from(&format!("@{}", text(&file)));
+    files.run("workload", &at_file.each_ref().map(String::as_str)).refused(problem, "");
+    let stdin = from("-");
+    run_with(&mut files.command("workload", &stdin.each_ref().map(String::as_str)), "a.b.c").refused(problem, "");
+    files.token("workload", &[]);
+}
+
+#[test]
 fn a_client_revokes_its_own_token_and_nobody_elses() {
     let Dev { files, .. } = &Dev::start();
     let [first, second] = [(); 2].map(|()| files.token("workload", &[]));

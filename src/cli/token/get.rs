@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use crate::authority::client_assertion::JWT_SPIFFE;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
@@ -14,6 +15,7 @@ use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::token::token_file::TokenFile;
 use crate::cli::token::watch;
+use crate::cli::token_input::TokenInput;
 use crate::client::renewal::TokenSettings;
 use crate::proto::IssueTokenRequest;
 use crate::proto::token_service_client::TokenServiceClient;
@@ -23,6 +25,9 @@ pub(in crate::cli) struct GetArguments {
     /// Who asks. May be left out with an X509-SVID: it is then the SPIFFE ID.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
+    /// A JWT-SVID, for a client that authenticates by one: @FILE, or - for stdin. It would expire under --watch.
+    #[arg(long, value_name = "@FILE|-", conflicts_with = "watch")]
+    client_assertion: Option<TokenInput>,
     /// Space-separated scopes. Left out: all that are registered.
     #[arg(long)]
     scope: Option<String>,
@@ -44,11 +49,14 @@ pub(in crate::cli) struct GetArguments {
 }
 
 pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let client_assertion = arguments.client_assertion.map(TokenInput::read).transpose()?;
+    let client_assertion_type = client_assertion.as_ref().map(|_| JWT_SPIFFE.to_owned());
     let request = IssueTokenRequest {
         client_id: arguments.client_id.unwrap_or_default(),
         scope: arguments.scope.unwrap_or_default(),
         audience: arguments.audience,
-        ..IssueTokenRequest::default()
+        client_assertion_type: client_assertion_type.unwrap_or_default(),
+        client_assertion: client_assertion.unwrap_or_default(),
     };
     if let Some(out) = arguments.out {
         let file = TokenFile::new(&out)
