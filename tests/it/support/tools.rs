@@ -211,16 +211,21 @@ fn run_if_there(command: &mut Command) -> Option<Finished> {
     there.then(|| run(command))
 }
 
-/// Maven, in a folder with a `pom.xml` that fixes what it needs; `None` if java is to be skipped. What Maven fetches stays in
-/// its own cache.
+/// Maven, in a folder with a `pom.xml` that fixes what it needs; `None` if java is to be skipped, or is not on this machine:
+/// it is for one example alone. What Maven fetches stays in its own cache.
 pub fn maven(folder: &Path) -> Option<Command> {
     (!skipped("java")).then(|| {
         let found = run_if_there(Command::new("mvn").arg("--version")).filter(|found| found.code == Some(0));
-        assert!(found.is_some(), "these tests need mvn and a JDK: {}", remedy("maven default-jdk-headless", "java"));
+        if found.is_none() {
+            // Not println, which the test harness keeps to itself when the test succeeds.
+            let _unseen =
+                writeln!(std::io::stderr(), "left out: there is no Maven with a JDK on this machine").is_err();
+            return None;
+        }
         let mut command = Command::new("mvn");
         command.current_dir(folder).args(["--quiet", "--batch-mode", "-Dstyle.color=never"]);
-        command
-    })
+        Some(command)
+    })?
 }
 
 /// Go, in one of the folders of `tests/it/clients`, where a module's `go.mod` fixes what it needs; `None` if go is to be
