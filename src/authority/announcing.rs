@@ -116,14 +116,6 @@ impl Authority {
     /// Deletes the successions that matter no longer.
     pub async fn sweep_lineages(&self) -> Result<(), StoreError> {
         let ended = self.snapshot.load().lineages.ended(self.policy.lineage, self.clock.now());
-        for (predecessor, revision) in ended {
-            let key = lineage::store_key(predecessor);
-            match self.store.delete(&key, Expected::At(revision)).await {
-                Ok(deleted) => self.take_in(&key, None, deleted),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.delete_all(ended.iter().map(|(predecessor, revision)| (lineage::store_key(*predecessor), *revision))).await
     }
 }

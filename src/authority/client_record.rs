@@ -6,6 +6,8 @@ use serde::Serialize;
 use crate::authority::client_metadata::ClientMetadata;
 use crate::authority::clock::Timestamp;
 use crate::authority::dynamic_registration::DynamicRegistration;
+use crate::authority::record;
+use crate::authority::record::UnreadableRecord;
 
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;
@@ -34,17 +36,6 @@ pub struct ClientRecord {
     /// Where it was registered over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<DynamicRegistration>,
-}
-
-/// A stored record that this version cannot read.
-#[derive(Debug, thiserror::Error)]
-pub enum UnreadableRecord {
-    /// Not the JSON of a record.
-    #[error("the record is not what this version writes: {0}")]
-    Json(#[from] serde_json::Error),
-    /// Written by a later version.
-    #[error("the record has schema {0}, which this version does not know")]
-    Schema(u32),
 }
 
 impl ClientRecord {
@@ -77,15 +68,7 @@ impl ClientRecord {
 
     /// Reads a stored value.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
-        #[derive(Deserialize)]
-        struct Schema {
-            schema: u32,
-        }
-        let Schema { schema } = serde_json::from_slice(bytes)?;
-        if schema != SCHEMA {
-            return Err(UnreadableRecord::Schema(schema));
-        }
-        Ok(serde_json::from_slice(bytes)?)
+        record::read(bytes, SCHEMA)
     }
 
     /// The value to store.

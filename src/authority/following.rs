@@ -8,6 +8,7 @@ use crate::authority::snapshot::Entry;
 use crate::authority::snapshot::PREFIXES;
 use crate::authority::snapshot::Snapshot;
 use crate::authority::store::Change;
+use crate::authority::store::Expected;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 
@@ -70,6 +71,22 @@ impl Authority {
     /// Takes in a write of our own as soon as it is acknowledged, so that its maker sees it.
     pub(in crate::authority) fn take_in(&self, key: &str, entry: Option<Entry>, revision: Revision) {
         self.change_snapshot(|snapshot| snapshot.take_in(key, entry, revision));
+    }
+
+    /// Deletes what has not changed since these revisions.
+    pub(in crate::authority) async fn delete_all(
+        &self,
+        keys: impl Iterator<Item = (String, Revision)>,
+    ) -> Result<(), StoreError> {
+        for (key, revision) in keys {
+            match self.store.delete(&key, Expected::At(revision)).await {
+                Ok(deleted) => self.take_in(&key, None, deleted),
+                // It was made anew meanwhile, or another replica has deleted it.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::authority) fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {

@@ -36,6 +36,7 @@ pub mod jwt_authorities;
 pub mod jwt_svid;
 pub mod keys;
 pub mod lineage;
+pub mod record;
 pub mod registration;
 pub mod registry;
 pub mod resource;

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::authority::client_record::UnreadableRecord;
 use crate::authority::clock::Timestamp;
+use crate::authority::record;
+use crate::authority::record::UnreadableRecord;
 
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;
@@ -124,15 +125,7 @@ impl ResourceRecord {
 
     /// Reads a stored value.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
-        #[derive(Deserialize)]
-        struct Schema {
-            schema: u32,
-        }
-        let Schema { schema } = serde_json::from_slice(bytes)?;
-        if schema != SCHEMA {
-            return Err(UnreadableRecord::Schema(schema));
-        }
-        Ok(serde_json::from_slice(bytes)?)
+        record::read(bytes, SCHEMA)
     }
 
     /// The value to store.

@@ -98,16 +98,7 @@ impl Authority {
     /// Deletes the revocations that revoke nothing any more.
     pub async fn sweep_revocations(&self) -> Result<(), StoreError> {
         let expired = self.snapshot.load().revocations.expired(self.clock.now());
-        for (revoked, revision) in expired {
-            let key = revoked.store_key();
-            match self.store.delete(&key, Expected::At(revision)).await {
-                Ok(deleted) => self.take_in(&key, None, deleted),
-                // It was made anew meanwhile, or another replica has swept it.
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
     }
 
     fn resolve(

@@ -79,7 +79,7 @@ async fn rotations_without_a_pause_fail_no_request() {
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: .ci/run-long"]
+#[ignore = "long: a minute of rotations; .ci/run-long runs it"]
 async fn rotations_over_a_long_minute_of_load_fail_no_request() {
     let start = tokio::time::Instant::now();
     rotate_under_load(|_, _| start.elapsed() < Duration::from_mins(1), Duration::from_millis(250)).await;
