@@ -1,6 +1,7 @@
 //! The command line against a running server: what it prints, its exit codes, and what it says when something is wrong.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use lanyard::authority::clock::Timestamp;
 use serde_json::Value;
@@ -120,6 +121,20 @@ fn a_document_that_is_wrong_is_named_and_spoils_the_whole_file() {
     let nowhere = folder.path().join("nowhere.yaml");
     let nowhere = files.run("admin", &["client", "apply", "-f", text(&nowhere)]);
     nowhere.refused("nowhere.yaml: No such file", "whether the path is right");
+}
+
+#[test]
+fn a_token_goes_into_a_file_for_its_owner_or_nowhere() {
+    let Dev { files, .. } = &Dev::start();
+    let out = files.path("out");
+    assert_eq!(files.run("workload", &["token", "get", "--out", text(&out)]).ok(), "");
+    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    run(lanyard().args(["token", "inspect", &format!("@{}", text(&out))])).ok();
+    let refused = files.run("admin", &["token", "get", "--out", text(&files.path("none"))]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(!files.path("none").exists());
+    let unwritable = files.run("workload", &["token", "get", "--out", text(&files.path("missing/out"))]);
+    assert!(unwritable.stderr.contains("cannot write"), "{unwritable:?}");
 }
 
 #[test]

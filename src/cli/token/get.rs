@@ -41,8 +41,9 @@ pub(in crate::cli) struct GetArguments {
     /// had in time, the file is removed, and comes back with the next one.
     #[arg(long, requires = "out")]
     watch: bool,
-    /// The file that --watch keeps the token in, alone and without a line's end. Readers find a whole token or no file.
-    #[arg(long, value_name = "FILE", requires = "watch")]
+    /// Put the token into this file, alone and without a line's end, rather than print it. Readers find a whole token or no
+    /// file; only its owner may read it.
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArguments,
@@ -58,16 +59,28 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
         client_assertion_type: client_assertion_type.unwrap_or_default(),
         client_assertion: client_assertion.unwrap_or_default(),
     };
-    if let Some(out) = arguments.out {
-        let file = TokenFile::new(&out)
-            .ok_or_else(|| CommandError::new(format!("{} is no file", out.display()), "name a file with --out"))?;
-        let server = arguments.connection.server().clone();
-        let settings = TokenSettings { server, credentials: arguments.connection.credentials()?, request };
-        return watch::run(settings, file).await;
-    }
+    let file = |out: PathBuf| {
+        TokenFile::new(&out)
+            .ok_or_else(|| CommandError::new(format!("{} is no file", out.display()), "name a file with --out"))
+    };
+    let file = match arguments.out.map(file).transpose()? {
+        Some(file) if arguments.watch => {
+            let server = arguments.connection.server().clone();
+            let settings = TokenSettings { server, credentials: arguments.connection.credentials()?, request };
+            return watch::run(settings, file).await;
+        }
+        file => file,
+    };
     let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let issued = tokens.issue_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;
     let issued = issued.into_inner();
+    if let Some(file) = file {
+        file.put(&issued.access_token).map_err(|error| {
+            let problem = format!("cannot write {}: {error}", file.path().display());
+            CommandError::new(problem, "name a file with --out, in a folder that you may write to")
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match format {
         Format::Text => output::print(&issued.access_token)?,
         // RFC 6749 section 5.1.
