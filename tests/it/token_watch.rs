@@ -199,10 +199,8 @@ async fn what_cannot_be_had_is_told_at_the_start_and_nothing_stale_stays() {
 }
 
 #[test]
-fn watching_needs_a_file_and_a_file_watching() {
-    for flags in [&["--watch"][..], &["--out", "token"]] {
-        let mut command = lanyard();
-        command.args(["token", "get", "--ca", "a", "--cert", "b", "--key", "c"]).args(flags);
-        assert_eq!(run(&mut command).code, Some(2), "{flags:?}");
-    }
+fn watching_needs_a_file() {
+    let mut command = lanyard();
+    command.args(["token", "get", "--watch", "--ca", "a", "--cert", "b", "--key", "c"]);
+    assert_eq!(run(&mut command).code, Some(2));
 }
