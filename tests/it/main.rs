@@ -27,6 +27,7 @@ mod deploy_manifests;
 mod dev;
 mod directory;
 mod distinguished_name;
+mod documented;
 mod drain;
 mod envoy;
 mod envoy_evidence;
