@@ -6,6 +6,7 @@ mod file;
 pub mod forwarded;
 mod jwks_uri;
 mod roles;
+mod telemetry;
 mod workload_api;
 
 use std::fs;
@@ -25,12 +26,12 @@ use crate::authority::keys::SigningAlgorithm;
 use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::file::File;
 use crate::config::forwarded::Forwarded;
-use crate::telemetry;
+use crate::telemetry::otlp;
 use crate::tls;
 use crate::trust;
 
 /// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "dev",
     "federation",
     "forwarded",
@@ -44,6 +45,7 @@ const SECTIONS: [&str; 17] = [
     "roles",
     "rotation",
     "store",
+    "telemetry",
     "tls",
     "tokens",
     "trust",
@@ -80,7 +82,9 @@ pub struct Config {
     /// How long connections may take to end when the server stops.
     pub drain_timeout: Duration,
     /// The log.
-    pub log: telemetry::Config,
+    pub log: crate::telemetry::Config,
+    /// Where traces and metrics go besides, if anywhere.
+    pub otlp: Option<otlp::Config>,
 }
 
 /// The addresses of the three listeners.

@@ -13,4 +13,5 @@ pub mod signer;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod trace_context;
 pub mod trust;

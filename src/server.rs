@@ -17,6 +17,7 @@ mod polling;
 mod reload;
 mod signing_keys;
 mod stream;
+mod traced;
 mod trust_feeds;
 mod workers;
 mod workload_identity;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tracing::Span;
+
 use crate::authority::binding::Decision;
 use crate::authority::binding::Evidence;
 use crate::authority::certificate::CertificateThumbprint;
@@ -12,6 +14,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
 use crate::authority::revocation::Revoked;
 use crate::authority::store::Revision;
+use crate::authority::validation::NoDecision;
 
 /// Something that was decided or changed.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub enum AuditEvent<'a> {
     TokenIssued {
         /// To whom.
         client_id: &'a ClientId,
+        /// For which resources, by their audiences.
+        resource: &'a str,
         /// Its identifier.
         jti: &'a str,
         /// What it is bound to.
@@ -34,10 +39,37 @@ pub enum AuditEvent<'a> {
         /// Why not.
         error: GrantError,
     },
+    /// A caller could not prove to be the client that it speaks for, at another endpoint than the one for tokens.
+    ClientRefused {
+        /// Who called, by its certificate.
+        peer: &'a str,
+        /// Whom it said to be.
+        client_id: Option<&'a str>,
+        /// Why not.
+        error: GrantError,
+    },
+    /// Somebody was told that a token is active, or nothing of it.
+    Introspected {
+        /// Who asked, if it is a client.
+        requester: Option<&'a ClientId>,
+        /// The token, if it is active.
+        token: Option<(&'a str, &'a str)>,
+        /// Why it is not.
+        refused: Option<DenyReason>,
+    },
+    /// A question about a use of a token was not one to be answered.
+    NotJudged {
+        /// Who asked.
+        caller: &'a PeerIdentity,
+        /// Why not.
+        why: &'a NoDecision,
+    },
     /// A use of a token was judged.
     BindingJudged {
         /// Who asked.
         caller: &'a PeerIdentity,
+        /// The audience that it was asked for.
+        resource: &'a str,
         /// The token, if it could be read.
         token: Option<(&'a str, &'a str)>,
         /// What was shown of the certificate.
@@ -118,6 +150,12 @@ impl CheckedRequest<'_> {
     fn record(&self) {
         let Self { proxy, resource, refused, let_through, .. } = self;
         let (client_id, jti) = self.token.unzip();
+        let verdict = match refused {
+            None => Verdict::Allow,
+            Some(refusal) if *let_through => Verdict::Report(refusal.code()),
+            Some(refusal) => Verdict::Deny(refusal.code()),
+        };
+        verdict.put_down(client_id, *resource);
         let shown = self.evidence.map(|evidence| tracing::field::display(Shown(evidence)));
         // Both are the client's text, of any length.
         let method = beginning(self.method);
@@ -138,6 +176,49 @@ impl CheckedRequest<'_> {
     }
 }
 
+/// What the span of a request says of its outcome.
+enum Verdict {
+    Allow,
+    Deny(&'static str),
+    /// Denied, and let through by the mode of the resource.
+    Report(&'static str),
+}
+
+impl Verdict {
+    /// Puts it down in the present span, if that is one of a request.
+    fn put_down(&self, client_id: Option<&str>, resource: Option<&str>) {
+        let span = Span::current();
+        if span.is_disabled() {
+            return;
+        }
+        let (decision, reason) = match self {
+            Self::Allow => ("allow", None),
+            Self::Deny(reason) => ("deny", Some(*reason)),
+            Self::Report(reason) => ("report", Some(*reason)),
+        };
+        span.record("lanyard.decision", decision);
+        for (field, value) in [
+            ("lanyard.reason", reason),
+            ("lanyard.client_id", client_id),
+            ("lanyard.resource", resource.map(beginning)),
+            ("otel.status_code", reason.filter(|reason| *reason == UNABLE).map(|_| "error")),
+        ] {
+            if let Some(value) = value {
+                span.record(field, value);
+            }
+        }
+    }
+}
+
+impl From<Option<&'static str>> for Verdict {
+    fn from(refused: Option<&'static str>) -> Self {
+        refused.map_or(Self::Allow, Self::Deny)
+    }
+}
+
+/// The one reason that is a fault of this server's.
+const UNABLE: &str = "UNABLE";
+
 /// What the lines of the audit trail are filtered by.
 const TARGET: &str = "lanyard::audit";
 
@@ -145,38 +226,54 @@ impl AuditEvent<'_> {
     /// Writes the event to the log, under the target `lanyard::audit`. What a caller chose is escaped by the subscriber.
     pub fn record(&self) {
         match self {
-            Self::TokenIssued { client_id, jti, bound_to } => {
+            Self::TokenIssued { client_id, resource, jti, bound_to } => {
+                Verdict::Allow.put_down(Some(client_id.as_str()), Some(resource));
                 tracing::info!(target: TARGET, %client_id, jti, bound_to = bound_to.map(tracing::field::display), "token issued");
             }
             Self::TokenRefused { peer, client_id, error } => {
-                let cause = match error {
-                    GrantError::InvalidClient(mismatch) => mismatch.to_string(),
-                    GrantError::InvalidAssertion(why) => format!("the client assertion proves nobody: {why}"),
-                    GrantError::UnknownAssertionType
-                    | GrantError::HalfAnAssertion
-                    | GrantError::ForeignConnection
-                    | GrantError::InvalidRequest
-                    | GrantError::InvalidScope
-                    | GrantError::InvalidTarget
-                    | GrantError::ServerError
-                    | GrantError::Stale(_) => error.to_string(),
-                };
-                tracing::warn!(target: TARGET, peer, client_id, cause, "token refused");
+                Verdict::Deny(error.code()).put_down(*client_id, None);
+                let (reason, cause) = (error.code(), cause(*error));
+                tracing::warn!(target: TARGET, peer, client_id, reason, cause, "token refused");
             }
-            Self::BindingJudged { caller, token, evidence, decision } => {
+            Self::ClientRefused { peer, client_id, error } => {
+                Verdict::Deny(error.code()).put_down(*client_id, None);
+                let (reason, cause) = (error.code(), cause(*error));
+                tracing::warn!(target: TARGET, peer, client_id, reason, cause, "client refused");
+            }
+            Self::Introspected { requester, token, refused } => {
                 let (client_id, jti) = token.unzip();
+                let reason = refused.map(DenyReason::code);
+                Verdict::from(reason).put_down(client_id, None);
+                let requester = requester.map(tracing::field::display);
+                if reason.is_none() {
+                    tracing::debug!(target: TARGET, requester, client_id, jti, "introspection allowed");
+                } else {
+                    tracing::info!(target: TARGET, requester, reason, "introspection denied");
+                }
+            }
+            Self::NotJudged { caller, why } => {
+                tracing::info!(target: TARGET, %caller, reason = %why, "no decision");
+            }
+            Self::BindingJudged { caller, resource, token, evidence, decision } => {
+                let (client_id, jti) = token.unzip();
+                let resource = beginning(resource);
+                let refused = match decision {
+                    Decision::Allow(_) => None,
+                    Decision::Deny(reason) => Some(reason.code()),
+                };
+                Verdict::from(refused).put_down(client_id, Some(resource));
                 let shown = evidence.map(|evidence| tracing::field::display(Shown(evidence)));
                 match decision {
                     // An allowance is the ordinary case, at the rate of the mesh's requests.
                     Decision::Allow(_) => {
-                        tracing::debug!(target: TARGET, %caller, client_id, jti, shown, "binding allowed");
+                        tracing::debug!(target: TARGET, %caller, resource, client_id, jti, shown, "binding allowed");
                     }
                     // Malformed tokens are noise from outside; a wrong certificate may be a theft.
                     Decision::Deny(reason @ DenyReason::CertificateMismatch) => {
-                        tracing::warn!(target: TARGET, %caller, client_id, jti, shown, reason = reason.code(), "binding denied");
+                        tracing::warn!(target: TARGET, %caller, resource, client_id, jti, shown, reason = reason.code(), "binding denied");
                     }
                     Decision::Deny(reason) => {
-                        tracing::info!(target: TARGET, %caller, client_id, jti, shown, reason = reason.code(), "binding denied");
+                        tracing::info!(target: TARGET, %caller, resource, client_id, jti, shown, reason = reason.code(), "binding denied");
                     }
                 }
             }
@@ -197,6 +294,22 @@ impl AuditEvent<'_> {
                 tracing::info!(target: TARGET, admin, client_id, change, revision = revision.0, "client changed");
             }
         }
+    }
+}
+
+/// More than the one who was refused is told.
+fn cause(error: GrantError) -> String {
+    match error {
+        GrantError::InvalidClient(mismatch) => mismatch.to_string(),
+        GrantError::InvalidAssertion(why) => format!("the client assertion proves nobody: {why}"),
+        GrantError::UnknownAssertionType
+        | GrantError::HalfAnAssertion
+        | GrantError::ForeignConnection
+        | GrantError::InvalidRequest
+        | GrantError::InvalidScope
+        | GrantError::InvalidTarget
+        | GrantError::ServerError
+        | GrantError::Stale(_) => error.to_string(),
     }
 }
 

@@ -71,6 +71,19 @@ pub enum NotAdmitted {
     WrongRole,
 }
 
+impl NotAdmitted {
+    /// The fixed code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoSuchMethod => "NO_SUCH_METHOD",
+            Self::NoCertificate => "NO_CERTIFICATE",
+            Self::Unproven(_) => "CERTIFICATE_NOT_PROVEN",
+            Self::NotForwarded(_) => "CERTIFICATE_NOT_FORWARDED",
+            Self::WrongRole => "WRONG_ROLE",
+        }
+    }
+}
+
 /// A caller as it is at this moment.
 #[derive(Clone, Debug)]
 pub struct Caller {

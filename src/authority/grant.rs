@@ -99,6 +99,23 @@ pub enum Mismatch {
     Connection,
 }
 
+impl GrantError {
+    /// The error code that RFC 6749 section 5.2 and RFC 8707 section 2 have for it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidClient(_)
+            | Self::InvalidAssertion(_)
+            | Self::UnknownAssertionType
+            | Self::ForeignConnection => "invalid_client",
+            Self::InvalidRequest | Self::HalfAnAssertion => "invalid_request",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::ServerError => "server_error",
+            Self::Stale(_) => "temporarily_unavailable",
+        }
+    }
+}
+
 impl From<Mismatch> for GrantError {
     fn from(mismatch: Mismatch) -> Self {
         match mismatch {

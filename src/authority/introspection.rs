@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::Roles;
+use crate::authority::audit::AuditEvent;
 use crate::authority::binding::Decision;
 use crate::authority::binding::Demands;
 use crate::authority::binding::Evidence;
@@ -20,7 +21,6 @@ use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
 use crate::authority::tally::Outcome;
 use crate::authority::tally::Voice;
-use crate::authority::token::Audience;
 use crate::authority::token::VerifiedToken;
 
 /// Who asks at an endpoint that authenticates its callers: a registered client, or a holder of a role, or both.
@@ -37,6 +37,21 @@ impl Authority {
     /// (RFC 8705 section 1). Proxies and admins need no registration; the `client_id` that they send, if any, is their
     /// SPIFFE ID.
     pub fn requester(
+        &self,
+        caller: &Caller,
+        client_id: Option<&str>,
+        assertion: &ClientAssertion,
+    ) -> Result<Requester, GrantError> {
+        let requester = self.authenticated(caller, client_id, assertion);
+        if let Err(error) = &requester {
+            // Anybody's text of any length is not for the log.
+            let client_id = client_id.filter(|text| ClientId::parse(text).is_some());
+            AuditEvent::ClientRefused { peer: &caller.identity.to_string(), client_id, error: *error }.record();
+        }
+        requester
+    }
+
+    fn authenticated(
         &self,
         caller: &Caller,
         client_id: Option<&str>,
@@ -70,17 +85,16 @@ impl Authority {
             Voice::Introspect,
             outcome.as_ref().map_or_else(|why| Outcome::Deny(why.code()), |_| Outcome::Allow),
         );
+        let told = outcome.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
+        let (requester, refused) = (requester.client_id.as_ref(), told.err().copied());
+        AuditEvent::Introspected { requester, token: told.ok(), refused }.record();
         Ok(outcome.ok())
     }
 
     fn active(&self, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
         let token = self.verified(access_token)?;
-        let audience = match &token.claims.aud {
-            Audience::One(one) => std::slice::from_ref(one),
-            Audience::Several(several) => several,
-        };
-        let audience =
-            audience.iter().find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
+        let mut audiences = token.claims.aud.all().iter();
+        let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
         // No certificate comes with the question, so it is asked as of the one that the token is bound to.
         let evidence = token.claims.bound_to().map(Evidence::Thumbprint);
         // Evidence is the one thing that is not judged: how much of it the resource wants does not matter here.

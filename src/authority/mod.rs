@@ -295,7 +295,8 @@ impl Authority {
         self.tally.granted(&outcome);
         match &outcome {
             Ok((client_id, claims, _)) => {
-                AuditEvent::TokenIssued { client_id, jti: &claims.jti, bound_to: claims.bound_to() }.record();
+                let (resource, bound_to) = (&claims.aud.all().join(" "), claims.bound_to());
+                AuditEvent::TokenIssued { client_id, resource, jti: &claims.jti, bound_to }.record();
             }
             Err(error) => {
                 // Anybody's text of any length is not for the log.

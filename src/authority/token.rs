@@ -100,6 +100,14 @@ pub enum Audience {
 }
 
 impl Audience {
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
     /// Whether `audience` is one of them: compared whole, byte by byte.
     pub fn includes(&self, audience: &str) -> bool {
         match self {

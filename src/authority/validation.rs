@@ -99,6 +99,19 @@ impl Authority {
         roles: &Roles,
         request: ValidateRequest<'_>,
     ) -> Result<Judgement, NoDecision> {
+        let judged = self.judged(caller, roles, request);
+        if let Err(why) = &judged {
+            AuditEvent::NotJudged { caller, why }.record();
+        }
+        judged
+    }
+
+    fn judged(
+        &self,
+        caller: &PeerIdentity,
+        roles: &Roles,
+        request: ValidateRequest<'_>,
+    ) -> Result<Judgement, NoDecision> {
         self.freshness()?;
         if request.access_token.is_empty() {
             return Err(NoDecision::TokenMissing);
@@ -126,9 +139,8 @@ impl Authority {
         let judgement = self.judge(request.access_token, evidence.as_ref(), &demands);
         let token =
             judgement.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
-        let event =
-            AuditEvent::BindingJudged { caller, token, evidence: evidence.as_ref(), decision: judgement.decision };
-        event.record();
+        let (resource, evidence, decision) = (audience, evidence.as_ref(), judgement.decision);
+        AuditEvent::BindingJudged { caller, resource, token, evidence, decision }.record();
         self.tally.decided(Voice::ValidateBinding, &judgement.decision);
         Ok(judgement)
     }

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 use spiffe::transport::Endpoint;
-use tonic::transport::Channel;
 use tonic::transport::Uri;
 
 use crate::cli::connect_error;
 use crate::cli::error::CommandError;
 use crate::client::connection;
+use crate::client::connection::Channel;
 use crate::client::connection::ConnectError;
 use crate::client::connection::server_url;
 use crate::client::files::ConnectionFiles;
 use crate::client::supply::Credentials;
+use crate::trace_context::Carried;
 
 /// Which server to talk to, and as whom. The same flags for every command.
 #[derive(Args, Debug)]
@@ -38,6 +39,9 @@ pub(in crate::cli) struct ConnectionArguments {
     workload_api: Option<String>,
     #[arg(long, env = "SPIFFE_ENDPOINT_SOCKET", hide = true)]
     spiffe_endpoint_socket: Option<String>,
+    /// The span that the command is a part of (W3C Trace Context).
+    #[arg(long, env = "TRACEPARENT", hide = true)]
+    traceparent: Option<String>,
 }
 
 impl ConnectionArguments {
@@ -46,20 +50,24 @@ impl ConnectionArguments {
         let server = server_url(&format!("https://localhost:{port}"))
             .map_err(|problem| CommandError::new(problem, "choose another port"))?;
         let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")));
-        let (workload_api, spiffe_endpoint_socket) = (None, None);
+        let (workload_api, spiffe_endpoint_socket, traceparent) = (None, None, None);
         let ca = Some(dir.join("ca.pem"));
-        Ok(Self { server, ca, cert: Some(cert), key: Some(key), workload_api, spiffe_endpoint_socket })
+        Ok(Self { server, ca, cert: Some(cert), key: Some(key), workload_api, spiffe_endpoint_socket, traceparent })
     }
 
     /// Connects.
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
         let tls = self.credentials()?.now().await.map_err(connect_error::explain_token)?;
-        connection::connect(&self.server, tls).await.map_err(|error| match connection::find::<ConnectError>(&error) {
-            Some(cause) => connect_error::explain(cause),
-            None => CommandError::new(
-                format!("no connection to {}: {}", self.server, connection::root_cause(&error)),
-                "see whether --server names the mTLS listener, which speaks HTTP/2",
-            ),
+        let traceparent = self.traceparent.as_deref().unwrap_or_default();
+        let carried = Carried::told(&[("traceparent", traceparent.as_bytes())]);
+        connection::connect(&self.server, tls, carried).await.map_err(|error| {
+            match connection::find::<ConnectError>(&error) {
+                Some(cause) => connect_error::explain(cause),
+                None => CommandError::new(
+                    format!("no connection to {}: {}", self.server, connection::root_cause(&error)),
+                    "see whether --server names the mTLS listener, which speaks HTTP/2",
+                ),
+            }
         })
     }
 
@@ -136,6 +144,7 @@ mod tests {
             key: Some(file("me-key.pem", key.serialize_pem())),
             workload_api: None,
             spiffe_endpoint_socket: None,
+            traceparent: None,
         }
     }
 

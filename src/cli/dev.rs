@@ -92,7 +92,7 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
         }
         output::print(&story::commands(&dir, addresses))?;
         // From here on the log is of use; in the story it would only be in the way.
-        telemetry::start(&log).map_err(|error| failed(&dir, &error))?;
+        telemetry::start(&log, None).map_err(|error| failed(&dir, &error))?;
         future::pending().await
     };
     let outcome = tokio::select! {

@@ -13,10 +13,17 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::transport::Channel;
+use tonic::Request;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Endpoint;
 use tonic::transport::Uri;
 use tower::service_fn;
+
+use crate::trace_context;
+use crate::trace_context::Carried;
 
 /// For the TCP connection and the TLS handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,18 +50,39 @@ pub enum ConnectError {
     Refused(String, #[source] io::Error),
 }
 
+/// What calls are made over. Each takes the trace along that it belongs to.
+pub(crate) type Channel = InterceptedService<tonic::transport::Channel, Onward>;
+
+/// Puts the present span on each call, and without one what the program itself was started with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Onward(Carried);
+
+impl Interceptor for Onward {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let mut headers = std::mem::take(request.metadata_mut()).into_headers();
+        trace_context::inject_or(&self.0, &mut headers);
+        *request.metadata_mut() = MetadataMap::from_headers(headers);
+        Ok(request)
+    }
+}
+
 /// Connects. The server ends connections at their maximum age; the channel then goes on over the next one.
-pub(crate) async fn connect(server: &Uri, tls: Arc<ClientConfig>) -> Result<Channel, tonic::transport::Error> {
+pub(crate) async fn connect(
+    server: &Uri,
+    tls: Arc<ClientConfig>,
+    carried: Carried,
+) -> Result<Channel, tonic::transport::Error> {
     let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
-    endpoint(server).connect_with_connector(connect).await
+    let channel = endpoint(server).connect_with_connector(connect).await?;
+    Ok(InterceptedService::new(channel, Onward(carried)))
 }
 
 /// The same at the first call.
 pub(crate) fn connect_lazily(server: &Uri, tls: Arc<ClientConfig>) -> Channel {
     let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
-    endpoint(server).connect_with_connector_lazy(connect)
+    InterceptedService::new(endpoint(server).connect_with_connector_lazy(connect), Onward::default())
 }
 
 fn endpoint(server: &Uri) -> Endpoint {

@@ -14,10 +14,10 @@ use tokio::time::sleep_until;
 use tokio_stream::StreamExt as _;
 use tonic::Response;
 use tonic::Status;
-use tonic::transport::Channel;
 use tonic::transport::Uri;
 
 use crate::client::connection;
+use crate::client::connection::Channel;
 use crate::client::files::FileError;
 use crate::client::pace;
 use crate::client::supply::Credentials;

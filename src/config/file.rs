@@ -29,6 +29,7 @@ use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
 use crate::config::roles::Roles;
+use crate::config::telemetry::Telemetry;
 use crate::config::value;
 use crate::config::workload_api::WorkloadApi;
 use crate::telemetry;
@@ -68,6 +69,8 @@ pub(super) struct File {
     jwks_uri: JwksUri,
     #[serde(default)]
     log: telemetry::Config,
+    #[serde(default)]
+    telemetry: Telemetry,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -213,6 +216,7 @@ impl File {
             federation,
             jwks_uri,
             log: self.log,
+            otlp: self.telemetry.resolve(folder)?,
         })
     }
 }

@@ -14,6 +14,8 @@ use tonic::Status;
 use tonic::Streaming;
 use tonic::body::Body;
 use tonic_types::StatusExt as _;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::authority::caller::PeerConnection;
 use crate::grpc::Services;
@@ -23,6 +25,9 @@ use crate::proto::ValidateBindingRequest;
 use crate::proto::ValidateBindingsError;
 use crate::proto::ValidateBindingsResponse;
 use crate::proto::validate_bindings_response::Outcome;
+use crate::trace_context;
+use crate::trace_context::REQUESTS;
+use crate::trace_context::RequestTrace;
 
 /// The method's full name, as the access table has it.
 const METHOD: &str = "/lanyard.v1.BindingService/ValidateBindings";
@@ -44,20 +49,43 @@ pub(super) fn answers(
     let peer = extensions.get::<Arc<PeerConnection>>();
     let peer = peer.map(Arc::clone).ok_or_else(|| Status::internal("the request did not pass the guard"))?;
     let open = Some((services, peer, messages));
-    Ok(Box::pin(stream::unfold(open, async |open| {
+    let trace = trace_context::current();
+    Ok(Box::pin(stream::unfold((open, trace), async |(open, trace)| {
         let (services, peer, mut messages) = open?;
         // Other connections live on this thread: who asks without end lets them have their turn.
         tokio::task::consume_budget().await;
         let message = match messages.message().await {
             Ok(message) => message?,
             // The stream is broken, and what comes next cannot be told.
-            Err(status) => return Some((Err(status), None)),
+            Err(status) => return Some((Err(status), (None, trace))),
         };
-        match answer(&services, &peer, message) {
-            Ok(answer) => Some((Ok(answer), Some((services, peer, messages)))),
-            Err(status) => Some((Err(status), None)),
+        let answer = || answer(&services, &peer, message);
+        let answered = match &trace {
+            Some(trace) => trace.clone().in_scope(&span(trace), answer),
+            None => answer(),
+        };
+        match answered {
+            Ok(answer) => Some((Ok(answer), (Some((services, peer, messages)), trace))),
+            Err(status) => Some((Err(status), (None, trace))),
         }
     })))
+}
+
+/// One question, within the span of the stream.
+fn span(trace: &RequestTrace) -> Span {
+    if trace.span().is_disabled() {
+        return Span::none();
+    }
+    trace.settle();
+    tracing::info_span!(
+        target: REQUESTS,
+        parent: trace.span(),
+        "question",
+        lanyard.client_id = Empty,
+        lanyard.resource = Empty,
+        lanyard.decision = Empty,
+        lanyard.reason = Empty,
+    )
 }
 
 /// Each message is a request of its own: who asks is looked at anew. An error is for the whole stream.

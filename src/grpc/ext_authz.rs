@@ -43,10 +43,11 @@ use crate::authority::check::Denial;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::resources::Destination;
 use crate::authority::scope::Scope;
-use crate::authority::token::Audience;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::status;
+use crate::trace_context;
+use crate::trace_context::Carried;
 
 /// The method's full name.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -61,11 +62,21 @@ impl Authorization for Services {
         let caller = caller(&extensions)?;
         let attributes = message.attributes.unwrap_or_default();
         let answer = match read(&attributes) {
-            Some(request) => self.authority.check(caller, &request).map_err(status::stale)?,
-            None => CheckAnswer::Deny(denial(CheckRefusal::RequestMalformed)),
+            Some(request) => {
+                // A proxy that does not trace itself: its client's trace is then the one in which a denial is looked for.
+                trace_context::adopt(|| Carried::told(&request.headers));
+                self.authority.check(caller, &request).map_err(status::stale)?
+            }
+            None => CheckAnswer::Deny(denial(unread(CheckRefusal::RequestMalformed))),
         };
         Ok(tonic::Response::new(print(&answer)))
     }
+}
+
+/// Takes note of a refusal that the authority was not asked about.
+fn unread(refusal: CheckRefusal) -> CheckRefusal {
+    tracing::info!(target: "lanyard::audit", reason = refusal.code(), "check denied");
+    refusal
 }
 
 /// What a proxy tells of a request; `None` where it tells of no HTTP request.
@@ -125,11 +136,7 @@ fn allowed(allowance: &Allowance) -> CheckResponse {
 fn metadata(asserted: &Asserted) -> Vec<(&'static str, Value)> {
     let Asserted { audience, token, verdict } = asserted;
     let claims = &token.claims;
-    let aud = match &claims.aud {
-        Audience::One(one) => std::slice::from_ref(one),
-        Audience::Several(several) => several,
-    };
-    let values = aud.iter().map(|one| text(one)).collect();
+    let values = claims.aud.all().iter().map(|one| text(one)).collect();
     let grade = match verdict.grade {
         EvidenceGrade::SpiffeId => "spiffe_id",
         EvidenceGrade::Thumbprint => "thumbprint",
@@ -258,9 +265,9 @@ pub fn made_explicit(response: Response<Body>) -> Response<Body> {
     match status.code() {
         Code::Ok | Code::Unavailable => response,
         Code::InvalidArgument | Code::OutOfRange | Code::Internal | Code::Unimplemented => {
-            explicit(CheckRefusal::RequestMalformed)
+            explicit(unread(CheckRefusal::RequestMalformed))
         }
-        Code::PermissionDenied | Code::Unauthenticated => explicit(CheckRefusal::NotAProxy),
+        Code::PermissionDenied | Code::Unauthenticated => explicit(unread(CheckRefusal::NotAProxy)),
         Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
@@ -269,7 +276,7 @@ pub fn made_explicit(response: Response<Body>) -> Response<Body> {
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
-        | Code::DataLoss => explicit(CheckRefusal::Unable),
+        | Code::DataLoss => explicit(unread(CheckRefusal::Unable)),
     }
 }
 

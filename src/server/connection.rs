@@ -35,6 +35,7 @@ use crate::server::forwarded::Terminator;
 use crate::server::guard;
 use crate::server::listener::Accepted;
 use crate::server::stream::Stream;
+use crate::server::traced::Traced;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::acceptor::Refused;
@@ -141,12 +142,12 @@ pub(super) async fn serve(
             match acceptor.server_only(stream, limits.handshake).await {
                 Ok(stream) => {
                     drop(turn);
-                    speak(http2(&stream), stream, unguarded(router, authority), end).await;
+                    speak(http2(&stream), stream, unguarded(router, authority, true), end).await;
                 }
                 Err(refused) => report(&refused, &authority),
             }
         }
-        Door::Plain(router) => speak(false, stream, unguarded(router, authority), end).await,
+        Door::Plain(router) => speak(false, stream, unguarded(router, authority, false), end).await,
     }
     drop(connection);
 }
@@ -188,12 +189,16 @@ where
     let service = service_fn(move |request: Request<IncomingBody>| {
         let (peers, authority, ending) = (peers.clone(), Arc::clone(&authority), ending.clone());
         async move {
-            let request = request.map(Body::new);
-            let response = match peers {
-                Peers::Itself(router, peer) => guard::call(router, &authority, peer.as_ref(), request).await,
-                Peers::Behind(entrance, terminator) => entrance.call(&authority, terminator.as_deref(), request).await,
-            };
-            response.map(|response| ending::bounded(response, ending, &authority))
+            let (traced, request) = (Traced::of(&request), request.map(Body::new));
+            let response = traced.answered(async {
+                match peers {
+                    Peers::Itself(router, peer) => guard::call(router, &authority, peer.as_ref(), request).await,
+                    Peers::Behind(entrance, terminator) => {
+                        entrance.call(&authority, terminator.as_deref(), request).await
+                    }
+                }
+            });
+            response.await.map(|response| ending::bounded(response, ending, &authority))
         }
     });
     let end = async move {
@@ -220,9 +225,11 @@ fn report(refused: &Refused, authority: &Authority) {
     }
 }
 
+/// Serves requests of anybody. Those of probes are no part of a trace.
 fn unguarded(
     router: &Router,
     authority: Arc<Authority>,
+    traced: bool,
 ) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Send
 + 'static
@@ -230,8 +237,14 @@ fn unguarded(
     let router = router.clone();
     service_fn(move |request: Request<IncomingBody>| {
         let (router, authority) = (router.clone(), Arc::clone(&authority));
-        let asked = Asked::of(&request);
-        async move { asked.answered(&authority, router.oneshot(request.map(Body::new))).await }
+        let (asked, traced) = (Asked::of(&request), traced.then(|| Traced::of(&request)));
+        async move {
+            let answer = asked.answered(&authority, router.oneshot(request.map(Body::new)));
+            match traced {
+                Some(traced) => traced.answered(answer).await,
+                None => answer.await,
+            }
+        }
     })
 }
 

@@ -11,6 +11,7 @@ use hyper::Request;
 use hyper::Response;
 use hyper::StatusCode;
 use tower::ServiceExt as _;
+use tracing::Span;
 
 use crate::authority::Authority;
 use crate::authority::caller::NotAdmitted;
@@ -63,6 +64,8 @@ pub(super) fn refused(
     error: NotAdmitted,
 ) -> Response<Body> {
     authority.tally().call_refused(error);
+    let span = Span::current();
+    span.record("lanyard.decision", "deny").record("lanyard.reason", error.code());
     tracing::info!(caller = ?peer, method = ?request.uri().path(), reason = %error, "a call was not admitted");
     refuse(request, error)
 }

@@ -1,4 +1,5 @@
-//! TLS towards servers that this one asks: where clients publish their certificates, and trust domains their bundles.
+//! TLS towards servers that this one asks: where clients publish their certificates, trust
+//! domains their bundles, and where traces go.
 
 use std::io;
 use std::path::Path;
@@ -35,7 +36,9 @@ pub enum OutboundError {
     #[error("{0} holds no PEM certificates of CAs, or broken ones")]
     NotPem(PathBuf),
     /// The machine has no roots.
-    #[error("this machine has no CA certificates: name a file with jwks_uri.ca, or ca in federation")]
+    #[error(
+        "this machine has no CA certificates: name a file with jwks_uri.ca, telemetry.otlp.ca, or ca in federation"
+    )]
     NoRoots,
     /// The cryptography has no common ground with TLS.
     #[error(transparent)]

@@ -25,6 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::authority::jwks_uri::AllowedHosts;
 use crate::authority::jwks_uri::JwksUri;
+use crate::trace_context;
 use crate::trust::addresses::Reach;
 use crate::trust::network::Network;
 
@@ -35,7 +36,7 @@ const MAX_BYTES: usize = 64 * 1024;
 const MAX_REDIRECTS: usize = 3;
 
 /// Asks only where it is let: listed hosts, addresses that were judged, TLS with known roots. It sends nothing but the URL,
-/// and keeps no connection.
+/// and of the request that it asks for the `traceparent`, and keeps no connection.
 #[derive(Clone, Debug)]
 pub struct GuardedClient {
     /// Which servers are believed to be who they say.
@@ -148,11 +149,12 @@ pub(in crate::trust) async fn exchange(
     let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(MAX_BYTES).handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(uri.path_and_query())
+    let mut request = Request::get(uri.path_and_query())
         .header(HOST, uri.authority())
         .header(ACCEPT, "application/jwk-set+json, application/json")
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
+    trace_context::inject_parent(request.headers_mut());
     let exchange = async { read(sender.send_request(request).await?, max_bytes).await };
     tokio::pin!(exchange, connection);
     // Driven here rather than by a task of its own: when the time is up, the connection goes with all else.

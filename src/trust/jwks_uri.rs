@@ -19,6 +19,7 @@ use crate::authority::client_keys::JwksSource;
 use crate::authority::clock::Timestamp;
 use crate::authority::jwks_uri::JwksUri;
 use crate::authority::registration::ClientId;
+use crate::trace_context;
 use crate::trust::https::GuardedClient;
 
 /// How many documents are fetched at a time.
@@ -109,10 +110,10 @@ impl Discovery {
         looks.insert(key, Look { at: now, over: over.clone() });
         let (client, client_id, uri) = (Arc::clone(&self.client), client_id.clone(), uri.clone());
         // By itself, so that it goes on when the one who waits for it leaves.
-        tokio::spawn(async move {
+        tokio::spawn(trace_context::detached(async move {
             fetch(&authority, &client, client_id.as_str(), &uri).await;
             done.send_replace(true);
-        });
+        }));
         Some(over)
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 const NOT_IN_THE_CORE: [&str; 9] =
     ["tokio", "tonic", "prost", "axum", "hyper", "rustls", "sled", "etcd_client", "opentelemetry"];
 
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
     "authority",
     "cli",
     "client",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 13] = [
     "store",
     "telemetry",
     "tls",
+    "trace_context",
     "trust",
 ];
 
@@ -31,13 +32,15 @@ const MOST_LINES: usize = 400;
 /// The rooms that a file, `src/room/..` or `src/room.rs`, may import besides its own.
 fn may_import(file: &str, room: &str) -> Option<Vec<&'static str>> {
     match room {
-        "authority" | "proto" | "telemetry" => Some(vec![]),
-        "store" | "trust" | "signer" | "tls" | "http" => Some(vec!["authority"]),
-        "client" => Some(vec!["proto"]),
+        "authority" | "proto" | "trace_context" => Some(vec![]),
+        "store" | "signer" | "tls" | "http" => Some(vec!["authority"]),
+        "trust" => Some(vec!["authority", "trace_context"]),
+        "client" => Some(vec!["proto", "trace_context"]),
+        "telemetry" => Some(vec!["authority", "tls", "trace_context"]),
         "config" => Some(vec!["authority", "store", "trust", "signer", "tls", "grpc", "http", "telemetry"]),
         "cli" if COMMANDS_BEYOND.iter().any(|command| file.starts_with(&format!("src/{command}"))) => None,
-        "grpc" => Some(vec!["authority", "proto"]),
-        "cli" => Some(vec!["authority", "client", "proto"]),
+        "grpc" => Some(vec!["authority", "proto", "trace_context"]),
+        "cli" => Some(vec!["authority", "client", "proto", "trace_context"]),
         // The composition root, and what is above all rooms: main.rs and lib.rs.
         _ => None,
     }

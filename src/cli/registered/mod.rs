@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::Mapping;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::status::Needs;
+use crate::client::connection::Channel;
 use crate::proto::registry_service_client::RegistryServiceClient;
 
 /// The registry, over one connection.

@@ -1,0 +1,113 @@
+//! A span for each request, and the trace that it belongs to.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use hyper::Method;
+use hyper::Request;
+use hyper::Response;
+use tonic::Code;
+use tonic::Status;
+use tracing::Level;
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::authority::access;
+use crate::server::caught::is_grpc;
+use crate::trace_context::Carried;
+use crate::trace_context::REQUESTS;
+use crate::trace_context::RequestTrace;
+
+/// What is named as a method that there is not.
+const OTHER: &str = "other";
+
+/// A request on its way through a door.
+#[derive(Debug)]
+pub(super) struct Traced {
+    trace: RequestTrace,
+}
+
+impl Traced {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let carried = Carried::of(request.headers());
+        // Without a collector no span is made, and all that is left is to know where the trace would be read.
+        let wanted = tracing::span_enabled!(target: REQUESTS, Level::INFO) && !carried.declines();
+        let span = if wanted { span(request) } else { Span::none() };
+        Self { trace: RequestTrace::new(carried, span) }
+    }
+
+    /// The answer, with what it says of itself put down in the span.
+    pub(super) async fn answered(
+        self,
+        answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+    ) -> Result<Response<Body>, Infallible> {
+        let Self { trace } = self;
+        let response = trace.clone().scope(answer).await?;
+        if !trace.span().is_disabled() {
+            trace.settle();
+            put_down(trace.span(), &response);
+        }
+        Ok(response)
+    }
+}
+
+/// All that is known before the answer. Names come from the access table: none of them is a caller's own.
+fn span<B>(request: &Request<B>) -> Span {
+    let path = access::known(request.uri().path());
+    let (mut rpc_system, mut rpc_service, mut rpc_method, mut http_method, mut http_route) =
+        (None, None, None, None, None);
+    let name = if is_grpc(request.headers().get(CONTENT_TYPE)) {
+        rpc_system = Some("grpc");
+        let name = path.and_then(|path| path.strip_prefix('/')).unwrap_or(OTHER);
+        (rpc_service, rpc_method) = name.split_once('/').unzip();
+        name.to_owned()
+    } else {
+        let method = known(request.method());
+        (http_method, http_route) = (Some(method), path);
+        let verb = if method == OTHER_METHOD { "HTTP" } else { method };
+        path.map_or_else(|| verb.to_owned(), |path| format!("{verb} {path}"))
+    };
+    tracing::info_span!(
+        target: REQUESTS,
+        parent: None,
+        "request",
+        otel.name = name,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        rpc.system = rpc_system,
+        rpc.service = rpc_service,
+        rpc.method = rpc_method,
+        rpc.grpc.status_code = Empty,
+        http.request.method = http_method,
+        http.route = http_route,
+        http.response.status_code = Empty,
+        lanyard.client_id = Empty,
+        lanyard.resource = Empty,
+        lanyard.decision = Empty,
+        lanyard.reason = Empty,
+    )
+}
+
+const OTHER_METHOD: &str = "_OTHER";
+
+/// One of the methods of RFC 9110 and RFC 5789.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
+}
+
+fn put_down(span: &Span, response: &Response<Body>) {
+    let failed = if is_grpc(response.headers().get(CONTENT_TYPE)) {
+        // A status that comes before any message is in the head; one that comes behind some is the end of a stream.
+        let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+        span.record("rpc.grpc.status_code", i32::from(code));
+        matches!(code, Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss)
+    } else {
+        span.record("http.response.status_code", response.status().as_u16());
+        response.status().is_server_error()
+    };
+    if failed {
+        span.record("otel.status_code", "error");
+    }
+}

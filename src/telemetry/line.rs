@@ -1,0 +1,80 @@
+//! How a line of the log is finished: with the trace that it belongs to, and without anything that a terminal or a reader of
+//! lines would take for more than text.
+
+use std::fmt;
+
+use tracing::Event;
+use tracing::Subscriber;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::FormatEvent;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::telemetry::Format;
+use crate::trace_context;
+
+/// Writes events as `inner` does, which ends each with a newline, and adds `trace_id`.
+#[derive(Debug)]
+pub(super) struct Line<F> {
+    pub(super) inner: F,
+    pub(super) format: Format,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Line<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::with_capacity(512);
+        self.inner.format_event(context, Writer::new(&mut line), event)?;
+        let id = trace_context::current_id();
+        let text = line.trim_end_matches('\n');
+        match self.format {
+            Format::Text => {
+                plain(text, &mut writer)?;
+                if let Some(id) = id {
+                    write!(writer, " trace_id={id}")?;
+                }
+            }
+            // A JSON text has no control characters in it (RFC 8259 section 7).
+            Format::Json => match (text.strip_suffix('}'), id) {
+                (Some(members), Some(id)) => write!(writer, "{members},\"trace_id\":\"{id}\"}}")?,
+                _ => writer.write_str(text)?,
+            },
+        }
+        writer.write_char('\n')
+    }
+}
+
+/// The text with its control characters escaped: a caller's must neither begin a line nor reach a terminal.
+fn plain(text: &str, writer: &mut impl fmt::Write) -> fmt::Result {
+    let mut rest = text;
+    while let Some((at, control)) = rest.char_indices().find(|(_, one)| one.is_control()) {
+        let (before, from) = rest.split_at(at);
+        write!(writer, "{before}{}", control.escape_default())?;
+        rest = from.get(control.len_utf8()..).unwrap_or_default();
+    }
+    writer.write_str(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn control_characters_are_escaped_and_nothing_else_is() {
+        for (text, expected) in [
+            ("a grüne line", "a grüne line"),
+            ("one\r\ntwo", "one\\r\\ntwo"),
+            ("\u{1b}[31mred\u{7}", "\\u{1b}[31mred\\u{7}"),
+            ("\u{9b}31m\u{7f}\0", "\\u{9b}31m\\u{7f}\\u{0}"),
+        ] {
+            let mut written = String::new();
+            plain(text, &mut written).unwrap();
+            assert_eq!(written, expected);
+        }
+    }
+}

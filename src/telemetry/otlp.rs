@@ -1,0 +1,212 @@
+//! Traces to an OpenTelemetry collector: OTLP over gRPC.
+//!
+//! Spans wait in a bounded queue and go out in batches, by threads of their own. What finds the queue full, or no collector,
+//! is dropped: no request ever waits for it. The standard variables `OTEL_BSP_…` (how large the queue and the batches are,
+//! and how often one goes), `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` count.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_otlp::SpanExporter as OtlpExporter;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_otlp::WithTonicConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::resource::EnvResourceDetector;
+use opentelemetry_sdk::trace::IdGenerator as _;
+use opentelemetry_sdk::trace::RandomIdGenerator;
+use opentelemetry_sdk::trace::Sampler;
+use opentelemetry_sdk::trace::SdkTracer;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::trace::SpanExporter;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_rustls::TlsConnector;
+use tonic::transport::Channel;
+use tonic::transport::Endpoint;
+use tonic::transport::Uri;
+use tower::service_fn;
+
+use crate::authority::clock::SystemClock;
+use crate::tls::outbound;
+use crate::tls::outbound::OutboundError;
+
+/// How long a connection to the collector may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long one batch may take, further attempts included.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the last spans may take at the end.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
+/// Where traces and metrics go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The collector: an http or https URL without a path.
+    pub endpoint: Uri,
+    /// The CAs that vouch for it, PEM; `None`: the machine's.
+    pub ca: Option<PathBuf>,
+    /// How many of the traces that begin here are exported, from 0 to 1. A caller's own decision is followed.
+    pub sample_ratio: f64,
+    /// How often metrics are sent.
+    pub metrics_interval: Duration,
+}
+
+/// Why nothing can be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum OtlpError {
+    /// The CAs of the collector.
+    #[error("telemetry.otlp: {0}")]
+    Outbound(#[from] OutboundError),
+    /// A variable `OTEL_…` that does not fit.
+    #[error("telemetry.otlp: {0}")]
+    Setup(#[from] ExporterBuildError),
+    /// Threads.
+    #[error("telemetry.otlp: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Who exports: `lanyard`, its version, and one random identifier a process. `OTEL_RESOURCE_ATTRIBUTES` adds to it and goes
+/// before it.
+pub fn resource() -> &'static Resource {
+    static RESOURCE: LazyLock<Resource> = LazyLock::new(|| {
+        let instance = RandomIdGenerator::default().new_trace_id().to_string();
+        Resource::builder_empty()
+            .with_attributes([
+                KeyValue::new("service.name", "lanyard"),
+                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+                KeyValue::new("service.instance.id", instance),
+            ])
+            .with_detector(Box::new(EnvResourceDetector::new()))
+            .build()
+    });
+    &RESOURCE
+}
+
+/// A channel to the collector, which connects at the first call. Made within a runtime, and driven by it.
+pub fn channel(config: &Config) -> Result<Channel, OutboundError> {
+    let endpoint = Endpoint::from(config.endpoint.clone()).connect_timeout(CONNECT_TIMEOUT).timeout(EXPORT_TIMEOUT);
+    if config.endpoint.scheme_str() != Some("https") {
+        return Ok(endpoint.connect_lazy());
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut tls = outbound::config(config.ca.as_deref(), provider, Arc::new(SystemClock))?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = TlsConnector::from(Arc::new(tls));
+    Ok(endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
+        let connector = connector.clone();
+        async move {
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let stream = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
+            let name = ServerName::try_from(host).map_err(io::Error::other)?;
+            connector.connect(name, stream).await.map(TokioIo::new)
+        }
+    })))
+}
+
+/// The export of traces, under way.
+#[derive(Debug)]
+pub struct Traces {
+    provider: SdkTracerProvider,
+    failures: Arc<AtomicU64>,
+    /// With it goes the thread that talks to the collector.
+    _alive: oneshot::Sender<()>,
+}
+
+impl Traces {
+    /// Begins to export, and gives what makes spans.
+    pub(super) fn start(config: &Config) -> Result<(Self, SdkTracer), OtlpError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let channel = channel(config)?;
+        drop(entered);
+        let exporter =
+            OtlpExporter::builder().with_tonic().with_channel(channel).with_timeout(EXPORT_TIMEOUT).build()?;
+        let failures = Arc::<AtomicU64>::default();
+        let counted = Counted {
+            exporter: Arc::new(exporter),
+            runtime: runtime.handle().clone(),
+            failures: Arc::clone(&failures),
+        };
+        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(sampler)
+            .with_resource(resource().clone())
+            .with_batch_exporter(counted)
+            .build();
+        let (alive, end) = oneshot::channel::<()>();
+        thread::Builder::new().name("lanyard-traces".to_owned()).spawn(move || {
+            // Sent is never anything: it ends when the other side goes.
+            drop(runtime.block_on(end));
+        })?;
+        let tracer = provider.tracer("lanyard");
+        Ok((Self { provider, failures, _alive: alive }, tracer))
+    }
+
+    /// How many batches were not delivered, as it grows.
+    pub fn failures(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.failures)
+    }
+
+    /// Sends what is left, as far as that goes in a few seconds.
+    pub async fn finish(self) {
+        let (done, finished) = oneshot::channel::<()>();
+        let flush = move || {
+            if self.provider.shutdown_with_timeout(LAST_SPANS).is_err() {
+                tracing::warn!("the last traces were not delivered");
+            }
+            drop(done);
+        };
+        if thread::Builder::new().name("lanyard-flush".to_owned()).spawn(flush).is_ok() {
+            // Nothing is sent here either.
+            drop(tokio::time::timeout(LAST_SPANS.saturating_mul(2), finished).await);
+        }
+    }
+}
+
+/// Counts the batches that are not delivered. The exporter works on the runtime of its channel; the thread of the queue, which
+/// waits for it, has none.
+#[derive(Debug)]
+struct Counted {
+    exporter: Arc<OtlpExporter>,
+    runtime: Handle,
+    failures: Arc<AtomicU64>,
+}
+
+impl SpanExporter for Counted {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let exporter = Arc::clone(&self.exporter);
+        let sent = self.runtime.spawn(async move { exporter.export(batch).await }).await;
+        let outcome = sent.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())));
+        if outcome.is_err() && self.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("traces cannot be delivered to the collector; they are dropped, and the failures counted");
+        }
+        outcome
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
+            exporter.set_resource(resource);
+        }
+    }
+}

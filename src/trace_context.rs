@@ -1,0 +1,344 @@
+//! Which trace a request belongs to, and how it goes on from here: W3C Trace Context.
+//!
+//! What a caller sends is kept as it came, and only read when somebody asks: a line of the log, a span that is exported, a
+//! request of our own. Most requests end without.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use hyper::HeaderMap;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+use opentelemetry::Context;
+use opentelemetry::propagation::Extractor;
+use opentelemetry::propagation::Injector;
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::TraceFlags;
+use opentelemetry::trace::TraceId;
+use opentelemetry::trace::TraceState;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::IdGenerator as _;
+use opentelemetry_sdk::trace::RandomIdGenerator;
+use tracing::Instrument as _;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// How much of a caller's `tracestate` goes on (Trace Context section 3.3.1.5): a longer one is left out.
+const MAX_STATE_BYTES: usize = 512;
+
+/// The target of the spans that stand for requests. They go to the collector and are no part of the log.
+pub const REQUESTS: &str = "lanyard::request";
+
+tokio::task_local! {
+    static CURRENT: RequestTrace;
+}
+
+/// What a caller says of its trace, unread.
+#[derive(Clone, Debug, Default)]
+pub struct Carried {
+    parent: Option<HeaderValue>,
+    state: Vec<HeaderValue>,
+}
+
+impl Carried {
+    /// What these headers, or this metadata, carry. Two `traceparent` are as good as none.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut parents = headers.get_all(&PARENT).iter();
+        match (parents.next(), parents.next()) {
+            (Some(parent), None) => {
+                Self { parent: Some(parent.clone()), state: headers.get_all(&STATE).iter().cloned().collect() }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// The same of headers as a proxy tells of them.
+    pub fn told(headers: &[(&str, &[u8])]) -> Self {
+        let values = |wanted: &HeaderName| {
+            let found = headers.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_str()));
+            found.filter_map(|(_, value)| HeaderValue::from_bytes(value).ok()).collect::<Vec<_>>()
+        };
+        match <[HeaderValue; 1]>::try_from(values(&PARENT)) {
+            Ok([parent]) => Self { parent: Some(parent), state: values(&STATE) },
+            Err(_) => Self::default(),
+        }
+    }
+
+    /// Whether the caller has decided that its trace is not to be recorded.
+    pub fn declines(&self) -> bool {
+        self.parent().is_some_and(|parent| {
+            matches!(parent.as_bytes().get(54), Some(b'0' | b'2' | b'4' | b'6' | b'8' | b'a' | b'c' | b'e'))
+        })
+    }
+
+    /// `traceparent`, if it has the form of Trace Context section 3.2; the propagator takes more than that.
+    fn parent(&self) -> Option<&str> {
+        let text = self.parent.as_ref()?.to_str().ok()?;
+        let shape = text.bytes().take(55).enumerate().all(|(at, byte)| match at {
+            2 | 35 | 52 => byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        });
+        let end =
+            text.len() == 55 || text.len() > 55 && !text.starts_with("00") && text.as_bytes().get(55) == Some(&b'-');
+        Some(text).filter(|_| shape && end)
+    }
+
+    /// The caller's span. Without one, or with one that cannot be read, a context without a span.
+    fn context(&self) -> Context {
+        let Some(parent) = self.parent() else { return Context::new() };
+        let state: Vec<&str> = self.state.iter().filter_map(|value| value.to_str().ok()).collect();
+        let state = Some(state.join(",")).filter(|state| state.len() <= MAX_STATE_BYTES).unwrap_or_default();
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &Read { parent, state: &state })
+    }
+}
+
+struct Read<'a> {
+    parent: &'a str,
+    state: &'a str,
+}
+
+impl Extractor for Read<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => Some(self.parent),
+            "tracestate" => Some(self.state),
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+/// The trace that a request belongs to: its caller's, or one that begins with it. Clones share it.
+#[derive(Clone, Debug)]
+pub struct RequestTrace(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    carried: Carried,
+    /// What it carries in another place than its headers.
+    adopted: OnceLock<Carried>,
+    /// Nothing where no span is exported.
+    span: Span,
+    context: OnceLock<Context>,
+}
+
+impl RequestTrace {
+    /// The trace of a request that carries this, and in which `span` is to stand for it.
+    pub fn new(carried: Carried, span: Span) -> Self {
+        Self(Arc::new(Inner { carried, adopted: OnceLock::new(), span, context: OnceLock::new() }))
+    }
+
+    /// The request's span.
+    pub fn span(&self) -> &Span {
+        &self.0.span
+    }
+
+    /// Does something as a part of the request.
+    pub async fn scope<T>(self, future: impl Future<Output = T>) -> T {
+        let span = self.0.span.clone();
+        CURRENT.scope(self, future.instrument(span)).await
+    }
+
+    /// The same at once, within a span of its own.
+    pub fn in_scope<T>(self, span: &Span, act: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, || span.in_scope(act))
+    }
+
+    /// The request's span if there is one, else its caller's, else one that nobody knows but the log. From the first call on
+    /// it stays the same.
+    fn context(&self) -> &Context {
+        self.0.context.get_or_init(|| {
+            let adopted = self.0.adopted.get().filter(|_| self.0.carried.parent().is_none());
+            begun(&self.0.span, adopted.unwrap_or(&self.0.carried).context())
+        })
+    }
+
+    /// Settles to which trace the request belongs. Its span must not end before.
+    pub fn settle(&self) {
+        if !self.0.span.is_disabled() {
+            self.context();
+        }
+    }
+}
+
+fn begun(span: &Span, parent: Context) -> Context {
+    if !span.is_disabled() {
+        // It fails only for a span that nothing exports.
+        drop(span.set_parent(parent.clone()));
+        let own = span.context();
+        if own.has_active_span() {
+            return own;
+        }
+    }
+    if parent.has_active_span() {
+        return parent;
+    }
+    let ids = RandomIdGenerator::default();
+    let flags = TraceFlags::default();
+    let begun = SpanContext::new(ids.new_trace_id(), ids.new_span_id(), flags, false, TraceState::default());
+    parent.with_remote_span_context(begun)
+}
+
+/// The trace of the request that is being answered.
+pub fn current() -> Option<RequestTrace> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Its identifier.
+pub fn current_id() -> Option<TraceId> {
+    CURRENT.try_with(|trace| trace.context().span().span_context().trace_id()).ok()
+}
+
+/// Says what the request that is being answered carries in another place than its headers. It counts where the headers say
+/// nothing.
+pub fn adopt(carried: impl FnOnce() -> Carried) {
+    if let Some(RequestTrace(trace)) = current() {
+        trace.adopted.get_or_init(carried);
+    }
+}
+
+/// Does something that goes on when the request has been answered, as a part of the same trace.
+pub fn detached<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let trace = current().map(|trace| {
+        let context = OnceLock::from(trace.context().clone());
+        let (carried, adopted) = (Carried::default(), OnceLock::new());
+        RequestTrace(Arc::new(Inner { carried, adopted, span: Span::none(), context }))
+    });
+    async move {
+        match trace {
+            Some(trace) => CURRENT.scope(trace, future).await,
+            None => future.await,
+        }
+    }
+}
+
+/// The span that a request of ours comes from: the one of the request that is being answered, or of the program that this is
+/// a part of, where that traces with tracing-opentelemetry.
+fn source() -> Context {
+    current().map_or_else(|| Span::current().context(), |trace| trace.context().clone())
+}
+
+/// Puts the present span on a request of ours, if there is one.
+pub fn inject(headers: &mut HeaderMap) {
+    put(&source(), headers);
+}
+
+/// The same for somebody who need not know what other systems have written about the trace: without `tracestate`.
+pub fn inject_parent(headers: &mut HeaderMap) {
+    inject(headers);
+    headers.remove(&STATE);
+}
+
+/// Puts what was read on a request of ours, if no span is there to be put.
+pub fn inject_or(carried: &Carried, headers: &mut HeaderMap) {
+    let source = source();
+    put(&if source.has_active_span() { source } else { carried.context() }, headers);
+}
+
+fn put(context: &Context, headers: &mut HeaderMap) {
+    TraceContextPropagator::new().inject_context(context, &mut Written(headers));
+}
+
+struct Written<'a>(&'a mut HeaderMap);
+
+impl Injector for Written<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        let name = if key == PARENT.as_str() { PARENT } else { STATE };
+        if !value.is_empty()
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
+            self.0.insert(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    fn told(parent: &str) -> Context {
+        Carried::told(&[("Traceparent", parent.as_bytes()), ("tracestate", b"a=1"), ("tracestate", b"b=2")]).context()
+    }
+
+    #[test]
+    fn what_a_caller_sends_is_read_as_trace_context_has_it() {
+        for (parent, sampled) in [
+            (format!("00-{TRACE}-b7ad6b7169203331-01"), true),
+            (format!("00-{TRACE}-b7ad6b7169203331-00"), false),
+            (format!("00-{TRACE}-b7ad6b7169203331-02"), false),
+            (format!("01-{TRACE}-b7ad6b7169203331-01-of-the-future"), true),
+        ] {
+            let context = told(&parent);
+            let span = context.span().span_context().clone();
+            assert_eq!((span.trace_id().to_string().as_str(), span.is_sampled()), (TRACE, sampled), "{parent}");
+            assert_eq!(span.trace_state().header(), "a=1,b=2");
+            assert_eq!(Carried::told(&[("traceparent", parent.as_bytes())]).declines(), !sampled, "{parent}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_is_as_good_as_nothing() {
+        let zeros = "0".repeat(32);
+        for parent in [
+            String::new(),
+            TRACE.to_owned(),
+            format!("00-{TRACE}-b7ad6b7169203331"),
+            format!("00-{TRACE}-b7ad6b7169203331-1"),
+            format!("00-{TRACE}-b7ad6b7169203331-01-more"),
+            format!("00-{TRACE}-b7ad6b7169203331-01-"),
+            format!("01-{TRACE}-b7ad6b7169203331-01more"),
+            format!("ff-{TRACE}-b7ad6b7169203331-01"),
+            format!("00-{}-b7ad6b7169203331-01", TRACE.to_uppercase()),
+            format!("00-{zeros}-b7ad6b7169203331-01"),
+            format!("00-{TRACE}-0000000000000000-01"),
+            format!("00-+{}-b7ad6b7169203331-01", &TRACE[1..]),
+            format!("00-{TRACE}-b7ad6b716920333 -01"),
+            format!(" 00-{TRACE}-b7ad6b7169203331-01"),
+            format!("00-{TRACE}-b7ad6b7169203331-0g"),
+            format!("0\u{e9}-{TRACE}-b7ad6b7169203331-01"),
+        ] {
+            assert!(!told(&parent).has_active_span(), "{parent}");
+        }
+        let one = format!("00-{TRACE}-b7ad6b7169203331-01");
+        let twice = [("traceparent", one.as_bytes()), ("traceparent", one.as_bytes())];
+        assert!(!Carried::told(&twice).context().has_active_span());
+        let long = format!("a={}", "x".repeat(511));
+        let carried = Carried::told(&[("traceparent", one.as_bytes()), ("tracestate", long.as_bytes())]);
+        assert_eq!(carried.context().span().span_context().trace_state().header(), "");
+    }
+
+    #[test]
+    fn a_request_stays_in_one_trace() {
+        let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+        let fields = [("traceparent", parent.as_bytes())];
+        let with = RequestTrace::new(Carried::told(&fields), Span::none());
+        let other = format!("00-{}-b7ad6b7169203331-01", TRACE.replace('0', "1"));
+        with.in_scope(&Span::none(), || {
+            adopt(|| Carried::told(&[("traceparent", other.as_bytes())]));
+            let mut headers = HeaderMap::new();
+            inject(&mut headers);
+            assert_eq!(headers[PARENT], parent);
+        });
+        RequestTrace::new(Carried::default(), Span::none()).in_scope(&Span::none(), || {
+            adopt(|| Carried::told(&fields));
+            assert_eq!(current_id().unwrap().to_string(), TRACE);
+        });
+        RequestTrace::new(Carried::default(), Span::none()).in_scope(&Span::none(), || {
+            let id = current_id();
+            assert_ne!(id, Some(TraceId::INVALID));
+            adopt(|| Carried::told(&fields));
+            assert_eq!(current_id(), id);
+        });
+        assert_eq!(current_id(), None);
+    }
+}
