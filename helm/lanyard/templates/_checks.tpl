@@ -1,0 +1,56 @@
+{{/* What the schema cannot say, or not clearly. */}}
+{{- define "lanyard.checks" -}}
+{{- $values := .Values }}
+{{- if ne (int $values.replicas) 1 }}
+{{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one would find it locked. A replicated store comes later" (int $values.replicas)) }}
+{{- end }}
+
+{{- $sources := list }}
+{{- range list "secret" "certManager" "workloadApi" }}
+{{- if hasKey $values.certificates . }}{{ $sources = append $sources (printf "certificates.%s" .) }}{{ end }}
+{{- end }}
+{{- if not $sources }}
+{{- fail "certificates: name where the server's certificate comes from, exactly one of certificates.secret, certificates.certManager and certificates.workloadApi" }}
+{{- end }}
+{{- if gt (len $sources) 1 }}
+{{- fail (printf "certificates: %s are given, and exactly one of them must be" (join " and " $sources)) }}
+{{- end }}
+
+{{- $bundled := or $values.certificates.workloadApi $values.config.workload_api (hasKey $values.trust.bundles $values.trustDomain) }}
+{{- if not $bundled }}
+{{- fail (printf "trust.bundles: name the Secret or ConfigMap with the bundle of %s, the server's own trust domain: else nobody of it could connect" $values.trustDomain) }}
+{{- end }}
+{{- range $name, $source := $values.trust.bundles }}{{ include "lanyard.oneSource" (dict "at" (printf "trust.bundles.%s" $name) "source" $source) }}{{ end }}
+{{- range $name, $source := $values.trust.clientCas }}{{ include "lanyard.oneSource" (dict "at" (printf "trust.clientCas.%s" $name) "source" $source) }}{{ end }}
+{{- with $values.certificates.ca }}{{ include "lanyard.oneSource" (dict "at" "certificates.ca" "source" .) }}{{ end }}
+{{- with $values.telemetry.otlp.ca }}{{ include "lanyard.oneSource" (dict "at" "telemetry.otlp.ca" "source" .) }}{{ end }}
+
+{{- $key := $values.keyEncryptionKey }}
+{{- if and $key.existingSecret $key.create }}
+{{- fail "keyEncryptionKey: existingSecret and create are given, and exactly one of them must be" }}
+{{- end }}
+{{- if not (or $key.existingSecret $key.create) }}
+{{- fail "keyEncryptionKey.existingSecret: name the Secret with the key-encryption key, 32 bytes of base64 (`openssl rand -base64 32`); for a trial, keyEncryptionKey.create=true" }}
+{{- end }}
+
+{{- if and $values.certificates.secret (or $values.registrations.clients $values.registrations.resources) (not $values.registrations.admin.secret) }}
+{{- fail "registrations.admin.secret: name the Secret with an admin's certificate: the Job that applies registrations.clients and registrations.resources shows it" }}
+{{- end }}
+
+{{- $elsewhere := dict "dev" "nothing: a dev set-up is not for clusters" "issuer" "issuer" "mtls_url" "mtlsUrl" "listeners" "listenAddress and service" "roles" "roles" "trust" "trustDomain and trust" "log" "log" "telemetry" "telemetry" "tls.certificate" "certificates" "tls.key" "certificates" "store.sled" "persistence" "store.memory" "persistence" "keys.key_encryption_key" "keyEncryptionKey" "keys.key_encryption_key_file" "keyEncryptionKey" }}
+{{- range $path, $value := $elsewhere }}
+{{- $section := dict "of" $values.config }}
+{{- $parts := splitList "." $path }}
+{{- range initial $parts }}{{ $_ := set $section "of" (default dict (get $section.of .)) }}{{ end }}
+{{- if hasKey $section.of (last $parts) }}
+{{- fail (printf "config.%s: the chart writes this key by itself; set instead: %s" $path $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Takes {at, source}: a Secret or a ConfigMap, and not both. */}}
+{{- define "lanyard.oneSource" -}}
+{{- if eq (empty .source.secret) (empty .source.configMap) }}
+{{- fail (printf "%s: name exactly one of secret and configMap" .at) }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,66 @@
+{{/* The configuration, as YAML: what the chart writes, with `config` over it. */}}
+{{- define "lanyard.config" -}}
+{{- $values := .Values }}
+{{- $address := ternary (printf "[%s]" $values.listenAddress) $values.listenAddress (contains ":" $values.listenAddress) }}
+{{- $config := dict
+  "issuer" (include "lanyard.issuer" .)
+  "mtls_url" (include "lanyard.mtlsUrl" .)
+  "listeners" (dict "mtls" (printf "%s:8443" $address) "public" (printf "%s:8444" $address) "ops" (printf "%s:9464" $address))
+  "store" (dict "sled" (dict "path" "/var/lib/lanyard"))
+  "keys" (dict "key_encryption_key_file" "/var/run/lanyard/keys/key-encryption-key")
+  "log" (dict "level" $values.log.level "format" $values.log.format)
+}}
+{{- $trust := dict "trust_domain" $values.trustDomain }}
+{{- with $values.trust.bundles }}
+{{- $bundles := dict }}
+{{- range $name, $_ := . }}{{ $_ := set $bundles $name (printf "/var/run/lanyard/trust/%s.pem" $name) }}{{ end }}
+{{- $_ := set $trust "bundles" $bundles }}
+{{- end }}
+{{- with $values.trust.clientCas }}
+{{- $cas := dict }}
+{{- range $name, $_ := . }}{{ $_ := set $cas $name (printf "/var/run/lanyard/trust/client-cas/%s.pem" $name) }}{{ end }}
+{{- $_ := set $trust "client_cas" $cas }}
+{{- end }}
+{{- $_ := set $config "trust" $trust }}
+{{- if $values.certificates.workloadApi }}
+{{- $_ := set $config "workload_api" (dict "endpoint_socket" (include "lanyard.socket" .)) }}
+{{- else }}
+{{- $_ := set $config "tls" (dict "certificate" "/var/run/lanyard/tls/tls.crt" "key" "/var/run/lanyard/tls/tls.key") }}
+{{- end }}
+{{- $admins := $values.roles.admins }}
+{{- if include "lanyard.hasRegistrations" . }}
+{{- $admins = append $admins (dict "spiffe_id" (include "lanyard.adminId" .)) | uniq }}
+{{- end }}
+{{- $_ := set $config "roles" (dict "admins" $admins "proxies" $values.roles.proxies) }}
+{{- with $values.telemetry.otlp }}
+{{- $otlp := dict }}
+{{- range $from, $to := dict "endpoint" "endpoint" "sampleRatio" "sample_ratio" "metricsInterval" "metrics_interval" }}
+{{- if hasKey $values.telemetry.otlp $from }}{{ $_ := set $otlp $to (get $values.telemetry.otlp $from) }}{{ end }}
+{{- end }}
+{{- if .ca }}{{ $_ := set $otlp "ca" "/var/run/lanyard/trust/otlp-ca.pem" }}{{ end }}
+{{- $_ := set $config "telemetry" (dict "otlp" $otlp) }}
+{{- end }}
+{{- mustMergeOverwrite $config (deepCopy $values.config) | toYaml }}
+{{- end }}
+
+{{/* What the pod is replaced for. The level of the log is not: the server takes that up by itself. */}}
+{{- define "lanyard.configChecksum" -}}
+{{- $config := include "lanyard.config" . | fromYaml }}
+{{- $_ := set $config "log" (omit $config.log "level") }}
+{{- $config | toYaml | sha256sum }}
+{{- end }}
+
+{{/* The time to stop in: what the server takes to drain, and ten seconds more. */}}
+{{- define "lanyard.gracePeriod" -}}
+{{- $config := include "lanyard.config" . | fromYaml }}
+{{- $drain := default "20s" (dig "tls" "drain_timeout" "" $config) }}
+{{- $seconds := 10 }}
+{{- range $unit, $length := dict "h" 3600 "m" 60 "s" 1 }}
+{{- with regexFind (printf "[0-9]+%s" $unit) $drain }}{{ $seconds = add $seconds (mul $length (trimSuffix $unit . | atoi)) }}{{ end }}
+{{- end }}
+{{- $seconds }}
+{{- end }}
+
+{{- define "lanyard.socket" -}}
+{{- printf "unix:///var/run/lanyard/workload-api/%s" (default "spire-agent.sock" .Values.certificates.workloadApi.socket) }}
+{{- end }}

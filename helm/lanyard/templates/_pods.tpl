@@ -1,0 +1,163 @@
+{{/* The users and rights of every pod. */}}
+{{- define "lanyard.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "lanyard.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+{{- end }}
+
+{{/* Of all containers. */}}
+{{- define "lanyard.container" -}}
+image: {{ include "lanyard.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- include "lanyard.containerSecurity" . | nindent 2 }}
+{{- end }}
+
+{{/* Of all pods. */}}
+{{- define "lanyard.pod" -}}
+automountServiceAccountToken: false
+# Else a Service named lanyard would set LANYARD_… variables.
+enableServiceLinks: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  {{- include "lanyard.podSecurity" . | nindent 2 }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Takes {root, secret}: the volume that a certificate comes by. */}}
+{{- define "lanyard.certificateVolume" -}}
+{{- if .root.Values.certificates.workloadApi -}}
+name: workload-api
+csi:
+  driver: {{ default "csi.spiffe.io" .root.Values.certificates.workloadApi.csiDriver }}
+  readOnly: true
+{{- else -}}
+name: tls
+secret:
+  secretName: {{ .secret }}
+  defaultMode: 288 # 0440
+  items:
+    - {key: tls.crt, path: tls.crt}
+    - {key: tls.key, path: tls.key}
+{{- end }}
+{{- end }}
+
+{{- define "lanyard.certificateMount" -}}
+{{- if .Values.certificates.workloadApi -}}
+name: workload-api
+mountPath: /var/run/lanyard/workload-api
+readOnly: true
+{{- else -}}
+name: tls
+mountPath: /var/run/lanyard/tls
+readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Takes {source, path}: one of a projected volume's sources. */}}
+{{- define "lanyard.projection" }}
+- {{ ternary "secret" "configMap" (not (empty .source.secret)) }}:
+    name: {{ default .source.configMap .source.secret }}
+    items:
+      - {key: {{ default "ca.crt" .source.key }}, path: {{ .path }}}
+{{- end }}
+
+{{/* All that the server trusts, or nothing. */}}
+{{- define "lanyard.trustSources" -}}
+{{- range $name, $source := .Values.trust.bundles }}
+{{- include "lanyard.projection" (dict "source" $source "path" (printf "%s.pem" $name)) }}
+{{- end }}
+{{- range $name, $source := .Values.trust.clientCas }}
+{{- include "lanyard.projection" (dict "source" $source "path" (printf "client-cas/%s.pem" $name)) }}
+{{- end }}
+{{- with .Values.telemetry.otlp.ca }}
+{{- include "lanyard.projection" (dict "source" . "path" "otlp-ca.pem") }}
+{{- end }}
+{{- end }}
+
+{{/* Where the server's own Secret is. */}}
+{{- define "lanyard.tlsSecret" -}}
+{{- if .Values.certificates.secret }}{{ .Values.certificates.secret.name }}{{ else }}{{ include "lanyard.fullname" . }}-tls{{ end }}
+{{- end }}
+
+{{- define "lanyard.adminSecret" -}}
+{{- if .Values.certificates.secret }}{{ .Values.registrations.admin.secret }}{{ else }}{{ include "lanyard.adminName" . }}-tls{{ end }}
+{{- end }}
+
+{{- define "lanyard.testSecret" -}}
+{{- if .Values.certificates.secret }}{{ .Values.test.secret }}{{ else }}{{ include "lanyard.testName" . }}-tls{{ end }}
+{{- end }}
+
+{{- define "lanyard.keySecret" -}}
+{{- default (printf "%s-key-encryption-key" (include "lanyard.fullname" .)) .Values.keyEncryptionKey.existingSecret }}
+{{- end }}
+
+{{/* Who vouches for the server, as a volume's source, or nothing: the Workload API says it then. */}}
+{{- define "lanyard.caSource" -}}
+{{- $ca := .Values.certificates.ca }}
+{{- if and (not $ca) (not .Values.certificates.workloadApi) }}{{ $ca = get .Values.trust.bundles .Values.trustDomain }}{{ end }}
+{{- with $ca }}{{ include "lanyard.projection" (dict "source" . "path" "ca.pem") }}{{ end }}
+{{- end }}
+
+{{/* Takes {root, secret}: the volumes of a pod that calls the server. */}}
+{{- define "lanyard.callerVolumes" -}}
+- {{ include "lanyard.certificateVolume" . | nindent 2 | trim }}
+{{- if include "lanyard.caSource" .root }}
+- name: trust
+  projected:
+    defaultMode: 288 # 0440
+    sources:
+      {{- include "lanyard.caSource" .root | trim | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{- define "lanyard.callerMounts" -}}
+- {{ include "lanyard.certificateMount" . | nindent 2 | trim }}
+{{- if include "lanyard.caSource" . }}
+- {name: trust, mountPath: /var/run/lanyard/trust, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{/* Which server the commands ask, and as whom. */}}
+{{- define "lanyard.callerEnvironment" -}}
+- name: LANYARD_SERVER
+  value: {{ default (printf "https://%s:%d" (include "lanyard.host" .) (int .Values.service.mtlsPort)) .Values.registrations.server | quote }}
+{{- if include "lanyard.caSource" . }}
+- {name: LANYARD_CA, value: /var/run/lanyard/trust/ca.pem}
+{{- end }}
+{{- if not .Values.certificates.workloadApi }}
+- {name: LANYARD_CERT, value: /var/run/lanyard/tls/tls.crt}
+- {name: LANYARD_KEY, value: /var/run/lanyard/tls/tls.key}
+{{- end }}
+{{- end }}
+
+{{/* What the Workload API adds to a command, or nothing. */}}
+{{- define "lanyard.callerArguments" -}}
+{{- if .Values.certificates.workloadApi }}
+- --workload-api={{ include "lanyard.socket" . }}
+{{- end }}
+{{- end }}
