@@ -40,7 +40,11 @@
 {{- if .ca }}{{ $_ := set $otlp "ca" "/var/run/lanyard/trust/otlp-ca.pem" }}{{ end }}
 {{- $_ := set $config "telemetry" (dict "otlp" $otlp) }}
 {{- end }}
-{{- mustMergeOverwrite $config (deepCopy $values.config) | toYaml }}
+{{- $config = mustMergeOverwrite $config (deepCopy $values.config) }}
+{{- /* An `off` without quotes is a boolean by the time that it gets here. */}}
+{{- if eq (toString $config.registration) "false" }}{{ $_ := set $config "registration" "off" }}{{ end }}
+{{- if eq (toString (dig "jwks_uri" "discovery" "" $config)) "false" }}{{ $_ := set $config.jwks_uri "discovery" "off" }}{{ end }}
+{{- toYaml $config }}
 {{- end }}
 
 {{/* What the pod is replaced for. The level of the log is not: the server takes that up by itself. */}}
