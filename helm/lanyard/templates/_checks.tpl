@@ -37,6 +37,10 @@
 {{- fail "registrations.admin.secret: name the Secret with an admin's certificate: the Job that applies registrations.clients and registrations.resources shows it" }}
 {{- end }}
 
+{{- if and $values.serviceMonitor.enabled $values.networkPolicy.enabled (not $values.networkPolicy.ops) }}
+{{- fail "networkPolicy.ops: name who collects the metrics: serviceMonitor is enabled, and the NetworkPolicy lets nobody reach the ops port" }}
+{{- end }}
+
 {{- $elsewhere := dict "dev" "nothing: a dev set-up is not for clusters" "issuer" "issuer" "mtls_url" "mtlsUrl" "listeners" "listenAddress and service" "roles" "roles" "trust" "trustDomain and trust" "log" "log" "telemetry" "telemetry" "tls.certificate" "certificates" "tls.key" "certificates" "store.sled" "persistence" "store.memory" "persistence" "keys.key_encryption_key" "keyEncryptionKey" "keys.key_encryption_key_file" "keyEncryptionKey" }}
 {{- range $path, $value := $elsewhere }}
 {{- $section := dict "of" $values.config }}
