@@ -6,6 +6,9 @@
 mod access;
 mod agreement;
 mod agreement_routes;
+mod alerts;
+mod alerts_dashboard;
+mod alerts_metrics;
 mod authlib;
 mod bundle_documents;
 mod callers;

@@ -246,3 +246,40 @@ pub fn go_in(folder: &Path) -> Option<Command> {
         command
     })
 }
+
+/// Prometheus's promtool, from the package that this release of Debian has; `None` if it is to be skipped.
+pub fn promtool() -> Option<PathBuf> {
+    (!skipped("promtool")).then(|| {
+        let told = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let said = |name| told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim_matches('"');
+        let entry = format!("prometheus-{}-{}", said("ID="), said("VERSION_ID="));
+        built(&entry, |folder| unpack_debian("prometheus", "usr/bin/promtool", folder)).join("promtool")
+    })
+}
+
+/// Fetches a package of Debian's, and keeps one file of it. The package lists are fetched too, beside it: those of the machine
+/// may be old, or not there, and are root's.
+fn unpack_debian(package: &str, file: &str, folder: &Path) {
+    let remedy = format!(
+        "it comes from Debian's packages by apt-get, which must be in reach once; or leave it out with \
+         LANYARD_SKIP={}",
+        file.rsplit('/').next().unwrap()
+    );
+    let state = folder.join("state");
+    for needed in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(state.join(needed)).unwrap();
+    }
+    for step in [&["update"][..], &["download", package]] {
+        let mut apt = Command::new("apt-get");
+        apt.current_dir(folder).args(["--quiet", "-o", "APT::Sandbox::User=root"]);
+        apt.arg("-o").arg(format!("Dir::State={}", state.display()));
+        apt.arg("-o").arg(format!("Dir::Cache={}", state.join("cache").display()));
+        done(apt.args(step), &remedy);
+    }
+    let mut there = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let archive = there.find(|path| path.extension().is_some_and(|extension| extension == "deb")).unwrap();
+    done(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(state.join("unpacked")), &remedy);
+    fs::rename(state.join("unpacked").join(file), folder.join(Path::new(file).file_name().unwrap())).unwrap();
+    fs::remove_dir_all(state).unwrap();
+    fs::remove_file(archive).unwrap();
+}
