@@ -98,7 +98,8 @@ fn each_alert_says_how_bad_it_is_and_what_to_do() {
         let page = fs::read_to_string(in_crate(&format!("docs/runbooks/{alert}.md"))).unwrap();
         let begins = format!("# {alert}\n\n**{}** ({severity})", text(annotations, "summary"));
         assert!(page.starts_with(&begins), "{alert}: its page does not begin with: {begins}");
-        for heading in ["## What it means", "## Who feels it", "## How to look", "## What to do", "## When it is nothing"]
+        for heading in
+            ["## What it means", "## Who feels it", "## How to look", "## What to do", "## When it is nothing"]
         {
             assert_eq!(page.matches(&format!("\n{heading}\n")).count(), 1, "{alert}: {heading}");
         }
@@ -149,7 +150,8 @@ fn tried(promtool: &Path, files: &[PathBuf]) -> Finished {
 #[test]
 fn prometheus_takes_the_rules() {
     let Some(promtool) = tools::promtool() else { return };
-    let checked = run(Command::new(promtool).args(["check", "rules", "--lint=all", "--lint-fatal"]).arg(in_crate(RULES)));
+    let checked =
+        run(Command::new(promtool).args(["check", "rules", "--lint=all", "--lint-fatal"]).arg(in_crate(RULES)));
     assert!(checked.ok().contains("SUCCESS: 17 rules found"));
 }
 
