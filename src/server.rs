@@ -16,6 +16,7 @@ mod own_bundle;
 mod polling;
 mod reload;
 mod signing_keys;
+mod start_error;
 mod stream;
 mod traced;
 mod trust_feeds;
@@ -42,7 +43,6 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
-use crate::authority::following::LoadError;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
@@ -58,71 +58,19 @@ use crate::server::listener::Listener;
 use crate::server::listener::Socket;
 use crate::server::own_bundle::OwnBundle;
 use crate::server::reload::Reloader;
-use crate::server::signing_keys::KeysError;
+pub use crate::server::start_error::StartError;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::server::workers::Workers;
 use crate::server::workload_identity::WorkloadIdentity;
 use crate::store::memory::MemoryStore;
-use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
 use crate::tls::acceptor::Acceptor;
-use crate::tls::outbound::OutboundError;
-use crate::tls::server_certificate::CertificateFileError;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust;
-use crate::trust::files::TrustFileError;
 use crate::trust::jwks_uri::Discovery;
 use crate::trust::jwks_uri::Poller;
-use crate::trust::workload_api::Unanswered;
-
-/// Why a server did not start. Nothing is served with a part of it missing.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
-    Bind {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
-    /// The listener behind a terminator.
-    #[error("cannot listen as `forwarded` says: {0}")]
-    Forwarded(io::Error),
-    /// The server's certificate.
-    #[error(transparent)]
-    Certificate(#[from] CertificateFileError),
-    /// A bundle or client CA.
-    #[error(transparent)]
-    Trust(#[from] TrustFileError),
-    /// The Workload API.
-    #[error(transparent)]
-    WorkloadApi(#[from] Unanswered),
-    /// The CAs of where clients publish their certificates, or trust domains their bundles.
-    #[error(transparent)]
-    Outbound(#[from] OutboundError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The registrations in it.
-    #[error("the registrations cannot be read: {0}")]
-    Registrations(#[from] LoadError),
-    /// The signing keys in it.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// Threads, runtimes, descriptors of services: what should never fail.
-    #[error("the server cannot be set up: {0}")]
-    Setup(Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl StartError {
-    /// Whether another process has the store, which is then in good order.
-    pub fn is_store_in_use(&self) -> bool {
-        matches!(self, Self::Store(OpenError::InUse { .. }))
-    }
-}
 
 /// The three listening sockets, bound before anything else so that a port of 0 has become a number.
 #[derive(Debug)]
