@@ -12,6 +12,7 @@ mod follow;
 mod forwarded;
 mod guard;
 mod listener;
+mod measures;
 mod own_bundle;
 mod polling;
 mod reload;
@@ -43,6 +44,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
+use crate::authority::measures::Measures;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
@@ -55,7 +57,11 @@ use crate::server::federation::Federation;
 use crate::server::follow::Probes;
 use crate::server::forwarded::SocketFile;
 use crate::server::listener::Listener;
+use crate::server::listener::Places;
 use crate::server::listener::Socket;
+use crate::server::measures::DISK_INTERVAL;
+use crate::server::measures::ReloadFailing;
+use crate::server::measures::Sources;
 use crate::server::own_bundle::OwnBundle;
 use crate::server::reload::Reloader;
 pub use crate::server::start_error::StartError;
@@ -63,9 +69,12 @@ use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::server::workers::Workers;
 use crate::server::workload_identity::WorkloadIdentity;
+use crate::store::disk::Disk;
+use crate::store::measured::MeasuredStore;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
+use crate::telemetry::metrics::ExportFailures;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust;
@@ -142,6 +151,8 @@ pub struct Server {
     /// Not there where no client may publish its certificates.
     poller: Option<Arc<Poller>>,
     federation: Arc<Federation>,
+    measures: Measures,
+    export_failures: Arc<ExportFailures>,
     tasks: JoinSet<()>,
     workers: Workers,
     drain_timeout: Duration,
@@ -172,6 +183,10 @@ impl Server {
             Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
             None => Arc::new(MemoryStore::default()),
         };
+        let disk = config.store.clone().map(|directory| Disk::new(directory, DISK_INTERVAL));
+        let store = MeasuredStore::new(store);
+        let operations = store.operations();
+        let store: Arc<dyn Store> = Arc::new(store);
         let Surroundings { clock, entropy, threads } = surroundings;
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = polling::client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
@@ -207,10 +222,24 @@ impl Server {
         let limits = Limits::from(&config.tls);
         let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
         let routes = mtls.clone();
+        let listeners = ["mtls", "public", "ops"].into_iter().chain(config.forwarded.is_some().then_some("forwarded"));
+        let places: Vec<_> = listeners.map(|name| Arc::new(Places::new(name, config.tls.max_connections))).collect();
+        let (reload_failing, export_failures) = (Arc::<ReloadFailing>::default(), Arc::<ExportFailures>::default());
+        let measures = Sources {
+            authority: Arc::clone(&authority),
+            certificate: Arc::clone(&certificate),
+            standing: standing.clone(),
+            operations,
+            disk,
+            places: places.clone(),
+            reload_failing,
+            export_failures: Arc::clone(&export_failures),
+        };
+        let measures = measures.measures();
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
             (Socket::Tcp(sockets.public), Door::ServerOnly(public)),
-            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(standing.clone(), Arc::clone(&authority)))),
+            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(standing.clone(), measures.clone()))),
         ];
         let (mut forwarded_address, mut socket_file) = (None, None);
         if let Some(forwarded) = config.forwarded {
@@ -218,8 +247,8 @@ impl Server {
             (forwarded_address, socket_file) = (bound.address, bound.file);
             doors.push((bound.socket, Door::Forwarded(Arc::new(bound.entrance))));
         }
-        for (socket, door) in doors {
-            let listener = Listener::new(socket, door, config.tls.max_connections, config.tls.max_handshakes);
+        for ((socket, door), places) in doors.into_iter().zip(places) {
+            let listener = Listener::new(socket, door, places, config.tls.max_handshakes);
             tasks.spawn(listener.run(workers.dealer(), stages.clone()));
         }
         let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, feeds, own_bundle));
@@ -251,6 +280,8 @@ impl Server {
             reloader,
             poller,
             federation,
+            measures,
+            export_failures,
             tasks,
             workers,
             drain_timeout,
@@ -278,6 +309,16 @@ impl Server {
     /// The core behind all voices.
     pub fn authority(&self) -> &Arc<Authority> {
         &self.authority
+    }
+
+    /// All that it measures.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    /// Where it is counted that a collector did not take something.
+    pub fn export_failures(&self) -> &Arc<ExportFailures> {
+        &self.export_failures
     }
 
     /// Whether it is ready, as it changes.

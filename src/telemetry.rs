@@ -1,6 +1,7 @@
-//! The log, and what goes to a collector.
+//! The log, and what is told to collectors.
 
 mod line;
+pub mod metrics;
 pub mod otlp;
 
 use std::panic;

@@ -67,18 +67,19 @@ pub const NEVER_FORWARDED: [&str; 1] = ["/lanyard.v1.TokenService/AnnounceRotati
 /// The roles of which the caller of a method must hold one; `None` for a method that is not there. The name is compared
 /// whole: another spelling of it is another method.
 pub fn roles_for(method: &str) -> Option<&'static [Role]> {
-    entry(method).map(|(_, roles)| *roles)
+    METHODS.get(position(method)?).map(|(_, roles)| *roles)
 }
 
 /// The method as the table has it: one of a fixed set of names, whatever callers ask for.
 pub fn known(method: &str) -> Option<&'static str> {
-    entry(method).map(|(name, _)| *name)
+    METHODS.get(position(method)?).map(|(name, _)| *name)
 }
 
-fn entry(method: &str) -> Option<&'static (&'static str, &'static [Role])> {
+/// Where a method stands in the table.
+pub(in crate::authority) fn position(method: &str) -> Option<usize> {
     let tail = method.strip_prefix(METADATA);
     let method = if tail.is_some_and(|tail| tail.starts_with('/')) { METADATA } else { method };
-    METHODS.iter().find(|(name, _)| *name == method)
+    METHODS.iter().position(|(name, _)| *name == method)
 }
 
 /// How the configuration names a peer that holds a role.

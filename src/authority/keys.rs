@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::jwk::PublicJwk;
 
 /// What a key signs with. A key signs with one algorithm and no other (RFC 8725 section 3.1).
@@ -89,6 +90,7 @@ pub struct SigningKey {
     header: String,
     verifier: DecodingKey,
     signer: Arc<dyn Signer>,
+    made: Option<Timestamp>,
 }
 
 /// A public key that has no JWK, or that the verifier does not take.
@@ -105,7 +107,18 @@ impl SigningKey {
         let header = encoded_header(signer.algorithm(), &key_id, "at+jwt");
         let public = serde_json::from_value(Value::Object(jwk.to_json())).map_err(|_| UnusableKey)?;
         let verifier = DecodingKey::from_jwk(&public).map_err(|_| UnusableKey)?;
-        Ok(Self { key_id, jwk, header, verifier, signer })
+        Ok(Self { key_id, jwk, header, verifier, signer, made: None })
+    }
+
+    /// The same key, made at this moment.
+    #[must_use]
+    pub fn made_at(self, made: Timestamp) -> Self {
+        Self { made: Some(made), ..self }
+    }
+
+    /// When it was made, where that is known.
+    pub fn made(&self) -> Option<Timestamp> {
+        self.made
     }
 
     /// Its `kid`.

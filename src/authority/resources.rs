@@ -62,6 +62,16 @@ impl Resources {
         self.by_audience.values()
     }
 
+    /// How many resources there are.
+    pub fn len(&self) -> usize {
+        self.by_audience.len()
+    }
+
+    /// Whether there is no resource.
+    pub fn is_empty(&self) -> bool {
+        self.by_audience.is_empty()
+    }
+
     /// The one resource that a request to this destination is for, among those that the proxy fronts: the one that the
     /// proxy's configuration names; else the one that the destination's workload serves; else the one at this authority.
     /// Where a workload serves several, the authority tells which. `None` where none is meant, or it is not clear which.

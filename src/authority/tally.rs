@@ -3,12 +3,15 @@
 //! The labels of each count are fixed here, whatever callers send. A code that is not among them is counted as
 //! [`OTHER`], so that a new one that was forgotten here is seen rather than lost.
 
+mod families;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::authority::binding::Decision;
 use crate::authority::caller::NotAdmitted;
 use crate::authority::grant::GrantError;
+use crate::authority::requests::Requests;
 use crate::authority::trust::Unproven;
 
 /// The label of what has no label of its own.
@@ -68,7 +71,11 @@ const GRANT_ERRORS: &[&str] = &[
 const NOT_ADMITTED: &[&str] =
     &["NO_SUCH_METHOD", "NO_CERTIFICATE", "CERTIFICATE_NOT_PROVEN", "CERTIFICATE_NOT_FORWARDED", "WRONG_ROLE"];
 
-const UNPROVEN: &[&str] = &[
+/// Why a handshake can fail, besides that no rule proves the certificate.
+const HANDSHAKE_FAILED: &str = "HANDSHAKE_FAILED";
+const TOO_SLOW: &str = "TOO_SLOW";
+
+const HANDSHAKES: &[&str] = &[
     "CHAIN_SIZE",
     "INVALID",
     "EXPIRED",
@@ -83,6 +90,8 @@ const UNPROVEN: &[&str] = &[
     "NO_PATH",
     "REVOKED",
     "UNKNOWN",
+    HANDSHAKE_FAILED,
+    TOO_SLOW,
 ];
 
 /// In which voice a decision was asked for.
@@ -128,6 +137,29 @@ impl From<&Decision> for Outcome {
     }
 }
 
+/// What is remembered, so that it need not be worked out again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cache {
+    /// Tokens whose signatures were verified.
+    Tokens,
+    /// Certificates that proxies have seen, and that have a path to their bundle.
+    Certificates,
+    /// Peers whose certificates a terminator passes on.
+    ForwardedPeers,
+}
+
+impl Cache {
+    const ALL: [Self; 3] = [Self::Tokens, Self::Certificates, Self::ForwardedPeers];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Certificates => "certificates",
+            Self::ForwardedPeers => "forwarded_peers",
+        }
+    }
+}
+
 /// All counts since the start. They only grow.
 #[derive(Debug)]
 pub struct Tally {
@@ -140,6 +172,16 @@ pub struct Tally {
     calls_refused: Counts,
     handshakes_refused: Counts,
     panics: AtomicU64,
+    requests: Requests,
+    tokens: Lookups,
+    certificates: Lookups,
+    forwarded_peers: Lookups,
+}
+
+#[derive(Debug, Default)]
+struct Lookups {
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -192,8 +234,12 @@ impl Default for Tally {
             issued: AtomicU64::default(),
             grants_refused: Counts::new(GRANT_ERRORS),
             calls_refused: Counts::new(NOT_ADMITTED),
-            handshakes_refused: Counts::new(UNPROVEN),
+            handshakes_refused: Counts::new(HANDSHAKES),
             panics: AtomicU64::default(),
+            requests: Requests::default(),
+            tokens: Lookups::default(),
+            certificates: Lookups::default(),
+            forwarded_peers: Lookups::default(),
         }
     }
 }
@@ -263,6 +309,27 @@ impl Tally {
         });
     }
 
+    /// A handshake failed for another reason: no certificate, no common version, or no TLS at all.
+    pub fn handshake_failed(&self) {
+        self.handshakes_refused.add(HANDSHAKE_FAILED);
+    }
+
+    /// A handshake took too long, or waited too long for its turn.
+    pub fn handshake_too_slow(&self) {
+        self.handshakes_refused.add(TOO_SLOW);
+    }
+
+    /// Something was looked for in a cache.
+    pub fn looked_up(&self, cache: Cache, found: bool) {
+        let lookups = self.lookups(cache);
+        increment(if found { &lookups.hits } else { &lookups.misses });
+    }
+
+    /// The durations of requests.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     /// A request, or a handshake, ended in a panic, which is a fault of this server's.
     pub fn panicked(&self) {
         increment(&self.panics);
@@ -275,47 +342,12 @@ impl Tally {
             Voice::Check => &self.check,
         }
     }
-}
 
-/// What was counted so far.
-impl Tally {
-    /// The allowances in one voice.
-    pub fn allowed(&self, voice: Voice) -> u64 {
-        read(&self.of(voice).allowed)
-    }
-
-    /// The denials in one voice, by reason.
-    pub fn denied(&self, voice: Voice) -> impl Iterator<Item = (&'static str, u64)> {
-        self.of(voice).denied.read()
-    }
-
-    /// The denials that were let through, by reason.
-    pub fn report_denials(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.report_denials.read()
-    }
-
-    /// The tokens issued.
-    pub fn issued(&self) -> u64 {
-        read(&self.issued)
-    }
-
-    /// The token requests refused, by error.
-    pub fn grants_refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.grants_refused.read()
-    }
-
-    /// The calls refused, by reason.
-    pub fn calls_refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.calls_refused.read()
-    }
-
-    /// The handshakes refused, by reason.
-    pub fn handshakes_refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.handshakes_refused.read()
-    }
-
-    /// The panics.
-    pub fn panics(&self) -> u64 {
-        read(&self.panics)
+    fn lookups(&self, cache: Cache) -> &Lookups {
+        match cache {
+            Cache::Tokens => &self.tokens,
+            Cache::Certificates => &self.certificates,
+            Cache::ForwardedPeers => &self.forwarded_peers,
+        }
     }
 }

@@ -24,6 +24,8 @@ use crate::authority::keys::SigningKeys;
 use crate::authority::registration::Rotation;
 use crate::authority::resource::EvidenceFrom;
 use crate::authority::scope::Scope;
+use crate::authority::tally;
+use crate::authority::tally::Tally;
 use crate::authority::tally::Voice;
 use crate::authority::token;
 use crate::authority::token::VerifiedToken;
@@ -147,7 +149,7 @@ impl Authority {
 
     /// A token whose signature is good under one of our keys.
     pub(in crate::authority) fn verified(&self, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
-        self.verified.verify(&self.keys.load(), access_token)
+        self.verified.verify(&self.keys.load(), access_token, &self.tally)
     }
 
     /// The decision that every voice speaks.
@@ -158,7 +160,7 @@ impl Authority {
         demands: &Demands,
     ) -> Judgement {
         let grade = evidence.map(Evidence::grade);
-        let token = match self.verified.verify(&self.keys.load(), access_token) {
+        let token = match self.verified.verify(&self.keys.load(), access_token, &self.tally) {
             Ok(token) => token,
             Err(reason) => return Judgement { decision: Decision::Deny(reason), token: None, grade },
         };
@@ -232,13 +234,15 @@ impl Default for VerifiedTokens {
 }
 
 impl VerifiedTokens {
-    fn verify(&self, keys: &SigningKeys, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
+    fn verify(&self, keys: &SigningKeys, access_token: &str, tally: &Tally) -> Result<Arc<VerifiedToken>, DenyReason> {
         if access_token.len() > token::MAX_TOKEN_BYTES {
             return Err(DenyReason::TokenMalformed);
         }
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, access_token.as_bytes()).as_ref());
-        if let Some(known) = self.0.get(&hash) {
+        let known = self.0.get(&hash);
+        tally.looked_up(tally::Cache::Tokens, known.is_some());
+        if let Some(known) = known {
             // A key that was taken out of the ring takes its tokens with it.
             return if keys.find(known.key_id.as_str()).is_some() { Ok(known) } else { Err(DenyReason::UnknownKey) };
         }

@@ -5,6 +5,7 @@ use quick_cache::sync::Cache;
 use crate::authority::Authority;
 use crate::authority::certificate::Certificate;
 use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::tally;
 
 /// How many certificates are remembered.
 const REMEMBERED: usize = 10_000;
@@ -29,7 +30,9 @@ impl Authority {
         let generation = self.trust_generation();
         let thumbprint = certificate.thumbprint();
         let now = self.clock.now();
-        if self.vouched.0.get(&thumbprint) == Some(generation) {
+        let known = self.vouched.0.get(&thumbprint) == Some(generation);
+        self.tally.looked_up(tally::Cache::Certificates, known);
+        if known {
             return self.trust.load().is_fresh_for(subject, now);
         }
         let nobody = |_: &CertificateThumbprint| false;

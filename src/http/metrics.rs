@@ -1,11 +1,12 @@
-//! `GET /metrics`: the counts as text for Prometheus. What is counted, and under which labels, is settled by
-//! [`crate::authority::tally`]; nothing that a caller sent is on this page.
+//! `GET /metrics`: all measures as text, as OpenMetrics 1.0 where that is asked for and else in Prometheus' own format 0.0.4.
+//! Which series there are is settled where they are measured; nothing that a caller sent is on this page.
 
 use std::fmt;
-use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
@@ -13,94 +14,111 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::authority::Authority;
-use crate::authority::tally::Voice;
+use crate::authority::measures::BOUNDS;
+use crate::authority::measures::Distribution;
+use crate::authority::measures::Family;
+use crate::authority::measures::Measures;
+use crate::authority::measures::Samples;
 
-/// The media type of the page.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How the page is written.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    OpenMetrics,
+    Prometheus,
+}
 
-pub(super) async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
-    let mut page = String::new();
-    match text::encode(&mut page, &registry) {
-        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
-        Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+impl Format {
+    /// OpenMetrics for whoever names it, as Prometheus does; every other scraper reads the older one.
+    fn wanted_by(headers: &HeaderMap) -> Self {
+        let accepted = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        let named = accepted.flat_map(|line| line.split(',')).any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
+            // RFC 9110 section 12.4.2: a weight of 0 is "not acceptable".
+            let refused = |part: &str| part.strip_prefix("q=").and_then(|weight| weight.parse().ok()) == Some(0.0);
+            named && !parts.any(refused)
+        });
+        if named { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
     }
 }
 
-/// All that the page tells.
-pub(super) fn registry(authority: Arc<Authority>) -> Registry {
+pub(super) async fn metrics(State(measures): State<Measures>, headers: HeaderMap) -> Response {
+    let format = Format::wanted_by(&headers);
+    // Off this thread, which serves: reading may look at the disk, and the page is long.
+    let page = tokio::task::spawn_blocking(move || page(measures.read(), format)).await;
+    match page {
+        Ok(Ok(page)) => ([(CONTENT_TYPE, format.media_type())], page).into_response(),
+        Ok(Err(fmt::Error)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn page(families: Vec<Family>, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("lanyard_build", "The version that runs", build);
-    registry.register_collector(Box::new(Counts(authority)));
-    registry
+    registry.register_collector(Box::new(Page { families, format }));
+    let mut page = String::new();
+    match format {
+        Format::OpenMetrics => text::encode(&mut page, &registry)?,
+        Format::Prometheus => text::encode_registry(&mut page, &registry)?,
+    }
+    Ok(page)
 }
 
 #[derive(Debug)]
-struct Counts(Arc<Authority>);
+struct Page {
+    families: Vec<Family>,
+    format: Format,
+}
 
-impl Collector for Counts {
+impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let tally = self.0.tally();
-        let decisions = Voice::ALL.into_iter().flat_map(|voice| {
-            let labels = move |decision, reason| [("voice", voice.label()), ("decision", decision), ("reason", reason)];
-            let denied = tally.denied(voice).map(move |(reason, count)| (labels("deny", reason), count));
-            std::iter::once((labels("allow", ""), tally.allowed(voice))).chain(denied)
-        });
-        counter(&mut encoder, "lanyard_decisions", "Uses of tokens that were judged", decisions)?;
-        let reasons = [
-            (
-                "lanyard_report_mode_denials",
-                "Denials that were let through in report mode",
-                "reason",
-                tally.report_denials().collect::<Vec<_>>(),
-            ),
-            ("lanyard_grants_refused", "Token requests that were refused", "error", tally.grants_refused().collect()),
-            ("lanyard_calls_refused", "Calls that were not admitted", "reason", tally.calls_refused().collect()),
-            (
-                "lanyard_handshakes_refused",
-                "Handshakes ended because no rule proves the certificate",
-                "reason",
-                tally.handshakes_refused().collect(),
-            ),
-        ];
-        for (name, help, label, counts) in reasons {
-            counter(&mut encoder, name, help, counts.into_iter().map(|(reason, count)| ([(label, reason)], count)))?;
-        }
-        let (trust, now) = (self.0.trust(), self.0.clock().now());
-        let name = "lanyard_bundle_age_seconds";
-        let help = "How long ago the source of a trust domain's bundle last confirmed it";
-        let mut ages = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (trust_domain, age) in trust.ages(now) {
-            // Those from files stand until they are replaced.
-            let Some(age) = age else { continue };
-            ages.encode_family(&[("trust_domain", trust_domain.as_str())])?.encode_gauge(&age.as_secs())?;
-        }
-        for (name, help, count) in [
-            ("lanyard_tokens_issued", "Tokens issued", tally.issued()),
-            ("lanyard_panics", "Requests and handshakes that ended in a panic", tally.panics()),
-        ] {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            metric.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?;
-        }
-        Ok(())
+        self.families.iter().try_for_each(|family| write(family, self.format, &mut encoder))
     }
 }
 
-/// One series a set of labels. Those of which nothing was counted yet are there too: a rate can only be told of a series
-/// that was seen before it grew.
-fn counter<const LABELS: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    counts: impl Iterator<Item = ([(&'static str, &'static str); LABELS], u64)>,
-) -> Result<(), fmt::Error> {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, count) in counts {
-        metric.encode_family(&labels)?.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?;
+fn write(family: &Family, format: Format, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let Family { name, help, samples } = family;
+    match (samples, format) {
+        (Samples::Counters(samples), Format::OpenMetrics) => {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for sample in samples {
+                let mut series = metric.encode_family(&sample.labels)?;
+                series.encode_counter::<[(&str, &str); 0], _, u64>(&sample.value, None)?;
+            }
+        }
+        (Samples::Counters(samples), Format::Prometheus) => {
+            // There the suffix is part of the family's name.
+            let name = format!("{name}_total");
+            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            for sample in samples {
+                metric.encode_family(&sample.labels)?.encode_gauge(&sample.value)?;
+            }
+        }
+        (Samples::Gauges(samples), _) => {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for sample in samples {
+                metric.encode_family(&sample.labels)?.encode_gauge(&sample.value)?;
+            }
+        }
+        (Samples::Histograms(samples), _) => {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for sample in samples {
+                let Distribution { counts, beyond, sum } = &sample.value;
+                let bounded = BOUNDS.into_iter().zip(counts.iter().copied());
+                let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, *beyond)]).collect();
+                let mut series = metric.encode_family(&sample.labels)?;
+                let count = sample.value.count();
+                series.encode_histogram::<[(&str, &str); 0]>(sum.as_secs_f64(), count, &buckets, None)?;
+            }
+        }
     }
     Ok(())
 }

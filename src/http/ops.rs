@@ -1,23 +1,21 @@
 //! The ops listener: plain HTTP for the machine's own probes and for whoever collects metrics. Bodies hold codes and counts
 //! only, and nothing here changes state.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::authority::Authority;
+use crate::authority::measures::Measures;
 use crate::http::metrics;
 
 /// Whether the server is ready, and if not, the code that says why.
 pub type Standing = watch::Receiver<Result<(), &'static str>>;
 
 /// The routes of the ops listener.
-pub fn routes(standing: Standing, authority: Arc<Authority>) -> Router {
-    let metrics = get(metrics::metrics).with_state(Arc::new(metrics::registry(authority)));
+pub fn routes(standing: Standing, measures: Measures) -> Router {
+    let metrics = get(metrics::metrics).with_state(measures);
     Router::new()
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(readyz))

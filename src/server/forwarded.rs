@@ -20,7 +20,7 @@ use axum::http::HeaderValue;
 use hyper::Request;
 use hyper::Response;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync;
 use rustls_pki_types::CertificateDer;
 use spiffe::SpiffeId;
 use tokio::net::TcpListener;
@@ -32,6 +32,7 @@ use crate::authority::caller::PeerConnection;
 use crate::authority::caller::Reach;
 use crate::authority::forwarded_peer::ForwardedHeaders;
 use crate::authority::forwarded_peer::NotForwarded;
+use crate::authority::tally::Cache;
 use crate::config::forwarded::Forwarded;
 use crate::server::guard;
 use crate::server::listener::Socket;
@@ -59,7 +60,7 @@ pub(super) enum Terminator {
 pub(super) struct Entrance {
     router: Router,
     pub(super) terminator: Terminator,
-    peers: Cache<[u8; 32], Remembered, ChainBytes>,
+    peers: sync::Cache<[u8; 32], Remembered, ChainBytes>,
 }
 
 /// A peer, and how many bytes its chain has.
@@ -139,7 +140,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 impl Entrance {
     fn new(router: Router, terminator: Terminator) -> Self {
-        Self { router, terminator, peers: Cache::with_weighter(REMEMBERED_PEERS, REMEMBERED_BYTES, ChainBytes) }
+        Self { router, terminator, peers: sync::Cache::with_weighter(REMEMBERED_PEERS, REMEMBERED_BYTES, ChainBytes) }
     }
 
     /// Answers a request on a connection, which is the terminator's where that has a certificate.
@@ -187,7 +188,9 @@ impl Entrance {
         };
         let chain = forwarded.chain(own).map_err(NotAdmitted::NotForwarded)?;
         let key = fingerprint(&chain);
-        if let Some(Remembered(peer, _)) = self.peers.get(&key) {
+        let known = self.peers.get(&key);
+        authority.tally().looked_up(Cache::ForwardedPeers, known.is_some());
+        if let Some(Remembered(peer, _)) = known {
             return Ok(peer);
         }
         let bytes = chain.iter().map(|certificate| u64::try_from(certificate.len()).unwrap_or(u64::MAX)).sum();

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
@@ -45,19 +48,65 @@ impl Socket {
     }
 }
 
+/// The connections that a listener may have, and has.
+#[derive(Debug)]
+pub(super) struct Places {
+    listener: &'static str,
+    most: usize,
+    free: Arc<Semaphore>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Places {
+    pub(super) fn new(listener: &'static str, max_connections: usize) -> Self {
+        let most = max_connections.min(Semaphore::MAX_PERMITS);
+        let free = Arc::new(Semaphore::new(most));
+        Self { listener, most, free, accepted: AtomicU64::default(), refused: AtomicU64::default() }
+    }
+
+    /// A place for a connection, if there is one; it is free again when this is dropped.
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.free).try_acquire_owned().ok();
+        let counted = if place.is_some() { &self.accepted } else { &self.refused };
+        counted.fetch_add(1, Ordering::Relaxed);
+        place
+    }
+
+    /// Which listener's they are.
+    pub(super) fn listener(&self) -> &'static str {
+        self.listener
+    }
+
+    /// How many connections are open.
+    pub(super) fn open(&self) -> u64 {
+        u64::try_from(self.most.saturating_sub(self.free.available_permits())).unwrap_or(u64::MAX)
+    }
+
+    /// How many were taken so far.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many there was no place for.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
 /// One listening socket, and what stands behind it.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: Socket,
     door: Arc<Door>,
-    connections: Arc<Semaphore>,
+    places: Arc<Places>,
     handshakes: Arc<Semaphore>,
 }
 
 impl Listener {
-    pub(super) fn new(socket: Socket, door: Door, max_connections: usize, max_handshakes: usize) -> Self {
-        let limit = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { socket, door: Arc::new(door), connections: limit(max_connections), handshakes: limit(max_handshakes) }
+    pub(super) fn new(socket: Socket, door: Door, places: Arc<Places>, max_handshakes: usize) -> Self {
+        let handshakes = Arc::new(Semaphore::new(max_handshakes.min(Semaphore::MAX_PERMITS)));
+        Self { socket, door: Arc::new(door), places, handshakes }
     }
 
     /// Accepts until the server drains.
@@ -69,7 +118,7 @@ impl Listener {
             };
             match accepted {
                 Ok(stream) => {
-                    let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else {
+                    let Some(connection) = self.places.take() else {
                         // Closed at once: a peer that is told no can try another replica, one that waits cannot.
                         tracing::warn!("a connection was refused: there are too many");
                         continue;

@@ -58,7 +58,7 @@ pub(super) async fn open(
         let sealed = |error| KeysError::Sealed { key: key.clone(), error };
         let record = KeyRecord::from_bytes(&entry.value).map_err(sealed)?;
         let private = record.open(seal).map_err(sealed)?;
-        let opened = signing_key(record.algorithm, &private)?;
+        let opened = signing_key(record.algorithm, &private)?.made_at(record.create_time);
         if key != record.store_key() || opened.key_id().as_str() != record.key_id() {
             return Err(KeysError::Misplaced(key));
         }
@@ -81,7 +81,7 @@ async fn make(
     now: Timestamp,
 ) -> Result<SigningKey, KeysError> {
     let private = LocalSigner::generate(algorithm)?;
-    let key = signing_key(algorithm, &private)?;
+    let key = signing_key(algorithm, &private)?.made_at(now);
     let record = KeyRecord::seal(seal, key.key_id().as_str(), algorithm, now, &private).map_err(KeysError::Sealing)?;
     let bytes = record.to_bytes().map_err(KeysError::Sealing)?;
     // It signs nothing before it is on the disk: a token outlives the process that issued it.

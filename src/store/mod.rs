@@ -3,6 +3,8 @@
 //! Both keep the present state in memory ([`table`]) and answer reads and watches from there; [`sled::SledStore`] makes
 //! every write durable first.
 
+pub mod disk;
+pub mod measured;
 pub mod memory;
 pub mod sled;
 mod table;

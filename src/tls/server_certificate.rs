@@ -16,6 +16,8 @@ use rustls::server::ClientHello;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
 
+use crate::authority::certificate::Certificate;
+use crate::authority::clock::Timestamp;
 use crate::tls::CertificateFiles;
 
 /// The certificate that new handshakes present.
@@ -91,6 +93,13 @@ impl ServerCertificate {
     /// Presents none from now on.
     pub fn withdraw(&self) {
         self.present.store(None);
+    }
+
+    /// When the present certificate ends; `None` where there is none.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        let present = self.present.load();
+        let leaf = present.as_ref()?.key.cert.first()?;
+        Certificate::parse(leaf).ok().map(|certificate| certificate.not_after())
     }
 
     fn put(&self, loaded: Loaded) -> bool {

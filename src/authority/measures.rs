@@ -1,0 +1,147 @@
+//! What is measured, as plain values: one snapshot, which each voice prints in its own way.
+//!
+//! The series of each family are fixed by what runs and what is configured, never by what callers send.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Reads all measures. It may look at the disk: not for threads that serve.
+#[derive(Clone)]
+pub struct Measures(Arc<dyn Fn() -> Vec<Family> + Send + Sync>);
+
+impl Measures {
+    /// Measures that are read so.
+    pub fn new(read: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// All of them as they are now.
+    pub fn read(&self) -> Vec<Family> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Measures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Measures")
+    }
+}
+
+/// All series of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// The name as Prometheus has it, with its unit; a counter's without `_total`.
+    pub name: &'static str,
+    /// What it tells, in one sentence without a full stop.
+    pub help: &'static str,
+    /// The series.
+    pub samples: Samples,
+}
+
+/// The series of a family, which are all of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Samples {
+    /// Counts since the start. They only grow.
+    Counters(Vec<Sample<u64>>),
+    /// What stands now.
+    Gauges(Vec<Sample<u64>>),
+    /// How long things took.
+    Histograms(Vec<Sample<Distribution>>),
+}
+
+/// One series, and what it says now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample<V> {
+    /// The names and values of its labels.
+    pub labels: Labels,
+    /// What it says.
+    pub value: V,
+}
+
+/// Names and values that tell the series of a family apart.
+pub type Labels = Vec<(&'static str, Cow<'static, str>)>;
+
+/// Labels with these fixed values.
+pub fn labels<const COUNT: usize>(labels: [(&'static str, &'static str); COUNT]) -> Labels {
+    labels.into_iter().map(|(name, value)| (name, Cow::Borrowed(value))).collect()
+}
+
+impl Family {
+    /// A family of counters.
+    pub fn counters(name: &'static str, help: &'static str, samples: impl IntoIterator<Item = (Labels, u64)>) -> Self {
+        Self { name, help, samples: Samples::Counters(collected(samples)) }
+    }
+
+    /// A family of gauges.
+    pub fn gauges(name: &'static str, help: &'static str, samples: impl IntoIterator<Item = (Labels, u64)>) -> Self {
+        Self { name, help, samples: Samples::Gauges(collected(samples)) }
+    }
+
+    /// A family of histograms.
+    pub fn histograms(
+        name: &'static str,
+        help: &'static str,
+        samples: impl IntoIterator<Item = (Labels, Distribution)>,
+    ) -> Self {
+        Self { name, help, samples: Samples::Histograms(collected(samples)) }
+    }
+}
+
+fn collected<V>(samples: impl IntoIterator<Item = (Labels, V)>) -> Vec<Sample<V>> {
+    samples.into_iter().map(|(labels, value)| Sample { labels, value }).collect()
+}
+
+/// The upper bounds of the buckets, in seconds; a value that is one counts in its bucket. A check takes some 50 µs.
+pub const BOUNDS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How long things took: counts by bucket, and all of it together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distribution {
+    /// How many fell into each bucket of [`BOUNDS`].
+    pub counts: [u64; BOUNDS.len()],
+    /// How many took longer than any bound.
+    pub beyond: u64,
+    /// All of it together.
+    pub sum: Duration,
+}
+
+impl Distribution {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum::<u64>() + self.beyond
+    }
+}
+
+/// Counts how long things take, without a lock.
+#[derive(Debug, Default)]
+pub struct Durations {
+    counts: [AtomicU64; BOUNDS.len()],
+    beyond: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl Durations {
+    /// Something took this long.
+    pub fn add(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = self.counts.get(BOUNDS.partition_point(|bound| *bound < seconds));
+        bucket.unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// All that was added so far.
+    pub fn read(&self) -> Distribution {
+        let mut counts = [0; BOUNDS.len()];
+        for (count, counted) in counts.iter_mut().zip(&self.counts) {
+            *count = counted.load(Ordering::Relaxed);
+        }
+        let beyond = self.beyond.load(Ordering::Relaxed);
+        Distribution { counts, beyond, sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)) }
+    }
+}

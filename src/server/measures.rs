@@ -1,0 +1,94 @@
+//! All measures of a server: the core's own, and what only the composition root knows.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::authority::Authority;
+use crate::authority::measures::Family;
+use crate::authority::measures::Labels;
+use crate::authority::measures::Measures;
+use crate::authority::measures::labels;
+use crate::http::ops::Standing;
+use crate::server::listener::Places;
+use crate::store::disk::Disk;
+use crate::store::measured::Operations;
+use crate::telemetry::metrics::ExportFailures;
+use crate::tls::server_certificate::ServerCertificate;
+
+/// How often the disk is looked at, at most.
+pub(super) const DISK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is read again while the server serves, and whether that fails: what it replaces is kept then.
+#[derive(Debug, Default)]
+pub(super) struct ReloadFailing {
+    /// The server's certificate.
+    pub(super) certificate: AtomicBool,
+    /// Bundles and client CAs.
+    pub(super) trust: AtomicBool,
+    /// The configuration.
+    pub(super) configuration: AtomicBool,
+}
+
+/// Where the measures come from.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) authority: Arc<Authority>,
+    pub(super) certificate: Arc<ServerCertificate>,
+    pub(super) standing: Standing,
+    pub(super) operations: Arc<Operations>,
+    /// Not there where the store is in memory.
+    pub(super) disk: Option<Disk>,
+    pub(super) places: Vec<Arc<Places>>,
+    pub(super) reload_failing: Arc<ReloadFailing>,
+    pub(super) export_failures: Arc<ExportFailures>,
+}
+
+impl Sources {
+    /// The measures that read these.
+    pub(super) fn measures(self) -> Measures {
+        Measures::new(move || self.families())
+    }
+
+    fn families(&self) -> Vec<Family> {
+        let mut families = self.authority.measures();
+        let certificate_end = self.certificate.not_after().map(|end| (Vec::new(), end.0));
+        families.push(Family::gauges(
+            "lanyard_server_certificate_expiry_timestamp_seconds",
+            "When the certificate ends that the server presents, in Unix time",
+            certificate_end,
+        ));
+        let ready = u64::from(self.standing.borrow().is_ok());
+        families.push(Family::gauges("lanyard_ready", "Whether the server is ready", [(Vec::new(), ready)]));
+        families.extend(self.connections());
+        families.push(self.operations.family());
+        families.extend(self.disk.iter().flat_map(Disk::families));
+        families.push(self.reloads());
+        families.push(self.export_failures.family());
+        families
+    }
+
+    fn connections(&self) -> [Family; 3] {
+        let each = |count: fn(&Places) -> u64| {
+            self.places.iter().map(move |places| (labels([("listener", places.listener())]), count(places)))
+        };
+        [
+            Family::gauges("lanyard_connections", "Open connections", each(Places::open)),
+            Family::counters("lanyard_connections_accepted", "Connections that were taken", each(Places::accepted)),
+            Family::counters(
+                "lanyard_connections_refused",
+                "Connections that were closed at once, because there were too many",
+                each(Places::refused),
+            ),
+        ]
+    }
+
+    fn reloads(&self) -> Family {
+        let ReloadFailing { certificate, trust, configuration } = &*self.reload_failing;
+        let samples: [(Labels, u64); 3] =
+            [("certificate", certificate), ("trust", trust), ("configuration", configuration)]
+                .map(|(what, failing)| (labels([("what", what)]), u64::from(failing.load(Ordering::Relaxed))));
+        Family::gauges("lanyard_reload_failing", "Whether what changed on the disk cannot be taken in", samples)
+    }
+}

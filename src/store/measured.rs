@@ -1,0 +1,102 @@
+//! A store that measures how long its operations take.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::authority::measures::Durations;
+use crate::authority::measures::Family;
+use crate::authority::measures::labels;
+use crate::authority::store::ChangeStream;
+use crate::authority::store::Expected;
+use crate::authority::store::Listing;
+use crate::authority::store::Revision;
+use crate::authority::store::Store;
+use crate::authority::store::StoreError;
+use crate::authority::store::StoreFuture;
+use crate::authority::store::Versioned;
+
+/// Another store, and how long it takes. What is dropped before it is done is not counted.
+#[derive(Debug)]
+pub struct MeasuredStore {
+    store: Arc<dyn Store>,
+    operations: Arc<Operations>,
+}
+
+/// The durations of a store's operations. Puts and deletions are both commits.
+#[derive(Debug, Default)]
+pub struct Operations {
+    get: ByOutcome,
+    scan: ByOutcome,
+    commit: ByOutcome,
+}
+
+#[derive(Debug, Default)]
+struct ByOutcome {
+    ok: Durations,
+    error: Durations,
+}
+
+impl MeasuredStore {
+    /// Measures this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, operations: Arc::default() }
+    }
+
+    /// What was measured, as it grows.
+    pub fn operations(&self) -> Arc<Operations> {
+        Arc::clone(&self.operations)
+    }
+}
+
+impl Operations {
+    /// The durations as they are now.
+    pub fn family(&self) -> Family {
+        let samples = [("get", &self.get), ("scan", &self.scan), ("commit", &self.commit)];
+        let samples = samples.into_iter().flat_map(|(operation, durations)| {
+            [("ok", &durations.ok), ("error", &durations.error)]
+                .map(|(outcome, taken)| (labels([("operation", operation), ("outcome", outcome)]), taken.read()))
+        });
+        Family::histograms("lanyard_store_operation_duration_seconds", "How long the store took", samples)
+    }
+}
+
+impl ByOutcome {
+    async fn of<T>(&self, operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
+        let began = Instant::now();
+        let outcome = operation.await;
+        let durations = match &outcome {
+            // A write that its condition or its size forbids is answered as it should be.
+            Ok(_) | Err(StoreError::Conflict | StoreError::TooLarge { .. }) => &self.ok,
+            Err(StoreError::Compacted | StoreError::Unavailable(_)) => &self.error,
+        };
+        durations.add(began.elapsed());
+        outcome
+    }
+}
+
+impl Store for MeasuredStore {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
+        Box::pin(self.operations.get.of(self.store.get(key)))
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
+        Box::pin(self.operations.scan.of(self.store.list(prefix)))
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
+        Box::pin(self.operations.commit.of(self.store.put(key, value, expected)))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
+        Box::pin(self.operations.commit.of(self.store.delete(key, expected)))
+    }
+
+    fn watch(&self, from: Revision) -> ChangeStream {
+        self.store.watch(from)
+    }
+
+    fn standing(&self) -> Result<(), StoreError> {
+        self.store.standing()
+    }
+}
