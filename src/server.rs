@@ -12,6 +12,7 @@ mod follow;
 mod forwarded;
 mod guard;
 mod listener;
+mod measured;
 mod measures;
 mod own_bundle;
 mod polling;

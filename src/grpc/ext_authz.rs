@@ -41,6 +41,7 @@ use crate::authority::check::CheckAnswer;
 use crate::authority::check::CheckRefusal;
 use crate::authority::check::Denial;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::requests::RequestOutcome;
 use crate::authority::resources::Destination;
 use crate::authority::scope::Scope;
 use crate::grpc::Services;
@@ -69,7 +70,11 @@ impl Authorization for Services {
             }
             None => CheckAnswer::Deny(denial(unread(CheckRefusal::RequestMalformed))),
         };
-        Ok(tonic::Response::new(print(&answer)))
+        let mut response = tonic::Response::new(print(&answer));
+        if let CheckAnswer::Deny(denial) = &answer {
+            response.extensions_mut().insert(outcome(denial.refusal));
+        }
+        Ok(response)
     }
 }
 
@@ -77,6 +82,11 @@ impl Authorization for Services {
 fn unread(refusal: CheckRefusal) -> CheckRefusal {
     tracing::info!(target: "lanyard::audit", reason = refusal.code(), "check denied");
     refusal
+}
+
+/// What a denial is counted as: to gRPC it is an answer like any other.
+fn outcome(refusal: CheckRefusal) -> RequestOutcome {
+    if refusal == CheckRefusal::Unable { RequestOutcome::Error } else { RequestOutcome::Refused }
 }
 
 /// What a proxy tells of a request; `None` where it tells of no HTTP request.
@@ -287,6 +297,7 @@ pub fn explicit(refusal: CheckRefusal) -> Response<Body> {
     let body =
         EncodeBody::new_server(encoder, message, None, tonic::codec::SingleMessageCompressionOverride::default(), None);
     let mut response = Response::new(Body::new(body.map_err(axum::Error::new)));
+    response.extensions_mut().insert(outcome(refusal));
     response.headers_mut().insert(axum::http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
     response
 }

@@ -34,6 +34,7 @@ use crate::server::forwarded::Entrance;
 use crate::server::forwarded::Terminator;
 use crate::server::guard;
 use crate::server::listener::Accepted;
+use crate::server::measured::Measured;
 use crate::server::stream::Stream;
 use crate::server::traced::Traced;
 use crate::tls;
@@ -112,7 +113,7 @@ pub(super) async fn serve(
     let end = end(aged(limits.max_age, &stream), stages);
     match &*door {
         Door::Mutual(router) => {
-            let Some(turn) = turn(&handshakes, limits).await else { return };
+            let Some(turn) = turn(&handshakes, limits, &authority).await else { return };
             match acceptor.mutual(stream, limits.handshake).await {
                 Ok((stream, peer)) => {
                     drop(turn);
@@ -127,7 +128,7 @@ pub(super) async fn serve(
                 guarded(false, stream, Peers::Behind(Arc::clone(entrance), None), authority, end).await;
                 return drop(connection);
             };
-            let Some(turn) = turn(&handshakes, limits).await else { return };
+            let Some(turn) = turn(&handshakes, limits, &authority).await else { return };
             match acceptor.only_for(id.clone(), stream, limits.handshake).await {
                 Ok((stream, terminator)) => {
                     drop(turn);
@@ -138,7 +139,7 @@ pub(super) async fn serve(
             }
         }
         Door::ServerOnly(router) => {
-            let Some(turn) = turn(&handshakes, limits).await else { return };
+            let Some(turn) = turn(&handshakes, limits, &authority).await else { return };
             match acceptor.server_only(stream, limits.handshake).await {
                 Ok(stream) => {
                     drop(turn);
@@ -147,6 +148,7 @@ pub(super) async fn serve(
                 Err(refused) => report(&refused, &authority),
             }
         }
+        // Probes and collectors ask here, as often as they like: they would hide what callers get.
         Door::Plain(router) => speak(false, stream, unguarded(router, authority, false), end).await,
     }
     drop(connection);
@@ -188,6 +190,7 @@ where
     let (over, ending) = watch::channel(false);
     let service = service_fn(move |request: Request<IncomingBody>| {
         let (peers, authority, ending) = (peers.clone(), Arc::clone(&authority), ending.clone());
+        let measured = Measured::begin(&authority, request.uri().path());
         async move {
             let (traced, request) = (Traced::of(&request), request.map(Body::new));
             let response = traced.answered(async {
@@ -198,7 +201,7 @@ where
                     }
                 }
             });
-            response.await.map(|response| ending::bounded(response, ending, &authority))
+            response.await.map(|response| ending::bounded(response, ending, &authority, measured))
         }
     });
     let end = async move {
@@ -209,8 +212,11 @@ where
 }
 
 /// A place among the handshakes under way, waited for no longer than a handshake may take.
-async fn turn(handshakes: &Arc<Semaphore>, limits: Limits) -> Option<OwnedSemaphorePermit> {
+async fn turn(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
     let turn = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
+    if turn.is_err() {
+        authority.tally().handshake_too_slow();
+    }
     turn.ok()?.ok()
 }
 
@@ -221,15 +227,22 @@ fn report(refused: &Refused, authority: &Authority) {
             authority.tally().handshake_refused(*unproven);
             tracing::warn!(reason = %unproven, "a handshake was refused");
         }
-        Refused::Handshake(_) | Refused::Slow => tracing::info!(reason = %refused, "a handshake failed"),
+        Refused::Handshake(_) => {
+            authority.tally().handshake_failed();
+            tracing::info!(reason = %refused, "a handshake failed");
+        }
+        Refused::Slow => {
+            authority.tally().handshake_too_slow();
+            tracing::info!(reason = %refused, "a handshake failed");
+        }
     }
 }
 
-/// Serves requests of anybody. Those of probes are no part of a trace.
+/// Serves requests of anybody. Those of probes are neither measured nor a part of a trace.
 fn unguarded(
     router: &Router,
     authority: Arc<Authority>,
-    traced: bool,
+    observed: bool,
 ) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Send
 + 'static
@@ -237,12 +250,19 @@ fn unguarded(
     let router = router.clone();
     service_fn(move |request: Request<IncomingBody>| {
         let (router, authority) = (router.clone(), Arc::clone(&authority));
-        let (asked, traced) = (Asked::of(&request), traced.then(|| Traced::of(&request)));
+        let asked = Asked::of(&request);
+        let observed = observed.then(|| (Traced::of(&request), Measured::begin(&authority, request.uri().path())));
         async move {
             let answer = asked.answered(&authority, router.oneshot(request.map(Body::new)));
-            match traced {
-                Some(traced) => traced.answered(answer).await,
+            match observed {
                 None => answer.await,
+                Some((traced, mut measured)) => {
+                    let answer = traced.answered(answer).await;
+                    if let Ok(response) = &answer {
+                        measured.answered(response);
+                    }
+                    answer
+                }
             }
         }
     })

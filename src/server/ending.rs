@@ -20,9 +20,11 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::authority::Authority;
+use crate::authority::requests::RequestOutcome;
 use crate::grpc::status;
 use crate::server::caught;
 use crate::server::caught::is_grpc;
+use crate::server::measured::Measured;
 
 /// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has
 /// always more to say. One that is complete is sent whole.
@@ -31,10 +33,13 @@ pub(super) fn bounded(
     response: Response<Body>,
     over: watch::Receiver<bool>,
     authority: &Arc<Authority>,
+    mut measured: Measured,
 ) -> Response<Body> {
+    measured.answered(&response);
     if is_grpc(response.headers().get(CONTENT_TYPE)) {
         let authority = Arc::clone(authority);
-        response.map(|body| Body::new(Bounded { body, authority, end: End::Unasked(over), said: Said::Nothing }))
+        let (end, said) = (End::Unasked(over), Said::Nothing);
+        response.map(|body| Body::new(Bounded { body, authority, end, said, measured }))
     } else {
         response
     }
@@ -45,6 +50,7 @@ struct Bounded {
     authority: Arc<Authority>,
     end: End,
     said: Said,
+    measured: Measured,
 }
 
 /// How much of an answer has been sent. A frame holds whole messages.
@@ -107,17 +113,23 @@ impl HttpBody for Bounded {
             panic::catch_unwind(AssertUnwindSafe(|| if cut { Poll::Pending } else { body.poll_frame(context) }));
         let Ok(polled) = polled else {
             self.end = End::Come;
+            self.measured.ended(RequestOutcome::Error);
             caught::report(&self.authority, "a stream");
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::broken())))));
         };
         if cut || polled.is_pending() && self.end.poll(context).is_ready() {
             self.end = End::Come;
+            self.measured.ended(RequestOutcome::Ok);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::connection_over())))));
         }
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && frame.is_data()
-        {
-            self.said = self.said.and();
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
+                Some(trailers) => self.measured.told(trailers),
+                None => self.said = self.said.and(),
+            },
+            // An answer that breaks off has no status.
+            Poll::Ready(Some(Err(_)) | None) => self.measured.ended(RequestOutcome::Error),
+            Poll::Pending => {}
         }
         polled
     }
