@@ -1,10 +1,43 @@
-//! What is told to collectors.
+//! The measures to an OpenTelemetry collector (OTLP over gRPC), under the names that Prometheus has for them.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::common::v1::AnyValue;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
+use opentelemetry_proto::tonic::metrics::v1::Gauge;
+use opentelemetry_proto::tonic::metrics::v1::Histogram;
+use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::NumberDataPoint;
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::metrics::v1::ScopeMetrics;
+use opentelemetry_proto::tonic::metrics::v1::Sum;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use tonic::transport::Channel;
+
+use crate::authority::clock::Clock;
+use crate::authority::clock::Timestamp;
+use crate::authority::measures::BOUNDS;
+use crate::authority::measures::Distribution;
 use crate::authority::measures::Family;
+use crate::authority::measures::Labels;
+use crate::authority::measures::Measures;
+use crate::authority::measures::Sample;
+use crate::authority::measures::Samples;
 use crate::authority::measures::labels;
+
+/// How long a collector may take, at most.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Batches that were not delivered.
 #[derive(Debug, Default)]
@@ -29,5 +62,184 @@ impl ExportFailures {
         let samples = [("traces", &self.traces), ("metrics", &self.metrics)]
             .map(|(signal, count)| (labels([("signal", signal)]), count.load(Ordering::Relaxed)));
         Family::counters("lanyard_export_failures", "OTLP batches that were not delivered", samples)
+    }
+}
+
+/// Who tells (OpenTelemetry's semantic conventions for services).
+pub fn resource(instance: &str) -> Resource {
+    let attributes = [
+        ("service.name", "lanyard"),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("service.instance.id", instance),
+    ];
+    let attributes = attributes.map(|(name, value)| attribute(name, value.to_owned())).into();
+    Resource { attributes, ..Resource::default() }
+}
+
+/// All measures as one request. Counts are cumulative from `started` on.
+pub fn request(
+    families: &[Family],
+    resource: Resource,
+    started: Timestamp,
+    now: Timestamp,
+) -> ExportMetricsServiceRequest {
+    let span = Span { start: nanoseconds(started), end: nanoseconds(now) };
+    let scope = InstrumentationScope {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    };
+    // A metric without a point says nothing.
+    let metrics = families.iter().map(|family| metric(family, span)).filter(has_points).collect();
+    let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }];
+    let resource_metrics =
+        vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() }];
+    ExportMetricsServiceRequest { resource_metrics }
+}
+
+/// From when to when, in nanoseconds since 1970.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u64,
+    end: u64,
+}
+
+fn nanoseconds(moment: Timestamp) -> u64 {
+    moment.0.saturating_mul(1_000_000_000)
+}
+
+fn metric(family: &Family, span: Span) -> Metric {
+    let aggregation_temporality = AggregationTemporality::Cumulative.into();
+    let (name, data) = match &family.samples {
+        Samples::Counters(samples) => {
+            let data_points = samples.iter().map(|sample| number(sample, span)).collect();
+            let sum = Sum { data_points, aggregation_temporality, is_monotonic: true };
+            (format!("{}_total", family.name), Data::Sum(sum))
+        }
+        Samples::Gauges(samples) => {
+            let now = Span { start: 0, ..span };
+            let data_points = samples.iter().map(|sample| number(sample, now)).collect();
+            (family.name.to_owned(), Data::Gauge(Gauge { data_points }))
+        }
+        Samples::Histograms(samples) => {
+            let data_points = samples.iter().map(|sample| distribution(sample, span)).collect();
+            (family.name.to_owned(), Data::Histogram(Histogram { data_points, aggregation_temporality }))
+        }
+    };
+    let unit = unit(family.name).to_owned();
+    Metric { name, description: family.help.to_owned(), unit, data: Some(data), ..Metric::default() }
+}
+
+fn has_points(metric: &Metric) -> bool {
+    match &metric.data {
+        Some(Data::Sum(sum)) => !sum.data_points.is_empty(),
+        Some(Data::Gauge(gauge)) => !gauge.data_points.is_empty(),
+        Some(Data::Histogram(histogram)) => !histogram.data_points.is_empty(),
+        Some(Data::ExponentialHistogram(_) | Data::Summary(_)) | None => false,
+    }
+}
+
+/// The unit that a name ends with, as UCUM has it.
+fn unit(name: &str) -> &'static str {
+    match name.rsplit('_').next() {
+        Some("seconds") => "s",
+        Some("bytes") => "By",
+        _ => "1",
+    }
+}
+
+fn number(sample: &Sample<u64>, span: Span) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: attributes(&sample.labels),
+        start_time_unix_nano: span.start,
+        time_unix_nano: span.end,
+        value: Some(number_data_point::Value::AsInt(i64::try_from(sample.value).unwrap_or(i64::MAX))),
+        ..NumberDataPoint::default()
+    }
+}
+
+fn distribution(sample: &Sample<Distribution>, span: Span) -> HistogramDataPoint {
+    let Distribution { counts, beyond, sum } = &sample.value;
+    HistogramDataPoint {
+        attributes: attributes(&sample.labels),
+        start_time_unix_nano: span.start,
+        time_unix_nano: span.end,
+        count: sample.value.count(),
+        sum: Some(sum.as_secs_f64()),
+        bucket_counts: counts.iter().copied().chain([*beyond]).collect(),
+        explicit_bounds: BOUNDS.to_vec(),
+        ..HistogramDataPoint::default()
+    }
+}
+
+fn attributes(labels: &Labels) -> Vec<KeyValue> {
+    labels.iter().map(|(name, value)| attribute(name, value.clone().into_owned())).collect()
+}
+
+fn attribute(name: &str, value: String) -> KeyValue {
+    let value = AnyValue { value: Some(any_value::Value::StringValue(value)) };
+    KeyValue { key: name.to_owned(), value: Some(value), ..KeyValue::default() }
+}
+
+/// Tells a collector of the measures, every so often. Nothing is kept for later: what is lost is in the next one too.
+#[derive(Debug)]
+pub struct Push {
+    /// To the collector.
+    pub channel: Channel,
+    /// How often.
+    pub interval: Duration,
+    /// Who tells.
+    pub resource: Resource,
+    /// What is told.
+    pub measures: Measures,
+    /// What the times are told by.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is counted that a collector did not take one.
+    pub failures: Arc<ExportFailures>,
+}
+
+/// Why a collector did not take the measures.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("the collector does not answer in time")]
+    Slow,
+    #[error("{0}")]
+    Refused(tonic::Code),
+    #[error("the collector rejected {0} points")]
+    Partly(i64),
+    #[error("the measures could not be read")]
+    Unread,
+}
+
+impl Push {
+    /// Tells it at each interval until it is dropped.
+    pub async fn run(self) {
+        let started = self.clock.now();
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(self.interval).await;
+            let outcome = self.once(started).await;
+            match &outcome {
+                // Said once: it may go on for days.
+                Err(error) if !failing => tracing::warn!(%error, "the metrics were not exported"),
+                Ok(()) if failing => tracing::info!("the metrics are exported again"),
+                Ok(()) | Err(_) => {}
+            }
+            failing = outcome.is_err();
+            if failing {
+                self.failures.metrics();
+            }
+        }
+    }
+
+    async fn once(&self, started: Timestamp) -> Result<(), NotTaken> {
+        let measures = self.measures.clone();
+        let families = tokio::task::spawn_blocking(move || measures.read()).await.map_err(|_| NotTaken::Unread)?;
+        let request = request(&families, self.resource.clone(), started, self.clock.now());
+        let mut collector = MetricsServiceClient::new(self.channel.clone());
+        let answer = tokio::time::timeout(LIMIT.min(self.interval), collector.export(request)).await;
+        let answer = answer.map_err(|_| NotTaken::Slow)?.map_err(|status| NotTaken::Refused(status.code()))?;
+        let rejected = answer.into_inner().partial_success.map_or(0, |partly| partly.rejected_data_points);
+        if rejected == 0 { Ok(()) } else { Err(NotTaken::Partly(rejected)) }
     }
 }
