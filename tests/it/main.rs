@@ -56,6 +56,7 @@ mod forwarded_table;
 mod grants;
 mod health;
 mod identities;
+mod image;
 mod introspection;
 mod isolation;
 mod issue_token;

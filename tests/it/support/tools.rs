@@ -116,7 +116,7 @@ fn command(name: &'static str, version: &str) -> Option<&'static str> {
 }
 
 /// Whether the tests with this counterpart are to be left out.
-fn skipped(name: &str) -> bool {
+pub fn skipped(name: &str) -> bool {
     let names = env::var_os("LANYARD_SKIP").unwrap_or_default();
     let skipped = names.to_string_lossy().split(',').any(|skipped| skipped.trim() == name);
     if skipped {
