@@ -22,6 +22,7 @@ use figment::providers::Serialized;
 use serde::Deserialize;
 
 use crate::authority::Policy;
+use crate::authority::clock::NoEntropy;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::file::File;
@@ -138,8 +139,40 @@ pub enum ConfigError {
     },
 }
 
+/// A configuration as somebody looks at it who starts no server from it: a key-encryption key that cannot be read does not
+/// hide the rest.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    /// All of it. Where the key-encryption key cannot be read, another one that opens nothing is in its place.
+    pub(crate) config: Config,
+    /// The file of the key-encryption key, if it is in one.
+    pub(crate) key_encryption_key_file: Option<PathBuf>,
+    /// Why the key-encryption key cannot be read.
+    pub(crate) key_encryption_key_error: Option<ConfigError>,
+}
+
 /// Reads a configuration file. Relative paths in it start at its own folder.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let (file, folder) = read(path)?;
+    let key = file.key_encryption_key(folder);
+    file.resolve(folder, key)
+}
+
+/// Reads a configuration file to look at it.
+pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
+    let (file, folder) = read(path)?;
+    let key_encryption_key_file = file.key_encryption_key_file(folder);
+    let (key, key_encryption_key_error) = match file.key_encryption_key(folder) {
+        Ok(key) => (Ok(key), None),
+        Err(error) => match KeyEncryptionKey::generate() {
+            Ok(stand_in) => (Ok(stand_in), Some(error)),
+            Err(NoEntropy) => (Err(error), None),
+        },
+    };
+    Ok(Inspected { config: file.resolve(folder, key)?, key_encryption_key_file, key_encryption_key_error })
+}
+
+fn read(path: &Path) -> Result<(File, &Path), ConfigError> {
     let text = fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
     let yaml = |error| ConfigError::Yaml { path: path.to_owned(), error };
     // A mapping refuses a key that stands twice, where a map would keep the last.
@@ -159,15 +192,14 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         })
     });
     let merged = Figment::from(Serialized::defaults(&values)).merge(environment);
-    let file = match merged.extract::<File>() {
-        Ok(file) => file,
+    match merged.extract::<File>() {
+        Ok(file) => Ok((file, path.parent().unwrap_or(Path::new("")))),
         // What the file alone gets wrong is said with its line.
         Err(error) => {
             serde_yaml::from_str::<File>(&text).map_err(yaml)?;
-            return Err(ConfigError::Environment(Box::new(error)));
+            Err(ConfigError::Environment(Box::new(error)))
         }
-    };
-    file.resolve(path.parent().unwrap_or(Path::new("")))
+    }
 }
 
 fn value(key: &'static str, problem: &str) -> ConfigError {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::authority::clock::NoEntropy;
 use crate::authority::clock::Timestamp;
 use crate::authority::keys::SigningAlgorithm;
 
@@ -37,6 +38,13 @@ impl KeyEncryptionKey {
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| InvalidKeyEncryptionKey)?);
         let key = bytes.as_slice().try_into().map_err(|_| InvalidKeyEncryptionKey)?;
         Ok(Self(Zeroizing::new(key)))
+    }
+
+    /// A new one, which has sealed nothing yet.
+    pub(crate) fn generate() -> Result<Self, NoEntropy> {
+        let mut key = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(key.as_mut_slice()).map_err(|_| NoEntropy)?;
+        Ok(Self(key))
     }
 }
 

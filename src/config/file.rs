@@ -153,7 +153,21 @@ impl From<Rotation> for LineagePolicy {
 }
 
 impl File {
-    pub(super) fn resolve(self, folder: &Path) -> Result<Config, ConfigError> {
+    /// The key-encryption key, from its file or as it stands.
+    pub(super) fn key_encryption_key(&self, folder: &Path) -> Result<KeyEncryptionKey, ConfigError> {
+        self.keys.key_encryption_key(folder)
+    }
+
+    /// The file of the key-encryption key, if it is in one.
+    pub(super) fn key_encryption_key_file(&self, folder: &Path) -> Option<PathBuf> {
+        self.keys.key_encryption_key_file.as_ref().map(|path| folder.join(path))
+    }
+
+    pub(super) fn resolve(
+        self,
+        folder: &Path,
+        key_encryption_key: Result<KeyEncryptionKey, ConfigError>,
+    ) -> Result<Config, ConfigError> {
         if !self.issuer.starts_with("https://") || !is_resource_indicator(&self.issuer) || self.issuer.contains('?') {
             // RFC 8414 section 2.
             return Err(value("issuer", "must be an https URL without query and fragment"));
@@ -184,7 +198,7 @@ impl File {
             dev: self.dev,
             listeners,
             forwarded: self.forwarded.map(|section| section.resolve(folder, self.dev)).transpose()?,
-            key_encryption_key: self.keys.key_encryption_key(folder)?,
+            key_encryption_key: key_encryption_key?,
             algorithm: self.keys.algorithm,
             store: match self.store {
                 Store { sled: Some(Sled { path }), memory: false, .. } => Some(folder.join(path)),
