@@ -7,7 +7,7 @@
 mod caught;
 mod connection;
 mod ending;
-mod federation;
+pub(crate) mod federation;
 mod follow;
 mod forwarded;
 mod guard;
@@ -17,7 +17,7 @@ mod measures;
 mod own_bundle;
 mod polling;
 mod reload;
-mod signing_keys;
+pub(crate) mod signing_keys;
 mod start_error;
 mod stream;
 mod traced;

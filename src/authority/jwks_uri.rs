@@ -53,6 +53,11 @@ impl AllowedHosts {
         self.0.iter().any(|(host, port)| *host == uri.host && *port == uri.port)
     }
 
+    /// Each host and its port.
+    pub fn hosts(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.0.iter().map(|(host, port)| (host.as_str(), *port))
+    }
+
     /// Whether none may be fetched at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

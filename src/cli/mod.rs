@@ -5,6 +5,7 @@ mod config_check;
 mod connect;
 mod connect_error;
 mod dev;
+mod doctor;
 mod error;
 mod output;
 mod registered;
@@ -26,6 +27,7 @@ use tokio::runtime::Builder;
 use crate::cli::client::ClientCommand;
 use crate::cli::config_check::ConfigCommand;
 use crate::cli::dev::DevArguments;
+use crate::cli::doctor::DoctorArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::cli::resource::ResourceCommand;
@@ -68,6 +70,10 @@ enum Command {
     /// Looks at configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Looks at everything that a server needs, running or not, and says what is wrong and what to do.
+    ///
+    /// Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 2 the command line cannot be read.
+    Doctor(DoctorArguments),
 }
 
 /// Runs one command. Results go to stdout; what went wrong, and what to do next, goes to stderr.
@@ -76,6 +82,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Dev(arguments) => block_on(dev::run(arguments)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
+        Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
         Command::Config(command) => config_check::run(command, format),
         Command::Client(command) => block_on(client::run(command, format)),
         Command::Resource(command) => block_on(resource::run(command, format)),

@@ -21,6 +21,24 @@ use crate::trust::bundle_endpoint::Config;
 use crate::trust::bundle_endpoint::Profile;
 use crate::trust::files;
 
+/// One endpoint. Nothing is fetched yet.
+pub(crate) fn endpoint(
+    config: &Config,
+    provider: &Arc<CryptoProvider>,
+    clock: &Arc<dyn Clock>,
+) -> Result<BundleEndpoint, StartError> {
+    let latest = Arc::new(ArcSwap::<_>::default());
+    let (provider, time) = (Arc::clone(provider), Arc::clone(clock));
+    let tls = match &config.profile {
+        Profile::HttpsWeb { ca } => outbound::config(ca.as_deref(), provider, time)?,
+        Profile::HttpsSpiffe { endpoint_spiffe_id, bundle } => {
+            latest.store(Arc::new(files::roots(bundle)?));
+            outbound::svid_config(endpoint_spiffe_id.clone(), Arc::clone(&latest), provider, time)?
+        }
+    };
+    Ok(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), latest))
+}
+
 /// All endpoints. A trust domain whose endpoint has said nothing yet is not known, and its workloads are refused.
 #[derive(Debug)]
 pub(super) struct Federation {
@@ -36,18 +54,7 @@ impl Federation {
         clock: &Arc<dyn Clock>,
         feeds: Arc<Feeds>,
     ) -> Result<Self, StartError> {
-        let endpoint = |config: &Config| -> Result<_, StartError> {
-            let latest = Arc::new(ArcSwap::<_>::default());
-            let (provider, time) = (Arc::clone(provider), Arc::clone(clock));
-            let tls = match &config.profile {
-                Profile::HttpsWeb { ca } => outbound::config(ca.as_deref(), provider, time)?,
-                Profile::HttpsSpiffe { endpoint_spiffe_id, bundle } => {
-                    latest.store(Arc::new(files::roots(bundle)?));
-                    outbound::svid_config(endpoint_spiffe_id.clone(), Arc::clone(&latest), provider, time)?
-                }
-            };
-            Ok(Arc::new(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), latest)))
-        };
+        let endpoint = |config| endpoint(config, provider, clock).map(Arc::new);
         let endpoints = configs.iter().map(endpoint).collect::<Result<_, _>>()?;
         Ok(Self { endpoints, feeds, turn: Mutex::default() })
     }

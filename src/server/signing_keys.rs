@@ -47,7 +47,7 @@ pub enum KeysError {
 }
 
 /// The keys in the store. The newest one of the configured algorithm signs; the others verify what they signed.
-pub(super) async fn open(
+pub(crate) async fn open(
     store: &dyn Store,
     seal: &KeyEncryptionKey,
     algorithm: SigningAlgorithm,

@@ -69,11 +69,12 @@ pub fn parse_endpoint(text: &str) -> Result<Endpoint, InvalidEndpoint> {
     if spelled(&endpoint).as_deref() == Some(text) { Ok(endpoint) } else { Err(InvalidEndpoint) }
 }
 
+/// An address as [`parse_endpoint`] reads it.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the enum is not exhaustive: a form that is not known here is refused"
 )]
-fn spelled(endpoint: &Endpoint) -> Option<String> {
+pub(crate) fn spelled(endpoint: &Endpoint) -> Option<String> {
     match endpoint {
         Endpoint::Unix(path) => path.to_str().map(|path| format!("unix://{path}")),
         Endpoint::Tcp { host, port: port @ 1.. } => Some(format!("tcp://{}", SocketAddr::new(*host, *port))),

@@ -1,0 +1,134 @@
+//! `lanyard doctor`: looks at everything that a server needs, running or not, and says what is wrong and what to do.
+//!
+//! It changes nothing: the store is opened in a copy, addresses are tried without listening on them, and what is asked over
+//! the network is asked as a server asks it, or as a probe does.
+
+mod certificate;
+mod configuration;
+mod disk;
+mod endpoints;
+mod fault;
+mod http;
+mod permissions;
+mod report;
+mod roots;
+mod server;
+mod store;
+mod validity;
+mod workload_api;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use tonic::transport::Uri;
+
+use crate::authority::clock::Clock;
+use crate::authority::clock::SystemClock;
+use crate::authority::clock::Timestamp;
+use crate::cli::doctor::report::Report;
+use crate::cli::doctor::report::Status;
+use crate::cli::error::CommandError;
+use crate::cli::output::Format;
+use crate::config::Inspected;
+
+/// How long a question over the network may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All checks but the first, without whose answer none of them can be made.
+const AFTER_THE_CONFIGURATION: [&str; 15] = [
+    "key_encryption_key",
+    "key_file",
+    "workload_api",
+    "server_certificate",
+    "bundle",
+    "client_ca",
+    "ca_file",
+    "store",
+    "disk",
+    "server",
+    "clock",
+    "listener",
+    "federation",
+    "jwks_uri",
+    "otlp",
+];
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DoctorArguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG")]
+    config: PathBuf,
+    /// A listener of the running server to compare clocks with, where that is not on this machine: its ops listener by http,
+    /// its public one by https.
+    #[arg(long, value_name = "URL", value_parser = server_url)]
+    server: Option<Uri>,
+    /// PEM file with the CA certificates that may vouch for --server; without it the machine's.
+    #[arg(long, value_name = "FILE", env = "LANYARD_CA")]
+    ca: Option<PathBuf>,
+    /// How many MiB must be free where the store is. Below it the disk counts as full; below four times it, as filling.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    min_free: u64,
+}
+
+/// What all checks share.
+struct Surroundings {
+    now: Timestamp,
+    clock: Arc<dyn Clock>,
+    provider: Arc<CryptoProvider>,
+}
+
+pub(in crate::cli) async fn run(arguments: DoctorArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let mut report = Report::default();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let surroundings = Surroundings { now: clock.now(), clock, provider: Arc::new(aws_lc_rs::default_provider()) };
+    match configuration::check(&arguments.config, &mut report) {
+        Some(inspected) => examine(&arguments, &inspected, &surroundings, &mut report).await,
+        None => {
+            for check in AFTER_THE_CONFIGURATION {
+                report.not_checked(check, "", "the configuration cannot be read");
+            }
+        }
+    }
+    report.print(format)?;
+    Ok(if report.count(Status::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn examine(arguments: &DoctorArguments, inspected: &Inspected, surroundings: &Surroundings, report: &mut Report) {
+    let config = &inspected.config;
+    let key = configuration::check_key(inspected, report);
+    permissions::check(inspected, report);
+    let identity = match &config.workload_api {
+        Some(workload_api) => workload_api::check(workload_api, report).await,
+        None => None,
+    };
+    match (&config.tls.certificate, &config.workload_api) {
+        (Some(files), _) => certificate::check_files(files, config, surroundings, report),
+        (None, Some(_)) => certificate::check_svid(identity.as_ref(), config, surroundings, report),
+        (None, None) => {}
+    }
+    roots::check(config, surroundings.now, report);
+    let store = store::check(config, key, surroundings, report).await;
+    disk::check(config, arguments.min_free, report);
+    let running = server::check(config, store, arguments, surroundings, report).await;
+    endpoints::check_listeners(config, running, report);
+    endpoints::check_outbound(config, surroundings, report).await;
+    // The section `telemetry`: its collector's host and port go here.
+    endpoints::check_collector(None, report).await;
+}
+
+/// Reads the URL of a listener.
+fn server_url(text: &str) -> Result<Uri, &'static str> {
+    const SHAPE: &str = "must be http://HOST:PORT or https://HOST:PORT, such as https://lanyard.example:8444";
+    let uri: Uri = text.parse().map_err(|_| SHAPE)?;
+    let whole = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.host().is_some_and(|host| !host.is_empty())
+        && uri.path() == "/"
+        && uri.query().is_none()
+        && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if whole { Ok(uri) } else { Err(SHAPE) }
+}

@@ -1,0 +1,87 @@
+//! The configuration file and the key-encryption key, as far as they can be read.
+
+use std::path::Path;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::authority::sealing::KeyEncryptionKey;
+use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::report::Report;
+use crate::config;
+use crate::config::ConfigError;
+use crate::config::Inspected;
+
+const CHECK: &str = "configuration";
+const KEY: &str = "key_encryption_key";
+
+/// Reads the file; `None` where nothing can be told of what is in it.
+pub(in crate::cli::doctor) fn check(path: &Path, report: &mut Report) -> Option<Inspected> {
+    let subject = path.display().to_string();
+    let error = match config::inspect(path) {
+        Ok(inspected) => {
+            match EnvFilter::try_new(&inspected.config.log.level) {
+                Ok(_) => report.ok(CHECK, subject, "it can be read, and every key in it is known"),
+                Err(error) => report.fault(CHECK, subject, Fault::ConfigurationInvalid, format!("log.level: {error}")),
+            }
+            return Some(inspected);
+        }
+        Err(error) => error,
+    };
+    let text = without_quotations(&error.to_string());
+    let fault = match error {
+        ConfigError::Unreadable { .. } => Fault::ConfigurationUnreadable,
+        ConfigError::Yaml { .. } | ConfigError::Environment(_) if is_unknown_key(&text) => {
+            Fault::ConfigurationUnknownKey
+        }
+        ConfigError::Yaml { .. } | ConfigError::Environment(_) | ConfigError::Value { .. } => {
+            Fault::ConfigurationInvalid
+        }
+    };
+    report.fault(CHECK, subject, fault, text);
+    None
+}
+
+/// The key-encryption key, if it can be read. Whether it is the right one, the store tells.
+pub(in crate::cli::doctor) fn check_key<'a>(
+    inspected: &'a Inspected,
+    report: &mut Report,
+) -> Option<&'a KeyEncryptionKey> {
+    let subject = match &inspected.key_encryption_key_file {
+        Some(path) => path.display().to_string(),
+        None => "keys.key_encryption_key".to_owned(),
+    };
+    match &inspected.key_encryption_key_error {
+        // What is said of it is said where it is tried on the store.
+        None => return Some(&inspected.config.key_encryption_key),
+        Some(error @ ConfigError::Unreadable { .. }) => {
+            report.fault(KEY, subject, Fault::KeyEncryptionKeyUnreadable, error.to_string());
+        }
+        Some(error) => report.fault(KEY, subject, Fault::KeyEncryptionKeyInvalid, error.to_string()),
+    }
+    None
+}
+
+fn is_unknown_key(text: &str) -> bool {
+    text.contains("unknown field")
+}
+
+/// What stands in the place of a section or a key may be a key itself: of values in double quotes nothing is shown.
+fn without_quotations(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (place, part) in text.split('"').enumerate() {
+        shown.push_str(if place % 2 == 0 { part } else { "\"…\"" });
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_quotations;
+
+    #[test]
+    fn values_in_quotes_are_left_out() {
+        let text = "keys: invalid type: string \"BwcHBw==\", expected struct Keys at line 3";
+        assert_eq!(without_quotations(text), "keys: invalid type: string \"…\", expected struct Keys at line 3");
+        assert_eq!(without_quotations("string \"broken off"), "string \"…\"");
+    }
+}

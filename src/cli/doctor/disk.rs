@@ -1,0 +1,56 @@
+//! The file system that the store is on.
+
+use std::path::Path;
+
+use rustix::fs::Access;
+
+use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::report::Report;
+use crate::config::Config;
+
+const CHECK: &str = "disk";
+
+const MEBIBYTE: u64 = 1024 * 1024;
+
+/// Looks at its free space, and at whether it can be written to: without writing.
+pub(in crate::cli::doctor) fn check(config: &Config, min_free: u64, report: &mut Report) {
+    let Some(directory) = &config.store else { return };
+    let subject = directory.display().to_string();
+    // A server makes the directory where it is not there yet.
+    let Some(there) = directory.ancestors().find(|ancestor| present(ancestor)) else {
+        report.not_checked(CHECK, subject, "neither the directory nor any above it is there");
+        return;
+    };
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    if let Err(error) = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        let problem = format!("this user cannot write into {}: {error}", there.display());
+        report.fault(CHECK, subject, Fault::StoreUnwritable, problem);
+        return;
+    }
+    let measures = match rustix::fs::statvfs(there) {
+        Ok(measures) => measures,
+        Err(error) => {
+            report.not_checked(CHECK, subject, format!("its file system cannot be measured: {error}"));
+            return;
+        }
+    };
+    let free = measures.f_bavail.saturating_mul(measures.f_frsize);
+    let least = min_free.saturating_mul(MEBIBYTE);
+    // Not every file system counts its files.
+    let no_files_left = measures.f_files > 0 && measures.f_favail == 0;
+    let seen = format!("{} MiB are free", free / MEBIBYTE);
+    if no_files_left {
+        report.fault(CHECK, subject, Fault::DiskFull, "its file system has no room for another file (inodes)");
+    } else if free < least {
+        report.fault(CHECK, subject, Fault::DiskFull, format!("{seen}, less than {min_free}"));
+    } else if free < least.saturating_mul(4) {
+        let problem = format!("{seen}, less than {}", min_free.saturating_mul(4));
+        report.fault(CHECK, subject, Fault::DiskFilling, problem);
+    } else {
+        report.ok(CHECK, subject, seen);
+    }
+}
+
+fn present(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.exists()
+}

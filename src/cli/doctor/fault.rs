@@ -1,0 +1,305 @@
+//! All that can be found to be wrong, each under a code that stays the same from version to version.
+
+use crate::cli::doctor::report::Status;
+
+/// What is wrong. `docs/doctor.md` has them all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::cli::doctor) enum Fault {
+    ConfigurationUnreadable,
+    ConfigurationUnknownKey,
+    ConfigurationInvalid,
+    KeyEncryptionKeyUnreadable,
+    KeyEncryptionKeyInvalid,
+    KeyEncryptionKeyWrong,
+    SigningKeyInvalid,
+    KeyFileReadableByOthers,
+    CertificateUnreadable,
+    CertificateInvalid,
+    CertificateExpired,
+    CertificateNotYetValid,
+    CertificateExpiresSoon,
+    CertificateKeyUnreadable,
+    CertificateKeyInvalid,
+    CertificateKeyMismatch,
+    CertificateChainOrder,
+    CertificateChainIncomplete,
+    CertificateSeveralUris,
+    CertificateSpiffeIdInvalid,
+    CertificateKeyUsage,
+    CertificateNameMissing,
+    CertificateIssuerNotNamed,
+    CertificateWithoutHostNames,
+    RootsUnreadable,
+    RootsEmpty,
+    RootsInvalid,
+    RootExpired,
+    RootExpiredLeft,
+    RootNotYetValid,
+    RootExpiresSoon,
+    RootDuplicate,
+    RootShared,
+    StoreInMemory,
+    StoreUnreadable,
+    StoreUnwritable,
+    StoreForeign,
+    StoreDamaged,
+    DiskFull,
+    DiskFilling,
+    ServerUnreachable,
+    ServerNotReady,
+    ClockSkewed,
+    ListenerUnreachable,
+    ListenerAddressInUse,
+    ListenerAddressUnusable,
+    WorkloadApiUnreachable,
+    WorkloadApiDenied,
+    WorkloadApiInvalid,
+    FederationUnreachable,
+    FederationInvalid,
+    JwksHostUnreachable,
+    JwksHostPrivate,
+    OtlpUnreachable,
+}
+
+impl Fault {
+    /// Its code.
+    pub(in crate::cli::doctor) fn code(self) -> &'static str {
+        self.told().0
+    }
+
+    /// How grave it is: a warning is what works now and should not stay.
+    pub(in crate::cli::doctor) fn status(self) -> Status {
+        self.told().1
+    }
+
+    /// What to do about it.
+    pub(in crate::cli::doctor) fn next(self) -> &'static str {
+        self.told().2
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one table")]
+    fn told(self) -> (&'static str, Status, &'static str) {
+        use Status::Error;
+        use Status::Warning;
+        match self {
+            Self::ConfigurationUnreadable => (
+                "CONFIGURATION_UNREADABLE",
+                Error,
+                "name the configuration file with --config, and see that you may read it",
+            ),
+            Self::ConfigurationUnknownKey => {
+                ("CONFIGURATION_UNKNOWN_KEY", Error, "correct the key's spelling, or its place, or leave it out")
+            }
+            Self::ConfigurationInvalid => ("CONFIGURATION_INVALID", Error, "correct the value that is named"),
+            Self::KeyEncryptionKeyUnreadable => (
+                "KEY_ENCRYPTION_KEY_UNREADABLE",
+                Error,
+                "see that the Secret is mounted, that keys.key_encryption_key_file names it, and that you may read it",
+            ),
+            Self::KeyEncryptionKeyInvalid => (
+                "KEY_ENCRYPTION_KEY_INVALID",
+                Error,
+                "give the key that the store was made with; for a new store make one with `openssl rand -base64 32`",
+            ),
+            Self::KeyEncryptionKeyWrong => (
+                "KEY_ENCRYPTION_KEY_WRONG",
+                Error,
+                "give the key-encryption key that this store was made with: without it its signing keys are lost",
+            ),
+            Self::SigningKeyInvalid => ("SIGNING_KEY_INVALID", Error, "restore the store from an export or a backup"),
+            Self::KeyFileReadableByOthers => (
+                "KEY_FILE_READABLE_BY_OTHERS",
+                Warning,
+                "take the right away with `chmod o-r FILE`, or with defaultMode 0440 where a Secret is mounted",
+            ),
+            Self::CertificateUnreadable => (
+                "SERVER_CERTIFICATE_UNREADABLE",
+                Error,
+                "see that the file is mounted, that tls.certificate names it, and that you may read it",
+            ),
+            Self::CertificateInvalid => (
+                "SERVER_CERTIFICATE_INVALID",
+                Error,
+                "name a PEM file of -----BEGIN CERTIFICATE----- blocks, the server's own certificate first",
+            ),
+            Self::CertificateExpired => {
+                ("SERVER_CERTIFICATE_EXPIRED", Error, "have the certificate renewed, and see why it was not")
+            }
+            Self::CertificateNotYetValid => (
+                "SERVER_CERTIFICATE_NOT_YET_VALID",
+                Error,
+                "see whether this machine's clock is behind; else have the certificate issued again",
+            ),
+            Self::CertificateExpiresSoon => (
+                "SERVER_CERTIFICATE_EXPIRES_SOON",
+                Warning,
+                "see that whatever renews the certificate works; a running server takes a new file by itself",
+            ),
+            Self::CertificateKeyUnreadable => (
+                "SERVER_KEY_UNREADABLE",
+                Error,
+                "see that the file is mounted, that tls.key names it, and that you may read it",
+            ),
+            Self::CertificateKeyInvalid => (
+                "SERVER_KEY_INVALID",
+                Error,
+                "name a PEM file with an unencrypted -----BEGIN PRIVATE KEY----- block, ECDSA P-256 or P-384, RSA or Ed25519",
+            ),
+            Self::CertificateKeyMismatch => (
+                "SERVER_KEY_MISMATCH",
+                Error,
+                "name the key that the certificate was issued for; in tls.certificate the server's own certificate comes first",
+            ),
+            Self::CertificateChainOrder => (
+                "SERVER_CERTIFICATE_CHAIN_ORDER",
+                Error,
+                "order the file: the server's own certificate, then the one that issued it, and so on",
+            ),
+            Self::CertificateChainIncomplete => (
+                "SERVER_CERTIFICATE_CHAIN_INCOMPLETE",
+                Error,
+                "append the missing intermediate certificates to tls.certificate, or see that the bundle is the right one",
+            ),
+            Self::CertificateSeveralUris => (
+                "SERVER_CERTIFICATE_SEVERAL_URIS",
+                Error,
+                "have it issued with the SPIFFE ID as its only URI SAN: SPIFFE peers refuse any other (X509-SVID section 2)",
+            ),
+            Self::CertificateSpiffeIdInvalid => (
+                "SERVER_CERTIFICATE_SPIFFE_ID_INVALID",
+                Error,
+                "have it issued with a SPIFFE ID such as spiffe://prod.example/lanyard",
+            ),
+            Self::CertificateKeyUsage => (
+                "SERVER_CERTIFICATE_KEY_USAGE",
+                Error,
+                "have it issued for a server: digitalSignature, serverAuth, no CA, and for an X509-SVID as its section 4 has it",
+            ),
+            Self::CertificateNameMissing => (
+                "SERVER_CERTIFICATE_NAME_MISSING",
+                Error,
+                "have it issued with this name as a DNS SAN, or correct issuer or mtls_url",
+            ),
+            Self::CertificateIssuerNotNamed => (
+                "SERVER_CERTIFICATE_ISSUER_NOT_NAMED",
+                Warning,
+                "have it issued with this name too, unless something else serves the issuer's name with a certificate of its own",
+            ),
+            Self::CertificateWithoutHostNames => (
+                "SERVER_CERTIFICATE_WITHOUT_HOST_NAMES",
+                Warning,
+                "have it issued with the host's name too, unless all clients go by SPIFFE IDs alone",
+            ),
+            Self::RootsUnreadable => (
+                "ROOTS_UNREADABLE",
+                Error,
+                "see that the file is mounted, that the configuration names it, and that you may read it",
+            ),
+            Self::RootsEmpty => {
+                ("ROOTS_EMPTY", Error, "put the CA certificates there, PEM: an empty file vouches for nobody")
+            }
+            Self::RootsInvalid => ("ROOTS_INVALID", Error, "leave only whole PEM certificates of CAs in the file"),
+            Self::RootExpired => ("ROOT_EXPIRED", Error, "put the present roots into the file"),
+            Self::RootExpiredLeft => ("ROOT_EXPIRED_LEFT", Warning, "take the expired root out of the file"),
+            Self::RootNotYetValid => (
+                "ROOT_NOT_YET_VALID",
+                Warning,
+                "see whether this machine's clock is behind; a root that is put there ahead of its time is in order",
+            ),
+            Self::RootExpiresSoon => {
+                ("ROOT_EXPIRES_SOON", Warning, "begin the change to a new root: for a time the file holds both")
+            }
+            Self::RootDuplicate => ("ROOT_DUPLICATE", Warning, "leave the certificate in the file once"),
+            Self::RootShared => (
+                "ROOT_SHARED",
+                Warning,
+                "give each trust domain roots of its own: whoever holds a shared one can name the workloads of both",
+            ),
+            Self::StoreInMemory => (
+                "STORE_IN_MEMORY",
+                Warning,
+                "name a directory with store.sled.path, unless this is a trial: all is lost when the server ends",
+            ),
+            Self::StoreUnreadable => (
+                "STORE_UNREADABLE",
+                Error,
+                "see that store.sled.path names the store's directory, and run this as the server's user",
+            ),
+            Self::StoreUnwritable => (
+                "STORE_UNWRITABLE",
+                Error,
+                "see that the volume is not mounted read-only, and that the directory belongs to the server's user",
+            ),
+            Self::StoreForeign => {
+                ("STORE_FOREIGN", Error, "name an empty directory with store.sled.path, or the store's own")
+            }
+            Self::StoreDamaged => {
+                ("STORE_DAMAGED", Error, "restore the store from an export or a backup; keep a copy of the damaged one")
+            }
+            Self::DiskFull => (
+                "DISK_FULL",
+                Error,
+                "make room, or enlarge the volume: no write is acknowledged that is not on the disk",
+            ),
+            Self::DiskFilling => ("DISK_FILLING", Warning, "make room, or enlarge the volume, before it is full"),
+            Self::ServerUnreachable => (
+                "SERVER_UNREACHABLE",
+                Error,
+                "see whether the server runs, and whether the address is the right one; run this where the server runs",
+            ),
+            Self::ServerNotReady => ("SERVER_NOT_READY", Error, "look into the server's log for what the code names"),
+            Self::ClockSkewed => {
+                ("CLOCK_SKEWED", Error, "have both clocks set by NTP: what is too early or too late is refused")
+            }
+            Self::ListenerUnreachable => (
+                "LISTENER_UNREACHABLE",
+                Error,
+                "see whether the server was started from this configuration: it must be started again after a change of listeners",
+            ),
+            Self::ListenerAddressInUse => (
+                "LISTENER_ADDRESS_IN_USE",
+                Error,
+                "stop what listens there, or choose another address under `listeners`",
+            ),
+            Self::ListenerAddressUnusable => (
+                "LISTENER_ADDRESS_UNUSABLE",
+                Error,
+                "choose an address of this machine, and a port that its user may listen on",
+            ),
+            Self::WorkloadApiUnreachable => (
+                "WORKLOAD_API_UNREACHABLE",
+                Error,
+                "see that the agent runs, and that workload_api.endpoint_socket names its socket as it is mounted here",
+            ),
+            Self::WorkloadApiDenied => {
+                ("WORKLOAD_API_DENIED", Error, "see that the agent has an entry for this workload")
+            }
+            Self::WorkloadApiInvalid => ("WORKLOAD_API_INVALID", Error, "look into the agent's log"),
+            Self::FederationUnreachable => (
+                "FEDERATION_UNREACHABLE",
+                Error,
+                "see that bundle_endpoint is right, that a NetworkPolicy lets this server out to it, and that its certificate fits the profile",
+            ),
+            Self::FederationInvalid => (
+                "FEDERATION_INVALID",
+                Error,
+                "see that bundle_endpoint names a SPIFFE bundle document, and tell who publishes it",
+            ),
+            Self::JwksHostUnreachable => (
+                "JWKS_HOST_UNREACHABLE",
+                Error,
+                "see that jwks_uri.allowed_hosts spells the host rightly, and that a NetworkPolicy lets this server out to it",
+            ),
+            Self::JwksHostPrivate => (
+                "JWKS_HOST_PRIVATE",
+                Error,
+                "set jwks_uri.allow_private_addresses if the host is meant to be on this network, else take it off the list",
+            ),
+            Self::OtlpUnreachable => (
+                "OTLP_UNREACHABLE",
+                Error,
+                "see that telemetry.otlp.endpoint names the collector, and that a NetworkPolicy lets this server out to it",
+            ),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What was looked at and what was found, for people and for programs.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::cli::doctor::fault::Fault;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::cli::doctor) enum Status {
+    /// In order.
+    Ok,
+    /// It works, and should not stay as it is.
+    Warning,
+    /// It does not work.
+    Error,
+    /// Nothing can be said, since something that it needs is not there.
+    NotChecked,
+}
+
+/// One line of the report. The names of the fields are stable.
+#[derive(Debug, Serialize)]
+struct Line {
+    check: &'static str,
+    subject: String,
+    status: Status,
+    code: Option<&'static str>,
+    message: String,
+    next: Option<&'static str>,
+}
+
+/// All lines, in the order in which the checks were made.
+#[derive(Debug, Default, Serialize)]
+pub(in crate::cli::doctor) struct Report {
+    checks: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    healthy: bool,
+    errors: usize,
+    warnings: usize,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+impl Report {
+    /// The check is passed. `message` says what was seen, in a few words.
+    pub(in crate::cli::doctor) fn ok(
+        &mut self,
+        check: &'static str,
+        subject: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.line(check, subject, Status::Ok, None, message);
+    }
+
+    /// Something is wrong. `message` says what, in one sentence: lower case without a full stop.
+    pub(in crate::cli::doctor) fn fault(
+        &mut self,
+        check: &'static str,
+        subject: impl Into<String>,
+        fault: Fault,
+        message: impl Into<String>,
+    ) {
+        self.line(check, subject, fault.status(), Some(fault), message);
+    }
+
+    /// The check could not be made. `reason` says why.
+    pub(in crate::cli::doctor) fn not_checked(
+        &mut self,
+        check: &'static str,
+        subject: impl Into<String>,
+        reason: impl Into<String>,
+    ) {
+        self.line(check, subject, Status::NotChecked, None, reason);
+    }
+
+    fn line(
+        &mut self,
+        check: &'static str,
+        subject: impl Into<String>,
+        status: Status,
+        fault: Option<Fault>,
+        message: impl Into<String>,
+    ) {
+        let (code, next) = (fault.map(Fault::code), fault.map(Fault::next));
+        self.checks.push(Line { check, subject: subject.into(), status, code, message: message.into(), next });
+    }
+
+    /// How many lines came out like this.
+    pub(in crate::cli::doctor) fn count(&self, status: Status) -> usize {
+        self.checks.iter().filter(|line| line.status == status).count()
+    }
+
+    /// How many lines there are: a check that adds none of its own has found nothing.
+    pub(in crate::cli::doctor) fn len(&self) -> usize {
+        self.checks.len()
+    }
+
+    /// Prints all of it to stdout.
+    pub(in crate::cli::doctor) fn print(&self, format: Format) -> Result<(), CommandError> {
+        let (errors, warnings) = (self.count(Status::Error), self.count(Status::Warning));
+        match format {
+            Format::Json => output::print_json(&Document { healthy: errors == 0, errors, warnings, report: self }),
+            Format::Text => output::print(&self.text(errors, warnings)),
+        }
+    }
+
+    fn text(&self, errors: usize, warnings: usize) -> String {
+        let mut text = String::new();
+        for line in &self.checks {
+            let status = match line.status {
+                Status::Ok => "ok",
+                Status::Warning => "WARNING",
+                Status::Error => "ERROR",
+                Status::NotChecked => "not checked",
+            };
+            let code = line.code.map(|code| format!(" ({code})")).unwrap_or_default();
+            let subject = if line.subject.is_empty() { String::new() } else { format!("{}: ", line.subject) };
+            let _written = write!(text, "{status:<12}{:<20}{subject}{}{code}\n", line.check, line.message).is_ok();
+            if let Some(next) = line.next {
+                let _written = write!(text, "{:<12}next: {next}\n", "").is_ok();
+            }
+        }
+        let counted = |count: usize, name: &str| format!("{count} {name}{}", if count == 1 { "" } else { "s" });
+        let _written = write!(text, "{}, {}\n", counted(errors, "error"), counted(warnings, "warning")).is_ok();
+        text
+    }
+}

@@ -1,0 +1,156 @@
+//! The server, where one runs: whether it is ready, and what time it thinks it is.
+
+use std::io;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::Uri;
+
+use crate::authority::clock::Timestamp;
+use crate::cli::doctor::DoctorArguments;
+use crate::cli::doctor::PATIENCE;
+use crate::cli::doctor::Surroundings;
+use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::http;
+use crate::cli::doctor::http::Answer;
+use crate::cli::doctor::report::Report;
+use crate::cli::doctor::store::Held;
+use crate::config::Config;
+use crate::tls::outbound;
+
+const CHECK: &str = "server";
+const CLOCK: &str = "clock";
+
+/// By how much two clocks may differ.
+const TOLERANCE: Duration = Duration::from_secs(5);
+
+/// Whether a server runs from this configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::cli::doctor) enum Running {
+    /// One answers.
+    Yes,
+    /// None does.
+    No,
+    /// One has the store, and does not answer.
+    Unknown,
+}
+
+/// Asks the ops listener, and compares clocks with it, or with the server that was named.
+pub(in crate::cli::doctor) async fn check(
+    config: &Config,
+    held: Held,
+    arguments: &DoctorArguments,
+    surroundings: &Surroundings,
+    report: &mut Report,
+) -> Running {
+    let ops = callable(config.listeners.ops);
+    let subject = format!("http://{ops}");
+    let before = surroundings.clock.now();
+    let answer = in_time(ask_lanyard(ops)).await;
+    let after = surroundings.clock.now();
+    let (running, date) = match (held, answer) {
+        (Held::InUse | Held::Unknown, Ok(answer)) => {
+            if answer.status.is_success() {
+                report.ok(CHECK, subject.clone(), "it runs and is ready");
+            } else {
+                let problem = format!("it runs and is not ready: /readyz says {}", answer.body.trim());
+                report.fault(CHECK, subject.clone(), Fault::ServerNotReady, problem);
+            }
+            (Running::Yes, answer.date)
+        }
+        (Held::InUse, Err(error)) => {
+            let problem = format!("a process has the store open, but its ops listener does not answer: {error}");
+            report.fault(CHECK, subject.clone(), Fault::ServerUnreachable, problem);
+            (Running::Unknown, None)
+        }
+        (Held::Free, _) | (Held::Unknown, Err(_)) => {
+            report.ok(CHECK, "", "none runs from this configuration");
+            (Running::No, None)
+        }
+    };
+    match (&arguments.server, date) {
+        (Some(url), _) => check_named(url, arguments.ca.as_deref(), surroundings, report).await,
+        (None, Some(date)) => compare(&subject, date, (before, after), report),
+        (None, None) => report.not_checked(CLOCK, "", "no server answers here: name one with --server"),
+    }
+    running
+}
+
+async fn check_named(url: &Uri, ca: Option<&Path>, surroundings: &Surroundings, report: &mut Report) {
+    let subject = url.to_string();
+    let subject = subject.trim_end_matches('/');
+    let before = surroundings.clock.now();
+    match in_time(ask(url, ca, surroundings)).await {
+        Ok(Answer { date: Some(date), .. }) => {
+            compare(subject, date, (before, surroundings.clock.now()), report);
+        }
+        Ok(Answer { date: None, .. }) => report.not_checked(CLOCK, subject, "its answer bears no Date"),
+        Err(error) => {
+            report.fault(CHECK, subject, Fault::ServerUnreachable, format!("it does not answer: {error}"));
+            report.not_checked(CLOCK, subject, "it does not answer");
+        }
+    }
+}
+
+/// Compares the server's time with that of this machine, before it was asked and after it had answered.
+fn compare(subject: &str, date: Timestamp, (before, after): (Timestamp, Timestamp), report: &mut Report) {
+    let (behind, ahead) = (date.until(before), after.until(date));
+    let problem = if behind > TOLERANCE {
+        format!("the server's clock is {} behind this machine's", humantime::format_duration(behind))
+    } else if ahead > TOLERANCE {
+        format!("the server's clock is {} ahead of this machine's", humantime::format_duration(ahead))
+    } else {
+        report.ok(CLOCK, subject, format!("within {} of this machine's", humantime::format_duration(TOLERANCE)));
+        return;
+    };
+    report.fault(CLOCK, subject, Fault::ClockSkewed, problem);
+}
+
+/// What `/readyz` says, if it is a Lanyard that answers.
+async fn ask_lanyard(address: SocketAddr) -> io::Result<Answer> {
+    let host = address.to_string();
+    let metrics = http::get(TcpStream::connect(address).await?, &host, "/metrics").await?;
+    if !metrics.body.contains("lanyard_build_info") {
+        return Err(io::Error::other("what answers there is no Lanyard"));
+    }
+    http::get(TcpStream::connect(address).await?, &host, "/readyz").await
+}
+
+async fn ask(url: &Uri, ca: Option<&Path>, surroundings: &Surroundings) -> io::Result<Answer> {
+    const PATH: &str = "/oauth2/jwks";
+    let is_https = url.scheme_str() == Some("https");
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let authority = url.authority().map(ToString::to_string).unwrap_or_default();
+    let port = url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    if !is_https {
+        return http::get(stream, &authority, PATH).await;
+    }
+    let (provider, clock) = (Arc::clone(&surroundings.provider), Arc::clone(&surroundings.clock));
+    let tls = outbound::config(ca, provider, clock).map_err(io::Error::other)?;
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
+    http::get(stream, &authority, PATH).await
+}
+
+async fn in_time<T>(asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Where to call what listens at an address: one that means all addresses is called at home.
+fn callable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::from(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,181 @@
+//! The store, and the signing keys that are sealed in it.
+//!
+//! Opening a store writes to it, so a copy is opened. It has no secrets that are not sealed, is readable by this user
+//! alone, and goes with the check.
+
+mod copy;
+
+use std::fs;
+use std::fs::File;
+use std::fs::TryLockError;
+use std::io;
+use std::path::Path;
+
+use crate::authority::sealing::KeyEncryptionKey;
+use crate::authority::sealing::SealError;
+use crate::cli::doctor::Surroundings;
+use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::report::Report;
+use crate::cli::doctor::store::copy::Copy;
+use crate::config::Config;
+use crate::server::signing_keys;
+use crate::server::signing_keys::KeysError;
+use crate::store::sled::OpenError;
+use crate::store::sled::SledOptions;
+use crate::store::sled::SledStore;
+
+const CHECK: &str = "store";
+const KEY: &str = "key_encryption_key";
+
+/// Whether a process has the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::cli::doctor) enum Held {
+    /// None has.
+    Free,
+    /// One has.
+    InUse,
+    /// That cannot be told: it is in memory, or may not be looked at.
+    Unknown,
+}
+
+/// Looks at both.
+pub(in crate::cli::doctor) async fn check(
+    config: &Config,
+    key: Option<&KeyEncryptionKey>,
+    surroundings: &Surroundings,
+    report: &mut Report,
+) -> Held {
+    let (held, opened) = open(config, report);
+    match (key, opened) {
+        // What is wrong with the key is said already.
+        (None, _) => {}
+        (Some(_), Opened::Nothing(why)) => report.ok(KEY, "", format!("it can be read, and {why}")),
+        (Some(_), Opened::Unseen(why)) => report.not_checked(KEY, "", why),
+        (Some(key), Opened::Copy(store, _copy)) => {
+            // Where no key is in the store yet one is made, which goes with the copy.
+            let keys = signing_keys::open(&store, key, config.algorithm, surroundings.now).await;
+            judge_keys(keys.err(), report);
+        }
+    }
+    held
+}
+
+/// What the key-encryption key can be tried on.
+enum Opened {
+    /// An open copy. The store is closed before the directory goes.
+    Copy(SledStore, Copy),
+    /// Nothing is sealed yet.
+    Nothing(&'static str),
+    /// What is sealed cannot be had.
+    Unseen(&'static str),
+}
+
+fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
+    let Some(directory) = &config.store else {
+        if config.dev {
+            report.ok(CHECK, "", "in memory");
+        } else {
+            report.fault(CHECK, "", Fault::StoreInMemory, "the store is in memory");
+        }
+        return (Held::Unknown, Opened::Nothing("the store is in memory"));
+    };
+    let subject = directory.display().to_string();
+    let unreadable = |report: &mut Report, error: &io::Error| {
+        let problem = format!("cannot read the store: {error}");
+        report.fault(CHECK, directory.display().to_string(), Fault::StoreUnreadable, problem);
+        Opened::Unseen("the store cannot be read")
+    };
+    let names = match names_in(directory) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            report.ok(CHECK, subject, "there is none yet: a server makes it");
+            return (Held::Free, Opened::Nothing("there is no store yet"));
+        }
+        Err(error) => return (Held::Unknown, unreadable(report, &error)),
+    };
+    if !names.iter().any(|name| name == "LOCK" || name == "MARK") {
+        if names.iter().any(|name| name != "lost+found") {
+            let problem = "the directory is not empty and holds no store";
+            report.fault(CHECK, subject, Fault::StoreForeign, problem);
+            return (Held::Free, Opened::Unseen("there is no store"));
+        }
+        report.ok(CHECK, subject, "the directory is empty: a server makes a store there");
+        return (Held::Free, Opened::Nothing("there is no store yet"));
+    }
+    let in_use = (Held::InUse, Opened::Unseen("the server that has the store has it open"));
+    match is_in_use(directory) {
+        Ok(false) => {}
+        Ok(true) => {
+            report.ok(CHECK, subject, "a running server has it");
+            return in_use;
+        }
+        Err(error) => return (Held::Unknown, unreadable(report, &error)),
+    }
+    let copy = match Copy::of(directory) {
+        Ok(copy) => copy,
+        Err(copy::NoCopy::Source(error)) => return (Held::Free, unreadable(report, &error)),
+        Err(copy::NoCopy::NoPlace) => {
+            let reason = "it is opened in a copy, and there is no room for one in TMPDIR, /tmp or /dev/shm";
+            report.not_checked(CHECK, subject, reason);
+            return (Held::Free, Opened::Unseen("the store was not opened"));
+        }
+    };
+    // One that started meanwhile wrote while it was copied.
+    if is_in_use(directory).unwrap_or(true) {
+        report.ok(CHECK, subject, "a running server has it");
+        return in_use;
+    }
+    match SledStore::open(copy.path(), SledOptions::default()) {
+        Ok(store) => {
+            report.ok(CHECK, subject, "no server has it, and a copy of it opens: every record is sound");
+            (Held::Free, Opened::Copy(store, copy))
+        }
+        Err(error) => {
+            report.fault(CHECK, subject, Fault::StoreDamaged, problem(&error));
+            (Held::Free, Opened::Unseen("the store does not open"))
+        }
+    }
+}
+
+/// Says it without the path of the copy.
+fn problem(error: &OpenError) -> String {
+    match error {
+        OpenError::Damaged { damage, .. } => format!("it is damaged: {damage}"),
+        OpenError::Emptied { missing, .. } => format!("it was emptied: {missing} is missing"),
+        OpenError::RolledBack { found, marked, .. } => {
+            format!("its log ends at revision {found}, but {marked} was reached: it was cut short or replaced")
+        }
+        OpenError::Stuck { limit, .. } => format!("a copy of it did not open within {limit:?}"),
+        OpenError::Io { source, .. } => format!("a copy of it cannot be opened: {source}"),
+        OpenError::InUse { .. } | OpenError::Foreign { .. } => "a copy of it is not taken for a store".to_owned(),
+    }
+}
+
+fn judge_keys(error: Option<KeysError>, report: &mut Report) {
+    match error {
+        None => report.ok(KEY, "", "it opens the signing keys in the store"),
+        Some(error @ KeysError::Sealed { error: SealError::WrongKey, .. }) => {
+            report.fault(KEY, "", Fault::KeyEncryptionKeyWrong, error.to_string());
+        }
+        Some(error) => report.fault(KEY, "", Fault::SigningKeyInvalid, error.to_string()),
+    }
+}
+
+/// Whether a process holds the store's lock. It is asked for and let go of at once; whoever starts in this very moment is
+/// refused, and is started again by what watches over it.
+fn is_in_use(directory: &Path) -> io::Result<bool> {
+    let lock = match File::open(directory.join("LOCK")) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => lock.unlock().map(|()| false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}

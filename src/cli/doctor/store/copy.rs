@@ -1,0 +1,98 @@
+//! A copy of a store's directory, for as long as it is looked at.
+
+use std::env;
+use std::fs;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// What a store leaves behind by the way, and does not need.
+const LEFT_OUT: [&str; 2] = ["set-aside", "trial"];
+
+/// What must be free besides the copy, twice over, in bytes.
+const MARGIN: u64 = 16 * 1024 * 1024;
+
+/// Removed when this goes.
+#[derive(Debug)]
+pub(super) struct Copy(PathBuf);
+
+/// Why there is no copy.
+#[derive(Debug)]
+pub(super) enum NoCopy {
+    /// The store cannot be read.
+    Source(io::Error),
+    /// There is nowhere to put one.
+    NoPlace,
+}
+
+impl Copy {
+    /// Copies a store that nobody has open. In a container whose root is read-only, shared memory is what can be written.
+    pub(super) fn of(store: &Path) -> Result<Self, NoCopy> {
+        let size = size_of(store).map_err(NoCopy::Source)?;
+        let places = [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/dev/shm")];
+        let copy = places.iter().filter(|place| has_room(place, size)).find_map(|place| Self::make(place).ok());
+        let copy = copy.ok_or(NoCopy::NoPlace)?;
+        copy_into(store, &copy.0).map_err(NoCopy::Source)?;
+        Ok(copy)
+    }
+
+    fn make(place: &Path) -> io::Result<Self> {
+        let mut random = [0; 12];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+        let directory = place.join(format!("lanyard-doctor-{}", URL_SAFE_NO_PAD.encode(random)));
+        DirBuilder::new().mode(0o700).create(&directory)?;
+        Ok(Self(directory))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            crate::cli::output::note(&format!("{} cannot be removed: {error}", self.0.display()));
+        }
+    }
+}
+
+fn has_room(place: &Path, size: u64) -> bool {
+    rustix::fs::statvfs(place).is_ok_and(|measures| {
+        let free = measures.f_bavail.saturating_mul(measures.f_frsize);
+        free > size.saturating_add(MARGIN).saturating_mul(2)
+    })
+}
+
+fn size_of(directory: &Path) -> io::Result<u64> {
+    let mut size: u64 = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        size = size.saturating_add(if metadata.is_dir() { size_of(&entry.path())? } else { metadata.len() });
+    }
+    Ok(size)
+}
+
+fn copy_into(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            DirBuilder::new().mode(0o700).create(&target)?;
+            copy_into(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
