@@ -54,7 +54,9 @@ pub(in crate::cli::doctor) async fn check(
     let ops = callable(config.listeners.ops);
     let subject = format!("http://{ops}");
     let before = surroundings.clock.now();
-    let answer = in_time(ask_lanyard(ops)).await;
+    // Whoever answers there while nobody has the store is another.
+    let answer =
+        if held == Held::Free { Err(io::ErrorKind::NotConnected.into()) } else { in_time(ask_lanyard(ops)).await };
     let after = surroundings.clock.now();
     let (running, date) = match (held, answer) {
         (Held::InUse | Held::Unknown, Ok(answer)) => {

@@ -22,6 +22,7 @@ pub mod leaf;
 pub mod mesh;
 pub mod mint;
 pub mod openssl;
+pub mod patient;
 pub mod process;
 pub mod publisher;
 pub mod raw;

@@ -107,6 +107,16 @@ pub fn curl() -> Option<&'static str> {
     command("curl", "--version")
 }
 
+/// Whether a process may have a mount table of its own; not if unshare is to be skipped.
+pub fn namespaces() -> bool {
+    !skipped("unshare") && {
+        let tried = run_if_there(Command::new("unshare").args(["-rm", "true"]));
+        let may = tried.is_some_and(|tried| tried.code == Some(0));
+        assert!(may, "these tests need user namespaces: {}", remedy("util-linux", "unshare"));
+        true
+    }
+}
+
 fn command(name: &'static str, version: &str) -> Option<&'static str> {
     (!skipped(name)).then(|| {
         let found = run_if_there(Command::new(name).arg(version));

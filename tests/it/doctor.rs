@@ -1,0 +1,279 @@
+//! `lanyard doctor`: each fault is found by its name, and nothing in a healthy set-up.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::support::patient::Patient;
+use crate::support::patient::Seen;
+use crate::support::process::free_ports;
+use crate::support::process::lanyard;
+use crate::support::process::run;
+use crate::support::process::shell;
+use crate::support::process::text;
+use crate::support::server::SEAL;
+use crate::support::server::in_crate;
+use crate::support::tools;
+
+/// All files below a directory, with what is in them and when they were last changed.
+fn contents(directory: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            found.insert(text(&path).to_owned(), (fs::read(&path).unwrap(), modified));
+        }
+    }
+    found
+}
+
+#[test]
+fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
+    let patient = Patient::new();
+    let mut server = patient.serve();
+    let seen = patient.seen();
+    seen.healthy();
+    // Whoever has the store has opened its keys.
+    assert_eq!(seen.checks("not_checked"), ["key_encryption_key"], "{seen:#?}");
+    assert_eq!(seen.checks("ok").iter().filter(|check| **check == "listener").count(), 3);
+    assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
+    let told = run(&mut patient.doctor()).ok();
+    assert!(told.ends_with("0 errors, 0 warnings\n"), "{told}");
+    assert!(told.lines().all(|line| !line.contains("next: ")), "{told}");
+    assert!(server.runs());
+    // It counted nobody's visit as an intruder's.
+    let (_, said) = server.end_by("TERM");
+    assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
+}
+
+#[test]
+fn in_a_healthy_set_up_whose_server_was_stopped_nothing_is_found_and_nothing_is_changed() {
+    let patient = Patient::new().served();
+    let before = contents(patient.dir.path());
+    let seen = patient.seen();
+    seen.healthy();
+    assert_eq!(seen.checks("not_checked"), ["clock"], "{seen:#?}");
+    assert!(seen.checks("ok").contains(&"key_encryption_key"), "{seen:#?}");
+    assert!(contents(patient.dir.path()) == before);
+    // Nor where there is no store yet: none is made.
+    let patient = Patient::new();
+    patient.seen().healthy();
+    assert!(!patient.path("volume/data").exists());
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_leaves_the_rest_unchecked() {
+    let patient = Patient::new();
+    patient.configure("issuer: ", "issuuer: ");
+    let seen = patient.seen();
+    seen.only("CONFIGURATION_UNKNOWN_KEY");
+    assert_eq!(seen.checks("not_checked").len(), seen.lines().count() - 1);
+    patient.configure("issuuer: https", "issuer: http");
+    patient.seen().only("CONFIGURATION_INVALID");
+    patient.configure("issuer: http:", "issuer: https:");
+    patient.seen().healthy();
+    patient.add("log: {level: 'lanyard=loud'}");
+    patient.seen().only("CONFIGURATION_INVALID");
+    patient.configure("log:", "lock:");
+    patient.seen().only("CONFIGURATION_UNKNOWN_KEY");
+    fs::remove_file(patient.path("lanyard.yaml")).unwrap();
+    patient.seen().only("CONFIGURATION_UNREADABLE");
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_is_told_from_an_unhealthy_set_up() {
+    let patient = Patient::new();
+    for flags in [&["--server", "lanyard.prod.example"][..], &["--min-free", "much"], &["--heal"]] {
+        let finished = run(patient.doctor().args(flags));
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
+    }
+    assert_eq!(run(lanyard().arg("doctor")).code, Some(2));
+}
+
+#[test]
+fn a_wrong_key_encryption_key_is_found_by_the_store_and_hides_nothing_else() {
+    let patient = Patient::new().served();
+    patient.write("key-encryption-key", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
+    patient.seen().only("KEY_ENCRYPTION_KEY_WRONG");
+    patient.write("key-encryption-key", "CAgICA==");
+    patient.seen().only("KEY_ENCRYPTION_KEY_INVALID");
+    fs::remove_file(patient.path("key-encryption-key")).unwrap();
+    let seen = patient.seen();
+    seen.only("KEY_ENCRYPTION_KEY_UNREADABLE");
+    for still in ["server_certificate", "bundle", "store", "disk", "listener"] {
+        assert!(seen.checks("ok").contains(&still), "{seen:#?}");
+    }
+    patient.write("key-encryption-key", SEAL);
+    patient.seen().healthy();
+}
+
+#[test]
+fn a_key_that_every_user_may_read_is_warned_of() {
+    let patient = Patient::new();
+    for key in ["server-key.pem", "key-encryption-key"] {
+        patient.allow(key, 0o644);
+        patient.seen().only_warns("KEY_FILE_READABLE_BY_OTHERS");
+        // As a Secret is mounted for a group.
+        patient.allow(key, 0o440);
+        patient.seen().healthy();
+    }
+}
+
+#[test]
+fn no_key_is_shown_whatever_is_wrong_with_it() {
+    let patient = Patient::new();
+    let key = fs::read_to_string(patient.path("server-key.pem")).unwrap();
+    let shown = |patient: &Patient| {
+        let (text, json) = (run(&mut patient.doctor()), run(patient.doctor().args(["-o", "json"])));
+        [text.stdout, text.stderr, json.stdout, json.stderr].concat()
+    };
+    patient.configure("{key_encryption_key_file: key-encryption-key}", &format!("{{key_encryption_key: {SEAL}=}}"));
+    assert!(!shown(&patient).contains(SEAL));
+    patient.seen().only("KEY_ENCRYPTION_KEY_INVALID");
+    patient.configure(&format!("{{key_encryption_key: {SEAL}=}}"), SEAL);
+    assert!(!shown(&patient).contains(SEAL));
+    patient.seen().only("CONFIGURATION_INVALID");
+    patient.write("server.pem", &key);
+    patient.write("server-key.pem", &key[..key.len() / 2]);
+    let lines: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| !shown(&patient).contains(line)));
+}
+
+#[test]
+fn a_damaged_store_is_found_and_not_touched() {
+    let patient = Patient::new().served();
+    let log = patient.path("volume/data/db");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len().min(4096) / 2;
+    bytes[..middle].fill(0xff);
+    fs::write(&log, bytes).unwrap();
+    let before = contents(&patient.path("volume"));
+    let seen = patient.seen();
+    seen.only("STORE_DAMAGED");
+    assert_eq!(seen.checks("not_checked"), ["key_encryption_key", "clock"]);
+    assert!(contents(&patient.path("volume")) == before);
+    fs::remove_file(log).unwrap();
+    patient.seen().only("STORE_DAMAGED");
+}
+
+#[test]
+fn a_directory_that_is_no_store_and_a_store_in_memory_are_told_apart() {
+    let patient = Patient::new();
+    fs::create_dir(patient.path("volume/data")).unwrap();
+    patient.seen().healthy();
+    fs::write(patient.path("volume/data/notes.txt"), "not a store").unwrap();
+    patient.seen().only("STORE_FOREIGN");
+    patient.configure("volume/data", "lanyard.yaml");
+    let seen = patient.seen();
+    assert!(seen.codes("error").contains(&"STORE_UNREADABLE"), "{seen:#?}");
+    patient.configure("{sled: {path: lanyard.yaml}}", "{memory: true}");
+    patient.seen().only_warns("STORE_IN_MEMORY");
+    let running = patient.serve();
+    let seen = patient.seen();
+    seen.only_warns("STORE_IN_MEMORY");
+    assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
+    drop(running);
+}
+
+#[test]
+fn a_store_that_somebody_holds_without_answering_is_found() {
+    let patient = Patient::new().served();
+    let lock = File::open(patient.path("volume/data/LOCK")).unwrap();
+    lock.lock().unwrap();
+    let seen = patient.seen();
+    seen.only("SERVER_UNREACHABLE");
+    assert_eq!(seen.checks("not_checked").iter().filter(|check| **check == "listener").count(), 3);
+    lock.unlock().unwrap();
+    patient.seen().healthy();
+}
+
+#[test]
+fn a_full_disk_is_found() {
+    if !tools::namespaces() {
+        return;
+    }
+    let patient = Patient::new();
+    // A file system of 8 MiB, which only this shell and its children see; the lost+found of a fresh volume fills it.
+    let volume = patient.path("volume");
+    let full = |fill: &str| {
+        let doctor = format!(
+            "exec {} doctor --config {} --min-free 1 -o json",
+            env!("CARGO_BIN_EXE_lanyard"),
+            text(&patient.path("lanyard.yaml"))
+        );
+        let script = format!("mount -t tmpfs -o size=8m none {0} && mkdir {0}/data && {fill}; {doctor}", text(&volume));
+        Seen::new(&run(shell("exec unshare -rm sh -c \"$SCRIPT\"").env("SCRIPT", script)))
+    };
+    full("true").healthy();
+    full(&format!("dd if=/dev/zero of={}/filler bs=1M count=6 2>/dev/null", text(&volume))).only_warns("DISK_FILLING");
+    full(&format!("dd if=/dev/zero of={}/filler bs=1M 2>/dev/null", text(&volume))).only("DISK_FULL");
+}
+
+#[test]
+fn what_counts_as_full_is_the_operators_to_say() {
+    let patient = Patient::new();
+    let exbibyte = (1_u64 << 40).to_string();
+    patient.seen_with(&["--min-free", &exbibyte]).only("DISK_FULL");
+    patient.seen_with(&["--min-free", "0"]).healthy();
+}
+
+#[test]
+fn a_port_that_somebody_else_uses_is_found() {
+    let patient = Patient::new();
+    for port in patient.ports {
+        let somebody = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let seen = patient.seen();
+        seen.only("LISTENER_ADDRESS_IN_USE");
+        let line = seen.lines().find(|line| line["status"] == "error").unwrap();
+        assert!(line["subject"].as_str().unwrap().contains(&port.to_string()), "{line}");
+        drop(somebody);
+    }
+    patient.seen().healthy();
+    patient.configure(&format!("public: '127.0.0.1:{}'", patient.ports[1]), "public: '192.0.2.1:8444'");
+    patient.seen().only("LISTENER_ADDRESS_UNUSABLE");
+}
+
+#[test]
+fn a_server_that_was_started_before_its_listeners_changed_is_found() {
+    let patient = Patient::new();
+    let _server = patient.serve();
+    patient.seen().healthy();
+    let [other] = free_ports();
+    patient.configure(&format!("public: '127.0.0.1:{}'", patient.ports[1]), &format!("public: '127.0.0.1:{other}'"));
+    patient.seen().only("LISTENER_UNREACHABLE");
+}
+
+#[test]
+fn people_are_told_each_fault_with_its_code_and_what_to_do() {
+    let patient = Patient::new();
+    patient.write("ca.pem", "");
+    let finished = run(&mut patient.doctor());
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), ""));
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("ERROR")).unwrap();
+    assert!(lines[at].contains("bundle") && lines[at].contains("prod.example"), "{lines:#?}");
+    assert!(lines[at].ends_with("the file is empty (ROOTS_EMPTY)"), "{lines:#?}");
+    assert!(lines[at + 1].trim_start().starts_with("next: put the CA certificates there"), "{lines:#?}");
+    assert_eq!(lines.last().unwrap(), &"1 error, 0 warnings");
+}
+
+#[test]
+fn the_documentation_has_every_code_and_no_other() {
+    let in_capitals =
+        |word: &&str| word.contains('_') && word.chars().all(|one| one.is_ascii_uppercase() || one == '_');
+    let source = fs::read_to_string(in_crate("src/cli/doctor/fault.rs")).unwrap();
+    let mut codes: Vec<&str> = source.split('"').filter(in_capitals).collect();
+    let page = fs::read_to_string(in_crate("docs/doctor.md")).unwrap();
+    let mut told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    told.retain(|word| in_capitals(word));
+    codes.sort_unstable();
+    told.sort_unstable();
+    assert!(codes.len() > 40, "{codes:?}");
+    assert_eq!(codes, told);
+}

@@ -1,0 +1,163 @@
+//! What `lanyard doctor` finds where it asks others: the server's clock, agents, bundle endpoints, hosts of clients.
+
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::thread;
+
+use crate::support::bundle::document;
+use crate::support::ca::TestCa;
+use crate::support::patient::HOST;
+use crate::support::patient::LANYARD;
+use crate::support::patient::Patient;
+use crate::support::patient::Seen;
+use crate::support::process::free_ports;
+use crate::support::process::run;
+use crate::support::process::shell;
+use crate::support::process::text;
+use crate::support::publisher::Publisher;
+use crate::support::workload_api::Agent;
+use crate::support::workload_api::context;
+
+/// The time, so many seconds from now, as HTTP has it.
+fn date(seconds: i64) -> String {
+    run(&mut shell(&format!("LC_ALL=C date -u -d '{seconds} seconds' '+%a, %d %b %Y %H:%M:%S GMT'")))
+        .ok()
+        .trim()
+        .to_owned()
+}
+
+/// A server whose clock is so many seconds ahead; its URL.
+fn clock(seconds: i64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let _lines = head.take_while(|line| !line.is_empty()).count();
+            let answer = format!("HTTP/1.1 200 OK\r\ndate: {}\r\ncontent-length: 2\r\n\r\nok", date(seconds));
+            let _gone = stream.write_all(answer.as_bytes()).is_err();
+        }
+    });
+    url
+}
+
+/// The doctor in a thread of its own, while the test answers it.
+async fn seen(patient: &Patient, flags: &[&str]) -> Seen {
+    let mut doctor = patient.doctor();
+    doctor.args(flags).args(["-o", "json"]);
+    let finished = tokio::task::spawn_blocking(move || run(&mut doctor)).await.unwrap();
+    Seen::new(&finished)
+}
+
+#[test]
+fn a_skewed_clock_is_found_in_either_direction() {
+    let patient = Patient::new();
+    let at = |seconds| patient.seen_with(&["--server", &clock(seconds)]);
+    for (seconds, direction) in [(-120, "behind"), (120, "ahead of"), (3 * 3600, "ahead of")] {
+        let seen = at(seconds);
+        seen.only("CLOCK_SKEWED");
+        let line = seen.lines().find(|line| line["status"] == "error").unwrap();
+        assert!(line["message"].as_str().unwrap().contains(direction), "{line}");
+    }
+    let seen = at(0);
+    seen.healthy();
+    assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
+}
+
+#[tokio::test]
+async fn a_skewed_clock_is_found_over_https_where_the_server_is_the_right_one() {
+    let patient = Patient::new();
+    let web = TestCa::at("web", patient.now);
+    patient.write("web.pem", &web.pem());
+    let ca = patient.path("web.pem");
+    let publisher = Publisher::start(&web).await;
+    let url = format!("https://localhost:{}", publisher.address.port());
+    publisher.answer(200, &format!("date: {}\r\n", date(-60)), b"");
+    seen(&patient, &["--server", &url, "--ca", text(&ca)]).await.only("CLOCK_SKEWED");
+    publisher.answer(404, &format!("date: {}\r\n", date(0)), b"");
+    seen(&patient, &["--server", &url, "--ca", text(&ca)]).await.healthy();
+    // Somebody else's time says nothing.
+    publisher.answer(200, &format!("date: {}\r\n", date(-60)), b"");
+    let stranger = seen(&patient, &["--server", &url, "--ca", text(&patient.path("other.pem"))]).await;
+    stranger.only("SERVER_UNREACHABLE");
+    let [nobody] = free_ports();
+    patient.seen_with(&["--server", &format!("http://127.0.0.1:{nobody}")]).only("SERVER_UNREACHABLE");
+}
+
+#[tokio::test]
+async fn a_federation_endpoint_that_gives_no_bundle_is_found() {
+    let patient = Patient::new();
+    let (web, partner) = (TestCa::at("web", patient.now), TestCa::at("partner.example", patient.now));
+    patient.write("web.pem", &web.pem());
+    let publisher = Publisher::start(&web).await;
+    let [nobody] = free_ports();
+    patient.add(&format!(
+        "federation: [{{trust_domain: partner.example, bundle_endpoint: '{}', profile: https_web, ca: web.pem}}]",
+        publisher.uri()
+    ));
+    publisher.answer(200, "", &document(&[&partner], 1));
+    seen(&patient, &[]).await.healthy();
+    publisher.answer(200, "", b"<html>");
+    seen(&patient, &[]).await.only("FEDERATION_INVALID");
+    publisher.answer(503, "", b"");
+    seen(&patient, &[]).await.only("FEDERATION_UNREACHABLE");
+    publisher.answer(200, "", &document(&[&partner], 1));
+    patient.write("web.pem", &partner.pem());
+    seen(&patient, &[]).await.only("FEDERATION_UNREACHABLE");
+    // Of a file that cannot be used it is said once.
+    patient.write("web.pem", "");
+    let without_ca = seen(&patient, &[]).await;
+    without_ca.only("ROOTS_EMPTY");
+    assert!(without_ca.checks("not_checked").contains(&"federation"), "{without_ca:#?}");
+    patient.write("web.pem", &web.pem());
+    patient.configure(&publisher.host(), &format!("localhost:{nobody}"));
+    seen(&patient, &[]).await.only("FEDERATION_UNREACHABLE");
+}
+
+#[tokio::test]
+async fn a_workload_api_that_is_not_there_or_gives_nothing_is_found() {
+    let patient = Patient::new();
+    let socket = patient.path("agent.sock");
+    patient.configure("tls: {certificate: server.pem, key: server-key.pem}\n", "");
+    patient.add(&format!("workload_api: {{endpoint_socket: 'unix://{}'}}", text(&socket)));
+    let missing = seen(&patient, &[]).await;
+    missing.only("WORKLOAD_API_UNREACHABLE");
+    assert!(missing.checks("not_checked").contains(&"server_certificate"), "{missing:#?}");
+    let agent = Agent::start(socket);
+    let svid = patient.certificate().issue();
+    agent.say(&context(&svid, LANYARD, &[&patient.ca], &[]));
+    let healthy = seen(&patient, &[]).await;
+    healthy.healthy();
+    assert!(healthy.checks("ok").contains(&"server_certificate"), "{healthy:#?}");
+    // What it gives is judged like a file.
+    let expired = patient.intermediate.svid(LANYARD).dns(HOST).expired().issue();
+    agent.say(&context(&expired, LANYARD, &[&patient.ca], &[]));
+    seen(&patient, &[]).await.only("SERVER_CERTIFICATE_EXPIRED");
+    let stranger = TestCa::at("prod.example", patient.now);
+    agent.say(&context(&svid, LANYARD, &[&stranger], &[]));
+    seen(&patient, &[]).await.only("SERVER_CERTIFICATE_CHAIN_INCOMPLETE");
+    agent.deny();
+    seen(&patient, &[]).await.only("WORKLOAD_API_DENIED");
+    assert_eq!(agent.unmarked(), 0);
+}
+
+#[test]
+fn a_host_of_clients_that_cannot_be_asked_is_found() {
+    let patient = Patient::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    patient.write("web.pem", &TestCa::at("web", patient.now).pem());
+    patient
+        .add(&format!("jwks_uri: {{allowed_hosts: ['127.0.0.1:{port}'], ca: web.pem, allow_private_addresses: true}}"));
+    patient.seen().healthy();
+    patient.configure("allow_private_addresses: true", "allow_private_addresses: false");
+    patient.seen().only("JWKS_HOST_PRIVATE");
+    patient.configure("allow_private_addresses: false", "allow_private_addresses: true");
+    drop(listener);
+    patient.seen().only("JWKS_HOST_UNREACHABLE");
+    patient.configure(&format!("127.0.0.1:{port}"), "keys.lanyard.invalid");
+    patient.seen().only("JWKS_HOST_UNREACHABLE");
+}
