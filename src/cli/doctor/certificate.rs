@@ -245,6 +245,8 @@ fn judge_identity(
     let at = now.clamp(leaf.not_before(), leaf.not_after().max(leaf.not_before()));
     let proven = known.clone().unwrap_or_default().prove_server(subject.chain, at);
     let (fault, problem) = match proven {
+        // Without the bundle there is nothing to hold it against; of one out of time or out of order enough is said.
+        Err(Unproven::NoPath) if known.is_none() || !whole => return,
         Ok(_) => return,
         Err(Unproven::SeveralUris) => {
             let problem = format!("it has {} URI SANs where one with a SPIFFE ID has exactly one", uris.len());
@@ -256,13 +258,11 @@ fn judge_identity(
         Err(error @ (Unproven::SigningCertificate | Unproven::KeyUsage | Unproven::NamesNotCritical)) => {
             (Fault::CertificateKeyUsage, error.to_string())
         }
-        Err(Unproven::NoPath) if known.is_some() && whole => {
+        Err(Unproven::NoPath) => {
             let problem =
                 "there is no path from it, through the certificates that follow it, to the bundle of its trust domain";
             (Fault::CertificateChainIncomplete, problem.to_owned())
         }
-        // Without the bundle there is nothing to hold it against; of one out of time or out of order enough is said.
-        Err(Unproven::NoPath) => return,
         Err(error) => (Fault::CertificateInvalid, error.to_string()),
     };
     report.fault(CHECK, subject.name.clone(), fault, problem);

@@ -123,13 +123,13 @@ impl Report {
             };
             let code = line.code.map(|code| format!(" ({code})")).unwrap_or_default();
             let subject = if line.subject.is_empty() { String::new() } else { format!("{}: ", line.subject) };
-            let _written = write!(text, "{status:<12}{:<20}{subject}{}{code}\n", line.check, line.message).is_ok();
+            let _written = writeln!(text, "{status:<12}{:<20}{subject}{}{code}", line.check, line.message).is_ok();
             if let Some(next) = line.next {
-                let _written = write!(text, "{:<12}next: {next}\n", "").is_ok();
+                let _written = writeln!(text, "{:<12}next: {next}", "").is_ok();
             }
         }
         let counted = |count: usize, name: &str| format!("{count} {name}{}", if count == 1 { "" } else { "s" });
-        let _written = write!(text, "{}, {}\n", counted(errors, "error"), counted(warnings, "warning")).is_ok();
+        let _written = writeln!(text, "{}, {}", counted(errors, "error"), counted(warnings, "warning")).is_ok();
         text
     }
 }

@@ -68,6 +68,10 @@ pub(in crate::cli::doctor) async fn check(
             }
             (Running::Yes, answer.date)
         }
+        (Held::InUse, Err(_)) if ops.port() == 0 => {
+            report.not_checked(CHECK, subject.clone(), "a server runs, and its ops listener chose a port by itself");
+            (Running::Unknown, None)
+        }
         (Held::InUse, Err(error)) => {
             let problem = format!("a process has the store open, but its ops listener does not answer: {error}");
             report.fault(CHECK, subject.clone(), Fault::ServerUnreachable, problem);
@@ -150,9 +154,9 @@ async fn in_time<T>(asked: impl Future<Output = io::Result<T>>) -> io::Result<T>
 /// Where to call what listens at an address: one that means all addresses is called at home.
 fn callable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::from(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::from(Ipv6Addr::LOCALHOST),
-        ip => ip,
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, address.port())
 }

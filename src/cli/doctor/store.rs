@@ -130,6 +130,10 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
             report.ok(CHECK, subject, "no server has it, and a copy of it opens: every record is sound");
             (Held::Free, Opened::Copy(store, copy))
         }
+        Err(OpenError::Io { source, .. }) => {
+            report.not_checked(CHECK, subject, format!("a copy of it cannot be made use of: {source}"));
+            (Held::Free, Opened::Unseen("the store was not opened"))
+        }
         Err(error) => {
             report.fault(CHECK, subject, Fault::StoreDamaged, problem(&error));
             (Held::Free, Opened::Unseen("the store does not open"))
@@ -146,8 +150,9 @@ fn problem(error: &OpenError) -> String {
             format!("its log ends at revision {found}, but {marked} was reached: it was cut short or replaced")
         }
         OpenError::Stuck { limit, .. } => format!("a copy of it did not open within {limit:?}"),
-        OpenError::Io { source, .. } => format!("a copy of it cannot be opened: {source}"),
-        OpenError::InUse { .. } | OpenError::Foreign { .. } => "a copy of it is not taken for a store".to_owned(),
+        OpenError::Io { .. } | OpenError::InUse { .. } | OpenError::Foreign { .. } => {
+            "a copy of it is not taken for a store".to_owned()
+        }
     }
 }
 

@@ -50,10 +50,12 @@ mod tests {
 
     use super::*;
 
-    fn certificate(days: i64) -> Certificate {
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn certificate(days: u32) -> Certificate {
         let mut params = CertificateParams::default();
-        params.not_before = date_time_ymd(1970, 1, 1) + Duration::from_days(365);
-        params.not_after = params.not_before + Duration::from_days(days.unsigned_abs());
+        params.not_before = date_time_ymd(1970, 1, 1) + 365 * DAY;
+        params.not_after = params.not_before + days * DAY;
         let issued = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         Certificate::parse(issued.der()).unwrap()
     }
@@ -62,12 +64,12 @@ mod tests {
     fn both_ends_of_a_validity_belong_to_it_and_the_end_is_announced() {
         let certificate = certificate(100);
         let (start, end) = (certificate.not_before(), certificate.not_after());
-        let of = |now| Validity::of(&certificate, now, Duration::from_days(14));
+        let of = |now| Validity::of(&certificate, now, 14 * DAY);
         let before_end = |span: Duration| Timestamp(end.0 - span.as_secs());
         assert_eq!(of(Timestamp(start.0 - 1)), Validity::NotYetValid);
         assert_eq!(of(start), Validity::Valid);
-        assert_eq!(of(before_end(Duration::from_days(14))), Validity::Valid);
-        assert_eq!(of(Timestamp(before_end(Duration::from_days(14)).0 + 1)), Validity::ExpiresSoon);
+        assert_eq!(of(before_end(14 * DAY)), Validity::Valid);
+        assert_eq!(of(Timestamp(before_end(14 * DAY).0 + 1)), Validity::ExpiresSoon);
         assert_eq!(of(end), Validity::ExpiresSoon);
         assert_eq!(of(Timestamp(end.0 + 1)), Validity::Expired);
     }
@@ -76,8 +78,8 @@ mod tests {
     fn what_lives_shortly_is_not_always_near_its_end() {
         let certificate = certificate(10);
         let at = |days| {
-            let now = certificate.not_before().after(Duration::from_days(days));
-            Validity::of(&certificate, now, Duration::from_days(14))
+            let now = certificate.not_before().after(days * DAY);
+            Validity::of(&certificate, now, 14 * DAY)
         };
         assert_eq!((at(7), at(8), at(9)), (Validity::Valid, Validity::Valid, Validity::ExpiresSoon));
     }

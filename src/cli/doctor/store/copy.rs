@@ -37,8 +37,12 @@ impl Copy {
         let places = [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/dev/shm")];
         let copy = places.iter().filter(|place| has_room(place, size)).find_map(|place| Self::make(place).ok());
         let copy = copy.ok_or(NoCopy::NoPlace)?;
-        copy_into(store, &copy.0).map_err(NoCopy::Source)?;
-        Ok(copy)
+        match copy_into(store, &copy.0) {
+            Ok(()) => Ok(copy),
+            // Somebody else took the room meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(NoCopy::NoPlace),
+            Err(error) => Err(NoCopy::Source(error)),
+        }
     }
 
     fn make(place: &Path) -> io::Result<Self> {
