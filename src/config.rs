@@ -80,7 +80,10 @@ pub struct Config {
     pub key_encryption_key: KeyEncryptionKey,
     /// What the authority goes by.
     pub policy: Policy,
-    /// How long connections may take to end when the server stops.
+    /// How long a server that stops serves on as before, only that it says that it is not ready: whoever sends it new
+    /// connections, such as the endpoints of a Kubernetes Service, takes a while to hear of it.
+    pub drain_delay: Duration,
+    /// How long connections may take to end when the server stops, after the delay.
     pub drain_timeout: Duration,
     /// The log.
     pub log: crate::telemetry::Config,

@@ -156,6 +156,7 @@ pub struct Server {
     export_failures: Arc<ExportFailures>,
     tasks: JoinSet<()>,
     workers: Workers,
+    drain_delay: Duration,
     drain_timeout: Duration,
 }
 
@@ -249,7 +250,7 @@ impl Server {
             doors.push((bound.socket, Door::Forwarded(Arc::new(bound.entrance))));
         }
         for ((socket, door), places) in doors.into_iter().zip(places) {
-            let listener = Listener::new(socket, door, places, config.tls.max_handshakes);
+            let listener = Arc::new(Listener::new(socket, door, places, config.tls.max_handshakes));
             tasks.spawn(listener.run(workers.dealer(), stages.clone()));
         }
         let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, feeds, own_bundle));
@@ -267,7 +268,7 @@ impl Server {
         federation.start(&mut tasks, &stages);
         let probes = Probes { store, identity, standing: standing_sender, ready: ready_sender, stages };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
-        let drain_timeout = config.drain_timeout;
+        let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
         let probes = Some(probes);
         Ok(Self {
             authority,
@@ -285,6 +286,7 @@ impl Server {
             export_failures,
             tasks,
             workers,
+            drain_delay,
             drain_timeout,
         })
     }
@@ -349,13 +351,17 @@ impl Server {
         self.federation.refresh_all().await;
     }
 
-    /// Not ready, no new connections, open ones finish what is under way; what is not finished in time is cut off.
+    /// Not ready, and after a delay no new connections; open ones finish what is under way, and what is not finished in time
+    /// is cut off.
     pub async fn stop(self) {
-        let Self { stage, mut standing, mut tasks, workers, drain_timeout, socket_file, .. } = self;
+        let Self { stage, mut standing, mut tasks, workers, drain_delay, drain_timeout, socket_file, .. } = self;
         stage.send_replace(Stage::Leaving);
         // Health first: a Watch must have something to say before it ends.
         drop(standing.wait_for(Result::is_err).await);
+        tracing::info!(delay = ?drain_delay, "not ready any more");
+        tokio::time::sleep(drain_delay).await;
         stage.send_replace(Stage::Draining);
+        tracing::info!(limit = ?drain_timeout, "no new connections, and open ones end");
         drop(socket_file);
         // Off this runtime's thread, which has nothing else to do by now; the threads watch the time themselves.
         workers.finish(drain_timeout).await;

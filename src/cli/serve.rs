@@ -66,7 +66,8 @@ fn explain(error: &StartError) -> CommandError {
 }
 
 /// SIGTERM, which Kubernetes sends, and SIGINT, which a terminal sends. They are watched from the start on: one that comes
-/// while the server is still starting stops it in good order too.
+/// while the server is still starting stops it in good order too. A second one changes nothing: some who pass signals on
+/// send each twice, and the end is bounded anyway. Who cannot wait has SIGKILL, which the store survives.
 #[derive(Debug)]
 pub(in crate::cli) struct StopSignals {
     terminate: Signal,

@@ -84,6 +84,8 @@ struct Tls {
     client_auth: ClientAuth,
     #[serde(default, deserialize_with = "duration")]
     connection_max_age: Option<Duration>,
+    #[serde(default, deserialize_with = "pause")]
+    drain_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     drain_timeout: Option<Duration>,
     max_connections: Option<NonZero<usize>>,
@@ -216,6 +218,7 @@ impl File {
                 jwks_uri: jwks_uri_policy,
                 lineage: self.rotation.into(),
             },
+            drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),
             tls: tls::Config {
                 certificate: self.tls.files(folder, workload_api.is_some())?,
@@ -293,8 +296,20 @@ pub(super) fn trust_domain(key: &'static str, name: &str) -> Result<TrustDomain,
 }
 
 pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    span(deserializer, |span| !span.is_zero())
+}
+
+/// A duration that may be `0s`.
+fn pause<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    span(deserializer, |_| true)
+}
+
+fn span<'de, D>(deserializer: D, fits: fn(&Duration) -> bool) -> Result<Option<Duration>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
     let text = String::deserialize(deserializer)?;
-    let span = humantime::parse_duration(&text).ok().filter(|span| !span.is_zero());
+    let span = humantime::parse_duration(&text).ok().filter(fits);
     span.map(Some)
         .ok_or_else(|| serde::de::Error::custom(format!("'{}' is not a duration such as 5m", text.escape_default())))
 }

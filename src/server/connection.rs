@@ -2,10 +2,15 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::Version;
+use axum::http::header::CONNECTION;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming as IncomingBody;
@@ -43,6 +48,10 @@ use crate::tls::acceptor::Refused;
 
 /// How long requests that are under way at a connection's maximum age may still take.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
+/// How long a connection over HTTP/1.1 is still kept at its end for a request that may be on its way. There is no GOAWAY in
+/// HTTP/1.1: a client learns by `connection: close` in an answer, or by an end that its next request may cross.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// How long a request's head may take to arrive, and before the first one the preface of HTTP/2.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -303,12 +312,33 @@ where
         .max_header_list_size(MAX_HEAD_BYTES)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
+    let parting = Arc::new(AtomicBool::new(false));
+    let service = {
+        let parting = Arc::clone(&parting);
+        service_fn(move |request: Request<IncomingBody>| {
+            let (http1, parting) = (request.version() < Version::HTTP_2, Arc::clone(&parting));
+            let answer = service.call(request);
+            async move {
+                let mut response = answer.await?;
+                if http1 && parting.load(Ordering::Relaxed) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
     let connection = builder.serve_connection(TokioIo::new(Stream::new(stream, HEAD_TIMEOUT)), service);
     tokio::pin!(connection);
     tokio::select! {
         // An error here is the peer's: it broke off, or did not speak HTTP.
         ended = &mut connection => return drop(ended),
         () = end => {}
+    }
+    if !http2 {
+        parting.store(true, Ordering::Relaxed);
+        if let Ok(ended) = tokio::time::timeout(LAST_ANSWER, connection.as_mut()).await {
+            return drop(ended);
+        }
     }
     connection.as_mut().graceful_shutdown();
     if tokio::time::timeout(LAST_REQUESTS, connection).await.is_err() {

@@ -1,6 +1,9 @@
 //! The accept loops.
 
 use std::io;
+use std::iter;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -20,6 +23,9 @@ use crate::server::workers::Dealer;
 /// How long to wait when the machine has no more file descriptors: a connection must end before another can begin, and
 /// asking again at once would keep a core busy.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How many connections may wait in the system for a listener that closes; more than that are not waited on.
+const BACKLOG: usize = 1024;
 
 /// What is listened on.
 #[derive(Debug)]
@@ -46,6 +52,27 @@ impl Socket {
             Self::Unix(socket) => socket.accept().await?.0.into_std().map(Accepted::Unix),
         }
     }
+
+    /// The connections that the system has taken and that nobody has accepted yet: closing the socket would break them off.
+    fn waiting(&self) -> Vec<Accepted> {
+        match self {
+            Self::Tcp(socket) => all_of(socket, std::net::TcpListener::from, |socket| {
+                let stream = socket.accept().ok()?.0;
+                stream.set_nonblocking(true).ok().map(|()| Accepted::Tcp(stream))
+            }),
+            Self::Unix(socket) => all_of(socket, std::os::unix::net::UnixListener::from, |socket| {
+                let stream = socket.accept().ok()?.0;
+                stream.set_nonblocking(true).ok().map(|()| Accepted::Unix(stream))
+            }),
+        }
+    }
+}
+
+/// Accepts until there is nothing more. The system itself is asked, of which the runtime hears later. The socket does not
+/// block: it is the runtime's, by another descriptor.
+fn all_of<L>(socket: &impl AsFd, from: fn(OwnedFd) -> L, accept: fn(&L) -> Option<Accepted>) -> Vec<Accepted> {
+    let Ok(socket) = socket.as_fd().try_clone_to_owned().map(from) else { return Vec::new() };
+    iter::from_fn(|| accept(&socket)).take(BACKLOG).collect()
 }
 
 /// The connections that a listener may have, and has.
@@ -109,22 +136,16 @@ impl Listener {
         Self { socket, door: Arc::new(door), places, handshakes }
     }
 
-    /// Accepts until the server drains.
-    pub(super) async fn run(self, dealer: Dealer, mut stages: watch::Receiver<Stage>) {
+    /// Accepts until the server drains, and then what has come by that moment.
+    pub(super) async fn run(self: Arc<Self>, dealer: Dealer, mut stages: watch::Receiver<Stage>) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                _ = stages.wait_for(|stage| *stage == Stage::Draining) => return,
+                _ = stages.wait_for(|stage| *stage == Stage::Draining) => break,
             };
             match accepted {
                 Ok(stream) => {
-                    let Some(connection) = self.places.take() else {
-                        // Closed at once: a peer that is told no can try another replica, one that waits cannot.
-                        tracing::warn!("a connection was refused: there are too many");
-                        continue;
-                    };
-                    let (door, handshakes) = (Arc::clone(&self.door), Arc::clone(&self.handshakes));
-                    if dealer.deal(Incoming { stream, door, connection, handshakes }).await.is_none() {
+                    if self.deal(stream, &dealer).await.is_none() {
                         return;
                     }
                 }
@@ -135,6 +156,22 @@ impl Listener {
                 }
             }
         }
+        for stream in self.socket.waiting() {
+            if self.deal(stream, &dealer).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Hands a connection on, if there is room for it. `None` where nobody takes any more.
+    async fn deal(&self, stream: Accepted, dealer: &Dealer) -> Option<()> {
+        let Some(connection) = self.places.take() else {
+            // Closed at once: a peer that is told no can try another replica, one that waits cannot.
+            tracing::warn!("a connection was refused: there are too many");
+            return Some(());
+        };
+        let (door, handshakes) = (Arc::clone(&self.door), Arc::clone(&self.handshakes));
+        dealer.deal(Incoming { stream, door, connection, handshakes }).await
     }
 }
 

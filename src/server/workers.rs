@@ -83,7 +83,8 @@ impl Workers {
         self.dealer.clone()
     }
 
-    /// Waits until every connection has ended, and cuts off those that have not after `limit`.
+    /// Waits until every connection has ended, those that listeners still hand on among them, and cuts off those that have
+    /// not after `limit`.
     pub(super) async fn finish(self, limit: Duration) {
         let Self { dealer, finished, deadline } = self;
         deadline.send_replace(Some(limit));
@@ -104,29 +105,31 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut queue: mpsc::Receiver<Incoming>) {
+    async fn run(self, mut queue: mpsc::Receiver<Incoming>) {
+        let mut deadlines = self.deadlines.clone();
+        let over = async {
+            // A server that is dropped rather than stopped waits for nothing.
+            let limit = deadlines.wait_for(Option::is_some).await.map_or(None, |limit| *limit);
+            tokio::time::sleep(limit.unwrap_or_default()).await;
+        };
+        tokio::select! {
+            () = self.serve_all(&mut queue) => {}
+            () = over => tracing::warn!("connections were cut off that had not finished in time"),
+        }
+    }
+
+    /// Serves until no listener hands on any more, and every connection has ended.
+    async fn serve_all(&self, queue: &mut mpsc::Receiver<Incoming>) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                incoming = queue.recv() => match incoming {
-                    Some(incoming) => {
-                        let (acceptor, authority) = (Arc::clone(&self.acceptor), Arc::clone(&self.authority));
-                        connections.spawn(serve(incoming, acceptor, authority, self.limits, self.stages.clone()));
-                    }
-                    None => break,
-                },
+                Some(incoming) = queue.recv() => {
+                    let (acceptor, authority) = (Arc::clone(&self.acceptor), Arc::clone(&self.authority));
+                    connections.spawn(serve(incoming, acceptor, authority, self.limits, self.stages.clone()));
+                }
                 Some(ended) = connections.join_next() => survived(ended, &self.authority),
-                changed = self.deadlines.changed() => if changed.is_err() || self.deadlines.borrow().is_some() { break },
+                else => return,
             }
-        }
-        let limit = self.deadlines.borrow().unwrap_or_default();
-        let drained = async {
-            while let Some(ended) = connections.join_next().await {
-                survived(ended, &self.authority);
-            }
-        };
-        if tokio::time::timeout(limit, drained).await.is_err() {
-            tracing::warn!("connections were cut off that had not finished in time");
         }
     }
 }

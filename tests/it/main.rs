@@ -35,6 +35,8 @@ mod doctor;
 mod doctor_certificates;
 mod doctor_endpoints;
 mod drain;
+mod drain_load;
+mod drain_newcomers;
 mod envoy;
 mod envoy_evidence;
 mod envoy_failures;

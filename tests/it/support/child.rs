@@ -26,6 +26,8 @@ pub struct Serve {
     lines: mpsc::Receiver<String>,
     /// Where its mTLS listener is.
     pub mtls: SocketAddr,
+    /// Where its probes are.
+    pub ops: SocketAddr,
 }
 
 /// A set-up for a process that goes by the machine's clock.
@@ -49,10 +51,12 @@ impl Serve {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut serve = Self { child, lines, mtls: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut serve = Self { child, lines, mtls: nowhere, ops: nowhere };
         let line = serve.line_with("mtls=");
-        let address = line.split_once("mtls=").unwrap().1.split(' ').next().unwrap();
-        serve.mtls = address.parse().unwrap();
+        let address =
+            |name: &str| line.split_once(name).unwrap().1.split(' ').next().unwrap().parse::<SocketAddr>().unwrap();
+        (serve.mtls, serve.ops) = (address("mtls="), address("ops="));
         serve
     }
 
