@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
@@ -14,6 +15,10 @@ use tokio::time::Sleep;
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a peer is still listened to when everything has been said to it. A socket that is closed with something unread
+/// resets its connection, and whoever was still sending may then never read what was said last.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A stream that wants its output in one piece, and whose peer must say within a time limit which HTTP it speaks.
 ///
 /// A vectored write makes every HTTP/2 frame a TLS record of its own, which costs issuing a token four tenths of its
@@ -23,6 +28,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Stream<S> {
     stream: S,
     opening: Option<Opening>,
+    /// From when our side of the stream has ended.
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -34,7 +41,11 @@ struct Opening {
 
 impl<S> Stream<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, opening: Some(Opening { limit: Box::pin(tokio::time::sleep(limit)), rest: PREFACE }) }
+        Self {
+            stream,
+            opening: Some(Opening { limit: Box::pin(tokio::time::sleep(limit)), rest: PREFACE }),
+            closing: None,
+        }
     }
 }
 
@@ -64,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -74,6 +85,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, closing, .. } = &mut *self;
+        if closing.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+        }
+        let limit = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
+        let mut unheeded = [0; 4096];
+        while limit.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut unheeded);
+            let read = ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
