@@ -104,7 +104,7 @@ fn put_down(span: &Span, response: &Response<Body>) {
         span.record("rpc.grpc.status_code", i32::from(code));
         matches!(code, Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss)
     } else {
-        span.record("http.response.status_code", response.status().as_u16());
+        span.record("http.response.status_code", i64::from(response.status().as_u16()));
         response.status().is_server_error()
     };
     if failed {

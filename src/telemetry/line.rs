@@ -34,27 +34,33 @@ where
         let text = line.trim_end_matches('\n');
         match self.format {
             Format::Text => {
-                plain(text, &mut writer)?;
+                plain(text, self.format, &mut writer)?;
                 if let Some(id) = id {
                     write!(writer, " trace_id={id}")?;
                 }
             }
-            // A JSON text has no control characters in it (RFC 8259 section 7).
             Format::Json => match (text.strip_suffix('}'), id) {
-                (Some(members), Some(id)) => write!(writer, "{members},\"trace_id\":\"{id}\"}}")?,
-                _ => writer.write_str(text)?,
+                (Some(members), Some(id)) => {
+                    plain(members, self.format, &mut writer)?;
+                    write!(writer, ",\"trace_id\":\"{id}\"}}")?;
+                }
+                _ => plain(text, self.format, &mut writer)?,
             },
         }
         writer.write_char('\n')
     }
 }
 
-/// The text with its control characters escaped: a caller's must neither begin a line nor reach a terminal.
-fn plain(text: &str, writer: &mut impl fmt::Write) -> fmt::Result {
+/// The text with its control characters escaped: a caller's must neither begin a line nor reach a terminal. JSON itself lets
+/// those from U+007F on stand (RFC 8259 section 7).
+fn plain(text: &str, format: Format, writer: &mut impl fmt::Write) -> fmt::Result {
     let mut rest = text;
     while let Some((at, control)) = rest.char_indices().find(|(_, one)| one.is_control()) {
         let (before, from) = rest.split_at(at);
-        write!(writer, "{before}{}", control.escape_default())?;
+        match format {
+            Format::Text => write!(writer, "{before}{}", control.escape_default())?,
+            Format::Json => write!(writer, "{before}\\u{:04x}", u32::from(control))?,
+        }
         rest = from.get(control.len_utf8()..).unwrap_or_default();
     }
     writer.write_str(rest)
@@ -62,7 +68,7 @@ fn plain(text: &str, writer: &mut impl fmt::Write) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::*;
 
     #[test]
     fn control_characters_are_escaped_and_nothing_else_is() {
@@ -73,8 +79,11 @@ mod tests {
             ("\u{9b}31m\u{7f}\0", "\\u{9b}31m\\u{7f}\\u{0}"),
         ] {
             let mut written = String::new();
-            plain(text, &mut written).unwrap();
+            plain(text, Format::Text, &mut written).unwrap();
             assert_eq!(written, expected);
         }
+        let mut written = String::new();
+        plain("{\"a\":\"\u{9b}31m\u{7f}\"}", Format::Json, &mut written).unwrap();
+        assert_eq!(written, "{\"a\":\"\\u009b31m\\u007f\"}");
     }
 }

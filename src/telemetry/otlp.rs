@@ -31,6 +31,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use opentelemetry_sdk::trace::SpanData;
 use opentelemetry_sdk::trace::SpanExporter;
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -99,15 +100,21 @@ pub fn resource() -> &'static Resource {
     &RESOURCE
 }
 
-/// A channel to the collector, which connects at the first call. Made within a runtime, and driven by it.
-pub fn channel(config: &Config) -> Result<Channel, OutboundError> {
-    let endpoint = Endpoint::from(config.endpoint.clone()).connect_timeout(CONNECT_TIMEOUT).timeout(EXPORT_TIMEOUT);
+/// How the collector proves to be the right one; `None` where it is spoken to in the plain.
+pub fn tls(config: &Config) -> Result<Option<ClientConfig>, OutboundError> {
     if config.endpoint.scheme_str() != Some("https") {
-        return Ok(endpoint.connect_lazy());
+        return Ok(None);
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut tls = outbound::config(config.ca.as_deref(), provider, Arc::new(SystemClock))?;
     tls.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Some(tls))
+}
+
+/// A channel to the collector, which connects at the first call. Made within a runtime, and driven by it.
+pub fn channel(config: &Config) -> Result<Channel, OutboundError> {
+    let endpoint = Endpoint::from(config.endpoint.clone()).connect_timeout(CONNECT_TIMEOUT).timeout(EXPORT_TIMEOUT);
+    let Some(tls) = tls(config)? else { return Ok(endpoint.connect_lazy()) };
     let connector = TlsConnector::from(Arc::new(tls));
     Ok(endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
         let connector = connector.clone();

@@ -1,0 +1,215 @@
+//! The log of a server: one line for each refusal, with its reason and the caller's trace, and nothing in it that is secret or
+//! more than text.
+
+use axum::body::Body;
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use lanyard::proto::IntrospectTokenRequest;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::ListClientsRequest;
+use lanyard::proto::ValidateBindingRequest;
+use lanyard::proto::binding_service_client::BindingServiceClient;
+use serde_json::Value;
+
+use crate::support::binding_stream::BindingStream;
+use crate::support::binding_stream::Said;
+use crate::support::ca::self_signed;
+use crate::support::calls::use_of;
+use crate::support::check::Asked;
+use crate::support::child::real_time;
+use crate::support::door::knock;
+use crate::support::http::get;
+use crate::support::http::post;
+use crate::support::observed::Observed;
+use crate::support::observed::numbered;
+use crate::support::observed::parent;
+use crate::support::observed::with_parent;
+use crate::support::observed::within_trace;
+use crate::support::server::certificate_of;
+
+/// A call that is refused under a name of its own, which ends what is looked at.
+async fn mark(server: &Observed, name: &str) {
+    let reply = server.http(&server.svid("/marker")).await.send(get(&format!("/{name}"))).await;
+    assert_eq!(reply.status, 404);
+}
+
+/// All kinds of refusals: what the log must say of each, and in which trace.
+async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, String)> {
+    let (checkout, token) = server.workload("/checkout").await;
+    let (proxy, thief) = (server.svid("/proxy"), server.svid("/thief"));
+    let mut checks = AuthorizationClient::new(server.channel(&proxy));
+    mark(server, "begin").await;
+
+    drop(
+        server.tokens(&thief).issue_token(within_trace(IssueTokenRequest::default(), &parent("01"))).await.unwrap_err(),
+    );
+    let question = ValidateBindingRequest { evidence: certificate_of(&thief), ..use_of(&token) };
+    server.bindings(&proxy).validate_binding(within_trace(question.clone(), &parent("02"))).await.unwrap();
+    server.bindings(&proxy).validate_binding(within_trace(use_of("x"), &parent("03"))).await.unwrap();
+    drop(server.bindings(&checkout).validate_binding(within_trace(question.clone(), &parent("04"))).await.unwrap_err());
+    checks.check(within_trace(Asked::with(&token, &thief).message(), &parent("05"))).await.unwrap();
+    checks.check(within_trace(CheckRequest::default(), &parent("06"))).await.unwrap();
+    // A proxy that does not trace itself: the trace is its client's.
+    checks.check(Asked::nobody().header("traceparent", &parent("07")).message()).await.unwrap();
+    let both = Asked::nobody().header("traceparent", &parent("ff")).message();
+    checks.check(within_trace(both, &parent("08"))).await.unwrap();
+    drop(
+        server
+            .registry(&checkout)
+            .list_clients(within_trace(ListClientsRequest::default(), &parent("09")))
+            .await
+            .unwrap_err(),
+    );
+    let introspect =
+        |token: &str| IntrospectTokenRequest { token: token.to_owned(), ..IntrospectTokenRequest::default() };
+    server.tokens(&proxy).introspect_token(within_trace(introspect("x"), &parent("10"))).await.unwrap();
+    drop(server.tokens(&thief).introspect_token(within_trace(introspect(&token), &parent("11"))).await.unwrap_err());
+    let form = [("grant_type", "client_credentials"), ("client_id", "nobody")];
+    let mut http = server.http(&checkout).await;
+    assert_eq!(http.send(with_parent(post("/oauth2/token", &form), &parent("12"))).await.status, 401);
+    assert_eq!(http.send(with_parent(get("/nowhere"), &parent("13"))).await.status, 404);
+    let mut stream = BindingStream::open(BindingServiceClient::new(server.channel(&proxy))).await;
+    assert!(matches!(stream.ask(&question).await.unwrap(), Said::Denied(_)));
+    drop(stream);
+    let unknown = self_signed("nobody").issue();
+    assert!(!knock(server.mtls, server.tls(&unknown)).await.is_jwks());
+
+    let traced = |end| numbered(end);
+    vec![
+        ("token refused", "invalid_client", traced("01")),
+        ("binding denied", "CERTIFICATE_MISMATCH", traced("02")),
+        ("binding denied", "TOKEN_MALFORMED", traced("03")),
+        ("no decision", "only a caller with the role Proxy may bring evidence of another connection", traced("04")),
+        ("check denied", "RESOURCE_UNKNOWN", traced("05")),
+        ("check denied", "REQUEST_MALFORMED", traced("06")),
+        ("check denied", "RESOURCE_UNKNOWN", traced("07")),
+        ("check denied", "RESOURCE_UNKNOWN", traced("08")),
+        ("a call was not admitted", "the caller holds none of the roles that this method asks for", traced("09")),
+        ("introspection denied", "TOKEN_MALFORMED", traced("10")),
+        ("client refused", "invalid_client", traced("11")),
+        ("token refused", "invalid_client", traced("12")),
+        ("a call was not admitted", "no such method", traced("13")),
+        ("binding denied", "CERTIFICATE_MISMATCH", String::new()),
+        // Before any request there is no trace. It comes last: the log may hear of it after the client.
+        ("a handshake was refused", "", String::new()),
+    ]
+}
+
+#[tokio::test]
+async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_json() {
+    let server = Observed::start("log: {format: json}\n");
+    let expected = refuse_each(&server).await;
+    server.lines_until("/begin");
+    let lines = server.process.until("a handshake was refused");
+    mark(&server, "end").await;
+    assert_eq!(server.lines_until("/end"), Vec::<String>::new());
+    assert_eq!(lines.len(), expected.len(), "{}", lines.join("\n"));
+    for (line, (message, reason, trace)) in lines.iter().zip(expected) {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(json["message"], message, "{line}");
+        assert!(json["reason"].as_str().unwrap().contains(reason), "{line}");
+        match (message, trace.as_str()) {
+            ("a handshake was refused", _) => assert!(json.get("trace_id").is_none(), "{line}"),
+            (_, "") => assert!(json["trace_id"].as_str().unwrap().len() == 32, "{line}"),
+            (_, trace) => assert_eq!(json["trace_id"], trace, "{line}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_text() {
+    // The filter hides everything at info but these: what is asked of a line does not depend on it.
+    let level = "warn,lanyard::audit=info,lanyard::server=info";
+    let server = Observed::start(&format!("log: {{level: '{level}'}}\n"));
+    let expected = refuse_each(&server).await;
+    server.lines_until("/begin");
+    let lines = server.process.until("a handshake was refused");
+    mark(&server, "end").await;
+    assert_eq!(server.lines_until("/end"), Vec::<String>::new());
+    assert_eq!(lines.len(), expected.len(), "{}", lines.join("\n"));
+    for (line, (message, reason, trace)) in lines.iter().zip(expected) {
+        assert!(line.contains(message) && line.contains(reason) && !line.contains("request{"), "{line}");
+        let (_, shown) = line.split_once(" trace_id=").unwrap_or((line, ""));
+        match (message, trace.as_str()) {
+            ("a handshake was refused", _) => assert_eq!(shown, "", "{line}"),
+            (_, "") => assert!(shown.len() == 32, "{line}"),
+            (_, trace) => assert_eq!(shown, trace, "{line}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_trace_gets_one_of_its_own() {
+    let server = Observed::start("");
+    for name in ["one", "two"] {
+        mark(&server, name).await;
+    }
+    let id = |mark| {
+        let line = server.process.until(mark).pop().unwrap();
+        line.split_once(" trace_id=").unwrap_or_else(|| panic!("{line}")).1.to_owned()
+    };
+    let (one, two) = (id("/one"), id("/two"));
+    for id in [&one, &two] {
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && *id != "0".repeat(32), "{id}");
+    }
+    assert_ne!(one, two);
+}
+
+#[tokio::test]
+async fn what_callers_send_neither_begins_a_line_nor_reaches_a_terminal() {
+    for format in ["text", "json"] {
+        let server = Observed::start(&format!("log: {{format: {format}, level: trace}}\n"));
+        let proxy = server.svid("/proxy");
+        let odd = "one\r\ntwo\u{1b}[31mthree\u{9b}four\u{7}";
+        let question = ValidateBindingRequest { audience: odd.to_owned(), ..use_of("x") };
+        server.bindings(&proxy).validate_binding(question).await.unwrap();
+        let mut asked = Asked::nobody().to("GET\r\nnext", odd).resource(odd).principal(odd);
+        asked.http().host = odd.to_owned();
+        AuthorizationClient::new(server.channel(&proxy)).check(asked.message()).await.unwrap();
+        drop(
+            server
+                .tokens(&proxy)
+                .issue_token(IssueTokenRequest { client_id: odd.to_owned(), ..IssueTokenRequest::default() })
+                .await,
+        );
+        mark(&server, "end").await;
+        let lines = server.lines_until("/end");
+        assert!(lines.iter().any(|line| line.contains("[31mthree")), "{}", lines.join("\n"));
+        for line in &lines {
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(!line.starts_with("two") && !line.starts_with("next"), "{line:?}");
+            assert!(format == "text" || serde_json::from_str::<Value>(line).is_ok(), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_token_is_in_the_log_at_its_finest() {
+    let setup = real_time();
+    let level = "trace,h2=trace,hyper=trace,hyper_util=trace,tonic=trace,tower=trace,rustls=trace,sled=trace";
+    let server = Observed::start_on(setup, &format!("log: {{level: '{level}'}}\n"), "20");
+    let (checkout, token) = server.workload("/checkout").await;
+    let proxy = server.svid("/proxy");
+    let question = ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) };
+    server.bindings(&proxy).validate_binding(question).await.unwrap();
+    let asked = Asked::with(&token, &checkout).message();
+    AuthorizationClient::new(server.channel(&proxy)).check(asked).await.unwrap();
+    let mut planted = post("/oauth2/introspect", &[("token", &token)]);
+    planted.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    planted.headers_mut().insert("cookie", "planted-cookie".parse().unwrap());
+    server.http(&proxy).await.send(planted).await;
+    let in_query = hyper::Request::get(format!("/nowhere?access_token={token}")).body(Body::empty()).unwrap();
+    server.http(&proxy).await.send(in_query).await;
+    mark(&server, "end").await;
+    let lines = server.lines_until("/end").join("\n");
+    // Allowances are at debug: it was heard at its finest.
+    assert!(lines.contains("binding allowed"), "{lines}");
+    let parts: Vec<&str> = token.split('.').collect();
+    for secret in [&token[token.len() - 40..], parts[1], parts[2], "planted-cookie"] {
+        assert!(!lines.contains(secret), "{secret} is in the log");
+    }
+    let foreign = |line: &&str| {
+        ["h2", "hyper", "hyper_util", "tonic", "tower"].iter().any(|name| line.contains(&format!(" {name}::")))
+    };
+    assert_eq!(lines.lines().find(foreign), None);
+}
