@@ -12,6 +12,7 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::MetricEncoder;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
@@ -20,6 +21,7 @@ use crate::authority::measures::BOUNDS;
 use crate::authority::measures::Distribution;
 use crate::authority::measures::Family;
 use crate::authority::measures::Measures;
+use crate::authority::measures::Sample;
 use crate::authority::measures::Samples;
 
 /// How the page is written.
@@ -88,37 +90,40 @@ fn write(family: &Family, format: Format, encoder: &mut DescriptorEncoder<'_>) -
     let Family { name, help, samples } = family;
     match (samples, format) {
         (Samples::Counters(samples), Format::OpenMetrics) => {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for sample in samples {
-                let mut series = metric.encode_family(&sample.labels)?;
-                series.encode_counter::<[(&str, &str); 0], _, u64>(&sample.value, None)?;
-            }
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            each(samples, metric, |series, count| series.encode_counter::<NoLabels, _, u64>(count, None))
         }
         (Samples::Counters(samples), Format::Prometheus) => {
             // There the suffix is part of the family's name.
             let name = format!("{name}_total");
-            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-            for sample in samples {
-                metric.encode_family(&sample.labels)?.encode_gauge(&sample.value)?;
-            }
+            let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            each(samples, metric, |series, count| series.encode_gauge(count))
         }
         (Samples::Gauges(samples), _) => {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for sample in samples {
-                metric.encode_family(&sample.labels)?.encode_gauge(&sample.value)?;
-            }
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            each(samples, metric, |series, value| series.encode_gauge(value))
         }
         (Samples::Histograms(samples), _) => {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-            for sample in samples {
-                let Distribution { counts, beyond, sum } = &sample.value;
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            each(samples, metric, |series, taken| {
+                let Distribution { counts, beyond, sum } = taken;
                 let bounded = BOUNDS.into_iter().zip(counts.iter().copied());
                 let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, *beyond)]).collect();
-                let mut series = metric.encode_family(&sample.labels)?;
-                let count = sample.value.count();
-                series.encode_histogram::<[(&str, &str); 0]>(sum.as_secs_f64(), count, &buckets, None)?;
-            }
+                series.encode_histogram::<NoLabels>(sum.as_secs_f64(), taken.count(), &buckets, None)
+            })
         }
     }
-    Ok(())
+}
+
+type NoLabels = [(&'static str, &'static str); 0];
+
+fn each<V>(
+    samples: &[Sample<V>],
+    mut metric: MetricEncoder<'_>,
+    encode: impl Fn(&mut MetricEncoder<'_>, &V) -> Result<(), fmt::Error>,
+) -> Result<(), fmt::Error> {
+    samples.iter().try_for_each(|Sample { labels, value }| {
+        // No labels are no braces.
+        if labels.is_empty() { encode(&mut metric, value) } else { encode(&mut metric.encode_family(labels)?, value) }
+    })
 }

@@ -25,6 +25,7 @@ pub mod mint;
 pub mod observed;
 pub mod openssl;
 pub mod patient;
+pub mod page;
 pub mod process;
 pub mod publisher;
 pub mod raw;
