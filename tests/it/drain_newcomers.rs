@@ -93,12 +93,16 @@ async fn a_request_that_crosses_the_end_of_its_idle_connection_is_answered_and_t
                 assert_eq!(within(stream.read(&mut [0; 1])).await.unwrap_or(0), 0);
             });
         }
-        let stopped = (end == "drain").then(|| tokio::spawn(server.server.stop()));
-        while let Some(ended) = clients.join_next().await {
-            ended.unwrap();
-        }
-        if let Some(stopped) = stopped {
-            within(stopped).await.unwrap();
+        let TestServer { server, .. } = server;
+        let answered = async {
+            while let Some(ended) = clients.join_next().await {
+                ended.unwrap();
+            }
+        };
+        if end == "drain" {
+            tokio::join!(answered, within(server.stop()));
+        } else {
+            answered.await;
         }
     }
 }
