@@ -11,6 +11,7 @@ pub(crate) mod federation;
 mod follow;
 mod forwarded;
 mod guard;
+mod lasting;
 mod listener;
 mod measured;
 mod measures;
@@ -25,10 +26,13 @@ mod trust_feeds;
 mod workers;
 mod workload_identity;
 
+pub use crate::server::start_error::StartError;
+
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +41,7 @@ use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -205,7 +210,8 @@ impl Server {
         if let Some(config) = config.workload_api {
             let svid_for = takes_svid.then(|| Arc::clone(&certificate));
             let (workload_api, own) = WorkloadIdentity::new(config, &authority, chance, Arc::clone(&feeds), svid_for);
-            tasks.spawn(Arc::clone(&workload_api).run());
+            let api = Arc::clone(&workload_api);
+            lasting::spawn(&mut tasks, &authority, "Workload API", move || Arc::clone(&api).run());
             workload_api.answered().await?;
             identity = Some(own);
         }
@@ -251,22 +257,40 @@ impl Server {
         }
         for ((socket, door), places) in doors.into_iter().zip(places) {
             let listener = Arc::new(Listener::new(socket, door, places, config.tls.max_handshakes));
-            tasks.spawn(listener.run(workers.dealer(), stages.clone()));
+            let (dealer, stages) = (workers.dealer(), stages.clone());
+            let accepting = move || Arc::clone(&listener).run(dealer.clone(), stages.clone());
+            lasting::spawn(&mut tasks, &authority, "listener", accepting);
         }
-        let reloader = Arc::new(Reloader::new(config.trust, contents, certificate, feeds, own_bundle));
-        tasks.spawn(Arc::clone(&reloader).run(hangup, stages.clone()));
-        tasks.spawn(follow::changes(Arc::clone(&store), Arc::clone(&authority), loaded));
-        tasks.spawn(follow::sweep(Arc::clone(&authority)));
+        let reloader = Reloader::new(config.trust, contents, Arc::clone(&certificate), feeds, own_bundle);
+        let reloader = Arc::new(reloader);
+        let (files, hangup, until) = (Arc::clone(&reloader), Arc::new(AsyncMutex::new(hangup)), stages.clone());
+        let reloading = move || Arc::clone(&files).run(Arc::clone(&hangup), until.clone());
+        lasting::spawn(&mut tasks, &authority, "reloader", reloading);
+        let (source, core, loaded) = (Arc::clone(&store), Arc::clone(&authority), Arc::new(Mutex::new(Some(loaded))));
+        let following = move || follow::changes(Arc::clone(&source), Arc::clone(&core), Arc::clone(&loaded));
+        lasting::spawn(&mut tasks, &authority, "follower", following);
+        let core = Arc::clone(&authority);
+        lasting::spawn(&mut tasks, &authority, "sweeper", move || follow::sweep(Arc::clone(&core)));
         if let Some(client) = &published {
             authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
         }
         let poller = published.map(|client| Arc::new(Poller::new(Arc::clone(&authority), client)));
         if let Some(poller) = &poller {
-            tasks.spawn(polling::run(Arc::clone(poller), config.jwks_uri.poll, stages.clone()));
+            let (poller, interval, stages) = (Arc::clone(poller), config.jwks_uri.poll, stages.clone());
+            let polling = move || polling::run(Arc::clone(&poller), interval, stages.clone());
+            lasting::spawn(&mut tasks, &authority, "poller", polling);
         }
         let federation = Arc::new(federation);
-        federation.start(&mut tasks, &stages);
-        let probes = Probes { store, identity, standing: standing_sender, ready: ready_sender, stages };
+        federation.start(&mut tasks, &authority, &stages);
+        let probes = Probes {
+            authority: Arc::clone(&authority),
+            store,
+            certificate,
+            identity,
+            standing: standing_sender,
+            ready: ready_sender,
+            stages,
+        };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
         let probes = Some(probes);
@@ -293,9 +317,9 @@ impl Server {
 
     /// From when this returns, the probes say how the server stands.
     pub fn ready(&mut self) {
-        if let Some(mut probes) = self.probes.take() {
+        if let Some(probes) = self.probes.take().map(Arc::new) {
             probes.look();
-            self.tasks.spawn(probes.run());
+            lasting::spawn(&mut self.tasks, &self.authority, "probes", move || Arc::clone(&probes).run());
         }
     }
 

@@ -9,10 +9,12 @@ use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::trust::TrustBundles;
 use crate::server::Stage;
 use crate::server::StartError;
+use crate::server::lasting;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::tls::outbound;
@@ -60,21 +62,29 @@ impl Federation {
     }
 
     /// Fetches from each endpoint at once, and then again and again.
-    pub(super) fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>, stages: &watch::Receiver<Stage>) {
+    pub(super) fn start(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        authority: &Arc<Authority>,
+        stages: &watch::Receiver<Stage>,
+    ) {
         for endpoint in &self.endpoints {
-            let (federation, endpoint, mut stages) = (Arc::clone(self), Arc::clone(endpoint), stages.clone());
-            tasks.spawn(async move {
-                let rounds = async {
-                    loop {
-                        federation.refresh(&endpoint).await;
-                        tokio::time::sleep(endpoint.interval()).await;
-                    }
-                };
-                tokio::select! {
-                    () = rounds => {}
-                    _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
-                }
-            });
+            let (federation, endpoint, stages) = (Arc::clone(self), Arc::clone(endpoint), stages.clone());
+            let following = move || Arc::clone(&federation).follow(Arc::clone(&endpoint), stages.clone());
+            lasting::spawn(tasks, authority, "federation", following);
+        }
+    }
+
+    async fn follow(self: Arc<Self>, endpoint: Arc<BundleEndpoint>, mut stages: watch::Receiver<Stage>) {
+        let rounds = async {
+            loop {
+                self.refresh(&endpoint).await;
+                tokio::time::sleep(endpoint.interval()).await;
+            }
+        };
+        tokio::select! {
+            () = rounds => {}
+            _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
         }
     }
 

@@ -1,6 +1,8 @@
 //! Follows the store: its changes into the directory, its standing into the probes.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +13,7 @@ use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::server::Stage;
 use crate::server::workload_identity::WorkloadIdentity;
+use crate::tls::server_certificate::ServerCertificate;
 
 /// How often the store is asked whether it stands, and how soon its changes are asked for again when they broke off.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,10 +21,15 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often revocations that revoke nothing any more are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Feeds every change into the authority. When the stream breaks off, the registrations are read again whole.
-pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Revision) {
-    let mut from = loaded;
+/// Feeds every change into the authority, from the revision that was loaded. When the stream breaks off, or where nothing
+/// says what was loaded, the registrations are read again whole.
+pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<Mutex<Option<Revision>>>) {
+    let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner).take();
     loop {
+        let from = match loaded.take() {
+            Some(revision) => revision,
+            None => load_again(&authority).await,
+        };
         let mut changes = store.watch(from);
         while let Some(change) = changes.next().await {
             match change {
@@ -32,15 +40,20 @@ pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, lo
                 }
             }
         }
-        authority.lost_the_store();
-        from = loop {
-            tokio::time::sleep(INTERVAL).await;
-            match authority.load().await {
-                Ok(revision) => break revision,
-                Err(error) => tracing::error!(%error, "the registrations cannot be read again"),
+    }
+}
+
+async fn load_again(authority: &Authority) -> Revision {
+    authority.lost_the_store();
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        match authority.load().await {
+            Ok(revision) => {
+                authority.follows_the_store();
+                return revision;
             }
-        };
-        authority.follows_the_store();
+            Err(error) => tracing::error!(%error, "the registrations cannot be read again"),
+        }
     }
 }
 
@@ -57,10 +70,14 @@ pub(super) async fn sweep(authority: Arc<Authority>) {
     }
 }
 
-/// What the probes say: ready while the store takes writes, our own identity stands and the server does not drain.
+/// What the probes say: ready while the store takes writes and is followed, our own certificate and bundle stand, and the
+/// server does not drain.
 #[derive(Debug)]
 pub(super) struct Probes {
+    pub(super) authority: Arc<Authority>,
     pub(super) store: Arc<dyn Store>,
+    /// What the door presents.
+    pub(super) certificate: Arc<ServerCertificate>,
     /// Not there where no Workload API is asked.
     pub(super) identity: Option<Arc<WorkloadIdentity>>,
     pub(super) standing: watch::Sender<Result<(), &'static str>>,
@@ -70,25 +87,33 @@ pub(super) struct Probes {
 
 impl Probes {
     /// Makes them true once.
-    pub(super) fn look(&mut self) {
-        let draining = *self.stages.borrow_and_update() != Stage::Serving;
-        let now = match self.store.standing() {
-            _ if draining => Err("draining"),
-            Ok(()) => self.identity.as_ref().map_or(Ok(()), |identity| identity.standing()),
-            Err(_) => Err("store_unavailable"),
-        };
+    pub(super) fn look(&self) {
+        let now = self.stands();
         // In this order: whoever sees the standing may count on it that health has been told.
         self.ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
         self.standing.send_if_modified(|known| std::mem::replace(known, now) != now);
     }
 
+    fn stands(&self) -> Result<(), &'static str> {
+        if *self.stages.borrow() != Stage::Serving {
+            return Err("draining");
+        }
+        self.store.standing().map_err(|_| "store_unavailable")?;
+        // From here on every decision would be refused.
+        self.authority.freshness().map_err(|_| "store_stale")?;
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.standing())?;
+        self.certificate.standing(self.authority.clock().now())
+    }
+
     /// Keeps them true.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut stages = self.stages.clone();
         loop {
+            stages.mark_unchanged();
             self.look();
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                changed = self.stages.changed() => if changed.is_err() { return },
+                changed = stages.changed() => if changed.is_err() { return },
             }
         }
     }

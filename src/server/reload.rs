@@ -43,7 +43,12 @@ impl Reloader {
     }
 
     /// Looks at the files every few seconds and on SIGHUP.
-    pub(super) async fn run(self: Arc<Self>, mut hangup: Signal, mut stages: watch::Receiver<Stage>) {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        hangup: Arc<tokio::sync::Mutex<Signal>>,
+        mut stages: watch::Receiver<Stage>,
+    ) {
+        let mut hangup = hangup.lock().await;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}

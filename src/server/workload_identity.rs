@@ -7,9 +7,7 @@ use std::sync::PoisonError;
 use spiffe::TrustDomain;
 
 use crate::authority::Authority;
-use crate::authority::certificate::Certificate;
 use crate::authority::clock::Entropy;
-use crate::authority::clock::Timestamp;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::tls::server_certificate::ServerCertificate;
@@ -30,8 +28,6 @@ pub(super) struct WorkloadIdentity {
 #[derive(Debug, Default)]
 struct Known {
     trust_domain: Option<TrustDomain>,
-    /// The end of the SVID that the door presents; `None` if it presents none.
-    not_after: Option<Timestamp>,
 }
 
 impl WorkloadIdentity {
@@ -56,7 +52,6 @@ impl WorkloadIdentity {
     fn take(&self, svid: Option<Svid>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(svid) = svid else {
-            known.not_after = None;
             if let Some(certificate) = &self.certificate {
                 certificate.withdraw();
                 tracing::error!(
@@ -67,19 +62,14 @@ impl WorkloadIdentity {
         };
         known.trust_domain = Some(svid.spiffe_id.trust_domain().clone());
         let Some(certificate) = &self.certificate else { return };
-        let not_after = svid.chain.first().and_then(|leaf| Certificate::parse(leaf).ok()).map(|leaf| leaf.not_after());
         match certificate.replace(svid.chain, svid.key.into()) {
-            Ok(changed) => {
-                known.not_after = not_after;
-                if changed {
-                    tracing::info!(spiffe_id = %svid.spiffe_id, "the server certificate was replaced");
-                }
-            }
+            Ok(true) => tracing::info!(spiffe_id = %svid.spiffe_id, "the server certificate was replaced"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the SVID of the Workload API is broken; the old one is kept"),
         }
     }
 
-    /// Whether peers of our own trust domain can be proven, and can prove us; if not, the code for the probes. What is
+    /// Whether peers of our own trust domain can be proven; if not, the code for the probes. What is
     /// federated does not count: who is served by one server in a mesh should not hang on another organization's.
     pub(super) fn standing(&self) -> Result<(), &'static str> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,10 +79,6 @@ impl WorkloadIdentity {
         if bundle.is_none_or(|bundle| bundle.is_stale(now)) {
             return Err("bundle_stale");
         }
-        match (&self.certificate, known.not_after) {
-            (Some(_), None) => Err("server_certificate_missing"),
-            (Some(_), Some(not_after)) if now > not_after => Err("server_certificate_expired"),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }

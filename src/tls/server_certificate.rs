@@ -33,6 +33,15 @@ struct Loaded {
     /// The certificates and the key, as they were given.
     read: (Vec<u8>, Vec<u8>),
     key: Arc<CertifiedKey>,
+    /// `None` if the leaf is read by TLS and not by the core, which is stricter.
+    not_after: Option<Timestamp>,
+}
+
+impl Loaded {
+    fn new(read: (Vec<u8>, Vec<u8>), key: CertifiedKey) -> Self {
+        let leaf = key.cert.first().and_then(|leaf| Certificate::parse(leaf).ok());
+        Self { read, not_after: leaf.map(|leaf| leaf.not_after()), key: Arc::new(key) }
+    }
 }
 
 /// The private key reaches no log.
@@ -86,8 +95,22 @@ impl ServerCertificate {
         key: PrivateKeyDer<'static>,
     ) -> Result<bool, rustls::Error> {
         let read = (chain.iter().flat_map(|one| one.to_vec()).collect(), key.secret_der().to_vec());
-        let key = Arc::new(CertifiedKey::from_der(chain, key, &self.provider)?);
-        Ok(self.put(Loaded { read, key }))
+        let key = CertifiedKey::from_der(chain, key, &self.provider)?;
+        Ok(self.put(Loaded::new(read, key)))
+    }
+
+    /// The last second of what is presented; `None` where there is nothing, or it cannot be told.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.present.load().as_ref().and_then(|present| present.not_after)
+    }
+
+    /// Whether peers can accept what is presented; if not, the code for the probes.
+    pub fn standing(&self, now: Timestamp) -> Result<(), &'static str> {
+        match &*self.present.load() {
+            None => Err("server_certificate_missing"),
+            Some(present) if present.not_after.is_some_and(|end| now > end) => Err("server_certificate_expired"),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Presents none from now on.
@@ -133,5 +156,5 @@ fn load(
         PrivateKeyDer::from_pem_slice(&read.1).map_err(|_| CertificateFileError::NotPem(key.clone(), "private key"))?;
     let certified = CertifiedKey::from_der(chain, private, provider)
         .map_err(|_| CertificateFileError::Mismatch(key.clone(), certificate.clone()))?;
-    Ok(Loaded { read, key: Arc::new(certified) })
+    Ok(Loaded::new(read, certified))
 }

@@ -1,7 +1,10 @@
 //! What anybody may ask: health, reflection, probes, public keys.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
 
+use lanyard::authority::clock::Timestamp;
 use lanyard::proto::GetJwksRequest;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use prost::Message as _;
@@ -17,6 +20,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1;
 use tonic_reflection::pb::v1alpha;
 
+use crate::support::NOW;
+use crate::support::door::within;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::connect;
@@ -186,6 +191,41 @@ async fn the_ops_listener_serves_the_probes_and_nothing_else() {
     for target in ["/", "/oauth2/jwks", "/livez/", "/shutdown", "/quitquitquit", "/debug/pprof"] {
         assert_eq!(on_ops(&server, &format!("GET {target}")).await.status, 404, "{target}");
     }
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_has_expired_is_not_ready_until_there_is_another() {
+    let setup = Setup::default();
+    setup.write();
+    let put = |setup: &Setup, end: Timestamp| {
+        let leaf = setup.ca.server_certificate("localhost").between(NOW, end).issue();
+        fs::write(setup.path("server.pem"), leaf.chain_pem()).unwrap();
+        fs::write(setup.path("server-key.pem"), leaf.key_pem()).unwrap();
+    };
+    let end = NOW.after(Duration::from_mins(1));
+    put(&setup, end);
+    let server = setup.start().await.unwrap();
+    let mut standing = server.server.standing();
+    assert_eq!(*standing.borrow(), Ok(()));
+    server.setup.clock.set(Timestamp(end.0 + 1));
+    within(standing.wait_for(|standing| *standing == Err("server_certificate_expired"))).await.unwrap();
+    let answer = on_ops(&server, "GET /readyz").await;
+    assert_eq!((answer.status, answer.body.as_str()), (503, "server_certificate_expired"));
+    assert_eq!(on_ops(&server, "GET /livez").await.status, 200);
+    put(&server.setup, NOW.after(Duration::from_mins(3)));
+    server.server.reload();
+    within(standing.wait_for(Result::is_ok)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_may_decide_nothing_any_more_is_not_ready() {
+    let server = TestServer::started(|setup| setup.store = "{memory: true, max_staleness: 60s}".to_owned()).await;
+    let mut standing = server.server.standing();
+    server.server.authority().lost_the_store();
+    server.advance(Duration::from_secs(61));
+    within(standing.wait_for(|standing| *standing == Err("store_stale"))).await.unwrap();
+    server.server.authority().follows_the_store();
+    within(standing.wait_for(Result::is_ok)).await.unwrap();
 }
 
 #[tokio::test]

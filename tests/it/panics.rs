@@ -1,11 +1,13 @@
 //! A panic ends its own request, in the voice of the one who asked, and nothing else.
 
+use std::fs;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::authority::clock::Clock;
+use lanyard::authority::clock::Timestamp;
 use lanyard::proto::GetJwksRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
 use lanyard::proto::key_service_client::KeyServiceClient;
@@ -14,7 +16,9 @@ use tonic::Code;
 
 use crate::support::binding_stream::BindingStream;
 use crate::support::binding_stream::Said;
+use crate::support::ca::TestCa;
 use crate::support::calls::use_of;
+use crate::support::door::within;
 use crate::support::fragile::Fragile;
 use crate::support::fragile::WORDS;
 use crate::support::http::get;
@@ -100,4 +104,24 @@ async fn a_check_that_panics_is_denied() {
     assert_eq!(denied.status.unwrap().code, 503);
     assert!(!clock.is_armed());
     assert_eq!(panics(&server).await, 1);
+}
+
+#[tokio::test]
+async fn what_runs_beside_the_requests_starts_anew_after_a_panic_and_is_counted() {
+    let (server, clock) = start().await;
+    let (mut standing, mut heard) = (server.server.standing(), server.server.trust_heard());
+    heard.mark_unchanged();
+    clock.break_beside(true);
+    // The one who reads files takes in the new bundle, and breaks when it dates it.
+    let next = TestCa::new("prod.example");
+    fs::write(server.setup.path("ca.pem"), server.setup.ca.pem() + &next.pem()).unwrap();
+    within(heard.changed()).await.unwrap();
+    // So do the probes, each time that they look.
+    within(async { while panics(&server).await < 3 {} }).await;
+    clock.break_beside(false);
+    fs::write(server.setup.path("ca.pem"), next.pem()).unwrap();
+    within(heard.changed()).await.unwrap();
+    // Beyond the end of the server's certificate.
+    server.setup.clock.set(Timestamp(4_000_000_001));
+    within(standing.wait_for(|standing| *standing == Err("server_certificate_expired"))).await.unwrap();
 }

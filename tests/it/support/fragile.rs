@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::ManualClock;
 use lanyard::authority::clock::Timestamp;
 
-/// A clock that panics once when it is told to.
+/// A clock that panics when it is told to: once for those who serve requests, or always for what runs beside them.
 #[derive(Debug)]
 pub struct Fragile {
     clock: Arc<ManualClock>,
     broken: AtomicBool,
+    broken_beside: AtomicBool,
 }
 
 /// What the panic says.
@@ -20,10 +22,16 @@ pub const WORDS: &str = "the clock broke, as this test wants it";
 
 impl Fragile {
     pub fn new(clock: &Arc<ManualClock>) -> Arc<Self> {
-        Arc::new(Self { clock: Arc::clone(clock), broken: AtomicBool::default() })
+        let (broken, broken_beside) = (AtomicBool::default(), AtomicBool::default());
+        Arc::new(Self { clock: Arc::clone(clock), broken, broken_beside })
     }
 
-    /// The next one to look at it panics.
+    /// Whether it is broken for all that runs beside the requests.
+    pub fn break_beside(&self, broken: bool) {
+        self.broken_beside.store(broken, Ordering::SeqCst);
+    }
+
+    /// The next one to look at it for a request panics.
     pub fn arm(&self) {
         self.broken.store(true, Ordering::SeqCst);
     }
@@ -36,7 +44,10 @@ impl Fragile {
 
 impl Clock for Fragile {
     fn now(&self) -> Timestamp {
-        assert!(!self.broken.swap(false, Ordering::SeqCst), "{WORDS}");
+        let serves = thread::current().name().is_some_and(|name| name.starts_with("lanyard-serve"));
+        let broken =
+            if serves { self.broken.swap(false, Ordering::SeqCst) } else { self.broken_beside.load(Ordering::SeqCst) };
+        assert!(!broken, "{WORDS}");
         self.clock.now()
     }
 }
