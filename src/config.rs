@@ -8,6 +8,7 @@ mod jwks_uri;
 mod roles;
 mod telemetry;
 mod workload_api;
+pub mod written;
 
 use std::fs;
 use std::io;
@@ -27,6 +28,7 @@ use crate::authority::keys::SigningAlgorithm;
 use crate::authority::sealing::KeyEncryptionKey;
 use crate::config::file::File;
 use crate::config::forwarded::Forwarded;
+use crate::config::written::Written;
 use crate::telemetry::otlp;
 use crate::tls;
 use crate::trust;
@@ -89,6 +91,17 @@ pub struct Config {
     pub log: crate::telemetry::Config,
     /// Where traces and metrics go besides, if anywhere.
     pub otlp: Option<otlp::Config>,
+    /// Where all this is written; `None` where it is not to be read again.
+    pub source: Option<Source>,
+}
+
+/// A configuration file, and what it said when it was read, the environment included.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// What it said.
+    pub written: Written,
 }
 
 /// The addresses of the three listeners.
@@ -156,14 +169,15 @@ pub(crate) struct Inspected {
 
 /// Reads a configuration file. Relative paths in it start at its own folder.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let (file, folder) = read(path)?;
+    let Read { file, folder, written } = read(path)?;
     let key = file.key_encryption_key(folder);
-    file.resolve(folder, key)
+    let config = file.resolve(folder, key)?;
+    Ok(Config { source: Some(Source { path: path.to_owned(), written }), ..config })
 }
 
 /// Reads a configuration file to look at it.
 pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
-    let (file, folder) = read(path)?;
+    let Read { file, folder, .. } = read(path)?;
     let key_encryption_key_file = file.key_encryption_key_file(folder);
     let (key, key_encryption_key_error) = match file.key_encryption_key(folder) {
         Ok(key) => (Ok(key), None),
@@ -175,7 +189,13 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
     Ok(Inspected { config: file.resolve(folder, key)?, key_encryption_key_file, key_encryption_key_error })
 }
 
-fn read(path: &Path) -> Result<(File, &Path), ConfigError> {
+struct Read<'a> {
+    file: File,
+    folder: &'a Path,
+    written: Written,
+}
+
+fn read(path: &Path) -> Result<Read<'_>, ConfigError> {
     let text = fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
     let yaml = |error| ConfigError::Yaml { path: path.to_owned(), error };
     // A mapping refuses a key that stands twice, where a map would keep the last.
@@ -195,14 +215,21 @@ fn read(path: &Path) -> Result<(File, &Path), ConfigError> {
         })
     });
     let merged = Figment::from(Serialized::defaults(&values)).merge(environment);
-    match merged.extract::<File>() {
-        Ok(file) => Ok((file, path.parent().unwrap_or(Path::new("")))),
+    // What is wrong is quoted, and where a section should be, this could be the key itself.
+    if merged.find_value("keys").is_ok_and(|keys| keys.as_dict().is_none()) {
+        return Err(value("keys", "is a section: put key_encryption_key_file, or another key of it, below it"));
+    }
+    let environment = |error| ConfigError::Environment(Box::new(error));
+    let file = match merged.extract::<File>() {
+        Ok(file) => file,
         // What the file alone gets wrong is said with its line.
         Err(error) => {
             serde_yaml::from_str::<File>(&text).map_err(yaml)?;
-            Err(ConfigError::Environment(Box::new(error)))
+            return Err(environment(error));
         }
-    }
+    };
+    let values = merged.extract().map_err(environment)?;
+    Ok(Read { file, folder: path.parent().unwrap_or(Path::new("")), written: Written::of(&values) })
 }
 
 fn value(key: &'static str, problem: &str) -> ConfigError {

@@ -17,6 +17,7 @@ mod measured;
 mod measures;
 mod own_bundle;
 mod polling;
+mod reconfigure;
 mod reload;
 pub(crate) mod signing_keys;
 mod start_error;
@@ -70,7 +71,6 @@ use crate::server::measures::ReloadFailing;
 use crate::server::measures::Sources;
 use crate::server::own_bundle::OwnBundle;
 use crate::server::reload::Reloader;
-pub use crate::server::start_error::StartError;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::server::workers::Workers;
@@ -261,7 +261,8 @@ impl Server {
             let accepting = move || Arc::clone(&listener).run(dealer.clone(), stages.clone());
             lasting::spawn(&mut tasks, &authority, "listener", accepting);
         }
-        let reloader = Reloader::new(config.trust, contents, Arc::clone(&certificate), feeds, own_bundle);
+        let (trust, told) = ((config.trust, contents), (Arc::clone(&authority), feeds));
+        let reloader = Reloader::new(config.source, trust, Arc::clone(&certificate), told, own_bundle);
         let reloader = Arc::new(reloader);
         let (files, hangup, until) = (Arc::clone(&reloader), Arc::new(AsyncMutex::new(hangup)), stages.clone());
         let reloading = move || Arc::clone(&files).run(Arc::clone(&hangup), until.clone());
@@ -358,7 +359,8 @@ impl Server {
         self.trust_heard.clone()
     }
 
-    /// Reads the certificate, bundles and CAs again, as SIGHUP does. A broken file keeps what it should replace.
+    /// Reads the configuration, certificate, bundles and CAs again, as SIGHUP does. A broken file keeps what it should
+    /// replace.
     pub fn reload(&self) {
         self.reloader.reload();
     }

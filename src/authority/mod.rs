@@ -41,6 +41,7 @@ mod measuring;
 pub mod record;
 pub mod registration;
 pub mod registry;
+pub mod reloading;
 pub mod requests;
 pub mod resource;
 pub mod resource_metadata;
@@ -100,6 +101,7 @@ use crate::authority::keys::SigningKeys;
 use crate::authority::lineage::LineagePolicy;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::Rotation;
+use crate::authority::reloading::Reloads;
 use crate::authority::scope::Scope;
 use crate::authority::snapshot::Snapshot;
 use crate::authority::store::Store;
@@ -112,7 +114,7 @@ use crate::authority::trust::Unproven;
 use crate::authority::validation::VerifiedTokens;
 use crate::authority::vouching::VouchedCertificates;
 
-/// What the configuration settles once and for all.
+/// What the configuration settles once and for all; but for the roles, of which only the first are here.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The issuer identifier (RFC 8414 section 2): the public listener's URL.
@@ -127,7 +129,7 @@ pub struct Policy {
     pub verdict_ttl: Duration,
     /// For how long decisions may go by what is known of the store once it cannot be followed any more. `None`: for ever.
     pub max_staleness: Option<Duration>,
-    /// Who holds which role.
+    /// Who holds which role at the start. See [`Authority::replace_roles`].
     pub roles: RoleGrants,
     /// Where clients may publish their certificates.
     pub jwks_uri: JwksUriPolicy,
@@ -158,6 +160,7 @@ impl Policy {
 /// Decides who gets tokens and whose use of them is allowed.
 pub struct Authority {
     policy: Policy,
+    roles: ArcSwap<RoleGrants>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     store: Arc<dyn Store>,
@@ -170,6 +173,7 @@ pub struct Authority {
     vouched: VouchedCertificates,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     tally: Tally,
+    reloads: Reloads,
     lost_since: LostSince,
 }
 
@@ -202,6 +206,7 @@ impl Authority {
         trust: TrustBundles,
     ) -> Self {
         Self {
+            roles: ArcSwap::from_pointee(policy.roles.clone()),
             policy,
             clock,
             entropy,
@@ -215,6 +220,7 @@ impl Authority {
             vouched: VouchedCertificates::default(),
             jwks_source: OnceLock::new(),
             tally: Tally::default(),
+            reloads: Reloads::default(),
             lost_since: LostSince::default(),
         }
     }
@@ -237,6 +243,16 @@ impl Authority {
     /// How often each thing was decided.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What could not be taken when it was last read again.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// Gives the roles to others. Who has lost one is refused at its next request, whichever connection that comes over.
+    pub fn replace_roles(&self, roles: RoleGrants) {
+        self.roles.store(Arc::new(roles));
     }
 
     /// Counts the changes of bundles and client CAs: a path that was proven under another count must be proven again.
@@ -275,13 +291,13 @@ impl Authority {
 
     /// Whether a certificate is let in as it is: registered, published by a registered client, or listed for a role.
     fn lets_in(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
-        self.snapshot.load().has_certificate(thumbprint, now) || self.policy.roles.names_certificate(thumbprint)
+        self.snapshot.load().has_certificate(thumbprint, now) || self.roles.load().names_certificate(thumbprint)
     }
 
     /// The roles that a peer holds now.
     pub fn roles_of(&self, peer: &PeerIdentity) -> Roles {
         let registered = peer.spiffe_id().is_none() && self.snapshot.load().knows(peer, self.clock.now());
-        self.policy.roles.roles_of(peer, registered)
+        self.roles.load().roles_of(peer, registered)
     }
 
     /// Issues a token by the client credentials grant, bound to the peer's certificate.

@@ -77,7 +77,9 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
     // file of a server that is running on this directory stays as it is: the store then refuses to be opened twice.
     let (draft, path) = (dir.join(format!("{CONFIG}.new")), dir.join(CONFIG));
     fs::write(&draft, configuration(&addresses)).map_err(|error| cannot_write(&draft, &error))?;
-    let config = config::load(&draft).map_err(|error| failed(&dir, &error))?;
+    let mut config = config::load(&draft).map_err(|error| failed(&dir, &error))?;
+    // The draft goes, and what takes its place is written anew at each start.
+    config.source = None;
     let log = config.log.clone();
     let started = Server::prepare(config, sockets, Surroundings::default()).await;
     let mut server = started.map_err(|error| not_started(&dir, &error))?;

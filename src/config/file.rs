@@ -234,6 +234,7 @@ impl File {
             jwks_uri,
             log: self.log,
             otlp: self.telemetry.resolve(folder)?,
+            source: None,
         })
     }
 }

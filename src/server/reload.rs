@@ -1,17 +1,25 @@
-//! Certificates, bundles and client CAs that change on the disk while the server serves.
+//! The configuration, certificates, bundles and client CAs that change on the disk while the server serves.
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
+use crate::authority::Authority;
+use crate::authority::reloading::Reloaded;
+use crate::authority::trust::TrustBundles;
+use crate::config::Source as ConfigFile;
 use crate::server::Stage;
 use crate::server::own_bundle::OwnBundle;
+use crate::server::reconfigure::Followed;
+use crate::server::reconfigure::NotTaken;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
+use crate::telemetry;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust::files;
 use crate::trust::files::Contents;
@@ -23,23 +31,33 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Knows the files and what they last held.
 #[derive(Debug)]
 pub(super) struct Reloader {
-    trust: files::Config,
-    contents: Mutex<Contents>,
+    authority: Arc<Authority>,
+    files: Mutex<Files>,
     certificate: Arc<ServerCertificate>,
     feeds: Arc<Feeds>,
     own_bundle: OwnBundle,
 }
 
+/// What the server goes by.
+#[derive(Debug)]
+struct Files {
+    /// Not there where the configuration came from no file that stays.
+    configuration: Option<Followed>,
+    trust: files::Config,
+    contents: Contents,
+}
+
 impl Reloader {
     pub(super) fn new(
-        trust: files::Config,
-        contents: Contents,
+        configuration: Option<ConfigFile>,
+        (trust, contents): (files::Config, Contents),
         certificate: Arc<ServerCertificate>,
-        feeds: Arc<Feeds>,
+        (authority, feeds): (Arc<Authority>, Arc<Feeds>),
         own_bundle: OwnBundle,
     ) -> Self {
         own_bundle.publish(contents.own());
-        Self { trust, contents: Mutex::new(contents), certificate, feeds, own_bundle }
+        let files = Mutex::new(Files { configuration: configuration.map(Followed::new), trust, contents });
+        Self { authority, files, certificate, feeds, own_bundle }
     }
 
     /// Looks at the files every few seconds and on SIGHUP.
@@ -52,30 +70,93 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                _ = hangup.recv() => tracing::info!("SIGHUP: reading certificates and bundles again"),
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP: reading the configuration, certificates and bundles again");
+                    if let Some(configuration) = &mut self.files().configuration {
+                        configuration.asked();
+                    }
+                }
                 _ = stages.wait_for(|stage| *stage != Stage::Serving) => return,
             }
             self.reload();
         }
     }
 
-    /// Takes in what has changed. A broken file keeps what it should replace, and the log says so each time it is looked at.
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what has changed. What is broken keeps what it should replace.
     pub(super) fn reload(&self) {
+        let reloads = self.authority.reloads();
+        reloads.set_failing(Reloaded::Certificate, self.reload_certificate().is_err());
+        let mut files = self.files();
+        reloads.set_failing(Reloaded::Configuration, self.reload_configuration(&mut files).is_err());
+        reloads.set_failing(Reloaded::Trust, self.reload_trust(&mut files).is_err());
+    }
+
+    /// The log says that a file is broken each time it is looked at.
+    fn reload_certificate(&self) -> Result<(), ()> {
         match self.certificate.reload() {
             Ok(true) => tracing::info!("the server certificate was replaced"),
             Ok(false) => {}
-            Err(error) => tracing::error!(%error, "the server certificate on the disk is broken; the old one is kept"),
+            Err(error) => {
+                tracing::error!(%error, "the server certificate on the disk is broken; the old one is kept");
+                return Err(());
+            }
         }
-        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        match files::load(&self.trust) {
-            Ok((_, unchanged)) if unchanged == *contents => {}
+        Ok(())
+    }
+
+    fn reload_trust(&self, files: &mut Files) -> Result<(), ()> {
+        match files::load(&files.trust) {
+            Ok((_, unchanged)) if unchanged == files.contents => {}
             Ok((bundles, changed)) => {
-                *contents = changed;
-                self.feeds.set(Source::Files, bundles);
-                self.own_bundle.publish(contents.own());
+                self.take_trust(files, bundles, changed);
                 tracing::info!("the bundles and client CAs were replaced");
             }
-            Err(error) => tracing::error!(%error, "a bundle or client CA on the disk is broken; the old ones are kept"),
+            Err(error) => {
+                tracing::error!(%error, "a bundle or client CA on the disk is broken; the old ones are kept");
+                return Err(());
+            }
         }
+        Ok(())
+    }
+
+    fn take_trust(&self, files: &mut Files, bundles: TrustBundles, contents: Contents) {
+        files.contents = contents;
+        self.feeds.set(Source::Files, bundles);
+        self.own_bundle.publish(files.contents.own());
+    }
+
+    fn reload_configuration(&self, files: &mut Files) -> Result<(), ()> {
+        let outcome = self.reconfigure(files);
+        let Some(followed) = &mut files.configuration else { return Ok(()) };
+        match outcome {
+            Ok(()) => {
+                followed.agreed();
+                Ok(())
+            }
+            Err(error) => {
+                followed.refused(&error);
+                Err(())
+            }
+        }
+    }
+
+    /// All that can fail comes before anything is taken.
+    fn reconfigure(&self, files: &mut Files) -> Result<(), NotTaken> {
+        let Some(followed) = &mut files.configuration else { return Ok(()) };
+        let Some(change) = followed.change()? else { return Ok(()) };
+        let trust = change.is_of_trust().then(|| files::load(&change.config.trust)).transpose()?;
+        telemetry::set_level(&change.config.log.level)?;
+        tracing::info!(keys = ?change.keys, "the configuration was changed");
+        self.authority.replace_roles(change.config.policy.roles);
+        followed.taken(change.source);
+        if let Some((bundles, contents)) = trust {
+            files.trust = change.config.trust;
+            self.take_trust(files, bundles, contents);
+        }
+        Ok(())
     }
 }

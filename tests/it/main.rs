@@ -86,6 +86,8 @@ mod python_client;
 mod registrations;
 mod registry;
 mod reload;
+mod reload_configuration;
+mod reload_process;
 mod resource_server;
 mod resources;
 mod resources_fields;

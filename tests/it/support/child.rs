@@ -39,7 +39,13 @@ pub fn real_time() -> Setup {
 impl Serve {
     /// Starts a server on the files of `setup`, with no more than so many file descriptors.
     pub fn start(setup: &Setup, descriptors: u32) -> Self {
+        Self::start_in(&[], setup, descriptors)
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_in(environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> Self {
         let mut child = Command::new("sh")
+            .envs(environment.iter().copied())
             .args(["-c", "ulimit -n \"$2\"; exec \"$0\" serve --config \"$1\"", env!("CARGO_BIN_EXE_lanyard")])
             .arg(setup.path("lanyard.yaml"))
             .arg(descriptors.to_string())
@@ -62,16 +68,19 @@ impl Serve {
 
     /// The next line of its log that contains `text`.
     pub fn line_with(&self, text: &str) -> String {
-        let mut before = Vec::new();
-        loop {
+        self.lines_until(text).pop().unwrap()
+    }
+
+    /// The lines of its log up to and with the next one that contains `text`.
+    pub fn lines_until(&self, text: &str) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        while lines.last().is_none_or(|line| !line.contains(text)) {
             let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) else {
-                panic!("no line with {text:?} came, only {before:#?}")
+                panic!("no line with {text:?} came, only {lines:#?}")
             };
-            if line.contains(text) {
-                return line;
-            }
-            before.push(line);
+            lines.push(line);
         }
+        lines
     }
 
     /// Sends it a signal, such as `HUP`.

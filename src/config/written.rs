@@ -1,0 +1,49 @@
+//! What a configuration says, key by key, to be compared with what another one says.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use aws_lc_rs::digest;
+use serde_json::Value;
+
+/// The keys that are set, by the file or the environment, each with a digest of its value. The values are not kept: one of
+/// them may be the key-encryption key.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Written(BTreeMap<String, [u8; 32]>);
+
+impl Written {
+    pub(super) fn of(values: &Value) -> Self {
+        let mut written = Self::default();
+        written.add(String::new(), values);
+        written
+    }
+
+    /// Sections are gone into, lists are values.
+    fn add(&mut self, path: String, value: &Value) {
+        match value {
+            Value::Object(section) if !section.is_empty() || path.is_empty() => {
+                for (key, value) in section {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    self.add(path, value);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                let mut fingerprint = [0; 32];
+                fingerprint.copy_from_slice(digest::digest(&digest::SHA256, value.to_string().as_bytes()).as_ref());
+                self.0.insert(path, fingerprint);
+            }
+        }
+    }
+
+    /// The keys that only one of the two sets, or that they set to different values: `log.level`,
+    /// `trust.bundles.prod.example`.
+    pub fn differences<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let keys = self.0.keys().chain(other.0.keys());
+        let mut keys: BTreeSet<_> =
+            keys.filter(|key| self.0.get(*key) != other.0.get(*key)).map(String::as_str).collect();
+        // A section that was empty is named by what has come into it.
+        let all = keys.clone();
+        keys.retain(|key| !all.iter().any(|below| below.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))));
+        keys
+    }
+}
