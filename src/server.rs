@@ -10,6 +10,7 @@ mod ending;
 pub(crate) mod federation;
 mod follow;
 mod forwarded;
+mod foundation;
 mod guard;
 mod lasting;
 mod listener;
@@ -37,8 +38,6 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -52,8 +51,6 @@ use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
 use crate::authority::measures::Measures;
-use crate::authority::store::Store;
-use crate::authority::trust::TrustBundles;
 use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;
@@ -63,27 +60,19 @@ use crate::server::connection::Limits;
 use crate::server::federation::Federation;
 use crate::server::follow::Probes;
 use crate::server::forwarded::SocketFile;
+use crate::server::foundation::Foundation;
 use crate::server::listener::Listener;
 use crate::server::listener::Places;
 use crate::server::listener::Socket;
-use crate::server::measures::DISK_INTERVAL;
-use crate::server::measures::ReloadFailing;
 use crate::server::measures::Sources;
 use crate::server::own_bundle::OwnBundle;
 use crate::server::reload::Reloader;
-use crate::server::trust_feeds::Feeds;
-use crate::server::trust_feeds::Source;
 use crate::server::workers::Workers;
 use crate::server::workload_identity::WorkloadIdentity;
-use crate::store::disk::Disk;
-use crate::store::measured::MeasuredStore;
-use crate::store::memory::MemoryStore;
-use crate::store::sled::SledOptions;
-use crate::store::sled::SledStore;
 use crate::telemetry::metrics::ExportFailures;
+use crate::telemetry::metrics::Push;
+use crate::telemetry::otlp;
 use crate::tls::acceptor::Acceptor;
-use crate::tls::server_certificate::ServerCertificate;
-use crate::trust;
 use crate::trust::jwks_uri::Discovery;
 use crate::trust::jwks_uri::Poller;
 
@@ -121,12 +110,15 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
     /// How many threads serve connections.
     pub threads: usize,
+    /// Where it is counted that a collector did not take something: traces are the whole process's.
+    pub export_failures: Arc<ExportFailures>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()), threads }
+        let entropy = Arc::new(SystemEntropy::default());
+        Self { clock: Arc::new(SystemClock), entropy, threads, export_failures: Arc::default() }
     }
 }
 
@@ -179,33 +171,13 @@ impl Server {
         // Watched from the first moment on: until it is, a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
-        let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-        let from_files =
-            config.tls.certificate.clone().map(|files| ServerCertificate::open(files, Arc::clone(&provider)));
-        let takes_svid = from_files.is_none();
-        let certificate =
-            Arc::new(from_files.unwrap_or_else(|| Ok(ServerCertificate::awaited(Arc::clone(&provider))))?);
-        let (bundles, contents) = trust::files::load(&config.trust)?;
-        let store: Arc<dyn Store> = match &config.store {
-            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
-            None => Arc::new(MemoryStore::default()),
-        };
-        let disk = config.store.clone().map(|directory| Disk::new(directory, DISK_INTERVAL));
-        let store = MeasuredStore::new(store);
-        let operations = store.operations();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let Surroundings { clock, entropy, threads } = surroundings;
-        let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
-        let published = polling::client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
-        let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
-        let trust = TrustBundles::default();
+        let Surroundings { clock, entropy, threads, export_failures } = surroundings;
         let chance = Arc::clone(&entropy);
-        let authority = Arc::new(Authority::new(config.policy, clock, entropy, Arc::clone(&store), keys, trust));
-        let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
-        feeds.set(Source::Files, bundles);
-        let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
-        let loaded = authority.load().await?;
+        let foundation = Foundation::lay(&config, clock, entropy).await?;
+        let Foundation { provider, certificate, store, authority, feeds, contents, published, loaded, .. } = foundation;
+        let (federation, operations, disk) = (foundation.federation, foundation.operations, foundation.disk);
         let mut tasks = JoinSet::new();
+        let takes_svid = config.tls.certificate.is_none();
         let mut identity = None;
         if let Some(config) = config.workload_api {
             let svid_for = takes_svid.then(|| Arc::clone(&certificate));
@@ -232,7 +204,6 @@ impl Server {
         let routes = mtls.clone();
         let listeners = ["mtls", "public", "ops"].into_iter().chain(config.forwarded.is_some().then_some("forwarded"));
         let places: Vec<_> = listeners.map(|name| Arc::new(Places::new(name, config.tls.max_connections))).collect();
-        let (reload_failing, export_failures) = (Arc::<ReloadFailing>::default(), Arc::<ExportFailures>::default());
         let measures = Sources {
             authority: Arc::clone(&authority),
             certificate: Arc::clone(&certificate),
@@ -240,7 +211,6 @@ impl Server {
             operations,
             disk,
             places: places.clone(),
-            reload_failing,
             export_failures: Arc::clone(&export_failures),
         };
         let measures = measures.measures();
@@ -283,6 +253,18 @@ impl Server {
         }
         let federation = Arc::new(federation);
         federation.start(&mut tasks, &authority, &stages);
+        if let Some(otlp) = config.otlp {
+            let channel = otlp::channel(&otlp)?;
+            let (measures, clock) = (measures.clone(), Arc::clone(authority.clock()));
+            let push = Push {
+                channel,
+                interval: otlp.metrics_interval,
+                measures,
+                clock,
+                failures: Arc::clone(&export_failures),
+            };
+            lasting::spawn(&mut tasks, &authority, "metrics", move || push.clone().run());
+        }
         let probes = Probes {
             authority: Arc::clone(&authority),
             store,

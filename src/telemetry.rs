@@ -5,6 +5,7 @@ pub mod metrics;
 pub mod otlp;
 
 use std::panic;
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
@@ -21,6 +22,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::telemetry::line::Line;
+use crate::telemetry::metrics::ExportFailures;
 use crate::telemetry::otlp::OtlpError;
 use crate::telemetry::otlp::Traces;
 use crate::trace_context::REQUESTS;
@@ -73,8 +75,13 @@ pub enum StartError {
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Starts the log on standard error, and the export of traces, if there is a collector. Each line of a request has its
-/// `trace_id`, with a collector or without. A second call in one process changes nothing.
-pub fn start(log: &Config, otlp: Option<&otlp::Config>) -> Result<Option<Traces>, StartError> {
+/// `trace_id`, with a collector or without. What cannot be exported is counted in `failures`. A second call in one process
+/// changes nothing.
+pub fn start(
+    log: &Config,
+    otlp: Option<&otlp::Config>,
+    failures: &Arc<ExportFailures>,
+) -> Result<Option<Traces>, StartError> {
     let (level, handle) = reload::Layer::new(filter(&log.level)?);
     // No ANSI colours: the log is also read by machines, and what callers send must not become control sequences.
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
@@ -86,7 +93,7 @@ pub fn start(log: &Config, otlp: Option<&otlp::Config>) -> Result<Option<Traces>
     let mut layers = vec![lines.with_filter(level.and(filter_fn(is_ours_to_tell))).boxed()];
     let mut traces = None;
     if let Some(config) = otlp {
-        let (exporting, tracer) = Traces::start(config)?;
+        let (begun, tracer) = Traces::start(config, Arc::clone(failures))?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(tracer)
             .with_location(false)
@@ -95,7 +102,7 @@ pub fn start(log: &Config, otlp: Option<&otlp::Config>) -> Result<Option<Traces>
             .with_tracked_inactivity(false)
             .with_context_activation(false);
         layers.push(spans.with_filter(filter_fn(is_request)).boxed());
-        traces = Some(exporting);
+        traces = Some(begun);
     }
     let started = tracing_subscriber::registry().with(layers).try_init();
     // The usual words of a panic may hold what a caller sent; where it was is enough to find it.

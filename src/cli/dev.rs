@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -94,7 +95,7 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
         }
         output::print(&story::commands(&dir, addresses))?;
         // From here on the log is of use; in the story it would only be in the way.
-        telemetry::start(&log, None).map_err(|error| failed(&dir, &error))?;
+        telemetry::start(&log, None, &Arc::default()).map_err(|error| failed(&dir, &error))?;
         future::pending().await
     };
     let outcome = tokio::select! {

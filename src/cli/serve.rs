@@ -30,10 +30,12 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
         CommandError::new(error.to_string(), next)
     };
     let config = config::load(&arguments.config).map_err(|error| unsound(&error))?;
-    let traces = telemetry::start(&config.log, config.otlp.as_ref()).map_err(|error| unsound(&error))?;
+    let surroundings = Surroundings::default();
+    let traces = telemetry::start(&config.log, config.otlp.as_ref(), &surroundings.export_failures)
+        .map_err(|error| unsound(&error))?;
     let stop = StopSignals::watch()?;
     let sockets = Sockets::bind(&config.listeners).await.map_err(|error| explain(&error))?;
-    let server = Server::start(config, sockets, Surroundings::default()).await.map_err(|error| explain(&error))?;
+    let server = Server::start(config, sockets, surroundings).await.map_err(|error| explain(&error))?;
     stop.received().await;
     server.stop().await;
     if let Some(traces) = traces {

@@ -1,15 +1,13 @@
 //! All measures of a server: the core's own, and what only the composition root knows.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::authority::Authority;
 use crate::authority::measures::Family;
-use crate::authority::measures::Labels;
 use crate::authority::measures::Measures;
 use crate::authority::measures::labels;
+use crate::authority::reloading::Reloaded;
 use crate::http::ops::Standing;
 use crate::server::listener::Places;
 use crate::store::disk::Disk;
@@ -19,17 +17,6 @@ use crate::tls::server_certificate::ServerCertificate;
 
 /// How often the disk is looked at, at most.
 pub(super) const DISK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What is read again while the server serves, and whether that fails: what it replaces is kept then.
-#[derive(Debug, Default)]
-pub(super) struct ReloadFailing {
-    /// The server's certificate.
-    pub(super) certificate: AtomicBool,
-    /// Bundles and client CAs.
-    pub(super) trust: AtomicBool,
-    /// The configuration.
-    pub(super) configuration: AtomicBool,
-}
 
 /// Where the measures come from.
 #[derive(Debug)]
@@ -41,7 +28,6 @@ pub(super) struct Sources {
     /// Not there where the store is in memory.
     pub(super) disk: Option<Disk>,
     pub(super) places: Vec<Arc<Places>>,
-    pub(super) reload_failing: Arc<ReloadFailing>,
     pub(super) export_failures: Arc<ExportFailures>,
 }
 
@@ -85,10 +71,8 @@ impl Sources {
     }
 
     fn reloads(&self) -> Family {
-        let ReloadFailing { certificate, trust, configuration } = &*self.reload_failing;
-        let samples: [(Labels, u64); 3] =
-            [("certificate", certificate), ("trust", trust), ("configuration", configuration)]
-                .map(|(what, failing)| (labels([("what", what)]), u64::from(failing.load(Ordering::Relaxed))));
+        let reloads = self.authority.reloads();
+        let samples = Reloaded::ALL.map(|what| (labels([("what", what.label())]), u64::from(reloads.is_failing(what))));
         Family::gauges("lanyard_reload_failing", "Whether what changed on the disk cannot be taken in", samples)
     }
 }

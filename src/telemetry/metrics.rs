@@ -35,6 +35,7 @@ use crate::authority::measures::Measures;
 use crate::authority::measures::Sample;
 use crate::authority::measures::Samples;
 use crate::authority::measures::labels;
+use crate::telemetry::otlp;
 
 /// How long a collector may take, at most.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -47,9 +48,9 @@ pub struct ExportFailures {
 }
 
 impl ExportFailures {
-    /// A batch of spans was lost.
-    pub fn traces(&self) {
-        self.traces.fetch_add(1, Ordering::Relaxed);
+    /// A batch of spans was lost. Returns how many were before.
+    pub fn traces(&self) -> u64 {
+        self.traces.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A snapshot of the measures was lost.
@@ -65,14 +66,9 @@ impl ExportFailures {
     }
 }
 
-/// Who tells (OpenTelemetry's semantic conventions for services).
-pub fn resource(instance: &str) -> Resource {
-    let attributes = [
-        ("service.name", "lanyard"),
-        ("service.version", env!("CARGO_PKG_VERSION")),
-        ("service.instance.id", instance),
-    ];
-    let attributes = attributes.map(|(name, value)| attribute(name, value.to_owned())).into();
+/// Who tells, as it is told with traces.
+pub fn resource() -> Resource {
+    let attributes = otlp::resource().iter().map(|(name, value)| attribute(name.as_str(), value.to_string())).collect();
     Resource { attributes, ..Resource::default() }
 }
 
@@ -182,14 +178,12 @@ fn attribute(name: &str, value: String) -> KeyValue {
 }
 
 /// Tells a collector of the measures, every so often. Nothing is kept for later: what is lost is in the next one too.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Push {
     /// To the collector.
     pub channel: Channel,
     /// How often.
     pub interval: Duration,
-    /// Who tells.
-    pub resource: Resource,
     /// What is told.
     pub measures: Measures,
     /// What the times are told by.
@@ -235,7 +229,7 @@ impl Push {
     async fn once(&self, started: Timestamp) -> Result<(), NotTaken> {
         let measures = self.measures.clone();
         let families = tokio::task::spawn_blocking(move || measures.read()).await.map_err(|_| NotTaken::Unread)?;
-        let request = request(&families, self.resource.clone(), started, self.clock.now());
+        let request = request(&families, resource(), started, self.clock.now());
         let mut collector = MetricsServiceClient::new(self.channel.clone());
         let answer = tokio::time::timeout(LIMIT.min(self.interval), collector.export(request)).await;
         let answer = answer.map_err(|_| NotTaken::Slow)?.map_err(|status| NotTaken::Refused(status.code()))?;

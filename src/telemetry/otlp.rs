@@ -8,8 +8,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +42,7 @@ use tonic::transport::Uri;
 use tower::service_fn;
 
 use crate::authority::clock::SystemClock;
+use crate::telemetry::metrics::ExportFailures;
 use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
 
@@ -131,26 +130,20 @@ pub fn channel(config: &Config) -> Result<Channel, OutboundError> {
 #[derive(Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
-    failures: Arc<AtomicU64>,
     /// With it goes the thread that talks to the collector.
     _alive: oneshot::Sender<()>,
 }
 
 impl Traces {
     /// Begins to export, and gives what makes spans.
-    pub(super) fn start(config: &Config) -> Result<(Self, SdkTracer), OtlpError> {
+    pub(super) fn start(config: &Config, failures: Arc<ExportFailures>) -> Result<(Self, SdkTracer), OtlpError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let channel = channel(config)?;
         drop(entered);
         let exporter =
             OtlpExporter::builder().with_tonic().with_channel(channel).with_timeout(EXPORT_TIMEOUT).build()?;
-        let failures = Arc::<AtomicU64>::default();
-        let counted = Counted {
-            exporter: Arc::new(exporter),
-            runtime: runtime.handle().clone(),
-            failures: Arc::clone(&failures),
-        };
+        let counted = Counted { exporter: Arc::new(exporter), runtime: runtime.handle().clone(), failures };
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
         let provider = SdkTracerProvider::builder()
             .with_sampler(sampler)
@@ -163,12 +156,7 @@ impl Traces {
             drop(runtime.block_on(end));
         })?;
         let tracer = provider.tracer("lanyard");
-        Ok((Self { provider, failures, _alive: alive }, tracer))
-    }
-
-    /// How many batches were not delivered, as it grows.
-    pub fn failures(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.failures)
+        Ok((Self { provider, _alive: alive }, tracer))
     }
 
     /// Sends what is left, as far as that goes in a few seconds.
@@ -193,7 +181,7 @@ impl Traces {
 struct Counted {
     exporter: Arc<OtlpExporter>,
     runtime: Handle,
-    failures: Arc<AtomicU64>,
+    failures: Arc<ExportFailures>,
 }
 
 impl SpanExporter for Counted {
@@ -201,7 +189,7 @@ impl SpanExporter for Counted {
         let exporter = Arc::clone(&self.exporter);
         let sent = self.runtime.spawn(async move { exporter.export(batch).await }).await;
         let outcome = sent.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())));
-        if outcome.is_err() && self.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+        if outcome.is_err() && self.failures.traces() == 0 {
             tracing::warn!("traces cannot be delivered to the collector; they are dropped, and the failures counted");
         }
         outcome

@@ -118,13 +118,6 @@ impl ServerCertificate {
         self.present.store(None);
     }
 
-    /// When the present certificate ends; `None` where there is none.
-    pub fn not_after(&self) -> Option<Timestamp> {
-        let present = self.present.load();
-        let leaf = present.as_ref()?.key.cert.first()?;
-        Certificate::parse(leaf).ok().map(|certificate| certificate.not_after())
-    }
-
     fn put(&self, loaded: Loaded) -> bool {
         let changed = self.present.load().as_ref().is_none_or(|present| present.read != loaded.read);
         if changed {

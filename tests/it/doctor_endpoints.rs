@@ -1,5 +1,6 @@
 //! What `lanyard doctor` finds where it asks others: the server's clock, agents, bundle endpoints, hosts of clients.
 
+use std::fs::File;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Write as _;
@@ -28,19 +29,28 @@ fn date(seconds: i64) -> String {
         .to_owned()
 }
 
-/// A server whose clock is so many seconds ahead; its URL.
-fn clock(seconds: i64) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+/// Answers each request by what it asks for.
+fn answer(listener: TcpListener, answer: impl Fn(&str) -> String + Send + 'static) {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-            let _lines = head.take_while(|line| !line.is_empty()).count();
-            let answer = format!("HTTP/1.1 200 OK\r\ndate: {}\r\ncontent-length: 2\r\n\r\nok", date(seconds));
-            let _gone = stream.write_all(answer.as_bytes()).is_err();
+            let lines: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+            let asked = lines.first().cloned().unwrap_or_default();
+            let _gone = stream.write_all(answer(&asked).as_bytes()).is_err();
         }
     });
+}
+
+fn response(status: u16, date: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ndate: {date}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A server whose clock is so many seconds ahead; its URL.
+fn clock(seconds: i64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    answer(listener, move |_| response(200, &date(seconds), "ok"));
     url
 }
 
@@ -160,4 +170,35 @@ fn a_host_of_clients_that_cannot_be_asked_is_found() {
     patient.seen().only("JWKS_HOST_UNREACHABLE");
     patient.configure(&format!("127.0.0.1:{port}"), "keys.lanyard.invalid");
     patient.seen().only("JWKS_HOST_UNREACHABLE");
+}
+
+#[test]
+fn a_server_that_is_not_ready_is_found_with_its_code_and_one_of_another_time_by_its_probes() {
+    let patient = Patient::new().served();
+    let lock = File::open(patient.path("volume/data/LOCK")).unwrap();
+    lock.lock().unwrap();
+    // Another set of listeners for each, since the first goes on answering.
+    let mut patient = patient;
+    let mut stands = |status: u16, seconds: i64| {
+        let ports = free_ports();
+        for (old, new) in patient.ports.iter().zip(ports) {
+            patient.configure(&format!(":{old}'"), &format!(":{new}'"));
+        }
+        patient.ports = ports;
+        let [mtls, public, ops] = ports.map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        answer(ops, move |asked| {
+            let (status, body) =
+                if asked.contains("/metrics") { (200, "lanyard_build_info 1") } else { (status, "store_failed") };
+            response(status, &date(seconds), body)
+        });
+        let seen = patient.seen();
+        drop((mtls, public));
+        seen
+    };
+    let not_ready = stands(503, 0);
+    not_ready.only("SERVER_NOT_READY");
+    let line = not_ready.lines().find(|line| line["status"] == "error").unwrap();
+    assert!(line["message"].as_str().unwrap().ends_with("store_failed"), "{line}");
+    stands(200, 90).only("CLOCK_SKEWED");
+    stands(200, 0).healthy();
 }

@@ -122,7 +122,7 @@ async fn used() -> TestServer {
 async fn a_request_holds_the_same_series_and_numbers_as_the_page() {
     let server = used().await;
     let families = server.server.measures().read();
-    let request = request(&families, resource("one"), STARTED, STARTED.after(Duration::from_secs(9)));
+    let request = request(&families, resource(), STARTED, STARTED.after(Duration::from_secs(9)));
     let mut told = BTreeMap::new();
     metrics(&request).iter().for_each(|metric| series(metric, &mut told));
     // The page of this very snapshot.
@@ -143,13 +143,13 @@ async fn a_request_holds_the_same_series_and_numbers_as_the_page() {
 #[tokio::test]
 async fn a_request_says_who_tells_since_when_and_in_which_units() {
     let server = used().await;
-    let request =
-        request(&server.server.measures().read(), resource("one"), STARTED, STARTED.after(Duration::from_secs(9)));
+    let request = request(&server.server.measures().read(), resource(), STARTED, STARTED.after(Duration::from_secs(9)));
     let resource = request.resource_metrics[0].resource.as_ref().unwrap();
     let attributes: Vec<(&str, &str)> = resource.attributes.iter().map(|one| (one.key.as_str(), text(one))).collect();
     let version = env!("CARGO_PKG_VERSION");
-    let expected = [("service.name", "lanyard"), ("service.version", version), ("service.instance.id", "one")];
-    assert_eq!(attributes, expected);
+    let [name, told_version, (instance, id)] = attributes[..] else { panic!("{attributes:?}") };
+    assert_eq!([name, told_version], [("service.name", "lanyard"), ("service.version", version)]);
+    assert_eq!((instance, id.len()), ("service.instance.id", 32));
     let (start, end) = (STARTED.0 * 1_000_000_000, (STARTED.0 + 9) * 1_000_000_000);
     for metric in metrics(&request) {
         let spans: Vec<(u64, u64)> = match metric.data.as_ref().unwrap() {
@@ -224,7 +224,6 @@ async fn a_collector_gets_the_measures_and_what_it_does_not_take_is_counted() {
     let push = Push {
         channel: Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy(),
         interval: Duration::from_millis(500),
-        resource: resource("one"),
         measures: server.server.measures().clone(),
         clock: Arc::clone(server.server.authority().clock()),
         failures: Arc::clone(server.server.export_failures()),
@@ -255,7 +254,7 @@ fn export_failures_count_by_signal() {
     failures.traces();
     failures.traces();
     failures.metrics();
-    let request = request(&[failures.family()], resource("one"), STARTED, STARTED);
+    let request = request(&[failures.family()], resource(), STARTED, STARTED);
     let mut told = BTreeMap::new();
     metrics(&request).iter().for_each(|metric| series(metric, &mut told));
     let series = |signal: &str| format!("lanyard_export_failures_total{{signal=\"{signal}\"}}");

@@ -157,7 +157,7 @@ async fn it_is_ready_once_the_probe_says_so() {
     let config = config::load(&setup.path("lanyard.yaml")).unwrap();
     let sockets = Sockets::bind(&config.listeners).await.unwrap();
     let clock = Arc::clone(&setup.clock) as Arc<dyn lanyard::authority::clock::Clock>;
-    let surroundings = Surroundings { clock, entropy: Arc::new(SystemEntropy::default()), threads: 1 };
+    let surroundings = Surroundings { clock, threads: 1, ..Surroundings::default() };
     let server = Box::pin(Server::prepare(config, sockets, surroundings)).await.unwrap();
     let mut server = TestServer { addresses: server.addresses(), server, setup };
     assert_eq!(server.page().await.get("lanyard_ready"), Some(0.0));

@@ -172,7 +172,7 @@ impl Setup {
     pub async fn start_by(self, clock: Arc<dyn Clock>) -> Result<TestServer, StartError> {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
-        let surroundings = Surroundings { clock, entropy: Arc::new(SystemEntropy::default()), threads: 2 };
+        let surroundings = Surroundings { clock, threads: 2, ..Surroundings::default() };
         // Large, and held by every test that starts one.
         let server = Box::pin(Server::start(config, sockets, surroundings)).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })

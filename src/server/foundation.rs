@@ -1,0 +1,97 @@
+//! What stands before anything is served: the store is open, the core knows what is in it, and who vouches for whom.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+
+use crate::authority::Authority;
+use crate::authority::clock::Clock;
+use crate::authority::clock::Entropy;
+use crate::authority::store::Revision;
+use crate::authority::store::Store;
+use crate::authority::trust::TrustBundles;
+use crate::config::Config;
+use crate::server::StartError;
+use crate::server::federation::Federation;
+use crate::server::measures::DISK_INTERVAL;
+use crate::server::polling;
+use crate::server::signing_keys;
+use crate::server::trust_feeds::Feeds;
+use crate::server::trust_feeds::Source;
+use crate::store::disk::Disk;
+use crate::store::measured::MeasuredStore;
+use crate::store::measured::Operations;
+use crate::store::memory::MemoryStore;
+use crate::store::sled::SledOptions;
+use crate::store::sled::SledStore;
+use crate::tls::server_certificate::ServerCertificate;
+use crate::trust::files;
+use crate::trust::files::Contents;
+use crate::trust::https::GuardedClient;
+
+/// All of it.
+pub(super) struct Foundation {
+    pub(super) provider: Arc<CryptoProvider>,
+    /// What the door presents. Where no files are named, the Workload API brings it.
+    pub(super) certificate: Arc<ServerCertificate>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) operations: Arc<Operations>,
+    /// Not there where the store is in memory.
+    pub(super) disk: Option<Disk>,
+    pub(super) authority: Arc<Authority>,
+    pub(super) feeds: Arc<Feeds>,
+    /// What the files of bundles and client CAs held.
+    pub(super) contents: Contents,
+    pub(super) federation: Federation,
+    /// What fetches the certificates that clients publish, where they may.
+    pub(super) published: Option<Arc<GuardedClient>>,
+    /// Up to where the registrations were read.
+    pub(super) loaded: Revision,
+}
+
+impl Foundation {
+    /// Lays it, or says what is missing.
+    pub(super) async fn lay(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StartError> {
+        let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+        let certificate = match config.tls.certificate.clone() {
+            Some(files) => ServerCertificate::open(files, Arc::clone(&provider))?,
+            None => ServerCertificate::awaited(Arc::clone(&provider)),
+        };
+        let (bundles, contents) = files::load(&config.trust)?;
+        let store: Arc<dyn Store> = match &config.store {
+            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
+            None => Arc::new(MemoryStore::default()),
+        };
+        let disk = config.store.clone().map(|directory| Disk::new(directory, DISK_INTERVAL));
+        let store = MeasuredStore::new(store);
+        let operations = store.operations();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
+        let published = polling::client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
+        let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
+        let (policy, trust) = (config.policy.clone(), TrustBundles::default());
+        let authority = Arc::new(Authority::new(policy, clock, entropy, Arc::clone(&store), keys, trust));
+        let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
+        feeds.set(Source::Files, bundles);
+        let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
+        let loaded = authority.load().await?;
+        Ok(Self {
+            provider,
+            certificate: Arc::new(certificate),
+            store,
+            operations,
+            disk,
+            authority,
+            feeds,
+            contents,
+            federation,
+            published,
+            loaded,
+        })
+    }
+}
