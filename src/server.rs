@@ -34,14 +34,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
-use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -70,8 +68,6 @@ use crate::server::reload::Reloader;
 use crate::server::workers::Workers;
 use crate::server::workload_identity::WorkloadIdentity;
 use crate::telemetry::metrics::ExportFailures;
-use crate::telemetry::metrics::Push;
-use crate::telemetry::otlp;
 use crate::tls::acceptor::Acceptor;
 use crate::trust::jwks_uri::Discovery;
 use crate::trust::jwks_uri::Poller;
@@ -182,16 +178,13 @@ impl Server {
         if let Some(config) = config.workload_api {
             let svid_for = takes_svid.then(|| Arc::clone(&certificate));
             let (workload_api, own) = WorkloadIdentity::new(config, &authority, chance, Arc::clone(&feeds), svid_for);
-            let api = Arc::clone(&workload_api);
-            lasting::spawn(&mut tasks, &authority, "Workload API", move || Arc::clone(&api).run());
-            workload_api.answered().await?;
+            workload_identity::follow(&mut tasks, &authority, &workload_api).await?;
             identity = Some(own);
         }
         let trust_heard = feeds.heard();
 
         let (stage, stages) = watch::channel(Stage::Serving);
-        let (standing_sender, standing) = watch::channel(Err("starting"));
-        let (ready_sender, ready) = watch::channel(false);
+        let (probes, standing, ready) = Probes::new(&authority, &store, &certificate, identity, stages.clone());
         let own_bundle = OwnBundle::new(Arc::clone(authority.clock()));
         let public =
             http::discovery::routes(Arc::clone(&authority)).merge(http::spiffe_bundle::routes(own_bundle.printed()));
@@ -226,54 +219,26 @@ impl Server {
             doors.push((bound.socket, Door::Forwarded(Arc::new(bound.entrance))));
         }
         for ((socket, door), places) in doors.into_iter().zip(places) {
-            let listener = Arc::new(Listener::new(socket, door, places, config.tls.max_handshakes));
-            let (dealer, stages) = (workers.dealer(), stages.clone());
-            let accepting = move || Arc::clone(&listener).run(dealer.clone(), stages.clone());
-            lasting::spawn(&mut tasks, &authority, "listener", accepting);
+            let listener = Listener::new(socket, door, places, config.tls.max_handshakes);
+            listener.start(&mut tasks, &authority, workers.dealer(), stages.clone());
         }
         let (trust, told) = ((config.trust, contents), (Arc::clone(&authority), feeds));
         let reloader = Reloader::new(config.source, trust, Arc::clone(&certificate), told, own_bundle);
         let reloader = Arc::new(reloader);
-        let (files, hangup, until) = (Arc::clone(&reloader), Arc::new(AsyncMutex::new(hangup)), stages.clone());
-        let reloading = move || Arc::clone(&files).run(Arc::clone(&hangup), until.clone());
-        lasting::spawn(&mut tasks, &authority, "reloader", reloading);
-        let (source, core, loaded) = (Arc::clone(&store), Arc::clone(&authority), Arc::new(Mutex::new(Some(loaded))));
-        let following = move || follow::changes(Arc::clone(&source), Arc::clone(&core), Arc::clone(&loaded));
-        lasting::spawn(&mut tasks, &authority, "follower", following);
-        let core = Arc::clone(&authority);
-        lasting::spawn(&mut tasks, &authority, "sweeper", move || follow::sweep(Arc::clone(&core)));
+        reloader.start(&mut tasks, &authority, hangup, stages.clone());
+        follow::start(&mut tasks, &authority, &store, loaded);
         if let Some(client) = &published {
             authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
         }
         let poller = published.map(|client| Arc::new(Poller::new(Arc::clone(&authority), client)));
         if let Some(poller) = &poller {
-            let (poller, interval, stages) = (Arc::clone(poller), config.jwks_uri.poll, stages.clone());
-            let polling = move || polling::run(Arc::clone(&poller), interval, stages.clone());
-            lasting::spawn(&mut tasks, &authority, "poller", polling);
+            polling::start(&mut tasks, &authority, poller, config.jwks_uri.poll, stages.clone());
         }
         let federation = Arc::new(federation);
         federation.start(&mut tasks, &authority, &stages);
-        if let Some(otlp) = config.otlp {
-            let channel = otlp::channel(&otlp)?;
-            let (measures, clock) = (measures.clone(), Arc::clone(authority.clock()));
-            let push = Push {
-                channel,
-                interval: otlp.metrics_interval,
-                measures,
-                clock,
-                failures: Arc::clone(&export_failures),
-            };
-            lasting::spawn(&mut tasks, &authority, "metrics", move || push.clone().run());
+        if let Some(otlp) = &config.otlp {
+            measures::push(&mut tasks, &authority, otlp, &measures, &export_failures)?;
         }
-        let probes = Probes {
-            authority: Arc::clone(&authority),
-            store,
-            certificate,
-            identity,
-            standing: standing_sender,
-            ready: ready_sender,
-            stages,
-        };
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
         let probes = Some(probes);

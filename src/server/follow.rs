@@ -6,12 +6,14 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use crate::authority::Authority;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::server::Stage;
+use crate::server::lasting;
 use crate::server::workload_identity::WorkloadIdentity;
 use crate::tls::server_certificate::ServerCertificate;
 
@@ -21,9 +23,18 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often revocations that revoke nothing any more are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
+/// Follows the store, which was loaded up to this revision, for as long as the server runs.
+pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: &Arc<dyn Store>, loaded: Revision) {
+    let (store, core, loaded) = (Arc::clone(store), Arc::clone(authority), Arc::new(Mutex::new(Some(loaded))));
+    let following = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded));
+    lasting::spawn(tasks, authority, "follower", following);
+    let core = Arc::clone(authority);
+    lasting::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
+}
+
 /// Feeds every change into the authority, from the revision that was loaded. When the stream breaks off, or where nothing
 /// says what was loaded, the registrations are read again whole.
-pub(super) async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<Mutex<Option<Revision>>>) {
+async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<Mutex<Option<Revision>>>) {
     let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner).take();
     loop {
         let from = match loaded.take() {
@@ -58,7 +69,7 @@ async fn load_again(authority: &Authority) -> Revision {
 }
 
 /// Deletes revocations once they revoke nothing any more, so that the store does not grow with every token revoked.
-pub(super) async fn sweep(authority: Arc<Authority>) {
+async fn sweep(authority: Arc<Authority>) {
     loop {
         if let Err(error) = authority.sweep_revocations().await {
             tracing::warn!(%error, "expired revocations could not be deleted");
@@ -74,18 +85,32 @@ pub(super) async fn sweep(authority: Arc<Authority>) {
 /// server does not drain.
 #[derive(Debug)]
 pub(super) struct Probes {
-    pub(super) authority: Arc<Authority>,
-    pub(super) store: Arc<dyn Store>,
+    authority: Arc<Authority>,
+    store: Arc<dyn Store>,
     /// What the door presents.
-    pub(super) certificate: Arc<ServerCertificate>,
+    certificate: Arc<ServerCertificate>,
     /// Not there where no Workload API is asked.
-    pub(super) identity: Option<Arc<WorkloadIdentity>>,
-    pub(super) standing: watch::Sender<Result<(), &'static str>>,
-    pub(super) ready: watch::Sender<bool>,
-    pub(super) stages: watch::Receiver<Stage>,
+    identity: Option<Arc<WorkloadIdentity>>,
+    standing: watch::Sender<Result<(), &'static str>>,
+    ready: watch::Sender<bool>,
+    stages: watch::Receiver<Stage>,
 }
 
 impl Probes {
+    /// Probes, and what they say: whether the server is ready, with a code if it is not, and without. At first it is starting.
+    pub(super) fn new(
+        authority: &Arc<Authority>,
+        store: &Arc<dyn Store>,
+        certificate: &Arc<ServerCertificate>,
+        identity: Option<Arc<WorkloadIdentity>>,
+        stages: watch::Receiver<Stage>,
+    ) -> (Self, watch::Receiver<Result<(), &'static str>>, watch::Receiver<bool>) {
+        let (standing, stands) = watch::channel(Err("starting"));
+        let (ready, is_ready) = watch::channel(false);
+        let (authority, store, certificate) = (Arc::clone(authority), Arc::clone(store), Arc::clone(certificate));
+        (Self { authority, store, certificate, identity, standing, ready, stages }, stands, is_ready)
+    }
+
     /// Makes them true once.
     pub(super) fn look(&self) {
         let now = self.stands();

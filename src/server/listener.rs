@@ -14,10 +14,13 @@ use tokio::net::UnixListener;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::authority::Authority;
 use crate::server::Stage;
 use crate::server::connection::Door;
 use crate::server::connection::Incoming;
+use crate::server::lasting;
 use crate::server::workers::Dealer;
 
 /// How long to wait when the machine has no more file descriptors: a connection must end before another can begin, and
@@ -136,8 +139,21 @@ impl Listener {
         Self { socket, door: Arc::new(door), places, handshakes }
     }
 
+    /// Runs it for as long as the server takes connections.
+    pub(super) fn start(
+        self,
+        tasks: &mut JoinSet<()>,
+        authority: &Arc<Authority>,
+        dealer: Dealer,
+        stages: watch::Receiver<Stage>,
+    ) {
+        let listener = Arc::new(self);
+        let accepting = move || Arc::clone(&listener).run(dealer.clone(), stages.clone());
+        lasting::spawn(tasks, authority, "listener", accepting);
+    }
+
     /// Accepts until the server drains, and then what has come by that moment.
-    pub(super) async fn run(self: Arc<Self>, dealer: Dealer, mut stages: watch::Receiver<Stage>) {
+    async fn run(self: Arc<Self>, dealer: Dealer, mut stages: watch::Receiver<Stage>) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,

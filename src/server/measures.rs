@@ -3,16 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::authority::Authority;
 use crate::authority::measures::Family;
 use crate::authority::measures::Measures;
 use crate::authority::measures::labels;
 use crate::authority::reloading::Reloaded;
 use crate::http::ops::Standing;
+use crate::server::lasting;
 use crate::server::listener::Places;
 use crate::store::disk::Disk;
 use crate::store::measured::Operations;
 use crate::telemetry::metrics::ExportFailures;
+use crate::telemetry::metrics::Push;
+use crate::telemetry::otlp;
+use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::ServerCertificate;
 
 /// How often the disk is looked at, at most.
@@ -75,4 +81,23 @@ impl Sources {
         let samples = Reloaded::ALL.map(|what| (labels([("what", what.label())]), u64::from(reloads.is_failing(what))));
         Family::gauges("lanyard_reload_failing", "Whether what changed on the disk cannot be taken in", samples)
     }
+}
+
+/// Sends them to a collector, every so often.
+pub(super) fn push(
+    tasks: &mut JoinSet<()>,
+    authority: &Arc<Authority>,
+    config: &otlp::Config,
+    measures: &Measures,
+    failures: &Arc<ExportFailures>,
+) -> Result<(), OutboundError> {
+    let push = Push {
+        channel: otlp::channel(config)?,
+        interval: config.metrics_interval,
+        measures: measures.clone(),
+        clock: Arc::clone(authority.clock()),
+        failures: Arc::clone(failures),
+    };
+    lasting::spawn(tasks, authority, "metrics", move || push.clone().run());
+    Ok(())
 }

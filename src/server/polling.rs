@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::jwks_uri::AllowedHosts;
 use crate::server::Stage;
+use crate::server::lasting;
 use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
 use crate::trust::https::GuardedClient;
@@ -16,8 +19,20 @@ use crate::trust::jwks_uri;
 use crate::trust::jwks_uri::Poller;
 use crate::trust::network::SystemNetwork;
 
+/// Runs it for as long as the server serves.
+pub(super) fn start(
+    tasks: &mut JoinSet<()>,
+    authority: &Arc<Authority>,
+    poller: &Arc<Poller>,
+    interval: Duration,
+    stages: watch::Receiver<Stage>,
+) {
+    let poller = Arc::clone(poller);
+    lasting::spawn(tasks, authority, "poller", move || run(Arc::clone(&poller), interval, stages.clone()));
+}
+
 /// Fetches at once, and then at each `interval` after a round is done.
-pub(super) async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receiver<Stage>) {
+async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receiver<Stage>) {
     let rounds = async {
         loop {
             poller.poll().await;

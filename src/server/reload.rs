@@ -7,13 +7,16 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::authority::reloading::Reloaded;
 use crate::authority::trust::TrustBundles;
 use crate::config::Source as ConfigFile;
 use crate::server::Stage;
+use crate::server::lasting;
 use crate::server::own_bundle::OwnBundle;
 use crate::server::reconfigure::Followed;
 use crate::server::reconfigure::NotTaken;
@@ -60,12 +63,21 @@ impl Reloader {
         Self { authority, files, certificate, feeds, own_bundle }
     }
 
-    /// Looks at the files every few seconds and on SIGHUP.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        hangup: Arc<tokio::sync::Mutex<Signal>>,
-        mut stages: watch::Receiver<Stage>,
+    /// Runs it for as long as the server serves.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        authority: &Arc<Authority>,
+        hangup: Signal,
+        stages: watch::Receiver<Stage>,
     ) {
+        let (reloader, hangup) = (Arc::clone(self), Arc::new(AsyncMutex::new(hangup)));
+        let reloading = move || Arc::clone(&reloader).run(Arc::clone(&hangup), stages.clone());
+        lasting::spawn(tasks, authority, "reloader", reloading);
+    }
+
+    /// Looks at the files every few seconds and on SIGHUP.
+    async fn run(self: Arc<Self>, hangup: Arc<AsyncMutex<Signal>>, mut stages: watch::Receiver<Stage>) {
         let mut hangup = hangup.lock().await;
         loop {
             tokio::select! {

@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// nothing, or only the beginning of the preface, would be kept.
 #[derive(Debug)]
 pub(super) struct Stream<S> {
-    stream: S,
+    transport: S,
     opening: Option<Opening>,
     /// From when our side of the stream has ended.
     closing: Option<Pin<Box<Sleep>>>,
@@ -42,7 +42,7 @@ struct Opening {
 impl<S> Stream<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
         Self {
-            stream,
+            transport: stream,
             opening: Some(Opening { limit: Box::pin(tokio::time::sleep(limit)), rest: PREFACE }),
             closing: None,
         }
@@ -64,7 +64,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = Pin::new(&mut self.transport).poll_read(context, buffer);
         if let Some(mut opening) = self.opening.take() {
             if read.is_pending() && opening.limit.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -77,23 +77,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.transport).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.transport).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, closing, .. } = &mut *self;
+        let Self { transport, closing, .. } = &mut *self;
         if closing.is_none() {
-            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+            ready!(Pin::new(&mut *transport).poll_shutdown(context))?;
         }
         let limit = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
         let mut unheeded = [0; 4096];
         while limit.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut unheeded);
-            let read = ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer));
+            let read = ready!(Pin::new(&mut *transport).poll_read(context, &mut buffer));
             if read.is_err() || buffer.filled().is_empty() {
                 break;
             }

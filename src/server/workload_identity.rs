@@ -5,15 +5,18 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use spiffe::TrustDomain;
+use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::authority::clock::Entropy;
+use crate::server::lasting;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust::workload_api;
 use crate::trust::workload_api::Receivers;
 use crate::trust::workload_api::Svid;
+use crate::trust::workload_api::Unanswered;
 use crate::trust::workload_api::WorkloadApi;
 
 /// Our own identity, as the Workload API gives and takes it.
@@ -28,6 +31,17 @@ pub(super) struct WorkloadIdentity {
 #[derive(Debug, Default)]
 struct Known {
     trust_domain: Option<TrustDomain>,
+}
+
+/// Follows the Workload API for as long as the server runs. Comes when its first answers are there.
+pub(super) async fn follow(
+    tasks: &mut JoinSet<()>,
+    authority: &Arc<Authority>,
+    workload_api: &Arc<WorkloadApi>,
+) -> Result<(), Unanswered> {
+    let followed = Arc::clone(workload_api);
+    lasting::spawn(tasks, authority, "Workload API", move || Arc::clone(&followed).run());
+    workload_api.answered().await
 }
 
 impl WorkloadIdentity {
