@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::FilterExt as _;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -90,8 +91,10 @@ pub fn start(
         Format::Text => lines.map_event_format(|inner| Line { inner, format }).boxed(),
         Format::Json => lines.json().flatten_event(true).map_event_format(|inner| Line { inner, format }).boxed(),
     };
-    let mut layers = vec![lines.with_filter(level.and(filter_fn(is_ours_to_tell))).boxed()];
-    let mut traces = None;
+    // Without a hint each place in the code below the level would be looked up.
+    let ours = filter_fn(is_ours_to_tell).with_max_level_hint(LevelFilter::TRACE);
+    let mut layers = vec![lines.with_filter(level.and(ours)).boxed()];
+    let mut exporting = None;
     if let Some(config) = otlp {
         let (begun, tracer) = Traces::start(config, Arc::clone(failures))?;
         let spans = tracing_opentelemetry::layer()
@@ -101,8 +104,8 @@ pub fn start(
             .with_target(false)
             .with_tracked_inactivity(false)
             .with_context_activation(false);
-        layers.push(spans.with_filter(filter_fn(is_request)).boxed());
-        traces = Some(begun);
+        layers.push(spans.with_filter(filter_fn(is_request).with_max_level_hint(LevelFilter::INFO)).boxed());
+        exporting = Some(begun);
     }
     let started = tracing_subscriber::registry().with(layers).try_init();
     // The usual words of a panic may hold what a caller sent; where it was is enough to find it.
@@ -115,7 +118,7 @@ pub fn start(
     } else {
         tracing::debug!("the log was started before");
     }
-    Ok(traces)
+    Ok(exporting)
 }
 
 /// Changes what is logged from now on. Where no log was started there is nothing to change.

@@ -205,11 +205,13 @@ async fn of_traces_that_begin_here_none_is_exported_at_a_ratio_of_nothing() {
 async fn without_its_collector_a_server_serves_on_says_so_once_and_ends_in_time() {
     // Nobody listens there any more.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let server = Observed::start(&format!("telemetry: {{otlp: {{endpoint: 'http://{gone}'}}}}\n"));
+    let section = format!("telemetry: {{otlp: {{endpoint: 'http://{gone}'}}}}\n");
+    let small = [("OTEL_BSP_MAX_QUEUE_SIZE", "64"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32")];
+    let server = Observed::start_on(real_time(), &section, &small);
     let (checkout, _) = server.workload("/checkout").await;
     let mut tokens = server.tokens(&checkout);
     // More than the queue holds.
-    for _ in 0..3000 {
+    for _ in 0..300 {
         tokens.issue_token(IssueTokenRequest::default()).await.unwrap();
     }
     server.process.until("traces cannot be delivered to the collector");
@@ -223,7 +225,7 @@ async fn without_its_collector_a_server_serves_on_says_so_once_and_ends_in_time(
 async fn the_last_spans_are_sent_when_the_server_stops() {
     let collector = Collector::start();
     // They would wait for ten minutes.
-    let server = Observed::start_on(real_time(), &collector.section(""), "600000");
+    let server = Observed::start_on(real_time(), &collector.section(""), &[("OTEL_BSP_SCHEDULE_DELAY", "600000")]);
     let (checkout, _) = server.workload("/checkout").await;
     server.tokens(&checkout).issue_token(within_trace(IssueTokenRequest::default(), &parent("f1"))).await.unwrap();
     assert!(collector.spans().is_empty());
@@ -240,7 +242,7 @@ async fn a_collector_by_https_is_the_one_that_the_ca_vouches_for() {
         let (port, setup) = (collector.address.port(), real_time());
         fs::write(setup.path("collector.pem"), cas[0].pem()).unwrap();
         let section = format!("telemetry: {{otlp: {{endpoint: 'https://localhost:{port}', ca: collector.pem}}}}\n");
-        let server = Observed::start_on(setup, &section, "20");
+        let server = Observed::start_on(setup, &section, &[]);
         let (checkout, _) = server.workload("/checkout").await;
         server.tokens(&checkout).issue_token(within_trace(IssueTokenRequest::default(), &parent("ab"))).await.unwrap();
         if vouched {

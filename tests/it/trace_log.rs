@@ -187,7 +187,7 @@ async fn what_callers_send_neither_begins_a_line_nor_reaches_a_terminal() {
 async fn no_token_is_in_the_log_at_its_finest() {
     let setup = real_time();
     let level = "trace,h2=trace,hyper=trace,hyper_util=trace,tonic=trace,tower=trace,rustls=trace,sled=trace";
-    let server = Observed::start_on(setup, &format!("log: {{level: '{level}'}}\n"), "20");
+    let server = Observed::start_on(setup, &format!("log: {{level: '{level}'}}\n"), &[]);
     let (checkout, token) = server.workload("/checkout").await;
     let proxy = server.svid("/proxy");
     let question = ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) };

@@ -47,16 +47,17 @@ pub struct Observed {
 impl Observed {
     /// With these lines more in its configuration.
     pub fn start(lines: &str) -> Self {
-        Self::start_on(real_time(), lines, "20")
+        Self::start_on(real_time(), lines, &[])
     }
 
-    /// On this set-up, with spans that go out after so many milliseconds.
-    pub fn start_on(setup: Setup, lines: &str, delay: &str) -> Self {
+    /// On this set-up, with these variables. If they say nothing else, spans go out soon.
+    pub fn start_on(setup: Setup, lines: &str, environment: &[(&str, &str)]) -> Self {
         setup.write();
         let mut file = OpenOptions::new().append(true).open(setup.path("lanyard.yaml")).unwrap();
         file.write_all(lines.as_bytes()).unwrap();
         let mut command = lanyard();
-        command.args(["serve", "--config"]).arg(setup.path("lanyard.yaml")).env("OTEL_BSP_SCHEDULE_DELAY", delay);
+        command.args(["serve", "--config"]).arg(setup.path("lanyard.yaml")).env("OTEL_BSP_SCHEDULE_DELAY", "20");
+        command.envs(environment.iter().copied());
         let process = Process::start(&mut command);
         let line = process.until("serving").pop().unwrap();
         let address = |name: &str| {
