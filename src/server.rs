@@ -145,8 +145,7 @@ pub struct Server {
     /// Not there where no client may publish its certificates.
     poller: Option<Arc<Poller>>,
     federation: Arc<Federation>,
-    measures: Measures,
-    export_failures: Arc<ExportFailures>,
+    sources: Arc<Sources>,
     tasks: JoinSet<()>,
     workers: Workers,
     drain_delay: Duration,
@@ -170,8 +169,9 @@ impl Server {
         let Surroundings { clock, entropy, threads, export_failures } = surroundings;
         let chance = Arc::clone(&entropy);
         let foundation = Foundation::lay(&config, clock, entropy).await?;
-        let Foundation { provider, certificate, store, authority, feeds, contents, published, loaded, .. } = foundation;
-        let (federation, operations, disk) = (foundation.federation, foundation.operations, foundation.disk);
+        let Foundation { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
+            foundation;
+        let (store, federation) = (Arc::clone(&stored.store), Arc::new(foundation.federation));
         let mut tasks = JoinSet::new();
         let takes_svid = config.tls.certificate.is_none();
         let mut identity = None;
@@ -195,22 +195,12 @@ impl Server {
         let limits = Limits::from(&config.tls);
         let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
         let routes = mtls.clone();
-        let listeners = ["mtls", "public", "ops"].into_iter().chain(config.forwarded.is_some().then_some("forwarded"));
-        let places: Vec<_> = listeners.map(|name| Arc::new(Places::new(name, config.tls.max_connections))).collect();
-        let measures = Sources {
-            authority: Arc::clone(&authority),
-            certificate: Arc::clone(&certificate),
-            standing: standing.clone(),
-            operations,
-            disk,
-            places: places.clone(),
-            export_failures: Arc::clone(&export_failures),
-        };
-        let measures = measures.measures();
+        let places = Places::of_all(config.forwarded.is_some(), config.tls.max_connections);
+        let sources = Sources::new(&authority, &certificate, &standing, stored, &places, export_failures);
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
             (Socket::Tcp(sockets.public), Door::ServerOnly(public)),
-            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(standing.clone(), measures.clone()))),
+            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(standing.clone(), sources.measures()))),
         ];
         let (mut forwarded_address, mut socket_file) = (None, None);
         if let Some(forwarded) = config.forwarded {
@@ -234,10 +224,9 @@ impl Server {
         if let Some(poller) = &poller {
             polling::start(&mut tasks, &authority, poller, config.jwks_uri.poll, stages.clone());
         }
-        let federation = Arc::new(federation);
         federation.start(&mut tasks, &authority, &stages);
         if let Some(otlp) = &config.otlp {
-            measures::push(&mut tasks, &authority, otlp, &measures, &export_failures)?;
+            sources.push(&mut tasks, otlp)?;
         }
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
         let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
@@ -254,8 +243,7 @@ impl Server {
             reloader,
             poller,
             federation,
-            measures,
-            export_failures,
+            sources,
             tasks,
             workers,
             drain_delay,
@@ -287,13 +275,13 @@ impl Server {
     }
 
     /// All that it measures.
-    pub fn measures(&self) -> &Measures {
-        &self.measures
+    pub fn measures(&self) -> Measures {
+        self.sources.measures()
     }
 
     /// Where it is counted that a collector did not take something.
     pub fn export_failures(&self) -> &Arc<ExportFailures> {
-        &self.export_failures
+        &self.sources.export_failures
     }
 
     /// Whether it is ready, as it changes.

@@ -1,4 +1,4 @@
-//! `GET /metrics`: all measures as text, as OpenMetrics 1.0 where that is asked for and else in Prometheus' own format 0.0.4.
+//! `GET /metrics`: all measures as text, as `OpenMetrics` 1.0 where that is asked for and else in Prometheus' own format 0.0.4.
 //! Which series there are is settled where they are measured; nothing that a caller sent is on this page.
 
 use std::fmt;
@@ -32,7 +32,7 @@ enum Format {
 }
 
 impl Format {
-    /// OpenMetrics for whoever names it, as Prometheus does; every other scraper reads the older one.
+    /// `OpenMetrics` for whoever names it, as Prometheus does; every other scraper reads the older one.
     fn wanted_by(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
         let named = accepted.flat_map(|line| line.split(',')).any(|range| {
@@ -97,11 +97,11 @@ fn write(family: &Family, format: Format, encoder: &mut DescriptorEncoder<'_>) -
             // There the suffix is part of the family's name.
             let name = format!("{name}_total");
             let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-            each(samples, metric, |series, count| series.encode_gauge(count))
+            each(samples, metric, |series, number: &u64| series.encode_gauge::<u64>(number))
         }
         (Samples::Gauges(samples), _) => {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            each(samples, metric, |series, value| series.encode_gauge(value))
+            each(samples, metric, |series, number: &u64| series.encode_gauge::<u64>(number))
         }
         (Samples::Histograms(samples), _) => {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;

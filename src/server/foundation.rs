@@ -9,22 +9,15 @@ use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::store::Revision;
-use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
 use crate::server::StartError;
 use crate::server::federation::Federation;
-use crate::server::measures::DISK_INTERVAL;
+use crate::server::measures::Stored;
 use crate::server::polling;
 use crate::server::signing_keys;
 use crate::server::trust_feeds::Feeds;
 use crate::server::trust_feeds::Source;
-use crate::store::disk::Disk;
-use crate::store::measured::MeasuredStore;
-use crate::store::measured::Operations;
-use crate::store::memory::MemoryStore;
-use crate::store::sled::SledOptions;
-use crate::store::sled::SledStore;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust::files;
 use crate::trust::files::Contents;
@@ -35,10 +28,7 @@ pub(super) struct Foundation {
     pub(super) provider: Arc<CryptoProvider>,
     /// What the door presents. Where no files are named, the Workload API brings it.
     pub(super) certificate: Arc<ServerCertificate>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) operations: Arc<Operations>,
-    /// Not there where the store is in memory.
-    pub(super) disk: Option<Disk>,
+    pub(super) stored: Stored,
     pub(super) authority: Arc<Authority>,
     pub(super) feeds: Arc<Feeds>,
     /// What the files of bundles and client CAs held.
@@ -63,19 +53,13 @@ impl Foundation {
             None => ServerCertificate::awaited(Arc::clone(&provider)),
         };
         let (bundles, contents) = files::load(&config.trust)?;
-        let store: Arc<dyn Store> = match &config.store {
-            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
-            None => Arc::new(MemoryStore::default()),
-        };
-        let disk = config.store.clone().map(|directory| Disk::new(directory, DISK_INTERVAL));
-        let store = MeasuredStore::new(store);
-        let operations = store.operations();
-        let store: Arc<dyn Store> = Arc::new(store);
+        let stored = Stored::open(config.store.as_deref())?;
+        let store = Arc::clone(&stored.store);
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = polling::client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
         let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
-        let authority = Arc::new(Authority::new(policy, clock, entropy, Arc::clone(&store), keys, trust));
+        let authority = Arc::new(Authority::new(policy, clock, entropy, store, keys, trust));
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
@@ -83,9 +67,7 @@ impl Foundation {
         Ok(Self {
             provider,
             certificate: Arc::new(certificate),
-            store,
-            operations,
-            disk,
+            stored,
             authority,
             feeds,
             contents,

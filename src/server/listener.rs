@@ -89,10 +89,16 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(listener: &'static str, max_connections: usize) -> Self {
+    fn new(listener: &'static str, max_connections: usize) -> Self {
         let most = max_connections.min(Semaphore::MAX_PERMITS);
         let free = Arc::new(Semaphore::new(most));
         Self { listener, most, free, accepted: AtomicU64::default(), refused: AtomicU64::default() }
+    }
+
+    /// Those of all listeners, in the order in which they are opened.
+    pub(super) fn of_all(forwarded: bool, max_connections: usize) -> Vec<Arc<Self>> {
+        let names = ["mtls", "public", "ops"].into_iter().chain(forwarded.then_some("forwarded"));
+        names.map(|name| Arc::new(Self::new(name, max_connections))).collect()
     }
 
     /// A place for a connection, if there is one; it is free again when this is dropped.

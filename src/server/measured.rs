@@ -53,11 +53,8 @@ impl Measured {
     /// Looks for a gRPC status, which is the end.
     pub(super) fn told(&mut self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
-            let outcome = match Code::from_bytes(status.as_bytes()) {
-                Code::Ok => self.said,
-                code => by_grpc(code),
-            };
-            self.ended(outcome);
+            let code = Code::from_bytes(status.as_bytes());
+            self.ended(if code == Code::Ok { self.said } else { by_grpc(code) });
         }
     }
 

@@ -1,5 +1,6 @@
 //! All measures of a server: the core's own, and what only the composition root knows.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,17 @@ use crate::authority::measures::Family;
 use crate::authority::measures::Measures;
 use crate::authority::measures::labels;
 use crate::authority::reloading::Reloaded;
+use crate::authority::store::Store;
 use crate::http::ops::Standing;
 use crate::server::lasting;
 use crate::server::listener::Places;
 use crate::store::disk::Disk;
+use crate::store::measured::MeasuredStore;
 use crate::store::measured::Operations;
+use crate::store::memory::MemoryStore;
+use crate::store::sled::OpenError;
+use crate::store::sled::SledOptions;
+use crate::store::sled::SledStore;
 use crate::telemetry::metrics::ExportFailures;
 use crate::telemetry::metrics::Push;
 use crate::telemetry::otlp;
@@ -22,7 +29,30 @@ use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::ServerCertificate;
 
 /// How often the disk is looked at, at most.
-pub(super) const DISK_INTERVAL: Duration = Duration::from_secs(5);
+const DISK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The store, and what is measured of it.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) store: Arc<dyn Store>,
+    operations: Arc<Operations>,
+    /// Not there where the store is in memory.
+    disk: Option<Disk>,
+}
+
+impl Stored {
+    /// Opens the store in a directory, or one in memory.
+    pub(super) fn open(directory: Option<&Path>) -> Result<Self, OpenError> {
+        let store: Arc<dyn Store> = match directory {
+            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
+            None => Arc::new(MemoryStore::default()),
+        };
+        let store = MeasuredStore::new(store);
+        let operations = store.operations();
+        let disk = directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
+        Ok(Self { store: Arc::new(store), operations, disk })
+    }
+}
 
 /// Where the measures come from.
 #[derive(Debug)]
@@ -30,17 +60,47 @@ pub(super) struct Sources {
     pub(super) authority: Arc<Authority>,
     pub(super) certificate: Arc<ServerCertificate>,
     pub(super) standing: Standing,
-    pub(super) operations: Arc<Operations>,
-    /// Not there where the store is in memory.
-    pub(super) disk: Option<Disk>,
+    pub(super) stored: Stored,
     pub(super) places: Vec<Arc<Places>>,
     pub(super) export_failures: Arc<ExportFailures>,
 }
 
 impl Sources {
+    pub(super) fn new(
+        authority: &Arc<Authority>,
+        certificate: &Arc<ServerCertificate>,
+        standing: &Standing,
+        stored: Stored,
+        places: &[Arc<Places>],
+        export_failures: Arc<ExportFailures>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            authority: Arc::clone(authority),
+            certificate: Arc::clone(certificate),
+            standing: standing.clone(),
+            stored,
+            places: places.to_vec(),
+            export_failures,
+        })
+    }
+
     /// The measures that read these.
-    pub(super) fn measures(self) -> Measures {
-        Measures::new(move || self.families())
+    pub(super) fn measures(self: &Arc<Self>) -> Measures {
+        let sources = Arc::clone(self);
+        Measures::new(move || sources.families())
+    }
+
+    /// Sends them to a collector, every so often.
+    pub(super) fn push(self: &Arc<Self>, tasks: &mut JoinSet<()>, config: &otlp::Config) -> Result<(), OutboundError> {
+        let push = Push {
+            channel: otlp::channel(config)?,
+            interval: config.metrics_interval,
+            measures: self.measures(),
+            clock: Arc::clone(self.authority.clock()),
+            failures: Arc::clone(&self.export_failures),
+        };
+        lasting::spawn(tasks, &self.authority, "metrics", move || push.clone().run());
+        Ok(())
     }
 
     fn families(&self) -> Vec<Family> {
@@ -54,8 +114,8 @@ impl Sources {
         let ready = u64::from(self.standing.borrow().is_ok());
         families.push(Family::gauges("lanyard_ready", "Whether the server is ready", [(Vec::new(), ready)]));
         families.extend(self.connections());
-        families.push(self.operations.family());
-        families.extend(self.disk.iter().flat_map(Disk::families));
+        families.push(self.stored.operations.family());
+        families.extend(self.stored.disk.iter().flat_map(Disk::families));
         families.push(self.reloads());
         families.push(self.export_failures.family());
         families
@@ -81,23 +141,4 @@ impl Sources {
         let samples = Reloaded::ALL.map(|what| (labels([("what", what.label())]), u64::from(reloads.is_failing(what))));
         Family::gauges("lanyard_reload_failing", "Whether what changed on the disk cannot be taken in", samples)
     }
-}
-
-/// Sends them to a collector, every so often.
-pub(super) fn push(
-    tasks: &mut JoinSet<()>,
-    authority: &Arc<Authority>,
-    config: &otlp::Config,
-    measures: &Measures,
-    failures: &Arc<ExportFailures>,
-) -> Result<(), OutboundError> {
-    let push = Push {
-        channel: otlp::channel(config)?,
-        interval: config.metrics_interval,
-        measures: measures.clone(),
-        clock: Arc::clone(authority.clock()),
-        failures: Arc::clone(failures),
-    };
-    lasting::spawn(tasks, authority, "metrics", move || push.clone().run());
-    Ok(())
 }

@@ -172,11 +172,11 @@ async fn a_stream_counts_once_at_its_end() {
     for _ in 0..3 {
         stream.ask(&use_of("")).await.unwrap();
     }
-    assert_eq!(server.page().await.requests(VALIDATE_BINDINGS), [0.0, 0.0, 0.0]);
+    assert_eq!(server.page().await.requests(VALIDATE_BINDINGS), [0, 0, 0]);
     let BindingStream { questions, mut answers } = stream;
     drop(questions);
     assert!(answers.message().await.unwrap().is_none());
-    assert_eq!(server.page().await.requests(VALIDATE_BINDINGS), [1.0, 0.0, 0.0]);
+    assert_eq!(server.page().await.requests(VALIDATE_BINDINGS), [1, 0, 0]);
     // Its status is in the trailers: the certificate has ended meanwhile.
     let last = server.now().after(Duration::from_secs(10));
     let brief = server.setup.ca.svid("spiffe://prod.example/proxy").between(server.now(), last).issue();
@@ -184,7 +184,7 @@ async fn a_stream_counts_once_at_its_end() {
     stream.ask(&use_of("")).await.unwrap();
     server.advance(Duration::from_secs(11));
     assert_eq!(stream.ask(&use_of("")).await.unwrap_err().code(), Code::Unauthenticated);
-    assert_eq!(server.page().await.requests(VALIDATE_BINDINGS), [1.0, 1.0, 0.0]);
+    assert_eq!(server.page().await.requests(VALIDATE_BINDINGS), [1, 1, 0]);
 }
 
 #[tokio::test]
@@ -194,8 +194,8 @@ async fn a_caller_that_goes_away_before_the_end_counts_as_refused() {
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watch.message().await.unwrap().unwrap();
     drop((watch, health));
-    let page = server.page_where(|page| page.requests(WATCH) != [0.0; 3]).await;
-    assert_eq!(page.requests(WATCH), [0.0, 1.0, 0.0]);
+    let page = server.page_where(|page| page.requests(WATCH) != [0; 3]).await;
+    assert_eq!(page.requests(WATCH), [0, 1, 0]);
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn a_stream_that_ends_with_its_connection_is_no_error() {
     watch.message().await.unwrap().unwrap();
     let status = watch.message().await.unwrap_err();
     assert_eq!(reason_of(&status), "CONNECTION_OVER");
-    assert_eq!(server.page().await.requests(WATCH), [1.0, 0.0, 0.0]);
+    assert_eq!(server.page().await.requests(WATCH), [1, 0, 0]);
 }
 
 #[test]

@@ -114,7 +114,7 @@ async fn the_page_has_one_series_for_each_reason_and_none_that_a_caller_makes() 
         }
     }
     let version = format!("lanyard_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(before.get(&version), Some(1.0));
+    assert_eq!(before.get(&version), Some(1));
 
     let odd = "odd\"} 1\nlanyard_odd{x=\"";
     let proxy = server.svid("/proxy");

@@ -22,7 +22,7 @@ pub const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escapin
 pub struct Page(pub BTreeMap<String, f64>);
 
 impl Page {
-    /// Reads the text of an OpenMetrics page: each series once, behind the help and the type of its family, and the mark at
+    /// Reads the text of an `OpenMetrics` page: each series once, behind the help and the type of its family, and the mark at
     /// the end.
     pub fn parsed(page: &str) -> Self {
         Self::of(page.strip_suffix("# EOF\n").expect("no mark at the end"))
@@ -52,13 +52,13 @@ impl Page {
         Self(series)
     }
 
-    /// What a series says; `None` where it is not there.
-    pub fn get(&self, series: &str) -> Option<f64> {
-        self.0.get(series).copied()
+    /// The whole number that a series says; `None` where it is not there.
+    pub fn get(&self, series: &str) -> Option<u64> {
+        self.0.get(series).map(|value| value.to_string().parse().unwrap())
     }
 
     /// How many requests of a method came to each outcome: answered, refused, failed.
-    pub fn requests(&self, method: &str) -> [f64; 3] {
+    pub fn requests(&self, method: &str) -> [u64; 3] {
         ["ok", "refused", "error"].map(|outcome| {
             let labels = format!("method=\"{method}\",outcome=\"{outcome}\"");
             self.get(&format!("lanyard_request_duration_seconds_count{{{labels}}}")).unwrap_or_default()
@@ -79,7 +79,8 @@ impl Page {
     pub fn grown_since(&self, earlier: &Self) -> Vec<(String, f64)> {
         let gone: Vec<_> = earlier.0.keys().filter(|name| !self.0.contains_key(*name)).collect();
         assert!(gone.is_empty(), "{gone:?}");
-        let grown = self.0.iter().map(|(name, now)| (name.clone(), now - earlier.get(name).unwrap_or_default()));
+        let grown =
+            self.0.iter().map(|(name, now)| (name.clone(), now - earlier.0.get(name).copied().unwrap_or_default()));
         grown.filter(|(_, change)| *change > 0.0).collect()
     }
 
