@@ -5,6 +5,10 @@
 {{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one would find it locked. A replicated store comes later" (int $values.replicas)) }}
 {{- end }}
 
+{{- if eq $values.image.tag "latest" }}
+{{- fail "image.tag is latest: name a version, which stays the same until you change it" }}
+{{- end }}
+
 {{- $sources := list }}
 {{- range list "secret" "certManager" "workloadApi" }}
 {{- if hasKey $values.certificates . }}{{ $sources = append $sources (printf "certificates.%s" .) }}{{ end }}
