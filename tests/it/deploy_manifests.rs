@@ -4,9 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::deploy::file;
@@ -50,26 +48,23 @@ const OTHERS: [&str; 8] = [
     "envoy-gateway/lanyard.yaml",
 ];
 
-/// The folder of a module in the cache, into which it is put if it is not there yet.
-fn module(mut go: Command, module: &str) -> PathBuf {
-    let Finished { code, stdout, stderr } = run(go.args(["mod", "download", "-json", module]));
-    assert_eq!(code, Some(0), "the Go module proxy must be in reach once; or LANYARD_SKIP=go\n{stdout}{stderr}");
-    let told: Value = serde_json::from_str(&stdout).unwrap();
-    PathBuf::from(told["Dir"].as_str().unwrap())
-}
-
 /// Holds files to what they are for; `None` if go is to be skipped.
 fn held(kind: &str, files: &[PathBuf]) -> Option<Finished> {
-    let mut go = tools::go("manifests")?;
-    go.args(["run", ".", kind]);
     if kind == "crds" {
-        for (name, paths) in DEFINITIONS {
-            let folder = module(tools::go("manifests")?, name);
-            go.args(paths.iter().map(|path| folder.join(path)));
-        }
-        go.arg("--");
+        return held_to_definitions(&DEFINITIONS, files);
     }
-    Some(run(go.args(files)))
+    Some(run(tools::go("manifests")?.args(["run", ".", kind]).args(files)))
+}
+
+/// Holds files to definitions of custom resources, by Go module and file in it; `None` if go is to be skipped.
+pub fn held_to_definitions(definitions: &[(&str, &[&str])], files: &[PathBuf]) -> Option<Finished> {
+    let mut go = tools::go("manifests")?;
+    go.args(["run", ".", "crds"]);
+    for (name, paths) in definitions {
+        let folder = tools::go_module(name)?;
+        go.args(paths.iter().map(|path| folder.join(path)));
+    }
+    Some(run(go.arg("--").args(files)))
 }
 
 /// Files with a text changed in each, in a folder.

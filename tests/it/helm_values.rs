@@ -1,0 +1,220 @@
+//! Values that the chart refuses before anything is installed, and what it says then. Next to each is one that it takes.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::helm;
+use crate::support::helm::Rendered;
+use crate::support::process::Finished;
+use crate::support::server::in_crate;
+
+/// The least that the chart takes, with these flags besides; `None` if helm is to be skipped.
+fn rendered(flags: &[&str]) -> Option<Finished> {
+    helm::template(&helm::example("minimal"), flags)
+}
+
+/// What is wrong with each of these, in these words, and not with the flags beside it.
+fn each_refused(cases: &[(&[&str], &str, &[&str])]) {
+    for (wrong, complaint, right) in cases {
+        let Some(finished) = rendered(wrong) else { return };
+        assert_eq!(finished.code, Some(1), "{wrong:?} is let by");
+        assert!(finished.stderr.contains(complaint), "not '{complaint}' of {wrong:?}: {}", finished.stderr);
+        assert_eq!(finished.stdout, "", "{wrong:?}");
+        let finished = rendered(right).unwrap();
+        assert_eq!(finished.code, Some(0), "{right:?}: {finished:?}");
+    }
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused_with_the_reason() {
+    const NO_KEY: [&str; 2] = ["--set", "keyEncryptionKey.existingSecret="];
+    each_refused(&[
+        (
+            &["--set", "replicas=2"],
+            "replicas is 2 and must be 1: the embedded store (sled) belongs to one process",
+            &["--set", "replicas=1"],
+        ),
+        (&["--set", "replicas=0"], "replicas is 0 and must be 1", &[]),
+        (
+            &["--set", "certificates.workloadApi.socket=agent.sock"],
+            "certificates: certificates.secret and certificates.workloadApi are given, and exactly one of them must be",
+            &["--set-json", "certificates={\"workloadApi\": {\"socket\": \"agent.sock\"}}"],
+        ),
+        (
+            &["--set-json", "certificates={}"],
+            "exactly one of certificates.secret, certificates.certManager and certificates.workloadApi",
+            &["--set-json", "certificates={\"certManager\": {\"issuerRef\": {\"name\": \"mesh\"}}}"],
+        ),
+        (
+            &NO_KEY,
+            "keyEncryptionKey.existingSecret: name the Secret with the key-encryption key, 32 bytes of base64",
+            &["--set", "keyEncryptionKey.existingSecret=mine"],
+        ),
+        (
+            &["--set", "keyEncryptionKey.create=true"],
+            "keyEncryptionKey: existingSecret and create are given, and exactly one of them must be",
+            &["--set", "keyEncryptionKey.create=true,keyEncryptionKey.existingSecret="],
+        ),
+        (
+            &["--set", "trustDomain=other.example"],
+            "trust.bundles: name the Secret or ConfigMap with the bundle of other.example, the server's own trust domain",
+            &["--set", "trustDomain=other.example,trust.bundles.other\\.example.secret=other"],
+        ),
+        (
+            &["--set", "trust.bundles.prod\\.example.configMap=bundle"],
+            "trust.bundles.prod.example: name exactly one of secret and configMap",
+            &["--set-json", "trust.bundles={\"prod.example\": {\"configMap\": \"bundle\"}}"],
+        ),
+        (
+            &["--set", "registrations.resources.a.audience=https://a.example"],
+            "registrations.admin.secret: name the Secret with an admin's certificate",
+            &["--set", "registrations.resources.a.audience=https://a.example,registrations.admin.secret=admin"],
+        ),
+        (
+            &["--set", "config.store.memory=true"],
+            "config.store.memory: the chart writes this key by itself; set instead: persistence",
+            &["--set", "config.store.max_staleness=1m"],
+        ),
+        (
+            &["--set", "config.keys.key_encryption_key=BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="],
+            "config.keys.key_encryption_key: the chart writes this key by itself; set instead: keyEncryptionKey",
+            &["--set", "config.keys.algorithm=EdDSA"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_value_is_refused_by_the_schema_with_its_name_and_what_it_may_be() {
+    each_refused(&[
+        (&["--set", "replica=1"], "at '': additional properties 'replica' not allowed", &["--set", "replicas=1"]),
+        (
+            &["--set", "persistence.enabled=false"],
+            "at '/persistence': additional properties 'enabled' not allowed",
+            &["--set", "persistence.size=2Gi"],
+        ),
+        (
+            &["--set", "config.tokens.verdict=5s"],
+            "at '/config/tokens': additional properties 'verdict' not allowed",
+            &["--set", "config.tokens.verdict_ttl=5s"],
+        ),
+        (
+            &["--set", "config.tls.drain_timeout=soon"],
+            "at '/config/tls/drain_timeout': 'soon' does not match pattern",
+            &["--set", "config.tls.drain_timeout=1m30s"],
+        ),
+        (
+            &["--set", "trustDomain=spiffe://prod.example"],
+            "at '/trustDomain': 'spiffe://prod.example' does not match pattern",
+            &["--set", "trustDomain=prod.example"],
+        ),
+        (&["--set", "trustDomain="], "at '/trustDomain': '' does not match pattern", &[]),
+        (
+            &["--set", "service.mtlsPort=84433"],
+            "at '/service/mtlsPort': maximum: got 84,433, want 65,535",
+            &["--set", "service.mtlsPort=443"],
+        ),
+        (&["--set", "service.publicPort=https"], "at '/service/publicPort': got string, want integer", &[]),
+        (
+            &["--set", "log.format=xml"],
+            "at '/log/format': value must be one of 'text', 'json'",
+            &["--set", "log.format=text"],
+        ),
+        (
+            &["--set", "image.repository=null"],
+            "at '/image/repository': got null, want string",
+            &["--set", "image.repository=registry.example:5000/lanyard"],
+        ),
+        (
+            &["--set", "issuer=http://lanyard.example"],
+            "at '/issuer': 'http://lanyard.example' does not match pattern",
+            &["--set", "issuer=https://lanyard.example"],
+        ),
+        (
+            &["--set", "mtlsUrl=https://lanyard.example/path"],
+            "at '/mtlsUrl': 'https://lanyard.example/path' does not match pattern",
+            &["--set", "mtlsUrl=https://lanyard.example:8443"],
+        ),
+        (
+            &["--set", "roles.admins[0].spiffe_id=prod.example/admin"],
+            "at '/roles/admins/0/spiffe_id': 'prod.example/admin' does not match pattern",
+            &["--set", "roles.admins[0].spiffe_id=spiffe://prod.example/admin"],
+        ),
+        (
+            &["--set-json", "telemetry.otlp={\"sampleRatio\": 1}"],
+            "at '/telemetry/otlp': missing property 'endpoint'",
+            &["--set-json", "telemetry.otlp={\"sampleRatio\": 1, \"endpoint\": \"http://collector:4317\"}"],
+        ),
+        (
+            &["--set-json", "telemetry.otlp={\"sampleRatio\": 1.5, \"endpoint\": \"http://collector:4317\"}"],
+            "at '/telemetry/otlp/sampleRatio': maximum: got 1.5, want 1",
+            &[],
+        ),
+        (
+            &["--set", "persistence.accessMode=ReadWriteMany"],
+            "at '/persistence/accessMode': value must be one of 'ReadWriteOnce', 'ReadWriteOncePod'",
+            &["--set", "persistence.accessMode=ReadWriteOncePod"],
+        ),
+        (
+            &["--set", "networkPolicy.ops=monitoring"],
+            "at '/networkPolicy/ops': got string, want array",
+            &["--set", "networkPolicy.ops[0].podSelector.matchLabels.app=prometheus"],
+        ),
+        (
+            &["--set", "podDisruptionBudget.maxUnavailable=2"],
+            "at '/podDisruptionBudget/maxUnavailable': value must be one of 0, 1",
+            &["--set", "podDisruptionBudget.maxUnavailable=0"],
+        ),
+    ]);
+}
+
+/// The paths of all sections in the chart's own values: what somebody may leave with all its lines commented out.
+fn sections(at: &str, values: &Value, found: &mut Vec<String>) {
+    for (key, value) in values.as_object().into_iter().flatten() {
+        let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        sections(&path, value, found);
+        if value.is_object() || value.is_array() {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn a_section_with_nothing_in_it_is_taken_as_empty_or_refused_by_its_name() {
+    let values: Value =
+        serde_yaml::from_str(&fs::read_to_string(in_crate("helm/lanyard/values.yaml")).unwrap()).unwrap();
+    let mut found = Vec::new();
+    sections("", &values, &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    let mut refused = 0;
+    for section in found {
+        let (parent, key) = section
+            .rsplit_once('.')
+            .map_or((String::new(), section.as_str()), |(parent, key)| (format!("/{}", parent.replace('.', "/")), key));
+        let Some(finished) = helm::template(&helm::example("everything"), &["--set", &format!("{section}=null")])
+        else {
+            return;
+        };
+        if finished.code != Some(0) {
+            let complaint = format!("at '{parent}': missing property '{key}'");
+            assert!(finished.stderr.contains(&complaint), "{section}: {finished:?}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn an_image_is_never_called_latest() {
+    each_refused(&[
+        (&["--set", "image.tag=latest"], "image.tag is latest: name a version", &["--set", "image.tag=0.1.0"]),
+        (
+            &["--set", "image.repository=registry.example/lanyard:0.1.0"],
+            "at '/image/repository': 'registry.example/lanyard:0.1.0' does not match pattern",
+            &[],
+        ),
+    ]);
+    let Some(rendered) = Rendered::of(&helm::example("minimal"), &[]) else { return };
+    let image = &rendered.server()["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, &format!("registry.example/lanyard:{}", env!("CARGO_PKG_VERSION")));
+}
