@@ -168,19 +168,20 @@ fn configuration(flags: &[&str]) -> Option<(String, String)> {
 }
 
 #[test]
-fn the_server_is_replaced_when_its_configuration_changes_but_not_for_the_level_of_its_log() {
+fn the_server_is_replaced_when_its_configuration_changes_but_not_for_roles_and_the_level_of_its_log() {
     let Some((checksum, config)) = configuration(&[]) else { return };
     assert_eq!(configuration(&[]).unwrap(), (checksum.clone(), config.clone()));
-    let (same, louder) = configuration(&["--set", "log.level=debug"]).unwrap();
-    assert_ne!(louder, config);
-    assert_eq!(same, checksum);
+    for change in ["log.level=debug", "roles.admins[0].spiffe_id=spiffe://prod.example/admin"] {
+        let (same, changed) = configuration(&["--set", change]).unwrap();
+        assert_ne!(changed, config, "{change}");
+        assert_eq!(same, checksum, "{change}");
+    }
     let mut seen = vec![checksum];
     for change in [
         "log.format=text",
         "issuer=https://lanyard.example",
         "listenAddress=::",
         "config.tokens.verdict_ttl=3s",
-        "roles.admins[0].spiffe_id=spiffe://prod.example/admin",
         "trust.bundles.other\\.example.secret=other",
     ] {
         let (other, changed) = configuration(&["--set", change]).unwrap();
@@ -196,6 +197,7 @@ fn the_pod_is_given_longer_to_end_than_the_server_takes_to_drain() {
         ("20s", &[][..]),
         ("90s", &["--set", "config.tls.drain_timeout=1m30s"]),
         ("1h", &["--set", "config.tls.drain_timeout=1h"]),
+        ("25s", &["--set", "config.tls.drain_delay=5s"]),
     ];
     for (drain, flags) in drains {
         let Some(rendered) = Rendered::of(&helm::example("minimal"), flags) else { return };

@@ -47,20 +47,21 @@
 {{- toYaml $config }}
 {{- end }}
 
-{{/* What the pod is replaced for. The level of the log is not: the server takes that up by itself. */}}
+{{/* What the pod is replaced for. The level of the log and the roles are not: the server takes those up by itself. */}}
 {{- define "lanyard.configChecksum" -}}
 {{- $config := include "lanyard.config" . | fromYaml }}
 {{- $_ := set $config "log" (omit $config.log "level") }}
-{{- $config | toYaml | sha256sum }}
+{{- omit $config "roles" | toYaml | sha256sum }}
 {{- end }}
 
-{{/* The time to stop in: what the server takes to drain, and ten seconds more. */}}
+{{/* The time to stop in: what the server takes to leave and to drain, and ten seconds more. */}}
 {{- define "lanyard.gracePeriod" -}}
 {{- $config := include "lanyard.config" . | fromYaml }}
-{{- $drain := default "20s" (dig "tls" "drain_timeout" "" $config) }}
 {{- $seconds := 10 }}
+{{- range $span := list (dig "tls" "drain_delay" "0s" $config) (dig "tls" "drain_timeout" "20s" $config) }}
 {{- range $unit, $length := dict "h" 3600 "m" 60 "s" 1 }}
-{{- with regexFind (printf "[0-9]+%s" $unit) $drain }}{{ $seconds = add $seconds (mul $length (trimSuffix $unit . | atoi)) }}{{ end }}
+{{- with regexFind (printf "[0-9]+%s" $unit) $span }}{{ $seconds = add $seconds (mul $length (trimSuffix $unit . | atoi)) }}{{ end }}
+{{- end }}
 {{- end }}
 {{- $seconds }}
 {{- end }}

@@ -311,13 +311,6 @@ impl Pod<'_> {
         self.other_command(container, list(&container["args"]).iter().map(|argument| argument.as_str().unwrap()))
     }
 
-    /// What a probe of a container runs in it.
-    pub fn probe(&self, container: &Value, probe: &str) -> Command {
-        let command = list(&container[probe]["exec"]["command"]);
-        assert_eq!(command[0], BINARY);
-        self.other_command(container, command[1..].iter().map(|argument| argument.as_str().unwrap()))
-    }
-
     /// The image's binary with other arguments, where a container would run.
     pub fn other_command<'a>(&self, container: &Value, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         assert_eq!(container["command"], serde_json::json!([BINARY]), "there is nothing else in the image");
