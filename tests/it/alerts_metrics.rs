@@ -174,7 +174,7 @@ async fn page(server: &TestServer, accept: &str) -> String {
     page.to_owned()
 }
 
-/// A page of OpenMetrics in the older format, as Prometheus itself takes it: a counter's family has the name of its series,
+/// A page of `OpenMetrics` in the older format, as Prometheus itself takes it: a counter's family has the name of its series,
 /// and what is info is a gauge. A page that is in that format stays as it is.
 fn classic(page: &str) -> String {
     let Some(page) = page.strip_suffix("# EOF\n") else { return page.to_owned() };

@@ -9,6 +9,7 @@ use crate::support::helm;
 use crate::support::helm::list;
 use crate::support::helm_pod::Pod;
 use crate::support::helm_pod::Site;
+use crate::support::helm_pod::connection_flags;
 use crate::support::helm_server::Server;
 use crate::support::process::Finished;
 use crate::support::process::run;
@@ -23,7 +24,7 @@ fn job(pod: &Pod<'_>) -> Vec<String> {
 /// A command of the admin, in the place of the Job's container.
 fn as_admin(pod: &Pod<'_>, arguments: &[&str]) -> Finished {
     let container = &pod.containers()[0];
-    let flags = pod.connection_flags(container);
+    let flags = connection_flags(container);
     run(&mut pod.other_command(container, [arguments, &flags].concat()))
 }
 

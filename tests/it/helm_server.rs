@@ -1,4 +1,4 @@
-//! The configuration in each example's rendered ConfigMap, and a real server started from it as its container would be.
+//! The configuration in each example's rendered `ConfigMap`, and a real server started from it as its container would be.
 
 use crate::support::helm;
 use crate::support::helm::list;

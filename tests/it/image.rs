@@ -105,8 +105,9 @@ fn the_context_has_the_sources_and_nothing_that_lies_about_in_a_checkout() {
         assert!(through.iter().any(|path| path == needed), "{needed} is kept out");
     }
     for path in through.iter().filter(|path| path.contains('/')) {
-        let source = path.ends_with(".rs") && (path.starts_with("src/") || path == "benches/serving.rs");
-        assert!(source || path.starts_with("proto/") && path.ends_with(".proto"), "{path} is let through");
+        let is = |kind: &str| Path::new(&path).extension().is_some_and(|extension| extension == kind);
+        let source = is("rs") && (path.starts_with("src/") || path == "benches/serving.rs");
+        assert!(source || path.starts_with("proto/") && is("proto"), "{path} is let through");
     }
     assert_eq!(through.iter().filter(|path| !path.contains('/')).count(), 4, "{through:?}");
 

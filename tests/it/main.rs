@@ -104,6 +104,7 @@ mod revocation_records;
 mod rotation;
 mod rotation_announced;
 mod sealed_keys;
+mod secrets;
 mod spiffe_jwt;
 mod spiffe_jwt_clients;
 mod spiffe_x509;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard::authority::clock::Clock as _;
-use lanyard::authority::clock::SystemEntropy;
 use lanyard::authority::measures::Samples;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;

@@ -195,7 +195,7 @@ impl Exported {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
@@ -204,7 +204,12 @@ fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
         let text = match value.as_ref().unwrap().value.as_ref().unwrap() {
             Value::StringValue(text) => text.clone(),
             Value::IntValue(number) => number.to_string(),
-            other => panic!("{key} is {other:?}"),
+            Value::BoolValue(_)
+            | Value::DoubleValue(_)
+            | Value::ArrayValue(_)
+            | Value::KvlistValue(_)
+            | Value::BytesValue(_)
+            | Value::StringValueStrindex(_) => panic!("{key} is {value:?}"),
         };
         assert_eq!(read.insert(key.clone(), text), None, "{key} is there twice");
     }

@@ -148,7 +148,7 @@ impl Site {
         }
     }
 
-    /// Writes what a ConfigMap or Secret holds, of the chart's own or made by somebody else.
+    /// Writes what a `ConfigMap` or Secret holds, of the chart's own or made by somebody else.
     fn put(&self, pod: &Pod<'_>, part: &str, kind: &str, name: &str, items: &Value, folder: &Path) {
         let own = self.rendered.named(kind, name);
         let mut wanted: Vec<(&str, &str)> =
@@ -172,7 +172,7 @@ impl Site {
         }
     }
 
-    /// What stands in a file whose ConfigMap or Secret is not the chart's.
+    /// What stands in a file whose `ConfigMap` or Secret is not the chart's.
     fn of_somebody_else(&self, pod: &Pod<'_>, part: &str, name: &str, path: &str) -> String {
         let own_bundle = format!("{}.pem", self.config["trust"]["trust_domain"].as_str().unwrap());
         match path {
@@ -245,7 +245,7 @@ impl Site {
         let (service, rest) = host.split_once('.')?;
         let service = self.rendered.named("Service", service)?;
         assert!(rest.starts_with(&format!("{}.svc", self.rendered.namespace)), "{url}");
-        let port = list(&service["spec"]["ports"]).iter().find(|one| one["port"].to_string() == port);
+        let port = list(&service["spec"]["ports"]).iter().find(|one| one["port"] == port);
         let port = port.unwrap_or_else(|| panic!("{}: no port of the Service for {url}", self.rendered.name));
         for server in self.rendered.all("Certificate").filter(|one| one["spec"]["dnsNames"].is_array()) {
             assert!(list(&server["spec"]["dnsNames"]).contains(&Value::from(host)), "{host} is not in the certificate");
@@ -323,10 +323,10 @@ impl Pod<'_> {
         assert!(container["envFrom"].is_null());
         command
     }
+}
 
-    /// The flags by which its commands find the Workload API, if they do.
-    pub fn connection_flags<'a>(&self, container: &'a Value) -> Vec<&'a str> {
-        let arguments = list(&container["args"]).iter().map(|argument| argument.as_str().unwrap());
-        arguments.filter(|argument| argument.starts_with("--workload-api")).collect()
-    }
+/// The flags by which the commands of a container find the Workload API, if they do.
+pub fn connection_flags(container: &Value) -> Vec<&str> {
+    let arguments = list(&container["args"]).iter().map(|argument| argument.as_str().unwrap());
+    arguments.filter(|argument| argument.starts_with("--workload-api")).collect()
 }

@@ -122,7 +122,9 @@ impl Image {
             }
             Step::CopyContext(to) => {
                 let to = inside(&self.root, working_directory).join(to);
-                context.iter().for_each(|path| copy(&checkout.join(path), &to.join(path)));
+                for path in context {
+                    copy(&checkout.join(path), &to.join(path));
+                }
             }
             Step::CopyStage { stage, folder } => {
                 let from = inside(&self.folder.path().join(stage), folder);

@@ -38,6 +38,8 @@ pub const SPAN: &str = "00f067aa0ba902b7";
 /// `lanyard serve`; killed when dropped.
 pub struct Observed {
     pub process: Process,
+    /// What it said up to its first line about serving.
+    pub started: Vec<String>,
     pub setup: Setup,
     pub mtls: SocketAddr,
     pub public: SocketAddr,
@@ -59,7 +61,8 @@ impl Observed {
         command.args(["serve", "--config"]).arg(setup.path("lanyard.yaml")).env("OTEL_BSP_SCHEDULE_DELAY", "20");
         command.envs(environment.iter().copied());
         let process = Process::start(&mut command);
-        let line = process.until("serving").pop().unwrap();
+        let started = process.until("serving");
+        let line = started.last().unwrap().clone();
         let address = |name: &str| {
             let json = serde_json::from_str::<Value>(&line).ok();
             let text = json.map_or_else(
@@ -68,7 +71,7 @@ impl Observed {
             );
             text.parse().unwrap()
         };
-        Self { mtls: address("mtls"), public: address("public"), ops: address("ops"), process, setup }
+        Self { mtls: address("mtls"), public: address("public"), ops: address("ops"), process, started, setup }
     }
 
     pub fn svid(&self, path: &str) -> Leaf {

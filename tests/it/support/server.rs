@@ -10,7 +10,6 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::ManualClock;
-use lanyard::authority::clock::SystemEntropy;
 use lanyard::authority::clock::Timestamp;
 use lanyard::config;
 use lanyard::config::Listeners;
