@@ -75,6 +75,15 @@ pub fn known(method: &str) -> Option<&'static str> {
     METHODS.get(position(method)?).map(|(name, _)| *name)
 }
 
+/// What a method that is not in the table is called in logs, spans and measures: its own name is the caller's, and may hold
+/// what should not be told.
+pub const OTHER: &str = "other";
+
+/// A name to tell of a method by.
+pub fn told(method: &str) -> &'static str {
+    known(method).unwrap_or(OTHER)
+}
+
 /// Where a method stands in the table.
 pub(in crate::authority) fn position(method: &str) -> Option<usize> {
     let tail = method.strip_prefix(METADATA);

@@ -252,7 +252,7 @@ impl AuditEvent<'_> {
                 }
             }
             Self::NotJudged { caller, why } => {
-                tracing::info!(target: TARGET, %caller, reason = %why, "no decision");
+                tracing::info!(target: TARGET, %caller, reason = why.code(), cause = %why, "no decision");
             }
             Self::BindingJudged { caller, resource, token, evidence, decision } => {
                 let (client_id, jti) = token.unzip();

@@ -9,9 +9,6 @@ use crate::authority::measures::Durations;
 use crate::authority::measures::Family;
 use crate::authority::measures::labels;
 
-/// The label of what is not in the access table.
-const OTHER_METHOD: &str = "other";
-
 /// How a request ended, for the one who runs the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RequestOutcome {
@@ -87,7 +84,7 @@ impl Requests {
     /// long, and an error can only be seen to grow in a series that was there before.
     pub(in crate::authority) fn family(&self) -> Family {
         let known = METHODS.iter().map(|(name, _)| method_label(name)).zip(&self.methods);
-        let called = known.chain([(OTHER_METHOD, &self.other)]).flat_map(|(method, durations)| {
+        let called = known.chain([(access::OTHER, &self.other)]).flat_map(|(method, durations)| {
             let read = RequestOutcome::ALL.map(|outcome| (outcome, durations.of(outcome).read()));
             let called = read.iter().any(|(_, taken)| taken.count() > 0);
             read.into_iter().filter(move |_| called).map(move |(outcome, taken): (_, Distribution)| {

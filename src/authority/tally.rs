@@ -264,49 +264,18 @@ impl Tally {
     pub fn granted<T>(&self, outcome: &Result<T, GrantError>) {
         match outcome {
             Ok(_) => increment(&self.issued),
-            Err(error) => self.grants_refused.add(match error {
-                GrantError::InvalidClient(_)
-                | GrantError::InvalidAssertion(_)
-                | GrantError::UnknownAssertionType
-                | GrantError::ForeignConnection => "invalid_client",
-                GrantError::InvalidRequest | GrantError::HalfAnAssertion => "invalid_request",
-                GrantError::InvalidScope => "invalid_scope",
-                GrantError::InvalidTarget => "invalid_target",
-                GrantError::ServerError => "server_error",
-                GrantError::Stale(_) => "temporarily_unavailable",
-            }),
+            Err(error) => self.grants_refused.add(error.code()),
         }
     }
 
     /// A call did not reach what it called.
     pub fn call_refused(&self, error: NotAdmitted) {
-        self.calls_refused.add(match error {
-            NotAdmitted::NoSuchMethod => "NO_SUCH_METHOD",
-            NotAdmitted::NoCertificate => "NO_CERTIFICATE",
-            NotAdmitted::Unproven(_) => "CERTIFICATE_NOT_PROVEN",
-            NotAdmitted::NotForwarded(_) => "CERTIFICATE_NOT_FORWARDED",
-            NotAdmitted::WrongRole => "WRONG_ROLE",
-        });
+        self.calls_refused.add(error.code());
     }
 
     /// A handshake was ended, because no rule proves the certificate.
     pub fn handshake_refused(&self, unproven: Unproven) {
-        self.handshakes_refused.add(match unproven {
-            Unproven::ChainSize => "CHAIN_SIZE",
-            Unproven::Invalid(_) => "INVALID",
-            Unproven::Expired => "EXPIRED",
-            Unproven::NotYetValid => "NOT_YET_VALID",
-            Unproven::SeveralUris => "SEVERAL_URIS",
-            Unproven::InvalidSpiffeId => "INVALID_SPIFFE_ID",
-            Unproven::SigningCertificate => "SIGNING_CERTIFICATE",
-            Unproven::KeyUsage => "KEY_USAGE",
-            Unproven::NamesNotCritical => "NAMES_NOT_CRITICAL",
-            Unproven::UnknownTrustDomain => "UNKNOWN_TRUST_DOMAIN",
-            Unproven::StaleBundle => "STALE_BUNDLE",
-            Unproven::NoPath => "NO_PATH",
-            Unproven::Revoked => "REVOKED",
-            Unproven::Unknown => "UNKNOWN",
-        });
+        self.handshakes_refused.add(unproven.code());
     }
 
     /// A handshake failed for another reason: no certificate, no common version, or no TLS at all.

@@ -165,6 +165,28 @@ pub enum Unproven {
     Unknown,
 }
 
+impl Unproven {
+    /// The fixed code, in metrics and the log.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ChainSize => "CHAIN_SIZE",
+            Self::Invalid(_) => "INVALID",
+            Self::Expired => "EXPIRED",
+            Self::NotYetValid => "NOT_YET_VALID",
+            Self::SeveralUris => "SEVERAL_URIS",
+            Self::InvalidSpiffeId => "INVALID_SPIFFE_ID",
+            Self::SigningCertificate => "SIGNING_CERTIFICATE",
+            Self::KeyUsage => "KEY_USAGE",
+            Self::NamesNotCritical => "NAMES_NOT_CRITICAL",
+            Self::UnknownTrustDomain => "UNKNOWN_TRUST_DOMAIN",
+            Self::StaleBundle => "STALE_BUNDLE",
+            Self::NoPath => "NO_PATH",
+            Self::Revoked => "REVOKED",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
 impl TrustBundles {
     /// Whether others vouch for the same, however fresh either are.
     pub fn vouch_like(&self, other: &Self) -> bool {

@@ -82,6 +82,21 @@ pub enum NoDecision {
     EvidenceMalformed(#[from] InvalidEvidence),
 }
 
+impl NoDecision {
+    /// The fixed code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TokenMissing => "TOKEN_MISSING",
+            Self::AudienceMissing => "AUDIENCE_MISSING",
+            Self::ScopeMalformed => "SCOPE_MALFORMED",
+            Self::NotAProxy => "NOT_A_PROXY",
+            Self::ForeignResource => "FOREIGN_RESOURCE",
+            Self::Stale(_) => "SNAPSHOT_STALE",
+            Self::EvidenceMalformed(_) => "EVIDENCE_MALFORMED",
+        }
+    }
+}
+
 /// How a use was judged, with what the token says once its signature was found good.
 #[derive(Clone, Debug)]
 pub struct Judgement {

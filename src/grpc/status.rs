@@ -32,13 +32,12 @@ fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
 
 /// A call that the access table or the certificate stops.
 pub fn not_admitted(error: NotAdmitted) -> Status {
-    match error {
-        NotAdmitted::NoSuchMethod => plain(Code::Unimplemented, "NO_SUCH_METHOD", error),
-        NotAdmitted::NoCertificate => plain(Code::Unauthenticated, "NO_CERTIFICATE", error),
-        NotAdmitted::Unproven(_) => plain(Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN", error),
-        NotAdmitted::NotForwarded(_) => plain(Code::Unauthenticated, "CERTIFICATE_NOT_FORWARDED", error),
-        NotAdmitted::WrongRole => plain(Code::PermissionDenied, "WRONG_ROLE", error),
-    }
+    let code = match error {
+        NotAdmitted::NoSuchMethod => Code::Unimplemented,
+        NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => Code::Unauthenticated,
+        NotAdmitted::WrongRole => Code::PermissionDenied,
+    };
+    plain(code, error.code(), error)
 }
 
 /// A stream that would outlive its connection.
@@ -75,15 +74,15 @@ pub fn stale(error: Stale) -> Status {
 
 /// A question about a binding that got no decision.
 pub fn no_decision(error: NoDecision) -> Status {
-    match error {
-        NoDecision::TokenMissing => plain(Code::InvalidArgument, "TOKEN_MISSING", error),
-        NoDecision::AudienceMissing => plain(Code::InvalidArgument, "AUDIENCE_MISSING", error),
-        NoDecision::ScopeMalformed => plain(Code::InvalidArgument, "SCOPE_MALFORMED", error),
-        NoDecision::NotAProxy => plain(Code::PermissionDenied, "NOT_A_PROXY", error),
-        NoDecision::ForeignResource => plain(Code::PermissionDenied, "FOREIGN_RESOURCE", error),
-        NoDecision::Stale(error) => stale(error),
-        NoDecision::EvidenceMalformed(error) => invalid_evidence(error),
-    }
+    let code = match error {
+        NoDecision::TokenMissing
+        | NoDecision::AudienceMissing
+        | NoDecision::ScopeMalformed
+        | NoDecision::EvidenceMalformed(_) => Code::InvalidArgument,
+        NoDecision::NotAProxy | NoDecision::ForeignResource => Code::PermissionDenied,
+        NoDecision::Stale(_) => Code::Unavailable,
+    };
+    plain(code, error.code(), error)
 }
 
 /// Evidence that cannot be read.

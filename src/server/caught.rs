@@ -15,6 +15,7 @@ use hyper::StatusCode;
 use hyper::Uri;
 
 use crate::authority::Authority;
+use crate::authority::access;
 use crate::authority::check::CheckRefusal;
 use crate::grpc::ext_authz;
 use crate::grpc::status;
@@ -41,7 +42,7 @@ impl Asked {
         if let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await {
             return answer;
         }
-        report(authority, self.uri.path());
+        report(authority, access::told(self.uri.path()));
         Ok(self.broken())
     }
 
@@ -64,7 +65,7 @@ pub(super) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
 }
 
 /// Takes note of a panic.
-pub(super) fn report(authority: &Authority, method: &str) {
+pub(super) fn report(authority: &Authority, method: &'static str) {
     authority.tally().panicked();
-    tracing::error!(?method, "a request ended in a panic");
+    tracing::error!(method, "a request ended in a panic");
 }

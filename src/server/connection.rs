@@ -234,7 +234,7 @@ fn report(refused: &Refused, authority: &Authority) {
         // A certificate that does not pass may be an attempt at intrusion.
         Refused::Unproven(unproven) => {
             authority.tally().handshake_refused(*unproven);
-            tracing::warn!(reason = %unproven, "a handshake was refused");
+            tracing::warn!(reason = unproven.code(), cause = %unproven, "a handshake was refused");
         }
         Refused::Handshake(_) => {
             authority.tally().handshake_failed();

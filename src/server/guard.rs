@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 use tracing::Span;
 
 use crate::authority::Authority;
+use crate::authority::access;
 use crate::authority::caller::NotAdmitted;
 use crate::authority::caller::PeerConnection;
 use crate::grpc::ext_authz;
@@ -66,7 +67,8 @@ pub(super) fn refused(
     authority.tally().call_refused(error);
     let span = Span::current();
     span.record("lanyard.decision", "deny").record("lanyard.reason", error.code());
-    tracing::info!(caller = ?peer, method = ?request.uri().path(), reason = %error, "a call was not admitted");
+    let method = access::told(request.uri().path());
+    tracing::info!(caller = ?peer, method, reason = error.code(), "a call was not admitted");
     refuse(request, error)
 }
 

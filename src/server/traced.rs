@@ -19,9 +19,6 @@ use crate::trace_context::Carried;
 use crate::trace_context::REQUESTS;
 use crate::trace_context::RequestTrace;
 
-/// What is named as a method that there is not.
-const OTHER: &str = "other";
-
 /// A request on its way through a door.
 #[derive(Debug)]
 pub(super) struct Traced {
@@ -59,7 +56,7 @@ fn span<B>(request: &Request<B>) -> Span {
         (None, None, None, None, None);
     let name = if is_grpc(request.headers().get(CONTENT_TYPE)) {
         rpc_system = Some("grpc");
-        let name = path.and_then(|path| path.strip_prefix('/')).unwrap_or(OTHER);
+        let name = path.and_then(|path| path.strip_prefix('/')).unwrap_or(access::OTHER);
         (rpc_service, rpc_method) = name.split_once('/').unzip();
         name.to_owned()
     } else {

@@ -152,9 +152,10 @@ async fn a_request_says_who_tells_since_when_and_in_which_units() {
     let server = used().await;
     let request = request(&server.server.measures().read(), resource(), STARTED, STARTED.after(Duration::from_secs(9)));
     let resource = request.resource_metrics[0].resource.as_ref().unwrap();
-    let attributes: Vec<(&str, &str)> = resource.attributes.iter().map(|one| (one.key.as_str(), text(one))).collect();
+    let mut attributes: Vec<(&str, &str)> = resource.attributes.iter().map(|one| (one.key.as_str(), text(one))).collect();
     let version = env!("CARGO_PKG_VERSION");
-    let [name, told_version, (instance, id)] = attributes[..] else { panic!("{attributes:?}") };
+    attributes.sort_unstable();
+    let [(instance, id), name, told_version] = attributes[..] else { panic!("{attributes:?}") };
     assert_eq!([name, told_version], [("service.name", "lanyard"), ("service.version", version)]);
     assert_eq!((instance, id.len()), ("service.instance.id", 32));
     let (start, end) = (STARTED.0 * 1_000_000_000, (STARTED.0 + 9) * 1_000_000_000);

@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use lanyard::proto::GetJwksRequest;
-use lanyard::proto::key_service_client::KeyServiceClient;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::ListClientsRequest;
+use lanyard::proto::registry_service_client::RegistryServiceClient;
+use lanyard::proto::token_service_client::TokenServiceClient;
 
 use crate::support::child::Serve;
 use crate::support::child::real_time;
@@ -22,19 +24,20 @@ fn replace(setup: &Setup, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// The lines that the server logs about one call.
+/// The lines that the server logs about one call, which is not admitted.
 async fn logged(setup: &Setup, serve: &Serve) -> Vec<String> {
-    // First what is still to come about the one before.
-    serve.signal("HUP");
-    serve.line_with("SIGHUP");
     let leaf = setup.ca.svid("spiffe://prod.example/checkout").issue();
     let builder = setup.tls_builder(rustls::DEFAULT_VERSIONS);
     let mut config = builder.with_client_auth_cert(leaf.chain.clone(), leaf.private_key()).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let mut keys = KeyServiceClient::new(channel(serve.mtls, config));
-    keys.get_jwks(GetJwksRequest {}).await.unwrap();
-    serve.signal("HUP");
-    serve.lines_until("SIGHUP")
+    let channel = channel(serve.mtls, config);
+    let mut tokens = TokenServiceClient::new(channel.clone());
+    // Between two others, which are always told.
+    tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
+    serve.line_with("token refused");
+    RegistryServiceClient::new(channel).list_clients(ListClientsRequest::default()).await.unwrap_err();
+    tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
+    serve.lines_until("token refused")
 }
 
 #[tokio::test]
@@ -44,17 +47,17 @@ async fn sighup_changes_what_is_logged() {
     let path = setup.path("lanyard.yaml");
     fs::write(&path, fs::read_to_string(&path).unwrap() + "log: {level: info}\n").unwrap();
     let serve = Serve::start(&setup, 1024);
-    let is_told = |lines: Vec<String>| lines.iter().any(|line| line.contains("DEBUG") && line.contains(" h2::"));
-    assert!(!is_told(logged(&setup, &serve).await));
+    let is_told = |lines: Vec<String>| lines.iter().any(|line| line.contains("a call was not admitted"));
+    assert!(is_told(logged(&setup, &serve).await));
     for _ in 0..2 {
-        replace(&setup, "level: info", "level: 'info,h2=debug'");
-        serve.signal("HUP");
-        assert!(serve.line_with(TAKEN).contains("log.level"));
-        assert!(is_told(logged(&setup, &serve).await));
-        replace(&setup, "level: 'info,h2=debug'", "level: info");
+        replace(&setup, "level: info", "level: 'info,lanyard::server::guard=off'");
         serve.signal("HUP");
         assert!(serve.line_with(TAKEN).contains("log.level"));
         assert!(!is_told(logged(&setup, &serve).await));
+        replace(&setup, "level: 'info,lanyard::server::guard=off'", "level: info");
+        serve.signal("HUP");
+        assert!(serve.line_with(TAKEN).contains("log.level"));
+        assert!(is_told(logged(&setup, &serve).await));
     }
     serve.signal("TERM");
     assert!(serve.finish());

@@ -29,7 +29,7 @@ use crate::support::server::certificate_of;
 
 /// A call that is refused under a name of its own, which ends what is looked at.
 async fn mark(server: &Observed, name: &str) {
-    let reply = server.http(&server.svid("/marker")).await.send(get(&format!("/{name}"))).await;
+    let reply = server.http(&server.svid(&format!("/{name}"))).await.send(get(&format!("/{name}"))).await;
     assert_eq!(reply.status, 404);
 }
 
@@ -79,19 +79,19 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
         ("token refused", "invalid_client", traced("01")),
         ("binding denied", "CERTIFICATE_MISMATCH", traced("02")),
         ("binding denied", "TOKEN_MALFORMED", traced("03")),
-        ("no decision", "only a caller with the role Proxy may bring evidence of another connection", traced("04")),
+        ("no decision", "NOT_A_PROXY", traced("04")),
         ("check denied", "RESOURCE_UNKNOWN", traced("05")),
         ("check denied", "REQUEST_MALFORMED", traced("06")),
         ("check denied", "RESOURCE_UNKNOWN", traced("07")),
         ("check denied", "RESOURCE_UNKNOWN", traced("08")),
-        ("a call was not admitted", "the caller holds none of the roles that this method asks for", traced("09")),
+        ("a call was not admitted", "WRONG_ROLE", traced("09")),
         ("introspection denied", "TOKEN_MALFORMED", traced("10")),
         ("client refused", "invalid_client", traced("11")),
         ("token refused", "invalid_client", traced("12")),
-        ("a call was not admitted", "no such method", traced("13")),
+        ("a call was not admitted", "NO_SUCH_METHOD", traced("13")),
         ("binding denied", "CERTIFICATE_MISMATCH", String::new()),
         // Before any request there is no trace. It comes last: the log may hear of it after the client.
-        ("a handshake was refused", "", String::new()),
+        ("a handshake was refused", "NOT_YET_VALID", String::new()),
     ]
 }
 

@@ -245,6 +245,7 @@ impl Site {
         let (service, rest) = host.split_once('.')?;
         let service = self.rendered.named("Service", service)?;
         assert!(rest.starts_with(&format!("{}.svc", self.rendered.namespace)), "{url}");
+        let port: u16 = port.parse().unwrap();
         let port = list(&service["spec"]["ports"]).iter().find(|one| one["port"] == port);
         let port = port.unwrap_or_else(|| panic!("{}: no port of the Service for {url}", self.rendered.name));
         for server in self.rendered.all("Certificate").filter(|one| one["spec"]["dnsNames"].is_array()) {
