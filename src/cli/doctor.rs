@@ -117,8 +117,7 @@ async fn examine(arguments: &DoctorArguments, inspected: &Inspected, surrounding
     let running = server::check(config, store, arguments, surroundings, report).await;
     endpoints::check_listeners(config, running, report);
     endpoints::check_outbound(config, surroundings, report).await;
-    // The section `telemetry`: its collector's host and port go here.
-    endpoints::check_collector(None, report).await;
+    endpoints::check_collector(config.otlp.as_ref(), report).await;
 }
 
 /// Reads the URL of a listener.

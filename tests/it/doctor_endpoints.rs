@@ -173,6 +173,17 @@ fn a_host_of_clients_that_cannot_be_asked_is_found() {
 }
 
 #[test]
+fn a_collector_that_takes_no_connection_is_found() {
+    let patient = Patient::new();
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = collector.local_addr().unwrap();
+    patient.add(&format!("telemetry: {{otlp: {{endpoint: 'http://{address}'}}}}"));
+    patient.seen().healthy();
+    drop(collector);
+    patient.seen().only("OTLP_UNREACHABLE");
+}
+
+#[test]
 fn a_server_that_is_not_ready_is_found_with_its_code_and_one_of_another_time_by_its_probes() {
     let patient = Patient::new().served();
     let lock = File::open(patient.path("volume/data/LOCK")).unwrap();

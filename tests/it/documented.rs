@@ -134,14 +134,18 @@ fn each_command_of_a_page_names_commands_and_flags_that_there_are() {
     let mut seen = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
-        for line in text.lines().filter(|line| !line.trim_start().starts_with(['|', '#'])) {
-            let line = line.trim().trim_start_matches("- ").trim_start_matches('`');
-            let Some((before, command)) = line.split_once("lanyard ") else { continue };
+        let mut fenced = false;
+        for line in text.lines() {
+            fenced ^= line.starts_with("```");
+            if !fenced && !line.starts_with("    ") {
+                continue;
+            }
+            let Some((before, command)) = line.trim().split_once("lanyard ") else { continue };
             if !(before.is_empty() || before.ends_with("bin/") && before.contains("exec")) {
                 continue;
             }
             let words: Vec<&str> =
-                command.split([' ', '`']).take_while(|word| !["|", ">", "&", "#", "("].contains(word)).collect();
+                command.split(' ').take_while(|word| !["|", ">", "&", "#", "("].contains(word)).collect();
             let named = words.iter().take(2).take_while(|word| {
                 word.chars().all(|one| one.is_ascii_lowercase() || one == '-') && !word.starts_with('-')
             });

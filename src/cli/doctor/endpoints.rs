@@ -18,6 +18,7 @@ use crate::cli::doctor::server::Running;
 use crate::config::Config;
 use crate::config::forwarded::Forwarded;
 use crate::server::federation;
+use crate::telemetry::otlp;
 use crate::trust::addresses::Reach;
 use crate::trust::bundle_endpoint::Profile;
 use crate::trust::bundle_endpoint::RefreshError;
@@ -160,8 +161,11 @@ async fn check_host(host: &str, port: u16, allow_private: bool, report: &mut Rep
 }
 
 /// Whether the collector of traces and metrics takes a connection; `None` where none is configured.
-pub(in crate::cli::doctor) async fn check_collector(collector: Option<(&str, u16)>, report: &mut Report) {
-    let Some((host, port)) = collector else { return };
+pub(in crate::cli::doctor) async fn check_collector(collector: Option<&otlp::Config>, report: &mut Report) {
+    let Some(collector) = collector else { return };
+    let Some(host) = collector.endpoint.host().map(|host| host.trim_matches(['[', ']'])) else { return };
+    let usual = if collector.endpoint.scheme_str() == Some("https") { 443 } else { 80 };
+    let port = collector.endpoint.port_u16().unwrap_or(usual);
     let subject = format!("{host}:{port}");
     match tokio::time::timeout(PATIENCE, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => report.ok(OTLP, subject, "it takes connections"),
