@@ -5,6 +5,7 @@ mod federation;
 mod file;
 pub mod forwarded;
 mod jwks_uri;
+mod reading;
 mod roles;
 mod telemetry;
 mod workload_api;

@@ -11,8 +11,8 @@ use spiffe::TrustDomain;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::jwks_uri::JwksUri;
 use crate::config::ConfigError;
-use crate::config::file::duration;
-use crate::config::file::trust_domain;
+use crate::config::reading::duration;
+use crate::config::reading::trust_domain;
 use crate::config::value;
 use crate::trust::bundle_endpoint;
 

@@ -12,7 +12,6 @@ use fluent_uri::Uri;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde::Deserialize;
-use spiffe::TrustDomain;
 use zeroize::Zeroizing;
 
 use crate::authority::Policy;
@@ -28,6 +27,9 @@ use crate::config::federation;
 use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
+use crate::config::reading::duration;
+use crate::config::reading::pause;
+use crate::config::reading::trust_domain;
 use crate::config::roles::Roles;
 use crate::config::telemetry::Telemetry;
 use crate::config::value;
@@ -287,30 +289,4 @@ fn mtls_url(configured: Option<String>, issuer: &str, listener: SocketAddr) -> R
     };
     let url = url.filter(|url| bare(url) && matches!(url.path().as_str(), "" | "/"));
     url.map(|url| url.as_str().trim_end_matches('/').to_owned()).ok_or_else(|| value("mtls_url", PROBLEM))
-}
-
-pub(super) fn trust_domain(key: &'static str, name: &str) -> Result<TrustDomain, ConfigError> {
-    // A name, not a SPIFFE ID, and in the one spelling that it has.
-    TrustDomain::new(name).ok().filter(|parsed| parsed.as_str() == name).ok_or_else(|| {
-        value(key, &format!("'{}' is not the name of a trust domain, such as prod.example", name.escape_default()))
-    })
-}
-
-pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    span(deserializer, |span| !span.is_zero())
-}
-
-/// A duration that may be `0s`.
-fn pause<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    span(deserializer, |_| true)
-}
-
-fn span<'de, D>(deserializer: D, fits: fn(&Duration) -> bool) -> Result<Option<Duration>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    let text = String::deserialize(deserializer)?;
-    let span = humantime::parse_duration(&text).ok().filter(fits);
-    span.map(Some)
-        .ok_or_else(|| serde::de::Error::custom(format!("'{}' is not a duration such as 5m", text.escape_default())))
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::authority::jwks_uri::AllowedHosts;
 use crate::authority::jwks_uri::JwksUriPolicy;
 use crate::config::ConfigError;
-use crate::config::file::duration;
+use crate::config::reading::duration;
 use crate::config::value;
 use crate::trust;
 

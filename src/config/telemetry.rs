@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tonic::transport::Uri;
 
 use crate::config::ConfigError;
-use crate::config::file::duration;
+use crate::config::reading::duration;
 use crate::config::value;
 use crate::telemetry::otlp;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::ConfigError;
-use crate::config::file::duration;
+use crate::config::reading::duration;
 use crate::config::value;
 use crate::trust::workload_api;
 use crate::trust::workload_api::parse_endpoint;
