@@ -152,7 +152,8 @@ async fn a_request_says_who_tells_since_when_and_in_which_units() {
     let server = used().await;
     let request = request(&server.server.measures().read(), resource(), STARTED, STARTED.after(Duration::from_secs(9)));
     let resource = request.resource_metrics[0].resource.as_ref().unwrap();
-    let mut attributes: Vec<(&str, &str)> = resource.attributes.iter().map(|one| (one.key.as_str(), text(one))).collect();
+    let mut attributes: Vec<(&str, &str)> =
+        resource.attributes.iter().map(|one| (one.key.as_str(), text(one))).collect();
     let version = env!("CARGO_PKG_VERSION");
     attributes.sort_unstable();
     let [(instance, id), name, told_version] = attributes[..] else { panic!("{attributes:?}") };

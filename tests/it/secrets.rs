@@ -159,7 +159,9 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
     assert!(found.is_empty(), "{found:#?}");
     assert!(secrets.planted.len() >= 200, "{} were planted", secrets.planted.len());
     // There is something to be found in, and what is there is found.
-    for (place, expected) in [("the log", "token issued"), ("the log", "check allowed"), ("the traces", "lanyard.client_id")] {
+    for (place, expected) in
+        [("the log", "token issued"), ("the log", "check allowed"), ("the traces", "lanyard.client_id")]
+    {
         let said = secrets.heard.iter().any(|(heard, text)| *heard == place && text.contains(expected));
         assert!(said, "nothing of {expected} in {place}");
     }
