@@ -121,6 +121,11 @@ pub fn start(
     Ok(exporting)
 }
 
+/// Whether the log could be started so.
+pub fn check(log: &Config) -> Result<(), InvalidLevel> {
+    filter(&log.level).map(drop)
+}
+
 /// Changes what is logged from now on. Where no log was started there is nothing to change.
 pub fn set_level(level: &str) -> Result<(), InvalidLevel> {
     let filter = filter(level)?;

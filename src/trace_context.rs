@@ -130,6 +130,31 @@ struct Inner {
     context: OnceLock<Context>,
 }
 
+impl Inner {
+    /// The request's span if there is one, else its caller's, else one that nobody knows but the log. From the first call on
+    /// it stays the same.
+    fn context(&self) -> &Context {
+        self.context.get_or_init(|| {
+            let adopted = self.adopted.get().filter(|_| self.carried.parent().is_none());
+            begun(&self.span, adopted.unwrap_or(&self.carried).context())
+        })
+    }
+
+    /// A span must not end before it is settled to which trace it belongs.
+    fn settle(&self) {
+        if !self.span.is_disabled() {
+            self.context();
+        }
+    }
+}
+
+/// A request may end without an answer: its caller goes, or its time is over.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
 impl RequestTrace {
     /// The trace of a request that carries this, and in which `span` is to stand for it.
     pub fn new(carried: Carried, span: Span) -> Self {
@@ -152,20 +177,13 @@ impl RequestTrace {
         CURRENT.sync_scope(self, || span.in_scope(act))
     }
 
-    /// The request's span if there is one, else its caller's, else one that nobody knows but the log. From the first call on
-    /// it stays the same.
     fn context(&self) -> &Context {
-        self.0.context.get_or_init(|| {
-            let adopted = self.0.adopted.get().filter(|_| self.0.carried.parent().is_none());
-            begun(&self.0.span, adopted.unwrap_or(&self.0.carried).context())
-        })
+        self.0.context()
     }
 
-    /// Settles to which trace the request belongs. Its span must not end before.
+    /// Settles to which trace the request belongs, before spans within it begin.
     pub fn settle(&self) {
-        if !self.0.span.is_disabled() {
-            self.context();
-        }
+        self.0.settle();
     }
 }
 
@@ -200,7 +218,9 @@ pub fn current_id() -> Option<TraceId> {
 /// Says what the request that is being answered carries in another place than its headers. It counts where the headers say
 /// nothing.
 pub fn adopt(carried: impl FnOnce() -> Carried) {
-    if let Some(RequestTrace(trace)) = current() {
+    if let Some(RequestTrace(trace)) = current()
+        && trace.carried.parent().is_none()
+    {
         trace.adopted.get_or_init(carried);
     }
 }
@@ -262,6 +282,15 @@ impl Injector for Written<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use opentelemetry_sdk::trace::SpanData;
+    use opentelemetry_sdk::trace::SpanExporter;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -340,5 +369,30 @@ mod tests {
             assert_eq!(current_id(), id);
         });
         assert_eq!(current_id(), None);
+    }
+
+    #[derive(Clone, Debug, Default)]
+    struct Exported(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Exported {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().extend(batch);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_request_that_ends_without_an_answer_is_in_its_callers_trace_too() {
+        let exported = Exported::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(exported.clone()).build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+            let span = tracing::info_span!(target: REQUESTS, parent: None, "request");
+            drop(RequestTrace::new(Carried::told(&[("traceparent", parent.as_bytes())]), span));
+        });
+        let spans = exported.0.lock().unwrap();
+        let [span] = spans.as_slice() else { panic!("{spans:?}") };
+        assert_eq!(span.span_context.trace_id().to_string(), TRACE);
     }
 }

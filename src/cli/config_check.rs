@@ -14,6 +14,7 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::config;
+use crate::telemetry;
 use crate::telemetry::otlp;
 use crate::tls::outbound;
 use crate::tls::server_certificate::ServerCertificate;
@@ -73,5 +74,6 @@ fn problem_with(arguments: &CheckArguments) -> Option<String> {
     };
     let files = || trust::files::load(&config.trust).err().map(|error| error.to_string());
     let collector = || config.otlp.as_ref().and_then(|otlp| otlp::tls(otlp).err()).map(|error| error.to_string());
-    certificate.or_else(files).or_else(outbound).or_else(federated).or_else(collector)
+    let log = || telemetry::check(&config.log).err().map(|error| error.to_string());
+    certificate.or_else(files).or_else(outbound).or_else(federated).or_else(collector).or_else(log)
 }

@@ -81,6 +81,8 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
     let mut config = config::load(&draft).map_err(|error| failed(&dir, &error))?;
     // The draft goes, and what takes its place is written anew at each start.
     config.source = None;
+    // Traces begin with the log, which comes after the story; half of the two tells nobody much.
+    config.otlp = None;
     let log = config.log.clone();
     let started = Server::prepare(config, sockets, Surroundings::default()).await;
     let mut server = started.map_err(|error| not_started(&dir, &error))?;

@@ -19,6 +19,7 @@ mod validate;
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::Subcommand;
@@ -102,7 +103,10 @@ fn block_on(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Re
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
         CommandError::new(format!("cannot start: {error}"), "see whether this process may open more files")
     })?;
-    runtime.block_on(command)
+    let result = runtime.block_on(command);
+    // What still waits for the system, such as for a name, does not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! Which series there are is settled where they are measured; nothing that a caller sent is on this page.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -16,6 +17,7 @@ use prometheus_client::encoding::MetricEncoder;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
 use crate::authority::measures::BOUNDS;
 use crate::authority::measures::Distribution;
@@ -53,11 +55,33 @@ impl Format {
     }
 }
 
-pub(super) async fn metrics(State(measures): State<Measures>, headers: HeaderMap) -> Response {
+/// How many pages are read and printed at once, however often they are asked for.
+const TURNS: usize = 2;
+
+/// What the page is read from.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    measures: Measures,
+    turns: Arc<Semaphore>,
+}
+
+impl Source {
+    pub(super) fn new(measures: Measures) -> Self {
+        Self { measures, turns: Arc::new(Semaphore::new(TURNS)) }
+    }
+}
+
+pub(super) async fn metrics(State(Source { measures, turns }): State<Source>, headers: HeaderMap) -> Response {
     let format = Format::wanted_by(&headers);
-    // Off this thread, which serves: reading may look at the disk, and the page is long.
-    let page = tokio::task::spawn_blocking(move || page(measures.read(), format)).await;
-    match page {
+    let Ok(turn) = turns.acquire_owned().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    // Off this thread, which serves: reading may look at the disk, and the page is long. It goes on when the one who asked
+    // for it has gone.
+    let read = move || {
+        let page = page(measures.read(), format);
+        drop(turn);
+        page
+    };
+    match tokio::task::spawn_blocking(read).await {
         Ok(Ok(page)) => ([(CONTENT_TYPE, format.media_type())], page).into_response(),
         Ok(Err(fmt::Error)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

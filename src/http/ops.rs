@@ -15,7 +15,7 @@ pub type Standing = watch::Receiver<Result<(), &'static str>>;
 
 /// The routes of the ops listener.
 pub fn routes(standing: Standing, measures: Measures) -> Router {
-    let metrics = get(metrics::metrics).with_state(measures);
+    let metrics = get(metrics::metrics).with_state(metrics::Source::new(measures));
     Router::new()
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(readyz))

@@ -84,7 +84,7 @@ impl Federation {
         };
         tokio::select! {
             () = rounds => {}
-            _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
+            _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
         }
     }
 

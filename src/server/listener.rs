@@ -60,12 +60,12 @@ impl Socket {
     fn waiting(&self) -> Vec<Accepted> {
         match self {
             Self::Tcp(socket) => all_of(socket, std::net::TcpListener::from, |socket| {
-                let stream = socket.accept().ok()?.0;
-                stream.set_nonblocking(true).ok().map(|()| Accepted::Tcp(stream))
+                let stream = socket.accept()?.0;
+                stream.set_nonblocking(true).map(|()| Accepted::Tcp(stream))
             }),
             Self::Unix(socket) => all_of(socket, std::os::unix::net::UnixListener::from, |socket| {
-                let stream = socket.accept().ok()?.0;
-                stream.set_nonblocking(true).ok().map(|()| Accepted::Unix(stream))
+                let stream = socket.accept()?.0;
+                stream.set_nonblocking(true).map(|()| Accepted::Unix(stream))
             }),
         }
     }
@@ -73,9 +73,12 @@ impl Socket {
 
 /// Accepts until there is nothing more. The system itself is asked, of which the runtime hears later. The socket does not
 /// block: it is the runtime's, by another descriptor.
-fn all_of<L>(socket: &impl AsFd, from: fn(OwnedFd) -> L, accept: fn(&L) -> Option<Accepted>) -> Vec<Accepted> {
+fn all_of<L>(socket: &impl AsFd, from: fn(OwnedFd) -> L, accept: fn(&L) -> io::Result<Accepted>) -> Vec<Accepted> {
     let Ok(socket) = socket.as_fd().try_clone_to_owned().map(from) else { return Vec::new() };
-    iter::from_fn(|| accept(&socket)).take(BACKLOG).collect()
+    let accepted = iter::repeat_with(|| accept(&socket)).take(BACKLOG);
+    // One that has gone while it waited says nothing about those behind it.
+    let there = accepted.take_while(|one| !matches!(one, Err(error) if error.kind() == io::ErrorKind::WouldBlock));
+    there.flatten().collect()
 }
 
 /// The connections that a listener may have, and has.

@@ -82,7 +82,7 @@ fn by_http(status: StatusCode) -> RequestOutcome {
     }
 }
 
-fn by_grpc(code: Code) -> RequestOutcome {
+pub(super) fn by_grpc(code: Code) -> RequestOutcome {
     match code {
         Code::Ok => RequestOutcome::Ok,
         Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss => {

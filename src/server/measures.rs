@@ -96,6 +96,7 @@ impl Sources {
             channel: otlp::channel(config)?,
             interval: config.metrics_interval,
             measures: self.measures(),
+            started: self.authority.clock().now(),
             clock: Arc::clone(self.authority.clock()),
             failures: Arc::clone(&self.export_failures),
         };

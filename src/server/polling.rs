@@ -41,7 +41,7 @@ async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receive
     };
     tokio::select! {
         () = rounds => {}
-        _ = stages.wait_for(|stage| *stage != Stage::Serving) => {}
+        _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
     }
 }
 

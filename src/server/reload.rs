@@ -88,7 +88,7 @@ impl Reloader {
                         configuration.asked();
                     }
                 }
-                _ = stages.wait_for(|stage| *stage != Stage::Serving) => return,
+                _ = stages.wait_for(|stage| *stage == Stage::Draining) => return,
             }
             self.reload();
         }
@@ -136,9 +136,10 @@ impl Reloader {
     }
 
     fn take_trust(&self, files: &mut Files, bundles: TrustBundles, contents: Contents) {
-        files.contents = contents;
         self.feeds.set(Source::Files, bundles);
-        self.own_bundle.publish(files.contents.own());
+        self.own_bundle.publish(contents.own());
+        // Last: what panics before is done again.
+        files.contents = contents;
     }
 
     fn reload_configuration(&self, files: &mut Files) -> Result<(), ()> {
@@ -158,16 +159,18 @@ impl Reloader {
 
     /// All that can fail comes before anything is taken.
     fn reconfigure(&self, files: &mut Files) -> Result<(), NotTaken> {
-        let Some(followed) = &mut files.configuration else { return Ok(()) };
+        let Some(followed) = &files.configuration else { return Ok(()) };
         let Some(change) = followed.change()? else { return Ok(()) };
         let trust = change.is_of_trust().then(|| files::load(&change.config.trust)).transpose()?;
         telemetry::set_level(&change.config.log.level)?;
         tracing::info!(keys = ?change.keys, "the configuration was changed");
         self.authority.replace_roles(change.config.policy.roles);
-        followed.taken(change.source);
         if let Some((bundles, contents)) = trust {
             files.trust = change.config.trust;
             self.take_trust(files, bundles, contents);
+        }
+        if let Some(followed) = &mut files.configuration {
+            followed.taken(change.source);
         }
         Ok(())
     }

@@ -14,7 +14,9 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use crate::authority::access;
+use crate::authority::requests::RequestOutcome;
 use crate::server::caught::is_grpc;
+use crate::server::measured::by_grpc;
 use crate::trace_context::Carried;
 use crate::trace_context::REQUESTS;
 use crate::trace_context::RequestTrace;
@@ -60,7 +62,7 @@ fn span<B>(request: &Request<B>) -> Span {
         (rpc_service, rpc_method) = name.split_once('/').unzip();
         name.to_owned()
     } else {
-        let method = known(request.method());
+        let method = verb(request.method());
         (http_method, http_route) = (Some(method), path);
         let verb = if method == OTHER_METHOD { "HTTP" } else { method };
         path.map_or_else(|| verb.to_owned(), |path| format!("{verb} {path}"))
@@ -89,7 +91,7 @@ fn span<B>(request: &Request<B>) -> Span {
 const OTHER_METHOD: &str = "_OTHER";
 
 /// One of the methods of RFC 9110 and RFC 5789.
-fn known(method: &Method) -> &'static str {
+fn verb(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
 }
@@ -99,7 +101,7 @@ fn put_down(span: &Span, response: &Response<Body>) {
         // A status that comes before any message is in the head; one that comes behind some is the end of a stream.
         let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
         span.record("rpc.grpc.status_code", i32::from(code));
-        matches!(code, Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss)
+        by_grpc(code) == RequestOutcome::Error
     } else {
         span.record("http.response.status_code", i64::from(response.status().as_u16()));
         response.status().is_server_error()

@@ -19,6 +19,9 @@ use crate::server::connection::Limits;
 use crate::server::connection::serve;
 use crate::tls::acceptor::Acceptor;
 
+/// How long calls of the system that are under way at the end may take.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
 /// How many accepted connections may wait for a thread to take them up.
 const QUEUE: usize = 1024;
 
@@ -68,8 +71,9 @@ impl Workers {
             };
             thread::Builder::new().name(format!("lanyard-serve-{number}")).spawn(move || {
                 runtime.block_on(worker.run(queue));
-                // With it go the last tasks, and what they hold of the store: it can be opened again once this is done.
-                drop(runtime);
+                // With it go the last tasks, and what they hold of the store: it can be opened again once this is done. What
+                // only waits for the system, such as for a name, is not waited for.
+                runtime.shutdown_timeout(LAST_CALLS);
                 drop(done);
             })?;
             queues.push(sender);

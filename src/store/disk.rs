@@ -73,7 +73,8 @@ fn used(directory: &Path, depth: usize) -> io::Result<u64> {
         let Ok(metadata) = entry.metadata() else { continue };
         bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK));
         if metadata.is_dir() && depth > 0 {
-            bytes = bytes.saturating_add(used(&entry.path(), depth - 1)?);
+            // Nor is a folder.
+            bytes = bytes.saturating_add(used(&entry.path(), depth - 1).unwrap_or_default());
         }
     }
     Ok(bytes)

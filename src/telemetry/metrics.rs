@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
@@ -49,12 +50,12 @@ pub struct ExportFailures {
 
 impl ExportFailures {
     /// A batch of spans was lost. Returns how many were before.
-    pub fn traces(&self) -> u64 {
+    pub fn lost_spans(&self) -> u64 {
         self.traces.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A snapshot of the measures was lost.
-    pub fn metrics(&self) {
+    pub fn lost_measures(&self) {
         self.metrics.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -79,14 +80,14 @@ pub fn request(
     started: Timestamp,
     now: Timestamp,
 ) -> ExportMetricsServiceRequest {
-    let span = Span { start: nanoseconds(started), end: nanoseconds(now) };
+    let interval = Interval { start: nanoseconds(started), end: nanoseconds(now) };
     let scope = InstrumentationScope {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
     };
     // A metric without a point says nothing.
-    let metrics = families.iter().map(|family| metric(family, span)).filter(has_points).collect();
+    let metrics = families.iter().map(|family| metric(family, interval)).filter(has_points).collect();
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }];
     let resource_metrics =
         vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() }];
@@ -95,7 +96,7 @@ pub fn request(
 
 /// From when to when, in nanoseconds since 1970.
 #[derive(Clone, Copy)]
-struct Span {
+struct Interval {
     start: u64,
     end: u64,
 }
@@ -104,21 +105,21 @@ fn nanoseconds(moment: Timestamp) -> u64 {
     moment.0.saturating_mul(1_000_000_000)
 }
 
-fn metric(family: &Family, span: Span) -> Metric {
+fn metric(family: &Family, interval: Interval) -> Metric {
     let aggregation_temporality = AggregationTemporality::Cumulative.into();
     let (name, data) = match &family.samples {
         Samples::Counters(samples) => {
-            let data_points = samples.iter().map(|sample| number(sample, span)).collect();
+            let data_points = samples.iter().map(|sample| number(sample, interval)).collect();
             let sum = Sum { data_points, aggregation_temporality, is_monotonic: true };
             (format!("{}_total", family.name), Data::Sum(sum))
         }
         Samples::Gauges(samples) => {
-            let now = Span { start: 0, ..span };
+            let now = Interval { start: 0, ..interval };
             let data_points = samples.iter().map(|sample| number(sample, now)).collect();
             (family.name.to_owned(), Data::Gauge(Gauge { data_points }))
         }
         Samples::Histograms(samples) => {
-            let data_points = samples.iter().map(|sample| distribution(sample, span)).collect();
+            let data_points = samples.iter().map(|sample| distribution(sample, interval)).collect();
             (family.name.to_owned(), Data::Histogram(Histogram { data_points, aggregation_temporality }))
         }
     };
@@ -144,22 +145,22 @@ fn unit(name: &str) -> &'static str {
     }
 }
 
-fn number(sample: &Sample<u64>, span: Span) -> NumberDataPoint {
+fn number(sample: &Sample<u64>, interval: Interval) -> NumberDataPoint {
     NumberDataPoint {
         attributes: attributes(&sample.labels),
-        start_time_unix_nano: span.start,
-        time_unix_nano: span.end,
+        start_time_unix_nano: interval.start,
+        time_unix_nano: interval.end,
         value: Some(number_data_point::Value::AsInt(i64::try_from(sample.value).unwrap_or(i64::MAX))),
         ..NumberDataPoint::default()
     }
 }
 
-fn distribution(sample: &Sample<Distribution>, span: Span) -> HistogramDataPoint {
+fn distribution(sample: &Sample<Distribution>, interval: Interval) -> HistogramDataPoint {
     let Distribution { counts, beyond, sum } = &sample.value;
     HistogramDataPoint {
         attributes: attributes(&sample.labels),
-        start_time_unix_nano: span.start,
-        time_unix_nano: span.end,
+        start_time_unix_nano: interval.start,
+        time_unix_nano: interval.end,
         count: sample.value.count(),
         sum: Some(sum.as_secs_f64()),
         bucket_counts: counts.iter().copied().chain([*beyond]).collect(),
@@ -186,6 +187,8 @@ pub struct Push {
     pub interval: Duration,
     /// What is told.
     pub measures: Measures,
+    /// From when on counts are told.
+    pub started: Timestamp,
     /// What the times are told by.
     pub clock: Arc<dyn Clock>,
     /// Where it is counted that a collector did not take one.
@@ -208,11 +211,10 @@ enum NotTaken {
 impl Push {
     /// Tells it at each interval until it is dropped.
     pub async fn run(self) {
-        let started = self.clock.now();
         let mut failing = false;
         loop {
             tokio::time::sleep(self.interval).await;
-            let outcome = self.once(started).await;
+            let outcome = self.once().await;
             match &outcome {
                 // Said once: it may go on for days.
                 Err(error) if !failing => tracing::warn!(%error, "the metrics were not exported"),
@@ -221,19 +223,24 @@ impl Push {
             }
             failing = outcome.is_err();
             if failing {
-                self.failures.metrics();
+                self.failures.lost_measures();
             }
         }
     }
 
-    async fn once(&self, started: Timestamp) -> Result<(), NotTaken> {
-        let measures = self.measures.clone();
-        let families = tokio::task::spawn_blocking(move || measures.read()).await.map_err(|_| NotTaken::Unread)?;
-        let request = request(&families, resource(), started, self.clock.now());
-        let mut collector = MetricsServiceClient::new(self.channel.clone());
-        let answer = tokio::time::timeout(LIMIT.min(self.interval), collector.export(request)).await;
-        let answer = answer.map_err(|_| NotTaken::Slow)?.map_err(|status| NotTaken::Refused(status.code()))?;
+    async fn once(&self) -> Result<(), NotTaken> {
+        let told = tokio::time::timeout(LIMIT.min(self.interval), self.tell()).await;
+        let answer = told.map_err(|_| NotTaken::Slow)??;
         let rejected = answer.into_inner().partial_success.map_or(0, |partly| partly.rejected_data_points);
         if rejected == 0 { Ok(()) } else { Err(NotTaken::Partly(rejected)) }
+    }
+
+    async fn tell(&self) -> Result<tonic::Response<ExportMetricsServiceResponse>, NotTaken> {
+        let measures = self.measures.clone();
+        let families = tokio::task::spawn_blocking(move || measures.read()).await.map_err(|_| NotTaken::Unread)?;
+        let mut request = tonic::Request::new(request(&families, resource(), self.started, self.clock.now()));
+        *request.metadata_mut() = otlp::headers().clone();
+        let told = MetricsServiceClient::new(self.channel.clone()).export(request).await;
+        told.map_err(|status| NotTaken::Refused(status.code()))
     }
 }

@@ -4,6 +4,7 @@
 //! is dropped: no request ever waits for it. The standard variables `OTEL_BSP_…` (how large the queue and the batches are,
 //! and how often one goes), `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` count.
 
+use std::env;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use opentelemetry_sdk::trace::SpanData;
 use opentelemetry_sdk::trace::SpanExporter;
+use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::ServerName;
@@ -36,6 +38,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
+use tonic::metadata::AsciiMetadataKey;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::transport::Endpoint;
 use tonic::transport::Uri;
@@ -45,6 +49,8 @@ use crate::authority::clock::SystemClock;
 use crate::telemetry::metrics::ExportFailures;
 use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
+
+const HEADERS_VARIABLE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
 /// How long a connection to the collector may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,6 +114,26 @@ pub fn tls(config: &Config) -> Result<Option<ClientConfig>, OutboundError> {
     let mut tls = outbound::config(config.ca.as_deref(), provider, Arc::new(SystemClock))?;
     tls.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Some(tls))
+}
+
+/// What the standard variable `OTEL_EXPORTER_OTLP_HEADERS` has sent along, such as a credential: `name=value`, with commas between,
+/// and values percent-encoded. The exporter of traces reads it itself.
+pub(super) fn headers() -> &'static MetadataMap {
+    #[expect(clippy::disallowed_methods, reason = "the exporter of traces reads the standard variables itself")]
+    static HEADERS: LazyLock<MetadataMap> =
+        LazyLock::new(|| read_headers(&env::var(HEADERS_VARIABLE).unwrap_or_default()));
+    &HEADERS
+}
+
+fn read_headers(text: &str) -> MetadataMap {
+    let mut headers = MetadataMap::new();
+    for (name, value) in text.split(',').filter_map(|pair| pair.split_once('=')) {
+        let value = percent_decode_str(value.trim()).decode_utf8_lossy();
+        if let (Ok(name), Ok(value)) = (AsciiMetadataKey::from_bytes(name.trim().as_bytes()), value.parse()) {
+            headers.insert(name, value);
+        }
+    }
+    headers
 }
 
 /// A channel to the collector, which connects at the first call. Made within a runtime, and driven by it.
@@ -189,7 +215,7 @@ impl SpanExporter for Counted {
         let exporter = Arc::clone(&self.exporter);
         let sent = self.runtime.spawn(async move { exporter.export(batch).await }).await;
         let outcome = sent.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())));
-        if outcome.is_err() && self.failures.traces() == 0 {
+        if outcome.is_err() && self.failures.lost_spans() == 0 {
             tracing::warn!("traces cannot be delivered to the collector; they are dropped, and the failures counted");
         }
         outcome
@@ -203,5 +229,19 @@ impl SpanExporter for Counted {
         if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
             exporter.set_resource(resource);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_headers;
+
+    #[test]
+    fn headers_are_read_as_the_exporter_of_traces_reads_them() {
+        let headers = read_headers("authorization=Bearer%20one, x-tenant = two ,bad name=three,,four");
+        let read: Vec<_> =
+            ["authorization", "x-tenant"].map(|name| headers.get(name).unwrap().to_str().unwrap()).into();
+        assert_eq!(read, ["Bearer one", "two"]);
+        assert_eq!(headers.len(), 2);
     }
 }

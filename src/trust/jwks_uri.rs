@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -129,8 +131,14 @@ impl JwksSource for Discovery {
     }
 }
 
-/// Fetches one document. What goes wrong leaves the last good one in its place, and is said in the log.
+/// Fetches one document. What goes wrong leaves the last good one in its place, and is said in the log; a panic too.
 async fn fetch(authority: &Authority, client: &GuardedClient, client_id: &str, uri: &JwksUri) {
+    if AssertUnwindSafe(fetch_once(authority, client, client_id, uri)).catch_unwind().await.is_err() {
+        authority.tally().panicked();
+    }
+}
+
+async fn fetch_once(authority: &Authority, client: &GuardedClient, client_id: &str, uri: &JwksUri) {
     // From when it was asked for, so that it never counts for longer than it should.
     let asked_at = authority.clock().now();
     match client.get(uri).await {

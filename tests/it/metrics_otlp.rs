@@ -234,6 +234,7 @@ async fn a_collector_gets_the_measures_and_what_it_does_not_take_is_counted() {
         channel: Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy(),
         interval: Duration::from_millis(500),
         measures: server.server.measures(),
+        started: STARTED,
         clock: Arc::clone(server.server.authority().clock()),
         failures: Arc::clone(server.server.export_failures()),
     };
@@ -260,9 +261,9 @@ async fn a_collector_gets_the_measures_and_what_it_does_not_take_is_counted() {
 #[test]
 fn export_failures_count_by_signal() {
     let failures = ExportFailures::default();
-    failures.traces();
-    failures.traces();
-    failures.metrics();
+    failures.lost_spans();
+    failures.lost_spans();
+    failures.lost_measures();
     let request = request(&[failures.family()], resource(), STARTED, STARTED);
     let told = all_series(&request);
     let series = |signal: &str| format!("lanyard_export_failures_total{{signal=\"{signal}\"}}");
