@@ -27,8 +27,7 @@ use crate::server::caught::is_grpc;
 use crate::server::measured::Measured;
 
 /// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has
-/// always more to say. One that is complete is sent whole.
-/// One in which something breaks ends with INTERNAL.
+/// always more to say. One that is complete is sent whole; one in which something breaks ends with INTERNAL.
 pub(super) fn bounded(
     response: Response<Body>,
     over: watch::Receiver<bool>,

@@ -1,8 +1,6 @@
 //! All measures of a server: the core's own, and what only the composition root knows.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -11,57 +9,25 @@ use crate::authority::measures::Family;
 use crate::authority::measures::Measures;
 use crate::authority::measures::labels;
 use crate::authority::reloading::Reloaded;
-use crate::authority::store::Store;
 use crate::http::ops::Standing;
 use crate::server::lasting;
 use crate::server::listener::Places;
+use crate::server::stored::Stored;
 use crate::store::disk::Disk;
-use crate::store::measured::MeasuredStore;
-use crate::store::measured::Operations;
-use crate::store::memory::MemoryStore;
-use crate::store::sled::OpenError;
-use crate::store::sled::SledOptions;
-use crate::store::sled::SledStore;
 use crate::telemetry::metrics::ExportFailures;
 use crate::telemetry::metrics::Push;
 use crate::telemetry::otlp;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::ServerCertificate;
 
-/// How often the disk is looked at, at most.
-const DISK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The store, and what is measured of it.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) store: Arc<dyn Store>,
-    operations: Arc<Operations>,
-    /// Not there where the store is in memory.
-    disk: Option<Disk>,
-}
-
-impl Stored {
-    /// Opens the store in a directory, or one in memory.
-    pub(super) fn open(directory: Option<&Path>) -> Result<Self, OpenError> {
-        let store: Arc<dyn Store> = match directory {
-            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
-            None => Arc::new(MemoryStore::default()),
-        };
-        let store = MeasuredStore::new(store);
-        let operations = store.operations();
-        let disk = directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
-        Ok(Self { store: Arc::new(store), operations, disk })
-    }
-}
-
 /// Where the measures come from.
 #[derive(Debug)]
 pub(super) struct Sources {
-    pub(super) authority: Arc<Authority>,
-    pub(super) certificate: Arc<ServerCertificate>,
-    pub(super) standing: Standing,
-    pub(super) stored: Stored,
-    pub(super) places: Vec<Arc<Places>>,
+    authority: Arc<Authority>,
+    certificate: Arc<ServerCertificate>,
+    standing: Standing,
+    stored: Stored,
+    places: Vec<Arc<Places>>,
     pub(super) export_failures: Arc<ExportFailures>,
 }
 

@@ -25,12 +25,8 @@ pub(super) struct WorkloadIdentity {
     authority: Arc<Authority>,
     /// Not there where the certificate comes from files.
     certificate: Option<Arc<ServerCertificate>>,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    trust_domain: Option<TrustDomain>,
+    /// Ours, once it was told.
+    trust_domain: Mutex<Option<TrustDomain>>,
 }
 
 /// Follows the Workload API for as long as the server runs. Comes when its first answers are there.
@@ -53,7 +49,7 @@ impl WorkloadIdentity {
         feeds: Arc<Feeds>,
         certificate: Option<Arc<ServerCertificate>>,
     ) -> (Arc<WorkloadApi>, Arc<Self>) {
-        let identity = Arc::new(Self { authority: Arc::clone(authority), certificate, known: Mutex::default() });
+        let identity = Arc::new(Self { authority: Arc::clone(authority), certificate, trust_domain: Mutex::default() });
         let taker = Arc::clone(&identity);
         let receivers = Receivers {
             bundles: Box::new(move |bundles| feeds.set(Source::WorkloadApi, bundles)),
@@ -64,7 +60,8 @@ impl WorkloadIdentity {
 
     /// Takes in an SVID. Handshakes from now on present it, and none where there is none any more; open connections go on.
     fn take(&self, svid: Option<Svid>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held to the end: what is told one after the other is taken in so.
+        let mut trust_domain = self.trust_domain.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(svid) = svid else {
             if let Some(certificate) = &self.certificate {
                 certificate.withdraw();
@@ -74,7 +71,7 @@ impl WorkloadIdentity {
             }
             return;
         };
-        known.trust_domain = Some(svid.spiffe_id.trust_domain().clone());
+        *trust_domain = Some(svid.spiffe_id.trust_domain().clone());
         let Some(certificate) = &self.certificate else { return };
         match certificate.replace(svid.chain, svid.key.into()) {
             Ok(true) => tracing::info!(spiffe_id = %svid.spiffe_id, "the server certificate was replaced"),
@@ -83,13 +80,13 @@ impl WorkloadIdentity {
         }
     }
 
-    /// Whether peers of our own trust domain can be proven; if not, the code for the probes. What is
-    /// federated does not count: who is served by one server in a mesh should not hang on another organization's.
+    /// Whether peers of our own trust domain can be proven; if not, the code for the probes. What is federated does not count:
+    /// who is served by one server in a mesh should not hang on another organization's.
     pub(super) fn standing(&self) -> Result<(), &'static str> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let trust_domain = self.trust_domain.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.authority.clock().now();
         let trust = self.authority.trust();
-        let bundle = known.trust_domain.as_ref().and_then(|own| trust.trust_domains.get(own));
+        let bundle = trust_domain.as_ref().and_then(|own| trust.trust_domains.get(own));
         if bundle.is_none_or(|bundle| bundle.is_stale(now)) {
             return Err("bundle_stale");
         }

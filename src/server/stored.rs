@@ -1,0 +1,40 @@
+//! The store, opened, and measured.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authority::store::Store;
+use crate::store::disk::Disk;
+use crate::store::measured::MeasuredStore;
+use crate::store::measured::Operations;
+use crate::store::memory::MemoryStore;
+use crate::store::sled::OpenError;
+use crate::store::sled::SledOptions;
+use crate::store::sled::SledStore;
+
+/// How often the disk is looked at, at most.
+const DISK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The store, and what is measured of it.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) operations: Arc<Operations>,
+    /// Not there where the store is in memory.
+    pub(super) disk: Option<Disk>,
+}
+
+impl Stored {
+    /// Opens the store in a directory, or one in memory.
+    pub(super) fn open(directory: Option<&Path>) -> Result<Self, OpenError> {
+        let store: Arc<dyn Store> = match directory {
+            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
+            None => Arc::new(MemoryStore::default()),
+        };
+        let store = MeasuredStore::new(store);
+        let operations = store.operations();
+        let disk = directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
+        Ok(Self { store: Arc::new(store), operations, disk })
+    }
+}
