@@ -192,6 +192,39 @@ fn the_server_is_replaced_when_its_configuration_changes_but_not_for_roles_and_t
 }
 
 #[test]
+fn variables_of_the_values_are_in_the_servers_container_and_in_no_other() {
+    let variables = json!([
+        {"name": "OTEL_BSP_MAX_QUEUE_SIZE", "value": "4096"},
+        {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {"secretKeyRef": {"name": "collector", "key": "headers"}}},
+    ]);
+    let flags = ["--set-json", &format!("extraEnv={variables}")];
+    let Some(rendered) = Rendered::of(&helm::example("secret"), &flags) else { return };
+    assert_eq!(rendered.server()["spec"]["template"]["spec"]["containers"][0]["env"], variables);
+    assert_eq!(rendered.text.matches("OTEL_EXPORTER_OTLP_HEADERS").count(), 1);
+    assert_eq!(rendered.pods().len(), 3);
+}
+
+#[test]
+fn the_job_and_the_test_try_again_until_their_time_is_up() {
+    let Some(rendered) = Rendered::of(&helm::example("secret"), &[]) else { return };
+    let job = &rendered.all("Job").next().unwrap()["spec"];
+    assert!(job["backoffLimit"].as_u64().unwrap() > 5 && job["activeDeadlineSeconds"] == 600, "{job}");
+    let test = &rendered.all("Pod").next().unwrap()["spec"];
+    assert!(test["restartPolicy"] == "OnFailure" && test["activeDeadlineSeconds"] == 120, "{test}");
+}
+
+#[test]
+fn the_claim_says_what_the_api_server_would_write_into_it() {
+    let Some(all) = helm::all_rendered() else { return };
+    for rendered in &all {
+        let claims = list(&rendered.server()["spec"]["volumeClaimTemplates"]);
+        let [claim] = claims else { panic!("{}: {} claims", rendered.name, claims.len()) };
+        assert_eq!(claim["apiVersion"], "v1", "{}", rendered.name);
+        assert_eq!(claim["kind"], "PersistentVolumeClaim", "{}", rendered.name);
+    }
+}
+
+#[test]
 fn the_pod_is_given_longer_to_end_than_the_server_takes_to_drain() {
     let drains = [
         ("20s", &[][..]),

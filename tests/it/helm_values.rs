@@ -81,6 +81,56 @@ fn values_that_contradict_each_other_are_refused_with_the_reason() {
             "config.keys.key_encryption_key: the chart writes this key by itself; set instead: keyEncryptionKey",
             &["--set", "config.keys.algorithm=EdDSA"],
         ),
+        (
+            &["--set", "config.log=null"],
+            "config.log: the chart writes this key by itself; set instead: log",
+            &["--set", "log.level=debug"],
+        ),
+        (
+            &["--set", "config.forwarded.mtls=0.0.0.0:8445"],
+            "config.forwarded: nothing would reach that listener",
+            &["--set", "config.tls.client_auth=request"],
+        ),
+    ]);
+}
+
+#[test]
+fn no_variable_goes_round_what_the_chart_checks() {
+    const VALUE: &str = "extraEnv[0].value=x";
+    each_refused(&[
+        (
+            &["--set", "extraEnv[0].name=LANYARD_TOKENS__VERDICT_TTL", "--set", VALUE],
+            "extraEnv: LANYARD_TOKENS__VERDICT_TTL would go round what the chart checks and renders",
+            &["--set", "extraEnv[0].name=OTEL_EXPORTER_OTLP_HEADERS", "--set", VALUE],
+        ),
+        (
+            &["--set", "extraEnv[0].name=OTEL_BSP_MAX_QUEUE_SIZE"],
+            "at '/extraEnv/0': 'oneOf' failed",
+            &["--set", "extraEnv[0].name=OTEL_BSP_MAX_QUEUE_SIZE,extraEnv[0].valueFrom.configMapKeyRef.name=a"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_certificate_from_cert_manager_bears_no_address() {
+    const FROM: [&str; 2] = ["--set-json", "certificates={\"certManager\": {\"issuerRef\": {\"name\": \"mesh\"}}}"];
+    each_refused(&[
+        (
+            &[FROM[0], FROM[1], "--set", "issuer=https://192.0.2.1"],
+            "issuer: 192.0.2.1 is an address",
+            &[FROM[0], FROM[1], "--set", "issuer=https://192.example"],
+        ),
+        (
+            &[FROM[0], FROM[1], "--set", "mtlsUrl=https://[2001:db8::1]:8443"],
+            "mtlsUrl: 2001:db8::1 is an address",
+            // Who brings a certificate has it bear what it has to.
+            &["--set", "mtlsUrl=https://[2001:db8::1]:8443"],
+        ),
+        (
+            &[FROM[0], FROM[1], "--set", "certificates.certManager.dnsNames[0]=192.0.2.1"],
+            "certificates.certManager.dnsNames: 192.0.2.1 is an address",
+            &[FROM[0], FROM[1], "--set", "certificates.certManager.dnsNames[0]=lanyard.example"],
+        ),
     ]);
 }
 

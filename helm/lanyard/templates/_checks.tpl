@@ -45,6 +45,27 @@
 {{- fail "networkPolicy.ops: name who collects the metrics: serviceMonitor is enabled, and the NetworkPolicy lets nobody reach the ops port" }}
 {{- end }}
 
+{{- range $values.extraEnv }}
+{{- if hasPrefix "LANYARD_" .name }}
+{{- fail (printf "extraEnv: %s would go round what the chart checks and renders: set the key under config, or the value that the chart has for it" .name) }}
+{{- end }}
+{{- end }}
+
+{{- with $values.certificates.certManager }}
+{{- $hosts := dict "issuer" (list (urlParse (include "lanyard.issuer" $)).hostname) "mtlsUrl" (list (urlParse (include "lanyard.mtlsUrl" $)).hostname) "certificates.certManager.dnsNames" (default list .dnsNames) }}
+{{- range $at, $names := $hosts }}
+{{- range $names }}
+{{- if regexMatch "^[0-9.]+$|:" . }}
+{{- fail (printf "%s: %s is an address, and the certificate that cert-manager makes bears DNS names: give it a name, or bring a certificate by certificates.secret" $at .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- if hasKey $values.config "forwarded" }}
+{{- fail "config.forwarded: nothing would reach that listener: the chart opens no port for it, in the pod, the Service or the NetworkPolicy, and no other container shares a socket with the server" }}
+{{- end }}
+
 {{- $elsewhere := dict "dev" "nothing: a dev set-up is not for clusters" "issuer" "issuer" "mtls_url" "mtlsUrl" "listeners" "listenAddress and service" "roles" "roles" "trust" "trustDomain and trust" "log" "log" "telemetry" "telemetry" "tls.certificate" "certificates" "tls.key" "certificates" "store.sled" "persistence" "store.memory" "persistence" "keys.key_encryption_key" "keyEncryptionKey" "keys.key_encryption_key_file" "keyEncryptionKey" }}
 {{- range $path, $value := $elsewhere }}
 {{- $section := dict "of" $values.config }}

@@ -1,5 +1,6 @@
-{{/* The configuration, as YAML: what the chart writes, with `config` over it. */}}
+{{/* The configuration, as YAML: what the chart writes, with `config` over it. Whichever template is rendered first asks for it. */}}
 {{- define "lanyard.config" -}}
+{{- include "lanyard.checks" . }}
 {{- $values := .Values }}
 {{- $address := ternary (printf "[%s]" $values.listenAddress) $values.listenAddress (contains ":" $values.listenAddress) }}
 {{- $config := dict
