@@ -1,11 +1,14 @@
 //! What leaves a trace: each grant, each denial, each change of a registration. Thumbprints and names, never a token.
 
+mod verdict;
+
 use std::fmt;
 
-use tracing::Span;
-
+use crate::authority::audit::verdict::Verdict;
 use crate::authority::binding::Decision;
 use crate::authority::binding::Evidence;
+use crate::authority::caller::NotAdmitted;
+use crate::authority::caller::PeerConnection;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::check::CheckRefusal;
 use crate::authority::deny_reason::DenyReason;
@@ -14,6 +17,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
 use crate::authority::revocation::Revoked;
 use crate::authority::store::Revision;
+use crate::authority::trust::Unproven;
 use crate::authority::validation::NoDecision;
 
 /// Something that was decided or changed.
@@ -47,6 +51,37 @@ pub enum AuditEvent<'a> {
         client_id: Option<&'a str>,
         /// Why not.
         error: GrantError,
+    },
+    /// A request was refused before it came to a decision, or one that changes something.
+    Refused {
+        /// Who asked, as far as it is known.
+        peer: Option<&'a str>,
+        /// What for: `token`, `introspection`, `revocation` or `registration`.
+        what: &'static str,
+        /// The code that the caller gets.
+        reason: &'static str,
+        /// A sentence more.
+        cause: &'a str,
+    },
+    /// A call did not reach what it called.
+    NotAdmitted {
+        /// Who called, if it showed a certificate.
+        peer: Option<&'a PeerConnection>,
+        /// The method, by the access table.
+        method: &'static str,
+        /// Why not.
+        error: NotAdmitted,
+        /// Whether it was a message of a stream, which ends with it.
+        stream: bool,
+    },
+    /// A handshake was ended, because no rule proves the certificate.
+    HandshakeRefused(Unproven),
+    /// A handshake came to no end, or to one without a certificate.
+    HandshakeFailed {
+        /// The code that it is counted under.
+        reason: &'static str,
+        /// What went wrong.
+        cause: &'a str,
     },
     /// Somebody was told that a token is active, or nothing of it.
     Introspected {
@@ -101,6 +136,8 @@ pub enum AuditEvent<'a> {
     },
     /// A request that a proxy asked about was let through or turned away.
     Checked(CheckedRequest<'a>),
+    /// A check was denied that could not be read, or in which something broke.
+    CheckUnread(CheckRefusal),
     /// A protected resource was registered, changed or deleted.
     ResourceChanged {
         /// By whom.
@@ -169,55 +206,12 @@ impl CheckedRequest<'_> {
                 tracing::warn!(target: TARGET, %proxy, resource, ?method, ?path, client_id, jti, shown, reason, let_through, "check denied");
             }
             Some(refusal) => {
-                let reason = refusal.code();
-                tracing::info!(target: TARGET, %proxy, resource, ?method, ?path, client_id, jti, shown, reason, let_through, "check denied");
+                let (reason, cause) = (refusal.code(), refusal.cause().map(tracing::field::display));
+                tracing::info!(target: TARGET, %proxy, resource, ?method, ?path, client_id, jti, shown, reason, cause, let_through, "check denied");
             }
         }
     }
 }
-
-/// What the span of a request says of its outcome.
-enum Verdict {
-    Allow,
-    Deny(&'static str),
-    /// Denied, and let through by the mode of the resource.
-    Report(&'static str),
-}
-
-impl Verdict {
-    /// Puts it down in the present span, if that is one of a request.
-    fn put_down(&self, client_id: Option<&str>, resource: Option<&str>) {
-        let span = Span::current();
-        if span.is_disabled() {
-            return;
-        }
-        let (decision, reason) = match self {
-            Self::Allow => ("allow", None),
-            Self::Deny(reason) => ("deny", Some(*reason)),
-            Self::Report(reason) => ("report", Some(*reason)),
-        };
-        span.record("lanyard.decision", decision);
-        for (field, value) in [
-            ("lanyard.reason", reason),
-            ("lanyard.client_id", client_id),
-            ("lanyard.resource", resource.map(beginning)),
-            ("otel.status_code", reason.filter(|reason| *reason == UNABLE).map(|_| "error")),
-        ] {
-            if let Some(value) = value {
-                span.record(field, value);
-            }
-        }
-    }
-}
-
-impl From<Option<&'static str>> for Verdict {
-    fn from(refused: Option<&'static str>) -> Self {
-        refused.map_or(Self::Allow, Self::Deny)
-    }
-}
-
-/// The one reason that is a fault of this server's.
-const UNABLE: &str = "UNABLE";
 
 /// What the lines of the audit trail are filtered by.
 const TARGET: &str = "lanyard::audit";
@@ -240,6 +234,24 @@ impl AuditEvent<'_> {
                 let (reason, cause) = (error.code(), cause(*error));
                 tracing::warn!(target: TARGET, peer, client_id, reason, cause, "client refused");
             }
+            Self::Refused { peer, what, reason, cause } => {
+                Verdict::Deny(reason).put_down(None, None);
+                tracing::info!(target: TARGET, peer, reason, cause, "{what} refused");
+            }
+            Self::NotAdmitted { peer, method, error, stream } => {
+                let (reason, cause) = (error.code(), error);
+                Verdict::Deny(reason).put_down(None, None);
+                let caller = peer.map(|peer| tracing::field::display(peer.identity()));
+                let event = if *stream { "a stream was ended" } else { "a call was not admitted" };
+                tracing::info!(target: TARGET, caller, method, reason, %cause, "{event}");
+            }
+            // A certificate that does not pass may be an attempt at intrusion.
+            Self::HandshakeRefused(unproven) => {
+                tracing::warn!(target: TARGET, reason = unproven.code(), cause = %unproven, "a handshake was refused");
+            }
+            Self::HandshakeFailed { reason, cause } => {
+                tracing::info!(target: TARGET, reason, cause, "a handshake failed");
+            }
             Self::Introspected { requester, token, refused } => {
                 let (client_id, jti) = token.unzip();
                 let reason = refused.map(DenyReason::code);
@@ -252,6 +264,7 @@ impl AuditEvent<'_> {
                 }
             }
             Self::NotJudged { caller, why } => {
+                Verdict::Deny(why.code()).put_down(None, None);
                 tracing::info!(target: TARGET, %caller, reason = why.code(), cause = %why, "no decision");
             }
             Self::BindingJudged { caller, resource, token, evidence, decision } => {
@@ -287,6 +300,10 @@ impl AuditEvent<'_> {
                 tracing::info!(target: TARGET, by, key = what.store_key(), change, revision = revision.0, "revocation");
             }
             Self::Checked(checked) => checked.record(),
+            Self::CheckUnread(refusal) => {
+                Verdict::Deny(refusal.code()).put_down(None, None);
+                tracing::info!(target: TARGET, reason = refusal.code(), "check denied");
+            }
             Self::ResourceChanged { admin, audience, change, revision } => {
                 tracing::info!(target: TARGET, admin, audience, change, revision = revision.0, "resource changed");
             }

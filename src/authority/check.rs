@@ -29,6 +29,7 @@ use crate::authority::scope::Scope;
 use crate::authority::tally::Outcome;
 use crate::authority::tally::Voice;
 use crate::authority::token::VerifiedToken;
+use crate::authority::validation::NoDecision;
 
 /// The headers by which an allowance tells the resource who calls.
 pub const IDENTITY_HEADERS: [&str; 4] =
@@ -105,6 +106,11 @@ impl CheckRefusal {
             Self::Unable => "UNABLE",
         }
     }
+
+    /// More than the code says.
+    pub(in crate::authority) fn cause(self) -> Option<InvalidEvidence> {
+        if let Self::EvidenceMalformed(cause) = self { Some(cause) } else { None }
+    }
 }
 
 /// The answer to a check.
@@ -162,7 +168,9 @@ struct Findings {
 impl Authority {
     /// Answers a check.
     pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
-        self.freshness()?;
+        self.freshness().inspect_err(|stale| {
+            AuditEvent::NotJudged { caller: &caller.identity, why: &NoDecision::Stale(*stale) }.record();
+        })?;
         let mut findings = Findings::default();
         let snapshot = self.snapshot.load();
         let none = Fronted::Audiences(Arc::default());

@@ -46,6 +46,23 @@ pub enum RevokeError {
     Unavailable,
 }
 
+impl RevokeError {
+    /// The fixed code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotYours => "NOT_YOURS",
+            Self::Malformed => "INVALID_REQUEST",
+            Self::NotLiftable => "NOT_LIFTABLE",
+            Self::Unavailable => "REVOCATION_UNAVAILABLE",
+        }
+    }
+
+    fn record(self, peer: &PeerIdentity) {
+        let (peer, cause) = (&peer.to_string(), &self.to_string());
+        AuditEvent::Refused { peer: Some(peer), what: "revocation", reason: self.code(), cause }.record();
+    }
+}
+
 impl From<StoreError> for RevokeError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed a revocation");
@@ -56,6 +73,15 @@ impl From<StoreError> for RevokeError {
 impl Authority {
     /// Revokes. When this returns, it is stored, and every voice refuses what was revoked.
     pub async fn revoke(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        self.put_revocation(peer, requester, request).await.inspect_err(|error| error.record(peer))
+    }
+
+    async fn put_revocation(
         &self,
         peer: &PeerIdentity,
         requester: &Requester,
@@ -75,6 +101,15 @@ impl Authority {
 
     /// Takes the revocation of a client or a certificate back.
     pub async fn lift_revocation(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        self.delete_revocation(peer, requester, request).await.inspect_err(|error| error.record(peer))
+    }
+
+    async fn delete_revocation(
         &self,
         peer: &PeerIdentity,
         requester: &Requester,

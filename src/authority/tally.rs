@@ -71,9 +71,10 @@ const GRANT_ERRORS: &[&str] = &[
 const NOT_ADMITTED: &[&str] =
     &["NO_SUCH_METHOD", "NO_CERTIFICATE", "CERTIFICATE_NOT_PROVEN", "CERTIFICATE_NOT_FORWARDED", "WRONG_ROLE"];
 
-/// Why a handshake can fail, besides that no rule proves the certificate.
-const HANDSHAKE_FAILED: &str = "HANDSHAKE_FAILED";
-const TOO_SLOW: &str = "TOO_SLOW";
+/// Why a handshake can fail, besides that no rule proves the certificate: no certificate, no common version, or no TLS.
+pub const HANDSHAKE_FAILED: &str = "HANDSHAKE_FAILED";
+/// The same: it took too long, or waited too long for its turn.
+pub const TOO_SLOW: &str = "TOO_SLOW";
 
 const HANDSHAKES: &[&str] = &[
     "CHAIN_SIZE",

@@ -17,6 +17,7 @@ use tonic_types::StatusExt as _;
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::authority::audit::AuditEvent;
 use crate::authority::caller::PeerConnection;
 use crate::grpc::Services;
 use crate::grpc::readable::Readable;
@@ -96,7 +97,7 @@ fn answer(
 ) -> Result<ValidateBindingsResponse, Status> {
     let caller = services.authority.enter(Some(peer), METHOD).map_err(|error| {
         services.authority.tally().call_refused(error);
-        tracing::info!(caller = ?peer, method = METHOD, reason = %error, "a stream was ended");
+        AuditEvent::NotAdmitted { peer: Some(peer), method: METHOD, error, stream: true }.record();
         status::not_admitted(error)
     })?;
     let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;

@@ -6,13 +6,16 @@ use tonic::Response;
 use tonic::Status;
 use tonic::Streaming;
 
+use crate::authority::audit::AuditEvent;
 use crate::authority::binding;
 use crate::authority::binding::Decision;
 use crate::authority::binding::Evidence;
 use crate::authority::caller::Caller;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::evidence::InvalidEvidence;
 use crate::authority::validation::BroughtEvidence;
 use crate::authority::validation::Judgement;
+use crate::authority::validation::NoDecision;
 use crate::authority::validation::ValidateRequest;
 use crate::grpc::Services;
 use crate::grpc::binding_stream;
@@ -53,7 +56,11 @@ impl Services {
         caller: &Caller,
         message: ValidateBindingRequest,
     ) -> Result<ValidateBindingResponse, Status> {
-        let evidence = evidence(message.evidence).map_err(status::invalid_evidence)?;
+        let evidence = evidence(message.evidence).map_err(|error| {
+            let why = NoDecision::from(error);
+            AuditEvent::NotJudged { caller: &caller.identity, why: &why }.record();
+            status::no_decision(why)
+        })?;
         let request = ValidateRequest {
             access_token: &message.access_token,
             evidence,
@@ -66,7 +73,7 @@ impl Services {
     }
 }
 
-fn evidence(brought: Option<Brought>) -> Result<BroughtEvidence, crate::authority::evidence::InvalidEvidence> {
+fn evidence(brought: Option<Brought>) -> Result<BroughtEvidence, InvalidEvidence> {
     Ok(match brought {
         // `own_connection: false` says as little as leaving it out.
         None | Some(Brought::OwnConnection(false)) => BroughtEvidence::Nothing,

@@ -31,6 +31,7 @@ use tonic::codec::Codec as _;
 use tonic::codec::EncodeBody;
 use tonic_prost::ProstCodec;
 
+use crate::authority::audit::AuditEvent;
 use crate::authority::binding::EvidenceGrade;
 use crate::authority::binding::Match;
 use crate::authority::caller::NotAdmitted;
@@ -68,7 +69,11 @@ impl Authorization for Services {
                 trace_context::adopt(|| Carried::told(&request.headers));
                 self.authority.check(caller, &request).map_err(status::stale)?
             }
-            None => CheckAnswer::Deny(denial(unread(CheckRefusal::RequestMalformed))),
+            None => {
+                let refusal = CheckRefusal::RequestMalformed;
+                AuditEvent::CheckUnread(refusal).record();
+                CheckAnswer::Deny(denial(refusal))
+            }
         };
         let mut response = tonic::Response::new(print(&answer));
         if let CheckAnswer::Deny(denial) = &answer {
@@ -76,12 +81,6 @@ impl Authorization for Services {
         }
         Ok(response)
     }
-}
-
-/// Takes note of a refusal that the authority was not asked about.
-fn unread(refusal: CheckRefusal) -> CheckRefusal {
-    tracing::info!(target: "lanyard::audit", reason = refusal.code(), "check denied");
-    refusal
 }
 
 /// What a denial is counted as: to gRPC it is an answer like any other.
@@ -275,9 +274,9 @@ pub fn made_explicit(response: Response<Body>) -> Response<Body> {
     match status.code() {
         Code::Ok | Code::Unavailable => response,
         Code::InvalidArgument | Code::OutOfRange | Code::Internal | Code::Unimplemented => {
-            explicit(unread(CheckRefusal::RequestMalformed))
+            unread(CheckRefusal::RequestMalformed)
         }
-        Code::PermissionDenied | Code::Unauthenticated => explicit(unread(CheckRefusal::NotAProxy)),
+        Code::PermissionDenied | Code::Unauthenticated => unread(CheckRefusal::NotAProxy),
         Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
@@ -286,12 +285,18 @@ pub fn made_explicit(response: Response<Body>) -> Response<Body> {
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
-        | Code::DataLoss => explicit(unread(CheckRefusal::Unable)),
+        | Code::DataLoss => unread(CheckRefusal::Unable),
     }
 }
 
+/// The answer to a check that the authority did not come to, with a line in the log.
+pub fn unread(refusal: CheckRefusal) -> Response<Body> {
+    AuditEvent::CheckUnread(refusal).record();
+    explicit(refusal)
+}
+
 /// A whole response with this denial.
-pub fn explicit(refusal: CheckRefusal) -> Response<Body> {
+fn explicit(refusal: CheckRefusal) -> Response<Body> {
     let message = tokio_stream::once(Ok(denied(&denial(refusal))));
     let encoder = ProstCodec::<CheckResponse, CheckRequest>::default().encoder();
     let body =

@@ -10,7 +10,6 @@ use tonic_types::StatusExt as _;
 
 use crate::authority::announcing::NotAnnounced;
 use crate::authority::caller::NotAdmitted;
-use crate::authority::evidence::InvalidEvidence;
 use crate::authority::freshness::Stale;
 use crate::authority::grant::GrantError;
 use crate::authority::registry::RegistryError;
@@ -85,19 +84,14 @@ pub fn no_decision(error: NoDecision) -> Status {
     plain(code, error.code(), error)
 }
 
-/// Evidence that cannot be read.
-pub fn invalid_evidence(error: InvalidEvidence) -> Status {
-    plain(Code::InvalidArgument, "EVIDENCE_MALFORMED", error)
-}
-
 /// A revocation that was refused.
 pub fn revoke_error(error: RevokeError) -> Status {
-    match error {
-        RevokeError::NotYours => plain(Code::PermissionDenied, "NOT_YOURS", error),
-        RevokeError::Malformed => plain(Code::InvalidArgument, "INVALID_REQUEST", error),
-        RevokeError::NotLiftable => plain(Code::InvalidArgument, "NOT_LIFTABLE", error),
-        RevokeError::Unavailable => plain(Code::Unavailable, "REVOCATION_UNAVAILABLE", error),
-    }
+    let code = match error {
+        RevokeError::NotYours => Code::PermissionDenied,
+        RevokeError::Malformed | RevokeError::NotLiftable => Code::InvalidArgument,
+        RevokeError::Unavailable => Code::Unavailable,
+    };
+    plain(code, error.code(), error)
 }
 
 /// A successor that was not taken.

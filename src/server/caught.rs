@@ -50,7 +50,7 @@ impl Asked {
     fn broken(&self) -> Response<Body> {
         if self.uri.path() == ext_authz::CHECK {
             // An error could let the request through.
-            return ext_authz::explicit(CheckRefusal::Unable);
+            return ext_authz::unread(CheckRefusal::Unable);
         }
         if self.grpc {
             return status::broken().into_http();

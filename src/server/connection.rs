@@ -31,7 +31,10 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use crate::authority::Authority;
+use crate::authority::audit::AuditEvent;
 use crate::authority::caller::PeerConnection;
+use crate::authority::tally::HANDSHAKE_FAILED;
+use crate::authority::tally::TOO_SLOW;
 use crate::server::Stage;
 use crate::server::caught::Asked;
 use crate::server::ending;
@@ -224,27 +227,28 @@ where
 async fn turn(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
     let turn = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
     if turn.is_err() {
-        authority.tally().handshake_too_slow();
+        too_slow(authority, "the handshake waited too long for its turn");
     }
     turn.ok()?.ok()
 }
 
 fn report(refused: &Refused, authority: &Authority) {
     match refused {
-        // A certificate that does not pass may be an attempt at intrusion.
         Refused::Unproven(unproven) => {
             authority.tally().handshake_refused(*unproven);
-            tracing::warn!(reason = unproven.code(), cause = %unproven, "a handshake was refused");
+            AuditEvent::HandshakeRefused(*unproven).record();
         }
         Refused::Handshake(_) => {
             authority.tally().handshake_failed();
-            tracing::info!(reason = %refused, "a handshake failed");
+            AuditEvent::HandshakeFailed { reason: HANDSHAKE_FAILED, cause: &refused.to_string() }.record();
         }
-        Refused::Slow => {
-            authority.tally().handshake_too_slow();
-            tracing::info!(reason = %refused, "a handshake failed");
-        }
+        Refused::Slow => too_slow(authority, &refused.to_string()),
     }
+}
+
+fn too_slow(authority: &Authority, cause: &str) {
+    authority.tally().handshake_too_slow();
+    AuditEvent::HandshakeFailed { reason: TOO_SLOW, cause }.record();
 }
 
 /// Serves requests of anybody. Those of probes are neither measured nor a part of a trace.

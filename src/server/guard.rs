@@ -11,10 +11,10 @@ use hyper::Request;
 use hyper::Response;
 use hyper::StatusCode;
 use tower::ServiceExt as _;
-use tracing::Span;
 
 use crate::authority::Authority;
 use crate::authority::access;
+use crate::authority::audit::AuditEvent;
 use crate::authority::caller::NotAdmitted;
 use crate::authority::caller::PeerConnection;
 use crate::grpc::ext_authz;
@@ -65,10 +65,8 @@ pub(super) fn refused(
     error: NotAdmitted,
 ) -> Response<Body> {
     authority.tally().call_refused(error);
-    let span = Span::current();
-    span.record("lanyard.decision", "deny").record("lanyard.reason", error.code());
-    let method = access::told(request.uri().path());
-    tracing::info!(caller = ?peer, method, reason = error.code(), "a call was not admitted");
+    let (peer, method) = (peer.map(Arc::as_ref), access::told(request.uri().path()));
+    AuditEvent::NotAdmitted { peer, method, error, stream: false }.record();
     refuse(request, error)
 }
 

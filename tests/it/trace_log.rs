@@ -119,7 +119,7 @@ async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_json(
 #[tokio::test]
 async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_text() {
     // The filter hides everything at info but these: what is asked of a line does not depend on it.
-    let level = "warn,lanyard::audit=info,lanyard::server=info";
+    let level = "warn,lanyard::audit=info";
     let server = Observed::start(&format!("log: {{level: '{level}'}}\n"));
     let expected = refuse_each(&server).await;
     server.lines_until("/begin");
