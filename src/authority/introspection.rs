@@ -79,7 +79,10 @@ impl Authority {
     /// proxy for those that it fronts, a client for the one that is named as it is. `None` says nothing else
     /// (RFC 7662 section 2.2).
     pub fn introspect(&self, requester: &Requester, access_token: &str) -> Result<Option<Arc<VerifiedToken>>, Stale> {
-        self.freshness()?;
+        self.freshness().inspect_err(|stale| {
+            let (peer, cause) = (requester.client_id.as_ref().map(ClientId::as_str), &stale.to_string());
+            AuditEvent::Refused { peer, what: "introspection", reason: "SNAPSHOT_STALE", cause }.record();
+        })?;
         let outcome = self.active(requester, access_token);
         self.tally.decided(
             Voice::Introspect,

@@ -64,6 +64,7 @@ const GRANT_ERRORS: &[&str] = &[
     "invalid_request",
     "invalid_scope",
     "invalid_target",
+    "unsupported_grant_type",
     "server_error",
     "temporarily_unavailable",
 ];
@@ -265,8 +266,13 @@ impl Tally {
     pub fn granted<T>(&self, outcome: &Result<T, GrantError>) {
         match outcome {
             Ok(_) => increment(&self.issued),
-            Err(error) => self.grants_refused.add(error.code()),
+            Err(error) => self.grant_refused(error.code()),
         }
+    }
+
+    /// A token request was refused, with this error of RFC 6749.
+    pub fn grant_refused(&self, code: &'static str) {
+        self.grants_refused.add(code);
     }
 
     /// A call did not reach what it called.

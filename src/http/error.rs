@@ -1,5 +1,8 @@
 //! The errors of the OAuth endpoints (RFC 6749 section 5.2, RFC 6750 section 3, RFC 7591 section 3.2.2).
 
+use std::borrow::Cow;
+
+use axum::Extension;
 use axum::Json;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
@@ -25,11 +28,28 @@ pub struct OAuthError {
     description: &'static str,
     /// The scheme that the response asks for, where it is a 401 that needs one.
     challenge: Option<&'static str>,
+    /// Whether the core refused, and has written its line.
+    logged: bool,
+}
+
+/// What the log has to say of a response, which has it as an extension.
+#[derive(Clone, Debug)]
+pub(super) enum Line {
+    /// Nothing more.
+    Written,
+    /// This.
+    Open { reason: &'static str, cause: Cow<'static, str> },
+}
+
+impl Line {
+    fn open(reason: &'static str, cause: impl Into<Cow<'static, str>>) -> Self {
+        Self::Open { reason, cause: cause.into() }
+    }
 }
 
 impl OAuthError {
     const fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
-        Self { status, code, description, challenge: None }
+        Self { status, code, description, challenge: None, logged: false }
     }
 
     /// A request that lacks something, or says it twice, or in two ways.
@@ -51,6 +71,11 @@ impl OAuthError {
     /// None is: clients authenticate by their certificates.
     pub(super) const fn with_challenge(mut self) -> Self {
         self.challenge = Some("Basic realm=\"lanyard\"");
+        self
+    }
+
+    const fn logged(mut self) -> Self {
+        self.logged = true;
         self
     }
 
@@ -82,7 +107,7 @@ impl OAuthError {
 impl From<GrantError> for OAuthError {
     fn from(error: GrantError) -> Self {
         let bad = |code, description| Self::new(StatusCode::BAD_REQUEST, code, description);
-        match error {
+        let error = match error {
             GrantError::InvalidClient(_) => Self::invalid_client(
                 "client_id is not registered, or this certificate or assertion is not the one that its registration expects",
             ),
@@ -109,7 +134,8 @@ impl From<GrantError> for OAuthError {
             GrantError::ServerError => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the token could not be made")
             }
-        }
+        };
+        error.logged()
     }
 }
 
@@ -120,12 +146,13 @@ impl From<Stale> for OAuthError {
             "temporarily_unavailable",
             "the store has not been followed for too long to decide: try again",
         )
+        .logged()
     }
 }
 
 impl From<RevokeError> for OAuthError {
     fn from(error: RevokeError) -> Self {
-        match error {
+        let error = match error {
             RevokeError::NotYours => {
                 Self::new(StatusCode::BAD_REQUEST, "unauthorized_client", "the token was issued to another client")
             }
@@ -135,7 +162,8 @@ impl From<RevokeError> for OAuthError {
                 "temporarily_unavailable",
                 "whether the token is revoked is not known: try again",
             ),
-        }
+        };
+        error.logged()
     }
 }
 
@@ -143,6 +171,11 @@ impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.code, "error_description": self.description }));
         let mut response = (self.status, NO_STORE, body).into_response();
+        response.extensions_mut().insert(if self.logged {
+            Line::Written
+        } else {
+            Line::open(self.code, self.description)
+        });
         if let Some(challenge) = self.challenge {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
@@ -174,24 +207,28 @@ impl From<DynamicRegistrationError> for RegistrationRefused {
 
 impl IntoResponse for RegistrationRefused {
     fn into_response(self) -> Response {
-        let bad = |code, description: &str| {
+        let bad = |code, description: Cow<'static, str>| {
             // RFC 6749 section 5.2: the characters that a description may have.
             let plain = description.chars().filter(|one| matches!(one, ' '..='~') && !matches!(one, '"' | '\\'));
             let body = json!({ "error": code, "error_description": plain.collect::<String>() });
-            (StatusCode::BAD_REQUEST, NO_STORE, Json(body)).into_response()
+            let line = Extension(Line::open(code, description));
+            (StatusCode::BAD_REQUEST, NO_STORE, line, Json(body)).into_response()
         };
-        let unauthorized = |challenge: &'static str| {
-            (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)]).into_response()
+        let unauthorized = |challenge: &'static str, cause: String| {
+            let line = Extension(Line::open("invalid_token", cause));
+            (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)], line).into_response()
         };
         match self {
             // RFC 6750 section 3.1: no error code where no credentials came.
-            Self::NoToken => unauthorized("Bearer realm=\"lanyard\""),
-            Self::Core(DynamicRegistrationError::InvalidToken) => {
-                unauthorized("Bearer realm=\"lanyard\", error=\"invalid_token\"")
+            Self::NoToken => unauthorized("Bearer realm=\"lanyard\"", "no registration access token came".to_owned()),
+            Self::Core(error @ DynamicRegistrationError::InvalidToken) => {
+                unauthorized("Bearer realm=\"lanyard\", error=\"invalid_token\"", error.to_string())
             }
-            Self::Malformed(problem) => bad("invalid_request", problem),
-            Self::Metadata(problem) => bad("invalid_client_metadata", problem),
-            Self::Core(DynamicRegistrationError::Invalid(error)) => bad("invalid_client_metadata", &error.to_string()),
+            Self::Malformed(problem) => bad("invalid_request", problem.into()),
+            Self::Metadata(problem) => bad("invalid_client_metadata", problem.into()),
+            Self::Core(DynamicRegistrationError::Invalid(error)) => {
+                bad("invalid_client_metadata", error.to_string().into())
+            }
             Self::Core(DynamicRegistrationError::Forbidden) => {
                 let description =
                     "this caller may not register clients, or no operator has registered what it may have";

@@ -7,6 +7,7 @@ mod form;
 pub mod introspect;
 mod metrics;
 pub mod ops;
+mod refused;
 mod register;
 mod revoke;
 pub mod spiffe_bundle;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 
 use crate::authority::Authority;
@@ -36,5 +38,6 @@ pub fn routes(authority: Arc<Authority>) -> Router {
         let register = post(register::create).get(register::read).put(register::replace).delete(register::delete);
         routes = routes.route("/oauth2/register", register);
     }
-    routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(authority)
+    let logged = from_fn_with_state(Arc::clone(&authority), refused::logged);
+    routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).layer(logged).with_state(authority)
 }

@@ -32,7 +32,7 @@ async fn logged(setup: &Setup, serve: &Serve) -> Vec<String> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let channel = channel(serve.mtls, config);
     let mut tokens = TokenServiceClient::new(channel.clone());
-    // Between two others, which are always told.
+    // Between two others, which are told at warn too.
     tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
     serve.line_with("token refused");
     RegistryServiceClient::new(channel).list_clients(ListClientsRequest::default()).await.unwrap_err();
@@ -50,11 +50,11 @@ async fn sighup_changes_what_is_logged() {
     let is_told = |lines: Vec<String>| lines.iter().any(|line| line.contains("a call was not admitted"));
     assert!(is_told(logged(&setup, &serve).await));
     for _ in 0..2 {
-        replace(&setup, "level: info", "level: 'info,lanyard::server::guard=off'");
+        replace(&setup, "level: info", "level: 'info,lanyard::audit=warn'");
         serve.signal("HUP");
         assert!(serve.line_with(TAKEN).contains("log.level"));
         assert!(!is_told(logged(&setup, &serve).await));
-        replace(&setup, "level: 'info,lanyard::server::guard=off'", "level: info");
+        replace(&setup, "level: 'info,lanyard::audit=warn'", "level: info");
         serve.signal("HUP");
         assert!(serve.line_with(TAKEN).contains("log.level"));
         assert!(is_told(logged(&setup, &serve).await));
