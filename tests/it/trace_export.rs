@@ -5,6 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use axum::body::Body;
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::authority::clock::Clock as _;
 use lanyard::authority::clock::SystemClock;
 use lanyard::proto::IssueTokenRequest;
@@ -108,6 +110,14 @@ async fn a_span_over_grpc_has_its_callers_as_parent_and_says_what_was_decided() 
         ("deny".into(), "WRONG_ROLE".into())
     );
     assert!(!refused.failed(), "it is the caller's own fault");
+    let mut checks = AuthorizationClient::new(server.channel(&proxy));
+    checks.check(within_trace(CheckRequest::default(), &parent("c3"))).await.unwrap();
+    drop(server.bindings(&proxy).validate_binding(within_trace(use_of(""), &parent("c4"))).await.unwrap_err());
+    for (end, reason) in [("c3", "REQUEST_MALFORMED"), ("c4", "TOKEN_MISSING")] {
+        let refused = of_trace(&collector, end).await;
+        assert_eq!([refused.attribute("lanyard.decision"), refused.attribute("lanyard.reason")], ["deny", reason]);
+        assert!(!refused.failed());
+    }
     for span in collector.spans() {
         assert!(!format!("{span:?}").contains(&token[..30]));
     }

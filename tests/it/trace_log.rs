@@ -2,14 +2,26 @@
 //! more than text.
 
 use axum::body::Body;
+use axum::http::Method;
+use axum::http::Request;
+use axum::http::uri::PathAndQuery;
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListClientsRequest;
+use lanyard::proto::RevokeTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::revoke_token_request::Target;
+use lanyard::proto::validate_binding_request::Evidence;
 use serde_json::Value;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic_prost::ProstCodec;
 
 use crate::support::binding_stream::BindingStream;
 use crate::support::binding_stream::Said;
@@ -18,19 +30,63 @@ use crate::support::calls::use_of;
 use crate::support::check::Asked;
 use crate::support::child::real_time;
 use crate::support::door::knock;
+use crate::support::door::read_to_end;
 use crate::support::http::get;
 use crate::support::http::post;
+use crate::support::http::raw;
 use crate::support::observed::Observed;
 use crate::support::observed::numbered;
 use crate::support::observed::parent;
 use crate::support::observed::with_parent;
 use crate::support::observed::within_trace;
+use crate::support::server::Setup;
 use crate::support::server::certificate_of;
 
 /// A call that is refused under a name of its own, which ends what is looked at.
 async fn mark(server: &Observed, name: &str) {
     let reply = server.http(&server.svid(&format!("/{name}"))).await.send(get(&format!("/{name}"))).await;
     assert_eq!(reply.status, 404);
+}
+
+/// A message that is no check.
+async fn checks_of_another_kind(channel: &Channel, parent: &str) -> tonic::Response<()> {
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Check");
+    let message = within_trace("x".to_owned(), parent);
+    client.unary(message, path, ProstCodec::<String, ()>::default()).await.unwrap()
+}
+
+/// Requests of a workload that no handler, or none but the voice's own, comes to.
+fn refused_over_http() -> Vec<(&'static str, u16, Request<Body>)> {
+    let token = "/oauth2/token";
+    let grant = ("grant_type", "client_credentials");
+    let client = ("client_id", "spiffe://prod.example/checkout");
+    let long = "x".repeat(100_000);
+    let register = |bearer: &str| {
+        let mut request = get("/oauth2/register?client_id=nobody");
+        request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        request
+    };
+    let metadata = |metadata: &Value| raw(Method::POST, "/oauth2/register", "application/json", metadata.to_string());
+    let workload = json!({"grant_types": ["client_credentials"], "token_endpoint_auth_method": "spiffe_x509"});
+    vec![
+        ("20", 400, post(token, &[grant])),
+        ("21", 400, post(token, &[client, ("grant_type", "password")])),
+        ("22", 400, raw(Method::POST, token, "application/json", "{}")),
+        ("23", 405, get(token)),
+        ("24", 413, post(token, &[grant, client, ("scope", &long)])),
+        ("25", 400, post("/oauth2/introspect", &[client])),
+        ("26", 400, post("/oauth2/revoke", &[client])),
+        ("27", 401, register("Bearer planted")),
+        ("28", 401, register("Basic planted")),
+        ("29", 400, metadata(&json!({}))),
+        ("30", 403, metadata(&workload)),
+    ]
+}
+
+fn own_identity() -> Setup {
+    Setup { registration: "own-identity".to_owned(), ..real_time() }
 }
 
 /// All kinds of refusals: what the log must say of each, and in which trace.
@@ -68,6 +124,25 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
     let mut http = server.http(&checkout).await;
     assert_eq!(http.send(with_parent(post("/oauth2/token", &form), &parent("12"))).await.status, 401);
     assert_eq!(http.send(with_parent(get("/nowhere"), &parent("13"))).await.status, 404);
+    drop(checks_of_another_kind(&server.channel(&proxy), &parent("14")).await);
+    let unreadable = ValidateBindingRequest { evidence: Some(Evidence::CertificateThumbprint(vec![1])), ..use_of("x") };
+    drop(server.bindings(&proxy).validate_binding(within_trace(unreadable, &parent("15"))).await.unwrap_err());
+    let revoke = |target| RevokeTokenRequest { target: Some(target), ..RevokeTokenRequest::default() };
+    let lift = |target| RevokeTokenRequest { lift: true, ..revoke(target) };
+    for (end, path, request) in [
+        ("16", "/checkout", revoke(Target::Jti("A".repeat(22)))),
+        ("17", "/admin", revoke(Target::Jti(String::new()))),
+        ("18", "/admin", lift(Target::Jti("A".repeat(22)))),
+        ("19", "/checkout", lift(Target::RevokedClientId("nobody".to_owned()))),
+    ] {
+        let mut tokens = server.tokens(&server.svid(path));
+        drop(tokens.revoke_token(within_trace(request, &parent(end))).await.unwrap_err());
+    }
+    for (end, status, request) in refused_over_http() {
+        // For the last one nothing is registered.
+        let mut http = server.http(if end == "30" { &thief } else { &checkout }).await;
+        assert_eq!(http.send(with_parent(request, &parent(end))).await.status, status, "{end}");
+    }
     let mut stream = BindingStream::open(BindingServiceClient::new(server.channel(&proxy))).await;
     assert!(matches!(stream.ask(&question).await.unwrap(), Said::Denied(_)));
     drop(stream);
@@ -89,6 +164,23 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
         ("client refused", "invalid_client", traced("11")),
         ("token refused", "invalid_client", traced("12")),
         ("a call was not admitted", "NO_SUCH_METHOD", traced("13")),
+        ("check denied", "REQUEST_MALFORMED", traced("14")),
+        ("no decision", "EVIDENCE_MALFORMED", traced("15")),
+        ("revocation refused", "NOT_YOURS", traced("16")),
+        ("revocation refused", "INVALID_REQUEST", traced("17")),
+        ("revocation refused", "NOT_LIFTABLE", traced("18")),
+        ("revocation refused", "NOT_YOURS", traced("19")),
+        ("token refused", "invalid_request", traced("20")),
+        ("token refused", "unsupported_grant_type", traced("21")),
+        ("token refused", "invalid_request", traced("22")),
+        ("token refused", "invalid_request", traced("23")),
+        ("token refused", "invalid_request", traced("24")),
+        ("introspection refused", "invalid_request", traced("25")),
+        ("revocation refused", "invalid_request", traced("26")),
+        ("registration refused", "invalid_token", traced("27")),
+        ("registration refused", "invalid_token", traced("28")),
+        ("registration refused", "invalid_client_metadata", traced("29")),
+        ("registration refused", "access_denied", traced("30")),
         ("binding denied", "CERTIFICATE_MISMATCH", String::new()),
         // Before any request there is no trace. It comes last: the log may hear of it after the client.
         ("a handshake was refused", "NOT_YET_VALID", String::new()),
@@ -97,7 +189,7 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
 
 #[tokio::test]
 async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_json() {
-    let server = Observed::start("log: {format: json}\n");
+    let server = Observed::start_on(own_identity(), "log: {format: json}\n", &[]);
     let expected = refuse_each(&server).await;
     server.lines_until("/begin");
     let lines = server.process.until("a handshake was refused");
@@ -107,7 +199,8 @@ async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_json(
     for (line, (message, reason, trace)) in lines.iter().zip(expected) {
         let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert_eq!(json["message"], message, "{line}");
-        assert!(json["reason"].as_str().unwrap().contains(reason), "{line}");
+        assert_eq!((&json["reason"], &json["target"]), (&json!(reason), &json!("lanyard::audit")), "{line}");
+        assert!(!line.contains("planted"), "{line}");
         match (message, trace.as_str()) {
             ("a handshake was refused", _) => assert!(json.get("trace_id").is_none(), "{line}"),
             (_, "") => assert!(json["trace_id"].as_str().unwrap().len() == 32, "{line}"),
@@ -119,8 +212,8 @@ async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_json(
 #[tokio::test]
 async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_text() {
     // The filter hides everything at info but these: what is asked of a line does not depend on it.
-    let level = "warn,lanyard::audit=info";
-    let server = Observed::start(&format!("log: {{level: '{level}'}}\n"));
+    let level = "warn,lanyard::audit=info,lanyard::server=info";
+    let server = Observed::start_on(own_identity(), &format!("log: {{level: '{level}'}}\n"), &[]);
     let expected = refuse_each(&server).await;
     server.lines_until("/begin");
     let lines = server.process.until("a handshake was refused");
@@ -136,6 +229,23 @@ async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_text(
             (_, trace) => assert_eq!(shown, trace, "{line}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_is_one_line_with_the_code_that_it_is_counted_under() {
+    let setup = Setup { tls: "  handshake_timeout: 300ms".to_owned(), ..real_time() };
+    let server = Observed::start_on(setup, "log: {format: json}\n", &[]);
+    for (first, reason) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], "HANDSHAKE_FAILED"), (b"", "TOO_SLOW")] {
+        let mut stranger = TcpStream::connect(server.mtls).await.unwrap();
+        stranger.write_all(first).await.unwrap();
+        read_to_end(&mut stranger).await;
+        let line = server.process.until("a handshake failed").pop().unwrap();
+        let json: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["reason"], &json["target"]), (&json!(reason), &json!("lanyard::audit")), "{line}");
+        assert!(json["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{line}");
+    }
+    mark(&server, "end").await;
+    assert_eq!(server.lines_until("/end"), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -198,7 +308,7 @@ async fn no_token_is_in_the_log_at_its_finest() {
     planted.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     planted.headers_mut().insert("cookie", "planted-cookie".parse().unwrap());
     server.http(&proxy).await.send(planted).await;
-    let in_query = hyper::Request::get(format!("/nowhere?access_token={token}")).body(Body::empty()).unwrap();
+    let in_query = Request::get(format!("/nowhere?access_token={token}")).body(Body::empty()).unwrap();
     server.http(&proxy).await.send(in_query).await;
     mark(&server, "end").await;
     let lines = server.lines_until("/end").join("\n");
