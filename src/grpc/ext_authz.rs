@@ -63,17 +63,14 @@ impl Authorization for Services {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let attributes = message.attributes.unwrap_or_default();
-        let answer = match read(&attributes) {
-            Some(request) => {
-                // A proxy that does not trace itself: its client's trace is then the one in which a denial is looked for.
-                trace_context::adopt(|| Carried::told(&request.headers));
-                self.authority.check(caller, &request).map_err(status::stale)?
-            }
-            None => {
-                let refusal = CheckRefusal::RequestMalformed;
-                AuditEvent::CheckUnread(refusal).record();
-                CheckAnswer::Deny(denial(refusal))
-            }
+        let answer = if let Some(request) = read(&attributes) {
+            // A proxy that does not trace itself: its client's trace is then the one in which a denial is looked for.
+            trace_context::adopt(|| Carried::told(&request.headers));
+            self.authority.check(caller, &request).map_err(status::stale)?
+        } else {
+            let refusal = CheckRefusal::RequestMalformed;
+            AuditEvent::CheckUnread(refusal).record();
+            CheckAnswer::Deny(denial(refusal))
         };
         let mut response = tonic::Response::new(print(&answer));
         if let CheckAnswer::Deny(denial) = &answer {
