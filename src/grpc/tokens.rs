@@ -5,6 +5,7 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::authority::audit::AuditEvent;
 use crate::authority::caller::Caller;
 use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::client_assertion::ClientAssertion;
@@ -56,9 +57,10 @@ impl TokenService for Services {
     ) -> Result<Response<IntrospectTokenResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let assertion = assertion(message.client_assertion_type, message.client_assertion);
-        let requester = self.requester(caller(&extensions)?, message.client_id, &assertion)?;
+        let caller = caller(&extensions)?;
+        let requester = self.requester(caller, message.client_id, &assertion)?;
         if message.token.is_empty() {
-            return Err(malformed("token", "is missing"));
+            return Err(unread(caller, "introspection", malformed("token", "is missing")));
         }
         let token = self.authority.introspect(&requester, &message.token).map_err(status::stale)?;
         let claims = token.as_deref().map(|token| claims::print(&token.claims));
@@ -73,10 +75,7 @@ impl TokenService for Services {
         let caller = caller(&extensions)?;
         let assertion = assertion(message.client_assertion_type, message.client_assertion);
         let requester = self.requester(caller, message.client_id, &assertion)?;
-        let until = message
-            .until
-            .map(|until| u64::try_from(until.seconds).map(Timestamp).map_err(|_| malformed("until", "is before 1970")));
-        let target = target(message.target, until.transpose()?)?;
+        let target = wanted(message.target, message.until).map_err(|status| unread(caller, "revocation", status))?;
         let outcome = if message.lift {
             self.authority.lift_revocation(&caller.identity, &requester, target).await
         } else {
@@ -115,6 +114,19 @@ fn sent(text: String) -> Option<String> {
 
 fn assertion(assertion_type: String, assertion: String) -> ClientAssertion {
     ClientAssertion { assertion_type: sent(assertion_type), assertion: sent(assertion) }
+}
+
+/// Writes the line of a request that cannot be read, which the authority does not come to.
+fn unread(caller: &Caller, what: &'static str, status: Status) -> Status {
+    let (peer, cause) = (&caller.identity.to_string(), status.message());
+    AuditEvent::Refused { peer: Some(peer), what, reason: "INVALID_REQUEST", cause }.record();
+    status
+}
+
+fn wanted(wanted: Option<Target>, until: Option<prost_types::Timestamp>) -> Result<RevokeRequest, Status> {
+    let until = until
+        .map(|until| u64::try_from(until.seconds).map(Timestamp).map_err(|_| malformed("until", "is before 1970")));
+    target(wanted, until.transpose()?)
 }
 
 fn target(target: Option<Target>, until: Option<Timestamp>) -> Result<RevokeRequest, Status> {

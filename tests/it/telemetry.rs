@@ -65,6 +65,8 @@ async fn each_count_moves_by_exactly_what_was_done() {
     refusal(server.issue(&thief, IssueTokenRequest::default()).await);
     let request = IssueTokenRequest { scope: "orders.admin".to_owned(), ..IssueTokenRequest::default() };
     refusal(server.issue(&checkout, request).await);
+    let form = [("grant_type", "password"), ("client_id", "spiffe://prod.example/checkout")];
+    assert_eq!(server.post(&checkout, "/oauth2/token", &form).await.status, 400);
     refusal(server.registry(&checkout).list_clients(ListClientsRequest::default()).await);
     let unknown = self_signed("nobody").issue();
     assert!(!knock(server.addresses.mtls, server.tls(&unknown)).await.is_jwks());
@@ -82,6 +84,7 @@ async fn each_count_moves_by_exactly_what_was_done() {
         ("lanyard_tokens_issued_total".to_owned(), 1.0),
         ("lanyard_grants_refused_total{error=\"invalid_client\"}".to_owned(), 1.0),
         ("lanyard_grants_refused_total{error=\"invalid_scope\"}".to_owned(), 1.0),
+        ("lanyard_grants_refused_total{error=\"unsupported_grant_type\"}".to_owned(), 1.0),
         ("lanyard_calls_refused_total{reason=\"WRONG_ROLE\"}".to_owned(), 1.0),
         ("lanyard_handshakes_refused_total{reason=\"UNKNOWN\"}".to_owned(), 1.0),
         ("lanyard_handshakes_refused_total{reason=\"EXPIRED\"}".to_owned(), 1.0),

@@ -138,6 +138,9 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
         let mut tokens = server.tokens(&server.svid(path));
         drop(tokens.revoke_token(within_trace(request, &parent(end))).await.unwrap_err());
     }
+    let nothing = RevokeTokenRequest::default();
+    drop(server.tokens(&checkout).revoke_token(within_trace(nothing, &parent("31"))).await.unwrap_err());
+    drop(server.tokens(&proxy).introspect_token(within_trace(introspect(""), &parent("32"))).await.unwrap_err());
     for (end, status, request) in refused_over_http() {
         // For the last one nothing is registered.
         let mut http = server.http(if end == "30" { &thief } else { &checkout }).await;
@@ -170,6 +173,8 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
         ("revocation refused", "INVALID_REQUEST", traced("17")),
         ("revocation refused", "NOT_LIFTABLE", traced("18")),
         ("revocation refused", "NOT_YOURS", traced("19")),
+        ("revocation refused", "INVALID_REQUEST", traced("31")),
+        ("introspection refused", "INVALID_REQUEST", traced("32")),
         ("token refused", "invalid_request", traced("20")),
         ("token refused", "unsupported_grant_type", traced("21")),
         ("token refused", "invalid_request", traced("22")),
