@@ -9,14 +9,8 @@ use crate::authority::tally::Voice;
 use crate::authority::tally::read;
 
 /// What a check of a bearer token alone would have let through.
-const DOWNGRADES: [&str; 6] = [
-    "NOT_BOUND",
-    "EVIDENCE_MISSING",
-    "EVIDENCE_TOO_WEAK",
-    "CERTIFICATE_MISMATCH",
-    "LINEAGE_OVER",
-    "ROTATION_STRICT",
-];
+const DOWNGRADES: [&str; 6] =
+    ["NOT_BOUND", "EVIDENCE_MISSING", "EVIDENCE_TOO_WEAK", "CERTIFICATE_MISMATCH", "LINEAGE_OVER", "ROTATION_STRICT"];
 
 impl Tally {
     /// What was counted so far. Series of which nothing was counted yet are there too: a rate can only be told of a series
@@ -43,7 +37,11 @@ impl Tally {
                 "reason",
                 &self.handshakes_refused,
             ),
-            one("lanyard_panics", "Requests, handshakes and tasks beside them that ended in a panic", read(&self.panics)),
+            one(
+                "lanyard_panics",
+                "Requests, handshakes and tasks beside them that ended in a panic",
+                read(&self.panics),
+            ),
             self.requests.family(),
             Family::counters(
                 "lanyard_cache_hits",
