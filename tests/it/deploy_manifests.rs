@@ -51,20 +51,24 @@ const OTHERS: [&str; 8] = [
 /// Holds files to what they are for; `None` if go is to be skipped.
 fn held(kind: &str, files: &[PathBuf]) -> Option<Finished> {
     if kind == "crds" {
-        return held_to_definitions(&DEFINITIONS, files);
+        return held_to_definitions(&in_modules(&DEFINITIONS)?, files);
     }
     Some(run(tools::go("manifests")?.args(["run", ".", kind]).args(files)))
 }
 
-/// Holds files to definitions of custom resources, by Go module and file in it; `None` if go is to be skipped.
-pub fn held_to_definitions(definitions: &[(&str, &[&str])], files: &[PathBuf]) -> Option<Finished> {
-    let mut go = tools::go("manifests")?;
-    go.args(["run", ".", "crds"]);
-    for (name, paths) in definitions {
+/// Files of Go modules; `None` if go is to be skipped.
+pub fn in_modules(modules: &[(&str, &[&str])]) -> Option<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for (name, paths) in modules {
         let folder = tools::go_module(name)?;
-        go.args(paths.iter().map(|path| folder.join(path)));
+        files.extend(paths.iter().map(|path| folder.join(path)));
     }
-    Some(run(go.arg("--").args(files)))
+    Some(files)
+}
+
+/// Holds files to definitions of custom resources; `None` if go is to be skipped.
+pub fn held_to_definitions(definitions: &[PathBuf], files: &[PathBuf]) -> Option<Finished> {
+    Some(run(tools::go("manifests")?.args(["run", ".", "crds"]).args(definitions).arg("--").args(files)))
 }
 
 /// Files with a text changed in each, in a folder.

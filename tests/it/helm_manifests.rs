@@ -10,26 +10,25 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::deploy_manifests::held_to_definitions;
+use crate::deploy_manifests::in_modules;
 use crate::support::helm;
 use crate::support::helm::Rendered;
 use crate::support::process::Finished;
 use crate::support::process::run;
+use crate::support::server::in_crate;
 use crate::support::tools;
 
 /// What manifests are held to.
 const KUBERNETES: [&str; 3] = ["1.29", "1.33", "1.37"];
 
-/// The definitions of custom resources, by Go module and file in it.
-const DEFINITIONS: [(&str, &[&str]); 2] = [
-    (
-        "github.com/prometheus-operator/prometheus-operator@v0.85.0",
-        &[
-            "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
-            "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
-        ],
-    ),
-    ("github.com/cert-manager/cert-manager@v1.19.0", &["deploy/crds/cert-manager.io_certificates.yaml"]),
-];
+/// The definitions of custom resources: of the Prometheus operator's a copy is kept here, cert-manager's is in its Go module.
+/// `None` if go is to be skipped.
+fn definitions() -> Option<Vec<PathBuf>> {
+    let certificate = ["deploy/crds/cert-manager.io_certificates.yaml"];
+    let mut files = in_modules(&[("github.com/cert-manager/cert-manager@v1.19.0", &certificate)])?;
+    files.extend(["servicemonitors.yaml", "prometheusrules.yaml"].map(|name| in_crate("tests/it/helm").join(name)));
+    Some(files)
+}
 
 /// Whether its definition is not one of Kubernetes' own.
 fn is_custom(object: &Value) -> bool {
@@ -93,7 +92,8 @@ fn the_operators_definitions_would_take_every_custom_resource_of_every_example()
         assert!(objects.iter().any(|object| object["kind"] == kind), "no example has a {kind}");
     }
     let folder = TempDir::new().unwrap();
-    let Some(finished) = held_to_definitions(&DEFINITIONS, &written(folder.path(), &objects)) else { return };
+    let Some(definitions) = definitions() else { return };
+    let Some(finished) = held_to_definitions(&definitions, &written(folder.path(), &objects)) else { return };
     assert_eq!(finished.ok(), format!("looked at {}\n", objects.len()));
 }
 
@@ -165,7 +165,8 @@ fn a_custom_resource_that_is_a_little_wrong_is_refused() {
     ];
     let folder = TempDir::new().unwrap();
     let files = written(folder.path(), &wrong.iter().map(|(object, _)| object).collect::<Vec<_>>());
-    let Some(finished) = held_to_definitions(&DEFINITIONS, &files) else { return };
+    let Some(definitions) = definitions() else { return };
+    let Some(finished) = held_to_definitions(&definitions, &files) else { return };
     assert_eq!(finished.code, Some(1), "{finished:?}");
     for (file, (_, complaint)) in files.iter().zip(&wrong) {
         let said = |line: &str| line.starts_with(file.to_str().unwrap()) && line.contains(complaint);
