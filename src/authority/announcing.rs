@@ -40,6 +40,20 @@ pub enum NotAnnounced {
     Unavailable,
 }
 
+impl NotAnnounced {
+    /// The fixed code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotLineage => "NOT_LINEAGE",
+            Self::Unproven(_) => "SUCCESSOR_NOT_PROVEN",
+            Self::OtherIdentity => "SUCCESSOR_OTHER_IDENTITY",
+            Self::NotAnother => "SUCCESSOR_NOT_ANOTHER",
+            Self::Taken => "SUCCESSOR_TAKEN",
+            Self::Unavailable => "REGISTRY_UNAVAILABLE",
+        }
+    }
+}
+
 /// A succession as it stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Announced {
@@ -57,6 +71,16 @@ impl Authority {
         caller: &Caller,
         chain: &[CertificateDer<'_>],
     ) -> Result<Announced, NotAnnounced> {
+        self.take_successor(caller, chain).await.inspect_err(|error| {
+            // A second successor has a line of its own, which says more.
+            if *error != NotAnnounced::Taken {
+                let (peer, cause) = (&caller.identity.to_string(), &error.to_string());
+                AuditEvent::Refused { peer: Some(peer), what: "rotation", reason: error.code(), cause }.record();
+            }
+        })
+    }
+
+    async fn take_successor(&self, caller: &Caller, chain: &[CertificateDer<'_>]) -> Result<Announced, NotAnnounced> {
         let now = self.clock.now();
         let spiffe_id = caller.identity.spiffe_id().ok_or(NotAnnounced::NotLineage)?;
         match self.snapshot.load().directory.standing(&ClientId::from(spiffe_id)) {

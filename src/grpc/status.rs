@@ -96,14 +96,13 @@ pub fn revoke_error(error: RevokeError) -> Status {
 
 /// A successor that was not taken.
 pub fn not_announced(error: NotAnnounced) -> Status {
-    match error {
-        NotAnnounced::NotLineage => plain(Code::FailedPrecondition, "NOT_LINEAGE", error),
-        NotAnnounced::Unproven(_) => plain(Code::InvalidArgument, "SUCCESSOR_NOT_PROVEN", error),
-        NotAnnounced::OtherIdentity => plain(Code::InvalidArgument, "SUCCESSOR_OTHER_IDENTITY", error),
-        NotAnnounced::NotAnother => plain(Code::InvalidArgument, "SUCCESSOR_NOT_ANOTHER", error),
-        NotAnnounced::Taken => plain(Code::Aborted, "SUCCESSOR_TAKEN", error),
-        NotAnnounced::Unavailable => plain(Code::Unavailable, "REGISTRY_UNAVAILABLE", error),
-    }
+    let code = match error {
+        NotAnnounced::NotLineage => Code::FailedPrecondition,
+        NotAnnounced::Unproven(_) | NotAnnounced::OtherIdentity | NotAnnounced::NotAnother => Code::InvalidArgument,
+        NotAnnounced::Taken => Code::Aborted,
+        NotAnnounced::Unavailable => Code::Unavailable,
+    };
+    plain(code, error.code(), error)
 }
 
 /// A registry request that was refused.

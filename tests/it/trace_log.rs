@@ -7,6 +7,7 @@ use axum::http::Request;
 use axum::http::uri::PathAndQuery;
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use lanyard::proto::AnnounceRotationRequest;
 use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListClientsRequest;
@@ -141,6 +142,8 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
     let nothing = RevokeTokenRequest::default();
     drop(server.tokens(&checkout).revoke_token(within_trace(nothing, &parent("31"))).await.unwrap_err());
     drop(server.tokens(&proxy).introspect_token(within_trace(introspect(""), &parent("32"))).await.unwrap_err());
+    let successor = AnnounceRotationRequest { certificate: thief.certificate().to_vec(), intermediates: Vec::new() };
+    drop(server.tokens(&checkout).announce_rotation(within_trace(successor, &parent("33"))).await.unwrap_err());
     for (end, status, request) in refused_over_http() {
         // For the last one nothing is registered.
         let mut http = server.http(if end == "30" { &thief } else { &checkout }).await;
@@ -175,6 +178,7 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
         ("revocation refused", "NOT_YOURS", traced("19")),
         ("revocation refused", "INVALID_REQUEST", traced("31")),
         ("introspection refused", "INVALID_REQUEST", traced("32")),
+        ("rotation refused", "NOT_LINEAGE", traced("33")),
         ("token refused", "invalid_request", traced("20")),
         ("token refused", "unsupported_grant_type", traced("21")),
         ("token refused", "invalid_request", traced("22")),
