@@ -285,14 +285,9 @@ impl Tally {
         self.handshakes_refused.add(unproven.code());
     }
 
-    /// A handshake failed for another reason: no certificate, no common version, or no TLS at all.
-    pub fn handshake_failed(&self) {
-        self.handshakes_refused.add(HANDSHAKE_FAILED);
-    }
-
-    /// A handshake took too long, or waited too long for its turn.
-    pub fn handshake_too_slow(&self) {
-        self.handshakes_refused.add(TOO_SLOW);
+    /// A handshake failed for another reason: [`HANDSHAKE_FAILED`] or [`TOO_SLOW`].
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshakes_refused.add(reason);
     }
 
     /// Something was looked for in a cache.
@@ -306,7 +301,7 @@ impl Tally {
         &self.requests
     }
 
-    /// A request, or a handshake, ended in a panic, which is a fault of this server's.
+    /// A request, a handshake or a task beside them ended in a panic, which is a fault of this server's.
     pub fn panicked(&self) {
         increment(&self.panics);
     }

@@ -7,7 +7,6 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
@@ -16,6 +15,7 @@ use serde_json::json;
 
 use crate::authority::Authority;
 use crate::authority::caller::Caller;
+use crate::http::accept;
 use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
@@ -73,13 +73,5 @@ fn inactive() -> Value {
 
 /// Whether the caller names the signed form among what it accepts.
 pub fn wants_signed(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut kinds = accepted.flat_map(|value| value.split(','));
-    kinds.any(|kind| {
-        let mut parts = kind.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(SIGNED));
-        // RFC 9110 section 12.4.2: a weight of nothing refuses.
-        let refused = parts.filter_map(|part| part.strip_prefix("q=")).any(|weight| weight.parse() == Ok(0.0_f32));
-        named && !refused
-    })
+    accept::names(headers, SIGNED)
 }

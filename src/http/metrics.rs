@@ -7,7 +7,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
-use axum::http::header::ACCEPT;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
@@ -25,6 +24,7 @@ use crate::authority::measures::Family;
 use crate::authority::measures::Measures;
 use crate::authority::measures::Sample;
 use crate::authority::measures::Samples;
+use crate::http::accept;
 
 /// How the page is written.
 #[derive(Clone, Copy, Debug)]
@@ -36,14 +36,7 @@ enum Format {
 impl Format {
     /// `OpenMetrics` for whoever names it, as Prometheus does; every other scraper reads the older one.
     fn wanted_by(headers: &HeaderMap) -> Self {
-        let accepted = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
-        let named = accepted.flat_map(|line| line.split(',')).any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
-            // RFC 9110 section 12.4.2: a weight of 0 is "not acceptable".
-            let refused = |part: &str| part.strip_prefix("q=").and_then(|weight| weight.parse().ok()) == Some(0.0);
-            named && !parts.any(refused)
-        });
+        let named = accept::names(headers, "application/openmetrics-text");
         if named { Self::OpenMetrics } else { Self::Prometheus }
     }
 

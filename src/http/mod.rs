@@ -1,5 +1,6 @@
 //! The HTTP voice: OAuth's endpoints, and the probes. Like every voice it reads, asks the authority, and prints.
 
+mod accept;
 mod client;
 pub mod discovery;
 pub mod error;

@@ -227,7 +227,7 @@ where
 async fn turn(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
     let turn = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
     if turn.is_err() {
-        too_slow(authority, "the handshake waited too long for its turn");
+        failed(authority, TOO_SLOW, "the handshake waited too long for its turn");
     }
     turn.ok()?.ok()
 }
@@ -238,17 +238,14 @@ fn report(refused: &Refused, authority: &Authority) {
             authority.tally().handshake_refused(*unproven);
             AuditEvent::HandshakeRefused(*unproven).record();
         }
-        Refused::Handshake(_) => {
-            authority.tally().handshake_failed();
-            AuditEvent::HandshakeFailed { reason: HANDSHAKE_FAILED, cause: &refused.to_string() }.record();
-        }
-        Refused::Slow => too_slow(authority, &refused.to_string()),
+        Refused::Handshake(_) => failed(authority, HANDSHAKE_FAILED, &refused.to_string()),
+        Refused::Slow => failed(authority, TOO_SLOW, &refused.to_string()),
     }
 }
 
-fn too_slow(authority: &Authority, cause: &str) {
-    authority.tally().handshake_too_slow();
-    AuditEvent::HandshakeFailed { reason: TOO_SLOW, cause }.record();
+fn failed(authority: &Authority, reason: &'static str, cause: &str) {
+    authority.tally().handshake_failed(reason);
+    AuditEvent::HandshakeFailed { reason, cause }.record();
 }
 
 /// Serves requests of anybody. Those of probes are neither measured nor a part of a trace.
@@ -320,11 +317,12 @@ where
     let service = {
         let parting = Arc::clone(&parting);
         service_fn(move |request: Request<IncomingBody>| {
-            let (http1, parting) = (request.version() < Version::HTTP_2, Arc::clone(&parting));
+            // HTTP/2 has GOAWAY for it.
+            let parting = (request.version() < Version::HTTP_2).then(|| Arc::clone(&parting));
             let answer = service.call(request);
             async move {
                 let mut response = answer.await?;
-                if http1 && parting.load(Ordering::Relaxed) {
+                if parting.is_some_and(|parting| parting.load(Ordering::Relaxed)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response)

@@ -180,13 +180,6 @@ async fn is_ready(probes: SocketAddr) -> bool {
     http1(stream, "GET /readyz").await.status == StatusCode::OK.as_u16()
 }
 
-fn config(setup: &Setup, leaf: &Leaf) -> ClientConfig {
-    let builder = setup.tls_builder(rustls::DEFAULT_VERSIONS);
-    let mut config = builder.with_client_auth_cert(leaf.chain.clone(), leaf.private_key()).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config
-}
-
 #[tokio::test]
 async fn sigterm_under_load_fails_nobody_who_obeys_and_cuts_off_at_the_limit_whoever_does_not() {
     let setup = Setup { tls: "  drain_delay: 1s\n  drain_timeout: 5s".to_owned(), ..real_time() };
@@ -195,7 +188,7 @@ async fn sigterm_under_load_fails_nobody_who_obeys_and_cuts_off_at_the_limit_who
     let svid = |path: &str| setup.ca.svid(&format!("spiffe://prod.example{path}")).issue();
     let (admin, checkout, proxy) = (svid("/admin"), svid("/checkout"), svid("/proxy"));
     for server in [&first, &second] {
-        let mut registry = RegistryServiceClient::new(channel(server.mtls, config(&setup, &admin)));
+        let mut registry = RegistryServiceClient::new(channel(server.mtls, setup.tls(&admin)));
         let client = Some(spiffe_client("spiffe://prod.example/checkout"));
         registry.create_client(CreateClientRequest { client, validate_only: false }).await.unwrap();
     }
@@ -205,7 +198,7 @@ async fn sigterm_under_load_fails_nobody_who_obeys_and_cuts_off_at_the_limit_who
     let mut client = |leaf: &Leaf| {
         let (answers, answered) = mpsc::unbounded_channel();
         heard.push(answered);
-        Client { servers, probes, config: config(&setup, leaf), answers }
+        Client { servers, probes, config: setup.tls(leaf), answers }
     };
     for _ in 0..6 {
         clients.spawn(client(&checkout).calls("/lanyard.v1.TokenService/IssueToken"));
@@ -215,7 +208,7 @@ async fn sigterm_under_load_fails_nobody_who_obeys_and_cuts_off_at_the_limit_who
         clients.spawn(client(&proxy).stream());
     }
     // Opens a call, and never ends it, nor does it heed GOAWAY.
-    let mut deaf = Frames::open(connect(first.mtls, config(&setup, &checkout)).await.unwrap()).await;
+    let mut deaf = Frames::open(connect(first.mtls, setup.tls(&checkout)).await.unwrap()).await;
     deaf.send(HEADERS, END_HEADERS, 1, &call("/lanyard.v1.TokenService/IssueToken")).await.unwrap();
     for answered in &mut heard {
         for _ in 0..ENOUGH {

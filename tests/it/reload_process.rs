@@ -27,10 +27,7 @@ fn replace(setup: &Setup, from: &str, to: &str) {
 /// The lines that the server logs about one call, which is not admitted.
 async fn logged(setup: &Setup, serve: &Serve) -> Vec<String> {
     let leaf = setup.ca.svid("spiffe://prod.example/checkout").issue();
-    let builder = setup.tls_builder(rustls::DEFAULT_VERSIONS);
-    let mut config = builder.with_client_auth_cert(leaf.chain.clone(), leaf.private_key()).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let channel = channel(serve.mtls, config);
+    let channel = channel(serve.mtls, setup.tls(&leaf));
     let mut tokens = TokenServiceClient::new(channel.clone());
     // Between two others, which are told at warn too.
     tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();

@@ -12,7 +12,6 @@ use lanyard::proto::binding_service_client::BindingServiceClient;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
 use rustls::ClientConfig;
-use rustls::DEFAULT_VERSIONS;
 use serde_json::Value;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
@@ -79,10 +78,7 @@ impl Observed {
     }
 
     pub fn tls(&self, leaf: &Leaf) -> ClientConfig {
-        let builder = self.setup.tls_builder(DEFAULT_VERSIONS);
-        let mut config = builder.with_client_auth_cert(leaf.chain.clone(), leaf.private_key()).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        config
+        self.setup.tls(leaf)
     }
 
     pub fn channel(&self, leaf: &Leaf) -> Channel {

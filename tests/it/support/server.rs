@@ -177,6 +177,19 @@ impl Setup {
         Ok(TestServer { addresses: server.addresses(), server, setup: self })
     }
 
+    /// One that shows this certificate, and speaks HTTP/2.
+    pub fn tls(&self, leaf: &Leaf) -> ClientConfig {
+        self.tls_with(leaf.chain.clone(), leaf)
+    }
+
+    /// The same with another chain than the leaf's own.
+    pub fn tls_with(&self, chain: Vec<rustls::pki_types::CertificateDer<'static>>, leaf: &Leaf) -> ClientConfig {
+        let builder = self.tls_builder(rustls::DEFAULT_VERSIONS);
+        let mut config = builder.with_client_auth_cert(chain, leaf.private_key()).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
+    }
+
     /// A TLS client that trusts the server's CA and goes by the server's clock.
     pub fn tls_builder(
         &self,
@@ -229,14 +242,12 @@ impl TestServer {
 
     /// A TLS client that trusts the server's CA, shows this certificate, and goes by the server's clock.
     pub fn tls(&self, leaf: &Leaf) -> ClientConfig {
-        self.tls_with(leaf.chain.clone(), leaf)
+        self.setup.tls(leaf)
     }
 
     /// The same with another chain than the leaf's own.
     pub fn tls_with(&self, chain: Vec<rustls::pki_types::CertificateDer<'static>>, leaf: &Leaf) -> ClientConfig {
-        let mut config = self.tls_builder().with_client_auth_cert(chain, leaf.private_key()).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        config
+        self.setup.tls_with(chain, leaf)
     }
 
     pub fn tls_builder(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
