@@ -23,10 +23,10 @@ use figment::providers::Env;
 use figment::providers::Serialized;
 use serde::Deserialize;
 
-use crate::authority::Policy;
 use crate::authority::clock::NoEntropy;
+use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::SigningAlgorithm;
-use crate::authority::sealing::KeyEncryptionKey;
+use crate::authority::policy::Policy;
 use crate::config::file::File;
 use crate::config::forwarded::Forwarded;
 use crate::config::written::Written;

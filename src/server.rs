@@ -50,7 +50,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
-use crate::authority::measures::Measures;
+use crate::authority::observe::Measures;
 use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;

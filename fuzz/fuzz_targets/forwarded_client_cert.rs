@@ -15,15 +15,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 
-use crate::authority::forwarded_certificate::ForwardedElement;
-use crate::authority::forwarded_certificate::MAX_CHAIN_CERTIFICATES;
-use crate::authority::forwarded_certificate::MAX_ELEMENTS;
-use crate::authority::forwarded_certificate::MAX_HEADER_BYTES;
-use crate::authority::forwarded_certificate::MAX_PAIRS;
-use crate::authority::forwarded_certificate::parse_client_cert;
-use crate::authority::forwarded_certificate::parse_client_cert_chain;
-use crate::authority::forwarded_certificate::parse_forwarded_client_cert;
-use crate::authority::forwarded_certificate::parse_url_encoded_certificate;
+use crate::authority::evidence::ForwardedElement;
+use crate::authority::evidence::MAX_CHAIN_CERTIFICATES;
+use crate::authority::evidence::MAX_ELEMENTS;
+use crate::authority::evidence::MAX_HEADER_BYTES;
+use crate::authority::evidence::MAX_PAIRS;
+use crate::authority::evidence::parse_client_cert;
+use crate::authority::evidence::parse_client_cert_chain;
+use crate::authority::evidence::parse_forwarded_client_cert;
+use crate::authority::evidence::parse_url_encoded_certificate;
 
 fuzz_target!(|input: &[u8]| {
     forwarded_client_cert(input);

@@ -1,6 +1,6 @@
 //! A certificate's thumbprint given to a command.
 
-use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::identity::CertificateThumbprint;
 
 /// Reads 43 characters of base64url (x5t#S256) or 64 of hex (as XFCC's `Hash=` has it).
 pub(in crate::cli) fn parse(text: &str) -> Result<CertificateThumbprint, &'static str> {

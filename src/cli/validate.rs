@@ -9,7 +9,7 @@ use prost_types::value::Kind;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::identity::CertificateThumbprint;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;

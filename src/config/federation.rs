@@ -9,7 +9,7 @@ use serde::Deserialize;
 use spiffe::TrustDomain;
 
 use crate::authority::identity::parse_spiffe_id;
-use crate::authority::jwks_uri::JwksUri;
+use crate::authority::registration::JwksUri;
 use crate::config::ConfigError;
 use crate::config::reading::duration;
 use crate::config::reading::trust_domain;

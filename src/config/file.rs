@@ -14,12 +14,12 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::authority::Policy;
-use crate::authority::RegistrationPolicy;
+use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::SigningAlgorithm;
-use crate::authority::lineage::LineagePolicy;
+use crate::authority::policy::Policy;
+use crate::authority::policy::RegistrationPolicy;
 use crate::authority::scope::is_resource_indicator;
-use crate::authority::sealing::KeyEncryptionKey;
+use crate::authority::state::LineagePolicy;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Listeners;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::authority::jwks_uri::AllowedHosts;
-use crate::authority::jwks_uri::JwksUriPolicy;
+use crate::authority::registration::AllowedHosts;
+use crate::authority::registration::JwksUriPolicy;
 use crate::config::ConfigError;
 use crate::config::reading::duration;
 use crate::config::value;

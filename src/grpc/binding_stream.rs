@@ -17,8 +17,8 @@ use tonic_types::StatusExt as _;
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::authority::audit::AuditEvent;
-use crate::authority::caller::PeerConnection;
+use crate::authority::access::PeerConnection;
+use crate::authority::observe::AuditEvent;
 use crate::grpc::Services;
 use crate::grpc::readable::Readable;
 use crate::grpc::status;

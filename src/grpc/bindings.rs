@@ -6,17 +6,18 @@ use tonic::Response;
 use tonic::Status;
 use tonic::Streaming;
 
-use crate::authority::audit::AuditEvent;
-use crate::authority::binding;
-use crate::authority::binding::Decision;
-use crate::authority::binding::Evidence;
-use crate::authority::caller::Caller;
+use crate::authority::access::Caller;
+use crate::authority::decision::BroughtEvidence;
+use crate::authority::decision::Decision;
+use crate::authority::decision::Judgement;
+use crate::authority::decision::Match;
+use crate::authority::decision::NoDecision;
+use crate::authority::decision::ValidateRequest;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::evidence::Evidence;
+use crate::authority::evidence::EvidenceGrade;
 use crate::authority::evidence::InvalidEvidence;
-use crate::authority::validation::BroughtEvidence;
-use crate::authority::validation::Judgement;
-use crate::authority::validation::NoDecision;
-use crate::authority::validation::ValidateRequest;
+use crate::authority::observe::AuditEvent;
 use crate::grpc::Services;
 use crate::grpc::binding_stream;
 use crate::grpc::binding_stream::Answers;
@@ -95,9 +96,9 @@ fn print(judgement: &Judgement) -> ValidateBindingResponse {
         Decision::Allow(verdict) => {
             response.set_decision(proto::Decision::Allow);
             let (matched, generation) = match verdict.matched {
-                binding::Match::Exact => (proto::Match::Exact, 0),
-                binding::Match::SameIdentity => (proto::Match::SameIdentity, 0),
-                binding::Match::Lineage(generation) => (proto::Match::Lineage, generation),
+                Match::Exact => (proto::Match::Exact, 0),
+                Match::SameIdentity => (proto::Match::SameIdentity, 0),
+                Match::Lineage(generation) => (proto::Match::Lineage, generation),
             };
             response.set_match(matched);
             response.generation = generation;
@@ -113,11 +114,11 @@ fn print(judgement: &Judgement) -> ValidateBindingResponse {
     response
 }
 
-fn grade(grade: binding::EvidenceGrade) -> proto::EvidenceGrade {
+fn grade(grade: EvidenceGrade) -> proto::EvidenceGrade {
     match grade {
-        binding::EvidenceGrade::SpiffeId => proto::EvidenceGrade::SpiffeId,
-        binding::EvidenceGrade::Thumbprint => proto::EvidenceGrade::Thumbprint,
-        binding::EvidenceGrade::Certificate => proto::EvidenceGrade::Certificate,
+        EvidenceGrade::SpiffeId => proto::EvidenceGrade::SpiffeId,
+        EvidenceGrade::Thumbprint => proto::EvidenceGrade::Thumbprint,
+        EvidenceGrade::Certificate => proto::EvidenceGrade::Certificate,
     }
 }
 

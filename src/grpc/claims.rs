@@ -4,8 +4,8 @@ use prost_types::Struct;
 use prost_types::Value;
 use prost_types::value::Kind;
 
-use crate::authority::token::AccessTokenClaims;
-use crate::authority::token::Audience;
+use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::Audience;
 
 /// The claims as they stand in the token.
 pub(super) fn print(claims: &AccessTokenClaims) -> Struct {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use tonic::Status;
 
-use crate::authority::client_metadata::ClientMetadata;
 use crate::authority::clock;
-use crate::authority::directory::RegisteredClient;
+use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::RegisteredClient;
 use crate::authority::store::Revision;
 use crate::grpc::status::malformed;
 use crate::proto::Client;

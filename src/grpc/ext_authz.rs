@@ -31,18 +31,19 @@ use tonic::codec::Codec as _;
 use tonic::codec::EncodeBody;
 use tonic_prost::ProstCodec;
 
-use crate::authority::audit::AuditEvent;
-use crate::authority::binding::EvidenceGrade;
-use crate::authority::binding::Match;
-use crate::authority::caller::NotAdmitted;
-use crate::authority::check;
-use crate::authority::check::Allowance;
-use crate::authority::check::Asserted;
-use crate::authority::check::CheckAnswer;
-use crate::authority::check::CheckRefusal;
-use crate::authority::check::Denial;
+use crate::authority::access::NotAdmitted;
+use crate::authority::decision;
+use crate::authority::decision::Match;
+use crate::authority::evidence::EvidenceGrade;
+use crate::authority::observe::AuditEvent;
+
+use crate::authority::decision::Allowance;
+use crate::authority::decision::Asserted;
+use crate::authority::decision::CheckAnswer;
+use crate::authority::decision::CheckRefusal;
+use crate::authority::decision::Denial;
 use crate::authority::deny_reason::DenyReason;
-use crate::authority::requests::RequestOutcome;
+use crate::authority::observe::RequestOutcome;
 use crate::authority::resources::Destination;
 use crate::authority::scope::Scope;
 use crate::grpc::Services;
@@ -86,7 +87,7 @@ fn outcome(refusal: CheckRefusal) -> RequestOutcome {
 }
 
 /// What a proxy tells of a request; `None` where it tells of no HTTP request.
-fn read(attributes: &AttributeContext) -> Option<check::CheckRequest<'_>> {
+fn read(attributes: &AttributeContext) -> Option<decision::CheckRequest<'_>> {
     let http = attributes.request.as_ref()?.http.as_ref()?;
     let (source, destination) = (attributes.source.as_ref(), attributes.destination.as_ref());
     // With encode_raw_headers the headers are in the one, else in the other.
@@ -95,7 +96,7 @@ fn read(attributes: &AttributeContext) -> Option<check::CheckRequest<'_>> {
         (header.key.as_str(), value)
     });
     let headers = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).chain(raw);
-    Some(check::CheckRequest {
+    Some(decision::CheckRequest {
         destination: Destination {
             named: attributes.context_extensions.get("resource").map(String::as_str),
             principal: destination.map_or("", |peer| &peer.principal),

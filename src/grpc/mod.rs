@@ -24,7 +24,7 @@ use tonic::service::Routes;
 use tower::util::MapRequestLayer;
 
 use crate::authority::Authority;
-use crate::authority::caller::Caller;
+use crate::authority::access::Caller;
 use crate::grpc::health::Readiness;
 use crate::proto;
 use crate::proto::binding_service_server::BindingServiceServer;

@@ -7,9 +7,9 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
-use crate::authority::registry::RegistryError;
-use crate::authority::resource_registry::ResourceError;
+use crate::authority::registration::RegistryError;
 use crate::authority::resources::RegisteredResource;
+use crate::authority::resources::ResourceError;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::client_message;
@@ -199,7 +199,7 @@ fn required(client: Option<Client>) -> Result<Client, Status> {
 }
 
 fn printed(
-    client: Result<&crate::authority::directory::RegisteredClient, &RegistryError>,
+    client: Result<&crate::authority::registration::RegisteredClient, &RegistryError>,
 ) -> Result<Response<Client>, Status> {
     client.map(|client| Response::new(client_message::print(client))).map_err(status::registry_error)
 }

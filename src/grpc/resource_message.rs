@@ -3,10 +3,10 @@
 use prost_types::FieldMask;
 use tonic::Status;
 
-use crate::authority::resource_metadata::Gateways;
-use crate::authority::resource_metadata::ResourceMetadata;
-use crate::authority::resource_metadata::RouteMetadata;
+use crate::authority::resources::Gateways;
 use crate::authority::resources::RegisteredResource;
+use crate::authority::resources::ResourceMetadata;
+use crate::authority::resources::RouteMetadata;
 use crate::grpc::client_message::etag;
 use crate::grpc::client_message::timestamp;
 use crate::grpc::status::malformed;

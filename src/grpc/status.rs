@@ -8,14 +8,14 @@ use tonic::Status;
 use tonic_types::ErrorDetails;
 use tonic_types::StatusExt as _;
 
-use crate::authority::announcing::NotAnnounced;
-use crate::authority::caller::NotAdmitted;
-use crate::authority::freshness::Stale;
-use crate::authority::grant::GrantError;
-use crate::authority::registry::RegistryError;
-use crate::authority::resource_registry::ResourceError;
-use crate::authority::revoking::RevokeError;
-use crate::authority::validation::NoDecision;
+use crate::authority::access::NotAdmitted;
+use crate::authority::decision::GrantError;
+use crate::authority::decision::NoDecision;
+use crate::authority::decision::NotAnnounced;
+use crate::authority::decision::RevokeError;
+use crate::authority::registration::RegistryError;
+use crate::authority::resources::ResourceError;
+use crate::authority::state::Stale;
 
 /// The domain of every `ErrorInfo` of ours.
 const DOMAIN: &str = "lanyard";

@@ -4,7 +4,7 @@
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
-use crate::authority::client_assertion::ClientAssertion;
+use crate::authority::decision::ClientAssertion;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
 

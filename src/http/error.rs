@@ -13,11 +13,11 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde_json::json;
 
-use crate::authority::caller::NotAdmitted;
-use crate::authority::dynamic_registration::DynamicRegistrationError;
-use crate::authority::freshness::Stale;
-use crate::authority::grant::GrantError;
-use crate::authority::revoking::RevokeError;
+use crate::authority::access::NotAdmitted;
+use crate::authority::decision::GrantError;
+use crate::authority::decision::RevokeError;
+use crate::authority::registration::DynamicRegistrationError;
+use crate::authority::state::Stale;
 
 /// An error as the client sees it: a code of the RFCs and a fixed sentence. `error_description` takes printable ASCII
 /// without quotation marks and backslashes only (RFC 6749 section 5.2), so nothing that a caller sent is ever put into it.

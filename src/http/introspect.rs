@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
-use crate::authority::caller::Caller;
+use crate::authority::access::Caller;
 use crate::http::accept;
 use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;

@@ -18,12 +18,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
-use crate::authority::measures::BOUNDS;
-use crate::authority::measures::Distribution;
-use crate::authority::measures::Family;
-use crate::authority::measures::Measures;
-use crate::authority::measures::Sample;
-use crate::authority::measures::Samples;
+use crate::authority::observe::BOUNDS;
+use crate::authority::observe::Distribution;
+use crate::authority::observe::Family;
+use crate::authority::observe::Measures;
+use crate::authority::observe::Sample;
+use crate::authority::observe::Samples;
 use crate::http::accept;
 
 /// How the page is written.

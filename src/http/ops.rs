@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::authority::measures::Measures;
+use crate::authority::observe::Measures;
 use crate::http::metrics;
 
 /// Whether the server is ready, and if not, the code that says why.

@@ -9,8 +9,8 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 
 use crate::authority::Authority;
-use crate::authority::caller::Caller;
-use crate::authority::revoking::RevokeRequest;
+use crate::authority::access::Caller;
+use crate::authority::decision::RevokeRequest;
 use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;

@@ -11,8 +11,8 @@ use axum::response::IntoResponse;
 use serde_json::json;
 
 use crate::authority::Authority;
-use crate::authority::caller::Caller;
-use crate::authority::grant::TokenRequest;
+use crate::authority::access::Caller;
+use crate::authority::decision::TokenRequest;
 use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;

@@ -16,7 +16,7 @@ use hyper::Uri;
 
 use crate::authority::Authority;
 use crate::authority::access;
-use crate::authority::check::CheckRefusal;
+use crate::authority::decision::CheckRefusal;
 use crate::grpc::ext_authz;
 use crate::grpc::status;
 

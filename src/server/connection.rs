@@ -31,10 +31,10 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use crate::authority::Authority;
-use crate::authority::audit::AuditEvent;
-use crate::authority::caller::PeerConnection;
-use crate::authority::tally::HANDSHAKE_FAILED;
-use crate::authority::tally::TOO_SLOW;
+use crate::authority::access::PeerConnection;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::HANDSHAKE_FAILED;
+use crate::authority::observe::TOO_SLOW;
 use crate::server::Stage;
 use crate::server::caught::Asked;
 use crate::server::ending;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::authority::Authority;
-use crate::authority::requests::RequestOutcome;
+use crate::authority::observe::RequestOutcome;
 use crate::grpc::status;
 use crate::server::caught;
 use crate::server::caught::is_grpc;

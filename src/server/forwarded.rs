@@ -27,12 +27,12 @@ use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 
 use crate::authority::Authority;
-use crate::authority::caller::NotAdmitted;
-use crate::authority::caller::PeerConnection;
-use crate::authority::caller::Reach;
-use crate::authority::forwarded_peer::ForwardedHeaders;
-use crate::authority::forwarded_peer::NotForwarded;
-use crate::authority::tally::Cache;
+use crate::authority::access::NotAdmitted;
+use crate::authority::access::PeerConnection;
+use crate::authority::access::Reach;
+use crate::authority::evidence::ForwardedHeaders;
+use crate::authority::evidence::NotForwarded;
+use crate::authority::observe::Cache;
 use crate::config::forwarded::Forwarded;
 use crate::server::guard;
 use crate::server::listener::Socket;

@@ -14,9 +14,9 @@ use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::authority::access;
-use crate::authority::audit::AuditEvent;
-use crate::authority::caller::NotAdmitted;
-use crate::authority::caller::PeerConnection;
+use crate::authority::access::NotAdmitted;
+use crate::authority::access::PeerConnection;
+use crate::authority::observe::AuditEvent;
 use crate::grpc::ext_authz;
 use crate::grpc::status;
 use crate::http::error::OAuthError;

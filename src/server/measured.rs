@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::authority::Authority;
-use crate::authority::requests::Method;
-use crate::authority::requests::RequestOutcome;
+use crate::authority::observe::Method;
+use crate::authority::observe::RequestOutcome;
 use crate::server::caught::is_grpc;
 
 /// A request that is being answered. Where it is dropped before its end, the caller went away.

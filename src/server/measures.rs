@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
-use crate::authority::measures::Family;
-use crate::authority::measures::Measures;
-use crate::authority::measures::labels;
-use crate::authority::reloading::Reloaded;
+use crate::authority::observe::Family;
+use crate::authority::observe::Measures;
+use crate::authority::observe::Reloaded;
+use crate::authority::observe::labels;
 use crate::http::ops::Standing;
 use crate::server::lasting;
 use crate::server::listener::Places;

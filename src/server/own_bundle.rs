@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
-use crate::authority::bundle_document::BundleDocument;
 use crate::authority::clock::Clock;
+use crate::authority::trust::BundleDocument;
 
 /// How often others are asked to look. Files are looked at far more often.
 const REFRESH_HINT: Duration = Duration::from_mins(5);

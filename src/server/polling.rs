@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::authority::clock::Clock;
-use crate::authority::jwks_uri::AllowedHosts;
+use crate::authority::registration::AllowedHosts;
 use crate::server::Stage;
 use crate::server::lasting;
 use crate::tls::outbound;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
-use crate::authority::reloading::Reloaded;
+use crate::authority::observe::Reloaded;
 use crate::authority::trust::TrustBundles;
 use crate::config::Source as ConfigFile;
 use crate::server::Stage;

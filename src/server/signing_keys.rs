@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::KEYS;
+use crate::authority::keys::KeyEncryptionKey;
+use crate::authority::keys::KeyRecord;
+use crate::authority::keys::SealError;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::UnusableKey;
-use crate::authority::sealing::KEYS;
-use crate::authority::sealing::KeyEncryptionKey;
-use crate::authority::sealing::KeyRecord;
-use crate::authority::sealing::SealError;
 use crate::authority::store::Expected;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::authority::following::LoadError;
+use crate::authority::state::LoadError;
 use crate::server::signing_keys::KeysError;
 use crate::store::sled::OpenError;
 use crate::tls::outbound::OutboundError;

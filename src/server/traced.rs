@@ -14,7 +14,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use crate::authority::access;
-use crate::authority::requests::RequestOutcome;
+use crate::authority::observe::RequestOutcome;
 use crate::server::caught::is_grpc;
 use crate::server::measured::by_grpc;
 use crate::trace_context::Carried;

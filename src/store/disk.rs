@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::authority::measures::Family;
+use crate::authority::observe::Family;
 
 /// How deep the directory is looked into. sled's files lie one level down.
 const DEPTH: usize = 4;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::authority::measures::Durations;
-use crate::authority::measures::Family;
-use crate::authority::measures::labels;
+use crate::authority::observe::Durations;
+use crate::authority::observe::Family;
+use crate::authority::observe::labels;
 use crate::authority::store::ChangeStream;
 use crate::authority::store::Expected;
 use crate::authority::store::Listing;

@@ -28,14 +28,14 @@ use tonic::transport::Channel;
 
 use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
-use crate::authority::measures::BOUNDS;
-use crate::authority::measures::Distribution;
-use crate::authority::measures::Family;
-use crate::authority::measures::Labels;
-use crate::authority::measures::Measures;
-use crate::authority::measures::Sample;
-use crate::authority::measures::Samples;
-use crate::authority::measures::labels;
+use crate::authority::observe::BOUNDS;
+use crate::authority::observe::Distribution;
+use crate::authority::observe::Family;
+use crate::authority::observe::Labels;
+use crate::authority::observe::Measures;
+use crate::authority::observe::Sample;
+use crate::authority::observe::Samples;
+use crate::authority::observe::labels;
 use crate::telemetry::otlp;
 
 /// How long a collector may take, at most.

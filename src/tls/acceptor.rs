@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::authority::Authority;
-use crate::authority::caller::PeerConnection;
+use crate::authority::access::PeerConnection;
 use crate::authority::clock::Clock;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;

@@ -16,8 +16,8 @@ use rustls::server::ClientHello;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
 
-use crate::authority::certificate::Certificate;
 use crate::authority::clock::Timestamp;
+use crate::authority::identity::Certificate;
 use crate::tls::CertificateFiles;
 
 /// The certificate that new handshakes present.

@@ -21,7 +21,7 @@ use rustls::server::danger::ClientCertVerifier;
 use spiffe::SpiffeId;
 
 use crate::authority::Authority;
-use crate::authority::caller::PeerConnection;
+use crate::authority::access::PeerConnection;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;
 

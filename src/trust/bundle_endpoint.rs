@@ -15,13 +15,13 @@ use spiffe::SpiffeId;
 use spiffe::TrustDomain;
 use tokio::net::TcpStream;
 
-use crate::authority::bundle_document::BundleDocument;
-use crate::authority::bundle_document::InvalidBundleDocument;
-use crate::authority::bundle_document::MAX_BYTES;
 use crate::authority::clock::Clock;
-use crate::authority::jwks_uri::JwksUri;
+use crate::authority::registration::JwksUri;
 use crate::authority::trust::Anchors;
 use crate::authority::trust::Bundle;
+use crate::authority::trust::BundleDocument;
+use crate::authority::trust::InvalidBundleDocument;
+use crate::authority::trust::MAX_BUNDLE_DOCUMENT_BYTES;
 use crate::trust::https::Answer;
 use crate::trust::https::FetchError;
 use crate::trust::https::exchange;
@@ -169,7 +169,7 @@ impl BundleEndpoint {
     /// Redirects are refused: whoever configured the URL can name the place itself.
     async fn fetch(&self) -> Result<Bytes, FetchError> {
         let stream = TcpStream::connect((self.url.host(), self.url.port())).await?;
-        match exchange(stream, &self.tls, &self.url, MAX_BYTES).await? {
+        match exchange(stream, &self.tls, &self.url, MAX_BUNDLE_DOCUMENT_BYTES).await? {
             Answer::Document(document) => Ok(document),
             Answer::Elsewhere(_) => Err(FetchError::Redirect),
         }

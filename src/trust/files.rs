@@ -10,10 +10,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use spiffe::TrustDomain;
 
-use crate::authority::bundle_document::BundleDocument;
-use crate::authority::bundle_document::InvalidBundleDocument;
 use crate::authority::trust::Anchors;
+use crate::authority::trust::BundleDocument;
 use crate::authority::trust::InvalidAnchor;
+use crate::authority::trust::InvalidBundleDocument;
 use crate::authority::trust::TrustBundles;
 
 /// Which files vouch for whom.

@@ -23,8 +23,8 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::authority::jwks_uri::AllowedHosts;
-use crate::authority::jwks_uri::JwksUri;
+use crate::authority::registration::AllowedHosts;
+use crate::authority::registration::JwksUri;
 use crate::trace_context;
 use crate::trust::addresses::Reach;
 use crate::trust::network::Network;

@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
-use crate::authority::client_keys::JwksSource;
 use crate::authority::clock::Timestamp;
-use crate::authority::jwks_uri::JwksUri;
 use crate::authority::registration::ClientId;
+use crate::authority::registration::JwksUri;
+use crate::authority::state::JwksSource;
 use crate::trace_context;
 use crate::trust::https::GuardedClient;
 

@@ -12,9 +12,9 @@ use spiffe::X509Bundle;
 use spiffe::X509BundleSet;
 
 use crate::authority::clock::Timestamp;
-use crate::authority::jwt_authorities::JwtAuthorities;
 use crate::authority::trust::Anchors;
 use crate::authority::trust::Bundle;
+use crate::authority::trust::JwtAuthorities;
 use crate::authority::trust::TrustBundles;
 
 /// The last message of each kind. X.509 bundles vouch for X509-SVIDs only, JWT bundles for JWT-SVIDs only (Workload API

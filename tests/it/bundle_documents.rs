@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lanyard::authority::bundle_document::BundleDocument;
-use lanyard::authority::bundle_document::InvalidBundleDocument;
-use lanyard::authority::bundle_document::MAX_BYTES;
+use lanyard::authority::trust::BundleDocument;
+use lanyard::authority::trust::InvalidBundleDocument;
+use lanyard::authority::trust::MAX_BUNDLE_DOCUMENT_BYTES;
 use serde_json::Value;
 use serde_json::json;
 
@@ -180,7 +180,7 @@ fn a_document_that_cannot_be_understood_is_refused_as_a_whole() {
         assert_eq!(refused(text.as_bytes()), InvalidBundleDocument::RefreshHint, "{number}");
     }
     let mut large = document(&[&TestCa::new("prod.example")], 1);
-    large.resize(MAX_BYTES, b' ');
+    large.resize(MAX_BUNDLE_DOCUMENT_BYTES, b' ');
     assert!(BundleDocument::parse(&large).is_ok());
     large.push(b' ');
     assert_eq!(refused(&large), InvalidBundleDocument::Size);

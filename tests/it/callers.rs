@@ -1,6 +1,6 @@
 //! The one who calls, looked at anew on every request.
 
-use lanyard::authority::certificate::CertificateThumbprint;
+use lanyard::authority::identity::CertificateThumbprint;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;
 use spiffe::TrustDomain;
@@ -37,7 +37,7 @@ fn an_open_connection_is_proven_again_when_bundles_change_and_when_its_registrat
 
 #[test]
 fn a_caller_enters_by_its_roles_and_by_the_exact_name_of_a_method() {
-    use lanyard::authority::caller::NotAdmitted;
+    use lanyard::authority::access::NotAdmitted;
     const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
     let world = World::new();
     world.register(spiffe_client(CHECKOUT));

@@ -1,9 +1,9 @@
 //! Certificates that need no SPIFFE ID: from a client CA, or registered as they are; and the bounds for all of them.
 
-use lanyard::authority::certificate::InvalidCertificate;
 use lanyard::authority::clock::Timestamp;
-use lanyard::authority::grant::GrantError;
-use lanyard::authority::grant::Mismatch;
+use lanyard::authority::decision::GrantError;
+use lanyard::authority::decision::Mismatch;
+use lanyard::authority::identity::InvalidCertificate;
 use lanyard::authority::identity::Proof;
 use lanyard::authority::trust::Anchors;
 use lanyard::authority::trust::InvalidAnchor;

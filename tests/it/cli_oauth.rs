@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use lanyard::authority::certificate::CertificateThumbprint;
 use lanyard::authority::clock::Timestamp;
+use lanyard::authority::identity::CertificateThumbprint;
 use serde_json::Value;
 use serde_json::json;
 

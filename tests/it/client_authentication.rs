@@ -1,6 +1,6 @@
 //! Who gets a token: each client authentication method over real TLS, with the right certificate and the nearest wrong ones.
 
-use lanyard::authority::client_jwks;
+use lanyard::authority::registration::jwks_from_pem;
 use lanyard::proto::Client;
 use rcgen::DnType;
 use serde_json::json;
@@ -61,7 +61,7 @@ async fn an_svid_gets_a_token_for_the_very_id_that_is_registered() {
 }
 
 fn other_id(leaf: &Leaf) -> String {
-    lanyard::authority::certificate::Certificate::parse(leaf.certificate()).unwrap().names().uri[0].clone()
+    lanyard::authority::identity::Certificate::parse(leaf.certificate()).unwrap().names().uri[0].clone()
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn a_self_signed_certificate_authenticates_the_client_that_registered_it_a
     let server = TestServer::start().await;
     let [by_pem, by_jwks] = ["pem", "jwks"].map(|name| self_signed(name).issue());
     server.register(self_signed_client("pem", &by_pem.pem())).await.unwrap();
-    let jwks = client_jwks::from_pem(&by_jwks.pem()).unwrap();
+    let jwks = jwks_from_pem(&by_jwks.pem()).unwrap();
     let client = Client { jwks: jwks.to_string(), ..self_signed_client("jwks", "") };
     server.register(client).await.unwrap();
     for (leaf, client_id, other) in [(&by_pem, "pem", "jwks"), (&by_jwks, "jwks", "pem")] {

@@ -1,6 +1,6 @@
 //! Metadata that cannot stand is refused over gRPC by the name of the field.
 
-use lanyard::authority::jwk::PublicJwk;
+use lanyard::authority::keys::PublicJwk;
 use lanyard::proto::Client;
 use serde_json::Value;
 use serde_json::json;

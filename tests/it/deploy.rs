@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use lanyard::authority::resource_metadata::ResourceMetadata;
+use lanyard::authority::resources::ResourceMetadata;
 use lanyard::config;
 use lanyard::proto::Client;
 use lanyard::proto::EvidenceFrom;
@@ -142,7 +142,7 @@ fn each_mesh_s_configuration_loads_and_its_proxies_front_every_resource() {
 
 /// A resource as it is written, enforced.
 fn protected(written: ResourceMetadata) -> ProtectedResource {
-    let route = |route: lanyard::authority::resource_metadata::RouteMetadata| Route {
+    let route = |route: lanyard::authority::resources::RouteMetadata| Route {
         methods: route.methods,
         path: route.path,
         scope: route.scope,

@@ -1,18 +1,18 @@
 //! Which registration stands for a SPIFFE ID, while registrations come and go.
 
-use lanyard::authority::client_metadata::ClientMetadata;
-use lanyard::authority::client_record::CLIENTS;
-use lanyard::authority::client_record::ClientRecord;
-use lanyard::authority::directory::RegisteredClient;
-use lanyard::authority::directory::Standing;
-use lanyard::authority::following::LoadError;
-use lanyard::authority::grant::GrantError;
-use lanyard::authority::grant::Mismatch;
+use lanyard::authority::decision::GrantError;
+use lanyard::authority::decision::Mismatch;
+use lanyard::authority::registration::CLIENTS;
 use lanyard::authority::registration::ClientId;
+use lanyard::authority::registration::ClientMetadata;
+use lanyard::authority::registration::ClientRecord;
 use lanyard::authority::registration::ClientRegistration;
-use lanyard::authority::registry::RegistryError;
-use lanyard::authority::snapshot::Entry;
-use lanyard::authority::snapshot::Snapshot;
+use lanyard::authority::registration::RegisteredClient;
+use lanyard::authority::registration::RegistryError;
+use lanyard::authority::registration::Standing;
+use lanyard::authority::state::Entry;
+use lanyard::authority::state::LoadError;
+use lanyard::authority::state::Snapshot;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::process::Command;
 use std::process::Stdio;
 
-use lanyard::authority::distinguished_name::DistinguishedName;
-use lanyard::authority::distinguished_name::InvalidDistinguishedName;
+use lanyard::authority::identity::DistinguishedName;
+use lanyard::authority::identity::InvalidDistinguishedName;
 use rcgen::CertificateParams;
 use rcgen::DnType;
 use rcgen::DnValue;

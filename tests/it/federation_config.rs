@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lanyard::authority::client_metadata::ClientMetadata;
+use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::trust::Unproven;
 use lanyard::config;
 use lanyard::server::StartError;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use lanyard::authority::bundle_document::MAX_BYTES;
 use lanyard::authority::clock::ManualClock;
-use lanyard::authority::jwks_uri::JwksUri;
+use lanyard::authority::registration::JwksUri;
 use lanyard::authority::trust::Anchors;
+use lanyard::authority::trust::MAX_BUNDLE_DOCUMENT_BYTES;
 use lanyard::tls::outbound;
 use lanyard::trust::bundle_endpoint::BundleEndpoint;
 use lanyard::trust::bundle_endpoint::Config;
@@ -161,12 +161,12 @@ async fn no_more_than_the_bound_is_read_of_a_document() {
     let publisher = Publisher::named(&web, "localhost").await;
     let endpoint = by_web(&publisher, &web, Duration::from_hours(1));
     let mut large = document(&[&web], 1);
-    large.resize(MAX_BYTES + 1, b' ');
+    large.resize(MAX_BUNDLE_DOCUMENT_BYTES + 1, b' ');
     publisher.answer(200, "", &large);
     assert!(matches!(refused(&endpoint).await, FetchError::Body));
     publisher.answer_without_end();
     assert!(matches!(refused(&endpoint).await, FetchError::Body));
-    large.truncate(MAX_BYTES);
+    large.truncate(MAX_BUNDLE_DOCUMENT_BYTES);
     publisher.answer(200, "", &large);
     assert!(within(endpoint.refresh()).await.unwrap());
 }

@@ -2,12 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lanyard::authority::distinguished_name::DistinguishedName;
-use lanyard::authority::forwarded_certificate::InvalidForwardedCertificate as Invalid;
-use lanyard::authority::forwarded_certificate::parse_client_cert;
-use lanyard::authority::forwarded_certificate::parse_client_cert_chain;
-use lanyard::authority::forwarded_certificate::parse_forwarded_client_cert;
-use lanyard::authority::forwarded_certificate::parse_url_encoded_certificate;
+use lanyard::authority::evidence::InvalidForwardedCertificate as Invalid;
+use lanyard::authority::evidence::parse_client_cert;
+use lanyard::authority::evidence::parse_client_cert_chain;
+use lanyard::authority::evidence::parse_forwarded_client_cert;
+use lanyard::authority::evidence::parse_url_encoded_certificate;
+use lanyard::authority::identity::DistinguishedName;
 
 use crate::support::forwarded::Forwarded;
 use crate::support::forwarded::H;

@@ -1,8 +1,8 @@
 //! No text that a client supplies changes the identity that is read: not the header that it sends to a proxy which appends
 //! to it, not its subject, not its URI and DNS names. The proxy is Envoy, as its source writes the element.
 
-use lanyard::authority::forwarded_certificate::ForwardedElement;
-use lanyard::authority::forwarded_certificate::parse_forwarded_client_cert;
+use lanyard::authority::evidence::ForwardedElement;
+use lanyard::authority::evidence::parse_forwarded_client_cert;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

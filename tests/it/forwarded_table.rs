@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use lanyard::authority::forwarded_certificate::ForwardedElement;
-use lanyard::authority::forwarded_certificate::InvalidForwardedCertificate as Invalid;
-use lanyard::authority::forwarded_certificate::parse_forwarded_client_cert;
+use lanyard::authority::evidence::ForwardedElement;
+use lanyard::authority::evidence::InvalidForwardedCertificate as Invalid;
+use lanyard::authority::evidence::parse_forwarded_client_cert;
 
 use crate::support::forwarded::Forwarded;
 use crate::support::forwarded::H;

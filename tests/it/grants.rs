@@ -1,8 +1,8 @@
 //! What a token request may get: who asks is settled by the certificate, what is granted by the registration.
 
-use lanyard::authority::grant::GrantError;
-use lanyard::authority::grant::Mismatch;
-use lanyard::authority::grant::TokenRequest;
+use lanyard::authority::decision::GrantError;
+use lanyard::authority::decision::Mismatch;
+use lanyard::authority::decision::TokenRequest;
 use lanyard::authority::identity::PeerIdentity;
 use serde_json::Value;
 use serde_json::json;

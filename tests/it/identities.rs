@@ -1,6 +1,6 @@
 //! Whom an X509-SVID names, and which certificates name nobody.
 
-use lanyard::authority::certificate::InvalidCertificate;
+use lanyard::authority::identity::InvalidCertificate;
 use lanyard::authority::identity::parse_spiffe_id;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;

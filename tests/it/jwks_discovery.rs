@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard::authority::access::METHODS;
-use lanyard::authority::caller::NotAdmitted;
+use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::trust::Unproven;
 use lanyard::proto::Client;
 use lanyard::proto::GetJwksRequest;

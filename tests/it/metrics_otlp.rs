@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;
 use http_body_util::BodyExt as _;
 use lanyard::authority::clock::Timestamp;
-use lanyard::authority::measures::Measures;
+use lanyard::authority::observe::Measures;
 use lanyard::http::ops;
 use lanyard::telemetry::metrics::ExportFailures;
 use lanyard::telemetry::metrics::Push;

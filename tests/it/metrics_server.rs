@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard::authority::clock::Clock as _;
-use lanyard::authority::measures::Samples;
+use lanyard::authority::observe::Samples;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 use lanyard::authority::store::StoreError;

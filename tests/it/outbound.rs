@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lanyard::authority::clock::SystemClock;
-use lanyard::authority::jwks_uri::AllowedHosts;
-use lanyard::authority::jwks_uri::JwksUri;
+use lanyard::authority::registration::AllowedHosts;
+use lanyard::authority::registration::JwksUri;
 use lanyard::tls::outbound;
 use lanyard::trust::https::FetchError;
 use lanyard::trust::https::GuardedClient;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lanyard::authority::bundle_document::BundleDocument;
+use lanyard::authority::trust::BundleDocument;
 use lanyard::authority::trust::Unproven;
 use rustls::ClientConfig;
 use rustls::RootCertStore;

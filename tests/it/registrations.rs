@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lanyard::authority::client_metadata::ClientMetadata;
+use lanyard::authority::identity::SpiffeIdPattern;
 use lanyard::authority::registration::ClientId;
+use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ClientRegistration;
-use lanyard::authority::registration::SpiffeIdPattern;
+use lanyard::authority::registration::RegistryError;
 use lanyard::authority::registration::TokenEndpointAuthMethod;
-use lanyard::authority::registry::RegistryError;
 use serde_json::Value;
 use serde_json::json;
 
@@ -378,7 +378,7 @@ fn jwks_client() -> ClientMetadata {
 }
 
 fn registered_jwks(leaf: &Leaf) -> Value {
-    lanyard::authority::client_jwks::from_pem(&leaf.pem()).unwrap()
+    lanyard::authority::registration::jwks_from_pem(&leaf.pem()).unwrap()
 }
 
 fn registered_jwk_of(leaf: &Leaf) -> Value {

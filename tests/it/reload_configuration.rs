@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lanyard::authority::reloading::Reloaded;
+use lanyard::authority::observe::Reloaded;
 use lanyard::proto::GetJwksRequest;
 use lanyard::proto::ListClientsRequest;
 use lanyard::proto::ValidateBindingRequest;

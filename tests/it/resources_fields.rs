@@ -1,11 +1,11 @@
 //! What each field of a protected resource may say: what is refused, by the field's name, beside the nearest that stands.
 
 use lanyard::authority::access::Fronted;
-use lanyard::authority::resource::ProtectedResource as Parsed;
-use lanyard::authority::resource_metadata::ResourceMetadata;
-use lanyard::authority::resource_metadata::ResourceRecord;
 use lanyard::authority::resources::Destination;
+use lanyard::authority::resources::ProtectedResource as Parsed;
 use lanyard::authority::resources::RegisteredResource;
+use lanyard::authority::resources::ResourceMetadata;
+use lanyard::authority::resources::ResourceRecord;
 use lanyard::authority::resources::Resources;
 use lanyard::authority::store::Revision;
 use lanyard::proto::EvidenceFrom;

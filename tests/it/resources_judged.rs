@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use lanyard::authority::binding::Decision;
+use lanyard::authority::decision::Decision;
 use lanyard::authority::deny_reason::DenyReason;
-use lanyard::authority::following::LoadError;
-use lanyard::authority::resource_metadata::ResourceMetadata;
+use lanyard::authority::resources::ResourceMetadata;
+use lanyard::authority::state::LoadError;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;

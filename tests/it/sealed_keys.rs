@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lanyard::authority::keys::KeyEncryptionKey;
+use lanyard::authority::keys::KeyRecord;
+use lanyard::authority::keys::SealError;
 use lanyard::authority::keys::SigningAlgorithm;
-use lanyard::authority::sealing::KeyEncryptionKey;
-use lanyard::authority::sealing::KeyRecord;
-use lanyard::authority::sealing::SealError;
 use serde_json::Value;
 use serde_json::json;
 

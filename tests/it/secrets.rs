@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-use lanyard::authority::client_assertion::JWT_SPIFFE;
+use lanyard::authority::decision::JWT_SPIFFE;
 use lanyard::proto::CreateClientRequest;
 use lanyard::proto::CreateProtectedResourceRequest;
 use lanyard::proto::IntrospectTokenRequest;

@@ -4,7 +4,7 @@
 use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::header::WWW_AUTHENTICATE;
-use lanyard::authority::client_assertion::JWT_SPIFFE;
+use lanyard::authority::decision::JWT_SPIFFE;
 use lanyard::proto::Client;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;

@@ -1,6 +1,6 @@
 //! Clients by `spiffe_jwt`: registered, rotated, revoked, and at the other endpoints.
 
-use lanyard::authority::client_assertion::JWT_SPIFFE;
+use lanyard::authority::decision::JWT_SPIFFE;
 use lanyard::proto::Client;
 use lanyard::proto::Decision;
 use lanyard::proto::IntrospectTokenRequest;

@@ -1,8 +1,8 @@
 //! Which certificate is the one that a `tls_client_auth` registration means (RFC 8705 section 2.1.2).
 
-use lanyard::authority::client_metadata::ClientMetadata;
-use lanyard::authority::grant::GrantError;
-use lanyard::authority::grant::Mismatch;
+use lanyard::authority::decision::GrantError;
+use lanyard::authority::decision::Mismatch;
+use lanyard::authority::registration::ClientMetadata;
 use rcgen::DnType;
 use rcgen::DnValue;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lanyard::authority::certificate::CertificateThumbprint;
+use lanyard::authority::identity::CertificateThumbprint;
 use lanyard::proto::Client;
 use lanyard::proto::Decision;
 use lanyard::proto::IssueTokenRequest;

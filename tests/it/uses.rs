@@ -4,18 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lanyard::authority::Policy;
 use lanyard::authority::access::Fronted;
 use lanyard::authority::access::RoleHolder;
 use lanyard::authority::access::Roles;
-use lanyard::authority::binding::Decision;
-use lanyard::authority::binding::Evidence;
+use lanyard::authority::decision::BroughtEvidence;
+use lanyard::authority::decision::Decision;
+use lanyard::authority::decision::NoDecision;
+use lanyard::authority::decision::ValidateRequest;
 use lanyard::authority::deny_reason::DenyReason;
+use lanyard::authority::evidence::Evidence;
 use lanyard::authority::identity::PeerIdentity;
-use lanyard::authority::registration::SpiffeIdPattern;
-use lanyard::authority::validation::BroughtEvidence;
-use lanyard::authority::validation::NoDecision;
-use lanyard::authority::validation::ValidateRequest;
+use lanyard::authority::identity::SpiffeIdPattern;
+use lanyard::authority::policy::Policy;
 
 use crate::support::NOW;
 use crate::support::Xorshift;

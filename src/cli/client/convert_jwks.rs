@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use crate::authority::client_jwks;
+use crate::authority::registration::jwks_from_pem;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::client::files::FileError;
@@ -28,7 +28,7 @@ pub(in crate::cli::client) fn run(arguments: &ConvertArguments) -> Result<(), Co
 pub(in crate::cli::client) fn read(path: &Path) -> Result<Value, CommandError> {
     let text = fs::read(path).map_err(|error| FileError::Unreadable(path.to_owned(), error))?;
     let text = String::from_utf8(text).map_err(|_| FileError::NotPem(path.to_owned()))?;
-    client_jwks::from_pem(&text).map_err(|error| {
+    jwks_from_pem(&text).map_err(|error| {
         let next = "name a PEM file with -----BEGIN CERTIFICATE----- blocks (`openssl x509 -inform der -in FILE` makes one \
                     of DER)";
         CommandError::new(format!("{} {}", path.display(), error.problem), next)

@@ -17,8 +17,8 @@ use rcgen::string::Ia5String;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::authority::certificate::Certificate;
 use crate::authority::clock::Timestamp;
+use crate::authority::identity::Certificate;
 use crate::cli::dev::TRUST_DOMAIN;
 use crate::cli::dev::cannot_write;
 use crate::cli::dev::write_private;

@@ -14,8 +14,8 @@ use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use crate::authority::certificate::Certificate;
 use crate::authority::clock::Timestamp;
+use crate::authority::identity::Certificate;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::trust::Anchors;

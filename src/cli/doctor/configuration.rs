@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::authority::sealing::KeyEncryptionKey;
+use crate::authority::keys::KeyEncryptionKey;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::config;

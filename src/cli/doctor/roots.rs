@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::authority::certificate::Certificate;
-use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Timestamp;
+use crate::authority::identity::Certificate;
+use crate::authority::identity::CertificateThumbprint;
 use crate::authority::trust::Anchors;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;

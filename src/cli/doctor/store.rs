@@ -11,8 +11,8 @@ use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 
-use crate::authority::sealing::KeyEncryptionKey;
-use crate::authority::sealing::SealError;
+use crate::authority::keys::KeyEncryptionKey;
+use crate::authority::keys::SealError;
 use crate::cli::doctor::Surroundings;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;

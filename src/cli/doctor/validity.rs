@@ -3,8 +3,8 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
-use crate::authority::certificate::Certificate;
 use crate::authority::clock::Timestamp;
+use crate::authority::identity::Certificate;
 
 /// Where it lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

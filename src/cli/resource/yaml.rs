@@ -12,8 +12,8 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 
-use crate::authority::resource_metadata::Gateways;
-use crate::authority::resource_metadata::RouteMetadata;
+use crate::authority::resources::Gateways;
+use crate::authority::resources::RouteMetadata;
 use crate::cli::registered::Record;
 use crate::proto::EvidenceFrom;
 use crate::proto::ProtectedResource;

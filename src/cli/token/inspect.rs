@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
 
-use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
+use crate::authority::identity::CertificateThumbprint;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;

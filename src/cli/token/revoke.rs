@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 
-use crate::authority::certificate::Certificate;
-use crate::authority::certificate::CertificateThumbprint;
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
+use crate::authority::identity::Certificate;
+use crate::authority::identity::CertificateThumbprint;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;

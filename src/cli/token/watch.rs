@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 
-use crate::authority::certificate::CertificateThumbprint;
+use crate::authority::identity::CertificateThumbprint;
 use crate::cli::connect_error;
 use crate::cli::error::CommandError;
 use crate::cli::output;

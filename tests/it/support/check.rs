@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_client::Authorizati
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
-use lanyard::authority::certificate::Certificate;
+use lanyard::authority::identity::Certificate;
 use lanyard::proto::CreateProtectedResourceRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Route;

@@ -4,9 +4,9 @@ use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::digest::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lanyard::authority::forwarded_certificate::ForwardedElement;
-use lanyard::authority::forwarded_certificate::InvalidForwardedCertificate;
-use lanyard::authority::forwarded_certificate::parse_forwarded_client_cert;
+use lanyard::authority::evidence::ForwardedElement;
+use lanyard::authority::evidence::InvalidForwardedCertificate;
+use lanyard::authority::evidence::parse_forwarded_client_cert;
 use rcgen::CertificateParams;
 use rcgen::KeyPair;
 

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::RsaKeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lanyard::authority::Authority;
-use lanyard::authority::jwt_authorities::JwtAuthorities;
+use lanyard::authority::trust::JwtAuthorities;
 use serde_json::Value;
 use serde_json::json;
 use spiffe::TrustDomain;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lanyard::authority::certificate::CertificateThumbprint;
 use lanyard::authority::clock::Timestamp;
+use lanyard::authority::identity::CertificateThumbprint;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::CustomExtension;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lanyard::authority::binding::Decision;
+use lanyard::authority::decision::Decision;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::keys::Signer as _;
 use lanyard::authority::keys::SigningAlgorithm;

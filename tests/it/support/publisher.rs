@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-use lanyard::authority::client_jwks;
+use lanyard::authority::registration::jwks_from_pem;
 use rustls::ServerConfig;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -145,7 +145,7 @@ pub fn jwks(leaves: &[&Leaf]) -> Vec<u8> {
         return b"{\"keys\":[]}".to_vec();
     }
     let pem: String = leaves.iter().map(|leaf| leaf.pem()).collect();
-    client_jwks::from_pem(&pem).unwrap().to_string().into_bytes()
+    jwks_from_pem(&pem).unwrap().to_string().into_bytes()
 }
 
 fn response(status: u16, fields: &str, body: &[u8]) -> Vec<u8> {

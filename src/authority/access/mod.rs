@@ -1,0 +1,28 @@
+//! Who may call what: roles, the one table of methods, and the caller.
+
+mod caller;
+mod methods;
+mod requester;
+mod roles;
+
+pub use crate::authority::access::caller::Caller;
+pub use crate::authority::access::caller::NotAdmitted;
+pub use crate::authority::access::caller::PeerConnection;
+pub(in crate::authority) use crate::authority::access::caller::Proven;
+pub use crate::authority::access::caller::Reach;
+pub use crate::authority::access::methods::FOR_UNKNOWN_CERTIFICATES;
+pub use crate::authority::access::methods::METADATA;
+pub use crate::authority::access::methods::METHODS;
+pub use crate::authority::access::methods::NEVER_FORWARDED;
+pub use crate::authority::access::methods::OTHER;
+pub use crate::authority::access::methods::SPIFFE_BUNDLE;
+pub use crate::authority::access::methods::known;
+pub(in crate::authority) use crate::authority::access::methods::position;
+pub use crate::authority::access::methods::roles_for;
+pub use crate::authority::access::methods::told;
+pub use crate::authority::access::requester::Requester;
+pub use crate::authority::access::roles::Fronted;
+pub use crate::authority::access::roles::Role;
+pub use crate::authority::access::roles::RoleGrants;
+pub use crate::authority::access::roles::RoleHolder;
+pub use crate::authority::access::roles::Roles;

@@ -1,0 +1,115 @@
+//! The way of one check: a request that a proxy asks about before it lets it through.
+//!
+//! The order is: which resource, which route, which token, whose certificate, and then the decision that every other voice
+//! gets too. Anything that is missing on the way is a denial with a reason of its own. A resource in mode `report` turns the
+//! denial into an allowance that asserts nothing, and into nothing else.
+
+use std::sync::Arc;
+
+use crate::authority::Authority;
+use crate::authority::access::Caller;
+use crate::authority::access::Fronted;
+use crate::authority::decision::Allowance;
+use crate::authority::decision::Asserted;
+use crate::authority::decision::CheckAnswer;
+use crate::authority::decision::CheckRefusal;
+use crate::authority::decision::CheckRequest;
+use crate::authority::decision::Decision;
+use crate::authority::decision::Denial;
+use crate::authority::decision::Findings;
+use crate::authority::decision::NoDecision;
+use crate::authority::decision::bearer_token;
+use crate::authority::decision::joined;
+use crate::authority::decision::removed;
+use crate::authority::evidence::SeenPeer;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::CheckedRequest;
+use crate::authority::observe::Outcome;
+use crate::authority::observe::Voice;
+use crate::authority::resources::Demands;
+use crate::authority::resources::Mode;
+use crate::authority::resources::Need;
+use crate::authority::resources::ProtectedResource;
+use crate::authority::resources::RequestPath;
+use crate::authority::state::Stale;
+
+impl Authority {
+    /// Answers a check.
+    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
+        self.freshness().inspect_err(|stale| {
+            AuditEvent::NotJudged { caller: &caller.identity, why: &NoDecision::Stale(*stale) }.record();
+        })?;
+        let mut findings = Findings::default();
+        let snapshot = self.snapshot.load();
+        let none = Fronted::Audiences(Arc::default());
+        let fronted = caller.roles.proxy.as_ref().unwrap_or(&none);
+        let found = snapshot.resources.find(&request.destination, fronted);
+        let resource = found.map(|registered| &registered.resource);
+        let outcome = resource
+            .ok_or(CheckRefusal::ResourceUnknown)
+            .and_then(|resource| self.look(caller, request, resource, &mut findings));
+        let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
+        let counted = outcome.as_ref().map_or_else(|refusal| Outcome::Deny(refusal.code()), |_| Outcome::Allow);
+        self.tally.decided(Voice::Check, counted);
+        if let (Err(refusal), Mode::Report) = (&outcome, mode) {
+            self.tally.report_denial(refusal.code());
+        }
+        let audience = resource.map(ProtectedResource::audience);
+        AuditEvent::Checked(CheckedRequest {
+            proxy: &caller.identity,
+            resource: audience,
+            method: request.method,
+            path: request.path,
+            token: findings.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str())),
+            evidence: findings.evidence.as_ref(),
+            refused: outcome.as_ref().err().copied(),
+            let_through: outcome.is_err() && mode == Mode::Report,
+        })
+        .record();
+        let allowance = |asserted: Option<Asserted>, let_through: Option<CheckRefusal>| {
+            let drops_token = resource.is_some_and(|resource| resource.metadata.remove_authorization);
+            let remove = removed(&request.headers, asserted.as_ref(), drops_token);
+            let say_so = resource.is_some_and(|resource| resource.metadata.report_header);
+            CheckAnswer::Allow(Allowance { asserted, remove, say_so: say_so && let_through.is_some(), let_through })
+        };
+        Ok(match (outcome, mode) {
+            (Ok(asserted), _) => allowance(asserted, None),
+            (Err(refusal), Mode::Report) => allowance(None, Some(refusal)),
+            (Err(refusal), Mode::Enforce) => {
+                CheckAnswer::Deny(Denial { refusal, audience: audience.map(ToOwned::to_owned), scope: findings.scope })
+            }
+        })
+    }
+
+    /// Who calls; nobody, where the route is public.
+    fn look(
+        &self,
+        caller: &Caller,
+        request: &CheckRequest<'_>,
+        resource: &ProtectedResource,
+        findings: &mut Findings,
+    ) -> Result<Option<Asserted>, CheckRefusal> {
+        let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
+        let scope = match resource.routes.need(request.method, &path) {
+            None => return Err(CheckRefusal::RouteUnknown),
+            Some(Need::Nothing) => return Ok(None),
+            Some(Need::Token(scope)) => scope,
+        };
+        findings.scope = scope.clone();
+        let access_token = bearer_token(&request.headers)?;
+        let forwarded = joined(&request.headers, "x-forwarded-client-cert")?;
+        let peer = SeenPeer { certificate: request.certificate, principal: request.principal, forwarded: &forwarded };
+        findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;
+        let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
+        let judgement = self.judge(access_token, findings.evidence.as_ref(), &demands);
+        findings.token.clone_from(&judgement.token);
+        match (judgement.decision, judgement.token) {
+            (Decision::Allow(verdict), Some(token)) => {
+                Ok(Some(Asserted { audience: resource.audience().to_owned(), token, verdict }))
+            }
+            (Decision::Deny(reason), _) => Err(CheckRefusal::Denied(reason)),
+            // There is no allowance without a token.
+            (Decision::Allow(_), None) => Err(CheckRefusal::Unable),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Introspection (RFC 7662): what a token is worth to the one who asks.
+
+use std::sync::Arc;
+
+use crate::authority::Authority;
+use crate::authority::access::Caller;
+use crate::authority::access::Requester;
+use crate::authority::decision::ClientAssertion;
+use crate::authority::decision::Decision;
+use crate::authority::decision::GrantError;
+use crate::authority::decision::Mismatch;
+use crate::authority::decision::authenticate;
+use crate::authority::deny_reason::DenyReason;
+use crate::authority::evidence::Evidence;
+use crate::authority::evidence::EvidenceGrade;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::Outcome;
+use crate::authority::observe::Voice;
+use crate::authority::registration::ClientId;
+use crate::authority::resources::Demands;
+use crate::authority::scope::Scope;
+use crate::authority::state::Stale;
+use crate::authority::tokens::VerifiedToken;
+
+impl Authority {
+    /// Authenticates a caller at the introspection, revocation and registration endpoints as at the token endpoint
+    /// (RFC 8705 section 1). Proxies and admins need no registration; the `client_id` that they send, if any, is their
+    /// SPIFFE ID.
+    pub fn requester(
+        &self,
+        caller: &Caller,
+        client_id: Option<&str>,
+        assertion: &ClientAssertion,
+    ) -> Result<Requester, GrantError> {
+        let requester = self.authenticated(caller, client_id, assertion);
+        if let Err(error) = &requester {
+            // Anybody's text of any length is not for the log.
+            let client_id = client_id.filter(|text| ClientId::parse(text).is_some());
+            AuditEvent::ClientRefused { peer: &caller.identity.to_string(), client_id, error: *error }.record();
+        }
+        requester
+    }
+
+    fn authenticated(
+        &self,
+        caller: &Caller,
+        client_id: Option<&str>,
+        assertion: &ClientAssertion,
+    ) -> Result<Requester, GrantError> {
+        let Caller { identity, roles } = caller;
+        let has_role = roles.admin || roles.proxy.is_some();
+        let assertion = self.prove_assertion(assertion)?;
+        let credentials = self.credentials(identity, assertion.as_ref());
+        let named = match credentials.name(client_id)? {
+            Some(named) => named,
+            None if has_role => return Ok(Requester { client_id: None, roles: roles.clone() }),
+            None => return Err(GrantError::InvalidRequest),
+        };
+        let client_id = match authenticate(&self.snapshot.load(), credentials, &named, self.clock.now()) {
+            Ok(_) => Some(named),
+            Err(Mismatch::UnknownClient) if has_role && assertion.is_none() && is_itself(identity, &named) => None,
+            Err(mismatch) => return Err(mismatch.into()),
+        };
+        Ok(Requester { client_id, roles: roles.clone() })
+    }
+
+    /// The token, if it is active and the requester may know: exactly when `ValidateBinding` would allow its use with the
+    /// certificate that it is bound to, at a protected resource that the requester speaks for. An admin speaks for all, a
+    /// proxy for those that it fronts, a client for the one that is named as it is. `None` says nothing else
+    /// (RFC 7662 section 2.2).
+    pub fn introspect(&self, requester: &Requester, access_token: &str) -> Result<Option<Arc<VerifiedToken>>, Stale> {
+        self.freshness().inspect_err(|stale| {
+            let (peer, cause) = (requester.client_id.as_ref().map(ClientId::as_str), &stale.to_string());
+            AuditEvent::Refused { peer, what: "introspection", reason: "SNAPSHOT_STALE", cause }.record();
+        })?;
+        let outcome = self.active(requester, access_token);
+        self.tally.decided(
+            Voice::Introspect,
+            outcome.as_ref().map_or_else(|why| Outcome::Deny(why.code()), |_| Outcome::Allow),
+        );
+        let told = outcome.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
+        let (requester, refused) = (requester.client_id.as_ref(), told.err().copied());
+        AuditEvent::Introspected { requester, token: told.ok(), refused }.record();
+        Ok(outcome.ok())
+    }
+
+    fn active(&self, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
+        let token = self.verified(access_token)?;
+        let mut audiences = token.claims.aud.all().iter();
+        let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
+        // No certificate comes with the question, so it is asked as of the one that the token is bound to.
+        let evidence = token.claims.bound_to().map(Evidence::Thumbprint);
+        // Evidence is the one thing that is not judged: how much of it the resource wants does not matter here.
+        let snapshot = self.snapshot.load();
+        let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
+        let demands =
+            Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
+        match self.judge(access_token, evidence.as_ref(), &demands).decision {
+            Decision::Allow(_) => Ok(token),
+            Decision::Deny(why) => Err(why),
+        }
+    }
+}
+
+fn is_itself(identity: &PeerIdentity, named: &ClientId) -> bool {
+    identity.spiffe_id().is_some_and(|id| ClientId::from(id) == *named)
+}

@@ -1,0 +1,38 @@
+//! What the core tells of itself: its counts, and how old or how many the things are that it decides by.
+
+use std::borrow::Cow;
+
+use crate::authority::Authority;
+use crate::authority::observe::Family;
+use crate::authority::observe::labels;
+
+impl Authority {
+    /// All measures of the core as they are now.
+    pub fn measures(&self) -> Vec<Family> {
+        let (trust, keys, snapshot, now) = (self.trust(), self.keys(), self.snapshot.load(), self.clock.now());
+        // Those from files stand until they are replaced.
+        let ages = trust.ages(now).filter_map(|(trust_domain, age)| {
+            Some((vec![("trust_domain", Cow::Owned(trust_domain.to_string()))], age?.as_secs()))
+        });
+        let active = keys.active();
+        let key_age = active
+            .made()
+            .map(|made| (vec![("kid", Cow::Owned(active.key_id().to_string()))], made.until(now).as_secs()));
+        let registered = [("client", snapshot.directory.len()), ("resource", snapshot.resources.len())];
+        let registered =
+            registered.map(|(kind, count)| (labels([("kind", kind)]), u64::try_from(count).unwrap_or(u64::MAX)));
+        let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
+        let mut families = vec![
+            Family::gauges("lanyard_build_info", "The version that runs", [(version, 1)]),
+            Family::gauges(
+                "lanyard_bundle_age_seconds",
+                "How long ago the source of a trust domain's bundle last confirmed it",
+                ages,
+            ),
+            Family::gauges("lanyard_signing_key_age_seconds", "How old the key is that signs", key_age),
+            Family::gauges("lanyard_registrations", "What is registered", registered),
+        ];
+        families.extend(self.tally.families());
+        families
+    }
+}

@@ -1,0 +1,18 @@
+//! All verbs of [`Authority`](crate::authority::Authority), by subject. Nothing in the core imports from here.
+
+mod admission;
+mod bindings;
+mod checks;
+mod client_assertion;
+mod clients;
+mod dynamic_clients;
+mod freshness;
+mod introspection;
+mod metrics;
+mod published_jwks;
+mod resources;
+mod revocations;
+mod rotations;
+mod store_feed;
+mod tokens;
+mod vouching;

@@ -1,0 +1,74 @@
+//! The certificates that clients publish at their `jwks_uri`, as they were last fetched (RFC 8705 section 2.2).
+
+use std::sync::Arc;
+
+use crate::authority::Authority;
+use crate::authority::clock::Timestamp;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::JwksUri;
+use crate::authority::registration::Standing;
+use crate::authority::registration::published_certificates;
+use crate::authority::state::FetchedJwks;
+use crate::authority::state::JwksSource;
+use crate::authority::state::NotAJwkSet;
+
+impl Authority {
+    /// The `client_id`s that publish their certificates, and where.
+    pub fn client_jwks_uris(&self) -> Vec<(String, JwksUri)> {
+        let snapshot = self.snapshot.load();
+        let clients = snapshot.directory.all().filter(|client| !client.registration.metadata.disabled);
+        clients
+            .filter_map(|client| {
+                let uri = client.registration.jwks_uri()?;
+                Some((client.registration.client_id.to_string(), uri.clone()))
+            })
+            .collect()
+    }
+
+    /// Where [`Authority::discover`] looks. Only the first one counts.
+    pub fn discover_by(&self, source: Arc<dyn JwksSource>) {
+        drop(self.jwks_source.set(source));
+    }
+
+    /// Looks for a peer's certificate at the `jwks_uri` of the client that it says to be, where the configuration lets it and
+    /// the certificate is not known. The one place where a request waits for something remote.
+    pub async fn discover(&self, peer: &PeerIdentity, client_id: Option<&str>) {
+        let Some(source) = self.jwks_source.get().filter(|_| self.policy.jwks_uri.on_demand) else { return };
+        if let Some((client_id, uri)) = client_id.and_then(|client_id| self.undiscovered(peer, client_id)) {
+            source.look(&client_id, &uri).await;
+        }
+    }
+
+    fn undiscovered(&self, peer: &PeerIdentity, client_id: &str) -> Option<(ClientId, JwksUri)> {
+        let client_id = ClientId::parse(client_id).filter(|_| peer.spiffe_id().is_none())?;
+        let (snapshot, now) = (self.snapshot.load(), self.clock.now());
+        let Standing::Registered(client) = snapshot.directory.standing(&client_id) else { return None };
+        let uri = client.registration.jwks_uri()?.clone();
+        let known = snapshot.client_keys.has(client_id.as_str(), &uri, &peer.thumbprint(), now);
+        (!known && !snapshot.revocations.has_client(&client_id, now)).then_some((client_id, uri))
+    }
+
+    /// Takes in the document that a client published at `uri`, which was asked for at `fetched_at`. A key of no use is
+    /// skipped; a document that is none leaves the last good one in its place.
+    pub fn take_in_jwks(
+        &self,
+        client_id: &str,
+        uri: &JwksUri,
+        json: &[u8],
+        fetched_at: Timestamp,
+    ) -> Result<(), NotAJwkSet> {
+        let document = serde_json::from_slice(json).map_err(|_| NotAJwkSet)?;
+        let certificates = published_certificates(&document).ok_or(NotAJwkSet)?;
+        let good_until = fetched_at.after(self.policy().jwks_uri.keep);
+        let fetched = FetchedJwks { uri: uri.clone(), certificates, fetched_at, good_until };
+        self.change_snapshot(|snapshot| {
+            // It may have been deleted, or registered anew with another URL, while the document was on its way.
+            let client = snapshot.directory.named(client_id);
+            if client.is_some_and(|client| client.registration.jwks_uri() == Some(uri)) {
+                snapshot.client_keys.insert(client_id, fetched);
+            }
+        });
+        Ok(())
+    }
+}

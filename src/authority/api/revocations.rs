@@ -1,0 +1,117 @@
+//! Revoking tokens, clients and certificates (RFC 7009), and sweeping what has become pointless.
+
+use crate::authority::Authority;
+use crate::authority::access::Requester;
+use crate::authority::clock::Timestamp;
+use crate::authority::decision::RevokeError;
+use crate::authority::decision::RevokeRequest;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::observe::AuditEvent;
+use crate::authority::registration::MAX_TTL;
+use crate::authority::state::Entry;
+use crate::authority::state::RevocationRecord;
+use crate::authority::state::Revoked;
+use crate::authority::store::Expected;
+use crate::authority::store::StoreError;
+
+impl Authority {
+    /// Revokes. When this returns, it is stored, and every voice refuses what was revoked.
+    pub async fn revoke(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        self.put_revocation(peer, requester, request).await.inspect_err(|error| record(*error, peer))
+    }
+
+    async fn put_revocation(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        let now = self.clock.now();
+        let Some((revoked, until)) = self.resolve(requester, request, now)? else { return Ok(()) };
+        let by = peer.to_string();
+        let record = RevocationRecord::new(now, &by, until);
+        let bytes = record.to_bytes().ok_or(RevokeError::Unavailable)?;
+        let key = revoked.store_key();
+        let revision = self.store.put(&key, bytes, Expected::Any).await?;
+        self.take_in(&key, Some(Entry::Revocation(record)), revision);
+        AuditEvent::Revoked { by: &by, what: &revoked, change: "revoked", revision }.record();
+        Ok(())
+    }
+
+    /// Takes the revocation of a client or a certificate back.
+    pub async fn lift_revocation(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        self.delete_revocation(peer, requester, request).await.inspect_err(|error| record(*error, peer))
+    }
+
+    async fn delete_revocation(
+        &self,
+        peer: &PeerIdentity,
+        requester: &Requester,
+        request: RevokeRequest,
+    ) -> Result<(), RevokeError> {
+        let revoked = match request {
+            _ if !requester.roles.admin => return Err(RevokeError::NotYours),
+            RevokeRequest::Client(client_id, _) => Revoked::Client(client_id),
+            RevokeRequest::Certificate(thumbprint, _) => Revoked::Certificate(thumbprint),
+            RevokeRequest::Token(_) | RevokeRequest::TokenId(_) | RevokeRequest::IssuedTo(_) => {
+                return Err(RevokeError::NotLiftable);
+            }
+        };
+        let key = revoked.store_key();
+        let revision = self.store.delete(&key, Expected::Any).await?;
+        self.take_in(&key, None, revision);
+        AuditEvent::Revoked { by: &peer.to_string(), what: &revoked, change: "lifted", revision }.record();
+        Ok(())
+    }
+
+    /// Deletes the revocations that revoke nothing any more.
+    pub async fn sweep_revocations(&self) -> Result<(), StoreError> {
+        let expired = self.snapshot.load().revocations.expired(self.clock.now());
+        self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
+    }
+
+    fn resolve(
+        &self,
+        requester: &Requester,
+        request: RevokeRequest,
+        now: Timestamp,
+    ) -> Result<Option<(Revoked, Option<Timestamp>)>, RevokeError> {
+        if let RevokeRequest::Token(text) = &request {
+            let Ok(token) = self.verified(text) else { return Ok(None) };
+            let own =
+                requester.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == token.claims.client_id);
+            if !own && !requester.roles.admin {
+                return Err(RevokeError::NotYours);
+            }
+            let revoked = Revoked::token(&token.claims.jti).ok_or(RevokeError::Malformed)?;
+            return Ok((now < token.claims.exp).then_some((revoked, Some(token.claims.exp))));
+        }
+        if !requester.roles.admin {
+            return Err(RevokeError::NotYours);
+        }
+        // No token lives longer than this from now.
+        let last_token = Some(now.after(MAX_TTL));
+        Ok(Some(match request {
+            RevokeRequest::TokenId(jti) => (Revoked::token(&jti).ok_or(RevokeError::Malformed)?, last_token),
+            RevokeRequest::Client(client_id, until) => (Revoked::Client(client_id), until),
+            RevokeRequest::Certificate(thumbprint, until) => (Revoked::Certificate(thumbprint), until),
+            RevokeRequest::IssuedTo(client_id) => (Revoked::IssuedTo(client_id), last_token),
+            RevokeRequest::Token(_) => return Ok(None),
+        }))
+    }
+}
+
+fn record(error: RevokeError, peer: &PeerIdentity) {
+    let (peer, cause) = (&peer.to_string(), &error.to_string());
+    AuditEvent::Refused { peer: Some(peer), what: "revocation", reason: error.code(), cause }.record();
+}

@@ -1,0 +1,99 @@
+//! Announcing the certificate that follows the one in use (`rotation: lineage`).
+
+use rustls_pki_types::CertificateDer;
+
+use crate::authority::Authority;
+use crate::authority::access::Caller;
+use crate::authority::decision::Announced;
+use crate::authority::decision::NotAnnounced;
+use crate::authority::identity::CertificateThumbprint;
+use crate::authority::observe::AuditEvent;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::Rotation;
+use crate::authority::registration::Standing;
+use crate::authority::state::Entry;
+use crate::authority::state::LineageRecord;
+use crate::authority::state::succession_key;
+use crate::authority::store::Expected;
+use crate::authority::store::StoreError;
+
+impl Authority {
+    /// Takes in the successor of the certificate that the caller uses on this connection: the chain of one that is good now
+    /// and bears the same SPIFFE ID. The first that is announced stands; to announce it again changes nothing.
+    pub async fn announce_rotation(
+        &self,
+        caller: &Caller,
+        chain: &[CertificateDer<'_>],
+    ) -> Result<Announced, NotAnnounced> {
+        self.take_successor(caller, chain).await.inspect_err(|error| {
+            // A second successor has a line of its own, which says more.
+            if *error != NotAnnounced::Taken {
+                let (peer, cause) = (&caller.identity.to_string(), &error.to_string());
+                AuditEvent::Refused { peer: Some(peer), what: "rotation", reason: error.code(), cause }.record();
+            }
+        })
+    }
+
+    async fn take_successor(&self, caller: &Caller, chain: &[CertificateDer<'_>]) -> Result<Announced, NotAnnounced> {
+        let now = self.clock.now();
+        let spiffe_id = caller.identity.spiffe_id().ok_or(NotAnnounced::NotLineage)?;
+        match self.snapshot.load().directory.standing(&ClientId::from(spiffe_id)) {
+            Standing::Registered(client) if client.registration.rotation == Rotation::Lineage => {}
+            Standing::Registered(_) | Standing::Unknown | Standing::Ambiguous | Standing::Disabled => {
+                return Err(NotAnnounced::NotLineage);
+            }
+        }
+        let proven = self.prove(chain).map_err(NotAnnounced::Unproven)?;
+        if proven.spiffe_id() != Some(spiffe_id) {
+            return Err(NotAnnounced::OtherIdentity);
+        }
+        let (predecessor, successor) = (caller.identity.thumbprint(), proven.thumbprint());
+        if predecessor == successor {
+            return Err(NotAnnounced::NotAnother);
+        }
+        let spiffe_id = spiffe_id.to_string();
+        let record = LineageRecord::new(successor, &spiffe_id, now, caller.identity.certificate().not_after());
+        let key = succession_key(predecessor);
+        let bytes = record.to_bytes().ok_or(NotAnnounced::Unavailable)?;
+        match self.store.put(&key, bytes, Expected::Absent).await {
+            Ok(revision) => {
+                self.take_in(&key, Some(Entry::Lineage(record)), revision);
+                AuditEvent::RotationAnnounced { spiffe_id: &spiffe_id, predecessor, successor, taken: true }.record();
+                Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
+            }
+            Err(StoreError::Conflict) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
+            Err(error) => {
+                tracing::error!(%error, "the store failed an announcement");
+                Err(NotAnnounced::Unavailable)
+            }
+        }
+    }
+
+    /// There is a successor already: the same one, or another.
+    async fn announced_before(
+        &self,
+        key: &str,
+        spiffe_id: &str,
+        predecessor: CertificateThumbprint,
+        successor: CertificateThumbprint,
+    ) -> Result<Announced, NotAnnounced> {
+        let stored = self.store.get(key).await.map_err(|_| NotAnnounced::Unavailable)?;
+        let record = stored.and_then(|stored| LineageRecord::from_bytes(&stored.value));
+        if let Some(record) = record.filter(|record| record.successor == successor.to_string()) {
+            return Ok(Announced { successor, until: record.announced_at.after(self.policy.lineage.overlap) });
+        }
+        AuditEvent::RotationAnnounced { spiffe_id, predecessor, successor, taken: false }.record();
+        Err(NotAnnounced::Taken)
+    }
+
+    /// How many successions are known.
+    pub fn successions(&self) -> usize {
+        self.snapshot.load().lineages.all().count()
+    }
+
+    /// Deletes the successions that matter no longer.
+    pub async fn sweep_lineages(&self) -> Result<(), StoreError> {
+        let ended = self.snapshot.load().lineages.ended(self.policy.lineage, self.clock.now());
+        self.delete_all(ended.iter().map(|(predecessor, revision)| (succession_key(*predecessor), *revision))).await
+    }
+}

@@ -1,0 +1,84 @@
+//! How the snapshot follows the store.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+
+use crate::authority::Authority;
+use crate::authority::state::Entry;
+use crate::authority::state::LoadError;
+use crate::authority::state::PREFIXES;
+use crate::authority::state::Snapshot;
+use crate::authority::store::Change;
+use crate::authority::store::Expected;
+use crate::authority::store::Revision;
+use crate::authority::store::StoreError;
+
+impl Authority {
+    /// Reads everything, and returns the revision to watch the store from. A record that cannot be read is an error:
+    /// leaving it out could leave out a disabled client, and let a wider pattern in, or a revocation.
+    pub async fn load(&self) -> Result<Revision, LoadError> {
+        let mut snapshot = Snapshot::default();
+        let mut reached = None;
+        for prefix in PREFIXES {
+            let listing = self.store.list(prefix).await?;
+            for (key, stored) in listing.entries {
+                let entry = Entry::read(&key, &stored.value, stored.revision)
+                    .map_err(|problem| LoadError::Record { key: key.clone(), problem: problem.to_string() })?;
+                snapshot.take_in(&key, entry, stored.revision);
+            }
+            // What was written between two listings is told of again.
+            reached = Some(reached.map_or(listing.revision, |reached: Revision| reached.min(listing.revision)));
+        }
+        let reached = reached.unwrap_or_default();
+        snapshot.caught_up(reached);
+        let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.overtaken_by(&self.snapshot.load());
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(reached)
+    }
+
+    /// Takes in a change that the store's watch tells of.
+    pub fn apply(&self, change: &Change) {
+        let entry = change.value.as_deref().map(|value| Entry::read(&change.key, value, change.revision)).transpose();
+        self.change_snapshot(|snapshot| {
+            match entry {
+                Ok(entry) => snapshot.take_in(&change.key, entry.flatten(), change.revision),
+                Err(error) => {
+                    // What it says cannot be known; what it said no longer holds.
+                    tracing::error!(%error, key = change.key, "a record cannot be read");
+                    snapshot.suspend(&change.key, change.revision);
+                }
+            }
+            snapshot.caught_up(change.revision);
+        });
+    }
+
+    /// Takes in a write of our own as soon as it is acknowledged, so that its maker sees it.
+    pub(in crate::authority) fn take_in(&self, key: &str, entry: Option<Entry>, revision: Revision) {
+        self.change_snapshot(|snapshot| snapshot.take_in(key, entry, revision));
+    }
+
+    /// Deletes what has not changed since these revisions.
+    pub(in crate::authority) async fn delete_all(
+        &self,
+        keys: impl Iterator<Item = (String, Revision)>,
+    ) -> Result<(), StoreError> {
+        for (key, revision) in keys {
+            match self.store.delete(&key, Expected::At(revision)).await {
+                Ok(deleted) => self.take_in(&key, None, deleted),
+                // It was made anew meanwhile, or another replica has deleted it.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::authority) fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
+        // A change made while another thread panicked is whole: it stands in the snapshot or not at all.
+        let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        change(&mut snapshot);
+        self.snapshot.store(Arc::new(snapshot));
+    }
+}

@@ -1,0 +1,65 @@
+//! What need not be worked out again: tokens whose signatures verified, certificates with a path to their bundle.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+
+use crate::authority::deny_reason::DenyReason;
+use crate::authority::identity::CertificateThumbprint;
+use crate::authority::keys::SigningKeys;
+use crate::authority::observe;
+use crate::authority::observe::Tally;
+use crate::authority::tokens::MAX_TOKEN_BYTES;
+use crate::authority::tokens::VerifiedToken;
+use crate::authority::tokens::verify;
+
+/// Remembers which tokens' signatures verified under which key, and what they say; nothing else. Keyed by the SHA-256 of
+/// the whole text, so that a key has a fixed size and only the very same text finds it.
+pub(in crate::authority) struct VerifiedTokens(Cache<[u8; 32], Arc<VerifiedToken>>);
+
+/// How many tokens are remembered: about 10 MB.
+const REMEMBERED_TOKENS: usize = 10_000;
+
+impl Default for VerifiedTokens {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED_TOKENS))
+    }
+}
+
+impl VerifiedTokens {
+    pub(in crate::authority) fn verify(
+        &self,
+        keys: &SigningKeys,
+        access_token: &str,
+        tally: &Tally,
+    ) -> Result<Arc<VerifiedToken>, DenyReason> {
+        if access_token.len() > MAX_TOKEN_BYTES {
+            return Err(DenyReason::TokenMalformed);
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, access_token.as_bytes()).as_ref());
+        let known = self.0.get(&hash);
+        tally.looked_up(observe::Cache::Tokens, known.is_some());
+        if let Some(known) = known {
+            // A key that was taken out of the ring takes its tokens with it.
+            return if keys.find(known.key_id.as_str()).is_some() { Ok(known) } else { Err(DenyReason::UnknownKey) };
+        }
+        let token = Arc::new(verify(keys, access_token)?);
+        self.0.insert(hash, Arc::clone(&token));
+        Ok(token)
+    }
+}
+
+/// How many certificates are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Remembers which certificates had a path to their trust domain's bundle, and under which count of changes of the bundles.
+/// Under another count the path is verified again.
+pub(in crate::authority) struct VouchedCertificates(pub(in crate::authority) Cache<CertificateThumbprint, u64>);
+
+impl Default for VouchedCertificates {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+}

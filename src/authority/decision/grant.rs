@@ -1,0 +1,278 @@
+//! What a token request may get: who asks is settled by the certificate, and by the assertion where the registration wants
+//! one; what is granted, by the registration.
+
+use crate::authority::clock::Timestamp;
+use crate::authority::decision::client_assertion::ClientAssertion;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
+use crate::authority::registration::CertificateSubject;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::RegisteredClient;
+use crate::authority::registration::Standing;
+use crate::authority::registration::SvidKind;
+use crate::authority::registration::TokenEndpointAuthMethod;
+use crate::authority::scope::Scope;
+use crate::authority::scope::distinct;
+use crate::authority::scope::is_audience_count;
+use crate::authority::state::Snapshot;
+use crate::authority::state::Stale;
+use crate::authority::trust::InvalidJwtSvid;
+use crate::authority::trust::JwtSvid;
+
+/// A request by the client credentials grant (RFC 6749 section 4.4).
+#[derive(Clone, Debug, Default)]
+pub struct TokenRequest {
+    /// Who says to be asking. A caller with an SVID, or with an assertion, may leave it out.
+    pub client_id: Option<String>,
+    /// What proves it besides the certificate.
+    pub assertion: ClientAssertion,
+    /// Space-separated scopes. Empty: all that are registered.
+    pub scope: String,
+    /// Resource indicators. Empty: all that are registered.
+    pub audience: Vec<String>,
+}
+
+/// Why there is no token: the errors of RFC 6749 section 5.2 and RFC 8707 section 2. The one who asks gets these fixed
+/// sentences.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GrantError {
+    /// The certificate, or the assertion, is not what the registration of the `client_id` expects, or there is no such
+    /// registration: which of these is for the log only.
+    #[error(
+        "client_id is not registered, or this certificate or assertion is not the one that its registration expects"
+    )]
+    InvalidClient(Mismatch),
+    /// The client assertion proves nobody: why is for the log only.
+    #[error(
+        "client_assertion is not a JWT-SVID for this issuer alone that its trust domain signed and that is good now"
+    )]
+    InvalidAssertion(InvalidJwtSvid),
+    /// Another type of assertion.
+    #[error("client_assertion_type is not urn:ietf:params:oauth:client-assertion-type:jwt-spiffe")]
+    UnknownAssertionType,
+    /// A client assertion without its type, or the reverse.
+    #[error("client_assertion and client_assertion_type go together")]
+    HalfAnAssertion,
+    /// The assertion came over somebody else's connection, and tokens have to be bound.
+    #[error("the connection needs an X509-SVID with the SPIFFE ID of the client assertion")]
+    ForeignConnection,
+    /// The request cannot be read.
+    #[error("client_id is missing or malformed: only a caller with an SVID may leave it out")]
+    InvalidRequest,
+    /// A scope that the client may not have, or no list of scopes.
+    #[error("the scope is malformed, or goes beyond what is registered for this client")]
+    InvalidScope,
+    /// An audience that the client may not have.
+    #[error("the audience goes beyond what is registered for this client")]
+    InvalidTarget,
+    /// The signing key or the source of chance failed.
+    #[error("the token could not be made")]
+    ServerError,
+    /// Whether the client is still registered cannot be known.
+    #[error(transparent)]
+    Stale(#[from] Stale),
+}
+
+/// Why a client was not authenticated; for the log and the audit trail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    /// No registration under the `client_id`.
+    #[error("no such client")]
+    UnknownClient,
+    /// Several registrations claim the SPIFFE ID.
+    #[error("several registrations claim this SPIFFE ID")]
+    AmbiguousClient,
+    /// The registration, or a wider one that matches too, is disabled.
+    #[error("the client is disabled")]
+    DisabledClient,
+    /// The client has been revoked.
+    #[error("the client has been revoked")]
+    RevokedClient,
+    /// The certificate is not the registered one, or was not proven as the method demands.
+    #[error("the certificate does not match the registration")]
+    Certificate,
+    /// There is no assertion where the registration wants one, or one of another client, or one where none is wanted.
+    #[error("the client assertion does not match the registration")]
+    Assertion,
+    /// The certificate does not bear the SPIFFE ID of the assertion, and tokens have to be bound.
+    #[error("the certificate does not bear the SPIFFE ID of the client assertion")]
+    Connection,
+}
+
+impl GrantError {
+    /// The error code that RFC 6749 section 5.2 and RFC 8707 section 2 have for it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidClient(_)
+            | Self::InvalidAssertion(_)
+            | Self::UnknownAssertionType
+            | Self::ForeignConnection => "invalid_client",
+            Self::InvalidRequest | Self::HalfAnAssertion => "invalid_request",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::ServerError => "server_error",
+            Self::Stale(_) => "temporarily_unavailable",
+        }
+    }
+}
+
+impl From<Mismatch> for GrantError {
+    fn from(mismatch: Mismatch) -> Self {
+        match mismatch {
+            // Who sees this has proven to be the client.
+            Mismatch::Connection => Self::ForeignConnection,
+            Mismatch::UnknownClient
+            | Mismatch::AmbiguousClient
+            | Mismatch::DisabledClient
+            | Mismatch::RevokedClient
+            | Mismatch::Certificate
+            | Mismatch::Assertion => Self::InvalidClient(mismatch),
+        }
+    }
+}
+
+/// What a request proved of who it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Credentials<'a> {
+    /// The peer of the connection.
+    pub peer: &'a PeerIdentity,
+    /// The JWT-SVID that came as client assertion.
+    pub assertion: Option<&'a JwtSvid>,
+    /// Whether the server issues tokens that are bound to no certificate.
+    pub unbound_tokens: bool,
+}
+
+impl Credentials<'_> {
+    /// The client's name: what it says, else what its SVID does. `None` where there is neither.
+    pub fn name(&self, said: Option<&str>) -> Result<Option<ClientId>, GrantError> {
+        let proven = self.assertion.map(JwtSvid::spiffe_id).or(self.peer.spiffe_id());
+        match said {
+            Some(text) => ClientId::parse(text).map(Some).ok_or(GrantError::InvalidRequest),
+            None => Ok(proven.map(ClientId::from)),
+        }
+    }
+
+    /// Whether a client's tokens have to be bound: the global setting forbids unbound ones, or the registration does.
+    pub fn binds(&self, client: &RegisteredClient) -> bool {
+        client.registration.bound || !self.unbound_tokens
+    }
+}
+
+/// A token that may be issued: to whom, for what.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The client as it is called in the token.
+    pub client_id: ClientId,
+    /// Its registration.
+    pub client: std::sync::Arc<RegisteredClient>,
+    /// The granted scopes.
+    pub scope: Scope,
+    /// The granted audiences.
+    pub audience: Vec<String>,
+    /// When the token ends: never after the certificate that it is bound to.
+    pub expires: Timestamp,
+    /// Whether it has to be bound to the certificate.
+    pub bound: bool,
+}
+
+/// Decides on a request.
+pub fn grant(
+    snapshot: &Snapshot,
+    credentials: Credentials<'_>,
+    request: &TokenRequest,
+    now: Timestamp,
+) -> Result<Grant, GrantError> {
+    let peer = credentials.peer;
+    let client_id = credentials.name(request.client_id.as_deref())?.ok_or(GrantError::InvalidRequest)?;
+    let client = authenticate(snapshot, credentials, &client_id, now)?;
+    let registration = &client.registration;
+    // What a workload registered for itself never goes beyond what an operator has registered for it, also later on.
+    if client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
+        let ceiling = peer.spiffe_id().and_then(|id| snapshot.directory.ceiling(id));
+        let ceiling = ceiling.ok_or(GrantError::InvalidClient(Mismatch::UnknownClient))?;
+        match registration.beyond(&ceiling.registration) {
+            None => {}
+            Some("token_endpoint_auth_method") => return Err(Mismatch::Assertion.into()),
+            Some("audience") => return Err(GrantError::InvalidTarget),
+            Some(_) => return Err(GrantError::InvalidScope),
+        }
+    }
+    let asked = Scope::parse(&request.scope).map_err(|_| GrantError::InvalidScope)?;
+    let scope = if asked.is_empty() { registration.scope.clone() } else { asked };
+    if !registration.scope.covers(&scope) {
+        return Err(GrantError::InvalidScope);
+    }
+    let registered = &registration.metadata.audience;
+    if !is_audience_count(request.audience.len())
+        || !request.audience.iter().all(|audience| registered.contains(audience))
+    {
+        return Err(GrantError::InvalidTarget);
+    }
+    let audience = distinct(if request.audience.is_empty() { registered } else { &request.audience });
+    let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
+    let bound = credentials.binds(&client);
+    Ok(Grant { client_id, client, scope, audience, expires, bound })
+}
+
+/// Holds what was proven against what the registration of `client_id` expects (RFC 8705 section 2,
+/// draft-ietf-oauth-spiffe-client-auth section 3).
+pub fn authenticate(
+    snapshot: &Snapshot,
+    credentials: Credentials<'_>,
+    client_id: &ClientId,
+    now: Timestamp,
+) -> Result<std::sync::Arc<RegisteredClient>, Mismatch> {
+    let client = match snapshot.directory.standing(client_id) {
+        Standing::Unknown => return Err(Mismatch::UnknownClient),
+        Standing::Ambiguous => return Err(Mismatch::AmbiguousClient),
+        Standing::Disabled => return Err(Mismatch::DisabledClient),
+        Standing::Registered(client) => client,
+    };
+    let Credentials { peer, assertion, .. } = credentials;
+    // One method and no other: an assertion beside a certificate that authenticates would be a second one (RFC 7521
+    // section 4.2.1). A certificate beside an assertion only binds.
+    if assertion.is_some() != client.registration.method.is_spiffe_jwt() {
+        return Err(Mismatch::Assertion);
+    }
+    let matches = match &client.registration.method {
+        // draft-ietf-oauth-spiffe-client-auth section 3.2: the client_id equals the URI SAN, which a pattern then covers.
+        TokenEndpointAuthMethod::Spiffe(SvidKind::X509, pattern) => {
+            peer.spiffe_id().is_some_and(|id| ClientId::from(id) == *client_id && pattern.matches(id))
+        }
+        // Section 3.1: the same of sub, whose pattern section 5.1 gives.
+        TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, pattern) => {
+            let own =
+                |svid: &JwtSvid| ClientId::from(svid.spiffe_id()) == *client_id && pattern.matches(svid.spiffe_id());
+            if !assertion.is_some_and(own) {
+                return Err(Mismatch::Assertion);
+            }
+            *peer.proof() != Proof::Unknown
+        }
+        TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca } => {
+            let proven = match (peer.proof(), client_ca) {
+                (Proof::Pki(vouching), Some(wanted)) => vouching.contains(wanted),
+                (Proof::Pki(_), None) => true,
+                // An SVID's only proven name is its SPIFFE ID; whatever else it bears, its trust domain vouches for no DN.
+                (Proof::Svid(id), None) => *subject == CertificateSubject::Uri(id.to_string()),
+                (Proof::Svid(_), Some(_)) | (Proof::SelfSigned | Proof::Unknown, _) => false,
+            };
+            proven && CertificateSubject::of(peer.certificate().names()).contains(subject)
+        }
+        TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
+        TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => {
+            snapshot.client_keys.has(client_id.as_str(), uri, &peer.thumbprint(), now)
+        }
+    };
+    if !matches {
+        return Err(Mismatch::Certificate);
+    }
+    // Under either name: what it calls itself, and what it is registered as, which may be a pattern's.
+    let names = [client_id, &client.registration.client_id];
+    let revoked = names.into_iter().any(|name| snapshot.revocations.has_client(name, now));
+    if revoked {
+        return Err(Mismatch::RevokedClient);
+    }
+    // Else a stolen assertion would be enough for whoever has a certificate of its own.
+    let foreign = assertion.is_some_and(|svid| peer.spiffe_id() != Some(svid.spiffe_id()));
+    if foreign && credentials.binds(&client) { Err(Mismatch::Connection) } else { Ok(client) }
+}

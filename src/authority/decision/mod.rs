@@ -1,0 +1,45 @@
+//! The decisions, pure: all that they look at is handed to them.
+
+mod binding;
+mod check;
+mod client_assertion;
+mod grant;
+mod question;
+mod revocation;
+mod rotation;
+
+pub use crate::authority::decision::binding::BindingRequest;
+pub use crate::authority::decision::binding::Decision;
+pub use crate::authority::decision::binding::Match;
+pub use crate::authority::decision::binding::Verdict;
+pub use crate::authority::decision::binding::decide;
+pub use crate::authority::decision::check::Allowance;
+pub use crate::authority::decision::check::Asserted;
+pub use crate::authority::decision::check::CheckAnswer;
+pub use crate::authority::decision::check::CheckRefusal;
+pub use crate::authority::decision::check::CheckRequest;
+pub use crate::authority::decision::check::Denial;
+pub(in crate::authority) use crate::authority::decision::check::Findings;
+pub use crate::authority::decision::check::IDENTITY_HEADERS;
+pub(in crate::authority) use crate::authority::decision::check::bearer_token;
+pub(in crate::authority) use crate::authority::decision::check::joined;
+pub(in crate::authority) use crate::authority::decision::check::removed;
+pub use crate::authority::decision::client_assertion::ClientAssertion;
+pub use crate::authority::decision::client_assertion::JWT_SPIFFE;
+pub use crate::authority::decision::grant::Credentials;
+pub use crate::authority::decision::grant::Grant;
+pub use crate::authority::decision::grant::GrantError;
+pub use crate::authority::decision::grant::Mismatch;
+pub use crate::authority::decision::grant::TokenRequest;
+pub use crate::authority::decision::grant::authenticate;
+pub use crate::authority::decision::grant::grant;
+pub(in crate::authority) use crate::authority::decision::question::Admissible;
+pub use crate::authority::decision::question::BroughtEvidence;
+pub use crate::authority::decision::question::Judgement;
+pub use crate::authority::decision::question::NoDecision;
+pub use crate::authority::decision::question::ValidateRequest;
+pub(in crate::authority) use crate::authority::decision::question::admissible;
+pub use crate::authority::decision::revocation::RevokeError;
+pub use crate::authority::decision::revocation::RevokeRequest;
+pub use crate::authority::decision::rotation::Announced;
+pub use crate::authority::decision::rotation::NotAnnounced;

@@ -1,0 +1,110 @@
+//! The text of RFC 4514 section 3. Whatever the grammar does not allow is refused: no spaces around separators, no quoted
+//! values, no semicolons, no `OID.` prefix, which older forms of this text had.
+
+use crate::authority::identity::distinguished_name::Attribute;
+use crate::authority::identity::distinguished_name::InvalidDistinguishedName;
+use crate::authority::identity::distinguished_name::MAX_RELATIVE_NAMES;
+use crate::authority::identity::distinguished_name::RelativeName;
+use crate::authority::identity::distinguished_name::attribute_type::AttributeType;
+
+/// The relative names in the order in which the text has them: the last comes first.
+pub(super) fn relative_names(text: &str) -> Result<Vec<RelativeName>, InvalidDistinguishedName> {
+    let mut names = Vec::new();
+    if text.is_empty() {
+        return Ok(names);
+    }
+    let mut attributes = Vec::new();
+    let mut rest = text;
+    loop {
+        let offset = |rest: &str| text.len() - rest.len();
+        let (kind, value) =
+            rest.split_once('=').ok_or_else(|| InvalidDistinguishedName::Syntax { at: offset(rest) })?;
+        let kind = attribute_type(kind, offset(rest))?;
+        let (attribute, after) = match value.strip_prefix('#') {
+            Some(hex) => hex_value(kind, hex, offset(hex))?,
+            None => string_value(kind, value, offset(value))?,
+        };
+        attributes.push(attribute);
+        let separator = after.chars().next();
+        if separator != Some('+') {
+            names.push(RelativeName::new(std::mem::take(&mut attributes))?);
+            if names.len() > MAX_RELATIVE_NAMES {
+                return Err(InvalidDistinguishedName::TooManyRelativeNames);
+            }
+        }
+        match separator {
+            None => return Ok(names),
+            Some(separator) => rest = after.get(separator.len_utf8()..).unwrap_or_default(),
+        }
+    }
+}
+
+fn attribute_type(text: &str, at: usize) -> Result<AttributeType, InvalidDistinguishedName> {
+    let grammatical = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    if text.is_empty() || !text.chars().all(grammatical) {
+        return Err(InvalidDistinguishedName::Syntax { at });
+    }
+    AttributeType::from_text(text).ok_or(InvalidDistinguishedName::UnknownAttributeType { at })
+}
+
+/// `hex` follows a `#`. Returns the attribute, and the rest of the text from its separator on.
+fn hex_value(kind: AttributeType, hex: &str, at: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
+    let end = hex.find([',', '+']).unwrap_or(hex.len());
+    let (digits, rest) = hex.split_at_checked(end).ok_or(InvalidDistinguishedName::Syntax { at })?;
+    let mut encoding = Vec::with_capacity(digits.len() / 2);
+    let mut digits = digits.chars();
+    while let Some(high) = digits.next() {
+        encoding.push(octet(high, digits.next()).ok_or(InvalidDistinguishedName::Syntax { at })?);
+    }
+    if encoding.is_empty() {
+        return Err(InvalidDistinguishedName::Syntax { at });
+    }
+    Ok((Attribute::from_encoding(kind, &encoding)?, rest))
+}
+
+/// Returns the attribute, and the rest of the text from its separator on. `start` is where `value` starts in the text.
+fn string_value(kind: AttributeType, value: &str, start: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
+    let mut octets = Vec::new();
+    let mut ends_in_bare_space = false;
+    let mut end = value.len();
+    let mut characters = value.char_indices();
+    while let Some((index, character)) = characters.next() {
+        let syntax = InvalidDistinguishedName::Syntax { at: start.saturating_add(index) };
+        match character {
+            ',' | '+' => {
+                end = index;
+                break;
+            }
+            '\\' => {
+                ends_in_bare_space = false;
+                let escaped = characters.next().map(|(_, escaped)| escaped).ok_or(syntax)?;
+                if is_special(escaped) {
+                    octets.push(u8::try_from(escaped).map_err(|_| syntax)?);
+                } else {
+                    octets.push(octet(escaped, characters.next().map(|(_, low)| low)).ok_or(syntax)?);
+                }
+            }
+            '"' | ';' | '<' | '>' => return Err(syntax),
+            '\0' => return Err(InvalidDistinguishedName::Null),
+            ' ' if index == 0 => return Err(syntax),
+            plain => {
+                ends_in_bare_space = plain == ' ';
+                octets.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+    }
+    if ends_in_bare_space {
+        return Err(InvalidDistinguishedName::Syntax { at: start.saturating_add(end) });
+    }
+    let text = String::from_utf8(octets).map_err(|_| InvalidDistinguishedName::Characters)?;
+    Ok((Attribute::from_text(kind, &text)?, value.get(end..).unwrap_or_default()))
+}
+
+fn is_special(character: char) -> bool {
+    matches!(character, '\\' | ' ' | '"' | '#' | '+' | ',' | ';' | '<' | '=' | '>')
+}
+
+/// The octet that two hexadecimal digits stand for.
+fn octet(high: char, low: Option<char>) -> Option<u8> {
+    u8::try_from(high.to_digit(16)? * 16 + low?.to_digit(16)?).ok()
+}

@@ -1,0 +1,89 @@
+//! Public keys as JWKs (RFC 7517, RFC 7518 section 6, RFC 8037), and their thumbprints (RFC 7638).
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Map;
+use serde_json::Value;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::oid_registry::OID_EC_P256;
+use x509_parser::oid_registry::OID_NIST_EC_P384;
+use x509_parser::oid_registry::OID_NIST_EC_P521;
+use x509_parser::oid_registry::OID_SIG_ED25519;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+/// Whether a JWK shows its private half.
+pub(in crate::authority) fn is_private(jwk: &Map<String, Value>) -> bool {
+    ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part))
+}
+
+/// The key of a certificate. `None` where either cannot be read, or the kind of key has no JWK.
+pub(in crate::authority) fn public_key(certificate: &[u8]) -> Option<PublicJwk> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    PublicJwk::from_spki(certificate.public_key().raw)
+}
+
+/// The members that make a public key what it is: for each kind of key exactly those that RFC 7638 section 3.2 hashes, in
+/// the order in which it hashes them. Values are text as in the JSON.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PublicJwk(Vec<(&'static str, String)>);
+
+impl PublicJwk {
+    /// Reads a `SubjectPublicKeyInfo` in DER. `None` for a kind of key that has no JWK here.
+    pub fn from_spki(der: &[u8]) -> Option<Self> {
+        let (_, spki) = SubjectPublicKeyInfo::from_der(der).ok()?;
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        if spki.algorithm.algorithm == OID_SIG_ED25519 {
+            let x = Some(&*spki.subject_public_key.data).filter(|key| key.len() == 32).map(encode)?;
+            return Some(Self(vec![("crv", "Ed25519".to_owned()), ("kty", "OKP".to_owned()), ("x", x)]));
+        }
+        match spki.parsed().ok()? {
+            PublicKey::RSA(rsa) => {
+                let (e, n) = (encode(unsigned(rsa.exponent)), encode(unsigned(rsa.modulus)));
+                Some(Self(vec![("e", e), ("kty", "RSA".to_owned()), ("n", n)]))
+            }
+            PublicKey::EC(point) => {
+                let curve = spki.algorithm.parameters.as_ref()?.as_oid().ok()?;
+                let (crv, size) = match curve {
+                    curve if curve == OID_EC_P256 => ("P-256", 32),
+                    curve if curve == OID_NIST_EC_P384 => ("P-384", 48),
+                    curve if curve == OID_NIST_EC_P521 => ("P-521", 66),
+                    _ => return None,
+                };
+                // SEC 1 section 2.3.3: 04, then both coordinates. A compressed point has no JWK.
+                let coordinates = point.data().strip_prefix(&[4]).filter(|both| both.len() == 2 * size)?;
+                let (x, y) = coordinates.split_at(size);
+                let members =
+                    vec![("crv", crv.to_owned()), ("kty", "EC".to_owned()), ("x", encode(x)), ("y", encode(y))];
+                Some(Self(members))
+            }
+            PublicKey::DSA(_) | PublicKey::GostR3410(_) | PublicKey::GostR3410_2012(_) | PublicKey::Unknown(_) => None,
+        }
+    }
+
+    /// The RFC 7638 thumbprint with SHA-256, as base64url.
+    pub fn thumbprint(&self) -> String {
+        // The members are in lexicographic order, and no value has a character that JSON escapes.
+        let members: Vec<String> = self.0.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
+    }
+
+    /// The members as JSON.
+    pub fn to_json(&self) -> Map<String, Value> {
+        self.0.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect()
+    }
+
+    /// Whether a JWK, whatever else it says, is this key.
+    pub fn is(&self, jwk: &Map<String, Value>) -> bool {
+        self.0.iter().all(|(name, value)| jwk.get(*name).and_then(Value::as_str) == Some(value))
+    }
+}
+
+/// DER puts a zero byte before an integer whose first bit is set; RFC 7518 section 6.3.1 leaves it out.
+fn unsigned(integer: &[u8]) -> &[u8] {
+    let zeros = integer.iter().take_while(|byte| **byte == 0).count();
+    integer.get(zeros..).unwrap_or_default()
+}

@@ -1,0 +1,21 @@
+//! Signing keys, the port behind which private keys live, sealing, JWKs.
+
+mod jwk;
+mod sealing;
+mod signing_keys;
+
+pub use crate::authority::keys::jwk::PublicJwk;
+pub(in crate::authority) use crate::authority::keys::jwk::is_private;
+pub(in crate::authority) use crate::authority::keys::jwk::public_key;
+pub use crate::authority::keys::sealing::InvalidKeyEncryptionKey;
+pub use crate::authority::keys::sealing::KEYS;
+pub use crate::authority::keys::sealing::KeyEncryptionKey;
+pub use crate::authority::keys::sealing::KeyRecord;
+pub use crate::authority::keys::sealing::SealError;
+pub use crate::authority::keys::signing_keys::KeyId;
+pub use crate::authority::keys::signing_keys::Signer;
+pub use crate::authority::keys::signing_keys::SigningAlgorithm;
+pub use crate::authority::keys::signing_keys::SigningFailed;
+pub use crate::authority::keys::signing_keys::SigningKey;
+pub use crate::authority::keys::signing_keys::SigningKeys;
+pub use crate::authority::keys::signing_keys::UnusableKey;

@@ -1,0 +1,110 @@
+//! How long requests take, by method and outcome. The methods are those of the access table, and one more for all else.
+
+use std::time::Duration;
+
+use crate::authority::access::METHODS;
+use crate::authority::access::OTHER;
+use crate::authority::access::position;
+use crate::authority::observe::measures::Distribution;
+use crate::authority::observe::measures::Durations;
+use crate::authority::observe::measures::Family;
+use crate::authority::observe::measures::labels;
+
+/// How a request ended, for the one who runs the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RequestOutcome {
+    /// It was answered as it was asked for.
+    Ok,
+    /// It was refused for what the caller brought or is, or the caller went away.
+    Refused,
+    /// It failed for a reason of this server's.
+    Error,
+}
+
+impl RequestOutcome {
+    const ALL: [Self; 3] = [Self::Ok, Self::Refused, Self::Error];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A method of the access table, or any other.
+#[derive(Clone, Copy, Debug)]
+pub struct Method(Option<usize>);
+
+impl Method {
+    /// The method of this name.
+    pub fn named(name: &str) -> Self {
+        Self(position(name))
+    }
+}
+
+/// The durations of all requests.
+#[derive(Debug)]
+pub struct Requests {
+    methods: Vec<ByOutcome>,
+    other: ByOutcome,
+}
+
+#[derive(Debug, Default)]
+struct ByOutcome {
+    ok: Durations,
+    refused: Durations,
+    error: Durations,
+}
+
+impl ByOutcome {
+    fn of(&self, outcome: RequestOutcome) -> &Durations {
+        match outcome {
+            RequestOutcome::Ok => &self.ok,
+            RequestOutcome::Refused => &self.refused,
+            RequestOutcome::Error => &self.error,
+        }
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { methods: METHODS.iter().map(|_| ByOutcome::default()).collect(), other: ByOutcome::default() }
+    }
+}
+
+impl Requests {
+    /// A request has ended.
+    pub fn ended(&self, method: Method, outcome: RequestOutcome, took: Duration) {
+        let method = method.0.and_then(|position| self.methods.get(position)).unwrap_or(&self.other);
+        method.of(outcome).add(took);
+    }
+
+    /// A method is there with all its outcomes from its first call on: a page with every method that nobody calls would be
+    /// long, and an error can only be seen to grow in a series that was there before.
+    pub(in crate::authority) fn family(&self) -> Family {
+        let known = METHODS.iter().map(|(name, _)| method_label(name)).zip(&self.methods);
+        let called = known.chain([(OTHER, &self.other)]).flat_map(|(method, durations)| {
+            let read = RequestOutcome::ALL.map(|outcome| (outcome, durations.of(outcome).read()));
+            let called = read.iter().any(|(_, taken)| taken.count() > 0);
+            read.into_iter().filter(move |_| called).map(move |(outcome, taken): (_, Distribution)| {
+                (labels([("method", method), ("outcome", outcome.label())]), taken)
+            })
+        });
+        Family::histograms(
+            "lanyard_request_duration_seconds",
+            "How long requests took, from their head to the end of the answer",
+            called,
+        )
+    }
+}
+
+/// A gRPC method without the slash in front, as OpenTelemetry names them; an HTTP endpoint by its path.
+fn method_label(name: &'static str) -> &'static str {
+    let grpc = name.strip_prefix('/').filter(|rest| {
+        let package = rest.split_once('/').map(|(service, _)| service);
+        package.is_some_and(|service| service.contains('.') && !service.starts_with('.'))
+    });
+    grpc.unwrap_or(name)
+}

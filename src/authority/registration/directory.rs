@@ -1,0 +1,222 @@
+//! The snapshot of all registrations that decisions read, and how a peer finds its own.
+
+use std::sync::Arc;
+
+use imbl::HashMap;
+use imbl::OrdMap;
+use spiffe::SpiffeId;
+
+use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
+use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
+use crate::authority::registration::certificate_subject::CertificateSubject;
+use crate::authority::registration::client::ClientRegistration;
+use crate::authority::registration::client_id::ClientId;
+use crate::authority::registration::record::ClientRecord;
+use crate::authority::store::Revision;
+
+/// A client as it stands: what is registered, and the record that says so.
+#[derive(Clone, Debug)]
+pub struct RegisteredClient {
+    /// What is registered.
+    pub registration: ClientRegistration,
+    /// Who registered it, when, and its creation id.
+    pub record: ClientRecord,
+    /// The revision of the record: its `etag`.
+    pub revision: Revision,
+}
+
+/// What there is under a `client_id`.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// No registration.
+    Unknown,
+    /// More than one registration claims this SPIFFE ID at the same level; none of them is taken.
+    Ambiguous,
+    /// A registration that matches, at whatever level, is disabled.
+    Disabled,
+    /// This one.
+    Registered(Arc<RegisteredClient>),
+}
+
+/// All clients. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    clients: OrdMap<String, Arc<RegisteredClient>>,
+    exact: HashMap<String, Names>,
+    below: HashMap<String, Names>,
+    subjects: HashMap<CertificateSubject, Names>,
+    thumbprints: HashMap<CertificateThumbprint, Names>,
+}
+
+/// The `client_id`s under one index entry: nearly always one.
+type Names = Vec<String>;
+
+impl Directory {
+    /// The client registered under this very name, whatever its method.
+    pub fn named(&self, name: &str) -> Option<&Arc<RegisteredClient>> {
+        self.clients.get(name)
+    }
+
+    /// The clients after `name` in the order of their names, `count` at most.
+    pub fn page(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredClient>> {
+        let from = after.map_or(std::ops::Bound::Unbounded, |name| std::ops::Bound::Excluded(name.to_owned()));
+        self.clients
+            .range((from, std::ops::Bound::Unbounded))
+            .take(count)
+            .map(|(_, client)| Arc::clone(client))
+            .collect()
+    }
+
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there is no client.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// What stands under the `client_id` of a request or a token. For a SPIFFE ID the most specific registration counts,
+    /// the exact one before the longest pattern; but a disabled one at any level refuses.
+    pub fn standing(&self, client_id: &ClientId) -> Standing {
+        if !client_id.is_spiffe_id() {
+            return match self.clients.get(client_id.as_str()) {
+                // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
+                Some(client) if matches!(client.registration.method, TokenEndpointAuthMethod::Spiffe(..)) => {
+                    Standing::Unknown
+                }
+                Some(client) => settle(&[Arc::clone(client)], &[]),
+                None => Standing::Unknown,
+            };
+        }
+        let mut levels = self.levels(client_id.as_str()).into_iter().filter(|level| !level.is_empty());
+        let nearest = levels.next().unwrap_or_default();
+        settle(&nearest, &levels.flatten().collect::<Vec<_>>())
+    }
+
+    /// Whether some registration is for this peer. What each kind of proof proves differs: a certificate that is let in as
+    /// it is has no names.
+    pub fn knows(&self, peer: &PeerIdentity) -> bool {
+        let as_it_is = || self.thumbprints.contains_key(&peer.thumbprint());
+        match peer.proof() {
+            Proof::Svid(id) => {
+                self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer)
+            }
+            Proof::Pki(_) => as_it_is() || self.knows_subject(peer),
+            Proof::SelfSigned => as_it_is(),
+            Proof::Unknown => false,
+        }
+    }
+
+    /// Whether a certificate is registered as it is.
+    pub fn has_certificate(&self, thumbprint: &CertificateThumbprint) -> bool {
+        self.thumbprints.contains_key(thumbprint)
+    }
+
+    /// The longest registration for a SPIFFE ID that an operator made: what the workload may have at most by registering
+    /// itself.
+    pub fn ceiling(&self, id: &SpiffeId) -> Option<Arc<RegisteredClient>> {
+        let operators = |level: &Vec<Arc<RegisteredClient>>| {
+            level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
+        };
+        self.levels(&id.to_string()).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
+    }
+
+    /// Another client that claims the same SPIFFE ID, or the same pattern.
+    pub fn rival(&self, registration: &ClientRegistration) -> Option<&str> {
+        let claimed = match &registration.method {
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => self.exact.get(&id.to_string()),
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => self.below.get(prefix),
+            TokenEndpointAuthMethod::TlsClientAuth { .. }
+            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => self.exact.get(registration.client_id.as_str()),
+        };
+        claimed.into_iter().flatten().map(String::as_str).find(|name| *name != registration.client_id.as_str())
+    }
+
+    /// All clients.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredClient>> {
+        self.clients.values()
+    }
+
+    /// Puts a client in the place of what stood under its name.
+    pub fn insert(&mut self, client: RegisteredClient) {
+        let name = client.registration.client_id.as_str().to_owned();
+        self.remove(&name);
+        self.index(&client.registration, |names| names.push(name.clone()));
+        self.clients.insert(name, Arc::new(client));
+    }
+
+    /// Removes a client.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(old) = self.clients.remove(name) {
+            self.index(&old.registration, |names| names.retain(|other| other != name));
+        }
+    }
+
+    /// The registrations for a SPIFFE ID, the most specific level first.
+    fn levels(&self, id: &str) -> Vec<Vec<Arc<RegisteredClient>>> {
+        let resolve = |names: Option<&Names>| {
+            names.into_iter().flatten().filter_map(|name| self.clients.get(name)).map(Arc::clone).collect()
+        };
+        let slashes = id.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
+        // From the last segment up to the trust domain; the two slashes of `spiffe://` are no path.
+        let prefixes = slashes.filter(|at| *at > "spiffe://".len()).filter_map(|at| id.get(..=at));
+        let below = prefixes.filter(|_| !self.below.is_empty()).map(|prefix| resolve(self.below.get(prefix)));
+        std::iter::once(resolve(self.exact.get(id))).chain(below).collect()
+    }
+
+    fn knows_subject(&self, peer: &PeerIdentity) -> bool {
+        !self.subjects.is_empty()
+            && CertificateSubject::of(peer.certificate().names())
+                .iter()
+                .any(|subject| self.subjects.contains_key(subject))
+    }
+
+    fn index(&mut self, registration: &ClientRegistration, change: impl Fn(&mut Names)) {
+        match &registration.method {
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => {
+                touch(&mut self.exact, id.to_string(), change);
+            }
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => {
+                touch(&mut self.below, prefix.clone(), change);
+            }
+            TokenEndpointAuthMethod::TlsClientAuth { subject, .. } => {
+                touch(&mut self.subjects, subject.clone(), &change);
+                if registration.client_id.spiffe_id().is_some() {
+                    touch(&mut self.exact, registration.client_id.as_str().to_owned(), change);
+                }
+            }
+            TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => {
+                for thumbprint in certificates {
+                    touch(&mut self.thumbprints, *thumbprint, &change);
+                }
+            }
+            // What is published changes without the registration: the snapshot knows it.
+            TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {}
+        }
+    }
+}
+
+fn settle(nearest: &[Arc<RegisteredClient>], farther: &[Arc<RegisteredClient>]) -> Standing {
+    if nearest.iter().chain(farther).any(|client| client.registration.metadata.disabled) {
+        return Standing::Disabled;
+    }
+    match nearest {
+        [] => Standing::Unknown,
+        [client] => Standing::Registered(Arc::clone(client)),
+        _ => Standing::Ambiguous,
+    }
+}
+
+fn touch<K: Clone + Eq + std::hash::Hash>(index: &mut HashMap<K, Names>, key: K, change: impl Fn(&mut Names)) {
+    let mut names = index.remove(&key).unwrap_or_default();
+    change(&mut names);
+    if !names.is_empty() {
+        index.insert(key, names);
+    }
+}

@@ -1,0 +1,67 @@
+//! What dynamic registration (RFC 7591, RFC 7592) answers.
+
+use std::sync::Arc;
+
+use crate::authority::registration::directory::RegisteredClient;
+use crate::authority::registration::metadata::InvalidClientMetadata;
+use crate::authority::registration::metadata::invalid;
+use crate::authority::registration::registry_error::RegistryError;
+
+/// A client just registered, and the only sight of its registration access token.
+#[derive(Debug)]
+pub struct DynamicallyRegistered {
+    /// The client.
+    pub client: Arc<RegisteredClient>,
+    /// With which its registrant reads, changes and deletes it: 256 random bits, base64url.
+    pub registration_access_token: RegistrationAccessToken,
+}
+
+/// A registration access token (RFC 7592 section 3). It reaches no log.
+pub struct RegistrationAccessToken(pub(in crate::authority) String);
+
+impl RegistrationAccessToken {
+    /// The text, for the one response that it is in.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for RegistrationAccessToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("RegistrationAccessToken(…)")
+    }
+}
+
+/// Why a dynamic registration was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DynamicRegistrationError {
+    /// The policy does not let this caller register.
+    #[error("this caller may not register clients")]
+    Forbidden,
+    /// The metadata cannot stand.
+    #[error(transparent)]
+    Invalid(#[from] InvalidClientMetadata),
+    /// The registration access token is not the client's, or the caller not its registrant, or there is no such client:
+    /// which of the three is nobody's business (RFC 7592 section 2.1).
+    #[error("the registration access token does not open this registration to this caller")]
+    InvalidToken,
+    /// The store.
+    #[error("the registry is unavailable")]
+    Unavailable,
+}
+
+impl From<RegistryError> for DynamicRegistrationError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Invalid(invalid) => Self::Invalid(invalid),
+            RegistryError::Exists => Self::Invalid(invalid("client_id", "is registered already")),
+            RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
+            RegistryError::TooLarge => Self::Invalid(invalid("jwks", "is too large")),
+            RegistryError::NotFound => Self::InvalidToken,
+            RegistryError::Conflict
+            | RegistryError::EtagMissing
+            | RegistryError::InvalidPageToken
+            | RegistryError::Unavailable => Self::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The snapshot of all protected resources, and how a request finds its own.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::HashMap;
+use imbl::OrdMap;
+
+use crate::authority::access::Fronted;
+use crate::authority::resources::metadata::ResourceRecord;
+use crate::authority::resources::resource::ProtectedResource;
+use crate::authority::resources::resource::split_port;
+use crate::authority::store::Revision;
+
+/// A resource as it stands: what is registered, and the record that says so.
+#[derive(Clone, Debug)]
+pub struct RegisteredResource {
+    /// What is registered.
+    pub resource: ProtectedResource,
+    /// Who registered it, and when.
+    pub record: ResourceRecord,
+    /// The revision of the record: its `etag`.
+    pub revision: Revision,
+}
+
+/// All resources. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    by_audience: OrdMap<String, Arc<RegisteredResource>>,
+    principals: HashMap<String, Audiences>,
+    authorities: HashMap<String, Audiences>,
+}
+
+/// The audiences under one index entry: nearly always one.
+type Audiences = Vec<String>;
+
+/// What a request says of where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// The audience that the proxy's own configuration names. No other is looked for then.
+    pub named: Option<&'a str>,
+    /// The SPIFFE ID that the proxy presents for the resource's workload.
+    pub principal: &'a str,
+    /// The host, and the port if the request has it, as the client wrote them.
+    pub authority: &'a str,
+}
+
+impl Resources {
+    /// The resource with this audience.
+    pub fn named(&self, audience: &str) -> Option<&Arc<RegisteredResource>> {
+        self.by_audience.get(audience)
+    }
+
+    /// The resources after `audience` in the order of their audiences, `count` at most.
+    pub fn page(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredResource>> {
+        let from = after.map_or(Bound::Unbounded, |audience| Bound::Excluded(audience.to_owned()));
+        self.by_audience.range((from, Bound::Unbounded)).take(count).map(|(_, resource)| Arc::clone(resource)).collect()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredResource>> {
+        self.by_audience.values()
+    }
+
+    /// How many resources there are.
+    pub fn len(&self) -> usize {
+        self.by_audience.len()
+    }
+
+    /// Whether there is no resource.
+    pub fn is_empty(&self) -> bool {
+        self.by_audience.is_empty()
+    }
+
+    /// The one resource that a request to this destination is for, among those that the proxy fronts: the one that the
+    /// proxy's configuration names; else the one that the destination's workload serves; else the one at this authority.
+    /// Where a workload serves several, the authority tells which. `None` where none is meant, or it is not clear which.
+    pub fn find(&self, destination: &Destination<'_>, fronted: &Fronted) -> Option<&Arc<RegisteredResource>> {
+        if let Some(audience) = destination.named {
+            return self.by_audience.get(audience).filter(|_| fronted.includes(audience));
+        }
+        let among = |audiences: Option<&Audiences>| -> Audiences {
+            let audiences = audiences.into_iter().flatten();
+            audiences.filter(|audience| fronted.includes(audience)).cloned().collect()
+        };
+        let authority = destination.authority.to_ascii_lowercase();
+        let (host, port) = split_port(&authority);
+        let mut here = among(self.authorities.get(&authority));
+        // One that is registered with this port is meant rather than one for all ports.
+        if here.is_empty() && port.is_some() {
+            here = among(self.authorities.get(host));
+        }
+        let mut meant = match destination.principal {
+            "" => Vec::new(),
+            principal => among(self.principals.get(principal)),
+        };
+        if meant.is_empty() {
+            meant = here;
+        } else if meant.len() > 1 {
+            meant.retain(|audience| here.contains(audience));
+        }
+        match meant.as_slice() {
+            [only] => self.by_audience.get(only),
+            _ => None,
+        }
+    }
+
+    /// Puts a resource in the place of the one with the same audience.
+    pub fn insert(&mut self, registered: RegisteredResource) {
+        let audience = registered.resource.audience().to_owned();
+        self.remove(&audience);
+        let metadata = &registered.resource.metadata;
+        for (index, keys) in
+            [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
+        {
+            for key in keys {
+                let audiences = index.entry(key.clone()).or_default();
+                // One that is written twice is no second resource.
+                if audiences.last() != Some(&audience) {
+                    audiences.push(audience.clone());
+                }
+            }
+        }
+        self.by_audience.insert(audience, Arc::new(registered));
+    }
+
+    /// Takes the resource with this audience out.
+    pub fn remove(&mut self, audience: &str) {
+        let Some(removed) = self.by_audience.remove(audience) else { return };
+        let metadata = &removed.resource.metadata;
+        for (index, keys) in
+            [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
+        {
+            for key in keys {
+                if let Some(audiences) = index.get_mut(key) {
+                    audiences.retain(|known| known != audience);
+                    if audiences.is_empty() {
+                        index.remove(key);
+                    }
+                }
+            }
+        }
+    }
+}

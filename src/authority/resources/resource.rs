@@ -1,0 +1,177 @@
+//! Protected resources (RFC 8707): what stands behind the proxies, and what it demands of a request.
+
+use std::sync::Arc;
+
+use spiffe::SpiffeId;
+use spiffe::TrustDomain;
+
+use crate::authority::evidence::EvidenceFrom;
+use crate::authority::evidence::EvidenceGrade;
+use crate::authority::identity::parse_spiffe_id;
+use crate::authority::resources::metadata::InvalidResource;
+use crate::authority::resources::metadata::ResourceMetadata;
+use crate::authority::resources::metadata::RouteMetadata;
+use crate::authority::resources::metadata::invalid;
+use crate::authority::resources::route::Need;
+use crate::authority::resources::route::PathTemplate;
+use crate::authority::resources::route::Route;
+use crate::authority::resources::route::Routes;
+use crate::authority::scope::Scope;
+use crate::authority::scope::is_resource_indicator;
+
+/// The most entries that a list in a resource may have; of routes, eight times as many.
+const MAX_ENTRIES: usize = 128;
+
+/// A protected resource, found sound.
+#[derive(Clone, Debug)]
+pub struct ProtectedResource {
+    /// The metadata in its one normal form: defaults spelled out.
+    pub metadata: ResourceMetadata,
+    /// What requests need.
+    pub routes: Routes,
+    /// The least evidence that it accepts.
+    pub least_evidence: EvidenceGrade,
+    /// Where a proxy's check finds the evidence.
+    pub evidence_from: EvidenceFrom,
+    /// The trust domains whose workloads it accepts; none stands for all.
+    pub trust_domains: Arc<[TrustDomain]>,
+    /// Whether a denial is one.
+    pub mode: Mode,
+}
+
+/// What becomes of a request that a proxy asks about and that should be denied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// It is denied.
+    Enforce,
+    /// It is let through, counted and logged.
+    Report,
+}
+
+impl ProtectedResource {
+    /// Reads metadata. What contradicts itself is refused by the name of the field.
+    pub fn parse(mut metadata: ResourceMetadata) -> Result<Self, InvalidResource> {
+        if !is_resource_indicator(&metadata.audience) {
+            return Err(invalid("audience", "must be an absolute URI without a fragment (RFC 8707 section 2)"));
+        }
+        let defined = Scope::parse(&metadata.scope).map_err(|error| invalid("scope", &error.to_string()))?;
+        if metadata.routes.len() > 8 * MAX_ENTRIES {
+            return Err(invalid("routes", "there are too many"));
+        }
+        let routes = metadata.routes.iter().map(|written| route(written, &defined)).collect::<Result<_, _>>()?;
+        let routes = Routes::new(routes).ok_or_else(|| {
+            invalid("routes", "two of them are for the same path and method, so that it is not clear which one counts")
+        })?;
+        let (least_evidence, name) = match metadata.least_evidence.as_deref() {
+            None | Some("thumbprint") => (EvidenceGrade::Thumbprint, "thumbprint"),
+            Some("spiffe_id") => (EvidenceGrade::SpiffeId, "spiffe_id"),
+            Some("certificate") => (EvidenceGrade::Certificate, "certificate"),
+            Some(_) => return Err(invalid("least_evidence", "is none of spiffe_id, thumbprint and certificate")),
+        };
+        metadata.least_evidence = Some(name.to_owned());
+        let (mode, name) = match metadata.mode.as_deref() {
+            None | Some("enforce") => (Mode::Enforce, "enforce"),
+            Some("report") => (Mode::Report, "report"),
+            Some(_) => return Err(invalid("mode", "is neither enforce nor report")),
+        };
+        metadata.mode = Some(name.to_owned());
+        if metadata.report_header && mode == Mode::Enforce {
+            return Err(invalid("report_header", "goes only with mode: report"));
+        }
+        let evidence_from = match &metadata.evidence_from {
+            None => EvidenceFrom::Peer,
+            Some(from) if from.via.is_empty() => {
+                return Err(invalid("evidence_from", "via names no gateway; leave it out for the immediate peer"));
+            }
+            Some(from) => EvidenceFrom::Via(spiffe_ids("evidence_from", &from.via)?),
+        };
+        spiffe_ids("destination_principals", &metadata.destination_principals)?;
+        for authority in &mut metadata.authorities {
+            // Host names have no case (RFC 9110 section 4.2.3).
+            authority.make_ascii_lowercase();
+        }
+        if !metadata.authorities.iter().all(|authority| is_authority(authority)) {
+            return Err(invalid("authorities", "each is a host, or a host and a port: orders.shop.internal:8443"));
+        }
+        let trust_domains = metadata.trust_domains.iter().map(|name| {
+            let parsed = TrustDomain::new(name).ok().filter(|parsed| parsed.as_str() == name);
+            parsed.ok_or_else(|| invalid("trust_domains", "each is the name of a trust domain, such as prod.example"))
+        });
+        let trust_domains = trust_domains.collect::<Result<_, _>>()?;
+        for (field, list) in [
+            ("destination_principals", &metadata.destination_principals),
+            ("authorities", &metadata.authorities),
+            ("trust_domains", &metadata.trust_domains),
+        ] {
+            if list.len() > MAX_ENTRIES {
+                return Err(invalid(field, "there are too many"));
+            }
+        }
+        Ok(Self { metadata, routes, least_evidence, evidence_from, trust_domains, mode })
+    }
+
+    /// Makes it let nothing through any more: no route matches, and that is enforced. `ValidateBinding`, which knows no
+    /// routes, wants the whole certificate.
+    pub(in crate::authority) fn suspend(&mut self) {
+        let ResourceMetadata { routes, least_evidence, mode, report_header, .. } = &mut self.metadata;
+        (*least_evidence, *mode, *report_header) = (Some("certificate".to_owned()), Some("enforce".to_owned()), false);
+        routes.clear();
+        (self.routes, self.least_evidence, self.mode) = (Routes::default(), EvidenceGrade::Certificate, Mode::Enforce);
+    }
+
+    /// The resource indicator that tokens for it bear in `aud`.
+    pub fn audience(&self) -> &str {
+        &self.metadata.audience
+    }
+}
+
+fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidResource> {
+    let RouteMetadata { methods, path, scope, public } = written;
+    let named = |method: &String| {
+        !method.is_empty() && method.len() <= 32 && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+    };
+    if !methods.iter().all(named) {
+        return Err(invalid("routes", "a method is written in capitals: GET"));
+    }
+    let path = PathTemplate::parse(path).ok_or_else(|| {
+        let problem = "is not a template such as /orders/{id} or /static/**";
+        invalid("routes", &format!("'{}' {problem}", path.escape_default()))
+    })?;
+    let scope = Scope::parse(scope).map_err(|error| invalid("routes", &error.to_string()))?;
+    if !defined.covers(&scope) {
+        return Err(invalid("routes", "a scope is not one of those that the resource defines in scope"));
+    }
+    if *public && !scope.is_empty() {
+        return Err(invalid("routes", "a public route needs no scope: leave one of the two out"));
+    }
+    Ok(Route { methods: methods.clone(), path, need: if *public { Need::Nothing } else { Need::Token(scope) } })
+}
+
+fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, InvalidResource> {
+    if texts.len() > MAX_ENTRIES {
+        return Err(invalid(field, "there are too many"));
+    }
+    let parse = |text: &String| parse_spiffe_id(text).filter(|id| !id.path().is_empty());
+    texts.iter().map(|text| parse(text).ok_or_else(|| invalid(field, "each is a SPIFFE ID with a path"))).collect()
+}
+
+/// A host as URIs have it, with or without a port, in lower case.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = split_port(text);
+    let port_is_one = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number.to_string() == port));
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host_is_one = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte)),
+    };
+    !host.is_empty() && port_is_one && host_is_one
+}
+
+/// The host of an authority, and its port if it has one.
+pub(in crate::authority) fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        // A colon within brackets is part of an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}

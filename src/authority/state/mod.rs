@@ -1,0 +1,31 @@
+//! What decisions read, as it was at one moment.
+
+mod freshness;
+mod lineages;
+mod load_error;
+mod published_jwks;
+mod revocations;
+mod snapshot;
+
+pub(in crate::authority) use crate::authority::state::freshness::FOLLOWED;
+pub(in crate::authority) use crate::authority::state::freshness::LostSince;
+pub use crate::authority::state::freshness::Stale;
+pub use crate::authority::state::lineages::Descent;
+pub use crate::authority::state::lineages::LINEAGES;
+pub use crate::authority::state::lineages::LineagePolicy;
+pub use crate::authority::state::lineages::LineageRecord;
+pub use crate::authority::state::lineages::Lineages;
+pub use crate::authority::state::lineages::store_key as succession_key;
+pub use crate::authority::state::load_error::LoadError;
+pub use crate::authority::state::published_jwks::ClientKeys;
+pub use crate::authority::state::published_jwks::FetchedJwks;
+pub use crate::authority::state::published_jwks::JwksSource;
+pub use crate::authority::state::published_jwks::NotAJwkSet;
+pub use crate::authority::state::revocations::REVOCATIONS;
+pub use crate::authority::state::revocations::RevocationRecord;
+pub use crate::authority::state::revocations::Revocations;
+pub use crate::authority::state::revocations::Revoked;
+pub use crate::authority::state::snapshot::Entry;
+pub use crate::authority::state::snapshot::PREFIXES;
+pub use crate::authority::state::snapshot::Snapshot;
+pub use crate::authority::state::snapshot::Unusable;

@@ -1,0 +1,233 @@
+//! The store as decisions see it: all registrations, resources and revocations at one moment, in memory.
+//!
+//! Changes reach it by two ways: from whoever made them, at once, so that they see their own writes, and from the store's
+//! watch, in order. Revisions keep the two from undoing each other.
+
+use imbl::HashMap;
+
+use crate::authority::clock::Timestamp;
+use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::registration::CLIENTS;
+use crate::authority::registration::ClientRecord;
+use crate::authority::registration::ClientRegistration;
+use crate::authority::registration::Directory;
+use crate::authority::registration::InvalidClientMetadata;
+use crate::authority::registration::RegisteredClient;
+use crate::authority::resources::InvalidResource;
+use crate::authority::resources::ProtectedResource;
+use crate::authority::resources::RESOURCES;
+use crate::authority::resources::RegisteredResource;
+use crate::authority::resources::ResourceRecord;
+use crate::authority::resources::Resources;
+use crate::authority::state::lineages;
+use crate::authority::state::lineages::LINEAGES;
+use crate::authority::state::lineages::LineageRecord;
+use crate::authority::state::lineages::Lineages;
+use crate::authority::state::published_jwks::ClientKeys;
+use crate::authority::state::revocations::REVOCATIONS;
+use crate::authority::state::revocations::RevocationRecord;
+use crate::authority::state::revocations::Revocations;
+use crate::authority::state::revocations::Revoked;
+use crate::authority::store::Revision;
+use crate::authority::store::UnreadableRecord;
+
+/// The prefixes of the keys that a snapshot is made from.
+pub const PREFIXES: [&str; 4] = [CLIENTS, LINEAGES, RESOURCES, REVOCATIONS];
+
+/// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The clients.
+    pub directory: Directory,
+    /// The protected resources.
+    pub resources: Resources,
+    /// The revocations.
+    pub revocations: Revocations,
+    /// The successors of certificates.
+    pub lineages: Lineages,
+    /// What clients publish at their `jwks_uri`. It is not in the store, and follows it only in who is registered.
+    pub client_keys: ClientKeys,
+    /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
+    removed: HashMap<String, Revision>,
+    /// Up to where the store has been followed: an earlier write has been taken in, or overtaken, already.
+    reached: Revision,
+}
+
+/// What a key of the store holds.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A client.
+    Client(Box<RegisteredClient>),
+    /// A protected resource.
+    Resource(Box<RegisteredResource>),
+    /// A revocation.
+    Revocation(RevocationRecord),
+    /// The successor of a certificate.
+    Lineage(LineageRecord),
+}
+
+/// A record that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The record.
+    #[error(transparent)]
+    Record(#[from] UnreadableRecord),
+    /// What it says.
+    #[error(transparent)]
+    Metadata(#[from] InvalidClientMetadata),
+    /// The same of a resource.
+    #[error(transparent)]
+    Resource(#[from] InvalidResource),
+    /// It stands under the key of another.
+    #[error("the record stands under the key of another")]
+    Misplaced,
+    /// A revocation, or its key.
+    #[error("the record is not a revocation as this version writes them")]
+    Revocation,
+    /// A succession, or its key.
+    #[error("the record is not a succession of certificates as this version writes them")]
+    Lineage,
+}
+
+impl Entry {
+    /// Reads the value at a key; `None` for a key that no snapshot holds.
+    pub fn read(key: &str, value: &[u8], revision: Revision) -> Result<Option<Self>, Unusable> {
+        if let Some(name) = key.strip_prefix(CLIENTS) {
+            let record = ClientRecord::from_bytes(value)?;
+            let registration = ClientRegistration::parse(record.metadata.clone())?;
+            // Whoever deletes a client deletes its key: one under another key would outlive that.
+            if name != registration.client_id.as_str() {
+                return Err(Unusable::Misplaced);
+            }
+            return Ok(Some(Self::Client(Box::new(RegisteredClient { registration, record, revision }))));
+        }
+        if let Some(audience) = key.strip_prefix(RESOURCES) {
+            let record = ResourceRecord::from_bytes(value)?;
+            let resource = ProtectedResource::parse(record.metadata.clone())?;
+            if audience != resource.audience() {
+                return Err(Unusable::Misplaced);
+            }
+            return Ok(Some(Self::Resource(Box::new(RegisteredResource { resource, record, revision }))));
+        }
+        if key.starts_with(LINEAGES) {
+            let record = lineages::predecessor(key).and_then(|_| LineageRecord::from_bytes(value));
+            return record.map(|record| Some(Self::Lineage(record))).ok_or(Unusable::Lineage);
+        }
+        if key.starts_with(REVOCATIONS) {
+            let record = Revoked::from_store_key(key).and_then(|_| RevocationRecord::from_bytes(value));
+            return record.map(|record| Some(Self::Revocation(record))).ok_or(Unusable::Revocation);
+        }
+        Ok(None)
+    }
+}
+
+impl Snapshot {
+    /// Whether a certificate is registered as it is, or published by a client that is registered to publish.
+    pub fn has_certificate(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
+        let publishes = |name: &String| {
+            let uri = self.directory.named(name).and_then(|client| client.registration.jwks_uri());
+            uri.is_some_and(|uri| self.client_keys.has(name, uri, thumbprint, now))
+        };
+        self.directory.has_certificate(thumbprint) || self.client_keys.publishers(thumbprint).iter().any(publishes)
+    }
+
+    /// Whether some client is for this peer.
+    pub fn knows(&self, peer: &PeerIdentity, now: Timestamp) -> bool {
+        self.directory.knows(peer) || (peer.spiffe_id().is_none() && self.has_certificate(&peer.thumbprint(), now))
+    }
+
+    /// Takes in what was written at a key, or its deletion, unless something later is known of it.
+    pub fn take_in(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
+        let known = self.revision_of(key).max(self.removed.get(key).copied());
+        if revision < self.reached || known.is_some_and(|known| known >= revision) {
+            return;
+        }
+        self.removed.remove(key);
+        let revoked = Revoked::from_store_key(key);
+        match (entry, revoked) {
+            (Some(Entry::Client(client)), _) => self.directory.insert(*client),
+            (Some(Entry::Resource(resource)), _) => self.resources.insert(*resource),
+            (Some(Entry::Revocation(record)), Some(revoked)) => self.revocations.insert(revoked, record, revision),
+            (Some(Entry::Revocation(_)), None) => {}
+            (Some(Entry::Lineage(record)), _) => {
+                if let Some(predecessor) = lineages::predecessor(key) {
+                    self.lineages.insert(predecessor, record, revision);
+                }
+            }
+            (None, revoked) => {
+                self.removed.insert(key.to_owned(), revision);
+                if let Some(name) = key.strip_prefix(CLIENTS) {
+                    self.directory.remove(name);
+                    self.client_keys.remove(name);
+                } else if let Some(audience) = key.strip_prefix(RESOURCES) {
+                    self.resources.remove(audience);
+                } else if let Some(predecessor) = lineages::predecessor(key) {
+                    self.lineages.remove(&predecessor);
+                } else if let Some(revoked) = revoked {
+                    self.revocations.remove(&revoked);
+                }
+            }
+        }
+    }
+
+    /// A key was written at `revision` with what cannot be read. A client is refused rather than removed, which could let
+    /// a wider pattern in; a resource lets nothing through; a revocation stands as it was.
+    pub fn suspend(&mut self, key: &str, revision: Revision) {
+        if let Some(known) = key.strip_prefix(RESOURCES).and_then(|audience| self.resources.named(audience)) {
+            let mut resource = RegisteredResource::clone(known);
+            resource.resource.suspend();
+            resource.revision = revision;
+            self.take_in(key, Some(Entry::Resource(Box::new(resource))), revision);
+        }
+        if let Some(known) = key.strip_prefix(CLIENTS).and_then(|name| self.directory.named(name)) {
+            let mut client = RegisteredClient::clone(known);
+            client.registration.metadata.disabled = true;
+            client.revision = revision;
+            self.take_in(key, Some(Entry::Client(Box::new(client))), revision);
+        }
+    }
+
+    /// The store has been followed up to `revision`: everything written until then is taken in.
+    pub fn caught_up(&mut self, revision: Revision) {
+        self.removed.retain(|_, removed| *removed > revision);
+        self.reached = self.reached.max(revision);
+    }
+
+    /// Takes over from an earlier snapshot what is later than all that this one was made from.
+    pub fn overtaken_by(&mut self, earlier: &Self) {
+        self.client_keys = earlier.client_keys.clone();
+        let reached = self.reached;
+        for client in earlier.directory.all().filter(|client| client.revision > reached) {
+            let key = format!("{CLIENTS}{}", client.registration.client_id);
+            self.take_in(&key, Some(Entry::Client(Box::new(RegisteredClient::clone(client)))), client.revision);
+        }
+        for resource in earlier.resources.all().filter(|resource| resource.revision > reached) {
+            let key = format!("{RESOURCES}{}", resource.resource.audience());
+            let entry = Entry::Resource(Box::new(RegisteredResource::clone(resource)));
+            self.take_in(&key, Some(entry), resource.revision);
+        }
+        for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {
+            self.take_in(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
+        }
+        for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
+            self.take_in(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
+        }
+        for (key, revision) in &earlier.removed {
+            self.take_in(key, None, *revision);
+        }
+    }
+
+    fn revision_of(&self, key: &str) -> Option<Revision> {
+        if let Some(audience) = key.strip_prefix(RESOURCES) {
+            return self.resources.named(audience).map(|resource| resource.revision);
+        }
+        if let Some(predecessor) = lineages::predecessor(key) {
+            return self.lineages.revision_of(&predecessor);
+        }
+        match key.strip_prefix(CLIENTS) {
+            Some(name) => self.directory.named(name).map(|client| client.revision),
+            None => Revoked::from_store_key(key).and_then(|revoked| self.revocations.revision_of(&revoked)),
+        }
+    }
+}

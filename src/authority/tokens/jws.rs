@@ -1,0 +1,112 @@
+//! Signing and verifying tokens (RFC 7515, RFC 9068 section 4).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+use crate::authority::deny_reason::DenyReason;
+use crate::authority::json::Object;
+use crate::authority::json::present;
+use crate::authority::keys::KeyId;
+use crate::authority::keys::SigningFailed;
+use crate::authority::keys::SigningKey;
+use crate::authority::keys::SigningKeys;
+use crate::authority::registration::ClientId;
+use crate::authority::tokens::claims::AccessTokenClaims;
+
+/// The most bytes that a token may have: far more than any that is issued, far less than costs anything to refuse.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Why claims did not become a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotSigned {
+    /// The key failed.
+    #[error(transparent)]
+    Signing(#[from] SigningFailed),
+    /// The token would be larger than any that is accepted.
+    #[error("the token would have more than {MAX_TOKEN_BYTES} bytes")]
+    TooLarge,
+}
+
+/// Signs claims into a token.
+pub fn sign(key: &SigningKey, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
+    sign_under(key, key.header(), claims)
+}
+
+/// Signs the claims of another kind of JWT, whose `typ` keeps it from ever being taken for a token (RFC 8725 section 3.12).
+pub fn sign_as(key: &SigningKey, typ: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
+    sign_under(key, &key.header_of(typ), claims)
+}
+
+fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
+    let payload = serde_json::to_vec(claims).map_err(|_| SigningFailed)?;
+    let mut token = String::with_capacity(header.len() + payload.len() * 4 / 3 + 128);
+    token.push_str(header);
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
+    let signature = key.signer().sign(token.as_bytes())?;
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
+    if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
+}
+
+/// A token whose signature verified under one of our keys. That is all it says: nothing about time, audience, client or
+/// binding, which are looked at on every use.
+#[derive(Clone, Debug)]
+pub struct VerifiedToken {
+    /// The key that verified it; whether that key still counts is looked at on every use too.
+    pub key_id: KeyId,
+    /// What it says.
+    pub claims: AccessTokenClaims,
+    /// The client that it names, read once; `None` where that is no `client_id`.
+    pub client_id: Option<ClientId>,
+}
+
+/// The JWS header (RFC 7515 section 4). Keys, or pointers to keys, in `jwk`, `jku`, `x5c`, `x5u` are never looked at.
+#[derive(Deserialize)]
+struct Header<'a> {
+    alg: &'a str,
+    #[serde(borrow)]
+    typ: Option<std::borrow::Cow<'a, str>>,
+    kid: Option<&'a str>,
+    // No extension is understood, so its presence alone, even as null, rejects the token (RFC 7515 section 4.1.11).
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<IgnoredAny>,
+}
+
+/// Verifies a token's form, type and signature (RFC 9068 section 4).
+pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReason> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(DenyReason::TokenMalformed);
+    }
+    let (message, signature) = token.rsplit_once('.').ok_or(DenyReason::TokenMalformed)?;
+    let (header, payload) = message.split_once('.').ok_or(DenyReason::TokenMalformed)?;
+    // Strict decoding: one signature, one text. A second dot in the payload is no base64url and ends here.
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| DenyReason::TokenMalformed);
+    let (header, payload, _) = (decode(header)?, decode(payload)?, decode(signature)?);
+    let Object::<Header<'_>>(header) = serde_json::from_slice(&header).map_err(|_| DenyReason::TokenMalformed)?;
+    if header.crit.is_some() {
+        return Err(DenyReason::TokenMalformed);
+    }
+    if !header.typ.is_some_and(|typ| is_access_token_type(&typ)) {
+        return Err(DenyReason::TokenType);
+    }
+    let key = header.kid.and_then(|kid| keys.find(kid)).ok_or(DenyReason::UnknownKey)?;
+    if header.alg != key.algorithm().name() {
+        return Err(DenyReason::UnknownKey);
+    }
+    if !key.verifies(message.as_bytes(), signature) {
+        return Err(DenyReason::BadSignature);
+    }
+    let Object::<AccessTokenClaims>(claims) =
+        serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
+    let client_id = ClientId::parse(&claims.client_id);
+    Ok(VerifiedToken { key_id: key.key_id().clone(), claims, client_id })
+}
+
+/// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types have no case, and "application/" may be left out.
+fn is_access_token_type(typ: &str) -> bool {
+    typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
+}

@@ -1,0 +1,17 @@
+//! Access tokens: claims, signing, verifying.
+
+mod claims;
+mod issued;
+mod jws;
+
+pub use crate::authority::tokens::claims::AccessTokenClaims;
+pub use crate::authority::tokens::claims::Audience;
+pub use crate::authority::tokens::claims::BoundCertificate;
+pub use crate::authority::tokens::claims::Confirmation;
+pub use crate::authority::tokens::issued::IssuedToken;
+pub use crate::authority::tokens::jws::MAX_TOKEN_BYTES;
+pub use crate::authority::tokens::jws::NotSigned;
+pub use crate::authority::tokens::jws::VerifiedToken;
+pub use crate::authority::tokens::jws::sign;
+pub use crate::authority::tokens::jws::sign_as;
+pub use crate::authority::tokens::jws::verify;

@@ -1,0 +1,167 @@
+//! Whose certificates prove what: one bundle a trust domain, never pooled, and the client CAs beside them.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use spiffe::SpiffeId;
+use spiffe::TrustDomain;
+use webpki::KeyUsage;
+
+use crate::authority::clock::Timestamp;
+use crate::authority::identity::Certificate;
+use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
+use crate::authority::identity::is_spiffe_uri;
+use crate::authority::identity::parse_spiffe_id;
+use crate::authority::trust::anchors::Anchors;
+use crate::authority::trust::anchors::has_path;
+use crate::authority::trust::anchors::split;
+use crate::authority::trust::anchors::svid_name;
+use crate::authority::trust::jwt_authorities::JwtAuthorities;
+use crate::authority::trust::unproven::Unproven;
+
+/// What vouches for the workloads of one trust domain. The whole of it comes from one source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bundle {
+    /// The roots of its X509-SVIDs.
+    pub x509: Anchors,
+    /// The keys of its JWT-SVIDs.
+    pub jwt: JwtAuthorities,
+    /// When its source last confirmed it. `None` where it stands until it is replaced, as in a file.
+    pub confirmed: Option<Timestamp>,
+    /// Until when it counts, should its source not confirm it again.
+    pub good_until: Option<Timestamp>,
+}
+
+impl Bundle {
+    /// Whether its source has not confirmed it for too long.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.good_until.is_some_and(|until| now > until)
+    }
+
+    /// Whether another vouches for the same, however fresh the two are.
+    pub fn vouches_like(&self, other: &Self) -> bool {
+        self.x509 == other.x509 && self.jwt == other.jwt
+    }
+}
+
+/// A bundle that has no end and no JWT authorities.
+impl From<Anchors> for Bundle {
+    fn from(x509: Anchors) -> Self {
+        Self { x509, ..Self::default() }
+    }
+}
+
+/// All that vouches for peers, at one moment.
+///
+/// A path is only ever verified against the bundle of the trust domain that the leaf names: poured into one pool, any
+/// trust domain could mint the others' names (SPIFFE Federation section 4.2).
+#[derive(Clone, Debug, Default)]
+pub struct TrustBundles {
+    /// The bundle of each trust domain.
+    pub trust_domains: HashMap<TrustDomain, Bundle>,
+    /// The client CAs, by the names that registrations call them by.
+    pub client_cas: BTreeMap<String, Anchors>,
+}
+
+impl TrustBundles {
+    /// Whether others vouch for the same, however fresh either are.
+    pub fn vouch_like(&self, other: &Self) -> bool {
+        self.client_cas == other.client_cas
+            && self.trust_domains.len() == other.trust_domains.len()
+            && self.trust_domains.iter().all(|(trust_domain, bundle)| {
+                other.trust_domains.get(trust_domain).is_some_and(|other| bundle.vouches_like(other))
+            })
+    }
+
+    /// Whether the bundle of a SPIFFE ID's trust domain is there, and not stale.
+    pub(in crate::authority) fn is_fresh_for(&self, spiffe_id: &str, now: Timestamp) -> bool {
+        let trust_domain = parse_spiffe_id(spiffe_id).map(|id| id.trust_domain().clone());
+        trust_domain.and_then(|name| self.trust_domains.get(&name)).is_some_and(|bundle| !bundle.is_stale(now))
+    }
+
+    /// How long ago each trust domain's bundle was last confirmed; `None` where it stands until it is replaced.
+    pub fn ages(&self, now: Timestamp) -> impl Iterator<Item = (&TrustDomain, Option<Duration>)> {
+        let age = move |bundle: &Bundle| bundle.confirmed.map(|confirmed| confirmed.until(now));
+        self.trust_domains.iter().map(move |(trust_domain, bundle)| (trust_domain, age(bundle)))
+    }
+
+    /// Until when the proof of a peer can count without being made again.
+    pub(in crate::authority) fn good_until(&self, peer: &PeerIdentity) -> Option<Timestamp> {
+        self.trust_domains.get(peer.spiffe_id()?.trust_domain())?.good_until
+    }
+
+    /// Proves a certificate by the one rule that is for its kind; there is no falling back from the rule for SVIDs to
+    /// another. `chain` is what the peer presented, the leaf first; `is_registered` knows the certificates that are
+    /// registered, or listed for a role, as they are.
+    ///
+    /// Possession of the key is the handshake's to prove, not this function's.
+    pub fn prove(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+        is_registered: impl Fn(&CertificateThumbprint) -> bool,
+    ) -> Result<PeerIdentity, Unproven> {
+        let (leaf, intermediates) = split(chain)?;
+        let certificate = Certificate::parse(leaf)?;
+        if now < certificate.not_before() {
+            return Err(Unproven::NotYetValid);
+        }
+        if now > certificate.not_after() {
+            return Err(Unproven::Expired);
+        }
+        let proof = if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
+            Proof::Svid(self.prove_svid(&certificate, intermediates, now)?)
+        } else if let Some(client_cas) = self.prove_pki(&certificate, intermediates, now)? {
+            Proof::Pki(client_cas)
+        } else if is_registered(&certificate.thumbprint()) {
+            Proof::SelfSigned
+        } else {
+            return Err(Unproven::Unknown);
+        };
+        Ok(PeerIdentity::proven(certificate, proof))
+    }
+
+    fn prove_svid(
+        &self,
+        certificate: &Certificate,
+        intermediates: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<SpiffeId, Unproven> {
+        let id = svid_name(certificate)?;
+        let bundle = self.trust_domains.get(id.trust_domain()).ok_or(Unproven::UnknownTrustDomain)?;
+        if bundle.is_stale(now) {
+            return Err(Unproven::StaleBundle);
+        }
+        if has_path(certificate, intermediates, &bundle.x509, now, KeyUsage::client_auth()) {
+            Ok(id)
+        } else {
+            Err(Unproven::NoPath)
+        }
+    }
+
+    fn prove_pki(
+        &self,
+        certificate: &Certificate,
+        intermediates: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<Option<Vec<String>>, Unproven> {
+        let vouching = self
+            .client_cas
+            .iter()
+            .filter(|(_, anchors)| has_path(certificate, intermediates, anchors, now, KeyUsage::client_auth()));
+        let names: Vec<String> = vouching.map(|(name, _)| name.clone()).collect();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        // webpki has refused a CA as a leaf by now, and an extendedKeyUsage without clientAuth.
+        let uses = certificate.uses();
+        if uses.has_key_usage && !uses.digital_signature {
+            return Err(Unproven::KeyUsage);
+        }
+        Ok(Some(names))
+    }
+}

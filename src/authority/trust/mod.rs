@@ -1,0 +1,20 @@
+//! Whose certificates prove what: one bundle a trust domain, never pooled.
+
+mod anchors;
+mod bundle_document;
+mod bundles;
+mod jwt_authorities;
+mod jwt_svid;
+mod unproven;
+
+pub use crate::authority::trust::anchors::Anchors;
+pub use crate::authority::trust::anchors::InvalidAnchor;
+pub use crate::authority::trust::bundle_document::BundleDocument;
+pub use crate::authority::trust::bundle_document::InvalidBundleDocument;
+pub use crate::authority::trust::bundle_document::MAX_BYTES as MAX_BUNDLE_DOCUMENT_BYTES;
+pub use crate::authority::trust::bundles::Bundle;
+pub use crate::authority::trust::bundles::TrustBundles;
+pub use crate::authority::trust::jwt_authorities::JwtAuthorities;
+pub use crate::authority::trust::jwt_svid::InvalidJwtSvid;
+pub use crate::authority::trust::jwt_svid::JwtSvid;
+pub use crate::authority::trust::unproven::Unproven;
