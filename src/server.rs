@@ -4,33 +4,23 @@
 //! them (measured: twice the throughput of one runtime over all cores); the thread that started the server accepts,
 //! reloads and follows the store.
 
-mod caught;
-mod connection;
-mod ending;
-pub(crate) mod federation;
-mod follow;
-mod forwarded;
-mod foundation;
-mod guard;
-mod lasting;
-mod listener;
-mod measured;
+mod error;
 mod measures;
-mod own_bundle;
-mod polling;
+mod middleware;
 mod probes;
-mod reconfigure;
 mod reload;
-pub(crate) mod signing_keys;
-mod start_error;
-mod stored;
-mod stream;
-mod traced;
-mod trust_feeds;
-mod workers;
-mod workload_identity;
+mod socket;
+mod stage;
+mod start;
+mod store_feed;
+mod supervised;
+mod transport;
+mod trust;
 
-pub use crate::server::start_error::StartError;
+pub use crate::server::error::StartError;
+pub(crate) use crate::server::start::KeysError;
+pub(crate) use crate::server::start::open_signing_keys;
+pub(crate) use crate::server::trust::federation_endpoint;
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,20 +45,24 @@ use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;
 use crate::http;
-use crate::server::connection::Door;
-use crate::server::connection::Limits;
-use crate::server::federation::Federation;
-use crate::server::forwarded::SocketFile;
-use crate::server::foundation::Foundation;
-use crate::server::listener::Listener;
-use crate::server::listener::Places;
-use crate::server::listener::Socket;
 use crate::server::measures::Sources;
-use crate::server::own_bundle::OwnBundle;
+use crate::server::middleware::SocketFile;
+use crate::server::middleware::bind_forwarded;
 use crate::server::probes::Probes;
 use crate::server::reload::Reloader;
-use crate::server::workers::Workers;
-use crate::server::workload_identity::WorkloadIdentity;
+use crate::server::socket::Socket;
+use crate::server::stage::Stage;
+use crate::server::start::Foundation;
+use crate::server::transport::Door;
+use crate::server::transport::Limits;
+use crate::server::transport::Listener;
+use crate::server::transport::Places;
+use crate::server::transport::Workers;
+use crate::server::trust::Federation;
+use crate::server::trust::OwnBundle;
+use crate::server::trust::WorkloadIdentity;
+use crate::server::trust::follow_workload_api;
+use crate::server::trust::start_jwks_polling;
 use crate::telemetry::metrics::ExportFailures;
 use crate::tls::acceptor::Acceptor;
 use crate::trust::jwks_uri::Discovery;
@@ -118,16 +112,6 @@ impl Default for Surroundings {
         let entropy = Arc::new(SystemEntropy::default());
         Self { clock: Arc::new(SystemClock), entropy, threads, export_failures: Arc::default() }
     }
-}
-
-/// How far the server's life has come; connections follow it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
-    Serving,
-    /// Serving, but no longer ready.
-    Leaving,
-    /// No new connections; open ones finish what is under way.
-    Draining,
 }
 
 /// A server that serves.
@@ -180,7 +164,7 @@ impl Server {
         if let Some(config) = config.workload_api {
             let svid_for = takes_svid.then(|| Arc::clone(&certificate));
             let (workload_api, own) = WorkloadIdentity::new(config, &authority, chance, Arc::clone(&feeds), svid_for);
-            workload_identity::follow(&mut tasks, &authority, &workload_api).await?;
+            follow_workload_api(&mut tasks, &authority, &workload_api).await?;
             identity = Some(own);
         }
         let trust_heard = feeds.heard();
@@ -206,7 +190,7 @@ impl Server {
         ];
         let (mut forwarded_address, mut socket_file) = (None, None);
         if let Some(forwarded) = config.forwarded {
-            let bound = forwarded::bind(forwarded, routes).await.map_err(StartError::Forwarded)?;
+            let bound = bind_forwarded(forwarded, routes).await.map_err(StartError::Forwarded)?;
             (forwarded_address, socket_file) = (bound.address, bound.file);
             doors.push((bound.socket, Door::Forwarded(Arc::new(bound.entrance))));
         }
@@ -218,13 +202,13 @@ impl Server {
         let reloader = Reloader::new(config.source, trust, Arc::clone(&certificate), told, own_bundle);
         let reloader = Arc::new(reloader);
         reloader.start(&mut tasks, &authority, hangup, stages.clone());
-        follow::start(&mut tasks, &authority, &store, loaded);
+        store_feed::start(&mut tasks, &authority, &store, loaded);
         if let Some(client) = &published {
             authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
         }
         let poller = published.map(|client| Arc::new(Poller::new(Arc::clone(&authority), client)));
         if let Some(poller) = &poller {
-            polling::start(&mut tasks, &authority, poller, config.jwks_uri.poll, stages.clone());
+            start_jwks_polling(&mut tasks, &authority, poller, config.jwks_uri.poll, stages.clone());
         }
         federation.start(&mut tasks, &authority, &stages);
         if let Some(otlp) = &config.otlp {
@@ -257,7 +241,7 @@ impl Server {
     pub fn ready(&mut self) {
         if let Some(probes) = self.probes.take().map(Arc::new) {
             probes.look();
-            lasting::spawn(&mut self.tasks, &self.authority, "probes", move || Arc::clone(&probes).run());
+            supervised::spawn(&mut self.tasks, &self.authority, "probes", move || Arc::clone(&probes).run());
         }
     }
 

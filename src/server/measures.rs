@@ -10,9 +10,9 @@ use crate::authority::observe::Measures;
 use crate::authority::observe::Reloaded;
 use crate::authority::observe::labels;
 use crate::http::ops::Standing;
-use crate::server::lasting;
-use crate::server::listener::Places;
-use crate::server::stored::Stored;
+use crate::server::start::Stored;
+use crate::server::supervised;
+use crate::server::transport::Places;
 use crate::store::disk::Disk;
 use crate::telemetry::metrics::ExportFailures;
 use crate::telemetry::metrics::Push;
@@ -66,7 +66,7 @@ impl Sources {
             clock: Arc::clone(self.authority.clock()),
             failures: Arc::clone(&self.export_failures),
         };
-        lasting::spawn(tasks, &self.authority, "metrics", move || push.clone().run());
+        supervised::spawn(tasks, &self.authority, "metrics", move || push.clone().run());
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::authority::store::Store;
-use crate::server::Stage;
-use crate::server::workload_identity::WorkloadIdentity;
+use crate::server::stage::Stage;
+use crate::server::trust::WorkloadIdentity;
 use crate::tls::server_certificate::ServerCertificate;
 
 /// How often they look.

@@ -17,7 +17,7 @@ use crate::cli::doctor::report::Report;
 use crate::cli::doctor::server::Running;
 use crate::config::Config;
 use crate::config::forwarded::Forwarded;
-use crate::server::federation;
+use crate::server::federation_endpoint;
 use crate::telemetry::otlp;
 use crate::trust::addresses::Reach;
 use crate::trust::bundle_endpoint::Profile;
@@ -104,7 +104,7 @@ fn check_socket(path: &Path, running: Running, report: &mut Report) {
 pub(in crate::cli::doctor) async fn check_outbound(config: &Config, surroundings: &Surroundings, report: &mut Report) {
     for published in &config.federation {
         let subject = format!("{} ({})", published.trust_domain, published.url.as_str());
-        let endpoint = match federation::endpoint(published, &surroundings.provider, &surroundings.clock) {
+        let endpoint = match federation_endpoint(published, &surroundings.provider, &surroundings.clock) {
             Ok(endpoint) => endpoint,
             Err(error) if matches!(published.profile, Profile::HttpsWeb { ca: None }) => {
                 report.fault(FEDERATION, subject, Fault::FederationUnreachable, error.to_string());

@@ -18,8 +18,8 @@ use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::store::copy::Copy;
 use crate::config::Config;
-use crate::server::signing_keys;
-use crate::server::signing_keys::KeysError;
+use crate::server::KeysError;
+use crate::server::open_signing_keys;
 use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
@@ -53,7 +53,7 @@ pub(in crate::cli::doctor) async fn check(
         (Some(_), Opened::Unseen(why)) => report.not_checked(KEY, "", why),
         (Some(key), Opened::Copy(store, _copy)) => {
             // Where no key is in the store yet one is made, which goes with the copy.
-            let keys = signing_keys::open(&store, key, config.algorithm, surroundings.now).await;
+            let keys = open_signing_keys(&store, key, config.algorithm, surroundings.now).await;
             judge_keys(keys.err(), report);
         }
     }

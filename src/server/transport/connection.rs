@@ -35,16 +35,18 @@ use crate::authority::access::PeerConnection;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::HANDSHAKE_FAILED;
 use crate::authority::observe::TOO_SLOW;
-use crate::server::Stage;
-use crate::server::caught::Asked;
-use crate::server::ending;
-use crate::server::forwarded::Entrance;
-use crate::server::forwarded::Terminator;
-use crate::server::guard;
-use crate::server::listener::Accepted;
-use crate::server::measured::Measured;
-use crate::server::stream::Stream;
-use crate::server::traced::Traced;
+use crate::server::middleware::Asked;
+use crate::server::middleware::Entrance;
+use crate::server::middleware::Measured;
+use crate::server::middleware::Terminator;
+use crate::server::middleware::Traced;
+use crate::server::middleware::bounded;
+use crate::server::middleware::call_guarded;
+use crate::server::socket::Accepted;
+use crate::server::stage::Stage;
+use crate::server::transport::door::Door;
+use crate::server::transport::door::Incoming;
+use crate::server::transport::stream::Stream;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::acceptor::Refused;
@@ -62,33 +64,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes that the fields of a request's head may have: a token, a certificate, and room to spare.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
-/// What stands behind a listener.
-#[derive(Debug)]
-pub(super) enum Door {
-    /// A proven client certificate, and then these.
-    Mutual(Router),
-    /// TLS, and then these.
-    ServerOnly(Router),
-    /// These, in the plain.
-    Plain(Router),
-    /// A terminator, and behind it peers whose certificates it passes on.
-    Forwarded(Arc<Entrance>),
-}
-
-/// A connection that was accepted.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    pub(super) stream: Accepted,
-    pub(super) door: Arc<Door>,
-    /// Held for as long as the connection is open.
-    pub(super) connection: OwnedSemaphorePermit,
-    /// One of these is held during the handshake.
-    pub(super) handshakes: Arc<Semaphore>,
-}
-
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(in crate::server) struct Limits {
     handshake: Duration,
     max_age: Duration,
 }
@@ -100,7 +78,7 @@ impl From<&tls::Config> for Limits {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(
+pub(in crate::server) async fn serve(
     incoming: Incoming,
     acceptor: Arc<Acceptor>,
     authority: Arc<Authority>,
@@ -207,13 +185,13 @@ where
             let (traced, request) = (Traced::of(&request), request.map(Body::new));
             let response = traced.answered(async {
                 match peers {
-                    Peers::Itself(router, peer) => guard::call(router, &authority, peer.as_ref(), request).await,
+                    Peers::Itself(router, peer) => call_guarded(router, &authority, peer.as_ref(), request).await,
                     Peers::Behind(entrance, terminator) => {
                         entrance.call(&authority, terminator.as_deref(), request).await
                     }
                 }
             });
-            response.await.map(|response| ending::bounded(response, ending, &authority, measured))
+            response.await.map(|response| bounded(response, ending, &authority, measured))
         }
     });
     let end = async move {

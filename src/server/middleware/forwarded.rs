@@ -34,8 +34,8 @@ use crate::authority::evidence::ForwardedHeaders;
 use crate::authority::evidence::NotForwarded;
 use crate::authority::observe::Cache;
 use crate::config::forwarded::Forwarded;
-use crate::server::guard;
-use crate::server::listener::Socket;
+use crate::server::middleware::guard;
+use crate::server::socket::Socket;
 
 /// How many peers of terminators are remembered, so that a path is not built for each of their requests. That it still
 /// stands is looked at each time, as for a connection.
@@ -46,7 +46,7 @@ const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How a terminator is known.
 #[derive(Debug)]
-pub(super) enum Terminator {
+pub(in crate::server) enum Terminator {
     /// By the user of its process.
     User(u32),
     /// By its SPIFFE ID.
@@ -57,9 +57,9 @@ pub(super) enum Terminator {
 
 /// What stands behind the listener.
 #[derive(Debug)]
-pub(super) struct Entrance {
+pub(in crate::server) struct Entrance {
     router: Router,
-    pub(super) terminator: Terminator,
+    pub(in crate::server) terminator: Terminator,
     peers: sync::Cache<[u8; 32], Remembered, ChainBytes>,
 }
 
@@ -78,7 +78,7 @@ impl Weighter<[u8; 32], Remembered> for ChainBytes {
 
 /// Removes the file of a socket at the end, unless something else has come into its place: its device and number tell.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf, (u64, u64));
+pub(in crate::server) struct SocketFile(PathBuf, (u64, u64));
 
 impl SocketFile {
     fn new(path: PathBuf) -> io::Result<Self> {
@@ -100,15 +100,15 @@ fn file(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// A bound socket, what it listens for, and where: its address, if it has a port.
-pub(super) struct Bound {
-    pub(super) socket: Socket,
-    pub(super) entrance: Entrance,
-    pub(super) address: Option<SocketAddr>,
-    pub(super) file: Option<SocketFile>,
+pub(in crate::server) struct Bound {
+    pub(in crate::server) socket: Socket,
+    pub(in crate::server) entrance: Entrance,
+    pub(in crate::server) address: Option<SocketAddr>,
+    pub(in crate::server) file: Option<SocketFile>,
 }
 
 /// Binds the socket.
-pub(super) async fn bind(config: Forwarded, router: Router) -> io::Result<Bound> {
+pub(in crate::server) async fn bind(config: Forwarded, router: Router) -> io::Result<Bound> {
     let (terminator, address) = match config {
         Forwarded::Unix { path, peer_uid } => {
             let socket = Socket::Unix(bind_unix(&path)?);
@@ -144,7 +144,7 @@ impl Entrance {
     }
 
     /// Answers a request on a connection, which is the terminator's where that has a certificate.
-    pub(super) async fn call(
+    pub(in crate::server) async fn call(
         &self,
         authority: &Authority,
         connection: Option<&PeerConnection>,

@@ -15,13 +15,13 @@ use crate::authority::Authority;
 use crate::authority::observe::Reloaded;
 use crate::authority::trust::TrustBundles;
 use crate::config::Source as ConfigFile;
-use crate::server::Stage;
-use crate::server::lasting;
-use crate::server::own_bundle::OwnBundle;
-use crate::server::reconfigure::Followed;
-use crate::server::reconfigure::NotTaken;
-use crate::server::trust_feeds::Feeds;
-use crate::server::trust_feeds::Source;
+use crate::server::reload::configuration::Followed;
+use crate::server::reload::configuration::NotTaken;
+use crate::server::stage::Stage;
+use crate::server::supervised;
+use crate::server::trust::Feeds;
+use crate::server::trust::OwnBundle;
+use crate::server::trust::Source;
 use crate::telemetry;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust::files;
@@ -33,7 +33,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Knows the files and what they last held.
 #[derive(Debug)]
-pub(super) struct Reloader {
+pub(in crate::server) struct Reloader {
     authority: Arc<Authority>,
     files: Mutex<Files>,
     certificate: Arc<ServerCertificate>,
@@ -51,7 +51,7 @@ struct Files {
 }
 
 impl Reloader {
-    pub(super) fn new(
+    pub(in crate::server) fn new(
         configuration: Option<ConfigFile>,
         (trust, contents): (files::Config, Contents),
         certificate: Arc<ServerCertificate>,
@@ -64,7 +64,7 @@ impl Reloader {
     }
 
     /// Runs it for as long as the server serves.
-    pub(super) fn start(
+    pub(in crate::server) fn start(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
         authority: &Arc<Authority>,
@@ -73,7 +73,7 @@ impl Reloader {
     ) {
         let (reloader, hangup) = (Arc::clone(self), Arc::new(AsyncMutex::new(hangup)));
         let reloading = move || Arc::clone(&reloader).run(Arc::clone(&hangup), stages.clone());
-        lasting::spawn(tasks, authority, "reloader", reloading);
+        supervised::spawn(tasks, authority, "reloader", reloading);
     }
 
     /// Looks at the files every few seconds and on SIGHUP.
@@ -99,7 +99,7 @@ impl Reloader {
     }
 
     /// Takes in what has changed. What is broken keeps what it should replace.
-    pub(super) fn reload(&self) {
+    pub(in crate::server) fn reload(&self) {
         let reloads = self.authority.reloads();
         reloads.set_failing(Reloaded::Certificate, self.reload_certificate().is_err());
         let mut files = self.files();

@@ -11,7 +11,7 @@ use tokio_stream::StreamExt as _;
 use crate::authority::Authority;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
-use crate::server::lasting;
+use crate::server::supervised;
 
 /// How soon the changes of the store are asked for again when they broke off.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -23,9 +23,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: &Arc<dyn Store>, loaded: Revision) {
     let (store, core, loaded) = (Arc::clone(store), Arc::clone(authority), Arc::new(Mutex::new(Some(loaded))));
     let following = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded));
-    lasting::spawn(tasks, authority, "follower", following);
+    supervised::spawn(tasks, authority, "follower", following);
     let core = Arc::clone(authority);
-    lasting::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
+    supervised::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
 }
 
 /// Feeds every change into the authority, from the revision that was loaded. When the stream breaks off, or where nothing

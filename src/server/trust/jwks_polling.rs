@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::registration::AllowedHosts;
-use crate::server::Stage;
-use crate::server::lasting;
+use crate::server::stage::Stage;
+use crate::server::supervised;
 use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
 use crate::trust::https::GuardedClient;
@@ -20,7 +20,7 @@ use crate::trust::jwks_uri::Poller;
 use crate::trust::network::SystemNetwork;
 
 /// Runs it for as long as the server serves.
-pub(super) fn start(
+pub(in crate::server) fn start(
     tasks: &mut JoinSet<()>,
     authority: &Arc<Authority>,
     poller: &Arc<Poller>,
@@ -28,7 +28,7 @@ pub(super) fn start(
     stages: watch::Receiver<Stage>,
 ) {
     let poller = Arc::clone(poller);
-    lasting::spawn(tasks, authority, "poller", move || run(Arc::clone(&poller), interval, stages.clone()));
+    supervised::spawn(tasks, authority, "poller", move || run(Arc::clone(&poller), interval, stages.clone()));
 }
 
 /// Fetches at once, and then at each `interval` after a round is done.
@@ -46,7 +46,7 @@ async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receive
 }
 
 /// What fetches from the hosts that the configuration lists; `None` where it lists none.
-pub(super) fn client(
+pub(in crate::server) fn client(
     config: &jwks_uri::Config,
     allowed_hosts: &AllowedHosts,
     provider: &Arc<CryptoProvider>,

@@ -12,7 +12,7 @@ use crate::authority::trust::TrustBundles;
 
 /// A source of trust. The order is that of precedence.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Source {
+pub(in crate::server) enum Source {
     /// Files that the configuration names.
     Files,
     /// Where other trust domains publish their bundles.
@@ -23,14 +23,14 @@ pub(super) enum Source {
 
 /// Holds what each source last said, and tells the authority whenever that changes.
 #[derive(Debug)]
-pub(super) struct Feeds {
+pub(in crate::server) struct Feeds {
     authority: Arc<Authority>,
     said: Mutex<BTreeMap<Source, TrustBundles>>,
     heard: watch::Sender<u64>,
 }
 
 impl Feeds {
-    pub(super) fn new(authority: Arc<Authority>) -> Self {
+    pub(in crate::server) fn new(authority: Arc<Authority>) -> Self {
         Self { authority, said: Mutex::default(), heard: watch::Sender::default() }
     }
 
@@ -38,7 +38,7 @@ impl Feeds {
     ///
     /// A trust domain has one source, the first that names it: bundles are never merged (SPIFFE Federation section 4.2), not
     /// even two of the same trust domain, of which one might have withdrawn what the other still holds.
-    pub(super) fn set(&self, source: Source, bundles: TrustBundles) {
+    pub(in crate::server) fn set(&self, source: Source, bundles: TrustBundles) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(source, bundles);
         let mut together = TrustBundles::default();
@@ -59,7 +59,7 @@ impl Feeds {
     }
 
     /// Counts how often a source has spoken and was taken in.
-    pub(super) fn heard(&self) -> watch::Receiver<u64> {
+    pub(in crate::server) fn heard(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
     }
 }

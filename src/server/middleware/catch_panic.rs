@@ -22,18 +22,18 @@ use crate::grpc::status;
 
 /// What has to be known of a request to say, when all else of it is lost, that it failed.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(in crate::server) struct Asked {
     uri: Uri,
     grpc: bool,
 }
 
 impl Asked {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(in crate::server) fn of<B>(request: &Request<B>) -> Self {
         Self { uri: request.uri().clone(), grpc: is_grpc(request.headers().get(CONTENT_TYPE)) }
     }
 
     /// The answer, or that there is none because something broke.
-    pub(super) async fn answered(
+    pub(in crate::server) async fn answered(
         self,
         authority: &Authority,
         answer: impl Future<Output = Result<Response<Body>, Infallible>>,
@@ -60,12 +60,12 @@ impl Asked {
 }
 
 /// Whether a message is gRPC's.
-pub(super) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
+pub(in crate::server) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
     content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Takes note of a panic.
-pub(super) fn report(authority: &Authority, method: &'static str) {
+pub(in crate::server) fn report(authority: &Authority, method: &'static str) {
     authority.tally().panicked();
     tracing::error!(method, "a request ended in a panic");
 }

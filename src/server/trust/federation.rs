@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::trust::TrustBundles;
-use crate::server::Stage;
-use crate::server::StartError;
-use crate::server::lasting;
-use crate::server::trust_feeds::Feeds;
-use crate::server::trust_feeds::Source;
+use crate::server::error::StartError;
+use crate::server::stage::Stage;
+use crate::server::supervised;
+use crate::server::trust::feeds::Feeds;
+use crate::server::trust::feeds::Source;
 use crate::tls::outbound;
 use crate::trust::bundle_endpoint::BundleEndpoint;
 use crate::trust::bundle_endpoint::Config;
@@ -43,14 +43,14 @@ pub(crate) fn endpoint(
 
 /// All endpoints. A trust domain whose endpoint has said nothing yet is not known, and its workloads are refused.
 #[derive(Debug)]
-pub(super) struct Federation {
+pub(in crate::server) struct Federation {
     endpoints: Vec<Arc<BundleEndpoint>>,
     feeds: Arc<Feeds>,
     turn: Mutex<()>,
 }
 
 impl Federation {
-    pub(super) fn open(
+    pub(in crate::server) fn open(
         configs: &[Config],
         provider: &Arc<CryptoProvider>,
         clock: &Arc<dyn Clock>,
@@ -62,7 +62,7 @@ impl Federation {
     }
 
     /// Fetches from each endpoint at once, and then again and again.
-    pub(super) fn start(
+    pub(in crate::server) fn start(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
         authority: &Arc<Authority>,
@@ -71,7 +71,7 @@ impl Federation {
         for endpoint in &self.endpoints {
             let (federation, endpoint, stages) = (Arc::clone(self), Arc::clone(endpoint), stages.clone());
             let following = move || Arc::clone(&federation).follow(Arc::clone(&endpoint), stages.clone());
-            lasting::spawn(tasks, authority, "federation", following);
+            supervised::spawn(tasks, authority, "federation", following);
         }
     }
 
@@ -89,7 +89,7 @@ impl Federation {
     }
 
     /// Fetches from each endpoint once, now.
-    pub(super) async fn refresh_all(&self) {
+    pub(in crate::server) async fn refresh_all(&self) {
         for endpoint in &self.endpoints {
             self.refresh(endpoint).await;
         }

@@ -16,11 +16,11 @@ use tonic::Code;
 use crate::authority::Authority;
 use crate::authority::observe::Method;
 use crate::authority::observe::RequestOutcome;
-use crate::server::caught::is_grpc;
+use crate::server::middleware::catch_panic::is_grpc;
 
 /// A request that is being answered. Where it is dropped before its end, the caller went away.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(in crate::server) struct Measured {
     authority: Arc<Authority>,
     method: Method,
     began: Instant,
@@ -31,7 +31,7 @@ pub(super) struct Measured {
 
 impl Measured {
     /// A request for this path begins now.
-    pub(super) fn begin(authority: &Arc<Authority>, path: &str) -> Self {
+    pub(in crate::server) fn begin(authority: &Arc<Authority>, path: &str) -> Self {
         Self {
             authority: Arc::clone(authority),
             method: Method::named(path),
@@ -42,7 +42,7 @@ impl Measured {
     }
 
     /// Looks at the head of the answer, which says it all except where a gRPC status follows behind the body.
-    pub(super) fn answered(&mut self, response: &Response<Body>) {
+    pub(in crate::server) fn answered(&mut self, response: &Response<Body>) {
         if !is_grpc(response.headers().get(CONTENT_TYPE)) {
             return self.ended(by_http(response.status()));
         }
@@ -51,7 +51,7 @@ impl Measured {
     }
 
     /// Looks for a gRPC status, which is the end.
-    pub(super) fn told(&mut self, headers: &HeaderMap) {
+    pub(in crate::server) fn told(&mut self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
             let code = Code::from_bytes(status.as_bytes());
             self.ended(if code == Code::Ok { self.said } else { by_grpc(code) });
@@ -59,7 +59,7 @@ impl Measured {
     }
 
     /// The request has ended. What comes after that is not looked at.
-    pub(super) fn ended(&mut self, outcome: RequestOutcome) {
+    pub(in crate::server) fn ended(&mut self, outcome: RequestOutcome) {
         if !std::mem::replace(&mut self.over, true) {
             self.authority.tally().requests().ended(self.method, outcome, self.began.elapsed());
         }
@@ -82,7 +82,7 @@ fn by_http(status: StatusCode) -> RequestOutcome {
     }
 }
 
-pub(super) fn by_grpc(code: Code) -> RequestOutcome {
+pub(in crate::server) fn by_grpc(code: Code) -> RequestOutcome {
     match code {
         Code::Ok => RequestOutcome::Ok,
         Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss => {

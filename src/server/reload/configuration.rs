@@ -15,7 +15,7 @@ const TAKEN: [&str; 4] = ["log.level", "roles", "trust.bundles", "trust.client_c
 
 /// Why the present configuration stays.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotTaken {
+pub(in crate::server) enum NotTaken {
     /// No server would start from it.
     #[error(transparent)]
     Invalid(#[from] ConfigError),
@@ -32,7 +32,7 @@ pub(super) enum NotTaken {
 
 /// The file, and what of it the server goes by.
 #[derive(Debug)]
-pub(super) struct Followed {
+pub(in crate::server) struct Followed {
     source: Source,
     /// Whether the file is another one than the server goes by.
     differs: bool,
@@ -42,27 +42,27 @@ pub(super) struct Followed {
 
 /// Another configuration that may be taken.
 #[derive(Debug)]
-pub(super) struct Change {
-    pub(super) config: Config,
-    pub(super) source: Source,
+pub(in crate::server) struct Change {
+    pub(in crate::server) config: Config,
+    pub(in crate::server) source: Source,
     /// The keys that change.
-    pub(super) keys: BTreeSet<String>,
+    pub(in crate::server) keys: BTreeSet<String>,
 }
 
 impl Change {
     /// Whether it names other files of bundles and client CAs.
-    pub(super) fn is_of_trust(&self) -> bool {
+    pub(in crate::server) fn is_of_trust(&self) -> bool {
         self.keys.iter().any(|key| key.starts_with("trust."))
     }
 }
 
 impl Followed {
-    pub(super) fn new(source: Source) -> Self {
+    pub(in crate::server) fn new(source: Source) -> Self {
         Self { source, differs: false, said: None }
     }
 
     /// Reads the file, with what the environment says beside it, and tells what would change; `None` where nothing does.
-    pub(super) fn change(&self) -> Result<Option<Change>, NotTaken> {
+    pub(in crate::server) fn change(&self) -> Result<Option<Change>, NotTaken> {
         let mut config = config::load(&self.source.path)?;
         let Some(source) = config.source.take() else { return Ok(None) };
         let keys = self.source.written.differences(&source.written);
@@ -83,12 +83,12 @@ impl Followed {
     }
 
     /// The server goes by another configuration now.
-    pub(super) fn taken(&mut self, source: Source) {
+    pub(in crate::server) fn taken(&mut self, source: Source) {
         self.source = source;
     }
 
     /// Logs why a configuration is not taken, once as long as the reason stays.
-    pub(super) fn refused(&mut self, error: &NotTaken) {
+    pub(in crate::server) fn refused(&mut self, error: &NotTaken) {
         self.differs = true;
         let text = error.to_string();
         if self.said.as_ref() != Some(&text) {
@@ -98,7 +98,7 @@ impl Followed {
     }
 
     /// The file and the server agree.
-    pub(super) fn agreed(&mut self) {
+    pub(in crate::server) fn agreed(&mut self) {
         self.said = None;
         if std::mem::take(&mut self.differs) {
             tracing::info!("the configuration file and what the server goes by agree again");
@@ -106,7 +106,7 @@ impl Followed {
     }
 
     /// Says again what is still wrong, to whoever asks by SIGHUP.
-    pub(super) fn asked(&mut self) {
+    pub(in crate::server) fn asked(&mut self) {
         self.said = None;
     }
 }

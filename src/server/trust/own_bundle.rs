@@ -16,24 +16,24 @@ const REFRESH_HINT: Duration = Duration::from_mins(5);
 
 /// Numbers each bundle, and prints it.
 #[derive(Debug)]
-pub(super) struct OwnBundle {
+pub(in crate::server) struct OwnBundle {
     clock: Arc<dyn Clock>,
     printed: watch::Sender<Option<String>>,
     last: Mutex<(Vec<CertificateDer<'static>>, u64)>,
 }
 
 impl OwnBundle {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(in crate::server) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, printed: watch::Sender::new(None), last: Mutex::default() }
     }
 
     /// The document as it changes; `None` where there is none.
-    pub(super) fn printed(&self) -> watch::Receiver<Option<String>> {
+    pub(in crate::server) fn printed(&self) -> watch::Receiver<Option<String>> {
         self.printed.subscribe()
     }
 
     /// Publishes these roots. The sequence is the time of the change, so that it grows over restarts too.
-    pub(super) fn publish(&self, roots: &[CertificateDer<'static>]) {
+    pub(in crate::server) fn publish(&self, roots: &[CertificateDer<'static>]) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 == roots {
             return;

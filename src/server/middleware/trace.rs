@@ -15,20 +15,20 @@ use tracing::field::Empty;
 
 use crate::authority::access;
 use crate::authority::observe::RequestOutcome;
-use crate::server::caught::is_grpc;
-use crate::server::measured::by_grpc;
+use crate::server::middleware::catch_panic::is_grpc;
+use crate::server::middleware::measure::by_grpc;
 use crate::trace_context::Carried;
 use crate::trace_context::REQUESTS;
 use crate::trace_context::RequestTrace;
 
 /// A request on its way through a door.
 #[derive(Debug)]
-pub(super) struct Traced {
+pub(in crate::server) struct Traced {
     trace: RequestTrace,
 }
 
 impl Traced {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(in crate::server) fn of<B>(request: &Request<B>) -> Self {
         let carried = Carried::of(request.headers());
         // Without a collector no span is made, and all that is left is to know where the trace would be read.
         let wanted = tracing::span_enabled!(target: REQUESTS, Level::INFO) && !carried.declines();
@@ -37,7 +37,7 @@ impl Traced {
     }
 
     /// The answer, with what it says of itself put down in the span.
-    pub(super) async fn answered(
+    pub(in crate::server) async fn answered(
         self,
         answer: impl Future<Output = Result<Response<Body>, Infallible>>,
     ) -> Result<Response<Body>, Infallible> {

@@ -22,13 +22,13 @@ use tonic::Status;
 use crate::authority::Authority;
 use crate::authority::observe::RequestOutcome;
 use crate::grpc::status;
-use crate::server::caught;
-use crate::server::caught::is_grpc;
-use crate::server::measured::Measured;
+use crate::server::middleware::catch_panic;
+use crate::server::middleware::catch_panic::is_grpc;
+use crate::server::middleware::measure::Measured;
 
 /// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has
 /// always more to say. One that is complete is sent whole; one in which something breaks ends with INTERNAL.
-pub(super) fn bounded(
+pub(in crate::server) fn bounded(
     response: Response<Body>,
     over: watch::Receiver<bool>,
     authority: &Arc<Authority>,
@@ -113,7 +113,7 @@ impl HttpBody for Bounded {
         let Ok(polled) = polled else {
             self.end = End::Come;
             self.measured.ended(RequestOutcome::Error);
-            caught::report(&self.authority, "a stream");
+            catch_panic::report(&self.authority, "a stream");
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::broken())))));
         };
         if cut || polled.is_pending() && self.end.poll(context).is_ready() {

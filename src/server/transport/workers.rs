@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
-use crate::server::Stage;
-use crate::server::connection::Incoming;
-use crate::server::connection::Limits;
-use crate::server::connection::serve;
+use crate::server::stage::Stage;
+use crate::server::transport::connection::Limits;
+use crate::server::transport::connection::serve;
+use crate::server::transport::door::Incoming;
 use crate::tls::acceptor::Acceptor;
 
 /// How long calls of the system that are under way at the end may take.
@@ -27,7 +27,7 @@ const QUEUE: usize = 1024;
 
 /// All serving threads.
 #[derive(Debug)]
-pub(super) struct Workers {
+pub(in crate::server) struct Workers {
     dealer: Dealer,
     finished: Vec<oneshot::Receiver<()>>,
     deadline: watch::Sender<Option<Duration>>,
@@ -35,21 +35,21 @@ pub(super) struct Workers {
 
 /// Deals connections out to the threads in turn.
 #[derive(Clone, Debug)]
-pub(super) struct Dealer {
+pub(in crate::server) struct Dealer {
     queues: Arc<[mpsc::Sender<Incoming>]>,
     next: Arc<AtomicUsize>,
 }
 
 impl Dealer {
     /// Hands a connection to the next thread. `None` where no thread takes any more.
-    pub(super) async fn deal(&self, incoming: Incoming) -> Option<()> {
+    pub(in crate::server) async fn deal(&self, incoming: Incoming) -> Option<()> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.queues.len())?;
         self.queues.get(turn)?.send(incoming).await.ok()
     }
 }
 
 impl Workers {
-    pub(super) fn start(
+    pub(in crate::server) fn start(
         threads: usize,
         acceptor: &Arc<Acceptor>,
         authority: &Arc<Authority>,
@@ -83,13 +83,13 @@ impl Workers {
         Ok(Self { dealer, finished, deadline })
     }
 
-    pub(super) fn dealer(&self) -> Dealer {
+    pub(in crate::server) fn dealer(&self) -> Dealer {
         self.dealer.clone()
     }
 
     /// Waits until every connection has ended, those that listeners still hand on among them, and cuts off those that have
     /// not after `limit`.
-    pub(super) async fn finish(self, limit: Duration) {
+    pub(in crate::server) async fn finish(self, limit: Duration) {
         let Self { dealer, finished, deadline } = self;
         deadline.send_replace(Some(limit));
         drop(dealer);

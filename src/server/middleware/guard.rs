@@ -21,11 +21,11 @@ use crate::grpc::ext_authz;
 use crate::grpc::status;
 use crate::http::error::OAuthError;
 use crate::http::introspect;
-use crate::server::caught::Asked;
-use crate::server::caught::is_grpc;
+use crate::server::middleware::catch_panic::Asked;
+use crate::server::middleware::catch_panic::is_grpc;
 
 /// Answers a request, if its caller may ask. What breaks on the way is this request's end alone.
-pub(super) async fn call(
+pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
     peer: Option<&Arc<PeerConnection>>,
@@ -58,7 +58,7 @@ async fn entered(
 }
 
 /// The answer to a call that is not admitted.
-pub(super) fn refused(
+pub(in crate::server) fn refused(
     authority: &Authority,
     peer: Option<&Arc<PeerConnection>>,
     request: &Request<Body>,

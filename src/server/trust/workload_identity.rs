@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::authority::clock::Entropy;
-use crate::server::lasting;
-use crate::server::trust_feeds::Feeds;
-use crate::server::trust_feeds::Source;
+use crate::server::supervised;
+use crate::server::trust::feeds::Feeds;
+use crate::server::trust::feeds::Source;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust::workload_api;
 use crate::trust::workload_api::Receivers;
@@ -21,7 +21,7 @@ use crate::trust::workload_api::WorkloadApi;
 
 /// Our own identity, as the Workload API gives and takes it.
 #[derive(Debug)]
-pub(super) struct WorkloadIdentity {
+pub(in crate::server) struct WorkloadIdentity {
     authority: Arc<Authority>,
     /// Not there where the certificate comes from files.
     certificate: Option<Arc<ServerCertificate>>,
@@ -30,19 +30,19 @@ pub(super) struct WorkloadIdentity {
 }
 
 /// Follows the Workload API for as long as the server runs. Comes when its first answers are there.
-pub(super) async fn follow(
+pub(in crate::server) async fn follow(
     tasks: &mut JoinSet<()>,
     authority: &Arc<Authority>,
     workload_api: &Arc<WorkloadApi>,
 ) -> Result<(), Unanswered> {
     let followed = Arc::clone(workload_api);
-    lasting::spawn(tasks, authority, "Workload API", move || Arc::clone(&followed).run());
+    supervised::spawn(tasks, authority, "Workload API", move || Arc::clone(&followed).run());
     workload_api.answered().await
 }
 
 impl WorkloadIdentity {
     /// Follows the Workload API, once the first of the two runs.
-    pub(super) fn new(
+    pub(in crate::server) fn new(
         config: workload_api::Config,
         authority: &Arc<Authority>,
         entropy: Arc<dyn Entropy>,
@@ -82,7 +82,7 @@ impl WorkloadIdentity {
 
     /// Whether peers of our own trust domain can be proven; if not, the code for the probes. What is federated does not count:
     /// who is served by one server in a mesh should not hang on another organization's.
-    pub(super) fn standing(&self) -> Result<(), &'static str> {
+    pub(in crate::server) fn standing(&self) -> Result<(), &'static str> {
         let trust_domain = self.trust_domain.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.authority.clock().now();
         let trust = self.authority.trust();

@@ -18,16 +18,16 @@ const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The store, and what is measured of it.
 #[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) operations: Arc<Operations>,
+pub(in crate::server) struct Stored {
+    pub(in crate::server) store: Arc<dyn Store>,
+    pub(in crate::server) operations: Arc<Operations>,
     /// Not there where the store is in memory.
-    pub(super) disk: Option<Disk>,
+    pub(in crate::server) disk: Option<Disk>,
 }
 
 impl Stored {
     /// Opens the store in a directory, or one in memory.
-    pub(super) fn open(directory: Option<&Path>) -> Result<Self, OpenError> {
+    pub(in crate::server) fn open(directory: Option<&Path>) -> Result<Self, OpenError> {
         let store: Arc<dyn Store> = match directory {
             Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
             None => Arc::new(MemoryStore::default()),

@@ -25,7 +25,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// throughput. And while hyper tells the two versions of HTTP apart, none of its own time limits runs: a peer that says
 /// nothing, or only the beginning of the preface, would be kept.
 #[derive(Debug)]
-pub(super) struct Stream<S> {
+pub(in crate::server) struct Stream<S> {
     transport: S,
     opening: Option<Opening>,
     /// From when our side of the stream has ended.
@@ -40,7 +40,7 @@ struct Opening {
 }
 
 impl<S> Stream<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
+    pub(in crate::server) fn new(stream: S, limit: Duration) -> Self {
         Self {
             transport: stream,
             opening: Some(Opening { limit: Box::pin(tokio::time::sleep(limit)), rest: PREFACE }),

@@ -11,38 +11,38 @@ use crate::authority::clock::Entropy;
 use crate::authority::store::Revision;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
-use crate::server::StartError;
-use crate::server::federation::Federation;
-use crate::server::polling;
-use crate::server::signing_keys;
-use crate::server::stored::Stored;
-use crate::server::trust_feeds::Feeds;
-use crate::server::trust_feeds::Source;
+use crate::server::error::StartError;
+use crate::server::start::signing_keys;
+use crate::server::start::store::Stored;
+use crate::server::trust::Federation;
+use crate::server::trust::Feeds;
+use crate::server::trust::Source;
+use crate::server::trust::jwks_client;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust::files;
 use crate::trust::files::Contents;
 use crate::trust::https::GuardedClient;
 
 /// All of it.
-pub(super) struct Foundation {
-    pub(super) provider: Arc<CryptoProvider>,
+pub(in crate::server) struct Foundation {
+    pub(in crate::server) provider: Arc<CryptoProvider>,
     /// What the door presents. Where no files are named, the Workload API brings it.
-    pub(super) certificate: Arc<ServerCertificate>,
-    pub(super) stored: Stored,
-    pub(super) authority: Arc<Authority>,
-    pub(super) feeds: Arc<Feeds>,
+    pub(in crate::server) certificate: Arc<ServerCertificate>,
+    pub(in crate::server) stored: Stored,
+    pub(in crate::server) authority: Arc<Authority>,
+    pub(in crate::server) feeds: Arc<Feeds>,
     /// What the files of bundles and client CAs held.
-    pub(super) contents: Contents,
-    pub(super) federation: Federation,
+    pub(in crate::server) contents: Contents,
+    pub(in crate::server) federation: Federation,
     /// What fetches the certificates that clients publish, where they may.
-    pub(super) published: Option<Arc<GuardedClient>>,
+    pub(in crate::server) published: Option<Arc<GuardedClient>>,
     /// Up to where the registrations were read.
-    pub(super) loaded: Revision,
+    pub(in crate::server) loaded: Revision,
 }
 
 impl Foundation {
     /// Lays it, or says what is missing.
-    pub(super) async fn lay(
+    pub(in crate::server) async fn lay(
         config: &Config,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
@@ -56,7 +56,7 @@ impl Foundation {
         let stored = Stored::open(config.store.as_deref())?;
         let store = Arc::clone(&stored.store);
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
-        let published = polling::client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
+        let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
         let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
         let authority = Arc::new(Authority::new(policy, clock, entropy, store, keys, trust));

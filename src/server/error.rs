@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::authority::state::LoadError;
-use crate::server::signing_keys::KeysError;
+use crate::server::start::KeysError;
 use crate::store::sled::OpenError;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::CertificateFileError;

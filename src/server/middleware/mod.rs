@@ -1,0 +1,18 @@
+//! What surrounds each request: who may call, what is traced, measured and counted, and how a stream ends.
+
+mod catch_panic;
+mod end_streams;
+mod forwarded;
+mod guard;
+mod measure;
+mod trace;
+
+pub(in crate::server) use crate::server::middleware::catch_panic::Asked;
+pub(in crate::server) use crate::server::middleware::end_streams::bounded;
+pub(in crate::server) use crate::server::middleware::forwarded::Entrance;
+pub(in crate::server) use crate::server::middleware::forwarded::SocketFile;
+pub(in crate::server) use crate::server::middleware::forwarded::Terminator;
+pub(in crate::server) use crate::server::middleware::forwarded::bind as bind_forwarded;
+pub(in crate::server) use crate::server::middleware::guard::call as call_guarded;
+pub(in crate::server) use crate::server::middleware::measure::Measured;
+pub(in crate::server) use crate::server::middleware::trace::Traced;
