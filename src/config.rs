@@ -32,7 +32,7 @@ use crate::config::forwarded::Forwarded;
 use crate::config::written::Written;
 use crate::telemetry::otlp;
 use crate::tls;
-use crate::trust;
+use crate::trust_sources;
 
 /// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
 const SECTIONS: [&str; 18] = [
@@ -68,13 +68,13 @@ pub struct Config {
     /// The door.
     pub tls: tls::Config,
     /// Who vouches for whom.
-    pub trust: trust::files::Config,
+    pub trust: trust_sources::files::Config,
     /// The Workload API, where one is asked.
-    pub workload_api: Option<trust::workload_api::Config>,
+    pub workload_api: Option<trust_sources::workload_api::Config>,
     /// Where other trust domains publish their bundles.
-    pub federation: Vec<trust::bundle_endpoint::Config>,
+    pub federation: Vec<trust_sources::bundle_endpoint::Config>,
     /// How the certificates that clients publish are fetched.
-    pub jwks_uri: trust::jwks_uri::Config,
+    pub jwks_uri: trust_sources::jwks_uri::Config,
     /// The directory of the embedded store; `None` keeps everything in memory, and loses it at the end.
     pub store: Option<PathBuf>,
     /// What new signing keys sign with.

@@ -14,4 +14,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
-pub mod trust;
+pub mod trust_sources;

@@ -5,6 +5,7 @@
 //! reloads and follows the store.
 
 mod error;
+mod keys_error;
 mod measures;
 mod middleware;
 mod probes;
@@ -18,7 +19,7 @@ mod transport;
 mod trust;
 
 pub use crate::server::error::StartError;
-pub(crate) use crate::server::start::KeysError;
+pub(crate) use crate::server::keys_error::KeysError;
 pub(crate) use crate::server::start::open_signing_keys;
 pub(crate) use crate::server::trust::federation_endpoint;
 
@@ -63,10 +64,10 @@ use crate::server::trust::OwnBundle;
 use crate::server::trust::WorkloadIdentity;
 use crate::server::trust::follow_workload_api;
 use crate::server::trust::start_jwks_polling;
-use crate::telemetry::metrics::ExportFailures;
+use crate::telemetry::ExportFailures;
 use crate::tls::acceptor::Acceptor;
-use crate::trust::jwks_uri::Discovery;
-use crate::trust::jwks_uri::Poller;
+use crate::trust_sources::jwks_uri::Discovery;
+use crate::trust_sources::jwks_uri::Poller;
 
 /// The three listening sockets, bound before anything else so that a port of 0 has become a number.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! The log, and what is told to collectors.
 
+mod export_failures;
+mod format;
 mod line;
 pub mod metrics;
 pub mod otlp;
@@ -22,8 +24,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub use crate::telemetry::export_failures::ExportFailures;
+pub use crate::telemetry::format::Format;
 use crate::telemetry::line::Line;
-use crate::telemetry::metrics::ExportFailures;
 use crate::telemetry::otlp::OtlpError;
 use crate::telemetry::otlp::Traces;
 use crate::trace_context::REQUESTS;
@@ -37,17 +40,6 @@ pub struct Config {
     /// What is logged: `info`, or directives such as `warn,lanyard::audit=info`. Other crates than this one are never heard
     /// below `info`, whatever it says: what they print there may hold what callers send, their tokens included.
     pub level: String,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines.
-    Json,
 }
 
 impl Default for Config {

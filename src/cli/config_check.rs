@@ -18,8 +18,8 @@ use crate::telemetry;
 use crate::telemetry::otlp;
 use crate::tls::outbound;
 use crate::tls::server_certificate::ServerCertificate;
-use crate::trust;
-use crate::trust::bundle_endpoint::Profile;
+use crate::trust_sources;
+use crate::trust_sources::bundle_endpoint::Profile;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ConfigCommand {
@@ -69,10 +69,12 @@ fn problem_with(arguments: &CheckArguments) -> Option<String> {
                 let outbound = outbound::config(ca.as_deref(), Arc::clone(&provider), Arc::new(SystemClock));
                 outbound.err().map(|error| error.to_string())
             }
-            Profile::HttpsSpiffe { bundle, .. } => trust::files::roots(bundle).err().map(|error| error.to_string()),
+            Profile::HttpsSpiffe { bundle, .. } => {
+                trust_sources::files::roots(bundle).err().map(|error| error.to_string())
+            }
         })
     };
-    let files = || trust::files::load(&config.trust).err().map(|error| error.to_string());
+    let files = || trust_sources::files::load(&config.trust).err().map(|error| error.to_string());
     let collector = || config.otlp.as_ref().and_then(|otlp| otlp::tls(otlp).err()).map(|error| error.to_string());
     let log = || telemetry::check(&config.log).err().map(|error| error.to_string());
     certificate.or_else(files).or_else(outbound).or_else(federated).or_else(collector).or_else(log)

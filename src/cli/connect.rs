@@ -9,6 +9,7 @@ use tonic::transport::Uri;
 
 use crate::cli::connect_error;
 use crate::cli::error::CommandError;
+use crate::cli::token_error;
 use crate::client::connection;
 use crate::client::connection::Channel;
 use crate::client::connection::ConnectError;
@@ -57,7 +58,7 @@ impl ConnectionArguments {
 
     /// Connects.
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
-        let tls = self.credentials()?.now().await.map_err(connect_error::explain_token)?;
+        let tls = self.credentials()?.now().await.map_err(token_error::explain_token)?;
         let traceparent = self.traceparent.as_deref().unwrap_or_default();
         let carried = Carried::told(&[("traceparent", traceparent.as_bytes())]);
         connection::connect(&self.server, tls, carried).await.map_err(|error| {

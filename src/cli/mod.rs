@@ -14,6 +14,7 @@ mod serve;
 mod status;
 mod thumbprint;
 mod token;
+mod token_error;
 mod token_input;
 mod validate;
 

@@ -14,7 +14,7 @@ use crate::config::ConfigError;
 use crate::config::reading::duration;
 use crate::config::reading::trust_domain;
 use crate::config::value;
-use crate::trust::bundle_endpoint;
+use crate::trust_sources::bundle_endpoint;
 
 /// A bundle counts at least this long: else each fetch that fails would shut a trust domain out.
 const MIN_MAX_AGE: Duration = Duration::from_mins(1);

@@ -38,7 +38,7 @@ use crate::telemetry;
 use crate::tls;
 use crate::tls::CertificateFiles;
 use crate::tls::ClientAuth;
-use crate::trust;
+use crate::trust_sources;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -230,7 +230,7 @@ impl File {
                 max_connections: self.tls.max_connections.map_or(10_000, NonZero::get),
                 max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
             },
-            trust: trust::files::Config { own, bundles, client_cas },
+            trust: trust_sources::files::Config { own, bundles, client_cas },
             workload_api,
             federation,
             jwks_uri,

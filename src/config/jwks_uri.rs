@@ -11,7 +11,7 @@ use crate::authority::registration::JwksUriPolicy;
 use crate::config::ConfigError;
 use crate::config::reading::duration;
 use crate::config::value;
-use crate::trust;
+use crate::trust_sources;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,10 +39,13 @@ enum Discovery {
 }
 
 impl JwksUri {
-    pub(super) fn resolve(self, folder: &Path) -> Result<(JwksUriPolicy, trust::jwks_uri::Config), ConfigError> {
+    pub(super) fn resolve(
+        self,
+        folder: &Path,
+    ) -> Result<(JwksUriPolicy, trust_sources::jwks_uri::Config), ConfigError> {
         let allowed_hosts = AllowedHosts::parse(&self.allowed_hosts)
             .map_err(|error| value("jwks_uri.allowed_hosts", &error.to_string()))?;
-        let config = trust::jwks_uri::Config {
+        let config = trust_sources::jwks_uri::Config {
             ca: self.ca.map(|path| folder.join(path)),
             allow_private_addresses: self.allow_private_addresses,
             poll: self.poll.unwrap_or(Duration::from_mins(1)),

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use crate::config::ConfigError;
 use crate::config::reading::duration;
 use crate::config::value;
-use crate::trust::workload_api;
-use crate::trust::workload_api::parse_endpoint;
+use crate::trust_sources::workload_api;
+use crate::trust_sources::workload_api::parse_endpoint;
 
 /// Names the socket where the section does not (SPIFFE Workload Endpoint section 4).
 const ENDPOINT: &str = "SPIFFE_ENDPOINT_SOCKET";

@@ -4,12 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::authority::state::LoadError;
-use crate::server::start::KeysError;
+use crate::server::keys_error::KeysError;
 use crate::store::sled::OpenError;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::CertificateFileError;
-use crate::trust::files::TrustFileError;
-use crate::trust::workload_api::Unanswered;
+use crate::trust_sources::files::TrustFileError;
+use crate::trust_sources::workload_api::Unanswered;
 
 /// Why a server did not start. Nothing is served with a part of it missing.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use crate::server::start::Stored;
 use crate::server::supervised;
 use crate::server::transport::Places;
 use crate::store::disk::Disk;
-use crate::telemetry::metrics::ExportFailures;
+use crate::telemetry::ExportFailures;
 use crate::telemetry::metrics::Push;
 use crate::telemetry::otlp;
 use crate::tls::outbound::OutboundError;

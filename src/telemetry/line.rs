@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::telemetry::Format;
+use crate::telemetry::format::Format;
 use crate::trace_context;
 
 /// Writes events as `inner` does, which ends each with a newline, and adds `trace_id`.

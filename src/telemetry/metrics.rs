@@ -1,8 +1,6 @@
 //! The measures to an OpenTelemetry collector (OTLP over gRPC), under the names that Prometheus has for them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -35,37 +33,11 @@ use crate::authority::observe::Labels;
 use crate::authority::observe::Measures;
 use crate::authority::observe::Sample;
 use crate::authority::observe::Samples;
-use crate::authority::observe::labels;
+use crate::telemetry::export_failures::ExportFailures;
 use crate::telemetry::otlp;
 
 /// How long a collector may take, at most.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Batches that were not delivered.
-#[derive(Debug, Default)]
-pub struct ExportFailures {
-    traces: AtomicU64,
-    metrics: AtomicU64,
-}
-
-impl ExportFailures {
-    /// A batch of spans was lost. Returns how many were before.
-    pub fn lost_spans(&self) -> u64 {
-        self.traces.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A snapshot of the measures was lost.
-    pub fn lost_measures(&self) {
-        self.metrics.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Both as measures.
-    pub fn family(&self) -> Family {
-        let samples = [("traces", &self.traces), ("metrics", &self.metrics)]
-            .map(|(signal, count)| (labels([("signal", signal)]), count.load(Ordering::Relaxed)));
-        Family::counters("lanyard_export_failures", "OTLP batches that were not delivered", samples)
-    }
-}
 
 /// Who tells, as it is told with traces.
 pub fn resource() -> Resource {

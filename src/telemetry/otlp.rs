@@ -46,7 +46,7 @@ use tonic::transport::Uri;
 use tower::service_fn;
 
 use crate::authority::clock::SystemClock;
-use crate::telemetry::metrics::ExportFailures;
+use crate::telemetry::export_failures::ExportFailures;
 use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
 

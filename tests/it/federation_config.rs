@@ -6,7 +6,7 @@ use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::trust::Unproven;
 use lanyard::config;
 use lanyard::server::StartError;
-use lanyard::trust::bundle_endpoint::Profile;
+use lanyard::trust_sources::bundle_endpoint::Profile;
 use serde_json::json;
 
 use crate::support::bundle::document;

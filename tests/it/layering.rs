@@ -21,7 +21,7 @@ const ROOMS: [&str; 14] = [
     "telemetry",
     "tls",
     "trace_context",
-    "trust",
+    "trust_sources",
 ];
 
 /// Commands that start a server, and those that inspect what one leaves behind: they reach beyond the core.
@@ -34,10 +34,10 @@ fn may_import(file: &str, room: &str) -> Option<Vec<&'static str>> {
     match room {
         "authority" | "proto" | "trace_context" => Some(vec![]),
         "store" | "signer" | "tls" | "http" => Some(vec!["authority"]),
-        "trust" => Some(vec!["authority", "trace_context"]),
+        "trust_sources" => Some(vec!["authority", "trace_context"]),
         "client" => Some(vec!["proto", "trace_context"]),
         "telemetry" => Some(vec!["authority", "tls", "trace_context"]),
-        "config" => Some(vec!["authority", "store", "trust", "signer", "tls", "grpc", "http", "telemetry"]),
+        "config" => Some(vec!["authority", "store", "trust_sources", "signer", "tls", "grpc", "http", "telemetry"]),
         "cli" if COMMANDS_BEYOND.iter().any(|command| file.starts_with(&format!("src/{command}"))) => None,
         "grpc" => Some(vec!["authority", "proto", "trace_context"]),
         "cli" => Some(vec!["authority", "client", "proto", "trace_context"]),
@@ -132,7 +132,7 @@ fn each_rule_finds_what_breaks_it() {
         ("src/grpc/tokens.rs", "use crate::http::ops;"),
         ("src/http/mod.rs", "use crate::proto::Client;"),
         ("src/tls/acceptor.rs", "use crate::config::Config;"),
-        ("src/trust/files.rs", "use crate::signer::local::LocalSigner;"),
+        ("src/trust_sources/files.rs", "use crate::signer::local::LocalSigner;"),
         ("src/config.rs", "use crate::server::Server;"),
         ("src/cli/token/get.rs", "use crate::server::Server;"),
         ("src/cli/validate.rs", "use crate::store::sled::SledStore;"),

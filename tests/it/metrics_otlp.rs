@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use lanyard::authority::clock::Timestamp;
 use lanyard::authority::observe::Measures;
 use lanyard::http::ops;
-use lanyard::telemetry::metrics::ExportFailures;
+use lanyard::telemetry::ExportFailures;
 use lanyard::telemetry::metrics::Push;
 use lanyard::telemetry::metrics::request;
 use lanyard::telemetry::metrics::resource;

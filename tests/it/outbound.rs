@@ -12,11 +12,11 @@ use lanyard::authority::clock::SystemClock;
 use lanyard::authority::registration::AllowedHosts;
 use lanyard::authority::registration::JwksUri;
 use lanyard::tls::outbound;
-use lanyard::trust::https::FetchError;
-use lanyard::trust::https::GuardedClient;
-use lanyard::trust::network::Answer;
-use lanyard::trust::network::Network;
-use lanyard::trust::network::SystemNetwork;
+use lanyard::trust_sources::https::FetchError;
+use lanyard::trust_sources::https::GuardedClient;
+use lanyard::trust_sources::network::Answer;
+use lanyard::trust_sources::network::Network;
+use lanyard::trust_sources::network::SystemNetwork;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 

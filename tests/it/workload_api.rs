@@ -5,7 +5,7 @@ use lanyard::config;
 use lanyard::proto::GetJwksRequest;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use lanyard::server::StartError;
-use lanyard::trust::workload_api::parse_endpoint;
+use lanyard::trust_sources::workload_api::parse_endpoint;
 use serde_json::Value;
 use spiffe::TrustDomain;
 use tonic::Status;

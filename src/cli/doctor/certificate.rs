@@ -28,7 +28,7 @@ use crate::cli::doctor::validity::moment;
 use crate::cli::doctor::workload_api::Identity;
 use crate::config::Config;
 use crate::tls::CertificateFiles;
-use crate::trust;
+use crate::trust_sources;
 
 const CHECK: &str = "server_certificate";
 
@@ -64,7 +64,7 @@ pub(in crate::cli::doctor) fn check_files(
         return;
     };
     check_key_file(files, Some(&chain), surroundings, report);
-    let roots = |name: &_| config.trust.bundles.get(name).and_then(|path| trust::files::roots(path).ok());
+    let roots = |name: &_| config.trust.bundles.get(name).and_then(|path| trust_sources::files::roots(path).ok());
     judge(&subject, roots, config, surroundings.now, report);
     settle(&subject, before, report);
 }

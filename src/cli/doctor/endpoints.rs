@@ -19,9 +19,9 @@ use crate::config::Config;
 use crate::config::forwarded::Forwarded;
 use crate::server::federation_endpoint;
 use crate::telemetry::otlp;
-use crate::trust::addresses::Reach;
-use crate::trust::bundle_endpoint::Profile;
-use crate::trust::bundle_endpoint::RefreshError;
+use crate::trust_sources::addresses::Reach;
+use crate::trust_sources::bundle_endpoint::Profile;
+use crate::trust_sources::bundle_endpoint::RefreshError;
 
 const LISTENER: &str = "listener";
 const FEDERATION: &str = "federation";

@@ -1,6 +1,6 @@
 //! All that can be found to be wrong, each under a code that stays the same from version to version.
 
-use crate::cli::doctor::report::Status;
+use crate::cli::doctor::severity::Status;
 
 /// What is wrong. `docs/doctor.md` has them all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

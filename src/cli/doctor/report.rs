@@ -5,23 +5,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::severity::Status;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
-
-/// How a check came out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::cli::doctor) enum Status {
-    /// In order.
-    Ok,
-    /// It works, and should not stay as it is.
-    Warning,
-    /// It does not work.
-    Error,
-    /// Nothing can be said, since something that it needs is not there.
-    NotChecked,
-}
 
 /// One line of the report. The names of the fields are stable.
 #[derive(Debug, Serialize)]

@@ -17,8 +17,8 @@ use crate::cli::doctor::report::Report;
 use crate::cli::doctor::validity::Validity;
 use crate::cli::doctor::validity::moment;
 use crate::config::Config;
-use crate::trust;
-use crate::trust::bundle_endpoint::Profile;
+use crate::trust_sources;
+use crate::trust_sources::bundle_endpoint::Profile;
 
 const BUNDLE: &str = "bundle";
 const CLIENT_CA: &str = "client_ca";
@@ -131,7 +131,7 @@ fn is_document(path: &Path) -> bool {
 }
 
 fn check_document(subject: &str, path: &Path, report: &mut Report) {
-    match trust::files::roots(path) {
+    match trust_sources::files::roots(path) {
         Ok(_) => report.ok(CA_FILE, subject, "a bundle document with roots"),
         Err(error) => report.fault(CA_FILE, subject, Fault::RootsInvalid, error.to_string()),
     }

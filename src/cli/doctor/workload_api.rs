@@ -10,9 +10,9 @@ use crate::authority::trust::Anchors;
 use crate::cli::doctor::PATIENCE;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
-use crate::trust::workload_api::Config;
-use crate::trust::workload_api::Svid;
-use crate::trust::workload_api::spelled;
+use crate::trust_sources::workload_api::Config;
+use crate::trust_sources::workload_api::Svid;
+use crate::trust_sources::workload_api::spelled;
 
 const CHECK: &str = "workload_api";
 

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::authority::identity::CertificateThumbprint;
-use crate::cli::connect_error;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::serve::StopSignals;
 use crate::cli::token::token_file::TokenFile;
+use crate::cli::token_error;
 use crate::client::renewal::Event;
 use crate::client::renewal::Renewal;
 use crate::client::renewal::TokenSettings;
@@ -75,18 +75,18 @@ impl Watch {
             }
             Event::NotLineage => output::note("the registration says no rotation: lineage, so nothing is announced"),
             Event::NotAnnounced(error) => {
-                let error = connect_error::explain_token(error);
+                let error = token_error::explain_token(error);
                 output::note(&format!("not announced: {error}\n  next: {}", error.next()));
             }
             Event::Failed { error, .. } => {
                 // What is wrong at the start is most likely wrong in what was asked.
                 if !self.begun && !error.is_temporary() {
-                    return Err(connect_error::explain_token(error));
+                    return Err(token_error::explain_token(error));
                 }
-                self.complain("no fresh token yet", &connect_error::explain_token(error));
+                self.complain("no fresh token yet", &token_error::explain_token(error));
             }
             Event::Unusable(error) => {
-                self.complain("what there was before is used on", &connect_error::explain_token(error));
+                self.complain("what there was before is used on", &token_error::explain_token(error));
             }
             // The file has its own.
             Event::Expired => {}

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Source;
 use crate::telemetry::InvalidLevel;
-use crate::trust::files::TrustFileError;
+use crate::trust_sources::files::TrustFileError;
 
 /// What takes no restart. The log's level and the roles are asked anew for each event and each request; which files vouch
 /// for whom changes like what is in them. Everything else is built into what serves, or promised to clients.

@@ -24,8 +24,8 @@ use crate::server::trust::OwnBundle;
 use crate::server::trust::Source;
 use crate::telemetry;
 use crate::tls::server_certificate::ServerCertificate;
-use crate::trust::files;
-use crate::trust::files::Contents;
+use crate::trust_sources::files;
+use crate::trust_sources::files::Contents;
 
 /// How often the files are looked at. Reading them whole is cheap and sees every kind of replacement, the swapped symbolic
 /// links of a Kubernetes volume among them.

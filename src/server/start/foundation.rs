@@ -19,9 +19,9 @@ use crate::server::trust::Feeds;
 use crate::server::trust::Source;
 use crate::server::trust::jwks_client;
 use crate::tls::server_certificate::ServerCertificate;
-use crate::trust::files;
-use crate::trust::files::Contents;
-use crate::trust::https::GuardedClient;
+use crate::trust_sources::files;
+use crate::trust_sources::files::Contents;
+use crate::trust_sources::https::GuardedClient;
 
 /// All of it.
 pub(in crate::server) struct Foundation {

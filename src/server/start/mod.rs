@@ -5,6 +5,5 @@ mod signing_keys;
 mod store;
 
 pub(in crate::server) use crate::server::start::foundation::Foundation;
-pub(crate) use crate::server::start::signing_keys::KeysError;
 pub(crate) use crate::server::start::signing_keys::open as open_signing_keys;
 pub(in crate::server) use crate::server::start::store::Stored;

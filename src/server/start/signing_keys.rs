@@ -6,45 +6,13 @@ use crate::authority::clock::Timestamp;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::KeyRecord;
-use crate::authority::keys::SealError;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
-use crate::authority::keys::UnusableKey;
 use crate::authority::store::Expected;
 use crate::authority::store::Store;
-use crate::authority::store::StoreError;
-use crate::signer::local::InvalidPrivateKey;
+use crate::server::keys_error::KeysError;
 use crate::signer::local::LocalSigner;
-
-/// Why there are no signing keys. A key that does not open is never replaced by a new one: the tokens and the JWKS of all
-/// relying parties hang on it.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// A stored key cannot be opened.
-    #[error("{key}: {error}")]
-    Sealed {
-        /// Its key in the store.
-        key: String,
-        /// Why.
-        error: SealError,
-    },
-    /// A record is not at its own place.
-    #[error("{0}: the record is another key's")]
-    Misplaced(String),
-    /// What is sealed is no key.
-    #[error(transparent)]
-    Invalid(#[from] InvalidPrivateKey),
-    /// The key cannot be published.
-    #[error(transparent)]
-    Unusable(#[from] UnusableKey),
-    /// A new key could not be sealed.
-    #[error("a new signing key cannot be sealed: {0}")]
-    Sealing(SealError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// The keys in the store. The newest one of the configured algorithm signs; the others verify what they signed.
 pub(crate) async fn open(

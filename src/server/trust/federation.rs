@@ -18,10 +18,10 @@ use crate::server::supervised;
 use crate::server::trust::feeds::Feeds;
 use crate::server::trust::feeds::Source;
 use crate::tls::outbound;
-use crate::trust::bundle_endpoint::BundleEndpoint;
-use crate::trust::bundle_endpoint::Config;
-use crate::trust::bundle_endpoint::Profile;
-use crate::trust::files;
+use crate::trust_sources::bundle_endpoint::BundleEndpoint;
+use crate::trust_sources::bundle_endpoint::Config;
+use crate::trust_sources::bundle_endpoint::Profile;
+use crate::trust_sources::files;
 
 /// One endpoint. Nothing is fetched yet.
 pub(crate) fn endpoint(

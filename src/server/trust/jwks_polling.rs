@@ -14,10 +14,10 @@ use crate::server::stage::Stage;
 use crate::server::supervised;
 use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
-use crate::trust::https::GuardedClient;
-use crate::trust::jwks_uri;
-use crate::trust::jwks_uri::Poller;
-use crate::trust::network::SystemNetwork;
+use crate::trust_sources::https::GuardedClient;
+use crate::trust_sources::jwks_uri;
+use crate::trust_sources::jwks_uri::Poller;
+use crate::trust_sources::network::SystemNetwork;
 
 /// Runs it for as long as the server serves.
 pub(in crate::server) fn start(

@@ -13,11 +13,11 @@ use crate::server::supervised;
 use crate::server::trust::feeds::Feeds;
 use crate::server::trust::feeds::Source;
 use crate::tls::server_certificate::ServerCertificate;
-use crate::trust::workload_api;
-use crate::trust::workload_api::Receivers;
-use crate::trust::workload_api::Svid;
-use crate::trust::workload_api::Unanswered;
-use crate::trust::workload_api::WorkloadApi;
+use crate::trust_sources::workload_api;
+use crate::trust_sources::workload_api::Receivers;
+use crate::trust_sources::workload_api::Svid;
+use crate::trust_sources::workload_api::Unanswered;
+use crate::trust_sources::workload_api::WorkloadApi;
 
 /// Our own identity, as the Workload API gives and takes it.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::store::sled::mark::MARK;
 use crate::store::sled::mark::Mark;
 use crate::store::sled::mark::NEW_MARK;
-use crate::store::sled::opening::OpenError;
+use crate::store::sled::open_error::OpenError;
 use crate::store::sled::scan::Damage;
 
 const LOCK: &str = "LOCK";

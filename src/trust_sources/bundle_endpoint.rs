@@ -22,9 +22,9 @@ use crate::authority::trust::Bundle;
 use crate::authority::trust::BundleDocument;
 use crate::authority::trust::InvalidBundleDocument;
 use crate::authority::trust::MAX_BUNDLE_DOCUMENT_BYTES;
-use crate::trust::https::Answer;
-use crate::trust::https::FetchError;
-use crate::trust::https::exchange;
+use crate::trust_sources::https::Answer;
+use crate::trust_sources::https::FetchError;
+use crate::trust_sources::https::exchange;
 
 /// How often a document is fetched that has no refresh hint (SPIFFE Federation section 4.1).
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);

@@ -22,7 +22,7 @@ use crate::authority::registration::ClientId;
 use crate::authority::registration::JwksUri;
 use crate::authority::state::JwksSource;
 use crate::trace_context;
-use crate::trust::https::GuardedClient;
+use crate::trust_sources::https::GuardedClient;
 
 /// How many documents are fetched at a time.
 const MAX_FETCHES: usize = 16;

@@ -31,7 +31,7 @@ use tokio_stream::StreamExt as _;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::trust::TrustBundles;
-use crate::trust::workload_bundles::WorkloadBundles;
+use crate::trust_sources::workload_bundles::WorkloadBundles;
 
 /// How long connecting may take, and how long a stream that was asked for may take to say something.
 const PATIENCE: Duration = Duration::from_secs(10);

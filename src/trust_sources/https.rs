@@ -26,8 +26,8 @@ use tokio_rustls::TlsConnector;
 use crate::authority::registration::AllowedHosts;
 use crate::authority::registration::JwksUri;
 use crate::trace_context;
-use crate::trust::addresses::Reach;
-use crate::trust::network::Network;
+use crate::trust_sources::addresses::Reach;
+use crate::trust_sources::network::Network;
 
 /// The most bytes that a document may have, and as many for the head in front of it.
 const MAX_BYTES: usize = 64 * 1024;
@@ -131,7 +131,7 @@ impl GuardedClient {
 }
 
 /// What a server said.
-pub(in crate::trust) enum Answer {
+pub(in crate::trust_sources) enum Answer {
     /// 200, and this.
     Document(Bytes),
     /// A redirect.
@@ -139,7 +139,7 @@ pub(in crate::trust) enum Answer {
 }
 
 /// Asks over this stream for the document at a URL, of at most so many bytes, and drops the stream.
-pub(in crate::trust) async fn exchange(
+pub(in crate::trust_sources) async fn exchange(
     stream: TcpStream,
     tls: &Arc<ClientConfig>,
     uri: &JwksUri,
