@@ -199,8 +199,9 @@ fn each_test_that_the_page_for_reviewers_names_is_there() {
         page.split('`').filter(|text| text.contains("::") && !text.contains(char::is_uppercase)).collect();
     assert!(names.len() > 60, "{names:?}");
     for name in names {
-        let (module, test) = name.split_once("::").unwrap();
-        let source = fs::read_to_string(in_crate(&format!("tests/it/{module}.rs"))).unwrap_or_default();
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let file = in_crate("tests/it").join(module.replace("::", "/")).with_extension("rs");
+        let source = fs::read_to_string(file).unwrap_or_default();
         let (_, after) = source.split_once(&format!("fn {test}(")).unwrap_or_else(|| panic!("{name} is not there"));
         let before = &source[..source.len() - after.len()];
         let attributes = before.rsplit("\n\n").next().unwrap();
