@@ -1,5 +1,8 @@
 //! Who may import whom. The rules are read off the sources, and first off small samples that break them.
 
+mod graph;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -108,11 +111,23 @@ fn sources(dir: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-#[test]
-fn every_source_file_keeps_the_rules() {
+/// All source files of the crate, with their texts.
+fn crate_sources() -> Vec<(String, String)> {
     let mut files = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     assert!(files.len() > 30, "only {} files were found", files.len());
+    files.sort();
+    files
+}
+
+/// Samples of source files as if they were on the disk.
+fn samples(files: &[(&str, &str)]) -> Vec<(String, String)> {
+    files.iter().map(|(file, source)| ((*file).to_owned(), (*source).to_owned())).collect()
+}
+
+#[test]
+fn every_source_file_keeps_the_rules() {
+    let files = crate_sources();
     let found: Vec<String> = files.iter().flat_map(|(name, source)| faults(name, source)).collect();
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
@@ -170,5 +185,101 @@ fn no_rule_finds_what_keeps_it() {
         ("src/authority/token.rs", &long_with_a_word),
     ] {
         assert_eq!(faults(file, source), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn no_two_files_import_each_other_in_a_loop() {
+    let files = crate_sources();
+    let imports = graph::imports(&files);
+    let edges: usize = imports.values().map(BTreeSet::len).sum();
+    assert!(edges > files.len(), "only {edges} imports were found among {} files", files.len());
+    let found: Vec<String> = graph::loops(&imports).iter().map(ToString::to_string).collect();
+    assert!(found.is_empty(), "{} loops\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn each_loop_of_imports_is_found_with_all_its_files() {
+    let cases: [&[(&str, &str)]; 11] = [
+        &[("src/a.rs", "use crate::b::B;"), ("src/b.rs", "use crate::a::A;")],
+        &[("src/a.rs", "use super::b::B;"), ("src/b.rs", "use crate::a::A as Other;")],
+        &[
+            ("src/a/one.rs", "use super::two::Two;"),
+            ("src/a/two.rs", "use crate::b::*;"),
+            ("src/b.rs", "pub(crate) use crate::a::one::One;"),
+        ],
+        // A folder's face and a file within, in both forms of a folder.
+        &[("src/a/mod.rs", "mod b;\n\npub use self::b::B;"), ("src/a/b.rs", "use super::A;")],
+        &[("src/a/mod.rs", "mod b;\n\npub use b::B;"), ("src/a/b.rs", "use crate::a::A;")],
+        &[("src/a.rs", "pub use crate::a::b::B;"), ("src/a/b.rs", "use crate::a::A;")],
+        // A name that is re-exported is imported from the face.
+        &[
+            ("src/a/mod.rs", "pub use self::b::B;"),
+            ("src/a/b.rs", "use crate::c::C;"),
+            ("src/c.rs", "use crate::a::B;"),
+        ],
+        &[("src/lib.rs", "pub mod a;\npub use a::A;"), ("src/a.rs", "use crate::VERSION;")],
+        // Not only in `use` lines.
+        &[("src/a.rs", "fn f() -> crate::b::B { todo() }"), ("src/b.rs", "fn f() { super::a::f() }")],
+        // In a module within the file `super` is the file itself, and `super::super` what is above it.
+        &[("src/a.rs", "mod tests {\n    use super::super::b::B;\n}"), ("src/b.rs", "use crate::a::A;")],
+        &[("src/a.rs", "mod tests {\n    use super::*;\n}\nuse super::b::B;"), ("src/b.rs", "use crate::a::A;")],
+    ];
+    for case in cases {
+        // Files beside the loop are none of it.
+        let beside = [("src/top.rs", "use crate::a::A;"), ("src/a/ground.rs", "use std::fmt;")];
+        let files = samples(&[case, &beside].concat());
+        let imports = graph::imports(&files);
+        let found = graph::loops(&imports);
+        let mut expected: Vec<&str> = case.iter().map(|(file, _)| *file).collect();
+        expected.sort_unstable();
+        assert_eq!(found.iter().map(|one| one.files.clone()).collect::<Vec<_>>(), [expected], "{case:?}");
+    }
+}
+
+#[test]
+fn two_loops_are_told_apart_and_the_shortest_way_is_shown() {
+    let files = samples(&[
+        ("src/a.rs", "use crate::b::B;"),
+        ("src/b.rs", "use crate::c::C;\nuse crate::d::D;"),
+        ("src/c.rs", "use crate::a::A;\nuse crate::b::B;"),
+        ("src/d.rs", "use crate::e::E;"),
+        ("src/e.rs", "use crate::d::D;"),
+    ]);
+    let imports = graph::imports(&files);
+    let found: Vec<String> = graph::loops(&imports).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "3 files import each other: src/a.rs src/b.rs src/c.rs\n    src/b.rs -> src/c.rs -> src/b.rs",
+            "2 files import each other: src/d.rs src/e.rs\n    src/d.rs -> src/e.rs -> src/d.rs",
+        ]
+    );
+}
+
+#[test]
+fn what_imports_in_one_direction_only_is_no_loop() {
+    let cases: [&[(&str, &str)]; 9] = [
+        // A `mod` line imports nothing, nor does a call into a file's own module.
+        &[("src/a/mod.rs", "mod b;\nfn f() { b::f() }"), ("src/a/b.rs", "use crate::a::A;")],
+        &[("src/a/mod.rs", "pub mod b;\npub(crate) mod c;"), ("src/a/b.rs", "use crate::a::A;")],
+        // Files of a folder name each other directly, not through its face.
+        &[
+            ("src/a/mod.rs", "mod b;\nmod c;\npub use self::b::B;\npub use self::c::C;"),
+            ("src/a/b.rs", "use crate::a::c::C;"),
+            ("src/a/c.rs", "use std::fmt;"),
+        ],
+        &[("src/a.rs", "// use crate::b::B;\n/// crate::b::B"), ("src/b.rs", "use crate::a::A;")],
+        &[("src/a.rs", "fn f() {} // crate::b::f\n"), ("src/b.rs", "use crate::a::A;")],
+        &[("src/a/b.rs", "pub(in crate::a) fn f() {}"), ("src/a/mod.rs", "pub use self::b::f;")],
+        &[("src/a/mod.rs", "pub use self::b::B;"), ("src/a/b.rs", "mod tests {\n    use super::B;\n}")],
+        &[("src/a/mod.rs", "pub use self::sled::S;"), ("src/a/sled.rs", "use ::a::A;\nuse sled::Db;")],
+        &[("src/main.rs", "fn main() { lanyard::a::f() }"), ("src/a.rs", "const TARGET: &str = \"lanyard::main\";")],
+    ];
+    for case in cases {
+        let files = samples(case);
+        let imports = graph::imports(&files);
+        let found: Vec<String> = graph::loops(&imports).iter().map(ToString::to_string).collect();
+        assert!(found.is_empty(), "{found:?}");
     }
 }
