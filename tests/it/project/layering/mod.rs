@@ -1,6 +1,7 @@
 //! Who may import whom. The rules are read off the sources, and first off small samples that break them.
 
 mod graph;
+mod rooms;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -281,5 +282,74 @@ fn what_imports_in_one_direction_only_is_no_loop() {
         let imports = graph::imports(&files);
         let found: Vec<String> = graph::loops(&imports).iter().map(ToString::to_string).collect();
         assert!(found.is_empty(), "{found:?}");
+    }
+}
+
+#[test]
+fn the_rooms_of_the_core_import_downward_and_keep_their_files_private() {
+    let found = rooms::faults(&crate_sources());
+    assert!(found.is_empty(), "{} faults\n{}", found.len(), found.join("\n"));
+}
+
+/// Files of the core that keep the rules, to which samples are added.
+const CORE: [(&str, &str); 5] = [
+    ("src/authority/mod.rs", "mod api;\npub mod keys;\npub mod clock;\nuse crate::authority::tokens::IssuedToken;"),
+    ("src/authority/api/mod.rs", "mod tokens;"),
+    ("src/authority/tokens/mod.rs", "mod issued;\n\npub use self::issued::IssuedToken;"),
+    ("src/authority/keys/mod.rs", "mod jwk;\n\npub use self::jwk::PublicJwk;"),
+    ("src/authority/clock.rs", "use std::time::Duration;"),
+];
+
+#[test]
+fn what_breaks_the_order_of_the_core_is_found() {
+    assert_eq!(rooms::faults(&samples(&CORE)), Vec::<String>::new());
+    for (file, source) in [
+        ("src/authority/keys/jwk.rs", "use crate::authority::tokens::IssuedToken;"),
+        ("src/authority/keys/jwk.rs", "fn f() -> crate::authority::tokens::IssuedToken { g() }"),
+        ("src/authority/keys/jwk.rs", "use crate::authority::Authority;"),
+        ("src/authority/scope.rs", "use super::keys::PublicJwk;"),
+        ("src/authority/store/port.rs", "use crate::authority::api::tokens;"),
+        // A room that is not in the table, as a file and as a folder; a folder without a face.
+        ("src/authority/lineage.rs", "use std::fmt;"),
+        ("src/authority/lineage/mod.rs", "use std::fmt;"),
+        ("src/authority/identity/peer.rs", "use std::fmt;"),
+        ("src/authority/identity.rs", "mod peer;"),
+        // Modules that are open without a reason.
+        ("src/authority/identity/mod.rs", "pub mod peer;"),
+        ("src/authority/identity/mod.rs", "pub(crate) mod peer;"),
+        ("src/authority/identity/mod.rs", "// open:\npub mod peer;"),
+        ("src/authority/identity/mod.rs", "// Who somebody is.\npub mod peer;"),
+        ("src/authority/identity/mod.rs", "// open: fuzzed\npub mod name;\npub mod peer;"),
+        ("src/authority/keys/jwk.rs", "pub(super) mod parameters {\n}"),
+    ] {
+        let mut files = samples(&CORE);
+        if file == "src/authority/identity.rs" {
+            files.extend(samples(&[("src/authority/identity/peer.rs", "use std::fmt;")]));
+        }
+        if file == "src/authority/store/port.rs" {
+            files.extend(samples(&[("src/authority/store/mod.rs", "mod port;")]));
+        }
+        files.extend(samples(&[(file, source)]));
+        assert_eq!(rooms::faults(&files).len(), 1, "{file}: {source}: {:?}", rooms::faults(&files));
+    }
+}
+
+#[test]
+fn what_keeps_the_order_of_the_core_is_not_found() {
+    for (file, source) in [
+        ("src/authority/api/tokens.rs", "use crate::authority::Authority;\nuse crate::authority::tokens::IssuedToken;"),
+        (
+            "src/authority/tokens/issued.rs",
+            "use crate::authority::keys::PublicJwk;\nuse crate::authority::clock::Clock;",
+        ),
+        ("src/authority/keys/jwk.rs", "use crate::authority::keys::SigningKeys;\n// crate::authority::Authority"),
+        ("src/authority/scope.rs", "use crate::authority::clock::Clock;\nmod tests {\n    use super::Scope;\n}"),
+        ("src/authority/identity/mod.rs", "mod peer;\n// open: the fuzzer calls it\npub mod name;"),
+        ("src/authority/policy.rs", "pub struct Mod;\npub fn module() {}"),
+        ("src/server/mod.rs", "pub mod socket;\nuse crate::authority::api;"),
+    ] {
+        let mut files = samples(&CORE);
+        files.extend(samples(&[(file, source)]));
+        assert_eq!(rooms::faults(&files), Vec::<String>::new(), "{file}: {source}");
     }
 }
