@@ -34,6 +34,7 @@ pub mod publisher;
 pub mod raw;
 pub mod server;
 pub mod terminator;
+pub mod test_process;
 pub mod tools;
 pub mod upstream;
 pub mod wire;

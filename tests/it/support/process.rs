@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::store_process::Chance;
+use crate::support::test_process::Chance;
 
 /// A process from which nothing comes for this long is given up.
 const PATIENCE: Duration = Duration::from_mins(1);

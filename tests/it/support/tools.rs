@@ -36,7 +36,7 @@ const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.19.0";
 /// The schemas of Kubernetes itself, version by version.
 const KUBERNETES_PACKAGES: [&str; 1] = ["kubernetes-validate==1.37.0"];
 
-/// What the programs in `tests/it/clients` need.
+/// What the programs in `tests/it/interop` need.
 const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17"];
 
 /// The interpreter of a Python with gRPC and its reflection; `None` if python is to be skipped.
@@ -63,13 +63,13 @@ pub fn envoy() -> Option<PathBuf> {
     })
 }
 
-/// A command that runs one of the programs in `tests/it/clients`, in this folder; `None` if node is to be skipped. The
+/// A command that runs one of the programs in `tests/it/interop`, in this folder; `None` if node is to be skipped. The
 /// folder gets a copy of it: Node looks for packages beside the program.
 pub fn node(program: &str, folder: &Path) -> Option<Command> {
     (!skipped("node")).then(|| {
         let packages = node_packages().join("node_modules");
         std::os::unix::fs::symlink(packages, folder.join("node_modules")).unwrap();
-        fs::copy(in_crate("tests/it/clients").join(program), folder.join(program)).unwrap();
+        fs::copy(in_crate("tests/it/interop").join(program), folder.join(program)).unwrap();
         let mut command = Command::new("node");
         command.arg(program).current_dir(folder);
         command
@@ -272,10 +272,10 @@ pub fn maven(folder: &Path) -> Option<Command> {
     })?
 }
 
-/// Go, in one of the folders of `tests/it/clients`, where a module's `go.mod` fixes what it needs; `None` if go is to be
+/// Go, in one of the folders of `tests/it/deploy`, where a module's `go.mod` fixes what it needs; `None` if go is to be
 /// skipped. What Go fetches and builds stays in its own caches.
 pub fn go(folder: &str) -> Option<Command> {
-    go_in(&in_crate("tests/it/clients").join(folder))
+    go_in(&in_crate("tests/it/deploy").join(folder))
 }
 
 /// The same in any folder.

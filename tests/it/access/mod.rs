@@ -1,0 +1,4 @@
+//! Who may call which method.
+
+mod callers;
+mod methods;

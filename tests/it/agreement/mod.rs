@@ -1,0 +1,5 @@
+//! All protocols give one answer.
+
+mod faults;
+mod routes;
+mod tokens;

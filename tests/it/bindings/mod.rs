@@ -1,0 +1,8 @@
+//! Tokens that are validated with evidence of a certificate.
+
+mod decision;
+mod evidence;
+mod staleness;
+mod validate_binding;
+mod validate_stream;
+mod validate_stream_load;

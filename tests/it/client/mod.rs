@@ -1,0 +1,4 @@
+//! The client library.
+
+mod tokens;
+mod workload_api;

@@ -1,0 +1,11 @@
+//! Envoy: the checks that it asks for, and a real one that asks.
+
+mod evidence;
+mod ext_authz;
+mod ext_authz_evidence;
+mod ext_authz_resources;
+mod failures;
+mod gateway;
+mod requests;
+mod rotation;
+mod shipped_configuration;

@@ -1,0 +1,6 @@
+//! Bundles of other trust domains (SPIFFE Federation).
+
+mod config;
+mod endpoint;
+mod own_bundle;
+mod trust;

@@ -1,0 +1,9 @@
+//! Clients and resource servers that others wrote, and certificates from openssl.
+
+mod authlib;
+mod curl;
+mod example_clients;
+mod openid_client;
+mod openssl_certificates;
+mod python_client;
+mod resource_server;

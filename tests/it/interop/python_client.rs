@@ -1,0 +1,45 @@
+//! A client of another make: Python's gRPC, with what reflection says and no generated code.
+
+use std::fs;
+use std::process::Command;
+
+use lanyard::authority::clock::Timestamp;
+use serde_json::json;
+
+use crate::support::ca::self_signed;
+use crate::support::dev::Dev;
+use crate::support::process::run;
+use crate::support::server::in_crate;
+use crate::support::tools;
+
+#[test]
+fn a_python_client_made_from_reflection_registers_gets_a_token_and_has_it_judged() {
+    let Some(python) = tools::python() else { return };
+    let Dev { files, .. } = &Dev::start();
+    let mine = self_signed("mine").between(Timestamp(0), Timestamp(4_000_000_000)).issue();
+    fs::write(files.path("mine.pem"), mine.pem()).unwrap();
+    fs::write(files.path("mine-key.pem"), mine.key_pem()).unwrap();
+    let server = files.server.strip_prefix("https://").unwrap();
+    let told = run(Command::new(python).arg(in_crate("tests/it/interop/python_client.py")).arg(server).arg(&files.dir))
+        .json(0);
+
+    for service in ["BindingService", "KeyService", "RegistryService", "TokenService"] {
+        let name = format!("lanyard.v1.{service}");
+        assert!(told["services"].as_array().unwrap().contains(&json!(name)), "{told}");
+    }
+    assert_eq!(told["registered"]["client_id"], "mine");
+    assert_eq!(told["registered"]["access_token_ttl"], "60s");
+    assert_eq!(told["registered"]["tls_client_certificate_bound_access_tokens"], true);
+    assert!(told["registered"]["certificate_pem"].is_null(), "{told}");
+    assert_eq!(told["issued"]["token_type"], "Bearer");
+    assert_eq!(told["issued"]["expires_in"], "60s");
+    assert_eq!(told["issued"]["scope"], "orders.read");
+
+    let thumbprint = mine.thumbprint().to_string();
+    assert_eq!(told["own"]["decision"], "DECISION_ALLOW");
+    assert_eq!(told["own"]["match"], "MATCH_EXACT");
+    assert_eq!(told["own"]["claims"]["cnf"]["x5t#S256"], json!(thumbprint));
+    assert_eq!(told["thief"]["decision"], "DECISION_DENY");
+    assert_eq!(told["thief"]["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
+    assert_eq!(told["refusal"], "PERMISSION_DENIED");
+}

@@ -1,0 +1,4 @@
+//! The sources and the documentation.
+
+mod documented;
+mod layering;

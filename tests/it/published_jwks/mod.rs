@@ -1,0 +1,5 @@
+//! Certificates that clients publish at their `jwks_uri`.
+
+mod discovery;
+pub mod jwks_uri;
+mod outbound;

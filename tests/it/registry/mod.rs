@@ -1,0 +1,9 @@
+//! Clients and protected resources that are registered.
+
+mod client_metadata;
+mod clients;
+mod directory;
+mod registrations;
+pub mod resources;
+mod resources_fields;
+mod resources_judged;

@@ -1,0 +1,4 @@
+//! Certificates that follow one another.
+
+mod announced;
+pub mod policies;

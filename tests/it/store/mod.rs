@@ -1,0 +1,7 @@
+//! The stores.
+
+mod crash;
+mod damage;
+mod directory;
+pub mod durability;
+mod store_contract;

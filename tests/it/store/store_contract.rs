@@ -1,0 +1,263 @@
+//! What every store promises through the port: one body of tests over all of them.
+
+use std::sync::Arc;
+
+use lanyard::authority::store::Change;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::MAX_KEY_BYTES;
+use lanyard::authority::store::MAX_VALUE_BYTES;
+use lanyard::authority::store::Revision;
+use lanyard::authority::store::Store;
+use lanyard::authority::store::StoreError;
+use lanyard::store::measured::MeasuredStore;
+use lanyard::store::memory::MemoryStore;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+
+use crate::support::test_process::open;
+
+macro_rules! contract {
+    ($($promise:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Arc::new(super::MemoryStore::new())).await;
+            })+
+        }
+
+        mod measured {
+            $(#[tokio::test]
+            async fn $promise() {
+                let store = super::MeasuredStore::new(super::Arc::new(super::MemoryStore::new()));
+                super::$promise(super::Arc::new(store)).await;
+            })+
+        }
+
+        mod sled {
+            $(#[tokio::test]
+            async fn $promise() {
+                let directory = tempfile::tempdir().unwrap();
+                super::$promise(super::Arc::new(super::open(directory.path()).unwrap())).await;
+            })+
+        }
+    };
+}
+
+contract![
+    what_was_put_is_read_back_with_the_revision_of_its_write,
+    a_key_where_nothing_was_put_reads_as_nothing,
+    values_come_back_byte_for_byte,
+    a_put_over_nothing_is_refused_where_something_stands,
+    a_put_over_a_revision_is_refused_where_another_or_nothing_stands,
+    a_refused_write_changes_nothing,
+    a_deletion_has_a_revision_of_its_own,
+    a_deletion_of_another_revision_is_refused,
+    deleting_what_is_not_there_changes_nothing_and_is_a_conflict_only_for_a_revision,
+    of_many_racing_writers_exactly_one_wins,
+    revisions_are_consecutive_over_all_keys,
+    a_listing_holds_what_has_the_prefix_in_the_order_of_keys,
+    a_value_of_the_largest_size_is_taken_and_one_byte_more_is_refused,
+    a_key_of_the_largest_size_is_taken_and_one_byte_more_is_refused,
+    a_watch_shows_what_was_written_before_and_then_what_is_written_after,
+    a_watch_from_a_listing_misses_nothing_and_repeats_nothing,
+    a_watch_from_a_revision_that_is_still_to_come_is_refused,
+    a_watcher_that_falls_too_far_behind_is_told_and_its_watch_ends,
+    a_watch_ends_with_its_store,
+];
+
+async fn what_was_put_is_read_back_with_the_revision_of_its_write(store: Arc<dyn Store>) {
+    let first = store.put("/clients/a", b"{\"n\":1}".to_vec(), Expected::Any).await.unwrap();
+    let second = store.put("/clients/a", b"{\"n\":2}".to_vec(), Expected::Any).await.unwrap();
+    assert!(second > first);
+    let read = store.get("/clients/a").await.unwrap().unwrap();
+    assert_eq!((&*read.value, read.revision), (&b"{\"n\":2}"[..], second));
+}
+
+async fn a_key_where_nothing_was_put_reads_as_nothing(store: Arc<dyn Store>) {
+    store.put("/clients/ab", b"1".to_vec(), Expected::Any).await.unwrap();
+    assert_eq!(store.get("/clients/a").await.unwrap(), None);
+}
+
+async fn values_come_back_byte_for_byte(store: Arc<dyn Store>) {
+    for value in [&b"{ \"a\" : 1 }"[..], b"null", b" 1\n", b"", b"\x00\xff not JSON"] {
+        store.put("/keys/a", value.to_vec(), Expected::Any).await.unwrap();
+        assert_eq!(&*store.get("/keys/a").await.unwrap().unwrap().value, value);
+    }
+}
+
+async fn a_put_over_nothing_is_refused_where_something_stands(store: Arc<dyn Store>) {
+    store.put("/clients/a", b"1".to_vec(), Expected::Absent).await.unwrap();
+    let again = store.put("/clients/a", b"2".to_vec(), Expected::Absent).await;
+    assert_eq!(again, Err(StoreError::Conflict));
+    store.delete("/clients/a", Expected::Any).await.unwrap();
+    store.put("/clients/a", b"3".to_vec(), Expected::Absent).await.unwrap();
+}
+
+async fn a_put_over_a_revision_is_refused_where_another_or_nothing_stands(store: Arc<dyn Store>) {
+    let first = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+    let second = store.put("/clients/a", b"2".to_vec(), Expected::At(first)).await.unwrap();
+    let stale = store.put("/clients/a", b"3".to_vec(), Expected::At(first)).await;
+    assert_eq!(stale, Err(StoreError::Conflict));
+    store.delete("/clients/a", Expected::At(second)).await.unwrap();
+    let gone = store.put("/clients/a", b"4".to_vec(), Expected::At(second)).await;
+    assert_eq!(gone, Err(StoreError::Conflict));
+}
+
+async fn a_refused_write_changes_nothing(store: Arc<dyn Store>) {
+    let revision = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+    let before = store.list("").await.unwrap();
+    store.put("/clients/a", b"2".to_vec(), Expected::Absent).await.unwrap_err();
+    store.delete("/clients/a", Expected::At(Revision(revision.0 + 1))).await.unwrap_err();
+    assert_eq!(store.list("").await.unwrap(), before);
+}
+
+async fn a_deletion_has_a_revision_of_its_own(store: Arc<dyn Store>) {
+    let put = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+    let deleted = store.delete("/clients/a", Expected::At(put)).await.unwrap();
+    assert!(deleted > put);
+    assert_eq!(store.get("/clients/a").await.unwrap(), None);
+    assert_eq!(store.list("").await.unwrap().revision, deleted);
+}
+
+async fn a_deletion_of_another_revision_is_refused(store: Arc<dyn Store>) {
+    let first = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+    store.put("/clients/a", b"2".to_vec(), Expected::Any).await.unwrap();
+    assert_eq!(store.delete("/clients/a", Expected::At(first)).await, Err(StoreError::Conflict));
+    assert_eq!(store.delete("/clients/a", Expected::Absent).await, Err(StoreError::Conflict));
+    assert!(store.get("/clients/a").await.unwrap().is_some());
+}
+
+async fn deleting_what_is_not_there_changes_nothing_and_is_a_conflict_only_for_a_revision(store: Arc<dyn Store>) {
+    let newest = store.put("/clients/b", b"1".to_vec(), Expected::Any).await.unwrap();
+    assert_eq!(store.delete("/clients/a", Expected::Any).await, Ok(newest));
+    assert_eq!(store.delete("/clients/a", Expected::Absent).await, Ok(newest));
+    assert_eq!(store.delete("/clients/a", Expected::At(newest)).await, Err(StoreError::Conflict));
+    assert_eq!(store.list("").await.unwrap().revision, newest);
+}
+
+async fn of_many_racing_writers_exactly_one_wins(store: Arc<dyn Store>) {
+    let start = store.put("/clients/a", b"0".to_vec(), Expected::Any).await.unwrap();
+    let mut race = JoinSet::new();
+    for writer in 0..32 {
+        let store = Arc::clone(&store);
+        race.spawn(async move {
+            let value = format!("{writer}").into_bytes();
+            store.put("/clients/a", value.clone(), Expected::At(start)).await.map(|_| value)
+        });
+    }
+    let outcomes = race.join_all().await;
+    let (winners, losers): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(winners.len(), 1);
+    assert!(losers.iter().all(|loser| *loser == Err(StoreError::Conflict)));
+    assert_eq!(&*store.get("/clients/a").await.unwrap().unwrap().value, winners[0].as_deref().unwrap());
+}
+
+async fn revisions_are_consecutive_over_all_keys(store: Arc<dyn Store>) {
+    let mut writes = JoinSet::new();
+    for writer in 0..100 {
+        let store = Arc::clone(&store);
+        writes.spawn(async move {
+            store.put(&format!("/clients/{}", writer % 10), b"1".to_vec(), Expected::Any).await.unwrap().0
+        });
+    }
+    let mut revisions = writes.join_all().await;
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=100).collect::<Vec<_>>());
+}
+
+async fn a_listing_holds_what_has_the_prefix_in_the_order_of_keys(store: Arc<dyn Store>) {
+    for key in ["/clients/b", "/clients/a", "/clients", "/clients0", "/client/c", "/keys/a", "/clients/a/b"] {
+        store.put(key, b"1".to_vec(), Expected::Any).await.unwrap();
+    }
+    let listing = store.list("/clients/").await.unwrap();
+    let keys: Vec<&str> = listing.entries.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["/clients/a", "/clients/a/b", "/clients/b"]);
+    assert_eq!(listing.revision, Revision(7));
+    assert_eq!(store.list("/resources/").await.unwrap().entries, []);
+}
+
+async fn a_value_of_the_largest_size_is_taken_and_one_byte_more_is_refused(store: Arc<dyn Store>) {
+    let largest = format!("\"{}\"", "x".repeat(MAX_VALUE_BYTES - 2)).into_bytes();
+    store.put("/clients/a", largest.clone(), Expected::Any).await.unwrap();
+    let larger = store.put("/clients/a", vec![0; MAX_VALUE_BYTES + 1], Expected::Any).await;
+    assert_eq!(larger, Err(StoreError::TooLarge { bytes: MAX_VALUE_BYTES + 1, limit: MAX_VALUE_BYTES }));
+    assert_eq!(&*store.get("/clients/a").await.unwrap().unwrap().value, largest);
+}
+
+async fn a_key_of_the_largest_size_is_taken_and_one_byte_more_is_refused(store: Arc<dyn Store>) {
+    let (largest, larger) = ("\u{1}".repeat(MAX_KEY_BYTES), "k".repeat(MAX_KEY_BYTES + 1));
+    store.put(&largest, vec![0xff; MAX_VALUE_BYTES], Expected::Any).await.unwrap();
+    let refused = StoreError::TooLarge { bytes: MAX_KEY_BYTES + 1, limit: MAX_KEY_BYTES };
+    assert_eq!(store.put(&larger, b"1".to_vec(), Expected::Any).await, Err(refused.clone()));
+    assert_eq!(store.delete(&larger, Expected::Any).await, Err(refused));
+    assert!(store.get(&largest).await.unwrap().is_some());
+}
+
+async fn a_watch_shows_what_was_written_before_and_then_what_is_written_after(store: Arc<dyn Store>) {
+    let first = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+    let mut all = store.watch(Revision(0));
+    let mut later = store.watch(first);
+    let deleted = store.delete("/clients/a", Expected::Any).await.unwrap();
+    let put = Change { key: "/clients/a".to_owned(), value: Some(b"1"[..].into()), revision: first };
+    let gone = Change { key: "/clients/a".to_owned(), value: None, revision: deleted };
+    assert_eq!(all.next().await, Some(Ok(put)));
+    assert_eq!(all.next().await, Some(Ok(gone.clone())));
+    assert_eq!(later.next().await, Some(Ok(gone)));
+    let waiting = tokio::spawn(async move { later.next().await });
+    let third = store.put("/clients/b", b"2".to_vec(), Expected::Any).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().unwrap().revision, third);
+}
+
+async fn a_watch_from_a_listing_misses_nothing_and_repeats_nothing(store: Arc<dyn Store>) {
+    let writer = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for n in 0..200 {
+                store.put("/clients/a", format!("{n}").into_bytes(), Expected::Any).await.unwrap();
+            }
+        }
+    });
+    store.put("/clients/b", b"1".to_vec(), Expected::Any).await.unwrap();
+    let listing = store.list("").await.unwrap();
+    let changes: Vec<u64> =
+        store.watch(listing.revision).map(|change| change.unwrap().revision.0).take_while(|n| *n < 201).collect().await;
+    writer.await.unwrap();
+    assert_eq!(changes, (listing.revision.0 + 1..201).collect::<Vec<_>>());
+}
+
+async fn a_watch_from_a_revision_that_is_still_to_come_is_refused(store: Arc<dyn Store>) {
+    let newest = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+    let mut watch = store.watch(Revision(newest.0 + 1));
+    assert_eq!(watch.next().await, Some(Err(StoreError::Compacted)));
+    assert_eq!(watch.next().await, None);
+}
+
+async fn a_watcher_that_falls_too_far_behind_is_told_and_its_watch_ends(store: Arc<dyn Store>) {
+    let mut slow = store.watch(Revision(0));
+    put_many(&store, 4096).await;
+    assert_eq!(slow.next().await.unwrap().unwrap().revision, Revision(1));
+    put_many(&store, 2).await;
+    assert_eq!(slow.next().await, Some(Err(StoreError::Compacted)));
+    assert_eq!(slow.next().await, None);
+    let mut at_the_edge = store.watch(Revision(2));
+    assert_eq!(at_the_edge.next().await.unwrap().unwrap().revision, Revision(3));
+    let mut beyond_it = store.watch(Revision(1));
+    assert_eq!(beyond_it.next().await, Some(Err(StoreError::Compacted)));
+}
+
+async fn put_many(store: &Arc<dyn Store>, count: usize) {
+    let mut writes = JoinSet::new();
+    for _ in 0..count {
+        let store = Arc::clone(store);
+        writes.spawn(async move { store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap() });
+    }
+    writes.join_all().await;
+}
+
+async fn a_watch_ends_with_its_store(store: Arc<dyn Store>) {
+    let mut watch = store.watch(Revision(0));
+    store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
+    drop(store);
+    assert_eq!(watch.next().await.unwrap().unwrap().revision, Revision(1));
+    assert_eq!(watch.next().await, None);
+}

@@ -1,0 +1,5 @@
+//! The TLS listeners.
+
+mod certificates;
+mod limits;
+mod tls_door;

@@ -1,0 +1,9 @@
+//! Access tokens that are issued and verified.
+
+mod access_tokens;
+mod grants;
+mod issue_token;
+mod malformed;
+mod sealed_keys;
+mod texts;
+mod uses;

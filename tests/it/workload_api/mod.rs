@@ -1,0 +1,6 @@
+//! A server that has its certificate and bundles from the SPIFFE Workload API.
+
+mod bundles;
+mod outage;
+mod rotation;
+mod start;
