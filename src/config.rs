@@ -1,6 +1,7 @@
 //! The configuration: one YAML file, unknown keys refused with their line, overridden by `LANYARD_SECTION__KEY` from the
 //! environment. What comes out are values of the rooms' own types; what is wrong is said by the name of the key.
 
+pub mod digest;
 mod federation;
 mod file;
 pub mod forwarded;
@@ -9,7 +10,6 @@ mod reading;
 mod roles;
 mod telemetry;
 mod workload_api;
-pub mod written;
 
 use std::fs;
 use std::io;
@@ -27,9 +27,9 @@ use crate::authority::clock::NoEntropy;
 use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::policy::Policy;
+use crate::config::digest::ConfigDigest;
 use crate::config::file::File;
 use crate::config::forwarded::Forwarded;
-use crate::config::written::Written;
 use crate::telemetry::otlp;
 use crate::tls;
 use crate::trust_sources;
@@ -102,7 +102,7 @@ pub struct Source {
     /// The file.
     pub path: PathBuf,
     /// What it said.
-    pub written: Written,
+    pub written: ConfigDigest,
 }
 
 /// The addresses of the three listeners.
@@ -193,7 +193,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
 struct Read<'a> {
     file: File,
     folder: &'a Path,
-    written: Written,
+    written: ConfigDigest,
 }
 
 fn read(path: &Path) -> Result<Read<'_>, ConfigError> {
@@ -230,7 +230,7 @@ fn read(path: &Path) -> Result<Read<'_>, ConfigError> {
         }
     };
     let values = merged.extract().map_err(environment)?;
-    Ok(Read { file, folder: path.parent().unwrap_or(Path::new("")), written: Written::of(&values) })
+    Ok(Read { file, folder: path.parent().unwrap_or(Path::new("")), written: ConfigDigest::of(&values) })
 }
 
 fn value(key: &'static str, problem: &str) -> ConfigError {

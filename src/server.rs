@@ -6,7 +6,7 @@
 
 mod error;
 mod keys_error;
-mod measures;
+mod metrics;
 mod middleware;
 mod probes;
 mod reload;
@@ -41,23 +41,23 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
-use crate::authority::observe::Measures;
+use crate::authority::observe::MetricsReader;
 use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;
 use crate::http;
-use crate::server::measures::Sources;
+use crate::server::metrics::Sources;
 use crate::server::middleware::SocketFile;
 use crate::server::middleware::bind_forwarded;
 use crate::server::probes::Probes;
 use crate::server::reload::Reloader;
 use crate::server::socket::Socket;
 use crate::server::stage::Stage;
-use crate::server::start::Foundation;
+use crate::server::start::Components;
+use crate::server::transport::ConnectionLimit;
 use crate::server::transport::Door;
 use crate::server::transport::Limits;
 use crate::server::transport::Listener;
-use crate::server::transport::Places;
 use crate::server::transport::Workers;
 use crate::server::trust::Federation;
 use crate::server::trust::OwnBundle;
@@ -96,7 +96,7 @@ impl Sockets {
 
 /// What tests put in the place of the machine's own.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct Environment {
     /// The clock that everything goes by.
     pub clock: Arc<dyn Clock>,
     /// Where random bytes come from.
@@ -107,7 +107,7 @@ pub struct Surroundings {
     pub export_failures: Arc<ExportFailures>,
 }
 
-impl Default for Surroundings {
+impl Default for Environment {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let entropy = Arc::new(SystemEntropy::default());
@@ -124,7 +124,7 @@ pub struct Server {
     /// Goes with the server.
     socket_file: Option<SocketFile>,
     stage: watch::Sender<Stage>,
-    standing: watch::Receiver<Result<(), &'static str>>,
+    readiness: watch::Receiver<Result<(), &'static str>>,
     trust_heard: watch::Receiver<u64>,
     /// Not there any more once the server was said to be ready.
     probes: Option<Probes>,
@@ -141,24 +141,24 @@ pub struct Server {
 
 impl Server {
     /// Starts to serve; when this returns, the server is ready.
-    pub async fn start(config: Config, sockets: Sockets, surroundings: Surroundings) -> Result<Self, StartError> {
-        let mut server = Self::prepare(config, sockets, surroundings).await?;
+    pub async fn start(config: Config, sockets: Sockets, environment: Environment) -> Result<Self, StartError> {
+        let mut server = Self::prepare(config, sockets, environment).await?;
         server.ready();
         Ok(server)
     }
 
     /// Starts to serve, but the probes say that it is starting until [`Server::ready`].
-    pub async fn prepare(config: Config, sockets: Sockets, surroundings: Surroundings) -> Result<Self, StartError> {
+    pub async fn prepare(config: Config, sockets: Sockets, environment: Environment) -> Result<Self, StartError> {
         let setup = |error: io::Error| StartError::Setup(error.into());
         // Watched from the first moment on: until it is, a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
-        let Surroundings { clock, entropy, threads, export_failures } = surroundings;
+        let Environment { clock, entropy, threads, export_failures } = environment;
         let chance = Arc::clone(&entropy);
-        let foundation = Foundation::lay(&config, clock, entropy).await?;
-        let Foundation { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
-            foundation;
-        let (store, federation) = (Arc::clone(&stored.store), Arc::new(foundation.federation));
+        let components = Components::build(&config, clock, entropy).await?;
+        let Components { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
+            components;
+        let (store, federation) = (Arc::clone(&stored.store), Arc::new(components.federation));
         let mut tasks = JoinSet::new();
         let takes_svid = config.tls.certificate.is_none();
         let mut identity = None;
@@ -171,7 +171,7 @@ impl Server {
         let trust_heard = feeds.heard();
 
         let (stage, stages) = watch::channel(Stage::Serving);
-        let (probes, standing, ready) = Probes::new(&authority, &store, &certificate, identity, stages.clone());
+        let (probes, readiness, ready) = Probes::new(&authority, &store, &certificate, identity, stages.clone());
         let own_bundle = OwnBundle::new(Arc::clone(authority.clock()));
         let public =
             http::discovery::routes(Arc::clone(&authority)).merge(http::spiffe_bundle::routes(own_bundle.printed()));
@@ -182,22 +182,22 @@ impl Server {
         let limits = Limits::from(&config.tls);
         let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
         let routes = mtls.clone();
-        let places = Places::of_all(config.forwarded.is_some(), config.tls.max_connections);
-        let sources = Sources::new(&authority, &certificate, &standing, stored, &places, export_failures);
+        let connection_limits = ConnectionLimit::of_all(config.forwarded.is_some(), config.tls.max_connections);
+        let sources = Sources::new(&authority, &certificate, &readiness, stored, &connection_limits, export_failures);
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
             (Socket::Tcp(sockets.public), Door::ServerOnly(public)),
-            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(standing.clone(), sources.measures()))),
+            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(readiness.clone(), sources.metrics_reader()))),
         ];
         let (mut forwarded_address, mut socket_file) = (None, None);
         if let Some(forwarded) = config.forwarded {
             let bound = bind_forwarded(forwarded, routes).await.map_err(StartError::Forwarded)?;
             (forwarded_address, socket_file) = (bound.address, bound.file);
-            doors.push((bound.socket, Door::Forwarded(Arc::new(bound.entrance))));
+            doors.push((bound.socket, Door::Forwarded(Arc::new(bound.forwarded_service))));
         }
-        for ((socket, door), places) in doors.into_iter().zip(places) {
-            let listener = Listener::new(socket, door, places, config.tls.max_handshakes);
-            listener.start(&mut tasks, &authority, workers.dealer(), stages.clone());
+        for ((socket, door), connection_limits) in doors.into_iter().zip(connection_limits) {
+            let listener = Listener::new(socket, door, connection_limits, config.tls.max_handshakes);
+            listener.start(&mut tasks, &authority, workers.dispatcher(), stages.clone());
         }
         let (trust, told) = ((config.trust, contents), (Arc::clone(&authority), feeds));
         let reloader = Reloader::new(config.source, trust, Arc::clone(&certificate), told, own_bundle);
@@ -224,7 +224,7 @@ impl Server {
             forwarded_address,
             socket_file,
             stage,
-            standing,
+            readiness,
             trust_heard,
             probes,
             reloader,
@@ -261,9 +261,9 @@ impl Server {
         &self.authority
     }
 
-    /// All that it measures.
-    pub fn measures(&self) -> Measures {
-        self.sources.measures()
+    /// All that it metrics.
+    pub fn metrics_reader(&self) -> MetricsReader {
+        self.sources.metrics_reader()
     }
 
     /// Where it is counted that a collector did not take something.
@@ -272,8 +272,8 @@ impl Server {
     }
 
     /// Whether it is ready, as it changes.
-    pub fn standing(&self) -> watch::Receiver<Result<(), &'static str>> {
-        self.standing.clone()
+    pub fn readiness(&self) -> watch::Receiver<Result<(), &'static str>> {
+        self.readiness.clone()
     }
 
     /// How often what vouches for peers was told anew, by any of its sources, and taken in.
@@ -302,10 +302,10 @@ impl Server {
     /// Not ready, and after a delay no new connections; open ones finish what is under way, and what is not finished in time
     /// is cut off.
     pub async fn stop(self) {
-        let Self { stage, mut standing, mut tasks, workers, drain_delay, drain_timeout, socket_file, .. } = self;
+        let Self { stage, mut readiness, mut tasks, workers, drain_delay, drain_timeout, socket_file, .. } = self;
         stage.send_replace(Stage::Leaving);
         // Health first: a Watch must have something to say before it ends.
-        drop(standing.wait_for(Result::is_err).await);
+        drop(readiness.wait_for(Result::is_err).await);
         tracing::info!(delay = ?drain_delay, "not ready any more");
         tokio::time::sleep(drain_delay).await;
         stage.send_replace(Stage::Draining);

@@ -40,12 +40,12 @@ tokio::task_local! {
 
 /// What a caller says of its trace, unread.
 #[derive(Clone, Debug, Default)]
-pub struct Carried {
+pub struct IncomingTrace {
     parent: Option<HeaderValue>,
     state: Vec<HeaderValue>,
 }
 
-impl Carried {
+impl IncomingTrace {
     /// What these headers, or this metadata, carry. Two `traceparent` are as good as none.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut parents = headers.get_all(&PARENT).iter();
@@ -70,7 +70,7 @@ impl Carried {
     }
 
     /// Whether the caller has decided that its trace is not to be recorded.
-    pub fn declines(&self) -> bool {
+    pub fn is_unsampled(&self) -> bool {
         self.parent().is_some_and(|parent| {
             matches!(parent.as_bytes().get(54), Some(b'0' | b'2' | b'4' | b'6' | b'8' | b'a' | b'c' | b'e'))
         })
@@ -122,9 +122,9 @@ pub struct RequestTrace(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    carried: Carried,
+    carried: IncomingTrace,
     /// What it carries in another place than its headers.
-    adopted: OnceLock<Carried>,
+    adopted: OnceLock<IncomingTrace>,
     /// Nothing where no span is exported.
     span: Span,
     context: OnceLock<Context>,
@@ -157,7 +157,7 @@ impl Drop for Inner {
 
 impl RequestTrace {
     /// The trace of a request that carries this, and in which `span` is to stand for it.
-    pub fn new(carried: Carried, span: Span) -> Self {
+    pub fn new(carried: IncomingTrace, span: Span) -> Self {
         Self(Arc::new(Inner { carried, adopted: OnceLock::new(), span, context: OnceLock::new() }))
     }
 
@@ -217,7 +217,7 @@ pub fn current_id() -> Option<TraceId> {
 
 /// Says what the request that is being answered carries in another place than its headers. It counts where the headers say
 /// nothing.
-pub fn adopt(carried: impl FnOnce() -> Carried) {
+pub fn adopt(carried: impl FnOnce() -> IncomingTrace) {
     if let Some(RequestTrace(trace)) = current()
         && trace.carried.parent().is_none()
     {
@@ -229,7 +229,7 @@ pub fn adopt(carried: impl FnOnce() -> Carried) {
 pub fn detached<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     let trace = current().map(|trace| {
         let context = OnceLock::from(trace.context().clone());
-        let (carried, adopted) = (Carried::default(), OnceLock::new());
+        let (carried, adopted) = (IncomingTrace::default(), OnceLock::new());
         RequestTrace(Arc::new(Inner { carried, adopted, span: Span::none(), context }))
     });
     async move {
@@ -258,18 +258,18 @@ pub fn inject_parent(headers: &mut HeaderMap) {
 }
 
 /// Puts what was read on a request of ours, if no span is there to be put.
-pub fn inject_or(carried: &Carried, headers: &mut HeaderMap) {
+pub fn inject_or(carried: &IncomingTrace, headers: &mut HeaderMap) {
     let source = source();
     put(&if source.has_active_span() { source } else { carried.context() }, headers);
 }
 
 fn put(context: &Context, headers: &mut HeaderMap) {
-    TraceContextPropagator::new().inject_context(context, &mut Written(headers));
+    TraceContextPropagator::new().inject_context(context, &mut HeaderInjector(headers));
 }
 
-struct Written<'a>(&'a mut HeaderMap);
+struct HeaderInjector<'a>(&'a mut HeaderMap);
 
-impl Injector for Written<'_> {
+impl Injector for HeaderInjector<'_> {
     fn set(&mut self, key: &str, value: String) {
         let name = if key == PARENT.as_str() { PARENT } else { STATE };
         if !value.is_empty()
@@ -296,7 +296,8 @@ mod tests {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
     fn told(parent: &str) -> Context {
-        Carried::told(&[("Traceparent", parent.as_bytes()), ("tracestate", b"a=1"), ("tracestate", b"b=2")]).context()
+        IncomingTrace::told(&[("Traceparent", parent.as_bytes()), ("tracestate", b"a=1"), ("tracestate", b"b=2")])
+            .context()
     }
 
     #[test]
@@ -311,7 +312,7 @@ mod tests {
             let span = context.span().span_context().clone();
             assert_eq!((span.trace_id().to_string().as_str(), span.is_sampled()), (TRACE, sampled), "{parent}");
             assert_eq!(span.trace_state().header(), "a=1,b=2");
-            assert_eq!(Carried::told(&[("traceparent", parent.as_bytes())]).declines(), !sampled, "{parent}");
+            assert_eq!(IncomingTrace::told(&[("traceparent", parent.as_bytes())]).is_unsampled(), !sampled, "{parent}");
         }
     }
 
@@ -340,9 +341,9 @@ mod tests {
         }
         let one = format!("00-{TRACE}-b7ad6b7169203331-01");
         let twice = [("traceparent", one.as_bytes()), ("traceparent", one.as_bytes())];
-        assert!(!Carried::told(&twice).context().has_active_span());
+        assert!(!IncomingTrace::told(&twice).context().has_active_span());
         let long = format!("a={}", "x".repeat(511));
-        let carried = Carried::told(&[("traceparent", one.as_bytes()), ("tracestate", long.as_bytes())]);
+        let carried = IncomingTrace::told(&[("traceparent", one.as_bytes()), ("tracestate", long.as_bytes())]);
         assert_eq!(carried.context().span().span_context().trace_state().header(), "");
     }
 
@@ -350,22 +351,22 @@ mod tests {
     fn a_request_stays_in_one_trace() {
         let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
         let fields = [("traceparent", parent.as_bytes())];
-        let with = RequestTrace::new(Carried::told(&fields), Span::none());
+        let with = RequestTrace::new(IncomingTrace::told(&fields), Span::none());
         let other = format!("00-{}-b7ad6b7169203331-01", TRACE.replace('0', "1"));
         with.in_scope(&Span::none(), || {
-            adopt(|| Carried::told(&[("traceparent", other.as_bytes())]));
+            adopt(|| IncomingTrace::told(&[("traceparent", other.as_bytes())]));
             let mut headers = HeaderMap::new();
             inject(&mut headers);
             assert_eq!(headers[PARENT], parent);
         });
-        RequestTrace::new(Carried::default(), Span::none()).in_scope(&Span::none(), || {
-            adopt(|| Carried::told(&fields));
+        RequestTrace::new(IncomingTrace::default(), Span::none()).in_scope(&Span::none(), || {
+            adopt(|| IncomingTrace::told(&fields));
             assert_eq!(current_id().unwrap().to_string(), TRACE);
         });
-        RequestTrace::new(Carried::default(), Span::none()).in_scope(&Span::none(), || {
+        RequestTrace::new(IncomingTrace::default(), Span::none()).in_scope(&Span::none(), || {
             let id = current_id();
             assert_ne!(id, Some(TraceId::INVALID));
-            adopt(|| Carried::told(&fields));
+            adopt(|| IncomingTrace::told(&fields));
             assert_eq!(current_id(), id);
         });
         assert_eq!(current_id(), None);
@@ -389,7 +390,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
             let span = tracing::info_span!(target: REQUESTS, parent: None, "request");
-            drop(RequestTrace::new(Carried::told(&[("traceparent", parent.as_bytes())]), span));
+            drop(RequestTrace::new(IncomingTrace::told(&[("traceparent", parent.as_bytes())]), span));
         });
         let spans = exported.0.lock().unwrap();
         let [span] = spans.as_slice() else { panic!("{spans:?}") };

@@ -9,7 +9,7 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::keys::SigningKeys;
 use crate::authority::observe;
-use crate::authority::observe::Tally;
+use crate::authority::observe::Metrics;
 use crate::authority::tokens::MAX_TOKEN_BYTES;
 use crate::authority::tokens::VerifiedToken;
 use crate::authority::tokens::verify;
@@ -32,7 +32,7 @@ impl VerifiedTokens {
         &self,
         keys: &SigningKeys,
         access_token: &str,
-        tally: &Tally,
+        metrics: &Metrics,
     ) -> Result<Arc<VerifiedToken>, DenyReason> {
         if access_token.len() > MAX_TOKEN_BYTES {
             return Err(DenyReason::TokenMalformed);
@@ -40,7 +40,7 @@ impl VerifiedTokens {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, access_token.as_bytes()).as_ref());
         let known = self.0.get(&hash);
-        tally.looked_up(observe::Cache::Tokens, known.is_some());
+        metrics.looked_up(observe::Cache::Tokens, known.is_some());
         if let Some(known) = known {
             // A key that was taken out of the ring takes its tokens with it.
             return if keys.find(known.key_id.as_str()).is_some() { Ok(known) } else { Err(DenyReason::UnknownKey) };

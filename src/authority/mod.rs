@@ -38,8 +38,8 @@ use crate::authority::caches::VouchedCertificates;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::keys::SigningKeys;
+use crate::authority::observe::Metrics;
 use crate::authority::observe::Reloads;
-use crate::authority::observe::Tally;
 use crate::authority::policy::Policy;
 use crate::authority::state::JwksSource;
 use crate::authority::state::LostSince;
@@ -62,7 +62,7 @@ pub struct Authority {
     verified: VerifiedTokens,
     vouched: VouchedCertificates,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
-    tally: Tally,
+    metrics: Metrics,
     reloads: Reloads,
     lost_since: LostSince,
 }
@@ -91,7 +91,7 @@ impl Authority {
             verified: VerifiedTokens::default(),
             vouched: VouchedCertificates::default(),
             jwks_source: OnceLock::new(),
-            tally: Tally::default(),
+            metrics: Metrics::default(),
             reloads: Reloads::default(),
             lost_since: LostSince::default(),
         }
@@ -113,8 +113,8 @@ impl Authority {
     }
 
     /// How often each thing was decided.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What could not be taken when it was last read again.

@@ -29,10 +29,10 @@ use crate::cli::output;
 use crate::cli::serve::StopSignals;
 use crate::config;
 use crate::config::Listeners;
+use crate::server::Environment;
 use crate::server::Server;
 use crate::server::Sockets;
 use crate::server::StartError;
-use crate::server::Surroundings;
 use crate::telemetry;
 
 /// The throwaway trust domain.
@@ -84,7 +84,7 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
     // Traces begin with the log, which comes after the story; half of the two tells nobody much.
     config.otlp = None;
     let log = config.log.clone();
-    let started = Server::prepare(config, sockets, Surroundings::default()).await;
+    let started = Server::prepare(config, sockets, Environment::default()).await;
     let mut server = started.map_err(|error| not_started(&dir, &error))?;
     fs::rename(&draft, &path).map_err(|error| cannot_write(&path, &error))?;
 

@@ -77,7 +77,7 @@ pub(in crate::cli) struct DoctorArguments {
 }
 
 /// What all checks share.
-struct Surroundings {
+struct Environment {
     now: Timestamp,
     clock: Arc<dyn Clock>,
     provider: Arc<CryptoProvider>,
@@ -86,9 +86,9 @@ struct Surroundings {
 pub(in crate::cli) async fn run(arguments: DoctorArguments, format: Format) -> Result<ExitCode, CommandError> {
     let mut report = Report::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let surroundings = Surroundings { now: clock.now(), clock, provider: Arc::new(aws_lc_rs::default_provider()) };
+    let environment = Environment { now: clock.now(), clock, provider: Arc::new(aws_lc_rs::default_provider()) };
     match configuration::check(&arguments.config, &mut report) {
-        Some(inspected) => examine(&arguments, &inspected, &surroundings, &mut report).await,
+        Some(inspected) => examine(&arguments, &inspected, &environment, &mut report).await,
         None => {
             for check in AFTER_THE_CONFIGURATION {
                 report.not_checked(check, "", "the configuration cannot be read");
@@ -99,7 +99,7 @@ pub(in crate::cli) async fn run(arguments: DoctorArguments, format: Format) -> R
     Ok(if report.count(Status::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn examine(arguments: &DoctorArguments, inspected: &Inspected, surroundings: &Surroundings, report: &mut Report) {
+async fn examine(arguments: &DoctorArguments, inspected: &Inspected, environment: &Environment, report: &mut Report) {
     let config = &inspected.config;
     let key = configuration::check_key(inspected, report);
     permissions::check(inspected, report);
@@ -108,16 +108,16 @@ async fn examine(arguments: &DoctorArguments, inspected: &Inspected, surrounding
         None => None,
     };
     match (&config.tls.certificate, &config.workload_api) {
-        (Some(files), _) => certificate::check_files(files, config, surroundings, report),
-        (None, Some(_)) => certificate::check_svid(identity.as_ref(), config, surroundings, report),
+        (Some(files), _) => certificate::check_files(files, config, environment, report),
+        (None, Some(_)) => certificate::check_svid(identity.as_ref(), config, environment, report),
         (None, None) => {}
     }
-    roots::check(config, surroundings.now, report);
-    let store = store::check(config, key, surroundings, report).await;
+    roots::check(config, environment.now, report);
+    let store = store::check(config, key, environment, report).await;
     disk::check(config, arguments.min_free, report);
-    let running = server::check(config, store, arguments, surroundings, report).await;
+    let running = server::check(config, store, arguments, environment, report).await;
     endpoints::check_listeners(config, running, report);
-    endpoints::check_outbound(config, surroundings, report).await;
+    endpoints::check_outbound(config, environment, report).await;
     endpoints::check_collector(config.otlp.as_ref(), report).await;
 }
 

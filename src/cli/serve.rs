@@ -11,10 +11,10 @@ use tokio::signal::unix::signal;
 
 use crate::cli::error::CommandError;
 use crate::config;
+use crate::server::Environment;
 use crate::server::Server;
 use crate::server::Sockets;
 use crate::server::StartError;
-use crate::server::Surroundings;
 use crate::telemetry;
 
 #[derive(Args, Debug)]
@@ -30,12 +30,12 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
         CommandError::new(error.to_string(), next)
     };
     let config = config::load(&arguments.config).map_err(|error| unsound(&error))?;
-    let surroundings = Surroundings::default();
-    let traces = telemetry::start(&config.log, config.otlp.as_ref(), &surroundings.export_failures)
+    let environment = Environment::default();
+    let traces = telemetry::start(&config.log, config.otlp.as_ref(), &environment.export_failures)
         .map_err(|error| unsound(&error))?;
     let stop = StopSignals::watch()?;
     let sockets = Sockets::bind(&config.listeners).await.map_err(|error| explain(&error))?;
-    let server = Server::start(config, sockets, surroundings).await.map_err(|error| explain(&error))?;
+    let server = Server::start(config, sockets, environment).await.map_err(|error| explain(&error))?;
     stop.received().await;
     server.stop().await;
     if let Some(traces) = traces {

@@ -23,7 +23,7 @@ use tonic::transport::Uri;
 use tower::service_fn;
 
 use crate::trace_context;
-use crate::trace_context::Carried;
+use crate::trace_context::IncomingTrace;
 
 /// For the TCP connection and the TLS handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub(crate) type Channel = InterceptedService<tonic::transport::Channel, Onward>;
 
 /// Puts the present span on each call, and without one what the program itself was started with.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Onward(Carried);
+pub(crate) struct Onward(IncomingTrace);
 
 impl Interceptor for Onward {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -70,7 +70,7 @@ impl Interceptor for Onward {
 pub(crate) async fn connect(
     server: &Uri,
     tls: Arc<ClientConfig>,
-    carried: Carried,
+    carried: IncomingTrace,
 ) -> Result<Channel, tonic::transport::Error> {
     let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));

@@ -95,8 +95,8 @@ fn answer(
     peer: &PeerConnection,
     message: ValidateBindingRequest,
 ) -> Result<ValidateBindingsResponse, Status> {
-    let caller = services.authority.enter(Some(peer), METHOD).map_err(|error| {
-        services.authority.tally().call_refused(error);
+    let caller = services.authority.authorize(Some(peer), METHOD).map_err(|error| {
+        services.authority.metrics().call_refused(error);
         AuditEvent::NotAdmitted { peer: Some(peer), method: METHOD, error, stream: true }.record();
         status::not_admitted(error)
     })?;

@@ -7,11 +7,11 @@ use tonic::Status;
 use tonic::Streaming;
 
 use crate::authority::access::Caller;
-use crate::authority::decision::BroughtEvidence;
 use crate::authority::decision::Decision;
-use crate::authority::decision::Judgement;
+use crate::authority::decision::Evaluation;
 use crate::authority::decision::Match;
 use crate::authority::decision::NoDecision;
+use crate::authority::decision::PresentedEvidence;
 use crate::authority::decision::ValidateRequest;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
@@ -59,7 +59,7 @@ impl Services {
     ) -> Result<ValidateBindingResponse, Status> {
         let evidence = evidence(message.evidence).map_err(|error| {
             let why = NoDecision::from(error);
-            AuditEvent::NotJudged { caller: &caller.identity, why: &why }.record();
+            AuditEvent::NotDecided { caller: &caller.identity, why: &why }.record();
             status::no_decision(why)
         })?;
         let request = ValidateRequest {
@@ -68,31 +68,33 @@ impl Services {
             audience: Some(&message.audience),
             scope: &message.scope,
         };
-        let judgement =
+        let evaluation =
             self.authority.validate_binding(&caller.identity, &caller.roles, request).map_err(status::no_decision)?;
-        Ok(print(&judgement))
+        Ok(print(&evaluation))
     }
 }
 
-fn evidence(brought: Option<Brought>) -> Result<BroughtEvidence, InvalidEvidence> {
+fn evidence(brought: Option<Brought>) -> Result<PresentedEvidence, InvalidEvidence> {
     Ok(match brought {
         // `own_connection: false` says as little as leaving it out.
-        None | Some(Brought::OwnConnection(false)) => BroughtEvidence::Nothing,
-        Some(Brought::OwnConnection(true)) => BroughtEvidence::OwnConnection,
-        Some(Brought::Certificate(der)) => BroughtEvidence::Of(Some(Evidence::from_der(&der)?)),
-        Some(Brought::CertificateThumbprint(digest)) => BroughtEvidence::Of(Some(Evidence::from_thumbprint(&digest)?)),
-        Some(Brought::SpiffeId(text)) => BroughtEvidence::Of(Some(Evidence::from_spiffe_id(&text)?)),
-        Some(Brought::ForwardedClientCert(header)) => BroughtEvidence::Forwarded(header),
+        None | Some(Brought::OwnConnection(false)) => PresentedEvidence::Nothing,
+        Some(Brought::OwnConnection(true)) => PresentedEvidence::OwnConnection,
+        Some(Brought::Certificate(der)) => PresentedEvidence::Of(Some(Evidence::from_der(&der)?)),
+        Some(Brought::CertificateThumbprint(digest)) => {
+            PresentedEvidence::Of(Some(Evidence::from_thumbprint(&digest)?))
+        }
+        Some(Brought::SpiffeId(text)) => PresentedEvidence::Of(Some(Evidence::from_spiffe_id(&text)?)),
+        Some(Brought::ForwardedClientCert(header)) => PresentedEvidence::Forwarded(header),
     })
 }
 
-fn print(judgement: &Judgement) -> ValidateBindingResponse {
+fn print(evaluation: &Evaluation) -> ValidateBindingResponse {
     let mut response = ValidateBindingResponse {
-        evidence_grade: judgement.grade.map_or(proto::EvidenceGrade::Unspecified, grade).into(),
-        claims: judgement.token.as_deref().map(|token| claims::print(&token.claims)),
+        evidence_grade: evaluation.grade.map_or(proto::EvidenceGrade::Unspecified, grade).into(),
+        claims: evaluation.token.as_deref().map(|token| claims::print(&token.claims)),
         ..ValidateBindingResponse::default()
     };
-    match judgement.decision {
+    match evaluation.decision {
         Decision::Allow(verdict) => {
             response.set_decision(proto::Decision::Allow);
             let (matched, generation) = match verdict.matched {

@@ -50,7 +50,7 @@ use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::status;
 use crate::trace_context;
-use crate::trace_context::Carried;
+use crate::trace_context::IncomingTrace;
 
 /// The method's full name.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -66,7 +66,7 @@ impl Authorization for Services {
         let attributes = message.attributes.unwrap_or_default();
         let answer = if let Some(request) = read(&attributes) {
             // A proxy that does not trace itself: its client's trace is then the one in which a denial is looked for.
-            trace_context::adopt(|| Carried::told(&request.headers));
+            trace_context::adopt(|| IncomingTrace::told(&request.headers));
             self.authority.check(caller, &request).map_err(status::stale)?
         } else {
             let refusal = CheckRefusal::RequestMalformed;
@@ -267,7 +267,7 @@ pub fn not_admitted(_: NotAdmitted) -> Response<Body> {
 
 /// Makes a denied response of a status with which a check was refused before it could be read, such as a message that is
 /// too large or no message at all, or in which something broke. UNAVAILABLE stays: it says that no decision is possible.
-pub fn made_explicit(response: Response<Body>) -> Response<Body> {
+pub fn into_denied_response(response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     match status.code() {
         Code::Ok | Code::Unavailable => response,

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::authority::observe::BOUNDS;
 use crate::authority::observe::Distribution;
 use crate::authority::observe::Family;
-use crate::authority::observe::Measures;
+use crate::authority::observe::MetricsReader;
 use crate::authority::observe::Sample;
 use crate::authority::observe::Samples;
 use crate::http::accept;
@@ -54,23 +54,23 @@ const TURNS: usize = 2;
 /// What the page is read from.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    measures: Measures,
+    metrics: MetricsReader,
     turns: Arc<Semaphore>,
 }
 
 impl Source {
-    pub(super) fn new(measures: Measures) -> Self {
-        Self { measures, turns: Arc::new(Semaphore::new(TURNS)) }
+    pub(super) fn new(metrics: MetricsReader) -> Self {
+        Self { metrics, turns: Arc::new(Semaphore::new(TURNS)) }
     }
 }
 
-pub(super) async fn metrics(State(Source { measures, turns }): State<Source>, headers: HeaderMap) -> Response {
+pub(super) async fn metrics(State(Source { metrics, turns }): State<Source>, headers: HeaderMap) -> Response {
     let format = Format::wanted_by(&headers);
     let Ok(turn) = turns.acquire_owned().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     // Off this thread, which serves: reading may look at the disk, and the page is long. It goes on when the one who asked
     // for it has gone.
     let read = move || {
-        let page = page(measures.read(), format);
+        let page = page(metrics.read(), format);
         drop(turn);
         page
     };

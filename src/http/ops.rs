@@ -7,24 +7,24 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::authority::observe::Measures;
+use crate::authority::observe::MetricsReader;
 use crate::http::metrics;
 
 /// Whether the server is ready, and if not, the code that says why.
-pub type Standing = watch::Receiver<Result<(), &'static str>>;
+pub type Readiness = watch::Receiver<Result<(), &'static str>>;
 
 /// The routes of the ops listener.
-pub fn routes(standing: Standing, measures: Measures) -> Router {
-    let metrics = get(metrics::metrics).with_state(metrics::Source::new(measures));
+pub fn routes(readiness: Readiness, metrics: MetricsReader) -> Router {
+    let metrics = get(metrics::metrics).with_state(metrics::Source::new(metrics));
     Router::new()
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(readyz))
-        .with_state(standing)
+        .with_state(readiness)
         .route("/metrics", metrics)
 }
 
-async fn readyz(State(standing): State<Standing>) -> (StatusCode, &'static str) {
-    match *standing.borrow() {
+async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
+    match *readiness.borrow() {
         Ok(()) => (StatusCode::OK, "ok"),
         Err(code) => (StatusCode::SERVICE_UNAVAILABLE, code),
     }

@@ -33,7 +33,7 @@ pub(super) async fn logged(State(authority): State<Arc<Authority>>, request: Req
         },
     };
     if what == "token" {
-        authority.tally().grant_refused(reason);
+        authority.metrics().grant_refused(reason);
     }
     let peer = caller.map(|caller| caller.to_string());
     AuditEvent::Refused { peer: peer.as_deref(), what, reason, cause: &cause }.record();

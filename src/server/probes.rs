@@ -24,7 +24,7 @@ pub(super) struct Probes {
     certificate: Arc<ServerCertificate>,
     /// Not there where no Workload API is asked.
     identity: Option<Arc<WorkloadIdentity>>,
-    standing: watch::Sender<Result<(), &'static str>>,
+    readiness: watch::Sender<Result<(), &'static str>>,
     ready: watch::Sender<bool>,
     stages: watch::Receiver<Stage>,
 }
@@ -38,28 +38,28 @@ impl Probes {
         identity: Option<Arc<WorkloadIdentity>>,
         stages: watch::Receiver<Stage>,
     ) -> (Self, watch::Receiver<Result<(), &'static str>>, watch::Receiver<bool>) {
-        let (standing, stands) = watch::channel(Err("starting"));
+        let (readiness, stands) = watch::channel(Err("starting"));
         let (ready, is_ready) = watch::channel(false);
         let (authority, store, certificate) = (Arc::clone(authority), Arc::clone(store), Arc::clone(certificate));
-        (Self { authority, store, certificate, identity, standing, ready, stages }, stands, is_ready)
+        (Self { authority, store, certificate, identity, readiness, ready, stages }, stands, is_ready)
     }
 
     /// Makes them true once.
     pub(super) fn look(&self) {
         let now = self.stands();
-        // In this order: whoever sees the standing may count on it that health has been told.
+        // In this order: whoever sees the readiness may count on it that health has been told.
         self.ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
-        self.standing.send_if_modified(|known| std::mem::replace(known, now) != now);
+        self.readiness.send_if_modified(|known| std::mem::replace(known, now) != now);
     }
 
     fn stands(&self) -> Result<(), &'static str> {
         if *self.stages.borrow() != Stage::Serving {
             return Err("draining");
         }
-        self.store.standing().map_err(|_| "store_unavailable")?;
+        self.store.health().map_err(|_| "store_unavailable")?;
         // From here on every decision would be refused.
         self.authority.freshness().map_err(|_| "store_stale")?;
-        self.identity.as_ref().map_or(Ok(()), |identity| identity.standing())?;
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.readiness())?;
         self.certificate.standing(self.authority.clock().now())
     }
 

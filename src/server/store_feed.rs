@@ -51,12 +51,12 @@ async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<M
 }
 
 async fn load_again(authority: &Authority) -> Revision {
-    authority.lost_the_store();
+    authority.mark_disconnected();
     loop {
         tokio::time::sleep(INTERVAL).await;
         match authority.load().await {
             Ok(revision) => {
-                authority.follows_the_store();
+                authority.mark_synced();
                 return revision;
             }
             Err(error) => tracing::error!(%error, "the registrations cannot be read again"),

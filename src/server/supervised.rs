@@ -26,7 +26,7 @@ pub(super) fn spawn<T>(
     let authority = Arc::clone(authority);
     tasks.spawn(async move {
         while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
-            authority.tally().panicked();
+            authority.metrics().panicked();
             tracing::error!(task = name, "a task panicked, and starts anew");
             tokio::time::sleep(PAUSE).await;
         }

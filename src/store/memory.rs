@@ -73,7 +73,7 @@ impl Store for MemoryStore {
         self.table.watch(from)
     }
 
-    fn standing(&self) -> Result<(), StoreError> {
+    fn health(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! every write durable first.
 
 pub mod disk;
-pub mod measured;
+pub mod instrumented;
 pub mod memory;
 pub mod sled;
 mod table;

@@ -146,7 +146,7 @@ impl SledStore {
     }
 
     async fn submit(&self, write: Write) -> Result<Revision, StoreError> {
-        self.standing()?;
+        self.health()?;
         let written = async {
             let (reply, answer) = oneshot::channel();
             let closed = || StoreError::Unavailable("the store was closed".to_owned());
@@ -184,8 +184,8 @@ impl Store for SledStore {
         self.table.watch(from)
     }
 
-    fn standing(&self) -> Result<(), StoreError> {
-        self.health.standing()
+    fn health(&self) -> Result<(), StoreError> {
+        self.health.health()
     }
 }
 

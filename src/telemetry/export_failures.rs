@@ -24,7 +24,7 @@ impl ExportFailures {
         self.metrics.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Both as measures.
+    /// Both as metrics.
     pub fn family(&self) -> Family {
         let samples = [("traces", &self.traces), ("metrics", &self.metrics)]
             .map(|(signal, count)| (labels([("signal", signal)]), count.load(Ordering::Relaxed)));

@@ -1,4 +1,4 @@
-//! The measures to an OpenTelemetry collector (OTLP over gRPC), under the names that Prometheus has for them.
+//! The metrics to an OpenTelemetry collector (OTLP over gRPC), under the names that Prometheus has for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::authority::observe::BOUNDS;
 use crate::authority::observe::Distribution;
 use crate::authority::observe::Family;
 use crate::authority::observe::Labels;
-use crate::authority::observe::Measures;
+use crate::authority::observe::MetricsReader;
 use crate::authority::observe::Sample;
 use crate::authority::observe::Samples;
 use crate::telemetry::export_failures::ExportFailures;
@@ -45,7 +45,7 @@ pub fn resource() -> Resource {
     Resource { attributes, ..Resource::default() }
 }
 
-/// All measures as one request. Counts are cumulative from `started` on.
+/// All metrics as one request. Counts are cumulative from `started` on.
 pub fn request(
     families: &[Family],
     resource: Resource,
@@ -150,7 +150,7 @@ fn attribute(name: &str, value: String) -> KeyValue {
     KeyValue { key: name.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
-/// Tells a collector of the measures, every so often. Nothing is kept for later: what is lost is in the next one too.
+/// Tells a collector of the metrics, every so often. Nothing is kept for later: what is lost is in the next one too.
 #[derive(Clone, Debug)]
 pub struct Push {
     /// To the collector.
@@ -158,7 +158,7 @@ pub struct Push {
     /// How often.
     pub interval: Duration,
     /// What is told.
-    pub measures: Measures,
+    pub metrics: MetricsReader,
     /// From when on counts are told.
     pub started: Timestamp,
     /// What the times are told by.
@@ -167,7 +167,7 @@ pub struct Push {
     pub failures: Arc<ExportFailures>,
 }
 
-/// Why a collector did not take the measures.
+/// Why a collector did not take the metrics.
 #[derive(Debug, thiserror::Error)]
 enum NotTaken {
     #[error("the collector does not answer in time")]
@@ -176,7 +176,7 @@ enum NotTaken {
     Refused(tonic::Code),
     #[error("the collector rejected {0} points")]
     Partly(i64),
-    #[error("the measures could not be read")]
+    #[error("the metrics could not be read")]
     Unread,
 }
 
@@ -208,8 +208,8 @@ impl Push {
     }
 
     async fn tell(&self) -> Result<tonic::Response<ExportMetricsServiceResponse>, NotTaken> {
-        let measures = self.measures.clone();
-        let families = tokio::task::spawn_blocking(move || measures.read()).await.map_err(|_| NotTaken::Unread)?;
+        let metrics = self.metrics.clone();
+        let families = tokio::task::spawn_blocking(move || metrics.read()).await.map_err(|_| NotTaken::Unread)?;
         let mut request = tonic::Request::new(request(&families, resource(), self.started, self.clock.now()));
         *request.metadata_mut() = otlp::headers().clone();
         let told = MetricsServiceClient::new(self.channel.clone()).export(request).await;

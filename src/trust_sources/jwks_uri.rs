@@ -134,7 +134,7 @@ impl JwksSource for Discovery {
 /// Fetches one document. What goes wrong leaves the last good one in its place, and is said in the log; a panic too.
 async fn fetch(authority: &Authority, client: &GuardedClient, client_id: &str, uri: &JwksUri) {
     if AssertUnwindSafe(fetch_once(authority, client, client_id, uri)).catch_unwind().await.is_err() {
-        authority.tally().panicked();
+        authority.metrics().panicked();
     }
 }
 
@@ -143,7 +143,7 @@ async fn fetch_once(authority: &Authority, client: &GuardedClient, client_id: &s
     let asked_at = authority.clock().now();
     match client.get(uri).await {
         Ok(document) => {
-            if let Err(error) = authority.take_in_jwks(client_id, uri, &document, asked_at) {
+            if let Err(error) = authority.store_published_jwks(client_id, uri, &document, asked_at) {
                 tracing::warn!(client_id, uri = uri.as_str(), %error, "what a client publishes is of no use");
             }
         }

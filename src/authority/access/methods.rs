@@ -54,7 +54,7 @@ pub fn roles_for(method: &str) -> Option<&'static [Role]> {
 }
 
 /// The method as the table has it: one of a fixed set of names, whatever callers ask for.
-pub fn known(method: &str) -> Option<&'static str> {
+pub fn canonical_name(method: &str) -> Option<&'static str> {
     METHODS.get(position(method)?).map(|(name, _)| *name)
 }
 
@@ -63,8 +63,8 @@ pub fn known(method: &str) -> Option<&'static str> {
 pub const OTHER: &str = "other";
 
 /// A name to tell of a method by.
-pub fn told(method: &str) -> &'static str {
-    known(method).unwrap_or(OTHER)
+pub fn metric_label(method: &str) -> &'static str {
+    canonical_name(method).unwrap_or(OTHER)
 }
 
 /// Where a method stands in the table.

@@ -27,20 +27,25 @@ impl Authority {
     /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].
     pub fn prove(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
         let now = self.clock.now();
-        let identity = match self.trust.load().prove(chain, now, |thumbprint| self.lets_in(thumbprint, now)) {
-            // Found unknown by the last of the rules, so it is none of the other kinds, and valid now.
-            Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
-                let leaf = chain.first().ok_or(Unproven::ChainSize)?;
-                PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown)
-            }
-            outcome => outcome?,
-        };
+        let identity =
+            match self.trust.load().prove(chain, now, |thumbprint| self.is_known_certificate(thumbprint, now)) {
+                // Found unknown by the last of the rules, so it is none of the other kinds, and valid now.
+                Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
+                    let leaf = chain.first().ok_or(Unproven::ChainSize)?;
+                    PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown)
+                }
+                outcome => outcome?,
+            };
         let revoked = self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now);
         if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
     }
 
     /// Whether a certificate is let in as it is: registered, published by a registered client, or listed for a role.
-    pub(in crate::authority) fn lets_in(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
+    pub(in crate::authority) fn is_known_certificate(
+        &self,
+        thumbprint: &CertificateThumbprint,
+        now: Timestamp,
+    ) -> bool {
         self.snapshot.load().has_certificate(thumbprint, now) || self.roles.load().names_certificate(thumbprint)
     }
 
@@ -65,7 +70,7 @@ impl Authority {
     }
 
     /// Admits a call by the one access table, and says who calls; nobody, on a connection without a certificate.
-    pub fn enter(&self, connection: Option<&PeerConnection>, method: &str) -> Result<Option<Caller>, NotAdmitted> {
+    pub fn authorize(&self, connection: Option<&PeerConnection>, method: &str) -> Result<Option<Caller>, NotAdmitted> {
         let wanted = roles_for(method).ok_or(NotAdmitted::NoSuchMethod)?;
         let Some(connection) = connection else {
             return if wanted.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) };
@@ -103,7 +108,7 @@ impl Authority {
         if now < identity.certificate().not_before() {
             return Err(Unproven::NotYetValid);
         }
-        if *identity.proof() == Proof::SelfSigned && !self.lets_in(&identity.thumbprint(), now) {
+        if *identity.proof() == Proof::SelfSigned && !self.is_known_certificate(&identity.thumbprint(), now) {
             return Err(Unproven::Unknown);
         }
         if self.snapshot.load().revocations.has_certificate(identity.thumbprint(), now) {

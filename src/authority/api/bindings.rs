@@ -7,7 +7,7 @@ use crate::authority::access::Roles;
 use crate::authority::decision::Admissible;
 use crate::authority::decision::BindingRequest;
 use crate::authority::decision::Decision;
-use crate::authority::decision::Judgement;
+use crate::authority::decision::Evaluation;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::ValidateRequest;
 use crate::authority::decision::admissible;
@@ -18,9 +18,9 @@ use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
-use crate::authority::observe::Voice;
+use crate::authority::observe::Question;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
-use crate::authority::registration::Standing;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::VerifiedToken;
@@ -32,20 +32,20 @@ impl Authority {
         caller: &PeerIdentity,
         roles: &Roles,
         request: ValidateRequest<'_>,
-    ) -> Result<Judgement, NoDecision> {
-        let judged = self.judged(caller, roles, request);
+    ) -> Result<Evaluation, NoDecision> {
+        let judged = self.evaluate_request(caller, roles, request);
         if let Err(why) = &judged {
-            AuditEvent::NotJudged { caller, why }.record();
+            AuditEvent::NotDecided { caller, why }.record();
         }
         judged
     }
 
-    fn judged(
+    fn evaluate_request(
         &self,
         caller: &PeerIdentity,
         roles: &Roles,
         request: ValidateRequest<'_>,
-    ) -> Result<Judgement, NoDecision> {
+    ) -> Result<Evaluation, NoDecision> {
         self.freshness()?;
         if request.access_token.is_empty() {
             return Err(NoDecision::TokenMissing);
@@ -70,46 +70,46 @@ impl Authority {
             }
         };
         let demands = Demands::of(audience, resource, scope);
-        let judgement = self.judge(request.access_token, evidence.as_ref(), &demands);
+        let evaluation = self.evaluate(request.access_token, evidence.as_ref(), &demands);
         let token =
-            judgement.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
-        let (resource, evidence, decision) = (audience, evidence.as_ref(), judgement.decision);
-        AuditEvent::BindingJudged { caller, resource, token, evidence, decision }.record();
-        self.tally.decided(Voice::ValidateBinding, &judgement.decision);
-        Ok(judgement)
+            evaluation.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
+        let (resource, evidence, decision) = (audience, evidence.as_ref(), evaluation.decision);
+        AuditEvent::BindingDecided { caller, resource, token, evidence, decision }.record();
+        self.metrics.decided(Question::ValidateBinding, &evaluation.decision);
+        Ok(evaluation)
     }
 
     /// A token whose signature is good under one of our keys.
     pub(in crate::authority) fn verified(&self, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
-        self.verified.verify(&self.keys.load(), access_token, &self.tally)
+        self.verified.verify(&self.keys.load(), access_token, &self.metrics)
     }
 
     /// The decision that every voice speaks.
-    pub(in crate::authority) fn judge(
+    pub(in crate::authority) fn evaluate(
         &self,
         access_token: &str,
         evidence: Option<&Evidence>,
         demands: &Demands,
-    ) -> Judgement {
+    ) -> Evaluation {
         let grade = evidence.map(Evidence::grade);
-        let token = match self.verified.verify(&self.keys.load(), access_token, &self.tally) {
+        let token = match self.verified.verify(&self.keys.load(), access_token, &self.metrics) {
             Ok(token) => token,
-            Err(reason) => return Judgement { decision: Decision::Deny(reason), token: None, grade },
+            Err(reason) => return Evaluation { decision: Decision::Deny(reason), token: None, grade },
         };
         let now = self.clock.now();
         let snapshot = self.snapshot.load();
         let client_id = token.client_id.as_ref();
-        let client = client_id.map_or(Standing::Unknown, |client_id| snapshot.directory.standing(client_id));
+        let client = client_id.map_or(ClientStatus::Unknown, |client_id| snapshot.directory.status(client_id));
         let registered_as = match &client {
-            Standing::Registered(client) => Some(&client.registration.client_id),
-            Standing::Unknown | Standing::Ambiguous | Standing::Disabled => None,
+            ClientStatus::Registered(client) => Some(&client.registration.client_id),
+            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
         };
         let names: Vec<_> = client_id.into_iter().chain(registered_as).collect();
         let shown = evidence.and_then(Evidence::thumbprint);
         let revoked = snapshot.revocations.reason_against(&token.claims, &names, shown, now);
         // Looked at only where it matters: it costs a path validation, once for each certificate.
         let vouched = match (&client, evidence) {
-            (Standing::Registered(client), Some(Evidence::Certificate(certificate))) => {
+            (ClientStatus::Registered(client), Some(Evidence::Certificate(certificate))) => {
                 client.registration.rotation == Rotation::Identity
                     && shown != token.claims.bound_to()
                     && self.vouches_for(certificate, &token.claims.sub)
@@ -129,6 +129,6 @@ impl Authority {
             now,
             verdict_ttl: self.verdict_ttl(now),
         });
-        Judgement { decision, token: Some(token), grade }
+        Evaluation { decision, token: Some(token), grade }
     }
 }

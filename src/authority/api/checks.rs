@@ -25,7 +25,7 @@ use crate::authority::evidence::SeenPeer;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::CheckedRequest;
 use crate::authority::observe::Outcome;
-use crate::authority::observe::Voice;
+use crate::authority::observe::Question;
 use crate::authority::resources::Demands;
 use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
@@ -37,7 +37,7 @@ impl Authority {
     /// Answers a check.
     pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
         self.freshness().inspect_err(|stale| {
-            AuditEvent::NotJudged { caller: &caller.identity, why: &NoDecision::Stale(*stale) }.record();
+            AuditEvent::NotDecided { caller: &caller.identity, why: &NoDecision::Stale(*stale) }.record();
         })?;
         let mut findings = Findings::default();
         let snapshot = self.snapshot.load();
@@ -50,9 +50,9 @@ impl Authority {
             .and_then(|resource| self.look(caller, request, resource, &mut findings));
         let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
         let counted = outcome.as_ref().map_or_else(|refusal| Outcome::Deny(refusal.code()), |_| Outcome::Allow);
-        self.tally.decided(Voice::Check, counted);
+        self.metrics.decided(Question::Check, counted);
         if let (Err(refusal), Mode::Report) = (&outcome, mode) {
-            self.tally.report_denial(refusal.code());
+            self.metrics.report_denial(refusal.code());
         }
         let audience = resource.map(ProtectedResource::audience);
         AuditEvent::Checked(CheckedRequest {
@@ -101,9 +101,9 @@ impl Authority {
         let peer = SeenPeer { certificate: request.certificate, principal: request.principal, forwarded: &forwarded };
         findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
-        let judgement = self.judge(access_token, findings.evidence.as_ref(), &demands);
-        findings.token.clone_from(&judgement.token);
-        match (judgement.decision, judgement.token) {
+        let evaluation = self.evaluate(access_token, findings.evidence.as_ref(), &demands);
+        findings.token.clone_from(&evaluation.token);
+        match (evaluation.decision, evaluation.token) {
             (Decision::Allow(verdict), Some(token)) => {
                 Ok(Some(Asserted { audience: resource.audience().to_owned(), token, verdict }))
             }

@@ -26,7 +26,7 @@ impl Authority {
         metadata: ClientMetadata,
         validate_only: bool,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let registration = self.sound(metadata)?;
+        let registration = self.validate_registration(metadata)?;
         let record = self.new_record(&registration, &admin.to_string())?;
         if validate_only {
             encode(&record)?;
@@ -53,7 +53,7 @@ impl Authority {
         from: Revision,
         validate_only: bool,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let registration = self.sound(metadata)?;
+        let registration = self.validate_registration(metadata)?;
         let present = self.client(registration.client_id.as_str())?;
         if present.revision != from {
             return Err(RegistryError::Conflict);
@@ -83,14 +83,17 @@ impl Authority {
         let present = self.client(client_id)?;
         let from = from.unwrap_or(present.revision);
         let revision = self.store.delete(&format!("{CLIENTS}{client_id}"), Expected::At(from)).await?;
-        self.take_in(&format!("{CLIENTS}{client_id}"), None, revision);
+        self.apply_write(&format!("{CLIENTS}{client_id}"), None, revision);
         AuditEvent::ClientChanged { admin: &admin.to_string(), client_id, change: "deleted", revision }.record();
         Ok(())
     }
 
     /// Reads metadata, and holds it against the configuration and the other registrations. Two that are made at the very
     /// same moment can still claim one SPIFFE ID: the directory then takes neither.
-    pub(in crate::authority) fn sound(&self, metadata: ClientMetadata) -> Result<ClientRegistration, RegistryError> {
+    pub(in crate::authority) fn validate_registration(
+        &self,
+        metadata: ClientMetadata,
+    ) -> Result<ClientRegistration, RegistryError> {
         let registration = ClientRegistration::parse(metadata)?;
         if !registration.bound && !self.policy.unbound_tokens {
             let problem = "this server issues no unbound tokens: leave it out, or set it to true";
@@ -106,7 +109,7 @@ impl Authority {
         {
             return Err(invalid("jwks_uri", "its host is not one of those that this server fetches from").into());
         }
-        if let Some(rival) = self.snapshot.load().directory.rival(&registration) {
+        if let Some(rival) = self.snapshot.load().directory.conflicting_client(&registration) {
             return Err(RegistryError::IdentityTaken(rival.to_owned()));
         }
         Ok(registration)
@@ -151,7 +154,7 @@ impl Authority {
         let key = format!("{CLIENTS}{}", registration.client_id);
         let revision = self.store.put(&key, bytes, expected).await?;
         let client = RegisteredClient { registration, record, revision };
-        self.take_in(&key, Some(Entry::Client(Box::new(client.clone()))), revision);
+        self.apply_write(&key, Some(Entry::Client(Box::new(client.clone()))), revision);
         Ok(Arc::new(client))
     }
 }

@@ -41,7 +41,7 @@ impl Authority {
             }
             metadata.client_id.clone_from(&id);
             metadata.spiffe_id = Some(id);
-            self.keep_within_ceiling(&caller.identity, &mut metadata)?;
+            self.keep_within_operator_limit(&caller.identity, &mut metadata)?;
         } else {
             let exact = metadata.spiffe_id.as_deref().and_then(SpiffeIdPattern::parse);
             metadata.client_id = match exact {
@@ -51,7 +51,7 @@ impl Authority {
                 }
             };
         }
-        let registration = self.sound(metadata)?;
+        let registration = self.validate_registration(metadata)?;
         let mut secret = [0; 32];
         self.entropy.fill(&mut secret).map_err(|_| DynamicRegistrationError::Unavailable)?;
         let token = RegistrationAccessToken(URL_SAFE_NO_PAD.encode(secret));
@@ -101,7 +101,7 @@ impl Authority {
         if present.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
             must_be_by_svid(&metadata)?;
             metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
-            self.keep_within_ceiling(&caller.identity, &mut metadata)?;
+            self.keep_within_operator_limit(&caller.identity, &mut metadata)?;
         }
         Ok(self.update_client(&caller.identity, metadata, present.revision, false).await?)
     }
@@ -131,14 +131,14 @@ impl Authority {
 
     /// Holds what a workload registers for itself against the longest registration that an operator made for it, whose
     /// scope and audience it gets where it names none.
-    fn keep_within_ceiling(
+    fn keep_within_operator_limit(
         &self,
         identity: &PeerIdentity,
         metadata: &mut ClientMetadata,
     ) -> Result<(), DynamicRegistrationError> {
         let id = identity.spiffe_id().ok_or(DynamicRegistrationError::Forbidden)?;
-        let ceiling = self.snapshot.load().directory.ceiling(id).ok_or(DynamicRegistrationError::Forbidden)?;
-        let most = &ceiling.registration;
+        let limit = self.snapshot.load().directory.operator_limit(id).ok_or(DynamicRegistrationError::Forbidden)?;
+        let most = &limit.registration;
         if metadata.scope.is_empty() {
             metadata.scope = most.scope.to_string();
         }
@@ -146,7 +146,7 @@ impl Authority {
             metadata.audience.clone_from(&most.metadata.audience);
         }
         let wanted = ClientRegistration::parse(metadata.clone())?;
-        if let Some(field) = wanted.beyond(most) {
+        if let Some(field) = wanted.exceeded_field(most) {
             return Err(invalid(field, "goes beyond what an operator registered for this workload").into());
         }
         if !wanted.bound {

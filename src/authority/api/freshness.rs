@@ -11,7 +11,7 @@ use crate::authority::state::Stale;
 
 impl Authority {
     /// The watch of the store has broken off. Of several times in a row the first counts.
-    pub fn lost_the_store(&self) {
+    pub fn mark_disconnected(&self) {
         let now = self.clock.now().0;
         // Where it is lost already, that stands.
         let _lost_before =
@@ -19,7 +19,7 @@ impl Authority {
     }
 
     /// All of the store has been read, and is watched from there on.
-    pub fn follows_the_store(&self) {
+    pub fn mark_synced(&self) {
         self.lost_since.0.store(FOLLOWED, Ordering::Release);
     }
 

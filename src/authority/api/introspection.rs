@@ -16,7 +16,7 @@ use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::Outcome;
-use crate::authority::observe::Voice;
+use crate::authority::observe::Question;
 use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
@@ -75,8 +75,8 @@ impl Authority {
             AuditEvent::Refused { peer, what: "introspection", reason: "SNAPSHOT_STALE", cause }.record();
         })?;
         let outcome = self.active(requester, access_token);
-        self.tally.decided(
-            Voice::Introspect,
+        self.metrics.decided(
+            Question::Introspect,
             outcome.as_ref().map_or_else(|why| Outcome::Deny(why.code()), |_| Outcome::Allow),
         );
         let told = outcome.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
@@ -96,7 +96,7 @@ impl Authority {
         let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        match self.judge(access_token, evidence.as_ref(), &demands).decision {
+        match self.evaluate(access_token, evidence.as_ref(), &demands).decision {
             Decision::Allow(_) => Ok(token),
             Decision::Deny(why) => Err(why),
         }

@@ -8,7 +8,7 @@ use crate::authority::observe::labels;
 
 impl Authority {
     /// All measures of the core as they are now.
-    pub fn measures(&self) -> Vec<Family> {
+    pub fn metric_families(&self) -> Vec<Family> {
         let (trust, keys, snapshot, now) = (self.trust(), self.keys(), self.snapshot.load(), self.clock.now());
         // Those from files stand until they are replaced.
         let ages = trust.ages(now).filter_map(|(trust_domain, age)| {
@@ -32,7 +32,7 @@ impl Authority {
             Family::gauges("lanyard_signing_key_age_seconds", "How old the key is that signs", key_age),
             Family::gauges("lanyard_registrations", "What is registered", registered),
         ];
-        families.extend(self.tally.families());
+        families.extend(self.metrics.families());
         families
     }
 }

@@ -6,8 +6,8 @@ use crate::authority::Authority;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::JwksUri;
-use crate::authority::registration::Standing;
 use crate::authority::registration::published_certificates;
 use crate::authority::state::FetchedJwks;
 use crate::authority::state::JwksSource;
@@ -43,15 +43,15 @@ impl Authority {
     fn undiscovered(&self, peer: &PeerIdentity, client_id: &str) -> Option<(ClientId, JwksUri)> {
         let client_id = ClientId::parse(client_id).filter(|_| peer.spiffe_id().is_none())?;
         let (snapshot, now) = (self.snapshot.load(), self.clock.now());
-        let Standing::Registered(client) = snapshot.directory.standing(&client_id) else { return None };
+        let ClientStatus::Registered(client) = snapshot.directory.status(&client_id) else { return None };
         let uri = client.registration.jwks_uri()?.clone();
-        let known = snapshot.client_keys.has(client_id.as_str(), &uri, &peer.thumbprint(), now);
+        let known = snapshot.published_jwks.has(client_id.as_str(), &uri, &peer.thumbprint(), now);
         (!known && !snapshot.revocations.has_client(&client_id, now)).then_some((client_id, uri))
     }
 
     /// Takes in the document that a client published at `uri`, which was asked for at `fetched_at`. A key of no use is
     /// skipped; a document that is none leaves the last good one in its place.
-    pub fn take_in_jwks(
+    pub fn store_published_jwks(
         &self,
         client_id: &str,
         uri: &JwksUri,
@@ -66,7 +66,7 @@ impl Authority {
             // It may have been deleted, or registered anew with another URL, while the document was on its way.
             let client = snapshot.directory.named(client_id);
             if client.is_some_and(|client| client.registration.jwks_uri() == Some(uri)) {
-                snapshot.client_keys.insert(client_id, fetched);
+                snapshot.published_jwks.insert(client_id, fetched);
             }
         });
         Ok(())

@@ -84,7 +84,7 @@ impl Authority {
         let present = self.resource(audience)?;
         let key = format!("{RESOURCES}{audience}");
         let revision = self.store.delete(&key, Expected::At(from.unwrap_or(present.revision))).await?;
-        self.take_in(&key, None, revision);
+        self.apply_write(&key, None, revision);
         AuditEvent::ResourceChanged { admin: &admin.to_string(), audience, change: "deleted", revision }.record();
         Ok(())
     }
@@ -101,7 +101,7 @@ impl Authority {
         let key = format!("{RESOURCES}{}", resource.audience());
         let revision = self.store.put(&key, bytes, expected).await?;
         let registered = RegisteredResource { resource, record, revision };
-        self.take_in(&key, Some(Entry::Resource(Box::new(registered.clone()))), revision);
+        self.apply_write(&key, Some(Entry::Resource(Box::new(registered.clone()))), revision);
         let audience = registered.resource.audience();
         AuditEvent::ResourceChanged { admin: by, audience, change, revision }.record();
         Ok(Arc::new(registered))

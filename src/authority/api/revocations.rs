@@ -38,7 +38,7 @@ impl Authority {
         let bytes = record.to_bytes().ok_or(RevokeError::Unavailable)?;
         let key = revoked.store_key();
         let revision = self.store.put(&key, bytes, Expected::Any).await?;
-        self.take_in(&key, Some(Entry::Revocation(record)), revision);
+        self.apply_write(&key, Some(Entry::Revocation(record)), revision);
         AuditEvent::Revoked { by: &by, what: &revoked, change: "revoked", revision }.record();
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Authority {
         };
         let key = revoked.store_key();
         let revision = self.store.delete(&key, Expected::Any).await?;
-        self.take_in(&key, None, revision);
+        self.apply_write(&key, None, revision);
         AuditEvent::Revoked { by: &peer.to_string(), what: &revoked, change: "lifted", revision }.record();
         Ok(())
     }

@@ -9,8 +9,8 @@ use crate::authority::decision::NotAnnounced;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::observe::AuditEvent;
 use crate::authority::registration::ClientId;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
-use crate::authority::registration::Standing;
 use crate::authority::state::Entry;
 use crate::authority::state::LineageRecord;
 use crate::authority::state::succession_key;
@@ -37,9 +37,9 @@ impl Authority {
     async fn take_successor(&self, caller: &Caller, chain: &[CertificateDer<'_>]) -> Result<Announced, NotAnnounced> {
         let now = self.clock.now();
         let spiffe_id = caller.identity.spiffe_id().ok_or(NotAnnounced::NotLineage)?;
-        match self.snapshot.load().directory.standing(&ClientId::from(spiffe_id)) {
-            Standing::Registered(client) if client.registration.rotation == Rotation::Lineage => {}
-            Standing::Registered(_) | Standing::Unknown | Standing::Ambiguous | Standing::Disabled => {
+        match self.snapshot.load().directory.status(&ClientId::from(spiffe_id)) {
+            ClientStatus::Registered(client) if client.registration.rotation == Rotation::Lineage => {}
+            ClientStatus::Registered(_) | ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => {
                 return Err(NotAnnounced::NotLineage);
             }
         }
@@ -57,7 +57,7 @@ impl Authority {
         let bytes = record.to_bytes().ok_or(NotAnnounced::Unavailable)?;
         match self.store.put(&key, bytes, Expected::Absent).await {
             Ok(revision) => {
-                self.take_in(&key, Some(Entry::Lineage(record)), revision);
+                self.apply_write(&key, Some(Entry::Lineage(record)), revision);
                 AuditEvent::RotationAnnounced { spiffe_id: &spiffe_id, predecessor, successor, taken: true }.record();
                 Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
             }

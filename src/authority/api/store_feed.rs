@@ -24,15 +24,15 @@ impl Authority {
             for (key, stored) in listing.entries {
                 let entry = Entry::read(&key, &stored.value, stored.revision)
                     .map_err(|problem| LoadError::Record { key: key.clone(), problem: problem.to_string() })?;
-                snapshot.take_in(&key, entry, stored.revision);
+                snapshot.apply(&key, entry, stored.revision);
             }
             // What was written between two listings is told of again.
             reached = Some(reached.map_or(listing.revision, |reached: Revision| reached.min(listing.revision)));
         }
         let reached = reached.unwrap_or_default();
-        snapshot.caught_up(reached);
+        snapshot.advance_to(reached);
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.overtaken_by(&self.snapshot.load());
+        snapshot.merge_newer(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
         Ok(reached)
     }
@@ -42,20 +42,20 @@ impl Authority {
         let entry = change.value.as_deref().map(|value| Entry::read(&change.key, value, change.revision)).transpose();
         self.change_snapshot(|snapshot| {
             match entry {
-                Ok(entry) => snapshot.take_in(&change.key, entry.flatten(), change.revision),
+                Ok(entry) => snapshot.apply(&change.key, entry.flatten(), change.revision),
                 Err(error) => {
                     // What it says cannot be known; what it said no longer holds.
                     tracing::error!(%error, key = change.key, "a record cannot be read");
                     snapshot.suspend(&change.key, change.revision);
                 }
             }
-            snapshot.caught_up(change.revision);
+            snapshot.advance_to(change.revision);
         });
     }
 
     /// Takes in a write of our own as soon as it is acknowledged, so that its maker sees it.
-    pub(in crate::authority) fn take_in(&self, key: &str, entry: Option<Entry>, revision: Revision) {
-        self.change_snapshot(|snapshot| snapshot.take_in(key, entry, revision));
+    pub(in crate::authority) fn apply_write(&self, key: &str, entry: Option<Entry>, revision: Revision) {
+        self.change_snapshot(|snapshot| snapshot.apply(key, entry, revision));
     }
 
     /// Deletes what has not changed since these revisions.
@@ -65,7 +65,7 @@ impl Authority {
     ) -> Result<(), StoreError> {
         for (key, revision) in keys {
             match self.store.delete(&key, Expected::At(revision)).await {
-                Ok(deleted) => self.take_in(&key, None, deleted),
+                Ok(deleted) => self.apply_write(&key, None, deleted),
                 // It was made anew meanwhile, or another replica has deleted it.
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error),

@@ -36,7 +36,7 @@ impl Authority {
                 grant(&self.snapshot.load(), credentials, request, now)
             })
             .and_then(|grant| self.mint(peer, &grant, now));
-        self.tally.granted(&outcome);
+        self.metrics.granted(&outcome);
         match &outcome {
             Ok((client_id, claims, _)) => {
                 let (resource, bound_to) = (&claims.aud.all().join(" "), claims.bound_to());

@@ -16,7 +16,7 @@ impl Authority {
         let thumbprint = certificate.thumbprint();
         let now = self.clock.now();
         let known = self.vouched.0.get(&thumbprint) == Some(generation);
-        self.tally.looked_up(observe::Cache::Certificates, known);
+        self.metrics.looked_up(observe::Cache::Certificates, known);
         if known {
             return self.trust.load().is_fresh_for(subject, now);
         }

@@ -8,8 +8,8 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
-use crate::authority::registration::Standing;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
 use crate::authority::state::Descent;
@@ -30,7 +30,7 @@ pub struct BindingRequest<'a> {
     /// What is known of the certificate, if anything.
     pub evidence: Option<&'a Evidence>,
     /// The client that the token names, as it stands now.
-    pub client: &'a Standing,
+    pub client: &'a ClientStatus,
     /// Why the token counts as revoked, if it does.
     pub revoked: Option<DenyReason>,
     /// Whether the certificate in the evidence is, by the present bundles, one of the token's subject.
@@ -81,13 +81,13 @@ pub enum Match {
 /// Judges one use of one token. The order is fixed: the token itself, its time, its client, its audience, its binding, its
 /// scope. Scope comes last, so that `INSUFFICIENT_SCOPE` says that everything else was right.
 pub fn decide(request: &BindingRequest<'_>) -> Decision {
-    match judge(request) {
+    match evaluate(request) {
         Ok(verdict) => Decision::Allow(verdict),
         Err(reason) => Decision::Deny(reason),
     }
 }
 
-fn judge(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
+fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     let BindingRequest { claims, now, demands, .. } = request;
     if claims.iss != request.issuer {
         return Err(DenyReason::WrongIssuer);
@@ -101,12 +101,12 @@ fn judge(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     }
     let rotation = match request.client {
         // Which of several is meant cannot be told, so none is.
-        Standing::Unknown | Standing::Ambiguous => return Err(DenyReason::ClientUnknown),
-        Standing::Disabled => return Err(DenyReason::ClientDisabled),
-        Standing::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
+        ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
+        ClientStatus::Disabled => return Err(DenyReason::ClientDisabled),
+        ClientStatus::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
             return Err(DenyReason::ClientRecreated);
         }
-        Standing::Registered(client) => client.registration.rotation,
+        ClientStatus::Registered(client) => client.registration.rotation,
     };
     if let Some(reason) = request.revoked {
         return Err(reason);

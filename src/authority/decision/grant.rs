@@ -7,8 +7,8 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::registration::CertificateSubject;
 use crate::authority::registration::ClientId;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
-use crate::authority::registration::Standing;
 use crate::authority::registration::SvidKind;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::scope::Scope;
@@ -188,9 +188,9 @@ pub fn grant(
     let registration = &client.registration;
     // What a workload registered for itself never goes beyond what an operator has registered for it, also later on.
     if client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
-        let ceiling = peer.spiffe_id().and_then(|id| snapshot.directory.ceiling(id));
-        let ceiling = ceiling.ok_or(GrantError::InvalidClient(Mismatch::UnknownClient))?;
-        match registration.beyond(&ceiling.registration) {
+        let limit = peer.spiffe_id().and_then(|id| snapshot.directory.operator_limit(id));
+        let limit = limit.ok_or(GrantError::InvalidClient(Mismatch::UnknownClient))?;
+        match registration.exceeded_field(&limit.registration) {
             None => {}
             Some("token_endpoint_auth_method") => return Err(Mismatch::Assertion.into()),
             Some("audience") => return Err(GrantError::InvalidTarget),
@@ -222,11 +222,11 @@ pub fn authenticate(
     client_id: &ClientId,
     now: Timestamp,
 ) -> Result<std::sync::Arc<RegisteredClient>, Mismatch> {
-    let client = match snapshot.directory.standing(client_id) {
-        Standing::Unknown => return Err(Mismatch::UnknownClient),
-        Standing::Ambiguous => return Err(Mismatch::AmbiguousClient),
-        Standing::Disabled => return Err(Mismatch::DisabledClient),
-        Standing::Registered(client) => client,
+    let client = match snapshot.directory.status(client_id) {
+        ClientStatus::Unknown => return Err(Mismatch::UnknownClient),
+        ClientStatus::Ambiguous => return Err(Mismatch::AmbiguousClient),
+        ClientStatus::Disabled => return Err(Mismatch::DisabledClient),
+        ClientStatus::Registered(client) => client,
     };
     let Credentials { peer, assertion, .. } = credentials;
     // One method and no other: an assertion beside a certificate that authenticates would be a second one (RFC 7521
@@ -260,7 +260,7 @@ pub fn authenticate(
         }
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
         TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => {
-            snapshot.client_keys.has(client_id.as_str(), uri, &peer.thumbprint(), now)
+            snapshot.published_jwks.has(client_id.as_str(), uri, &peer.thumbprint(), now)
         }
     };
     if !matches {

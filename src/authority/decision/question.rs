@@ -17,7 +17,7 @@ pub struct ValidateRequest<'a> {
     /// The token.
     pub access_token: &'a str,
     /// What the caller brings of the certificate.
-    pub evidence: BroughtEvidence,
+    pub evidence: PresentedEvidence,
     /// The audience, if the request names one.
     pub audience: Option<&'a str>,
     /// The scopes that the use needs, space-separated.
@@ -26,7 +26,7 @@ pub struct ValidateRequest<'a> {
 
 /// What a caller brings of the certificate that a token was presented with.
 #[derive(Debug)]
-pub enum BroughtEvidence {
+pub enum PresentedEvidence {
     /// Nothing.
     Nothing,
     /// It asks about the connection that it asks on.
@@ -80,7 +80,7 @@ impl NoDecision {
 
 /// How a use was judged, with what the token says once its signature was found good.
 #[derive(Clone, Debug)]
-pub struct Judgement {
+pub struct Evaluation {
     /// The decision.
     pub decision: Decision,
     /// The verified token.
@@ -100,14 +100,16 @@ pub(in crate::authority) enum Admissible {
 pub(in crate::authority) fn admissible(
     caller: &PeerIdentity,
     roles: &Roles,
-    brought: BroughtEvidence,
+    brought: PresentedEvidence,
 ) -> Result<Admissible, NoDecision> {
     let own = || Evidence::Certificate(Box::new(caller.certificate().clone()));
     match (brought, &roles.proxy) {
-        (BroughtEvidence::Nothing, Some(_)) => Ok(Admissible::Evidence(None)),
-        (BroughtEvidence::Nothing, None) | (BroughtEvidence::OwnConnection, _) => Ok(Admissible::Evidence(Some(own()))),
-        (BroughtEvidence::Of(evidence), Some(_)) => Ok(Admissible::Evidence(evidence)),
-        (BroughtEvidence::Forwarded(header), Some(_)) => Ok(Admissible::Header(header)),
-        (BroughtEvidence::Of(_) | BroughtEvidence::Forwarded(_), None) => Err(NoDecision::NotAProxy),
+        (PresentedEvidence::Nothing, Some(_)) => Ok(Admissible::Evidence(None)),
+        (PresentedEvidence::Nothing, None) | (PresentedEvidence::OwnConnection, _) => {
+            Ok(Admissible::Evidence(Some(own())))
+        }
+        (PresentedEvidence::Of(evidence), Some(_)) => Ok(Admissible::Evidence(evidence)),
+        (PresentedEvidence::Forwarded(header), Some(_)) => Ok(Admissible::Header(header)),
+        (PresentedEvidence::Of(_) | PresentedEvidence::Forwarded(_), None) => Err(NoDecision::NotAProxy),
     }
 }

@@ -94,14 +94,14 @@ pub enum AuditEvent<'a> {
         refused: Option<DenyReason>,
     },
     /// A question about a use of a token was not one to be answered.
-    NotJudged {
+    NotDecided {
         /// Who asked.
         caller: &'a PeerIdentity,
         /// Why not.
         why: &'a NoDecision,
     },
     /// A use of a token was judged.
-    BindingJudged {
+    BindingDecided {
         /// Who asked.
         caller: &'a PeerIdentity,
         /// The audience that it was asked for.
@@ -264,11 +264,11 @@ impl AuditEvent<'_> {
                     tracing::info!(target: TARGET, requester, reason, "introspection denied");
                 }
             }
-            Self::NotJudged { caller, why } => {
+            Self::NotDecided { caller, why } => {
                 Verdict::Deny(why.code()).put_down(None, None);
                 tracing::info!(target: TARGET, %caller, reason = why.code(), cause = %why, "no decision");
             }
-            Self::BindingJudged { caller, resource, token, evidence, decision } => {
+            Self::BindingDecided { caller, resource, token, evidence, decision } => {
                 let (client_id, jti) = token.unzip();
                 let resource = beginning(resource);
                 let refused = match decision {

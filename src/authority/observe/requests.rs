@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::authority::access::METHODS;
 use crate::authority::access::OTHER;
 use crate::authority::access::position;
-use crate::authority::observe::measures::Distribution;
-use crate::authority::observe::measures::Durations;
-use crate::authority::observe::measures::Family;
-use crate::authority::observe::measures::labels;
+use crate::authority::observe::families::Distribution;
+use crate::authority::observe::families::Durations;
+use crate::authority::observe::families::Family;
+use crate::authority::observe::families::labels;
 
 /// How a request ended, for the one who runs the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -117,7 +117,7 @@ impl ClientRegistration {
     }
 
     /// The field in which this registration goes beyond another, if it does.
-    pub fn beyond(&self, most: &Self) -> Option<&'static str> {
+    pub fn exceeded_field(&self, most: &Self) -> Option<&'static str> {
         let audience = &most.metadata.audience;
         if !most.scope.covers(&self.scope) {
             Some("scope")

@@ -30,7 +30,7 @@ pub struct RegisteredClient {
 
 /// What there is under a `client_id`.
 #[derive(Clone, Debug)]
-pub enum Standing {
+pub enum ClientStatus {
     /// No registration.
     Unknown,
     /// More than one registration claims this SPIFFE ID at the same level; none of them is taken.
@@ -82,15 +82,15 @@ impl Directory {
 
     /// What stands under the `client_id` of a request or a token. For a SPIFFE ID the most specific registration counts,
     /// the exact one before the longest pattern; but a disabled one at any level refuses.
-    pub fn standing(&self, client_id: &ClientId) -> Standing {
+    pub fn status(&self, client_id: &ClientId) -> ClientStatus {
         if !client_id.is_spiffe_id() {
             return match self.clients.get(client_id.as_str()) {
                 // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
                 Some(client) if matches!(client.registration.method, TokenEndpointAuthMethod::Spiffe(..)) => {
-                    Standing::Unknown
+                    ClientStatus::Unknown
                 }
                 Some(client) => settle(&[Arc::clone(client)], &[]),
-                None => Standing::Unknown,
+                None => ClientStatus::Unknown,
             };
         }
         let mut levels = self.levels(client_id.as_str()).into_iter().filter(|level| !level.is_empty());
@@ -119,7 +119,7 @@ impl Directory {
 
     /// The longest registration for a SPIFFE ID that an operator made: what the workload may have at most by registering
     /// itself.
-    pub fn ceiling(&self, id: &SpiffeId) -> Option<Arc<RegisteredClient>> {
+    pub fn operator_limit(&self, id: &SpiffeId) -> Option<Arc<RegisteredClient>> {
         let operators = |level: &Vec<Arc<RegisteredClient>>| {
             level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
         };
@@ -127,7 +127,7 @@ impl Directory {
     }
 
     /// Another client that claims the same SPIFFE ID, or the same pattern.
-    pub fn rival(&self, registration: &ClientRegistration) -> Option<&str> {
+    pub fn conflicting_client(&self, registration: &ClientRegistration) -> Option<&str> {
         let claimed = match &registration.method {
             TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => self.exact.get(&id.to_string()),
             TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => self.below.get(prefix),
@@ -202,14 +202,14 @@ impl Directory {
     }
 }
 
-fn settle(nearest: &[Arc<RegisteredClient>], farther: &[Arc<RegisteredClient>]) -> Standing {
+fn settle(nearest: &[Arc<RegisteredClient>], farther: &[Arc<RegisteredClient>]) -> ClientStatus {
     if nearest.iter().chain(farther).any(|client| client.registration.metadata.disabled) {
-        return Standing::Disabled;
+        return ClientStatus::Disabled;
     }
     match nearest {
-        [] => Standing::Unknown,
-        [client] => Standing::Registered(Arc::clone(client)),
-        _ => Standing::Ambiguous,
+        [] => ClientStatus::Unknown,
+        [client] => ClientStatus::Registered(Arc::clone(client)),
+        _ => ClientStatus::Ambiguous,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::authority::registration::JwksUri;
 
 /// What was fetched for each client. Whether it counts is asked at every use: of the clock, and of the registration.
 #[derive(Clone, Debug, Default)]
-pub struct ClientKeys {
+pub struct PublishedJwks {
     fetched: HashMap<String, Arc<FetchedJwks>>,
     /// The clients in whose documents a certificate is.
     publishers: HashMap<CertificateThumbprint, Vec<String>>,
@@ -45,7 +45,7 @@ pub trait JwksSource: fmt::Debug + Send + Sync {
     fn look(&self, client_id: &ClientId, uri: &JwksUri) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-impl ClientKeys {
+impl PublishedJwks {
     /// Whether a client published a certificate there, and that still counts.
     pub fn has(&self, client_id: &str, uri: &JwksUri, certificate: &CertificateThumbprint, now: Timestamp) -> bool {
         self.fetched.get(client_id).is_some_and(|fetched| {

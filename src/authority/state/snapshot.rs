@@ -24,7 +24,7 @@ use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::LineageRecord;
 use crate::authority::state::lineages::Lineages;
-use crate::authority::state::published_jwks::ClientKeys;
+use crate::authority::state::published_jwks::PublishedJwks;
 use crate::authority::state::revocations::REVOCATIONS;
 use crate::authority::state::revocations::RevocationRecord;
 use crate::authority::state::revocations::Revocations;
@@ -47,7 +47,7 @@ pub struct Snapshot {
     /// The successors of certificates.
     pub lineages: Lineages,
     /// What clients publish at their `jwks_uri`. It is not in the store, and follows it only in who is registered.
-    pub client_keys: ClientKeys,
+    pub published_jwks: PublishedJwks,
     /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
     removed: HashMap<String, Revision>,
     /// Up to where the store has been followed: an earlier write has been taken in, or overtaken, already.
@@ -127,9 +127,9 @@ impl Snapshot {
     pub fn has_certificate(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
         let publishes = |name: &String| {
             let uri = self.directory.named(name).and_then(|client| client.registration.jwks_uri());
-            uri.is_some_and(|uri| self.client_keys.has(name, uri, thumbprint, now))
+            uri.is_some_and(|uri| self.published_jwks.has(name, uri, thumbprint, now))
         };
-        self.directory.has_certificate(thumbprint) || self.client_keys.publishers(thumbprint).iter().any(publishes)
+        self.directory.has_certificate(thumbprint) || self.published_jwks.publishers(thumbprint).iter().any(publishes)
     }
 
     /// Whether some client is for this peer.
@@ -138,7 +138,7 @@ impl Snapshot {
     }
 
     /// Takes in what was written at a key, or its deletion, unless something later is known of it.
-    pub fn take_in(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
+    pub fn apply(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
         let known = self.revision_of(key).max(self.removed.get(key).copied());
         if revision < self.reached || known.is_some_and(|known| known >= revision) {
             return;
@@ -159,7 +159,7 @@ impl Snapshot {
                 self.removed.insert(key.to_owned(), revision);
                 if let Some(name) = key.strip_prefix(CLIENTS) {
                     self.directory.remove(name);
-                    self.client_keys.remove(name);
+                    self.published_jwks.remove(name);
                 } else if let Some(audience) = key.strip_prefix(RESOURCES) {
                     self.resources.remove(audience);
                 } else if let Some(predecessor) = lineages::predecessor(key) {
@@ -178,43 +178,43 @@ impl Snapshot {
             let mut resource = RegisteredResource::clone(known);
             resource.resource.suspend();
             resource.revision = revision;
-            self.take_in(key, Some(Entry::Resource(Box::new(resource))), revision);
+            self.apply(key, Some(Entry::Resource(Box::new(resource))), revision);
         }
         if let Some(known) = key.strip_prefix(CLIENTS).and_then(|name| self.directory.named(name)) {
             let mut client = RegisteredClient::clone(known);
             client.registration.metadata.disabled = true;
             client.revision = revision;
-            self.take_in(key, Some(Entry::Client(Box::new(client))), revision);
+            self.apply(key, Some(Entry::Client(Box::new(client))), revision);
         }
     }
 
     /// The store has been followed up to `revision`: everything written until then is taken in.
-    pub fn caught_up(&mut self, revision: Revision) {
+    pub fn advance_to(&mut self, revision: Revision) {
         self.removed.retain(|_, removed| *removed > revision);
         self.reached = self.reached.max(revision);
     }
 
     /// Takes over from an earlier snapshot what is later than all that this one was made from.
-    pub fn overtaken_by(&mut self, earlier: &Self) {
-        self.client_keys = earlier.client_keys.clone();
+    pub fn merge_newer(&mut self, earlier: &Self) {
+        self.published_jwks = earlier.published_jwks.clone();
         let reached = self.reached;
         for client in earlier.directory.all().filter(|client| client.revision > reached) {
             let key = format!("{CLIENTS}{}", client.registration.client_id);
-            self.take_in(&key, Some(Entry::Client(Box::new(RegisteredClient::clone(client)))), client.revision);
+            self.apply(&key, Some(Entry::Client(Box::new(RegisteredClient::clone(client)))), client.revision);
         }
         for resource in earlier.resources.all().filter(|resource| resource.revision > reached) {
             let key = format!("{RESOURCES}{}", resource.resource.audience());
             let entry = Entry::Resource(Box::new(RegisteredResource::clone(resource)));
-            self.take_in(&key, Some(entry), resource.revision);
+            self.apply(&key, Some(entry), resource.revision);
         }
         for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {
-            self.take_in(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
+            self.apply(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
         }
         for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
-            self.take_in(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
+            self.apply(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
         }
         for (key, revision) in &earlier.removed {
-            self.take_in(key, None, *revision);
+            self.apply(key, None, *revision);
         }
     }
 

@@ -112,5 +112,5 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// What stopped the store, as [`StoreError::Unavailable`].
-    fn standing(&self) -> Result<(), StoreError>;
+    fn health(&self) -> Result<(), StoreError>;
 }

@@ -10,7 +10,7 @@ pub enum UnreadableRecord {
     /// Not the JSON of a record.
     #[error("the record is not what this version writes: {0}")]
     Json(#[from] serde_json::Error),
-    /// Written by a later version.
+    /// SchemaOnly by a later version.
     #[error("the record has schema {0}, which this version does not know")]
     Schema(u32),
 }
@@ -18,10 +18,10 @@ pub enum UnreadableRecord {
 /// Reads a stored value. The schema is looked at first: what else is in a later version's record says nothing.
 pub(in crate::authority) fn read<T: DeserializeOwned>(bytes: &[u8], schema: u32) -> Result<T, UnreadableRecord> {
     #[derive(Deserialize)]
-    struct Written {
+    struct SchemaOnly {
         schema: u32,
     }
-    let written: Written = serde_json::from_slice(bytes)?;
+    let written: SchemaOnly = serde_json::from_slice(bytes)?;
     if written.schema != schema {
         return Err(UnreadableRecord::Schema(written.schema));
     }

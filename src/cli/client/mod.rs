@@ -1,7 +1,7 @@
 //! `lanyard client`: the registrations. Every command but `convert-jwks` needs the role Admin.
 
 mod convert_jwks;
-mod registered;
+mod documents;
 pub(in crate::cli) mod yaml;
 
 use std::process::ExitCode;
@@ -10,16 +10,16 @@ use clap::Subcommand;
 
 use crate::cli::client::convert_jwks::ConvertArguments;
 use crate::cli::client::yaml::ClientYaml;
+use crate::cli::documents::apply;
+use crate::cli::documents::apply::ApplyArguments;
+use crate::cli::documents::delete;
+use crate::cli::documents::delete::DeleteArguments;
+use crate::cli::documents::get;
+use crate::cli::documents::get::GetArguments;
+use crate::cli::documents::list;
+use crate::cli::documents::list::ListArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
-use crate::cli::registered::apply;
-use crate::cli::registered::apply::ApplyArguments;
-use crate::cli::registered::delete;
-use crate::cli::registered::delete::DeleteArguments;
-use crate::cli::registered::get;
-use crate::cli::registered::get::GetArguments;
-use crate::cli::registered::list;
-use crate::cli::registered::list::ListArguments;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ClientCommand {

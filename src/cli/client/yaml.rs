@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::de::Error as _;
 
-use crate::cli::registered::Record;
+use crate::cli::documents::Record;
 use crate::proto::Client;
 
 /// One client. A field that is not known is refused: a misspelt restriction must not be taken for none.
@@ -162,10 +162,10 @@ fn write_ttl<S: Serializer>(ttl: &Option<Duration>, serializer: S) -> Result<S::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::registered;
+    use crate::cli::documents;
 
     fn documents(text: &str) -> Result<Vec<ClientYaml>, serde_yaml::Error> {
-        registered::documents(text)
+        documents::documents(text)
     }
 
     const CHECKOUT: &str = r#"

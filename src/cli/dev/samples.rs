@@ -8,9 +8,9 @@ use crate::cli::client::yaml::ClientYaml;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::dev::TRUST_DOMAIN;
 use crate::cli::dev::cannot_write;
+use crate::cli::documents::Registered;
+use crate::cli::documents::apply;
 use crate::cli::error::CommandError;
-use crate::cli::registered::Registered;
-use crate::cli::registered::apply;
 use crate::cli::resource::yaml::ResourceYaml;
 
 /// Whom the samples' tokens are for.

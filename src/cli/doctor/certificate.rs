@@ -20,7 +20,7 @@ use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::trust::Anchors;
 use crate::authority::trust::Unproven;
-use crate::cli::doctor::Surroundings;
+use crate::cli::doctor::Environment;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::validity::Validity;
@@ -46,7 +46,7 @@ struct Subject<'a> {
 pub(in crate::cli::doctor) fn check_files(
     files: &CertificateFiles,
     config: &Config,
-    surroundings: &Surroundings,
+    environment: &Environment,
     report: &mut Report,
 ) {
     let before = report.len();
@@ -55,17 +55,17 @@ pub(in crate::cli::doctor) fn check_files(
         Ok(text) => CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().unwrap_or_default(),
         Err(error) => {
             report.fault(CHECK, name, Fault::CertificateUnreadable, format!("cannot read the file: {error}"));
-            check_key_file(files, None, surroundings, report);
+            check_key_file(files, None, environment, report);
             return;
         }
     };
     let Some(subject) = parse(name, &chain, report) else {
-        check_key_file(files, None, surroundings, report);
+        check_key_file(files, None, environment, report);
         return;
     };
-    check_key_file(files, Some(&chain), surroundings, report);
+    check_key_file(files, Some(&chain), environment, report);
     let roots = |name: &_| config.trust.bundles.get(name).and_then(|path| trust_sources::files::roots(path).ok());
-    judge(&subject, roots, config, surroundings.now, report);
+    judge(&subject, roots, config, environment.now, report);
     settle(&subject, before, report);
 }
 
@@ -73,7 +73,7 @@ pub(in crate::cli::doctor) fn check_files(
 pub(in crate::cli::doctor) fn check_svid(
     identity: Option<&Identity>,
     config: &Config,
-    surroundings: &Surroundings,
+    environment: &Environment,
     report: &mut Report,
 ) {
     let Some(Identity { svid, own_roots }) = identity else {
@@ -84,11 +84,11 @@ pub(in crate::cli::doctor) fn check_svid(
     let name = svid.spiffe_id.to_string();
     let Some(subject) = parse(name.clone(), &svid.chain, report) else { return };
     let key = PrivateKeyDer::from(svid.key.clone_key());
-    if CertifiedKey::from_der(svid.chain.clone(), key, &surroundings.provider).is_err() {
+    if CertifiedKey::from_der(svid.chain.clone(), key, &environment.provider).is_err() {
         let problem = "the private key is not the one of the certificate";
         report.fault(CHECK, name, Fault::CertificateKeyMismatch, problem);
     }
-    judge(&subject, |_| own_roots.clone(), config, surroundings.now, report);
+    judge(&subject, |_| own_roots.clone(), config, environment.now, report);
     settle(&subject, before, report);
 }
 
@@ -111,7 +111,7 @@ fn parse<'a>(name: String, chain: &'a [CertificateDer<'static>], report: &mut Re
 fn check_key_file(
     files: &CertificateFiles,
     chain: Option<&[CertificateDer<'static>]>,
-    surroundings: &Surroundings,
+    environment: &Environment,
     report: &mut Report,
 ) {
     let name = files.key.display().to_string();
@@ -127,7 +127,7 @@ fn check_key_file(
         return;
     };
     let Some(chain) = chain else { return };
-    match CertifiedKey::from_der(chain.to_vec(), key, &surroundings.provider) {
+    match CertifiedKey::from_der(chain.to_vec(), key, &environment.provider) {
         Ok(_) => {}
         Err(Error::InconsistentKeys(_)) => {
             let problem =

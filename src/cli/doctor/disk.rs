@@ -27,17 +27,17 @@ pub(in crate::cli::doctor) fn check(config: &Config, min_free: u64, report: &mut
         report.fault(CHECK, subject, Fault::StoreUnwritable, problem);
         return;
     }
-    let measures = match rustix::fs::statvfs(there) {
-        Ok(measures) => measures,
+    let statistics = match rustix::fs::statvfs(there) {
+        Ok(statistics) => statistics,
         Err(error) => {
             report.not_checked(CHECK, subject, format!("its file system cannot be measured: {error}"));
             return;
         }
     };
-    let free = measures.f_bavail.saturating_mul(measures.f_frsize);
+    let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);
     let least = min_free.saturating_mul(MEBIBYTE);
     // Not every file system counts its files.
-    let no_files_left = measures.f_files > 0 && measures.f_favail == 0;
+    let no_files_left = statistics.f_files > 0 && statistics.f_favail == 0;
     let seen = format!("{} MiB are free", free / MEBIBYTE);
     if no_files_left {
         report.fault(CHECK, subject, Fault::DiskFull, "its file system has no room for another file (inodes)");

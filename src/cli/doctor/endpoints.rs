@@ -10,8 +10,8 @@ use rustix::fs::Access;
 use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 
+use crate::cli::doctor::Environment;
 use crate::cli::doctor::PATIENCE;
-use crate::cli::doctor::Surroundings;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::server::Running;
@@ -101,10 +101,10 @@ fn check_socket(path: &Path, running: Running, report: &mut Report) {
 }
 
 /// Fetches from bundle endpoints as a server does, and connects to the hosts where clients may publish.
-pub(in crate::cli::doctor) async fn check_outbound(config: &Config, surroundings: &Surroundings, report: &mut Report) {
+pub(in crate::cli::doctor) async fn check_outbound(config: &Config, environment: &Environment, report: &mut Report) {
     for published in &config.federation {
         let subject = format!("{} ({})", published.trust_domain, published.url.as_str());
-        let endpoint = match federation_endpoint(published, &surroundings.provider, &surroundings.clock) {
+        let endpoint = match federation_endpoint(published, &environment.provider, &environment.clock) {
             Ok(endpoint) => endpoint,
             Err(error) if matches!(published.profile, Profile::HttpsWeb { ca: None }) => {
                 report.fault(FEDERATION, subject, Fault::FederationUnreachable, error.to_string());

@@ -16,8 +16,8 @@ use tonic::transport::Uri;
 
 use crate::authority::clock::Timestamp;
 use crate::cli::doctor::DoctorArguments;
+use crate::cli::doctor::Environment;
 use crate::cli::doctor::PATIENCE;
-use crate::cli::doctor::Surroundings;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::http;
 use crate::cli::doctor::http::Answer;
@@ -48,16 +48,16 @@ pub(in crate::cli::doctor) async fn check(
     config: &Config,
     held: Held,
     arguments: &DoctorArguments,
-    surroundings: &Surroundings,
+    environment: &Environment,
     report: &mut Report,
 ) -> Running {
     let ops = callable(config.listeners.ops);
     let subject = format!("http://{ops}");
-    let before = surroundings.clock.now();
+    let before = environment.clock.now();
     // Whoever answers there while nobody has the store is another.
     let answer =
         if held == Held::Free { Err(io::ErrorKind::NotConnected.into()) } else { in_time(ask_lanyard(ops)).await };
-    let after = surroundings.clock.now();
+    let after = environment.clock.now();
     let (running, date) = match (held, answer) {
         (Held::InUse | Held::Unknown, Ok(answer)) => {
             if answer.status.is_success() {
@@ -83,20 +83,20 @@ pub(in crate::cli::doctor) async fn check(
         }
     };
     match (&arguments.server, date) {
-        (Some(url), _) => check_named(url, arguments.ca.as_deref(), surroundings, report).await,
+        (Some(url), _) => check_named(url, arguments.ca.as_deref(), environment, report).await,
         (None, Some(date)) => compare(&subject, date, (before, after), report),
         (None, None) => report.not_checked(CLOCK, "", "no server answers here: name one with --server"),
     }
     running
 }
 
-async fn check_named(url: &Uri, ca: Option<&Path>, surroundings: &Surroundings, report: &mut Report) {
+async fn check_named(url: &Uri, ca: Option<&Path>, environment: &Environment, report: &mut Report) {
     let subject = url.to_string();
     let subject = subject.trim_end_matches('/');
-    let before = surroundings.clock.now();
-    match in_time(ask(url, ca, surroundings)).await {
+    let before = environment.clock.now();
+    match in_time(ask(url, ca, environment)).await {
         Ok(Answer { date: Some(date), .. }) => {
-            compare(subject, date, (before, surroundings.clock.now()), report);
+            compare(subject, date, (before, environment.clock.now()), report);
         }
         Ok(Answer { date: None, .. }) => report.not_checked(CLOCK, subject, "its answer bears no Date"),
         Err(error) => {
@@ -130,7 +130,7 @@ async fn ask_lanyard(address: SocketAddr) -> io::Result<Answer> {
     http::get(TcpStream::connect(address).await?, &host, "/readyz").await
 }
 
-async fn ask(url: &Uri, ca: Option<&Path>, surroundings: &Surroundings) -> io::Result<Answer> {
+async fn ask(url: &Uri, ca: Option<&Path>, environment: &Environment) -> io::Result<Answer> {
     const PATH: &str = "/oauth2/jwks";
     let is_https = url.scheme_str() == Some("https");
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -140,7 +140,7 @@ async fn ask(url: &Uri, ca: Option<&Path>, surroundings: &Surroundings) -> io::R
     if !is_https {
         return http::get(stream, &authority, PATH).await;
     }
-    let (provider, clock) = (Arc::clone(&surroundings.provider), Arc::clone(&surroundings.clock));
+    let (provider, clock) = (Arc::clone(&environment.provider), Arc::clone(&environment.clock));
     let tls = outbound::config(ca, provider, clock).map_err(io::Error::other)?;
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;

@@ -1,6 +1,5 @@
 //! How grave a finding is.
 
-
 use serde::Serialize;
 
 /// How a check came out.

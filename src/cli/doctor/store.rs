@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::SealError;
-use crate::cli::doctor::Surroundings;
+use crate::cli::doctor::Environment;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::store::copy::Copy;
@@ -42,7 +42,7 @@ pub(in crate::cli::doctor) enum Held {
 pub(in crate::cli::doctor) async fn check(
     config: &Config,
     key: Option<&KeyEncryptionKey>,
-    surroundings: &Surroundings,
+    environment: &Environment,
     report: &mut Report,
 ) -> Held {
     let (held, opened) = open(config, report);
@@ -53,7 +53,7 @@ pub(in crate::cli::doctor) async fn check(
         (Some(_), Opened::Unseen(why)) => report.not_checked(KEY, "", why),
         (Some(key), Opened::Copy(store, _copy)) => {
             // Where no key is in the store yet one is made, which goes with the copy.
-            let keys = open_signing_keys(&store, key, config.algorithm, surroundings.now).await;
+            let keys = open_signing_keys(&store, key, config.algorithm, environment.now).await;
             judge_keys(keys.err(), report);
         }
     }

@@ -1,22 +1,22 @@
 //! `lanyard resource`: the protected resources. Every command needs the role Admin.
 
-mod registered;
+mod documents;
 pub(in crate::cli) mod yaml;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::cli::documents::apply;
+use crate::cli::documents::apply::ApplyArguments;
+use crate::cli::documents::delete;
+use crate::cli::documents::delete::DeleteArguments;
+use crate::cli::documents::get;
+use crate::cli::documents::get::GetArguments;
+use crate::cli::documents::list;
+use crate::cli::documents::list::ListArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
-use crate::cli::registered::apply;
-use crate::cli::registered::apply::ApplyArguments;
-use crate::cli::registered::delete;
-use crate::cli::registered::delete::DeleteArguments;
-use crate::cli::registered::get;
-use crate::cli::registered::get::GetArguments;
-use crate::cli::registered::list;
-use crate::cli::registered::list::ListArguments;
 use crate::cli::resource::yaml::ResourceYaml;
 
 #[derive(Debug, Subcommand)]

@@ -14,7 +14,7 @@ use serde::de::value::MapAccessDeserializer;
 
 use crate::authority::resources::Gateways;
 use crate::authority::resources::RouteMetadata;
-use crate::cli::registered::Record;
+use crate::cli::documents::Record;
 use crate::proto::EvidenceFrom;
 use crate::proto::ProtectedResource;
 use crate::proto::Route;
@@ -149,7 +149,7 @@ impl From<ProtectedResource> for Record<ResourceYaml> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::registered;
+    use crate::cli::documents;
 
     const ORDERS: &str = r#"audience: https://orders.shop.internal
 scope: "orders.read orders.write"
@@ -169,7 +169,7 @@ owner: team-shop
 "#;
 
     fn documents(text: &str) -> Result<Vec<ResourceYaml>, serde_yaml::Error> {
-        registered::documents(text)
+        documents::documents(text)
     }
 
     fn message(text: &str) -> ProtectedResource {

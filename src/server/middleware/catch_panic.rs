@@ -22,12 +22,12 @@ use crate::grpc::status;
 
 /// What has to be known of a request to say, when all else of it is lost, that it failed.
 #[derive(Debug)]
-pub(in crate::server) struct Asked {
+pub(in crate::server) struct CatchPanic {
     uri: Uri,
     grpc: bool,
 }
 
-impl Asked {
+impl CatchPanic {
     pub(in crate::server) fn of<B>(request: &Request<B>) -> Self {
         Self { uri: request.uri().clone(), grpc: is_grpc(request.headers().get(CONTENT_TYPE)) }
     }
@@ -42,7 +42,7 @@ impl Asked {
         if let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await {
             return answer;
         }
-        report(authority, access::told(self.uri.path()));
+        report(authority, access::metric_label(self.uri.path()));
         Ok(self.broken())
     }
 
@@ -66,6 +66,6 @@ pub(in crate::server) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
 
 /// Takes note of a panic.
 pub(in crate::server) fn report(authority: &Authority, method: &'static str) {
-    authority.tally().panicked();
+    authority.metrics().panicked();
     tracing::error!(method, "a request ended in a panic");
 }

@@ -24,7 +24,7 @@ use crate::authority::observe::RequestOutcome;
 use crate::grpc::status;
 use crate::server::middleware::catch_panic;
 use crate::server::middleware::catch_panic::is_grpc;
-use crate::server::middleware::measure::Measured;
+use crate::server::middleware::metrics::RequestMetrics;
 
 /// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has
 /// always more to say. One that is complete is sent whole; one in which something breaks ends with INTERNAL.
@@ -32,13 +32,13 @@ pub(in crate::server) fn bounded(
     response: Response<Body>,
     over: watch::Receiver<bool>,
     authority: &Arc<Authority>,
-    mut measured: Measured,
+    mut measured: RequestMetrics,
 ) -> Response<Body> {
     measured.answered(&response);
     if is_grpc(response.headers().get(CONTENT_TYPE)) {
         let authority = Arc::clone(authority);
-        let (end, said) = (End::Unasked(over), Said::Nothing);
-        response.map(|body| Body::new(Bounded { body, authority, end, said, measured }))
+        let (shutdown, sent) = (Shutdown::NotPolled(over), MessagesSent::Nothing);
+        response.map(|body| Body::new(Bounded { body, authority, shutdown, sent, measured }))
     } else {
         response
     }
@@ -47,14 +47,14 @@ pub(in crate::server) fn bounded(
 struct Bounded {
     body: Body,
     authority: Arc<Authority>,
-    end: End,
-    said: Said,
-    measured: Measured,
+    shutdown: Shutdown,
+    sent: MessagesSent,
+    measured: RequestMetrics,
 }
 
 /// How much of an answer has been sent. A frame holds whole messages.
 #[derive(Clone, Copy)]
-enum Said {
+enum MessagesSent {
     Nothing,
     /// The answer to a call of one message, or the beginning of a stream.
     Once,
@@ -62,7 +62,7 @@ enum Said {
     More,
 }
 
-impl Said {
+impl MessagesSent {
     fn and(self) -> Self {
         match self {
             Self::Nothing => Self::Once,
@@ -72,22 +72,22 @@ impl Said {
 }
 
 /// Most answers are complete when they start and never ask.
-enum End {
-    Unasked(watch::Receiver<bool>),
-    Awaited(Pin<Box<dyn Future<Output = ()> + Send>>),
-    Come,
+enum Shutdown {
+    NotPolled(watch::Receiver<bool>),
+    Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Fired,
 }
 
-impl End {
+impl Shutdown {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match self {
-                Self::Unasked(over) => {
+                Self::NotPolled(over) => {
                     let mut over = over.clone();
-                    *self = Self::Awaited(Box::pin(async move { drop(over.wait_for(|over| *over).await) }));
+                    *self = Self::Waiting(Box::pin(async move { drop(over.wait_for(|over| *over).await) }));
                 }
-                Self::Awaited(end) => return end.as_mut().poll(context),
-                Self::Come => return Poll::Ready(()),
+                Self::Waiting(end) => return end.as_mut().poll(context),
+                Self::Fired => return Poll::Ready(()),
             }
         }
     }
@@ -101,30 +101,30 @@ impl HttpBody for Bounded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if matches!(self.end, End::Come) {
+        if matches!(self.shutdown, Shutdown::Fired) {
             return Poll::Ready(None);
         }
         // A peer that never stops asking would keep its connection for ever.
-        let cut = matches!(self.said, Said::More) && self.end.poll(context).is_ready();
+        let cut = matches!(self.sent, MessagesSent::More) && self.shutdown.poll(context).is_ready();
         let body = Pin::new(&mut self.body);
         // One that has panicked is not asked again.
         let polled =
             panic::catch_unwind(AssertUnwindSafe(|| if cut { Poll::Pending } else { body.poll_frame(context) }));
         let Ok(polled) = polled else {
-            self.end = End::Come;
+            self.shutdown = Shutdown::Fired;
             self.measured.ended(RequestOutcome::Error);
             catch_panic::report(&self.authority, "a stream");
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::broken())))));
         };
-        if cut || polled.is_pending() && self.end.poll(context).is_ready() {
-            self.end = End::Come;
+        if cut || polled.is_pending() && self.shutdown.poll(context).is_ready() {
+            self.shutdown = Shutdown::Fired;
             self.measured.ended(RequestOutcome::Ok);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::connection_over())))));
         }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) => self.measured.told(trailers),
-                None => self.said = self.said.and(),
+                None => self.sent = self.sent.and(),
             },
             // An answer that breaks off has no status.
             Poll::Ready(Some(Err(_)) | None) => self.measured.ended(RequestOutcome::Error),
@@ -134,7 +134,7 @@ impl HttpBody for Bounded {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.end, End::Come) || self.body.is_end_stream()
+        matches!(self.shutdown, Shutdown::Fired) || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

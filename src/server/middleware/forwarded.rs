@@ -57,7 +57,7 @@ pub(in crate::server) enum Terminator {
 
 /// What stands behind the listener.
 #[derive(Debug)]
-pub(in crate::server) struct Entrance {
+pub(in crate::server) struct ForwardedService {
     router: Router,
     pub(in crate::server) terminator: Terminator,
     peers: sync::Cache<[u8; 32], Remembered, ChainBytes>,
@@ -102,7 +102,7 @@ fn file(path: &Path) -> io::Result<(u64, u64)> {
 /// A bound socket, what it listens for, and where: its address, if it has a port.
 pub(in crate::server) struct Bound {
     pub(in crate::server) socket: Socket,
-    pub(in crate::server) entrance: Entrance,
+    pub(in crate::server) forwarded_service: ForwardedService,
     pub(in crate::server) address: Option<SocketAddr>,
     pub(in crate::server) file: Option<SocketFile>,
 }
@@ -112,15 +112,20 @@ pub(in crate::server) async fn bind(config: Forwarded, router: Router) -> io::Re
     let (terminator, address) = match config {
         Forwarded::Unix { path, peer_uid } => {
             let socket = Socket::Unix(bind_unix(&path)?);
-            let entrance = Entrance::new(router, Terminator::User(peer_uid));
-            return Ok(Bound { socket, entrance, address: None, file: Some(SocketFile::new(path)?) });
+            let forwarded_service = ForwardedService::new(router, Terminator::User(peer_uid));
+            return Ok(Bound { socket, forwarded_service, address: None, file: Some(SocketFile::new(path)?) });
         }
         Forwarded::Mutual { address, terminator } => (Terminator::Svid(terminator), address),
         Forwarded::Insecure { address } => (Terminator::Insecure, address),
     };
     let socket = TcpListener::bind(address).await?;
     let address = Some(socket.local_addr()?);
-    Ok(Bound { socket: Socket::Tcp(socket), entrance: Entrance::new(router, terminator), address, file: None })
+    Ok(Bound {
+        socket: Socket::Tcp(socket),
+        forwarded_service: ForwardedService::new(router, terminator),
+        address,
+        file: None,
+    })
 }
 
 /// A file that is left over from a server that was killed is replaced; one that somebody listens at, or that is no socket,
@@ -138,7 +143,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(socket)
 }
 
-impl Entrance {
+impl ForwardedService {
     fn new(router: Router, terminator: Terminator) -> Self {
         Self { router, terminator, peers: sync::Cache::with_weighter(REMEMBERED_PEERS, REMEMBERED_BYTES, ChainBytes) }
     }
@@ -189,7 +194,7 @@ impl Entrance {
         let chain = forwarded.chain(own).map_err(NotAdmitted::NotForwarded)?;
         let key = fingerprint(&chain);
         let known = self.peers.get(&key);
-        authority.tally().looked_up(Cache::ForwardedPeers, known.is_some());
+        authority.metrics().looked_up(Cache::ForwardedPeers, known.is_some());
         if let Some(Remembered(peer, _)) = known {
             return Ok(peer);
         }

@@ -21,7 +21,7 @@ use crate::grpc::ext_authz;
 use crate::grpc::status;
 use crate::http::error::OAuthError;
 use crate::http::introspect;
-use crate::server::middleware::catch_panic::Asked;
+use crate::server::middleware::catch_panic::CatchPanic;
 use crate::server::middleware::catch_panic::is_grpc;
 
 /// Answers a request, if its caller may ask. What breaks on the way is this request's end alone.
@@ -31,7 +31,7 @@ pub(in crate::server) async fn call(
     peer: Option<&Arc<PeerConnection>>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    Asked::of(&request).answered(authority, entered(router, authority, peer, request)).await
+    CatchPanic::of(&request).answered(authority, entered(router, authority, peer, request)).await
 }
 
 async fn entered(
@@ -40,7 +40,7 @@ async fn entered(
     peer: Option<&Arc<PeerConnection>>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    match authority.enter(peer.map(Arc::as_ref), request.uri().path()) {
+    match authority.authorize(peer.map(Arc::as_ref), request.uri().path()) {
         Ok(caller) => {
             if let Some(peer) = peer {
                 // For streams, each message of which has to enter anew.
@@ -51,7 +51,7 @@ async fn entered(
             }
             let check = request.uri().path() == ext_authz::CHECK;
             let response = router.oneshot(request).await?;
-            Ok(if check { ext_authz::made_explicit(response) } else { response })
+            Ok(if check { ext_authz::into_denied_response(response) } else { response })
         }
         Err(error) => Ok(refused(authority, peer, &request, error)),
     }
@@ -64,8 +64,8 @@ pub(in crate::server) fn refused(
     request: &Request<Body>,
     error: NotAdmitted,
 ) -> Response<Body> {
-    authority.tally().call_refused(error);
-    let (peer, method) = (peer.map(Arc::as_ref), access::told(request.uri().path()));
+    authority.metrics().call_refused(error);
+    let (peer, method) = (peer.map(Arc::as_ref), access::metric_label(request.uri().path()));
     AuditEvent::NotAdmitted { peer, method, error, stream: false }.record();
     refuse(request, error)
 }

@@ -16,22 +16,22 @@ use tracing::field::Empty;
 use crate::authority::access;
 use crate::authority::observe::RequestOutcome;
 use crate::server::middleware::catch_panic::is_grpc;
-use crate::server::middleware::measure::by_grpc;
-use crate::trace_context::Carried;
+use crate::server::middleware::metrics::by_grpc;
+use crate::trace_context::IncomingTrace;
 use crate::trace_context::REQUESTS;
 use crate::trace_context::RequestTrace;
 
 /// A request on its way through a door.
 #[derive(Debug)]
-pub(in crate::server) struct Traced {
+pub(in crate::server) struct RequestSpan {
     trace: RequestTrace,
 }
 
-impl Traced {
+impl RequestSpan {
     pub(in crate::server) fn of<B>(request: &Request<B>) -> Self {
-        let carried = Carried::of(request.headers());
+        let carried = IncomingTrace::of(request.headers());
         // Without a collector no span is made, and all that is left is to know where the trace would be read.
-        let wanted = tracing::span_enabled!(target: REQUESTS, Level::INFO) && !carried.declines();
+        let wanted = tracing::span_enabled!(target: REQUESTS, Level::INFO) && !carried.is_unsampled();
         let span = if wanted { span(request) } else { Span::none() };
         Self { trace: RequestTrace::new(carried, span) }
     }
@@ -53,7 +53,7 @@ impl Traced {
 
 /// All that is known before the answer. Names come from the access table: none of them is a caller's own.
 fn span<B>(request: &Request<B>) -> Span {
-    let path = access::known(request.uri().path());
+    let path = access::canonical_name(request.uri().path());
     let (mut rpc_system, mut rpc_service, mut rpc_method, mut http_method, mut http_route) =
         (None, None, None, None, None);
     let name = if is_grpc(request.headers().get(CONTENT_TYPE)) {

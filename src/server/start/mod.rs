@@ -1,9 +1,9 @@
 //! What is there before anything is served: the store, the signing keys, the core.
 
-mod foundation;
+mod components;
 mod signing_keys;
 mod store;
 
-pub(in crate::server) use crate::server::start::foundation::Foundation;
+pub(in crate::server) use crate::server::start::components::Components;
 pub(crate) use crate::server::start::signing_keys::open as open_signing_keys;
 pub(in crate::server) use crate::server::start::store::Stored;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::authority::store::Store;
 use crate::store::disk::Disk;
-use crate::store::measured::MeasuredStore;
-use crate::store::measured::Operations;
+use crate::store::instrumented::InstrumentedStore;
+use crate::store::instrumented::Operations;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
@@ -32,7 +32,7 @@ impl Stored {
             Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
             None => Arc::new(MemoryStore::default()),
         };
-        let store = MeasuredStore::new(store);
+        let store = InstrumentedStore::new(store);
         let operations = store.operations();
         let disk = directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
         Ok(Self { store: Arc::new(store), operations, disk })

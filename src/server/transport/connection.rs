@@ -35,11 +35,11 @@ use crate::authority::access::PeerConnection;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::HANDSHAKE_FAILED;
 use crate::authority::observe::TOO_SLOW;
-use crate::server::middleware::Asked;
-use crate::server::middleware::Entrance;
-use crate::server::middleware::Measured;
+use crate::server::middleware::CatchPanic;
+use crate::server::middleware::ForwardedService;
+use crate::server::middleware::RequestMetrics;
+use crate::server::middleware::RequestSpan;
 use crate::server::middleware::Terminator;
-use crate::server::middleware::Traced;
 use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
 use crate::server::socket::Accepted;
@@ -89,8 +89,8 @@ pub(in crate::server) async fn serve(
     let stream = match stream {
         Accepted::Tcp(stream) => stream,
         Accepted::Unix(stream) => {
-            if let Door::Forwarded(entrance) = &*door {
-                local(stream, Arc::clone(entrance), authority, end(limits.max_age, stages)).await;
+            if let Door::Forwarded(forwarded_service) = &*door {
+                local(stream, Arc::clone(forwarded_service), authority, end(limits.max_age, stages)).await;
             }
             return;
         }
@@ -113,16 +113,16 @@ pub(in crate::server) async fn serve(
                 Err(refused) => report(&refused, &authority),
             }
         }
-        Door::Forwarded(entrance) => {
-            let Terminator::Svid(id) = &entrance.terminator else {
-                guarded(false, stream, Peers::Behind(Arc::clone(entrance), None), authority, end).await;
+        Door::Forwarded(forwarded_service) => {
+            let Terminator::Svid(id) = &forwarded_service.terminator else {
+                guarded(false, stream, Peers::Behind(Arc::clone(forwarded_service), None), authority, end).await;
                 return drop(connection);
             };
             let Some(turn) = turn(&handshakes, limits, &authority).await else { return };
             match acceptor.only_for(id.clone(), stream, limits.handshake).await {
                 Ok((stream, terminator)) => {
                     drop(turn);
-                    let peers = Peers::Behind(Arc::clone(entrance), Some(Arc::new(terminator)));
+                    let peers = Peers::Behind(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
                     guarded(http2(&stream), stream, peers, authority, end).await;
                 }
                 Err(refused) => report(&refused, &authority),
@@ -147,15 +147,15 @@ pub(in crate::server) async fn serve(
 /// Serves a connection from a process of this machine, if it is the right user's.
 async fn local(
     stream: std::os::unix::net::UnixStream,
-    entrance: Arc<Entrance>,
+    forwarded_service: Arc<ForwardedService>,
     authority: Arc<Authority>,
     end: impl Future<Output = ()>,
 ) {
     let Ok(stream) = UnixStream::from_std(stream) else { return };
     let user = stream.peer_cred().map(|peer| peer.uid());
-    match (&entrance.terminator, user) {
+    match (&forwarded_service.terminator, user) {
         (Terminator::User(wanted), Ok(user)) if *wanted == user => {
-            guarded(false, stream, Peers::Behind(entrance, None), authority, end).await;
+            guarded(false, stream, Peers::Behind(forwarded_service, None), authority, end).await;
         }
         (terminator, user) => {
             tracing::warn!(?terminator, ?user, "a connection was refused: it is not the terminator's");
@@ -169,7 +169,7 @@ enum Peers {
     /// The one who opened it, to these routes.
     Itself(Router, Option<Arc<PeerConnection>>),
     /// Those whose certificates the terminator who opened it passes on.
-    Behind(Arc<Entrance>, Option<Arc<PeerConnection>>),
+    Behind(Arc<ForwardedService>, Option<Arc<PeerConnection>>),
 }
 
 /// Serves requests each of which has to be admitted.
@@ -180,14 +180,14 @@ where
     let (over, ending) = watch::channel(false);
     let service = service_fn(move |request: Request<IncomingBody>| {
         let (peers, authority, ending) = (peers.clone(), Arc::clone(&authority), ending.clone());
-        let measured = Measured::begin(&authority, request.uri().path());
+        let measured = RequestMetrics::begin(&authority, request.uri().path());
         async move {
-            let (traced, request) = (Traced::of(&request), request.map(Body::new));
+            let (traced, request) = (RequestSpan::of(&request), request.map(Body::new));
             let response = traced.answered(async {
                 match peers {
                     Peers::Itself(router, peer) => call_guarded(router, &authority, peer.as_ref(), request).await,
-                    Peers::Behind(entrance, terminator) => {
-                        entrance.call(&authority, terminator.as_deref(), request).await
+                    Peers::Behind(forwarded_service, terminator) => {
+                        forwarded_service.call(&authority, terminator.as_deref(), request).await
                     }
                 }
             });
@@ -213,7 +213,7 @@ async fn turn(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority
 fn report(refused: &Refused, authority: &Authority) {
     match refused {
         Refused::Unproven(unproven) => {
-            authority.tally().handshake_refused(*unproven);
+            authority.metrics().handshake_refused(*unproven);
             AuditEvent::HandshakeRefused(*unproven).record();
         }
         Refused::Handshake(_) => failed(authority, HANDSHAKE_FAILED, &refused.to_string()),
@@ -222,7 +222,7 @@ fn report(refused: &Refused, authority: &Authority) {
 }
 
 fn failed(authority: &Authority, reason: &'static str, cause: &str) {
-    authority.tally().handshake_failed(reason);
+    authority.metrics().handshake_failed(reason);
     AuditEvent::HandshakeFailed { reason, cause }.record();
 }
 
@@ -238,8 +238,9 @@ fn unguarded(
     let router = router.clone();
     service_fn(move |request: Request<IncomingBody>| {
         let (router, authority) = (router.clone(), Arc::clone(&authority));
-        let asked = Asked::of(&request);
-        let observed = observed.then(|| (Traced::of(&request), Measured::begin(&authority, request.uri().path())));
+        let asked = CatchPanic::of(&request);
+        let observed =
+            observed.then(|| (RequestSpan::of(&request), RequestMetrics::begin(&authority, request.uri().path())));
         async move {
             let answer = asked.answered(&authority, router.oneshot(request.map(Body::new)));
             match observed {

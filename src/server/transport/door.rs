@@ -6,7 +6,7 @@ use axum::Router;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-use crate::server::middleware::Entrance;
+use crate::server::middleware::ForwardedService;
 use crate::server::socket::Accepted;
 
 /// What stands behind a listener.
@@ -19,7 +19,7 @@ pub(in crate::server) enum Door {
     /// These, in the plain.
     Plain(Router),
     /// A terminator, and behind it peers whose certificates it passes on.
-    Forwarded(Arc<Entrance>),
+    Forwarded(Arc<ForwardedService>),
 }
 
 /// A connection that was accepted.

@@ -13,10 +13,10 @@ use crate::server::socket::Accepted;
 use crate::server::socket::Socket;
 use crate::server::stage::Stage;
 use crate::server::supervised;
+use crate::server::transport::connection_limit::ConnectionLimit;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
-use crate::server::transport::places::Places;
-use crate::server::transport::workers::Dealer;
+use crate::server::transport::workers::Dispatcher;
 
 /// How long to wait when the machine has no more file descriptors: a connection must end before another can begin, and
 /// asking again at once would keep a core busy.
@@ -27,14 +27,19 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 pub(in crate::server) struct Listener {
     socket: Socket,
     door: Arc<Door>,
-    places: Arc<Places>,
+    connection_limits: Arc<ConnectionLimit>,
     handshakes: Arc<Semaphore>,
 }
 
 impl Listener {
-    pub(in crate::server) fn new(socket: Socket, door: Door, places: Arc<Places>, max_handshakes: usize) -> Self {
+    pub(in crate::server) fn new(
+        socket: Socket,
+        door: Door,
+        connection_limits: Arc<ConnectionLimit>,
+        max_handshakes: usize,
+    ) -> Self {
         let handshakes = Arc::new(Semaphore::new(max_handshakes.min(Semaphore::MAX_PERMITS)));
-        Self { socket, door: Arc::new(door), places, handshakes }
+        Self { socket, door: Arc::new(door), connection_limits, handshakes }
     }
 
     /// Runs it for as long as the server takes connections.
@@ -42,16 +47,16 @@ impl Listener {
         self,
         tasks: &mut JoinSet<()>,
         authority: &Arc<Authority>,
-        dealer: Dealer,
+        dispatcher: Dispatcher,
         stages: watch::Receiver<Stage>,
     ) {
         let listener = Arc::new(self);
-        let accepting = move || Arc::clone(&listener).run(dealer.clone(), stages.clone());
+        let accepting = move || Arc::clone(&listener).run(dispatcher.clone(), stages.clone());
         supervised::spawn(tasks, authority, "listener", accepting);
     }
 
     /// Accepts until the server drains, and then what has come by that moment.
-    async fn run(self: Arc<Self>, dealer: Dealer, mut stages: watch::Receiver<Stage>) {
+    async fn run(self: Arc<Self>, dispatcher: Dispatcher, mut stages: watch::Receiver<Stage>) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -59,7 +64,7 @@ impl Listener {
             };
             match accepted {
                 Ok(stream) => {
-                    if self.deal(stream, &dealer).await.is_none() {
+                    if self.deal(stream, &dispatcher).await.is_none() {
                         return;
                     }
                 }
@@ -71,21 +76,21 @@ impl Listener {
             }
         }
         for stream in self.socket.waiting() {
-            if self.deal(stream, &dealer).await.is_none() {
+            if self.deal(stream, &dispatcher).await.is_none() {
                 return;
             }
         }
     }
 
     /// Hands a connection on, if there is room for it. `None` where nobody takes any more.
-    async fn deal(&self, stream: Accepted, dealer: &Dealer) -> Option<()> {
-        let Some(connection) = self.places.take() else {
+    async fn deal(&self, stream: Accepted, dispatcher: &Dispatcher) -> Option<()> {
+        let Some(connection) = self.connection_limits.take() else {
             // Closed at once: a peer that is told no can try another replica, one that waits cannot.
             tracing::warn!("a connection was refused: there are too many");
             return Some(());
         };
         let (door, handshakes) = (Arc::clone(&self.door), Arc::clone(&self.handshakes));
-        dealer.deal(Incoming { stream, door, connection, handshakes }).await
+        dispatcher.deal(Incoming { stream, door, connection, handshakes }).await
     }
 }
 

@@ -28,19 +28,19 @@ const QUEUE: usize = 1024;
 /// All serving threads.
 #[derive(Debug)]
 pub(in crate::server) struct Workers {
-    dealer: Dealer,
+    dispatcher: Dispatcher,
     finished: Vec<oneshot::Receiver<()>>,
     deadline: watch::Sender<Option<Duration>>,
 }
 
 /// Deals connections out to the threads in turn.
 #[derive(Clone, Debug)]
-pub(in crate::server) struct Dealer {
+pub(in crate::server) struct Dispatcher {
     queues: Arc<[mpsc::Sender<Incoming>]>,
     next: Arc<AtomicUsize>,
 }
 
-impl Dealer {
+impl Dispatcher {
     /// Hands a connection to the next thread. `None` where no thread takes any more.
     pub(in crate::server) async fn deal(&self, incoming: Incoming) -> Option<()> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.queues.len())?;
@@ -79,20 +79,20 @@ impl Workers {
             queues.push(sender);
             finished.push(ended);
         }
-        let dealer = Dealer { queues: queues.into(), next: Arc::default() };
-        Ok(Self { dealer, finished, deadline })
+        let dispatcher = Dispatcher { queues: queues.into(), next: Arc::default() };
+        Ok(Self { dispatcher, finished, deadline })
     }
 
-    pub(in crate::server) fn dealer(&self) -> Dealer {
-        self.dealer.clone()
+    pub(in crate::server) fn dispatcher(&self) -> Dispatcher {
+        self.dispatcher.clone()
     }
 
     /// Waits until every connection has ended, those that listeners still hand on among them, and cuts off those that have
     /// not after `limit`.
     pub(in crate::server) async fn finish(self, limit: Duration) {
-        let Self { dealer, finished, deadline } = self;
+        let Self { dispatcher, finished, deadline } = self;
         deadline.send_replace(Some(limit));
-        drop(dealer);
+        drop(dispatcher);
         for ended in finished {
             // The sender is only ever dropped: that is the sign.
             drop(ended.await);
@@ -143,7 +143,7 @@ fn survived(ended: Result<(), tokio::task::JoinError>, authority: &Authority) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        authority.tally().panicked();
+        authority.metrics().panicked();
         tracing::error!("a connection's task panicked");
     }
 }

@@ -82,7 +82,7 @@ impl WorkloadIdentity {
 
     /// Whether peers of our own trust domain can be proven; if not, the code for the probes. What is federated does not count:
     /// who is served by one server in a mesh should not hang on another organization's.
-    pub(in crate::server) fn standing(&self) -> Result<(), &'static str> {
+    pub(in crate::server) fn readiness(&self) -> Result<(), &'static str> {
         let trust_domain = self.trust_domain.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.authority.clock().now();
         let trust = self.authority.trust();

@@ -38,7 +38,7 @@ impl Health {
         }
     }
 
-    pub(super) fn standing(&self) -> Result<(), StoreError> {
+    pub(super) fn health(&self) -> Result<(), StoreError> {
         self.failure.borrow().clone().map_or(Ok(()), |reason| Err(StoreError::Unavailable(reason)))
     }
 

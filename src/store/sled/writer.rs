@@ -84,7 +84,7 @@ impl Writer {
     }
 
     fn commit(&mut self, plan: Plan) -> Result<(), StoreError> {
-        self.health.standing()?;
+        self.health.health()?;
         if plan.changes.is_empty() {
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Writer {
             Err(_) => self.health.fail("the storage engine gave up in the middle of a write"),
         }
         // A batch that came through after the watchdog had given it up is not acknowledged either.
-        self.health.standing()?;
+        self.health.health()?;
         self.table.apply(changes);
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Writer {
     fn close(self) {
         let Opened { db, mut mark, ledger, lock, .. } = self.opened;
         self.table.close();
-        if self.health.standing().is_ok()
+        if self.health.health().is_ok()
             && let Err(error) = mark.settle(ledger.revision)
         {
             tracing::warn!(%error, "the mark was not synced at the close");

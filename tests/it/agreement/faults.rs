@@ -1,4 +1,4 @@
-//! Over forty faults at each voice, of the question, of the token and of the server: no voice ever answers allow.
+//! Over forty faults at each protocol, of the question, of the token and of the server: no protocol ever answers allow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,10 @@ use crate::support::ca::TestCa;
 use crate::support::check::Asked;
 use crate::support::check::orders;
 use crate::support::check::route;
-use crate::support::fragile::Fragile;
 use crate::support::http::FORM;
 use crate::support::http::Http;
 use crate::support::leaf::Leaf;
+use crate::support::panicking_clock::PanickingClock;
 use crate::support::raw;
 use crate::support::server::ORDERS;
 use crate::support::server::Setup;
@@ -64,7 +64,7 @@ struct Introspection {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Voice {
+enum Protocol {
     Validate,
     Stream,
     Introspect,
@@ -72,14 +72,15 @@ enum Voice {
     Check,
 }
 
-const VOICES: [Voice; 5] = [Voice::Validate, Voice::Stream, Voice::Introspect, Voice::Http, Voice::Check];
+const PROTOCOLS: [Protocol; 5] =
+    [Protocol::Validate, Protocol::Stream, Protocol::Introspect, Protocol::Http, Protocol::Check];
 
 /// What is done to the bytes of a question.
 type Corruption = fn(Vec<u8>) -> Vec<u8>;
 
 struct Stage {
     server: TestServer,
-    clock: Arc<Fragile>,
+    clock: Arc<PanickingClock>,
     proxy: Leaf,
     leaf: Leaf,
     token: String,
@@ -90,7 +91,7 @@ impl Stage {
         let store = "{memory: true, max_staleness: 30s}".to_owned();
         let setup = Setup { store, ..Setup::default() };
         setup.write();
-        let clock = Fragile::new(&setup.clock);
+        let clock = PanickingClock::new(&setup.clock);
         let server = setup.start_by(Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
         let mut resource = orders();
         resource.routes = vec![route(&[], "/**", "")];
@@ -101,16 +102,16 @@ impl Stage {
         Self { server, clock, proxy, leaf, token }
     }
 
-    /// The bytes that ask in a voice about a token.
-    fn question(&self, voice: Voice, token: &[u8]) -> Vec<u8> {
-        match voice {
-            Voice::Validate | Voice::Stream => {
+    /// The bytes that ask in a protocol about a token.
+    fn question(&self, protocol: Protocol, token: &[u8]) -> Vec<u8> {
+        match protocol {
+            Protocol::Validate | Protocol::Stream => {
                 let certificate = self.leaf.certificate().to_vec();
                 Question { access_token: token.to_vec(), certificate, audience: ORDERS.to_owned() }.encode_to_vec()
             }
-            Voice::Introspect => Introspection { token: token.to_vec() }.encode_to_vec(),
-            Voice::Http => format!("token={}", percent_encode(token, NON_ALPHANUMERIC)).into_bytes(),
-            Voice::Check => {
+            Protocol::Introspect => Introspection { token: token.to_vec() }.encode_to_vec(),
+            Protocol::Http => format!("token={}", percent_encode(token, NON_ALPHANUMERIC)).into_bytes(),
+            Protocol::Check => {
                 let mut asked = Asked::nobody().certificate(&self.leaf);
                 let raw_value = [b"Bearer ", token].concat();
                 let header = HeaderValue { key: "authorization".to_owned(), value: String::new(), raw_value };
@@ -120,15 +121,15 @@ impl Stage {
         }
     }
 
-    /// Whether a voice answers allow. Everything else, from a denial to no connection, is not that.
-    async fn allows(&self, voice: Voice, bytes: Vec<u8>) -> bool {
-        match voice {
-            Voice::Validate => {
+    /// Whether a protocol answers allow. Everything else, from a denial to no connection, is not that.
+    async fn allows(&self, protocol: Protocol, bytes: Vec<u8>) -> bool {
+        match protocol {
+            Protocol::Validate => {
                 let path = "/lanyard.v1.BindingService/ValidateBinding";
                 let answer = raw::call::<ValidateBindingResponse>(self.channel(), path, bytes).await;
                 answer.is_ok_and(|answer| answer.decision() == Decision::Allow)
             }
-            Voice::Stream => {
+            Protocol::Stream => {
                 let path = "/lanyard.v1.BindingService/ValidateBindings";
                 let answer = raw::call::<ValidateBindingsResponse>(self.channel(), path, bytes).await;
                 answer.is_ok_and(|answer| match answer.outcome {
@@ -136,12 +137,12 @@ impl Stage {
                     Some(Outcome::Error(_)) | None => false,
                 })
             }
-            Voice::Introspect => {
+            Protocol::Introspect => {
                 let path = "/lanyard.v1.TokenService/IntrospectToken";
                 let answer = raw::call::<IntrospectTokenResponse>(self.channel(), path, bytes).await;
                 answer.is_ok_and(|answer| answer.active)
             }
-            Voice::Check => {
+            Protocol::Check => {
                 let path = "/envoy.service.auth.v3.Authorization/Check";
                 let answer = raw::call::<CheckResponse>(self.channel(), path, bytes).await;
                 // Nor may it be an error, but where there is nobody who could say anything else.
@@ -151,7 +152,7 @@ impl Stage {
                 assert!(answer.is_ok() || nobody, "{answer:?}");
                 answer.is_ok_and(|answer| matches!(answer.http_response, Some(HttpResponse::OkResponse(_))))
             }
-            Voice::Http => {
+            Protocol::Http => {
                 let Ok(stream) = connect(self.server.addresses.mtls, self.server.tls(&self.proxy)).await else {
                     return false;
                 };
@@ -168,14 +169,14 @@ impl Stage {
         self.server.channel(&self.proxy)
     }
 
-    async fn allows_token(&self, voice: Voice, token: &[u8]) -> bool {
-        self.allows(voice, self.question(voice, token)).await
+    async fn allows_token(&self, protocol: Protocol, token: &[u8]) -> bool {
+        self.allows(protocol, self.question(protocol, token)).await
     }
 
-    /// Every voice allows, as long as nothing is wrong.
+    /// Every protocol allows, as long as nothing is wrong.
     async fn is_sound(&self) {
-        for voice in VOICES {
-            assert!(self.allows_token(voice, self.token.as_bytes()).await, "{voice:?}");
+        for protocol in PROTOCOLS {
+            assert!(self.allows_token(protocol, self.token.as_bytes()).await, "{protocol:?}");
         }
     }
 }
@@ -215,9 +216,9 @@ async fn no_voice_allows_what_a_question_that_is_broken_asks() {
     let stage = Stage::new().await;
     stage.is_sound().await;
     for (name, corrupt) in CORRUPTIONS {
-        for voice in VOICES {
-            let bytes = corrupt(stage.question(voice, stage.token.as_bytes()));
-            assert!(!stage.allows(voice, bytes).await, "{name}: {voice:?}");
+        for protocol in PROTOCOLS {
+            let bytes = corrupt(stage.question(protocol, stage.token.as_bytes()));
+            assert!(!stage.allows(protocol, bytes).await, "{name}: {protocol:?}");
         }
     }
     stage.is_sound().await;
@@ -249,8 +250,8 @@ async fn no_voice_allows_a_token_that_is_broken() {
         ("endless", format!("{token}{}", "a".repeat(60_000)).into()),
     ];
     for (name, token) in broken {
-        for voice in VOICES {
-            assert!(!stage.allows_token(voice, &token).await, "{name}: {voice:?}");
+        for protocol in PROTOCOLS {
+            assert!(!stage.allows_token(protocol, &token).await, "{name}: {protocol:?}");
         }
     }
     stage.is_sound().await;
@@ -281,12 +282,12 @@ async fn no_voice_allows_anything_while_something_is_wrong_with_the_server() {
         let mut stage = Stage::new().await;
         stage.is_sound().await;
         stage = Box::pin(stage.break_by(fault)).await;
-        for voice in VOICES {
+        for protocol in PROTOCOLS {
             if fault == "the clock breaks" {
                 stage.clock.arm();
             }
-            assert!(!stage.allows_token(voice, stage.token.as_bytes()).await, "{fault}: {voice:?}");
-            assert!(!stage.clock.is_armed(), "{fault}: {voice:?}");
+            assert!(!stage.allows_token(protocol, stage.token.as_bytes()).await, "{fault}: {protocol:?}");
+            assert!(!stage.clock.is_armed(), "{fault}: {protocol:?}");
         }
     }
 }
@@ -304,7 +305,7 @@ impl Stage {
             "the clock is a century ahead" => server.advance(Duration::from_hours(24 * 365 * 100)),
             "the clock breaks" => {}
             "the snapshot is too old" => {
-                server.server.authority().lost_the_store();
+                server.server.authority().mark_disconnected();
                 server.advance(Duration::from_secs(31));
             }
             "the client is gone" => server.delete(CLIENT).await,

@@ -12,9 +12,9 @@ use lanyard::authority::decision::decide;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::evidence::Evidence;
 use lanyard::authority::evidence::EvidenceGrade;
+use lanyard::authority::registration::ClientStatus;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::registration::Rotation;
-use lanyard::authority::registration::Standing;
 use lanyard::authority::resources::Demands;
 use lanyard::authority::scope::Scope;
 use lanyard::authority::state::LineagePolicy;
@@ -27,20 +27,20 @@ use serde_json::json;
 use spiffe::TrustDomain;
 
 use crate::support::NOW;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::ISSUER;
+use crate::support::authority::ORDERS;
 use crate::support::leaf::Leaf;
 use crate::support::leaf::VALID_FOR;
 use crate::support::mint::Mint;
 use crate::support::mint::part;
-use crate::support::world::CHECKOUT;
-use crate::support::world::ISSUER;
-use crate::support::world::ORDERS;
 
 /// One question, in which everything is right until it is changed.
 struct Question {
     mint: Mint,
     claims: AccessTokenClaims,
     evidence: Option<Evidence>,
-    client: Standing,
+    client: ClientStatus,
     revoked: Option<DenyReason>,
     vouched: bool,
     lineages: Lineages,
@@ -53,7 +53,7 @@ impl Question {
     fn new() -> Self {
         let mint = Mint::new();
         let claims = serde_json::from_value(Value::Object(part(&mint.token, 1))).unwrap();
-        let client = Standing::Registered(mint.world.authority.client(CHECKOUT).unwrap());
+        let client = ClientStatus::Registered(mint.fixture.authority.client(CHECKOUT).unwrap());
         let scope = Scope::parse("orders.read").unwrap();
         let demands = Demands::of(ORDERS, None, scope);
         let evidence = Some(certificate(&mint.leaf));
@@ -86,10 +86,10 @@ impl Question {
 
     /// As if the client were registered with another rotation.
     fn rotate(&mut self, rotation: Rotation) {
-        let Standing::Registered(client) = &self.client else { return };
+        let ClientStatus::Registered(client) = &self.client else { return };
         let mut client = RegisteredClient::clone(client);
         client.registration.rotation = rotation;
-        self.client = Standing::Registered(Arc::new(client));
+        self.client = ClientStatus::Registered(Arc::new(client));
     }
 
     fn spiffe_id(&mut self, least: EvidenceGrade) {
@@ -109,8 +109,8 @@ const FAULTS: [Fault; 20] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
-    (DenyReason::ClientUnknown, |question| question.client = Standing::Unknown),
-    (DenyReason::ClientDisabled, |question| question.client = Standing::Disabled),
+    (DenyReason::ClientUnknown, |question| question.client = ClientStatus::Unknown),
+    (DenyReason::ClientDisabled, |question| question.client = ClientStatus::Disabled),
     (DenyReason::ClientRecreated, |question| question.claims.lanyard_creation.push('x')),
     (DenyReason::TokenRevoked, |question| question.revoked = Some(DenyReason::TokenRevoked)),
     (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
@@ -123,20 +123,20 @@ const FAULTS: [Fault; 20] = [
     (DenyReason::EvidenceMissing, |question| question.evidence = None),
     (DenyReason::EvidenceTooWeak, |question| question.spiffe_id(EvidenceGrade::Thumbprint)),
     (DenyReason::CertificateExpired, |question| {
-        let expired = question.mint.world.prod.svid(CHECKOUT).key(&question.mint.leaf.key).expired().issue();
+        let expired = question.mint.fixture.prod.svid(CHECKOUT).key(&question.mint.leaf.key).expired().issue();
         question.evidence = Some(certificate(&expired));
     }),
     (DenyReason::CertificateNotYetValid, |question| {
-        let early = question.mint.world.prod.svid(CHECKOUT).key(&question.mint.leaf.key).not_yet_valid().issue();
+        let early = question.mint.fixture.prod.svid(CHECKOUT).key(&question.mint.leaf.key).not_yet_valid().issue();
         question.evidence = Some(certificate(&early));
     }),
     (DenyReason::CertificateMismatch, |question| {
-        let same_name = question.mint.world.prod.svid(CHECKOUT).issue();
+        let same_name = question.mint.fixture.prod.svid(CHECKOUT).issue();
         question.evidence = Some(certificate(&same_name));
     }),
     (DenyReason::LineageOver, |question| {
         question.rotate(Rotation::Lineage);
-        let successor = question.mint.world.prod.svid(CHECKOUT).issue();
+        let successor = question.mint.fixture.prod.svid(CHECKOUT).issue();
         let bound = question.mint.leaf.thumbprint();
         let record = LineageRecord::new(successor.thumbprint(), CHECKOUT, Timestamp(0), Timestamp(0));
         question.lineages.insert(bound, record, Revision(1));
@@ -345,7 +345,7 @@ fn a_verdict_may_be_kept_until_the_first_of_its_bounds() {
 #[test]
 fn an_ambiguous_client_is_an_unknown_one() {
     let mut question = Question::new();
-    question.client = Standing::Ambiguous;
+    question.client = ClientStatus::Ambiguous;
     assert_eq!(question.reason(), Some(DenyReason::ClientUnknown));
 }
 

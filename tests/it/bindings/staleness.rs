@@ -42,10 +42,10 @@ async fn beyond_the_bound_no_voice_decides_until_the_store_is_followed_again() {
     let introspection = [("token", token.as_str()), ("client_id", proxy_id)];
 
     let authority = server.server.authority();
-    authority.lost_the_store();
+    authority.mark_disconnected();
     server.advance(Duration::from_secs(30));
     // Lost again, which makes it no younger.
-    authority.lost_the_store();
+    authority.mark_disconnected();
     for moment in [30, 58, 60, 61, 100] {
         server.setup.clock.set(NOW.after(Duration::from_secs(moment)));
         if moment <= 60 {
@@ -69,7 +69,7 @@ async fn beyond_the_bound_no_voice_decides_until_the_store_is_followed_again() {
             assert_eq!(http.send(post("/oauth2/token", &grant)).await.error(), unavailable);
         }
     }
-    authority.follows_the_store();
+    authority.mark_synced();
     let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
     assert_eq!(judged.cache_until.unwrap().seconds, i64::try_from(NOW.0).unwrap() + 105);
     assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
@@ -80,7 +80,7 @@ async fn beyond_the_bound_no_voice_decides_until_the_store_is_followed_again() {
 async fn without_a_bound_what_is_known_counts_for_ever() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
-    server.server.authority().lost_the_store();
+    server.server.authority().mark_disconnected();
     server.advance(Duration::from_mins(30));
     let token = server.token(&checkout).await;
     let judged = server.validate(&token, certificate_of(&checkout)).await.unwrap();

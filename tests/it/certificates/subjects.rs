@@ -6,12 +6,12 @@ use lanyard::authority::registration::ClientMetadata;
 use rcgen::DnType;
 use rcgen::DnValue;
 
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::pki_client;
 use crate::support::ca::TestCa;
 use crate::support::der;
 use crate::support::leaf::LeafBuilder;
-use crate::support::world::CHECKOUT;
-use crate::support::world::World;
-use crate::support::world::pki_client;
 
 /// Changes one field of the metadata of a `tls_client_auth` client.
 type SetSubject = fn(&mut ClientMetadata, String);
@@ -42,18 +42,18 @@ const KINDS: [(SetSubject, AddName, &str); 5] = [
 #[test]
 fn a_subject_is_found_under_its_own_type_of_name_and_no_other() {
     for (registered, (set, add, text)) in KINDS.iter().enumerate() {
-        let world = World::new();
+        let fixture = TestAuthority::new();
         let mut metadata = pki_client("checkout");
         set(&mut metadata, (*text).to_owned());
-        world.register(metadata);
-        let own = world.peer(&add(world.partner.client_certificate(), text).issue());
-        assert!(world.issue(&own, "checkout").is_ok(), "{registered}");
+        fixture.register(metadata);
+        let own = fixture.peer(&add(fixture.partner.client_certificate(), text).issue());
+        assert!(fixture.issue(&own, "checkout").is_ok(), "{registered}");
         for (kind, (_, add, _)) in KINDS.iter().enumerate().filter(|(kind, _)| *kind != registered) {
             if kind == 3 && text.parse::<std::net::IpAddr>().is_err() {
                 continue;
             }
-            let other = world.peer(&add(world.partner.client_certificate(), text).issue());
-            let refused = world.issue(&other, "checkout").unwrap_err();
+            let other = fixture.peer(&add(fixture.partner.client_certificate(), text).issue());
+            let refused = fixture.issue(&other, "checkout").unwrap_err();
             assert_eq!(refused, GrantError::InvalidClient(Mismatch::Certificate), "{registered} {kind}");
         }
     }
@@ -134,14 +134,14 @@ fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
         ),
     ];
     for (set, text, near) in cases {
-        let world = World::new();
+        let fixture = TestAuthority::new();
         let mut metadata = pki_client("checkout");
         set(&mut metadata, text.to_owned());
-        world.register(metadata);
+        fixture.register(metadata);
         for (number, (name, same)) in near.iter().enumerate() {
-            let peer = world.peer(&name(world.partner.client_certificate()).issue());
-            assert_eq!(world.issue(&peer, "checkout").is_ok(), *same, "{text} {number}");
-            assert_eq!(world.authority.roles_of(&peer).workload, *same, "{text} {number}");
+            let peer = fixture.peer(&name(fixture.partner.client_certificate()).issue());
+            assert_eq!(fixture.issue(&peer, "checkout").is_ok(), *same, "{text} {number}");
+            assert_eq!(fixture.authority.roles_of(&peer).workload, *same, "{text} {number}");
         }
     }
 }
@@ -149,46 +149,46 @@ fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
 // 8705-07, 8705-12, 8705-30
 #[test]
 fn the_registered_client_ca_alone_vouches_and_a_renewed_certificate_still_matches() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let mut any = pki_client("any");
     any.tls_client_auth_san_dns = Some("any.example".to_owned());
-    world.register(any);
+    fixture.register(any);
     let mut named = pki_client("named");
     named.tls_client_auth_san_dns = Some("named.example".to_owned());
     named.client_ca = Some("partner".to_owned());
-    world.register(named);
-    let peer = |ca: &TestCa, name: &str| world.peer(&ca.client_certificate().dns(name).issue());
+    fixture.register(named);
+    let peer = |ca: &TestCa, name: &str| fixture.peer(&ca.client_certificate().dns(name).issue());
     for _ in 0..2 {
-        assert!(world.issue(&peer(&world.partner, "any.example"), "any").is_ok());
-        assert!(world.issue(&peer(&world.vendor, "any.example"), "any").is_ok());
-        assert!(world.issue(&peer(&world.partner, "named.example"), "named").is_ok());
+        assert!(fixture.issue(&peer(&fixture.partner, "any.example"), "any").is_ok());
+        assert!(fixture.issue(&peer(&fixture.vendor, "any.example"), "any").is_ok());
+        assert!(fixture.issue(&peer(&fixture.partner, "named.example"), "named").is_ok());
     }
     let refused = GrantError::InvalidClient(Mismatch::Certificate);
-    assert_eq!(world.issue(&peer(&world.vendor, "named.example"), "named").unwrap_err(), refused);
-    assert_eq!(world.issue(&peer(&world.partner, "named.example"), "any").unwrap_err(), refused);
+    assert_eq!(fixture.issue(&peer(&fixture.vendor, "named.example"), "named").unwrap_err(), refused);
+    assert_eq!(fixture.issue(&peer(&fixture.partner, "named.example"), "any").unwrap_err(), refused);
     // What an SVID bears beside its SPIFFE ID, its trust domain does not vouch for.
-    let svid = world.peer(&world.prod.svid(CHECKOUT).dns("any.example").issue());
-    assert_eq!(world.issue(&svid, "any").unwrap_err(), refused);
+    let svid = fixture.peer(&fixture.prod.svid(CHECKOUT).dns("any.example").issue());
+    assert_eq!(fixture.issue(&svid, "any").unwrap_err(), refused);
     let mut by_uri = pki_client("by-uri");
     by_uri.tls_client_auth_san_uri = Some(CHECKOUT.to_owned());
-    world.register(by_uri);
-    assert!(world.issue(&svid, "by-uri").is_ok());
+    fixture.register(by_uri);
+    assert!(fixture.issue(&svid, "by-uri").is_ok());
 }
 
 // 4517-01: within one relative name the order of attributes carries no meaning
 #[test]
 fn a_relative_name_of_several_attributes_matches_in_any_order_and_only_whole() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let mut metadata = pki_client("checkout");
     metadata.tls_client_auth_subject_dn = Some("OU=Sales+CN=checkout,O=Shop".to_owned());
-    world.register(metadata);
+    fixture.register(metadata);
     let attribute =
         |kind: u8, text: &str| der::sequence(&[der::element(6, &[0x55, 4, kind]), der::element(0x0c, text.as_bytes())]);
     let set = |attributes: &[Vec<u8>]| der::element(0x31, &attributes.concat());
     let (name, unit, shop) = (attribute(3, "checkout"), attribute(11, "Sales"), set(&[attribute(10, "Shop")]));
     let matches = |relative_names: &[Vec<u8>]| {
-        let leaf = world.partner.client_certificate().raw_subject(der::sequence(relative_names)).issue();
-        world.issue(&world.peer(&leaf), "checkout").is_ok()
+        let leaf = fixture.partner.client_certificate().raw_subject(der::sequence(relative_names)).issue();
+        fixture.issue(&fixture.peer(&leaf), "checkout").is_ok()
     };
     assert!(matches(&[shop.clone(), set(&[name.clone(), unit.clone()])]));
     assert!(matches(&[shop.clone(), set(&[unit.clone(), name.clone()])]));

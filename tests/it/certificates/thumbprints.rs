@@ -12,8 +12,8 @@ use lanyard::authority::trust::Unproven;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use crate::support::authority::TestAuthority;
 use crate::support::der;
-use crate::support::world::World;
 
 /// RFC 8705 appendix A: an X.509 v1 certificate.
 const APPENDIX_A: &str = "-----BEGIN CERTIFICATE-----
@@ -84,9 +84,9 @@ fn a_digest_of_another_length_is_no_thumbprint() {
 fn the_rfcs_version_1_certificate_can_be_read_but_lets_nobody_in() {
     let certificate = Certificate::parse(&appendix_a()).unwrap();
     assert_eq!(certificate.thumbprint().to_string(), APPENDIX_A_THUMBPRINT);
-    let world = World::new();
-    world.clock.set(certificate.not_after());
-    assert_eq!(world.authority.prove(&[appendix_a()]).unwrap_err(), Unproven::Unknown);
+    let fixture = TestAuthority::new();
+    fixture.clock.set(certificate.not_after());
+    assert_eq!(fixture.authority.prove(&[appendix_a()]).unwrap_err(), Unproven::Unknown);
 }
 
 // 7638-01, V3

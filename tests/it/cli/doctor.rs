@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::support::patient::Patient;
-use crate::support::patient::Seen;
+use crate::support::doctor::DoctorFixture;
+use crate::support::doctor::Seen;
 use crate::support::process::free_ports;
 use crate::support::process::lanyard;
 use crate::support::process::run;
@@ -35,15 +35,15 @@ fn contents(directory: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
 
 #[test]
 fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
-    let patient = Patient::new();
-    let mut server = patient.serve();
-    let seen = patient.seen();
+    let fixture = DoctorFixture::new();
+    let mut server = fixture.serve();
+    let seen = fixture.seen();
     seen.healthy();
     // Whoever has the store has opened its keys.
     assert_eq!(seen.checks("not_checked"), ["key_encryption_key"], "{seen:#?}");
     assert_eq!(seen.checks("ok").iter().filter(|check| **check == "listener").count(), 3);
     assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
-    let told = run(&mut patient.doctor()).ok();
+    let told = run(&mut fixture.doctor()).ok();
     assert!(told.ends_with("0 errors, 0 warnings\n"), "{told}");
     assert!(told.lines().all(|line| !line.contains("next: ")), "{told}");
     assert!(server.runs());
@@ -54,43 +54,43 @@ fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
 
 #[test]
 fn in_a_healthy_set_up_whose_server_was_stopped_nothing_is_found_and_nothing_is_changed() {
-    let patient = Patient::new().served();
-    let before = contents(patient.dir.path());
-    let seen = patient.seen();
+    let fixture = DoctorFixture::new().served();
+    let before = contents(fixture.dir.path());
+    let seen = fixture.seen();
     seen.healthy();
     assert_eq!(seen.checks("not_checked"), ["clock"], "{seen:#?}");
     assert!(seen.checks("ok").contains(&"key_encryption_key"), "{seen:#?}");
-    assert!(contents(patient.dir.path()) == before);
+    assert!(contents(fixture.dir.path()) == before);
     // Nor where there is no store yet: none is made.
-    let patient = Patient::new();
-    patient.seen().healthy();
-    assert!(!patient.path("volume/data").exists());
+    let fixture = DoctorFixture::new();
+    fixture.seen().healthy();
+    assert!(!fixture.path("volume/data").exists());
 }
 
 #[test]
 fn a_configuration_that_cannot_be_read_leaves_the_rest_unchecked() {
-    let patient = Patient::new();
-    patient.configure("issuer: ", "issuuer: ");
-    let seen = patient.seen();
+    let fixture = DoctorFixture::new();
+    fixture.configure("issuer: ", "issuuer: ");
+    let seen = fixture.seen();
     seen.only("CONFIGURATION_UNKNOWN_KEY");
     assert_eq!(seen.checks("not_checked").len(), seen.lines().count() - 1);
-    patient.configure("issuuer: https", "issuer: http");
-    patient.seen().only("CONFIGURATION_INVALID");
-    patient.configure("issuer: http:", "issuer: https:");
-    patient.seen().healthy();
-    patient.add("log: {level: 'lanyard=loud'}");
-    patient.seen().only("CONFIGURATION_INVALID");
-    patient.configure("log:", "lock:");
-    patient.seen().only("CONFIGURATION_UNKNOWN_KEY");
-    fs::remove_file(patient.path("lanyard.yaml")).unwrap();
-    patient.seen().only("CONFIGURATION_UNREADABLE");
+    fixture.configure("issuuer: https", "issuer: http");
+    fixture.seen().only("CONFIGURATION_INVALID");
+    fixture.configure("issuer: http:", "issuer: https:");
+    fixture.seen().healthy();
+    fixture.add("log: {level: 'lanyard=loud'}");
+    fixture.seen().only("CONFIGURATION_INVALID");
+    fixture.configure("log:", "lock:");
+    fixture.seen().only("CONFIGURATION_UNKNOWN_KEY");
+    fs::remove_file(fixture.path("lanyard.yaml")).unwrap();
+    fixture.seen().only("CONFIGURATION_UNREADABLE");
 }
 
 #[test]
 fn a_command_line_that_cannot_be_read_is_told_from_an_unhealthy_set_up() {
-    let patient = Patient::new();
+    let fixture = DoctorFixture::new();
     for flags in [&["--server", "lanyard.prod.example"][..], &["--min-free", "much"], &["--heal"]] {
-        let finished = run(patient.doctor().args(flags));
+        let finished = run(fixture.doctor().args(flags));
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
     }
     assert_eq!(run(lanyard().arg("doctor")).code, Some(2));
@@ -98,84 +98,84 @@ fn a_command_line_that_cannot_be_read_is_told_from_an_unhealthy_set_up() {
 
 #[test]
 fn a_wrong_key_encryption_key_is_found_by_the_store_and_hides_nothing_else() {
-    let patient = Patient::new().served();
-    patient.write("key-encryption-key", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
-    patient.seen().only("KEY_ENCRYPTION_KEY_WRONG");
-    patient.write("key-encryption-key", "CAgICA==");
-    patient.seen().only("KEY_ENCRYPTION_KEY_INVALID");
-    fs::remove_file(patient.path("key-encryption-key")).unwrap();
-    let seen = patient.seen();
+    let fixture = DoctorFixture::new().served();
+    fixture.write("key-encryption-key", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
+    fixture.seen().only("KEY_ENCRYPTION_KEY_WRONG");
+    fixture.write("key-encryption-key", "CAgICA==");
+    fixture.seen().only("KEY_ENCRYPTION_KEY_INVALID");
+    fs::remove_file(fixture.path("key-encryption-key")).unwrap();
+    let seen = fixture.seen();
     seen.only("KEY_ENCRYPTION_KEY_UNREADABLE");
     for still in ["server_certificate", "bundle", "store", "disk", "listener"] {
         assert!(seen.checks("ok").contains(&still), "{seen:#?}");
     }
-    patient.write("key-encryption-key", SEAL);
-    patient.seen().healthy();
+    fixture.write("key-encryption-key", SEAL);
+    fixture.seen().healthy();
 }
 
 #[test]
 fn a_key_that_every_user_may_read_is_warned_of() {
-    let patient = Patient::new();
+    let fixture = DoctorFixture::new();
     for key in ["server-key.pem", "key-encryption-key"] {
-        patient.allow(key, 0o644);
-        patient.seen().only_warns("KEY_FILE_READABLE_BY_OTHERS");
+        fixture.allow(key, 0o644);
+        fixture.seen().only_warns("KEY_FILE_READABLE_BY_OTHERS");
         // As a Secret is mounted for a group.
-        patient.allow(key, 0o440);
-        patient.seen().healthy();
+        fixture.allow(key, 0o440);
+        fixture.seen().healthy();
     }
 }
 
 #[test]
 fn no_key_is_shown_whatever_is_wrong_with_it() {
-    let patient = Patient::new();
-    let key = fs::read_to_string(patient.path("server-key.pem")).unwrap();
-    let shown = |patient: &Patient| {
-        let (text, json) = (run(&mut patient.doctor()), run(patient.doctor().args(["-o", "json"])));
+    let fixture = DoctorFixture::new();
+    let key = fs::read_to_string(fixture.path("server-key.pem")).unwrap();
+    let shown = |fixture: &DoctorFixture| {
+        let (text, json) = (run(&mut fixture.doctor()), run(fixture.doctor().args(["-o", "json"])));
         [text.stdout, text.stderr, json.stdout, json.stderr].concat()
     };
-    patient.configure("{key_encryption_key_file: key-encryption-key}", &format!("{{key_encryption_key: {SEAL}=}}"));
-    assert!(!shown(&patient).contains(SEAL));
-    patient.seen().only("KEY_ENCRYPTION_KEY_INVALID");
-    patient.configure(&format!("{{key_encryption_key: {SEAL}=}}"), SEAL);
-    assert!(!shown(&patient).contains(SEAL));
-    patient.seen().only("CONFIGURATION_INVALID");
-    patient.write("server.pem", &key);
-    patient.write("server-key.pem", &key[..key.len() / 2]);
+    fixture.configure("{key_encryption_key_file: key-encryption-key}", &format!("{{key_encryption_key: {SEAL}=}}"));
+    assert!(!shown(&fixture).contains(SEAL));
+    fixture.seen().only("KEY_ENCRYPTION_KEY_INVALID");
+    fixture.configure(&format!("{{key_encryption_key: {SEAL}=}}"), SEAL);
+    assert!(!shown(&fixture).contains(SEAL));
+    fixture.seen().only("CONFIGURATION_INVALID");
+    fixture.write("server.pem", &key);
+    fixture.write("server-key.pem", &key[..key.len() / 2]);
     let lines: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
-    assert!(!lines.is_empty() && lines.iter().all(|line| !shown(&patient).contains(line)));
+    assert!(!lines.is_empty() && lines.iter().all(|line| !shown(&fixture).contains(line)));
 }
 
 #[test]
 fn a_damaged_store_is_found_and_not_touched() {
-    let patient = Patient::new().served();
-    let log = patient.path("volume/data/db");
+    let fixture = DoctorFixture::new().served();
+    let log = fixture.path("volume/data/db");
     let mut bytes = fs::read(&log).unwrap();
     let middle = bytes.len().min(4096) / 2;
     bytes[..middle].fill(0xff);
     fs::write(&log, bytes).unwrap();
-    let before = contents(&patient.path("volume"));
-    let seen = patient.seen();
+    let before = contents(&fixture.path("volume"));
+    let seen = fixture.seen();
     seen.only("STORE_DAMAGED");
     assert_eq!(seen.checks("not_checked"), ["key_encryption_key", "clock"]);
-    assert!(contents(&patient.path("volume")) == before);
+    assert!(contents(&fixture.path("volume")) == before);
     fs::remove_file(log).unwrap();
-    patient.seen().only("STORE_DAMAGED");
+    fixture.seen().only("STORE_DAMAGED");
 }
 
 #[test]
 fn a_directory_that_is_no_store_and_a_store_in_memory_are_told_apart() {
-    let patient = Patient::new();
-    fs::create_dir(patient.path("volume/data")).unwrap();
-    patient.seen().healthy();
-    fs::write(patient.path("volume/data/notes.txt"), "not a store").unwrap();
-    patient.seen().only("STORE_FOREIGN");
-    patient.configure("volume/data", "lanyard.yaml");
-    let seen = patient.seen();
+    let fixture = DoctorFixture::new();
+    fs::create_dir(fixture.path("volume/data")).unwrap();
+    fixture.seen().healthy();
+    fs::write(fixture.path("volume/data/notes.txt"), "not a store").unwrap();
+    fixture.seen().only("STORE_FOREIGN");
+    fixture.configure("volume/data", "lanyard.yaml");
+    let seen = fixture.seen();
     assert!(seen.codes("error").contains(&"STORE_UNREADABLE"), "{seen:#?}");
-    patient.configure("{sled: {path: lanyard.yaml}}", "{memory: true}");
-    patient.seen().only_warns("STORE_IN_MEMORY");
-    let running = patient.serve();
-    let seen = patient.seen();
+    fixture.configure("{sled: {path: lanyard.yaml}}", "{memory: true}");
+    fixture.seen().only_warns("STORE_IN_MEMORY");
+    let running = fixture.serve();
+    let seen = fixture.seen();
     seen.only_warns("STORE_IN_MEMORY");
     assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
     drop(running);
@@ -183,14 +183,14 @@ fn a_directory_that_is_no_store_and_a_store_in_memory_are_told_apart() {
 
 #[test]
 fn a_store_that_somebody_holds_without_answering_is_found() {
-    let patient = Patient::new().served();
-    let lock = File::open(patient.path("volume/data/LOCK")).unwrap();
+    let fixture = DoctorFixture::new().served();
+    let lock = File::open(fixture.path("volume/data/LOCK")).unwrap();
     lock.lock().unwrap();
-    let seen = patient.seen();
+    let seen = fixture.seen();
     seen.only("SERVER_UNREACHABLE");
     assert_eq!(seen.checks("not_checked").iter().filter(|check| **check == "listener").count(), 3);
     lock.unlock().unwrap();
-    patient.seen().healthy();
+    fixture.seen().healthy();
 }
 
 #[test]
@@ -198,14 +198,14 @@ fn a_full_disk_is_found() {
     if !tools::namespaces() {
         return;
     }
-    let patient = Patient::new();
+    let fixture = DoctorFixture::new();
     // A file system of 8 MiB, which only this shell and its children see; the lost+found of a fresh volume fills it.
-    let volume = patient.path("volume");
+    let volume = fixture.path("volume");
     let full = |fill: &str| {
         let doctor = format!(
             "exec {} doctor --config {} --min-free 1 -o json",
             env!("CARGO_BIN_EXE_lanyard"),
-            text(&patient.path("lanyard.yaml"))
+            text(&fixture.path("lanyard.yaml"))
         );
         let script = format!("mount -t tmpfs -o size=8m none {0} && mkdir {0}/data && {fill}; {doctor}", text(&volume));
         Seen::new(&run(shell("exec unshare -rm sh -c \"$SCRIPT\"").env("SCRIPT", script)))
@@ -217,43 +217,43 @@ fn a_full_disk_is_found() {
 
 #[test]
 fn what_counts_as_full_is_the_operators_to_say() {
-    let patient = Patient::new();
+    let fixture = DoctorFixture::new();
     let exbibyte = (1_u64 << 40).to_string();
-    patient.seen_with(&["--min-free", &exbibyte]).only("DISK_FULL");
-    patient.seen_with(&["--min-free", "0"]).healthy();
+    fixture.seen_with(&["--min-free", &exbibyte]).only("DISK_FULL");
+    fixture.seen_with(&["--min-free", "0"]).healthy();
 }
 
 #[test]
 fn a_port_that_somebody_else_uses_is_found() {
-    let patient = Patient::new();
-    for port in patient.ports {
+    let fixture = DoctorFixture::new();
+    for port in fixture.ports {
         let somebody = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let seen = patient.seen();
+        let seen = fixture.seen();
         seen.only("LISTENER_ADDRESS_IN_USE");
         let line = seen.lines().find(|line| line["status"] == "error").unwrap();
         assert!(line["subject"].as_str().unwrap().contains(&port.to_string()), "{line}");
         drop(somebody);
     }
-    patient.seen().healthy();
-    patient.configure(&format!("public: '127.0.0.1:{}'", patient.ports[1]), "public: '192.0.2.1:8444'");
-    patient.seen().only("LISTENER_ADDRESS_UNUSABLE");
+    fixture.seen().healthy();
+    fixture.configure(&format!("public: '127.0.0.1:{}'", fixture.ports[1]), "public: '192.0.2.1:8444'");
+    fixture.seen().only("LISTENER_ADDRESS_UNUSABLE");
 }
 
 #[test]
 fn a_server_that_was_started_before_its_listeners_changed_is_found() {
-    let patient = Patient::new();
-    let _server = patient.serve();
-    patient.seen().healthy();
+    let fixture = DoctorFixture::new();
+    let _server = fixture.serve();
+    fixture.seen().healthy();
     let [other] = free_ports();
-    patient.configure(&format!("public: '127.0.0.1:{}'", patient.ports[1]), &format!("public: '127.0.0.1:{other}'"));
-    patient.seen().only("LISTENER_UNREACHABLE");
+    fixture.configure(&format!("public: '127.0.0.1:{}'", fixture.ports[1]), &format!("public: '127.0.0.1:{other}'"));
+    fixture.seen().only("LISTENER_UNREACHABLE");
 }
 
 #[test]
 fn people_are_told_each_fault_with_its_code_and_what_to_do() {
-    let patient = Patient::new();
-    patient.write("ca.pem", "");
-    let finished = run(&mut patient.doctor());
+    let fixture = DoctorFixture::new();
+    fixture.write("ca.pem", "");
+    let finished = run(&mut fixture.doctor());
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), ""));
     let lines: Vec<&str> = finished.stdout.lines().collect();
     let at = lines.iter().position(|line| line.starts_with("ERROR")).unwrap();

@@ -9,10 +9,10 @@ use std::thread;
 
 use crate::support::bundle::document;
 use crate::support::ca::TestCa;
-use crate::support::patient::HOST;
-use crate::support::patient::LANYARD;
-use crate::support::patient::Patient;
-use crate::support::patient::Seen;
+use crate::support::doctor::DoctorFixture;
+use crate::support::doctor::HOST;
+use crate::support::doctor::LANYARD;
+use crate::support::doctor::Seen;
 use crate::support::process::free_ports;
 use crate::support::process::run;
 use crate::support::process::shell;
@@ -55,8 +55,8 @@ fn clock(seconds: i64) -> String {
 }
 
 /// The doctor in a thread of its own, while the test answers it.
-async fn seen(patient: &Patient, flags: &[&str]) -> Seen {
-    let mut doctor = patient.doctor();
+async fn seen(fixture: &DoctorFixture, flags: &[&str]) -> Seen {
+    let mut doctor = fixture.doctor();
     doctor.args(flags).args(["-o", "json"]);
     let finished = tokio::task::spawn_blocking(move || run(&mut doctor)).await.unwrap();
     Seen::new(&finished)
@@ -64,8 +64,8 @@ async fn seen(patient: &Patient, flags: &[&str]) -> Seen {
 
 #[test]
 fn a_skewed_clock_is_found_in_either_direction() {
-    let patient = Patient::new();
-    let at = |seconds| patient.seen_with(&["--server", &clock(seconds)]);
+    let fixture = DoctorFixture::new();
+    let at = |seconds| fixture.seen_with(&["--server", &clock(seconds)]);
     for (seconds, direction) in [(-120, "behind"), (120, "ahead of"), (3 * 3600, "ahead of")] {
         let seen = at(seconds);
         seen.only("CLOCK_SKEWED");
@@ -79,130 +79,130 @@ fn a_skewed_clock_is_found_in_either_direction() {
 
 #[tokio::test]
 async fn a_skewed_clock_is_found_over_https_where_the_server_is_the_right_one() {
-    let patient = Patient::new();
-    let web = TestCa::at("web", patient.now);
-    patient.write("web.pem", &web.pem());
-    let ca = patient.path("web.pem");
+    let fixture = DoctorFixture::new();
+    let web = TestCa::at("web", fixture.now);
+    fixture.write("web.pem", &web.pem());
+    let ca = fixture.path("web.pem");
     let publisher = Publisher::start(&web).await;
     let url = format!("https://localhost:{}", publisher.address.port());
     publisher.answer(200, &format!("date: {}\r\n", date(-60)), b"");
-    seen(&patient, &["--server", &url, "--ca", text(&ca)]).await.only("CLOCK_SKEWED");
+    seen(&fixture, &["--server", &url, "--ca", text(&ca)]).await.only("CLOCK_SKEWED");
     publisher.answer(404, &format!("date: {}\r\n", date(0)), b"");
-    seen(&patient, &["--server", &url, "--ca", text(&ca)]).await.healthy();
+    seen(&fixture, &["--server", &url, "--ca", text(&ca)]).await.healthy();
     // Somebody else's time says nothing.
     publisher.answer(200, &format!("date: {}\r\n", date(-60)), b"");
-    let stranger = seen(&patient, &["--server", &url, "--ca", text(&patient.path("other.pem"))]).await;
+    let stranger = seen(&fixture, &["--server", &url, "--ca", text(&fixture.path("other.pem"))]).await;
     stranger.only("SERVER_UNREACHABLE");
     let [nobody] = free_ports();
-    patient.seen_with(&["--server", &format!("http://127.0.0.1:{nobody}")]).only("SERVER_UNREACHABLE");
+    fixture.seen_with(&["--server", &format!("http://127.0.0.1:{nobody}")]).only("SERVER_UNREACHABLE");
 }
 
 #[tokio::test]
 async fn a_federation_endpoint_that_gives_no_bundle_is_found() {
-    let patient = Patient::new();
-    let (web, partner) = (TestCa::at("web", patient.now), TestCa::at("partner.example", patient.now));
-    patient.write("web.pem", &web.pem());
+    let fixture = DoctorFixture::new();
+    let (web, partner) = (TestCa::at("web", fixture.now), TestCa::at("partner.example", fixture.now));
+    fixture.write("web.pem", &web.pem());
     let publisher = Publisher::start(&web).await;
     let [nobody] = free_ports();
-    patient.add(&format!(
+    fixture.add(&format!(
         "federation: [{{trust_domain: partner.example, bundle_endpoint: '{}', profile: https_web, ca: web.pem}}]",
         publisher.uri()
     ));
     publisher.answer(200, "", &document(&[&partner], 1));
-    seen(&patient, &[]).await.healthy();
+    seen(&fixture, &[]).await.healthy();
     publisher.answer(200, "", b"<html>");
-    seen(&patient, &[]).await.only("FEDERATION_INVALID");
+    seen(&fixture, &[]).await.only("FEDERATION_INVALID");
     publisher.answer(503, "", b"");
-    seen(&patient, &[]).await.only("FEDERATION_UNREACHABLE");
+    seen(&fixture, &[]).await.only("FEDERATION_UNREACHABLE");
     publisher.answer(200, "", &document(&[&partner], 1));
-    patient.write("web.pem", &partner.pem());
-    seen(&patient, &[]).await.only("FEDERATION_UNREACHABLE");
+    fixture.write("web.pem", &partner.pem());
+    seen(&fixture, &[]).await.only("FEDERATION_UNREACHABLE");
     // Of a file that cannot be used it is said once.
-    patient.write("web.pem", "");
-    let without_ca = seen(&patient, &[]).await;
+    fixture.write("web.pem", "");
+    let without_ca = seen(&fixture, &[]).await;
     without_ca.only("ROOTS_EMPTY");
     assert!(without_ca.checks("not_checked").contains(&"federation"), "{without_ca:#?}");
-    patient.write("web.pem", &web.pem());
-    patient.configure(&publisher.host(), &format!("localhost:{nobody}"));
-    seen(&patient, &[]).await.only("FEDERATION_UNREACHABLE");
+    fixture.write("web.pem", &web.pem());
+    fixture.configure(&publisher.host(), &format!("localhost:{nobody}"));
+    seen(&fixture, &[]).await.only("FEDERATION_UNREACHABLE");
 }
 
 #[tokio::test]
 async fn a_workload_api_that_is_not_there_or_gives_nothing_is_found() {
-    let patient = Patient::new();
-    let socket = patient.path("agent.sock");
-    patient.configure("tls: {certificate: server.pem, key: server-key.pem}\n", "");
-    patient.add(&format!("workload_api: {{endpoint_socket: 'unix://{}'}}", text(&socket)));
-    let missing = seen(&patient, &[]).await;
+    let fixture = DoctorFixture::new();
+    let socket = fixture.path("agent.sock");
+    fixture.configure("tls: {certificate: server.pem, key: server-key.pem}\n", "");
+    fixture.add(&format!("workload_api: {{endpoint_socket: 'unix://{}'}}", text(&socket)));
+    let missing = seen(&fixture, &[]).await;
     missing.only("WORKLOAD_API_UNREACHABLE");
     assert!(missing.checks("not_checked").contains(&"server_certificate"), "{missing:#?}");
     let agent = Agent::start(socket);
-    let svid = patient.certificate().issue();
-    agent.say(&context(&svid, LANYARD, &[&patient.ca], &[]));
-    let healthy = seen(&patient, &[]).await;
+    let svid = fixture.certificate().issue();
+    agent.say(&context(&svid, LANYARD, &[&fixture.ca], &[]));
+    let healthy = seen(&fixture, &[]).await;
     healthy.healthy();
     assert!(healthy.checks("ok").contains(&"server_certificate"), "{healthy:#?}");
     // What it gives is judged like a file.
-    let expired = patient.intermediate.svid(LANYARD).dns(HOST).expired().issue();
-    agent.say(&context(&expired, LANYARD, &[&patient.ca], &[]));
-    seen(&patient, &[]).await.only("SERVER_CERTIFICATE_EXPIRED");
-    let stranger = TestCa::at("prod.example", patient.now);
+    let expired = fixture.intermediate.svid(LANYARD).dns(HOST).expired().issue();
+    agent.say(&context(&expired, LANYARD, &[&fixture.ca], &[]));
+    seen(&fixture, &[]).await.only("SERVER_CERTIFICATE_EXPIRED");
+    let stranger = TestCa::at("prod.example", fixture.now);
     agent.say(&context(&svid, LANYARD, &[&stranger], &[]));
-    seen(&patient, &[]).await.only("SERVER_CERTIFICATE_CHAIN_INCOMPLETE");
+    seen(&fixture, &[]).await.only("SERVER_CERTIFICATE_CHAIN_INCOMPLETE");
     agent.deny();
-    seen(&patient, &[]).await.only("WORKLOAD_API_DENIED");
+    seen(&fixture, &[]).await.only("WORKLOAD_API_DENIED");
     assert_eq!(agent.unmarked(), 0);
 }
 
 #[test]
 fn a_host_of_clients_that_cannot_be_asked_is_found() {
-    let patient = Patient::new();
+    let fixture = DoctorFixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    patient.write("web.pem", &TestCa::at("web", patient.now).pem());
-    patient
+    fixture.write("web.pem", &TestCa::at("web", fixture.now).pem());
+    fixture
         .add(&format!("jwks_uri: {{allowed_hosts: ['127.0.0.1:{port}'], ca: web.pem, allow_private_addresses: true}}"));
-    patient.seen().healthy();
-    patient.configure("allow_private_addresses: true", "allow_private_addresses: false");
-    patient.seen().only("JWKS_HOST_PRIVATE");
-    patient.configure("allow_private_addresses: false", "allow_private_addresses: true");
+    fixture.seen().healthy();
+    fixture.configure("allow_private_addresses: true", "allow_private_addresses: false");
+    fixture.seen().only("JWKS_HOST_PRIVATE");
+    fixture.configure("allow_private_addresses: false", "allow_private_addresses: true");
     drop(listener);
-    patient.seen().only("JWKS_HOST_UNREACHABLE");
-    patient.configure(&format!("127.0.0.1:{port}"), "keys.lanyard.invalid");
-    patient.seen().only("JWKS_HOST_UNREACHABLE");
+    fixture.seen().only("JWKS_HOST_UNREACHABLE");
+    fixture.configure(&format!("127.0.0.1:{port}"), "keys.lanyard.invalid");
+    fixture.seen().only("JWKS_HOST_UNREACHABLE");
 }
 
 #[test]
 fn a_collector_that_takes_no_connection_is_found() {
-    let patient = Patient::new();
+    let fixture = DoctorFixture::new();
     let collector = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = collector.local_addr().unwrap();
-    patient.add(&format!("telemetry: {{otlp: {{endpoint: 'http://{address}'}}}}"));
-    patient.seen().healthy();
+    fixture.add(&format!("telemetry: {{otlp: {{endpoint: 'http://{address}'}}}}"));
+    fixture.seen().healthy();
     drop(collector);
-    patient.seen().only("OTLP_UNREACHABLE");
+    fixture.seen().only("OTLP_UNREACHABLE");
 }
 
 #[test]
 fn a_server_that_is_not_ready_is_found_with_its_code_and_one_of_another_time_by_its_probes() {
-    let patient = Patient::new().served();
-    let lock = File::open(patient.path("volume/data/LOCK")).unwrap();
+    let fixture = DoctorFixture::new().served();
+    let lock = File::open(fixture.path("volume/data/LOCK")).unwrap();
     lock.lock().unwrap();
     // Another set of listeners for each, since the first goes on answering.
-    let mut patient = patient;
+    let mut fixture = fixture;
     let mut stands = |status: u16, seconds: i64| {
         let ports = free_ports();
-        for (old, new) in patient.ports.iter().zip(ports) {
-            patient.configure(&format!(":{old}'"), &format!(":{new}'"));
+        for (old, new) in fixture.ports.iter().zip(ports) {
+            fixture.configure(&format!(":{old}'"), &format!(":{new}'"));
         }
-        patient.ports = ports;
+        fixture.ports = ports;
         let [mtls, public, ops] = ports.map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
         answer(ops, move |asked| {
             let (status, body) =
                 if asked.contains("/metrics") { (200, "lanyard_build_info 1") } else { (status, "store_failed") };
             response(status, &date(seconds), body)
         });
-        let seen = patient.seen();
+        let seen = fixture.seen();
         drop((mtls, public));
         seen
     };

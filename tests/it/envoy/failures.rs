@@ -114,7 +114,7 @@ async fn before(mesh: &Mesh, other: std::net::SocketAddr, allow: bool) -> Option
 async fn what_the_operator_chose_decides_where_lanyard_knows_too_little_to_decide() {
     for (change, status) in [(Vec::new(), 503), (lax(), 200)] {
         let Some(mesh) = Mesh::start(change, |_| {}).await else { return };
-        mesh.server.server.authority().lost_the_store();
+        mesh.server.server.authority().mark_disconnected();
         mesh.server.advance(std::time::Duration::from_secs(30));
         assert_eq!(mesh.rightful().await.status, 200);
         assert_eq!(mesh.send(&mesh.thief, get("/orders/1", &mesh.token)).await.status, 401);
@@ -122,7 +122,7 @@ async fn what_the_operator_chose_decides_where_lanyard_knows_too_little_to_decid
         for leaf in [&mesh.checkout, &mesh.thief] {
             assert_eq!(mesh.send(leaf, get("/orders/1", &mesh.token)).await.status, status);
         }
-        mesh.server.server.authority().follows_the_store();
+        mesh.server.server.authority().mark_synced();
         assert_eq!(mesh.send(&mesh.thief, get("/orders/1", &mesh.token)).await.status, 401);
     }
 }

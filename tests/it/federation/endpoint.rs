@@ -45,7 +45,7 @@ async fn workloads_of_a_federated_trust_domain_are_refused_until_its_bundle_is_t
     let federated = Federated::by_web().await;
     federated.fail().await;
     assert_eq!(federated.partner(), Err(Unproven::UnknownTrustDomain));
-    assert_eq!(*federated.server.server.standing().borrow(), Ok(()));
+    assert_eq!(*federated.server.server.readiness().borrow(), Ok(()));
     assert_eq!(federated.prove(&federated.server.setup.ca, "spiffe://prod.example/shop"), Ok(()));
 
     federated.publish(&document(&[&federated.partner], 1)).await;

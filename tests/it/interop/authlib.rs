@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::openssl::LEAF;
-use crate::support::openssl::World;
+use crate::support::openssl::TestAuthority;
 use crate::support::openssl::claims;
 use crate::support::process::run;
 use crate::support::server::in_crate;
@@ -16,18 +16,18 @@ const RESOURCE: &str = "https://orders.example";
 #[test]
 fn authlib_gets_introspects_and_revokes_with_mutual_tls() {
     let Some(python) = tools::authlib() else { return };
-    let Some(world) = World::start() else { return };
-    let make = world.make();
+    let Some(fixture) = TestAuthority::start() else { return };
+    let make = fixture.make();
     for name in ["pki", "resource"] {
         make.leaf("corp", name, &format!("/CN={name}"), &format!("{LEAF}subjectAltName=DNS:{name}.example\n"));
     }
     make.self_signed("selfsigned", "/CN=selfsigned", &["-newkey", "rsa:2048"]);
-    world.offer(RESOURCE, "pki", "tls_client_auth", "tls_client_auth_san_dns: pki.example");
-    world.offer(RESOURCE, RESOURCE, "tls_client_auth", "tls_client_auth_san_dns: resource.example");
-    world.offer(RESOURCE, "selfsigned", "self_signed_tls_client_auth", "certificate_file: selfsigned.pem");
+    fixture.offer(RESOURCE, "pki", "tls_client_auth", "tls_client_auth_san_dns: pki.example");
+    fixture.offer(RESOURCE, RESOURCE, "tls_client_auth", "tls_client_auth_san_dns: resource.example");
+    fixture.offer(RESOURCE, "selfsigned", "self_signed_tls_client_auth", "certificate_file: selfsigned.pem");
 
     let program = in_crate("tests/it/interop/authlib_client.py");
-    let told = run(Command::new(python).arg(program).args([&world.public, RESOURCE]).arg(&world.files.dir)).json(0);
+    let told = run(Command::new(python).arg(program).args([&fixture.public, RESOURCE]).arg(&fixture.files.dir)).json(0);
     for (token, name) in [("by_pki", "pki"), ("by_self", "selfsigned")] {
         assert_eq!(claims(&told[token])["cnf"], json!({"x5t#S256": make.thumbprint(name)}));
     }

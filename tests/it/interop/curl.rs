@@ -4,7 +4,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::support::openssl::LEAF;
-use crate::support::openssl::World;
+use crate::support::openssl::TestAuthority;
 use crate::support::openssl::claims;
 use crate::support::process::Finished;
 use crate::support::process::run;
@@ -22,72 +22,72 @@ const NAMES: [(&str, &str, &str); 5] = [
 ];
 
 /// The command of the tutorials, but that it looks at the server's certificate.
-fn command(world: &World, who: &str, client_id: &str) -> String {
+fn command(fixture: &TestAuthority, who: &str, client_id: &str) -> String {
     format!(
         "curl --silent --show-error --cacert ca.pem --key {who}-key.pem --cert {who}.pem \
          --header 'Content-Type: application/x-www-form-urlencoded' \
          --data-urlencode 'grant_type=client_credentials' --data-urlencode 'client_id={client_id}' \
          --request POST '{}/oauth2/token'",
-        world.files.server
+        fixture.files.server
     )
 }
 
-fn paste(world: &World, line: &str) -> Finished {
-    run(shell(line).current_dir(&world.files.dir))
+fn paste(fixture: &TestAuthority, line: &str) -> Finished {
+    run(shell(line).current_dir(&fixture.files.dir))
 }
 
-fn ask(world: &World, who: &str, client_id: &str) -> Value {
-    paste(world, &command(world, who, client_id)).json(0)
+fn ask(fixture: &TestAuthority, who: &str, client_id: &str) -> Value {
+    paste(fixture, &command(fixture, who, client_id)).json(0)
 }
 
 /// `None` if a command is to be skipped.
-fn start() -> Option<World> {
+fn start() -> Option<TestAuthority> {
     tools::curl()?;
-    let world = World::start()?;
-    let make = world.make();
+    let fixture = TestAuthority::start()?;
+    let make = fixture.make();
     for (name, registered, alternative) in NAMES {
         let names = if alternative.is_empty() { String::new() } else { format!("subjectAltName={alternative}\n") };
         make.leaf("corp", name, &format!("/O=Example/CN={name}"), &format!("{LEAF}{names}"));
-        world.register(name, "tls_client_auth", &format!("{registered}\nscope: orders.read"));
+        fixture.register(name, "tls_client_auth", &format!("{registered}\nscope: orders.read"));
     }
     make.self_signed("selfsigned", "/CN=selfsigned", &["-newkey", "rsa:2048"]);
-    world.register_certificate("selfsigned");
-    Some(world)
+    fixture.register_certificate("selfsigned");
+    Some(fixture)
 }
 
 #[test]
 fn a_client_of_a_pki_is_known_by_each_of_the_five_names_and_its_token_bound_to_its_certificate() {
-    let Some(world) = start() else { return };
+    let Some(fixture) = start() else { return };
     for (place, (name, ..)) in NAMES.iter().enumerate() {
-        let token = ask(&world, name, name);
+        let token = ask(&fixture, name, name);
         assert_eq!(token["token_type"], "Bearer", "{token}");
         assert_eq!(token["expires_in"], 300);
         assert_eq!(token["scope"], "orders.read");
         let claims = claims(&token);
-        assert_eq!(claims["cnf"], json!({"x5t#S256": world.make().thumbprint(name)}));
+        assert_eq!(claims["cnf"], json!({"x5t#S256": fixture.make().thumbprint(name)}));
         assert_eq!(claims["client_id"], *name);
-        assert_eq!(claims["iss"], world.public);
+        assert_eq!(claims["iss"], fixture.public);
         // The same CA's certificate with another name.
         let other = NAMES[(place + 1) % NAMES.len()].0;
-        assert_eq!(ask(&world, other, name)["error"], "invalid_client", "{other} as {name}");
+        assert_eq!(ask(&fixture, other, name)["error"], "invalid_client", "{other} as {name}");
     }
 }
 
 #[test]
 fn a_self_signed_client_gets_a_token_bound_to_its_certificate_and_a_stranger_no_connection() {
-    let Some(world) = start() else { return };
-    let claims = claims(&ask(&world, "selfsigned", "selfsigned"));
-    assert_eq!(claims["cnf"]["x5t#S256"], world.make().thumbprint("selfsigned"));
-    assert_eq!(ask(&world, "dns", "selfsigned")["error"], "invalid_client");
-    assert_eq!(ask(&world, "selfsigned", "dns")["error"], "invalid_client");
+    let Some(fixture) = start() else { return };
+    let claims = claims(&ask(&fixture, "selfsigned", "selfsigned"));
+    assert_eq!(claims["cnf"]["x5t#S256"], fixture.make().thumbprint("selfsigned"));
+    assert_eq!(ask(&fixture, "dns", "selfsigned")["error"], "invalid_client");
+    assert_eq!(ask(&fixture, "selfsigned", "dns")["error"], "invalid_client");
 
     // By the same key, the same name, and not registered: no request gets as far as being answered.
-    let make = world.make();
+    let make = fixture.make();
     make.run(&["req", "-x509", "-key", "selfsigned-key.pem", "-subj", "/CN=selfsigned", "-out", "again.pem"]);
-    let again = command(&world, "selfsigned", "selfsigned").replace("selfsigned.pem", "again.pem");
+    let again = command(&fixture, "selfsigned", "selfsigned").replace("selfsigned.pem", "again.pem");
     let bare = again.replace("--key selfsigned-key.pem --cert again.pem", "");
     for line in [&again, &bare] {
-        let refused = paste(&world, line);
+        let refused = paste(&fixture, line);
         // In TLS 1.3 a client sends its request before the server has judged its certificate: the alert that refuses it
         // (56, 35) can be lost with the connection (55, and over HTTP/2 16 or 92).
         assert!(matches!(refused.code, Some(16 | 35 | 55 | 56 | 92)), "{line}: {refused:?}");
@@ -97,29 +97,29 @@ fn a_self_signed_client_gets_a_token_bound_to_its_certificate_and_a_stranger_no_
 
 #[test]
 fn a_password_opens_nothing() {
-    let Some(world) = start() else { return };
+    let Some(fixture) = start() else { return };
     let password = format!(
         "curl -s -k -d 'grant_type=password&username=admin&password=admin&client_id=selfsigned' \
          -H 'Content-Type: application/x-www-form-urlencoded' {}/oauth2/token -i \
          --cert selfsigned.pem --key selfsigned-key.pem",
-        world.files.server
+        fixture.files.server
     );
-    let refused = paste(&world, &password).ok();
+    let refused = paste(&fixture, &password).ok();
     assert!(refused.contains(" 400") && refused.contains("\"unsupported_grant_type\""), "{refused}");
 }
 
 #[test]
 fn jq_shows_what_the_token_is_bound_to() {
-    let Some(world) = start() else { return };
+    let Some(fixture) = start() else { return };
     if tools::jq().is_none() {
         return;
     }
-    let mine = json!({"x5t#S256": world.make().thumbprint("dns")});
-    let get = command(&world, "dns", "dns");
+    let mine = json!({"x5t#S256": fixture.make().thumbprint("dns")});
+    let get = command(&fixture, "dns", "dns");
     let in_tutorials =
         r#"jq -r .access_token | jq -R 'gsub("-";"+") | gsub("_";"/") | split(".") | .[1] | @base64d | fromjson'"#;
-    assert_eq!(paste(&world, &format!("{get} | {in_tutorials}")).json(0)["cnf"], mine);
+    assert_eq!(paste(&fixture, &format!("{get} | {in_tutorials}")).json(0)["cnf"], mine);
     let in_readme =
         r#"jq -r .access_token | jq -R 'split(".")[1] | gsub("-";"+") | gsub("_";"/") | @base64d | fromjson | .cnf'"#;
-    assert_eq!(paste(&world, &format!("{get} | {in_readme}")).json(0), mine);
+    assert_eq!(paste(&fixture, &format!("{get} | {in_readme}")).json(0), mine);
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::openssl::LEAF;
-use crate::support::openssl::World;
+use crate::support::openssl::TestAuthority;
 use crate::support::openssl::claims;
 use crate::support::process::run;
 use crate::support::tools;
@@ -13,22 +13,22 @@ const REGISTRANT: &str = "spiffe://prod.example/ns/shop/sa/registrant";
 
 #[test]
 fn openid_client_discovers_gets_introspects_revokes_and_registers_with_mutual_tls() {
-    let Some(world) = World::start() else { return };
-    let Some(mut program) = tools::node("openid_client.mjs", &world.files.dir) else { return };
-    let make = world.make();
+    let Some(fixture) = TestAuthority::start() else { return };
+    let Some(mut program) = tools::node("openid_client.mjs", &fixture.files.dir) else { return };
+    let make = fixture.make();
     for name in ["pki", "late", "resource"] {
         make.leaf("corp", name, &format!("/CN={name}"), &format!("{LEAF}subjectAltName=DNS:{name}.example\n"));
     }
     make.self_signed("selfsigned", "/CN=selfsigned", &["-newkey", "rsa:2048"]);
     make.svid("registrant", &format!("URI:{REGISTRANT}"));
-    world.offer(RESOURCE, "pki", "tls_client_auth", "tls_client_auth_san_dns: pki.example");
-    world.offer(RESOURCE, RESOURCE, "tls_client_auth", "tls_client_auth_san_dns: resource.example");
-    world.offer(RESOURCE, "selfsigned", "self_signed_tls_client_auth", "certificate_file: selfsigned.pem");
+    fixture.offer(RESOURCE, "pki", "tls_client_auth", "tls_client_auth_san_dns: pki.example");
+    fixture.offer(RESOURCE, RESOURCE, "tls_client_auth", "tls_client_auth_san_dns: resource.example");
+    fixture.offer(RESOURCE, "selfsigned", "self_signed_tls_client_auth", "certificate_file: selfsigned.pem");
     // The most that a workload in this namespace may register for itself.
-    world.offer(RESOURCE, "shop", "spiffe_x509", "spiffe_id: spiffe://prod.example/ns/shop/*");
+    fixture.offer(RESOURCE, "shop", "spiffe_x509", "spiffe_id: spiffe://prod.example/ns/shop/*");
 
-    let told = run(program.args([&world.public, RESOURCE, REGISTRANT])).json(0);
-    let endpoint = |path: &str| json!(format!("{}{path}", world.files.server));
+    let told = run(program.args([&fixture.public, RESOURCE, REGISTRANT])).json(0);
+    let endpoint = |path: &str| json!(format!("{}{path}", fixture.files.server));
     assert_eq!(told["alias"], endpoint("/oauth2/token"));
     // A token; then one is revoked, and one that never was; nothing else was asked by this client until it was refused.
     let revoked = endpoint("/oauth2/revoke");

@@ -25,7 +25,6 @@ use crate::support::door::connect_h2;
 use crate::support::door::knock;
 use crate::support::door::read_to_end;
 use crate::support::door::within;
-use crate::support::fragile::Fragile;
 use crate::support::frames::END_HEADERS;
 use crate::support::frames::Frames;
 use crate::support::frames::GOAWAY;
@@ -33,6 +32,7 @@ use crate::support::frames::HEADERS;
 use crate::support::frames::SETTINGS;
 use crate::support::frames::call;
 use crate::support::leaf::Leaf;
+use crate::support::panicking_clock::PanickingClock;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::connect;
@@ -201,7 +201,7 @@ async fn a_store_can_be_opened_again_as_soon_as_its_server_has_stopped() {
 async fn a_panic_ends_one_connection_and_gives_its_place_back() {
     let setup = Setup { tls: "  max_connections: 2\n  max_handshakes: 1".to_owned(), ..Setup::default() };
     setup.write();
-    let clock = Fragile::new(&setup.clock);
+    let clock = PanickingClock::new(&setup.clock);
     let server = setup.start_by(Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
     let leaf = server.svid("/checkout");
     let told = watch(&server, &leaf).await;

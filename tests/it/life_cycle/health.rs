@@ -205,7 +205,7 @@ async fn a_server_whose_certificate_has_expired_is_not_ready_until_there_is_anot
     let end = NOW.after(Duration::from_mins(1));
     put(&setup, end);
     let server = setup.start().await.unwrap();
-    let mut standing = server.server.standing();
+    let mut standing = server.server.readiness();
     assert_eq!(*standing.borrow(), Ok(()));
     server.setup.clock.set(Timestamp(end.0 + 1));
     within(standing.wait_for(|standing| *standing == Err("server_certificate_expired"))).await.unwrap();
@@ -220,11 +220,11 @@ async fn a_server_whose_certificate_has_expired_is_not_ready_until_there_is_anot
 #[tokio::test]
 async fn a_server_that_may_decide_nothing_any_more_is_not_ready() {
     let server = TestServer::started(|setup| setup.store = "{memory: true, max_staleness: 60s}".to_owned()).await;
-    let mut standing = server.server.standing();
-    server.server.authority().lost_the_store();
+    let mut standing = server.server.readiness();
+    server.server.authority().mark_disconnected();
     server.advance(Duration::from_secs(61));
     within(standing.wait_for(|standing| *standing == Err("store_stale"))).await.unwrap();
-    server.server.authority().follows_the_store();
+    server.server.authority().mark_synced();
     within(standing.wait_for(Result::is_ok)).await.unwrap();
 }
 

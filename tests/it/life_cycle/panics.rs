@@ -19,18 +19,18 @@ use crate::support::binding_stream::Said;
 use crate::support::ca::TestCa;
 use crate::support::calls::use_of;
 use crate::support::door::within;
-use crate::support::fragile::Fragile;
-use crate::support::fragile::WORDS;
 use crate::support::http::get;
+use crate::support::panicking_clock::PanickingClock;
+use crate::support::panicking_clock::WORDS;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::reason_of;
 use crate::support::wire::http1;
 
-async fn start() -> (TestServer, Arc<Fragile>) {
+async fn start() -> (TestServer, Arc<PanickingClock>) {
     let setup = Setup::default();
     setup.write();
-    let clock = Fragile::new(&setup.clock);
+    let clock = PanickingClock::new(&setup.clock);
     (setup.start_by(Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap(), clock)
 }
 
@@ -109,7 +109,7 @@ async fn a_check_that_panics_is_denied() {
 #[tokio::test]
 async fn what_runs_beside_the_requests_starts_anew_after_a_panic_and_is_counted() {
     let (server, clock) = start().await;
-    let (mut standing, mut heard) = (server.server.standing(), server.server.trust_heard());
+    let (mut standing, mut heard) = (server.server.readiness(), server.server.trust_heard());
     heard.mark_unchanged();
     clock.break_beside(true);
     // The one who reads files takes in the new bundle, and breaks when it dates it.

@@ -33,12 +33,12 @@ use lanyard::store::memory::MemoryStore;
 use spiffe::TrustDomain;
 use tower::ServiceExt as _;
 
+use crate::support::authority::ADMIN;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::ready;
+use crate::support::authority::spiffe_client;
 use crate::support::http::post;
-use crate::support::world::ADMIN;
-use crate::support::world::CHECKOUT;
-use crate::support::world::World;
-use crate::support::world::ready;
-use crate::support::world::spiffe_client;
 
 fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
     let roles = authority.roles_of(peer);
@@ -50,27 +50,27 @@ fn revoke(authority: &Authority, peer: &PeerIdentity, request: RevokeRequest) ->
 }
 
 /// The keys of all stored revocations.
-fn stored(world: &World) -> Vec<String> {
-    ready(world.store.list(REVOCATIONS)).unwrap().entries.into_iter().map(|(key, _)| key).collect()
+fn stored(fixture: &TestAuthority) -> Vec<String> {
+    ready(fixture.store.list(REVOCATIONS)).unwrap().entries.into_iter().map(|(key, _)| key).collect()
 }
 
 #[test]
 fn a_revocation_is_stored_until_it_revokes_nothing_any_more_and_one_without_an_end_for_good() {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
-    let (admin, checkout) = (world.svid(ADMIN), world.svid(CHECKOUT));
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
+    let (admin, checkout) = (fixture.svid(ADMIN), fixture.svid(CHECKOUT));
     let client = ClientId::parse(CHECKOUT).unwrap();
-    let until = Some(world.authority.clock().now().after(Duration::from_mins(10)));
-    let token = world.token(&checkout);
-    revoke(&world.authority, &checkout, RevokeRequest::Token(token)).unwrap();
-    revoke(&world.authority, &admin, RevokeRequest::TokenId("named".to_owned())).unwrap();
-    revoke(&world.authority, &admin, RevokeRequest::IssuedTo(client.clone())).unwrap();
-    revoke(&world.authority, &admin, RevokeRequest::Certificate(checkout.thumbprint(), until)).unwrap();
-    revoke(&world.authority, &admin, RevokeRequest::Client(client, None)).unwrap();
+    let until = Some(fixture.authority.clock().now().after(Duration::from_mins(10)));
+    let token = fixture.token(&checkout);
+    revoke(&fixture.authority, &checkout, RevokeRequest::Token(token)).unwrap();
+    revoke(&fixture.authority, &admin, RevokeRequest::TokenId("named".to_owned())).unwrap();
+    revoke(&fixture.authority, &admin, RevokeRequest::IssuedTo(client.clone())).unwrap();
+    revoke(&fixture.authority, &admin, RevokeRequest::Certificate(checkout.thumbprint(), until)).unwrap();
+    revoke(&fixture.authority, &admin, RevokeRequest::Client(client, None)).unwrap();
     let left_after = |span: Duration| {
-        world.clock.advance(span);
-        ready(world.authority.sweep_revocations()).unwrap();
-        stored(&world).len()
+        fixture.clock.advance(span);
+        ready(fixture.authority.sweep_revocations()).unwrap();
+        stored(&fixture).len()
     };
     // The token lives for five minutes, the certificate's revocation for ten, and no token for longer than an hour.
     assert_eq!(left_after(Duration::ZERO), 5);
@@ -79,21 +79,21 @@ fn a_revocation_is_stored_until_it_revokes_nothing_any_more_and_one_without_an_e
     assert_eq!(left_after(Duration::from_mins(5)), 3);
     assert_eq!(left_after(Duration::from_mins(50) - Duration::from_secs(1)), 3);
     assert_eq!(left_after(Duration::from_secs(1)), 1);
-    assert_eq!(stored(&world), [format!("{REVOCATIONS}client/{CHECKOUT}")]);
+    assert_eq!(stored(&fixture), [format!("{REVOCATIONS}client/{CHECKOUT}")]);
     assert_eq!(left_after(Duration::from_hours(24 * 365)), 1);
 }
 
 #[test]
 fn revoking_what_is_good_no_longer_stores_nothing() {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
-    let checkout = world.svid(CHECKOUT);
-    let token = world.token(&checkout);
-    world.clock.advance(Duration::from_mins(5));
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
+    let checkout = fixture.svid(CHECKOUT);
+    let token = fixture.token(&checkout);
+    fixture.clock.advance(Duration::from_mins(5));
     for token in [token, "garbage".to_owned()] {
-        revoke(&world.authority, &checkout, RevokeRequest::Token(token)).unwrap();
+        revoke(&fixture.authority, &checkout, RevokeRequest::Token(token)).unwrap();
     }
-    assert_eq!(stored(&world), [""; 0]);
+    assert_eq!(stored(&fixture), [""; 0]);
 }
 
 /// A store that takes no write once it is broken.
@@ -133,24 +133,24 @@ impl Store for Breaking {
         self.store.watch(from)
     }
 
-    fn standing(&self) -> Result<(), StoreError> {
-        self.store.standing()
+    fn health(&self) -> Result<(), StoreError> {
+        self.store.health()
     }
 }
 
 // 7009-04: an answer of 200 says that it is revoked, so there is none when that is not known.
 #[tokio::test]
 async fn a_store_that_fails_is_never_answered_with_ok() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let store = Arc::new(Breaking::default());
     let trust = TrustBundles {
-        trust_domains: [(TrustDomain::new("prod.example").unwrap(), world.prod.anchors().into())].into(),
+        trust_domains: [(TrustDomain::new("prod.example").unwrap(), fixture.prod.anchors().into())].into(),
         client_cas: [].into(),
     };
-    let (policy, entropy) = (world.authority.policy().clone(), Arc::new(SystemEntropy::default()));
-    let (clock, port) = (Arc::clone(world.authority.clock()), Arc::<Breaking>::clone(&store));
-    let authority = Arc::new(Authority::new(policy, clock, entropy, port, World::keys(), trust));
-    let peer = |id| authority.prove(&world.prod.svid(id).issue().chain).unwrap();
+    let (policy, entropy) = (fixture.authority.policy().clone(), Arc::new(SystemEntropy::default()));
+    let (clock, port) = (Arc::clone(fixture.authority.clock()), Arc::<Breaking>::clone(&store));
+    let authority = Arc::new(Authority::new(policy, clock, entropy, port, TestAuthority::keys(), trust));
+    let peer = |id| authority.prove(&fixture.prod.svid(id).issue().chain).unwrap();
     let (admin, checkout) = (peer(ADMIN), peer(CHECKOUT));
     ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();
     let token = authority.issue_token(&checkout, &TokenRequest::default()).unwrap().access_token;

@@ -96,7 +96,7 @@ async fn an_unknown_certificate_reaches_nothing_but_the_token_endpoint() {
     let stranger = self_signed("stranger").issue();
     let connection = server.server.authority().admit(stranger.chain.clone()).unwrap();
     for (method, _) in METHODS {
-        let admitted = server.server.authority().enter(Some(&connection), method).map(drop);
+        let admitted = server.server.authority().authorize(Some(&connection), method).map(drop);
         let token = matches!(*method, "/lanyard.v1.TokenService/IssueToken" | "/oauth2/token");
         assert_eq!(admitted, if token { Ok(()) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) }, "{method}");
     }

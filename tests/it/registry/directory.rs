@@ -7,9 +7,9 @@ use lanyard::authority::registration::ClientId;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ClientRecord;
 use lanyard::authority::registration::ClientRegistration;
+use lanyard::authority::registration::ClientStatus;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::registration::RegistryError;
-use lanyard::authority::registration::Standing;
 use lanyard::authority::state::Entry;
 use lanyard::authority::state::LoadError;
 use lanyard::authority::state::Snapshot;
@@ -20,19 +20,19 @@ use lanyard::authority::store::Store as _;
 use std::sync::Arc;
 
 use crate::support::NOW;
-use crate::support::world::ADMIN;
-use crate::support::world::CHECKOUT;
-use crate::support::world::World;
-use crate::support::world::named_spiffe_client;
-use crate::support::world::ready;
-use crate::support::world::spiffe_client;
+use crate::support::authority::ADMIN;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::named_spiffe_client;
+use crate::support::authority::ready;
+use crate::support::authority::spiffe_client;
 
 const SHOP: &str = "spiffe://prod.example/ns/shop/*";
 const ALL: &str = "spiffe://prod.example/*";
 
 /// The scope that the registration for [`CHECKOUT`] gives, or why there is none.
-fn granted(world: &World) -> Result<String, GrantError> {
-    world.issue(&world.svid(CHECKOUT), CHECKOUT).map(|token| token.scope.to_string())
+fn granted(fixture: &TestAuthority) -> Result<String, GrantError> {
+    fixture.issue(&fixture.svid(CHECKOUT), CHECKOUT).map(|token| token.scope.to_string())
 }
 
 fn scoped(metadata: ClientMetadata, scope: &str) -> ClientMetadata {
@@ -41,89 +41,89 @@ fn scoped(metadata: ClientMetadata, scope: &str) -> ClientMetadata {
 
 #[test]
 fn the_exact_registration_comes_before_the_longest_pattern() {
-    let world = World::new();
-    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
-    world.register(scoped(named_spiffe_client("all", ALL), "all"));
-    assert_eq!(granted(&world).as_deref(), Ok("all"));
-    world.register(scoped(named_spiffe_client("shop", SHOP), "shop"));
-    assert_eq!(granted(&world).as_deref(), Ok("shop"));
-    world.register(scoped(named_spiffe_client("checkout", CHECKOUT), "exact"));
-    assert_eq!(granted(&world).as_deref(), Ok("exact"));
-    world.delete("checkout");
-    world.delete("shop");
-    assert_eq!(granted(&world).as_deref(), Ok("all"));
+    let fixture = TestAuthority::new();
+    assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
+    fixture.register(scoped(named_spiffe_client("all", ALL), "all"));
+    assert_eq!(granted(&fixture).as_deref(), Ok("all"));
+    fixture.register(scoped(named_spiffe_client("shop", SHOP), "shop"));
+    assert_eq!(granted(&fixture).as_deref(), Ok("shop"));
+    fixture.register(scoped(named_spiffe_client("checkout", CHECKOUT), "exact"));
+    assert_eq!(granted(&fixture).as_deref(), Ok("exact"));
+    fixture.delete("checkout");
+    fixture.delete("shop");
+    assert_eq!(granted(&fixture).as_deref(), Ok("all"));
     // The name of a registration for a SPIFFE ID is not a client_id.
-    let refused = world.issue(&world.svid(CHECKOUT), "all").unwrap_err();
+    let refused = fixture.issue(&fixture.svid(CHECKOUT), "all").unwrap_err();
     assert_eq!(refused, GrantError::InvalidClient(Mismatch::UnknownClient));
 }
 
 #[test]
 fn a_disabled_registration_at_any_level_refuses() {
     for disabled in ["checkout", "shop", "all"] {
-        let world = World::new();
+        let fixture = TestAuthority::new();
         for (name, spiffe_id) in [("checkout", CHECKOUT), ("shop", SHOP), ("all", ALL)] {
-            world.register(named_spiffe_client(name, spiffe_id));
+            fixture.register(named_spiffe_client(name, spiffe_id));
         }
-        assert!(granted(&world).is_ok());
-        let mut metadata = world.authority.client(disabled).unwrap().registration.metadata.clone();
+        assert!(granted(&fixture).is_ok());
+        let mut metadata = fixture.authority.client(disabled).unwrap().registration.metadata.clone();
         metadata.disabled = true;
-        world.update(metadata.clone());
-        assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::DisabledClient)), "{disabled}");
+        fixture.update(metadata.clone());
+        assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::DisabledClient)), "{disabled}");
         metadata.disabled = false;
-        world.update(metadata);
-        assert!(granted(&world).is_ok());
+        fixture.update(metadata);
+        assert!(granted(&fixture).is_ok());
     }
 }
 
 #[test]
 fn two_registrations_for_one_identity_are_refused_and_neither_is_taken_should_they_meet() {
-    let world = World::new();
-    world.register(named_spiffe_client("one", CHECKOUT));
-    world.register(named_spiffe_client("shop", SHOP));
+    let fixture = TestAuthority::new();
+    fixture.register(named_spiffe_client("one", CHECKOUT));
+    fixture.register(named_spiffe_client("shop", SHOP));
     for rival in [named_spiffe_client("two", CHECKOUT), spiffe_client(CHECKOUT), named_spiffe_client("three", SHOP)] {
-        assert!(matches!(world.try_register(rival).unwrap_err(), RegistryError::IdentityTaken(_)));
+        assert!(matches!(fixture.try_register(rival).unwrap_err(), RegistryError::IdentityTaken(_)));
     }
     // Written at the same moment through another replica.
-    let elsewhere = World::on(Arc::clone(&world.store), |_| {}, World::keys());
+    let elsewhere = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, TestAuthority::keys());
     let two = elsewhere.register(named_spiffe_client("two", CHECKOUT));
-    world.authority.apply(&change_of(&world, "two", two.revision));
-    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::AmbiguousClient)));
-    world.delete("two");
-    assert!(granted(&world).is_ok());
+    fixture.authority.apply(&change_of(&fixture, "two", two.revision));
+    assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::AmbiguousClient)));
+    fixture.delete("two");
+    assert!(granted(&fixture).is_ok());
 }
 
 #[test]
 fn each_change_is_made_from_the_state_that_it_names() {
-    let world = World::new();
-    let admin = world.svid(ADMIN);
-    let first = world.register(spiffe_client(CHECKOUT));
-    assert_eq!(world.try_register(spiffe_client(CHECKOUT)).unwrap_err(), RegistryError::Exists);
-    let second = world.update(scoped(spiffe_client(CHECKOUT), "second"));
+    let fixture = TestAuthority::new();
+    let admin = fixture.svid(ADMIN);
+    let first = fixture.register(spiffe_client(CHECKOUT));
+    assert_eq!(fixture.try_register(spiffe_client(CHECKOUT)).unwrap_err(), RegistryError::Exists);
+    let second = fixture.update(scoped(spiffe_client(CHECKOUT), "second"));
     assert!(second.revision > first.revision);
     assert_eq!(second.record.creation_id, first.record.creation_id);
-    let update = |metadata, from, only| ready(world.authority.update_client(&admin, metadata, from, only));
+    let update = |metadata, from, only| ready(fixture.authority.update_client(&admin, metadata, from, only));
     let stale = update(scoped(spiffe_client(CHECKOUT), "third"), first.revision, false);
     assert_eq!(stale.unwrap_err(), RegistryError::Conflict);
     let unchanged = update(scoped(spiffe_client(CHECKOUT), "second"), second.revision, false).unwrap();
     assert_eq!(unchanged.revision, second.revision);
     update(scoped(spiffe_client(CHECKOUT), "fourth"), second.revision, true).unwrap();
-    assert_eq!(granted(&world).as_deref(), Ok("second"));
-    let delete = |from| ready(world.authority.delete_client(&admin, CHECKOUT, from));
+    assert_eq!(granted(&fixture).as_deref(), Ok("second"));
+    let delete = |from| ready(fixture.authority.delete_client(&admin, CHECKOUT, from));
     assert_eq!(delete(Some(first.revision)), Err(RegistryError::Conflict));
     assert_eq!(delete(Some(second.revision)), Ok(()));
     assert_eq!(delete(None), Err(RegistryError::NotFound));
     assert_eq!(update(spiffe_client(CHECKOUT), second.revision, false).unwrap_err(), RegistryError::NotFound);
-    assert_ne!(world.register(spiffe_client(CHECKOUT)).record.creation_id, first.record.creation_id);
+    assert_ne!(fixture.register(spiffe_client(CHECKOUT)).record.creation_id, first.record.creation_id);
 }
 
 #[test]
 fn clients_are_listed_in_the_order_of_their_names_page_by_page() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     for name in ["c", "a", "d", "b"] {
-        world.register(named_spiffe_client(name, &format!("spiffe://prod.example/{name}")));
+        fixture.register(named_spiffe_client(name, &format!("spiffe://prod.example/{name}")));
     }
     let page = |after: Option<&str>, count| {
-        let clients = world.authority.clients(after, count);
+        let clients = fixture.authority.clients(after, count);
         clients.iter().map(|client| client.record.metadata.client_id.clone()).collect::<Vec<_>>()
     };
     assert_eq!(page(None, 3), ["a", "b", "c"]);
@@ -134,9 +134,9 @@ fn clients_are_listed_in_the_order_of_their_names_page_by_page() {
 
 #[test]
 fn what_was_registered_is_read_again_after_a_restart() {
-    let world = World::new();
-    let first = world.register(spiffe_client(CHECKOUT));
-    let again = World::on(Arc::clone(&world.store), |_| {}, World::keys());
+    let fixture = TestAuthority::new();
+    let first = fixture.register(spiffe_client(CHECKOUT));
+    let again = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, TestAuthority::keys());
     assert!(again.authority.client(CHECKOUT).is_err());
     ready(again.authority.load()).unwrap();
     let read = again.authority.client(CHECKOUT).unwrap();
@@ -149,9 +149,9 @@ fn what_was_registered_is_read_again_after_a_restart() {
 
 #[test]
 fn a_record_that_cannot_be_read_stops_the_start() {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
-    let good = ready(world.store.get(&format!("/clients/{CHECKOUT}"))).unwrap().unwrap().value;
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
+    let good = ready(fixture.store.get(&format!("/clients/{CHECKOUT}"))).unwrap().unwrap().value;
     let later = String::from_utf8(good.to_vec()).unwrap().replacen("\"schema\":1", "\"schema\":2", 1);
     for (key, value) in [
         ("/clients/garbage", b"{".to_vec()),
@@ -160,36 +160,36 @@ fn a_record_that_cannot_be_read_stops_the_start() {
         // Deleting the client would delete another key than this.
         ("/clients/moved", good.to_vec()),
     ] {
-        let world = World::new();
-        ready(world.store.put(key, value, Expected::Any)).unwrap();
-        let error = ready(world.authority.load()).unwrap_err();
+        let fixture = TestAuthority::new();
+        ready(fixture.store.put(key, value, Expected::Any)).unwrap();
+        let error = ready(fixture.authority.load()).unwrap_err();
         assert!(matches!(&error, LoadError::Record { key: named, .. } if named == key), "{error}");
     }
 }
 
-fn change_of(world: &World, name: &str, revision: Revision) -> Change {
+fn change_of(fixture: &TestAuthority, name: &str, revision: Revision) -> Change {
     let key = format!("/clients/{name}");
-    let value = ready(world.store.get(&key)).unwrap().map(|entry| entry.value);
+    let value = ready(fixture.store.get(&key)).unwrap().map(|entry| entry.value);
     Change { key, value, revision }
 }
 
 // D1
 #[test]
 fn a_change_that_comes_late_revives_and_reverts_nothing() {
-    let world = World::new();
-    let first = world.register(scoped(spiffe_client(CHECKOUT), "first"));
-    let written = change_of(&world, CHECKOUT, first.revision);
-    let second = world.update(scoped(spiffe_client(CHECKOUT), "second"));
-    world.authority.apply(&written);
-    assert_eq!(granted(&world).as_deref(), Ok("second"));
-    world.delete(CHECKOUT);
-    world.authority.apply(&written);
-    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
-    let third = world.register(scoped(spiffe_client(CHECKOUT), "third"));
+    let fixture = TestAuthority::new();
+    let first = fixture.register(scoped(spiffe_client(CHECKOUT), "first"));
+    let written = change_of(&fixture, CHECKOUT, first.revision);
+    let second = fixture.update(scoped(spiffe_client(CHECKOUT), "second"));
+    fixture.authority.apply(&written);
+    assert_eq!(granted(&fixture).as_deref(), Ok("second"));
+    fixture.delete(CHECKOUT);
+    fixture.authority.apply(&written);
+    assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
+    let third = fixture.register(scoped(spiffe_client(CHECKOUT), "third"));
     let deletion = Change { key: written.key, value: None, revision: Revision(second.revision.0 + 1) };
     assert!(third.revision > deletion.revision);
-    world.authority.apply(&deletion);
-    assert_eq!(granted(&world).as_deref(), Ok("third"));
+    fixture.authority.apply(&deletion);
+    assert_eq!(granted(&fixture).as_deref(), Ok("third"));
 }
 
 #[test]
@@ -201,44 +201,46 @@ fn a_write_that_the_watch_has_overtaken_is_not_taken_in() {
     };
     let key = format!("{CLIENTS}{CHECKOUT}");
     let write = |snapshot: &mut Snapshot, revision| {
-        snapshot.take_in(&key, Some(Entry::Client(Box::new(client(revision)))), Revision(revision));
+        snapshot.apply(&key, Some(Entry::Client(Box::new(client(revision)))), Revision(revision));
     };
-    let standing = |snapshot: &Snapshot| snapshot.directory.standing(&ClientId::parse(CHECKOUT).unwrap());
+    let standing = |snapshot: &Snapshot| snapshot.directory.status(&ClientId::parse(CHECKOUT).unwrap());
     let mut snapshot = Snapshot::default();
     write(&mut snapshot, 5);
-    snapshot.take_in(&key, None, Revision(6));
-    snapshot.caught_up(Revision(6));
+    snapshot.apply(&key, None, Revision(6));
+    snapshot.advance_to(Revision(6));
     // The thread that made write 5 gets to run only now.
     write(&mut snapshot, 5);
-    assert!(matches!(standing(&snapshot), Standing::Unknown));
+    assert!(matches!(standing(&snapshot), ClientStatus::Unknown));
     write(&mut snapshot, 7);
-    assert!(matches!(standing(&snapshot), Standing::Registered(_)));
+    assert!(matches!(standing(&snapshot), ClientStatus::Registered(_)));
     // A snapshot that was listed before write 7 and before the deletion 8 takes both over.
     let listed = || {
         let mut listed = Snapshot::default();
         write(&mut listed, 4);
-        listed.caught_up(Revision(6));
+        listed.advance_to(Revision(6));
         listed
     };
     let mut reloaded = listed();
-    reloaded.overtaken_by(&snapshot);
+    reloaded.merge_newer(&snapshot);
     assert_eq!(reloaded.directory.named(CHECKOUT).unwrap().revision, Revision(7));
-    snapshot.take_in(&key, None, Revision(8));
+    snapshot.apply(&key, None, Revision(8));
     let mut reloaded = listed();
-    reloaded.overtaken_by(&snapshot);
+    reloaded.merge_newer(&snapshot);
     assert!(reloaded.directory.is_empty());
 }
 
 #[test]
 fn a_change_that_cannot_be_read_disables_its_client_and_lets_no_wider_pattern_in() {
-    let world = World::new();
-    world.register(named_spiffe_client("shop", SHOP));
-    let exact = world.register(named_spiffe_client("checkout", CHECKOUT));
-    assert!(granted(&world).is_ok());
+    let fixture = TestAuthority::new();
+    fixture.register(named_spiffe_client("shop", SHOP));
+    let exact = fixture.register(named_spiffe_client("checkout", CHECKOUT));
+    assert!(granted(&fixture).is_ok());
     let key = "/clients/checkout".to_owned();
     let revision = Revision(exact.revision.0 + 1);
-    world.authority.apply(&Change { key: key.clone(), value: Some(b"{\"schema\":9}".as_slice().into()), revision });
-    assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::DisabledClient)));
-    world.authority.apply(&Change { revision: Revision(revision.0 + 1), ..change_of(&world, "checkout", revision) });
-    assert!(granted(&world).is_ok());
+    fixture.authority.apply(&Change { key: key.clone(), value: Some(b"{\"schema\":9}".as_slice().into()), revision });
+    assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::DisabledClient)));
+    fixture
+        .authority
+        .apply(&Change { revision: Revision(revision.0 + 1), ..change_of(&fixture, "checkout", revision) });
+    assert!(granted(&fixture).is_ok());
 }

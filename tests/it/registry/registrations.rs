@@ -12,14 +12,14 @@ use lanyard::authority::registration::TokenEndpointAuthMethod;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::named_spiffe_client;
+use crate::support::authority::pki_client;
+use crate::support::authority::self_signed_client;
+use crate::support::authority::spiffe_client;
 use crate::support::ca::self_signed;
 use crate::support::leaf::Leaf;
-use crate::support::world::CHECKOUT;
-use crate::support::world::World;
-use crate::support::world::named_spiffe_client;
-use crate::support::world::pki_client;
-use crate::support::world::self_signed_client;
-use crate::support::world::spiffe_client;
 
 const SUBJECTS: [(&str, &str); 5] = [
     ("tls_client_auth_subject_dn", "CN=checkout,O=Shop"),
@@ -188,17 +188,17 @@ fn defaults_are_spelled_out_and_reading_them_again_changes_nothing() {
 #[test]
 fn a_client_without_bound_tokens_is_refused_where_the_server_issues_none() {
     let metadata = with(&spiffe_client(CHECKOUT), "tls_client_certificate_bound_access_tokens", json!(false));
-    let error = World::new().try_register(metadata).unwrap_err();
+    let error = TestAuthority::new().try_register(metadata).unwrap_err();
     let RegistryError::Invalid(invalid) = error else { panic!("{error}") };
     assert_eq!(invalid.field, "tls_client_certificate_bound_access_tokens");
 }
 
 #[test]
 fn a_client_ca_must_be_configured_and_vouches_for_no_spiffe_id() {
-    let world = World::new();
-    assert!(world.try_register(with(&dns_client("a"), "client_ca", json!("partner"))).is_ok());
+    let fixture = TestAuthority::new();
+    assert!(fixture.try_register(with(&dns_client("a"), "client_ca", json!("partner"))).is_ok());
     let field = |metadata| {
-        let error = world.try_register(metadata).unwrap_err();
+        let error = fixture.try_register(metadata).unwrap_err();
         let RegistryError::Invalid(invalid) = error else { panic!("{error}") };
         invalid.field
     };

@@ -19,6 +19,11 @@ use serde_json::json;
 
 use crate::registry::resources::Admin;
 use crate::registry::resources::bare;
+use crate::support::authority;
+use crate::support::authority::ADMIN;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::ready;
 use crate::support::calls::use_of;
 use crate::support::http::post;
 use crate::support::leaf::Leaf;
@@ -26,11 +31,6 @@ use crate::support::server::ORDERS;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
 use crate::support::server::spiffe_client;
-use crate::support::world;
-use crate::support::world::ADMIN;
-use crate::support::world::CHECKOUT;
-use crate::support::world::World;
-use crate::support::world::ready;
 
 /// `None` where the use is allowed.
 async fn denied(server: &TestServer, token: &str, evidence: Option<Evidence>) -> Option<proto::DenyReason> {
@@ -203,16 +203,16 @@ async fn trust_domains_count_in_decisions_and_in_introspection_and_evidence_only
 
 fn only(trust_domain: &str) -> ResourceMetadata {
     let trust_domains = vec![trust_domain.to_owned()];
-    ResourceMetadata { audience: world::ORDERS.to_owned(), trust_domains, ..ResourceMetadata::default() }
+    ResourceMetadata { audience: authority::ORDERS.to_owned(), trust_domains, ..ResourceMetadata::default() }
 }
 
-/// A world with a client and its token.
-fn with_token() -> (World, Leaf, String) {
-    let world = World::new();
-    world.register(world::spiffe_client(CHECKOUT));
-    let leaf = world.prod.svid(CHECKOUT).issue();
-    let token = world.token(&world.peer(&leaf));
-    (world, leaf, token)
+/// A fixture with a client and its token.
+fn with_token() -> (TestAuthority, Leaf, String) {
+    let fixture = TestAuthority::new();
+    fixture.register(authority::spiffe_client(CHECKOUT));
+    let leaf = fixture.prod.svid(CHECKOUT).issue();
+    let token = fixture.token(&fixture.peer(&leaf));
+    (fixture, leaf, token)
 }
 
 const KEY: &str = "/resources/https://orders.shop.internal";
@@ -220,47 +220,47 @@ const ELSEWHERE: Decision = Decision::Deny(DenyReason::TrustDomainNotAccepted);
 
 #[test]
 fn what_another_process_writes_counts_when_the_stores_watch_tells_of_it() {
-    let (world, leaf, token) = with_token();
-    let judged = || world.judge(&token, &leaf);
+    let (fixture, leaf, token) = with_token();
+    let judged = || fixture.judge(&token, &leaf);
     assert!(matches!(judged(), Decision::Allow(_)));
-    let first = ready(world.authority.create_resource(&world.svid(ADMIN), only("staging.example"), false)).unwrap();
-    let value: Arc<[u8]> = ready(world.store.get(KEY)).unwrap().unwrap().value;
+    let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
+    let value: Arc<[u8]> = ready(fixture.store.get(KEY)).unwrap().unwrap().value;
     let written =
         |revision: u64| Change { key: KEY.to_owned(), value: Some(Arc::clone(&value)), revision: Revision(revision) };
     let at = first.revision.0;
     assert_eq!(judged(), ELSEWHERE);
     // A deletion elsewhere, and a registration elsewhere, each in its turn.
-    world.authority.apply(&Change { value: None, ..written(at + 10) });
+    fixture.authority.apply(&Change { value: None, ..written(at + 10) });
     assert!(matches!(judged(), Decision::Allow(_)));
     // One that comes late revives nothing.
-    world.authority.apply(&written(at + 5));
+    fixture.authority.apply(&written(at + 5));
     assert!(matches!(judged(), Decision::Allow(_)));
-    world.authority.apply(&written(at + 20));
+    fixture.authority.apply(&written(at + 20));
     assert_eq!(judged(), ELSEWHERE);
-    assert_eq!(world.authority.resource(world::ORDERS).unwrap().revision, Revision(at + 20));
+    assert_eq!(fixture.authority.resource(authority::ORDERS).unwrap().revision, Revision(at + 20));
 }
 
 #[test]
 fn a_change_that_cannot_be_read_lets_less_in_and_not_more() {
-    let (world, leaf, token) = with_token();
-    let judged = || world.judge(&token, &leaf);
-    let first = ready(world.authority.create_resource(&world.svid(ADMIN), only("staging.example"), false)).unwrap();
+    let (fixture, leaf, token) = with_token();
+    let judged = || fixture.judge(&token, &leaf);
+    let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     let revision = Revision(first.revision.0 + 1);
     let unreadable = Change { key: KEY.to_owned(), value: Some(b"{\"schema\":9}".as_slice().into()), revision };
-    world.authority.apply(&unreadable);
+    fixture.authority.apply(&unreadable);
     assert_eq!(judged(), ELSEWHERE);
-    let suspended = world.authority.resource(world::ORDERS).unwrap();
+    let suspended = fixture.authority.resource(authority::ORDERS).unwrap();
     assert_eq!(suspended.resource.metadata.least_evidence.as_deref(), Some("certificate"));
     assert!(suspended.resource.metadata.routes.is_empty());
 }
 
 #[test]
 fn what_was_registered_is_read_again_and_what_cannot_be_read_stops_the_start() {
-    let (world, leaf, token) = with_token();
-    ready(world.authority.create_resource(&world.svid(ADMIN), only("staging.example"), false)).unwrap();
-    ready(world.authority.load()).unwrap();
-    assert_eq!(world.judge(&token, &leaf), ELSEWHERE);
-    let sound = ready(world.store.get(KEY)).unwrap().unwrap().value;
+    let (fixture, leaf, token) = with_token();
+    ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
+    ready(fixture.authority.load()).unwrap();
+    assert_eq!(fixture.judge(&token, &leaf), ELSEWHERE);
+    let sound = ready(fixture.store.get(KEY)).unwrap().unwrap().value;
     let text = String::from_utf8(sound.to_vec()).unwrap();
     for (key, value, problem) in [
         ("/resources/urn:other", text.clone(), "under the key of another"),
@@ -270,14 +270,14 @@ fn what_was_registered_is_read_again_and_what_cannot_be_read_stops_the_start() {
         (KEY, text.replace("staging.example", "Staging.example"), "trust_domains: "),
         (KEY, "garbage".to_owned(), ""),
     ] {
-        ready(world.store.put(key, value.clone().into_bytes(), Expected::Any)).unwrap();
-        let error = ready(world.authority.load()).unwrap_err();
+        ready(fixture.store.put(key, value.clone().into_bytes(), Expected::Any)).unwrap();
+        let error = ready(fixture.authority.load()).unwrap_err();
         assert!(matches!(&error, LoadError::Record { key: named, .. } if named == key), "{value}: {error}");
         assert!(error.to_string().contains(problem), "{value}: {error}");
-        ready(world.store.delete(key, Expected::Any)).unwrap();
+        ready(fixture.store.delete(key, Expected::Any)).unwrap();
         // What it knew before still stands.
-        assert_eq!(world.judge(&token, &leaf), ELSEWHERE);
+        assert_eq!(fixture.judge(&token, &leaf), ELSEWHERE);
     }
-    ready(world.store.put(KEY, text.into_bytes(), Expected::Absent)).unwrap();
-    ready(world.authority.load()).unwrap();
+    ready(fixture.store.put(KEY, text.into_bytes(), Expected::Absent)).unwrap();
+    ready(fixture.authority.load()).unwrap();
 }

@@ -9,13 +9,13 @@ use spiffe::TrustDomain;
 
 use crate::support::NOW;
 use crate::support::Xorshift;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::TestAuthority;
 use crate::support::ca::TestCa;
 use crate::support::ca::self_signed;
 use crate::support::der;
 use crate::support::leaf::Leaf;
 use crate::support::leaf::LeafBuilder;
-use crate::support::world::CHECKOUT;
-use crate::support::world::World;
 
 const NAMES: [u64; 4] = [2, 5, 29, 17];
 
@@ -77,8 +77,8 @@ fn upper_case_is_refused_in_scheme_and_trust_domain_and_kept_in_the_path() {
         ["Spiffe://prod.example/a", "SPIFFE://prod.example/a", "spiffe://Prod.example/a", "spiffe://PROD.EXAMPLE/a"]
     {
         assert_eq!(parse_spiffe_id(bad), None, "{bad}");
-        let world = World::new();
-        assert_eq!(world.prove(&world.prod.svid(bad).issue()).unwrap_err(), Unproven::InvalidSpiffeId, "{bad}");
+        let fixture = TestAuthority::new();
+        assert_eq!(fixture.prove(&fixture.prod.svid(bad).issue()).unwrap_err(), Unproven::InvalidSpiffeId, "{bad}");
     }
     assert_ne!(parse_spiffe_id("spiffe://prod.example/A"), parse_spiffe_id("spiffe://prod.example/a"));
 }
@@ -86,11 +86,11 @@ fn upper_case_is_refused_in_scheme_and_trust_domain_and_kept_in_the_path() {
 // XS-01 to XS-05, XS-07, T6, T7
 #[test]
 fn an_svid_that_breaks_one_rule_proves_nobody() {
-    let world = World::new();
-    let svid = || world.prod.svid(CHECKOUT);
+    let fixture = TestAuthority::new();
+    let svid = || fixture.prod.svid(CHECKOUT);
     let names_not_critical = || {
         let name = der::element(0x86, CHECKOUT.as_bytes());
-        world.prod.client_certificate().extension(&NAMES, false, der::sequence(&[name]))
+        fixture.prod.client_certificate().extension(&NAMES, false, der::sequence(&[name]))
     };
     for good in [
         svid(),
@@ -99,7 +99,7 @@ fn an_svid_that_breaks_one_rule_proves_nobody() {
         svid().dns("checkout.shop").email("checkout@shop.example").ip([10, 0, 0, 1].into()).other_name("checkout"),
         names_not_critical().common_name("checkout"),
     ] {
-        let peer = world.peer(&good.issue());
+        let peer = fixture.peer(&good.issue());
         assert_eq!(peer.spiffe_id().map(ToString::to_string).as_deref(), Some(CHECKOUT));
         assert_eq!(peer.to_string(), CHECKOUT);
     }
@@ -107,8 +107,8 @@ fn an_svid_that_breaks_one_rule_proves_nobody() {
         ("two SPIFFE IDs", svid().two_uris(), Unproven::SeveralUris),
         ("another URI after it", svid().uri("https://prod.example"), Unproven::SeveralUris),
         ("the same URI twice", svid().uri(CHECKOUT), Unproven::SeveralUris),
-        ("no path", world.prod.svid("spiffe://prod.example"), Unproven::InvalidSpiffeId),
-        ("root path", world.prod.svid("spiffe://prod.example/"), Unproven::InvalidSpiffeId),
+        ("no path", fixture.prod.svid("spiffe://prod.example"), Unproven::InvalidSpiffeId),
+        ("root path", fixture.prod.svid("spiffe://prod.example/"), Unproven::InvalidSpiffeId),
         ("a CA", svid().ca_leaf(), Unproven::SigningCertificate),
         ("keyCertSign", svid().with_key_cert_sign(), Unproven::SigningCertificate),
         ("cRLSign", svid().with_crl_sign(), Unproven::SigningCertificate),
@@ -122,25 +122,25 @@ fn an_svid_that_breaks_one_rule_proves_nobody() {
         ("not yet valid", svid().not_yet_valid(), Unproven::NotYetValid),
     ];
     for (what, builder, why) in refused {
-        assert_eq!(world.prove(&builder.issue()).unwrap_err(), why, "{what}");
+        assert_eq!(fixture.prove(&builder.issue()).unwrap_err(), why, "{what}");
     }
 }
 
 // XS-06, T3, T4: a SPIFFE ID never falls back to another rule
 #[test]
 fn an_svid_needs_a_path_to_its_own_trust_domain_and_to_nothing_else() {
-    let world = World::new();
-    let below = world.prod.intermediate("below");
-    assert!(world.prove(&below.svid(CHECKOUT).issue()).is_ok());
-    let no_path = |leaf: &Leaf| assert_eq!(world.prove(leaf).unwrap_err(), Unproven::NoPath);
-    no_path(&world.staging.svid(CHECKOUT).issue());
-    no_path(&world.partner.svid(CHECKOUT).issue());
+    let fixture = TestAuthority::new();
+    let below = fixture.prod.intermediate("below");
+    assert!(fixture.prove(&below.svid(CHECKOUT).issue()).is_ok());
+    let no_path = |leaf: &Leaf| assert_eq!(fixture.prove(leaf).unwrap_err(), Unproven::NoPath);
+    no_path(&fixture.staging.svid(CHECKOUT).issue());
+    no_path(&fixture.partner.svid(CHECKOUT).issue());
     no_path(&TestCa::new("prod.example").svid(CHECKOUT).issue());
     let mut without_intermediate = below.svid(CHECKOUT).issue();
     without_intermediate.chain.truncate(1);
     no_path(&without_intermediate);
-    let unknown = world.prod.svid("spiffe://unknown.example/a").issue();
-    assert_eq!(world.prove(&unknown).unwrap_err(), Unproven::UnknownTrustDomain);
+    let unknown = fixture.prod.svid("spiffe://unknown.example/a").issue();
+    assert_eq!(fixture.prove(&unknown).unwrap_err(), Unproven::UnknownTrustDomain);
 }
 
 // A5: five domains, every pair, directly and through intermediates that the attacker sends along
@@ -178,15 +178,15 @@ fn no_trust_domain_vouches_for_a_name_of_another() {
 // A1
 #[test]
 fn certificates_appended_to_the_chain_change_nothing() {
-    let world = World::new();
-    let leaf = world.prod.svid(CHECKOUT).issue();
+    let fixture = TestAuthority::new();
+    let leaf = fixture.prod.svid(CHECKOUT).issue();
     let victim = "spiffe://prod.example/ns/shop/sa/victim";
     let appended = [
-        world.staging.svid(victim).issue(),
-        world.prod.svid(victim).issue(),
+        fixture.staging.svid(victim).issue(),
+        fixture.prod.svid(victim).issue(),
         self_signed("victim").uri(victim).issue(),
         self_signed("prod.example CA").issue(),
-        world.partner.client_certificate().common_name("victim").issue(),
+        fixture.partner.client_certificate().common_name("victim").issue(),
         self_signed("victim").version_1().issue(),
     ]
     .map(|leaf| leaf.certificate().clone());
@@ -196,7 +196,7 @@ fn certificates_appended_to_the_chain_change_nothing() {
         let mut chain = vec![leaf.certificate().clone()];
         chain.extend((0..count).map(|_| random.pick(&appended).clone()));
         // A chain that webpki cannot make anything of may be refused; it never makes somebody else of the peer.
-        match world.authority.prove(&chain) {
+        match fixture.authority.prove(&chain) {
             Ok(peer) => {
                 assert_eq!(peer.to_string(), CHECKOUT);
                 assert_eq!(peer.thumbprint(), leaf.thumbprint());
@@ -204,14 +204,14 @@ fn certificates_appended_to_the_chain_change_nothing() {
             Err(refused) => assert_eq!(refused, Unproven::NoPath),
         }
     }
-    let foreign_leaf_first = [world.staging.svid(CHECKOUT).issue().chain, leaf.chain].concat();
-    assert_eq!(world.authority.prove(&foreign_leaf_first).unwrap_err(), Unproven::NoPath);
+    let foreign_leaf_first = [fixture.staging.svid(CHECKOUT).issue().chain, leaf.chain].concat();
+    assert_eq!(fixture.authority.prove(&foreign_leaf_first).unwrap_err(), Unproven::NoPath);
 }
 
 // A2, T30
 #[test]
 fn only_exactly_one_uri_that_is_a_spiffe_id_identifies() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let key = KeyPair::generate().unwrap().serialize_der();
     let uris = [CHECKOUT, "spiffe://prod.example/other", "https://prod.example/a", "urn:prod:a"];
     let mut lists: Vec<Vec<&str>> = vec![vec![]];
@@ -230,10 +230,10 @@ fn only_exactly_one_uri_that_is_a_spiffe_id_identifies() {
     ];
     for list in &lists {
         for other in beside {
-            let builder = world.prod.client_certificate().key(&key);
+            let builder = fixture.prod.client_certificate().key(&key);
             let leaf = other(list.iter().fold(builder, |builder, uri| builder.uri(uri))).issue();
             let spiffe_ids = list.iter().filter(|uri| uri.starts_with("spiffe:")).count();
-            match world.prove(&leaf) {
+            match fixture.prove(&leaf) {
                 Ok(peer) => assert_eq!(peer.to_string(), list.join(" "), "{list:?}"),
                 Err(refused) if spiffe_ids == 0 => assert_eq!(refused, Unproven::Unknown, "{list:?}"),
                 Err(refused) => {
@@ -248,13 +248,13 @@ fn only_exactly_one_uri_that_is_a_spiffe_id_identifies() {
 // A3, 8705-31
 #[test]
 fn a_byte_outside_the_charset_in_the_uri_makes_no_identity() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let key = KeyPair::generate().unwrap().serialize_der();
     for byte in 0..=u8::MAX {
         let uri = [b"spiffe://prod.example/ns/shop", &[byte][..], b"sa"].concat();
-        let leaf = world.prod.client_certificate().key(&key).raw_names(&[(0x86, &uri)]).issue();
+        let leaf = fixture.prod.client_certificate().key(&key).raw_names(&[(0x86, &uri)]).issue();
         let allowed = byte.is_ascii_alphanumeric() || b".-_/".contains(&byte);
-        match world.prove(&leaf) {
+        match fixture.prove(&leaf) {
             Ok(peer) => assert!(allowed && peer.to_string().as_bytes() == uri, "{byte:#x}"),
             Err(refused) if byte == 0 => assert_eq!(refused, Unproven::Invalid(InvalidCertificate::NulInName)),
             Err(Unproven::Invalid(InvalidCertificate::UnreadableName)) => assert!(byte >= 0x80, "{byte:#x}"),
@@ -266,10 +266,10 @@ fn a_byte_outside_the_charset_in_the_uri_makes_no_identity() {
 // A3
 #[test]
 fn names_that_others_would_cut_or_read_differently_are_refused() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let refused = |names: &[(u8, &[u8])], why| {
-        let leaf = world.prod.client_certificate().raw_names(names).issue();
-        assert_eq!(world.prove(&leaf).unwrap_err(), Unproven::Invalid(why), "{names:?}");
+        let leaf = fixture.prod.client_certificate().raw_names(names).issue();
+        assert_eq!(fixture.prove(&leaf).unwrap_err(), Unproven::Invalid(why), "{names:?}");
     };
     let id = CHECKOUT.as_bytes();
     refused(&[(0x86, b"spiffe://prod.example/a\0.evil")], InvalidCertificate::NulInName);
@@ -285,18 +285,21 @@ fn names_that_others_would_cut_or_read_differently_are_refused() {
 // A3, 8705-31: what one parser reads and another does not
 #[test]
 fn an_extension_that_stands_twice_or_goes_on_after_its_end_is_refused() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let names = der::sequence(&[der::element(0x86, CHECKOUT.as_bytes())]);
-    let twice = world.prod.svid(CHECKOUT).extension(&NAMES, true, names.clone());
-    assert_eq!(world.prove(&twice.issue()).unwrap_err(), Unproven::Invalid(InvalidCertificate::UnreadableName));
-    let key_usage_twice = world.prod.svid(CHECKOUT).extension(&[2, 5, 29, 15], true, vec![3, 2, 7, 0x80]);
-    let trailing = world.prod.client_certificate().extension(&NAMES, true, [names.as_slice(), &[5, 0]].concat());
-    let not_der = world.prod.svid(CHECKOUT).extension(&[1, 2, 3], false, vec![0xff]);
+    let twice = fixture.prod.svid(CHECKOUT).extension(&NAMES, true, names.clone());
+    assert_eq!(fixture.prove(&twice.issue()).unwrap_err(), Unproven::Invalid(InvalidCertificate::UnreadableName));
+    let key_usage_twice = fixture.prod.svid(CHECKOUT).extension(&[2, 5, 29, 15], true, vec![3, 2, 7, 0x80]);
+    let trailing = fixture.prod.client_certificate().extension(&NAMES, true, [names.as_slice(), &[5, 0]].concat());
+    let not_der = fixture.prod.svid(CHECKOUT).extension(&[1, 2, 3], false, vec![0xff]);
     for builder in [key_usage_twice, trailing, not_der] {
-        assert_eq!(world.prove(&builder.issue()).unwrap_err(), Unproven::Invalid(InvalidCertificate::NotACertificate));
+        assert_eq!(
+            fixture.prove(&builder.issue()).unwrap_err(),
+            Unproven::Invalid(InvalidCertificate::NotACertificate)
+        );
     }
-    let mut followed = world.prod.svid(CHECKOUT).issue().certificate().to_vec();
+    let mut followed = fixture.prod.svid(CHECKOUT).issue().certificate().to_vec();
     followed.push(0);
-    let followed = world.authority.prove(&[followed.into()]).unwrap_err();
+    let followed = fixture.authority.prove(&[followed.into()]).unwrap_err();
     assert_eq!(followed, Unproven::Invalid(InvalidCertificate::NotACertificate));
 }

@@ -14,12 +14,12 @@ use spiffe::TrustDomain;
 
 use crate::support::NOW;
 use crate::support::Xorshift;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::ISSUER;
 use crate::support::jwt_svid::GOOD_FOR;
 use crate::support::jwt_svid::JwtKey;
 use crate::support::jwt_svid::claims;
 use crate::support::mint::Mint;
-use crate::support::world::CHECKOUT;
-use crate::support::world::ISSUER;
 
 const STAGING: &str = "spiffe://staging.example/ns/shop/sa/checkout";
 
@@ -388,7 +388,7 @@ fn only_the_compact_form_is_read_and_only_up_to_its_bounds() {
 #[test]
 fn an_access_token_is_no_jwt_svid_and_a_jwt_svid_no_access_token() {
     let mint = Mint::new();
-    let jwks: Value = serde_json::from_str(&mint.world.authority.keys().jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&mint.fixture.authority.keys().jwks()).unwrap();
     let mut jwk = jwks["keys"][0].clone();
     jwk["use"] = json!("jwt-svid");
     let trust = bundles(&[jwk], &[]);

@@ -179,11 +179,11 @@ async fn a_failed_step_stops_all_writes(at: Event) {
     let asked = Arc::new(Mutex::new(0));
     let store = open_on(directory.path(), Fails { at, asked: Arc::clone(&asked) });
     let first = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
-    store.standing().unwrap();
+    store.health().unwrap();
 
     let failed = store.put("/clients/a", b"2".to_vec(), Expected::Any).await.unwrap_err();
     assert_eq!(failed, StoreError::Unavailable("a write to the disk failed: no space left".to_owned()));
-    assert_eq!(store.standing(), Err(failed.clone()));
+    assert_eq!(store.health(), Err(failed.clone()));
     assert_eq!(store.put("/clients/b", b"3".to_vec(), Expected::Any).await, Err(failed.clone()));
     assert_eq!(store.delete("/clients/a", Expected::Any).await, Err(failed));
     assert_eq!(*asked.lock().unwrap(), 2, "a failed step is never tried again");
@@ -224,7 +224,7 @@ async fn a_disk_that_hangs_fails_the_writes_that_wait_for_it_and_those_after() {
     let slow = Err(StoreError::Unavailable("a write to the disk took longer than 100ms".to_owned()));
     assert_eq!((first, second), (slow.clone(), slow.clone()));
     assert_eq!(store.put("/clients/c", b"3".to_vec(), Expected::Any).await, slow);
-    assert_eq!(store.standing(), slow.map(drop));
+    assert_eq!(store.health(), slow.map(drop));
     assert_eq!(store.list("").await.unwrap().entries, []);
     drop(let_go);
 }

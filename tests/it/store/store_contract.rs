@@ -9,7 +9,7 @@ use lanyard::authority::store::MAX_VALUE_BYTES;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
-use lanyard::store::measured::MeasuredStore;
+use lanyard::store::instrumented::InstrumentedStore;
 use lanyard::store::memory::MemoryStore;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
@@ -28,7 +28,7 @@ macro_rules! contract {
         mod measured {
             $(#[tokio::test]
             async fn $promise() {
-                let store = super::MeasuredStore::new(super::Arc::new(super::MemoryStore::new()));
+                let store = super::InstrumentedStore::new(super::Arc::new(super::MemoryStore::new()));
                 super::$promise(super::Arc::new(store)).await;
             })+
         }

@@ -14,14 +14,14 @@ use lanyard::signer::local::LocalSigner;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::spiffe_client;
 use crate::support::leaf::Leaf;
-use crate::support::world::CHECKOUT;
-use crate::support::world::World;
-use crate::support::world::spiffe_client;
 
-/// A world whose signing key is at hand, with one client and its token.
+/// A fixture whose signing key is at hand, with one client and its token.
 pub struct Mint {
-    pub world: World,
+    pub fixture: TestAuthority,
     pub signer: Arc<LocalSigner>,
     pub leaf: Leaf,
     pub token: String,
@@ -36,15 +36,15 @@ impl Mint {
         let pkcs8 = LocalSigner::generate(algorithm).unwrap();
         let signer = Arc::new(LocalSigner::from_pkcs8(algorithm, &pkcs8).unwrap());
         let key = SigningKey::new(Arc::<LocalSigner>::clone(&signer)).unwrap();
-        let world = World::with(|_| {}, SigningKeys::new(key, Vec::new()));
-        world.register(spiffe_client(CHECKOUT));
-        let leaf = world.prod.svid(CHECKOUT).issue();
-        let token = world.token(&world.peer(&leaf));
-        Self { world, signer, leaf, token }
+        let fixture = TestAuthority::with(|_| {}, SigningKeys::new(key, Vec::new()));
+        fixture.register(spiffe_client(CHECKOUT));
+        let leaf = fixture.prod.svid(CHECKOUT).issue();
+        let token = fixture.token(&fixture.peer(&leaf));
+        Self { fixture, signer, leaf, token }
     }
 
     pub fn kid(&self) -> String {
-        self.world.authority.keys().active().key_id().to_string()
+        self.fixture.authority.keys().active().key_id().to_string()
     }
 
     pub fn header(&self) -> Map<String, Value> {
@@ -82,7 +82,7 @@ impl Mint {
     }
 
     pub fn judge(&self, token: &str) -> Result<(), DenyReason> {
-        match self.world.judge(token, &self.leaf) {
+        match self.fixture.judge(token, &self.leaf) {
             Decision::Allow(_) => Ok(()),
             Decision::Deny(reason) => Err(reason),
         }

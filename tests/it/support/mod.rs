@@ -1,5 +1,6 @@
 //! What the tests share: certificates, and an authority to show them to.
 
+pub mod authority;
 pub mod binding_stream;
 pub mod bundle;
 pub mod ca;
@@ -11,10 +12,10 @@ pub mod dcr;
 pub mod der;
 pub mod dev;
 pub mod dockerfile;
+pub mod doctor;
 pub mod door;
 pub mod envoy;
 pub mod forwarded;
-pub mod fragile;
 pub mod frames;
 pub mod helm;
 pub mod helm_pod;
@@ -28,7 +29,7 @@ pub mod mint;
 pub mod observed;
 pub mod openssl;
 pub mod page;
-pub mod patient;
+pub mod panicking_clock;
 pub mod process;
 pub mod publisher;
 pub mod raw;
@@ -40,7 +41,6 @@ pub mod upstream;
 pub mod wire;
 pub mod workload;
 pub mod workload_api;
-pub mod world;
 
 use lanyard::authority::clock::Timestamp;
 

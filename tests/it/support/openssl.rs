@@ -40,7 +40,7 @@ pub const SVID: &str = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,di
 pub const LEAF: &str = "basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n";
 
 /// A server whose files were all made by openssl.
-pub struct World {
+pub struct TestAuthority {
     pub files: Files,
     /// The public listener, and the issuer.
     pub public: String,
@@ -49,7 +49,7 @@ pub struct World {
     _directory: TempDir,
 }
 
-impl World {
+impl TestAuthority {
     /// `None` if openssl is to be skipped.
     pub fn start() -> Option<Self> {
         let openssl = tools::openssl()?;

@@ -22,10 +22,10 @@ use lanyard::proto::binding_service_client::BindingServiceClient;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
 use lanyard::proto::validate_binding_request::Evidence;
+use lanyard::server::Environment;
 use lanyard::server::Server;
 use lanyard::server::Sockets;
 use lanyard::server::StartError;
-use lanyard::server::Surroundings;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
@@ -171,9 +171,9 @@ impl Setup {
     pub async fn start_by(self, clock: Arc<dyn Clock>) -> Result<TestServer, StartError> {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
-        let surroundings = Surroundings { clock, threads: 2, ..Surroundings::default() };
+        let environment = Environment { clock, threads: 2, ..Environment::default() };
         // Large, and held by every test that starts one.
-        let server = Box::pin(Server::start(config, sockets, surroundings)).await?;
+        let server = Box::pin(Server::start(config, sockets, environment)).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })
     }
 

@@ -311,7 +311,7 @@ impl TestServer {
 
     /// Waits until the probes say this.
     pub async fn stands(&self, standing: Result<(), &'static str>) {
-        within(self.server.standing().wait_for(|now| *now == standing)).await.unwrap();
+        within(self.server.readiness().wait_for(|now| *now == standing)).await.unwrap();
     }
 }
 

@@ -73,7 +73,7 @@ async fn each_count_moves_by_exactly_what_was_done() {
     let expired = server.setup.ca.svid("spiffe://prod.example/checkout").expired().issue();
     assert!(!knock(server.addresses.mtls, server.tls(&expired)).await.is_jwks());
 
-    let judged = |labels: &str| format!("lanyard_decisions_total{{voice=\"validate_binding\",{labels}}}");
+    let judged = |labels: &str| format!("lanyard_decisions_total{{question=\"validate_binding\",{labels}}}");
     let introspected = judged("").replace("validate_binding", "introspect").replace('}', "");
     let mut expected = [
         (format!("{introspected}decision=\"allow\",reason=\"\"}}"), 1.0),
@@ -110,9 +110,10 @@ async fn the_page_has_one_series_for_each_reason_and_none_that_a_caller_makes() 
     let mut reasons: Vec<_> = reasons.map(|reason| reason.as_str_name().replace("DENY_REASON_", "")).collect();
     assert!(reasons.len() > 20);
     reasons.push("OTHER".to_owned());
-    for voice in ["validate_binding", "introspect", "check"] {
+    for question in ["validate_binding", "introspect", "check"] {
         for reason in &reasons {
-            let name = format!("lanyard_decisions_total{{voice=\"{voice}\",decision=\"deny\",reason=\"{reason}\"}}");
+            let name =
+                format!("lanyard_decisions_total{{question=\"{question}\",decision=\"deny\",reason=\"{reason}\"}}");
             assert!(before.get(&name).is_some(), "{name}");
         }
     }

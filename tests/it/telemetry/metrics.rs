@@ -25,10 +25,10 @@ use crate::support::calls::use_of;
 use crate::support::check::Asked;
 use crate::support::check::orders;
 use crate::support::door::knock;
-use crate::support::fragile::Fragile;
 use crate::support::http::Http;
 use crate::support::http::get;
 use crate::support::http::raw;
+use crate::support::panicking_clock::PanickingClock;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
@@ -38,10 +38,10 @@ use crate::support::server::reason_of;
 const WATCH: &str = "grpc.health.v1.Health/Watch";
 const VALIDATE_BINDINGS: &str = "lanyard.v1.BindingService/ValidateBindings";
 
-async fn fragile() -> (TestServer, Arc<Fragile>) {
+async fn fragile() -> (TestServer, Arc<PanickingClock>) {
     let setup = Setup::default();
     setup.write();
-    let clock = Fragile::new(&setup.clock);
+    let clock = PanickingClock::new(&setup.clock);
     (setup.start_by(Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap(), clock)
 }
 

@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;
 use http_body_util::BodyExt as _;
 use lanyard::authority::clock::Timestamp;
-use lanyard::authority::observe::Measures;
+use lanyard::authority::observe::MetricsReader;
 use lanyard::http::ops;
 use lanyard::telemetry::ExportFailures;
 use lanyard::telemetry::metrics::Push;
@@ -129,12 +129,12 @@ async fn used() -> TestServer {
 #[tokio::test]
 async fn a_request_holds_the_same_series_and_numbers_as_the_page() {
     let server = used().await;
-    let families = server.server.measures().read();
+    let families = server.server.metrics_reader().read();
     let request = request(&families, resource(), STARTED, STARTED.after(Duration::from_secs(9)));
     let told = all_series(&request);
     // The page of this very snapshot.
     let (_ready, standing) = watch::channel(Ok(()));
-    let routes = ops::routes(standing, Measures::new(move || families.clone()));
+    let routes = ops::routes(standing, MetricsReader::new(move || families.clone()));
     let mut question = get("/metrics");
     question.headers_mut().insert(ACCEPT, HeaderValue::from_static(PROMETHEUS));
     let page = routes.oneshot(question.map(Body::new)).await.unwrap().into_body().collect().await.unwrap().to_bytes();
@@ -150,7 +150,8 @@ async fn a_request_holds_the_same_series_and_numbers_as_the_page() {
 #[tokio::test]
 async fn a_request_says_who_tells_since_when_and_in_which_units() {
     let server = used().await;
-    let request = request(&server.server.measures().read(), resource(), STARTED, STARTED.after(Duration::from_secs(9)));
+    let request =
+        request(&server.server.metrics_reader().read(), resource(), STARTED, STARTED.after(Duration::from_secs(9)));
     let resource = request.resource_metrics[0].resource.as_ref().unwrap();
     let mut attributes: Vec<(&str, &str)> =
         resource.attributes.iter().map(|one| (one.key.as_str(), text(one))).collect();
@@ -233,7 +234,7 @@ async fn a_collector_gets_the_measures_and_what_it_does_not_take_is_counted() {
     let push = Push {
         channel: Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy(),
         interval: Duration::from_millis(500),
-        measures: server.server.measures(),
+        metrics: server.server.metrics_reader(),
         started: STARTED,
         clock: Arc::clone(server.server.authority().clock()),
         failures: Arc::clone(server.server.export_failures()),

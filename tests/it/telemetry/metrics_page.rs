@@ -125,15 +125,15 @@ pub fn faults(whose: &str, expr: &str) -> Vec<String> {
 #[test]
 fn what_is_not_in_the_table_is_found() {
     let found = |expr| faults("x", expr).len();
-    assert_eq!(found("sum by (namespace, reason) (rate(lanyard_decisions_total{voice=\"check\"}[5m])) > 0"), 0);
+    assert_eq!(found("sum by (namespace, reason) (rate(lanyard_decisions_total{question=\"check\"}[5m])) > 0"), 0);
     assert_eq!(found("sum by (le) (rate(lanyard_request_duration_seconds_bucket{job=~\"a|b\"}[5m]))"), 0);
     for wrong in [
         "rate(lanyard_decision_total[5m])",
         "rate(lanyard_decisions[5m])",
         "lanyard_request_duration_seconds",
         "lanyard_ready_count",
-        "lanyard_decisions_total{voices=\"check\"}",
-        "lanyard_decisions_total{voice=\"check\", verdict!~\"deny\"}",
+        "lanyard_decisions_total{questions=\"check\"}",
+        "lanyard_decisions_total{question=\"check\", verdict!~\"deny\"}",
         "sum by (verdict) (lanyard_decisions_total)",
         "lanyard_ready and on (kid) lanyard_build_info",
         "up == 0",

@@ -11,12 +11,12 @@ use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 use lanyard::authority::store::StoreError;
 use lanyard::config;
+use lanyard::server::Environment;
 use lanyard::server::Server;
 use lanyard::server::Sockets;
-use lanyard::server::Surroundings;
 use lanyard::store::disk::Disk;
-use lanyard::store::measured::MeasuredStore;
-use lanyard::store::measured::Operations;
+use lanyard::store::instrumented::InstrumentedStore;
+use lanyard::store::instrumented::Operations;
 use lanyard::store::memory::MemoryStore;
 use lanyard::store::sled::Durability;
 use tempfile::TempDir;
@@ -154,8 +154,8 @@ async fn it_is_ready_once_the_probe_says_so() {
     let config = config::load(&setup.path("lanyard.yaml")).unwrap();
     let sockets = Sockets::bind(&config.listeners).await.unwrap();
     let clock = Arc::clone(&setup.clock) as Arc<dyn lanyard::authority::clock::Clock>;
-    let surroundings = Surroundings { clock, threads: 1, ..Surroundings::default() };
-    let server = Box::pin(Server::prepare(config, sockets, surroundings)).await.unwrap();
+    let environment = Environment { clock, threads: 1, ..Environment::default() };
+    let server = Box::pin(Server::prepare(config, sockets, environment)).await.unwrap();
     let mut server = TestServer { addresses: server.addresses(), server, setup };
     assert_eq!(server.page().await.get("lanyard_ready"), Some(0));
     server.server.ready();
@@ -232,7 +232,7 @@ fn counted(operations: &Operations) -> Vec<String> {
 
 #[tokio::test]
 async fn each_operation_of_the_store_counts_and_a_refused_write_is_no_error() {
-    let store = MeasuredStore::new(Arc::new(MemoryStore::new()));
+    let store = InstrumentedStore::new(Arc::new(MemoryStore::new()));
     store.put("/a", b"1".to_vec(), Expected::Absent).await.unwrap();
     assert_eq!(store.put("/a", b"2".to_vec(), Expected::Absent).await, Err(StoreError::Conflict));
     store.get("/a").await.unwrap();
@@ -252,8 +252,8 @@ impl Durability for Full {
     }
 }
 
-fn broken(directory: &Path) -> MeasuredStore {
-    MeasuredStore::new(Arc::new(open_on(directory, Full)))
+fn broken(directory: &Path) -> InstrumentedStore {
+    InstrumentedStore::new(Arc::new(open_on(directory, Full)))
 }
 
 #[tokio::test]

@@ -19,15 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::NOW;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::ISSUER;
+use crate::support::authority::ORDERS;
+use crate::support::authority::STOCK;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::ready;
+use crate::support::authority::spiffe_client;
 use crate::support::mint::Mint;
 use crate::support::mint::part;
-use crate::support::world::CHECKOUT;
-use crate::support::world::ISSUER;
-use crate::support::world::ORDERS;
-use crate::support::world::STOCK;
-use crate::support::world::World;
-use crate::support::world::ready;
-use crate::support::world::spiffe_client;
 
 const ALGORITHMS: [SigningAlgorithm; 3] = [SigningAlgorithm::Es256, SigningAlgorithm::Rs256, SigningAlgorithm::EdDsa];
 
@@ -40,7 +40,7 @@ fn a_token_says_what_rfc_9068_and_rfc_8705_want_and_nothing_more() {
     let mut claims = mint.claims();
     let jti = claims.remove("jti").unwrap();
     assert_eq!(URL_SAFE_NO_PAD.decode(jti.as_str().unwrap()).unwrap().len(), 16);
-    let creation = mint.world.authority.client(CHECKOUT).unwrap().record.creation_id.clone();
+    let creation = mint.fixture.authority.client(CHECKOUT).unwrap().record.creation_id.clone();
     let expected = json!({
         "iss": ISSUER,
         "sub": CHECKOUT,
@@ -64,8 +64,8 @@ fn several_audiences_are_a_list_without_repetition_and_no_scope_is_no_claim() {
     let mut metadata = spiffe_client(CHECKOUT);
     metadata.audience = vec![ORDERS.to_owned(), STOCK.to_owned(), ORDERS.to_owned()];
     metadata.scope = String::new();
-    mint.world.update(metadata);
-    let claims = part(&mint.world.token(&mint.world.peer(&mint.leaf)), 1);
+    mint.fixture.update(metadata);
+    let claims = part(&mint.fixture.token(&mint.fixture.peer(&mint.leaf)), 1);
     assert_eq!(claims["aud"], json!([ORDERS, STOCK]));
     assert!(!claims.contains_key("scope"));
 }
@@ -73,8 +73,8 @@ fn several_audiences_are_a_list_without_repetition_and_no_scope_is_no_claim() {
 #[test]
 fn no_two_tokens_have_the_same_jti() {
     let mint = Mint::with(SigningAlgorithm::EdDsa);
-    let peer = mint.world.peer(&mint.leaf);
-    let jti = |_| part(&mint.world.token(&peer), 1)["jti"].as_str().unwrap().to_owned();
+    let peer = mint.fixture.peer(&mint.leaf);
+    let jti = |_| part(&mint.fixture.token(&peer), 1)["jti"].as_str().unwrap().to_owned();
     assert_eq!((0..1_000).map(jti).collect::<HashSet<_>>().len(), 1_000);
 }
 
@@ -82,15 +82,15 @@ fn no_two_tokens_have_the_same_jti() {
 #[test]
 fn a_token_never_outlives_the_certificate_that_it_is_bound_to() {
     let mint = Mint::new();
-    let world = &mint.world;
-    let leaf = world.prod.svid(CHECKOUT).between(Timestamp(NOW.0 - 10), Timestamp(NOW.0 + 100)).issue();
-    let issued = world.issue(&world.peer(&leaf), CHECKOUT).unwrap();
+    let fixture = &mint.fixture;
+    let leaf = fixture.prod.svid(CHECKOUT).between(Timestamp(NOW.0 - 10), Timestamp(NOW.0 + 100)).issue();
+    let issued = fixture.issue(&fixture.peer(&leaf), CHECKOUT).unwrap();
     assert_eq!(part(&issued.access_token, 1)["exp"], json!(NOW.0 + 100));
     assert_eq!(issued.expires_in, Duration::from_secs(100));
-    world.clock.set(Timestamp(NOW.0 + 99));
-    assert!(matches!(world.judge(&issued.access_token, &leaf), Decision::Allow(_)));
-    world.clock.set(Timestamp(NOW.0 + 100));
-    assert_eq!(world.judge(&issued.access_token, &leaf), Decision::Deny(DenyReason::TokenExpired));
+    fixture.clock.set(Timestamp(NOW.0 + 99));
+    assert!(matches!(fixture.judge(&issued.access_token, &leaf), Decision::Allow(_)));
+    fixture.clock.set(Timestamp(NOW.0 + 100));
+    assert_eq!(fixture.judge(&issued.access_token, &leaf), Decision::Deny(DenyReason::TokenExpired));
 }
 
 // 9068-01, T11, 8725-01
@@ -100,7 +100,7 @@ fn each_algorithm_signs_verifies_and_is_published_without_its_private_part() {
         let mint = Mint::with(algorithm);
         assert_eq!(mint.header()["alg"], json!(algorithm.name()));
         assert_eq!(mint.judge(&mint.token), Ok(()), "{algorithm:?}");
-        let jwks: Value = serde_json::from_str(&mint.world.authority.keys().jwks()).unwrap();
+        let jwks: Value = serde_json::from_str(&mint.fixture.authority.keys().jwks()).unwrap();
         let jwk = jwks["keys"][0].as_object().unwrap();
         assert_eq!(
             (&jwk["kid"], &jwk["alg"], &jwk["use"]),
@@ -129,7 +129,7 @@ fn another_alg_than_the_keys_own_is_refused_whatever_it_would_verify() {
     // HMAC with what everybody knows: the public key, as DER, as PEM, as JWK.
     let der = mint.signer.public_key().to_vec();
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&der));
-    let jwks = mint.world.authority.keys().jwks();
+    let jwks = mint.fixture.authority.keys().jwks();
     for secret in [der, pem.into_bytes(), jwks.into_bytes()] {
         let unsigned = mint.with_header("alg", Some(json!("HS256")));
         let message = unsigned.rsplit_once('.').unwrap().0;
@@ -170,7 +170,7 @@ fn a_kid_is_the_exact_name_of_a_key_in_the_ring_and_nothing_else() {
 fn a_key_that_a_token_brings_along_is_never_used() {
     let mint = Mint::new();
     let thief = Mint::new();
-    let jwks: Value = serde_json::from_str(&thief.world.authority.keys().jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&thief.fixture.authority.keys().jwks()).unwrap();
     let brought = [
         ("jwk", jwks["keys"][0].clone()),
         ("jku", json!("https://thief.example/jwks")),
@@ -247,12 +247,12 @@ fn a_retired_key_verifies_and_a_removed_one_does_not() {
         let signer = LocalSigner::from_pkcs8(SigningAlgorithm::Es256, &keys[number]).unwrap();
         SigningKey::new(Arc::new(signer)).unwrap()
     };
-    let world = World::with(|_| {}, SigningKeys::new(key(0), Vec::new()));
-    world.register(spiffe_client(CHECKOUT));
-    let leaf = world.prod.svid(CHECKOUT).issue();
-    let token = world.token(&world.peer(&leaf));
+    let fixture = TestAuthority::with(|_| {}, SigningKeys::new(key(0), Vec::new()));
+    fixture.register(spiffe_client(CHECKOUT));
+    let leaf = fixture.prod.svid(CHECKOUT).issue();
+    let token = fixture.token(&fixture.peer(&leaf));
     let judged_with = |ring| {
-        let later = World::on(Arc::clone(&world.store), |_| {}, ring);
+        let later = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, ring);
         ready(later.authority.load()).unwrap();
         later.judge(&token, &leaf)
     };

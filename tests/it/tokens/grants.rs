@@ -7,16 +7,16 @@ use lanyard::authority::identity::PeerIdentity;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::ORDERS;
+use crate::support::authority::STOCK;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::named_spiffe_client;
+use crate::support::authority::pki_client;
+use crate::support::authority::self_signed_client;
+use crate::support::authority::spiffe_client;
 use crate::support::ca::self_signed;
 use crate::support::mint::part;
-use crate::support::world::CHECKOUT;
-use crate::support::world::ORDERS;
-use crate::support::world::STOCK;
-use crate::support::world::World;
-use crate::support::world::named_spiffe_client;
-use crate::support::world::pki_client;
-use crate::support::world::self_signed_client;
-use crate::support::world::spiffe_client;
 
 const THIEF: &str = "spiffe://prod.example/ns/shop/sa/thief";
 
@@ -24,53 +24,53 @@ fn request(client_id: Option<&str>) -> TokenRequest {
     TokenRequest { client_id: client_id.map(str::to_owned), ..TokenRequest::default() }
 }
 
-fn client_of(world: &World, peer: &PeerIdentity, client_id: Option<&str>) -> Result<Value, GrantError> {
-    let token = world.authority.issue_token(peer, &request(client_id))?.access_token;
+fn client_of(fixture: &TestAuthority, peer: &PeerIdentity, client_id: Option<&str>) -> Result<Value, GrantError> {
+    let token = fixture.authority.issue_token(peer, &request(client_id))?.access_token;
     Ok(part(&token, 1)["client_id"].clone())
 }
 
 // 8705-02, T37: only an SVID says itself who asks
 #[test]
 fn a_client_id_may_be_left_out_by_an_svid_only() {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
     let own = self_signed("batch").issue();
-    world.register(self_signed_client("batch", &own.pem()));
-    let (svid, batch) = (world.svid(CHECKOUT), world.peer(&own));
+    fixture.register(self_signed_client("batch", &own.pem()));
+    let (svid, batch) = (fixture.svid(CHECKOUT), fixture.peer(&own));
     for named in [None, Some(CHECKOUT)] {
-        assert_eq!(client_of(&world, &svid, named), Ok(json!(CHECKOUT)));
+        assert_eq!(client_of(&fixture, &svid, named), Ok(json!(CHECKOUT)));
     }
-    assert_eq!(client_of(&world, &batch, Some("batch")), Ok(json!("batch")));
-    assert_eq!(client_of(&world, &batch, None), Err(GrantError::InvalidRequest));
+    assert_eq!(client_of(&fixture, &batch, Some("batch")), Ok(json!("batch")));
+    assert_eq!(client_of(&fixture, &batch, None), Err(GrantError::InvalidRequest));
     for malformed in ["", "two words", "é", "spiffe://prod.example", "SPIFFE://prod.example/a"] {
-        assert_eq!(client_of(&world, &svid, Some(malformed)), Err(GrantError::InvalidRequest), "{malformed:?}");
+        assert_eq!(client_of(&fixture, &svid, Some(malformed)), Err(GrantError::InvalidRequest), "{malformed:?}");
     }
 }
 
 // 8705-03, 8705-04, 9068-04: a certificate authenticates its own client and nobody else
 #[test]
 fn a_certificate_that_the_registration_does_not_expect_is_an_invalid_client() {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
-    world.register(spiffe_client(THIEF));
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
+    fixture.register(spiffe_client(THIEF));
     let own = self_signed("batch").issue();
-    world.register(self_signed_client("batch", &own.pem()));
+    fixture.register(self_signed_client("batch", &own.pem()));
     let mut by_dns = pki_client("legacy");
     by_dns.tls_client_auth_san_dns = Some("legacy.example".to_owned());
-    world.register(by_dns);
+    fixture.register(by_dns);
     let peers = [
-        (THIEF, world.svid(THIEF)),
-        ("batch", world.peer(&own)),
-        ("legacy", world.peer(&world.partner.client_certificate().dns("legacy.example").issue())),
-        (CHECKOUT, world.svid(CHECKOUT)),
+        (THIEF, fixture.svid(THIEF)),
+        ("batch", fixture.peer(&own)),
+        ("legacy", fixture.peer(&fixture.partner.client_certificate().dns("legacy.example").issue())),
+        (CHECKOUT, fixture.svid(CHECKOUT)),
     ];
     for (own_id, peer) in &peers {
         for (id, _) in &peers {
             let expected =
                 if id == own_id { Ok(json!(id)) } else { Err(GrantError::InvalidClient(Mismatch::Certificate)) };
-            assert_eq!(client_of(&world, peer, Some(id)), expected, "{own_id} asks as {id}");
+            assert_eq!(client_of(&fixture, peer, Some(id)), expected, "{own_id} asks as {id}");
         }
-        let unknown = client_of(&world, peer, Some("nobody"));
+        let unknown = client_of(&fixture, peer, Some("nobody"));
         assert_eq!(unknown, Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
     }
 }
@@ -78,12 +78,12 @@ fn a_certificate_that_the_registration_does_not_expect_is_an_invalid_client() {
 // T43: a pattern covers both, and still neither is the other
 #[test]
 fn a_pattern_lets_each_svid_ask_in_its_own_name_only() {
-    let world = World::new();
-    world.register(named_spiffe_client("shop", "spiffe://prod.example/ns/shop/*"));
-    let peer = world.svid(THIEF);
-    assert_eq!(client_of(&world, &peer, Some(THIEF)), Ok(json!(THIEF)));
-    assert_eq!(client_of(&world, &peer, None), Ok(json!(THIEF)));
-    let refused = client_of(&world, &peer, Some(CHECKOUT));
+    let fixture = TestAuthority::new();
+    fixture.register(named_spiffe_client("shop", "spiffe://prod.example/ns/shop/*"));
+    let peer = fixture.svid(THIEF);
+    assert_eq!(client_of(&fixture, &peer, Some(THIEF)), Ok(json!(THIEF)));
+    assert_eq!(client_of(&fixture, &peer, None), Ok(json!(THIEF)));
+    let refused = client_of(&fixture, &peer, Some(CHECKOUT));
     assert_eq!(refused, Err(GrantError::InvalidClient(Mismatch::Certificate)));
 }
 
@@ -99,12 +99,12 @@ fn all_ways_to_be_an_invalid_client_read_the_same() {
 // 6749-05, 9068-08
 #[test]
 fn a_scope_within_the_registered_one_is_granted_as_asked_and_nothing_beyond() {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
-    let peer = world.svid(CHECKOUT);
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
+    let peer = fixture.svid(CHECKOUT);
     let ask = |scope: &str| {
         let request = TokenRequest { scope: scope.to_owned(), ..request(None) };
-        let issued = world.authority.issue_token(&peer, &request)?;
+        let issued = fixture.authority.issue_token(&peer, &request)?;
         assert_eq!(part(&issued.access_token, 1)["scope"], json!(issued.scope.to_string()));
         Ok(issued.scope.to_string())
     };
@@ -124,14 +124,14 @@ fn a_scope_within_the_registered_one_is_granted_as_asked_and_nothing_beyond() {
 // 9068-06, 9068-11
 #[test]
 fn an_audience_within_the_registered_ones_is_granted_as_asked_and_nothing_beyond() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let mut metadata = spiffe_client(CHECKOUT);
     metadata.audience = vec![ORDERS.to_owned(), STOCK.to_owned()];
-    world.register(metadata);
-    let peer = world.svid(CHECKOUT);
+    fixture.register(metadata);
+    let peer = fixture.svid(CHECKOUT);
     let ask = |audience: &[&str]| {
         let audience = audience.iter().map(|one| (*one).to_owned()).collect();
-        let issued = world.authority.issue_token(&peer, &TokenRequest { audience, ..request(None) })?;
+        let issued = fixture.authority.issue_token(&peer, &TokenRequest { audience, ..request(None) })?;
         Ok(part(&issued.access_token, 1)["aud"].clone())
     };
     assert_eq!(ask(&[]), Ok(json!([ORDERS, STOCK])));
@@ -146,15 +146,15 @@ fn an_audience_within_the_registered_ones_is_granted_as_asked_and_nothing_beyond
 // A refusal of the client comes before one of what it asks for
 #[test]
 fn who_asks_is_settled_before_what_is_asked_for() {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
     let wrong = TokenRequest {
         client_id: Some(CHECKOUT.to_owned()),
         scope: "orders.admin".to_owned(),
         audience: vec!["https://bank.example".to_owned()],
         ..TokenRequest::default()
     };
-    let refused = |peer: &PeerIdentity| world.authority.issue_token(peer, &wrong).unwrap_err();
-    assert_eq!(refused(&world.svid(THIEF)), GrantError::InvalidClient(Mismatch::Certificate));
-    assert_eq!(refused(&world.svid(CHECKOUT)), GrantError::InvalidScope);
+    let refused = |peer: &PeerIdentity| fixture.authority.issue_token(peer, &wrong).unwrap_err();
+    assert_eq!(refused(&fixture.svid(THIEF)), GrantError::InvalidClient(Mismatch::Certificate));
+    assert_eq!(refused(&fixture.svid(CHECKOUT)), GrantError::InvalidScope);
 }

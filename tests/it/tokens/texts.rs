@@ -10,11 +10,11 @@ use serde_json::json;
 
 use crate::support::NOW;
 use crate::support::Xorshift;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::ISSUER;
+use crate::support::authority::ORDERS;
 use crate::support::der;
 use crate::support::mint::Mint;
-use crate::support::world::CHECKOUT;
-use crate::support::world::ISSUER;
-use crate::support::world::ORDERS;
 
 // C3, 9068-03, 9068-10, T26, 7800-02
 #[test]

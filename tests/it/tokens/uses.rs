@@ -7,9 +7,9 @@ use std::time::Duration;
 use lanyard::authority::access::Fronted;
 use lanyard::authority::access::RoleHolder;
 use lanyard::authority::access::Roles;
-use lanyard::authority::decision::BroughtEvidence;
 use lanyard::authority::decision::Decision;
 use lanyard::authority::decision::NoDecision;
+use lanyard::authority::decision::PresentedEvidence;
 use lanyard::authority::decision::ValidateRequest;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::evidence::Evidence;
@@ -19,43 +19,43 @@ use lanyard::authority::policy::Policy;
 
 use crate::support::NOW;
 use crate::support::Xorshift;
+use crate::support::authority::ADMIN;
+use crate::support::authority::CHECKOUT;
+use crate::support::authority::ORDERS;
+use crate::support::authority::PROXY;
+use crate::support::authority::STOCK;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::named_spiffe_client;
+use crate::support::authority::ready;
+use crate::support::authority::self_signed_client;
+use crate::support::authority::spiffe_client;
 use crate::support::ca::self_signed;
 use crate::support::leaf::Leaf;
 use crate::support::mint::part;
-use crate::support::world::ADMIN;
-use crate::support::world::CHECKOUT;
-use crate::support::world::ORDERS;
-use crate::support::world::PROXY;
-use crate::support::world::STOCK;
-use crate::support::world::World;
-use crate::support::world::named_spiffe_client;
-use crate::support::world::ready;
-use crate::support::world::self_signed_client;
-use crate::support::world::spiffe_client;
 
-/// A world with one client, its certificate and its token.
-fn with_token() -> (World, Leaf, String) {
-    let world = World::new();
-    world.register(spiffe_client(CHECKOUT));
-    let leaf = world.prod.svid(CHECKOUT).issue();
-    let token = world.token(&world.peer(&leaf));
-    (world, leaf, token)
+/// A fixture with one client, its certificate and its token.
+fn with_token() -> (TestAuthority, Leaf, String) {
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
+    let leaf = fixture.prod.svid(CHECKOUT).issue();
+    let token = fixture.token(&fixture.peer(&leaf));
+    (fixture, leaf, token)
 }
 
-fn of(leaf: &Leaf) -> BroughtEvidence {
-    BroughtEvidence::Of(Some(Evidence::from_der(leaf.certificate()).unwrap()))
+fn of(leaf: &Leaf) -> PresentedEvidence {
+    PresentedEvidence::Of(Some(Evidence::from_der(leaf.certificate()).unwrap()))
 }
 
 fn ask(
-    world: &World,
+    fixture: &TestAuthority,
     caller: &PeerIdentity,
     token: &str,
-    evidence: BroughtEvidence,
+    evidence: PresentedEvidence,
     audience: Option<&str>,
 ) -> Result<Decision, NoDecision> {
     let request = ValidateRequest { access_token: token, evidence, audience, scope: "" };
-    let roles = world.authority.roles_of(caller);
-    world.authority.validate_binding(caller, &roles, request).map(|judgement| judgement.decision)
+    let roles = fixture.authority.roles_of(caller);
+    fixture.authority.validate_binding(caller, &roles, request).map(|evaluation| evaluation.decision)
 }
 
 fn allowed(decision: Result<Decision, NoDecision>) -> bool {
@@ -65,17 +65,17 @@ fn allowed(decision: Result<Decision, NoDecision>) -> bool {
 // B1, 8705-01, T27
 #[test]
 fn only_a_proxy_brings_evidence_of_another_connection() {
-    let (world, leaf, token) = with_token();
-    let (own, proxy, admin) = (world.peer(&leaf), world.svid(PROXY), world.svid(ADMIN));
-    let thief = world.svid("spiffe://prod.example/ns/shop/sa/thief");
-    let ask = |caller, evidence| ask(&world, caller, &token, evidence, Some(ORDERS));
+    let (fixture, leaf, token) = with_token();
+    let (own, proxy, admin) = (fixture.peer(&leaf), fixture.svid(PROXY), fixture.svid(ADMIN));
+    let thief = fixture.svid("spiffe://prod.example/ns/shop/sa/thief");
+    let ask = |caller, evidence| ask(&fixture, caller, &token, evidence, Some(ORDERS));
     assert!(allowed(ask(&proxy, of(&leaf))));
     for caller in [&own, &thief, &admin] {
         assert_eq!(ask(caller, of(&leaf)), Err(NoDecision::NotAProxy));
-        assert_eq!(ask(caller, BroughtEvidence::Of(None)), Err(NoDecision::NotAProxy));
+        assert_eq!(ask(caller, PresentedEvidence::Of(None)), Err(NoDecision::NotAProxy));
     }
     // A caller that is no proxy and brings nothing means its own connection.
-    for evidence in [|| BroughtEvidence::Nothing, || BroughtEvidence::OwnConnection] {
+    for evidence in [|| PresentedEvidence::Nothing, || PresentedEvidence::OwnConnection] {
         assert!(allowed(ask(&own, evidence())));
         assert_eq!(ask(&thief, evidence()), Ok(Decision::Deny(DenyReason::CertificateMismatch)));
     }
@@ -84,28 +84,28 @@ fn only_a_proxy_brings_evidence_of_another_connection() {
 // B1, C5: in a sidecar mesh a proxy shares its workload's certificate
 #[test]
 fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
-    let (world, ..) = with_token();
-    world.register(spiffe_client(PROXY));
-    let proxy = world.svid(PROXY);
-    let token = world.token(&proxy);
-    let ask = |evidence| ask(&world, &proxy, &token, evidence, Some(ORDERS));
-    for nothing in [BroughtEvidence::Nothing, BroughtEvidence::Of(None)] {
+    let (fixture, ..) = with_token();
+    fixture.register(spiffe_client(PROXY));
+    let proxy = fixture.svid(PROXY);
+    let token = fixture.token(&proxy);
+    let ask = |evidence| ask(&fixture, &proxy, &token, evidence, Some(ORDERS));
+    for nothing in [PresentedEvidence::Nothing, PresentedEvidence::Of(None)] {
         assert_eq!(ask(nothing), Ok(Decision::Deny(DenyReason::EvidenceMissing)));
     }
-    assert!(allowed(ask(BroughtEvidence::OwnConnection)));
+    assert!(allowed(ask(PresentedEvidence::OwnConnection)));
 }
 
 // T18, C4
 #[test]
 fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
-    let (world, leaf, token) = with_token();
-    let proxy = world.svid(PROXY);
+    let (fixture, leaf, token) = with_token();
+    let proxy = fixture.svid(PROXY);
     let judge = |fronted: Option<Fronted>, audience| {
         let roles = Roles { workload: true, admin: false, proxy: fronted.clone() };
-        let evidence = if fronted.is_some() { of(&leaf) } else { BroughtEvidence::OwnConnection };
-        let caller = if fronted.is_some() { proxy.clone() } else { world.peer(&leaf) };
+        let evidence = if fronted.is_some() { of(&leaf) } else { PresentedEvidence::OwnConnection };
+        let caller = if fronted.is_some() { proxy.clone() } else { fixture.peer(&leaf) };
         let request = ValidateRequest { access_token: &token, evidence, audience, scope: "" };
-        world.authority.validate_binding(&caller, &roles, request).map(|judgement| judgement.decision)
+        fixture.authority.validate_binding(&caller, &roles, request).map(|evaluation| evaluation.decision)
     };
     let fronting = |audiences: &[&str]| {
         Some(Fronted::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect()))
@@ -130,13 +130,13 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
 
 #[test]
 fn a_question_that_cannot_be_read_gets_no_decision() {
-    let (world, leaf, token) = with_token();
-    let own = world.peer(&leaf);
-    let roles = world.authority.roles_of(&own);
+    let (fixture, leaf, token) = with_token();
+    let own = fixture.peer(&leaf);
+    let roles = fixture.authority.roles_of(&own);
     let ask = |access_token, scope| {
         let request =
-            ValidateRequest { access_token, evidence: BroughtEvidence::Nothing, audience: Some(ORDERS), scope };
-        world.authority.validate_binding(&own, &roles, request).map(|judgement| judgement.decision)
+            ValidateRequest { access_token, evidence: PresentedEvidence::Nothing, audience: Some(ORDERS), scope };
+        fixture.authority.validate_binding(&own, &roles, request).map(|evaluation| evaluation.decision)
     };
     assert!(allowed(ask(&token, "orders.read")));
     assert_eq!(ask("", "orders.read"), Err(NoDecision::TokenMissing));
@@ -154,63 +154,63 @@ fn a_proxy_is_named_by_its_exact_id_a_pattern_or_its_very_certificate() {
         policy.roles.proxies.push((RoleHolder::Spiffe(below), stock.clone()));
         policy.roles.proxies.push((RoleHolder::Thumbprint(own.thumbprint()), stock));
     };
-    let world = World::with(change, World::keys());
-    let fronted = |peer: &PeerIdentity| world.authority.roles_of(peer).proxy;
-    assert_eq!(fronted(&world.svid(PROXY)), Some(Fronted::Every));
-    for peer in [world.svid("spiffe://prod.example/ns/mesh/sa/other"), world.peer(&own)] {
+    let fixture = TestAuthority::with(change, TestAuthority::keys());
+    let fronted = |peer: &PeerIdentity| fixture.authority.roles_of(peer).proxy;
+    assert_eq!(fronted(&fixture.svid(PROXY)), Some(Fronted::Every));
+    for peer in [fixture.svid("spiffe://prod.example/ns/mesh/sa/other"), fixture.peer(&own)] {
         assert!(fronted(&peer).unwrap().includes(STOCK));
         assert!(!fronted(&peer).unwrap().includes(ORDERS));
     }
     for stranger in ["spiffe://prod.example/ns/meshes/sa/proxy", CHECKOUT, "spiffe://prod.example/ns/mesh"] {
-        assert_eq!(fronted(&world.svid(stranger)), None, "{stranger}");
+        assert_eq!(fronted(&fixture.svid(stranger)), None, "{stranger}");
     }
-    let same_name = world.peer(&world.staging.svid("spiffe://staging.example/ns/mesh/sa/proxy").issue());
+    let same_name = fixture.peer(&fixture.staging.svid("spiffe://staging.example/ns/mesh/sa/proxy").issue());
     assert_eq!(fronted(&same_name), None);
 }
 
 // 8705-16, 8705-17, 8705-29, C6, C7
 #[test]
 fn the_old_token_with_the_renewed_certificate_is_denied_and_a_new_token_is_allowed() {
-    let (world, leaf, old) = with_token();
+    let (fixture, leaf, old) = with_token();
     for renewed in
-        [world.prod.svid(CHECKOUT).issue(), world.prod.svid(CHECKOUT).key(&leaf.key).common_name("b").issue()]
+        [fixture.prod.svid(CHECKOUT).issue(), fixture.prod.svid(CHECKOUT).key(&leaf.key).common_name("b").issue()]
     {
-        assert_eq!(world.judge(&old, &renewed), Decision::Deny(DenyReason::CertificateMismatch));
-        let new = world.token(&world.peer(&renewed));
-        assert!(matches!(world.judge(&new, &renewed), Decision::Allow(_)));
-        assert_eq!(world.judge(&new, &leaf), Decision::Deny(DenyReason::CertificateMismatch));
+        assert_eq!(fixture.judge(&old, &renewed), Decision::Deny(DenyReason::CertificateMismatch));
+        let new = fixture.token(&fixture.peer(&renewed));
+        assert!(matches!(fixture.judge(&new, &renewed), Decision::Allow(_)));
+        assert_eq!(fixture.judge(&new, &leaf), Decision::Deny(DenyReason::CertificateMismatch));
     }
-    assert!(matches!(world.judge(&old, &leaf), Decision::Allow(_)));
+    assert!(matches!(fixture.judge(&old, &leaf), Decision::Allow(_)));
 }
 
 // D1: at once, and from the cache of verified tokens too
 #[test]
 fn a_disabled_deleted_or_recreated_client_loses_its_tokens_at_once() {
-    let (world, leaf, token) = with_token();
-    let judge = || world.judge(&token, &leaf);
+    let (fixture, leaf, token) = with_token();
+    let judge = || fixture.judge(&token, &leaf);
     assert!(matches!(judge(), Decision::Allow(_)));
     let mut disabled = spiffe_client(CHECKOUT);
     disabled.disabled = true;
-    world.update(disabled);
+    fixture.update(disabled);
     assert_eq!(judge(), Decision::Deny(DenyReason::ClientDisabled));
-    world.update(spiffe_client(CHECKOUT));
+    fixture.update(spiffe_client(CHECKOUT));
     assert!(matches!(judge(), Decision::Allow(_)));
-    world.delete(CHECKOUT);
+    fixture.delete(CHECKOUT);
     assert_eq!(judge(), Decision::Deny(DenyReason::ClientUnknown));
-    world.register(spiffe_client(CHECKOUT));
+    fixture.register(spiffe_client(CHECKOUT));
     assert_eq!(judge(), Decision::Deny(DenyReason::ClientRecreated));
 }
 
 #[test]
 fn a_more_specific_registration_takes_its_tokens_from_the_wider_one() {
-    let (world, leaf, token) = with_token();
-    world.delete(CHECKOUT);
-    world.register(named_spiffe_client("shop", "spiffe://prod.example/ns/shop/*"));
-    assert_eq!(world.judge(&token, &leaf), Decision::Deny(DenyReason::ClientRecreated));
-    let by_pattern = world.token(&world.peer(&leaf));
-    assert!(matches!(world.judge(&by_pattern, &leaf), Decision::Allow(_)));
-    world.register(spiffe_client(CHECKOUT));
-    assert_eq!(world.judge(&by_pattern, &leaf), Decision::Deny(DenyReason::ClientRecreated));
+    let (fixture, leaf, token) = with_token();
+    fixture.delete(CHECKOUT);
+    fixture.register(named_spiffe_client("shop", "spiffe://prod.example/ns/shop/*"));
+    assert_eq!(fixture.judge(&token, &leaf), Decision::Deny(DenyReason::ClientRecreated));
+    let by_pattern = fixture.token(&fixture.peer(&leaf));
+    assert!(matches!(fixture.judge(&by_pattern, &leaf), Decision::Allow(_)));
+    fixture.register(spiffe_client(CHECKOUT));
+    assert_eq!(fixture.judge(&by_pattern, &leaf), Decision::Deny(DenyReason::ClientRecreated));
 }
 
 // 8705-23, C5: where the server and the registration both allow unbound tokens, they still open nothing here
@@ -219,14 +219,14 @@ fn an_unbound_token_needs_two_settings_and_confirms_nothing() {
     for (server, client, is_bound) in
         [(false, None, true), (true, None, true), (true, Some(true), true), (true, Some(false), false)]
     {
-        let world = World::with(|policy| policy.unbound_tokens = server, World::keys());
+        let fixture = TestAuthority::with(|policy| policy.unbound_tokens = server, TestAuthority::keys());
         let mut metadata = spiffe_client(CHECKOUT);
         metadata.tls_client_certificate_bound_access_tokens = client;
-        world.register(metadata);
-        let leaf = world.prod.svid(CHECKOUT).issue();
-        let token = world.token(&world.peer(&leaf));
+        fixture.register(metadata);
+        let leaf = fixture.prod.svid(CHECKOUT).issue();
+        let token = fixture.token(&fixture.peer(&leaf));
         assert_eq!(part(&token, 1).contains_key("cnf"), is_bound);
-        match world.judge(&token, &leaf) {
+        match fixture.judge(&token, &leaf) {
             Decision::Allow(_) => assert!(is_bound),
             Decision::Deny(reason) => assert_eq!((is_bound, reason), (false, DenyReason::NotBound)),
         }
@@ -236,11 +236,12 @@ fn an_unbound_token_needs_two_settings_and_confirms_nothing() {
 // 8705-23: the setting of the server holds for what was registered under another one too
 #[test]
 fn a_client_that_was_registered_without_bound_tokens_gets_bound_ones_once_the_server_wants_them() {
-    let before = World::with(|policy| policy.unbound_tokens = true, World::keys());
+    let before = TestAuthority::with(|policy| policy.unbound_tokens = true, TestAuthority::keys());
     let mut metadata = spiffe_client(CHECKOUT);
     metadata.tls_client_certificate_bound_access_tokens = Some(false);
     before.register(metadata);
-    let after = World::on(Arc::clone(&before.store), |policy| policy.unbound_tokens = false, World::keys());
+    let after =
+        TestAuthority::on(Arc::clone(&before.store), |policy| policy.unbound_tokens = false, TestAuthority::keys());
     ready(after.authority.load()).unwrap();
     assert!(part(&after.token(&after.svid(CHECKOUT)), 1).contains_key("cnf"));
 }
@@ -248,25 +249,25 @@ fn a_client_that_was_registered_without_bound_tokens_gets_bound_ones_once_the_se
 // B1: many tokens and certificates; each token goes with one
 #[test]
 fn a_token_is_allowed_with_its_own_certificate_and_with_no_other() {
-    let world = World::new();
+    let fixture = TestAuthority::new();
     let mut uses = Vec::new();
     for number in 0..20 {
         let leaf = if number % 2 == 0 {
             let id = format!("spiffe://prod.example/ns/shop/sa/s{number}");
-            world.register(spiffe_client(&id));
-            world.prod.svid(&id).issue()
+            fixture.register(spiffe_client(&id));
+            fixture.prod.svid(&id).issue()
         } else {
             let leaf = self_signed("batch").issue();
-            world.register(self_signed_client(&format!("batch-{number}"), &leaf.pem()));
+            fixture.register(self_signed_client(&format!("batch-{number}"), &leaf.pem()));
             leaf
         };
-        let peer = world.peer(&leaf);
+        let peer = fixture.peer(&leaf);
         let client_id = peer.spiffe_id().map_or_else(|| format!("batch-{number}"), ToString::to_string);
-        uses.push((world.issue(&peer, &client_id).unwrap().access_token, leaf));
+        uses.push((fixture.issue(&peer, &client_id).unwrap().access_token, leaf));
     }
     for (one, (token, _)) in uses.iter().enumerate() {
         for (other, (_, leaf)) in uses.iter().enumerate() {
-            assert_eq!(matches!(world.judge(token, leaf), Decision::Allow(_)), one == other, "{one} {other}");
+            assert_eq!(matches!(fixture.judge(token, leaf), Decision::Allow(_)), one == other, "{one} {other}");
         }
     }
 }
@@ -274,8 +275,8 @@ fn a_token_is_allowed_with_its_own_certificate_and_with_no_other() {
 // B6: what is remembered of a token changes no answer
 #[test]
 fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() {
-    let keys = World::keys();
-    let warm = World::with(|_| {}, keys.clone());
+    let keys = TestAuthority::keys();
+    let warm = TestAuthority::with(|_| {}, keys.clone());
     let ids: Vec<String> = (0..4).map(|number| format!("spiffe://prod.example/ns/shop/sa/s{number}")).collect();
     let leaves: Vec<Leaf> = ids.iter().chain(&ids).map(|id| warm.prod.svid(id).issue()).collect();
     let mut random = Xorshift::new(4);
@@ -304,7 +305,7 @@ fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() 
             (_, None) => drop(warm.register(spiffe_client(id))),
             (_, Some(_)) => tokens.extend(warm.issue(&warm.peer(&leaves[at]), id).map(|token| token.access_token)),
         }
-        let cold = World::on(Arc::clone(&warm.store), |_| {}, keys.clone());
+        let cold = TestAuthority::on(Arc::clone(&warm.store), |_| {}, keys.clone());
         cold.clock.set(now);
         ready(cold.authority.load()).unwrap();
         for _ in 0..6 {

@@ -68,8 +68,8 @@ impl Drop for Copy {
 }
 
 fn has_room(place: &Path, size: u64) -> bool {
-    rustix::fs::statvfs(place).is_ok_and(|measures| {
-        let free = measures.f_bavail.saturating_mul(measures.f_frsize);
+    rustix::fs::statvfs(place).is_ok_and(|statistics| {
+        let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);
         free > size.saturating_add(MARGIN).saturating_mul(2)
     })
 }

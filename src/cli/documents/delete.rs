@@ -4,11 +4,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::connect::ConnectionArguments;
+use crate::cli::documents;
+use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
-use crate::cli::registered;
-use crate::cli::registered::Registered;
 use crate::cli::status;
 
 /// What `name` is called differs from kind to kind, and is said where the command is listed.
@@ -25,7 +25,7 @@ pub(in crate::cli) struct DeleteArguments {
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: DeleteArguments, format: Format) -> Result<(), CommandError> {
     let DeleteArguments { name, etag, connection } = arguments;
-    let mut registry = registered::open(&connection).await?;
+    let mut registry = documents::open(&connection).await?;
     let deleted = K::remove(&mut registry, name.clone(), etag.unwrap_or_default()).await;
     deleted.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
     match format {

@@ -6,9 +6,9 @@ use serde_yaml::Mapping;
 use tonic::Response;
 use tonic::Status;
 
+use crate::cli::documents::Registered;
+use crate::cli::documents::Registry;
 use crate::cli::error::CommandError;
-use crate::cli::registered::Registered;
-use crate::cli::registered::Registry;
 use crate::cli::resource::yaml::EvidenceFromYaml;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::status::Needs;

@@ -1,4 +1,4 @@
-//! What is measured, as plain values: one snapshot, which each voice prints in its own way.
+//! What is measured, as plain values: one snapshot, which each question prints in its own way.
 //!
 //! The series of each family are fixed by what runs and what is configured, never by what callers send.
 
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 /// Reads all measures. It may look at the disk: not for threads that serve.
 #[derive(Clone)]
-pub struct Measures(Arc<dyn Fn() -> Vec<Family> + Send + Sync>);
+pub struct MetricsReader(Arc<dyn Fn() -> Vec<Family> + Send + Sync>);
 
-impl Measures {
-    /// Measures that are read so.
+impl MetricsReader {
+    /// MetricsReader that are read so.
     pub fn new(read: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
@@ -25,9 +25,9 @@ impl Measures {
     }
 }
 
-impl fmt::Debug for Measures {
+impl fmt::Debug for MetricsReader {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Measures")
+        formatter.write_str("MetricsReader")
     }
 }
 

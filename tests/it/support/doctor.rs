@@ -25,7 +25,7 @@ pub const HOST: &str = "lanyard.prod.example";
 pub const LANYARD: &str = "spiffe://prod.example/lanyard";
 
 /// The files, and what they were made with.
-pub struct Patient {
+pub struct DoctorFixture {
     pub dir: TempDir,
     pub now: Timestamp,
     pub ca: TestCa,
@@ -34,14 +34,14 @@ pub struct Patient {
     pub ports: [u16; 3],
 }
 
-impl Patient {
+impl DoctorFixture {
     /// Its store is not there yet.
     pub fn new() -> Self {
         let now = SystemClock.now();
         let ca = TestCa::at("prod.example", now);
         let intermediate = ca.intermediate("below");
-        let patient = Self { dir: TempDir::new().unwrap(), now, ca, intermediate, ports: free_ports() };
-        let [mtls, public, ops] = patient.ports;
+        let fixture = Self { dir: TempDir::new().unwrap(), now, ca, intermediate, ports: free_ports() };
+        let [mtls, public, ops] = fixture.ports;
         let yaml = format!(
             "issuer: https://{HOST}\n\
              listeners: {{mtls: '127.0.0.1:{mtls}', public: '127.0.0.1:{public}', ops: '127.0.0.1:{ops}'}}\n\
@@ -51,15 +51,15 @@ impl Patient {
              store: {{sled: {{path: volume/data}}}}\n\
              keys: {{key_encryption_key_file: key-encryption-key}}\n"
         );
-        patient.write("lanyard.yaml", &yaml);
-        patient.write("ca.pem", &patient.ca.pem());
-        patient.write("other.pem", &TestCa::at("other.example", now).pem());
-        patient.write("corp.pem", &TestCa::at("corp", now).pem());
-        patient.write("key-encryption-key", SEAL);
-        fs::create_dir(patient.path("volume")).unwrap();
-        fs::create_dir(patient.path("scratch")).unwrap();
-        patient.present(&patient.certificate().issue());
-        patient
+        fixture.write("lanyard.yaml", &yaml);
+        fixture.write("ca.pem", &fixture.ca.pem());
+        fixture.write("other.pem", &TestCa::at("other.example", now).pem());
+        fixture.write("corp.pem", &TestCa::at("corp", now).pem());
+        fixture.write("key-encryption-key", SEAL);
+        fs::create_dir(fixture.path("volume")).unwrap();
+        fs::create_dir(fixture.path("scratch")).unwrap();
+        fixture.present(&fixture.certificate().issue());
+        fixture
     }
 
     /// The server's certificate in the making, by the intermediate.

@@ -18,7 +18,7 @@ use crate::authority::store::Versioned;
 
 /// Another store, and how long it takes. What is dropped before it is done is not counted.
 #[derive(Debug)]
-pub struct MeasuredStore {
+pub struct InstrumentedStore {
     store: Arc<dyn Store>,
     operations: Arc<Operations>,
 }
@@ -37,8 +37,8 @@ struct ByOutcome {
     error: Durations,
 }
 
-impl MeasuredStore {
-    /// Measures this store.
+impl InstrumentedStore {
+    /// MetricsReader this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, operations: Arc::default() }
     }
@@ -75,7 +75,7 @@ impl ByOutcome {
     }
 }
 
-impl Store for MeasuredStore {
+impl Store for InstrumentedStore {
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
         Box::pin(self.operations.get.of(self.store.get(key)))
     }
@@ -96,7 +96,7 @@ impl Store for MeasuredStore {
         self.store.watch(from)
     }
 
-    fn standing(&self) -> Result<(), StoreError> {
-        self.store.standing()
+    fn health(&self) -> Result<(), StoreError> {
+        self.store.health()
     }
 }

@@ -10,13 +10,13 @@ use tonic::Code;
 use tonic::Status;
 
 use crate::cli::connect::ConnectionArguments;
+use crate::cli::documents;
+use crate::cli::documents::Registered;
+use crate::cli::documents::Registry;
+use crate::cli::documents::sources;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
-use crate::cli::registered;
-use crate::cli::registered::Registered;
-use crate::cli::registered::Registry;
-use crate::cli::registered::sources;
 use crate::cli::status;
 
 /// How often a change is made anew because somebody else changed the same record in between.
@@ -47,7 +47,7 @@ enum Change {
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
     let documents: Vec<K> = sources::read(&arguments.filename)?;
-    let mut registry = registered::open(&arguments.connection).await?;
+    let mut registry = documents::open(&arguments.connection).await?;
     // The first round only asks, so that a document which the server refuses is found before anything is written.
     let checked = round(&mut registry, &documents, true, format, arguments.dry_run).await;
     if arguments.dry_run {
@@ -63,7 +63,7 @@ pub(in crate::cli) async fn quietly<K: Registered>(
     connection: &ConnectionArguments,
 ) -> Result<(), CommandError> {
     let documents: Vec<K> = sources::read(filename)?;
-    let mut registry = registered::open(connection).await?;
+    let mut registry = documents::open(connection).await?;
     round(&mut registry, &documents, false, Format::Text, false).await
 }
 

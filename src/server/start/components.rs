@@ -24,7 +24,7 @@ use crate::trust_sources::files::Contents;
 use crate::trust_sources::https::GuardedClient;
 
 /// All of it.
-pub(in crate::server) struct Foundation {
+pub(in crate::server) struct Components {
     pub(in crate::server) provider: Arc<CryptoProvider>,
     /// What the door presents. Where no files are named, the Workload API brings it.
     pub(in crate::server) certificate: Arc<ServerCertificate>,
@@ -40,9 +40,9 @@ pub(in crate::server) struct Foundation {
     pub(in crate::server) loaded: Revision,
 }
 
-impl Foundation {
+impl Components {
     /// Lays it, or says what is missing.
-    pub(in crate::server) async fn lay(
+    pub(in crate::server) async fn build(
         config: &Config,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,

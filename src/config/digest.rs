@@ -9,9 +9,9 @@ use serde_json::Value;
 /// The keys that are set, by the file or the environment, each with a digest of its value. The values are not kept: one of
 /// them may be the key-encryption key.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Written(BTreeMap<String, [u8; 32]>);
+pub struct ConfigDigest(BTreeMap<String, [u8; 32]>);
 
-impl Written {
+impl ConfigDigest {
     pub(super) fn of(values: &Value) -> Self {
         let mut written = Self::default();
         written.add(String::new(), values);

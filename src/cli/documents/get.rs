@@ -3,12 +3,12 @@
 use clap::Args;
 
 use crate::cli::connect::ConnectionArguments;
+use crate::cli::documents;
+use crate::cli::documents::Record;
+use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
-use crate::cli::registered;
-use crate::cli::registered::Record;
-use crate::cli::registered::Registered;
 use crate::cli::status;
 
 /// What `name` is called differs from kind to kind, and is said where the command is listed.
@@ -22,7 +22,7 @@ pub(in crate::cli) struct GetArguments {
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: GetArguments, format: Format) -> Result<(), CommandError> {
     let GetArguments { name, connection } = arguments;
-    let mut registry = registered::open(&connection).await?;
+    let mut registry = documents::open(&connection).await?;
     let message = K::read(&mut registry, &name).await;
     let record: Record<K> = message.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?.into();
     match format {

@@ -3,12 +3,12 @@
 use clap::Args;
 
 use crate::cli::connect::ConnectionArguments;
+use crate::cli::documents;
+use crate::cli::documents::Record;
+use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
-use crate::cli::registered;
-use crate::cli::registered::Record;
-use crate::cli::registered::Registered;
 use crate::cli::status;
 
 #[derive(Args, Debug)]
@@ -18,7 +18,7 @@ pub(in crate::cli) struct ListArguments {
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format: Format) -> Result<(), CommandError> {
-    let mut registry = registered::open(&arguments.connection).await?;
+    let mut registry = documents::open(&arguments.connection).await?;
     let mut records: Vec<Record<K>> = Vec::new();
     let mut page_token = String::new();
     loop {

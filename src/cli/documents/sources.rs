@@ -11,17 +11,17 @@ use serde::Deserialize as _;
 use serde_yaml::Deserializer;
 use serde_yaml::Mapping;
 
+use crate::cli::documents;
+use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
-use crate::cli::registered;
-use crate::cli::registered::Registered;
 
 /// Reads every document of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
 /// stdin (`-`). One that cannot be read, or stands twice, spoils them all.
-pub(in crate::cli::registered) fn read<K: Registered>(path: &Path) -> Result<Vec<K>, CommandError> {
+pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<K>, CommandError> {
     let mut documents = Vec::new();
     let mut seen: HashMap<String, String> = HashMap::new();
     for Source { name, folder, text } in texts(path)? {
-        let found = registered::documents::<K>(&text).map_err(|error| unsound::<K>(&name, &text, &error))?;
+        let found = documents::documents::<K>(&text).map_err(|error| unsound::<K>(&name, &text, &error))?;
         for document in found {
             let called = document.name().to_owned();
             if let Some(first) = seen.insert(called.clone(), name.clone()) {

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 /// The connections that a listener may have, and has.
 #[derive(Debug)]
-pub(in crate::server) struct Places {
+pub(in crate::server) struct ConnectionLimit {
     listener: &'static str,
     most: usize,
     free: Arc<Semaphore>,
@@ -17,7 +17,7 @@ pub(in crate::server) struct Places {
     refused: AtomicU64,
 }
 
-impl Places {
+impl ConnectionLimit {
     fn new(listener: &'static str, max_connections: usize) -> Self {
         let most = max_connections.min(Semaphore::MAX_PERMITS);
         let free = Arc::new(Semaphore::new(most));

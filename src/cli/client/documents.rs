@@ -8,9 +8,9 @@ use tonic::Status;
 
 use crate::cli::client::convert_jwks;
 use crate::cli::client::yaml::ClientYaml;
+use crate::cli::documents::Registered;
+use crate::cli::documents::Registry;
 use crate::cli::error::CommandError;
-use crate::cli::registered::Registered;
-use crate::cli::registered::Registry;
 use crate::cli::status::Needs;
 use crate::proto::Client;
 use crate::proto::CreateClientRequest;
@@ -114,7 +114,7 @@ fn identity(client: &ClientYaml) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::registered::list::table;
+    use crate::cli::documents::list::table;
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

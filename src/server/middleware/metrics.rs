@@ -20,7 +20,7 @@ use crate::server::middleware::catch_panic::is_grpc;
 
 /// A request that is being answered. Where it is dropped before its end, the caller went away.
 #[derive(Debug)]
-pub(in crate::server) struct Measured {
+pub(in crate::server) struct RequestMetrics {
     authority: Arc<Authority>,
     method: Method,
     began: Instant,
@@ -29,7 +29,7 @@ pub(in crate::server) struct Measured {
     over: bool,
 }
 
-impl Measured {
+impl RequestMetrics {
     /// A request for this path begins now.
     pub(in crate::server) fn begin(authority: &Arc<Authority>, path: &str) -> Self {
         Self {
@@ -61,12 +61,12 @@ impl Measured {
     /// The request has ended. What comes after that is not looked at.
     pub(in crate::server) fn ended(&mut self, outcome: RequestOutcome) {
         if !std::mem::replace(&mut self.over, true) {
-            self.authority.tally().requests().ended(self.method, outcome, self.began.elapsed());
+            self.authority.metrics().requests().ended(self.method, outcome, self.began.elapsed());
         }
     }
 }
 
-impl Drop for Measured {
+impl Drop for RequestMetrics {
     fn drop(&mut self) {
         self.ended(RequestOutcome::Refused);
     }

@@ -6,13 +6,13 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::authority::observe::Family;
-use crate::authority::observe::Measures;
+use crate::authority::observe::MetricsReader;
 use crate::authority::observe::Reloaded;
 use crate::authority::observe::labels;
-use crate::http::ops::Standing;
+use crate::http::ops::Readiness;
 use crate::server::start::Stored;
 use crate::server::supervised;
-use crate::server::transport::Places;
+use crate::server::transport::ConnectionLimit;
 use crate::store::disk::Disk;
 use crate::telemetry::ExportFailures;
 use crate::telemetry::metrics::Push;
@@ -25,9 +25,9 @@ use crate::tls::server_certificate::ServerCertificate;
 pub(super) struct Sources {
     authority: Arc<Authority>,
     certificate: Arc<ServerCertificate>,
-    standing: Standing,
+    readiness: Readiness,
     stored: Stored,
-    places: Vec<Arc<Places>>,
+    connection_limits: Vec<Arc<ConnectionLimit>>,
     pub(super) export_failures: Arc<ExportFailures>,
 }
 
@@ -35,25 +35,25 @@ impl Sources {
     pub(super) fn new(
         authority: &Arc<Authority>,
         certificate: &Arc<ServerCertificate>,
-        standing: &Standing,
+        readiness: &Readiness,
         stored: Stored,
-        places: &[Arc<Places>],
+        connection_limits: &[Arc<ConnectionLimit>],
         export_failures: Arc<ExportFailures>,
     ) -> Arc<Self> {
         Arc::new(Self {
             authority: Arc::clone(authority),
             certificate: Arc::clone(certificate),
-            standing: standing.clone(),
+            readiness: readiness.clone(),
             stored,
-            places: places.to_vec(),
+            connection_limits: connection_limits.to_vec(),
             export_failures,
         })
     }
 
     /// The measures that read these.
-    pub(super) fn measures(self: &Arc<Self>) -> Measures {
+    pub(super) fn metrics_reader(self: &Arc<Self>) -> MetricsReader {
         let sources = Arc::clone(self);
-        Measures::new(move || sources.families())
+        MetricsReader::new(move || sources.families())
     }
 
     /// Sends them to a collector, every so often.
@@ -61,7 +61,7 @@ impl Sources {
         let push = Push {
             channel: otlp::channel(config)?,
             interval: config.metrics_interval,
-            measures: self.measures(),
+            metrics: self.metrics_reader(),
             started: self.authority.clock().now(),
             clock: Arc::clone(self.authority.clock()),
             failures: Arc::clone(&self.export_failures),
@@ -71,14 +71,14 @@ impl Sources {
     }
 
     fn families(&self) -> Vec<Family> {
-        let mut families = self.authority.measures();
+        let mut families = self.authority.metric_families();
         let certificate_end = self.certificate.not_after().map(|end| (Vec::new(), end.0));
         families.push(Family::gauges(
             "lanyard_server_certificate_expiry_timestamp_seconds",
             "When the certificate ends that the server presents, in Unix time",
             certificate_end,
         ));
-        let ready = u64::from(self.standing.borrow().is_ok());
+        let ready = u64::from(self.readiness.borrow().is_ok());
         families.push(Family::gauges("lanyard_ready", "Whether the server is ready", [(Vec::new(), ready)]));
         families.extend(self.connections());
         families.push(self.stored.operations.family());
@@ -89,16 +89,22 @@ impl Sources {
     }
 
     fn connections(&self) -> [Family; 3] {
-        let each = |count: fn(&Places) -> u64| {
-            self.places.iter().map(move |places| (labels([("listener", places.listener())]), count(places)))
+        let each = |count: fn(&ConnectionLimit) -> u64| {
+            self.connection_limits.iter().map(move |connection_limits| {
+                (labels([("listener", connection_limits.listener())]), count(connection_limits))
+            })
         };
         [
-            Family::gauges("lanyard_connections", "Open connections", each(Places::open)),
-            Family::counters("lanyard_connections_accepted", "Connections that were taken", each(Places::accepted)),
+            Family::gauges("lanyard_connections", "Open connections", each(ConnectionLimit::open)),
+            Family::counters(
+                "lanyard_connections_accepted",
+                "Connections that were taken",
+                each(ConnectionLimit::accepted),
+            ),
             Family::counters(
                 "lanyard_connections_refused",
                 "Connections that were closed at once, because there were too many",
-                each(Places::refused),
+                each(ConnectionLimit::refused),
             ),
         ]
     }

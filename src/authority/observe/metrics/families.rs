@@ -1,18 +1,18 @@
 //! The counts as measures.
 
-use crate::authority::observe::measures::Family;
-use crate::authority::observe::measures::labels;
-use crate::authority::observe::tally::Cache;
-use crate::authority::observe::tally::Counts;
-use crate::authority::observe::tally::Tally;
-use crate::authority::observe::tally::Voice;
-use crate::authority::observe::tally::read;
+use crate::authority::observe::families::Family;
+use crate::authority::observe::families::labels;
+use crate::authority::observe::metrics::Cache;
+use crate::authority::observe::metrics::Counts;
+use crate::authority::observe::metrics::Metrics;
+use crate::authority::observe::metrics::Question;
+use crate::authority::observe::metrics::read;
 
 /// What a check of a bearer token alone would have let through.
 const DOWNGRADES: [&str; 6] =
     ["NOT_BOUND", "EVIDENCE_MISSING", "EVIDENCE_TOO_WEAK", "CERTIFICATE_MISMATCH", "LINEAGE_OVER", "ROTATION_STRICT"];
 
-impl Tally {
+impl Metrics {
     /// What was counted so far. Series of which nothing was counted yet are there too: a rate can only be told of a series
     /// that was seen before it grew.
     pub(in crate::authority) fn families(&self) -> Vec<Family> {
@@ -53,10 +53,11 @@ impl Tally {
     }
 
     fn decisions(&self) -> Family {
-        let decisions = Voice::ALL.into_iter().flat_map(|voice| {
-            let decided = self.of(voice);
-            let labels =
-                move |decision, reason| labels([("voice", voice.label()), ("decision", decision), ("reason", reason)]);
+        let decisions = Question::ALL.into_iter().flat_map(|question| {
+            let decided = self.of(question);
+            let labels = move |decision, reason| {
+                labels([("question", question.label()), ("decision", decision), ("reason", reason)])
+            };
             let denied = decided.denied.read().map(move |(reason, count)| (labels("deny", reason), count));
             std::iter::once((labels("allow", ""), read(&decided.allowed))).chain(denied)
         });
@@ -65,12 +66,12 @@ impl Tally {
 
     fn downgrades(&self) -> Family {
         let counts = DOWNGRADES.map(|reason| {
-            let all = Voice::ALL.into_iter().flat_map(|voice| self.of(voice).denied.read());
+            let all = Question::ALL.into_iter().flat_map(|question| self.of(question).denied.read());
             let count = all.filter(|(denied, _)| *denied == reason).map(|(_, count)| count).sum();
             (labels([("reason", reason)]), count)
         });
         let help =
-            "Denials of uses that a check of the bearer token alone would have let through, in any voice and mode";
+            "Denials of uses that a check of the bearer token alone would have let through, in any question and mode";
         Family::counters("lanyard_downgrades_refused", help, counts)
     }
 }

@@ -11,7 +11,7 @@ use lanyard::authority::clock::Timestamp;
 
 /// A clock that panics when it is told to: once for those who serve requests, or always for what runs beside them.
 #[derive(Debug)]
-pub struct Fragile {
+pub struct PanickingClock {
     clock: Arc<ManualClock>,
     broken: AtomicBool,
     broken_beside: AtomicBool,
@@ -20,7 +20,7 @@ pub struct Fragile {
 /// What the panic says.
 pub const WORDS: &str = "the clock broke, as this test wants it";
 
-impl Fragile {
+impl PanickingClock {
     pub fn new(clock: &Arc<ManualClock>) -> Arc<Self> {
         let (broken, broken_beside) = (AtomicBool::default(), AtomicBool::default());
         Arc::new(Self { clock: Arc::clone(clock), broken, broken_beside })
@@ -42,7 +42,7 @@ impl Fragile {
     }
 }
 
-impl Clock for Fragile {
+impl Clock for PanickingClock {
     fn now(&self) -> Timestamp {
         // The page of metrics is read on a thread of the runtime's for what takes its time.
         let serving = ["lanyard-serve", "tokio-rt-worker"];

@@ -17,7 +17,7 @@ use crate::authority::trust::Unproven;
 /// The label of what has no label of its own.
 pub const OTHER: &str = "OTHER";
 
-/// Why a use of a token can be denied, in every voice.
+/// Why a use of a token can be denied, in every question.
 const DENY_REASONS: &[&str] = &[
     "TOKEN_MALFORMED",
     "TOKEN_TYPE",
@@ -96,9 +96,9 @@ const HANDSHAKES: &[&str] = &[
     TOO_SLOW,
 ];
 
-/// In which voice a decision was asked for.
+/// In which question a decision was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Voice {
+pub enum Question {
     /// `BindingService`, by one call or over a stream.
     ValidateBinding,
     /// Introspection, over gRPC or HTTP.
@@ -107,11 +107,11 @@ pub enum Voice {
     Check,
 }
 
-impl Voice {
+impl Question {
     /// All voices.
     pub const ALL: [Self; 3] = [Self::ValidateBinding, Self::Introspect, Self::Check];
 
-    /// The voice's label.
+    /// The question's label.
     pub fn label(self) -> &'static str {
         match self {
             Self::ValidateBinding => "validate_binding",
@@ -164,7 +164,7 @@ impl Cache {
 
 /// All counts since the start. They only grow.
 #[derive(Debug)]
-pub struct Tally {
+pub struct Metrics {
     validate_binding: Decisions,
     introspect: Decisions,
     check: Decisions,
@@ -224,7 +224,7 @@ fn read(count: &AtomicU64) -> u64 {
     count.load(Ordering::Relaxed)
 }
 
-impl Default for Tally {
+impl Default for Metrics {
     fn default() -> Self {
         let decisions = || Decisions { allowed: AtomicU64::default(), denied: Counts::new(DENY_REASONS) };
         let check_reasons = || Counts::new(DENY_REASONS.iter().chain(CHECK_REASONS));
@@ -247,10 +247,10 @@ impl Default for Tally {
 }
 
 /// What is counted.
-impl Tally {
+impl Metrics {
     /// A use was judged.
-    pub fn decided(&self, voice: Voice, outcome: impl Into<Outcome>) {
-        let decisions = self.of(voice);
+    pub fn decided(&self, question: Question, outcome: impl Into<Outcome>) {
+        let decisions = self.of(question);
         match outcome.into() {
             Outcome::Allow => increment(&decisions.allowed),
             Outcome::Deny(code) => decisions.denied.add(code),
@@ -306,11 +306,11 @@ impl Tally {
         increment(&self.panics);
     }
 
-    fn of(&self, voice: Voice) -> &Decisions {
-        match voice {
-            Voice::ValidateBinding => &self.validate_binding,
-            Voice::Introspect => &self.introspect,
-            Voice::Check => &self.check,
+    fn of(&self, question: Question) -> &Decisions {
+        match question {
+            Question::ValidateBinding => &self.validate_binding,
+            Question::Introspect => &self.introspect,
+            Question::Check => &self.check,
         }
     }
 

@@ -16,9 +16,9 @@ use lanyard::authority::access::RoleGrants;
 use lanyard::authority::access::RoleHolder;
 use lanyard::authority::clock::ManualClock;
 use lanyard::authority::clock::SystemEntropy;
-use lanyard::authority::decision::BroughtEvidence;
 use lanyard::authority::decision::Decision;
 use lanyard::authority::decision::GrantError;
+use lanyard::authority::decision::PresentedEvidence;
 use lanyard::authority::decision::TokenRequest;
 use lanyard::authority::decision::ValidateRequest;
 use lanyard::authority::evidence::Evidence;
@@ -53,7 +53,7 @@ pub const PROXY: &str = "spiffe://prod.example/ns/mesh/sa/proxy";
 pub const ADMIN: &str = "spiffe://prod.example/ns/ops/sa/admin";
 
 /// All that one test needs.
-pub struct World {
+pub struct TestAuthority {
     pub clock: Arc<ManualClock>,
     pub store: Arc<MemoryStore>,
     pub authority: Authority,
@@ -68,7 +68,7 @@ pub struct World {
     proxy: OnceLock<PeerIdentity>,
 }
 
-impl World {
+impl TestAuthority {
     /// Signs with ES256, and issues bound tokens only.
     pub fn new() -> Self {
         Self::with(|_| {}, Self::keys())
@@ -157,7 +157,7 @@ impl World {
         let evidence = Evidence::from_der(leaf.certificate()).unwrap();
         let request = ValidateRequest {
             access_token,
-            evidence: BroughtEvidence::Of(Some(evidence)),
+            evidence: PresentedEvidence::Of(Some(evidence)),
             audience: Some(ORDERS),
             scope: "orders.read",
         };
