@@ -127,7 +127,7 @@ fn each_alert_has_a_case_where_it_fires_and_a_near_one_where_it_does_not() {
     let mut found: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (alert, path) in case_files() {
         let file = yaml(&path);
-        assert_eq!(list(&file, "rule_files"), &[Value::from(format!("../../../{RULES}"))], "{path:?}");
+        assert_eq!(list(&file, "rule_files"), &[Value::from(format!("../../../../{RULES}"))], "{path:?}");
         for case in list(&file, "tests") {
             let expected = list(case, "alert_rule_test");
             assert!(expected.iter().all(|expected| text(expected, "alertname") == alert), "{path:?}");
