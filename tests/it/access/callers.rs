@@ -13,9 +13,9 @@ use crate::support::ca::TestCa;
 use crate::support::ca::self_signed;
 use crate::support::leaf::Leaf;
 
-// T5: an open connection is looked at again
+// An open connection is looked at again
 #[test]
-fn an_open_connection_is_proven_again_when_bundles_change_and_when_its_registration_goes() {
+fn an_open_connection_is_verified_again_when_bundles_or_its_registration_change() {
     let fixture = TestAuthority::new();
     let svid = fixture.authority.admit(fixture.prod.svid(CHECKOUT).issue().chain).unwrap();
     let own = self_signed("batch").issue();

@@ -212,7 +212,7 @@ fn changed(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn no_voice_allows_what_a_question_that_is_broken_asks() {
+async fn no_protocol_allows_what_a_question_that_is_broken_asks() {
     let stage = Stage::new().await;
     stage.is_sound().await;
     for (name, corrupt) in CORRUPTIONS {
@@ -225,7 +225,7 @@ async fn no_voice_allows_what_a_question_that_is_broken_asks() {
 }
 
 #[tokio::test]
-async fn no_voice_allows_a_token_that_is_broken() {
+async fn no_protocol_allows_a_token_that_is_broken() {
     let stage = Stage::new().await;
     stage.is_sound().await;
     let token = &stage.token;
@@ -277,7 +277,7 @@ const SERVER_FAULTS: [&str; 16] = [
 ];
 
 #[tokio::test]
-async fn no_voice_allows_anything_while_something_is_wrong_with_the_server() {
+async fn no_protocol_allows_anything_while_something_is_wrong_with_the_server() {
     for fault in SERVER_FAULTS {
         let mut stage = Stage::new().await;
         stage.is_sound().await;

@@ -185,7 +185,7 @@ fn changed(mut object: Value, changes: &Value) -> String {
 }
 
 #[tokio::test]
-async fn all_voices_agree_about_tokens_that_say_one_thing_wrong_and_the_nearest_that_do_not() {
+async fn all_protocols_agree_about_tokens_with_one_fault_and_the_nearest_without() {
     let mut stage = Stage::new().await;
     let now = stage.server.now().0;
     let thief = stage.others[0].thumbprint().to_string();
@@ -256,7 +256,7 @@ async fn all_voices_agree_about_tokens_that_say_one_thing_wrong_and_the_nearest_
 }
 
 #[tokio::test]
-async fn all_voices_agree_about_texts_that_are_not_our_tokens() {
+async fn all_protocols_agree_about_texts_that_are_not_our_tokens() {
     let mut stage = Stage::new().await;
     let foreign = TestServer::start().await;
     let foreign = foreign.token(&foreign.workload("/good").await).await;
@@ -292,7 +292,7 @@ async fn all_voices_agree_about_texts_that_are_not_our_tokens() {
 }
 
 #[tokio::test]
-async fn all_voices_agree_about_tokens_whose_client_or_certificate_has_changed_since() {
+async fn all_protocols_agree_about_tokens_whose_client_or_certificate_has_changed_since() {
     let mut stage = Stage::new().await;
     let mut expected = Vec::new();
     for (name, reason) in [
@@ -348,7 +348,7 @@ async fn all_voices_agree_about_tokens_whose_client_or_certificate_has_changed_s
 }
 
 #[tokio::test]
-async fn all_voices_agree_about_tokens_of_clients_of_each_kind() {
+async fn all_protocols_agree_about_tokens_of_clients_of_each_kind() {
     let mut stage = Stage::new().await;
     let server = &stage.server;
     let own = self_signed("own").issue();
@@ -387,7 +387,7 @@ async fn all_voices_agree_about_tokens_of_clients_of_each_kind() {
 }
 
 #[tokio::test]
-async fn no_voice_decides_about_no_token() {
+async fn no_protocol_decides_about_no_token() {
     let mut stage = Stage::new().await;
     let asker = &mut stage.askers[0];
     assert_eq!(asker.http.send(post(INTROSPECT, &[("token", "")])).await.error(), (400, "invalid_request".to_owned()));

@@ -170,7 +170,7 @@ fn of_two_things_that_are_wrong_the_earlier_is_the_reason() {
     }
 }
 
-// 9068-10: the form, the type, the key and the signature come before everything that the token says
+// RFC 9068 section 4: the form, the type, the key and the signature come before everything that the token says
 #[test]
 fn what_is_wrong_with_the_token_itself_comes_before_what_it_says() {
     let mint = Mint::new();
@@ -232,7 +232,7 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
     assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 24);
 }
 
-// C10, 9068-09: no leeway for exp, five seconds for nbf
+// RFC 9068 section 4: no leeway for exp, five seconds for nbf
 #[test]
 fn time_is_looked_at_to_the_second_and_up_to_its_end() {
     let mut question = Question::new();
@@ -252,7 +252,7 @@ fn time_is_looked_at_to_the_second_and_up_to_its_end() {
     }
 }
 
-// A7, T27
+// RFC 8705 section 6.2
 #[test]
 fn a_certificate_counts_as_evidence_within_its_validity_only() {
     let mut question = Question::new();
@@ -302,7 +302,7 @@ fn evidence_is_held_against_the_least_that_the_resource_accepts() {
 }
 
 #[test]
-fn a_resource_that_names_trust_domains_accepts_the_workloads_of_these_and_nobody_else() {
+fn a_resource_that_names_trust_domains_accepts_the_workloads_of_these_only() {
     let mut question = Question::new();
     let names = |names: &[&str]| names.iter().map(|name| TrustDomain::new(name).unwrap()).collect();
     for (accepted, subject, accepts) in [

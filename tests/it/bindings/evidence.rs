@@ -96,7 +96,7 @@ async fn of_several_forwarded_elements_only_the_last_counts() {
     }
 }
 
-// T28: what the caller's own proxy did not write proves nothing, though it names the very certificate
+// What the caller's own proxy did not write proves nothing, though it names the very certificate
 #[tokio::test]
 async fn an_element_that_the_caller_did_not_write_is_no_evidence() {
     let server = TestServer::start().await;
@@ -326,7 +326,7 @@ async fn a_proxy_is_one_by_exact_id_by_pattern_or_by_thumbprint_and_its_neighbou
 }
 
 #[tokio::test]
-async fn of_all_pairs_of_certificate_and_token_exactly_those_that_belong_together_are_allowed() {
+async fn of_all_pairs_of_certificate_and_token_only_those_that_match_are_allowed() {
     const CLIENTS: usize = 40;
     let server = TestServer::start().await;
     let mut registry = server.registry(&server.svid("/admin"));

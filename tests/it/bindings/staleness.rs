@@ -25,7 +25,7 @@ fn stale() -> (Code, String) {
 }
 
 #[tokio::test]
-async fn beyond_the_bound_no_voice_decides_until_the_store_is_followed_again() {
+async fn beyond_the_bound_no_protocol_decides_until_the_store_is_followed_again() {
     let server = TestServer::started(|setup| BOUND.clone_into(&mut setup.store)).await;
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;

@@ -68,7 +68,7 @@ async fn an_allowance_says_how_it_matched_and_until_when_it_holds_and_a_denial_s
 }
 
 #[tokio::test]
-async fn an_answer_carries_the_claims_as_they_stand_in_the_token_once_its_signature_is_good() {
+async fn an_answer_carries_the_claims_of_the_token_once_its_signature_is_valid() {
     let server = TestServer::start().await;
     let audience = vec![ORDERS.to_owned(), "https://billing.prod.example".to_owned()];
     server.register(Client { audience, ..spiffe_client(CHECKOUT) }).await.unwrap();

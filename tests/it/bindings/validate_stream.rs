@@ -315,7 +315,7 @@ async fn end_of(mut stream: BindingStream) -> (Code, String) {
 }
 
 #[tokio::test]
-async fn at_the_maximum_age_of_its_connection_a_stream_ends_with_unavailable_and_a_busy_one_ends_too() {
+async fn idle_and_busy_streams_end_with_unavailable_at_the_maximum_age_of_the_connection() {
     let setup = Setup { tls: "  connection_max_age: 1s".to_owned(), ..Setup::default() };
     setup.write();
     let server = setup.start().await.unwrap();

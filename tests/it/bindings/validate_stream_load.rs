@@ -103,7 +103,7 @@ async fn cases(setup: &Setup, serve: &Serve) -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_mixed_questions_on_one_stream_are_answered_right_and_in_order_in_flat_memory() {
+async fn a_hundred_thousand_questions_are_answered_in_order_in_flat_memory() {
     const QUESTIONS: usize = 100_000;
     let setup = real_time();
     setup.write();

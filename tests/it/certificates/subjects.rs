@@ -38,7 +38,7 @@ const KINDS: [(SetSubject, AddName, &str); 5] = [
     ),
 ];
 
-// 8705-11, T21: the same text as a name of another type is another name
+// RFC 8705 section 2.1.2: the same text as a name of another type is another name
 #[test]
 fn a_subject_is_found_under_its_own_type_of_name_and_no_other() {
     for (registered, (set, add, text)) in KINDS.iter().enumerate() {
@@ -59,7 +59,7 @@ fn a_subject_is_found_under_its_own_type_of_name_and_no_other() {
     }
 }
 
-// 8705-04, 8705-08, 8705-10, T21, T22, T23
+// RFC 8705 sections 2, 2.1 and 2.1.2; RFC 4514; RFC 4518
 #[test]
 fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
     type Near = (fn(LeafBuilder<'_>) -> LeafBuilder<'_>, bool);
@@ -146,7 +146,7 @@ fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
     }
 }
 
-// 8705-07, 8705-12, 8705-30
+// RFC 8705 sections 2.1 and 7.4
 #[test]
 fn the_registered_client_ca_alone_vouches_and_a_renewed_certificate_still_matches() {
     let fixture = TestAuthority::new();
@@ -175,7 +175,7 @@ fn the_registered_client_ca_alone_vouches_and_a_renewed_certificate_still_matche
     assert!(fixture.issue(&svid, "by-uri").is_ok());
 }
 
-// 4517-01: within one relative name the order of attributes carries no meaning
+// RFC 4517 section 4.2.15: within one relative name the order of attributes carries no meaning
 #[test]
 fn a_relative_name_of_several_attributes_matches_in_any_order_and_only_whole() {
     let fixture = TestAuthority::new();

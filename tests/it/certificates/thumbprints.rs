@@ -32,7 +32,7 @@ fn appendix_a() -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(APPENDIX_A.as_bytes()).unwrap()
 }
 
-// 8705-19, 8705-20, V1
+// RFC 8705 section 3.1 and Appendix A
 #[test]
 fn the_thumbprint_of_the_rfcs_own_certificate_is_the_published_one() {
     let thumbprint = CertificateThumbprint::of(&appendix_a());
@@ -42,7 +42,7 @@ fn the_thumbprint_of_the_rfcs_own_certificate_is_the_published_one() {
     assert_eq!(digest.collect::<Vec<u8>>(), thumbprint.as_bytes());
 }
 
-// 8705-20, V1: the answers that others have given
+// RFC 8705 section 3.1 and Appendix A: the answers that others have given
 #[test]
 fn the_hash_of_the_pem_and_other_spellings_of_the_digest_are_not_the_thumbprint() {
     let thumbprint = CertificateThumbprint::of(&appendix_a());
@@ -65,7 +65,7 @@ fn the_hash_of_the_pem_and_other_spellings_of_the_digest_are_not_the_thumbprint(
     assert_eq!(CertificateThumbprint::parse(&URL_SAFE_NO_PAD.encode([0xfb; 32])), Some(both_alphabets_differ));
 }
 
-// T2, V2
+// RFC 8705 section 3.1
 #[test]
 fn the_non_canonical_thumbprint_of_rfc_8705_figures_2_and_3_is_refused() {
     assert_eq!(CertificateThumbprint::parse("bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"), None);
@@ -79,7 +79,7 @@ fn a_digest_of_another_length_is_no_thumbprint() {
     }
 }
 
-// T1
+// RFC 8705 Appendix A
 #[test]
 fn the_rfcs_version_1_certificate_can_be_read_but_lets_nobody_in() {
     let certificate = Certificate::parse(&appendix_a()).unwrap();
@@ -89,7 +89,7 @@ fn the_rfcs_version_1_certificate_can_be_read_but_lets_nobody_in() {
     assert_eq!(fixture.authority.prove(&[appendix_a()]).unwrap_err(), Unproven::Unknown);
 }
 
-// 7638-01, V3
+// RFC 7638 sections 3 and 3.1
 #[test]
 fn the_thumbprint_of_rfc_7638s_rsa_key_is_the_published_one() {
     let modulus = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3ok\
@@ -103,7 +103,7 @@ fn the_thumbprint_of_rfc_7638s_rsa_key_is_the_published_one() {
     assert_eq!(jwk.to_json()["e"], "AQAB");
 }
 
-// V4
+// RFC 8037 Appendix A.3
 #[test]
 fn the_thumbprint_of_rfc_8037s_ed25519_key_is_the_published_one() {
     let x = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();

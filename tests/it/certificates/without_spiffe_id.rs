@@ -28,7 +28,6 @@ use crate::support::leaf::Leaf;
 use crate::support::leaf::LeafBuilder;
 use crate::support::leaf::VALID_FOR;
 
-// A7
 #[test]
 fn validity_includes_its_first_and_last_second_and_no_other() {
     let fixture = TestAuthority::new();
@@ -58,7 +57,7 @@ fn validity_includes_its_first_and_last_second_and_no_other() {
     }
 }
 
-// 8705-07, 8705-30
+// RFC 8705 sections 2.1 and 7.4
 #[test]
 fn a_pki_certificate_is_vouched_for_by_the_client_cas_that_it_has_a_path_to() {
     let fixture = TestAuthority::new();
@@ -95,9 +94,9 @@ fn name_constraints_of_an_intermediate_hold() {
     assert_eq!(fixture.prove(&outside).unwrap_err(), Unproven::Unknown);
 }
 
-// 8705-13, A6
+// RFC 8705 section 2.2
 #[test]
-fn what_openssl_makes_by_default_is_let_in_once_it_is_registered_and_only_that_very_certificate() {
+fn a_default_openssl_certificate_is_admitted_once_that_very_one_is_registered() {
     let fixture = TestAuthority::new();
     let own = self_signed("batch").rsa_4096().issue();
     assert_eq!(fixture.prove(&own).unwrap_err(), Unproven::Unknown);
@@ -114,7 +113,6 @@ fn what_openssl_makes_by_default_is_let_in_once_it_is_registered_and_only_that_v
     assert_eq!(fixture.prove(&own).unwrap_err(), Unproven::Unknown);
 }
 
-// A6
 #[test]
 fn a_registered_self_signed_certificate_proves_no_name_and_vouches_for_nobody() {
     let fixture = TestAuthority::new();
@@ -132,7 +130,6 @@ fn a_registered_self_signed_certificate_proves_no_name_and_vouches_for_nobody() 
     assert_eq!(fixture.prove(&below).unwrap_err(), Unproven::Unknown);
 }
 
-// A10
 #[test]
 fn a_chain_is_looked_at_only_up_to_its_bounds() {
     let fixture = TestAuthority::new();

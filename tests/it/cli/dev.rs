@@ -114,7 +114,7 @@ fn what_has_expired_is_made_anew_and_the_rest_is_kept() {
 }
 
 #[test]
-fn every_command_that_it_prints_works_when_pasted_and_serve_goes_on_where_it_stopped() {
+fn every_printed_command_works_when_pasted_and_serve_goes_on_where_it_stopped() {
     let folder = TempDir::new().unwrap();
     // A name that a shell would fall over.
     let dir = folder.path().join("it's mine & yours");

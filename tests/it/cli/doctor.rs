@@ -53,7 +53,7 @@ fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
 }
 
 #[test]
-fn in_a_healthy_set_up_whose_server_was_stopped_nothing_is_found_and_nothing_is_changed() {
+fn a_healthy_installation_with_a_stopped_server_has_no_findings_and_is_unchanged() {
     let fixture = DoctorFixture::new().served();
     let before = contents(fixture.dir.path());
     let seen = fixture.seen();

@@ -184,7 +184,7 @@ fn a_collector_that_takes_no_connection_is_found() {
 }
 
 #[test]
-fn a_server_that_is_not_ready_is_found_with_its_code_and_one_of_another_time_by_its_probes() {
+fn a_server_that_is_not_ready_or_has_another_time_is_found_by_its_probes() {
     let fixture = DoctorFixture::new().served();
     let lock = File::open(fixture.path("volume/data/LOCK")).unwrap();
     lock.lock().unwrap();

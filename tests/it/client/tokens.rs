@@ -78,7 +78,7 @@ async fn a_token_is_renewed_before_its_end() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_gets_a_new_token_at_once_and_that_nothing_is_announced_is_remembered() {
+async fn a_new_certificate_gets_a_new_token_and_missing_announcements_are_remembered() {
     let (server, workload, first) = Workload::start("strict", HOUR).await;
     let mut renewal = workload.renewal();
     let before = token(next(&mut renewal).await);
@@ -195,7 +195,7 @@ async fn while_the_server_is_gone_it_is_tried_again_and_what_was_missed_is_made_
 }
 
 #[tokio::test]
-async fn a_source_waits_for_a_server_that_is_not_there_yet_and_tells_what_waiting_does_not_mend() {
+async fn a_source_waits_for_a_server_that_is_not_there_yet_and_reports_lasting_errors() {
     let (setup, workload) = Workload::prepared();
     let leaf = setup.ca.svid(crate::support::workload::CHECKOUT).issue();
     workload.hold(&leaf);

@@ -208,7 +208,7 @@ fn element(by: &str, leaf: &Leaf, whole: bool, uri: &str) -> String {
 const CHECKOUT: &str = "spiffe://prod.example/ns/shop/sa/checkout";
 
 #[tokio::test]
-async fn a_sidecar_as_istio_installs_it_shows_the_thumbprint_and_only_its_own_element_is_believed() {
+async fn a_default_istio_sidecar_forwards_the_thumbprint_and_only_its_element_counts() {
     let server = server("istio").await;
     let orders = "spiffe://prod.example/ns/shop/sa/orders";
     let sidecar = server.svid("/ns/shop/sa/orders");
@@ -230,7 +230,7 @@ async fn a_sidecar_as_istio_installs_it_shows_the_thumbprint_and_only_its_own_el
 }
 
 #[tokio::test]
-async fn a_sidecar_with_the_annotation_shows_the_whole_certificate_and_one_without_too_little() {
+async fn only_a_sidecar_with_the_annotation_forwards_the_whole_certificate() {
     let server = server("istio").await;
     let payments = "spiffe://prod.example/ns/shop/sa/payments";
     let sidecar = server.svid("/ns/shop/sa/payments");
@@ -283,7 +283,7 @@ async fn a_waypoint_s_spiffe_id_allows_nothing() {
 }
 
 #[tokio::test]
-async fn envoy_gateway_names_the_resource_and_shows_the_certificate_if_its_own_bears_its_spiffe_id() {
+async fn envoy_gateway_names_the_resource_and_forwards_the_certificate_under_its_id() {
     let server = server("envoy-gateway").await;
     let (gateway, audience) = ("spiffe://prod.example/ns/shop/gateway", "https://orders.shop.example");
     let proxy = server.svid("/ns/shop/gateway");

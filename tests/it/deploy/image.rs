@@ -58,7 +58,7 @@ fn ignore() -> Ignore {
 }
 
 #[test]
-fn the_dockerfile_builds_by_the_ordinary_command_in_a_fixed_image_that_the_sources_are_made_for() {
+fn the_dockerfile_builds_by_the_ordinary_command_in_a_pinned_image() {
     let [build, _] = stages();
     assert!(build.steps.contains(&Step::Run("cargo build --release --locked".to_owned())), "{build:?}");
     let version = build.base.strip_prefix("docker.io/library/rust:").and_then(|tag| tag.strip_suffix("-slim-trixie"));

@@ -126,7 +126,7 @@ async fn time_revocation_and_audience_are_judged_as_everywhere() {
     assert_eq!(reason(&fresh).await, "TOKEN_EXPIRED");
 }
 
-// RFC 6750 section 2.1; T32, B3
+// RFC 6750 section 2.1
 #[tokio::test]
 async fn one_bearer_token_in_one_authorization_header_is_read_and_nothing_else() {
     let (server, checkout, token) = shop(|_| {}).await;
@@ -197,7 +197,7 @@ async fn raw_headers_are_read_too_and_a_repeated_one_is_seen() {
     assert_eq!(server.check(both).await.reason(), "AUTHORIZATION_MALFORMED");
 }
 
-// B2: what a client says of itself under our names reaches no resource, in whatever spelling a server takes for them
+// What a client says of itself under our names reaches no resource, in whatever spelling a server takes for them
 #[tokio::test]
 async fn no_header_of_ours_that_a_client_sent_reaches_the_resource() {
     let (server, checkout, token) = shop(|_| {}).await;
@@ -274,7 +274,7 @@ async fn a_token_without_scopes_leaves_no_scope_of_the_clients_behind() {
 }
 
 #[tokio::test]
-async fn report_mode_lets_a_denial_through_asserts_nothing_and_changes_no_other_voice() {
+async fn report_mode_lets_a_denial_through_asserts_nothing_and_changes_no_other_protocol() {
     let (server, checkout, token) = shop(|resource| resource.mode = "report".to_owned()).await;
     let thief = server.workload("/thief").await;
     for (asked, reason) in [

@@ -69,7 +69,7 @@ async fn each_grade_of_evidence_is_enough_or_too_weak_as_the_resource_says() {
     }
 }
 
-// T28, T30, B2: the connection first, then what the proxy itself wrote, and never what a client wrote
+// The connection first, then what the proxy itself wrote, and never what a client wrote
 #[tokio::test]
 async fn what_a_client_writes_is_no_evidence() {
     let shop = Shop::new("spiffe_id", &[]).await;

@@ -72,7 +72,7 @@ fn identity(reply: &Reply) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn what_clients_send_under_our_names_is_taken_out_by_envoy_and_by_lanyard_each_alone() {
+async fn our_headers_from_clients_are_removed_by_envoy_and_by_lanyard_each_alone() {
     let filter = "regex: \"x[-_]lanyard[-_].*\"";
     for changes in [Vec::new(), vec![(filter, "regex: \"nothing\"".to_owned())]] {
         let Some(mesh) = Mesh::start(changes, |_| {}).await else { return };

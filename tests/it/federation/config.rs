@@ -32,7 +32,7 @@ fn problem(federation: &str) -> String {
     }
 }
 
-// FED-01
+// SPIFFE Federation sections 4.2 and 5.1
 #[test]
 fn an_endpoint_is_configured_by_trust_domain_url_and_profile() {
     let setup = written(&format!(
@@ -49,7 +49,7 @@ fn an_endpoint_is_configured_by_trust_domain_url_and_profile() {
     assert_eq!((bundle, spiffe.max_age.as_secs()), (&setup.path("b.pem"), 60));
 }
 
-// FED-01, FED-02
+// SPIFFE Federation sections 4.2, 5.1 and 5.2.1
 #[test]
 fn an_endpoint_that_cannot_stand_is_refused_by_the_name_of_its_key() {
     let with = |from: &str, to: &str| {
@@ -110,7 +110,7 @@ async fn a_bundle_that_an_endpoint_is_bootstrapped_with_must_be_there_at_start()
     }
 }
 
-// T42
+// SPIFFE Federation section 5.1
 #[tokio::test]
 async fn a_bundle_endpoint_that_a_client_names_is_never_asked_and_vouches_for_nobody() {
     let evil = TestCa::new("evil.example");

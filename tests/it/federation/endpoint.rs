@@ -38,10 +38,9 @@ async fn is_served(keys: &mut KeyServiceClient<Channel>) -> bool {
     true
 }
 
-// FED-01, FED-02, T3
+// SPIFFE Federation sections 4.2, 5.1 and 5.2.1
 #[tokio::test]
-async fn workloads_of_a_federated_trust_domain_are_refused_until_its_bundle_is_there_and_the_server_is_ready_meanwhile()
-{
+async fn federated_workloads_are_refused_until_their_bundle_is_there() {
     let federated = Federated::by_web().await;
     federated.fail().await;
     assert_eq!(federated.partner(), Err(Unproven::UnknownTrustDomain));
@@ -59,7 +58,7 @@ async fn workloads_of_a_federated_trust_domain_are_refused_until_its_bundle_is_t
     }
 }
 
-// FED-01
+// SPIFFE Federation sections 4.2 and 5.1
 #[tokio::test]
 async fn a_document_that_holds_the_roots_of_another_trust_domain_takes_nothing_from_that() {
     let federated = Federated::by_web().await;
@@ -71,9 +70,9 @@ async fn a_document_that_holds_the_roots_of_another_trust_domain_takes_nothing_f
     assert_eq!(federated.prove(prod, "spiffe://prod.example/shop"), Ok(()));
 }
 
-// FED-04, XS-06
+// SPIFFE Federation sections 4.1, 4.2 and 6.2; X509-SVID section 5.1
 #[tokio::test]
-async fn a_root_that_joins_admits_and_one_that_leaves_stops_admitting_on_open_connections_too() {
+async fn a_root_admits_from_when_it_joins_until_it_leaves_on_open_connections_too() {
     let federated = Federated::by_web().await;
     let next = TestCa::new(PARTNER);
     federated.publish(&document(&[&federated.partner], 1)).await;
@@ -90,7 +89,7 @@ async fn a_root_that_joins_admits_and_one_that_leaves_stops_admitting_on_open_co
     assert_eq!(federated.partner(), Err(Unproven::NoPath));
 }
 
-// FED-03
+// SPIFFE Federation section 5.2.2
 #[tokio::test]
 async fn an_https_spiffe_endpoint_is_verified_against_the_bundle_that_was_fetched_last() {
     let federated = Federated::by_spiffe().await;
@@ -108,9 +107,9 @@ async fn an_https_spiffe_endpoint_is_verified_against_the_bundle_that_was_fetche
     assert_eq!((federated.partner(), federated.prove(&next, SHOP)), (Err(Unproven::NoPath), Ok(())));
 }
 
-// FED-04
+// SPIFFE Federation sections 4.1, 4.2 and 6.2
 #[tokio::test]
-async fn an_outage_within_the_bound_changes_nothing_and_a_longer_one_shuts_the_trust_domain_out_until_it_is_over() {
+async fn an_outage_beyond_the_bound_shuts_the_trust_domain_out_until_it_is_over() {
     for federated in [Federated::by_web().await, Federated::by_spiffe().await] {
         federated.publish(&document(&[&federated.partner], 1)).await;
         let mut keys = open(&federated, &federated.partner).await;
@@ -142,7 +141,7 @@ async fn an_outage_within_the_bound_changes_nothing_and_a_longer_one_shuts_the_t
     }
 }
 
-// FED-04, T47, T48
+// SPIFFE Federation sections 4.1, 4.2 and 6.2; RFC 7515 section 4; SPIFFE Trust Domain and Bundle section 4.1
 #[tokio::test]
 async fn a_malformed_document_keeps_the_last_good_one_for_its_time_and_no_longer() {
     let federated = Federated::by_web().await;
@@ -166,7 +165,7 @@ async fn a_malformed_document_keeps_the_last_good_one_for_its_time_and_no_longer
     assert_eq!(federated.server.server.authority().prove(&leaf.chain).unwrap_err(), Unproven::StaleBundle);
 }
 
-// TB-01, T48
+// SPIFFE Trust Domain and Bundle sections 4.1 and 4.1.3
 #[tokio::test]
 async fn an_emptied_document_ends_all_workloads_of_the_trust_domain_at_once() {
     let federated = Federated::by_web().await;
@@ -183,7 +182,7 @@ async fn an_emptied_document_ends_all_workloads_of_the_trust_domain_at_once() {
     assert_eq!(federated.partner(), Ok(()));
 }
 
-// FED-04, TB-02
+// SPIFFE Federation sections 4.1, 4.2 and 6.2; SPIFFE Trust Domain and Bundle sections 4.1 and 4.2
 #[tokio::test]
 async fn a_sequence_that_goes_back_is_refused_as_long_as_the_newer_bundle_counts() {
     let federated = Federated::by_web().await;
@@ -214,7 +213,7 @@ async fn a_sequence_that_goes_back_is_refused_as_long_as_the_newer_bundle_counts
     assert!(federated.server.server.authority().prove(&leaf.chain).is_ok());
 }
 
-// FED-04
+// SPIFFE Federation sections 4.1, 4.2 and 6.2
 #[tokio::test]
 async fn a_publisher_is_asked_as_often_as_it_wants_to_be() {
     let (partner, web) = (TestCa::new(PARTNER), TestCa::new("web"));

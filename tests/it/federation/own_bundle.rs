@@ -37,7 +37,7 @@ fn sequence(reply: &Reply) -> u64 {
     reply.json()["spiffe_sequence"].as_u64().unwrap()
 }
 
-// FED-05, T49
+// SPIFFE Federation section 5; X509-SVID section 6.1
 #[tokio::test]
 async fn the_own_bundle_is_published_to_anybody_with_a_sequence_that_grows_as_it_changes() {
     let server = TestServer::start().await;
@@ -75,7 +75,7 @@ async fn where_the_own_bundle_is_not_held_none_is_published() {
     assert_eq!(published(&server).await.status, 404);
 }
 
-// FED-05
+// SPIFFE Federation section 5
 #[tokio::test]
 async fn the_throwaway_trust_domain_of_lanyard_dev_is_published_too() {
     let dev = Dev::start();
@@ -95,7 +95,7 @@ async fn the_throwaway_trust_domain_of_lanyard_dev_is_published_too() {
     assert_eq!(key["x5c"], json!([STANDARD.encode(&ca)]));
 }
 
-// FED-01, FED-02, FED-05
+// SPIFFE Federation sections 4.2, 5, 5.1 and 5.2.1
 #[tokio::test]
 async fn two_servers_federate_and_one_follows_the_changes_of_the_other() {
     let first = TestServer::start().await;

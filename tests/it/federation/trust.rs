@@ -80,9 +80,9 @@ async fn assert_none_is_believed(publisher: &Publisher, endpoint: &BundleEndpoin
     assert_eq!(endpoint.bundle(), None);
 }
 
-// FED-03, XS-01 to XS-07
+// SPIFFE Federation section 5.2.2; X509-SVID sections 2, 3.1, 3.2, 4.1, 4.3, 4.4, 5.1 and 5.2
 #[tokio::test]
-async fn an_https_spiffe_endpoint_is_believed_with_the_configured_spiffe_id_under_its_own_trust_domain_only() {
+async fn an_https_spiffe_endpoint_needs_the_configured_id_under_its_own_trust_domain() {
     let (partner, web) = (TestCa::new(PARTNER), TestCa::new("web"));
     let publisher = Publisher::showing(&endpoint(&partner).issue()).await;
     publisher.answer(200, "", &document(&[&partner], 1));
@@ -113,9 +113,9 @@ async fn an_https_spiffe_endpoint_is_believed_with_the_configured_spiffe_id_unde
     }
 }
 
-// FED-02, T4
+// SPIFFE Federation section 5.2.1; draft-ietf-oauth-spiffe-client-auth section 6.2.3
 #[tokio::test]
-async fn an_https_web_endpoint_is_believed_by_its_host_name_and_no_svid_stands_in_for_that() {
+async fn an_https_web_endpoint_is_trusted_by_its_host_name_and_never_by_an_svid() {
     let (partner, web) = (TestCa::new(PARTNER), TestCa::new("web"));
     let publisher = Publisher::named(&web, "localhost").await;
     publisher.answer(200, "", &document(&[&partner], 1));
@@ -135,7 +135,7 @@ async fn an_https_web_endpoint_is_believed_by_its_host_name_and_no_svid_stands_i
     assert!(!within(bundle_endpoint.refresh()).await.unwrap());
 }
 
-// FED-02: a redirect is refused, so that no target has to be judged and none can be persisted
+// SPIFFE Federation section 5.2.1: a redirect is refused, so that no target has to be judged and none can be persisted
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_no_answer_but_200_is_read() {
     let web = TestCa::new("web");
@@ -184,7 +184,7 @@ async fn nothing_but_the_url_is_sent_to_an_endpoint() {
     assert_eq!(publisher.requests(), [expected]);
 }
 
-// FED-04
+// SPIFFE Federation sections 4.1, 4.2 and 6.2
 #[tokio::test]
 async fn the_refresh_hint_is_followed_within_bounds_that_let_some_fetches_fail() {
     let web = TestCa::new("web");

@@ -288,7 +288,7 @@ async fn over_plain_tcp_a_peer_is_a_workload_and_nothing_else() {
     assert_eq!(answer(checks.check(asked).await.unwrap().get_ref()).reason(), "NOT_A_PROXY");
 }
 
-// B2: on the mTLS listener such headers are not looked at, whoever sends them
+// On the mTLS listener such headers are not looked at, whoever sends them
 #[tokio::test]
 async fn on_the_mtls_listener_no_header_changes_who_calls() {
     let server = TestServer::start().await;

@@ -168,7 +168,7 @@ fn configuration(flags: &[&str]) -> Option<(String, String)> {
 }
 
 #[test]
-fn the_server_is_replaced_when_its_configuration_changes_but_not_for_roles_and_the_level_of_its_log() {
+fn a_changed_configuration_replaces_the_server_except_for_roles_and_log_level() {
     let Some((checksum, config)) = configuration(&[]) else { return };
     assert_eq!(configuration(&[]).unwrap(), (checksum.clone(), config.clone()));
     for change in ["log.level=debug", "roles.admins[0].spiffe_id=spiffe://prod.example/admin"] {

@@ -56,7 +56,7 @@ fn start() -> Option<TestAuthority> {
 }
 
 #[test]
-fn a_client_of_a_pki_is_known_by_each_of_the_five_names_and_its_token_bound_to_its_certificate() {
+fn a_pki_client_is_known_by_each_of_the_five_names_and_gets_a_bound_token() {
     let Some(fixture) = start() else { return };
     for (place, (name, ..)) in NAMES.iter().enumerate() {
         let token = ask(&fixture, name, name);
@@ -74,7 +74,7 @@ fn a_client_of_a_pki_is_known_by_each_of_the_five_names_and_its_token_bound_to_i
 }
 
 #[test]
-fn a_self_signed_client_gets_a_token_bound_to_its_certificate_and_a_stranger_no_connection() {
+fn a_self_signed_client_gets_a_bound_token_and_a_stranger_no_connection() {
     let Some(fixture) = start() else { return };
     let claims = claims(&ask(&fixture, "selfsigned", "selfsigned"));
     assert_eq!(claims["cnf"]["x5t#S256"], fixture.make().thumbprint("selfsigned"));

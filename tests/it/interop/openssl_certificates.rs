@@ -57,7 +57,7 @@ fn a_certificate_of_a_pki_is_known_by_the_subject_that_openssl_prints() {
 }
 
 #[test]
-fn the_self_signed_certificates_that_openssl_makes_by_default_get_tokens_once_registered() {
+fn default_self_signed_openssl_certificates_get_tokens_once_registered() {
     let Some(fixture) = TestAuthority::start() else { return };
     let make = fixture.make();
     for (name, key) in [("two", "rsa:2048"), ("four", "rsa:4096")] {

@@ -10,7 +10,7 @@ use crate::support::tools;
 const RESOURCE: &str = "https://orders.example";
 
 #[test]
-fn a_resource_server_on_an_ordinary_jwt_library_accepts_a_token_with_its_own_certificate_only() {
+fn an_ordinary_jwt_library_accepts_a_token_with_its_own_certificate_only() {
     let Some(fixture) = TestAuthority::start() else { return };
     let Some(mut program) = tools::node("resource_server.mjs", &fixture.files.dir) else { return };
     let make = fixture.make();

@@ -362,7 +362,7 @@ async fn a_server_does_not_start_with_a_bundle_client_ca_or_certificate_that_is_
 }
 
 #[tokio::test]
-async fn a_root_that_is_no_ca_or_stands_beside_a_broken_one_keeps_the_server_from_starting() {
+async fn a_root_that_is_no_ca_or_is_beside_a_broken_one_keeps_the_server_from_starting() {
     for (name, spoil) in [("a leaf", false), ("one broken of two", true)] {
         let setup = sound();
         let pem = if spoil {

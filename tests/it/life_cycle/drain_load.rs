@@ -181,7 +181,7 @@ async fn is_ready(probes: SocketAddr) -> bool {
 }
 
 #[tokio::test]
-async fn sigterm_under_load_fails_nobody_who_obeys_and_cuts_off_at_the_limit_whoever_does_not() {
+async fn sigterm_under_load_fails_no_client_that_obeys_and_cuts_off_others_at_the_limit() {
     let setup = Setup { tls: "  drain_delay: 1s\n  drain_timeout: 5s".to_owned(), ..real_time() };
     setup.write();
     let [first, second] = [Serve::start(&setup, 1024), Serve::start(&setup, 1024)];

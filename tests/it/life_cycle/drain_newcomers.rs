@@ -72,7 +72,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> bool {
 }
 
 #[tokio::test]
-async fn a_request_that_crosses_the_end_of_its_idle_connection_is_answered_and_told_that_it_is_the_last() {
+async fn a_request_that_crosses_the_end_of_its_idle_connection_is_answered_as_the_last() {
     for end in ["drain", "age"] {
         let server = TestServer::started(|setup| {
             if end == "age" {

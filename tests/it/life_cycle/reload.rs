@@ -42,7 +42,7 @@ fn unproven() -> Result<(), (Code, String)> {
 }
 
 #[tokio::test]
-async fn a_certificate_is_good_for_its_last_second_and_not_for_the_next_on_the_same_connection() {
+async fn a_certificate_is_valid_to_its_last_second_and_no_further_on_the_same_connection() {
     let server = TestServer::start().await;
     let now = server.now();
     let last = now.after(Duration::from_secs(10));

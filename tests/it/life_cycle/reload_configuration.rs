@@ -67,7 +67,7 @@ async fn a_role_is_given_and_taken_without_a_restart_and_open_connections_go_on(
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_listed_for_a_role_is_let_in_from_then_on_and_no_longer_than_it_is_listed() {
+async fn a_certificate_listed_for_a_role_is_admitted_only_while_it_is_listed() {
     let server = TestServer::start().await;
     let leaf = self_signed("breakglass").issue();
     assert!(!knock(server.addresses.mtls, server.tls(&leaf)).await.is_jwks());

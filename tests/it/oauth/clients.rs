@@ -90,7 +90,7 @@ async fn client_id_is_always_required_and_never_guessed_from_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_client_id_that_is_not_the_certificates_is_invalid_client_and_always_in_the_same_words() {
+async fn a_client_id_of_another_certificate_is_invalid_client_always_in_the_same_words() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
     server.workload("/other").await;
@@ -177,7 +177,7 @@ async fn no_header_says_anything_about_who_calls() {
 }
 
 #[tokio::test]
-async fn where_certificates_are_only_requested_a_connection_without_one_reaches_what_is_for_anybody() {
+async fn with_optional_certificates_a_connection_without_one_reaches_what_is_public() {
     let server = TestServer::started(|setup| {
         setup.tls = "  client_auth: request\n".to_owned();
         setup.registration = "own-identity".to_owned();
@@ -230,7 +230,7 @@ async fn an_unbound_token_needs_both_the_servers_and_the_registrations_leave() {
 }
 
 #[tokio::test]
-async fn an_open_connection_gets_no_token_once_its_client_is_disabled_or_its_certificate_has_expired() {
+async fn an_open_connection_gets_no_token_once_its_client_is_disabled_or_expired() {
     let server = TestServer::start().await;
     let registered = server.register(spiffe_client(CHECKOUT)).await.unwrap();
     let checkout = server.svid("/checkout");

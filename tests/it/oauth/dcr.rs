@@ -28,8 +28,7 @@ use crate::support::http::raw;
 use crate::support::server::ORDERS;
 use crate::support::server::TestServer;
 
-// 7591-01, E2
-
+// RFC 7591 section 3
 #[tokio::test]
 async fn who_may_register_is_for_the_policy_to_say() {
     let nobody = self_signed("nobody").issue();
@@ -53,10 +52,9 @@ async fn who_may_register_is_for_the_policy_to_say() {
     }
 }
 
-// 7591-02, 7591-07, 7591-09, 7592-01, 7592-05, T19
-
+// RFC 7591 sections 2, 3.2.1 and 5; RFC 7592 sections 2.1 and 3; RFC 9068 section 5
 #[tokio::test]
-async fn a_workload_registers_itself_under_its_own_name_with_all_that_its_operator_gave_it() {
+async fn a_workload_registers_itself_under_its_own_name_with_its_operators_limits() {
     let (server, leaf) = with_ceiling().await;
     let ignored = json!({
         "client_id": "spiffe://prod.example/admin",
@@ -100,8 +98,7 @@ async fn a_workload_registers_itself_under_its_own_name_with_all_that_its_operat
     assert_eq!(again.error(), invalid_metadata());
 }
 
-// 7591-09, T19
-
+// RFC 7591 section 5; RFC 9068 section 5
 #[tokio::test]
 async fn a_workload_registers_nobody_but_itself_and_never_more_than_it_was_given() {
     let (server, leaf) = with_ceiling().await;
@@ -132,8 +129,7 @@ async fn a_workload_registers_nobody_but_itself_and_never_more_than_it_was_given
     assert_eq!((&token["scope"], &token["expires_in"]), (&json!("orders.read"), &json!(600)));
 }
 
-// 7591-03, 7591-04, 7591-05, 7591-06, T20, T25
-
+// RFC 7591 sections 2, 2.1 and 3.2.2; RFC 8705 section 2.1.2
 #[tokio::test]
 async fn metadata_whose_defaults_or_values_are_not_served_are_refused_by_their_code() {
     let server = TestServer::started(own_identity).await;
@@ -169,12 +165,11 @@ async fn metadata_whose_defaults_or_values_are_not_served_are_refused_by_their_c
     }
     let good = register(&server, &admin, &pki(json!({ "tls_client_auth_san_dns": "a.example" }))).await;
     assert_eq!(good.status, 201, "{good:?}");
-    // T19: a name that is nobody's choice.
+    // RFC 9068 section 5: a name that is nobody's choice.
     assert_eq!(good.json()["client_id"].as_str().unwrap().len(), 22);
 }
 
-// 7591-04, E1
-
+// RFC 7591 section 2
 #[tokio::test]
 async fn an_admin_registers_a_jwks_uri_on_a_listed_host_and_on_no_other() {
     let server = TestServer::started(|setup| {
@@ -191,8 +186,7 @@ async fn an_admin_registers_a_jwks_uri_on_a_listed_host_and_on_no_other() {
     }
 }
 
-// 7591-01
-
+// RFC 7591 section 3
 #[tokio::test]
 async fn the_body_is_a_json_object_and_says_that_it_is_one() {
     let (server, leaf) = with_ceiling().await;
@@ -218,8 +212,7 @@ async fn the_body_is_a_json_object_and_says_that_it_is_one() {
     assert_eq!(reply.status, 201, "{reply:?}");
 }
 
-// 7591-09: what an operator takes back is gone for what a workload registered for itself, too.
-
+// RFC 7591 section 5: what an operator takes back is gone for what a workload registered for itself, too.
 #[tokio::test]
 async fn a_ceiling_that_is_lowered_or_deleted_later_holds_for_what_is_registered_already() {
     let (server, leaf) = with_ceiling().await;
@@ -251,22 +244,9 @@ async fn a_ceiling_that_is_lowered_or_deleted_later_holds_for_what_is_registered
     assert_eq!(reply.error(), (403, "access_denied".to_owned()));
 }
 
-// 7592-01, 7592-02, T15
-
-// 7592-03, T16
-
-// 7592-04, 7592-05
-
-// What an operator has switched off, its registrant does not switch on again.
-
-// 7592-05: nothing that is stored opens a registration; a restart changes nothing, but the policy may.
-
-// An admin's registrations are not its own once it is an admin no longer.
-
-// 7591-09, 8705-13: an admin registers for others, and what is registered works.
-
+// RFC 7591 section 5; RFC 8705 section 2.2: an admin registers for others, and what is registered works.
 #[tokio::test]
-async fn an_admin_registers_clients_of_each_method_and_whoever_has_the_certificate_gets_tokens() {
+async fn an_admin_registers_clients_of_each_method_whose_certificates_get_tokens() {
     let server = TestServer::started(|setup| setup.registration = "admins".to_owned()).await;
     let admin = server.svid("/admin");
     let spiffe = json!({ "spiffe_id": "spiffe://prod.example/new", "audience": [ORDERS] });

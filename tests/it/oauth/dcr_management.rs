@@ -32,7 +32,7 @@ use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
 
 #[tokio::test]
-async fn a_registration_is_opened_by_its_token_in_the_hands_of_its_registrant_and_else_not() {
+async fn a_registration_is_opened_only_by_its_token_from_its_registrant() {
     let (server, leaf) = with_ceiling().await;
     let (answer, token) = registered(&server, &leaf, json!({})).await;
     let other = server.svid("/ns/shop/other");
@@ -126,7 +126,7 @@ async fn a_deleted_registration_takes_its_tokens_of_both_kinds_with_it() {
 }
 
 #[tokio::test]
-async fn a_registrant_neither_enables_a_client_that_an_operator_disabled_nor_deletes_it_to_start_anew() {
+async fn a_registrant_neither_enables_nor_deletes_a_client_that_an_operator_disabled() {
     let (server, leaf) = with_ceiling().await;
     let (_, token) = registered(&server, &leaf, json!({})).await;
     let request = lanyard::proto::GetClientRequest { client_id: CHECKOUT.to_owned() };

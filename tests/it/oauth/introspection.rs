@@ -74,9 +74,9 @@ async fn over_grpc(
     server.tokens(leaf).introspect_token(request).await.map(tonic::Response::into_inner)
 }
 
-// 7662-01, 7662-04, 7662-05, 9701-06, T18
+// RFC 7662 sections 2.1, 2.2 and 4; RFC 9701 section 3
 #[tokio::test]
-async fn those_who_speak_for_an_audience_are_told_and_everybody_else_gets_the_same_bytes_as_for_garbage() {
+async fn only_those_of_the_audience_learn_more_than_for_a_malformed_token() {
     let (server, checkout, token) = with_token().await;
     let orders = orders_itself(&server).await;
     let foreign_proxy = server.setup.other_ca.svid("spiffe://other.example/proxy").issue();
@@ -104,7 +104,7 @@ async fn those_who_speak_for_an_audience_are_told_and_everybody_else_gets_the_sa
     }
 }
 
-// 7662-01, 7662-06, 8705-05
+// RFC 7662 sections 2.1, 2.3 and 4; RFC 8705 section 2
 #[tokio::test]
 async fn a_caller_must_be_a_client_by_its_own_name_or_hold_a_role() {
     let (server, checkout, token) = with_token().await;
@@ -128,7 +128,7 @@ async fn a_caller_must_be_a_client_by_its_own_name_or_hold_a_role() {
     ] {
         let form = [("token", token.as_str()), ("client_id", client_id)];
         assert_eq!(introspect(&server, leaf, &form).await.error(), (401, "invalid_client".to_owned()), "{client_id}");
-        // 9701-04, T14
+        // RFC 9701 section 5
         let refused = signed(&server, leaf, &form, SIGNED).await;
         assert_eq!(refused.error(), (400, "invalid_client".to_owned()), "{client_id}");
         let code = refusal(over_grpc(&server, leaf, &token, client_id).await).0;
@@ -139,9 +139,9 @@ async fn a_caller_must_be_a_client_by_its_own_name_or_hold_a_role() {
     assert_eq!(refusal(over_grpc(&server, &orders, &token, "").await).0, Code::InvalidArgument);
 }
 
-// 9701-04, T14, T38
+// RFC 9701 section 5; RFC 7521 section 4.2.1
 #[tokio::test]
-async fn another_authentication_than_the_certificate_is_refused_with_401_and_for_a_signed_answer_with_400() {
+async fn other_authentication_is_refused_with_401_and_for_a_signed_answer_with_400() {
     let (server, _, token) = with_token().await;
     let proxy = server.svid("/proxy");
     for (accept, status) in [("application/json", 401), (SIGNED, 400)] {
@@ -154,7 +154,7 @@ async fn another_authentication_than_the_certificate_is_refused_with_401_and_for
     }
 }
 
-// 7662-01: a proxy that is known by its certificate alone has no client_id to send.
+// RFC 7662 sections 2.1 and 4: a proxy that is known by its certificate alone has no client_id to send.
 #[tokio::test]
 async fn a_proxy_that_is_known_by_its_thumbprint_needs_no_name() {
     let proxy = self_signed("proxy").issue();
@@ -175,7 +175,7 @@ async fn a_proxy_that_is_known_by_its_thumbprint_needs_no_name() {
     assert!(answer["aud"].as_str().unwrap().contains(&thumbprint.to_string()), "{answer}");
 }
 
-// 7662-02, 7662-08, 8705-21, 8705-32
+// RFC 7662 sections 2.1 and 2.2; RFC 8705 sections 3.2 and 9.4
 #[tokio::test]
 async fn an_active_token_is_told_with_its_claims_and_its_confirmation() {
     let (server, checkout, token) = with_token().await;
@@ -204,7 +204,7 @@ async fn an_active_token_is_told_with_its_claims_and_its_confirmation() {
     assert_eq!(in_url.error(), (400, "invalid_request".to_owned()));
 }
 
-// 7662-03
+// RFC 7662 section 2.1
 #[tokio::test]
 async fn a_token_type_hint_changes_nothing_whatever_it_is() {
     let (server, _, token) = with_token().await;
@@ -217,7 +217,7 @@ async fn a_token_type_hint_changes_nothing_whatever_it_is() {
     }
 }
 
-// 9701-01, 9701-02, 9701-03, 9701-05, 9701-07, T40
+// RFC 9701 sections 4, 5 and 7; RFC 8725 section 3.12
 #[tokio::test]
 async fn a_signed_answer_verifies_with_the_published_keys_and_is_no_access_token() {
     for (name, algorithm) in [("ES256", Algorithm::ES256), ("RS256", Algorithm::RS256), ("EdDSA", Algorithm::EdDSA)] {
@@ -255,9 +255,9 @@ async fn a_signed_answer_verifies_with_the_published_keys_and_is_no_access_token
     }
 }
 
-// 9701-01
+// RFC 9701 sections 4 and 5
 #[tokio::test]
-async fn the_answer_is_signed_where_the_caller_names_that_type_and_plain_json_where_it_does_not() {
+async fn the_answer_is_signed_where_the_caller_accepts_that_type_and_else_plain_json() {
     let (server, _, token) = with_token().await;
     let proxy = server.svid("/proxy");
     for (accept, is_signed) in [
@@ -274,7 +274,7 @@ async fn the_answer_is_signed_where_the_caller_names_that_type_and_plain_json_wh
     }
 }
 
-// 7662-05
+// RFC 7662 section 4
 #[tokio::test]
 async fn a_token_is_inactive_once_it_has_expired_or_its_client_is_gone() {
     let (server, checkout, token) = with_token().await;

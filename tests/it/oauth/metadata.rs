@@ -32,7 +32,7 @@ async fn document(server: &TestServer) -> Value {
     reply.json()
 }
 
-// 8414-01, 8414-02
+// RFC 8414 sections 3 and 3.2
 #[tokio::test]
 async fn both_listeners_serve_the_same_document_and_keys_to_anybody() {
     let server = TestServer::start().await;
@@ -48,7 +48,7 @@ async fn both_listeners_serve_the_same_document_and_keys_to_anybody() {
     assert_eq!(publicly(&server, get("/oauth2/jwks")).await.header(CONTENT_TYPE), "application/jwk-set+json");
 }
 
-// 8414-01
+// RFC 8414 section 3
 #[tokio::test]
 async fn what_needs_a_client_certificate_is_not_on_the_public_listener() {
     let server = TestServer::started(|setup| setup.registration = "own-identity".to_owned()).await;
@@ -64,7 +64,7 @@ async fn what_needs_a_client_certificate_is_not_on_the_public_listener() {
     }
 }
 
-// 8414-03, 8414-04, 8414-06, 8414-07, 8705-22, 9701-07, 9700-07
+// RFC 8414 sections 2 and 3.3; RFC 8705 sections 3.3 and 5; RFC 9701 section 7; RFC 9700 section 2.6
 #[tokio::test]
 async fn the_document_says_what_is_served_and_where() {
     let server = TestServer::started(|setup| setup.mtls_url = Some("https://mtls.prod.example:8443".to_owned())).await;
@@ -88,7 +88,7 @@ async fn the_document_says_what_is_served_and_where() {
     assert_eq!(document(&server).await, expected);
 }
 
-// 8414-02, 8414-05, T10
+// RFC 8414 sections 2 and 3.2
 #[tokio::test]
 async fn no_array_is_empty_and_nothing_is_said_of_methods_that_are_not_served() {
     let document = document(&TestServer::start().await).await;
@@ -101,7 +101,7 @@ async fn no_array_is_empty_and_nothing_is_said_of_methods_that_are_not_served() 
     assert_eq!(document.get("authorization_endpoint"), None);
 }
 
-// 8414-06, 7591-01
+// RFC 8414 section 2; RFC 7591 section 3
 #[tokio::test]
 async fn a_registration_endpoint_is_named_where_there_is_one_and_only_there() {
     for (policy, named) in [("off", false), ("admins", true), ("own-identity", true)] {
@@ -114,7 +114,8 @@ async fn a_registration_endpoint_is_named_where_there_is_one_and_only_there() {
     }
 }
 
-// 8414-01, 8414-03: the path goes behind the well-known name, without the slash at its end; the issuer keeps it.
+// RFC 8414 sections 3 and 3.3: the path goes behind the well-known name, without the slash at its
+// end; the issuer keeps it.
 #[tokio::test]
 async fn an_issuer_with_a_path_has_its_document_behind_the_well_known_name() {
     for (issuer, tail) in [
@@ -142,7 +143,7 @@ async fn an_issuer_with_a_path_has_its_document_behind_the_well_known_name() {
     }
 }
 
-// 9701-07
+// RFC 9701 section 7
 #[tokio::test]
 async fn the_algorithm_of_signed_introspection_is_that_of_the_signing_key() {
     for algorithm in ["ES256", "RS256", "EdDSA"] {

@@ -68,7 +68,7 @@ fn token_form(client_id: &str) -> [(&str, &str); 2] {
     [("grant_type", "client_credentials"), ("client_id", client_id)]
 }
 
-// 7009-01, 7009-02, 7009-04, T17
+// RFC 7009 sections 2, 2.1 and 2.2
 #[tokio::test]
 async fn a_client_revokes_its_own_token_and_that_one_only() {
     let server = TestServer::start().await;
@@ -89,7 +89,7 @@ async fn a_client_revokes_its_own_token_and_that_one_only() {
     assert_eq!(server.post(&checkout, REVOKE, &[("token", &token)]).await.status, 200);
 }
 
-// 7009-02: a client that has no SPIFFE ID says who it is.
+// RFC 7009 section 2.1: a client that has no SPIFFE ID says who it is.
 #[tokio::test]
 async fn clients_of_each_method_revoke_their_own_tokens() {
     let server = TestServer::start().await;
@@ -110,7 +110,7 @@ async fn clients_of_each_method_revoke_their_own_tokens() {
     }
 }
 
-// 7009-03, 7009-04, T17
+// RFC 7009 sections 2.1 and 2.2
 #[tokio::test]
 async fn garbage_and_expired_and_foreign_tokens_need_no_revoking_and_no_hint_matters() {
     let server = TestServer::start().await;
@@ -257,7 +257,7 @@ async fn a_client_is_revoked_by_the_name_that_it_is_registered_under_too() {
 }
 
 #[tokio::test]
-async fn a_revoked_certificate_is_let_in_nowhere_and_its_tokens_are_refused_until_that_is_lifted() {
+async fn a_revoked_certificate_and_its_tokens_are_refused_until_that_is_lifted() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
     let renewed = server.svid("/checkout");

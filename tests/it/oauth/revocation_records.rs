@@ -55,7 +55,7 @@ fn stored(fixture: &TestAuthority) -> Vec<String> {
 }
 
 #[test]
-fn a_revocation_is_stored_until_it_revokes_nothing_any_more_and_one_without_an_end_for_good() {
+fn a_revocation_is_stored_until_it_has_no_effect_and_one_without_an_end_for_good() {
     let fixture = TestAuthority::new();
     fixture.register(spiffe_client(CHECKOUT));
     let (admin, checkout) = (fixture.svid(ADMIN), fixture.svid(CHECKOUT));
@@ -138,7 +138,7 @@ impl Store for Breaking {
     }
 }
 
-// 7009-04: an answer of 200 says that it is revoked, so there is none when that is not known.
+// RFC 7009 section 2.2: an answer of 200 says that it is revoked, so there is none when that is not known.
 #[tokio::test]
 async fn a_store_that_fails_is_never_answered_with_ok() {
     let fixture = TestAuthority::new();

@@ -41,8 +41,7 @@ fn claims(answer: &Value) -> Value {
     opened(answer["access_token"].as_str().unwrap()).1
 }
 
-// 6749-04, 6749-06, 8705-19, T39
-
+// RFC 6749 sections 4.4 and 5.1; RFC 8705 section 3.1
 #[tokio::test]
 async fn a_client_gets_a_bound_token_over_either_version_of_http_and_a_thief_gets_none() {
     let server = TestServer::start().await;
@@ -73,8 +72,7 @@ async fn a_client_gets_a_bound_token_over_either_version_of_http_and_a_thief_get
     }
 }
 
-// 6749-01
-
+// RFC 6749 section 3.2
 #[tokio::test]
 async fn the_endpoints_take_post_and_no_other_method() {
     let server = TestServer::start().await;
@@ -89,8 +87,7 @@ async fn the_endpoints_take_post_and_no_other_method() {
     }
 }
 
-// 6749-01
-
+// RFC 6749 section 3.2
 #[tokio::test]
 async fn the_body_must_be_a_form_in_utf_8() {
     let server = TestServer::start().await;
@@ -113,8 +110,7 @@ async fn the_body_must_be_a_form_in_utf_8() {
     }
 }
 
-// 6749-01: the limits on the way to the parameters.
-
+// RFC 6749 section 3.2: the limits on the way to the parameters.
 #[tokio::test]
 async fn a_body_may_have_64_kib_and_256_parameters_and_no_more() {
     let server = TestServer::start().await;
@@ -134,10 +130,9 @@ async fn a_body_may_have_64_kib_and_256_parameters_and_no_more() {
     assert_eq!(counted(257).await.error(), refused("invalid_request"));
 }
 
-// 6749-01, 6749-03, T36
-
+// RFC 6749 sections 2.3.1 and 3.2
 #[tokio::test]
-async fn an_empty_parameter_counts_as_left_out_and_an_unknown_one_or_one_in_the_url_for_nothing() {
+async fn empty_parameters_count_as_omitted_and_unknown_or_url_ones_are_ignored() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
     let left_out = [("scope", ""), ("resource", ""), ("client_secret", ""), ("client_assertion", ""), ("unknown", "x")];
@@ -151,10 +146,9 @@ async fn an_empty_parameter_counts_as_left_out_and_an_unknown_one_or_one_in_the_
     assert_eq!(server.post(&checkout, &in_url, &GOOD).await.ok()["scope"], "orders.read orders.write");
 }
 
-// 6749-01, T36
-
+// RFC 6749 section 3.2
 #[tokio::test]
-async fn a_parameter_that_stands_twice_is_refused_also_where_one_is_empty_or_both_are_the_same() {
+async fn a_repeated_parameter_is_refused_even_if_one_is_empty_or_both_are_the_same() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
     for (name, value) in [GOOD[0], GOOD[1], ("scope", "orders.read"), ("client_secret", "x"), ("client_assertion", "x")]
@@ -169,8 +163,7 @@ async fn a_parameter_that_stands_twice_is_refused_also_where_one_is_empty_or_bot
     with(&server, &checkout, &[("resource", ORDERS), ("resource", ORDERS)]).await.ok();
 }
 
-// 6749-08
-
+// RFC 6749 section 5.2
 #[tokio::test]
 async fn client_credentials_is_the_one_grant_type() {
     let server = TestServer::start().await;
@@ -192,14 +185,7 @@ async fn client_credentials_is_the_one_grant_type() {
     }
 }
 
-// 6749-02, 6749-07, T38
-
-// 8705-02, T37
-
-// 8705-04, 8705-07, 6749-09
-
-// 6749-05, 8707-03
-
+// RFC 6749 section 3.3; RFC 8707 section 2.2
 #[tokio::test]
 async fn a_scope_is_granted_as_far_as_it_is_registered_and_else_refused() {
     let server = TestServer::start().await;
@@ -215,8 +201,7 @@ async fn a_scope_is_granted_as_far_as_it_is_registered_and_else_refused() {
     }
 }
 
-// 8707-01, 8707-02
-
+// RFC 8707 section 2
 #[tokio::test]
 async fn a_resource_is_one_that_is_registered_or_several_and_else_an_invalid_target() {
     let server = TestServer::start().await;
@@ -244,13 +229,3 @@ async fn a_resource_is_one_that_is_registered_or_several_and_else_an_invalid_tar
         assert_eq!(with(&server, &checkout, &more).await.error(), refused("invalid_target"), "{beyond}");
     }
 }
-
-// 8705-01: no header is a certificate.
-
-// 8705-04, 8705-26
-
-// 8705-01
-
-// 8705-23: the global setting and the registration must both allow an unbound token, which then opens nothing here.
-
-// 8705-03, 6749-04

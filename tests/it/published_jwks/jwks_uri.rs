@@ -49,7 +49,7 @@ async fn poll(server: &TestServer) {
 }
 
 #[tokio::test]
-async fn a_certificate_published_later_gets_a_token_without_another_registration_and_one_removed_does_not() {
+async fn published_certificates_get_tokens_without_a_new_registration_until_removed() {
     let (server, publisher) = server("").await;
     let [first, second] = ["first", "second"].map(|name| self_signed(name).issue());
     let registered = server.register(publishing(&publisher.uri())).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_certificate_published_later_gets_a_token_without_another_registration
 }
 
 #[tokio::test]
-async fn a_published_certificate_counts_for_its_own_client_only_and_while_that_is_registered_with_that_url() {
+async fn a_published_certificate_counts_for_its_own_client_while_registered_with_that_url() {
     let (server, publisher) = server("").await;
     let leaf = self_signed("billing").issue();
     publisher.publish(&[&leaf]);

@@ -134,7 +134,7 @@ async fn a_subject_is_a_name_of_its_own_kind() {
 }
 
 #[tokio::test]
-async fn a_jwks_carries_certificates_whose_keys_are_the_ones_beside_them_and_nothing_private() {
+async fn a_jwks_has_certificates_that_match_the_keys_beside_them_and_nothing_private() {
     let leaf = self_signed("ci").issue();
     let other = self_signed("ci").issue();
     let svid = crate::support::ca::TestCa::new("prod.example").svid(CHECKOUT).issue();

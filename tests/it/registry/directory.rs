@@ -76,7 +76,7 @@ fn a_disabled_registration_at_any_level_refuses() {
 }
 
 #[test]
-fn two_registrations_for_one_identity_are_refused_and_neither_is_taken_should_they_meet() {
+fn two_registrations_for_one_identity_are_refused_and_neither_is_used_if_stored() {
     let fixture = TestAuthority::new();
     fixture.register(named_spiffe_client("one", CHECKOUT));
     fixture.register(named_spiffe_client("shop", SHOP));

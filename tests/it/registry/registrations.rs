@@ -47,7 +47,7 @@ fn dns_client(client_id: &str) -> ClientMetadata {
     with(&pki_client(client_id), "tls_client_auth_san_dns", json!("checkout.shop.example"))
 }
 
-// 8705-06, T20
+// RFC 8705 section 2.1.2
 #[test]
 fn tls_client_auth_takes_exactly_one_of_the_five_subject_fields() {
     for chosen in 0..32_u32 {
@@ -166,7 +166,7 @@ fn an_unknown_member_or_one_of_another_type_is_no_metadata() {
     }
 }
 
-// 8705-23: left out means true
+// RFC 8705 section 3.4: left out means true
 #[test]
 fn defaults_are_spelled_out_and_reading_them_again_changes_nothing() {
     let own = self_signed("batch").issue();
@@ -184,7 +184,7 @@ fn defaults_are_spelled_out_and_reading_them_again_changes_nothing() {
     }
 }
 
-// 8705-23: bound is the floor of the whole server
+// RFC 8705 section 3.4: bound is the floor of the whole server
 #[test]
 fn a_client_without_bound_tokens_is_refused_where_the_server_issues_none() {
     let metadata = with(&spiffe_client(CHECKOUT), "tls_client_certificate_bound_access_tokens", json!(false));
@@ -207,7 +207,7 @@ fn a_client_ca_must_be_configured_and_vouches_for_no_spiffe_id() {
     assert_eq!(field(with(&by_uri, "client_ca", json!("partner"))), "client_ca");
 }
 
-// 8705-09, 8705-10
+// RFC 8705 section 2.1.2
 #[test]
 fn each_subject_field_is_read_by_its_own_grammar() {
     let cases: [(&str, &[&str], &[&str]); 5] = [
@@ -247,7 +247,7 @@ fn each_subject_field_is_read_by_its_own_grammar() {
     }
 }
 
-// T19, 9068-12
+// RFC 9068 section 5
 #[test]
 fn nobody_is_named_after_a_spiffe_id_that_the_method_does_not_prove() {
     let own = self_signed("batch").issue();
@@ -265,7 +265,7 @@ fn nobody_is_named_after_a_spiffe_id_that_the_method_does_not_prove() {
     assert_eq!(refused(spiffe_client("checkout")), "spiffe_id");
 }
 
-// T43
+// draft-ietf-oauth-spiffe-client-auth section 5.1
 #[test]
 fn a_pattern_ends_in_a_whole_segment_and_matches_only_below_itself() {
     for bad in [
@@ -299,7 +299,7 @@ fn a_pattern_ends_in_a_whole_segment_and_matches_only_below_itself() {
     assert!(!matches("spiffe://prod.example/a.c", "spiffe://prod.example/abc"));
 }
 
-// 8705-14, 7517-02
+// RFC 8705 section 2.2.2; RFC 7517 section 4.7
 #[test]
 fn a_certificate_in_pem_is_registered_as_a_jwk_with_x5c() {
     for own in [self_signed("ec").issue(), self_signed("rsa").rsa_4096().issue()] {
@@ -316,7 +316,7 @@ fn a_certificate_in_pem_is_registered_as_a_jwk_with_x5c() {
     assert_eq!(refused(jwks_client()), "jwks");
 }
 
-// 7517-02, T24, T1
+// RFC 7517 section 4.7; RFC 8705 Appendix A
 #[test]
 fn a_jwks_that_does_not_carry_its_certificates_as_the_rfcs_have_it_is_refused() {
     let own = self_signed("batch").issue();

@@ -57,7 +57,7 @@ fn accepting(trust_domains: &[&str], etag: &str) -> ProtectedResource {
 }
 
 #[tokio::test]
-async fn the_least_evidence_counts_from_its_registration_through_each_change_to_its_deletion() {
+async fn the_least_evidence_counts_from_registration_through_each_change_to_deletion() {
     let server = TestServer::start().await;
     let mut admin = Admin::of(&server);
     let checkout = server.workload("/checkout").await;
@@ -138,7 +138,7 @@ async fn a_workload_that_asks_about_itself_is_judged_by_the_resource_too() {
 }
 
 #[tokio::test]
-async fn trust_domains_count_in_decisions_and_in_introspection_and_evidence_only_in_decisions() {
+async fn trust_domains_count_in_introspection_too_and_evidence_in_decisions_only() {
     let server = TestServer::start().await;
     let mut admin = Admin::of(&server);
     let ours = server.workload("/checkout").await;

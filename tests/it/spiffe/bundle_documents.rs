@@ -43,7 +43,7 @@ fn kids(document: &BundleDocument) -> Vec<&str> {
     document.bundle.jwt.all().map(|(kid, _)| kid).collect()
 }
 
-// TB-02, XS-08, T48
+// SPIFFE Trust Domain and Bundle sections 4.1 and 4.2; X509-SVID section 6.2
 #[test]
 fn a_document_gives_the_roots_and_jwt_keys_and_numbers_of_more_than_32_bits() {
     let (ca, other) = (TestCa::new("prod.example"), TestCa::new("prod.example"));
@@ -62,7 +62,8 @@ fn a_document_gives_the_roots_and_jwt_keys_and_numbers_of_more_than_32_bits() {
     assert!(kids(&bare).is_empty());
 }
 
-// TB-02, T49, XS-08: the element goes, the document stays
+// SPIFFE Trust Domain and Bundle sections 4.1 and 4.2; X509-SVID sections 6.1 and 6.2: the element goes, the document
+// stays
 #[test]
 fn a_key_of_no_use_is_skipped_and_the_others_count() {
     let (ca, good) = (TestCa::new("prod.example"), TestCa::new("prod.example"));
@@ -104,7 +105,7 @@ fn a_key_of_no_use_is_skipped_and_the_others_count() {
     assert!(trusts(&with(&[key()]), &ca));
 }
 
-// XS-08
+// X509-SVID section 6.2
 #[test]
 fn only_the_first_certificate_of_a_root_counts() {
     let (ca, other) = (TestCa::new("prod.example"), TestCa::new("prod.example"));
@@ -113,7 +114,7 @@ fn only_the_first_certificate_of_a_root_counts() {
     assert!(trusts(&read, &ca) && !trusts(&read, &other));
 }
 
-// T49: the text forbids the publisher a kid on these keys, and has readers not look at it
+// X509-SVID section 6.1: the text forbids the publisher a kid on these keys, and has readers not look at it
 #[test]
 fn a_kid_on_a_root_is_not_looked_at() {
     let (ca, other) = (TestCa::new("prod.example"), TestCa::new("prod.example"));
@@ -123,7 +124,7 @@ fn a_kid_on_a_root_is_not_looked_at() {
     assert_eq!(kids(&read), ["same"]);
 }
 
-// T49, WS-03
+// X509-SVID section 6.1; WIT-SVID section 6
 #[test]
 fn a_jwt_key_needs_a_kid_of_its_own_and_a_kind_that_jwt_svids_are_signed_with() {
     for skipped in [
@@ -146,7 +147,7 @@ fn a_jwt_key_needs_a_kid_of_its_own_and_a_kind_that_jwt_svids_are_signed_with() 
     assert_eq!(kids(&for_wit_too), ["two"]);
 }
 
-// TB-01
+// SPIFFE Trust Domain and Bundle section 4.1.3
 #[test]
 fn a_document_without_keys_or_with_none_of_use_vouches_for_nobody() {
     let ca = TestCa::new("prod.example");
@@ -158,7 +159,7 @@ fn a_document_without_keys_or_with_none_of_use_vouches_for_nobody() {
     assert!(with(&[jwt_key("one")]).bundle.x509.is_empty());
 }
 
-// TB-01, TB-02, T47, T48
+// SPIFFE Trust Domain and Bundle sections 4.1, 4.1.3 and 4.2; RFC 7515 section 4
 #[test]
 fn a_document_that_cannot_be_understood_is_refused_as_a_whole() {
     let refused = |text: &[u8]| BundleDocument::parse(text).unwrap_err();
@@ -186,14 +187,14 @@ fn a_document_that_cannot_be_understood_is_refused_as_a_whole() {
     assert_eq!(refused(&large), InvalidBundleDocument::Size);
 }
 
-// TB-03: maps of bundles are not consumed here
+// SPIFFE Trust Domain and Bundle section 5.1.1: maps of bundles are not consumed here
 #[test]
 fn a_map_of_bundles_is_no_bundle_document() {
     let map = json!({"trust_domains": {"prod.example": {"keys": [root(&TestCa::new("prod.example"))]}}});
     assert_eq!(parse(&map).unwrap_err(), InvalidBundleDocument::NoKeys);
 }
 
-// T49, FED-05
+// X509-SVID section 6.1; SPIFFE Federation section 5
 #[test]
 fn what_is_written_is_what_others_would_write_and_is_read_again() {
     let (ca, other) = (TestCa::new("prod.example"), TestCa::new("prod.example"));

@@ -19,7 +19,7 @@ use crate::support::leaf::LeafBuilder;
 
 const NAMES: [u64; 4] = [2, 5, 29, 17];
 
-// SID-01, SID-02, SID-03, SID-04
+// SPIFFE-ID sections 2, 2.1, 2.2 and 2.3
 #[test]
 fn a_spiffe_id_is_read_in_its_one_spelling() {
     let longest = format!("spiffe://prod.example/{}", "a".repeat(2048 - 22));
@@ -70,7 +70,7 @@ fn a_spiffe_id_is_read_in_its_one_spelling() {
     }
 }
 
-// T8, SID-05
+// SPIFFE-ID section 2.4
 #[test]
 fn upper_case_is_refused_in_scheme_and_trust_domain_and_kept_in_the_path() {
     for bad in
@@ -83,7 +83,7 @@ fn upper_case_is_refused_in_scheme_and_trust_domain_and_kept_in_the_path() {
     assert_ne!(parse_spiffe_id("spiffe://prod.example/A"), parse_spiffe_id("spiffe://prod.example/a"));
 }
 
-// XS-01 to XS-05, XS-07, T6, T7
+// X509-SVID sections 2, 3.1, 3.2, 4.1, 4.3, 4.4 and 5.2
 #[test]
 fn an_svid_that_breaks_one_rule_proves_nobody() {
     let fixture = TestAuthority::new();
@@ -126,7 +126,8 @@ fn an_svid_that_breaks_one_rule_proves_nobody() {
     }
 }
 
-// XS-06, T3, T4: a SPIFFE ID never falls back to another rule
+// X509-SVID section 5.1; SPIFFE Federation section 4.2; draft-ietf-oauth-spiffe-client-auth section 6.2.3:
+// a SPIFFE ID never falls back to another rule
 #[test]
 fn an_svid_needs_a_path_to_its_own_trust_domain_and_to_nothing_else() {
     let fixture = TestAuthority::new();
@@ -143,7 +144,7 @@ fn an_svid_needs_a_path_to_its_own_trust_domain_and_to_nothing_else() {
     assert_eq!(fixture.prove(&unknown).unwrap_err(), Unproven::UnknownTrustDomain);
 }
 
-// A5: five domains, every pair, directly and through intermediates that the attacker sends along
+// Five domains, every pair, directly and through intermediates that the attacker sends along
 #[test]
 fn no_trust_domain_vouches_for_a_name_of_another() {
     let names: Vec<String> = (0..5).map(|number| format!("domain-{number}.example")).collect();
@@ -175,7 +176,6 @@ fn no_trust_domain_vouches_for_a_name_of_another() {
     }
 }
 
-// A1
 #[test]
 fn certificates_appended_to_the_chain_change_nothing() {
     let fixture = TestAuthority::new();
@@ -208,7 +208,6 @@ fn certificates_appended_to_the_chain_change_nothing() {
     assert_eq!(fixture.authority.prove(&foreign_leaf_first).unwrap_err(), Unproven::NoPath);
 }
 
-// A2, T30
 #[test]
 fn only_exactly_one_uri_that_is_a_spiffe_id_identifies() {
     let fixture = TestAuthority::new();
@@ -245,7 +244,7 @@ fn only_exactly_one_uri_that_is_a_spiffe_id_identifies() {
     }
 }
 
-// A3, 8705-31
+// RFC 8705 section 7.5
 #[test]
 fn a_byte_outside_the_charset_in_the_uri_makes_no_identity() {
     let fixture = TestAuthority::new();
@@ -263,7 +262,6 @@ fn a_byte_outside_the_charset_in_the_uri_makes_no_identity() {
     }
 }
 
-// A3
 #[test]
 fn names_that_others_would_cut_or_read_differently_are_refused() {
     let fixture = TestAuthority::new();
@@ -282,7 +280,7 @@ fn names_that_others_would_cut_or_read_differently_are_refused() {
     refused(&many, InvalidCertificate::TooManyNames);
 }
 
-// A3, 8705-31: what one parser reads and another does not
+// RFC 8705 section 7.5: what one parser reads and another does not
 #[test]
 fn an_extension_that_stands_twice_or_goes_on_after_its_end_is_refused() {
     let fixture = TestAuthority::new();

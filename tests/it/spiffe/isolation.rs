@@ -79,9 +79,9 @@ fn victim(name: &str) -> String {
     format!("spiffe://{name}/victim")
 }
 
-// T3, A5, FED-01, XS-06
+// SPIFFE Federation sections 4.2 and 5.1; X509-SVID section 5.1
 #[test]
-fn of_two_and_of_five_trust_domains_none_vouches_for_another_with_anything_that_it_can_sign() {
+fn no_trust_domain_vouches_for_another_with_anything_that_it_can_sign() {
     for count in [2, 5] {
         let domains = Domains::new(count);
         for ((attacker, ca), (name, other)) in domains.pairs() {
@@ -110,7 +110,7 @@ fn of_two_and_of_five_trust_domains_none_vouches_for_another_with_anything_that_
     }
 }
 
-// A5: who signs another's CA lets that one name its own workloads, never the other way round
+// Who signs another's CA lets that one name its own workloads, never the other way round
 #[test]
 fn a_cross_signed_root_gives_away_only_the_names_of_the_one_who_signed_it() {
     let domains = Domains::new(2);
@@ -122,7 +122,6 @@ fn a_cross_signed_root_gives_away_only_the_names_of_the_one_who_signed_it() {
     assert_eq!(domains.bundles.prove(&a_names_b, NOW, |_| false).unwrap_err(), Unproven::NoPath);
 }
 
-// A5
 #[test]
 fn the_same_key_in_two_trust_domains_opens_neither_to_the_other() {
     let key = KeyPair::generate().unwrap().serialize_der();
@@ -137,7 +136,7 @@ fn the_same_key_in_two_trust_domains_opens_neither_to_the_other() {
     }
 }
 
-// XS-03, XS-04
+// X509-SVID sections 3.2, 4.1 and 4.3
 #[test]
 fn a_ca_certificate_with_a_spiffe_id_is_nobody_whoever_signed_it() {
     let domains = Domains::new(2);
@@ -156,7 +155,6 @@ fn a_ca_certificate_with_a_spiffe_id_is_nobody_whoever_signed_it() {
     }
 }
 
-// A5
 #[test]
 fn no_name_constraint_makes_a_ca_of_one_trust_domain_one_of_another() {
     let domains = Domains::new(2);
@@ -170,7 +168,7 @@ fn no_name_constraint_makes_a_ca_of_one_trust_domain_one_of_another() {
     }
 }
 
-// T3, T4: over the wire, in both directions
+// SPIFFE Federation section 4.2; draft-ietf-oauth-spiffe-client-auth section 6.2.3: over the wire, in both directions
 #[tokio::test]
 async fn a_handshake_with_a_name_of_another_trust_domain_fails_whatever_is_sent_along() {
     let server = TestServer::start().await;
@@ -194,9 +192,9 @@ async fn a_handshake_with_a_name_of_another_trust_domain_fails_whatever_is_sent_
     }
 }
 
-// A5: what a proxy brings is held to the same thumbprint whatever it says of names
+// What a proxy brings is held to the same thumbprint whatever it says of names
 #[tokio::test]
-async fn evidence_of_a_certificate_by_another_trust_domain_with_the_same_name_is_denied_in_each_form() {
+async fn evidence_by_another_trust_domain_with_the_same_name_is_denied_in_each_form() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
@@ -229,7 +227,7 @@ async fn evidence_of_a_certificate_by_another_trust_domain_with_the_same_name_is
     assert!(!knock(server.addresses.mtls, server.tls(&impostor)).await.is_jwks());
 }
 
-// A5: what a resource or a registration says of trust domains
+// What a resource or a registration says of trust domains
 #[tokio::test]
 async fn a_workload_is_known_by_its_own_trust_domain_in_registrations_and_resources() {
     let server = TestServer::start().await;

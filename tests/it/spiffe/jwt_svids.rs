@@ -54,7 +54,7 @@ fn with_claim(key: &JwtKey, name: &str, json: Option<&str>) -> String {
     key.sign(&key.header().to_string(), &payload)
 }
 
-// JS-01
+// JWT-SVID sections 2 and 5.1
 #[test]
 fn each_of_the_nine_algorithms_proves_with_a_key_of_its_kind_and_with_no_other() {
     let names = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"];
@@ -72,7 +72,7 @@ fn each_of_the_nine_algorithms_proves_with_a_key_of_its_kind_and_with_no_other()
     }
 }
 
-// JS-01, C1, T46
+// JWT-SVID sections 2 and 5.1
 #[test]
 fn an_algorithm_that_jwt_svids_do_not_have_proves_nobody() {
     let ed = JwtKey::of("ed", "EdDSA");
@@ -97,7 +97,7 @@ fn an_algorithm_that_jwt_svids_do_not_have_proves_nobody() {
     assert_eq!(prove(&trust, &rsa.svid(CHECKOUT, ISSUER)).as_deref(), Ok(CHECKOUT));
 }
 
-// JS-01, JS-02, T40, C1
+// JWT-SVID sections 2, 2.3, 3 and 5.1; RFC 8725 section 3.12
 #[test]
 fn the_header_has_three_members_at_most_and_none_of_them_brings_a_key() {
     let (key, trust) = one();
@@ -155,7 +155,7 @@ fn the_header_has_three_members_at_most_and_none_of_them_brings_a_key() {
     }
 }
 
-// JS-03, XS, FED-01, T49
+// JWT-SVID section 6.2; X509-SVID section 6.1; SPIFFE Federation sections 4.2 and 5.1
 #[test]
 fn only_the_keys_of_the_subjects_own_trust_domain_that_are_for_jwt_svids_prove_it() {
     let [prod, staging] = ["same", "same"].map(JwtKey::new);
@@ -206,7 +206,7 @@ fn only_the_keys_of_the_subjects_own_trust_domain_that_are_for_jwt_svids_prove_i
 }
 
 #[test]
-fn an_svid_without_a_kid_is_tried_with_the_keys_that_fit_but_not_with_any_number_of_them() {
+fn an_svid_without_a_kid_is_tried_with_a_bounded_number_of_keys_that_fit() {
     let rsa = JwtKey::of("0", "RS256");
     let keys: Vec<JwtKey> = (0..17).map(|number| JwtKey::new(&format!("key-{number:02}"))).collect();
     let jwks: Vec<Value> = std::iter::once(&rsa).chain(&keys).map(JwtKey::jwk).collect();
@@ -229,7 +229,7 @@ fn an_rsa_key_below_2048_bits_proves_nobody() {
     assert_eq!(refused, Err(InvalidJwtSvid::Signature));
 }
 
-// TB-01, and a bundle that its source no longer confirms
+// SPIFFE Trust Domain and Bundle section 4.1.3, and a bundle that its source no longer confirms
 #[test]
 fn a_bundle_counts_until_it_is_stale_and_an_empty_one_never() {
     let (key, mut trust) = one();
@@ -245,7 +245,7 @@ fn a_bundle_counts_until_it_is_stale_and_an_empty_one_never() {
     assert_eq!(prove(&TrustBundles::default(), &token), Err(InvalidJwtSvid::UnknownTrustDomain));
 }
 
-// JS-02, JS-05, C3, C4
+// JWT-SVID sections 2.3 and 3; draft-ietf-oauth-spiffe-client-auth section 3.1
 #[test]
 fn every_claim_that_counts_is_there_once_and_of_its_type() {
     let (key, trust) = one();
@@ -306,7 +306,7 @@ fn every_claim_that_counts_is_there_once_and_of_its_type() {
     }
 }
 
-// JS-02
+// JWT-SVID sections 2.3 and 3
 #[test]
 fn it_is_good_from_nbf_until_the_last_second_before_exp_without_leeway() {
     let (key, trust) = one();
@@ -330,7 +330,7 @@ fn it_is_good_from_nbf_until_the_last_second_before_exp_without_leeway() {
     assert_eq!(late, Err(InvalidJwtSvid::Expired));
 }
 
-// JS-01
+// JWT-SVID sections 2 and 5.1
 #[test]
 fn every_truncation_and_every_flipped_bit_proves_nobody() {
     let (key, trust) = one();
@@ -384,7 +384,7 @@ fn only_the_compact_form_is_read_and_only_up_to_its_bounds() {
     assert_eq!(prove(&trust, &with_claim(&key, "deep", Some(&deep))), Err(InvalidJwtSvid::Malformed));
 }
 
-// T40, RFC 8725 section 3.12: even under one key neither passes for the other.
+// RFC 8725 section 3.12: even under one key neither passes for the other.
 #[test]
 fn an_access_token_is_no_jwt_svid_and_a_jwt_svid_no_access_token() {
     let mint = Mint::new();

@@ -108,7 +108,7 @@ fn jwt_client(spiffe_id: &str) -> Client {
 
 // section 3.1, RFC 8705 section 3
 #[tokio::test]
-async fn a_jwt_svid_over_a_connection_with_the_same_spiffe_id_gets_a_token_bound_to_its_certificate() {
+async fn a_jwt_svid_over_its_own_connection_gets_a_token_bound_to_the_certificate() {
     let signing = Signing::new().await;
     let Signing { server, checkout, .. } = &signing;
     let request = IssueTokenRequest {
@@ -131,7 +131,7 @@ async fn a_jwt_svid_over_a_connection_with_the_same_spiffe_id_gets_a_token_bound
 }
 
 #[tokio::test]
-async fn an_assertion_over_another_workloads_connection_gets_nothing_where_tokens_are_bound() {
+async fn where_tokens_are_bound_an_assertion_needs_its_own_workloads_connection() {
     let signing = Signing::new().await;
     let server = &signing.server;
     server
@@ -155,7 +155,7 @@ async fn an_assertion_over_another_workloads_connection_gets_nothing_where_token
 }
 
 #[tokio::test]
-async fn an_unbound_token_is_issued_over_another_connection_only_where_server_and_registration_allow_it() {
+async fn an_unbound_token_over_another_connection_needs_server_and_registration_to_allow() {
     for (server_allows, client_allows) in [(false, false), (true, false), (true, true)] {
         let client =
             Client { tls_client_certificate_bound_access_tokens: Some(!client_allows), ..jwt_client(CHECKOUT) };
@@ -176,7 +176,7 @@ async fn an_unbound_token_is_issued_over_another_connection_only_where_server_an
 
 // An assertion without any certificate is a bearer's, and gets nothing.
 #[tokio::test]
-async fn a_connection_without_a_certificate_gets_no_token_even_where_unbound_ones_are_allowed() {
+async fn no_certificate_means_no_token_even_where_unbound_ones_are_allowed() {
     let client = Client { tls_client_certificate_bound_access_tokens: Some(false), ..jwt_client(CHECKOUT) };
     let change = |setup: &mut Setup| {
         setup.tls = "  client_auth: request\n".to_owned();
@@ -243,7 +243,7 @@ async fn a_client_id_beside_an_assertion_names_the_same_client() {
     assert!(signing.asked(&signing.checkout, CHECKOUT, JWT_SPIFFE, &good).await.is_ok());
 }
 
-// RFC 7521 section 4.2.1, T38
+// RFC 7521 section 4.2.1
 #[tokio::test]
 async fn a_second_authentication_beside_an_assertion_is_invalid_client() {
     let signing = Signing::new().await;
@@ -290,7 +290,7 @@ async fn each_client_authenticates_by_its_registered_method_and_by_no_other() {
     assert_eq!(refused, Err("invalid_client"));
 }
 
-// section 5.1, T43
+// draft-ietf-oauth-spiffe-client-auth section 5.1
 #[tokio::test]
 async fn a_pattern_covers_whole_segments_below_it_and_each_subject_gets_its_own_name() {
     let pattern = Client {
@@ -310,7 +310,7 @@ async fn a_pattern_covers_whole_segments_below_it_and_each_subject_gets_its_own_
     }
 }
 
-// section 3.1 steps 2 to 4, XS
+// draft-ietf-oauth-spiffe-client-auth section 3.1 steps 2 to 4
 #[tokio::test]
 async fn an_assertion_that_proves_nobody_is_invalid_client_in_the_same_words() {
     let signing = Signing::new().await;

@@ -75,7 +75,7 @@ async fn a_registration_by_spiffe_jwt_takes_what_one_by_spiffe_x509_takes() {
 }
 
 #[tokio::test]
-async fn a_client_by_spiffe_jwt_may_rotate_by_identity_and_its_token_says_what_it_is_bound_to() {
+async fn a_spiffe_jwt_client_may_rotate_by_identity_and_its_token_says_its_binding() {
     let (server, key) = signing(|_| {}).await;
     server.register(Client { rotation: "identity".to_owned(), ..jwt_client(CHECKOUT) }).await.unwrap();
     let checkout = server.svid("/checkout");
@@ -90,7 +90,7 @@ async fn a_client_by_spiffe_jwt_may_rotate_by_identity_and_its_token_says_what_i
 
 // section 4: the introspection and revocation endpoints authenticate as the token endpoint does.
 #[tokio::test]
-async fn introspection_and_revocation_take_an_assertion_from_its_own_connection_and_no_other() {
+async fn introspection_and_revocation_accept_an_assertion_from_its_own_connection_only() {
     let (server, key) = signing(|_| {}).await;
     server.register(jwt_client(CHECKOUT)).await.unwrap();
     let (checkout, thief) = (server.svid("/checkout"), server.workload("/thief").await);
@@ -132,7 +132,7 @@ async fn introspection_and_revocation_take_an_assertion_from_its_own_connection_
 }
 
 #[tokio::test]
-async fn an_admin_and_a_proxy_gain_nothing_by_an_assertion_and_lose_their_standing_by_a_bad_one() {
+async fn admins_and_proxies_gain_nothing_by_an_assertion_and_are_refused_for_a_bad_one() {
     let (server, key) = signing(|_| {}).await;
     server.register(jwt_client(CHECKOUT)).await.unwrap();
     let token = token(&server, &server.svid("/checkout"), &key.svid(CHECKOUT, ISSUER)).await;
@@ -195,7 +195,7 @@ async fn a_workload_may_ask_more_of_itself_than_its_operator_does_but_never_less
 
 // Also where the operator asks for more later on.
 #[tokio::test]
-async fn a_workload_that_registered_itself_by_its_certificate_is_refused_once_its_operator_wants_an_assertion() {
+async fn a_certificate_registration_is_refused_once_an_assertion_is_required() {
     let (server, _) = signing(|setup| setup.registration = "own-identity".to_owned()).await;
     let pattern = Client {
         client_id: "shop".to_owned(),

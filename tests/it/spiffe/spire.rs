@@ -145,7 +145,7 @@ impl Spire {
 
 #[tokio::test]
 #[ignore = "long: builds SPIRE once; .ci/run-long runs it"]
-async fn a_server_starts_from_a_real_spire_agent_and_its_workload_gets_a_token_that_holds_for_as_long_as_it_may() {
+async fn a_server_on_a_real_spire_agent_issues_a_token_for_as_long_as_it_may() {
     let Some(commands) = tools::spire() else { return };
     let setup = real_time();
     let socket = setup.path("agent.sock");

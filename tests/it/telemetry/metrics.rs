@@ -136,7 +136,7 @@ async fn a_denial_that_report_mode_lets_through_counts_as_allowed() {
 }
 
 #[tokio::test]
-async fn a_request_that_panics_is_an_error_in_every_voice() {
+async fn a_request_that_panics_is_an_error_in_every_protocol() {
     let (server, clock) = fragile().await;
     let channel = server.channel(&server.svid("/proxy"));
     let mut keys = KeyServiceClient::new(channel.clone());

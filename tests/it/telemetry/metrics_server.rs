@@ -51,7 +51,7 @@ fn handshakes(page: &Page, earlier: &Page) -> Vec<(String, f64)> {
 }
 
 #[tokio::test]
-async fn connections_go_up_and_down_on_their_own_listener_and_those_beyond_the_limit_are_refused() {
+async fn connections_are_counted_by_listener_and_refused_beyond_the_limit() {
     let server = TestServer::started(|setup| setup.tls = "  max_connections: 2".to_owned()).await;
     let page = server.page().await;
     // The one that asks for the page is one too.

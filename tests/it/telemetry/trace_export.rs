@@ -183,7 +183,7 @@ async fn each_question_of_a_stream_is_a_span_within_the_streams() {
 }
 
 #[tokio::test]
-async fn a_callers_decision_not_to_sample_is_followed_and_a_malformed_parent_is_as_good_as_none() {
+async fn a_callers_decision_not_to_sample_is_followed_and_a_malformed_parent_ignored() {
     let collector = Collector::start();
     let server = Observed::start(&collector.section(""));
     let (checkout, _) = server.workload("/checkout").await;

@@ -158,7 +158,7 @@ async fn a_self_signed_certificate_gets_in_only_while_it_is_registered_itself() 
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_with_a_role_gets_in_and_another_of_the_same_key_does_not() {
+async fn a_self_signed_certificate_with_a_role_gets_in_but_no_other_of_the_same_key() {
     let admin = self_signed("admin").issue();
     let roles = format!(
         "{{admins: [{{certificate_thumbprint: {}}}, {{spiffe_id: spiffe://prod.example/admin}}]}}",

@@ -119,7 +119,7 @@ async fn a_peer_that_does_not_get_on_with_its_first_request_is_cut_off() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_closed_at_once_and_a_place_that_is_left_can_be_taken() {
+async fn connections_beyond_the_limit_are_closed_until_one_ends() {
     let server = start("  max_connections: 2\n  handshake_timeout: 60s").await;
     let (mut first, _second) = (served_http1(&server).await, half_handshake(&server).await);
     for _ in 0..10 {

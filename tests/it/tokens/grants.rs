@@ -29,7 +29,7 @@ fn client_of(fixture: &TestAuthority, peer: &PeerIdentity, client_id: Option<&st
     Ok(part(&token, 1)["client_id"].clone())
 }
 
-// 8705-02, T37: only an SVID says itself who asks
+// RFC 8705 section 2: only an SVID says itself who asks
 #[test]
 fn a_client_id_may_be_left_out_by_an_svid_only() {
     let fixture = TestAuthority::new();
@@ -47,7 +47,7 @@ fn a_client_id_may_be_left_out_by_an_svid_only() {
     }
 }
 
-// 8705-03, 8705-04, 9068-04: a certificate authenticates its own client and nobody else
+// RFC 8705 section 2; RFC 9068 section 2.2: a certificate authenticates its own client and nobody else
 #[test]
 fn a_certificate_that_the_registration_does_not_expect_is_an_invalid_client() {
     let fixture = TestAuthority::new();
@@ -75,7 +75,7 @@ fn a_certificate_that_the_registration_does_not_expect_is_an_invalid_client() {
     }
 }
 
-// T43: a pattern covers both, and still neither is the other
+// draft-ietf-oauth-spiffe-client-auth section 5.1: a pattern covers both, and still neither is the other
 #[test]
 fn a_pattern_lets_each_svid_ask_in_its_own_name_only() {
     let fixture = TestAuthority::new();
@@ -96,7 +96,7 @@ fn all_ways_to_be_an_invalid_client_read_the_same() {
     assert!(texts.iter().all(|text| *text == texts[0]));
 }
 
-// 6749-05, 9068-08
+// RFC 6749 section 3.3; RFC 9068 section 3
 #[test]
 fn a_scope_within_the_registered_one_is_granted_as_asked_and_nothing_beyond() {
     let fixture = TestAuthority::new();
@@ -121,7 +121,7 @@ fn a_scope_within_the_registered_one_is_granted_as_asked_and_nothing_beyond() {
     }
 }
 
-// 9068-06, 9068-11
+// RFC 9068 sections 3 and 5
 #[test]
 fn an_audience_within_the_registered_ones_is_granted_as_asked_and_nothing_beyond() {
     let fixture = TestAuthority::new();

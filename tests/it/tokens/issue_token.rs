@@ -138,7 +138,7 @@ async fn a_client_without_scopes_gets_a_token_without_the_claim() {
 }
 
 #[tokio::test]
-async fn a_token_is_for_the_audiences_that_are_named_and_by_default_for_all_that_are_registered() {
+async fn a_token_is_for_the_named_audiences_and_by_default_for_all_registered_ones() {
     let server = TestServer::start().await;
     let client = Client { audience: vec![ORDERS.to_owned(), BILLING.to_owned()], ..spiffe_client(CHECKOUT) };
     server.register(client).await.unwrap();
@@ -271,7 +271,7 @@ async fn unbound_tokens_exist_only_where_the_server_and_the_registration_both_al
 }
 
 #[tokio::test]
-async fn a_registration_for_unbound_tokens_gets_bound_ones_once_the_server_no_longer_allows_them() {
+async fn an_unbound_registration_gets_bound_tokens_once_the_server_requires_them() {
     let server = started(|setup| {
         setup.tokens = "{unbound: true}".to_owned();
         setup.store = "{sled: {path: data}}".to_owned();

@@ -16,7 +16,7 @@ use crate::support::authority::ORDERS;
 use crate::support::der;
 use crate::support::mint::Mint;
 
-// C3, 9068-03, 9068-10, T26, 7800-02
+// RFC 9068 sections 2.2 and 4; RFC 7800 section 3.1
 #[test]
 fn a_claim_of_another_json_type_or_twice_or_missing_denies() {
     let mint = Mint::new();
@@ -102,7 +102,6 @@ fn what_is_no_json_object_is_no_header_and_no_payload() {
     }
 }
 
-// C8
 #[test]
 fn each_token_has_one_text() {
     let mint = Mint::new();
@@ -145,7 +144,6 @@ fn each_token_has_one_text() {
     assert!(standard == *token || mint.judge(&standard) == Err(DenyReason::TokenMalformed));
 }
 
-// C8
 #[test]
 fn no_truncation_and_no_flipped_bit_is_allowed() {
     for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::Rs256, SigningAlgorithm::EdDsa] {
@@ -172,7 +170,7 @@ fn no_truncation_and_no_flipped_bit_is_allowed() {
     }
 }
 
-// 8725-02
+// RFC 8725 section 3.3
 #[test]
 fn a_signature_in_another_form_or_of_zeros_is_wrong() {
     let mint = Mint::new();

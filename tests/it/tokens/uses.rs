@@ -62,7 +62,7 @@ fn allowed(decision: Result<Decision, NoDecision>) -> bool {
     matches!(decision, Ok(Decision::Allow(_)))
 }
 
-// B1, 8705-01, T27
+// RFC 8705 sections 2 and 6.2
 #[test]
 fn only_a_proxy_brings_evidence_of_another_connection() {
     let (fixture, leaf, token) = with_token();
@@ -81,7 +81,7 @@ fn only_a_proxy_brings_evidence_of_another_connection() {
     }
 }
 
-// B1, C5: in a sidecar mesh a proxy shares its workload's certificate
+// In a sidecar mesh a proxy shares its workload's certificate
 #[test]
 fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
     let (fixture, ..) = with_token();
@@ -95,7 +95,7 @@ fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
     assert!(allowed(ask(PresentedEvidence::OwnConnection)));
 }
 
-// T18, C4
+// RFC 7662 sections 2.2 and 4
 #[test]
 fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
     let (fixture, leaf, token) = with_token();
@@ -168,7 +168,7 @@ fn a_proxy_is_named_by_its_exact_id_a_pattern_or_its_very_certificate() {
     assert_eq!(fronted(&same_name), None);
 }
 
-// 8705-16, 8705-17, 8705-29, C6, C7
+// RFC 8705 sections 3 and 6.3
 #[test]
 fn the_old_token_with_the_renewed_certificate_is_denied_and_a_new_token_is_allowed() {
     let (fixture, leaf, old) = with_token();
@@ -213,7 +213,7 @@ fn a_more_specific_registration_takes_its_tokens_from_the_wider_one() {
     assert_eq!(fixture.judge(&by_pattern, &leaf), Decision::Deny(DenyReason::ClientRecreated));
 }
 
-// 8705-23, C5: where the server and the registration both allow unbound tokens, they still open nothing here
+// RFC 8705 section 3.4: where the server and the registration both allow unbound tokens, they still open nothing here
 #[test]
 fn an_unbound_token_needs_two_settings_and_confirms_nothing() {
     for (server, client, is_bound) in
@@ -233,9 +233,9 @@ fn an_unbound_token_needs_two_settings_and_confirms_nothing() {
     }
 }
 
-// 8705-23: the setting of the server holds for what was registered under another one too
+// RFC 8705 section 3.4: the setting of the server holds for what was registered under another one too
 #[test]
-fn a_client_that_was_registered_without_bound_tokens_gets_bound_ones_once_the_server_wants_them() {
+fn a_client_for_unbound_tokens_gets_bound_ones_once_the_server_requires_them() {
     let before = TestAuthority::with(|policy| policy.unbound_tokens = true, TestAuthority::keys());
     let mut metadata = spiffe_client(CHECKOUT);
     metadata.tls_client_certificate_bound_access_tokens = Some(false);
@@ -246,7 +246,7 @@ fn a_client_that_was_registered_without_bound_tokens_gets_bound_ones_once_the_se
     assert!(part(&after.token(&after.svid(CHECKOUT)), 1).contains_key("cnf"));
 }
 
-// B1: many tokens and certificates; each token goes with one
+// Many tokens and certificates; each token goes with one
 #[test]
 fn a_token_is_allowed_with_its_own_certificate_and_with_no_other() {
     let fixture = TestAuthority::new();
@@ -272,7 +272,7 @@ fn a_token_is_allowed_with_its_own_certificate_and_with_no_other() {
     }
 }
 
-// B6: what is remembered of a token changes no answer
+// What is remembered of a token changes no answer
 #[test]
 fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() {
     let keys = TestAuthority::keys();

@@ -48,7 +48,7 @@ async fn enters(server: &TestServer, leaf: &Leaf) -> bool {
 }
 
 #[tokio::test]
-async fn a_federated_bundle_that_is_withdrawn_admits_nobody_on_open_connections_and_streams_either() {
+async fn a_withdrawn_federated_bundle_admits_nobody_on_open_connections_or_streams() {
     let (agent, server) = mesh().await;
     let (checkout, proxy) = (server.workload("/checkout").await, server.svid("/proxy"));
     let question =

@@ -36,7 +36,7 @@ fn lasting(server: &TestServer, ca: &TestCa, id: &str) -> crate::support::leaf::
 }
 
 #[tokio::test]
-async fn an_agent_that_is_killed_and_restarted_is_found_again_and_nobody_notices_meanwhile() {
+async fn an_agent_that_is_killed_and_restarted_is_found_again_without_an_interruption() {
     let (mut agent, server) = mesh().await;
     let checkout = server.svid("/checkout");
     let mut keys = KeyServiceClient::new(server.channel(&checkout));
@@ -134,7 +134,7 @@ async fn a_trust_domain_in_a_file_does_not_hang_on_the_agent_as_one_from_the_age
 }
 
 #[tokio::test]
-async fn jwt_authorities_that_are_no_longer_confirmed_are_dropped_while_the_roots_are_confirmed() {
+async fn jwt_authorities_no_longer_confirmed_are_dropped_while_the_roots_are_confirmed() {
     let (agent, setup) = meshed();
     agent.say_jwt(&[("prod.example", r#"{"keys":[{"kty":"EC","kid":"a"}]}"#)]);
     let server = started(setup).await.unwrap();

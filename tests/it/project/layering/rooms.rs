@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 16] = [
     &["evidence"],
     &["keys"],
     &["identity"],
-    &["clock", "deny_reason", "scope", "store"],
+    &["clock", "deny_reason", "json", "scope", "store"],
 ];
 
 /// What is wrong with the files of the core among these.
