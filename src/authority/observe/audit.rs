@@ -343,3 +343,62 @@ impl fmt::Display for Shown<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    use tracing::field::Empty;
+
+    use super::AuditEvent;
+    use crate::authority::decision::CheckRefusal;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The one line of a check that was denied before it was looked at, with the span around it.
+    fn line(refusal: CheckRefusal) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!(
+                "request",
+                lanyard.decision = Empty,
+                lanyard.reason = Empty,
+                otel.status_code = Empty
+            );
+            span.in_scope(|| AuditEvent::CheckUnread(refusal).record());
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        text
+    }
+
+    #[test]
+    fn a_check_in_which_something_broke_is_a_denial_and_an_error_in_its_span() {
+        let line = line(CheckRefusal::Unable);
+        let span = "request{lanyard.decision=\"deny\" lanyard.reason=\"UNABLE\" otel.status_code=\"error\"}";
+        assert!(line.contains(span) && line.contains("check denied reason=\"UNABLE\""), "{line}");
+    }
+
+    #[test]
+    fn a_check_that_cannot_be_read_is_a_denial_and_no_error_of_the_servers() {
+        let line = line(CheckRefusal::RequestMalformed);
+        let span = "request{lanyard.decision=\"deny\" lanyard.reason=\"REQUEST_MALFORMED\"}";
+        assert!(line.contains(span), "{line}");
+    }
+}
