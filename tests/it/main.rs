@@ -18,6 +18,7 @@ mod cli_oauth;
 mod cli_resource;
 mod client;
 mod client_authentication;
+mod client_crates;
 mod client_metadata;
 mod client_workload_api;
 mod config;
