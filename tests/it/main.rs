@@ -106,6 +106,7 @@ mod rotation;
 mod rotation_announced;
 mod sealed_keys;
 mod secrets;
+mod skipping;
 mod spiffe_jwt;
 mod spiffe_jwt_clients;
 mod spiffe_x509;
