@@ -45,7 +45,12 @@ fn a_counterpart_is_left_out_by_its_name_or_with_all_others() {
 fn on_a_bare_machine(filters: &[&str], skip: &str) -> Finished {
     let bare = tempfile::tempdir().unwrap();
     let mut tests = Command::new(env::current_exe().unwrap());
-    tests.args(filters).env("LANYARD_SKIP", skip).env("PATH", bare.path()).env("LANYARD_TOOLS", "/dev/null/tools");
+    tests
+        .arg("--include-ignored")
+        .args(filters)
+        .env("LANYARD_SKIP", skip)
+        .env("PATH", bare.path())
+        .env("LANYARD_TOOLS", "/dev/null/tools");
     run(&mut tests)
 }
 
