@@ -15,17 +15,17 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context as envoy;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::Peer;
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use hyper_util::rt::TokioIo;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::envoy::service::auth::v3::AttributeContext;
+use lanyard::proto::envoy::service::auth::v3::CheckRequest;
+use lanyard::proto::envoy::service::auth::v3::attribute_context as envoy;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::HttpRequest;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::Peer;
+use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::proto::token_service_client::TokenServiceClient;
 use lanyard::proto::validate_binding_request::Evidence;
 use rustls::ClientConfig;
@@ -123,7 +123,7 @@ fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
     let request = |certificate: &str| CheckRequest {
         attributes: Some(AttributeContext {
             source: Some(Peer { certificate: certificate.to_owned(), ..Peer::default() }),
-            request: Some(envoy::Request { time: None, http: Some(http.clone()) }),
+            request: Some(envoy::Request { http: Some(http.clone()) }),
             context_extensions: [("resource".to_owned(), AUDIENCE.to_owned())].into(),
             ..AttributeContext::default()
         }),

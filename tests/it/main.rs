@@ -47,6 +47,7 @@ mod evidence;
 mod example_clients;
 mod ext_authz;
 mod ext_authz_evidence;
+mod ext_authz_protos;
 mod ext_authz_resources;
 mod faults;
 mod federation;
