@@ -32,6 +32,7 @@ pub mod identity;
 pub mod introspection;
 pub mod jwk;
 pub mod jwks_uri;
+pub mod jws;
 pub mod jwt_authorities;
 pub mod jwt_svid;
 pub mod keys;
