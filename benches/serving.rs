@@ -34,6 +34,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
+use sha2::Digest as _;
+use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::Status;
@@ -70,7 +72,7 @@ async fn main() -> Result<(), Failure> {
         scope: String::new(),
     };
     let whole = question(Evidence::Certificate(der.clone()));
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der).as_ref().to_vec();
+    let digest = Sha256::digest(&der).to_vec();
     let hash = question(Evidence::CertificateThumbprint(digest));
 
     println!("{CALLS} calls a case, {CONNECTIONS} connections x {STREAMS} calls under way; the server's CPU time");
@@ -108,8 +110,7 @@ async fn main() -> Result<(), Failure> {
 
 /// The checks that Envoy makes of a request to the sample resource: with the whole certificate, and with its hash.
 fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
-    let hash = digest.as_ref().iter().fold(String::new(), |text, octet| format!("{text}{octet:02x}"));
+    let hash = hex::encode(Sha256::digest(der));
     let header = format!("By=spiffe://dev.internal/proxy;Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
     let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", header)];
     let http = HttpRequest {

@@ -73,7 +73,7 @@ impl Secrets {
     }
 
     fn plant(&mut self, what: &'static str, secret: &str) {
-        let hex = secret.bytes().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let hex = hex::encode(secret);
         let written = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
         let octets = format!("{:?}", secret.as_bytes());
         let octets = octets.trim_matches(['[', ']']).to_owned();
