@@ -1,8 +1,8 @@
 //! JWS in its compact form (RFC 7515 section 3.1), for access tokens and JWT-SVIDs: one text for one signature, and keys that
 //! verify with one algorithm each.
 //!
-//! The crate `jsonwebtoken` has no ES512, which JWT-SVIDs may have (JWT-SVID section 2.1). Nor does it tell an unknown `alg` from
-//! a malformed header, refuse members that stand twice or `"crit": null`, or take the time from its caller.
+//! The crate `jsonwebtoken` 11 has no ES512, which JWT-SVIDs may have (JWT-SVID section 2.1). Nor does it tell an unknown `alg`
+//! from a malformed header, refuse an unknown member that stands twice or `"crit": null`, or take the time from its caller.
 
 use std::fmt;
 
