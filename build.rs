@@ -8,8 +8,12 @@ use std::path::PathBuf;
 /// What a workload calls.
 const FOR_WORKLOADS: [&str; 2] = ["proto/lanyard/v1/binding.proto", "proto/lanyard/v1/token.proto"];
 
-/// What administrators call.
-const FOR_ADMINISTRATORS: [&str; 2] = ["proto/lanyard/v1/key.proto", "proto/lanyard/v1/registry.proto"];
+/// What administrators and Envoy call.
+const FOR_OTHERS: [&str; 3] = [
+    "proto/envoy/service/auth/v3/external_auth.proto",
+    "proto/lanyard/v1/key.proto",
+    "proto/lanyard/v1/registry.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -17,9 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true).open_files(FOR_WORKLOADS)?;
     if server {
-        compiler.open_files(FOR_ADMINISTRATORS)?;
+        compiler.open_files(FOR_OTHERS)?;
         let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
-        fs::write(out.join("lanyard.v1.bin"), compiler.encode_file_descriptor_set())?;
+        fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     }
     tonic_prost_build::configure().build_server(server).compile_fds(compiler.file_descriptor_set())?;
     Ok(())

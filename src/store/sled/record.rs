@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::authority::store::Revision;
 
@@ -156,13 +157,11 @@ fn checksum(key: &str, revision: Revision, value: &[u8]) -> Checksum {
 
 /// The SHA-256 of the parts, one after the other.
 pub(super) fn sha256(parts: &[&[u8]]) -> Checksum {
-    let mut context = digest::Context::new(&digest::SHA256);
+    let mut hash = Sha256::new();
     for part in parts {
-        context.update(part);
+        hash.update(part);
     }
-    let mut checksum = Checksum::default();
-    checksum.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-    checksum
+    hash.finalize().into()
 }
 
 fn chunk_key(place: &Checksum, number: u8) -> [u8; CHUNK_KEY_BYTES] {
