@@ -7,6 +7,7 @@ use crate::authority::Authority;
 use crate::authority::snapshot::Entry;
 use crate::authority::snapshot::PREFIXES;
 use crate::authority::snapshot::Snapshot;
+use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::Expected;
 use crate::authority::store::Revision;
@@ -52,19 +53,29 @@ impl Authority {
         Ok(reached)
     }
 
-    /// Takes in a change that the store's watch tells of.
-    pub fn apply(&self, change: &Change) {
-        let entry = change.value.as_deref().map(|value| Entry::read(&change.key, value, change.revision)).transpose();
+    /// Takes in what the store's watch tells of: all changes of a revision at once, so that no decision goes by half of a
+    /// transaction.
+    pub fn apply(&self, batch: &Batch) {
+        let revision = batch.revision;
+        if batch.changes.is_empty() && self.snapshot.load().reached() >= revision {
+            return;
+        }
+        let read = |change: &Change| {
+            change.value.as_deref().map(|value| Entry::read(&change.key, value, revision)).transpose()
+        };
+        let entries: Vec<_> = batch.changes.iter().map(|change| (&change.key, read(change))).collect();
         self.change_snapshot(|snapshot| {
-            match entry {
-                Ok(entry) => snapshot.take_in(&change.key, entry.flatten(), change.revision),
-                Err(error) => {
-                    // What it says cannot be known; what it said no longer holds.
-                    tracing::error!(%error, key = change.key, "a record cannot be read");
-                    snapshot.suspend(&change.key, change.revision);
+            for (key, entry) in entries {
+                match entry {
+                    Ok(entry) => snapshot.take_in(key, entry.flatten(), revision),
+                    Err(error) => {
+                        // What it says cannot be known; what it said no longer holds.
+                        tracing::error!(%error, key, "a record cannot be read");
+                        snapshot.suspend(key, revision);
+                    }
                 }
             }
-            snapshot.caught_up(change.revision);
+            snapshot.caught_up(revision);
         });
     }
 
@@ -82,7 +93,7 @@ impl Authority {
             match self.store.delete(&key, Expected::At(revision)).await {
                 Ok(deleted) => self.take_in(&key, None, deleted),
                 // It was made anew meanwhile, or another replica has deleted it.
-                Err(StoreError::Conflict) => {}
+                Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -194,6 +194,11 @@ impl Snapshot {
         self.reached = self.reached.max(revision);
     }
 
+    /// Up to where the store has been followed.
+    pub fn reached(&self) -> Revision {
+        self.reached
+    }
+
     /// Takes over from an earlier snapshot what is later than all that this one was made from.
     pub fn overtaken_by(&mut self, earlier: &Self) {
         self.client_keys = earlier.client_keys.clone();

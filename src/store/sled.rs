@@ -1,7 +1,7 @@
 //! The embedded store: one process, one directory, sled 0.34 as its log.
 //!
 //! Everything is read into memory at the start and answered from there; sled is only written to. One thread owns it and
-//! takes the writes that are waiting, up to 512, as one batch:
+//! takes the transactions that are waiting, up to 512 writes, as one batch, which sled recovers whole or not at all:
 //!
 //! ```text
 //! judge -> apply_batch -> flush -> fdatasync -> mark -> show in memory, wake watchers -> acknowledge
@@ -41,14 +41,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::authority::store::ChangeStream;
-use crate::authority::store::Expected;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
 use crate::authority::store::StoreFuture;
+use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
+use crate::authority::store::Watch;
 pub use crate::store::sled::durability::Disk;
 pub use crate::store::sled::durability::Durability;
 pub use crate::store::sled::opening::OpenError;
@@ -60,9 +60,8 @@ use crate::store::sled::watchdog::Progress;
 use crate::store::sled::writer::Request;
 use crate::store::sled::writer::Writer;
 use crate::store::table::Table;
-use crate::store::table::Write;
 
-/// How many writes may wait for the writer; more wait for a place.
+/// How many transactions may wait for the writer; more wait for a place.
 const QUEUE: usize = 1024;
 
 const WRITER_THREAD: &str = "lanyard-store";
@@ -144,13 +143,14 @@ impl SledStore {
         Ok(Self { table, health, queue: Some(queue), closed: Mutex::new(closed), flush_limit, _watchdog: stop_sender })
     }
 
-    async fn submit(&self, write: Write) -> Result<Revision, StoreError> {
+    async fn submit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+        transaction.check_size()?;
         self.standing()?;
         let written = async {
             let (reply, answer) = oneshot::channel();
             let closed = || StoreError::Unavailable("the store was closed".to_owned());
             let queue = self.queue.as_ref().ok_or_else(closed)?;
-            queue.send(Request { write, reply }).await.map_err(|_| closed())?;
+            queue.send(Request { transaction, reply }).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
         };
         // While the writer hangs it answers nobody; the watchdog does, through `health`.
@@ -171,16 +171,12 @@ impl Store for SledStore {
         Box::pin(async move { Ok(self.table.list(prefix)) })
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(async move { self.submit(Write::put(key, value, expected)?).await })
+    fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
+        Box::pin(self.submit(transaction))
     }
 
-    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(async move { self.submit(Write::delete(key, expected)?).await })
-    }
-
-    fn watch(&self, from: Revision) -> ChangeStream {
-        self.table.watch(from)
+    fn watch(&self, prefix: &str, from: Revision) -> Watch {
+        self.table.watch(prefix, from)
     }
 
     fn standing(&self) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ use lanyard::authority::registration::ClientRegistration;
 use lanyard::authority::registry::RegistryError;
 use lanyard::authority::snapshot::Entry;
 use lanyard::authority::snapshot::Snapshot;
+use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
@@ -167,10 +168,10 @@ fn a_record_that_cannot_be_read_stops_the_start() {
     }
 }
 
-fn change_of(world: &World, name: &str, revision: Revision) -> Change {
+fn change_of(world: &World, name: &str, revision: Revision) -> Batch {
     let key = format!("/clients/{name}");
     let value = ready(world.store.get(&key)).unwrap().map(|entry| entry.value);
-    Change { key, value, revision }
+    Batch { revision, changes: vec![Change { key, value }] }
 }
 
 // D1
@@ -186,7 +187,8 @@ fn a_change_that_comes_late_revives_and_reverts_nothing() {
     world.authority.apply(&written);
     assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::UnknownClient)));
     let third = world.register(scoped(spiffe_client(CHECKOUT), "third"));
-    let deletion = Change { key: written.key, value: None, revision: Revision(second.revision.0 + 1) };
+    let gone = Change { value: None, ..written.changes[0].clone() };
+    let deletion = Batch { revision: Revision(second.revision.0 + 1), changes: vec![gone] };
     assert!(third.revision > deletion.revision);
     world.authority.apply(&deletion);
     assert_eq!(granted(&world).as_deref(), Ok("third"));
@@ -235,10 +237,10 @@ fn a_change_that_cannot_be_read_disables_its_client_and_lets_no_wider_pattern_in
     world.register(named_spiffe_client("shop", SHOP));
     let exact = world.register(named_spiffe_client("checkout", CHECKOUT));
     assert!(granted(&world).is_ok());
-    let key = "/clients/checkout".to_owned();
+    let unreadable = Change { key: "/clients/checkout".to_owned(), value: Some(b"{\"schema\":9}".as_slice().into()) };
     let revision = Revision(exact.revision.0 + 1);
-    world.authority.apply(&Change { key: key.clone(), value: Some(b"{\"schema\":9}".as_slice().into()), revision });
+    world.authority.apply(&Batch { revision, changes: vec![unreadable] });
     assert_eq!(granted(&world), Err(GrantError::InvalidClient(Mismatch::DisabledClient)));
-    world.authority.apply(&Change { revision: Revision(revision.0 + 1), ..change_of(&world, "checkout", revision) });
+    world.authority.apply(&Batch { revision: Revision(revision.0 + 1), ..change_of(&world, "checkout", revision) });
     assert!(granted(&world).is_ok());
 }

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::config::core::v3::HeaderValue;
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::authority::clock::Clock;
+use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Revision;
 use lanyard::proto::Client;
@@ -317,10 +318,9 @@ impl Stage {
                 server.delete(CLIENT).await;
                 server.register(spiffe_client(CLIENT)).await.map(drop).unwrap();
             }
-            "the client's record cannot be read" => server.server.authority().apply(&Change {
-                key: format!("/clients/{CLIENT}"),
-                value: Some(b"{".as_slice().into()),
+            "the client's record cannot be read" => server.server.authority().apply(&Batch {
                 revision: Revision(1_000),
+                changes: vec![Change { key: format!("/clients/{CLIENT}"), value: Some(b"{".as_slice().into()) }],
             }),
             "the token is revoked" => revoke(Target::Token(self.token.clone())).await,
             "the client is revoked" => revoke(Target::RevokedClientId(CLIENT.to_owned())).await,

@@ -116,6 +116,8 @@ mod store_damage;
 mod store_directory;
 mod store_durability;
 mod store_process;
+mod store_transactions;
+mod store_watch;
 mod subjects;
 mod support;
 mod telemetry;
