@@ -51,6 +51,7 @@ use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
 use crate::authority::measures::Measures;
+use crate::authority::store::Store;
 use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;
@@ -106,6 +107,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Where random bytes come from.
     pub entropy: Arc<dyn Entropy>,
+    /// The store, in the place of the one that the configuration names.
+    pub store: Option<Arc<dyn Store>>,
     /// How many threads serve connections.
     pub threads: usize,
     /// Where it is counted that a collector did not take something: traces are the whole process's.
@@ -116,7 +119,7 @@ impl Default for Surroundings {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let entropy = Arc::new(SystemEntropy::default());
-        Self { clock: Arc::new(SystemClock), entropy, threads, export_failures: Arc::default() }
+        Self { clock: Arc::new(SystemClock), entropy, store: None, threads, export_failures: Arc::default() }
     }
 }
 
@@ -168,9 +171,9 @@ impl Server {
         // Watched from the first moment on: until it is, a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
-        let Surroundings { clock, entropy, threads, export_failures } = surroundings;
+        let Surroundings { clock, entropy, store, threads, export_failures } = surroundings;
         let chance = Arc::clone(&entropy);
-        let foundation = Foundation::lay(&config, clock, entropy).await?;
+        let foundation = Foundation::lay(&config, clock, entropy, store).await?;
         let Foundation { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
             foundation;
         let (store, federation) = (Arc::clone(&stored.store), Arc::new(foundation.federation));

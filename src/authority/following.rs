@@ -33,6 +33,7 @@ impl Authority {
     /// Reads everything, and returns the revision to watch the store from. A record that cannot be read is an error:
     /// leaving it out could leave out a disabled client, and let a wider pattern in, or a revocation.
     pub async fn load(&self) -> Result<Revision, LoadError> {
+        let asked = self.clock.now();
         let mut snapshot = Snapshot::default();
         let mut reached = None;
         for prefix in PREFIXES {
@@ -50,12 +51,14 @@ impl Authority {
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
         snapshot.overtaken_by(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
+        self.heard_of_the_store(asked);
         Ok(reached)
     }
 
     /// Takes in what the store's watch tells of: all changes of a revision at once, so that no decision goes by half of a
     /// transaction.
     pub fn apply(&self, batch: &Batch) {
+        self.heard_of_the_store(self.clock.now());
         let revision = batch.revision;
         if batch.changes.is_empty() && self.snapshot.load().reached() >= revision {
             return;

@@ -1,5 +1,5 @@
-//! How old the snapshot may be that decisions go by. It is as the store while the store is followed; from the moment at which
-//! that breaks off, a revocation could have been missed.
+//! How old the snapshot may be that decisions go by. It is as the store was when its watch last told of a change or of its
+//! progress; a revocation that was made after that could have been missed, whether the watch broke off or only hangs.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -13,15 +13,20 @@ use crate::authority::clock::Timestamp;
 #[error("the store has not been followed for too long to decide")]
 pub struct Stale;
 
-/// Since when the store is not followed any more; while it is, [`FOLLOWED`].
+/// From when on the store may have changed unnoticed, in seconds since 1970; [`NEVER`] where there is no such moment.
 #[derive(Debug)]
-pub(in crate::authority) struct LostSince(AtomicU64);
+pub(in crate::authority) struct StoreFeed {
+    /// When the watch broke off; while there is one, [`NEVER`].
+    lost: AtomicU64,
+    /// When the watch last told of anything, or when what was read whole was asked for. Before the first time, [`NEVER`].
+    heard: AtomicU64,
+}
 
-const FOLLOWED: u64 = u64::MAX;
+const NEVER: u64 = u64::MAX;
 
-impl Default for LostSince {
+impl Default for StoreFeed {
     fn default() -> Self {
-        Self(AtomicU64::new(FOLLOWED))
+        Self { lost: AtomicU64::new(NEVER), heard: AtomicU64::new(NEVER) }
     }
 }
 
@@ -31,12 +36,18 @@ impl Authority {
         let now = self.clock.now().0;
         // Where it is lost already, that stands.
         let _lost_before =
-            self.lost_since.0.compare_exchange(FOLLOWED, now, Ordering::AcqRel, Ordering::Acquire).is_err();
+            self.store_feed.lost.compare_exchange(NEVER, now, Ordering::AcqRel, Ordering::Acquire).is_err();
     }
 
     /// All of the store has been read, and is watched from there on.
     pub fn follows_the_store(&self) {
-        self.lost_since.0.store(FOLLOWED, Ordering::Release);
+        self.heard_of_the_store(self.clock.now());
+        self.store_feed.lost.store(NEVER, Ordering::Release);
+    }
+
+    /// All that was in the store at this moment has been taken in.
+    pub(in crate::authority) fn heard_of_the_store(&self, moment: Timestamp) {
+        self.store_feed.heard.store(moment.0, Ordering::Release);
     }
 
     /// Whether the snapshot may be gone by. Without a bound in the configuration it always may.
@@ -54,7 +65,8 @@ impl Authority {
     /// The last moment at which the snapshot may be gone by, where there is one.
     fn stale_after(&self) -> Option<Timestamp> {
         let bound = self.policy.max_staleness?;
-        let since = self.lost_since.0.load(Ordering::Acquire);
-        (since != FOLLOWED).then(|| Timestamp(since).after(bound))
+        let feed = &self.store_feed;
+        let since = feed.lost.load(Ordering::Acquire).min(feed.heard.load(Ordering::Acquire));
+        (since != NEVER).then(|| Timestamp(since).after(bound))
     }
 }

@@ -88,7 +88,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::NoEntropy;
 use crate::authority::clock::Timestamp;
-use crate::authority::freshness::LostSince;
+use crate::authority::freshness::StoreFeed;
 use crate::authority::grant::Credentials;
 use crate::authority::grant::Grant;
 use crate::authority::grant::GrantError;
@@ -127,7 +127,7 @@ pub struct Policy {
     pub unbound_tokens: bool,
     /// How long a proxy may keep an allowance, at most.
     pub verdict_ttl: Duration,
-    /// For how long decisions may go by what is known of the store once it cannot be followed any more. `None`: for ever.
+    /// For how long decisions may go by what the store's watch last told. `None`: for ever.
     pub max_staleness: Option<Duration>,
     /// Who holds which role at the start. See [`Authority::replace_roles`].
     pub roles: RoleGrants,
@@ -174,7 +174,7 @@ pub struct Authority {
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     tally: Tally,
     reloads: Reloads,
-    lost_since: LostSince,
+    store_feed: StoreFeed,
 }
 
 /// A token, and what its receiver is told about it (RFC 6749 section 5.1).
@@ -221,7 +221,7 @@ impl Authority {
             jwks_source: OnceLock::new(),
             tally: Tally::default(),
             reloads: Reloads::default(),
-            lost_since: LostSince::default(),
+            store_feed: StoreFeed::default(),
         }
     }
 

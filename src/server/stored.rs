@@ -32,9 +32,13 @@ impl Stored {
             Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
             None => Arc::new(MemoryStore::default()),
         };
+        Ok(Self::measure(store, directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL))))
+    }
+
+    /// Measures a store that is open, and the disk that it is on.
+    pub(super) fn measure(store: Arc<dyn Store>, disk: Option<Disk>) -> Self {
         let store = MeasuredStore::new(store);
         let operations = store.operations();
-        let disk = directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
-        Ok(Self { store: Arc::new(store), operations, disk })
+        Self { store: Arc::new(store), operations, disk }
     }
 }

@@ -301,8 +301,14 @@ impl Stage {
         };
         let thumbprint = |leaf: &Leaf| Target::CertificateThumbprint(leaf.thumbprint().as_bytes().to_vec());
         match fault {
-            "the token has expired" => server.advance(Duration::from_mins(5)),
-            "the clock is a century ahead" => server.advance(Duration::from_hours(24 * 365 * 100)),
+            "the token has expired" => {
+                server.advance(Duration::from_mins(5));
+                server.is_fresh_again().await;
+            }
+            "the clock is a century ahead" => {
+                server.advance(Duration::from_hours(24 * 365 * 100));
+                server.is_fresh_again().await;
+            }
             "the clock breaks" => {}
             "the snapshot is too old" => {
                 server.server.authority().lost_the_store();

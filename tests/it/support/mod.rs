@@ -16,6 +16,7 @@ pub mod envoy;
 pub mod forwarded;
 pub mod fragile;
 pub mod frames;
+pub mod hand_fed;
 pub mod helm;
 pub mod helm_pod;
 pub mod helm_server;
