@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use futures_core::Stream;
 
+use crate::authority::clock::Timestamp;
+
 /// The most bytes that one value may have.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
@@ -33,13 +35,22 @@ pub type Watch = Pin<Box<dyn Stream<Item = Result<Batch, StoreError>> + Send>>;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Revision(pub u64);
 
-/// A value and the revision of the write that made it.
+/// A value, the revision of the write that made it, and its end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Versioned<T> {
     /// The value.
     pub value: T,
     /// When it was written.
     pub revision: Revision,
+    /// From when on it is gone, if ever.
+    pub expires: Option<Timestamp>,
+}
+
+impl<T> Versioned<T> {
+    /// Whether it is gone.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
 }
 
 /// What a transaction demands of the present state of a key; otherwise it is a [`StoreError::Conflict`] and changes nothing.
@@ -67,8 +78,13 @@ impl Expected {
 /// What becomes of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write {
-    /// It gets this value.
-    Put(Arc<[u8]>),
+    /// It gets a value.
+    Put {
+        /// The value.
+        value: Arc<[u8]>,
+        /// From when on the key is gone, if ever.
+        expires: Option<Timestamp>,
+    },
     /// It is deleted. Where nothing is there, nothing changes.
     Delete,
 }
@@ -93,7 +109,14 @@ impl Transaction {
     /// Writes `value` at `key`.
     #[must_use]
     pub fn put(mut self, key: &str, value: Vec<u8>) -> Self {
-        self.writes.insert(key.to_owned(), Write::Put(value.into()));
+        self.writes.insert(key.to_owned(), Write::Put { value: value.into(), expires: None });
+        self
+    }
+
+    /// Writes `value` at `key`, where it is until `expires`.
+    #[must_use]
+    pub fn put_until(mut self, key: &str, value: Vec<u8>, expires: Timestamp) -> Self {
+        self.writes.insert(key.to_owned(), Write::Put { value: value.into(), expires: Some(expires) });
         self
     }
 
@@ -124,7 +147,7 @@ impl Transaction {
         let compared: usize = self.comparisons.iter().map(|(key, _)| key.len()).sum();
         let written = self.writes.iter().map(|(key, write)| {
             let value = match write {
-                Write::Put(value) => value.len(),
+                Write::Put { value, .. } => value.len(),
                 Write::Delete => 0,
             };
             key.len() + value
@@ -143,7 +166,7 @@ impl Transaction {
             at_most(MAX_KEY_BYTES, key.len())?;
         }
         for write in self.writes.values() {
-            if let Write::Put(value) = write {
+            if let Write::Put { value, .. } = write {
                 at_most(MAX_VALUE_BYTES, value.len())?;
             }
         }
@@ -221,6 +244,9 @@ pub enum StoreError {
 /// Where registrations, resources, revocations and keys live.
 ///
 /// Read-your-writes holds within one process: a `get` or `list` after an acknowledged write shows it.
+///
+/// What was written with an end is gone from then on, for reads and for comparisons. Soon after that it is deleted, which
+/// watchers are told as any deletion, unless the key has been written again before.
 pub trait Store: fmt::Debug + Send + Sync {
     /// The value at `key`, or `None`.
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>>;

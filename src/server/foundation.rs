@@ -57,7 +57,7 @@ impl Foundation {
         let (bundles, contents) = files::load(&config.trust)?;
         let stored = match store {
             Some(store) => Stored::measure(store, None),
-            None => Stored::open(config.store.as_deref())?,
+            None => Stored::open(config.store.as_deref(), Arc::clone(&clock))?,
         };
         let store = Arc::clone(&stored.store);
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::authority::clock::Clock;
+use crate::authority::clock::SystemClock;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
@@ -20,13 +22,18 @@ use crate::store::table::Table;
 #[derive(Debug)]
 pub struct MemoryStore {
     table: Arc<Table>,
-    writing: Mutex<()>,
+    writing: Arc<Mutex<()>>,
 }
 
 impl MemoryStore {
-    /// An empty store at revision 0.
+    /// An empty store at revision 0, whose records expire by the machine's clock.
     pub fn new() -> Self {
-        Self { table: Arc::new(Table::new(BTreeMap::new(), Revision(0))), writing: Mutex::new(()) }
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    /// One whose records expire by this clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self { table: Arc::new(Table::new(BTreeMap::new(), Revision(0), clock)), writing: Arc::default() }
     }
 
     fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
@@ -34,7 +41,7 @@ impl MemoryStore {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = self.table.revision();
         let next = Revision(newest.0 + 1);
-        match Step::of(transaction, next, |key| self.table.get(key))? {
+        match Step::of(transaction, next, self.table.now(), |key| self.table.get_even_expired(key))? {
             None => Ok(newest),
             Some(step) => {
                 self.table.apply(vec![step]);
@@ -42,6 +49,14 @@ impl MemoryStore {
             }
         }
     }
+}
+
+/// Deletes what has expired.
+fn sweep(table: &Table, writing: &Mutex<()>) {
+    let _one_at_a_time = writing.lock().unwrap_or_else(PoisonError::into_inner);
+    let (next, now) = (Revision(table.revision().0 + 1), table.now());
+    let step = Step::expiry(table.expired(now), next, now, |key| table.get_even_expired(key));
+    table.apply(step.into_iter().collect());
 }
 
 impl Default for MemoryStore {
@@ -64,7 +79,8 @@ impl Store for MemoryStore {
     }
 
     fn watch(&self, prefix: &str, from: Revision) -> Watch {
-        self.table.watch(prefix, from)
+        let (table, writing) = (Arc::clone(&self.table), Arc::clone(&self.writing));
+        self.table.watch(prefix, from, Box::new(move || sweep(&table, &writing)))
     }
 
     fn standing(&self) -> Result<(), StoreError> {

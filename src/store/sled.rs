@@ -41,6 +41,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+use crate::authority::clock::Clock;
+use crate::authority::clock::SystemClock;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
@@ -75,12 +77,14 @@ pub struct SledOptions {
     pub flush_limit: Duration,
     /// How a batch reaches the disk.
     pub durability: Box<dyn Durability>,
+    /// By what records expire.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
         let (open_limit, flush_limit) = (Duration::from_secs(30), Duration::from_secs(5));
-        Self { open_limit, flush_limit, durability: Box::new(Disk) }
+        Self { open_limit, flush_limit, durability: Box::new(Disk), clock: Arc::new(SystemClock) }
     }
 }
 
@@ -105,7 +109,7 @@ impl SledStore {
     /// Whatever stands in the way of serving exactly what was acknowledged, see [`OpenError`]. After
     /// [`OpenError::Stuck`] a thread is left behind that holds the lock: the process should end.
     pub fn open(directory: &Path, options: SledOptions) -> Result<Self, OpenError> {
-        let SledOptions { open_limit, flush_limit, durability } = options;
+        let SledOptions { open_limit, flush_limit, durability, clock } = options;
         let io = |source: io::Error| OpenError::Io { directory: directory.to_owned(), source };
         keep_engine_panics_off_stderr();
         let (health, progress) = (Health::new(), Progress::default());
@@ -122,7 +126,7 @@ impl SledStore {
                     Ok(opened) => opened,
                     Err(error) => return drop(opening_sender.send(Err(error))),
                 };
-                let table = load(&mut opened);
+                let table = load(&mut opened, clock);
                 if opening_sender.send(Ok(Arc::clone(&table))).is_ok() {
                     Writer { directory, opened, table, health, progress, durability }.run(requests);
                 }
@@ -150,7 +154,7 @@ impl SledStore {
             let (reply, answer) = oneshot::channel();
             let closed = || StoreError::Unavailable("the store was closed".to_owned());
             let queue = self.queue.as_ref().ok_or_else(closed)?;
-            queue.send(Request { transaction, reply }).await.map_err(|_| closed())?;
+            queue.send(Request::Transact { transaction, reply }).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
         };
         // While the writer hangs it answers nobody; the watchdog does, through `health`.
@@ -176,7 +180,15 @@ impl Store for SledStore {
     }
 
     fn watch(&self, prefix: &str, from: Revision) -> Watch {
-        self.table.watch(prefix, from)
+        // A watch that outlives its store must not keep the writer.
+        let queue = self.queue.as_ref().map(mpsc::Sender::downgrade);
+        let sweep = move || {
+            if let Some(queue) = queue.as_ref().and_then(mpsc::WeakSender::upgrade) {
+                // Where the queue is full, there is a next time.
+                drop(queue.try_send(Request::Sweep));
+            }
+        };
+        self.table.watch(prefix, from, Box::new(sweep))
     }
 
     fn standing(&self) -> Result<(), StoreError> {
@@ -195,8 +207,8 @@ impl Drop for SledStore {
     }
 }
 
-fn load(opened: &mut Opened) -> Arc<Table> {
-    Arc::new(Table::new(std::mem::take(&mut opened.entries), opened.ledger.revision))
+fn load(opened: &mut Opened, clock: Arc<dyn Clock>) -> Arc<Table> {
+    Arc::new(Table::new(std::mem::take(&mut opened.entries), opened.ledger.revision, clock))
 }
 
 /// sled 0.34 panics on some damaged files. The opening turns that into an error with a clear text; a panic message with a

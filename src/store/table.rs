@@ -1,6 +1,7 @@
 //! The present state in memory: entries, recent changes, watchers. Both backends answer reads and watches from it.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Bound;
@@ -22,9 +23,12 @@ use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::WatchStream;
 
+use crate::authority::clock::Clock;
+use crate::authority::clock::Timestamp;
 use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::Listing;
+use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Versioned;
@@ -42,14 +46,20 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// An entry as it is held and handed out.
 pub(super) type Entry = Versioned<Arc<[u8]>>;
 
+/// Has the writer delete what has expired. It must not wait.
+pub(super) type Sweep = Box<dyn Fn() + Send + Sync>;
+
 /// The state, shared between a store, its writer and its watchers.
 pub(super) struct Table {
     state: RwLock<State>,
     moved: watch::Sender<()>,
+    clock: Arc<dyn Clock>,
 }
 
 struct State {
     entries: BTreeMap<String, Entry>,
+    /// The keys whose entries have an end, by it.
+    expiring: BTreeSet<(Timestamp, String)>,
     revision: Revision,
     /// The latest revisions: they are consecutive and end at `revision`.
     window: VecDeque<Batch>,
@@ -60,13 +70,40 @@ struct State {
 
 impl Table {
     /// A table that holds `entries` as they stand at `revision`.
-    pub(super) fn new(entries: BTreeMap<String, Entry>, revision: Revision) -> Self {
-        let state = State { entries, revision, window: VecDeque::new(), kept: 0, closed: false };
-        Self { state: RwLock::new(state), moved: watch::Sender::new(()) }
+    pub(super) fn new(entries: BTreeMap<String, Entry>, revision: Revision, clock: Arc<dyn Clock>) -> Self {
+        let expiring = entries.iter().filter_map(|(key, entry)| Some((entry.expires?, key.clone()))).collect();
+        let state = State { entries, expiring, revision, window: VecDeque::new(), kept: 0, closed: false };
+        Self { state: RwLock::new(state), moved: watch::Sender::new(()), clock }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
+        self.get_even_expired(key).filter(|entry| !self.is_over(entry))
+    }
+
+    /// The same, and what has expired but is not deleted yet.
+    pub(super) fn get_even_expired(&self, key: &str) -> Option<Entry> {
         self.read().entries.get(key).cloned()
+    }
+
+    fn is_over(&self, entry: &Entry) -> bool {
+        // Nearly nothing has an end.
+        entry.expires.is_some() && entry.has_expired(self.now())
+    }
+
+    /// Keys that have expired and are to be deleted, those first that expired first: as many as one transaction may delete.
+    pub(super) fn expired(&self, now: Timestamp) -> Vec<String> {
+        let state = self.read();
+        let expired = state.expiring.iter().take_while(|(expires, _)| *expires <= now);
+        expired.take(MAX_TRANSACTION_OPERATIONS).map(|(_, key)| key.clone()).collect()
+    }
+
+    fn has_expired(&self) -> bool {
+        let first = self.read().expiring.first().map(|(expires, _)| *expires);
+        first.is_some_and(|first| first <= self.now())
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -79,6 +116,7 @@ impl Table {
             .entries
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(_, entry)| !self.is_over(entry))
             .map(|(key, entry)| (key.clone(), entry.clone()))
             .collect();
         Listing { entries, revision: state.revision }
@@ -91,10 +129,17 @@ impl Table {
             let mut batch = Batch { revision, changes: Vec::with_capacity(changes.len()) };
             for (key, entry) in changes {
                 let value = entry.as_ref().map(|entry| Arc::clone(&entry.value));
-                match entry {
+                let expires = entry.as_ref().and_then(|entry| entry.expires);
+                let old = match entry {
                     Some(entry) => state.entries.insert(key.clone(), entry),
                     None => state.entries.remove(&key),
                 };
+                if let Some(old) = old.and_then(|old| old.expires) {
+                    state.expiring.remove(&(old, key.clone()));
+                }
+                if let Some(expires) = expires {
+                    state.expiring.insert((expires, key.clone()));
+                }
                 batch.changes.push(Change { key, value });
             }
             state.revision = revision;
@@ -115,9 +160,11 @@ impl Table {
         self.moved.send_replace(());
     }
 
-    pub(super) fn watch(self: &Arc<Self>, prefix: &str, from: Revision) -> Watch {
+    /// A watch, which also has what has expired deleted as time goes by.
+    pub(super) fn watch(self: &Arc<Self>, prefix: &str, from: Revision, sweep: Sweep) -> Watch {
+        let (table, prefix) = (Arc::clone(self), prefix.to_owned());
         let moved = WatchStream::new(self.moved.subscribe());
-        Box::pin(Watcher { table: Arc::clone(self), prefix: prefix.to_owned(), from, moved, ticks: None, ended: false })
+        Box::pin(Watcher { table, prefix, from, moved, sweep, ticks: None, ended: false })
     }
 
     fn after(&self, from: Revision, prefix: &str) -> Next {
@@ -173,6 +220,7 @@ struct Watcher {
     prefix: String,
     from: Revision,
     moved: WatchStream<()>,
+    sweep: Sweep,
     /// Not there before the first poll, which is what happens on a runtime.
     ticks: Option<Interval>,
     ended: bool,
@@ -194,6 +242,10 @@ impl Stream for Watcher {
     type Item = Result<Batch, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let tick = self.poll_tick(context);
+        if tick.is_ready() && self.table.has_expired() {
+            (self.sweep)();
+        }
         while !self.ended {
             match self.table.after(self.from, &self.prefix) {
                 Next::Batch(batch) => {
@@ -210,7 +262,7 @@ impl Stream for Watcher {
                     Poll::Ready(Some(())) => {}
                     Poll::Ready(None) => self.ended = true,
                     Poll::Pending => {
-                        ready!(self.poll_tick(context));
+                        ready!(tick);
                         return Poll::Ready(Some(Ok(Batch { revision: self.from, changes: Vec::new() })));
                     }
                 },

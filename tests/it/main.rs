@@ -115,6 +115,7 @@ mod store_crash;
 mod store_damage;
 mod store_directory;
 mod store_durability;
+mod store_expiry;
 mod store_process;
 mod store_transactions;
 mod store_watch;

@@ -310,7 +310,7 @@ fn model_of(model: &mut Model, newest: &mut Revision, transaction: &Transaction)
     let mut changes = false;
     for (key, write) in transaction.writes() {
         changes |= match write {
-            Write::Put(value) => {
+            Write::Put { value, .. } => {
                 model.insert(key.clone(), (value.to_vec(), next));
                 true
             }

@@ -36,17 +36,23 @@ const BATCH_BYTES: usize = 256 * 1024;
 // No transaction is larger than a batch may be.
 const _: () = assert!(MAX_TRANSACTION_BYTES <= BATCH_BYTES && MAX_TRANSACTION_OPERATIONS <= BATCH_WRITES);
 
-/// A transaction and the one who waits for it.
+/// What the writer is asked for.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) transaction: Transaction,
-    pub(super) reply: Reply,
+pub(super) enum Request {
+    /// A transaction, by one who waits for it.
+    Transact { transaction: Transaction, reply: Reply },
+    /// The deletion of what has expired.
+    Sweep,
 }
 
 impl Request {
     /// How many writes it has, and how many bytes.
     fn size(&self) -> (usize, usize) {
-        (self.transaction.writes().len(), self.transaction.bytes())
+        match self {
+            Self::Transact { transaction, .. } => (transaction.writes().len(), transaction.bytes()),
+            // A deletion writes nothing but places.
+            Self::Sweep => (MAX_TRANSACTION_OPERATIONS, 0),
+        }
     }
 }
 
@@ -88,8 +94,11 @@ impl Writer {
     fn serve(&mut self, requests: Vec<Request>) {
         let mut plan = Plan::after(&self.opened.ledger);
         let mut answers = Vec::with_capacity(requests.len());
-        for Request { transaction, reply } in requests {
-            answers.push((reply, plan.add(transaction, &self.table)));
+        for request in requests {
+            match request {
+                Request::Transact { transaction, reply } => answers.push((reply, plan.add(transaction, &self.table))),
+                Request::Sweep => plan.sweep(&self.table),
+            }
         }
         let outcome = self.commit(plan);
         for (reply, answer) in answers {
@@ -164,7 +173,7 @@ impl Plan {
     /// Judges one more transaction as if those before it were done, and takes it in if it is to be done.
     fn add(&mut self, transaction: Transaction, table: &Table) -> Result<Revision, StoreError> {
         let next = Revision(self.ledger.revision.0 + 1);
-        match Step::of(transaction, next, |key| self.present(key, table))? {
+        match Step::of(transaction, next, table.now(), |key| self.present(key, table))? {
             None => Ok(self.ledger.revision),
             Some(step) => {
                 self.take_in(step, table).map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -173,14 +182,23 @@ impl Plan {
         }
     }
 
+    /// Takes in the deletion of what has expired.
+    fn sweep(&mut self, table: &Table) {
+        let (next, now) = (Revision(self.ledger.revision.0 + 1), table.now());
+        let step = Step::expiry(table.expired(now), next, now, |key| self.present(key, table));
+        if let Some(Err(error)) = step.map(|step| self.take_in(step, table)) {
+            tracing::error!(%error, "what has expired cannot be deleted");
+        }
+    }
+
     fn present(&self, key: &str, table: &Table) -> Option<Entry> {
-        self.pending.get(key).cloned().unwrap_or_else(|| table.get(key))
+        self.pending.get(key).cloned().unwrap_or_else(|| table.get_even_expired(key))
     }
 
     /// Takes in all of a step, or nothing of it.
     fn take_in(&mut self, step: Step, table: &Table) -> Result<(), serde_json::Error> {
         let encoded = step.changes.iter().map(|(key, entry)| {
-            let encode = |entry: Entry| record::encode(key, entry.revision, &entry.value);
+            let encode = |entry: Entry| record::encode(key, entry.revision, entry.expires, &entry.value);
             let old = self.present(key, table).map(encode).transpose()?;
             let new = entry.clone().map(encode).transpose()?;
             Ok((old, new))
