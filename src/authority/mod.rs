@@ -59,6 +59,7 @@ pub mod subject;
 pub mod tally;
 pub mod token;
 pub mod trust;
+pub mod unique_index;
 pub mod validation;
 mod vouching;
 

@@ -32,7 +32,7 @@ use crate::authority::revocation::Revocations;
 use crate::authority::revocation::Revoked;
 use crate::authority::store::Revision;
 
-/// The prefixes of the keys that a snapshot is made from.
+/// The prefixes of the keys that a snapshot is made from. The others are `/keys/` and `/index/`.
 pub const PREFIXES: [&str; 4] = [CLIENTS, LINEAGES, RESOURCES, REVOCATIONS];
 
 /// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.

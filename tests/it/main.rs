@@ -134,6 +134,7 @@ mod trace_envoy;
 mod trace_export;
 mod trace_log;
 mod trace_onward;
+mod unique_identities;
 mod uses;
 mod validate_binding;
 mod validate_stream;
