@@ -7,10 +7,9 @@ use crate::support::process::run;
 use crate::support::server::in_crate;
 
 /// Crates that only the server needs.
-const OF_THE_SERVER: [&str; 14] = [
+const OF_THE_SERVER: [&str; 13] = [
     "axum",
     "clap",
-    "jsonwebtoken",
     "mimalloc",
     "opentelemetry-otlp",
     "prometheus-client",
