@@ -1,5 +1,6 @@
 //! What the tests share: certificates, and an authority to show them to.
 
+pub mod as_of_now;
 pub mod authority;
 pub mod binding_stream;
 pub mod bundle;
