@@ -40,6 +40,7 @@ pub mod wire;
 pub mod workload;
 pub mod workload_api;
 pub mod world;
+pub mod yaml;
 
 use lanyard::authority::clock::Timestamp;
 
