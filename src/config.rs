@@ -1,6 +1,7 @@
 //! The configuration: one YAML file, unknown keys refused with their line, overridden by `LANYARD_SECTION__KEY` from the
 //! environment. What comes out are values of the rooms' own types; what is wrong is said by the name of the key.
 
+mod environment;
 mod federation;
 mod file;
 pub mod forwarded;
@@ -11,6 +12,8 @@ mod telemetry;
 mod workload_api;
 pub mod written;
 
+use std::env;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -18,9 +21,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use figment::Figment;
-use figment::providers::Env;
-use figment::providers::Serialized;
 use serde::Deserialize;
 
 use crate::authority::Policy;
@@ -33,28 +33,10 @@ use crate::config::written::Written;
 use crate::telemetry::otlp;
 use crate::tls;
 use crate::trust;
-
-/// All sections. The environment may override what is in them; other `LANYARD_…` variables mean other things.
-const SECTIONS: [&str; 18] = [
-    "dev",
-    "federation",
-    "forwarded",
-    "issuer",
-    "jwks_uri",
-    "keys",
-    "listeners",
-    "log",
-    "mtls_url",
-    "registration",
-    "roles",
-    "rotation",
-    "store",
-    "telemetry",
-    "tls",
-    "tokens",
-    "trust",
-    "workload_api",
-];
+use crate::yaml;
+use crate::yaml::Node;
+use crate::yaml::Place;
+use crate::yaml::PlainScalars;
 
 /// Everything that a server is started with.
 #[derive(Debug)]
@@ -135,25 +117,77 @@ pub enum ConfigError {
         /// Why.
         error: io::Error,
     },
-    /// Not YAML, an unknown key, or a value of another kind; with the line.
+    /// Not YAML, an unknown key, or a value of another type; with the key and the line.
     #[error("{path}: {error}")]
     Yaml {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What, and where.
-        error: serde_yaml::Error,
+        /// The problem and its place.
+        error: yaml::YamlError,
     },
-    /// An environment variable does not fit.
-    #[error("the environment: {0}")]
-    Environment(Box<figment::Error>),
+    /// A variable of the environment sets an unknown key, or a value of another type.
+    #[error("the environment: {variable}: {error}")]
+    Environment {
+        /// Its name.
+        variable: String,
+        /// The problem.
+        error: yaml::YamlError,
+    },
+    /// A variable of the environment is misspelt.
+    #[error("the environment: {variable}: unknown variable, {hint}")]
+    UnknownVariable {
+        /// Its name.
+        variable: String,
+        /// The name that is meant.
+        hint: String,
+    },
     /// A value that cannot stand.
-    #[error("{key}: {problem}")]
+    #[error("{key}: {problem}{}", Suffix(.origin.as_deref()))]
     Value {
         /// The key, such as `trust.trust_domain`.
         key: &'static str,
         /// What is wrong with it.
         problem: String,
+        /// The file and the line, or the variable of the environment.
+        origin: Option<String>,
     },
+}
+
+impl ConfigError {
+    /// Whether a key or a variable is not known.
+    pub(crate) fn is_unknown_key(&self) -> bool {
+        match self {
+            Self::UnknownVariable { .. } => true,
+            Self::Yaml { error, .. } | Self::Environment { error, .. } => error.is_unknown_field(),
+            Self::Unreadable { .. } | Self::Value { .. } => false,
+        }
+    }
+
+    fn of(path: &Path, error: yaml::YamlError) -> Self {
+        match error.place() {
+            Some(Place::Variable(name)) => Self::Environment { variable: name.to_string(), error },
+            Some(Place::Line { .. }) | None => Self::Yaml { path: path.to_owned(), error },
+        }
+    }
+
+    /// With the place of a value.
+    fn located(self, path: &Path, tree: &Node) -> Self {
+        let Self::Value { key, problem, origin: None } = self else { return self };
+        let origin = match tree.place_of(key) {
+            Place::Variable(name) => name.to_string(),
+            place @ Place::Line { .. } => format!("{}, {place}", path.display()),
+        };
+        Self::Value { key, problem, origin: Some(origin) }
+    }
+}
+
+/// In brackets, if it is there.
+struct Suffix<'a>(Option<&'a str>);
+
+impl fmt::Display for Suffix<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |text| write!(formatter, " ({text})"))
+    }
 }
 
 /// A configuration as somebody looks at it who starts no server from it: a key-encryption key that cannot be read does not
@@ -170,69 +204,55 @@ pub(crate) struct Inspected {
 
 /// Reads a configuration file. Relative paths in it start at its own folder.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let Read { file, folder, written } = read(path)?;
+    let Read { file, folder, tree } = read(path)?;
+    let written = yaml::read(&tree).map(|values| Written::of(&values)).map_err(|error| ConfigError::of(path, error))?;
     let key = file.key_encryption_key(folder);
-    let config = file.resolve(folder, key)?;
+    let config = file.resolve(folder, key).map_err(|error| error.located(path, &tree))?;
     Ok(Config { source: Some(Source { path: path.to_owned(), written }), ..config })
 }
 
 /// Reads a configuration file to look at it.
 pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
-    let Read { file, folder, .. } = read(path)?;
+    let Read { file, folder, tree } = read(path)?;
     let key_encryption_key_file = file.key_encryption_key_file(folder);
     let (key, key_encryption_key_error) = match file.key_encryption_key(folder) {
         Ok(key) => (Ok(key), None),
         Err(error) => match KeyEncryptionKey::generate() {
-            Ok(stand_in) => (Ok(stand_in), Some(error)),
+            Ok(stand_in) => (Ok(stand_in), Some(error.located(path, &tree))),
             Err(NoEntropy) => (Err(error), None),
         },
     };
-    Ok(Inspected { config: file.resolve(folder, key)?, key_encryption_key_file, key_encryption_key_error })
+    let config = file.resolve(folder, key).map_err(|error| error.located(path, &tree))?;
+    Ok(Inspected { config, key_encryption_key_file, key_encryption_key_error })
 }
 
 struct Read<'a> {
     file: File,
     folder: &'a Path,
-    written: Written,
+    tree: Node,
 }
 
 fn read(path: &Path) -> Result<Read<'_>, ConfigError> {
     let text = fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-    let yaml = |error| ConfigError::Yaml { path: path.to_owned(), error };
-    // A mapping refuses a key that stands twice, where a map would keep the last.
-    let values: serde_yaml::Mapping = serde_yaml::from_str(&text).map_err(yaml)?;
-    // Of a key at the top the parser does not tell the line.
-    if let Some(key) = values.keys().filter_map(|key| key.as_str()).find(|key| !SECTIONS.contains(key)) {
-        let line = text.lines().position(|line| line.starts_with(key)).map_or(1, |before| before + 1);
-        let expected = SECTIONS.join(", ");
-        let problem = format!("unknown field `{key}` at line {line}, expected one of {expected}");
-        return Err(yaml(serde::de::Error::custom(problem)));
+    let refused = |error| ConfigError::of(path, error);
+    let mut tree = yaml::document(&text, PlainScalars::AreNoText).map_err(refused)?;
+    if tree.is_mapping() {
+        environment::overlay(&mut tree, env::vars_os(), is_key)?;
     }
-    let environment = Env::prefixed("LANYARD_").split("__").filter(|key| {
-        SECTIONS.iter().any(|section| {
-            let section_of = key.as_str().get(..section.len()).filter(|start| start.eq_ignore_ascii_case(section));
-            section_of.is_some()
-                && key.as_str().get(section.len()..).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-    });
-    let merged = Figment::from(Serialized::defaults(&values)).merge(environment);
-    // What is wrong is quoted, and where a section should be, this could be the key itself.
-    if merged.find_value("keys").is_ok_and(|keys| keys.as_dict().is_none()) {
-        return Err(value("keys", "is a section: put key_encryption_key_file, or another key of it, below it"));
+    if tree.get("keys").is_some_and(|keys| !keys.is_mapping()) {
+        let problem = "is a section: put key_encryption_key_file, or another key of it, below it";
+        return Err(value("keys", problem).located(path, &tree));
     }
-    let environment = |error| ConfigError::Environment(Box::new(error));
-    let file = match merged.extract::<File>() {
-        Ok(file) => file,
-        // What the file alone gets wrong is said with its line.
-        Err(error) => {
-            serde_yaml::from_str::<File>(&text).map_err(yaml)?;
-            return Err(environment(error));
-        }
-    };
-    let values = merged.extract().map_err(environment)?;
-    Ok(Read { file, folder: path.parent().unwrap_or(Path::new("")), written: Written::of(&values) })
+    let file = yaml::read(&tree).map_err(refused)?;
+    Ok(Read { file, folder: path.parent().unwrap_or(Path::new("")), tree })
+}
+
+/// Whether the file may have a key. Of a key that it may not have this is the first thing that is said.
+fn is_key(keys: &[&str]) -> bool {
+    let anything = yaml::variable("", "");
+    yaml::read::<File>(&Node::nested(keys, anything)).map_or_else(|error| !error.is_unknown_field(), |_| true)
 }
 
 fn value(key: &'static str, problem: &str) -> ConfigError {
-    ConfigError::Value { key, problem: problem.to_owned() }
+    ConfigError::Value { key, problem: problem.to_owned(), origin: None }
 }

@@ -15,3 +15,4 @@ pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
 pub mod trust;
+pub mod yaml;

@@ -27,6 +27,7 @@ use crate::config::federation;
 use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
+use crate::config::reading::count;
 use crate::config::reading::duration;
 use crate::config::reading::pause;
 use crate::config::reading::trust_domain;
@@ -90,7 +91,9 @@ struct Tls {
     drain_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     drain_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "count")]
     max_connections: Option<NonZero<usize>>,
+    #[serde(default, deserialize_with = "count")]
     max_handshakes: Option<NonZero<usize>>,
 }
 
@@ -143,6 +146,7 @@ struct Tokens {
 struct Rotation {
     #[serde(deserialize_with = "duration")]
     overlap: Option<Duration>,
+    #[serde(deserialize_with = "count")]
     max_generations: Option<NonZero<u32>>,
 }
 
