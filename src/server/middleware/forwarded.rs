@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 
 use crate::authority::Authority;
+use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Reach;
@@ -153,6 +154,7 @@ impl ForwardedService {
         &self,
         authority: &Authority,
         connection: Option<&PeerConnection>,
+        method: CalledMethod,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
         match self.peer(authority, connection, request.headers()) {
@@ -160,9 +162,9 @@ impl ForwardedService {
                 for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                     request.headers_mut().remove(name);
                 }
-                guard::call(self.router.clone(), authority, Some(&peer), request).await
+                guard::call(self.router.clone(), authority, Some(&peer), method, request).await
             }
-            Err(error) => Ok(guard::refused(authority, None, &request, error)),
+            Err(error) => Ok(guard::refused(authority, None, method, request.headers(), error)),
         }
     }
 
