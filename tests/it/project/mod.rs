@@ -1,4 +1,5 @@
 //! The sources and the documentation.
 
+mod access_table;
 mod documented;
 mod layering;
