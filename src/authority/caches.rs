@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use quick_cache::sync::Cache;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::identity::CertificateThumbprint;
@@ -37,8 +38,7 @@ impl VerifiedTokens {
         if access_token.len() > MAX_TOKEN_BYTES {
             return Err(DenyReason::TokenMalformed);
         }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, access_token.as_bytes()).as_ref());
+        let hash = Sha256::digest(access_token).into();
         let known = self.0.get(&hash);
         metrics.looked_up(observe::Cache::Tokens, known.is_some());
         if let Some(known) = known {

@@ -17,6 +17,7 @@ use crate::authority::state::Entry;
 use crate::authority::store::Expected;
 use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
+use crate::authority::store::Transaction;
 
 impl Authority {
     /// Registers a client. With `validate_only` nothing is stored.
@@ -67,7 +68,7 @@ impl Authority {
             encode(&record)?;
             return Ok(Arc::new(RegisteredClient { registration, record, revision: from }));
         }
-        let client = self.write(registration, record, Expected::At(from)).await?;
+        let client = self.write(Some(&present.registration), registration, record, Expected::At(from)).await?;
         let client_id = &client.record.metadata.client_id;
         AuditEvent::ClientChanged { admin: &by, client_id, change: "updated", revision: client.revision }.record();
         Ok(client)
@@ -82,14 +83,16 @@ impl Authority {
     ) -> Result<(), RegistryError> {
         let present = self.client(client_id)?;
         let from = from.unwrap_or(present.revision);
-        let revision = self.store.delete(&format!("{CLIENTS}{client_id}"), Expected::At(from)).await?;
-        self.apply_write(&format!("{CLIENTS}{client_id}"), None, revision);
+        let (key, registration) = (format!("{CLIENTS}{client_id}"), &present.registration);
+        let deletion = Transaction::default().expect(&key, Expected::At(from)).delete(&key);
+        let revision = self.transact_client(&registration.client_id, (Some(registration), None), deletion).await?;
+        self.apply_write(&key, None, revision);
         AuditEvent::ClientChanged { admin: &admin.to_string(), client_id, change: "deleted", revision }.record();
         Ok(())
     }
 
-    /// Reads metadata, and holds it against the configuration and the other registrations. Two that are made at the very
-    /// same moment can still claim one SPIFFE ID: the directory then takes neither.
+    /// Reads metadata, and holds it against the configuration and the other registrations that are known here. Of those
+    /// that are not, such as one made at the same moment by another replica, the store's index tells.
     pub(in crate::authority) fn validate_registration(
         &self,
         metadata: ClientMetadata,
@@ -135,7 +138,7 @@ impl Authority {
         record: ClientRecord,
         change: &'static str,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let written = self.write(registration, record, Expected::Absent).await;
+        let written = self.write(None, registration, record, Expected::Absent).await;
         let client =
             written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
         let ClientRecord { created_by, metadata, .. } = &client.record;
@@ -146,13 +149,15 @@ impl Authority {
 
     async fn write(
         &self,
+        before: Option<&ClientRegistration>,
         registration: ClientRegistration,
         record: ClientRecord,
         expected: Expected,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
         let bytes = encode(&record)?;
         let key = format!("{CLIENTS}{}", registration.client_id);
-        let revision = self.store.put(&key, bytes, expected).await?;
+        let change = Transaction::default().expect(&key, expected).put(&key, bytes);
+        let revision = self.transact_client(&registration.client_id, (before, Some(&registration)), change).await?;
         let client = RegisteredClient { registration, record, revision };
         self.apply_write(&key, Some(Entry::Client(Box::new(client.clone()))), revision);
         Ok(Arc::new(client))

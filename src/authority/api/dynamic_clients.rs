@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::Digest as _;
+use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::authority::Authority;
@@ -167,5 +168,5 @@ fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidClientMetadat
 }
 
 fn hash(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, token.as_bytes()))
+    URL_SAFE_NO_PAD.encode(Sha256::digest(token))
 }

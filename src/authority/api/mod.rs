@@ -15,4 +15,5 @@ mod revocations;
 mod rotations;
 mod store_feed;
 mod tokens;
+mod unique_index;
 mod vouching;

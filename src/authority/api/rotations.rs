@@ -61,7 +61,7 @@ impl Authority {
                 AuditEvent::RotationAnnounced { spiffe_id: &spiffe_id, predecessor, successor, taken: true }.record();
                 Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
             }
-            Err(StoreError::Conflict) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
+            Err(StoreError::Conflict { .. }) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
             Err(error) => {
                 tracing::error!(%error, "the store failed an announcement");
                 Err(NotAnnounced::Unavailable)

@@ -11,6 +11,7 @@ mod jwks_uri;
 mod metadata;
 mod record;
 mod registry_error;
+mod unique_index;
 
 pub use crate::authority::registration::auth_method::SvidKind;
 pub use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
@@ -38,3 +39,8 @@ pub use crate::authority::registration::record::CLIENTS;
 pub use crate::authority::registration::record::ClientRecord;
 pub use crate::authority::registration::record::DynamicRegistration;
 pub use crate::authority::registration::registry_error::RegistryError;
+pub use crate::authority::registration::unique_index::INDEX;
+pub(in crate::authority) use crate::authority::registration::unique_index::claim as index_claim;
+pub use crate::authority::registration::unique_index::key_of as unique_index_key;
+pub(in crate::authority) use crate::authority::registration::unique_index::may_claim;
+pub(in crate::authority) use crate::authority::registration::unique_index::owner as index_owner;

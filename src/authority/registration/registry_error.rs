@@ -38,8 +38,8 @@ pub enum RegistryError {
 impl From<StoreError> for RegistryError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict => Self::Conflict,
-            StoreError::TooLarge { .. } => Self::TooLarge,
+            StoreError::Conflict { .. } => Self::Conflict,
+            StoreError::TooLarge { .. } | StoreError::TooMany { .. } => Self::TooLarge,
             StoreError::Compacted | StoreError::Unavailable(_) => {
                 tracing::error!(%error, "the store failed a registry request");
                 Self::Unavailable

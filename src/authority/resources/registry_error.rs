@@ -32,8 +32,8 @@ pub enum ResourceError {
 impl From<StoreError> for ResourceError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict => Self::Conflict,
-            StoreError::TooLarge { .. } => Self::TooLarge,
+            StoreError::Conflict { .. } => Self::Conflict,
+            StoreError::TooLarge { .. } | StoreError::TooMany { .. } => Self::TooLarge,
             StoreError::Compacted | StoreError::Unavailable(_) => {
                 tracing::error!(%error, "the store failed a registry request");
                 Self::Unavailable

@@ -7,9 +7,8 @@ mod published_jwks;
 mod revocations;
 mod snapshot;
 
-pub(in crate::authority) use crate::authority::state::freshness::FOLLOWED;
-pub(in crate::authority) use crate::authority::state::freshness::LostSince;
 pub use crate::authority::state::freshness::Stale;
+pub(in crate::authority) use crate::authority::state::freshness::StoreFeed;
 pub use crate::authority::state::lineages::Descent;
 pub use crate::authority::state::lineages::LINEAGES;
 pub use crate::authority::state::lineages::LineagePolicy;

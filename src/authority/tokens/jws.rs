@@ -9,6 +9,8 @@ use serde::de::IgnoredAny;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::json::Object;
 use crate::authority::json::present;
+use crate::authority::keys;
+use crate::authority::keys::CompactJws;
 use crate::authority::keys::KeyId;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;
@@ -16,8 +18,8 @@ use crate::authority::keys::SigningKeys;
 use crate::authority::registration::ClientId;
 use crate::authority::tokens::claims::AccessTokenClaims;
 
-/// The most bytes that a token may have: far more than any that is issued, far less than costs anything to refuse.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The most bytes that a token may have.
+pub const MAX_TOKEN_BYTES: usize = keys::MAX_JWS_BYTES;
 
 /// Why claims did not become a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -78,15 +80,8 @@ struct Header<'a> {
 
 /// Verifies a token's form, type and signature (RFC 9068 section 4).
 pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReason> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(DenyReason::TokenMalformed);
-    }
-    let (message, signature) = token.rsplit_once('.').ok_or(DenyReason::TokenMalformed)?;
-    let (header, payload) = message.split_once('.').ok_or(DenyReason::TokenMalformed)?;
-    // Strict decoding: one signature, one text. A second dot in the payload is no base64url and ends here.
-    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| DenyReason::TokenMalformed);
-    let (header, payload, _) = (decode(header)?, decode(payload)?, decode(signature)?);
-    let Object::<Header<'_>>(header) = serde_json::from_slice(&header).map_err(|_| DenyReason::TokenMalformed)?;
+    let jws = CompactJws::parse(token).ok_or(DenyReason::TokenMalformed)?;
+    let Object::<Header<'_>>(header) = serde_json::from_slice(&jws.header).map_err(|_| DenyReason::TokenMalformed)?;
     if header.crit.is_some() {
         return Err(DenyReason::TokenMalformed);
     }
@@ -97,11 +92,11 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     if header.alg != key.algorithm().name() {
         return Err(DenyReason::UnknownKey);
     }
-    if !key.verifies(message.as_bytes(), signature) {
+    if !jws.is_signed_by(key.verifier()) {
         return Err(DenyReason::BadSignature);
     }
     let Object::<AccessTokenClaims>(claims) =
-        serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
+        serde_json::from_slice(&jws.payload).map_err(|_| DenyReason::TokenMalformed)?;
     let client_id = ClientId::parse(&claims.client_id);
     Ok(VerifiedToken { key_id: key.key_id().clone(), claims, client_id })
 }

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -22,6 +21,8 @@ use hyper::Response;
 use quick_cache::Weighter;
 use quick_cache::sync;
 use rustls_pki_types::CertificateDer;
+use sha2::Digest as _;
+use sha2::Sha256;
 use spiffe::SpiffeId;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
@@ -213,12 +214,10 @@ const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
 
 /// One value a chain. What follows the leaf need not be DER, so that lengths must say where each certificate ends.
 fn fingerprint(chain: &[CertificateDer<'_>]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
+    let mut hash = Sha256::new();
     for certificate in chain {
-        context.update(&certificate.len().to_be_bytes());
-        context.update(certificate);
+        hash.update(certificate.len().to_be_bytes());
+        hash.update(certificate);
     }
-    let mut key = [0; 32];
-    key.copy_from_slice(context.finish().as_ref());
-    key
+    hash.finalize().into()
 }

@@ -19,14 +19,14 @@ use lanyard::authority::decision::TokenRequest;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::state::REVOCATIONS;
-use lanyard::authority::store::ChangeStream;
-use lanyard::authority::store::Expected;
 use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
 use lanyard::authority::store::StoreFuture;
+use lanyard::authority::store::Transaction;
 use lanyard::authority::store::Versioned;
+use lanyard::authority::store::Watch;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::http;
 use lanyard::store::memory::MemoryStore;
@@ -103,15 +103,6 @@ struct Breaking {
     broken: AtomicBool,
 }
 
-impl Breaking {
-    fn write<'a>(&'a self, write: StoreFuture<'a, Revision>) -> StoreFuture<'a, Revision> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(StoreError::Unavailable("it is broken".to_owned())) });
-        }
-        write
-    }
-}
-
 impl Store for Breaking {
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
         self.store.get(key)
@@ -121,16 +112,15 @@ impl Store for Breaking {
         self.store.list(prefix)
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
-        self.write(self.store.put(key, value, expected))
+    fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Unavailable("it is broken".to_owned())) });
+        }
+        self.store.transact(transaction)
     }
 
-    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
-        self.write(self.store.delete(key, expected))
-    }
-
-    fn watch(&self, from: Revision) -> ChangeStream {
-        self.store.watch(from)
+    fn watch(&self, prefix: &str, from: Revision) -> Watch {
+        self.store.watch(prefix, from)
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -3,3 +3,4 @@
 mod access_table;
 mod documented;
 mod layering;
+mod skipping;

@@ -17,6 +17,7 @@ pub mod door;
 pub mod envoy;
 pub mod forwarded;
 pub mod frames;
+pub mod hand_fed;
 pub mod helm;
 pub mod helm_pod;
 pub mod helm_server;
