@@ -52,9 +52,6 @@ use crate::proto::google::rpc;
 use crate::trace_context;
 use crate::trace_context::IncomingTrace;
 
-/// The method's full name.
-pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
-
 /// The response header that says, where a resource asks for it, what would have been the reason of a denial.
 const REPORT: &str = "x-lanyard-report";
 

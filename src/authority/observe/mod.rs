@@ -27,6 +27,5 @@ pub use crate::authority::observe::metrics::Question;
 pub use crate::authority::observe::metrics::TOO_SLOW;
 pub use crate::authority::observe::reloads::Reloaded;
 pub use crate::authority::observe::reloads::Reloads;
-pub use crate::authority::observe::requests::Method;
 pub use crate::authority::observe::requests::RequestOutcome;
 pub use crate::authority::observe::requests::Requests;

@@ -116,7 +116,7 @@ fn sources(dir: &Path, found: &mut Vec<(String, String)>) {
 }
 
 /// All source files of the crate, with their texts.
-fn crate_sources() -> Vec<(String, String)> {
+pub(super) fn crate_sources() -> Vec<(String, String)> {
     let mut files = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     assert!(files.len() > 30, "only {} files were found", files.len());
