@@ -2,14 +2,14 @@
 #
 #   docker build --build-arg REVISION="$(git rev-parse HEAD)" --build-arg SOURCE=https://git.example/lanyard -t lanyard .
 #
-# RUST may be given by its digest. Debian's image has what the build needs besides: a C compiler, and the CAs.
+# RUST may name a digest. Debian's image has the rest that the build needs: a C compiler, and the CAs.
 ARG RUST=docker.io/library/rust:1.95.0-slim-trixie
 
 FROM ${RUST} AS build
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked
-# The root of the image. Of libraries, what the loader names and nothing else; that it is enough is seen by starting it.
+# The root of the image. It has only the libraries that the loader lists; starting the binary in it checks that they suffice.
 RUN set -eu; umask 022; \
     install -D -m 0755 target/release/lanyard /image/usr/local/bin/lanyard; \
     libraries=$(ldd target/release/lanyard | grep -o '/[^ ]*'); \

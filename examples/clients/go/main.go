@@ -2,10 +2,10 @@
 //
 //	client SERVER CA CERT KEY AUDIENCE
 //
-// SERVER is host:port of Lanyard's mTLS listener, the next three are PEM files, AUDIENCE is whom the token is for. Prints
-// the decision about a use of the token over the connection that it was got on, as JSON.
+// SERVER is host:port of Lanyard's mTLS listener, the next three are PEM files, AUDIENCE is the token's audience. Prints the
+// decision on a use of the token over the connection that it was issued on, as JSON.
 //
-// lanyardv1 is what protoc-gen-go and protoc-gen-go-grpc make of the protos (both are tools of this module):
+// lanyardv1 is the code that protoc-gen-go and protoc-gen-go-grpc generate from the protos (both are tools of this module):
 //
 //	protoc -I proto --go_out=. --go-grpc_out=. \
 //	    --go_opt=module=client,Mlanyard/v1/token.proto=client/lanyardv1,Mlanyard/v1/binding.proto=client/lanyardv1 \
@@ -45,14 +45,14 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 
-	// An X509-SVID says who asks; others name their client_id. Get the next token at two thirds of this one's life.
+	// A caller with an X509-SVID may leave out client_id; others must send it. Get the next token at two thirds of this one's life.
 	tokens := lanyardv1.NewTokenServiceClient(connection)
 	issued, err := tokens.IssueToken(ctx, &lanyardv1.IssueTokenRequest{Audience: []string{audience}})
 	check(err)
 
-	// Calls of a protected resource carry it so:
+	// Calls of a protected resource carry the token:
 	//	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+issued.AccessToken)
-	// What the proxy before that resource asks Lanyard, this asks about its own connection.
+	// The proxy in front of that resource asks Lanyard about the caller's connection; here the client asks about its own.
 	bindings := lanyardv1.NewBindingServiceClient(connection)
 	verdict, err := bindings.ValidateBinding(ctx, &lanyardv1.ValidateBindingRequest{
 		AccessToken: issued.AccessToken,

@@ -11,8 +11,8 @@ import lanyard.v1.TokenServiceGrpc;
  *
  * <pre>mvn -q compile exec:java -Dexec.args="SERVER CA CERT KEY AUDIENCE"</pre>
  *
- * SERVER is host:port of Lanyard's mTLS listener, the next three are PEM files (the key in PKCS #8), AUDIENCE is whom the
- * token is for. Prints the decision about a use of the token over the connection that it was got on, as JSON.
+ * SERVER is host:port of Lanyard's mTLS listener, the next three are PEM files (the key in PKCS #8), AUDIENCE is the
+ * token's audience. Prints the decision on a use of the token over the connection that it was issued on, as JSON.
  */
 public final class Client {
     public static void main(String[] args) throws Exception {
@@ -24,14 +24,15 @@ public final class Client {
                 .build();
         ManagedChannel channel = Grpc.newChannelBuilder(args[0], credentials).build();
         try {
-            // An X509-SVID says who asks; others name their client_id. Get the next token at two thirds of this one's life.
+            // A caller with an X509-SVID may leave out client_id; others must send it. Get the next token at two thirds of this
+            // one's life.
             var tokens = TokenServiceGrpc.newBlockingStub(channel).withDeadlineAfter(10, TimeUnit.SECONDS);
             var wanted = lanyard.v1.Token.IssueTokenRequest.newBuilder().addAudience(args[4]).build();
             var issued = tokens.issueToken(wanted);
 
-            // Calls of a protected resource carry it in the metadata `authorization: Bearer …`, as a CallCredentials or by
-            // MetadataUtils.newAttachHeadersInterceptor. What the proxy before that resource asks Lanyard, this asks about
-            // its own connection.
+            // Calls of a protected resource carry the token in the metadata `authorization: Bearer …`, as a CallCredentials or by
+            // MetadataUtils.newAttachHeadersInterceptor. The proxy in front of that resource asks Lanyard about the
+            // caller's connection; here the client asks about its own.
             var bindings = BindingServiceGrpc.newBlockingStub(channel).withDeadlineAfter(10, TimeUnit.SECONDS);
             var use = lanyard.v1.Binding.ValidateBindingRequest.newBuilder()
                     .setAccessToken(issued.getAccessToken())

@@ -2,10 +2,10 @@
 
     client.py SERVER CA CERT KEY AUDIENCE
 
-SERVER is host:port of Lanyard's mTLS listener, the next three are PEM files, AUDIENCE is whom the token is for. Prints the
-decision about a use of the token over the connection that it was got on, as JSON.
+SERVER is host:port of Lanyard's mTLS listener, the next three are PEM files, AUDIENCE is the token's audience. Prints the
+decision on a use of the token over the connection that it was issued on, as JSON.
 
-Needs grpcio, and the modules that grpcio-tools makes of the protos:
+Needs grpcio, and the modules that grpcio-tools generates from the protos:
 
     python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. lanyard/v1/token.proto lanyard/v1/binding.proto
 """
@@ -27,13 +27,14 @@ def main(server, ca, cert, key, audience):
     # new channel and get a new token.
     credentials = grpc.ssl_channel_credentials(read(ca), read(key), read(cert))
     with grpc.secure_channel(server, credentials) as channel:
-        # An X509-SVID says who asks; others name their client_id. Get the next token at two thirds of this one's life.
+        # A caller with an X509-SVID may leave out client_id; others must send it. Get the next token at two thirds of this
+        # one's life.
         tokens = token_pb2_grpc.TokenServiceStub(channel)
         issued = tokens.IssueToken(token_pb2.IssueTokenRequest(audience=[audience]), timeout=10)
 
-        # Calls of a protected resource carry it so:
+        # Calls of a protected resource carry the token:
         #     orders.ListOrders(request, metadata=[("authorization", f"Bearer {issued.access_token}")])
-        # What the proxy before that resource asks Lanyard, this asks about its own connection.
+        # The proxy in front of that resource asks Lanyard about the caller's connection; here the client asks about its own.
         bindings = binding_pb2_grpc.BindingServiceStub(channel)
         use = binding_pb2.ValidateBindingRequest(
             access_token=issued.access_token, audience=audience, own_connection=True

@@ -1,8 +1,8 @@
-{{/* What the schema cannot say, or not clearly. */}}
+{{/* Checks that the schema cannot express, or not with a clear message. */}}
 {{- define "lanyard.checks" -}}
 {{- $values := .Values }}
 {{- if ne (int $values.replicas) 1 }}
-{{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one would find it locked. A replicated store comes later" (int $values.replicas)) }}
+{{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one could not open it. A replicated store comes later" (int $values.replicas)) }}
 {{- end }}
 
 {{- if eq $values.image.tag "latest" }}
@@ -14,7 +14,7 @@
 {{- if hasKey $values.certificates . }}{{ $sources = append $sources (printf "certificates.%s" .) }}{{ end }}
 {{- end }}
 {{- if not $sources }}
-{{- fail "certificates: name where the server's certificate comes from, exactly one of certificates.secret, certificates.certManager and certificates.workloadApi" }}
+{{- fail "certificates: name the source of the server's certificate, exactly one of certificates.secret, certificates.certManager and certificates.workloadApi" }}
 {{- end }}
 {{- if gt (len $sources) 1 }}
 {{- fail (printf "certificates: %s are given, and exactly one of them must be" (join " and " $sources)) }}
@@ -22,7 +22,7 @@
 
 {{- $bundled := or $values.certificates.workloadApi $values.config.workload_api (hasKey $values.trust.bundles $values.trustDomain) }}
 {{- if not $bundled }}
-{{- fail (printf "trust.bundles: name the Secret or ConfigMap with the bundle of %s, the server's own trust domain: else nobody of it could connect" $values.trustDomain) }}
+{{- fail (printf "trust.bundles: name the Secret or ConfigMap with the bundle of %s, the server's own trust domain: without it none of its workloads could connect" $values.trustDomain) }}
 {{- end }}
 {{- range $name, $source := $values.trust.bundles }}{{ include "lanyard.oneSource" (dict "at" (printf "trust.bundles.%s" $name) "source" $source) }}{{ end }}
 {{- range $name, $source := $values.trust.clientCas }}{{ include "lanyard.oneSource" (dict "at" (printf "trust.clientCas.%s" $name) "source" $source) }}{{ end }}
@@ -38,11 +38,11 @@
 {{- end }}
 
 {{- if and $values.certificates.secret (or $values.registrations.clients $values.registrations.resources) (not $values.registrations.admin.secret) }}
-{{- fail "registrations.admin.secret: name the Secret with an admin's certificate: the Job that applies registrations.clients and registrations.resources shows it" }}
+{{- fail "registrations.admin.secret: name the Secret with an admin's certificate: the Job that applies registrations.clients and registrations.resources presents it" }}
 {{- end }}
 
 {{- if and $values.serviceMonitor.enabled $values.networkPolicy.enabled (not $values.networkPolicy.ops) }}
-{{- fail "networkPolicy.ops: name who collects the metrics: serviceMonitor is enabled, and the NetworkPolicy lets nobody reach the ops port" }}
+{{- fail "networkPolicy.ops: name the peers that collect the metrics: serviceMonitor is enabled, and the NetworkPolicy allows no peer to reach the ops port" }}
 {{- end }}
 
 {{- range $values.extraEnv }}
@@ -56,7 +56,7 @@
 {{- range $at, $names := $hosts }}
 {{- range $names }}
 {{- if regexMatch "^[0-9.]+$|:" . }}
-{{- fail (printf "%s: %s is an address, and the certificate that cert-manager makes bears DNS names: give it a name, or bring a certificate by certificates.secret" $at .) }}
+{{- fail (printf "%s: %s is an address, and the certificate that cert-manager makes has DNS names: use a host name, or a certificate from certificates.secret" $at .) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -66,7 +66,7 @@
 {{- fail "config.forwarded: nothing would reach that listener: the chart opens no port for it, in the pod, the Service or the NetworkPolicy, and no other container shares a socket with the server" }}
 {{- end }}
 
-{{- $elsewhere := dict "dev" "nothing: a dev set-up is not for clusters" "issuer" "issuer" "mtls_url" "mtlsUrl" "listeners" "listenAddress and service" "roles" "roles" "trust" "trustDomain and trust" "log" "log" "telemetry" "telemetry" "tls.certificate" "certificates" "tls.key" "certificates" "store.sled" "persistence" "store.memory" "persistence" "keys.key_encryption_key" "keyEncryptionKey" "keys.key_encryption_key_file" "keyEncryptionKey" }}
+{{- $elsewhere := dict "dev" "nothing: dev is not for clusters" "issuer" "issuer" "mtls_url" "mtlsUrl" "listeners" "listenAddress and service" "roles" "roles" "trust" "trustDomain and trust" "log" "log" "telemetry" "telemetry" "tls.certificate" "certificates" "tls.key" "certificates" "store.sled" "persistence" "store.memory" "persistence" "keys.key_encryption_key" "keyEncryptionKey" "keys.key_encryption_key_file" "keyEncryptionKey" }}
 {{- range $path, $value := $elsewhere }}
 {{- $section := dict "of" $values.config }}
 {{- $parts := splitList "." $path }}
@@ -77,7 +77,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Takes {at, source}: a Secret or a ConfigMap, and not both. */}}
+{{/* Takes {at, source}: exactly one of a Secret and a ConfigMap. */}}
 {{- define "lanyard.oneSource" -}}
 {{- if eq (empty .source.secret) (empty .source.configMap) }}
 {{- fail (printf "%s: name exactly one of secret and configMap" .at) }}

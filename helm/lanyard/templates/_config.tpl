@@ -1,4 +1,4 @@
-{{/* The configuration, as YAML: what the chart writes, with `config` over it. Whichever template is rendered first asks for it. */}}
+{{/* The configuration, as YAML: what the chart writes, merged with `config`. Every template includes it, so the checks run first. */}}
 {{- define "lanyard.config" -}}
 {{- include "lanyard.checks" . }}
 {{- $values := .Values }}
@@ -42,20 +42,20 @@
 {{- $_ := set $config "telemetry" (dict "otlp" $otlp) }}
 {{- end }}
 {{- $config = mustMergeOverwrite $config (deepCopy $values.config) }}
-{{- /* An `off` without quotes is a boolean by the time that it gets here. */}}
+{{- /* Helm has read an `off` without quotes as a boolean. */}}
 {{- if eq (toString $config.registration) "false" }}{{ $_ := set $config "registration" "off" }}{{ end }}
 {{- if eq (toString (dig "jwks_uri" "discovery" "" $config)) "false" }}{{ $_ := set $config.jwks_uri "discovery" "off" }}{{ end }}
 {{- toYaml $config }}
 {{- end }}
 
-{{/* What the pod is replaced for. The level of the log and the roles are not: the server takes those up by itself. */}}
+{{/* A change of this replaces the pod. The log level and the roles are not in it: the server applies those without a restart. */}}
 {{- define "lanyard.configChecksum" -}}
 {{- $config := include "lanyard.config" . | fromYaml }}
 {{- $_ := set $config "log" (omit $config.log "level") }}
 {{- omit $config "roles" | toYaml | sha256sum }}
 {{- end }}
 
-{{/* The time to stop in: what the server takes to leave and to drain, and ten seconds more. */}}
+{{/* The grace period: drain delay, drain timeout, and ten seconds more. */}}
 {{- define "lanyard.gracePeriod" -}}
 {{- $config := include "lanyard.config" . | fromYaml }}
 {{- $seconds := 10 }}

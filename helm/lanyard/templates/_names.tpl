@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Room is left for the longest suffix. */}}
+{{/* Short enough for the longest suffix. */}}
 {{- define "lanyard.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" }}
@@ -66,12 +66,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- default (include "lanyard.spiffeId" (dict "root" . "name" (include "lanyard.testName" .))) .Values.test.spiffeId }}
 {{- end }}
 
-{{/* Whether there is a test, or nothing. */}}
+{{/* "true" if there is a test, else empty. */}}
 {{- define "lanyard.hasTest" -}}
 {{- if and .Values.test.enabled (or (not .Values.certificates.secret) (and .Values.registrations.admin.secret .Values.test.secret)) }}true{{ end }}
 {{- end }}
 
-{{/* Whether there is something to register, or nothing. */}}
+{{/* "true" if there is something to register, else empty. */}}
 {{- define "lanyard.hasRegistrations" -}}
 {{- if or .Values.registrations.clients .Values.registrations.resources (include "lanyard.hasTest" .) }}true{{ end }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* The users and rights of every pod. */}}
+{{/* The security context of every pod. */}}
 {{- define "lanyard.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -17,7 +17,7 @@ readOnlyRootFilesystem: true
 runAsNonRoot: true
 {{- end }}
 
-{{/* Of all containers. */}}
+{{/* Fields of all containers. */}}
 {{- define "lanyard.container" -}}
 image: {{ include "lanyard.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -25,10 +25,10 @@ securityContext:
   {{- include "lanyard.containerSecurity" . | nindent 2 }}
 {{- end }}
 
-{{/* Of all pods. */}}
+{{/* Fields of all pods. */}}
 {{- define "lanyard.pod" -}}
 automountServiceAccountToken: false
-# Else a Service named lanyard would set LANYARD_… variables.
+# Otherwise a Service named lanyard would set LANYARD_… variables, which the server could refuse.
 enableServiceLinks: false
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
@@ -48,7 +48,7 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* Takes {root, secret}: the volume that a certificate comes by. */}}
+{{/* Takes {root, secret}: the volume with a certificate. */}}
 {{- define "lanyard.certificateVolume" -}}
 {{- if .root.Values.certificates.workloadApi -}}
 name: workload-api
@@ -78,7 +78,7 @@ readOnly: true
 {{- end }}
 {{- end }}
 
-{{/* Takes {source, path}: one of a projected volume's sources. */}}
+{{/* Takes {source, path}: one source of a projected volume. */}}
 {{- define "lanyard.projection" }}
 - {{ ternary "secret" "configMap" (not (empty .source.secret)) }}:
     name: {{ default .source.configMap .source.secret }}
@@ -86,7 +86,7 @@ readOnly: true
       - {key: {{ default "ca.crt" .source.key }}, path: {{ .path }}}
 {{- end }}
 
-{{/* All that the server trusts, or nothing. */}}
+{{/* The bundles and CAs that the server trusts, or empty. */}}
 {{- define "lanyard.trustSources" -}}
 {{- range $name, $source := .Values.trust.bundles }}
 {{- include "lanyard.projection" (dict "source" $source "path" (printf "%s.pem" $name)) }}
@@ -116,7 +116,7 @@ readOnly: true
 {{- default (printf "%s-key-encryption-key" (include "lanyard.fullname" .)) .Values.keyEncryptionKey.existingSecret }}
 {{- end }}
 
-{{/* Who vouches for the server, as a volume's source, or nothing: the Workload API says it then. */}}
+{{/* The CAs of the server's certificate, as a volume's source; empty where the Workload API provides them. */}}
 {{- define "lanyard.caSource" -}}
 {{- $ca := .Values.certificates.ca }}
 {{- if and (not $ca) (not .Values.certificates.workloadApi) }}{{ $ca = get .Values.trust.bundles .Values.trustDomain }}{{ end }}
@@ -142,7 +142,7 @@ readOnly: true
 {{- end }}
 {{- end }}
 
-{{/* Which server the commands ask, and as whom. */}}
+{{/* The server and the certificate that the commands use. */}}
 {{- define "lanyard.callerEnvironment" -}}
 - name: LANYARD_SERVER
   value: {{ default (printf "https://%s:%d" (include "lanyard.host" .) (int .Values.service.mtlsPort)) .Values.registrations.server | quote }}
@@ -155,7 +155,7 @@ readOnly: true
 {{- end }}
 {{- end }}
 
-{{/* What the Workload API adds to a command, or nothing. */}}
+{{/* The flag for the Workload API, or empty. */}}
 {{- define "lanyard.callerArguments" -}}
 {{- if .Values.certificates.workloadApi }}
 - --workload-api={{ include "lanyard.socket" . }}
