@@ -17,8 +17,6 @@ use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
-use crate::authority::observe::Question;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
@@ -35,7 +33,7 @@ impl Authority {
     ) -> Result<Evaluation, NoDecision> {
         let judged = self.evaluate_request(caller, roles, request);
         if let Err(why) = &judged {
-            AuditEvent::NotDecided { caller, why }.record();
+            self.leave_not_decided(caller, *why);
         }
         judged
     }
@@ -71,11 +69,8 @@ impl Authority {
         };
         let demands = Demands::of(audience, resource, scope);
         let evaluation = self.evaluate(request.access_token, evidence.as_ref(), &demands);
-        let token =
-            evaluation.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
-        let (resource, evidence, decision) = (audience, evidence.as_ref(), evaluation.decision);
-        AuditEvent::BindingDecided { caller, resource, token, evidence, decision }.record();
-        self.metrics.decided(Question::ValidateBinding, &evaluation.decision);
+        let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
+        self.leave_binding_decided(caller, audience, token, evidence.as_ref(), decision);
         Ok(evaluation)
     }
 

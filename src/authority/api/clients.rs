@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRecord;
@@ -69,7 +68,7 @@ impl Authority {
         }
         let client = self.write(registration, record, Expected::At(from)).await?;
         let client_id = &client.record.metadata.client_id;
-        AuditEvent::ClientChanged { admin: &by, client_id, change: "updated", revision: client.revision }.record();
+        self.leave_client_changed(&by, client_id, "updated", client.revision);
         Ok(client)
     }
 
@@ -84,7 +83,7 @@ impl Authority {
         let from = from.unwrap_or(present.revision);
         let revision = self.store.delete(&format!("{CLIENTS}{client_id}"), Expected::At(from)).await?;
         self.apply_write(&format!("{CLIENTS}{client_id}"), None, revision);
-        AuditEvent::ClientChanged { admin: &admin.to_string(), client_id, change: "deleted", revision }.record();
+        self.leave_client_changed(&admin.to_string(), client_id, "deleted", revision);
         Ok(())
     }
 
@@ -139,8 +138,7 @@ impl Authority {
         let client =
             written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
         let ClientRecord { created_by, metadata, .. } = &client.record;
-        let (admin, client_id) = (created_by.as_str(), metadata.client_id.as_str());
-        AuditEvent::ClientChanged { admin, client_id, change, revision: client.revision }.record();
+        self.leave_client_changed(created_by, &metadata.client_id, change, client.revision);
         Ok(client)
     }
 

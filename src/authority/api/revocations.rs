@@ -6,7 +6,6 @@ use crate::authority::clock::Timestamp;
 use crate::authority::decision::RevokeError;
 use crate::authority::decision::RevokeRequest;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
 use crate::authority::registration::MAX_TTL;
 use crate::authority::state::Entry;
 use crate::authority::state::RevocationRecord;
@@ -22,7 +21,7 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.put_revocation(peer, requester, request).await.inspect_err(|error| record(*error, peer))
+        self.put_revocation(peer, requester, request).await.inspect_err(|error| self.leave_not_revoked(peer, *error))
     }
 
     async fn put_revocation(
@@ -39,7 +38,7 @@ impl Authority {
         let key = revoked.store_key();
         let revision = self.store.put(&key, bytes, Expected::Any).await?;
         self.apply_write(&key, Some(Entry::Revocation(record)), revision);
-        AuditEvent::Revoked { by: &by, what: &revoked, change: "revoked", revision }.record();
+        self.leave_revocation(&by, &revoked, "revoked", revision);
         Ok(())
     }
 
@@ -50,7 +49,7 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.delete_revocation(peer, requester, request).await.inspect_err(|error| record(*error, peer))
+        self.delete_revocation(peer, requester, request).await.inspect_err(|error| self.leave_not_revoked(peer, *error))
     }
 
     async fn delete_revocation(
@@ -70,7 +69,7 @@ impl Authority {
         let key = revoked.store_key();
         let revision = self.store.delete(&key, Expected::Any).await?;
         self.apply_write(&key, None, revision);
-        AuditEvent::Revoked { by: &peer.to_string(), what: &revoked, change: "lifted", revision }.record();
+        self.leave_revocation(&peer.to_string(), &revoked, "lifted", revision);
         Ok(())
     }
 
@@ -78,6 +77,10 @@ impl Authority {
     pub async fn sweep_revocations(&self) -> Result<(), StoreError> {
         let expired = self.snapshot.load().revocations.expired(self.clock.now());
         self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
+    }
+
+    fn leave_not_revoked(&self, peer: &PeerIdentity, error: RevokeError) {
+        self.leave_refused(Some(&peer.to_string()), "revocation", error.code(), &error.to_string());
     }
 
     fn resolve(
@@ -109,9 +112,4 @@ impl Authority {
             RevokeRequest::Token(_) => return Ok(None),
         }))
     }
-}
-
-fn record(error: RevokeError, peer: &PeerIdentity) {
-    let (peer, cause) = (&peer.to_string(), &error.to_string());
-    AuditEvent::Refused { peer: Some(peer), what: "revocation", reason: error.code(), cause }.record();
 }

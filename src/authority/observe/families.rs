@@ -14,7 +14,7 @@ use std::time::Duration;
 pub struct MetricsReader(Arc<dyn Fn() -> Vec<Family> + Send + Sync>);
 
 impl MetricsReader {
-    /// MetricsReader that are read so.
+    /// Metrics that are read so.
     pub fn new(read: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }

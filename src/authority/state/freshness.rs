@@ -4,8 +4,15 @@ use std::sync::atomic::AtomicU64;
 
 /// The store has not been followed for longer than the configuration allows. Nothing can be decided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the store has not been followed for too long to decide")]
+#[error("{}", self.sentence())]
 pub struct Stale;
+
+impl Stale {
+    /// The fixed sentence that the one who asks gets.
+    pub fn sentence(self) -> &'static str {
+        "the store has not been followed for too long to decide"
+    }
+}
 
 /// Since when the store is not followed any more; while it is, [`FOLLOWED`].
 #[derive(Debug)]

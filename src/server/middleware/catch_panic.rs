@@ -43,14 +43,14 @@ impl CatchPanic {
             return answer;
         }
         report(authority, access::metric_label(self.uri.path()));
-        Ok(self.broken())
+        Ok(self.broken(authority))
     }
 
     /// In the voice that the caller speaks.
-    fn broken(&self) -> Response<Body> {
+    fn broken(&self, authority: &Authority) -> Response<Body> {
         if self.uri.path() == ext_authz::CHECK {
             // An error could let the request through.
-            return ext_authz::unread(CheckRefusal::Unable);
+            return ext_authz::unread(authority, CheckRefusal::Unable);
         }
         if self.grpc {
             return status::broken().into_http();

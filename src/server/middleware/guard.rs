@@ -16,7 +16,6 @@ use crate::authority::Authority;
 use crate::authority::access;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
-use crate::authority::observe::AuditEvent;
 use crate::grpc::ext_authz;
 use crate::grpc::status;
 use crate::http::error::OAuthError;
@@ -51,7 +50,7 @@ async fn entered(
             }
             let check = request.uri().path() == ext_authz::CHECK;
             let response = router.oneshot(request).await?;
-            Ok(if check { ext_authz::into_denied_response(response) } else { response })
+            Ok(if check { ext_authz::into_denied_response(authority, response) } else { response })
         }
         Err(error) => Ok(refused(authority, peer, &request, error)),
     }
@@ -64,9 +63,8 @@ pub(in crate::server) fn refused(
     request: &Request<Body>,
     error: NotAdmitted,
 ) -> Response<Body> {
-    authority.metrics().call_refused(error);
-    let (peer, method) = (peer.map(Arc::as_ref), access::metric_label(request.uri().path()));
-    AuditEvent::NotAdmitted { peer, method, error, stream: false }.record();
+    let method = access::metric_label(request.uri().path());
+    authority.report_not_admitted(peer.map(Arc::as_ref), method, error, false);
     refuse(request, error)
 }
 
