@@ -52,11 +52,17 @@ impl Authority {
         }
     }
 
-    pub(in crate::authority::api) fn leave_issued(&self, client_id: &ClientId, claims: &AccessTokenClaims) {
+    pub(in crate::authority::api) fn leave_issued(
+        &self,
+        peer: &PeerIdentity,
+        client_id: &ClientId,
+        claims: &AccessTokenClaims,
+    ) {
         self.metrics.issued();
         let resource = claims.aud.all().join(" ");
         record_in_span(AuditOutcome::Allowed, None, Some(client_id.as_str()), Some(&resource));
         self.leave(AuditEvent::TokenIssued, Severity::Info, AuditOutcome::Allowed, |record| AuditRecord {
+            actor: Some(peer.to_string()),
             client_id: Some(client_id.to_string()),
             resource: Some(resource),
             jti: Some(claims.jti.clone()),

@@ -36,7 +36,7 @@ impl Authority {
             })
             .and_then(|grant| self.mint(peer, &grant, now));
         match &outcome {
-            Ok((client_id, claims, _)) => self.leave_issued(client_id, claims),
+            Ok((client_id, claims, _)) => self.leave_issued(peer, client_id, claims),
             Err(error) => self.leave_token_refused(peer, request.client_id.as_deref(), *error),
         }
         outcome.map(|(_, _, token)| token)

@@ -169,9 +169,14 @@ impl Setup {
 
     /// The same with the server going by another clock.
     pub async fn start_by(self, clock: Arc<dyn Clock>) -> Result<TestServer, StartError> {
+        self.start_in(Environment { clock, ..Environment::default() }).await
+    }
+
+    /// The same in another environment, on two threads.
+    pub async fn start_in(self, environment: Environment) -> Result<TestServer, StartError> {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
-        let environment = Environment { clock, threads: 2, ..Environment::default() };
+        let environment = Environment { threads: 2, ..environment };
         // Large, and held by every test that starts one.
         let server = Box::pin(Server::start(config, sockets, environment)).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })

@@ -8,7 +8,8 @@ pub struct AuditRecord {
     pub(in crate::authority) event: AuditEvent,
     pub(in crate::authority) severity: Severity,
     pub(in crate::authority) outcome: AuditOutcome,
-    /// Who called or asked, as far as it is known: the SPIFFE ID or the certificate, a client's name for an introspection.
+    /// Who called or asked, as far as it is known: by its certificate; by its `client_id` at an
+    /// introspection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) actor: Option<String>,
     /// The client that it is about: of the token, of the registration, or the one that the caller says to be.
