@@ -40,7 +40,7 @@ pub(in crate::authority::api) struct Checked<'a> {
 
 impl Authority {
     /// Makes a record only where it is wanted.
-    pub(in crate::authority::api) fn leave(
+    pub(in crate::authority::api) fn record(
         &self,
         event: AuditEvent,
         severity: Severity,
@@ -52,7 +52,7 @@ impl Authority {
         }
     }
 
-    pub(in crate::authority::api) fn leave_issued(
+    pub(in crate::authority::api) fn record_issued(
         &self,
         peer: &PeerIdentity,
         client_id: &ClientId,
@@ -61,7 +61,7 @@ impl Authority {
         self.metrics.issued();
         let resource = claims.aud.all().join(" ");
         record_in_span(AuditOutcome::Allowed, None, Some(client_id.as_str()), Some(&resource));
-        self.leave(AuditEvent::TokenIssued, Severity::Info, AuditOutcome::Allowed, |record| AuditRecord {
+        self.record(AuditEvent::TokenIssued, Severity::Info, AuditOutcome::Allowed, |record| AuditRecord {
             actor: Some(peer.to_string()),
             client_id: Some(client_id.to_string()),
             resource: Some(resource),
@@ -72,27 +72,27 @@ impl Authority {
     }
 
     /// `client_id` is what the caller says to be.
-    pub(in crate::authority::api) fn leave_token_refused(
+    pub(in crate::authority::api) fn record_token_refused(
         &self,
         peer: &PeerIdentity,
         client_id: Option<&str>,
         error: GrantError,
     ) {
         self.metrics.grant_refused(error.code());
-        self.leave_unauthenticated(AuditEvent::TokenRefused, peer, client_id, error);
+        self.record_unauthenticated(AuditEvent::TokenRefused, peer, client_id, error);
     }
 
     /// The same at another endpoint than the one for tokens, where it is not counted.
-    pub(in crate::authority::api) fn leave_client_refused(
+    pub(in crate::authority::api) fn record_client_refused(
         &self,
         peer: &PeerIdentity,
         client_id: Option<&str>,
         error: GrantError,
     ) {
-        self.leave_unauthenticated(AuditEvent::ClientRefused, peer, client_id, error);
+        self.record_unauthenticated(AuditEvent::ClientRefused, peer, client_id, error);
     }
 
-    fn leave_unauthenticated(
+    fn record_unauthenticated(
         &self,
         event: AuditEvent,
         peer: &PeerIdentity,
@@ -103,7 +103,7 @@ impl Authority {
         // A text of any length that is no name is not for the trail.
         let client_id = client_id.filter(|text| ClientId::parse(text).is_some());
         record_in_span(AuditOutcome::Denied, Some(reason), client_id, None);
-        self.leave(event, Severity::Warn, AuditOutcome::Denied, |record| AuditRecord {
+        self.record(event, Severity::Warn, AuditOutcome::Denied, |record| AuditRecord {
             actor: Some(peer.to_string()),
             client_id: client_id.map(ToOwned::to_owned),
             reason: Some(reason),
@@ -113,7 +113,7 @@ impl Authority {
     }
 
     /// A request was refused before it came to a decision, or one that changes something; `request` says what for.
-    pub(in crate::authority::api) fn leave_refused(
+    pub(in crate::authority::api) fn record_refused(
         &self,
         actor: Option<&str>,
         request: &'static str,
@@ -121,7 +121,7 @@ impl Authority {
         cause: &str,
     ) {
         record_in_span(AuditOutcome::Denied, Some(reason), None, None);
-        self.leave(AuditEvent::RequestRefused, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
+        self.record(AuditEvent::RequestRefused, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
             actor: actor.map(ToOwned::to_owned),
             request: Some(request),
             reason: Some(reason),
@@ -130,7 +130,7 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn leave_introspected(
+    pub(in crate::authority::api) fn record_introspected(
         &self,
         requester: Option<&ClientId>,
         outcome: Result<&VerifiedToken, DenyReason>,
@@ -144,7 +144,7 @@ impl Authority {
             Some(_) => (AuditOutcome::Denied, Severity::Info),
         };
         record_in_span(outcome, reason, token.map(|claims| claims.client_id.as_str()), None);
-        self.leave(AuditEvent::Introspected, severity, outcome, |record| AuditRecord {
+        self.record(AuditEvent::Introspected, severity, outcome, |record| AuditRecord {
             actor: requester.map(ToString::to_string),
             client_id: token.map(|claims| claims.client_id.clone()),
             jti: token.map(|claims| claims.jti.clone()),
@@ -153,9 +153,9 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn leave_not_decided(&self, caller: &PeerIdentity, why: NoDecision) {
+    pub(in crate::authority::api) fn record_not_decided(&self, caller: &PeerIdentity, why: NoDecision) {
         record_in_span(AuditOutcome::Denied, Some(why.code()), None, None);
-        self.leave(AuditEvent::NotDecided, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
+        self.record(AuditEvent::NotDecided, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
             actor: Some(caller.to_string()),
             reason: Some(why.code()),
             cause: Some(why.to_string()),
@@ -163,7 +163,7 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn leave_binding_decided(
+    pub(in crate::authority::api) fn record_binding_decided(
         &self,
         caller: &PeerIdentity,
         resource: &str,
@@ -182,7 +182,7 @@ impl Authority {
         let resource = beginning(resource);
         let outcome = if refused.is_some() { AuditOutcome::Denied } else { AuditOutcome::Allowed };
         record_in_span(outcome, reason, claims.map(|claims| claims.client_id.as_str()), Some(resource));
-        self.leave(AuditEvent::BindingDecided, severity(refused), outcome, |record| AuditRecord {
+        self.record(AuditEvent::BindingDecided, severity(refused), outcome, |record| AuditRecord {
             actor: Some(caller.to_string()),
             resource: Some(resource.to_owned()),
             client_id: claims.map(|claims| claims.client_id.clone()),
@@ -193,7 +193,7 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn leave_checked(&self, checked: &Checked<'_>) {
+    pub(in crate::authority::api) fn record_checked(&self, checked: &Checked<'_>) {
         let Checked { proxy, resource, refused, let_through, .. } = checked;
         self.metrics.checked(*refused, *let_through);
         let reason = refused.map(CheckRefusal::code);
@@ -209,7 +209,7 @@ impl Authority {
             }
         };
         record_in_span(outcome, reason, claims.map(|claims| claims.client_id.as_str()), *resource);
-        self.leave(AuditEvent::Checked, severity, outcome, |record| {
+        self.record(AuditEvent::Checked, severity, outcome, |record| {
             let path = checked.path.split_once('?').map_or(checked.path, |(path, _)| path);
             AuditRecord {
                 actor: Some(proxy.to_string()),
@@ -228,7 +228,7 @@ impl Authority {
     }
 
     /// `taken` says whether the successor is stored: a second one of one certificate is not.
-    pub(in crate::authority::api) fn leave_rotation(
+    pub(in crate::authority::api) fn record_rotation(
         &self,
         spiffe_id: &str,
         predecessor: CertificateThumbprint,
@@ -237,7 +237,7 @@ impl Authority {
     ) {
         let (severity, outcome) =
             if taken { (Severity::Info, AuditOutcome::Changed) } else { (Severity::Warn, AuditOutcome::Denied) };
-        self.leave(AuditEvent::RotationAnnounced, severity, outcome, |record| AuditRecord {
+        self.record(AuditEvent::RotationAnnounced, severity, outcome, |record| AuditRecord {
             actor: Some(spiffe_id.to_owned()),
             predecessor: Some(predecessor.to_string()),
             successor: Some(successor.to_string()),
@@ -246,14 +246,14 @@ impl Authority {
     }
 
     /// Something was revoked, or a revocation was lifted.
-    pub(in crate::authority::api) fn leave_revocation(
+    pub(in crate::authority::api) fn record_revocation(
         &self,
         by: &str,
         revoked: &Revoked,
         change: &'static str,
         revision: Revision,
     ) {
-        self.leave(AuditEvent::Revocation, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
+        self.record(AuditEvent::Revocation, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: Some(by.to_owned()),
             revoked: Some(revoked.store_key()),
             change: Some(change),
@@ -262,14 +262,14 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn leave_resource_changed(
+    pub(in crate::authority::api) fn record_resource_changed(
         &self,
         admin: &str,
         audience: &str,
         change: &'static str,
         revision: Revision,
     ) {
-        self.leave(AuditEvent::ResourceChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
+        self.record(AuditEvent::ResourceChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: Some(admin.to_owned()),
             resource: Some(audience.to_owned()),
             change: Some(change),
@@ -278,14 +278,14 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn leave_client_changed(
+    pub(in crate::authority::api) fn record_client_changed(
         &self,
         admin: &str,
         client_id: &str,
         change: &'static str,
         revision: Revision,
     ) {
-        self.leave(AuditEvent::ClientChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
+        self.record(AuditEvent::ClientChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: Some(admin.to_owned()),
             client_id: Some(client_id.to_owned()),
             change: Some(change),

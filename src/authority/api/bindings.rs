@@ -33,7 +33,7 @@ impl Authority {
     ) -> Result<Evaluation, NoDecision> {
         let judged = self.evaluate_request(caller, roles, request);
         if let Err(why) = &judged {
-            self.leave_not_decided(caller, *why);
+            self.record_not_decided(caller, *why);
         }
         judged
     }
@@ -70,7 +70,7 @@ impl Authority {
         let demands = Demands::of(audience, resource, scope);
         let evaluation = self.evaluate(request.access_token, evidence.as_ref(), &demands);
         let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
-        self.leave_binding_decided(caller, audience, token, evidence.as_ref(), decision);
+        self.record_binding_decided(caller, audience, token, evidence.as_ref(), decision);
         Ok(evaluation)
     }
 

@@ -34,7 +34,7 @@ impl Authority {
     /// Answers a check.
     pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
         self.freshness().inspect_err(|stale| {
-            self.leave_not_decided(&caller.identity, NoDecision::Stale(*stale));
+            self.record_not_decided(&caller.identity, NoDecision::Stale(*stale));
         })?;
         let mut findings = Findings::default();
         let snapshot = self.snapshot.load();
@@ -47,7 +47,7 @@ impl Authority {
             .and_then(|resource| self.look(caller, request, resource, &mut findings));
         let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
         let audience = resource.map(ProtectedResource::audience);
-        self.leave_checked(&Checked {
+        self.record_checked(&Checked {
             proxy: &caller.identity,
             resource: audience,
             method: request.method,

@@ -68,7 +68,7 @@ impl Authority {
         }
         let client = self.write(registration, record, Expected::At(from)).await?;
         let client_id = &client.record.metadata.client_id;
-        self.leave_client_changed(&by, client_id, "updated", client.revision);
+        self.record_client_changed(&by, client_id, "updated", client.revision);
         Ok(client)
     }
 
@@ -83,7 +83,7 @@ impl Authority {
         let from = from.unwrap_or(present.revision);
         let revision = self.store.delete(&format!("{CLIENTS}{client_id}"), Expected::At(from)).await?;
         self.apply_write(&format!("{CLIENTS}{client_id}"), None, revision);
-        self.leave_client_changed(&admin.to_string(), client_id, "deleted", revision);
+        self.record_client_changed(&admin.to_string(), client_id, "deleted", revision);
         Ok(())
     }
 
@@ -138,7 +138,7 @@ impl Authority {
         let client =
             written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
         let ClientRecord { created_by, metadata, .. } = &client.record;
-        self.leave_client_changed(created_by, &metadata.client_id, change, client.revision);
+        self.record_client_changed(created_by, &metadata.client_id, change, client.revision);
         Ok(client)
     }
 

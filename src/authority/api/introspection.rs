@@ -33,7 +33,7 @@ impl Authority {
     ) -> Result<Requester, GrantError> {
         let requester = self.authenticated(caller, client_id, assertion);
         if let Err(error) = &requester {
-            self.leave_client_refused(&caller.identity, client_id, *error);
+            self.record_client_refused(&caller.identity, client_id, *error);
         }
         requester
     }
@@ -68,10 +68,10 @@ impl Authority {
     pub fn introspect(&self, requester: &Requester, access_token: &str) -> Result<Option<Arc<VerifiedToken>>, Stale> {
         self.freshness().inspect_err(|stale| {
             let (peer, reason) = (requester.client_id.as_ref().map(ClientId::as_str), NoDecision::Stale(*stale).code());
-            self.leave_refused(peer, "introspection", reason, stale.sentence());
+            self.record_refused(peer, "introspection", reason, stale.sentence());
         })?;
         let outcome = self.active(requester, access_token);
-        self.leave_introspected(requester.client_id.as_ref(), outcome.as_deref().map_err(|why| *why));
+        self.record_introspected(requester.client_id.as_ref(), outcome.as_deref().map_err(|why| *why));
         Ok(outcome.ok())
     }
 

@@ -28,7 +28,7 @@ impl Authority {
         self.metrics.call_refused(error);
         record_in_span(AuditOutcome::Denied, Some(error.code()), None, None);
         let event = if stream { AuditEvent::StreamEnded } else { AuditEvent::CallNotAdmitted };
-        self.leave(event, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
+        self.record(event, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
             actor: peer.map(|peer| peer.identity().to_string()),
             method: Some(method.to_owned()),
             reason: Some(error.code()),
@@ -44,7 +44,7 @@ impl Authority {
             HandshakeError::Unproven(_) => (AuditEvent::HandshakeRefused, Severity::Warn),
             HandshakeError::HandshakeFailed | HandshakeError::TooSlow => (AuditEvent::HandshakeFailed, Severity::Info),
         };
-        self.leave(event, severity, AuditOutcome::Denied, |record| AuditRecord {
+        self.record(event, severity, AuditOutcome::Denied, |record| AuditRecord {
             reason: Some(error.code()),
             cause: Some(cause.to_owned()),
             ..record
@@ -57,19 +57,19 @@ impl Authority {
             self.metrics.grant_refused(code);
         }
         let peer = peer.map(ToString::to_string);
-        self.leave_refused(peer.as_deref(), request.name(), request.reason(), cause);
+        self.record_refused(peer.as_deref(), request.name(), request.reason(), cause);
     }
 
     /// A question about a use of a token cannot be read.
     pub fn report_not_decided(&self, caller: &PeerIdentity, why: NoDecision) {
-        self.leave_not_decided(caller, why);
+        self.record_not_decided(caller, why);
     }
 
     /// A check cannot be read, or something broke in it.
     pub fn report_unread_check(&self, refusal: CheckRefusal) {
         let reason = refusal.code();
         record_in_span(AuditOutcome::Denied, Some(reason), None, None);
-        self.leave(AuditEvent::CheckUnread, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
+        self.record(AuditEvent::CheckUnread, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
             reason: Some(reason),
             ..record
         });

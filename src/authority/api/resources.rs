@@ -84,7 +84,7 @@ impl Authority {
         let key = format!("{RESOURCES}{audience}");
         let revision = self.store.delete(&key, Expected::At(from.unwrap_or(present.revision))).await?;
         self.apply_write(&key, None, revision);
-        self.leave_resource_changed(&admin.to_string(), audience, "deleted", revision);
+        self.record_resource_changed(&admin.to_string(), audience, "deleted", revision);
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl Authority {
         let revision = self.store.put(&key, bytes, expected).await?;
         let registered = RegisteredResource { resource, record, revision };
         self.apply_write(&key, Some(Entry::Resource(Box::new(registered.clone()))), revision);
-        self.leave_resource_changed(by, registered.resource.audience(), change, revision);
+        self.record_resource_changed(by, registered.resource.audience(), change, revision);
         Ok(Arc::new(registered))
     }
 }

@@ -21,7 +21,7 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.put_revocation(peer, requester, request).await.inspect_err(|error| self.leave_not_revoked(peer, *error))
+        self.put_revocation(peer, requester, request).await.inspect_err(|error| self.record_not_revoked(peer, *error))
     }
 
     async fn put_revocation(
@@ -38,7 +38,7 @@ impl Authority {
         let key = revoked.store_key();
         let revision = self.store.put(&key, bytes, Expected::Any).await?;
         self.apply_write(&key, Some(Entry::Revocation(record)), revision);
-        self.leave_revocation(&by, &revoked, "revoked", revision);
+        self.record_revocation(&by, &revoked, "revoked", revision);
         Ok(())
     }
 
@@ -49,7 +49,9 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.delete_revocation(peer, requester, request).await.inspect_err(|error| self.leave_not_revoked(peer, *error))
+        self.delete_revocation(peer, requester, request)
+            .await
+            .inspect_err(|error| self.record_not_revoked(peer, *error))
     }
 
     async fn delete_revocation(
@@ -69,7 +71,7 @@ impl Authority {
         let key = revoked.store_key();
         let revision = self.store.delete(&key, Expected::Any).await?;
         self.apply_write(&key, None, revision);
-        self.leave_revocation(&peer.to_string(), &revoked, "lifted", revision);
+        self.record_revocation(&peer.to_string(), &revoked, "lifted", revision);
         Ok(())
     }
 
@@ -79,8 +81,8 @@ impl Authority {
         self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
     }
 
-    fn leave_not_revoked(&self, peer: &PeerIdentity, error: RevokeError) {
-        self.leave_refused(Some(&peer.to_string()), "revocation", error.code(), &error.to_string());
+    fn record_not_revoked(&self, peer: &PeerIdentity, error: RevokeError) {
+        self.record_refused(Some(&peer.to_string()), "revocation", error.code(), &error.to_string());
     }
 
     fn resolve(

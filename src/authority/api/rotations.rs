@@ -27,7 +27,7 @@ impl Authority {
         self.take_successor(caller, chain).await.inspect_err(|error| {
             // A second successor has a line of its own, which says more.
             if *error != NotAnnounced::Taken {
-                self.leave_refused(Some(&caller.identity.to_string()), "rotation", error.code(), &error.to_string());
+                self.record_refused(Some(&caller.identity.to_string()), "rotation", error.code(), &error.to_string());
             }
         })
     }
@@ -56,7 +56,7 @@ impl Authority {
         match self.store.put(&key, bytes, Expected::Absent).await {
             Ok(revision) => {
                 self.apply_write(&key, Some(Entry::Lineage(record)), revision);
-                self.leave_rotation(&spiffe_id, predecessor, successor, true);
+                self.record_rotation(&spiffe_id, predecessor, successor, true);
                 Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
             }
             Err(StoreError::Conflict) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
@@ -80,7 +80,7 @@ impl Authority {
         if let Some(record) = record.filter(|record| record.successor == successor.to_string()) {
             return Ok(Announced { successor, until: record.announced_at.after(self.policy.lineage.overlap) });
         }
-        self.leave_rotation(spiffe_id, predecessor, successor, false);
+        self.record_rotation(spiffe_id, predecessor, successor, false);
         Err(NotAnnounced::Taken)
     }
 

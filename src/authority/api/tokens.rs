@@ -36,8 +36,8 @@ impl Authority {
             })
             .and_then(|grant| self.mint(peer, &grant, now));
         match &outcome {
-            Ok((client_id, claims, _)) => self.leave_issued(peer, client_id, claims),
-            Err(error) => self.leave_token_refused(peer, request.client_id.as_deref(), *error),
+            Ok((client_id, claims, _)) => self.record_issued(peer, client_id, claims),
+            Err(error) => self.record_token_refused(peer, request.client_id.as_deref(), *error),
         }
         outcome.map(|(_, _, token)| token)
     }

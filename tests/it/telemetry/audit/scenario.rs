@@ -83,8 +83,8 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     let authority = &fixture.authority;
     let (admin, proxy) = (fixture.svid(ADMIN), fixture.svid(PROXY));
     let leaf = fixture.prod.svid(CHECKOUT).issue();
-    let next = fixture.prod.svid(CHECKOUT).between(NOW, NOW.after(Duration::from_secs(7200))).issue();
-    let other = fixture.prod.svid(CHECKOUT).between(NOW, NOW.after(Duration::from_secs(7300))).issue();
+    let next = fixture.prod.svid(CHECKOUT).between(NOW, NOW.after(Duration::from_hours(2))).issue();
+    let other = fixture.prod.svid(CHECKOUT).between(NOW, NOW.after(Duration::from_hours(3))).issue();
     let theft = fixture.prod.svid("spiffe://prod.example/thief").issue();
     let (checkout, thief) = (fixture.peer(&leaf), fixture.peer(&theft));
 
@@ -137,7 +137,7 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
 
     reports(authority, &checkout, &authority.admit(leaf.chain.clone()).unwrap());
 
-    let [certificate, successor, second, stolen] = [&leaf, &next, &other, &theft].map(|leaf| leaf.thumbprint());
+    let [certificate, successor, second, stolen] = [&leaf, &next, &other, &theft].map(Leaf::thumbprint);
     let (_, claims) = opened(&issued);
     Names(vec![
         (issued, "{token}"),
