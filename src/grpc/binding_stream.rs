@@ -20,7 +20,6 @@ use tracing::field::Empty;
 
 use crate::authority::access::CalledMethod;
 use crate::authority::access::PeerConnection;
-use crate::authority::observe::AuditEvent;
 use crate::grpc::Services;
 use crate::grpc::readable::Readable;
 use crate::grpc::status;
@@ -102,8 +101,7 @@ fn answer(
 ) -> Result<ValidateBindingsResponse, Status> {
     let caller =
         services.authority.authorize(services.authority.view(), Some(peer), *CALLED_METHOD).map_err(|error| {
-            services.authority.metrics().call_refused(error);
-            AuditEvent::NotAdmitted { peer: Some(peer), method: METHOD, error, stream: true }.record();
+            services.authority.report_not_admitted(Some(peer), METHOD, error, true);
             status::not_admitted(error)
         })?;
     let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;

@@ -6,6 +6,7 @@ mod requester;
 mod roles;
 
 pub use crate::authority::access::caller::NotAdmitted;
+pub use crate::authority::access::caller::NotAdmittedCode;
 pub use crate::authority::access::caller::PeerConnection;
 pub(in crate::authority) use crate::authority::access::caller::Proven;
 pub use crate::authority::access::caller::Reach;

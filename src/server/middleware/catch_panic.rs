@@ -23,7 +23,7 @@ pub(in crate::server) async fn catch_panic(
         return answer;
     }
     report(authority, method.metric_label());
-    Ok(refusal::broken(method.protocol()))
+    Ok(refusal::broken(authority, method.protocol()))
 }
 
 /// Takes note of a panic.

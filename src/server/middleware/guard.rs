@@ -14,7 +14,6 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
-use crate::authority::observe::AuditEvent;
 use crate::authority::state::View;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::refusal;
@@ -49,7 +48,7 @@ async fn entered(
                 request.extensions_mut().insert(caller);
             }
             let response = router.oneshot(request).await?;
-            Ok(refusal::answered(method.protocol(), response))
+            Ok(refusal::answered(authority, method.protocol(), response))
         }
         Err(error) => Ok(refused(authority, peer, method, request.headers(), error)),
     }
@@ -63,8 +62,6 @@ pub(in crate::server) fn refused(
     headers: &HeaderMap,
     error: NotAdmitted,
 ) -> Response<Body> {
-    authority.metrics().call_refused(error);
-    let peer = peer.map(Arc::as_ref);
-    AuditEvent::NotAdmitted { peer, method: method.metric_label(), error, stream: false }.record();
+    authority.report_not_admitted(peer.map(Arc::as_ref), method.metric_label(), error, false);
     refusal::not_admitted(method, headers, error)
 }

@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse as _;
 use hyper::Response;
 
+use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::Protocol;
@@ -33,19 +34,19 @@ pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: Not
 }
 
 /// The answer to a request in which something broke. It says nothing of what.
-pub(super) fn broken(protocol: Protocol) -> Response<Body> {
+pub(super) fn broken(authority: &Authority, protocol: Protocol) -> Response<Body> {
     match protocol {
         Protocol::Grpc => grpc::status::broken().into_http(),
         Protocol::OAuth | Protocol::Http => http::error::broken(),
         // An error could let the request through.
-        Protocol::ExtAuthz => ext_authz::unread(CheckRefusal::Unable),
+        Protocol::ExtAuthz => ext_authz::unread(authority, CheckRefusal::Unable),
     }
 }
 
 /// The answer of a method that was reached. What refuses a check on the way there, such as tonic, knows only errors.
-pub(super) fn answered(protocol: Protocol, response: Response<Body>) -> Response<Body> {
+pub(super) fn answered(authority: &Authority, protocol: Protocol, response: Response<Body>) -> Response<Body> {
     match protocol {
         Protocol::Grpc | Protocol::OAuth | Protocol::Http => response,
-        Protocol::ExtAuthz => ext_authz::into_denied_response(response),
+        Protocol::ExtAuthz => ext_authz::into_denied_response(authority, response),
     }
 }

@@ -32,9 +32,7 @@ use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
-use crate::authority::observe::AuditEvent;
-use crate::authority::observe::HANDSHAKE_FAILED;
-use crate::authority::observe::TOO_SLOW;
+use crate::authority::observe::HandshakeError;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
@@ -209,25 +207,18 @@ where
 async fn turn(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
     let turn = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
     if turn.is_err() {
-        failed(authority, TOO_SLOW, "the handshake waited too long for its turn");
+        authority.report_handshake(HandshakeError::TooSlow, "the handshake waited too long for its turn");
     }
     turn.ok()?.ok()
 }
 
 fn report(refused: &Refused, authority: &Authority) {
-    match refused {
-        Refused::Unproven(unproven) => {
-            authority.metrics().handshake_refused(*unproven);
-            AuditEvent::HandshakeRefused(*unproven).record();
-        }
-        Refused::Handshake(_) => failed(authority, HANDSHAKE_FAILED, &refused.to_string()),
-        Refused::Slow => failed(authority, TOO_SLOW, &refused.to_string()),
-    }
-}
-
-fn failed(authority: &Authority, reason: &'static str, cause: &str) {
-    authority.metrics().handshake_failed(reason);
-    AuditEvent::HandshakeFailed { reason, cause }.record();
+    let error = match refused {
+        Refused::Unproven(unproven) => HandshakeError::Unproven(*unproven),
+        Refused::Handshake(_) => HandshakeError::HandshakeFailed,
+        Refused::Slow => HandshakeError::TooSlow,
+    };
+    authority.report_handshake(error, &refused.to_string());
 }
 
 /// Serves requests of anybody. Those of probes are neither measured nor a part of a trace.

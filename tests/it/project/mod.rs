@@ -3,4 +3,5 @@
 mod access_table;
 mod documented;
 mod layering;
+mod reasons;
 mod skipping;

@@ -32,6 +32,10 @@ const ROOMS: [&str; 15] = [
 /// Commands that start a server, and those that inspect what one leaves behind: they reach beyond the core.
 const COMMANDS_BEYOND: [&str; 5] = ["cli/serve", "cli/dev", "cli/config_check", "cli/doctor", "cli/store"];
 
+/// Records of the audit trail are made where things are decided, and their lines written by one sink.
+const AUDIT_TRAIL: [(&str, &str); 2] =
+    [("AuditRecord::new(", "src/authority/api/"), ("\"lanyard::audit\"", "src/authority/observe/audit/log.rs")];
+
 const MOST_LINES: usize = 400;
 
 /// The rooms that a file, `src/room/..` or `src/room.rs`, may import besides its own.
@@ -70,6 +74,11 @@ fn faults(file: &str, source: &str) -> Vec<String> {
             if code.iter().any(|line| names(line, foreign) && (line.contains("::") || line.starts_with("use "))) {
                 found.push(format!("{file}: the core names {foreign}"));
             }
+        }
+    }
+    for (made, by) in AUDIT_TRAIL {
+        if !file.starts_with(by) && code.iter().any(|line| line.contains(made)) {
+            found.push(format!("{file}: `{made}` is for {by} alone"));
         }
     }
     let mut in_use = false;
@@ -165,6 +174,9 @@ fn each_rule_finds_what_breaks_it() {
         ("src/store/mod.rs", "use sled::Db;"),
         ("src/yaml/node.rs", "use crate::config::Config;"),
         ("src/authority/token.rs", "use crate::yaml::Node;"),
+        ("src/grpc/tokens.rs", "fn refused() { AuditRecord::new(event, severity, outcome) }"),
+        ("src/authority/decision/grant.rs", "let record = AuditRecord::new(event, severity, outcome);"),
+        ("src/server.rs", "tracing::info!(target: \"lanyard::audit\", \"served\");"),
         ("src/server.rs", &long),
     ] {
         assert!(!faults(file, source).is_empty(), "{file}: {source:.60}");
