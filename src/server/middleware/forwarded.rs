@@ -38,6 +38,7 @@ use crate::authority::observe::Cache;
 use crate::authority::observe::Lookup;
 use crate::authority::state::View;
 use crate::config::forwarded::Forwarded;
+use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::guard;
 use crate::server::socket::Socket;
 
@@ -158,6 +159,16 @@ impl ForwardedService {
         authority: &Authority,
         connection: Option<&PeerConnection>,
         method: CalledMethod,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Infallible> {
+        catch_panic(authority, method, self.answer(authority, connection, method, request)).await
+    }
+
+    async fn answer(
+        &self,
+        authority: &Authority,
+        connection: Option<&PeerConnection>,
+        method: CalledMethod,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
         let view = authority.view();
@@ -166,7 +177,7 @@ impl ForwardedService {
                 for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                     request.headers_mut().remove(name);
                 }
-                guard::call(self.router.clone(), authority, view, Some(&peer), method, request).await
+                guard::admit(self.router.clone(), authority, view, Some(&peer), method, request).await
             }
             Err(error) => Ok(guard::refused(authority, None, method, request.headers(), error)),
         }

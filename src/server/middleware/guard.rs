@@ -22,15 +22,16 @@ use crate::server::middleware::refusal;
 pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
-    view: View,
     peer: Option<&Arc<PeerConnection>>,
     method: CalledMethod,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    catch_panic(authority, method, entered(router, authority, view, peer, method, request)).await
+    let answer = async { admit(router, authority, authority.view(), peer, method, request).await };
+    catch_panic(authority, method, answer).await
 }
 
-async fn entered(
+/// The same without a catcher of panics around it, decided by this view.
+pub(super) async fn admit(
     router: Router,
     authority: &Authority,
     view: View,

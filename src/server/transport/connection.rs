@@ -186,7 +186,7 @@ where
             let response = traced.answered(async {
                 match peers {
                     Peers::Itself(router, peer) => {
-                        call_guarded(router, &authority, authority.view(), peer.as_ref(), method, request).await
+                        call_guarded(router, &authority, peer.as_ref(), method, request).await
                     }
                     Peers::Behind(forwarded_service, terminator) => {
                         forwarded_service.call(&authority, terminator.as_deref(), method, request).await
