@@ -31,3 +31,5 @@ pub mod tls;
 pub mod trace_context;
 #[cfg(feature = "server")]
 pub mod trust_sources;
+#[cfg(feature = "server")]
+pub mod yaml;

@@ -41,6 +41,8 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
+use crate::authority::observe::AuditSink;
+use crate::authority::observe::LogSink;
 use crate::authority::observe::MetricsReader;
 use crate::authority::store::Store;
 use crate::config::Config;
@@ -66,6 +68,7 @@ use crate::server::trust::WorkloadIdentity;
 use crate::server::trust::follow_workload_api;
 use crate::server::trust::start_jwks_polling;
 use crate::telemetry::ExportFailures;
+use crate::telemetry::WithTrace;
 use crate::tls::acceptor::Acceptor;
 use crate::trust_sources::jwks_uri::Discovery;
 use crate::trust_sources::jwks_uri::Poller;
@@ -108,13 +111,16 @@ pub struct Environment {
     pub threads: usize,
     /// Where it is counted that a collector did not take something: traces are the whole process's.
     pub export_failures: Arc<ExportFailures>,
+    /// Where the audit trail goes.
+    pub audit: Arc<dyn AuditSink>,
 }
 
 impl Default for Environment {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let entropy = Arc::new(SystemEntropy::default());
-        Self { clock: Arc::new(SystemClock), entropy, store: None, threads, export_failures: Arc::default() }
+        let audit = Arc::new(WithTrace(LogSink));
+        Self { clock: Arc::new(SystemClock), entropy, store: None, threads, export_failures: Arc::default(), audit }
     }
 }
 
@@ -156,9 +162,9 @@ impl Server {
         // Watched from the first moment on: until it is, a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
-        let Environment { clock, entropy, store, threads, export_failures } = environment;
+        let Environment { clock, entropy, store, threads, export_failures, audit } = environment;
         let chance = Arc::clone(&entropy);
-        let components = Components::build(&config, clock, entropy, store).await?;
+        let components = Components::build(&config, clock, entropy, store, audit).await?;
         let Components { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
             components;
         let (store, federation) = (Arc::clone(&stored.store), Arc::new(components.federation));

@@ -1,5 +1,6 @@
 //! The log, and what is told to collectors.
 
+mod audit;
 mod export_failures;
 mod format;
 mod line;
@@ -24,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub use crate::telemetry::audit::WithTrace;
 pub use crate::telemetry::export_failures::ExportFailures;
 pub use crate::telemetry::format::Format;
 use crate::telemetry::line::Line;

@@ -1,7 +1,8 @@
-//! Why a use of a token is denied: the codes that every voice says.
+//! Why a use of a token is denied: the codes of every protocol.
 
 /// Why a use was denied, in the order in which it is looked at.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, strum::IntoStaticStr, strum::VariantArray, thiserror::Error)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum DenyReason {
     /// No JWS with an access token's header and claims.
     #[error("the token is not a well-formed access token")]
@@ -78,33 +79,8 @@ pub enum DenyReason {
 }
 
 impl DenyReason {
-    /// The fixed code, as every voice says it.
+    /// The fixed code, the same in every protocol.
     pub fn code(self) -> &'static str {
-        match self {
-            Self::TokenMalformed => "TOKEN_MALFORMED",
-            Self::TokenType => "TOKEN_TYPE",
-            Self::UnknownKey => "UNKNOWN_KEY",
-            Self::BadSignature => "BAD_SIGNATURE",
-            Self::WrongIssuer => "WRONG_ISSUER",
-            Self::TokenExpired => "TOKEN_EXPIRED",
-            Self::TokenNotYetValid => "TOKEN_NOT_YET_VALID",
-            Self::ClientUnknown => "CLIENT_UNKNOWN",
-            Self::ClientDisabled => "CLIENT_DISABLED",
-            Self::ClientRecreated => "CLIENT_RECREATED",
-            Self::TokenRevoked => "TOKEN_REVOKED",
-            Self::ClientRevoked => "CLIENT_REVOKED",
-            Self::CertificateRevoked => "CERTIFICATE_REVOKED",
-            Self::WrongAudience => "WRONG_AUDIENCE",
-            Self::TrustDomainNotAccepted => "TRUST_DOMAIN_NOT_ACCEPTED",
-            Self::NotBound => "NOT_BOUND",
-            Self::EvidenceMissing => "EVIDENCE_MISSING",
-            Self::EvidenceTooWeak => "EVIDENCE_TOO_WEAK",
-            Self::CertificateExpired => "CERTIFICATE_EXPIRED",
-            Self::CertificateNotYetValid => "CERTIFICATE_NOT_YET_VALID",
-            Self::CertificateMismatch => "CERTIFICATE_MISMATCH",
-            Self::LineageOver => "LINEAGE_OVER",
-            Self::RotationStrict => "ROTATION_STRICT",
-            Self::InsufficientScope => "INSUFFICIENT_SCOPE",
-        }
+        self.into()
     }
 }

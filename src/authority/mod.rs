@@ -38,6 +38,8 @@ use crate::authority::caches::VouchedCertificates;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::keys::SigningKeys;
+use crate::authority::observe::AuditSink;
+use crate::authority::observe::LogSink;
 use crate::authority::observe::Metrics;
 use crate::authority::observe::Reloads;
 use crate::authority::policy::Policy;
@@ -63,6 +65,7 @@ pub struct Authority {
     vouched: VouchedCertificates,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     metrics: Metrics,
+    audit: Arc<dyn AuditSink>,
     reloads: Reloads,
     store_feed: StoreFeed,
 }
@@ -92,9 +95,16 @@ impl Authority {
             vouched: VouchedCertificates::default(),
             jwks_source: OnceLock::new(),
             metrics: Metrics::default(),
+            audit: Arc::new(LogSink),
             reloads: Reloads::default(),
             store_feed: StoreFeed::default(),
         }
+    }
+
+    /// The same with the audit trail going to `sink` instead of the log.
+    #[must_use]
+    pub fn with_audit(self, sink: Arc<dyn AuditSink>) -> Self {
+        Self { audit: sink, ..self }
     }
 
     /// What the configuration settled.

@@ -12,11 +12,9 @@ use crate::authority::decision::Match;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::PresentedEvidence;
 use crate::authority::decision::ValidateRequest;
-use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::evidence::InvalidEvidence;
-use crate::authority::observe::AuditEvent;
 use crate::authority::state::Caller;
 use crate::grpc::Services;
 use crate::grpc::binding_stream;
@@ -59,7 +57,7 @@ impl Services {
     ) -> Result<ValidateBindingResponse, Status> {
         let evidence = evidence(message.evidence).map_err(|error| {
             let why = NoDecision::from(error);
-            AuditEvent::NotDecided { caller: &caller.identity, why: &why }.record();
+            self.authority.report_not_decided(&caller.identity, why);
             status::no_decision(why)
         })?;
         let request = ValidateRequest {
@@ -108,7 +106,7 @@ fn print(evaluation: &Evaluation) -> ValidateBindingResponse {
         }
         Decision::Deny(why) => {
             response.set_decision(proto::Decision::Deny);
-            response.set_reason(reason(why));
+            response.set_reason(status::deny_reason(why));
             response.explanation = why.to_string();
         }
     }
@@ -120,34 +118,5 @@ fn grade(grade: EvidenceGrade) -> proto::EvidenceGrade {
         EvidenceGrade::SpiffeId => proto::EvidenceGrade::SpiffeId,
         EvidenceGrade::Thumbprint => proto::EvidenceGrade::Thumbprint,
         EvidenceGrade::Certificate => proto::EvidenceGrade::Certificate,
-    }
-}
-
-fn reason(reason: DenyReason) -> proto::DenyReason {
-    match reason {
-        DenyReason::TokenMalformed => proto::DenyReason::TokenMalformed,
-        DenyReason::TokenType => proto::DenyReason::TokenType,
-        DenyReason::UnknownKey => proto::DenyReason::UnknownKey,
-        DenyReason::BadSignature => proto::DenyReason::BadSignature,
-        DenyReason::WrongIssuer => proto::DenyReason::WrongIssuer,
-        DenyReason::TokenExpired => proto::DenyReason::TokenExpired,
-        DenyReason::TokenNotYetValid => proto::DenyReason::TokenNotYetValid,
-        DenyReason::ClientUnknown => proto::DenyReason::ClientUnknown,
-        DenyReason::ClientDisabled => proto::DenyReason::ClientDisabled,
-        DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
-        DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
-        DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
-        DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
-        DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
-        DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
-        DenyReason::NotBound => proto::DenyReason::NotBound,
-        DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
-        DenyReason::EvidenceTooWeak => proto::DenyReason::EvidenceTooWeak,
-        DenyReason::CertificateExpired => proto::DenyReason::CertificateExpired,
-        DenyReason::CertificateNotYetValid => proto::DenyReason::CertificateNotYetValid,
-        DenyReason::CertificateMismatch => proto::DenyReason::CertificateMismatch,
-        DenyReason::LineageOver => proto::DenyReason::LineageOver,
-        DenyReason::RotationStrict => proto::DenyReason::RotationStrict,
-        DenyReason::InsufficientScope => proto::DenyReason::InsufficientScope,
     }
 }

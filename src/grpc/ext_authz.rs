@@ -19,11 +19,11 @@ use tonic::codec::Codec as _;
 use tonic::codec::EncodeBody;
 use tonic_prost::ProstCodec;
 
+use crate::authority::Authority;
 use crate::authority::access::NotAdmitted;
 use crate::authority::decision;
 use crate::authority::decision::Match;
 use crate::authority::evidence::EvidenceGrade;
-use crate::authority::observe::AuditEvent;
 
 use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
@@ -52,9 +52,6 @@ use crate::proto::google::rpc;
 use crate::trace_context;
 use crate::trace_context::IncomingTrace;
 
-/// The method's full name.
-pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
-
 /// The response header that says, where a resource asks for it, what would have been the reason of a denial.
 const REPORT: &str = "x-lanyard-report";
 
@@ -70,7 +67,7 @@ impl Authorization for Services {
             self.authority.check(caller, &request).map_err(status::stale)?
         } else {
             let refusal = CheckRefusal::RequestMalformed;
-            AuditEvent::CheckUnread(refusal).record();
+            self.authority.report_unread_check(refusal);
             CheckAnswer::Deny(denial(refusal))
         };
         let mut response = tonic::Response::new(print(&answer));
@@ -261,19 +258,19 @@ fn denied(denial: &Denial) -> CheckResponse {
 /// The answer to a caller that the access table or its certificate stops: a denied response too, since the request that it
 /// asks about must not pass because its proxy may not ask.
 pub fn not_admitted(_: NotAdmitted) -> Response<Body> {
-    explicit(CheckRefusal::NotAProxy)
+    denied_response(CheckRefusal::NotAProxy)
 }
 
 /// Makes a denied response of a status with which a check was refused before it could be read, such as a message that is
 /// too large or no message at all, or in which something broke. UNAVAILABLE stays: it says that no decision is possible.
-pub fn into_denied_response(response: Response<Body>) -> Response<Body> {
+pub fn into_denied_response(authority: &Authority, response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     match status.code() {
         Code::Ok | Code::Unavailable => response,
         Code::InvalidArgument | Code::OutOfRange | Code::Internal | Code::Unimplemented => {
-            unread(CheckRefusal::RequestMalformed)
+            unread(authority, CheckRefusal::RequestMalformed)
         }
-        Code::PermissionDenied | Code::Unauthenticated => unread(CheckRefusal::NotAProxy),
+        Code::PermissionDenied | Code::Unauthenticated => unread(authority, CheckRefusal::NotAProxy),
         Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
@@ -282,18 +279,18 @@ pub fn into_denied_response(response: Response<Body>) -> Response<Body> {
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
-        | Code::DataLoss => unread(CheckRefusal::Unable),
+        | Code::DataLoss => unread(authority, CheckRefusal::Unable),
     }
 }
 
-/// The answer to a check that the authority did not come to, with a line in the log.
-pub fn unread(refusal: CheckRefusal) -> Response<Body> {
-    AuditEvent::CheckUnread(refusal).record();
-    explicit(refusal)
+/// The answer to a check that the authority did not come to, which is reported.
+pub fn unread(authority: &Authority, refusal: CheckRefusal) -> Response<Body> {
+    authority.report_unread_check(refusal);
+    denied_response(refusal)
 }
 
 /// A whole response with this denial.
-fn explicit(refusal: CheckRefusal) -> Response<Body> {
+pub fn denied_response(refusal: CheckRefusal) -> Response<Body> {
     let message = tokio_stream::once(Ok(denied(&denial(refusal))));
     let encoder = ProstCodec::<CheckResponse, CheckRequest>::default().encoder();
     let body =

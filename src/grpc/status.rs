@@ -13,12 +13,17 @@ use crate::authority::decision::GrantError;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::RevokeError;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::registration::RegistryError;
 use crate::authority::resources::ResourceError;
 use crate::authority::state::Stale;
+use crate::proto;
 
 /// The domain of every `ErrorInfo` of ours.
 const DOMAIN: &str = "lanyard";
+
+/// The reason of a request that cannot be read.
+pub(super) const INVALID_REQUEST: &str = "INVALID_REQUEST";
 
 /// A status with an `ErrorInfo`.
 fn refusal(code: Code, reason: &str, message: impl Into<String>, metadata: HashMap<String, String>) -> Status {
@@ -57,7 +62,7 @@ pub fn grant_error(error: GrantError) -> Status {
         | GrantError::UnknownAssertionType
         | GrantError::ForeignConnection => plain(Code::Unauthenticated, "INVALID_CLIENT", error),
         GrantError::InvalidRequest | GrantError::HalfAnAssertion => {
-            plain(Code::InvalidArgument, "INVALID_REQUEST", error)
+            plain(Code::InvalidArgument, INVALID_REQUEST, error)
         }
         GrantError::InvalidScope => plain(Code::InvalidArgument, "INVALID_SCOPE", error),
         GrantError::InvalidTarget => plain(Code::InvalidArgument, "INVALID_TARGET", error),
@@ -82,6 +87,36 @@ pub fn no_decision(error: NoDecision) -> Status {
         NoDecision::Stale(_) => Code::Unavailable,
     };
     plain(code, error.code(), error)
+}
+
+/// Why a use of a token is denied.
+pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
+    match reason {
+        DenyReason::TokenMalformed => proto::DenyReason::TokenMalformed,
+        DenyReason::TokenType => proto::DenyReason::TokenType,
+        DenyReason::UnknownKey => proto::DenyReason::UnknownKey,
+        DenyReason::BadSignature => proto::DenyReason::BadSignature,
+        DenyReason::WrongIssuer => proto::DenyReason::WrongIssuer,
+        DenyReason::TokenExpired => proto::DenyReason::TokenExpired,
+        DenyReason::TokenNotYetValid => proto::DenyReason::TokenNotYetValid,
+        DenyReason::ClientUnknown => proto::DenyReason::ClientUnknown,
+        DenyReason::ClientDisabled => proto::DenyReason::ClientDisabled,
+        DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
+        DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
+        DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
+        DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
+        DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
+        DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
+        DenyReason::NotBound => proto::DenyReason::NotBound,
+        DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
+        DenyReason::EvidenceTooWeak => proto::DenyReason::EvidenceTooWeak,
+        DenyReason::CertificateExpired => proto::DenyReason::CertificateExpired,
+        DenyReason::CertificateNotYetValid => proto::DenyReason::CertificateNotYetValid,
+        DenyReason::CertificateMismatch => proto::DenyReason::CertificateMismatch,
+        DenyReason::LineageOver => proto::DenyReason::LineageOver,
+        DenyReason::RotationStrict => proto::DenyReason::RotationStrict,
+        DenyReason::InsufficientScope => proto::DenyReason::InsufficientScope,
+    }
 }
 
 /// A revocation that was refused.
@@ -142,5 +177,5 @@ pub fn resource_error(error: &ResourceError) -> Status {
 /// A field of a request that cannot be read.
 pub(super) fn malformed(field: &'static str, problem: &str) -> Status {
     let metadata = HashMap::from([("field".to_owned(), field.to_owned())]);
-    refusal(Code::InvalidArgument, "INVALID_REQUEST", format!("{field}: {problem}"), metadata)
+    refusal(Code::InvalidArgument, INVALID_REQUEST, format!("{field}: {problem}"), metadata)
 }

@@ -11,13 +11,14 @@ use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::RevokeRequest;
 use crate::authority::decision::TokenRequest;
 use crate::authority::identity::CertificateThumbprint;
-use crate::authority::observe::AuditEvent;
+use crate::authority::observe::RefusedRequest;
 use crate::authority::registration::ClientId;
 use crate::authority::state::Caller;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::claims;
 use crate::grpc::status;
+use crate::grpc::status::INVALID_REQUEST;
 use crate::grpc::status::malformed;
 use crate::proto::AnnounceRotationRequest;
 use crate::proto::AnnounceRotationResponse;
@@ -60,7 +61,9 @@ impl TokenService for Services {
         let caller = caller(&extensions)?;
         let requester = self.requester(caller, message.client_id, &assertion)?;
         if message.token.is_empty() {
-            return Err(unread(caller, "introspection", malformed("token", "is missing")));
+            let (request, status) = (RefusedRequest::Introspection(INVALID_REQUEST), malformed("token", "is missing"));
+            self.authority.report_refused(Some(&caller.identity), request, status.message());
+            return Err(status);
         }
         let token = self.authority.introspect(&caller.view, &requester, &message.token).map_err(status::stale)?;
         let claims = token.as_deref().map(|token| claims::print(&token.claims));
@@ -75,7 +78,10 @@ impl TokenService for Services {
         let caller = caller(&extensions)?;
         let assertion = assertion(message.client_assertion_type, message.client_assertion);
         let requester = self.requester(caller, message.client_id, &assertion)?;
-        let target = wanted(message.target, message.until).map_err(|status| unread(caller, "revocation", status))?;
+        let target = wanted(message.target, message.until).inspect_err(|status| {
+            let request = RefusedRequest::Revocation(INVALID_REQUEST);
+            self.authority.report_refused(Some(&caller.identity), request, status.message());
+        })?;
         let outcome = if message.lift {
             self.authority.lift_revocation(caller, &requester, target).await
         } else {
@@ -114,13 +120,6 @@ fn sent(text: String) -> Option<String> {
 
 fn assertion(assertion_type: String, assertion: String) -> ClientAssertion {
     ClientAssertion { assertion_type: sent(assertion_type), assertion: sent(assertion) }
-}
-
-/// Writes the line of a request that cannot be read, which the authority does not come to.
-fn unread(caller: &Caller, what: &'static str, status: Status) -> Status {
-    let (peer, cause) = (&caller.identity.to_string(), status.message());
-    AuditEvent::Refused { peer: Some(peer), what, reason: "INVALID_REQUEST", cause }.record();
-    status
 }
 
 fn wanted(wanted: Option<Target>, until: Option<prost_types::Timestamp>) -> Result<RevokeRequest, Status> {

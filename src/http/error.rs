@@ -15,16 +15,56 @@ use serde_json::json;
 
 use crate::authority::access::NotAdmitted;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::GrantErrorCode;
+use crate::authority::decision::RequestForm;
 use crate::authority::decision::RevokeError;
 use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::state::Stale;
+
+/// The `error` of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ErrorCode {
+    /// One of the token endpoint, which the others have too.
+    Grant(GrantErrorCode),
+    /// RFC 7009 section 2.1.
+    UnauthorizedClient,
+    /// As in RFC 6749 section 4.1.2.1.
+    AccessDenied,
+    /// RFC 6750 section 3.1.
+    InvalidToken,
+    /// RFC 7591 section 3.2.2.
+    InvalidClientMetadata,
+}
+
+impl ErrorCode {
+    pub(super) const INVALID_REQUEST: Self = Self::Grant(GrantErrorCode::InvalidRequest);
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Grant(code) => code.as_str(),
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::AccessDenied => "access_denied",
+            Self::InvalidToken => "invalid_token",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
+        }
+    }
+
+    /// The code as one of the token endpoint, which has no other.
+    pub(super) fn of_token_endpoint(self) -> GrantErrorCode {
+        match self {
+            Self::Grant(code) => code,
+            Self::UnauthorizedClient | Self::AccessDenied | Self::InvalidToken => GrantErrorCode::InvalidClient,
+            Self::InvalidClientMetadata => GrantErrorCode::InvalidRequest,
+        }
+    }
+}
 
 /// An error as the client sees it: a code of the RFCs and a fixed sentence. `error_description` takes printable ASCII
 /// without quotation marks and backslashes only (RFC 6749 section 5.2), so nothing that a caller sent is ever put into it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct OAuthError {
     status: StatusCode,
-    code: &'static str,
+    code: ErrorCode,
     description: &'static str,
     /// The scheme that the response asks for, where it is a 401 that needs one.
     challenge: Option<&'static str>,
@@ -38,33 +78,34 @@ pub(super) enum Line {
     /// Nothing more.
     Written,
     /// This.
-    Open { reason: &'static str, cause: Cow<'static, str> },
+    Open { reason: ErrorCode, cause: Cow<'static, str> },
 }
 
 impl Line {
-    fn open(reason: &'static str, cause: impl Into<Cow<'static, str>>) -> Self {
+    fn open(reason: ErrorCode, cause: impl Into<Cow<'static, str>>) -> Self {
         Self::Open { reason, cause: cause.into() }
     }
 }
 
 impl OAuthError {
-    const fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
+    const fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
         Self { status, code, description, challenge: None, logged: false }
     }
 
     /// A request that lacks something, or says it twice, or in two ways.
     pub(super) const fn invalid_request(description: &'static str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::INVALID_REQUEST, description)
     }
 
     /// The caller is not the client that it says to be.
     pub(super) const fn invalid_client(description: &'static str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Grant(GrantErrorCode::InvalidClient), description)
     }
 
     /// A grant type other than `client_credentials`.
     pub(super) const fn unsupported_grant_type() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", "only client_credentials is served")
+        let code = ErrorCode::Grant(GrantErrorCode::UnsupportedGrantType);
+        Self::new(StatusCode::BAD_REQUEST, code, "only client_credentials is served")
     }
 
     /// RFC 6749 section 5.2: a client that tried the Authorization header is told which scheme would have to be right.
@@ -86,10 +127,10 @@ impl OAuthError {
         if unauthenticated { Self { status: StatusCode::BAD_REQUEST, challenge: None, ..self } } else { self }
     }
 
-    /// A call that the guard stops at an OAuth endpoint.
-    pub fn not_admitted(error: NotAdmitted) -> Self {
-        match error {
-            NotAdmitted::NoSuchMethod => Self::invalid_request("there is no such endpoint"),
+    /// A call that the guard stops at an OAuth endpoint; `None` where there is no endpoint, and so no error of its own.
+    pub fn not_admitted(error: NotAdmitted) -> Option<Self> {
+        Some(match error {
+            NotAdmitted::NoSuchMethod => return None,
             NotAdmitted::NoCertificate => {
                 Self::invalid_client("clients authenticate by a certificate, and this connection has none")
             }
@@ -100,42 +141,42 @@ impl OAuthError {
                 Self::invalid_client("the client certificate was not forwarded as it must be")
             }
             NotAdmitted::WrongRole => Self::invalid_client("no client is registered for this certificate"),
-        }
+        })
     }
+}
+
+/// A call that the guard stops where no endpoint of OAuth's is: the status says it all.
+pub fn not_admitted(error: NotAdmitted) -> Response {
+    let status = match error {
+        NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
+        NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => {
+            StatusCode::UNAUTHORIZED
+        }
+        NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
+    };
+    status.into_response()
+}
+
+/// A request in which something broke that should not, at any endpoint.
+pub fn broken() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
 }
 
 impl From<GrantError> for OAuthError {
     fn from(error: GrantError) -> Self {
-        let bad = |code, description| Self::new(StatusCode::BAD_REQUEST, code, description);
-        let error = match error {
-            GrantError::InvalidClient(_) => Self::invalid_client(
-                "client_id is not registered, or this certificate or assertion is not the one that its registration expects",
-            ),
-            GrantError::InvalidAssertion(_) => Self::invalid_client(
-                "client_assertion is not a JWT-SVID for this issuer alone that its trust domain signed and that is good now",
-            ),
-            GrantError::UnknownAssertionType => Self::invalid_client(
-                "client_assertion_type is not urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
-            ),
-            GrantError::ForeignConnection => {
-                Self::invalid_client("the connection needs an X509-SVID with the SPIFFE ID of the client assertion")
-            }
-            GrantError::HalfAnAssertion => {
-                Self::invalid_request("client_assertion and client_assertion_type go together")
-            }
-            GrantError::InvalidRequest => Self::invalid_request("client_id is missing or malformed"),
-            GrantError::InvalidScope => {
-                bad("invalid_scope", "the scope is malformed, or goes beyond what is registered for this client")
-            }
-            GrantError::InvalidTarget => {
-                bad("invalid_target", "the resource goes beyond what is registered for this client")
-            }
-            GrantError::Stale(stale) => stale.into(),
-            GrantError::ServerError => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the token could not be made")
-            }
+        if let GrantError::Stale(stale) = error {
+            return stale.into();
+        }
+        let code = error.code();
+        let status = match code {
+            GrantErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
+            GrantErrorCode::InvalidRequest
+            | GrantErrorCode::InvalidScope
+            | GrantErrorCode::InvalidTarget
+            | GrantErrorCode::UnsupportedGrantType => StatusCode::BAD_REQUEST,
+            GrantErrorCode::ServerError | GrantErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        error.logged()
+        Self::new(status, ErrorCode::Grant(code), error.sentence(RequestForm::OAuth)).logged()
     }
 }
 
@@ -143,7 +184,8 @@ impl From<Stale> for OAuthError {
     fn from(_: Stale) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "temporarily_unavailable",
+            ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
+            // The core's sentence, and what to do: the answer says when (Retry-After).
             "the store has not been followed for too long to decide: try again",
         )
         .logged()
@@ -153,13 +195,15 @@ impl From<Stale> for OAuthError {
 impl From<RevokeError> for OAuthError {
     fn from(error: RevokeError) -> Self {
         let error = match error {
-            RevokeError::NotYours => {
-                Self::new(StatusCode::BAD_REQUEST, "unauthorized_client", "the token was issued to another client")
-            }
+            RevokeError::NotYours => Self::new(
+                StatusCode::BAD_REQUEST,
+                ErrorCode::UnauthorizedClient,
+                "the token was issued to another client",
+            ),
             RevokeError::Malformed | RevokeError::NotLiftable => Self::invalid_request("the token cannot be revoked"),
             RevokeError::Unavailable => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
+                ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
                 "whether the token is revoked is not known: try again",
             ),
         };
@@ -169,7 +213,7 @@ impl From<RevokeError> for OAuthError {
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.code, "error_description": self.description }));
+        let body = Json(json!({ "error": self.code.as_str(), "error_description": self.description }));
         let mut response = (self.status, NO_STORE, body).into_response();
         response.extensions_mut().insert(if self.logged {
             Line::Written
@@ -207,15 +251,15 @@ impl From<DynamicRegistrationError> for RegistrationRefused {
 
 impl IntoResponse for RegistrationRefused {
     fn into_response(self) -> Response {
-        let bad = |code, description: Cow<'static, str>| {
+        let bad = |code: ErrorCode, description: Cow<'static, str>| {
             // RFC 6749 section 5.2: the characters that a description may have.
             let plain = description.chars().filter(|one| matches!(one, ' '..='~') && !matches!(one, '"' | '\\'));
-            let body = json!({ "error": code, "error_description": plain.collect::<String>() });
+            let body = json!({ "error": code.as_str(), "error_description": plain.collect::<String>() });
             let line = Extension(Line::open(code, description));
             (StatusCode::BAD_REQUEST, NO_STORE, line, Json(body)).into_response()
         };
         let unauthorized = |challenge: &'static str, cause: String| {
-            let line = Extension(Line::open("invalid_token", cause));
+            let line = Extension(Line::open(ErrorCode::InvalidToken, cause));
             (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)], line).into_response()
         };
         match self {
@@ -224,19 +268,19 @@ impl IntoResponse for RegistrationRefused {
             Self::Core(error @ DynamicRegistrationError::InvalidToken) => {
                 unauthorized("Bearer realm=\"lanyard\", error=\"invalid_token\"", error.to_string())
             }
-            Self::Malformed(problem) => bad("invalid_request", problem.into()),
-            Self::Metadata(problem) => bad("invalid_client_metadata", problem.into()),
+            Self::Malformed(problem) => bad(ErrorCode::INVALID_REQUEST, problem.into()),
+            Self::Metadata(problem) => bad(ErrorCode::InvalidClientMetadata, problem.into()),
             Self::Core(DynamicRegistrationError::Invalid(error)) => {
-                bad("invalid_client_metadata", error.to_string().into())
+                bad(ErrorCode::InvalidClientMetadata, error.to_string().into())
             }
             Self::Core(DynamicRegistrationError::Forbidden) => {
                 let description =
                     "this caller may not register clients, or no operator has registered what it may have";
-                OAuthError::new(StatusCode::FORBIDDEN, "access_denied", description).into_response()
+                OAuthError::new(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, description).into_response()
             }
             Self::Core(DynamicRegistrationError::Unavailable) => OAuthError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
+                ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
                 "the registry is unavailable: try again",
             )
             .into_response(),

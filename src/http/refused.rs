@@ -1,4 +1,4 @@
-//! The line in the log of each refusal that the core did not come to: what cannot be read, or is not served.
+//! Reports each refusal that the core did not come to: what cannot be read, or is not served.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,33 +10,30 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::authority::Authority;
-use crate::authority::observe::AuditEvent;
+use crate::authority::observe::RefusedRequest;
 use crate::authority::state::Caller;
+use crate::http::error::ErrorCode;
 use crate::http::error::Line;
 
-/// Answers, and writes the line if the answer is a refusal without one.
+/// Answers, and reports a refusal that was not the core's.
 pub(super) async fn logged(State(authority): State<Arc<Authority>>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.identity));
-    let what = match request.uri().path() {
-        "/oauth2/token" => "token",
-        "/oauth2/introspect" => "introspection",
-        "/oauth2/revoke" => "revocation",
-        _ => "registration",
+    let refused: fn(ErrorCode) -> RefusedRequest = match request.uri().path() {
+        "/oauth2/token" => |code| RefusedRequest::Token(code.of_token_endpoint()),
+        "/oauth2/introspect" => |code| RefusedRequest::Introspection(code.as_str()),
+        "/oauth2/revoke" => |code| RefusedRequest::Revocation(code.as_str()),
+        _ => |code| RefusedRequest::Registration(code.as_str()),
     };
     let response = next.run(request).await;
-    let (reason, cause) = match response.extensions().get::<Line>() {
+    let (code, cause) = match response.extensions().get::<Line>() {
         Some(Line::Written) => return response,
         Some(Line::Open { reason, cause }) => (*reason, cause.clone()),
         None => match of_the_framework(response.status()) {
-            Some(cause) => ("invalid_request", Cow::Borrowed(cause)),
+            Some(cause) => (ErrorCode::INVALID_REQUEST, Cow::Borrowed(cause)),
             None => return response,
         },
     };
-    if what == "token" {
-        authority.metrics().grant_refused(reason);
-    }
-    let peer = caller.map(|caller| caller.to_string());
-    AuditEvent::Refused { peer: peer.as_deref(), what, reason, cause: &cause }.record();
+    authority.report_refused(caller.as_deref(), refused(code), &cause);
     response
 }
 

@@ -45,7 +45,13 @@ pub(in crate::authority) struct Proven {
 }
 
 /// Why a call does not reach what it calls.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
+#[strum_discriminants(
+    name(NotAdmittedCode),
+    doc = "The codes of [`NotAdmitted`].",
+    derive(strum::IntoStaticStr, strum::VariantArray),
+    strum(serialize_all = "SCREAMING_SNAKE_CASE")
+)]
 pub enum NotAdmitted {
     /// There is no such method.
     #[error("no such method")]
@@ -54,9 +60,11 @@ pub enum NotAdmitted {
     #[error("a client certificate is required")]
     NoCertificate,
     /// The certificate no longer proves the caller.
+    #[strum_discriminants(strum(serialize = "CERTIFICATE_NOT_PROVEN"))]
     #[error(transparent)]
     Unproven(#[from] Unproven),
     /// The certificate was not passed on as it must be.
+    #[strum_discriminants(strum(serialize = "CERTIFICATE_NOT_FORWARDED"))]
     #[error(transparent)]
     NotForwarded(#[from] NotForwarded),
     /// The caller holds none of the roles that the method asks for.
@@ -67,13 +75,7 @@ pub enum NotAdmitted {
 impl NotAdmitted {
     /// The fixed code.
     pub fn code(self) -> &'static str {
-        match self {
-            Self::NoSuchMethod => "NO_SUCH_METHOD",
-            Self::NoCertificate => "NO_CERTIFICATE",
-            Self::Unproven(_) => "CERTIFICATE_NOT_PROVEN",
-            Self::NotForwarded(_) => "CERTIFICATE_NOT_FORWARDED",
-            Self::WrongRole => "WRONG_ROLE",
-        }
+        NotAdmittedCode::from(self).into()
     }
 }
 

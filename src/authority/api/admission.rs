@@ -6,15 +6,13 @@ use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
-use crate::authority::access::FOR_UNKNOWN_CERTIFICATES;
-use crate::authority::access::NEVER_FORWARDED;
+use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Proven;
 use crate::authority::access::Reach;
 use crate::authority::access::Role;
 use crate::authority::access::Roles;
-use crate::authority::access::roles_for;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
@@ -75,22 +73,22 @@ impl Authority {
         &self,
         view: View,
         connection: Option<&PeerConnection>,
-        method: &str,
+        method: CalledMethod,
     ) -> Result<Option<Caller>, NotAdmitted> {
-        let wanted = roles_for(method).ok_or(NotAdmitted::NoSuchMethod)?;
+        let method = method.entry().ok_or(NotAdmitted::NoSuchMethod)?;
         let Some(connection) = connection else {
-            return if wanted.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) };
+            return if method.roles.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) };
         };
-        if connection.reach != Reach::Direct && NEVER_FORWARDED.contains(&method) {
+        if connection.reach != Reach::Direct && method.never_forwarded {
             return Err(NotAdmitted::WrongRole);
         }
         let caller = self.caller(view, connection)?;
         // Roles are not asked: should the certificate become known at this very moment, the next request sees it.
         if *caller.identity.proof() == Proof::Unknown {
-            let may_ask = FOR_UNKNOWN_CERTIFICATES.contains(&method);
+            let may_ask = method.for_unknown_certificates;
             return if may_ask { Ok(Some(caller)) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) };
         }
-        if caller.roles.any_of(wanted) { Ok(Some(caller)) } else { Err(NotAdmitted::WrongRole) }
+        if caller.roles.any_of(method.roles) { Ok(Some(caller)) } else { Err(NotAdmitted::WrongRole) }
     }
 
     /// The caller behind a connection: its validity is looked at each time, its path again when a bundle or a client CA has

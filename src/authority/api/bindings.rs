@@ -16,8 +16,6 @@ use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::observe;
-use crate::authority::observe::AuditEvent;
-use crate::authority::observe::Question;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
@@ -31,7 +29,7 @@ impl Authority {
     pub fn validate_binding(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
         let evaluated = self.evaluate_request(caller, request);
         if let Err(why) = &evaluated {
-            AuditEvent::NotDecided { caller: &caller.identity, why }.record();
+            self.record_not_decided(&caller.identity, *why);
         }
         evaluated
     }
@@ -62,11 +60,8 @@ impl Authority {
         };
         let demands = Demands::of(audience, resource, scope);
         let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), &demands);
-        let token =
-            evaluation.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
-        let (resource, evidence, decision) = (audience, evidence.as_ref(), evaluation.decision);
-        AuditEvent::BindingDecided { caller: identity, resource, token, evidence, decision }.record();
-        self.metrics.decided(Question::ValidateBinding, &evaluation.decision);
+        let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
+        self.record_binding_decided(identity, audience, token, evidence.as_ref(), decision);
         Ok(evaluation)
     }
 

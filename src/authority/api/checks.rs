@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::Fronted;
+use crate::authority::api::audit::Checked;
 use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
 use crate::authority::decision::CheckAnswer;
@@ -21,10 +22,6 @@ use crate::authority::decision::bearer_token;
 use crate::authority::decision::joined;
 use crate::authority::decision::removed;
 use crate::authority::evidence::SeenPeer;
-use crate::authority::observe::AuditEvent;
-use crate::authority::observe::CheckedRequest;
-use crate::authority::observe::Outcome;
-use crate::authority::observe::Question;
 use crate::authority::resources::Demands;
 use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
@@ -38,7 +35,7 @@ impl Authority {
     pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
         let view = &caller.view;
         view.freshness().inspect_err(|stale| {
-            AuditEvent::NotDecided { caller: &caller.identity, why: &NoDecision::Stale(*stale) }.record();
+            self.record_not_decided(&caller.identity, NoDecision::Stale(*stale));
         })?;
         let mut findings = Findings::default();
         let none = Fronted::Audiences(Arc::default());
@@ -49,23 +46,17 @@ impl Authority {
             .ok_or(CheckRefusal::ResourceUnknown)
             .and_then(|resource| self.look(caller, request, resource, &mut findings));
         let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
-        let counted = outcome.as_ref().map_or_else(|refusal| Outcome::Deny(refusal.code()), |_| Outcome::Allow);
-        self.metrics.decided(Question::Check, counted);
-        if let (Err(refusal), Mode::Report) = (&outcome, mode) {
-            self.metrics.report_denial(refusal.code());
-        }
         let audience = resource.map(ProtectedResource::audience);
-        AuditEvent::Checked(CheckedRequest {
+        self.record_checked(&Checked {
             proxy: &caller.identity,
             resource: audience,
             method: request.method,
             path: request.path,
-            token: findings.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str())),
+            token: findings.token.as_deref(),
             evidence: findings.evidence.as_ref(),
             refused: outcome.as_ref().err().copied(),
             let_through: outcome.is_err() && mode == Mode::Report,
-        })
-        .record();
+        });
         let allowance = |asserted: Option<Asserted>, let_through: Option<CheckRefusal>| {
             let drops_token = resource.is_some_and(|resource| resource.metadata.remove_authorization);
             let remove = removed(&request.headers, asserted.as_ref(), drops_token);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRecord;
@@ -70,7 +69,7 @@ impl Authority {
         }
         let client = self.write(Some(&present.registration), registration, record, Expected::At(from)).await?;
         let client_id = &client.record.metadata.client_id;
-        AuditEvent::ClientChanged { admin: &by, client_id, change: "updated", revision: client.revision }.record();
+        self.record_client_changed(&by, client_id, "updated", client.revision);
         Ok(client)
     }
 
@@ -87,7 +86,7 @@ impl Authority {
         let deletion = Transaction::default().expect(&key, Expected::At(from)).delete(&key);
         let revision = self.transact_client(&registration.client_id, (Some(registration), None), deletion).await?;
         self.apply_write(&key, None, revision);
-        AuditEvent::ClientChanged { admin: &admin.to_string(), client_id, change: "deleted", revision }.record();
+        self.record_client_changed(&admin.to_string(), client_id, "deleted", revision);
         Ok(())
     }
 
@@ -142,8 +141,7 @@ impl Authority {
         let client =
             written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
         let ClientRecord { created_by, metadata, .. } = &client.record;
-        let (admin, client_id) = (created_by.as_str(), metadata.client_id.as_str());
-        AuditEvent::ClientChanged { admin, client_id, change, revision: client.revision }.record();
+        self.record_client_changed(created_by, &metadata.client_id, change, client.revision);
         Ok(client)
     }
 

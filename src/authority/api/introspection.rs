@@ -8,14 +8,12 @@ use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::Decision;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::Mismatch;
+use crate::authority::decision::NoDecision;
 use crate::authority::decision::authenticate;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
-use crate::authority::observe::Outcome;
-use crate::authority::observe::Question;
 use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
@@ -36,9 +34,7 @@ impl Authority {
     ) -> Result<Requester, GrantError> {
         let requester = self.authenticated(caller, client_id, assertion);
         if let Err(error) = &requester {
-            // Anybody's text of any length is not for the log.
-            let client_id = client_id.filter(|text| ClientId::parse(text).is_some());
-            AuditEvent::ClientRefused { peer: &caller.identity.to_string(), client_id, error: *error }.record();
+            self.record_client_refused(&caller.identity, client_id, *error);
         }
         requester
     }
@@ -77,17 +73,11 @@ impl Authority {
         access_token: &str,
     ) -> Result<Option<Arc<VerifiedToken>>, Stale> {
         view.freshness().inspect_err(|stale| {
-            let (peer, cause) = (requester.client_id.as_ref().map(ClientId::as_str), &stale.to_string());
-            AuditEvent::Refused { peer, what: "introspection", reason: "SNAPSHOT_STALE", cause }.record();
+            let (peer, reason) = (requester.client_id.as_ref().map(ClientId::as_str), NoDecision::Stale(*stale).code());
+            self.record_refused(peer, "introspection", reason, stale.sentence());
         })?;
         let outcome = self.active(view, requester, access_token);
-        self.metrics.decided(
-            Question::Introspect,
-            outcome.as_ref().map_or_else(|why| Outcome::Deny(why.code()), |_| Outcome::Allow),
-        );
-        let told = outcome.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
-        let (requester, refused) = (requester.client_id.as_ref(), told.err().copied());
-        AuditEvent::Introspected { requester, token: told.ok(), refused }.record();
+        self.record_introspected(requester.client_id.as_ref(), outcome.as_deref().map_err(|why| *why));
         Ok(outcome.ok())
     }
 

@@ -1,6 +1,7 @@
 //! All verbs of [`Authority`](crate::authority::Authority), by subject. Nothing in the core imports from here.
 
 mod admission;
+mod audit;
 mod bindings;
 mod checks;
 mod client_assertion;
@@ -10,6 +11,7 @@ mod freshness;
 mod introspection;
 mod metrics;
 mod published_jwks;
+mod reports;
 mod resources;
 mod revocations;
 mod rotations;

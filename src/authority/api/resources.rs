@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::RegisteredResource;
@@ -85,7 +84,7 @@ impl Authority {
         let key = format!("{RESOURCES}{audience}");
         let revision = self.store.delete(&key, Expected::At(from.unwrap_or(present.revision))).await?;
         self.apply_write(&key, None, revision);
-        AuditEvent::ResourceChanged { admin: &admin.to_string(), audience, change: "deleted", revision }.record();
+        self.record_resource_changed(&admin.to_string(), audience, "deleted", revision);
         Ok(())
     }
 
@@ -102,8 +101,7 @@ impl Authority {
         let revision = self.store.put(&key, bytes, expected).await?;
         let registered = RegisteredResource { resource, record, revision };
         self.apply_write(&key, Some(Entry::Resource(Box::new(registered.clone()))), revision);
-        let audience = registered.resource.audience();
-        AuditEvent::ResourceChanged { admin: by, audience, change, revision }.record();
+        self.record_resource_changed(by, registered.resource.audience(), change, revision);
         Ok(Arc::new(registered))
     }
 }

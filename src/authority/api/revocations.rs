@@ -6,7 +6,6 @@ use crate::authority::clock::Timestamp;
 use crate::authority::decision::RevokeError;
 use crate::authority::decision::RevokeRequest;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
 use crate::authority::registration::MAX_TTL;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
@@ -24,7 +23,9 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.put_revocation(caller, requester, request).await.inspect_err(|error| record(*error, &caller.identity))
+        self.put_revocation(caller, requester, request)
+            .await
+            .inspect_err(|error| self.record_not_revoked(&caller.identity, *error))
     }
 
     async fn put_revocation(
@@ -41,7 +42,7 @@ impl Authority {
         let key = revoked.store_key();
         let revision = self.store.put(&key, bytes, Expected::Any).await?;
         self.apply_write(&key, Some(Entry::Revocation(record)), revision);
-        AuditEvent::Revoked { by: &by, what: &revoked, change: "revoked", revision }.record();
+        self.record_revocation(&by, &revoked, "revoked", revision);
         Ok(())
     }
 
@@ -52,7 +53,9 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.delete_revocation(caller, requester, request).await.inspect_err(|error| record(*error, &caller.identity))
+        self.delete_revocation(caller, requester, request)
+            .await
+            .inspect_err(|error| self.record_not_revoked(&caller.identity, *error))
     }
 
     async fn delete_revocation(
@@ -72,7 +75,7 @@ impl Authority {
         let key = revoked.store_key();
         let revision = self.store.delete(&key, Expected::Any).await?;
         self.apply_write(&key, None, revision);
-        AuditEvent::Revoked { by: &caller.identity.to_string(), what: &revoked, change: "lifted", revision }.record();
+        self.record_revocation(&caller.identity.to_string(), &revoked, "lifted", revision);
         Ok(())
     }
 
@@ -80,6 +83,10 @@ impl Authority {
     pub async fn sweep_revocations(&self) -> Result<(), StoreError> {
         let expired = self.snapshot.load().revocations.expired(self.clock.now());
         self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
+    }
+
+    fn record_not_revoked(&self, peer: &PeerIdentity, error: RevokeError) {
+        self.record_refused(Some(&peer.to_string()), "revocation", error.code(), &error.to_string());
     }
 
     fn resolve(
@@ -111,9 +118,4 @@ impl Authority {
             RevokeRequest::Token(_) => return Ok(None),
         }))
     }
-}
-
-fn record(error: RevokeError, peer: &PeerIdentity) {
-    let (peer, cause) = (&peer.to_string(), &error.to_string());
-    AuditEvent::Refused { peer: Some(peer), what: "revocation", reason: error.code(), cause }.record();
 }

@@ -6,7 +6,6 @@ use crate::authority::Authority;
 use crate::authority::decision::Announced;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::identity::CertificateThumbprint;
-use crate::authority::observe::AuditEvent;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
@@ -28,8 +27,7 @@ impl Authority {
         self.take_successor(caller, chain).await.inspect_err(|error| {
             // A second successor has a line of its own, which says more.
             if *error != NotAnnounced::Taken {
-                let (peer, cause) = (&caller.identity.to_string(), &error.to_string());
-                AuditEvent::Refused { peer: Some(peer), what: "rotation", reason: error.code(), cause }.record();
+                self.record_refused(Some(&caller.identity.to_string()), "rotation", error.code(), &error.to_string());
             }
         })
     }
@@ -58,7 +56,7 @@ impl Authority {
         match self.store.put(&key, bytes, Expected::Absent).await {
             Ok(revision) => {
                 self.apply_write(&key, Some(Entry::Lineage(record)), revision);
-                AuditEvent::RotationAnnounced { spiffe_id: &spiffe_id, predecessor, successor, taken: true }.record();
+                self.record_rotation(&spiffe_id, predecessor, successor, true);
                 Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
             }
             Err(StoreError::Conflict { .. }) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
@@ -82,7 +80,7 @@ impl Authority {
         if let Some(record) = record.filter(|record| record.successor == successor.to_string()) {
             return Ok(Announced { successor, until: record.announced_at.after(self.policy.lineage.overlap) });
         }
-        AuditEvent::RotationAnnounced { spiffe_id, predecessor, successor, taken: false }.record();
+        self.record_rotation(spiffe_id, predecessor, successor, false);
         Err(NotAnnounced::Taken)
     }
 

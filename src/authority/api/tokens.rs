@@ -13,7 +13,6 @@ use crate::authority::decision::GrantError;
 use crate::authority::decision::TokenRequest;
 use crate::authority::decision::grant;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::observe::AuditEvent;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::Rotation;
 use crate::authority::state::Caller;
@@ -37,17 +36,9 @@ impl Authority {
                 grant(&view.snapshot, credentials, request, view.now)
             })
             .and_then(|grant| self.mint(view, peer, &grant));
-        self.metrics.granted(&outcome);
         match &outcome {
-            Ok((client_id, claims, _)) => {
-                let (resource, bound_to) = (&claims.aud.all().join(" "), claims.bound_to());
-                AuditEvent::TokenIssued { client_id, resource, jti: &claims.jti, bound_to }.record();
-            }
-            Err(error) => {
-                // Anybody's text of any length is not for the log.
-                let client_id = request.client_id.as_deref().filter(|text| ClientId::parse(text).is_some());
-                AuditEvent::TokenRefused { peer: &peer.to_string(), client_id, error: *error }.record();
-            }
+            Ok((client_id, claims, _)) => self.record_issued(peer, client_id, claims),
+            Err(error) => self.record_token_refused(peer, request.client_id.as_deref(), *error),
         }
         outcome.map(|(_, _, token)| token)
     }

@@ -36,7 +36,13 @@ pub struct CheckRequest<'a> {
 }
 
 /// Why a request is turned away.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
+#[strum_discriminants(
+    name(CheckRefusalCode),
+    doc = "The codes of [`CheckRefusal`].",
+    derive(strum::IntoStaticStr, strum::VariantArray),
+    strum(serialize_all = "SCREAMING_SNAKE_CASE")
+)]
 pub enum CheckRefusal {
     /// The use of its token was denied.
     #[error(transparent)]
@@ -73,18 +79,7 @@ pub enum CheckRefusal {
 impl CheckRefusal {
     /// The fixed code.
     pub fn code(self) -> &'static str {
-        match self {
-            Self::Denied(reason) => reason.code(),
-            Self::TokenMissing => "TOKEN_MISSING",
-            Self::AuthorizationMalformed => "AUTHORIZATION_MALFORMED",
-            Self::EvidenceMalformed(_) => "EVIDENCE_MALFORMED",
-            Self::ResourceUnknown => "RESOURCE_UNKNOWN",
-            Self::RouteUnknown => "ROUTE_UNKNOWN",
-            Self::PathNotCanonical => "PATH_NOT_CANONICAL",
-            Self::RequestMalformed => "REQUEST_MALFORMED",
-            Self::NotAProxy => "NOT_A_PROXY",
-            Self::Unable => "UNABLE",
-        }
+        if let Self::Denied(reason) = self { reason.code() } else { CheckRefusalCode::from(self).into() }
     }
 
     /// More than the code says.

@@ -3,6 +3,8 @@
 
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::client_assertion::ClientAssertion;
+use crate::authority::decision::grant_error::GrantError;
+use crate::authority::decision::grant_error::Mismatch;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::registration::CertificateSubject;
@@ -15,8 +17,6 @@ use crate::authority::scope::Scope;
 use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
 use crate::authority::state::Snapshot;
-use crate::authority::state::Stale;
-use crate::authority::trust::InvalidJwtSvid;
 use crate::authority::trust::JwtSvid;
 
 /// A request by the client credentials grant (RFC 6749 section 4.4).
@@ -30,105 +30,6 @@ pub struct TokenRequest {
     pub scope: String,
     /// Resource indicators. Empty: all that are registered.
     pub audience: Vec<String>,
-}
-
-/// Why there is no token: the errors of RFC 6749 section 5.2 and RFC 8707 section 2. The one who asks gets these fixed
-/// sentences.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum GrantError {
-    /// The certificate, or the assertion, is not what the registration of the `client_id` expects, or there is no such
-    /// registration: which of these is for the log only.
-    #[error(
-        "client_id is not registered, or this certificate or assertion is not the one that its registration expects"
-    )]
-    InvalidClient(Mismatch),
-    /// The client assertion proves nobody: why is for the log only.
-    #[error(
-        "client_assertion is not a JWT-SVID for this issuer alone that its trust domain signed and that is good now"
-    )]
-    InvalidAssertion(InvalidJwtSvid),
-    /// Another type of assertion.
-    #[error("client_assertion_type is not urn:ietf:params:oauth:client-assertion-type:jwt-spiffe")]
-    UnknownAssertionType,
-    /// A client assertion without its type, or the reverse.
-    #[error("client_assertion and client_assertion_type go together")]
-    HalfAnAssertion,
-    /// The assertion came over somebody else's connection, and tokens have to be bound.
-    #[error("the connection needs an X509-SVID with the SPIFFE ID of the client assertion")]
-    ForeignConnection,
-    /// The request cannot be read.
-    #[error("client_id is missing or malformed: only a caller with an SVID may leave it out")]
-    InvalidRequest,
-    /// A scope that the client may not have, or no list of scopes.
-    #[error("the scope is malformed, or goes beyond what is registered for this client")]
-    InvalidScope,
-    /// An audience that the client may not have.
-    #[error("the audience goes beyond what is registered for this client")]
-    InvalidTarget,
-    /// The signing key or the source of chance failed.
-    #[error("the token could not be made")]
-    ServerError,
-    /// Whether the client is still registered cannot be known.
-    #[error(transparent)]
-    Stale(#[from] Stale),
-}
-
-/// Why a client was not authenticated; for the log and the audit trail.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Mismatch {
-    /// No registration under the `client_id`.
-    #[error("no such client")]
-    UnknownClient,
-    /// Several registrations claim the SPIFFE ID.
-    #[error("several registrations claim this SPIFFE ID")]
-    AmbiguousClient,
-    /// The registration, or a wider one that matches too, is disabled.
-    #[error("the client is disabled")]
-    DisabledClient,
-    /// The client has been revoked.
-    #[error("the client has been revoked")]
-    RevokedClient,
-    /// The certificate is not the registered one, or was not proven as the method demands.
-    #[error("the certificate does not match the registration")]
-    Certificate,
-    /// There is no assertion where the registration wants one, or one of another client, or one where none is wanted.
-    #[error("the client assertion does not match the registration")]
-    Assertion,
-    /// The certificate does not bear the SPIFFE ID of the assertion, and tokens have to be bound.
-    #[error("the certificate does not bear the SPIFFE ID of the client assertion")]
-    Connection,
-}
-
-impl GrantError {
-    /// The error code that RFC 6749 section 5.2 and RFC 8707 section 2 have for it.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::InvalidClient(_)
-            | Self::InvalidAssertion(_)
-            | Self::UnknownAssertionType
-            | Self::ForeignConnection => "invalid_client",
-            Self::InvalidRequest | Self::HalfAnAssertion => "invalid_request",
-            Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",
-            Self::ServerError => "server_error",
-            Self::Stale(_) => "temporarily_unavailable",
-        }
-    }
-}
-
-impl From<Mismatch> for GrantError {
-    fn from(mismatch: Mismatch) -> Self {
-        match mismatch {
-            // Who sees this has proven to be the client.
-            Mismatch::Connection => Self::ForeignConnection,
-            Mismatch::UnknownClient
-            | Mismatch::AmbiguousClient
-            | Mismatch::DisabledClient
-            | Mismatch::RevokedClient
-            | Mismatch::Certificate
-            | Mismatch::Assertion => Self::InvalidClient(mismatch),
-        }
-    }
 }
 
 /// What a request proved of who it comes from.

@@ -38,7 +38,13 @@ pub enum PresentedEvidence {
 }
 
 /// Why there is no decision. None of these may be taken for an allowance.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
+#[strum_discriminants(
+    name(NoDecisionCode),
+    doc = "The codes of [`NoDecision`].",
+    derive(strum::IntoStaticStr, strum::VariantArray),
+    strum(serialize_all = "SCREAMING_SNAKE_CASE")
+)]
 pub enum NoDecision {
     /// No token in the request.
     #[error("no access_token could be read")]
@@ -56,6 +62,7 @@ pub enum NoDecision {
     #[error("this proxy does not front that audience")]
     ForeignResource,
     /// What is known of the store is too old.
+    #[strum_discriminants(strum(serialize = "SNAPSHOT_STALE"))]
     #[error(transparent)]
     Stale(#[from] Stale),
     /// What it brings cannot be read.
@@ -66,15 +73,7 @@ pub enum NoDecision {
 impl NoDecision {
     /// The fixed code.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::TokenMissing => "TOKEN_MISSING",
-            Self::AudienceMissing => "AUDIENCE_MISSING",
-            Self::ScopeMalformed => "SCOPE_MALFORMED",
-            Self::NotAProxy => "NOT_A_PROXY",
-            Self::ForeignResource => "FOREIGN_RESOURCE",
-            Self::Stale(_) => "SNAPSHOT_STALE",
-            Self::EvidenceMalformed(_) => "EVIDENCE_MALFORMED",
-        }
+        NoDecisionCode::from(self).into()
     }
 }
 

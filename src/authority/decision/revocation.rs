@@ -21,18 +21,26 @@ pub enum RevokeRequest {
 }
 
 /// Why something was not revoked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
+#[strum_discriminants(
+    name(RevokeErrorCode),
+    doc = "The codes of [`RevokeError`].",
+    derive(strum::IntoStaticStr, strum::VariantArray),
+    strum(serialize_all = "SCREAMING_SNAKE_CASE")
+)]
 pub enum RevokeError {
     /// The token is another client's, and only an admin revokes what is not its own.
     #[error("only an admin may revoke what is not the caller's own token")]
     NotYours,
     /// The jti is not one.
+    #[strum_discriminants(strum(serialize = "INVALID_REQUEST"))]
     #[error("the token identifier is malformed")]
     Malformed,
     /// A token cannot be revived.
     #[error("only the revocation of a client or a certificate can be lifted")]
     NotLiftable,
     /// The store does not answer: whether it is revoked is not known.
+    #[strum_discriminants(strum(serialize = "REVOCATION_UNAVAILABLE"))]
     #[error("the store is unavailable")]
     Unavailable,
 }
@@ -40,12 +48,7 @@ pub enum RevokeError {
 impl RevokeError {
     /// The fixed code.
     pub fn code(self) -> &'static str {
-        match self {
-            Self::NotYours => "NOT_YOURS",
-            Self::Malformed => "INVALID_REQUEST",
-            Self::NotLiftable => "NOT_LIFTABLE",
-            Self::Unavailable => "REVOCATION_UNAVAILABLE",
-        }
+        RevokeErrorCode::from(self).into()
     }
 }
 

@@ -7,8 +7,15 @@ use crate::authority::clock::Timestamp;
 
 /// The store has not been followed for longer than the configuration allows. Nothing can be decided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the store has not been followed for too long to decide")]
+#[error("{}", self.sentence())]
 pub struct Stale;
+
+impl Stale {
+    /// The fixed sentence that the caller gets.
+    pub fn sentence(self) -> &'static str {
+        "the store has not been followed for too long to decide"
+    }
+}
 
 /// From when on the store may have changed unnoticed, in seconds since 1970; [`NEVER`] where there is no such moment.
 #[derive(Debug)]

@@ -18,3 +18,4 @@ pub use crate::authority::trust::jwt_authorities::JwtAuthorities;
 pub use crate::authority::trust::jwt_svid::InvalidJwtSvid;
 pub use crate::authority::trust::jwt_svid::JwtSvid;
 pub use crate::authority::trust::unproven::Unproven;
+pub use crate::authority::trust::unproven::UnprovenCode;

@@ -3,7 +3,13 @@
 use crate::authority::identity::InvalidCertificate;
 
 /// Why a certificate was not let in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
+#[strum_discriminants(
+    name(UnprovenCode),
+    doc = "The codes of [`Unproven`].",
+    derive(strum::IntoStaticStr, strum::VariantArray),
+    strum(serialize_all = "SCREAMING_SNAKE_CASE")
+)]
 pub enum Unproven {
     /// No certificate, too many, or too many bytes of them.
     #[error("the certificate chain is empty or larger than is looked at")]
@@ -52,21 +58,6 @@ pub enum Unproven {
 impl Unproven {
     /// The fixed code, in metrics and the log.
     pub fn code(self) -> &'static str {
-        match self {
-            Self::ChainSize => "CHAIN_SIZE",
-            Self::Invalid(_) => "INVALID",
-            Self::Expired => "EXPIRED",
-            Self::NotYetValid => "NOT_YET_VALID",
-            Self::SeveralUris => "SEVERAL_URIS",
-            Self::InvalidSpiffeId => "INVALID_SPIFFE_ID",
-            Self::SigningCertificate => "SIGNING_CERTIFICATE",
-            Self::KeyUsage => "KEY_USAGE",
-            Self::NamesNotCritical => "NAMES_NOT_CRITICAL",
-            Self::UnknownTrustDomain => "UNKNOWN_TRUST_DOMAIN",
-            Self::StaleBundle => "STALE_BUNDLE",
-            Self::NoPath => "NO_PATH",
-            Self::Revoked => "REVOKED",
-            Self::Unknown => "UNKNOWN",
-        }
+        UnprovenCode::from(self).into()
     }
 }

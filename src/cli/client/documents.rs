@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde_yaml::Mapping;
 use tonic::Response;
 use tonic::Status;
 
@@ -18,6 +17,7 @@ use crate::proto::DeleteClientRequest;
 use crate::proto::GetClientRequest;
 use crate::proto::ListClientsRequest;
 use crate::proto::UpdateClientRequest;
+use crate::yaml::Node;
 
 impl Registered for ClientYaml {
     type Message = Client;
@@ -50,8 +50,8 @@ impl Registered for ClientYaml {
         ]
     }
 
-    fn is_other(document: &Mapping) -> bool {
-        !document.contains_key("client_id") && document.get("audience").is_some_and(serde_yaml::Value::is_string)
+    fn is_other(document: &Node) -> bool {
+        document.get("client_id").is_none() && document.get("audience").is_some_and(Node::is_text)
     }
 
     /// Puts the certificates of `certificate_file` into `jwks`. Nothing else in that file is sent, such as a private key

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::cli::documents;
 
-    fn documents(text: &str) -> Result<Vec<ClientYaml>, serde_yaml::Error> {
+    fn documents(text: &str) -> Result<Vec<ClientYaml>, crate::yaml::YamlError> {
         documents::documents(text)
     }
 

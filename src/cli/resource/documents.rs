@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde_yaml::Mapping;
 use tonic::Response;
 use tonic::Status;
 
@@ -18,6 +17,7 @@ use crate::proto::GetProtectedResourceRequest;
 use crate::proto::ListProtectedResourcesRequest;
 use crate::proto::ProtectedResource;
 use crate::proto::UpdateProtectedResourceRequest;
+use crate::yaml::Node;
 
 impl Registered for ResourceYaml {
     type Message = ProtectedResource;
@@ -53,8 +53,8 @@ impl Registered for ResourceYaml {
         [self.audience.clone(), or_dash(&self.mode), evidence, self.routes.len().to_string(), or_dash(&self.owner)]
     }
 
-    fn is_other(document: &Mapping) -> bool {
-        document.contains_key("client_id")
+    fn is_other(document: &Node) -> bool {
+        document.get("client_id").is_some()
     }
 
     fn completed(self, _: &Path) -> Result<Self, CommandError> {

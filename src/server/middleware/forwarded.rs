@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 
 use crate::authority::Authority;
+use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Reach;
@@ -156,6 +157,7 @@ impl ForwardedService {
         &self,
         authority: &Authority,
         connection: Option<&PeerConnection>,
+        method: CalledMethod,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
         let view = authority.view();
@@ -164,9 +166,9 @@ impl ForwardedService {
                 for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                     request.headers_mut().remove(name);
                 }
-                guard::call(self.router.clone(), authority, view, Some(&peer), request).await
+                guard::call(self.router.clone(), authority, view, Some(&peer), method, request).await
             }
-            Err(error) => Ok(guard::refused(authority, None, &request, error)),
+            Err(error) => Ok(guard::refused(authority, None, method, request.headers(), error)),
         }
     }
 

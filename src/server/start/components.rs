@@ -8,6 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
+use crate::authority::observe::AuditSink;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
@@ -48,6 +49,7 @@ impl Components {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         store: Option<Arc<dyn Store>>,
+        audit: Arc<dyn AuditSink>,
     ) -> Result<Self, StartError> {
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
         let certificate = match config.tls.certificate.clone() {
@@ -64,7 +66,8 @@ impl Components {
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
         let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
-        let authority = Arc::new(Authority::new(policy, clock, entropy, store, keys, trust));
+        let authority = Authority::new(policy, clock, entropy, store, keys, trust).with_audit(audit);
+        let authority = Arc::new(authority);
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;

@@ -32,16 +32,15 @@ use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
-use crate::authority::observe::AuditEvent;
-use crate::authority::observe::HANDSHAKE_FAILED;
-use crate::authority::observe::TOO_SLOW;
-use crate::server::middleware::CatchPanic;
+use crate::authority::observe::HandshakeError;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
 use crate::server::middleware::Terminator;
 use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
+use crate::server::middleware::called_method;
+use crate::server::middleware::catch_panic;
 use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
@@ -180,16 +179,17 @@ where
     let (over, ending) = watch::channel(false);
     let service = service_fn(move |request: Request<IncomingBody>| {
         let (peers, authority, ending) = (peers.clone(), Arc::clone(&authority), ending.clone());
-        let measured = RequestMetrics::begin(&authority, request.uri().path());
+        let method = called_method(&request);
+        let measured = RequestMetrics::begin(&authority, method);
         async move {
-            let (traced, request) = (RequestSpan::of(&request), request.map(Body::new));
+            let (traced, request) = (RequestSpan::of(&request, method), request.map(Body::new));
             let response = traced.answered(async {
                 match peers {
                     Peers::Itself(router, peer) => {
-                        call_guarded(router, &authority, authority.view(), peer.as_ref(), request).await
+                        call_guarded(router, &authority, authority.view(), peer.as_ref(), method, request).await
                     }
                     Peers::Behind(forwarded_service, terminator) => {
-                        forwarded_service.call(&authority, terminator.as_deref(), request).await
+                        forwarded_service.call(&authority, terminator.as_deref(), method, request).await
                     }
                 }
             });
@@ -207,25 +207,18 @@ where
 async fn turn(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
     let turn = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
     if turn.is_err() {
-        failed(authority, TOO_SLOW, "the handshake waited too long for its turn");
+        authority.report_handshake(HandshakeError::TooSlow, "the handshake waited too long for its turn");
     }
     turn.ok()?.ok()
 }
 
 fn report(refused: &Refused, authority: &Authority) {
-    match refused {
-        Refused::Unproven(unproven) => {
-            authority.metrics().handshake_refused(*unproven);
-            AuditEvent::HandshakeRefused(*unproven).record();
-        }
-        Refused::Handshake(_) => failed(authority, HANDSHAKE_FAILED, &refused.to_string()),
-        Refused::Slow => failed(authority, TOO_SLOW, &refused.to_string()),
-    }
-}
-
-fn failed(authority: &Authority, reason: &'static str, cause: &str) {
-    authority.metrics().handshake_failed(reason);
-    AuditEvent::HandshakeFailed { reason, cause }.record();
+    let error = match refused {
+        Refused::Unproven(unproven) => HandshakeError::Unproven(*unproven),
+        Refused::Handshake(_) => HandshakeError::HandshakeFailed,
+        Refused::Slow => HandshakeError::TooSlow,
+    };
+    authority.report_handshake(error, &refused.to_string());
 }
 
 /// Serves requests of anybody. Those of probes are neither measured nor a part of a trace.
@@ -240,11 +233,10 @@ fn unguarded(
     let router = router.clone();
     service_fn(move |request: Request<IncomingBody>| {
         let (router, authority) = (router.clone(), Arc::clone(&authority));
-        let asked = CatchPanic::of(&request);
-        let observed =
-            observed.then(|| (RequestSpan::of(&request), RequestMetrics::begin(&authority, request.uri().path())));
+        let method = called_method(&request);
+        let observed = observed.then(|| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method)));
         async move {
-            let answer = asked.answered(&authority, router.oneshot(request.map(Body::new)));
+            let answer = catch_panic(&authority, method, router.oneshot(request.map(Body::new)));
             match observed {
                 None => answer.await,
                 Some((traced, mut measured)) => {

@@ -38,13 +38,17 @@ fn an_open_connection_is_verified_again_when_bundles_or_its_registration_change(
 
 #[test]
 fn a_caller_enters_by_its_roles_and_by_the_exact_name_of_a_method() {
+    use lanyard::authority::access::CalledMethod;
     use lanyard::authority::access::NotAdmitted;
     const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
     let fixture = TestAuthority::new();
     fixture.register(spiffe_client(CHECKOUT));
     let enter = |leaf: Leaf, method: &str| {
         let connection = fixture.authority.admit(leaf.chain).unwrap();
-        fixture.authority.authorize_now(&connection, method).map(|caller| caller.unwrap().identity.thumbprint())
+        fixture
+            .authority
+            .authorize_now(&connection, CalledMethod::find(method, true))
+            .map(|caller| caller.unwrap().identity.thumbprint())
     };
     let workload = fixture.prod.svid(CHECKOUT).issue();
     assert_eq!(enter(workload.clone(), ISSUE), Ok(CertificateThumbprint::of(workload.certificate())));

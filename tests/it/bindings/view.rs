@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use lanyard::authority::Authority;
+use lanyard::authority::access::CalledMethod;
 use lanyard::authority::access::Requester;
 use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::SystemEntropy;
@@ -76,7 +77,8 @@ fn a_request_reads_the_clock_once() {
         request();
         assert_eq!(clock.0.load(Ordering::Relaxed) - before, 1, "{what}");
     };
-    let enter = |connection, method| authority.authorize(authority.view(), Some(connection), method).unwrap().unwrap();
+    let enter =
+        |connection, method| authority.authorize_now(connection, CalledMethod::find(method, true)).unwrap().unwrap();
     let mut token = String::new();
     reads("IssueToken", &mut || {
         let caller = enter(&workload, "/lanyard.v1.TokenService/IssueToken");

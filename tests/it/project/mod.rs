@@ -1,5 +1,7 @@
 //! The sources and the documentation.
 
+mod access_table;
 mod documented;
 mod layering;
+mod reasons;
 mod skipping;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lanyard::authority::Authority;
+use lanyard::authority::access::CalledMethod;
 use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::PeerConnection;
 use lanyard::authority::access::Roles;
@@ -15,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 pub trait AsOfNow {
     fn prove_now(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven>;
     fn caller_now(&self, connection: &PeerConnection) -> Result<Caller, Unproven>;
-    fn authorize_now(&self, connection: &PeerConnection, method: &str) -> Result<Option<Caller>, NotAdmitted>;
+    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Option<Caller>, NotAdmitted>;
     fn roles_now(&self, peer: &PeerIdentity) -> Roles;
     /// The peer as the caller of a request.
     fn as_caller(&self, peer: &PeerIdentity) -> Caller;
@@ -30,7 +31,7 @@ impl AsOfNow for Authority {
         self.caller(self.view(), connection)
     }
 
-    fn authorize_now(&self, connection: &PeerConnection, method: &str) -> Result<Option<Caller>, NotAdmitted> {
+    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Option<Caller>, NotAdmitted> {
         self.authorize(self.view(), Some(connection), method)
     }
 

@@ -43,6 +43,7 @@ pub mod upstream;
 pub mod wire;
 pub mod workload;
 pub mod workload_api;
+pub mod yaml;
 
 use lanyard::authority::clock::Timestamp;
 

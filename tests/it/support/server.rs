@@ -180,7 +180,7 @@ impl Setup {
         self.start_in(Environment { clock, store: Some(store), ..Environment::default() }).await
     }
 
-    async fn start_in(self, environment: Environment) -> Result<TestServer, StartError> {
+    pub async fn start_in(self, environment: Environment) -> Result<TestServer, StartError> {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
         let environment = Environment { threads: 2, ..environment };

@@ -1,6 +1,7 @@
 //! Metrics, traces, the log, alerts, and that no secret is in them.
 
 mod alerts;
+mod audit;
 mod config;
 mod counts;
 mod dashboard;

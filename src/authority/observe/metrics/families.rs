@@ -1,16 +1,29 @@
-//! The counts as measures.
+//! The counts as metrics.
 
+use crate::authority::decision::CheckRefusal;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::families::Family;
+use crate::authority::observe::families::Labels;
 use crate::authority::observe::families::labels;
 use crate::authority::observe::metrics::Cache;
-use crate::authority::observe::metrics::Counts;
+use crate::authority::observe::metrics::Decisions;
 use crate::authority::observe::metrics::Metrics;
-use crate::authority::observe::metrics::Question;
-use crate::authority::observe::metrics::read;
+use crate::authority::observe::metrics::counts::Counts;
+use crate::authority::observe::metrics::counts::Reason;
+use crate::authority::observe::metrics::counts::read;
 
 /// What a check of a bearer token alone would have let through.
-const DOWNGRADES: [&str; 6] =
-    ["NOT_BOUND", "EVIDENCE_MISSING", "EVIDENCE_TOO_WEAK", "CERTIFICATE_MISMATCH", "LINEAGE_OVER", "ROTATION_STRICT"];
+const DOWNGRADES: [DenyReason; 6] = [
+    DenyReason::NotBound,
+    DenyReason::EvidenceMissing,
+    DenyReason::EvidenceTooWeak,
+    DenyReason::CertificateMismatch,
+    DenyReason::LineageOver,
+    DenyReason::RotationStrict,
+];
+
+/// A reason that is none. Its series stay, at 0, for queries that name them.
+const OTHER: &str = "OTHER";
 
 impl Metrics {
     /// What was counted so far. Series of which nothing was counted yet are there too: a rate can only be told of a series
@@ -53,22 +66,16 @@ impl Metrics {
     }
 
     fn decisions(&self) -> Family {
-        let decisions = Question::ALL.into_iter().flat_map(|question| {
-            let decided = self.of(question);
-            let labels = move |decision, reason| {
-                labels([("question", question.label()), ("decision", decision), ("reason", reason)])
-            };
-            let denied = decided.denied.read().map(move |(reason, count)| (labels("deny", reason), count));
-            std::iter::once((labels("allow", ""), read(&decided.allowed))).chain(denied)
-        });
-        Family::counters("lanyard_decisions", "Uses of tokens that were judged", decisions)
+        let bindings = decisions("validate_binding", &self.validate_binding);
+        let all = bindings.chain(decisions("introspect", &self.introspect)).chain(decisions("check", &self.check));
+        Family::counters("lanyard_decisions", "Uses of tokens that were judged", all)
     }
 
     fn downgrades(&self) -> Family {
         let counts = DOWNGRADES.map(|reason| {
-            let all = Question::ALL.into_iter().flat_map(|question| self.of(question).denied.read());
-            let count = all.filter(|(denied, _)| *denied == reason).map(|(_, count)| count).sum();
-            (labels([("reason", reason)]), count)
+            let checks = self.check.denied.of(CheckRefusal::Denied(reason));
+            let count = self.validate_binding.denied.of(reason) + self.introspect.denied.of(reason) + checks;
+            (labels([("reason", reason.code())]), count)
         });
         let help =
             "Denials of uses that a check of the bearer token alone would have let through, in any question and mode";
@@ -76,7 +83,13 @@ impl Metrics {
     }
 }
 
-fn by(name: &'static str, help: &'static str, label: &'static str, counts: &Counts) -> Family {
+fn decisions<R: Reason>(question: &'static str, decided: &Decisions<R>) -> impl Iterator<Item = (Labels, u64)> {
+    let labels = move |decision, reason| labels([("question", question), ("decision", decision), ("reason", reason)]);
+    let denied = decided.denied.read().chain([(OTHER, 0)]).map(move |(reason, count)| (labels("deny", reason), count));
+    std::iter::once((labels("allow", ""), read(&decided.allowed))).chain(denied)
+}
+
+fn by<R: Reason>(name: &'static str, help: &'static str, label: &'static str, counts: &Counts<R>) -> Family {
     Family::counters(name, help, counts.read().map(|(value, count)| (labels([(label, value)]), count)))
 }
 

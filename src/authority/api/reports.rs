@@ -1,0 +1,77 @@
+//! What the protocols and the server report: requests that they refuse before a verb of the core is asked. Each report is
+//! counted and recorded here.
+
+use crate::authority::Authority;
+use crate::authority::access::NotAdmitted;
+use crate::authority::access::PeerConnection;
+use crate::authority::decision::CheckRefusal;
+use crate::authority::decision::NoDecision;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditOutcome;
+use crate::authority::observe::AuditRecord;
+use crate::authority::observe::HandshakeError;
+use crate::authority::observe::RefusedRequest;
+use crate::authority::observe::Severity;
+use crate::authority::observe::record_in_span;
+
+impl Authority {
+    /// A call did not reach `method`, which is named as in the access table. `stream` says that it was a message of a
+    /// stream, which ends with it.
+    pub fn report_not_admitted(
+        &self,
+        peer: Option<&PeerConnection>,
+        method: &'static str,
+        error: NotAdmitted,
+        stream: bool,
+    ) {
+        self.metrics.call_refused(error);
+        record_in_span(AuditOutcome::Denied, Some(error.code()), None, None);
+        let event = if stream { AuditEvent::StreamEnded } else { AuditEvent::CallNotAdmitted };
+        self.record(event, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
+            actor: peer.map(|peer| peer.identity().to_string()),
+            method: Some(method.to_owned()),
+            reason: Some(error.code()),
+            cause: Some(error.to_string()),
+            ..record
+        });
+    }
+
+    /// A handshake came to no connection. A certificate that no rule accepts may be an attempt at intrusion.
+    pub fn report_handshake(&self, error: HandshakeError, cause: &str) {
+        self.metrics.handshake_refused(error);
+        let (event, severity) = match error {
+            HandshakeError::Unproven(_) => (AuditEvent::HandshakeRefused, Severity::Warn),
+            HandshakeError::HandshakeFailed | HandshakeError::TooSlow => (AuditEvent::HandshakeFailed, Severity::Info),
+        };
+        self.record(event, severity, AuditOutcome::Denied, |record| AuditRecord {
+            reason: Some(error.code()),
+            cause: Some(cause.to_owned()),
+            ..record
+        });
+    }
+
+    /// A request cannot be read, or asks for what is not served.
+    pub fn report_refused(&self, peer: Option<&PeerIdentity>, request: RefusedRequest, cause: &str) {
+        if let RefusedRequest::Token(code) = request {
+            self.metrics.grant_refused(code);
+        }
+        let peer = peer.map(ToString::to_string);
+        self.record_refused(peer.as_deref(), request.name(), request.reason(), cause);
+    }
+
+    /// A question about a use of a token cannot be read.
+    pub fn report_not_decided(&self, caller: &PeerIdentity, why: NoDecision) {
+        self.record_not_decided(caller, why);
+    }
+
+    /// A check cannot be read, or something broke in it.
+    pub fn report_unread_check(&self, refusal: CheckRefusal) {
+        let reason = refusal.code();
+        record_in_span(AuditOutcome::Denied, Some(reason), None, None);
+        self.record(AuditEvent::CheckUnread, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
+            reason: Some(reason),
+            ..record
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! Why there is no token, and how the one who asks is told.
+
+use std::fmt;
+
+use crate::authority::state::Stale;
+use crate::authority::trust::InvalidJwtSvid;
+
+/// Why there is no token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants)]
+#[strum_discriminants(name(GrantErrorKind), doc = "The variants of [`GrantError`].", derive(strum::VariantArray))]
+pub enum GrantError {
+    /// The certificate, or the assertion, is not what the registration of the `client_id` expects, or there is no such
+    /// registration: which of these is for the log only.
+    InvalidClient(Mismatch),
+    /// The client assertion proves nobody: why is for the log only.
+    InvalidAssertion(InvalidJwtSvid),
+    /// Another type of assertion.
+    UnknownAssertionType,
+    /// A client assertion without its type, or the reverse.
+    HalfAnAssertion,
+    /// The assertion came over somebody else's connection, and tokens have to be bound.
+    ForeignConnection,
+    /// The request cannot be read.
+    InvalidRequest,
+    /// A scope that the client may not have, or no list of scopes.
+    InvalidScope,
+    /// An audience that the client may not have.
+    InvalidTarget,
+    /// The signing key or the source of chance failed.
+    ServerError,
+    /// Whether the client is still registered cannot be known.
+    Stale(Stale),
+}
+
+/// The errors of RFC 6749 section 5.2 and RFC 8707 section 2 that a token request gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum GrantErrorCode {
+    /// Client authentication failed.
+    InvalidClient,
+    /// The request is malformed.
+    InvalidRequest,
+    /// The scope is malformed, or more than is registered.
+    InvalidScope,
+    /// The resource is malformed, or another one than is registered.
+    InvalidTarget,
+    /// Another grant than `client_credentials`, which only a protocol can find: the core is asked for no other.
+    UnsupportedGrantType,
+    /// The server failed.
+    ServerError,
+    /// The server cannot decide now.
+    TemporarilyUnavailable,
+}
+
+impl GrantErrorCode {
+    /// The code as the RFCs have it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// How a token request is put, where the sentences of its errors depend on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RequestForm {
+    /// A message of `TokenService`: audiences are in the field `audience`, and an SVID stands for a missing `client_id`.
+    Message,
+    /// A form of OAuth: audiences are in the parameter `resource` (RFC 8707), and `client_id` is never left out
+    /// (RFC 8705 section 2).
+    OAuth,
+}
+
+/// Why a client was not authenticated; for the log and the audit trail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::VariantArray, thiserror::Error)]
+pub enum Mismatch {
+    /// No registration under the `client_id`.
+    #[error("no such client")]
+    UnknownClient,
+    /// Several registrations claim the SPIFFE ID.
+    #[error("several registrations claim this SPIFFE ID")]
+    AmbiguousClient,
+    /// The registration, or a wider one that matches too, is disabled.
+    #[error("the client is disabled")]
+    DisabledClient,
+    /// The client has been revoked.
+    #[error("the client has been revoked")]
+    RevokedClient,
+    /// The certificate is not the registered one, or was not proven as the method demands.
+    #[error("the certificate does not match the registration")]
+    Certificate,
+    /// There is no assertion where the registration wants one, or one of another client, or one where none is wanted.
+    #[error("the client assertion does not match the registration")]
+    Assertion,
+    /// The certificate does not bear the SPIFFE ID of the assertion, and tokens have to be bound.
+    #[error("the certificate does not bear the SPIFFE ID of the client assertion")]
+    Connection,
+}
+
+impl GrantError {
+    /// The error of the RFCs for it.
+    pub fn code(self) -> GrantErrorCode {
+        match self {
+            Self::InvalidClient(_)
+            | Self::InvalidAssertion(_)
+            | Self::UnknownAssertionType
+            | Self::ForeignConnection => GrantErrorCode::InvalidClient,
+            Self::InvalidRequest | Self::HalfAnAssertion => GrantErrorCode::InvalidRequest,
+            Self::InvalidScope => GrantErrorCode::InvalidScope,
+            Self::InvalidTarget => GrantErrorCode::InvalidTarget,
+            Self::ServerError => GrantErrorCode::ServerError,
+            Self::Stale(_) => GrantErrorCode::TemporarilyUnavailable,
+        }
+    }
+
+    /// The fixed sentence that the one who asks gets: printable ASCII without quotation marks and backslashes, as an
+    /// `error_description` must be (RFC 6749 section 5.2).
+    pub fn sentence(self, form: RequestForm) -> &'static str {
+        match (self, form) {
+            (Self::InvalidClient(_), _) => {
+                "client_id is not registered, or this certificate or assertion is not the one that its registration expects"
+            }
+            (Self::InvalidAssertion(_), _) => {
+                "client_assertion is not a JWT-SVID for this issuer alone that its trust domain signed and that is good now"
+            }
+            (Self::UnknownAssertionType, _) => {
+                "client_assertion_type is not urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+            }
+            (Self::HalfAnAssertion, _) => "client_assertion and client_assertion_type go together",
+            (Self::ForeignConnection, _) => {
+                "the connection needs an X509-SVID with the SPIFFE ID of the client assertion"
+            }
+            (Self::InvalidRequest, RequestForm::Message) => {
+                "client_id is missing or malformed: only a caller with an SVID may leave it out"
+            }
+            (Self::InvalidRequest, RequestForm::OAuth) => "client_id is missing or malformed",
+            (Self::InvalidScope, _) => "the scope is malformed, or goes beyond what is registered for this client",
+            (Self::InvalidTarget, RequestForm::Message) => {
+                "the audience goes beyond what is registered for this client"
+            }
+            (Self::InvalidTarget, RequestForm::OAuth) => "the resource goes beyond what is registered for this client",
+            (Self::ServerError, _) => "the token could not be made",
+            (Self::Stale(stale), _) => stale.sentence(),
+        }
+    }
+}
+
+impl fmt::Display for GrantError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.sentence(RequestForm::Message))
+    }
+}
+
+impl std::error::Error for GrantError {}
+
+impl From<Stale> for GrantError {
+    fn from(stale: Stale) -> Self {
+        Self::Stale(stale)
+    }
+}
+
+impl From<Mismatch> for GrantError {
+    fn from(mismatch: Mismatch) -> Self {
+        match mismatch {
+            // Who sees this has proven to be the client.
+            Mismatch::Connection => Self::ForeignConnection,
+            Mismatch::UnknownClient
+            | Mismatch::AmbiguousClient
+            | Mismatch::DisabledClient
+            | Mismatch::RevokedClient
+            | Mismatch::Certificate
+            | Mismatch::Assertion => Self::InvalidClient(mismatch),
+        }
+    }
+}

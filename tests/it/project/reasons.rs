@@ -1,0 +1,385 @@
+//! The codes of reasons: what they are, and that each is in every protocol, in the metrics and in the documentation.
+
+use std::fs;
+
+use axum::body::Body;
+use axum::body::to_bytes;
+use axum::http::Response;
+use axum::response::IntoResponse as _;
+use lanyard::authority::access::NotAdmitted;
+use lanyard::authority::access::NotAdmittedCode;
+use lanyard::authority::decision::CheckRefusal;
+use lanyard::authority::decision::CheckRefusalCode;
+use lanyard::authority::decision::GrantError;
+use lanyard::authority::decision::GrantErrorCode;
+use lanyard::authority::decision::GrantErrorKind;
+use lanyard::authority::decision::Mismatch;
+use lanyard::authority::decision::NoDecision;
+use lanyard::authority::decision::NoDecisionCode;
+use lanyard::authority::decision::NotAnnounced;
+use lanyard::authority::decision::NotAnnouncedCode;
+use lanyard::authority::decision::RequestForm;
+use lanyard::authority::decision::RevokeError;
+use lanyard::authority::decision::RevokeErrorCode;
+use lanyard::authority::deny_reason::DenyReason;
+use lanyard::authority::evidence::InvalidEvidence;
+use lanyard::authority::evidence::NotForwarded;
+use lanyard::authority::observe::Family;
+use lanyard::authority::observe::HandshakeErrorCode;
+use lanyard::authority::observe::Samples;
+use lanyard::authority::state::Stale;
+use lanyard::authority::trust::InvalidJwtSvid;
+use lanyard::authority::trust::Unproven;
+use lanyard::authority::trust::UnprovenCode;
+use lanyard::grpc::ext_authz;
+use lanyard::grpc::status;
+use lanyard::http::error::OAuthError;
+use lanyard::proto::envoy::service::auth::v3::CheckResponse;
+use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
+use prost::Message as _;
+use serde_json::Value;
+use strum::VariantArray;
+use tonic::Status;
+
+use crate::support::authority::TestAuthority;
+use crate::support::authority::ready;
+use crate::support::server::in_crate;
+use crate::support::server::reason_of;
+
+/// The codes of all variants, in their order.
+fn codes<C: VariantArray + Copy + Into<&'static str>>() -> Vec<&'static str> {
+    C::VARIANTS.iter().map(|code| (*code).into()).collect()
+}
+
+// Resources, dashboards and alerts of others know these texts.
+#[test]
+fn no_code_has_changed() {
+    let denials = [
+        "TOKEN_MALFORMED",
+        "TOKEN_TYPE",
+        "UNKNOWN_KEY",
+        "BAD_SIGNATURE",
+        "WRONG_ISSUER",
+        "TOKEN_EXPIRED",
+        "TOKEN_NOT_YET_VALID",
+        "CLIENT_UNKNOWN",
+        "CLIENT_DISABLED",
+        "CLIENT_RECREATED",
+        "TOKEN_REVOKED",
+        "CLIENT_REVOKED",
+        "CERTIFICATE_REVOKED",
+        "WRONG_AUDIENCE",
+        "TRUST_DOMAIN_NOT_ACCEPTED",
+        "NOT_BOUND",
+        "EVIDENCE_MISSING",
+        "EVIDENCE_TOO_WEAK",
+        "CERTIFICATE_EXPIRED",
+        "CERTIFICATE_NOT_YET_VALID",
+        "CERTIFICATE_MISMATCH",
+        "LINEAGE_OVER",
+        "ROTATION_STRICT",
+        "INSUFFICIENT_SCOPE",
+    ];
+    assert_eq!(codes::<DenyReason>(), denials);
+    let checks = [
+        // A use of a token is denied under its own reason.
+        "DENIED",
+        "TOKEN_MISSING",
+        "AUTHORIZATION_MALFORMED",
+        "EVIDENCE_MALFORMED",
+        "RESOURCE_UNKNOWN",
+        "ROUTE_UNKNOWN",
+        "PATH_NOT_CANONICAL",
+        "REQUEST_MALFORMED",
+        "NOT_A_PROXY",
+        "UNABLE",
+    ];
+    assert_eq!(codes::<CheckRefusalCode>(), checks);
+    let grants = [
+        "invalid_client",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_target",
+        "unsupported_grant_type",
+        "server_error",
+        "temporarily_unavailable",
+    ];
+    assert_eq!(codes::<GrantErrorCode>(), grants);
+    let questions = [
+        "TOKEN_MISSING",
+        "AUDIENCE_MISSING",
+        "SCOPE_MALFORMED",
+        "NOT_A_PROXY",
+        "FOREIGN_RESOURCE",
+        "SNAPSHOT_STALE",
+        "EVIDENCE_MALFORMED",
+    ];
+    assert_eq!(codes::<NoDecisionCode>(), questions);
+    let calls =
+        ["NO_SUCH_METHOD", "NO_CERTIFICATE", "CERTIFICATE_NOT_PROVEN", "CERTIFICATE_NOT_FORWARDED", "WRONG_ROLE"];
+    assert_eq!(codes::<NotAdmittedCode>(), calls);
+    let successors = [
+        "NOT_LINEAGE",
+        "SUCCESSOR_NOT_PROVEN",
+        "SUCCESSOR_OTHER_IDENTITY",
+        "SUCCESSOR_NOT_ANOTHER",
+        "SUCCESSOR_TAKEN",
+        "REGISTRY_UNAVAILABLE",
+    ];
+    assert_eq!(codes::<NotAnnouncedCode>(), successors);
+    let revocations = ["NOT_YOURS", "INVALID_REQUEST", "NOT_LIFTABLE", "REVOCATION_UNAVAILABLE"];
+    assert_eq!(codes::<RevokeErrorCode>(), revocations);
+    let certificates = [
+        "CHAIN_SIZE",
+        "INVALID",
+        "EXPIRED",
+        "NOT_YET_VALID",
+        "SEVERAL_URIS",
+        "INVALID_SPIFFE_ID",
+        "SIGNING_CERTIFICATE",
+        "KEY_USAGE",
+        "NAMES_NOT_CRITICAL",
+        "UNKNOWN_TRUST_DOMAIN",
+        "STALE_BUNDLE",
+        "NO_PATH",
+        "REVOKED",
+        "UNKNOWN",
+    ];
+    assert_eq!(codes::<UnprovenCode>(), certificates);
+    // A certificate is refused under its own reason.
+    assert_eq!(codes::<HandshakeErrorCode>(), ["UNPROVEN", "HANDSHAKE_FAILED", "TOO_SLOW"]);
+}
+
+/// What is missing, and where.
+#[derive(Default)]
+struct Missing(Vec<String>);
+
+impl Missing {
+    fn unless(&mut self, holds: bool, code: &str, place: &str) {
+        if !holds {
+            self.0.push(format!("{code} is missing in {place}"));
+        }
+    }
+
+    /// In a row of one of the page's tables.
+    fn page(&mut self, code: &str, page: &str) {
+        let text = fs::read_to_string(in_crate(page)).unwrap();
+        let rows = text.lines().filter(|line| line.starts_with('|'));
+        let mut words = rows.flat_map(|row| row.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'));
+        self.unless(words.any(|word| word == code), code, page);
+    }
+
+    /// A series of this family whose label `reason` or `error` is the code; `among` is another of its labels.
+    fn series(&mut self, families: &[Family], code: &str, family: &str, among: Option<&str>) {
+        let found = families.iter().filter(|one| one.name == family).any(|one| match &one.samples {
+            Samples::Counters(samples) => samples.iter().any(|sample| {
+                let has = |value: &str| sample.labels.iter().any(|(_, label)| label == value);
+                has(code) && among.is_none_or(has)
+            }),
+            Samples::Gauges(_) | Samples::Histograms(_) => false,
+        });
+        self.unless(found, code, &format!("the metric {family} {}", among.unwrap_or_default()));
+    }
+
+    fn grpc(&mut self, code: &str, status: &Status, place: &str) {
+        self.unless(reason_of(status) == code, code, &format!("gRPC's {place}"));
+        self.unless(!status.message().is_empty(), code, &format!("the message of gRPC's {place}"));
+    }
+
+    fn ext_authz(&mut self, refusal: CheckRefusal) {
+        let code = refusal.code();
+        let response = check_response(ext_authz::denied_response(refusal));
+        let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
+            return self.unless(false, code, "ext_authz, which does not deny");
+        };
+        let body: Value = serde_json::from_str(&denied.body).unwrap();
+        self.unless(body["reason"] == code, code, "the body of an ext_authz denial");
+        self.unless(denied.status.is_some_and(|status| status.code >= 400), code, "the statuses of ext_authz");
+        self.unless(
+            response.status.is_some_and(|status| status.message == code),
+            code,
+            "the status of a CheckResponse",
+        );
+        let metadata = response.dynamic_metadata.unwrap_or_default();
+        self.unless(format!("{metadata:?}").contains(code), code, "the dynamic metadata of ext_authz");
+    }
+}
+
+/// The one message of a gRPC response.
+fn check_response(response: Response<Body>) -> CheckResponse {
+    let bytes = ready(to_bytes(response.into_body(), usize::MAX)).unwrap();
+    // One byte of flags and four of length (gRPC over HTTP/2).
+    CheckResponse::decode(&bytes[5..]).unwrap()
+}
+
+fn oauth(error: OAuthError) -> (u16, Value) {
+    let response = error.into_response();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&ready(to_bytes(response.into_body(), usize::MAX)).unwrap()).unwrap())
+}
+
+fn check_refusals(code: CheckRefusalCode) -> Vec<CheckRefusal> {
+    match code {
+        CheckRefusalCode::Denied => DenyReason::VARIANTS.iter().copied().map(CheckRefusal::Denied).collect(),
+        CheckRefusalCode::TokenMissing => vec![CheckRefusal::TokenMissing],
+        CheckRefusalCode::AuthorizationMalformed => vec![CheckRefusal::AuthorizationMalformed],
+        CheckRefusalCode::EvidenceMalformed => vec![CheckRefusal::EvidenceMalformed(InvalidEvidence::Thumbprint)],
+        CheckRefusalCode::ResourceUnknown => vec![CheckRefusal::ResourceUnknown],
+        CheckRefusalCode::RouteUnknown => vec![CheckRefusal::RouteUnknown],
+        CheckRefusalCode::PathNotCanonical => vec![CheckRefusal::PathNotCanonical],
+        CheckRefusalCode::RequestMalformed => vec![CheckRefusal::RequestMalformed],
+        CheckRefusalCode::NotAProxy => vec![CheckRefusal::NotAProxy],
+        CheckRefusalCode::Unable => vec![CheckRefusal::Unable],
+    }
+}
+
+fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
+    match kind {
+        GrantErrorKind::InvalidClient => Mismatch::VARIANTS.iter().copied().map(GrantError::InvalidClient).collect(),
+        GrantErrorKind::InvalidAssertion => vec![GrantError::InvalidAssertion(InvalidJwtSvid::Expired)],
+        GrantErrorKind::UnknownAssertionType => vec![GrantError::UnknownAssertionType],
+        GrantErrorKind::HalfAnAssertion => vec![GrantError::HalfAnAssertion],
+        GrantErrorKind::ForeignConnection => vec![GrantError::ForeignConnection],
+        GrantErrorKind::InvalidRequest => vec![GrantError::InvalidRequest],
+        GrantErrorKind::InvalidScope => vec![GrantError::InvalidScope],
+        GrantErrorKind::InvalidTarget => vec![GrantError::InvalidTarget],
+        GrantErrorKind::ServerError => vec![GrantError::ServerError],
+        GrantErrorKind::Stale => vec![GrantError::Stale(Stale)],
+    }
+}
+
+fn no_decision(code: NoDecisionCode) -> NoDecision {
+    match code {
+        NoDecisionCode::TokenMissing => NoDecision::TokenMissing,
+        NoDecisionCode::AudienceMissing => NoDecision::AudienceMissing,
+        NoDecisionCode::ScopeMalformed => NoDecision::ScopeMalformed,
+        NoDecisionCode::NotAProxy => NoDecision::NotAProxy,
+        NoDecisionCode::ForeignResource => NoDecision::ForeignResource,
+        NoDecisionCode::Stale => NoDecision::Stale(Stale),
+        NoDecisionCode::EvidenceMalformed => NoDecision::EvidenceMalformed(InvalidEvidence::Thumbprint),
+    }
+}
+
+fn not_admitted(code: NotAdmittedCode) -> NotAdmitted {
+    match code {
+        NotAdmittedCode::NoSuchMethod => NotAdmitted::NoSuchMethod,
+        NotAdmittedCode::NoCertificate => NotAdmitted::NoCertificate,
+        NotAdmittedCode::Unproven => NotAdmitted::Unproven(Unproven::Expired),
+        NotAdmittedCode::NotForwarded => NotAdmitted::NotForwarded(NotForwarded::Missing),
+        NotAdmittedCode::WrongRole => NotAdmitted::WrongRole,
+    }
+}
+
+fn not_announced(code: NotAnnouncedCode) -> NotAnnounced {
+    match code {
+        NotAnnouncedCode::NotLineage => NotAnnounced::NotLineage,
+        NotAnnouncedCode::Unproven => NotAnnounced::Unproven(Unproven::Expired),
+        NotAnnouncedCode::OtherIdentity => NotAnnounced::OtherIdentity,
+        NotAnnouncedCode::NotAnother => NotAnnounced::NotAnother,
+        NotAnnouncedCode::Taken => NotAnnounced::Taken,
+        NotAnnouncedCode::Unavailable => NotAnnounced::Unavailable,
+    }
+}
+
+fn revoke_error(code: RevokeErrorCode) -> RevokeError {
+    match code {
+        RevokeErrorCode::NotYours => RevokeError::NotYours,
+        RevokeErrorCode::Malformed => RevokeError::Malformed,
+        RevokeErrorCode::NotLiftable => RevokeError::NotLiftable,
+        RevokeErrorCode::Unavailable => RevokeError::Unavailable,
+    }
+}
+
+const DEVELOPERS: &str = "docs/developers.md";
+const OPERATORS: &str = "deploy/OPERATORS.md";
+const HANDSHAKES: &str = "docs/runbooks/LanyardHandshakesRefused.md";
+
+#[test]
+fn every_reason_is_in_every_protocol_the_metrics_and_the_documentation() {
+    let families = TestAuthority::new().authority.metric_families();
+    let mut missing = Missing::default();
+    for reason in DenyReason::VARIANTS {
+        let code = reason.code();
+        let named = status::deny_reason(*reason).as_str_name() == format!("DENY_REASON_{code}");
+        missing.unless(named, code, "gRPC's DenyReason");
+        for question in ["validate_binding", "introspect", "check"] {
+            missing.series(&families, code, "lanyard_decisions", Some(question));
+        }
+    }
+    for refusal in CheckRefusalCode::VARIANTS.iter().flat_map(|code| check_refusals(*code)) {
+        missing.ext_authz(refusal);
+        missing.series(&families, refusal.code(), "lanyard_decisions", Some("check"));
+        missing.series(&families, refusal.code(), "lanyard_report_mode_denials", None);
+        missing.page(refusal.code(), OPERATORS);
+    }
+    for code in GrantErrorCode::VARIANTS {
+        missing.series(&families, code.as_str(), "lanyard_grants_refused", None);
+        missing.page(code.as_str(), DEVELOPERS);
+    }
+    for error in GrantErrorKind::VARIANTS.iter().flat_map(|kind| grant_errors(*kind)) {
+        let code = error.code().as_str();
+        // It is the one that gRPC names otherwise.
+        let grpc = if error == GrantError::Stale(Stale) { "SNAPSHOT_STALE".to_owned() } else { code.to_uppercase() };
+        missing.grpc(&grpc, &status::grant_error(error), "token requests");
+        missing.page(&grpc, DEVELOPERS);
+        let (_, body) = oauth(error.into());
+        missing.unless(body["error"] == code, code, "the token endpoint");
+    }
+    for code in NoDecisionCode::VARIANTS {
+        let why = no_decision(*code);
+        missing.grpc(why.code(), &status::no_decision(why), "ValidateBinding");
+        missing.page(why.code(), DEVELOPERS);
+    }
+    for code in NotAdmittedCode::VARIANTS {
+        let error = not_admitted(*code);
+        missing.grpc(error.code(), &status::not_admitted(error), "calls");
+        missing.series(&families, error.code(), "lanyard_calls_refused", None);
+        missing.page(error.code(), DEVELOPERS);
+        // A path that is not there is a plain 404 everywhere.
+        if let Some(refused) = OAuthError::not_admitted(error) {
+            let (status, body) = oauth(refused);
+            missing.unless(status >= 400 && body["error"].is_string(), error.code(), "the OAuth endpoints");
+        } else {
+            missing.unless(*code == NotAdmittedCode::NoSuchMethod, error.code(), "the OAuth endpoints");
+        }
+    }
+    for code in NotAnnouncedCode::VARIANTS {
+        let error = not_announced(*code);
+        missing.grpc(error.code(), &status::not_announced(error), "AnnounceRotation");
+        missing.page(error.code(), DEVELOPERS);
+    }
+    for code in RevokeErrorCode::VARIANTS {
+        let error = revoke_error(*code);
+        missing.grpc(error.code(), &status::revoke_error(error), "RevokeToken");
+        missing.page(error.code(), DEVELOPERS);
+        let (status, body) = oauth(error.into());
+        missing.unless(status >= 400 && body["error"].is_string(), error.code(), "the revocation endpoint");
+    }
+    let handshakes = codes::<HandshakeErrorCode>().into_iter().filter(|code| *code != "UNPROVEN");
+    for code in codes::<UnprovenCode>().into_iter().chain(handshakes) {
+        missing.series(&families, code, "lanyard_handshakes_refused", None);
+        missing.page(code, HANDSHAKES);
+    }
+    assert!(missing.0.is_empty(), "\n{}", missing.0.join("\n"));
+}
+
+// RFC 6749 section 5.2: printable ASCII without quotation marks and backslashes.
+#[test]
+fn the_sentence_of_a_grant_error_is_the_same_in_every_protocol() {
+    for error in GrantErrorKind::VARIANTS.iter().flat_map(|kind| grant_errors(*kind)) {
+        let (message, form) = (error.sentence(RequestForm::Message), error.sentence(RequestForm::OAuth));
+        assert_eq!((status::grant_error(error).message(), error.to_string().as_str()), (message, message));
+        let (_, body) = oauth(error.into());
+        let description = body["error_description"].as_str().unwrap();
+        assert!(description.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'));
+        let retry = if error == GrantError::Stale(Stale) { ": try again" } else { "" };
+        assert_eq!(description, format!("{form}{retry}"));
+        // The names of parameters differ, and what may be left out.
+        let as_message = match form {
+            "the resource goes beyond what is registered for this client" => form.replace("resource", "audience"),
+            "client_id is missing or malformed" => format!("{form}: only a caller with an SVID may leave it out"),
+            same => same.to_owned(),
+        };
+        assert_eq!(message, as_message);
+    }
+}
