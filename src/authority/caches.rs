@@ -41,7 +41,7 @@ impl VerifiedTokens {
         if let Some(known) = self.0.get(&hash) {
             // A token whose key was removed from the key set is no longer valid.
             let is_current = keys.find(known.key_id.as_str()).is_some();
-            return (if counts { Ok(known) } else { Err(DenyReason::UnknownKey) }, Some(Lookup::Hit));
+            return (if is_current { Ok(known) } else { Err(DenyReason::UnknownKey) }, Some(Lookup::Hit));
         }
         let verified = verify(keys, access_token).map(Arc::new);
         if let Ok(token) = &verified {

@@ -27,7 +27,7 @@ pub struct Policy {
     pub roles: RoleGrants,
     /// The hosts on which clients may publish their certificates.
     pub jwks_uri: JwksUriPolicy,
-    /// For how long tokens follow the renewal of their certificates by lineage.
+    /// The limits of a lineage, by which tokens follow the renewal of their certificates.
     pub lineage: LineagePolicy,
 }
 

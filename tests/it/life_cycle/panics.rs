@@ -109,7 +109,7 @@ async fn a_check_that_panics_is_denied() {
 #[tokio::test]
 async fn what_runs_beside_the_requests_starts_anew_after_a_panic_and_is_counted() {
     let (server, clock) = start().await;
-    let (mut standing, mut heard) = (server.server.readiness(), server.server.trust_heard());
+    let (mut standing, mut heard) = (server.server.readiness(), server.server.trust_updates());
     heard.mark_unchanged();
     clock.break_beside(true);
     // The one who reads files takes in the new bundle, and breaks when it dates it.

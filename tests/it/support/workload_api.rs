@@ -303,7 +303,7 @@ pub async fn mesh() -> (Agent, TestServer) {
 impl TestServer {
     /// Has the agent say something, and waits until the server has taken it in.
     pub async fn told(&self, say: impl FnOnce()) {
-        let mut heard = self.server.trust_heard();
+        let mut heard = self.server.trust_updates();
         heard.mark_unchanged();
         say();
         within(heard.changed()).await.unwrap();

@@ -130,7 +130,7 @@ async fn a_message_that_cannot_be_read_changes_nothing_and_the_next_one_is_taken
     broken[2].svids[0].x509_svid = b"garbage".to_vec();
     broken[3].federated_bundles.insert("spiffe://other.example".to_owned(), b"garbage".to_vec());
     broken[4].federated_bundles.insert("https://other.example".to_owned(), Vec::new());
-    let times = *server.server.trust_heard().borrow();
+    let times = *server.server.trust_updates().borrow();
     for (before, broken) in broken.iter().enumerate() {
         agent.send(broken).await;
         // What follows on the same stream shows that the broken message has been read.
@@ -139,6 +139,6 @@ async fn a_message_that_cannot_be_read_changes_nothing_and_the_next_one_is_taken
             assert_eq!(held.call().await, Ok(()), "{before}");
         }
     }
-    assert_eq!(*server.server.trust_heard().borrow(), times + 5);
+    assert_eq!(*server.server.trust_updates().borrow(), times + 5);
     assert_eq!(agent.requests().len(), 2, "the streams go on");
 }

@@ -147,7 +147,7 @@ async fn jwt_authorities_no_longer_confirmed_are_dropped_while_the_roots_are_con
     agent.fail_jwt();
     server.told(|| server.advance(MAX_AGE / 2)).await;
     assert_eq!(count(), 1);
-    let mut heard = server.server.trust_heard();
+    let mut heard = server.server.trust_updates();
     server.advance(MAX_AGE);
     let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
     let confirmed = |_: &u64| server.server.authority().prove_now(&own.chain).is_ok();
