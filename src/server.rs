@@ -1,8 +1,8 @@
-//! The composition root: opens the store and the files, builds the rooms, binds, serves, drains.
+//! The composition root: opens the store and the files, builds the components, binds, serves and drains.
 //!
-//! It alone decides on runtimes and threads: one current-thread runtime a core serves connections, which are dealt out to
-//! them (measured: twice the throughput of one runtime over all cores); the thread that started the server accepts,
-//! reloads and follows the store.
+//! Only this module decides on runtimes and threads. One current-thread runtime for each core serves connections, which
+//! are distributed among them (measured: twice the throughput of one runtime over all cores). The thread that started
+//! the server accepts connections, reloads files and follows the store.
 
 mod error;
 mod keys_error;
@@ -73,7 +73,8 @@ use crate::tls::acceptor::Acceptor;
 use crate::trust_sources::jwks_uri::Discovery;
 use crate::trust_sources::jwks_uri::Poller;
 
-/// The three listening sockets, bound before anything else so that a port of 0 has become a number.
+/// The three listening sockets. They are bound before anything else, so that a configured port of 0 is already a
+/// number.
 #[derive(Debug)]
 pub struct Sockets {
     mtls: TcpListener,
@@ -82,7 +83,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds all three.
+    /// Binds all three sockets.
     pub async fn bind(listeners: &Listeners) -> Result<Self, StartError> {
         let bind =
             async |address| TcpListener::bind(address).await.map_err(|error| StartError::Bind { address, error });
@@ -91,25 +92,26 @@ impl Sockets {
         Ok(Self { mtls, public, ops })
     }
 
-    /// Where they listen.
+    /// The addresses that the sockets are bound to.
     pub fn addresses(&self) -> io::Result<Listeners> {
         let (mtls, public, ops) = (self.mtls.local_addr()?, self.public.local_addr()?, self.ops.local_addr()?);
         Ok(Listeners { mtls, public, ops })
     }
 }
 
-/// What tests put in the place of the machine's own.
+/// The parts of the system that tests replace.
 #[derive(Debug)]
 pub struct Environment {
-    /// The clock that everything goes by.
+    /// The clock of the whole server.
     pub clock: Arc<dyn Clock>,
-    /// Where random bytes come from.
+    /// The source of random bytes.
     pub entropy: Arc<dyn Entropy>,
-    /// The store, in the place of the one that the configuration names.
+    /// A store that replaces the configured one.
     pub store: Option<Arc<dyn Store>>,
-    /// How many threads serve connections.
+    /// The number of threads that serve connections.
     pub threads: usize,
-    /// Where it is counted that a collector did not take something: traces are the whole process's.
+    /// The count of exports that a collector did not accept. It is passed in because traces belong to the whole
+    /// process.
     pub export_failures: Arc<ExportFailures>,
     /// Where the audit trail goes.
     pub audit: Arc<dyn AuditSink>,
@@ -124,21 +126,21 @@ impl Default for Environment {
     }
 }
 
-/// A server that serves.
+/// A running server.
 #[derive(Debug)]
 pub struct Server {
     authority: Arc<Authority>,
     addresses: Listeners,
     forwarded_address: Option<SocketAddr>,
-    /// Goes with the server.
+    /// Removed when the server is dropped.
     socket_file: Option<SocketFile>,
     stage: watch::Sender<Stage>,
     readiness: watch::Receiver<Result<(), &'static str>>,
-    trust_heard: watch::Receiver<u64>,
-    /// Not there any more once the server was said to be ready.
+    trust_updates: watch::Receiver<u64>,
+    /// `None` once the server has been marked ready.
     probes: Option<Probes>,
     reloader: Arc<Reloader>,
-    /// Not there where no client may publish its certificates.
+    /// `None` where no client may publish its certificates.
     poller: Option<Arc<Poller>>,
     federation: Arc<Federation>,
     sources: Arc<Sources>,
@@ -149,17 +151,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve; when this returns, the server is ready.
+    /// Starts the server. When this returns, it is ready.
     pub async fn start(config: Config, sockets: Sockets, environment: Environment) -> Result<Self, StartError> {
         let mut server = Self::prepare(config, sockets, environment).await?;
         server.ready();
         Ok(server)
     }
 
-    /// Starts to serve, but the probes say that it is starting until [`Server::ready`].
+    /// Starts the server, but the probes report that it is starting until [`Server::ready`].
     pub async fn prepare(config: Config, sockets: Sockets, environment: Environment) -> Result<Self, StartError> {
         let setup = |error: io::Error| StartError::Setup(error.into());
-        // Watched from the first moment on: until it is, a SIGHUP ends the process.
+        // Registered first: until then a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
         let Environment { clock, entropy, store, threads, export_failures, audit } = environment;
@@ -177,7 +179,7 @@ impl Server {
             follow_workload_api(&mut tasks, &authority, &workload_api).await?;
             identity = Some(own);
         }
-        let trust_heard = feeds.heard();
+        let trust_updates = feeds.updates();
 
         let (stage, stages) = watch::channel(Stage::Serving);
         let (probes, readiness, ready) = Probes::new(&authority, &store, &certificate, identity, stages.clone());
@@ -208,8 +210,8 @@ impl Server {
             let listener = Listener::new(socket, door, connection_limits, config.tls.max_handshakes);
             listener.start(&mut tasks, &authority, workers.dispatcher(), stages.clone());
         }
-        let (trust, told) = ((config.trust, contents), (Arc::clone(&authority), feeds));
-        let reloader = Reloader::new(config.source, trust, Arc::clone(&certificate), told, own_bundle);
+        let (trust, targets) = ((config.trust, contents), (Arc::clone(&authority), feeds));
+        let reloader = Reloader::new(config.source, trust, Arc::clone(&certificate), targets, own_bundle);
         let reloader = Arc::new(reloader);
         reloader.start(&mut tasks, &authority, hangup, stages.clone());
         store_feed::start(&mut tasks, &authority, &store, loaded);
@@ -234,7 +236,7 @@ impl Server {
             socket_file,
             stage,
             readiness,
-            trust_heard,
+            trust_updates,
             probes,
             reloader,
             poller,
@@ -247,80 +249,80 @@ impl Server {
         })
     }
 
-    /// From when this returns, the probes say how the server stands.
+    /// Makes the probes report the server's state. They do when this returns.
     pub fn ready(&mut self) {
         if let Some(probes) = self.probes.take().map(Arc::new) {
-            probes.look();
+            probes.update();
             supervised::spawn(&mut self.tasks, &self.authority, "probes", move || Arc::clone(&probes).run());
         }
     }
 
-    /// Where it listens.
+    /// The addresses of the listeners.
     pub fn addresses(&self) -> Listeners {
         self.addresses
     }
 
-    /// Where it listens for a terminator, if that has a port.
+    /// The address of the listener for a terminator, if it has a TCP port.
     pub fn forwarded_address(&self) -> Option<SocketAddr> {
         self.forwarded_address
     }
 
-    /// The core behind all voices.
+    /// The core of the server, which all protocols share.
     pub fn authority(&self) -> &Arc<Authority> {
         &self.authority
     }
 
-    /// All that it metrics.
+    /// A reader of all the server's metrics.
     pub fn metrics_reader(&self) -> MetricsReader {
         self.sources.metrics_reader()
     }
 
-    /// Where it is counted that a collector did not take something.
+    /// The count of exports that a collector did not accept.
     pub fn export_failures(&self) -> &Arc<ExportFailures> {
         &self.sources.export_failures
     }
 
-    /// Whether it is ready, as it changes.
+    /// The readiness, and its changes.
     pub fn readiness(&self) -> watch::Receiver<Result<(), &'static str>> {
         self.readiness.clone()
     }
 
-    /// How often what vouches for peers was told anew, by any of its sources, and taken in.
-    pub fn trust_heard(&self) -> watch::Receiver<u64> {
-        self.trust_heard.clone()
+    /// How many updates of bundles and client CAs have been applied, from all sources together.
+    pub fn trust_updates(&self) -> watch::Receiver<u64> {
+        self.trust_updates.clone()
     }
 
-    /// Reads the configuration, certificate, bundles and CAs again, as SIGHUP does. A broken file keeps what it should
-    /// replace.
+    /// Reads the configuration, certificate, bundles and CAs again, as SIGHUP does. A broken file leaves the present
+    /// state in effect.
     pub fn reload(&self) {
         self.reloader.reload();
     }
 
-    /// Fetches what clients publish at their `jwks_uri` now, as it is done every so often.
+    /// Fetches what clients publish at their `jwks_uri` now, as is also done periodically.
     pub async fn poll_jwks_uris(&self) {
         if let Some(poller) = &self.poller {
             poller.poll().await;
         }
     }
 
-    /// Fetches the bundles of federated trust domains now, as is done every so often.
+    /// Fetches the bundles of federated trust domains now, as is also done periodically.
     pub async fn refresh_federation(&self) {
         self.federation.refresh_all().await;
     }
 
-    /// Not ready, and after a delay no new connections; open ones finish what is under way, and what is not finished in time
-    /// is cut off.
+    /// Stops the server: it is not ready at once, and accepts no new connections after a delay. Open connections finish
+    /// the requests under way, and are closed if they exceed the time limit.
     pub async fn stop(self) {
         let Self { stage, mut readiness, mut tasks, workers, drain_delay, drain_timeout, socket_file, .. } = self;
         stage.send_replace(Stage::Leaving);
-        // Health first: a Watch must have something to say before it ends.
+        // Readiness first: a health Watch must report it before it ends.
         drop(readiness.wait_for(Result::is_err).await);
-        tracing::info!(delay = ?drain_delay, "not ready any more");
+        tracing::info!(delay = ?drain_delay, "no longer ready");
         tokio::time::sleep(drain_delay).await;
         stage.send_replace(Stage::Draining);
-        tracing::info!(limit = ?drain_timeout, "no new connections, and open ones end");
+        tracing::info!(limit = ?drain_timeout, "draining: no new connections, and open ones end");
         drop(socket_file);
-        // Off this runtime's thread, which has nothing else to do by now; the threads watch the time themselves.
+        // This runtime's thread has nothing else to do by now, so the worker threads measure the time limit.
         workers.finish(drain_timeout).await;
         tasks.shutdown().await;
         tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! What need not be worked out again: tokens whose signatures verified, certificates with a path to their bundle.
+//! Caches of verified tokens, and of certificates with a path to their bundle.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::authority::tokens::MAX_TOKEN_BYTES;
 use crate::authority::tokens::VerifiedToken;
 use crate::authority::tokens::verify;
 
-/// Remembers which tokens' signatures verified under which key, and what they say; nothing else. Keyed by the SHA-256 of
-/// the whole text, so that a key has a fixed size and only the very same text finds it.
+/// Remembers which tokens' signatures verified with which key, and their parsed claims. Keyed by the SHA-256 of the
+/// whole text, so that keys have a fixed size and only the same text is found.
 pub(in crate::authority) struct VerifiedTokens(Cache<[u8; 32], Arc<VerifiedToken>>);
 
-/// How many tokens are remembered: about 10 MB.
+/// The most tokens in the cache: about 10 MB.
 const REMEMBERED_TOKENS: usize = 10_000;
 
 impl Default for VerifiedTokens {
@@ -28,7 +28,7 @@ impl Default for VerifiedTokens {
 }
 
 impl VerifiedTokens {
-    /// A token whose signature is one of these keys' over it, and whether that was known.
+    /// Returns the verified token, and whether it was in the cache. The signature must be by one of these keys.
     pub(in crate::authority) fn verify(
         &self,
         keys: &SigningKeys,
@@ -39,9 +39,9 @@ impl VerifiedTokens {
         }
         let hash = Sha256::digest(access_token).into();
         if let Some(known) = self.0.get(&hash) {
-            // A key that was taken out of the ring takes its tokens with it.
-            let counts = keys.find(known.key_id.as_str()).is_some();
-            return (if counts { Ok(known) } else { Err(DenyReason::UnknownKey) }, Some(Lookup::Hit));
+            // A token whose key was removed from the key set is no longer valid.
+            let is_current = keys.find(known.key_id.as_str()).is_some();
+            return (if is_current { Ok(known) } else { Err(DenyReason::UnknownKey) }, Some(Lookup::Hit));
         }
         let verified = verify(keys, access_token).map(Arc::new);
         if let Ok(token) = &verified {
@@ -51,11 +51,11 @@ impl VerifiedTokens {
     }
 }
 
-/// How many certificates are remembered.
+/// The most certificates in the cache.
 const REMEMBERED_CERTIFICATES: usize = 10_000;
 
-/// Remembers which certificates had a path to their trust domain's bundle, and under which count of changes of the bundles.
-/// Under another count the path is verified again.
+/// Remembers which certificates had a path to their trust domain's bundle, and in which generation of the bundles. In
+/// another generation the path is validated again.
 pub(in crate::authority) struct VouchedCertificates(Cache<CertificateThumbprint, u64>);
 
 impl Default for VouchedCertificates {
@@ -65,12 +65,12 @@ impl Default for VouchedCertificates {
 }
 
 impl VouchedCertificates {
-    /// Whether a path was found under this count.
+    /// Whether a path was found in this generation.
     pub(in crate::authority) fn has(&self, thumbprint: &CertificateThumbprint, generation: u64) -> bool {
         self.0.get(thumbprint) == Some(generation)
     }
 
-    /// A path was found under this count.
+    /// Records that a path was found in this generation.
     pub(in crate::authority) fn insert(&self, thumbprint: CertificateThumbprint, generation: u64) {
         self.0.insert(thumbprint, generation);
     }

@@ -1,4 +1,4 @@
-//! Time and chance, passed in, so that tests decide on both.
+//! Time and randomness, passed in so that tests control both.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -11,58 +11,58 @@ use aws_lc_rs::rand::SystemRandom;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// Seconds since 1970-01-01T00:00:00Z: RFC 7519's `NumericDate`, and as fine as a certificate's validity can say.
+/// Seconds since 1970-01-01T00:00:00Z: RFC 7519's `NumericDate`, with the same resolution as a certificate's validity.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The moment `span` after this one; it stays at the end of time rather than wrap around.
+    /// The moment `span` after this one. It saturates rather than wraps around.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span.as_secs()))
     }
 
-    /// How long it is from this moment to `later`: zero where that is not later.
+    /// The duration from this moment to `later`: zero where that is not later.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_secs(later.0.saturating_sub(self.0))
     }
 }
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// The present moment.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
     fn now(&self) -> Timestamp {
-        // A machine set to before 1970 gets 0: every certificate is then not yet valid, so nobody enters.
+        // A system clock before 1970 reads as 0: no certificate is valid then, so no peer is accepted.
         Timestamp(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that only moves when it is set.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// A clock that reads `now`.
     pub fn new(now: Timestamp) -> Self {
         Self(AtomicU64::new(now.0))
     }
 
-    /// Moves the clock to `now`, forwards or back.
+    /// Sets the clock to `now`, forwards or backwards.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the clock forwards.
+    /// Moves the clock forwards by `span`.
     pub fn advance(&self, span: Duration) {
         self.0.fetch_add(span.as_secs(), Ordering::SeqCst);
     }
@@ -74,18 +74,18 @@ impl Clock for ManualClock {
     }
 }
 
-/// Gives unguessable bytes.
+/// A source of unpredictable bytes.
 pub trait Entropy: fmt::Debug + Send + Sync {
-    /// Fills `bytes` whole, or fails.
+    /// Fills all of `bytes`, or fails.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), NoEntropy>;
 }
 
-/// There was no chance to be had; nothing that needs it may go on.
+/// The source of randomness failed. The operation that needs it must fail too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the source of random bytes failed")]
 pub struct NoEntropy;
 
-/// The operating system's random bytes.
+/// The random bytes of the operating system.
 #[derive(Debug, Default)]
 pub struct SystemEntropy(SystemRandom);
 

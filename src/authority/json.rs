@@ -1,5 +1,5 @@
-//! JSON in which no object names a member twice. Parsers disagree on which of the two counts (RFC 8259 section 4), so what
-//! two of them must read alike has to be refused.
+//! JSON without duplicate member names. Parsers disagree on which of two members is used (RFC 8259 section 4), so a
+//! text that two parsers must read alike may not have them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,7 +15,7 @@ use serde_json::Map;
 use serde_json::Number;
 use serde_json::Value;
 
-/// Reads one JSON text. Its depth is bounded by the parser, its size by the caller.
+/// Parses one JSON text. The parser limits its depth, the caller its size.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(text).map(|strict| strict.0)
 }
@@ -73,14 +73,14 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
             if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member stands twice"));
+                return Err(A::Error::custom("a member occurs twice"));
             }
         }
         Ok(Value::Object(object))
     }
 }
 
-/// Reads a member that may be left out but is never null: an `Option` alone would take null for absence.
+/// Reads a member that may be absent but not null: an `Option` alone would read null as absent.
 pub(in crate::authority) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     value: D,
 ) -> Result<Option<T>, D::Error> {
@@ -94,7 +94,7 @@ pub(in crate::authority) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de
     Object::deserialize(value).map(|Object(found)| Some(found))
 }
 
-/// What stands in a JSON object. Of serde alone a struct would also be read from an array of its members' values.
+/// The value of a JSON object. By default serde would also read a struct from an array of its members' values.
 pub(in crate::authority) struct Object<T>(pub(in crate::authority) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -122,20 +122,20 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn what_names_no_member_twice_is_read_as_any_parser_reads_it() {
+    fn json_without_duplicate_members_is_read_as_any_parser_reads_it() {
         let text = br#"{"a":[1,-2,1.5,18446744073709551615,true,null,"x\"y\u0041"],"b":{"a":{}},"c":1e3}"#;
         assert_eq!(parse(text).unwrap(), serde_json::from_slice::<serde_json::Value>(text).unwrap());
     }
 
     #[test]
-    fn a_member_that_stands_twice_is_refused_at_any_depth_and_however_it_is_written() {
+    fn duplicate_members_are_refused_at_any_depth_and_in_any_spelling() {
         for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn invalid_json_is_refused() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for text in ["", "{", "{} {}", "nul", "{\"a\":1,}", deep.as_str()] {
             assert!(parse(text.as_bytes()).is_err(), "{text:.20}");

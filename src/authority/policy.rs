@@ -1,4 +1,4 @@
-//! What the configuration settles.
+//! Settings from the configuration.
 
 use std::time::Duration;
 
@@ -8,39 +8,39 @@ use crate::authority::access::RoleGrants;
 use crate::authority::registration::JwksUriPolicy;
 use crate::authority::state::LineagePolicy;
 
-/// What the configuration settles once and for all; but for the roles, of which only the first are here.
+/// Settings that stay fixed while the server runs, except for the roles, of which these are the initial ones.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The issuer identifier (RFC 8414 section 2): the public listener's URL.
     pub issuer: String,
-    /// Where the mTLS listener is reached: the URL in front of the endpoints' paths, without a slash at its end.
+    /// The base URL of the mTLS listener's endpoints, without a slash at its end.
     pub mtls_url: String,
-    /// Who may register clients over HTTP.
+    /// Which callers may register clients over HTTP.
     pub registration: RegistrationPolicy,
-    /// Whether tokens that are bound to no certificate may exist at all.
+    /// Whether tokens without a certificate binding may be issued at all.
     pub unbound_tokens: bool,
-    /// How long a proxy may keep an allowance, at most.
+    /// The longest time for which a proxy may cache an allowance.
     pub verdict_ttl: Duration,
-    /// For how long decisions may go by what is known of the store once it cannot be followed any more. `None`: for ever.
+    /// For how long decisions may use the snapshot once the store cannot be followed. `None`: indefinitely.
     pub max_staleness: Option<Duration>,
-    /// Who holds which role at the start. See [`Authority::replace_roles`].
+    /// The initial role grants. See [`Authority::replace_roles`].
     pub roles: RoleGrants,
-    /// Where clients may publish their certificates.
+    /// The hosts on which clients may publish their certificates.
     pub jwks_uri: JwksUriPolicy,
-    /// How far tokens follow the renewal of their certificates by lineage.
+    /// The limits of a lineage, by which tokens follow the renewal of their certificates.
     pub lineage: LineagePolicy,
 }
 
-/// Who may register clients over HTTP (RFC 7591).
+/// Which callers may register clients over HTTP (RFC 7591).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrationPolicy {
-    /// Nobody.
+    /// No caller.
     #[default]
     Off,
     /// Admins.
     Admins,
-    /// Admins, and each workload with an SVID for itself alone, within what an operator registered for it.
+    /// Admins, and each workload with an SVID for itself alone, within the limits that an operator registered for it.
     OwnIdentity,
 }
 

@@ -4,13 +4,13 @@ use std::fmt;
 
 use fluent_uri::Uri;
 
-/// The most scopes, or audiences, that one list may hold.
+/// The most scopes, or audiences, in one list.
 const MAX_ENTRIES: usize = 128;
 
-/// The most bytes that a resource indicator may have.
+/// The longest resource indicator, in bytes.
 const MAX_AUDIENCE_BYTES: usize = 2048;
 
-/// A set of scope tokens, in the order in which they were written.
+/// A set of scope tokens, in the order of the text.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Scope(Vec<String>);
 
@@ -22,7 +22,7 @@ pub struct Scope(Vec<String>);
 pub struct InvalidScopeText;
 
 impl Scope {
-    /// Reads a list of scopes; an empty text is an empty list. A scope that is named twice counts once.
+    /// Parses a list of scopes; an empty text is an empty list. Repeated scopes are dropped.
     pub fn parse(text: &str) -> Result<Self, InvalidScopeText> {
         let mut scope = Self::default();
         if text.is_empty() {
@@ -41,12 +41,12 @@ impl Scope {
         Ok(scope)
     }
 
-    /// Whether there is no scope in it.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether every scope of `other` is in this one. Scopes are case-sensitive and have no order.
+    /// Whether every scope of `other` is in this set. Scopes are case-sensitive and have no order.
     pub fn covers(&self, other: &Self) -> bool {
         other.0.iter().all(|token| self.0.contains(token))
     }
@@ -58,17 +58,17 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Whether a text can name a protected resource: an absolute URI without a fragment (RFC 8707 section 2).
+/// Whether a text can identify a protected resource: an absolute URI without a fragment (RFC 8707 section 2).
 pub fn is_resource_indicator(text: &str) -> bool {
     text.len() <= MAX_AUDIENCE_BYTES && Uri::parse(text).is_ok_and(|uri| !uri.has_fragment())
 }
 
-/// Whether a list of audiences is short enough to be looked at.
+/// Whether a list of audiences is short enough to be accepted.
 pub fn is_audience_count(count: usize) -> bool {
     count <= MAX_ENTRIES
 }
 
-/// A list of audiences in which each is named once, where it was named first.
+/// The list of audiences without repetitions, each at its first position.
 pub fn distinct(audience: &[String]) -> Vec<String> {
     let mut distinct = Vec::with_capacity(audience.len());
     for one in audience {

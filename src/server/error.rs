@@ -11,48 +11,48 @@ use crate::tls::server_certificate::CertificateFileError;
 use crate::trust_sources::files::TrustFileError;
 use crate::trust_sources::workload_api::Unanswered;
 
-/// Why a server did not start. Nothing is served with a part of it missing.
+/// Why a server did not start. A server never runs with a part missing.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// A listener cannot bind its address.
     #[error("cannot listen on {address}: {error}")]
     Bind {
-        /// Which.
+        /// The address of the listener.
         address: SocketAddr,
-        /// Why.
+        /// The error of the system.
         error: io::Error,
     },
-    /// The listener behind a terminator.
-    #[error("cannot listen as `forwarded` says: {0}")]
+    /// The listener for a terminator cannot be bound.
+    #[error("cannot listen for the terminator configured in `forwarded`: {0}")]
     Forwarded(io::Error),
-    /// The server's certificate.
+    /// The server's certificate cannot be loaded.
     #[error(transparent)]
     Certificate(#[from] CertificateFileError),
-    /// A bundle or client CA.
+    /// A bundle or client CA cannot be loaded.
     #[error(transparent)]
     Trust(#[from] TrustFileError),
-    /// The Workload API.
+    /// The Workload API did not answer.
     #[error(transparent)]
     WorkloadApi(#[from] Unanswered),
-    /// The CAs of where clients publish their certificates, or trust domains their bundles.
+    /// The CAs for fetching JWK Sets or bundles cannot be loaded.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
-    /// The store.
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The registrations in it.
+    /// The registrations in the store cannot be read.
     #[error("the registrations cannot be read: {0}")]
     Registrations(#[from] LoadError),
-    /// The signing keys in it.
+    /// The signing keys in the store cannot be loaded.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// Threads, runtimes, descriptors of services: what should never fail.
+    /// Threads, runtimes or descriptors of services could not be created. This should never happen.
     #[error("the server cannot be set up: {0}")]
     Setup(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl StartError {
-    /// Whether another process has the store, which is then in good order.
+    /// Whether another process uses the store, which is then intact.
     pub fn is_store_in_use(&self) -> bool {
         matches!(self, Self::Store(OpenError::InUse { .. }))
     }

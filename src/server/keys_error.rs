@@ -5,25 +5,25 @@ use crate::authority::keys::UnusableKey;
 use crate::authority::store::StoreError;
 use crate::signer::local::InvalidPrivateKey;
 
-/// Why there are no signing keys. A key that does not open is never replaced by a new one: the tokens and the JWKS of all
-/// relying parties hang on it.
+/// Why there are no signing keys. A key that cannot be opened is never replaced by a new one, because issued tokens and
+/// the JWKS of all relying parties depend on it.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// A stored key cannot be opened.
     #[error("{key}: {error}")]
     Sealed {
-        /// Its key in the store.
+        /// The record's key in the store.
         key: String,
-        /// Why.
+        /// The error of opening it.
         error: SealError,
     },
-    /// A record is not at its own place.
-    #[error("{0}: the record is another key's")]
+    /// The record is stored under another key's name.
+    #[error("{0}: the record belongs to another key")]
     Misplaced(String),
-    /// What is sealed is no key.
+    /// The sealed bytes are not a key.
     #[error(transparent)]
     Invalid(#[from] InvalidPrivateKey),
-    /// The key cannot be published.
+    /// The public key cannot be published.
     #[error(transparent)]
     Unusable(#[from] UnusableKey),
     /// A new key could not be sealed.

@@ -1,4 +1,4 @@
-//! All measures of a server: the core's own, and what only the composition root knows.
+//! All metrics of a server: those of the core, and those that only the composition root knows.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::telemetry::otlp;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::ServerCertificate;
 
-/// Where the measures come from.
+/// The sources of the metrics.
 #[derive(Debug)]
 pub(super) struct Sources {
     authority: Arc<Authority>,
@@ -50,13 +50,13 @@ impl Sources {
         })
     }
 
-    /// The measures that read these.
+    /// A reader of all metrics of these sources.
     pub(super) fn metrics_reader(self: &Arc<Self>) -> MetricsReader {
         let sources = Arc::clone(self);
         MetricsReader::new(move || sources.families())
     }
 
-    /// Sends them to a collector, every so often.
+    /// Pushes the metrics to a collector periodically.
     pub(super) fn push(self: &Arc<Self>, tasks: &mut JoinSet<()>, config: &otlp::Config) -> Result<(), OutboundError> {
         let push = Push {
             channel: otlp::channel(config)?,
@@ -75,7 +75,7 @@ impl Sources {
         let certificate_end = self.certificate.not_after().map(|end| (Vec::new(), end.0));
         families.push(Family::gauges(
             "lanyard_server_certificate_expiry_timestamp_seconds",
-            "When the certificate ends that the server presents, in Unix time",
+            "When the presented server certificate expires, in Unix time",
             certificate_end,
         ));
         let ready = u64::from(self.readiness.borrow().is_ok());
@@ -98,12 +98,12 @@ impl Sources {
             Family::gauges("lanyard_connections", "Open connections", each(ConnectionLimit::open)),
             Family::counters(
                 "lanyard_connections_accepted",
-                "Connections that were taken",
+                "Connections that were accepted",
                 each(ConnectionLimit::accepted),
             ),
             Family::counters(
                 "lanyard_connections_refused",
-                "Connections that were closed at once, because there were too many",
+                "Connections that were closed at once, because the limit was reached",
                 each(ConnectionLimit::refused),
             ),
         ]
@@ -112,6 +112,6 @@ impl Sources {
     fn reloads(&self) -> Family {
         let reloads = self.authority.reloads();
         let samples = Reloaded::ALL.map(|what| (labels([("what", what.label())]), u64::from(reloads.is_failing(what))));
-        Family::gauges("lanyard_reload_failing", "Whether what changed on the disk cannot be taken in", samples)
+        Family::gauges("lanyard_reload_failing", "Whether a change on the disk cannot be applied", samples)
     }
 }

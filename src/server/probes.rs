@@ -1,4 +1,4 @@
-//! What the probes say.
+//! The readiness that probes report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::server::stage::Stage;
 use crate::server::trust::WorkloadIdentity;
 use crate::tls::server_certificate::ServerCertificate;
 
-/// How often they look.
+/// How often the state is checked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Ready while the store takes writes and is followed, our own certificate and bundle stand, and the
+/// Ready while the store accepts writes and is followed, the server's own certificate and bundle are valid, and the
 /// server does not drain.
 #[derive(Debug)]
 pub(super) struct Probes {
     authority: Arc<Authority>,
     store: Arc<dyn Store>,
-    /// What the door presents.
+    /// The certificate that the server presents.
     certificate: Arc<ServerCertificate>,
-    /// Not there where no Workload API is asked.
+    /// `None` where no Workload API is configured.
     identity: Option<Arc<WorkloadIdentity>>,
     readiness: watch::Sender<Result<(), &'static str>>,
     ready: watch::Sender<bool>,
@@ -30,7 +30,8 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Probes, and what they say: whether the server is ready, with a code if it is not, and without. At first it is starting.
+    /// Returns the probes, and two receivers: the readiness with a code if the server is not ready, and the readiness
+    /// alone. At first both report that the server is starting.
     pub(super) fn new(
         authority: &Arc<Authority>,
         store: &Arc<dyn Store>,
@@ -38,37 +39,37 @@ impl Probes {
         identity: Option<Arc<WorkloadIdentity>>,
         stages: watch::Receiver<Stage>,
     ) -> (Self, watch::Receiver<Result<(), &'static str>>, watch::Receiver<bool>) {
-        let (readiness, stands) = watch::channel(Err("starting"));
+        let (readiness, readiness_receiver) = watch::channel(Err("starting"));
         let (ready, is_ready) = watch::channel(false);
         let (authority, store, certificate) = (Arc::clone(authority), Arc::clone(store), Arc::clone(certificate));
-        (Self { authority, store, certificate, identity, readiness, ready, stages }, stands, is_ready)
+        (Self { authority, store, certificate, identity, readiness, ready, stages }, readiness_receiver, is_ready)
     }
 
-    /// Makes them true once.
-    pub(super) fn look(&self) {
-        let now = self.stands();
-        // In this order: whoever sees the readiness may count on it that health has been told.
+    /// Updates both once.
+    pub(super) fn update(&self) {
+        let now = self.check();
+        // In this order: a reader of the readiness can rely on gRPC health having been updated.
         self.ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
         self.readiness.send_if_modified(|known| std::mem::replace(known, now) != now);
     }
 
-    fn stands(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), &'static str> {
         if *self.stages.borrow() != Stage::Serving {
             return Err("draining");
         }
         self.store.health().map_err(|_| "store_unavailable")?;
-        // From here on every decision would be refused.
+        // A stale snapshot makes every decision fail.
         self.authority.freshness().map_err(|_| "store_stale")?;
         self.identity.as_ref().map_or(Ok(()), |identity| identity.readiness())?;
         self.certificate.standing(self.authority.clock().now())
     }
 
-    /// Keeps them true.
+    /// Updates both until the server ends.
     pub(super) async fn run(self: Arc<Self>) {
         let mut stages = self.stages.clone();
         loop {
             stages.mark_unchanged();
-            self.look();
+            self.update();
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
                 changed = stages.changed() => if changed.is_err() { return },

@@ -1,4 +1,4 @@
-//! What is listened on, and what comes from there.
+//! Listening sockets, and the connections that they accept.
 
 use std::io;
 use std::iter;
@@ -8,24 +8,24 @@ use std::os::fd::OwnedFd;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 
-/// How many connections may wait in the system for a listener that closes; more than that are not waited on.
+/// The most pending connections that a closing listener still accepts.
 const BACKLOG: usize = 1024;
 
-/// What is listened on.
+/// A listening socket.
 #[derive(Debug)]
 pub(super) enum Socket {
-    /// An address.
+    /// A TCP socket.
     Tcp(TcpListener),
-    /// A file.
+    /// A Unix domain socket.
     Unix(UnixListener),
 }
 
-/// What comes from there, for whichever thread takes it up.
+/// An accepted connection, not yet bound to a runtime, so that any thread can serve it.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    /// Over the network.
+    /// A TCP connection.
     Tcp(std::net::TcpStream),
-    /// From this machine.
+    /// A connection over a Unix domain socket.
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -37,7 +37,8 @@ impl Socket {
         }
     }
 
-    /// The connections that the system has taken and that nobody has accepted yet: closing the socket would break them off.
+    /// The connections that the system has established and that are not accepted yet: closing the socket would reset
+    /// them.
     pub(in crate::server) fn waiting(&self) -> Vec<Accepted> {
         match self {
             Self::Tcp(socket) => all_of(socket, std::net::TcpListener::from, |socket| {
@@ -52,12 +53,12 @@ impl Socket {
     }
 }
 
-/// Accepts until there is nothing more. The system itself is asked, of which the runtime hears later. The socket does not
-/// block: it is the runtime's, by another descriptor.
+/// Accepts until no connection is pending. This asks the system directly, because the runtime learns of new connections
+/// later. The descriptor is a duplicate of the runtime's and does not block.
 fn all_of<L>(socket: &impl AsFd, from: fn(OwnedFd) -> L, accept: fn(&L) -> io::Result<Accepted>) -> Vec<Accepted> {
     let Ok(socket) = socket.as_fd().try_clone_to_owned().map(from) else { return Vec::new() };
     let accepted = iter::repeat_with(|| accept(&socket)).take(BACKLOG);
-    // One that has gone while it waited says nothing about those behind it.
+    // A peer that disconnected while it waited does not affect the connections behind it.
     let there = accepted.take_while(|one| !matches!(one, Err(error) if error.kind() == io::ErrorKind::WouldBlock));
     there.flatten().collect()
 }

@@ -1,11 +1,11 @@
-//! How far the server's life has come.
+//! The stages of a server's shutdown.
 
-/// How far the server's life has come; connections follow it.
+/// The stage of the server. Connections follow it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
     Serving,
     /// Serving, but no longer ready.
     Leaving,
-    /// No new connections; open ones finish what is under way.
+    /// No new connections are accepted; open ones finish what is under way.
     Draining,
 }

@@ -1,4 +1,4 @@
-//! Follows the store: its changes into the core, and what has become pointless out of it.
+//! Follows the store: applies its changes to the core, and deletes records that no longer have an effect.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -13,13 +13,13 @@ use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::server::supervised;
 
-/// How soon the changes of the store are asked for again when they broke off.
+/// How long to wait before the store is read again after its watch ended.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often revocations that revoke nothing any more are deleted.
+/// How often expired revocations and lineages are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Follows the store, which was loaded up to this revision, for as long as the server runs.
+/// Follows the store from the loaded revision for as long as the server runs.
 pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: &Arc<dyn Store>, loaded: Revision) {
     let (store, core, loaded) = (Arc::clone(store), Arc::clone(authority), Arc::new(Mutex::new(Some(loaded))));
     let following = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded));
@@ -28,8 +28,8 @@ pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: 
     supervised::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
 }
 
-/// Feeds every change into the authority, from the revision that was loaded. When the stream breaks off, or where nothing
-/// says what was loaded, the registrations are read again whole.
+/// Applies every change to the authority, starting at the loaded revision. When the watch ends, or where no loaded
+/// revision is known, all registrations are read again.
 async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<Mutex<Option<Revision>>>) {
     let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner).take();
     loop {
@@ -42,7 +42,7 @@ async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<M
             match batch {
                 Ok(batch) => authority.apply(&batch),
                 Err(error) => {
-                    tracing::warn!(%error, "the store's changes broke off");
+                    tracing::warn!(%error, "the watch of the store ended");
                     break;
                 }
             }
@@ -59,12 +59,12 @@ async fn load_again(authority: &Authority) -> Revision {
                 authority.mark_synced();
                 return revision;
             }
-            Err(error) => tracing::error!(%error, "the registrations cannot be read again"),
+            Err(error) => tracing::error!(%error, "the registrations could not be read again"),
         }
     }
 }
 
-/// Deletes revocations once they revoke nothing any more, so that the store does not grow with every token revoked.
+/// Deletes expired revocations and lineages, so that the store does not grow with every revoked token.
 async fn sweep(authority: Arc<Authority>) {
     loop {
         if let Err(error) = authority.sweep_revocations().await {

@@ -1,5 +1,5 @@
-//! Tasks that last as long as the server does. A panic in one must not be the end of what it does: what is never looked at
-//! again, such as a withdrawn bundle or a revocation, would go on counting without anybody hearing of it.
+//! Tasks that last as long as the server. A panic must not end their work: otherwise withdrawn bundles or revocations
+//! would go unnoticed and what they withdraw would stay in effect.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 
-/// How long to wait before a task starts anew: what broke it may still be there.
+/// How long to wait before a task is restarted: the cause of the panic may persist.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a task to its end, and again from its start each time that it panics. Each panic is counted and logged. What tasks
-/// share is swapped or put back whole, so that the next run finds it in order.
+/// Runs a task to its end, and restarts it each time that it panics. Each panic is counted and logged. State that tasks
+/// share is swapped or restored as a whole, so that the next run finds it consistent.
 pub(super) fn spawn<T>(
     tasks: &mut JoinSet<()>,
     authority: &Arc<Authority>,
@@ -27,7 +27,7 @@ pub(super) fn spawn<T>(
     tasks.spawn(async move {
         while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
             authority.metrics().panicked();
-            tracing::error!(task = name, "a task panicked, and starts anew");
+            tracing::error!(task = name, "a task panicked and is restarted");
             tokio::time::sleep(PAUSE).await;
         }
     });

@@ -1,5 +1,5 @@
-//! The decision: whether a token and the certificate that it was presented with belong together. Pure: all that it looks
-//! at is handed to it.
+//! The decision whether a token may be used with the certificate that it was presented with. It is a pure function of
+//! its request.
 
 use std::time::Duration;
 
@@ -16,53 +16,53 @@ use crate::authority::state::LineagePolicy;
 use crate::authority::state::Lineages;
 use crate::authority::tokens::VerifiedToken;
 
-/// How far a token's `nbf` may lie ahead of our clock. `exp` has no leeway.
+/// How far in the future a token's `nbf` may be. `exp` has no leeway.
 const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
 
-/// All that one decision looks at.
+/// The inputs of one decision.
 #[derive(Debug)]
 pub struct BindingRequest<'a> {
-    /// The token. Its signature has been verified.
+    /// The token, with a verified signature.
     pub token: &'a VerifiedToken,
-    /// The issuer that we are.
+    /// This server's issuer identifier.
     pub issuer: &'a str,
-    /// What is known of the certificate, if anything.
+    /// What is known about the certificate, if anything.
     pub evidence: Option<&'a Evidence>,
-    /// The client that the token names, as it stands now.
+    /// The present status of the client that the token names.
     pub client: &'a ClientStatus,
-    /// Why the token counts as revoked, if it does.
+    /// Why the token is revoked, if it is.
     pub revoked: Option<DenyReason>,
-    /// Whether the certificate in the evidence is, by the present bundles, one of the token's holder.
+    /// Whether the present bundles prove that the certificate in the evidence belongs to the token's holder.
     pub vouched: bool,
-    /// The successors that were announced.
+    /// The announced successions of certificates.
     pub lineages: &'a Lineages,
-    /// How far they reach.
+    /// The limits of a lineage.
     pub lineage: LineagePolicy,
-    /// What the resource demands.
+    /// The requirements of the resource.
     pub demands: &'a Demands,
-    /// The present moment.
+    /// The time of the decision.
     pub now: Timestamp,
-    /// How long an allowance may be kept by the one who asked, at most.
+    /// The longest time for which the caller may cache an allowance.
     pub verdict_ttl: Duration,
 }
 
-/// A denial is a value, not an error.
+/// The decision. A denial is a value, not an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// They belong together.
+    /// The token may be used with this certificate.
     Allow(Verdict),
-    /// They do not, or not here, or not now.
+    /// The use is denied, for this reason.
     Deny(DenyReason),
 }
 
-/// How the evidence matched, and how long that holds.
+/// How the evidence matched, and until when the result may be cached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Verdict {
-    /// How it matched.
+    /// How the evidence matched.
     pub matched: Match,
-    /// What kind of evidence was judged.
+    /// The grade of the evaluated evidence.
     pub grade: EvidenceGrade,
-    /// Until when the verdict may be kept.
+    /// Until when the verdict may be cached.
     pub cache_until: Timestamp,
 }
 
@@ -71,14 +71,14 @@ pub struct Verdict {
 pub enum Match {
     /// It is the certificate that the token is bound to.
     Exact,
-    /// It is of the same SPIFFE ID.
+    /// It has the same SPIFFE ID as that certificate.
     SameIdentity,
-    /// It is the successor of that certificate, so many times removed.
+    /// It is a successor of that certificate, by this many successions.
     Lineage(u32),
 }
 
-/// Judges one use of one token. The order is fixed: the token itself, its time, its client, its audience, its binding, its
-/// scope. Scope comes last, so that `INSUFFICIENT_SCOPE` says that everything else was right.
+/// Evaluates one use of one token. The order is fixed: the token itself, its time, its client, its audience, its
+/// binding, its scope. Scope is last, so that `INSUFFICIENT_SCOPE` means that everything else was valid.
 pub fn decide(request: &BindingRequest<'_>) -> Decision {
     match evaluate(request) {
         Ok(verdict) => Decision::Allow(verdict),
@@ -92,7 +92,7 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if claims.iss != request.issuer {
         return Err(DenyReason::WrongIssuer);
     }
-    // RFC 7519 section 4.1.4: on or after exp it is not accepted.
+    // RFC 7519 section 4.1.4: a token is not accepted on or after exp.
     if *now >= claims.exp {
         return Err(DenyReason::TokenExpired);
     }
@@ -100,7 +100,7 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
         return Err(DenyReason::TokenNotYetValid);
     }
     let rotation = match request.client {
-        // Which of several is meant cannot be told, so none is.
+        // With several candidates it is ambiguous which client is meant, so none is used.
         ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
         ClientStatus::Disabled => return Err(DenyReason::ClientDisabled),
         ClientStatus::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
@@ -133,9 +133,10 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     Ok(Verdict { matched, grade: evidence.grade(), cache_until })
 }
 
-/// RFC 8705 section 3: the certificate is the one that the token is bound to, or one that the client's rotation lets take its
-/// place. The path of the very certificate is not judged here (section 6.2): whoever brought the evidence has had the key
-/// proven. How it matched, and until when at most.
+/// Checks the certificate against the token (RFC 8705 section 3): it must be the one that the token is bound to, or one
+/// that the client's rotation mode accepts in its place. The certificate path is not validated here (section 6.2): the
+/// caller that presented the evidence has verified possession of the key. Returns how it matched, and until when at
+/// most.
 fn confirm(
     request: &BindingRequest<'_>,
     evidence: &Evidence,
@@ -156,7 +157,7 @@ fn confirm(
         Evidence::SpiffeId(id) => {
             return match rotation {
                 Rotation::Strict | Rotation::Lineage => Err(DenyReason::RotationStrict),
-                // A resource that accepts no more than this has said so.
+                // The resource explicitly accepts this grade.
                 Rotation::Identity if demands.least_evidence == EvidenceGrade::SpiffeId => {
                     let same = token.holder_spiffe_id.as_ref() == Some(id);
                     if same { Ok((Match::SameIdentity, NO_END)) } else { Err(DenyReason::CertificateMismatch) }

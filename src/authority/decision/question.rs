@@ -1,4 +1,4 @@
-//! The question of `ValidateBinding` and its answer.
+//! The request of `ValidateBinding` and its result.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::state::Stale;
 use crate::authority::tokens::VerifiedToken;
 
-/// A question about one use of one token, as a voice has read it.
+/// A request to check one use of one token, as parsed by a protocol.
 #[derive(Debug)]
 pub struct ValidateRequest<'a> {
-    /// The token.
+    /// The access token.
     pub access_token: &'a str,
-    /// What the caller brings of the certificate.
+    /// The evidence of the certificate.
     pub evidence: PresentedEvidence,
     /// The audience, if the request names one.
     pub audience: Option<&'a str>,
@@ -24,20 +24,20 @@ pub struct ValidateRequest<'a> {
     pub scope: &'a str,
 }
 
-/// What a caller brings of the certificate that a token was presented with.
+/// What a caller presents of the certificate that a token was presented with.
 #[derive(Debug)]
 pub enum PresentedEvidence {
-    /// Nothing.
+    /// The request has no evidence.
     Nothing,
-    /// It asks about the connection that it asks on.
+    /// The evidence is the caller's own connection.
     OwnConnection,
-    /// It says what it saw on somebody else's connection, which may be nothing.
+    /// The evidence is what the caller saw on another connection, which may be nothing.
     Of(Option<Evidence>),
-    /// It passes on a header `x-forwarded-client-cert`.
+    /// The evidence is a header `x-forwarded-client-cert` that the caller passes on.
     Forwarded(String),
 }
 
-/// Why there is no decision. None of these may be taken for an allowance.
+/// Why there is no decision. None of these may be treated as an allowance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
 #[strum_discriminants(
     name(NoDecisionCode),
@@ -46,38 +46,38 @@ pub enum PresentedEvidence {
     strum(serialize_all = "SCREAMING_SNAKE_CASE")
 )]
 pub enum NoDecision {
-    /// No token in the request.
+    /// The request has no token.
     #[error("no access_token could be read")]
     TokenMissing,
-    /// No audience in the request, and none that follows from the caller.
+    /// The request has no audience, and none follows from the caller.
     #[error("audience is missing: only a proxy that fronts exactly one resource may leave it out")]
     AudienceMissing,
     /// The scope is not a list of scopes.
     #[error("scope is malformed")]
     ScopeMalformed,
-    /// Only a proxy may say what it saw of somebody else's connection.
-    #[error("only a caller with the role Proxy may bring evidence of another connection")]
+    /// A caller without the role Proxy presented evidence of another connection.
+    #[error("only a caller with the role Proxy may present evidence of another connection")]
     NotAProxy,
     /// The proxy does not front the resource.
     #[error("this proxy does not front that audience")]
     ForeignResource,
-    /// What is known of the store is too old.
+    /// The snapshot is stale.
     #[strum_discriminants(strum(serialize = "SNAPSHOT_STALE"))]
     #[error(transparent)]
     Stale(#[from] Stale),
-    /// What it brings cannot be read.
+    /// The presented evidence cannot be read.
     #[error(transparent)]
     EvidenceMalformed(#[from] InvalidEvidence),
 }
 
 impl NoDecision {
-    /// The fixed code.
+    /// The fixed code of the error.
     pub fn code(&self) -> &'static str {
         NoDecisionCode::from(self).into()
     }
 }
 
-/// How a use was judged, with what the token says once its signature was found good.
+/// The result of evaluating a use, and the token if its signature verified.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
     /// The decision.
@@ -88,21 +88,21 @@ pub struct Evaluation {
     pub grade: Option<EvidenceGrade>,
 }
 
-/// What a caller may bring, as far as it can be read without the resource.
+/// The evidence that a caller may present, as far as it can be read without the resource.
 pub(in crate::authority) enum Admissible {
     Evidence(Option<Evidence>),
     Header(String),
 }
 
-/// Evidence is a claim of the caller's, so only a proxy may make it for somebody else. A proxy that brings none is never
-/// judged by its own connection: in a sidecar mesh it shares its workload's certificate.
+/// Evidence is a claim of the caller's, so only a proxy may present it for another peer. A proxy that presents none is
+/// never evaluated by its own connection: in a sidecar mesh it shares its workload's certificate.
 pub(in crate::authority) fn admissible(
     caller: &PeerIdentity,
     roles: &Roles,
-    brought: PresentedEvidence,
+    presented: PresentedEvidence,
 ) -> Result<Admissible, NoDecision> {
     let own = || Evidence::Certificate(Box::new(caller.certificate().clone()));
-    match (brought, &roles.proxy) {
+    match (presented, &roles.proxy) {
         (PresentedEvidence::Nothing, Some(_)) => Ok(Admissible::Evidence(None)),
         (PresentedEvidence::Nothing, None) | (PresentedEvidence::OwnConnection, _) => {
             Ok(Admissible::Evidence(Some(own())))

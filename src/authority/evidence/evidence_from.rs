@@ -1,12 +1,12 @@
-//! Whose certificate a check is judged by.
+//! The source of the certificate evidence that a check evaluates.
 
 use spiffe::SpiffeId;
 
-/// Whose certificate a use of a token is judged by.
+/// The peer whose certificate a use of a token is checked against.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum EvidenceFrom {
-    /// That of the proxy's immediate peer.
+    /// The proxy's immediate peer.
     Peer,
-    /// That of the peer of a gateway in front of the proxy, which must be one of these.
+    /// The peer of a gateway in front of the proxy. The gateway must be one of these.
     Via(Vec<SpiffeId>),
 }

@@ -1,6 +1,6 @@
-//! Peers whose TLS ended before Lanyard: a terminator passes their certificates on in a header.
+//! Peers whose TLS ends at a terminator in front of Lanyard, which forwards their certificates in a header.
 //!
-//! Nothing of this holds on the mTLS listener, where such headers are not looked at.
+//! The mTLS listener ignores these headers.
 
 use rustls_pki_types::CertificateDer;
 use spiffe::SpiffeId;
@@ -10,7 +10,7 @@ use crate::authority::evidence::forwarded_certificate::parse_client_cert;
 use crate::authority::evidence::forwarded_certificate::parse_client_cert_chain;
 use crate::authority::evidence::forwarded_certificate::parse_forwarded_client_cert;
 
-/// The headers that certificates are passed on in, as they came: each line by itself.
+/// The headers that carry forwarded certificates, as received, one entry for each line.
 #[derive(Debug, Default)]
 pub struct ForwardedHeaders<'a> {
     /// `x-forwarded-client-cert`.
@@ -21,34 +21,34 @@ pub struct ForwardedHeaders<'a> {
     pub client_cert_chain: Vec<&'a [u8]>,
 }
 
-/// Why no certificate was passed on with a request.
+/// Why a request has no usable forwarded certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotForwarded {
-    /// No header, or a chain without a certificate.
+    /// There is no header, or a chain without a certificate.
     #[error("no client certificate was forwarded with this request")]
     Missing,
-    /// Two headers that may say two things, or one header twice.
+    /// There are two different headers, which may contradict each other, or the same header twice.
     #[error("more than one client certificate was forwarded with this request")]
     Several,
-    /// Only its hash or its names.
+    /// Only the hash or the names of the certificate were forwarded.
     #[error("the whole client certificate must be forwarded: Cert in x-forwarded-client-cert, or Client-Cert")]
     NotWhole,
-    /// Another proxy than the terminator wrote the header.
+    /// A proxy other than the terminator wrote the header.
     #[error("the forwarded client certificate was not written by the terminator")]
     OtherWriter,
-    /// It cannot be read.
+    /// The header cannot be parsed.
     #[error("the forwarded client certificate is malformed: {0}")]
     Malformed(#[from] InvalidForwardedCertificate),
-    /// The connection is not, or no longer, the terminator's.
+    /// The peer of the connection is not the terminator, or is no longer configured as the terminator.
     #[error("only the configured terminator may forward client certificates")]
     NotTheTerminator,
 }
 
 impl ForwardedHeaders<'_> {
-    /// The chain of the one certificate that is passed on, itself first. Where the terminator is known by its SPIFFE ID and
-    /// the header says who wrote it, the two must be the same.
+    /// Returns the chain of the one forwarded certificate, the leaf first. Where the terminator is configured by its
+    /// SPIFFE ID and the header names its writer, the two must be equal.
     ///
-    /// There is exactly one element: the terminator replaces what a client sends, and never appends to it.
+    /// There must be exactly one element: a terminator replaces what a client sends, and never appends to it.
     pub fn chain(&self, terminator: Option<&SpiffeId>) -> Result<Vec<CertificateDer<'static>>, NotForwarded> {
         let Self { forwarded_client_cert, client_cert, client_cert_chain } = self;
         let chain = match (forwarded_client_cert.as_slice(), client_cert.as_slice()) {

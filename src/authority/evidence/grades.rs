@@ -1,4 +1,4 @@
-//! Evidence as callers bring it, read into what the decision looks at.
+//! Evidence that callers present, and its grades.
 
 use spiffe::SpiffeId;
 
@@ -9,30 +9,30 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::InvalidCertificate;
 use crate::authority::identity::parse_spiffe_id;
 
-/// What is known of the certificate of the connection that a token was presented on.
+/// What is known about the certificate of the connection that a token was presented on.
 #[derive(Clone, Debug)]
 pub enum Evidence {
-    /// The SPIFFE ID only.
+    /// Only the SPIFFE ID is known.
     SpiffeId(SpiffeId),
-    /// The thumbprint only.
+    /// Only the thumbprint is known.
     Thumbprint(CertificateThumbprint),
-    /// The whole certificate.
+    /// The whole certificate is known.
     Certificate(Box<Certificate>),
 }
 
-/// What evidence can prove, growing.
+/// How much evidence can prove, in ascending order.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum EvidenceGrade {
-    /// An identity, in whatever certificate.
+    /// An identity, in any certificate.
     SpiffeId,
-    /// A certificate, of which nothing else is known.
+    /// One certificate, of which nothing else is known.
     Thumbprint,
-    /// A certificate, with its validity and names.
+    /// One certificate, with its validity and names.
     Certificate,
 }
 
 impl Evidence {
-    /// Its grade.
+    /// The grade of this evidence.
     pub fn grade(&self) -> EvidenceGrade {
         match self {
             Self::SpiffeId(_) => EvidenceGrade::SpiffeId,
@@ -41,7 +41,7 @@ impl Evidence {
         }
     }
 
-    /// The thumbprint of the certificate, where it tells that.
+    /// The thumbprint of the certificate; `None` for a SPIFFE ID alone.
     pub fn thumbprint(&self) -> Option<CertificateThumbprint> {
         match self {
             Self::SpiffeId(_) => None,
@@ -51,47 +51,47 @@ impl Evidence {
     }
 }
 
-/// Why evidence cannot be read. Nothing is guessed from the readable part.
+/// Why evidence cannot be read. The readable part of invalid evidence is never used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidEvidence {
-    /// Not a certificate.
+    /// The bytes are not a certificate.
     #[error("the evidence is {0}")]
     Certificate(#[from] InvalidCertificate),
-    /// Not 32 bytes.
+    /// The thumbprint is not 32 bytes.
     #[error("a certificate thumbprint is the 32 bytes of a SHA-256, not text")]
     Thumbprint,
-    /// Not a SPIFFE ID.
+    /// The text is not a SPIFFE ID.
     #[error("the SPIFFE ID is malformed")]
     SpiffeId,
-    /// Not a forwarded certificate.
+    /// The header or percent-encoded text is not a forwarded certificate.
     #[error("the forwarded client certificate is malformed: {0}")]
     Forwarded(#[from] InvalidForwardedCertificate),
-    /// The parts contradict each other.
+    /// The parts of the evidence contradict each other.
     #[error("the forwarded client certificate contradicts itself, or what the proxy saw")]
     Inconsistent,
 }
 
 impl Evidence {
-    /// A whole certificate, DER.
+    /// Reads a whole certificate from its DER.
     pub fn from_der(der: &[u8]) -> Result<Self, InvalidEvidence> {
         Ok(Self::Certificate(Box::new(Certificate::parse(der)?)))
     }
 
-    /// A thumbprint: 32 bytes.
+    /// Reads a thumbprint of 32 bytes.
     pub fn from_thumbprint(digest: &[u8]) -> Result<Self, InvalidEvidence> {
         CertificateThumbprint::from_digest(digest).map(Self::Thumbprint).ok_or(InvalidEvidence::Thumbprint)
     }
 
-    /// A SPIFFE ID.
+    /// Reads a SPIFFE ID.
     pub fn from_spiffe_id(text: &str) -> Result<Self, InvalidEvidence> {
         parse_spiffe_id(text).map(Self::SpiffeId).ok_or(InvalidEvidence::SpiffeId)
     }
 
-    /// What one hop says of its peer in `x-forwarded-client-cert`: the strongest part of it, which must agree with the
-    /// others. `None` where it says nothing of a certificate.
+    /// Reads what one hop writes about its peer in `x-forwarded-client-cert`. The strongest part is used, and the
+    /// others must agree with it. `None` where the element describes no certificate.
     pub(in crate::authority) fn from_element(element: &ForwardedElement) -> Result<Option<Self>, InvalidEvidence> {
         if let Some(der) = &element.certificate {
-            // That Hash agrees with Cert has been looked at by the parser.
+            // The parser has checked that Hash agrees with Cert.
             let certificate = Certificate::parse(der)?;
             if !element.uri.is_empty() && element.uri != certificate.names().uri {
                 return Err(InvalidEvidence::Inconsistent);

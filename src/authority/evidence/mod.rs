@@ -1,4 +1,4 @@
-//! What a caller shows of a certificate.
+//! The certificate evidence that a caller presents.
 
 mod evidence_from;
 mod forwarded_certificate;

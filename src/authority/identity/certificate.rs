@@ -1,4 +1,4 @@
-//! One X.509 certificate, read once: its thumbprint, validity, names and uses. Nothing here says that it can be trusted.
+//! One X.509 certificate, parsed once: its thumbprint, validity, names and uses. Parsing does not validate it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,35 +16,36 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::authority::clock::Timestamp;
 
-/// The most bytes that one certificate may have.
+/// The largest accepted certificate, in bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
 
-/// The most names that one certificate may bear: reading them is done in every handshake.
+/// The most names in one certificate. They are read in every handshake.
 const MAX_NAMES: usize = 256;
 
-/// SHA-256 of a certificate's DER: what `x5t#S256` holds (RFC 8705 section 3.1).
+/// SHA-256 of a certificate's DER: the value of `x5t#S256` (RFC 8705 section 3.1).
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CertificateThumbprint([u8; 32]);
 
 impl CertificateThumbprint {
-    /// The thumbprint of a certificate. The bytes are hashed as they are: RFC 8705's own example is an X.509 v1
+    /// The thumbprint of a certificate. The bytes are hashed without parsing: RFC 8705's own example is an X.509 v1
     /// certificate, which stricter parsers refuse.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// Takes a digest that was computed elsewhere: exactly 32 bytes.
+    /// Takes a digest that was computed elsewhere. `None` unless it has exactly 32 bytes.
     pub fn from_digest(digest: &[u8]) -> Option<Self> {
         digest.try_into().ok().map(Self)
     }
 
-    /// Reads the text form: 43 characters of base64url without padding (RFC 8705 section 3.1). A second spelling of the
-    /// same bytes (padding, spare bits set, as in that RFC's figures 2 and 3) is refused: one binding has one text.
+    /// Parses the text form: 43 characters of base64url without padding (RFC 8705 section 3.1). Any other spelling of
+    /// the same bytes (padding, or spare bits set, as in that RFC's figures 2 and 3) is refused, so that each
+    /// thumbprint has one text.
     pub fn parse(text: &str) -> Option<Self> {
         URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| Self::from_digest(&bytes))
     }
 
-    /// The 32 bytes.
+    /// The 32 bytes of the digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -62,8 +63,7 @@ impl fmt::Debug for CertificateThumbprint {
     }
 }
 
-/// The names that a certificate bears, each under its own type: they are never compared across types
-/// (RFC 8705 section 2.1.2).
+/// The names in a certificate, by type. Names of different types are never compared (RFC 8705 section 2.1.2).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct CertificateNames {
     /// The subject, as an X.501 Name in DER.
@@ -78,13 +78,13 @@ pub struct CertificateNames {
     pub email: Vec<String>,
 }
 
-/// What the extensions say that the certificate's key may do.
+/// The uses of the certificate's key that its extensions allow.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one bit of an extension, and they combine freely")]
 pub struct CertificateUses {
     /// basicConstraints cA.
     pub is_ca: bool,
-    /// keyUsage is there at all.
+    /// keyUsage is present.
     pub has_key_usage: bool,
     /// keyUsage is marked critical.
     pub key_usage_critical: bool,
@@ -94,7 +94,7 @@ pub struct CertificateUses {
     pub key_cert_sign: bool,
     /// keyUsage cRLSign.
     pub crl_sign: bool,
-    /// extendedKeyUsage is there at all.
+    /// extendedKeyUsage is present.
     pub has_extended_key_usage: bool,
     /// extendedKeyUsage clientAuth (or any).
     pub client_auth: bool,
@@ -106,7 +106,7 @@ pub struct CertificateUses {
     pub subject_empty: bool,
 }
 
-/// A certificate that could be read.
+/// A parsed certificate.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     der: CertificateDer<'static>,
@@ -118,28 +118,28 @@ pub struct Certificate {
     uses: CertificateUses,
 }
 
-/// Why bytes are not a certificate that can be looked at.
+/// Why bytes cannot be used as a certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidCertificate {
-    /// Larger than any certificate that is let in.
+    /// The certificate is larger than [`MAX_CERTIFICATE_BYTES`].
     #[error("the certificate is larger than {MAX_CERTIFICATE_BYTES} bytes")]
     TooLarge,
-    /// Not the DER of one X.509 certificate.
+    /// The bytes are not the DER of one X.509 certificate.
     #[error("not an X.509 certificate in DER")]
     NotACertificate,
-    /// A name that is not what its type says, such as an IP address of five bytes.
+    /// A name does not match its type, such as an IP address of five bytes.
     #[error("a name in the certificate's subject alternative name cannot be read")]
     UnreadableName,
-    /// A name with a NUL byte, which other readers would cut there (RFC 8705 section 7.5).
-    #[error("a name in the certificate holds a NUL byte")]
+    /// A name contains a NUL byte, at which other parsers would cut it off (RFC 8705 section 7.5).
+    #[error("a name in the certificate contains a NUL byte")]
     NulInName,
-    /// More names than are looked at.
-    #[error("the certificate bears more than {MAX_NAMES} names")]
+    /// The certificate has more than `MAX_NAMES` names.
+    #[error("the certificate has more than {MAX_NAMES} names")]
     TooManyNames,
 }
 
 impl Certificate {
-    /// Reads a certificate.
+    /// Parses a certificate from its DER.
     pub fn parse(der: &[u8]) -> Result<Self, InvalidCertificate> {
         if der.len() > MAX_CERTIFICATE_BYTES {
             return Err(InvalidCertificate::TooLarge);
@@ -148,7 +148,7 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(InvalidCertificate::NotACertificate);
         }
-        // What follows inside an extension's value is read by some parsers and not by others.
+        // Some parsers read trailing bytes inside an extension's value, and others ignore them.
         if parsed
             .extensions()
             .iter()
@@ -168,7 +168,7 @@ impl Certificate {
         })
     }
 
-    /// The bytes as received.
+    /// The DER as received.
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
     }
@@ -178,7 +178,7 @@ impl Certificate {
         self.thumbprint
     }
 
-    /// SHA-256 of its `SubjectPublicKeyInfo` in DER, base64url.
+    /// SHA-256 of the `SubjectPublicKeyInfo` in DER, as base64url.
     pub fn public_key_digest(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(&self.public_key))
     }
@@ -193,12 +193,12 @@ impl Certificate {
         self.not_after
     }
 
-    /// What it calls itself.
+    /// The names in the certificate.
     pub fn names(&self) -> &CertificateNames {
         &self.names
     }
 
-    /// What its key may do.
+    /// The allowed uses of its key.
     pub fn uses(&self) -> CertificateUses {
         self.uses
     }
@@ -222,7 +222,7 @@ fn read_names(certificate: &X509Certificate<'_>) -> Result<CertificateNames, Inv
             GeneralName::RFC822Name(text) => names.email.push(without_nul(text)?),
             GeneralName::IPAddress(bytes) => names.ip.push(ip_address(bytes)?),
             GeneralName::Invalid(..) => return Err(InvalidCertificate::UnreadableName),
-            // Names of these types identify nobody here.
+            // Names of these types are not used as identities.
             GeneralName::OtherName(..)
             | GeneralName::X400Address(_)
             | GeneralName::DirectoryName(_)

@@ -1,9 +1,10 @@
-//! Distinguished names, ready to be compared.
+//! Distinguished names, prepared for comparison.
 //!
-//! A registration writes a name as RFC 4514 text, a certificate carries one as DER. Both are read into one prepared form,
-//! and two prepared names are equal exactly when distinguishedNameMatch holds (RFC 4517 section 4.2.15, RFC 5280 section
-//! 7.1): as many relative names, equal one by one in order, the attributes within one in any order. Nothing is ever
-//! rendered to be compared, and no DER is rebuilt from text (RFC 4514 section 5.2).
+//! A registration contains a name as RFC 4514 text, a certificate contains one as DER. Both are parsed into one
+//! prepared form, and two prepared names are equal exactly when distinguishedNameMatch holds (RFC 4517 section 4.2.15,
+//! RFC 5280 section 7.1): the same number of relative names, equal one by one in order, with the attributes of each in
+//! any order. Names are never converted to text for a comparison, and DER is never rebuilt from text (RFC 4514 section
+//! 5.2).
 
 mod attribute_type;
 mod der;
@@ -20,44 +21,45 @@ use x509_parser::asn1_rs::Tag;
 use crate::authority::identity::distinguished_name::attribute_type::AttributeType;
 use crate::authority::identity::distinguished_name::prepare::prepare;
 
-/// The most bytes that a name may have, as text or as DER.
+/// The largest name, in bytes of text or of DER.
 pub const MAX_NAME_BYTES: usize = 4 * 1024;
 
-/// The most relative names that a name may have.
+/// The most relative names in a name.
 pub const MAX_RELATIVE_NAMES: usize = 64;
 
 /// A name prepared for comparison: `==` is distinguishedNameMatch, and equal names have equal hashes.
 ///
-/// Values written as `PrintableString`, `UTF8String` or `IA5String` compare as text by caseIgnoreMatch, whichever of the
-/// three each side used. Any other value compares octet by octet, its tag and length included; such a value never equals
-/// text. What cannot be prepared is Undefined in RFC 4518, and an error here, so that it never equals anything: code
-/// points that Unicode 3.2 does not have, private use, `TeletexString`, `BMPString` and `UniversalString` (RFC 5280 leaves
-/// these three to us), an empty value, and, beyond the RFC, U+0000, which others have taken for the end of the string.
+/// Values written as `PrintableString`, `UTF8String` or `IA5String` compare as text by caseIgnoreMatch, whichever of
+/// the three each side uses. Any other value compares octet by octet, including its tag and length, and never equals
+/// text. A value that cannot be prepared is Undefined in RFC 4518. Here it is an error, so that it never equals
+/// anything: code points that Unicode 3.2 does not assign, private use, `TeletexString`, `BMPString` and
+/// `UniversalString` (RFC 5280 makes support for these three optional), and an empty value. U+0000 is refused too, in
+/// addition to the RFC, because other implementations have read it as the end of the string.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct DistinguishedName(Vec<RelativeName>);
 
-/// Why something is not a name that can be compared.
+/// Why a text or a DER encoding is not a comparable name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidDistinguishedName {
-    /// There are no relative names: it names nobody.
+    /// The name has no relative names, so it identifies no subject.
     #[error("the name is empty")]
     Empty,
-    /// It is longer than [`MAX_NAME_BYTES`].
+    /// The name is longer than [`MAX_NAME_BYTES`].
     #[error("the name is longer than {MAX_NAME_BYTES} bytes")]
     TooLong,
-    /// It has more than [`MAX_RELATIVE_NAMES`].
+    /// The name has more than [`MAX_RELATIVE_NAMES`].
     #[error("the name has more than {MAX_RELATIVE_NAMES} relative names")]
     TooManyRelativeNames,
     /// The text breaks the grammar of RFC 4514 section 3.
     #[error("the name is not RFC 4514 text from byte {at} on")]
     Syntax {
-        /// Where, in bytes from the start.
+        /// The offset in bytes from the start of the text.
         at: usize,
     },
     /// An attribute's type is neither a known short name nor a dotted object identifier.
     #[error("the attribute type at byte {at} is not known")]
     UnknownAttributeType {
-        /// Where, in bytes from the start.
+        /// The offset in bytes from the start of the text.
         at: usize,
     },
     /// One relative name has two values of the same type (X.501 allows one).
@@ -69,7 +71,7 @@ pub enum InvalidDistinguishedName {
     /// A value contains U+0000.
     #[error("a value contains a null character")]
     Null,
-    /// A value's octets are not the characters that its type or its escapes promise.
+    /// A value's octets are not valid characters of its type, or its escapes are not UTF-8.
     #[error("a value is not encoded as its type demands")]
     Characters,
     /// A value is a `TeletexString`, `BMPString` or `UniversalString`.
@@ -84,10 +86,10 @@ pub enum InvalidDistinguishedName {
 }
 
 impl DistinguishedName {
-    /// Reads the text of RFC 4514, such as `CN=checkout,O=Example\, Inc.,C=DE`: the last relative name comes first.
+    /// Parses RFC 4514 text, such as `CN=checkout,O=Example\, Inc.,C=DE`: the last relative name comes first.
     ///
-    /// What `openssl x509 -subject` prints by default is in the opposite order and is refused or names somebody else;
-    /// `-nameopt RFC2253` prints this form. Values written as `#hex` hold BER with definite lengths.
+    /// By default `openssl x509 -subject` prints the opposite order, which is refused or names another subject;
+    /// `-nameopt RFC2253` prints this form. Values written as `#hex` contain BER with definite lengths.
     pub fn parse(text: &str) -> Result<Self, InvalidDistinguishedName> {
         within_limit(text.len())?;
         let mut names = text::relative_names(text)?;
@@ -95,7 +97,7 @@ impl DistinguishedName {
         Self::new(names)
     }
 
-    /// Reads the DER of an X.501 Name, such as a certificate's subject. A subject without relative names is
+    /// Parses the DER of an X.501 Name, such as a certificate's subject. A subject without relative names is
     /// [`InvalidDistinguishedName::Empty`].
     pub fn from_der(name: &[u8]) -> Result<Self, InvalidDistinguishedName> {
         within_limit(name.len())?;
@@ -111,7 +113,7 @@ impl DistinguishedName {
     }
 }
 
-/// The attributes of one relative name, sorted by type: their order carries no meaning.
+/// The attributes of one relative name, sorted by type: their order has no meaning.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct RelativeName(Vec<Attribute>);
 
@@ -131,9 +133,9 @@ struct Attribute {
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Value {
-    /// Text after the six steps of RFC 4518.
+    /// Text after the six preparation steps of RFC 4518 section 2.
     Prepared(String),
-    /// The whole encoding of what is not text.
+    /// The whole encoding of a value that is not text.
     Octets(Vec<u8>),
 }
 
@@ -145,7 +147,7 @@ impl Attribute {
         if text.contains('\0') {
             return Err(InvalidDistinguishedName::Null);
         }
-        // caseIgnoreIA5Match is defined on ASCII only; there it says what caseIgnoreMatch says.
+        // caseIgnoreIA5Match is defined only on ASCII, where it equals caseIgnoreMatch.
         if kind.is_ia5() && !text.is_ascii() {
             return Err(InvalidDistinguishedName::Characters);
         }
@@ -165,7 +167,7 @@ impl Attribute {
         }
         let text = match element.tag() {
             Tag::Utf8String => str::from_utf8(element.data).map_err(|_| InvalidDistinguishedName::Characters)?,
-            // All of ASCII in a PrintableString: certificates with an `@` or `_` in one exist, and mean what they say.
+            // All of ASCII is accepted in a PrintableString: existing certificates have an `@` or `_` in one.
             Tag::PrintableString | Tag::Ia5String => {
                 if !element.data.is_ascii() {
                     return Err(InvalidDistinguishedName::Characters);

@@ -1,4 +1,4 @@
-//! Certificates, the names in them, and the peers that they prove.
+//! Certificates, the names in them, and the identities of peers.
 
 mod certificate;
 mod distinguished_name;

@@ -1,4 +1,4 @@
-//! Who is on the other end of a connection, once that is proven.
+//! The identity of the peer of a connection, once it is proven.
 
 use std::fmt;
 
@@ -7,52 +7,52 @@ use spiffe::SpiffeId;
 use crate::authority::identity::certificate::Certificate;
 use crate::authority::identity::certificate::CertificateThumbprint;
 
-/// A peer whose certificate was proven by one of three rules, and whose possession of the key the handshake proved. Where
-/// the configuration says so, also one that is yet to be proven: see [`Proof::Unknown`].
+/// A peer with a certificate that one of three rules accepted and that the handshake proved possession of the key for.
+/// Where the configuration allows it, also a peer that is not proven yet: see [`Proof::Unknown`].
 ///
-/// There is no peer without an identity: where none was proven, there is no value of this type.
+/// A peer without an identity has no value of this type.
 #[derive(Clone, Debug)]
 pub struct PeerIdentity {
     certificate: Certificate,
     proof: Proof,
 }
 
-/// The rule that proved a peer.
+/// The rule that accepted a peer's certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Proof {
     /// An X509-SVID with a path to the bundle of its own trust domain.
     Svid(SpiffeId),
     /// A certificate with a path to these of the configured client CAs, by their configured names.
     Pki(Vec<String>),
-    /// A certificate that is registered, or has a role, as it is. Its names prove nothing.
+    /// A certificate that is registered, or has a role, by its thumbprint. Its names prove nothing.
     SelfSigned,
-    /// Nothing but possession of its key was proven: the certificate may be one that a client has published since its
-    /// document was last fetched. Such a peer holds no role, and asks for a token or for nothing.
+    /// Only possession of the key is proven. A client may have published the certificate after its JWK Set was last
+    /// fetched. Such a peer has no role and can only request a token.
     Unknown,
 }
 
 impl PeerIdentity {
-    /// Only what proves certificates makes these.
+    /// Only the code that validates certificates creates peers.
     pub(in crate::authority) fn proven(certificate: Certificate, proof: Proof) -> Self {
         Self { certificate, proof }
     }
 
-    /// The certificate, the first one presented. What came after it proves nothing about names.
+    /// The leaf certificate. The certificates after it prove nothing about names.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// The thumbprint of the certificate: what a token is bound to.
+    /// The thumbprint of the certificate, which tokens are bound to.
     pub fn thumbprint(&self) -> CertificateThumbprint {
         self.certificate.thumbprint()
     }
 
-    /// How the peer was proven.
+    /// The rule that accepted the certificate.
     pub fn proof(&self) -> &Proof {
         &self.proof
     }
 
-    /// The peer's SPIFFE ID, if it is an SVID that proved it.
+    /// The peer's SPIFFE ID; `None` unless it presented an SVID.
     pub fn spiffe_id(&self) -> Option<&SpiffeId> {
         match &self.proof {
             Proof::Svid(id) => Some(id),
@@ -61,7 +61,7 @@ impl PeerIdentity {
     }
 }
 
-/// What records and logs call the peer: its SPIFFE ID, or its thumbprint.
+/// The name of the peer in records and logs: its SPIFFE ID, or else its thumbprint.
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.proof {

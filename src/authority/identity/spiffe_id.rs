@@ -2,11 +2,11 @@
 
 use spiffe::SpiffeId;
 
-/// The most bytes that a SPIFFE ID may have here: SPIFFE-ID section 2.3 wants 2048 accepted and no longer ones made.
+/// The longest accepted SPIFFE ID, in bytes. SPIFFE-ID section 2.3 requires support for 2048 and forbids longer ones.
 pub const MAX_SPIFFE_ID_BYTES: usize = 2048;
 
-/// Reads a SPIFFE ID, and only in the one spelling that it has. SPIFFE-ID section 2.1 wants lower case where section 2.4
-/// allows to fold; folding would give two texts for one identity, so upper case is refused.
+/// Parses a SPIFFE ID in its only accepted spelling. SPIFFE-ID section 2.1 requires lower case where section 2.4 allows
+/// case folding; folding would give one identity two texts, so upper case is refused.
 pub fn parse_spiffe_id(text: &str) -> Option<SpiffeId> {
     if text.len() > MAX_SPIFFE_ID_BYTES {
         return None;
@@ -14,23 +14,23 @@ pub fn parse_spiffe_id(text: &str) -> Option<SpiffeId> {
     SpiffeId::new(text).ok().filter(|id| id.to_string() == text)
 }
 
-/// Whether a URI wants to be a SPIFFE ID, well-formed or not.
+/// Whether a URI has the SPIFFE scheme, well-formed or not.
 pub fn is_spiffe_uri(uri: &str) -> bool {
     let scheme = uri.as_bytes().get(..7);
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"spiffe:"))
 }
 
-/// A SPIFFE ID, or all those below a path.
+/// A SPIFFE ID, or all IDs below a path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum SpiffeIdPattern {
-    /// This one.
+    /// Matches this ID only.
     Exact(SpiffeId),
-    /// Every ID that begins with this text, which ends in `/`: whole segments only.
+    /// Matches every ID that begins with this text. The text ends in `/`, so that only whole segments match.
     Below(String),
 }
 
 impl SpiffeIdPattern {
-    /// Reads `spiffe://td/path` or `spiffe://td/path/*`. A star anywhere else is no pattern.
+    /// Parses `spiffe://td/path` or `spiffe://td/path/*`. A star in any other position is refused.
     pub fn parse(text: &str) -> Option<Self> {
         let exact = |text| parse_spiffe_id(text);
         match text.strip_suffix("/*") {
@@ -39,7 +39,7 @@ impl SpiffeIdPattern {
         }
     }
 
-    /// Whether an ID is meant.
+    /// Whether the pattern matches an ID.
     pub fn matches(&self, id: &SpiffeId) -> bool {
         match self {
             Self::Exact(exact) => exact == id,

@@ -15,24 +15,24 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// Whether a JWK shows its private half.
+/// Whether a JWK contains private members.
 pub(in crate::authority) fn is_private(jwk: &Map<String, Value>) -> bool {
     ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part))
 }
 
-/// The key of a certificate. `None` where either cannot be read, or the kind of key has no JWK.
+/// The public key of a certificate. `None` where either cannot be parsed, or the kind of key has no JWK.
 pub(in crate::authority) fn public_key(certificate: &[u8]) -> Option<PublicJwk> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     PublicJwk::from_spki(certificate.public_key().raw)
 }
 
-/// The members that make a public key what it is: for each kind of key exactly those that RFC 7638 section 3.2 hashes, in
-/// the order in which it hashes them. Values are text as in the JSON.
+/// The members that identify a public key: for each kind of key exactly those that RFC 7638 section 3.2 hashes, in the
+/// order of the hash. Values are text as in the JSON.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PublicJwk(Vec<(&'static str, String)>);
 
 impl PublicJwk {
-    /// Reads a `SubjectPublicKeyInfo` in DER. `None` for a kind of key that has no JWK here.
+    /// Parses a `SubjectPublicKeyInfo` in DER. `None` for a kind of key that is not supported as a JWK.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         let (_, spki) = SubjectPublicKeyInfo::from_der(der).ok()?;
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -77,13 +77,13 @@ impl PublicJwk {
         self.0.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect()
     }
 
-    /// Whether a JWK, whatever else it says, is this key.
+    /// Whether a JWK is this key. Its other members are ignored.
     pub fn is(&self, jwk: &Map<String, Value>) -> bool {
         self.0.iter().all(|(name, value)| jwk.get(*name).and_then(Value::as_str) == Some(value))
     }
 }
 
-/// DER puts a zero byte before an integer whose first bit is set; RFC 7518 section 6.3.1 leaves it out.
+/// DER puts a zero byte before an integer whose first bit is set; RFC 7518 section 6.3.1 omits it.
 fn unsigned(integer: &[u8]) -> &[u8] {
     let zeros = integer.iter().take_while(|byte| **byte == 0).count();
     integer.get(zeros..).unwrap_or_default()

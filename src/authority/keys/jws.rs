@@ -1,8 +1,9 @@
-//! JWS in its compact form (RFC 7515 section 3.1), for access tokens and JWT-SVIDs: one text for one signature, and keys that
-//! verify with one algorithm each.
+//! JWS in compact serialization (RFC 7515 section 3.1), for access tokens and JWT-SVIDs. Each signature has one
+//! accepted text, and each key verifies with one algorithm.
 //!
-//! The crate `jsonwebtoken` 11 has no ES512, which JWT-SVIDs may have (JWT-SVID section 2.1). Nor does it tell an unknown `alg`
-//! from a malformed header, refuse an unknown member that stands twice or `"crit": null`, or take the time from its caller.
+//! The crate `jsonwebtoken` 11 has no ES512, which JWT-SVIDs may use (JWT-SVID section 2.1). It also does not
+//! distinguish an unknown `alg` from a malformed header, refuse an unknown member that occurs twice or `"crit": null`,
+//! or take the time from its caller.
 
 use std::fmt;
 
@@ -15,10 +16,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// The most bytes that a JWS may have: far more than any that is issued, far less than costs anything to refuse.
+/// The largest JWS, in bytes: far larger than any that is issued, and small enough to be refused at little cost.
 pub(in crate::authority) const MAX_BYTES: usize = 16 * 1024;
 
-/// The algorithms of RFC 7518 section 3.1 and RFC 8037 that are known here: all with public keys.
+/// The supported algorithms of RFC 7518 section 3.1 and RFC 8037. All use public keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::authority) enum Algorithm {
     Rs256,
@@ -33,7 +34,7 @@ pub(in crate::authority) enum Algorithm {
     EdDsa,
 }
 
-/// What a signature is verified with.
+/// The means to verify a signature.
 #[derive(Clone, Copy)]
 enum Scheme {
     Rsa(&'static RsaParameters),
@@ -42,7 +43,7 @@ enum Scheme {
 }
 
 impl Algorithm {
-    /// The registered name, case-sensitive.
+    /// The registered name of the algorithm. It is case-sensitive.
     pub(in crate::authority) const fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -75,19 +76,19 @@ impl Algorithm {
     }
 }
 
-/// A public key with the one algorithm that it is used by (RFC 8725 section 3.1), parsed once. `None` where the members have
-/// the form of such a key but are none, as a point off its curve: nothing is signed by it.
+/// A public key with the one algorithm that it is used with (RFC 8725 section 3.1), parsed once. `None` where the
+/// members have the form of such a key but are not one, such as a point off its curve: no signature verifies with it.
 #[derive(Clone)]
 pub(in crate::authority) struct VerifyingKey(Option<ParsedPublicKey>);
 
 impl VerifyingKey {
-    /// The key in a JWK, if its members have the form of a key for this algorithm. `use` and `alg` are for the caller.
+    /// The key in a JWK, if its members have the form of a key for this algorithm. The caller checks `use` and `alg`.
     pub(in crate::authority) fn from_jwk(algorithm: Algorithm, jwk: &Value) -> Option<Self> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
         let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
         match (algorithm.scheme(), text("kty")?) {
             (Scheme::Rsa(parameters), "RSA") => {
-                // A key below 2048 bits is refused when it verifies.
+                // A key of less than 2048 bits is refused at verification.
                 let key = PublicKeyComponents { n: bytes("n")?, e: bytes("e")? };
                 Some(Self(key.to_parsed_public_key(parameters).ok()))
             }
@@ -112,12 +113,12 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// The three parts, decoded. Nothing is verified yet.
+/// The three parts, decoded but not verified.
 pub(in crate::authority) struct CompactJws<'a> {
     signing_input: &'a str,
     /// The protected header.
     pub(in crate::authority) header: Vec<u8>,
-    /// Not to be looked at before [`CompactJws::is_signed_by`], where the key does not follow from it.
+    /// Must not be used before [`CompactJws::is_signed_by`], except to choose the key.
     pub(in crate::authority) payload: Vec<u8>,
     signature: Vec<u8>,
 }
@@ -129,13 +130,13 @@ impl<'a> CompactJws<'a> {
             return None;
         }
         let (signing_input, signature) = text.rsplit_once('.')?;
-        // A second dot in the payload is no base64url.
+        // A second dot in the payload is not base64url.
         let (header, payload) = signing_input.split_once('.')?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         Some(Self { signing_input, header: decode(header)?, payload: decode(payload)?, signature: decode(signature)? })
     }
 
-    /// Whether the signature is this key's, with its own algorithm whatever the header says.
+    /// Whether the signature verifies with this key and the key's own algorithm, regardless of the header.
     pub(in crate::authority) fn is_signed_by(&self, key: &VerifyingKey) -> bool {
         let message = self.signing_input.as_bytes();
         key.0.as_ref().is_some_and(|key| key.verify_sig(message, &self.signature).is_ok())

@@ -1,7 +1,7 @@
-//! Paths of requests, and the templates that routes are made of. There are no regular expressions here: a template matches
-//! segment by segment.
+//! Request paths, and the templates of routes. A template matches segment by segment; there are no regular expressions.
 //!
-//! A proxy and the service behind it must see the same path. One that some server reads in another way than this one is
+//! A proxy and the service behind it must read the same path. A path that some servers read differently is refused: see
+//! [`RequestPath::parse`].
 //! refused rather than read: see [`RequestPath::parse`].
 
 use hex::FromHex as _;
@@ -9,28 +9,29 @@ use percent_encoding::percent_decode_str;
 
 use crate::authority::scope::Scope;
 
-/// The most bytes that a template may have.
+/// The longest template, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 1024;
 
-/// The most segments that are looked at: no template has more, and a path that has matches only by its beginning.
+/// The most segments that are parsed. No template has more, so a longer path matches only by its beginning.
 const MAX_SEGMENTS: usize = 256;
 
-/// A request's path in the one way in which it can be read: its segments, percent-decoded.
+/// A request path with only one possible reading: its percent-decoded segments.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestPath(Vec<String>);
 
-/// Servers differ in what they make of the path.
+/// The path is refused because servers differ in how they read it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the path is not in its one plain form")]
 pub struct PathNotCanonical;
 
 impl RequestPath {
-    /// Reads a request target as HTTP has it (RFC 9112 section 3.2.1): the query is cut off.
+    /// Parses a request target in origin form (RFC 9112 section 3.2.1). The query is removed.
     ///
-    /// Refused are: what does not begin with a slash; `.` and `..` as segments; `//`; a backslash; a semicolon, which some
-    /// servers cut parameters off at; `#`, spaces, control characters and bytes beyond ASCII; percent signs that escape
-    /// nothing; and escapes of `.`, `/`, `\`, `;`, NUL and other control characters, of a further escape, and of what is
-    /// not UTF-8. A slash at the end is kept: `/orders/` is another path than `/orders`.
+    /// Refused are: a target that does not begin with a slash; `.` and `..` as segments; `//`; a backslash; a
+    /// semicolon, at which some servers cut off parameters; `#`, spaces, control characters and bytes outside ASCII;
+    /// percent signs that are not an escape; and escapes of `.`, `/`, `\`, `;`, NUL and other control characters, of a
+    /// further escape, and of octets that are not UTF-8. A slash at the end is kept: `/orders/` and `/orders` are
+    /// different paths.
     pub fn parse(target: &str) -> Result<Self, PathNotCanonical> {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let rest = path.strip_prefix('/').ok_or(PathNotCanonical)?;
@@ -40,7 +41,7 @@ impl RequestPath {
         }
         let mut segments: Vec<String> = Vec::new();
         for segment in rest.split('/') {
-            // Only the last may be empty.
+            // Only the last segment may be empty.
             if segments.last().is_some_and(String::is_empty) || segments.len() == MAX_SEGMENTS {
                 return Err(PathNotCanonical);
             }
@@ -57,17 +58,17 @@ fn decoded(segment: &str) -> Result<String, PathNotCanonical> {
     if !segment.contains('%') {
         return Ok(segment.to_owned());
     }
-    // What each escape stands for, looked at by itself: decoded, it could not be told from what stood there unescaped.
+    // Each escape is checked before decoding: afterwards an escaped character looks like an unescaped one.
     let harmless = |octet: u8| !octet.is_ascii_control() && !b"./\\;".contains(&octet);
     if !escapes(segment).all(|octet| octet.is_some_and(harmless)) {
         return Err(PathNotCanonical);
     }
     let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| PathNotCanonical)?.into_owned();
-    // A server that decodes twice would see something else.
+    // A server that decodes twice would read another path.
     if escapes(&decoded).any(|octet| octet.is_some()) { Err(PathNotCanonical) } else { Ok(decoded) }
 }
 
-/// The octet that each percent sign escapes; `None` for one that escapes nothing.
+/// The octet of each percent escape; `None` for a percent sign that is not an escape.
 fn escapes(text: &str) -> impl Iterator<Item = Option<u8>> {
     text.split('%').skip(1).map(|rest| {
         let [octet] = <[u8; 1]>::from_hex(rest.get(..2)?).ok()?;
@@ -75,23 +76,23 @@ fn escapes(text: &str) -> impl Iterator<Item = Option<u8>> {
     })
 }
 
-/// One place in a template. The order is that of precedence: what matches less comes first.
+/// One segment of a template. The order is that of precedence: the more specific comes first.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Segment {
     Literal(String),
-    /// Any one segment that is not empty.
+    /// One segment that is not empty.
     Any,
-    /// Any number of segments, at the end.
+    /// Any number of segments, at the end of the template.
     Rest,
 }
 
-/// A path with places that stay open. Of two that match the same path, the lesser one is the more specific.
+/// A path with variable segments. Of two templates that match the same path, the lesser one is the more specific.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct PathTemplate(Vec<Segment>);
 
 impl PathTemplate {
-    /// Reads `/orders/{id}/items` or `/static/**`. `None` for anything else: the names in braces are letters, digits and
-    /// `_`, `**` stands at the end, and what stands there literally could be sent so.
+    /// Parses `/orders/{id}/items` or `/static/**`. `None` for anything else: names in braces consist of letters,
+    /// digits and `_`, `**` is allowed only at the end, and literal segments must be valid in a request path.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_TEMPLATE_BYTES {
             return None;
@@ -101,12 +102,12 @@ impl PathTemplate {
             None => (text, false),
         };
         let mut segments = Vec::new();
-        // Of `/**` nothing is left.
+        // In `/**` no text is left.
         if !(rest && text.is_empty()) {
             for segment in RequestPath::parse(text).ok()?.0 {
                 segments.push(open(&segment)?);
             }
-            // A template is written as it is meant.
+            // A template is written without escapes.
             if text.contains(['%', '?']) || (rest && text.ends_with('/')) {
                 return None;
             }
@@ -115,7 +116,7 @@ impl PathTemplate {
         Some(Self(segments))
     }
 
-    /// Whether a path is of this form.
+    /// Whether a path matches.
     pub fn matches(&self, path: &RequestPath) -> bool {
         let mut segments = path.0.iter();
         for place in &self.0 {
@@ -147,23 +148,23 @@ fn open(segment: &str) -> Option<Segment> {
     }
 }
 
-/// What some requests need.
+/// The requirement of some requests.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// The methods; none stands for all.
+    /// The methods. An empty list means all.
     pub methods: Vec<String>,
-    /// The paths.
+    /// The paths that the route matches.
     pub path: PathTemplate,
-    /// What is needed.
+    /// What these requests need.
     pub need: Need,
 }
 
-/// What a request needs to be let through.
+/// What a request needs to be allowed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Need {
-    /// Nothing.
+    /// The request needs no token.
     Nothing,
-    /// A token with these scopes, which may be none.
+    /// The request needs a token with these scopes. The list may be empty.
     Token(Scope),
 }
 
@@ -172,13 +173,13 @@ pub enum Need {
 pub struct Routes(Vec<Route>);
 
 impl Routes {
-    /// `None` where two are for the same requests, so that it could not be told which one counts.
+    /// `None` where two routes match the same requests, because their precedence would be ambiguous.
     pub fn new(mut routes: Vec<Route>) -> Option<Self> {
         routes.sort_by(|one, other| (&one.path, one.methods.is_empty()).cmp(&(&other.path, other.methods.is_empty())));
         let clash = |one: &Route, other: &Route| {
             let methods = match (one.methods.is_empty(), other.methods.is_empty()) {
                 (true, true) => true,
-                // All methods are all the others then.
+                // A route for all methods then applies to the remaining ones.
                 (true, false) | (false, true) => false,
                 (false, false) => one.methods.iter().any(|method| other.methods.contains(method)),
             };
@@ -193,8 +194,8 @@ impl Routes {
         Some(Self(routes))
     }
 
-    /// What a request needs by the most specific route that it matches: literal segments before open ones, those before
-    /// `**`, from left to right, and a route that names the method before one for all. `None` where none matches.
+    /// What a request needs by the most specific route that it matches: literal segments before variable ones, those
+    /// before `**`, from left to right, and a route for this method before one for all. `None` where no route matches.
     pub fn need(&self, method: &str, path: &RequestPath) -> Option<&Need> {
         let matches = |route: &&Route| {
             (route.methods.is_empty() || route.methods.iter().any(|one| one == method)) && route.path.matches(path)
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_route_counts_in_whatever_order_they_are_written() {
+    fn the_most_specific_route_applies_in_any_order_of_writing() {
         let scope = |text| Need::Token(Scope::parse(text).unwrap());
         let route = |methods: &[&str], path: &str, need: Need| Route {
             methods: methods.iter().map(|&method| method.to_owned()).collect(),

@@ -1,4 +1,4 @@
-//! Who sends a request.
+//! The sender of a request.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use crate::authority::access::Roles;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::state::view::View;
 
-/// A caller at the moment of its request.
+/// A caller at the time of its request.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who it is.
+    /// The caller's identity.
     pub identity: Arc<PeerIdentity>,
-    /// What it may act as.
+    /// The roles that the caller holds.
     pub roles: Roles,
-    /// What its request is decided by.
+    /// The view by which its request is decided.
     pub view: View,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::authority::clock::Timestamp;
 
-/// The store has not been followed for longer than the configuration allows. Nothing can be decided.
+/// The snapshot has not been confirmed by the store for longer than the configuration allows. No decision can be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", self.sentence())]
 pub struct Stale;
@@ -17,12 +17,13 @@ impl Stale {
     }
 }
 
-/// From when on the store may have changed unnoticed, in seconds since 1970; [`NEVER`] where there is no such moment.
+/// Since when the store may have changes that were not received, in seconds since 1970; [`NEVER`] where there is no
+/// such time.
 #[derive(Debug)]
 pub(in crate::authority) struct StoreFeed {
-    /// When the watch broke off; while there is one, [`NEVER`].
+    /// When the watch was disconnected; [`NEVER`] while it is connected.
     disconnected: AtomicU64,
-    /// When the watch last delivered a batch, or when what was read whole was asked for. Before the first time, [`NEVER`].
+    /// When the watch last delivered a batch, or when the last full read began. [`NEVER`] before the first.
     last_progress: AtomicU64,
 }
 
@@ -35,23 +36,23 @@ impl Default for StoreFeed {
 }
 
 impl StoreFeed {
-    /// The watch broke off. Of several times in a row the first counts.
+    /// Records that the watch was disconnected. Of several times in a row the first is kept.
     pub(in crate::authority) fn disconnected(&self, now: Timestamp) {
         let _already = self.disconnected.compare_exchange(NEVER, now.0, Ordering::AcqRel, Ordering::Acquire).is_err();
     }
 
-    /// The store has been read whole, and is watched from there on.
+    /// Records that the store has been read completely, and is watched from this revision on.
     pub(in crate::authority) fn synced(&self, now: Timestamp) {
         self.progress(now);
         self.disconnected.store(NEVER, Ordering::Release);
     }
 
-    /// All that was in the store at this moment is in the snapshot.
+    /// Records that the snapshot contains every change up to this moment.
     pub(in crate::authority) fn progress(&self, moment: Timestamp) {
         self.last_progress.store(moment.0, Ordering::Release);
     }
 
-    /// From when on a change may have been missed, if there is such a moment.
+    /// Since when a change may have been missed; `None` where none can have been.
     pub(in crate::authority) fn unsure_since(&self) -> Option<Timestamp> {
         let since = self.disconnected.load(Ordering::Acquire).min(self.last_progress.load(Ordering::Acquire));
         (since != NEVER).then_some(Timestamp(since))

@@ -1,5 +1,5 @@
-//! Certificates and the successors that their holders announced: by them a token that is bound to one certificate stays
-//! usable with the next, and with no sibling's.
+//! Certificates and the successors that their holders announced. A token that is bound to one certificate stays usable
+//! with its successor, and with no other certificate of the same identity.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::store::Revision;
 
-/// The prefix of all keys of lineages in the store; the thumbprint of the certificate that has a successor follows.
+/// The prefix of all store keys of lineages. The thumbprint of the certificate that has a successor follows it.
 pub const LINEAGES: &str = "/lineages/";
 
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;
 
-/// How far a lineage reaches.
+/// The limits of a lineage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LineagePolicy {
-    /// How long after the announcement tokens that are bound to the predecessor pass with the successor.
+    /// How long after the announcement a token that is bound to the predecessor is accepted with the successor.
     pub overlap: Duration,
-    /// How many successions may lie between the certificate that a token is bound to and the one that is shown.
+    /// The most successions between the certificate that a token is bound to and the presented one.
     pub max_generations: u32,
 }
 
@@ -32,18 +32,18 @@ impl Default for LineagePolicy {
     }
 }
 
-/// One succession in the store.
+/// The record of one succession in the store.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LineageRecord {
     schema: u32,
-    /// The certificate that follows, as `x5t#S256`.
+    /// The thumbprint of the succeeding certificate, as `x5t#S256`.
     pub successor: String,
-    /// The SPIFFE ID that both bear.
+    /// The SPIFFE ID of both certificates.
     pub spiffe_id: String,
-    /// When it was announced.
+    /// The time of the announcement.
     pub announced_at: Timestamp,
-    /// The notAfter of the predecessor. Until then the record is kept: a certificate has one successor and no other.
+    /// The notAfter of the predecessor. The record is kept until then, because a certificate has at most one successor.
     pub not_after: Timestamp,
 }
 
@@ -54,24 +54,24 @@ impl LineageRecord {
         Self { schema: SCHEMA, successor, spiffe_id, announced_at: now, not_after }
     }
 
-    /// Reads a stored value; `None` where this version cannot.
+    /// Parses a stored value; `None` where this version cannot.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let record = serde_json::from_slice::<Self>(bytes).ok().filter(|record| record.schema == SCHEMA)?;
         CertificateThumbprint::parse(&record.successor).map(|_| record)
     }
 
-    /// The value to store.
+    /// The value to store; `None` where it cannot be serialized.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         serde_json::to_vec(self).ok()
     }
 }
 
-/// Where the succession of a certificate is stored.
+/// The store key of a certificate's succession.
 pub fn store_key(predecessor: CertificateThumbprint) -> String {
     format!("{LINEAGES}{predecessor}")
 }
 
-/// The certificate that a store key is about.
+/// The certificate of a store key.
 pub(super) fn predecessor(key: &str) -> Option<CertificateThumbprint> {
     key.strip_prefix(LINEAGES).and_then(CertificateThumbprint::parse)
 }
@@ -83,26 +83,26 @@ pub struct Lineages(HashMap<CertificateThumbprint, (LineageRecord, Revision)>);
 /// How one certificate descends from another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Descent {
-    /// By so many successions, until then.
+    /// It descends by this many successions, and is accepted until this time.
     Of(u32, Timestamp),
-    /// It does, but one of the successions is too long ago, or there are too many of them.
+    /// It descends, but one of the successions is too long ago, or there are too many of them.
     Over,
-    /// It does not.
+    /// It does not descend.
     None,
 }
 
 impl Lineages {
-    /// Takes in a succession.
+    /// Adds a succession.
     pub fn insert(&mut self, predecessor: CertificateThumbprint, record: LineageRecord, revision: Revision) {
         self.0.insert(predecessor, (record, revision));
     }
 
-    /// Forgets one.
+    /// Removes a certificate's succession.
     pub fn remove(&mut self, predecessor: &CertificateThumbprint) {
         self.0.remove(predecessor);
     }
 
-    /// All of them.
+    /// All successions, with their predecessors and revisions.
     pub fn all(&self) -> impl Iterator<Item = (CertificateThumbprint, &LineageRecord, Revision)> {
         self.0.iter().map(|(predecessor, (record, revision))| (*predecessor, record, *revision))
     }
@@ -112,35 +112,35 @@ impl Lineages {
         self.0.get(predecessor).map(|(record, _)| record)
     }
 
-    /// The revision of one.
+    /// The store revision of a certificate's succession.
     pub fn revision_of(&self, predecessor: &CertificateThumbprint) -> Option<Revision> {
         self.0.get(predecessor).map(|(_, revision)| *revision)
     }
 
-    /// Those that matter no longer: neither the window nor the predecessor's validity is open.
+    /// The successions that have no effect any more: both the overlap and the predecessor's validity have ended.
     pub fn ended(&self, policy: LineagePolicy, now: Timestamp) -> Vec<(CertificateThumbprint, Revision)> {
         let over = |record: &LineageRecord| now > record.not_after.max(record.announced_at.after(policy.overlap));
         let ended = self.all().filter(|(_, record, _)| over(record));
         ended.map(|(predecessor, _, revision)| (predecessor, revision)).collect()
     }
 
-    /// How `shown` descends from `bound`. Every succession on the way must be within its window.
+    /// How `presented` descends from `bound`. Every succession on the way must be within its overlap.
     pub fn descent(
         &self,
         bound: CertificateThumbprint,
-        shown: CertificateThumbprint,
+        presented: CertificateThumbprint,
         policy: LineagePolicy,
         now: Timestamp,
     ) -> Descent {
         let (mut at, mut until, mut over) = (bound, Timestamp(u64::MAX), false);
-        // One step more than may be taken tells a descendant that is too far away from a stranger.
+        // One step more than the limit distinguishes a descendant that is too far away from an unrelated certificate.
         for generation in 1..=policy.max_generations.saturating_add(1) {
             let Some(record) = self.of(&at) else { return Descent::None };
             let Some(next) = CertificateThumbprint::parse(&record.successor) else { return Descent::None };
             let end = record.announced_at.after(policy.overlap);
             over |= now >= end || generation > policy.max_generations;
             until = until.min(end);
-            if next == shown {
+            if next == presented {
                 return if over { Descent::Over } else { Descent::Of(generation, until) };
             }
             at = next;

@@ -1,8 +1,8 @@
-//! Why the store could not be read at start.
+//! Why the store could not be read at startup.
 
 use crate::authority::store::StoreError;
 
-/// Why the store could not be read at start.
+/// Why the store could not be read at startup.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The store failed.
@@ -11,9 +11,9 @@ pub enum LoadError {
     /// A record cannot be read.
     #[error("record {key}: {problem}")]
     Record {
-        /// Its key in the store.
+        /// The record's key in the store.
         key: String,
-        /// What is wrong with it.
+        /// The error in the record.
         problem: String,
     },
 }

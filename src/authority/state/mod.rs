@@ -1,4 +1,4 @@
-//! What decisions read, as it was at one moment.
+//! The state that decisions read, as it was at one moment.
 
 mod caller;
 mod freshness;

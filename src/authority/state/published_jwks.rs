@@ -12,53 +12,54 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::JwksUri;
 
-/// What was fetched for each client. Whether it counts is asked at every use: of the clock, and of the registration.
+/// The last JWK Set fetched from each client. Whether it is valid is checked at every use, by the time and the
+/// registration.
 #[derive(Clone, Debug, Default)]
 pub struct PublishedJwks {
     fetched: HashMap<String, Arc<FetchedJwks>>,
-    /// The clients in whose documents a certificate is.
+    /// The clients whose documents contain a certificate.
     publishers: HashMap<CertificateThumbprint, Vec<String>>,
 }
 
-/// A client's document.
+/// The JWK Set of one client.
 #[derive(Clone, Debug)]
 pub struct FetchedJwks {
-    /// Where it was.
+    /// The URL that it was fetched from.
     pub uri: JwksUri,
     /// The certificates in it.
     pub certificates: Vec<CertificateThumbprint>,
-    /// When it was asked for.
+    /// When the request was sent.
     pub fetched_at: Timestamp,
-    /// From when on it no longer counts.
+    /// The first moment at which it is no longer valid.
     pub good_until: Timestamp,
 }
 
-/// What was fetched is no JWK Set, or one with more certificates than one client may have.
+/// The fetched document is not a JWK Set, or has more certificates than one client may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a JWK Set with 16 certificates at most")]
 pub struct NotAJwkSet;
 
-/// Looks for what a client publishes when its certificate is not known.
+/// Fetches what a client publishes when its certificate is not known.
 pub trait JwksSource: fmt::Debug + Send + Sync {
-    /// Comes when the document at `uri` has been taken in, or when it was waited for long enough. Many who wait for the same
-    /// client wait for one fetch.
+    /// Completes when the document at `uri` has been applied, or when the time to wait for it is over. All callers that
+    /// wait for the same client share one fetch.
     fn look(&self, client_id: &ClientId, uri: &JwksUri) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 impl PublishedJwks {
-    /// Whether a client published a certificate there, and that still counts.
+    /// Whether a client published a certificate at this URL, and the document is still valid.
     pub fn has(&self, client_id: &str, uri: &JwksUri, certificate: &CertificateThumbprint, now: Timestamp) -> bool {
         self.fetched.get(client_id).is_some_and(|fetched| {
             fetched.uri == *uri && now < fetched.good_until && fetched.certificates.contains(certificate)
         })
     }
 
-    /// The clients that published a certificate, at whatever time and place.
+    /// The clients that published a certificate, at any time and URL.
     pub fn publishers(&self, certificate: &CertificateThumbprint) -> &[String] {
         self.publishers.get(certificate).map_or(&[], Vec::as_slice)
     }
 
-    /// Puts a document in the place of the client's last one, unless that was asked for later.
+    /// Replaces the client's document, unless the present one was requested later.
     pub fn insert(&mut self, client_id: &str, fetched: FetchedJwks) {
         let last = self.fetched.get(client_id);
         if last.is_some_and(|last| last.uri == fetched.uri && last.fetched_at > fetched.fetched_at) {
@@ -71,7 +72,7 @@ impl PublishedJwks {
         self.fetched.insert(client_id.to_owned(), Arc::new(fetched));
     }
 
-    /// Forgets a client.
+    /// Removes a client's document.
     pub fn remove(&mut self, client_id: &str) {
         let Some(last) = self.fetched.remove(client_id) else { return };
         for certificate in &last.certificates {

@@ -1,5 +1,5 @@
-//! What is revoked, and until when. A revocation is kept for as long as what it revokes could otherwise be used, and swept
-//! after that.
+//! What is revoked, and until when. A revocation is kept for as long as what it revokes could otherwise be used, and
+//! deleted after that.
 
 use imbl::HashMap;
 use serde::Deserialize;
@@ -12,25 +12,25 @@ use crate::authority::registration::ClientId;
 use crate::authority::store::Revision;
 use crate::authority::tokens::VerifiedToken;
 
-/// The prefix of all keys of revocations in the store.
+/// The prefix of all store keys of revocations.
 pub const REVOCATIONS: &str = "/revocations/";
 
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;
 
-/// The most bytes that a `jti` may have to be revoked by name.
+/// The longest `jti` that can be revoked, in bytes.
 const MAX_JTI_BYTES: usize = 256;
 
-/// What a revocation is about.
+/// What a revocation applies to.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Revoked {
-    /// One token. Never by its text: base64 has more than one for the same signature.
+    /// One token, by its `jti`. Never by its text: base64 has more than one text for the same signature.
     Token(String),
-    /// A client: its tokens are refused, and so is it.
+    /// A client. The client and its tokens are refused.
     Client(ClientId),
-    /// A certificate: tokens bound to it are refused, and so is whoever shows it.
+    /// A certificate. Tokens bound to it, and callers that present it, are refused.
     Certificate(CertificateThumbprint),
-    /// The tokens of a client that were issued until the revocation was made. The client itself goes on.
+    /// The tokens of a client that were issued up to the time of the revocation. The client itself is not refused.
     IssuedTo(ClientId),
 }
 
@@ -41,7 +41,7 @@ impl Revoked {
         (!jti.is_empty() && jti.len() <= MAX_JTI_BYTES && visible).then(|| Self::Token(jti.to_owned()))
     }
 
-    /// Where its record is stored.
+    /// The store key of its record.
     pub fn store_key(&self) -> String {
         let (kind, name) = match self {
             Self::Token(jti) => ("token", jti.clone()),
@@ -52,7 +52,7 @@ impl Revoked {
         format!("{REVOCATIONS}{kind}/{name}")
     }
 
-    /// What a store key is about.
+    /// Parses a store key.
     pub fn from_store_key(key: &str) -> Option<Self> {
         let (kind, name) = key.strip_prefix(REVOCATIONS)?.split_once('/')?;
         match kind {
@@ -65,16 +65,16 @@ impl Revoked {
     }
 }
 
-/// A revocation in the store.
+/// The record of a revocation in the store.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevocationRecord {
     schema: u32,
-    /// When it was made.
+    /// The time of the revocation.
     pub revoked_at: Timestamp,
-    /// By whom.
+    /// The identity of the caller that revoked.
     pub revoked_by: String,
-    /// When it may be forgotten; `None` where it stands until it is lifted.
+    /// When it may be deleted; `None` where it is in effect until an admin removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
@@ -85,17 +85,17 @@ impl RevocationRecord {
         Self { schema: SCHEMA, revoked_at: now, revoked_by: by.to_owned(), until }
     }
 
-    /// Reads a stored value; `None` where this version cannot.
+    /// Parses a stored value; `None` where this version cannot.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(bytes).ok().filter(|record| record.schema == SCHEMA)
     }
 
-    /// The value to store.
+    /// The value to store; `None` where it cannot be serialized.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         serde_json::to_vec(self).ok()
     }
 
-    fn stands(&self, now: Timestamp) -> bool {
+    fn is_in_effect(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now <= until)
     }
 }
@@ -105,53 +105,54 @@ impl RevocationRecord {
 pub struct Revocations(HashMap<Revoked, (RevocationRecord, Revision)>);
 
 impl Revocations {
-    /// Takes in a revocation.
+    /// Adds a revocation.
     pub fn insert(&mut self, revoked: Revoked, record: RevocationRecord, revision: Revision) {
         self.0.insert(revoked, (record, revision));
     }
 
-    /// Forgets one.
+    /// Removes a revocation.
     pub fn remove(&mut self, revoked: &Revoked) {
         self.0.remove(revoked);
     }
 
-    /// How many there are.
+    /// The number of revocations.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
+    /// All revocations, with their revisions.
     pub fn all(&self) -> impl Iterator<Item = (&Revoked, &RevocationRecord, Revision)> {
         self.0.iter().map(|(revoked, (record, revision))| (revoked, record, *revision))
     }
 
-    /// The revision of one.
+    /// The store revision of a revocation.
     pub fn revision_of(&self, revoked: &Revoked) -> Option<Revision> {
         self.0.get(revoked).map(|(_, revision)| *revision)
     }
 
-    /// Those that revoke nothing any more.
+    /// The revocations that are no longer in effect.
     pub fn expired(&self, now: Timestamp) -> Vec<(Revoked, Revision)> {
-        let expired = self.all().filter(|(_, record, _)| !record.stands(now));
+        let expired = self.all().filter(|(_, record, _)| !record.is_in_effect(now));
         expired.map(|(revoked, _, revision)| (revoked.clone(), revision)).collect()
     }
 
-    /// Whether a client, or any of its tokens, is refused under this name.
+    /// Whether a client, and with it each of its tokens, is refused under this name.
     pub fn has_client(&self, client_id: &ClientId, now: Timestamp) -> bool {
-        self.standing(&Revoked::Client(client_id.clone()), now).is_some()
+        self.in_effect(&Revoked::Client(client_id.clone()), now).is_some()
     }
 
     /// Whether a certificate is refused.
     pub fn has_certificate(&self, thumbprint: CertificateThumbprint, now: Timestamp) -> bool {
-        self.standing(&Revoked::Certificate(thumbprint), now).is_some()
+        self.in_effect(&Revoked::Certificate(thumbprint), now).is_some()
     }
 
-    /// Why the use of a token with a certificate is refused, if it is. Its client has one name or two: what tokens call it, and what it is registered as.
+    /// Returns why the use of a token with a certificate is refused, or `None` where it is not. A client has one name
+    /// or two: the `client_id` in its tokens, and the one that it is registered under.
     pub fn reason_against(
         &self,
         token: &VerifiedToken,
@@ -159,28 +160,29 @@ impl Revocations {
         presented: Option<CertificateThumbprint>,
         now: Timestamp,
     ) -> Option<DenyReason> {
-        // Nearly always.
+        // The usual case.
         if self.0.is_empty() {
             return None;
         }
-        if self.standing(&Revoked::Token(token.claims.jti.clone()), now).is_some() {
+        if self.in_effect(&Revoked::Token(token.claims.jti.clone()), now).is_some() {
             return Some(DenyReason::TokenRevoked);
         }
         if client.iter().any(|name| self.has_client(name, now)) {
             return Some(DenyReason::ClientRevoked);
         }
-        // A token of the same second may have been issued before or after; it is refused.
-        let mut issued = client.iter().filter_map(|name| self.standing(&Revoked::IssuedTo(ClientId::clone(name)), now));
+        // A token of the same second may have been issued before or after the revocation; it is refused.
+        let mut issued =
+            client.iter().filter_map(|name| self.in_effect(&Revoked::IssuedTo(ClientId::clone(name)), now));
         if issued.any(|record| token.claims.iat <= record.revoked_at) {
             return Some(DenyReason::TokenRevoked);
         }
-        // The one that is presented may be another than the one that it is bound to.
+        // The presented certificate may differ from the one that the token is bound to.
         let mut certificates = token.bound_to.into_iter().chain(presented);
         let revoked = certificates.any(|thumbprint| self.has_certificate(thumbprint, now));
         revoked.then_some(DenyReason::CertificateRevoked)
     }
 
-    fn standing(&self, revoked: &Revoked, now: Timestamp) -> Option<&RevocationRecord> {
-        self.0.get(revoked).map(|(record, _)| record).filter(|record| record.stands(now))
+    fn in_effect(&self, revoked: &Revoked, now: Timestamp) -> Option<&RevocationRecord> {
+        self.0.get(revoked).map(|(record, _)| record).filter(|record| record.is_in_effect(now))
     }
 }

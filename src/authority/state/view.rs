@@ -1,4 +1,4 @@
-//! What one request is decided by, taken once: no decision sees half of a change that is made while it runs.
+//! The state that one request is decided by, taken once, so that no decision sees half of a concurrent change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,37 +13,39 @@ use crate::authority::state::freshness::Stale;
 use crate::authority::state::snapshot::Snapshot;
 use crate::authority::trust::TrustBundles;
 
-/// The snapshot, the keys, the bundles, the roles and the time at one moment. Each message of a stream has its own.
+/// The snapshot, the keys, the bundles, the roles and the time at one moment. Each message of a stream has its own
+/// view.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The moment. Nothing on the way of a request reads a clock again.
+    /// The time of the request. No clock is read again while the request is handled.
     pub now: Timestamp,
-    /// What is registered and revoked.
+    /// The registrations and revocations.
     pub snapshot: Arc<Snapshot>,
     /// The signing keys.
     pub keys: Arc<SigningKeys>,
-    /// What vouches for peers.
+    /// The bundles and client CAs that prove peers.
     pub trust: Arc<TrustBundles>,
-    /// Counts the changes of `trust`. It was read before, so that it is never newer than what it counts.
+    /// The number of changes of `trust`. It is read before `trust`, so that it is never newer.
     pub trust_generation: u64,
-    /// Who holds which role.
+    /// The identities that hold each role.
     pub roles: Arc<RoleGrants>,
-    /// The last moment at which decisions may go by the snapshot, where there is one.
+    /// The last moment at which decisions may use the snapshot; `None` where there is no limit.
     pub stale_after: Option<Timestamp>,
 }
 
 impl View {
-    /// Whether decisions may go by the snapshot.
+    /// Whether decisions may use the snapshot at the time of the view.
     pub fn freshness(&self) -> Result<(), Stale> {
         if self.stale_after.is_some_and(|last| self.now > last) { Err(Stale) } else { Ok(()) }
     }
 
-    /// How long an allowance made now may be kept: `longest`, and not beyond the moment at which the snapshot is stale.
+    /// How long an allowance made now may be cached: at most `longest`, and not after the snapshot becomes stale.
     pub fn verdict_ttl(&self, longest: Duration) -> Duration {
         self.stale_after.map_or(longest, |last| longest.min(self.now.until(last)))
     }
 
-    /// Whether a certificate is accepted as it is: registered, published by a registered client, or listed for a role.
+    /// Whether a certificate is accepted by its thumbprint: registered, published by a registered client, or listed for
+    /// a role.
     pub fn is_known_certificate(&self, thumbprint: &CertificateThumbprint) -> bool {
         self.snapshot.has_certificate(thumbprint, self.now) || self.roles.names_certificate(thumbprint)
     }

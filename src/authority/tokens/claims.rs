@@ -1,4 +1,4 @@
-//! Access tokens: JWTs as RFC 9068 has them, bound as RFC 8705 section 3.1 has it.
+//! Access tokens: JWTs as in RFC 9068, bound to certificates as in RFC 8705 section 3.1.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -9,64 +9,64 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::json::object;
 use crate::authority::json::present;
 
-/// What a token says (RFC 9068 section 2.2). A member of another JSON type than its own makes the token malformed: it is
-/// never taken for one that is not there. So does a member that stands twice.
+/// The claims of an access token (RFC 9068 section 2.2). A member of the wrong JSON type makes the token malformed and
+/// is never treated as absent. A member that occurs twice does so too.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AccessTokenClaims {
     /// The server's issuer identifier.
     pub iss: String,
-    /// The client: with client credentials there is no other subject (RFC 9068 section 2.2).
+    /// The client: with the client credentials grant there is no other subject (RFC 9068 section 2.2).
     pub sub: String,
-    /// Whom it is for.
+    /// The resources that the token is for.
     pub aud: Audience,
-    /// The first second in which it is no longer good.
+    /// The first second in which the token is no longer valid.
     pub exp: Timestamp,
-    /// When it was issued.
+    /// The time of issue.
     pub iat: Timestamp,
-    /// From when it is good.
+    /// The first second in which the token is valid.
     pub nbf: Timestamp,
-    /// 128 random bits, base64url.
+    /// The token's identifier: 128 random bits as base64url.
     pub jti: String,
-    /// The client.
+    /// The client's identifier.
     pub client_id: String,
-    /// Space-separated scopes; left out where there are none.
+    /// Space-separated scopes; omitted where there are none.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// What its user must prove to hold.
+    /// The confirmation: what its user must prove possession of.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
-    /// What else is known of the certificate that it is bound to, where its client's rotation looks at that.
+    /// Further facts about the certificate that it is bound to, where its client's rotation mode needs them.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub lanyard_bound: Option<BoundCertificate>,
-    /// The creation id of the registration that it was issued under.
+    /// The creation id of the registration that the token was issued under.
     pub lanyard_creation: String,
 }
 
-/// The confirmation claim (RFC 7800 section 3.1, RFC 8705 section 3.1). Members that are not known are ignored; a
-/// confirmation by something other than a certificate confirms nothing here.
+/// The confirmation claim (RFC 7800 section 3.1, RFC 8705 section 3.1). Unknown members are ignored. A confirmation by
+/// anything other than a certificate is not supported.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Confirmation {
-    /// The thumbprint of the certificate, base64url.
+    /// The thumbprint of the certificate, as base64url.
     #[serde(rename = "x5t#S256", default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub x5t_s256: Option<String>,
 }
 
-/// What tells a renewed certificate from an older one, and a renewed one with the same key.
+/// What distinguishes a renewed certificate from an older one, and a renewal with the same key.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct BoundCertificate {
-    /// Its notBefore.
+    /// The certificate's notBefore.
     pub nbf: Timestamp,
-    /// SHA-256 of its `SubjectPublicKeyInfo` in DER, base64url.
+    /// SHA-256 of its `SubjectPublicKeyInfo` in DER, as base64url.
     pub spki: String,
 }
 
 impl BoundCertificate {
-    /// That of a certificate.
+    /// Returns the facts of a certificate.
     pub fn of(certificate: &Certificate) -> Self {
         Self { nbf: certificate.not_before(), spki: certificate.public_key_digest() }
     }
 
-    /// Whether a certificate is a renewal of this one, as far as that can be seen: it is younger, or has the same key.
+    /// Whether a certificate can be a renewal of this one: it has a later notBefore, or the same key.
     pub fn is_renewed_by(&self, certificate: &Certificate) -> bool {
         certificate.not_before() > self.nbf || certificate.public_key_digest() == self.spki
     }
@@ -76,14 +76,14 @@ impl BoundCertificate {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Audience {
-    /// One.
+    /// A single audience, written as a string.
     One(String),
-    /// Several.
+    /// Several audiences, written as an array.
     Several(Vec<String>),
 }
 
 impl Audience {
-    /// All of them.
+    /// All audiences.
     pub fn all(&self) -> &[String] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
@@ -91,7 +91,7 @@ impl Audience {
         }
     }
 
-    /// Whether `audience` is one of them: compared whole, byte by byte.
+    /// Whether `audience` is one of them. The whole text is compared, byte by byte.
     pub fn includes(&self, audience: &str) -> bool {
         match self {
             Self::One(one) => one == audience,

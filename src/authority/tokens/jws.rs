@@ -17,16 +17,16 @@ use crate::authority::keys::SigningKeys;
 use crate::authority::tokens::claims::AccessTokenClaims;
 use crate::authority::tokens::verified::VerifiedToken;
 
-/// The most bytes that a token may have.
+/// The largest token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = keys::MAX_JWS_BYTES;
 
-/// Why claims did not become a token.
+/// Why claims were not signed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotSigned {
-    /// The key failed.
+    /// Signing with the key failed.
     #[error(transparent)]
     Signing(#[from] SigningFailed),
-    /// The token would be larger than any that is accepted.
+    /// The token would be larger than the largest accepted token.
     #[error("the token would have more than {MAX_TOKEN_BYTES} bytes")]
     TooLarge,
 }
@@ -36,7 +36,7 @@ pub fn sign(key: &SigningKey, claims: &AccessTokenClaims) -> Result<String, NotS
     sign_under(key, key.header(), claims)
 }
 
-/// Signs the claims of another kind of JWT, whose `typ` keeps it from ever being taken for a token (RFC 8725 section 3.12).
+/// Signs the claims of another kind of JWT, whose `typ` prevents its use as an access token (RFC 8725 section 3.12).
 pub fn sign_as(key: &SigningKey, typ: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
     sign_under(key, &key.header_of(typ), claims)
 }
@@ -53,14 +53,15 @@ fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result
     if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
 }
 
-/// The JWS header (RFC 7515 section 4). Keys, or pointers to keys, in `jwk`, `jku`, `x5c`, `x5u` are never looked at.
+/// The JWS header (RFC 7515 section 4). Keys, or URLs of keys, in `jwk`, `jku`, `x5c` and `x5u` are ignored.
 #[derive(Deserialize)]
 struct Header<'a> {
     alg: &'a str,
     #[serde(borrow)]
     typ: Option<std::borrow::Cow<'a, str>>,
     kid: Option<&'a str>,
-    // No extension is understood, so its presence alone, even as null, rejects the token (RFC 7515 section 4.1.11).
+    // No extension is supported, so the member's presence alone, even as null, rejects the token (RFC 7515 section
+    // 4.1.11).
     #[serde(default, deserialize_with = "present")]
     crit: Option<IgnoredAny>,
 }
@@ -87,7 +88,8 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     Ok(VerifiedToken::new(key.key_id().clone(), claims))
 }
 
-/// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types have no case, and "application/" may be left out.
+/// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types are case-insensitive, and "application/" may be
+/// omitted.
 fn is_access_token_type(typ: &str) -> bool {
     typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
 }

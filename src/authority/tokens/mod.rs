@@ -1,4 +1,4 @@
-//! Access tokens: claims, signing, verifying.
+//! Access tokens: claims, signing and verification.
 
 mod claims;
 mod issued;

@@ -1,4 +1,4 @@
-//! A token whose signature verified, read whole: nothing in it is decoded again at a use.
+//! A token with a verified signature, parsed completely: a use of the token decodes nothing again.
 
 use spiffe::SpiffeId;
 
@@ -8,27 +8,27 @@ use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::claims::AccessTokenClaims;
 
-/// A token whose signature verified under one of our keys. That is all it says: nothing about time, audience, client or
-/// binding, which are looked at on every use.
+/// A token whose signature verified with one of this server's keys. Time, audience, client and binding are not checked
+/// yet; they are checked at every use.
 #[derive(Clone, Debug)]
 pub struct VerifiedToken {
-    /// The key that verified it; whether that key still counts is looked at on every use too.
+    /// The key that verified it. Whether that key is still in the key set is checked at every use too.
     pub key_id: KeyId,
-    /// What it says.
+    /// The claims of the token.
     pub claims: AccessTokenClaims,
-    /// Who holds it: its `client_id`, whoever its `sub` is. Evidence, rotation and trust domains go by the holder. `None`
-    /// where the claim is no `client_id`.
+    /// The holder: its `client_id`, which may differ from its `sub`. Evidence, rotation and trust domains are decided
+    /// by the holder. `None` where the claim is not a valid `client_id`.
     pub holder: Option<ClientId>,
-    /// The holder's SPIFFE ID, where its `client_id` is one.
+    /// The holder's SPIFFE ID, if its `client_id` is one.
     pub holder_spiffe_id: Option<SpiffeId>,
-    /// The certificate that it is bound to (RFC 8705 section 3.1).
+    /// The certificate that the token is bound to (RFC 8705 section 3.1).
     pub bound_to: Option<CertificateThumbprint>,
-    /// The granted scopes; `None` where the claim is no list of scopes.
+    /// The granted scopes; `None` where the claim is not a list of scopes.
     pub scope: Option<Scope>,
 }
 
 impl VerifiedToken {
-    /// Reads the claims that a key signed.
+    /// Reads claims whose signature verified with this key.
     pub fn new(key_id: KeyId, claims: AccessTokenClaims) -> Self {
         let holder = ClientId::parse(&claims.client_id);
         let holder_spiffe_id = holder.as_ref().and_then(ClientId::spiffe_id);

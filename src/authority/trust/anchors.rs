@@ -1,4 +1,4 @@
-//! Roots of trust, and paths to them.
+//! Trust anchors, and path validation against them.
 
 use std::time::Duration;
 
@@ -17,26 +17,26 @@ use crate::authority::trust::unproven::Unproven;
 /// The most certificates that a peer may present: the leaf and its intermediates.
 const MAX_CHAIN_CERTIFICATES: usize = 10;
 
-/// The most bytes that all of them may have.
+/// The largest chain, in bytes of all its certificates together.
 const MAX_CHAIN_BYTES: usize = 64 * 1024;
 
-/// The roots of one trust domain, or of one client CA.
+/// The trust anchors of one trust domain, or of one client CA.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Anchors(Vec<TrustAnchor<'static>>);
 
 impl Anchors {
-    /// Takes CA certificates, DER. The list may be empty: then it vouches for nobody.
+    /// Reads CA certificates in DER. With an empty list no certificate is accepted.
     pub fn new(certificates: &[CertificateDer<'_>]) -> Result<Self, InvalidAnchor> {
         certificates.iter().map(anchor).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether nobody is vouched for.
+    /// Whether there are no anchors, so that no certificate is accepted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Proves the X509-SVID that a server presents, the leaf first, against these roots alone, and says whom it names. That
-    /// it is the one who was called is the caller's to see.
+    /// Validates the X509-SVID that a server presents, the leaf first, against these anchors alone, and returns its
+    /// SPIFFE ID. The caller checks that this is the server it meant to call.
     pub fn prove_server(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<SpiffeId, Unproven> {
         let (leaf, intermediates) = split(chain)?;
         let certificate = Certificate::parse(leaf)?;
@@ -46,13 +46,13 @@ impl Anchors {
     }
 }
 
-/// Why a certificate cannot be a root.
+/// Why a certificate cannot be a trust anchor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidAnchor {
-    /// It cannot be read.
+    /// The certificate cannot be parsed.
     #[error("not an X.509 certificate")]
     NotACertificate,
-    /// basicConstraints cA is not set, or keyUsage lacks keyCertSign: it may not sign certificates.
+    /// basicConstraints cA is not set, or keyUsage lacks keyCertSign, so it may not sign certificates.
     #[error("not a CA certificate: it lacks basicConstraints CA:TRUE, or keyCertSign in its keyUsage")]
     NotACa,
 }
@@ -66,7 +66,7 @@ fn anchor(certificate: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, Inva
     Ok(anchor.to_owned())
 }
 
-/// The leaf of a chain, and what it sends along.
+/// Splits a chain into its leaf and its intermediates.
 pub(super) fn split<'a>(
     chain: &'a [CertificateDer<'a>],
 ) -> Result<(&'a CertificateDer<'a>, &'a [CertificateDer<'a>]), Unproven> {
@@ -75,8 +75,8 @@ pub(super) fn split<'a>(
     chain.split_first().filter(|_| !too_large).ok_or(Unproven::ChainSize)
 }
 
-/// The SPIFFE ID of a leaf that keeps all of X509-SVID's rules for leaves: those that path validation looks at, and those
-/// that it does not (webpki ignores digitalSignature, cRLSign and what is critical).
+/// The SPIFFE ID of a leaf that follows all of X509-SVID's rules for leaves: those that path validation checks, and
+/// those that it does not (webpki ignores digitalSignature, cRLSign and the critical flags).
 pub(super) fn svid_name(certificate: &Certificate) -> Result<SpiffeId, Unproven> {
     let [uri] = certificate.names().uri.as_slice() else { return Err(Unproven::SeveralUris) };
     let id = parse_spiffe_id(uri).filter(|id| !id.path().is_empty()).ok_or(Unproven::InvalidSpiffeId)?;
@@ -87,7 +87,7 @@ pub(super) fn svid_name(certificate: &Certificate) -> Result<SpiffeId, Unproven>
     if !uses.has_key_usage || !uses.key_usage_critical || !uses.digital_signature {
         return Err(Unproven::KeyUsage);
     }
-    // X509-SVID section 4.4: where extendedKeyUsage is there, it has both.
+    // X509-SVID section 4.4: an extendedKeyUsage has both.
     if uses.has_extended_key_usage && !(uses.client_auth && uses.server_auth) {
         return Err(Unproven::KeyUsage);
     }
@@ -97,7 +97,7 @@ pub(super) fn svid_name(certificate: &Certificate) -> Result<SpiffeId, Unproven>
     Ok(id)
 }
 
-/// RFC 5280 section 6 path validation. No certificate is ever fetched from a URL that another one names.
+/// RFC 5280 section 6 path validation. No certificate is fetched from a URL in another certificate.
 pub(super) fn has_path(
     certificate: &Certificate,
     intermediates: &[CertificateDer<'_>],

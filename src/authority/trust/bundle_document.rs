@@ -1,5 +1,5 @@
-//! The SPIFFE bundle document (SPIFFE Trust Domain and Bundle section 4): a JWK Set in which each key says by `use` what
-//! kind of SVID it is for.
+//! The SPIFFE bundle document (SPIFFE Trust Domain and Bundle section 4): a JWK Set in which the `use` of each key
+//! names the kind of SVID that it is for.
 
 use std::time::Duration;
 
@@ -17,47 +17,47 @@ use crate::authority::trust::anchors::Anchors;
 use crate::authority::trust::bundles::Bundle;
 use crate::authority::trust::jwt_authorities::JwtAuthorities;
 
-/// The most bytes that a document may have: some hundred keys.
+/// The largest document, in bytes: enough for some hundred keys.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// A document, read.
+/// A parsed bundle document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BundleDocument {
-    /// What vouches for the trust domain. It may be empty: then nobody in it is trusted (section 4.1.3).
+    /// The bundle of the trust domain. An empty bundle accepts no SVID (section 4.1.3).
     pub bundle: Bundle,
     /// `spiffe_sequence`, which grows with each change.
     pub sequence: Option<u64>,
-    /// `spiffe_refresh_hint`: how often its publisher wants it to be fetched.
+    /// `spiffe_refresh_hint`: how often the publisher wants the document to be fetched.
     pub refresh_hint: Option<Duration>,
 }
 
-/// Why a text is no bundle document. A single key of no use is no such reason: it is skipped.
+/// Why a text is not a bundle document. A single unusable key is not an error: it is skipped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidBundleDocument {
-    /// More than [`MAX_BYTES`].
+    /// The document is larger than [`MAX_BYTES`].
     #[error("the document is larger than 256 KiB")]
     Size,
-    /// Not JSON, or some object in it has a member twice.
-    #[error("not JSON, or a member stands twice in it")]
+    /// The text is not JSON, or an object in it has a member twice.
+    #[error("not JSON, or an object has a member twice")]
     NotJson,
-    /// Not an object with the array `keys`.
+    /// The text is not an object with the array `keys`.
     #[error("not a JWK Set: it lacks the array `keys`")]
     NoKeys,
-    /// Not an integer from 0 to 2^64 - 1.
-    #[error("spiffe_sequence is not an integer, or negative or beyond 64 bits")]
+    /// `spiffe_sequence` is not an integer from 0 to 2^64 - 1.
+    #[error("spiffe_sequence is not an integer, or is negative or larger than 64 bits")]
     Sequence,
-    /// Not an integer from 0 to 2^64 - 1.
-    #[error("spiffe_refresh_hint is not an integer of seconds, or negative or beyond 64 bits")]
+    /// `spiffe_refresh_hint` is not an integer from 0 to 2^64 - 1.
+    #[error("spiffe_refresh_hint is not an integer of seconds, or is negative or larger than 64 bits")]
     RefreshHint,
 }
 
 impl BundleDocument {
-    /// Reads a document. A key is skipped whose `kty` or `use` is unknown or missing (section 4.2), and one that cannot serve
-    /// its use: an `x509-svid` without a CA certificate, a `jwt-svid` without `kid`, one that shows its private half. So a
-    /// document with which nothing can be done vouches for nobody, as one without keys does.
+    /// Parses a document. A key is skipped if its `kty` or `use` is unknown or missing (section 4.2), or if it cannot
+    /// be used: an `x509-svid` without a CA certificate, a `jwt-svid` without `kid`, or a key with its private part. A
+    /// document without usable keys is therefore an empty bundle, as one without keys is.
     ///
-    /// X509-SVID section 6.1 forbids who publishes an `x509-svid` key to give it a `kid`; section 6.2, on reading one, does
-    /// not look at it, and neither does this.
+    /// X509-SVID section 6.1 forbids a publisher to give an `x509-svid` key a `kid`. Section 6.2, on reading one, does
+    /// not check it, and neither does this.
     pub fn parse(text: &[u8]) -> Result<Self, InvalidBundleDocument> {
         if text.len() > MAX_BYTES {
             return Err(InvalidBundleDocument::Size);
@@ -83,7 +83,7 @@ impl BundleDocument {
         Ok(Self { bundle: Bundle { x509, jwt, ..Bundle::default() }, sequence, refresh_hint })
     }
 
-    /// Writes the document with these roots. One whose kind of key has no JWK is left out.
+    /// Writes the document for these roots. A root whose kind of key has no JWK is left out.
     pub fn print(roots: &[CertificateDer<'_>], sequence: u64, refresh_hint: Duration) -> String {
         let keys: Vec<Value> = roots.iter().filter_map(|root| print_root(root)).collect();
         let document = json!({
@@ -95,8 +95,8 @@ impl BundleDocument {
     }
 }
 
-/// The CA certificate in `x5c`, of which only the first element counts (X509-SVID section 6.2). RFC 7517 section 4.7: its
-/// key must be the one that the other members describe.
+/// The CA certificate in `x5c`, of which only the first element is used (X509-SVID section 6.2). Its key must be the
+/// one that the other members describe (RFC 7517 section 4.7).
 fn root(jwk: &Map<String, Value>) -> Option<CertificateDer<'static>> {
     let text = jwk.get("x5c")?.get(0)?.as_str()?;
     let certificate = CertificateDer::from(STANDARD.decode(text).ok()?);

@@ -1,4 +1,4 @@
-//! Whose certificates prove what: one bundle a trust domain, never pooled, and the client CAs beside them.
+//! The bundles that prove certificates: one for each trust domain, never pooled, and the client CAs.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -22,16 +22,16 @@ use crate::authority::trust::anchors::svid_name;
 use crate::authority::trust::jwt_authorities::JwtAuthorities;
 use crate::authority::trust::unproven::Unproven;
 
-/// What vouches for the workloads of one trust domain. The whole of it comes from one source.
+/// The trust anchors and keys of one trust domain. All of a bundle comes from one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bundle {
-    /// The roots of its X509-SVIDs.
+    /// The trust anchors of its X509-SVIDs.
     pub x509: Anchors,
     /// The keys of its JWT-SVIDs.
     pub jwt: JwtAuthorities,
-    /// When its source last confirmed it. `None` where it stands until it is replaced, as in a file.
+    /// When its source last confirmed it. `None` where it is in effect until it is replaced, as with a file.
     pub confirmed: Option<Timestamp>,
-    /// Until when it counts, should its source not confirm it again.
+    /// Until when it is valid if its source does not confirm it again. `None` where it has no end.
     pub good_until: Option<Timestamp>,
 }
 
@@ -41,33 +41,33 @@ impl Bundle {
         self.good_until.is_some_and(|until| now > until)
     }
 
-    /// Whether another vouches for the same, however fresh the two are.
+    /// Whether another bundle has the same anchors and keys. Freshness is not compared.
     pub fn vouches_like(&self, other: &Self) -> bool {
         self.x509 == other.x509 && self.jwt == other.jwt
     }
 }
 
-/// A bundle that has no end and no JWT authorities.
+/// A bundle without an end and without JWT authorities.
 impl From<Anchors> for Bundle {
     fn from(x509: Anchors) -> Self {
         Self { x509, ..Self::default() }
     }
 }
 
-/// All that vouches for peers, at one moment.
+/// All bundles and client CAs at one moment.
 ///
-/// A path is only ever verified against the bundle of the trust domain that the leaf names: poured into one pool, any
-/// trust domain could mint the others' names (SPIFFE Federation section 4.2).
+/// A path is only verified against the bundle of the trust domain that the leaf names: in one pool, any trust domain
+/// could issue the names of the others (SPIFFE Federation section 4.2).
 #[derive(Clone, Debug, Default)]
 pub struct TrustBundles {
     /// The bundle of each trust domain.
     pub trust_domains: HashMap<TrustDomain, Bundle>,
-    /// The client CAs, by the names that registrations call them by.
+    /// The client CAs, by the names that registrations use.
     pub client_cas: BTreeMap<String, Anchors>,
 }
 
 impl TrustBundles {
-    /// Whether others vouch for the same, however fresh either are.
+    /// Whether others have the same anchors and keys. Freshness is not compared.
     pub fn vouch_like(&self, other: &Self) -> bool {
         self.client_cas == other.client_cas
             && self.trust_domains.len() == other.trust_domains.len()
@@ -76,27 +76,27 @@ impl TrustBundles {
             })
     }
 
-    /// Whether the bundle of a trust domain is there, and not stale.
+    /// Whether a trust domain has a bundle that is not stale.
     pub(in crate::authority) fn is_fresh_for(&self, trust_domain: &TrustDomain, now: Timestamp) -> bool {
         self.trust_domains.get(trust_domain).is_some_and(|bundle| !bundle.is_stale(now))
     }
 
-    /// How long ago each trust domain's bundle was last confirmed; `None` where it stands until it is replaced.
+    /// How long ago each trust domain's bundle was last confirmed; `None` where it is in effect until it is replaced.
     pub fn ages(&self, now: Timestamp) -> impl Iterator<Item = (&TrustDomain, Option<Duration>)> {
         let age = move |bundle: &Bundle| bundle.confirmed.map(|confirmed| confirmed.until(now));
         self.trust_domains.iter().map(move |(trust_domain, bundle)| (trust_domain, age(bundle)))
     }
 
-    /// Until when the proof of a peer can count without being made again.
+    /// Until when the proof of a peer can be valid without being repeated.
     pub(in crate::authority) fn good_until(&self, peer: &PeerIdentity) -> Option<Timestamp> {
         self.trust_domains.get(peer.spiffe_id()?.trust_domain())?.good_until
     }
 
-    /// Proves a certificate by the one rule that is for its kind; there is no falling back from the rule for SVIDs to
-    /// another. `chain` is what the peer presented, the leaf first; `is_registered` knows the certificates that are
-    /// registered, or listed for a role, as they are.
+    /// Validates a certificate by the one rule for its kind. An SVID that its rule refuses is not tried by another
+    /// rule. `chain` is what the peer presented, the leaf first; `is_registered` says whether a certificate is
+    /// registered, or listed for a role, by its thumbprint.
     ///
-    /// Possession of the key is the handshake's to prove, not this function's.
+    /// The handshake proves possession of the key, not this function.
     pub fn prove(
         &self,
         chain: &[CertificateDer<'_>],
@@ -155,7 +155,7 @@ impl TrustBundles {
         if names.is_empty() {
             return Ok(None);
         }
-        // webpki has refused a CA as a leaf by now, and an extendedKeyUsage without clientAuth.
+        // webpki has refused a CA as a leaf before this, and an extendedKeyUsage without clientAuth.
         let uses = certificate.uses();
         if uses.has_key_usage && !uses.digital_signature {
             return Err(Unproven::KeyUsage);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The JWT authorities of one trust domain, by `kid`: JWKs as its bundle has them.
+/// The JWT authorities of one trust domain, by `kid`: the JWKs of its bundle.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JwtAuthorities(BTreeMap<String, Value>);
 
 impl JwtAuthorities {
-    /// Takes the JWKs of a bundle that are for JWT-SVIDs. One without a `kid` is passed over (JWT-SVID section 6.1); of two
-    /// with the same `kid` neither is taken, since it is not clear which is meant.
+    /// Takes the JWKs of a bundle that are for JWT-SVIDs. A JWK without a `kid` is skipped (JWT-SVID section 6.1). Two
+    /// JWKs with the same `kid` are both skipped, since it is ambiguous.
     pub fn new<'a>(jwks: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut keys: BTreeMap<String, Option<Value>> = BTreeMap::new();
         for jwk in jwks {
@@ -21,12 +21,12 @@ impl JwtAuthorities {
         Self(keys.into_iter().filter_map(|(kid, jwk)| Some((kid, jwk?))).collect())
     }
 
-    /// The JWK under a `kid`.
+    /// Returns the JWK with a `kid`.
     pub fn find(&self, kid: &str) -> Option<&Value> {
         self.0.get(kid)
     }
 
-    /// All of them.
+    /// Returns every JWK with its `kid`.
     pub fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(kid, jwk)| (kid.as_str(), jwk))
     }

@@ -1,5 +1,5 @@
-//! JWT-SVIDs (the SPIFFE standard of that name): proven by the keys of the trust domain that the subject is of, and by no
-//! others. They are never taken for access tokens, nor these for them.
+//! JWT-SVIDs (the SPIFFE standard of that name). Only the keys of the subject's own trust domain prove one. They are
+//! never accepted as access tokens, and access tokens never as JWT-SVIDs.
 
 use std::fmt;
 
@@ -20,70 +20,70 @@ use crate::authority::keys::VerifyingKey;
 use crate::authority::trust::bundles::TrustBundles;
 use crate::authority::trust::jwt_authorities::JwtAuthorities;
 
-/// How many keys are tried where the SVID names none.
+/// How many keys are tried where the JWT-SVID has no `kid`.
 const MAX_KEYS_TRIED: usize = 16;
 
-/// A JWT-SVID that was proven.
+/// A JWT-SVID with a valid signature and valid claims.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct JwtSvid {
     spiffe_id: SpiffeId,
 }
 
 impl JwtSvid {
-    /// Whose it is.
+    /// The SPIFFE ID of the workload that it identifies.
     pub fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }
 }
 
-/// Why a JWT proves nobody.
+/// Why a JWT is not a valid JWT-SVID.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidJwtSvid {
-    /// Not three parts of base64url, or too many bytes, or no JSON objects with each member once.
+    /// The token is not three parts of base64url, is too long, or is not made of JSON objects with each member once.
     #[error("not a compact JWS of two JSON objects")]
     Malformed,
-    /// Another member than `alg`, `kid` and `typ` (JWT-SVID section 2), or one of another JSON type.
+    /// The header has another member than `alg`, `kid` and `typ` (JWT-SVID section 2), or one of another JSON type.
     #[error("the header has a member that a JWT-SVID does not have")]
     Header,
-    /// Not JWT or JOSE (JWT-SVID section 2.3).
+    /// `typ` is not JWT or JOSE (JWT-SVID section 2.3).
     #[error("the header's typ is of another kind of token")]
     Type,
-    /// None of the nine of JWT-SVID section 2.1.
+    /// `alg` is not one of the nine of JWT-SVID section 2.1.
     #[error("the algorithm is not one of JWT-SVIDs")]
     Algorithm,
-    /// `sub` is missing, or no SPIFFE ID of a workload.
+    /// `sub` is missing, or is not the SPIFFE ID of a workload.
     #[error("sub is not the SPIFFE ID of a workload")]
     Subject,
     /// `aud` is missing, or is anything but this issuer alone.
     #[error("aud is not this issuer alone")]
     Audience,
-    /// `exp` or `nbf` is no integer, or `exp` is missing.
+    /// `exp` or `nbf` is not an integer, or `exp` is missing.
     #[error("exp is missing, or exp or nbf is not an integer")]
     Times,
-    /// Past `exp`.
+    /// The time is at or after `exp`.
     #[error("it has expired")]
     Expired,
-    /// Before `nbf`.
-    #[error("it is not good yet")]
+    /// The time is before `nbf`.
+    #[error("it is not valid yet")]
     NotYetValid,
-    /// No bundle is known for the trust domain of the subject.
+    /// There is no bundle for the trust domain of the subject.
     #[error("the trust domain of the subject is not known")]
     UnknownTrustDomain,
     /// The bundle has not been confirmed for too long.
     #[error("the bundle of the subject's trust domain has not been confirmed for too long")]
     StaleBundle,
-    /// No key for JWT-SVIDs in the bundle that has the `kid`, if there is one, and fits the algorithm.
+    /// The bundle has no key for JWT-SVIDs that fits the algorithm, and the `kid` if there is one.
     #[error("the trust domain of the subject has no such key")]
     UnknownKey,
-    /// Not the signature of such a key.
+    /// The signature is not by such a key.
     #[error("the signature is wrong")]
     Signature,
 }
 
 impl TrustBundles {
-    /// Proves a JWT-SVID that is for `audience` and for nobody else (draft-ietf-oauth-spiffe-client-auth section 3.1).
-    /// `iss` and `jti` are not looked at (JWT-SVID section 7.1), nor keys that the header brings along: such a header is
-    /// none of a JWT-SVID.
+    /// Validates a JWT-SVID that is for `audience` alone (draft-ietf-oauth-spiffe-client-auth section 3.1). `iss` and
+    /// `jti` are ignored (JWT-SVID section 7.1). A header with a key in it is refused, because a JWT-SVID has no such
+    /// member.
     pub fn prove_jwt_svid(&self, token: &str, audience: &str, now: Timestamp) -> Result<JwtSvid, InvalidJwtSvid> {
         let jws = CompactJws::parse(token).ok_or(InvalidJwtSvid::Malformed)?;
         let header = Header::read(object(&jws.header)?)?;
@@ -109,7 +109,7 @@ impl TrustBundles {
     }
 }
 
-/// The one algorithm that the header names, and the key, if it names one.
+/// The one algorithm of the header, and its `kid`, if it has one.
 struct Header {
     algorithm: Algorithm,
     key_id: Option<String>,
@@ -123,7 +123,7 @@ impl Header {
             match name.as_str() {
                 "alg" => algorithm = Some(text),
                 "kid" => key_id = Some(text),
-                // Compared with case, as JWT-SVID section 2.3 spells them.
+                // The comparison is case-sensitive, as JWT-SVID section 2.3 spells them.
                 "typ" if matches!(text.as_str(), "JWT" | "JOSE") => {}
                 "typ" => return Err(InvalidJwtSvid::Type),
                 _ => return Err(InvalidJwtSvid::Header),
@@ -134,7 +134,7 @@ impl Header {
         Ok(Self { algorithm, key_id })
     }
 
-    /// The keys that may have signed.
+    /// The keys that may have signed the token.
     fn keys(&self, authorities: &JwtAuthorities) -> Vec<VerifyingKey> {
         let key = |jwk| key(self.algorithm, jwk);
         match &self.key_id {
@@ -157,8 +157,8 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::Ps512,
 ];
 
-/// The key in a JWK, if it is one for JWT-SVIDs and for this algorithm. A JWK without `use` is what it was taken for: the
-/// Workload API gives such ones.
+/// The key in a JWK, if it is for JWT-SVIDs and for this algorithm. A JWK without `use` is accepted: the Workload API
+/// returns such JWKs.
 fn key(algorithm: Algorithm, jwk: &Value) -> Option<VerifyingKey> {
     let fits = |name: &str, wanted: &str| jwk.get(name).is_none_or(|found| found.as_str() == Some(wanted));
     if fits("use", "jwt-svid") && fits("alg", algorithm.name()) { VerifyingKey::from_jwk(algorithm, jwk) } else { None }
@@ -193,13 +193,13 @@ fn check_times(claims: &Map<String, Value>, now: Timestamp) -> Result<(), Invali
     }
 }
 
-/// One part of a JWS: a JSON object, each member once.
+/// Parses one part of a JWS: a JSON object with each member once.
 fn object(json: &[u8]) -> Result<Map<String, Value>, InvalidJwtSvid> {
     let Members(members) = serde_json::from_slice(json).map_err(|_| InvalidJwtSvid::Malformed)?;
     Ok(members)
 }
 
-/// The members of a JSON object. Of serde alone the last of two with one name would count.
+/// The members of a JSON object. By default serde would use the last of two members with the same name.
 struct Members(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -221,7 +221,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
         let mut read = Map::new();
         while let Some((name, value)) = members.next_entry::<String, Value>()? {
             if read.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member stands twice"));
+                return Err(A::Error::custom("a member occurs twice"));
             }
         }
         Ok(Members(read))

@@ -1,4 +1,4 @@
-//! Whose certificates prove what: one bundle a trust domain, never pooled.
+//! The bundles that prove certificates: one for each trust domain, never pooled.
 
 mod anchors;
 mod bundle_document;

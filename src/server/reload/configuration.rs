@@ -1,4 +1,4 @@
-//! The configuration file while the server serves: what may change is taken, all of it or nothing.
+//! Changes of the configuration file while the server runs: a change is applied as a whole or not at all.
 
 use std::collections::BTreeSet;
 
@@ -9,38 +9,39 @@ use crate::config::Source;
 use crate::telemetry::InvalidLevel;
 use crate::trust_sources::files::TrustFileError;
 
-/// What takes no restart. The log's level and the roles are asked anew for each event and each request; which files vouch
-/// for whom changes like what is in them. Everything else is built into what serves, or promised to clients.
-const TAKEN: [&str; 4] = ["log.level", "roles", "trust.bundles", "trust.client_cas"];
+/// The keys that can change without a restart. The log level and the roles are read for each event and each request;
+/// the files of bundles and client CAs are read again like their contents. All other settings are fixed in running
+/// components, or promised to clients.
+const RELOADABLE: [&str; 4] = ["log.level", "roles", "trust.bundles", "trust.client_cas"];
 
-/// Why the present configuration stays.
+/// Why the present configuration stays in effect.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::server) enum NotTaken {
-    /// No server would start from it.
+pub(in crate::server) enum NotApplied {
+    /// The configuration is invalid, and a server would not start with it.
     #[error(transparent)]
     Invalid(#[from] ConfigError),
-    /// The log's level is none.
+    /// The log level is invalid.
     #[error(transparent)]
     Level(#[from] InvalidLevel),
-    /// A bundle or client CA that it names.
+    /// A bundle or client CA that it names cannot be loaded.
     #[error(transparent)]
     Trust(#[from] TrustFileError),
-    /// It changes what takes a restart.
+    /// It changes keys that require a restart.
     #[error("restart the server to change {0}")]
     Restart(String),
 }
 
-/// The file, and what of it the server goes by.
+/// The configuration file, and the configuration in effect.
 #[derive(Debug)]
 pub(in crate::server) struct Followed {
     source: Source,
-    /// Whether the file is another one than the server goes by.
+    /// Whether the file differs from the configuration in effect.
     differs: bool,
-    /// The reason that the log gave last.
-    said: Option<String>,
+    /// The reason that was logged last.
+    last_reason: Option<String>,
 }
 
-/// Another configuration that may be taken.
+/// A changed configuration that can be applied.
 #[derive(Debug)]
 pub(in crate::server) struct Change {
     pub(in crate::server) config: Config,
@@ -50,7 +51,7 @@ pub(in crate::server) struct Change {
 }
 
 impl Change {
-    /// Whether it names other files of bundles and client CAs.
+    /// Whether it names other files of bundles or client CAs.
     pub(in crate::server) fn is_of_trust(&self) -> bool {
         self.keys.iter().any(|key| key.starts_with("trust."))
     }
@@ -58,55 +59,55 @@ impl Change {
 
 impl Followed {
     pub(in crate::server) fn new(source: Source) -> Self {
-        Self { source, differs: false, said: None }
+        Self { source, differs: false, last_reason: None }
     }
 
-    /// Reads the file, with what the environment says beside it, and tells what would change; `None` where nothing does.
-    pub(in crate::server) fn change(&self) -> Result<Option<Change>, NotTaken> {
+    /// Reads the file and the environment, and returns the change; `None` where there is none.
+    pub(in crate::server) fn change(&self) -> Result<Option<Change>, NotApplied> {
         let mut config = config::load(&self.source.path)?;
         let Some(source) = config.source.take() else { return Ok(None) };
         let keys = self.source.written.differences(&source.written);
         if keys.is_empty() {
             return Ok(None);
         }
-        let is_taken = |key: &str| {
-            TAKEN
-                .iter()
-                .any(|taken| key.strip_prefix(taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        let is_reloadable = |key: &str| {
+            RELOADABLE.iter().any(|reloadable| {
+                key.strip_prefix(reloadable).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
         };
-        let others: Vec<&str> = keys.iter().copied().filter(|key| !is_taken(key)).collect();
+        let others: Vec<&str> = keys.iter().copied().filter(|key| !is_reloadable(key)).collect();
         if !others.is_empty() {
-            return Err(NotTaken::Restart(others.join(", ")));
+            return Err(NotApplied::Restart(others.join(", ")));
         }
         let keys = keys.into_iter().map(str::to_owned).collect();
         Ok(Some(Change { config, source, keys }))
     }
 
-    /// The server goes by another configuration now.
-    pub(in crate::server) fn taken(&mut self, source: Source) {
+    /// Records the configuration that is now in effect.
+    pub(in crate::server) fn set_source(&mut self, source: Source) {
         self.source = source;
     }
 
-    /// Logs why a configuration is not taken, once as long as the reason stays.
-    pub(in crate::server) fn refused(&mut self, error: &NotTaken) {
+    /// Logs why a configuration is not applied, once for each reason.
+    pub(in crate::server) fn refused(&mut self, error: &NotApplied) {
         self.differs = true;
         let text = error.to_string();
-        if self.said.as_ref() != Some(&text) {
-            tracing::error!(error = %text, "the configuration file is not taken; the old configuration stays");
-            self.said = Some(text);
+        if self.last_reason.as_ref() != Some(&text) {
+            tracing::error!(error = %text, "the configuration file is not applied; the old configuration stays");
+            self.last_reason = Some(text);
         }
     }
 
-    /// The file and the server agree.
-    pub(in crate::server) fn agreed(&mut self) {
-        self.said = None;
+    /// Records that the file agrees with the configuration in effect.
+    pub(in crate::server) fn mark_applied(&mut self) {
+        self.last_reason = None;
         if std::mem::take(&mut self.differs) {
-            tracing::info!("the configuration file and what the server goes by agree again");
+            tracing::info!("the configuration file agrees with the configuration in effect again");
         }
     }
 
-    /// Says again what is still wrong, to whoever asks by SIGHUP.
-    pub(in crate::server) fn asked(&mut self) {
-        self.said = None;
+    /// Makes the next failure be logged again, because a SIGHUP asked for a reload.
+    pub(in crate::server) fn forget_reason(&mut self) {
+        self.last_reason = None;
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration, certificates, bundles and client CAs that change on the disk while the server serves.
+//! The configuration, certificates, bundles and client CAs that change on the disk while the server runs.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use crate::authority::observe::Reloaded;
 use crate::authority::trust::TrustBundles;
 use crate::config::Source as ConfigFile;
 use crate::server::reload::configuration::Followed;
-use crate::server::reload::configuration::NotTaken;
+use crate::server::reload::configuration::NotApplied;
 use crate::server::stage::Stage;
 use crate::server::supervised;
 use crate::server::trust::Feeds;
@@ -27,11 +27,11 @@ use crate::tls::server_certificate::ServerCertificate;
 use crate::trust_sources::files;
 use crate::trust_sources::files::Contents;
 
-/// How often the files are looked at. Reading them whole is cheap and sees every kind of replacement, the swapped symbolic
-/// links of a Kubernetes volume among them.
+/// How often the files are read. Reading them completely is cheap and detects every kind of replacement, including the
+/// swapped symbolic links of a Kubernetes volume.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Knows the files and what they last held.
+/// Reads the files again, and applies their changes.
 #[derive(Debug)]
 pub(in crate::server) struct Reloader {
     authority: Arc<Authority>,
@@ -41,10 +41,10 @@ pub(in crate::server) struct Reloader {
     own_bundle: OwnBundle,
 }
 
-/// What the server goes by.
+/// The files in effect and their last contents.
 #[derive(Debug)]
 struct Files {
-    /// Not there where the configuration came from no file that stays.
+    /// `None` where the configuration was not read from a regular file.
     configuration: Option<Followed>,
     trust: files::Config,
     contents: Contents,
@@ -63,7 +63,7 @@ impl Reloader {
         Self { authority, files, certificate, feeds, own_bundle }
     }
 
-    /// Runs it for as long as the server serves.
+    /// Runs for as long as the server runs.
     pub(in crate::server) fn start(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
@@ -76,7 +76,7 @@ impl Reloader {
         supervised::spawn(tasks, authority, "reloader", reloading);
     }
 
-    /// Looks at the files every few seconds and on SIGHUP.
+    /// Reads the files every few seconds and on SIGHUP.
     async fn run(self: Arc<Self>, hangup: Arc<AsyncMutex<Signal>>, mut stages: watch::Receiver<Stage>) {
         let mut hangup = hangup.lock().await;
         loop {
@@ -85,7 +85,7 @@ impl Reloader {
                 _ = hangup.recv() => {
                     tracing::info!("SIGHUP: reading the configuration, certificates and bundles again");
                     if let Some(configuration) = &mut self.files().configuration {
-                        configuration.asked();
+                        configuration.forget_reason();
                     }
                 }
                 _ = stages.wait_for(|stage| *stage == Stage::Draining) => return,
@@ -98,7 +98,7 @@ impl Reloader {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what has changed. What is broken keeps what it should replace.
+    /// Applies what has changed. A broken file leaves the present state in effect.
     pub(in crate::server) fn reload(&self) {
         let reloads = self.authority.reloads();
         reloads.set_failing(Reloaded::Certificate, self.reload_certificate().is_err());
@@ -107,7 +107,7 @@ impl Reloader {
         reloads.set_failing(Reloaded::Trust, self.reload_trust(&mut files).is_err());
     }
 
-    /// The log says that a file is broken each time it is looked at.
+    /// A broken certificate is logged at every attempt.
     fn reload_certificate(&self) -> Result<(), ()> {
         match self.certificate.reload() {
             Ok(true) => tracing::info!("the server certificate was replaced"),
@@ -124,7 +124,7 @@ impl Reloader {
         match files::load(&files.trust) {
             Ok((_, unchanged)) if unchanged == files.contents => {}
             Ok((bundles, changed)) => {
-                self.take_trust(files, bundles, changed);
+                self.apply_trust(files, bundles, changed);
                 tracing::info!("the bundles and client CAs were replaced");
             }
             Err(error) => {
@@ -135,10 +135,10 @@ impl Reloader {
         Ok(())
     }
 
-    fn take_trust(&self, files: &mut Files, bundles: TrustBundles, contents: Contents) {
+    fn apply_trust(&self, files: &mut Files, bundles: TrustBundles, contents: Contents) {
         self.feeds.set(Source::Files, bundles);
         self.own_bundle.publish(contents.own());
-        // Last: what panics before is done again.
+        // Last, so that a panic before this makes the next run repeat it.
         files.contents = contents;
     }
 
@@ -147,7 +147,7 @@ impl Reloader {
         let Some(followed) = &mut files.configuration else { return Ok(()) };
         match outcome {
             Ok(()) => {
-                followed.agreed();
+                followed.mark_applied();
                 Ok(())
             }
             Err(error) => {
@@ -157,8 +157,8 @@ impl Reloader {
         }
     }
 
-    /// All that can fail comes before anything is taken.
-    fn reconfigure(&self, files: &mut Files) -> Result<(), NotTaken> {
+    /// Everything that can fail is done before anything is applied.
+    fn reconfigure(&self, files: &mut Files) -> Result<(), NotApplied> {
         let Some(followed) = &files.configuration else { return Ok(()) };
         let Some(change) = followed.change()? else { return Ok(()) };
         let trust = change.is_of_trust().then(|| files::load(&change.config.trust)).transpose()?;
@@ -167,10 +167,10 @@ impl Reloader {
         self.authority.replace_roles(change.config.policy.roles);
         if let Some((bundles, contents)) = trust {
             files.trust = change.config.trust;
-            self.take_trust(files, bundles, contents);
+            self.apply_trust(files, bundles, contents);
         }
         if let Some(followed) = &mut files.configuration {
-            followed.taken(change.source);
+            followed.set_source(change.source);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What is read again while the server serves.
+//! Files that are read again while the server runs.
 
 mod configuration;
 mod files;

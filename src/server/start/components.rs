@@ -1,4 +1,5 @@
-//! What stands before anything is served: the store is open, the core knows what is in it, and who vouches for whom.
+//! The components that exist before anything is served: the open store, and the core with its registrations and
+//! bundles.
 
 use std::sync::Arc;
 
@@ -25,25 +26,25 @@ use crate::trust_sources::files;
 use crate::trust_sources::files::Contents;
 use crate::trust_sources::https::GuardedClient;
 
-/// All of it.
+/// The components.
 pub(in crate::server) struct Components {
     pub(in crate::server) provider: Arc<CryptoProvider>,
-    /// What the door presents. Where no files are named, the Workload API brings it.
+    /// The certificate that the server presents. Where no files are configured, the Workload API provides it.
     pub(in crate::server) certificate: Arc<ServerCertificate>,
     pub(in crate::server) stored: Stored,
     pub(in crate::server) authority: Arc<Authority>,
     pub(in crate::server) feeds: Arc<Feeds>,
-    /// What the files of bundles and client CAs held.
+    /// The contents of the files of bundles and client CAs.
     pub(in crate::server) contents: Contents,
     pub(in crate::server) federation: Federation,
-    /// What fetches the certificates that clients publish, where they may.
+    /// The client that fetches published JWK Sets; `None` where no client may publish one.
     pub(in crate::server) published: Option<Arc<GuardedClient>>,
-    /// Up to where the registrations were read.
+    /// The revision at which the registrations were read.
     pub(in crate::server) loaded: Revision,
 }
 
 impl Components {
-    /// Lays it, or says what is missing.
+    /// Builds the components, or returns the first error.
     pub(in crate::server) async fn build(
         config: &Config,
         clock: Arc<dyn Clock>,

@@ -1,4 +1,4 @@
-//! What is there before anything is served: the store, the signing keys, the core.
+//! The components that exist before anything is served: the store, the signing keys, the core.
 
 mod components;
 mod signing_keys;

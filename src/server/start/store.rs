@@ -1,4 +1,4 @@
-//! The store, opened, and measured.
+//! The open store, with its metrics.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
 
-/// How often the disk is looked at, at most.
+/// The shortest time between two readings of the disk.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The store, and what is measured of it.
+/// The store, and the sources of its metrics.
 #[derive(Debug)]
 pub(in crate::server) struct Stored {
     pub(in crate::server) store: Arc<dyn Store>,
     pub(in crate::server) operations: Arc<Operations>,
-    /// Not there where the store is in memory.
+    /// `None` where the store is in memory.
     pub(in crate::server) disk: Option<Disk>,
 }
 
 impl Stored {
-    /// Opens the store in a directory, or one in memory.
+    /// Opens the store in a directory, or an empty one in memory.
     pub(super) fn open(directory: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let store: Arc<dyn Store> = match directory {
             Some(directory) => Arc::new(SledStore::open(directory, SledOptions { clock, ..SledOptions::default() })?),
@@ -36,7 +36,7 @@ impl Stored {
         Ok(Self::measure(store, directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL))))
     }
 
-    /// Counts the operations of a store that is open, and looks at the disk that it is on.
+    /// Counts the operations of an open store, and reads the state of its disk.
     pub(super) fn measure(store: Arc<dyn Store>, disk: Option<Disk>) -> Self {
         let store = InstrumentedStore::new(store);
         let operations = store.operations();

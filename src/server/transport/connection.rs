@@ -50,20 +50,21 @@ use crate::tls;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::acceptor::Refused;
 
-/// How long requests that are under way at a connection's maximum age may still take.
+/// How long requests may still take that are under way at a connection's maximum age.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
-/// How long a connection over HTTP/1.1 is still kept at its end for a request that may be on its way. There is no GOAWAY in
-/// HTTP/1.1: a client learns by `connection: close` in an answer, or by an end that its next request may cross.
+/// How long an HTTP/1.1 connection at its end is kept open for a request that may be on its way. HTTP/1.1 has no
+/// GOAWAY: a client learns of the end by `connection: close` in a response, or when the connection ends, which its next
+/// request may cross.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
-/// How long a request's head may take to arrive, and before the first one the preface of HTTP/2.
+/// How long a request's head may take to arrive, and before the first one the HTTP/2 preface.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most bytes that the fields of a request's head may have: a token, a certificate, and room to spare.
+/// The largest size of a request's header fields, in bytes: room for a token and a certificate.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
-/// How long things may take.
+/// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Limits {
     handshake: Duration,
@@ -89,62 +90,64 @@ pub(in crate::server) async fn serve(
         Accepted::Tcp(stream) => stream,
         Accepted::Unix(stream) => {
             if let Door::Forwarded(forwarded_service) = &*door {
-                local(stream, Arc::clone(forwarded_service), authority, end(limits.max_age, stages)).await;
+                serve_local(stream, Arc::clone(forwarded_service), authority, end(limits.max_age, stages)).await;
             }
             return;
         }
     };
     let Ok(stream) = TcpStream::from_std(stream) else { return };
-    // Answers are small and complete: waiting for more to send with them only delays them.
+    // Responses are small and complete, so waiting for more data only delays them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let end = end(aged(limits.max_age, &stream), stages);
+    let end = end(max_age_of(limits.max_age, &stream), stages);
     match &*door {
         Door::Mutual(router) => {
-            let Some(turn) = turn(&handshakes, limits, &authority).await else { return };
+            let Some(permit) = permit(&handshakes, limits, &authority).await else { return };
             match acceptor.mutual(stream, limits.handshake).await {
                 Ok((stream, peer)) => {
-                    drop(turn);
+                    drop(permit);
                     let http2 = http2(&stream);
-                    guarded(http2, stream, Peers::Itself(router.clone(), peer.map(Arc::new)), authority, end).await;
+                    serve_guarded(http2, stream, Peers::Direct(router.clone(), peer.map(Arc::new)), authority, end)
+                        .await;
                 }
-                Err(refused) => report(&refused, &authority),
+                Err(refused) => record_refusal(&refused, &authority),
             }
         }
         Door::Forwarded(forwarded_service) => {
             let Terminator::Svid(id) = &forwarded_service.terminator else {
-                guarded(false, stream, Peers::Behind(Arc::clone(forwarded_service), None), authority, end).await;
+                serve_guarded(false, stream, Peers::Forwarded(Arc::clone(forwarded_service), None), authority, end)
+                    .await;
                 return drop(connection);
             };
-            let Some(turn) = turn(&handshakes, limits, &authority).await else { return };
+            let Some(permit) = permit(&handshakes, limits, &authority).await else { return };
             match acceptor.only_for(id.clone(), stream, limits.handshake).await {
                 Ok((stream, terminator)) => {
-                    drop(turn);
-                    let peers = Peers::Behind(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    guarded(http2(&stream), stream, peers, authority, end).await;
+                    drop(permit);
+                    let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
+                    serve_guarded(http2(&stream), stream, peers, authority, end).await;
                 }
-                Err(refused) => report(&refused, &authority),
+                Err(refused) => record_refusal(&refused, &authority),
             }
         }
         Door::ServerOnly(router) => {
-            let Some(turn) = turn(&handshakes, limits, &authority).await else { return };
+            let Some(permit) = permit(&handshakes, limits, &authority).await else { return };
             match acceptor.server_only(stream, limits.handshake).await {
                 Ok(stream) => {
-                    drop(turn);
-                    speak(http2(&stream), stream, unguarded(router, authority, true), end).await;
+                    drop(permit);
+                    serve_http(http2(&stream), stream, unguarded(router, authority, true), end).await;
                 }
-                Err(refused) => report(&refused, &authority),
+                Err(refused) => record_refusal(&refused, &authority),
             }
         }
-        // Probes and collectors ask here, as often as they like: they would hide what callers get.
-        Door::Plain(router) => speak(false, stream, unguarded(router, authority, false), end).await,
+        // Probes and collectors request often, and would distort the metrics of callers.
+        Door::Plain(router) => serve_http(false, stream, unguarded(router, authority, false), end).await,
     }
     drop(connection);
 }
 
-/// Serves a connection from a process of this machine, if it is the right user's.
-async fn local(
+/// Serves a connection over a Unix domain socket, if its peer has the configured user id.
+async fn serve_local(
     stream: std::os::unix::net::UnixStream,
     forwarded_service: Arc<ForwardedService>,
     authority: Arc<Authority>,
@@ -154,26 +157,31 @@ async fn local(
     let user = stream.peer_cred().map(|peer| peer.uid());
     match (&forwarded_service.terminator, user) {
         (Terminator::User(wanted), Ok(user)) if *wanted == user => {
-            guarded(false, stream, Peers::Behind(forwarded_service, None), authority, end).await;
+            serve_guarded(false, stream, Peers::Forwarded(forwarded_service, None), authority, end).await;
         }
         (terminator, user) => {
-            tracing::warn!(?terminator, ?user, "a connection was refused: it is not the terminator's");
+            tracing::warn!(?terminator, ?user, "a connection was refused: its user is not the terminator");
         }
     }
 }
 
-/// Who sends requests on a connection.
+/// The peers that send requests on a connection.
 #[derive(Clone)]
 enum Peers {
-    /// The one who opened it, to these routes.
-    Itself(Router, Option<Arc<PeerConnection>>),
-    /// Those whose certificates the terminator who opened it passes on.
-    Behind(Arc<ForwardedService>, Option<Arc<PeerConnection>>),
+    /// The peer of the connection itself, with these routes.
+    Direct(Router, Option<Arc<PeerConnection>>),
+    /// Peers whose certificates the terminator, which is the peer of the connection, forwards.
+    Forwarded(Arc<ForwardedService>, Option<Arc<PeerConnection>>),
 }
 
-/// Serves requests each of which has to be admitted.
-async fn guarded<S>(http2: bool, stream: S, peers: Peers, authority: Arc<Authority>, end: impl Future<Output = ()>)
-where
+/// Serves requests that must be admitted one by one.
+async fn serve_guarded<S>(
+    http2: bool,
+    stream: S,
+    peers: Peers,
+    authority: Arc<Authority>,
+    end: impl Future<Output = ()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (over, ending) = watch::channel(false);
@@ -185,10 +193,10 @@ where
             let (traced, request) = (RequestSpan::of(&request, method), request.map(Body::new));
             let response = traced.answered(async {
                 match peers {
-                    Peers::Itself(router, peer) => {
+                    Peers::Direct(router, peer) => {
                         call_guarded(router, &authority, peer.as_ref(), method, request).await
                     }
-                    Peers::Behind(forwarded_service, terminator) => {
+                    Peers::Forwarded(forwarded_service, terminator) => {
                         forwarded_service.call(&authority, terminator.as_deref(), method, request).await
                     }
                 }
@@ -200,19 +208,19 @@ where
         end.await;
         over.send_replace(true);
     };
-    speak(http2, stream, service, end).await;
+    serve_http(http2, stream, service, end).await;
 }
 
-/// A place among the handshakes under way, waited for no longer than a handshake may take.
-async fn turn(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
-    let turn = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
-    if turn.is_err() {
-        authority.report_handshake(HandshakeError::TooSlow, "the handshake waited too long for its turn");
+/// Returns a permit for a handshake. It is waited for no longer than a handshake may take.
+async fn permit(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
+    let permit = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
+    if permit.is_err() {
+        authority.report_handshake(HandshakeError::TooSlow, "the handshake waited too long for a permit");
     }
-    turn.ok()?.ok()
+    permit.ok()?.ok()
 }
 
-fn report(refused: &Refused, authority: &Authority) {
+fn record_refusal(refused: &Refused, authority: &Authority) {
     let error = match refused {
         Refused::Unproven(unproven) => HandshakeError::Unproven(*unproven),
         Refused::Handshake(_) => HandshakeError::HandshakeFailed,
@@ -221,7 +229,7 @@ fn report(refused: &Refused, authority: &Authority) {
     authority.report_handshake(error, &refused.to_string());
 }
 
-/// Serves requests of anybody. Those of probes are neither measured nor a part of a trace.
+/// Serves requests of any caller. Those of probes are neither counted nor traced.
 fn unguarded(
     router: &Router,
     authority: Arc<Authority>,
@@ -251,7 +259,7 @@ fn unguarded(
     })
 }
 
-/// Comes when the connection is old, or the server drains.
+/// Completes when the connection reaches its maximum age, or the server drains.
 async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
     tokio::select! {
         () = tokio::time::sleep(age) => {}
@@ -259,14 +267,14 @@ async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
     }
 }
 
-/// Whether the handshake settled on HTTP/2.
+/// Whether the handshake negotiated HTTP/2.
 fn http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
-/// Speaks HTTP/2, or else whatever of the two versions the peer begins with, until the peer goes, or `end` comes and what is
-/// under way is answered.
-async fn speak<S, V>(http2: bool, stream: S, service: V, end: impl Future<Output = ()>)
+/// Serves HTTP/2, or else the version that the peer begins with, until the peer disconnects, or `end` completes and the
+/// requests under way are answered.
+async fn serve_http<S, V>(http2: bool, stream: S, service: V, end: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible> + Send + 'static,
@@ -274,8 +282,9 @@ where
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     if http2 {
-        // The server speaks first then (RFC 9113 section 3.4), as soon as the peer has been let in: a client that waits for
-        // it learns of a refusal, which in TLS 1.3 comes after its side of the handshake is done, before it sends anything.
+        // The server then sends first (RFC 9113 section 3.4), as soon as the peer is accepted. In TLS 1.3 a refusal
+        // arrives after the client's side of the handshake is done; a client that waits for the server's preface learns
+        // of it before it sends anything.
         builder = builder.http2_only();
     }
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES as usize);
@@ -286,16 +295,16 @@ where
         .max_header_list_size(MAX_HEAD_BYTES)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
-    let parting = Arc::new(AtomicBool::new(false));
+    let closing = Arc::new(AtomicBool::new(false));
     let service = {
-        let parting = Arc::clone(&parting);
+        let closing = Arc::clone(&closing);
         service_fn(move |request: Request<IncomingBody>| {
-            // HTTP/2 has GOAWAY for it.
-            let parting = (request.version() < Version::HTTP_2).then(|| Arc::clone(&parting));
+            // HTTP/2 uses GOAWAY instead.
+            let closing = (request.version() < Version::HTTP_2).then(|| Arc::clone(&closing));
             let answer = service.call(request);
             async move {
                 let mut response = answer.await?;
-                if parting.is_some_and(|parting| parting.load(Ordering::Relaxed)) {
+                if closing.is_some_and(|closing| closing.load(Ordering::Relaxed)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response)
@@ -305,24 +314,24 @@ where
     let connection = builder.serve_connection(TokioIo::new(Stream::new(stream, HEAD_TIMEOUT)), service);
     tokio::pin!(connection);
     tokio::select! {
-        // An error here is the peer's: it broke off, or did not speak HTTP.
+        // An error here is caused by the peer: it disconnected, or did not send HTTP.
         ended = &mut connection => return drop(ended),
         () = end => {}
     }
     if !http2 {
-        parting.store(true, Ordering::Relaxed);
+        closing.store(true, Ordering::Relaxed);
         if let Ok(ended) = tokio::time::timeout(LAST_ANSWER, connection.as_mut()).await {
             return drop(ended);
         }
     }
     connection.as_mut().graceful_shutdown();
     if tokio::time::timeout(LAST_REQUESTS, connection).await.is_err() {
-        tracing::debug!("a connection did not end when asked to");
+        tracing::debug!("a connection did not end in time");
     }
 }
 
-/// The maximum age less up to a tenth, so that connections made together do not all come back together.
-fn aged(max_age: Duration, stream: &TcpStream) -> Duration {
+/// The maximum age, reduced by up to a tenth, so that connections made together do not all reconnect together.
+fn max_age_of(max_age: Duration, stream: &TcpStream) -> Duration {
     let share = stream.peer_addr().map_or(0, |peer| peer.port() % 100);
     max_age.saturating_sub(max_age / 1000 * u32::from(share))
 }

@@ -1,4 +1,4 @@
-//! The connections that a listener may have, and has.
+//! The limit of a listener's connections, and their counts.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-/// The connections that a listener may have, and has.
+/// The limit of a listener's connections, and their counts.
 #[derive(Debug)]
 pub(in crate::server) struct ConnectionLimit {
     listener: &'static str,
@@ -24,13 +24,13 @@ impl ConnectionLimit {
         Self { listener, most, free, accepted: AtomicU64::default(), refused: AtomicU64::default() }
     }
 
-    /// Those of all listeners, in the order in which they are opened.
+    /// The limits of all listeners, in the order in which they are opened.
     pub(in crate::server) fn of_all(forwarded: bool, max_connections: usize) -> Vec<Arc<Self>> {
         let names = ["mtls", "public", "ops"].into_iter().chain(forwarded.then_some("forwarded"));
         names.map(|name| Arc::new(Self::new(name, max_connections))).collect()
     }
 
-    /// A place for a connection, if there is one; it is free again when this is dropped.
+    /// Returns a permit for a connection, if the limit is not reached. Dropping it releases the connection's place.
     pub(in crate::server) fn take(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.free).try_acquire_owned().ok();
         let counted = if place.is_some() { &self.accepted } else { &self.refused };
@@ -38,22 +38,22 @@ impl ConnectionLimit {
         place
     }
 
-    /// Which listener's they are.
+    /// The name of the listener.
     pub(in crate::server) fn listener(&self) -> &'static str {
         self.listener
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(in crate::server) fn open(&self) -> u64 {
         u64::try_from(self.most.saturating_sub(self.free.available_permits())).unwrap_or(u64::MAX)
     }
 
-    /// How many were taken so far.
+    /// The number of connections accepted so far.
     pub(in crate::server) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// How many there was no place for.
+    /// The number of connections refused so far.
     pub(in crate::server) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What stands behind a listener, and a connection on its way there.
+//! How the connections of a listener are served, and a connection on its way there.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use tokio::sync::Semaphore;
 use crate::server::middleware::ForwardedService;
 use crate::server::socket::Accepted;
 
-/// What stands behind a listener.
+/// How the connections of a listener are served.
 #[derive(Debug)]
 pub(in crate::server) enum Door {
-    /// A proven client certificate, and then these.
+    /// Over mTLS, with these routes.
     Mutual(Router),
-    /// TLS, and then these.
+    /// Over TLS without client certificates, with these routes.
     ServerOnly(Router),
-    /// These, in the plain.
+    /// Without TLS, with these routes.
     Plain(Router),
-    /// A terminator, and behind it peers whose certificates it passes on.
+    /// Behind a terminator that forwards the certificates of its peers.
     Forwarded(Arc<ForwardedService>),
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub(in crate::server) struct Incoming {
     pub(in crate::server) stream: Accepted,
     pub(in crate::server) door: Arc<Door>,
     /// Held for as long as the connection is open.
     pub(in crate::server) connection: OwnedSemaphorePermit,
-    /// One of these is held during the handshake.
+    /// A permit of these is held during the handshake.
     pub(in crate::server) handshakes: Arc<Semaphore>,
 }

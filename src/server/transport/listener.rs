@@ -18,11 +18,11 @@ use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
 use crate::server::transport::workers::Dispatcher;
 
-/// How long to wait when the machine has no more file descriptors: a connection must end before another can begin, and
-/// asking again at once would keep a core busy.
+/// How long to wait when the process has no more file descriptors. A connection must end before another can be
+/// accepted, and retrying at once would keep a core busy.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// One listening socket, and what stands behind it.
+/// One listening socket, and how its connections are served.
 #[derive(Debug)]
 pub(in crate::server) struct Listener {
     socket: Socket,
@@ -42,7 +42,7 @@ impl Listener {
         Self { socket, door: Arc::new(door), connection_limits, handshakes }
     }
 
-    /// Runs it for as long as the server takes connections.
+    /// Runs until the server drains.
     pub(in crate::server) fn start(
         self,
         tasks: &mut JoinSet<()>,
@@ -55,7 +55,7 @@ impl Listener {
         supervised::spawn(tasks, authority, "listener", accepting);
     }
 
-    /// Accepts until the server drains, and then what has come by that moment.
+    /// Accepts until the server drains, and then the connections that are pending at that moment.
     async fn run(self: Arc<Self>, dispatcher: Dispatcher, mut stages: watch::Receiver<Stage>) {
         loop {
             let accepted = tokio::select! {
@@ -64,11 +64,11 @@ impl Listener {
             };
             match accepted {
                 Ok(stream) => {
-                    if self.deal(stream, &dispatcher).await.is_none() {
+                    if self.dispatch(stream, &dispatcher).await.is_none() {
                         return;
                     }
                 }
-                Err(error) if is_the_peers(&error) => {}
+                Err(error) if is_caused_by_peer(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
                     tokio::time::sleep(EXHAUSTED).await;
@@ -76,25 +76,26 @@ impl Listener {
             }
         }
         for stream in self.socket.waiting() {
-            if self.deal(stream, &dispatcher).await.is_none() {
+            if self.dispatch(stream, &dispatcher).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Hands a connection on, if there is room for it. `None` where nobody takes any more.
-    async fn deal(&self, stream: Accepted, dispatcher: &Dispatcher) -> Option<()> {
+    /// Hands a connection to a serving thread, unless the limit is reached. `None` where no thread accepts connections
+    /// any more.
+    async fn dispatch(&self, stream: Accepted, dispatcher: &Dispatcher) -> Option<()> {
         let Some(connection) = self.connection_limits.take() else {
-            // Closed at once: a peer that is told no can try another replica, one that waits cannot.
-            tracing::warn!("a connection was refused: there are too many");
+            // Closed at once: a refused peer can try another replica, a waiting one cannot.
+            tracing::warn!("a connection was refused: the limit is reached");
             return Some(());
         };
         let (door, handshakes) = (Arc::clone(&self.door), Arc::clone(&self.handshakes));
-        dispatcher.deal(Incoming { stream, door, connection, handshakes }).await
+        dispatcher.dispatch(Incoming { stream, door, connection, handshakes }).await
     }
 }
 
-/// Whether it was the peer that went away, which says nothing about the next one.
-fn is_the_peers(error: &io::Error) -> bool {
+/// Whether the peer caused the error, which does not affect other connections.
+fn is_caused_by_peer(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionAborted || error.kind() == io::ErrorKind::ConnectionReset
 }

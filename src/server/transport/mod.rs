@@ -1,4 +1,4 @@
-//! Connections: accepted, dealt out to the serving threads, and served.
+//! Connections: accepted, distributed among the serving threads, and served.
 
 mod connection;
 mod connection_limit;

@@ -1,4 +1,4 @@
-//! What a connection's bytes go through on their way to and from HTTP.
+//! A wrapper around a connection's transport, below HTTP.
 
 use std::io;
 use std::pin::Pin;
@@ -12,30 +12,30 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
-/// What an HTTP/2 client says first (RFC 9113 section 3.4).
+/// The beginning of the HTTP/2 connection preface (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long a peer is still listened to when everything has been said to it. A socket that is closed with something unread
-/// resets its connection, and whoever was still sending may then never read what was said last.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long input is still read after all output has been sent. Closing a socket with unread input resets the
+/// connection, and a peer that is still sending may then lose the last output.
+const LINGER: Duration = Duration::from_secs(1);
 
-/// A stream that wants its output in one piece, and whose peer must say within a time limit which HTTP it speaks.
+/// A stream without vectored writes, with a time limit for the peer to show its HTTP version.
 ///
-/// A vectored write makes every HTTP/2 frame a TLS record of its own, which costs issuing a token four tenths of its
-/// throughput. And while hyper tells the two versions of HTTP apart, none of its own time limits runs: a peer that says
-/// nothing, or only the beginning of the preface, would be kept.
+/// A vectored write makes every HTTP/2 frame a TLS record of its own, which costs four tenths of the throughput of
+/// issuing tokens. While hyper detects the HTTP version, none of its own time limits applies, so a peer that sends
+/// nothing, or only the beginning of the preface, would be kept indefinitely.
 #[derive(Debug)]
 pub(in crate::server) struct Stream<S> {
     transport: S,
     opening: Option<Opening>,
-    /// From when our side of the stream has ended.
+    /// Runs from the time at which the server's side of the stream has ended.
     closing: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
 struct Opening {
     limit: Pin<Box<Sleep>>,
-    /// What is still to come of the preface.
+    /// The rest of the preface.
     rest: &'static [u8],
 }
 
@@ -50,8 +50,8 @@ impl<S> Stream<S> {
 }
 
 impl Opening {
-    /// Takes note of what came. `None` when it is clear what is spoken: HTTP/1.1 has a time limit of its own.
-    fn heard(self, bytes: &[u8]) -> Option<Self> {
+    /// Processes received bytes. `None` when the version is known: HTTP/1.1 has a time limit of its own.
+    fn advance(self, bytes: &[u8]) -> Option<Self> {
         let rest = self.rest.strip_prefix(bytes).filter(|rest| !rest.is_empty())?;
         Some(Self { rest, ..self })
     }
@@ -69,7 +69,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
             if read.is_pending() && opening.limit.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            self.opening = opening.heard(buffer.filled().get(before..).unwrap_or_default());
+            self.opening = opening.advance(buffer.filled().get(before..).unwrap_or_default());
         }
         read
     }
@@ -89,10 +89,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         if closing.is_none() {
             ready!(Pin::new(&mut *transport).poll_shutdown(context))?;
         }
-        let limit = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
-        let mut unheeded = [0; 4096];
+        let limit = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut discarded = [0; 4096];
         while limit.as_mut().poll(context).is_pending() {
-            let mut buffer = ReadBuf::new(&mut unheeded);
+            let mut buffer = ReadBuf::new(&mut discarded);
             let read = ready!(Pin::new(&mut *transport).poll_read(context, &mut buffer));
             if read.is_err() || buffer.filled().is_empty() {
                 break;

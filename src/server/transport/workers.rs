@@ -1,4 +1,4 @@
-//! The threads that serve connections, one current-thread runtime each.
+//! The threads that serve connections, with one current-thread runtime each.
 
 use std::io;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::server::transport::connection::serve;
 use crate::server::transport::door::Incoming;
 use crate::tls::acceptor::Acceptor;
 
-/// How long calls of the system that are under way at the end may take.
+/// How long blocking calls that are under way at shutdown may take.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
-/// How many accepted connections may wait for a thread to take them up.
+/// How many accepted connections may wait for a thread.
 const QUEUE: usize = 1024;
 
 /// All serving threads.
@@ -33,7 +33,7 @@ pub(in crate::server) struct Workers {
     deadline: watch::Sender<Option<Duration>>,
 }
 
-/// Deals connections out to the threads in turn.
+/// Distributes connections among the threads in turn.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Dispatcher {
     queues: Arc<[mpsc::Sender<Incoming>]>,
@@ -41,8 +41,8 @@ pub(in crate::server) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Hands a connection to the next thread. `None` where no thread takes any more.
-    pub(in crate::server) async fn deal(&self, incoming: Incoming) -> Option<()> {
+    /// Hands a connection to the next thread. `None` where that thread accepts no more.
+    pub(in crate::server) async fn dispatch(&self, incoming: Incoming) -> Option<()> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.queues.len())?;
         self.queues.get(turn)?.send(incoming).await.ok()
     }
@@ -71,8 +71,8 @@ impl Workers {
             };
             thread::Builder::new().name(format!("lanyard-serve-{number}")).spawn(move || {
                 runtime.block_on(worker.run(queue));
-                // With it go the last tasks, and what they hold of the store: it can be opened again once this is done. What
-                // only waits for the system, such as for a name, is not waited for.
+                // This drops the last tasks and their references to the store, which can be opened again afterwards.
+                // Blocking calls, such as name resolution, are only waited for up to the limit.
                 runtime.shutdown_timeout(LAST_CALLS);
                 drop(done);
             })?;
@@ -87,14 +87,14 @@ impl Workers {
         self.dispatcher.clone()
     }
 
-    /// Waits until every connection has ended, those that listeners still hand on among them, and cuts off those that have
-    /// not after `limit`.
+    /// Waits until every connection has ended, including those that listeners still hand over, and closes the rest
+    /// after `limit`.
     pub(in crate::server) async fn finish(self, limit: Duration) {
         let Self { dispatcher, finished, deadline } = self;
         deadline.send_replace(Some(limit));
         drop(dispatcher);
         for ended in finished {
-            // The sender is only ever dropped: that is the sign.
+            // The sender never sends; dropping it is the signal.
             drop(ended.await);
         }
     }
@@ -112,17 +112,17 @@ impl Worker {
     async fn run(self, mut queue: mpsc::Receiver<Incoming>) {
         let mut deadlines = self.deadlines.clone();
         let over = async {
-            // A server that is dropped rather than stopped waits for nothing.
+            // A server that is dropped without being stopped waits for nothing.
             let limit = deadlines.wait_for(Option::is_some).await.map_or(None, |limit| *limit);
             tokio::time::sleep(limit.unwrap_or_default()).await;
         };
         tokio::select! {
             () = self.serve_all(&mut queue) => {}
-            () = over => tracing::warn!("connections were cut off that had not finished in time"),
+            () = over => tracing::warn!("connections were closed that had not finished in time"),
         }
     }
 
-    /// Serves until no listener hands on any more, and every connection has ended.
+    /// Serves until no listener hands over connections any more, and every connection has ended.
     async fn serve_all(&self, queue: &mut mpsc::Receiver<Incoming>) {
         let mut connections = JoinSet::new();
         loop {
@@ -131,15 +131,15 @@ impl Worker {
                     let (acceptor, authority) = (Arc::clone(&self.acceptor), Arc::clone(&self.authority));
                     connections.spawn(serve(incoming, acceptor, authority, self.limits, self.stages.clone()));
                 }
-                Some(ended) = connections.join_next() => survived(ended, &self.authority),
+                Some(ended) = connections.join_next() => log_panic(ended, &self.authority),
                 else => return,
             }
         }
     }
 }
 
-/// A panic outside of any request, such as in a handshake, ends its own connection and no other.
-fn survived(ended: Result<(), tokio::task::JoinError>, authority: &Authority) {
+/// A panic outside of any request, such as in a handshake, ends only its own connection.
+fn log_panic(ended: Result<(), tokio::task::JoinError>, authority: &Authority) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -1,4 +1,4 @@
-//! Keeps the bundles of other trust domains fresh, each from its own endpoint in its own rhythm.
+//! Refreshes the bundles of federated trust domains, each from its own endpoint at its own interval.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ use crate::trust_sources::bundle_endpoint::Config;
 use crate::trust_sources::bundle_endpoint::Profile;
 use crate::trust_sources::files;
 
-/// One endpoint. Nothing is fetched yet.
+/// A bundle endpoint. Nothing is fetched yet.
 pub(crate) fn endpoint(
     config: &Config,
     provider: &Arc<CryptoProvider>,
@@ -41,7 +41,7 @@ pub(crate) fn endpoint(
     Ok(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), latest))
 }
 
-/// All endpoints. A trust domain whose endpoint has said nothing yet is not known, and its workloads are refused.
+/// All endpoints. Until an endpoint has answered, its trust domain is unknown and its workloads are refused.
 #[derive(Debug)]
 pub(in crate::server) struct Federation {
     endpoints: Vec<Arc<BundleEndpoint>>,
@@ -61,7 +61,7 @@ impl Federation {
         Ok(Self { endpoints, feeds, turn: Mutex::default() })
     }
 
-    /// Fetches from each endpoint at once, and then again and again.
+    /// Fetches from each endpoint at once, and then periodically.
     pub(in crate::server) fn start(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
@@ -88,7 +88,7 @@ impl Federation {
         }
     }
 
-    /// Fetches from each endpoint once, now.
+    /// Fetches from each endpoint once.
     pub(in crate::server) async fn refresh_all(&self) {
         for endpoint in &self.endpoints {
             self.refresh(endpoint).await;
@@ -103,16 +103,16 @@ impl Federation {
                     let empty = endpoint.bundle().is_some_and(|bundle| bundle.x509.is_empty());
                     tracing::info!(%trust_domain, empty, "the bundle of a federated trust domain was replaced");
                 }
-                self.tell();
+                self.publish();
             }
             Err(error) => {
-                tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain cannot be had");
+                tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain cannot be fetched");
             }
         }
     }
 
-    fn tell(&self) {
-        // What is gathered first is told first.
+    fn publish(&self) {
+        // The lock keeps the order: bundles that are collected first are published first.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let bundles =
             self.endpoints.iter().filter_map(|endpoint| Some((endpoint.trust_domain().clone(), endpoint.bundle()?)));

@@ -1,4 +1,4 @@
-//! What vouches for peers, put together from all the sources that say so.
+//! Combines the bundles and client CAs of all sources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,56 +10,56 @@ use tokio::sync::watch;
 use crate::authority::Authority;
 use crate::authority::trust::TrustBundles;
 
-/// A source of trust. The order is that of precedence.
+/// A source of bundles and client CAs. The order is that of precedence.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(in crate::server) enum Source {
-    /// Files that the configuration names.
+    /// Files named in the configuration.
     Files,
-    /// Where other trust domains publish their bundles.
+    /// Bundle endpoints of other trust domains.
     BundleEndpoints,
     /// The Workload API.
     WorkloadApi,
 }
 
-/// Holds what each source last said, and tells the authority whenever that changes.
+/// Keeps the last bundles of each source, and updates the authority when they change.
 #[derive(Debug)]
 pub(in crate::server) struct Feeds {
     authority: Arc<Authority>,
-    said: Mutex<BTreeMap<Source, TrustBundles>>,
-    heard: watch::Sender<u64>,
+    latest: Mutex<BTreeMap<Source, TrustBundles>>,
+    updates: watch::Sender<u64>,
 }
 
 impl Feeds {
     pub(in crate::server) fn new(authority: Arc<Authority>) -> Self {
-        Self { authority, said: Mutex::default(), heard: watch::Sender::default() }
+        Self { authority, latest: Mutex::default(), updates: watch::Sender::default() }
     }
 
-    /// Takes in all that a source says now; what it said before counts no longer.
+    /// Replaces the bundles and client CAs of a source.
     ///
-    /// A trust domain has one source, the first that names it: bundles are never merged (SPIFFE Federation section 4.2), not
-    /// even two of the same trust domain, of which one might have withdrawn what the other still holds.
+    /// A trust domain has one source, the first that names it. Bundles are never merged (SPIFFE Federation section
+    /// 4.2), not even two of the same trust domain: one may have withdrawn what the other still contains.
     pub(in crate::server) fn set(&self, source: Source, bundles: TrustBundles) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.insert(source, bundles);
-        let mut together = TrustBundles::default();
-        for (source, bundles) in said.iter() {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.insert(source, bundles);
+        let mut combined = TrustBundles::default();
+        for (source, bundles) in latest.iter() {
             for (trust_domain, bundle) in &bundles.trust_domains {
-                if together.trust_domains.contains_key(trust_domain) {
-                    tracing::warn!(%trust_domain, ?source, "a bundle is passed over: another source has the trust domain");
+                if combined.trust_domains.contains_key(trust_domain) {
+                    tracing::warn!(%trust_domain, ?source, "a bundle is ignored: another source has the trust domain");
                 } else {
-                    together.trust_domains.insert(trust_domain.clone(), bundle.clone());
+                    combined.trust_domains.insert(trust_domain.clone(), bundle.clone());
                 }
             }
-            together
+            combined
                 .client_cas
                 .extend(bundles.client_cas.iter().map(|(name, anchors)| (name.clone(), anchors.clone())));
         }
-        self.authority.replace_trust(together);
-        self.heard.send_modify(|times| *times += 1);
+        self.authority.replace_trust(combined);
+        self.updates.send_modify(|count| *count += 1);
     }
 
-    /// Counts how often a source has spoken and was taken in.
-    pub(in crate::server) fn heard(&self) -> watch::Receiver<u64> {
-        self.heard.subscribe()
+    /// The number of updates applied, over all sources.
+    pub(in crate::server) fn updates(&self) -> watch::Receiver<u64> {
+        self.updates.subscribe()
     }
 }

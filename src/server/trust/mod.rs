@@ -1,4 +1,4 @@
-//! What feeds the core with bundles, client CAs and published certificates.
+//! Sources of bundles, client CAs and published certificates for the core.
 
 mod federation;
 mod feeds;

@@ -1,4 +1,5 @@
-//! The bundle document of the server's own trust domain, where it holds that: what others federate with.
+//! The bundle document of the server's own trust domain, if the server has that bundle. Other trust domains federate
+//! with it.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -11,10 +12,10 @@ use tokio::sync::watch;
 use crate::authority::clock::Clock;
 use crate::authority::trust::BundleDocument;
 
-/// How often others are asked to look. Files are looked at far more often.
+/// How often others should fetch the document. Files are read far more often.
 const REFRESH_HINT: Duration = Duration::from_mins(5);
 
-/// Numbers each bundle, and prints it.
+/// Numbers each bundle, and writes its document.
 #[derive(Debug)]
 pub(in crate::server) struct OwnBundle {
     clock: Arc<dyn Clock>,
@@ -27,12 +28,12 @@ impl OwnBundle {
         Self { clock, printed: watch::Sender::new(None), last: Mutex::default() }
     }
 
-    /// The document as it changes; `None` where there is none.
+    /// The document, and its changes; `None` where there is none.
     pub(in crate::server) fn printed(&self) -> watch::Receiver<Option<String>> {
         self.printed.subscribe()
     }
 
-    /// Publishes these roots. The sequence is the time of the change, so that it grows over restarts too.
+    /// Publishes these roots. The sequence number is the time of the change, so that it also grows over restarts.
     pub(in crate::server) fn publish(&self, roots: &[CertificateDer<'static>]) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 == roots {

@@ -1,4 +1,4 @@
-//! Fetches, every so often, the certificates that clients publish at their `jwks_uri`.
+//! Fetches periodically the certificates that clients publish at their `jwks_uri`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::trust_sources::jwks_uri;
 use crate::trust_sources::jwks_uri::Poller;
 use crate::trust_sources::network::SystemNetwork;
 
-/// Runs it for as long as the server serves.
+/// Runs for as long as the server runs.
 pub(in crate::server) fn start(
     tasks: &mut JoinSet<()>,
     authority: &Arc<Authority>,
@@ -31,7 +31,7 @@ pub(in crate::server) fn start(
     supervised::spawn(tasks, authority, "poller", move || run(Arc::clone(&poller), interval, stages.clone()));
 }
 
-/// Fetches at once, and then at each `interval` after a round is done.
+/// Fetches at once, and then `interval` after each round.
 async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receiver<Stage>) {
     let rounds = async {
         loop {
@@ -45,7 +45,7 @@ async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receive
     }
 }
 
-/// What fetches from the hosts that the configuration lists; `None` where it lists none.
+/// The client that fetches from the configured hosts; `None` where none are configured.
 pub(in crate::server) fn client(
     config: &jwks_uri::Config,
     allowed_hosts: &AllowedHosts,

@@ -1,4 +1,4 @@
-//! What this server has of the Workload API: bundles for its peers, and an SVID for its door.
+//! What the Workload API provides to this server: bundles for its peers, and an SVID for its listeners.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -19,17 +19,17 @@ use crate::trust_sources::workload_api::Svid;
 use crate::trust_sources::workload_api::Unanswered;
 use crate::trust_sources::workload_api::WorkloadApi;
 
-/// Our own identity, as the Workload API gives and takes it.
+/// The server's identity, as the Workload API issues and withdraws it.
 #[derive(Debug)]
 pub(in crate::server) struct WorkloadIdentity {
     authority: Arc<Authority>,
-    /// Not there where the certificate comes from files.
+    /// `None` where the certificate comes from files.
     certificate: Option<Arc<ServerCertificate>>,
-    /// Ours, once it was told.
+    /// The server's own trust domain, once the Workload API has named it.
     trust_domain: Mutex<Option<TrustDomain>>,
 }
 
-/// Follows the Workload API for as long as the server runs. Comes when its first answers are there.
+/// Follows the Workload API for as long as the server runs. Completes when its first answers have arrived.
 pub(in crate::server) async fn follow(
     tasks: &mut JoinSet<()>,
     authority: &Arc<Authority>,
@@ -41,7 +41,7 @@ pub(in crate::server) async fn follow(
 }
 
 impl WorkloadIdentity {
-    /// Follows the Workload API, once the first of the two runs.
+    /// Creates the client of the Workload API, and the identity that it updates. Running the client follows the API.
     pub(in crate::server) fn new(
         config: workload_api::Config,
         authority: &Arc<Authority>,
@@ -50,17 +50,17 @@ impl WorkloadIdentity {
         certificate: Option<Arc<ServerCertificate>>,
     ) -> (Arc<WorkloadApi>, Arc<Self>) {
         let identity = Arc::new(Self { authority: Arc::clone(authority), certificate, trust_domain: Mutex::default() });
-        let taker = Arc::clone(&identity);
+        let receiver = Arc::clone(&identity);
         let receivers = Receivers {
             bundles: Box::new(move |bundles| feeds.set(Source::WorkloadApi, bundles)),
-            svid: Box::new(move |svid| taker.take(svid)),
+            svid: Box::new(move |svid| receiver.apply(svid)),
         };
         (Arc::new(WorkloadApi::new(config, Arc::clone(authority.clock()), entropy, receivers)), identity)
     }
 
-    /// Takes in an SVID. Handshakes from now on present it, and none where there is none any more; open connections go on.
-    fn take(&self, svid: Option<Svid>) {
-        // Held to the end: what is told one after the other is taken in so.
+    /// Applies an SVID. New handshakes present it, or no certificate where it was withdrawn; open connections continue.
+    fn apply(&self, svid: Option<Svid>) {
+        // Held to the end, so that updates are applied in order.
         let mut trust_domain = self.trust_domain.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(svid) = svid else {
             if let Some(certificate) = &self.certificate {
@@ -80,8 +80,8 @@ impl WorkloadIdentity {
         }
     }
 
-    /// Whether peers of our own trust domain can be proven; if not, the code for the probes. What is federated does not count:
-    /// who is served by one server in a mesh should not hang on another organization's.
+    /// Whether peers of the server's own trust domain can be proven; if not, the code for the probes. Federated bundles
+    /// do not matter: the service within one mesh should not depend on another organization's endpoint.
     pub(in crate::server) fn readiness(&self) -> Result<(), &'static str> {
         let trust_domain = self.trust_domain.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.authority.clock().now();

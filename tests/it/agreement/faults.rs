@@ -113,7 +113,7 @@ impl Stage {
             Protocol::Introspect => Introspection { token: token.to_vec() }.encode_to_vec(),
             Protocol::Http => format!("token={}", percent_encode(token, NON_ALPHANUMERIC)).into_bytes(),
             Protocol::Check => {
-                let mut asked = Asked::nobody().certificate(&self.leaf);
+                let mut asked = Asked::anonymous().certificate(&self.leaf);
                 let raw_value = [b"Bearer ", token].concat();
                 let header = HeaderValue { key: "authorization".to_owned(), value: String::new(), raw_value };
                 asked.http().header_map = Some(HeaderMap { headers: vec![header] });

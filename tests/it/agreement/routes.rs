@@ -37,25 +37,29 @@ fn shown(leaf: &Leaf, id: &str) -> Vec<Shown> {
     let thumbprint = leaf.thumbprint();
     let hash = hex(leaf);
     let header = format!("By=spiffe://prod.example/proxy;Hash={hash};Subject=\"\"");
-    let nobody = Asked::nobody;
+    let anonymous = Asked::anonymous;
     vec![
         Shown {
             name: "certificate",
-            asked: nobody().certificate(leaf),
+            asked: anonymous().certificate(leaf),
             evidence: Some(Evidence::Certificate(leaf.certificate().to_vec())),
         },
         Shown {
             name: "thumbprint",
-            asked: nobody().principal(id).header("x-forwarded-client-cert", &header),
+            asked: anonymous().principal(id).header("x-forwarded-client-cert", &header),
             evidence: Some(Evidence::CertificateThumbprint(thumbprint.as_bytes().to_vec())),
         },
         Shown {
             name: "header",
-            asked: nobody().header("x-forwarded-client-cert", &header),
+            asked: anonymous().header("x-forwarded-client-cert", &header),
             evidence: Some(Evidence::ForwardedClientCert(header)),
         },
-        Shown { name: "SPIFFE ID", asked: nobody().principal(id), evidence: Some(Evidence::SpiffeId(id.to_owned())) },
-        Shown { name: "nothing", asked: nobody(), evidence: None },
+        Shown {
+            name: "SPIFFE ID",
+            asked: anonymous().principal(id),
+            evidence: Some(Evidence::SpiffeId(id.to_owned())),
+        },
+        Shown { name: "nothing", asked: anonymous(), evidence: None },
     ]
 }
 

@@ -18,7 +18,7 @@ use tonic::Code;
 use crate::support::NOW;
 use crate::support::authority::TestAuthority;
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
+use crate::support::binding_stream::StreamOutcome;
 use crate::support::calls::refusal;
 use crate::support::calls::use_of;
 use crate::support::hand_fed::HandFed;
@@ -62,7 +62,7 @@ async fn beyond_the_bound_no_protocol_decides_until_the_store_is_followed_again(
             assert_eq!(judged.decision(), Decision::Allow);
             let until = u64::try_from(judged.cache_until.unwrap().seconds).unwrap() - NOW.0;
             assert_eq!(until, (moment + 5).min(60), "no longer than the bound");
-            assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+            assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
             assert!(server.tokens(&proxy).introspect_token(introspect.clone()).await.unwrap().into_inner().active);
             assert_eq!(proxy_http.send(post("/oauth2/introspect", &introspection)).await.ok()["active"], true);
             server.issue(&checkout, IssueTokenRequest::default()).await.unwrap();
@@ -70,7 +70,7 @@ async fn beyond_the_bound_no_protocol_decides_until_the_store_is_followed_again(
         } else {
             assert_eq!(refusal(bindings.validate_binding(question.clone()).await), stale());
             let (code, reason) = stale();
-            assert_eq!(stream.ask(&question).await.unwrap(), Said::Failed(code, reason));
+            assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Failed(code, reason));
             assert_eq!(refusal(server.tokens(&proxy).introspect_token(introspect.clone()).await), stale());
             assert_eq!(refusal(server.issue(&checkout, IssueTokenRequest::default()).await), stale());
             let unavailable = (503, "temporarily_unavailable".to_owned());
@@ -81,7 +81,7 @@ async fn beyond_the_bound_no_protocol_decides_until_the_store_is_followed_again(
     authority.mark_synced();
     let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
     assert_eq!(judged.cache_until.unwrap().seconds, i64::try_from(NOW.0).unwrap() + 105);
-    assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     server.issue(&checkout, IssueTokenRequest::default()).await.unwrap();
 }
 
@@ -122,7 +122,7 @@ async fn a_watch_that_hangs_grows_stale_and_one_that_tells_its_progress_never_do
         let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
         assert_eq!(judged.decision(), Decision::Allow);
         assert_eq!(judged.cache_until.unwrap().seconds, i64::try_from(server.now().0).unwrap(), "the bound's end");
-        store.tell_progress().await;
+        store.deliver_progress().await;
     }
     // Now it hangs: it neither says anything nor ends.
     server.advance(Duration::from_mins(1));
@@ -133,7 +133,7 @@ async fn a_watch_that_hangs_grows_stale_and_one_that_tells_its_progress_never_do
     // A change is as good as progress.
     let revision = Revision(store.list("").await.unwrap().revision.0 + 1);
     let change = Change { key: "/keys/other".to_owned(), value: None };
-    store.tell(Batch { revision, changes: vec![change] }).await;
+    store.deliver(Batch { revision, changes: vec![change] }).await;
     assert_eq!(bindings.validate_binding(question).await.unwrap().into_inner().decision(), Decision::Allow);
     server.issue(&checkout, IssueTokenRequest::default()).await.unwrap();
 }

@@ -22,8 +22,8 @@ use tonic_prost::ProstCodec;
 
 use crate::support::NOW;
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
-use crate::support::binding_stream::said;
+use crate::support::binding_stream::StreamOutcome;
+use crate::support::binding_stream::outcome_of;
 use crate::support::calls::pki_client;
 use crate::support::calls::use_of;
 use crate::support::door::connect_h2;
@@ -50,8 +50,8 @@ fn seen(leaf: &Leaf, token: &str) -> ValidateBindingRequest {
     ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) }
 }
 
-fn failed(code: Code, reason: &str) -> Said {
-    Said::Failed(code, reason.to_owned())
+fn failed(code: Code, reason: &str) -> StreamOutcome {
+    StreamOutcome::Failed(code, reason.to_owned())
 }
 
 /// A question whose token is any bytes, as a proxy in C++ could send it.
@@ -74,12 +74,12 @@ async fn each_question_gets_its_own_answer_in_order_and_a_bad_one_ends_nothing()
     let good = seen(&checkout, &token);
     let mut stream = BindingStream::open(server.bindings(&server.svid("/orders-proxy"))).await;
     let questions = [
-        (good.clone(), Said::Allowed),
-        (seen(&thief, &token), Said::Denied(DenyReason::CertificateMismatch)),
-        (use_of(&token), Said::Denied(DenyReason::EvidenceMissing)),
+        (good.clone(), StreamOutcome::Allowed),
+        (seen(&thief, &token), StreamOutcome::Denied(DenyReason::CertificateMismatch)),
+        (use_of(&token), StreamOutcome::Denied(DenyReason::EvidenceMissing)),
         (use_of(""), failed(Code::InvalidArgument, "TOKEN_MISSING")),
         (ValidateBindingRequest::default(), failed(Code::InvalidArgument, "TOKEN_MISSING")),
-        (good.clone(), Said::Allowed),
+        (good.clone(), StreamOutcome::Allowed),
         (
             ValidateBindingRequest { scope: "a  b".to_owned(), ..good.clone() },
             failed(Code::InvalidArgument, "SCOPE_MALFORMED"),
@@ -92,14 +92,14 @@ async fn each_question_gets_its_own_answer_in_order_and_a_bad_one_ends_nothing()
             ValidateBindingRequest { evidence: Some(Evidence::CertificateThumbprint(vec![1])), ..good.clone() },
             failed(Code::InvalidArgument, "EVIDENCE_MALFORMED"),
         ),
-        (use_of("x.y.z"), Said::Denied(DenyReason::TokenMalformed)),
+        (use_of("x.y.z"), StreamOutcome::Denied(DenyReason::TokenMalformed)),
         // It fronts one resource, which need not be named.
-        (ValidateBindingRequest { audience: String::new(), ..good.clone() }, Said::Allowed),
+        (ValidateBindingRequest { audience: String::new(), ..good.clone() }, StreamOutcome::Allowed),
         (
             ValidateBindingRequest { scope: "orders.admin".to_owned(), ..good.clone() },
-            Said::Denied(DenyReason::InsufficientScope),
+            StreamOutcome::Denied(DenyReason::InsufficientScope),
         ),
-        (good.clone(), Said::Allowed),
+        (good.clone(), StreamOutcome::Allowed),
     ];
     // One after the other, and all at once.
     for (question, answer) in &questions {
@@ -113,7 +113,7 @@ async fn each_question_gets_its_own_answer_in_order_and_a_bad_one_ends_nothing()
         }
     });
     let answers: Result<Vec<_>, Status> = within(answers.collect()).await;
-    let answers: Vec<Said> = answers.unwrap().iter().map(said).collect();
+    let answers: Vec<StreamOutcome> = answers.unwrap().iter().map(outcome_of).collect();
     assert_eq!(answers, questions.map(|(_, answer)| answer));
 }
 
@@ -123,11 +123,11 @@ async fn a_workload_asks_about_its_own_connection_and_about_no_other() {
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
     let mut stream = BindingStream::open(server.bindings(&checkout)).await;
-    assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), StreamOutcome::Allowed);
     let refused = failed(Code::PermissionDenied, "NOT_A_PROXY");
     assert_eq!(stream.ask(&seen(&checkout, &token)).await.unwrap(), refused);
     let mut thief = BindingStream::open(server.bindings(&server.svid("/thief"))).await;
-    let denied = Said::Denied(DenyReason::CertificateMismatch);
+    let denied = StreamOutcome::Denied(DenyReason::CertificateMismatch);
     assert_eq!(thief.ask(&use_of(&token)).await.unwrap(), denied);
 }
 
@@ -161,10 +161,10 @@ async fn a_question_that_cannot_be_read_or_is_too_large_is_an_error_for_itself_a
     let request = Request::new(tokio_stream::iter(questions));
     let answers = client.streaming(request, PathAndQuery::from_static(METHOD), codec).await.unwrap().into_inner();
     let answers: Result<Vec<_>, Status> = within(answers.collect()).await;
-    let answers: Vec<Said> = answers.unwrap().iter().map(said).collect();
+    let answers: Vec<StreamOutcome> = answers.unwrap().iter().map(outcome_of).collect();
     let unreadable = || failed(Code::InvalidArgument, "TOKEN_MISSING");
-    let too_large = Said::Denied(DenyReason::TokenMalformed);
-    let (a, b, c) = (Said::Allowed, unreadable(), unreadable());
+    let too_large = StreamOutcome::Denied(DenyReason::TokenMalformed);
+    let (a, b, c) = (StreamOutcome::Allowed, unreadable(), unreadable());
     assert_eq!(answers, [a.clone(), b, a.clone(), c, a.clone(), unreadable(), too_large, unreadable(), a]);
 }
 
@@ -208,9 +208,9 @@ async fn however_a_message_is_cut_into_frames_it_is_one_question() {
             }
         }
         let unreadable = || failed(Code::InvalidArgument, "TOKEN_MISSING");
-        let mut expected = vec![Said::Allowed];
+        let mut expected = vec![StreamOutcome::Allowed];
         expected.extend(std::iter::repeat_with(unreadable).take(4));
-        expected.extend([Said::Allowed, unreadable(), Said::Allowed]);
+        expected.extend([StreamOutcome::Allowed, unreadable(), StreamOutcome::Allowed]);
         assert_eq!(messages(&arrived), expected, "frames of {size}");
     }
 }
@@ -228,11 +228,11 @@ fn data(frame: &Frame) -> &[u8] {
     if frame.kind == DATA { &frame.payload } else { &[] }
 }
 
-fn messages(mut bytes: &[u8]) -> Vec<Said> {
+fn messages(mut bytes: &[u8]) -> Vec<StreamOutcome> {
     let mut found = Vec::new();
     while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
         let length = u32::from_be_bytes(head[1..].try_into().unwrap()).try_into().unwrap();
-        found.push(said(&ValidateBindingsResponse::decode(&rest[..length]).unwrap()));
+        found.push(outcome_of(&ValidateBindingsResponse::decode(&rest[..length]).unwrap()));
         bytes = &rest[length..];
     }
     found
@@ -254,7 +254,7 @@ async fn a_stream_that_breaks_off_within_a_message_ends_with_an_error() {
             break frame.payload;
         }
     };
-    assert_eq!(messages(&arrived), [Said::Allowed]);
+    assert_eq!(messages(&arrived), [StreamOutcome::Allowed]);
     assert!(!trailers.is_empty());
 }
 
@@ -265,9 +265,9 @@ async fn a_stream_ends_with_its_callers_certificate_and_not_before() {
     let question = seen(&checkout, &server.token(&checkout).await);
     let proxy = server.setup.ca.svid("spiffe://prod.example/proxy").between(NOW, Timestamp(NOW.0 + 10)).issue();
     let mut stream = BindingStream::open(server.bindings(&proxy)).await;
-    assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     server.advance(Duration::from_secs(10));
-    assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     server.advance(Duration::from_secs(1));
     let status = stream.ask(&question).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN"));
@@ -282,13 +282,13 @@ async fn a_stream_ends_when_its_callers_bundle_is_withdrawn_or_its_certificate_r
     let (first, second) = (server.svid("/proxy"), server.svid("/proxy"));
     let mut revoked = BindingStream::open(server.bindings(&first)).await;
     let mut other = BindingStream::open(server.bindings(&second)).await;
-    assert_eq!(revoked.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(revoked.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     let target = Target::CertificateThumbprint(first.thumbprint().as_bytes().to_vec());
     let request = RevokeTokenRequest { target: Some(target), ..RevokeTokenRequest::default() };
     server.tokens(&server.svid("/admin")).revoke_token(request).await.unwrap();
     let status = revoked.ask(&question).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN"));
-    assert_eq!(other.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(other.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     server.server.authority().replace_trust(TrustBundles::default());
     let status = other.ask(&question).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN"));
@@ -302,7 +302,7 @@ async fn a_stream_ends_when_its_caller_holds_its_role_no_longer() {
     server.register(client).await.unwrap();
     let own = use_of(&server.issue_as(&leaf, "billing").await.unwrap().access_token);
     let mut stream = BindingStream::open(server.bindings(&leaf)).await;
-    assert_eq!(stream.ask(&own).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&own).await.unwrap(), StreamOutcome::Allowed);
     server.delete("billing").await;
     let status = stream.ask(&own).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status).as_str()), (Code::PermissionDenied, "WRONG_ROLE"));
@@ -324,14 +324,14 @@ async fn idle_and_busy_streams_end_with_unavailable_at_the_maximum_age_of_the_co
     let over = (Code::Unavailable, "CONNECTION_OVER".to_owned());
     let silent = BindingStream::open(server.bindings(&server.svid("/proxy"))).await;
     let mut idle = BindingStream::open(server.bindings(&server.svid("/proxy"))).await;
-    assert_eq!(idle.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(idle.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     let busy = async {
         let BindingStream { questions, mut answers } =
             BindingStream::open(server.bindings(&server.svid("/proxy"))).await;
         tokio::spawn(async move { while questions.send(question.clone()).await.is_ok() {} });
         loop {
             match within(answers.message()).await {
-                Ok(answer) => assert_eq!(said(&answer.unwrap()), Said::Allowed),
+                Ok(answer) => assert_eq!(outcome_of(&answer.unwrap()), StreamOutcome::Allowed),
                 Err(status) => return status,
             }
         }

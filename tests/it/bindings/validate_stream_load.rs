@@ -26,8 +26,8 @@ use tonic::transport::Endpoint;
 
 use crate::support::Xorshift;
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
-use crate::support::binding_stream::said;
+use crate::support::binding_stream::StreamOutcome;
+use crate::support::binding_stream::outcome_of;
 use crate::support::calls::opened;
 use crate::support::calls::use_of;
 use crate::support::child::Serve;
@@ -41,7 +41,7 @@ use crate::support::server::connect;
 use crate::support::server::spiffe_client;
 
 /// A question, its answer, and the token that an answer about a good one must name.
-type Case = (ValidateBindingRequest, Said, Option<String>);
+type Case = (ValidateBindingRequest, StreamOutcome, Option<String>);
 
 fn channel_of(setup: &Setup, serve: &Serve, leaf: &Leaf) -> Channel {
     let config = setup.tls_builder(rustls::DEFAULT_VERSIONS);
@@ -70,30 +70,30 @@ async fn cases(setup: &Setup, serve: &Serve) -> Vec<Case> {
         let (before, after) = token.split_at(token.len() - 20);
         let bad_signature = format!("{before}{}{}", if after.starts_with('A') { 'B' } else { 'A' }, &after[1..]);
         let kinds = [
-            (good.clone(), Said::Allowed, true),
-            (ValidateBindingRequest { evidence: thumbprint(&leaf), ..good.clone() }, Said::Allowed, true),
+            (good.clone(), StreamOutcome::Allowed, true),
+            (ValidateBindingRequest { evidence: thumbprint(&leaf), ..good.clone() }, StreamOutcome::Allowed, true),
             (
                 ValidateBindingRequest { evidence: certificate_of(&thief), ..good.clone() },
-                Said::Denied(DenyReason::CertificateMismatch),
+                StreamOutcome::Denied(DenyReason::CertificateMismatch),
                 true,
             ),
-            (use_of(&token), Said::Denied(DenyReason::EvidenceMissing), true),
+            (use_of(&token), StreamOutcome::Denied(DenyReason::EvidenceMissing), true),
             (
                 ValidateBindingRequest { audience: "https://b.example".to_owned(), ..good.clone() },
-                Said::Denied(DenyReason::WrongAudience),
+                StreamOutcome::Denied(DenyReason::WrongAudience),
                 true,
             ),
             (
                 ValidateBindingRequest { scope: "orders.admin".to_owned(), ..good.clone() },
-                Said::Denied(DenyReason::InsufficientScope),
+                StreamOutcome::Denied(DenyReason::InsufficientScope),
                 true,
             ),
-            (use_of(&bad_signature), Said::Denied(DenyReason::BadSignature), false),
-            (use_of(&name), Said::Denied(DenyReason::TokenMalformed), false),
-            (use_of(""), Said::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned()), false),
+            (use_of(&bad_signature), StreamOutcome::Denied(DenyReason::BadSignature), false),
+            (use_of(&name), StreamOutcome::Denied(DenyReason::TokenMalformed), false),
+            (use_of(""), StreamOutcome::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned()), false),
             (
                 ValidateBindingRequest { evidence: Some(Evidence::CertificateThumbprint(vec![1])), ..good.clone() },
-                Said::Failed(Code::InvalidArgument, "EVIDENCE_MALFORMED".to_owned()),
+                StreamOutcome::Failed(Code::InvalidArgument, "EVIDENCE_MALFORMED".to_owned()),
                 false,
             ),
         ];
@@ -129,7 +129,7 @@ async fn a_hundred_thousand_questions_are_answered_in_order_in_flat_memory() {
     for (number, case) in order(7).enumerate() {
         let answer = within(answers.message()).await.unwrap().unwrap();
         let (question, expected, jti) = &cases[case];
-        assert_eq!(said(&answer), *expected, "answer {number} to {question:?}");
+        assert_eq!(outcome_of(&answer), *expected, "answer {number} to {question:?}");
         assert_eq!(named(answer.outcome.unwrap()), *jti, "answer {number} to {question:?}");
         if number == QUESTIONS / 10 {
             settled = serve.resident();
@@ -173,9 +173,9 @@ async fn a_peer_that_asks_and_does_not_read_is_not_read_from_either_until_it_doe
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
     let questions = [
-        (ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) }, Said::Allowed),
-        (use_of(&token), Said::Denied(DenyReason::EvidenceMissing)),
-        (use_of(""), Said::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned())),
+        (ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) }, StreamOutcome::Allowed),
+        (use_of(&token), StreamOutcome::Denied(DenyReason::EvidenceMissing)),
+        (use_of(""), StreamOutcome::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned())),
     ];
     // A client that gives room for a hundred answers or so; tonic's own would for ten thousand.
     let (config, address) = (server.tls(&server.svid("/proxy")), server.addresses.mtls);
@@ -214,7 +214,7 @@ async fn a_peer_that_asks_and_does_not_read_is_not_read_from_either_until_it_doe
     assert!(looks < QUESTIONS / 5, "{looks} looks at the clock for a peer that has read no answer");
     for number in 0..QUESTIONS {
         let answer = within(answers.message()).await.unwrap().unwrap();
-        assert_eq!(said(&answer), questions[number % 3].1, "{number}");
+        assert_eq!(outcome_of(&answer), questions[number % 3].1, "{number}");
     }
     assert_eq!(within(answers.message()).await.unwrap(), None);
     sending.await.unwrap();

@@ -191,7 +191,7 @@ async fn workload(server: &TestServer, audience: &str, scope: &str) -> (Leaf, St
 
 /// A check as the sidecar of a workload asks it: nothing names the resource, and there is no `source.certificate`.
 fn from_sidecar(workload: &str, token: &str, header: &str) -> Asked {
-    let mut asked = Asked::nobody().unnamed().header("authorization", &format!("Bearer {token}"));
+    let mut asked = Asked::anonymous().unnamed().header("authorization", &format!("Bearer {token}"));
     workload.clone_into(&mut asked.attributes.destination.as_mut().unwrap().principal);
     asked.header("x-forwarded-client-cert", header)
 }

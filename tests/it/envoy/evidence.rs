@@ -73,7 +73,7 @@ async fn each_grade_of_evidence_is_allowed_and_refused_by_the_least_grade_of_the
                 lanyard::proto::UpdateProtectedResourceRequest { resource: Some(resource), ..Default::default() };
             let mut registry = mesh.server.registry(&mesh.server.svid("/admin"));
             etag = registry.update_protected_resource(request).await.unwrap().into_inner().etag.parse().unwrap();
-            let rightful = mesh.rightful().await;
+            let rightful = mesh.legitimate().await;
             let status = if expected.is_empty() { 200 } else { 401 };
             assert_eq!((rightful.status, reason(&rightful).as_str()), (status, expected), "{name}, {least}");
             let told = rightful.headers.get("x-grade").map(|grade| grade.to_str().unwrap());

@@ -226,7 +226,7 @@ async fn no_header_of_ours_that_a_client_sent_reaches_the_resource() {
     assert_eq!(removed, always);
     assert_eq!(set["x-lanyard-subject"], CHECKOUT);
     // On a public route nobody is asserted.
-    let public = forged(Asked::nobody()).to("GET", "/healthz");
+    let public = forged(Asked::anonymous()).to("GET", "/healthz");
     let Answer::Through { set, mut removed, .. } = server.check(public).await else { panic!("denied") };
     let mut all = all;
     removed.sort_unstable();
@@ -238,17 +238,21 @@ async fn no_header_of_ours_that_a_client_sent_reaches_the_resource() {
 async fn a_public_route_needs_nothing_and_its_neighbours_do() {
     let (server, checkout, token) = shop(|_| {}).await;
     for asked in [
-        Asked::nobody().to("GET", "/healthz"),
-        Asked::nobody().to("GET", "/healthz?x=y"),
+        Asked::anonymous().to("GET", "/healthz"),
+        Asked::anonymous().to("GET", "/healthz?x=y"),
         Asked::with("garbage", &checkout).to("GET", "/healthz"),
-        Asked::nobody().to("GET", "/healthz").header("authorization", "Bearer a,b"),
+        Asked::anonymous().to("GET", "/healthz").header("authorization", "Bearer a,b"),
     ] {
         assert_eq!(server.check(asked).await.http(), 200);
     }
     for (method, path) in
         [("POST", "/healthz"), ("GET", "/healthz/"), ("GET", "/healthz/x"), ("GET", "/Healthz"), ("HEAD", "/healthz")]
     {
-        assert_eq!(server.check(Asked::nobody().to(method, path)).await.reason(), "ROUTE_UNKNOWN", "{method} {path}");
+        assert_eq!(
+            server.check(Asked::anonymous().to(method, path)).await.reason(),
+            "ROUTE_UNKNOWN",
+            "{method} {path}"
+        );
         assert_eq!(server.check(Asked::with(&token, &checkout).to(method, path)).await.reason(), "ROUTE_UNKNOWN");
     }
 }
@@ -279,7 +283,7 @@ async fn report_mode_lets_a_denial_through_asserts_nothing_and_changes_no_other_
     let thief = server.workload("/thief").await;
     for (asked, reason) in [
         (Asked::with(&token, &thief), "CERTIFICATE_MISMATCH"),
-        (Asked::nobody(), "TOKEN_MISSING"),
+        (Asked::anonymous(), "TOKEN_MISSING"),
         (Asked::with(&token, &checkout).to("GET", "/nowhere"), "ROUTE_UNKNOWN"),
         (Asked::with(&token, &checkout).to("GET", "/a/../b"), "PATH_NOT_CANONICAL"),
         (Asked::with(&token, &checkout).to("GET", "/admin/x"), "INSUFFICIENT_SCOPE"),
@@ -309,7 +313,7 @@ async fn the_reason_is_in_a_response_header_only_where_the_resource_asks_for_it(
         resource.report_header = true;
     })
     .await;
-    let Answer::Through { response, .. } = server.check(Asked::nobody()).await else { panic!("denied") };
+    let Answer::Through { response, .. } = server.check(Asked::anonymous()).await else { panic!("denied") };
     assert_eq!(response.into_iter().collect::<Vec<_>>(), [("x-lanyard-report".to_owned(), "TOKEN_MISSING".to_owned())]);
     let Answer::Through { response, .. } = server.check(Asked::with(&token, &checkout)).await else { panic!("denied") };
     assert!(response.is_empty());

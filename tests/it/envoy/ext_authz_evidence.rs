@@ -35,7 +35,7 @@ impl Shop {
 
     /// The token, with whatever the proxy saw of the connection.
     fn shown(&self, principal: &str, forwarded: &str) -> Asked {
-        let asked = Asked::nobody().header("authorization", &format!("Bearer {}", self.token)).principal(principal);
+        let asked = Asked::anonymous().header("authorization", &format!("Bearer {}", self.token)).principal(principal);
         if forwarded.is_empty() { asked } else { asked.header("x-forwarded-client-cert", forwarded) }
     }
 

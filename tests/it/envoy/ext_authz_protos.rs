@@ -312,11 +312,11 @@ async fn the_answer_has_the_field_numbers_that_envoy_reads() {
     assert_eq!(set(ok.headers)["x-lanyard-binding"], "exact");
     assert!(allowed.dynamic_metadata.unwrap().fields.contains_key("client_id"));
 
-    let reported = ask(Asked::nobody().header("x-lanyard-subject", "forged")).await.ok_response.unwrap();
+    let reported = ask(Asked::anonymous().header("x-lanyard-subject", "forged")).await.ok_response.unwrap();
     assert_eq!(set(reported.response_headers_to_add)["x-lanyard-report"], "TOKEN_MISSING");
     assert!(reported.headers_to_remove.contains(&"x-lanyard-subject".to_owned()), "{:?}", reported.headers_to_remove);
 
-    let denied = ask(Asked::nobody().resource("https://elsewhere.prod.example")).await;
+    let denied = ask(Asked::anonymous().resource("https://elsewhere.prod.example")).await;
     let status = denied.status.unwrap();
     assert_eq!((status.code, status.message.as_str()), (tonic::Code::PermissionDenied.into(), "RESOURCE_UNKNOWN"));
     assert_eq!((&denied.ok_response, &denied.error_response), (&None, &None));

@@ -27,7 +27,7 @@ fn served_by(principals: &[&str], authorities: &[&str], audience: &str) -> Prote
 
 /// A request to a host, and to a workload, by the proxy with this SVID.
 async fn reason(server: &TestServer, proxy: &str, principal: &str, host: &str) -> String {
-    let mut asked = Asked::nobody().unnamed().to("GET", "/x");
+    let mut asked = Asked::anonymous().unnamed().to("GET", "/x");
     principal.clone_into(&mut asked.attributes.destination.as_mut().unwrap().principal);
     host.clone_into(&mut asked.http().host);
     server.check_as(&server.svid(proxy), asked).await.reason().to_owned()
@@ -97,12 +97,12 @@ async fn a_proxy_finds_only_what_it_fronts_by_whatever_the_request_says() {
     // This one fronts orders alone.
     assert_eq!(reason(&server, "/orders-proxy", principal, "").await, "RESOURCE_UNKNOWN");
     assert_eq!(reason(&server, "/orders-proxy", "", "sales.prod.example").await, "RESOURCE_UNKNOWN");
-    let sales = Asked::nobody().resource(SALES).to("GET", "/x");
+    let sales = Asked::anonymous().resource(SALES).to("GET", "/x");
     assert_eq!(server.check_as(&server.svid("/orders-proxy"), sales.clone()).await.reason(), "RESOURCE_UNKNOWN");
     assert_eq!(server.check(sales).await.reason(), "");
     assert_eq!(reason(&server, "/proxy", principal, "").await, "");
     assert_eq!(
-        server.check_as(&server.svid("/orders-proxy"), Asked::nobody().to("GET", "/healthz")).await.reason(),
+        server.check_as(&server.svid("/orders-proxy"), Asked::anonymous().to("GET", "/healthz")).await.reason(),
         ""
     );
 }
@@ -114,7 +114,7 @@ async fn a_resource_that_the_proxy_names_is_that_one_or_none() {
     server.protect(served_by(&["spiffe://prod.example/sales"], &["sales.prod.example"], SALES)).await.unwrap();
     for (named, reason) in [(SALES, ""), ("", "RESOURCE_UNKNOWN"), ("https://sales.prod.example/", "RESOURCE_UNKNOWN")]
     {
-        let mut asked = Asked::nobody().resource(named).to("GET", "/x");
+        let mut asked = Asked::anonymous().resource(named).to("GET", "/x");
         "spiffe://prod.example/sales".clone_into(&mut asked.attributes.destination.as_mut().unwrap().principal);
         "sales.prod.example".clone_into(&mut asked.http().host);
         assert_eq!(server.check(asked.header("resource", SALES)).await.reason(), reason, "{named}");

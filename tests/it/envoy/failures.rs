@@ -75,7 +75,7 @@ async fn nothing_that_a_client_can_bring_about_passes_though_failures_may() {
         }
     }
     assert_eq!(mesh.upstream.reached(), 0);
-    assert_eq!(mesh.rightful().await.status, 200);
+    assert_eq!(mesh.legitimate().await.status, 200);
 }
 
 /// With the whole request in the check, as an operator may configure it, a client decides how large the check is.
@@ -116,7 +116,7 @@ async fn what_the_operator_chose_decides_where_lanyard_knows_too_little_to_decid
         let Some(mesh) = Mesh::start(change, |_| {}).await else { return };
         mesh.server.server.authority().mark_disconnected();
         mesh.server.advance(std::time::Duration::from_secs(30));
-        assert_eq!(mesh.rightful().await.status, 200);
+        assert_eq!(mesh.legitimate().await.status, 200);
         assert_eq!(mesh.send(&mesh.thief, get("/orders/1", &mesh.token)).await.status, 401);
         mesh.server.advance(std::time::Duration::from_secs(1));
         for leaf in [&mesh.checkout, &mesh.thief] {

@@ -115,7 +115,7 @@ async fn the_token_is_taken_out_where_the_resource_is_not_to_have_it() {
         let Some(mesh) = Mesh::start(Vec::new(), |resource| resource.remove_authorization = removes).await else {
             return;
         };
-        let reply = mesh.rightful().await;
+        let reply = mesh.legitimate().await;
         assert_eq!((reply.status, reply.body.contains(&mesh.token)), (200, !removes));
     }
 }
@@ -214,7 +214,7 @@ async fn no_header_of_a_client_keeps_lanyard_from_denying() {
             }
         }
         assert_eq!(mesh.upstream.reached(), 0);
-        assert_eq!(mesh.rightful().await.status, 200);
+        assert_eq!(mesh.legitimate().await.status, 200);
     }
 }
 
@@ -257,6 +257,6 @@ async fn no_path_of_a_client_keeps_lanyard_from_denying() {
             assert!(refused, "{}: {answer}", String::from_utf8_lossy(&path[..path.len().min(40)]));
         }
         assert_eq!(mesh.upstream.reached(), 0);
-        assert_eq!(mesh.rightful().await.status, 200);
+        assert_eq!(mesh.legitimate().await.status, 200);
     }
 }

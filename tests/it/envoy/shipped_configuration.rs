@@ -106,7 +106,7 @@ async fn what_lanyard_denies_does_not_pass_and_says_why() {
 #[tokio::test]
 async fn without_lanyard_nothing_passes() {
     let Some(mesh) = Mesh::start(Vec::new(), |_| {}).await else { return };
-    assert_eq!(mesh.rightful().await.status, 200);
+    assert_eq!(mesh.legitimate().await.status, 200);
     let Mesh { server, upstream, envoy, checkout, token, .. } = mesh;
     let mut config = server.tls(&checkout);
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -131,7 +131,7 @@ async fn in_report_mode_a_denial_passes_asserts_nothing_and_is_counted() {
     assert_eq!(stolen.status, 200, "{stolen:?}");
     assert_eq!(stolen.headers["x-lanyard-report"], "CERTIFICATE_MISMATCH");
     assert_eq!(seen(&stolen, "x-lanyard-subject"), Vec::<String>::new());
-    let rightful = mesh.rightful().await;
+    let rightful = mesh.legitimate().await;
     assert_eq!((rightful.status, rightful.headers.get("x-lanyard-report")), (200, None));
     assert_eq!(seen(&rightful, "x-lanyard-subject"), [CHECKOUT]);
     let ops = tokio::net::TcpStream::connect(mesh.server.addresses.ops).await.unwrap();

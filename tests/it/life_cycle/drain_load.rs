@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::Code;
 
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
+use crate::support::binding_stream::StreamOutcome;
 use crate::support::calls::use_of;
 use crate::support::child::Serve;
 use crate::support::child::real_time;
@@ -135,7 +135,7 @@ impl Client {
             for count in 1.. {
                 match stream.ask(&use_of("")).await {
                     Ok(said) => {
-                        assert_eq!(said, Said::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned()));
+                        assert_eq!(said, StreamOutcome::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned()));
                         self.answered_by(server);
                     }
                     Err(status) => {

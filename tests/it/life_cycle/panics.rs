@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
+use crate::support::binding_stream::StreamOutcome;
 use crate::support::ca::TestCa;
 use crate::support::calls::use_of;
 use crate::support::door::within;
@@ -40,8 +40,8 @@ async fn panics(server: &TestServer) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-fn token_missing() -> Said {
-    Said::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned())
+fn token_missing() -> StreamOutcome {
+    StreamOutcome::Failed(Code::InvalidArgument, "TOKEN_MISSING".to_owned())
 }
 
 #[tokio::test]
@@ -109,16 +109,16 @@ async fn a_check_that_panics_is_denied() {
 #[tokio::test]
 async fn what_runs_beside_the_requests_starts_anew_after_a_panic_and_is_counted() {
     let (server, clock) = start().await;
-    let (mut standing, mut heard) = (server.server.readiness(), server.server.trust_heard());
+    let (mut standing, mut heard) = (server.server.readiness(), server.server.trust_updates());
     heard.mark_unchanged();
-    clock.break_beside(true);
+    clock.break_background(true);
     // The one who reads files takes in the new bundle, and breaks when it dates it.
     let next = TestCa::new("prod.example");
     fs::write(server.setup.path("ca.pem"), server.setup.ca.pem() + &next.pem()).unwrap();
     within(heard.changed()).await.unwrap();
     // So do the probes, each time that they look.
     within(async { while panics(&server).await < 3 {} }).await;
-    clock.break_beside(false);
+    clock.break_background(false);
     fs::write(server.setup.path("ca.pem"), next.pem()).unwrap();
     within(heard.changed()).await.unwrap();
     // Beyond the end of the server's certificate.

@@ -12,7 +12,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
+use crate::support::binding_stream::StreamOutcome;
 use crate::support::ca::TestCa;
 use crate::support::ca::self_signed;
 use crate::support::calls::use_of;
@@ -55,14 +55,14 @@ async fn a_role_is_given_and_taken_without_a_restart_and_open_connections_go_on(
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
     let question = ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) };
-    assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     assert_eq!((list(&mut admin).await, list(&mut chief).await), (Ok(()), wrong_role()));
     change(&server, ADMIN, "spiffe://prod.example/chief");
     assert_eq!((list(&mut admin).await, list(&mut chief).await), (wrong_role(), Ok(())));
-    assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed, "over the stream from before");
+    assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed, "over the stream from before");
     // A role that is lost is lost to an open stream too.
     change(&server, "spiffe://prod.example/proxy", "spiffe://prod.example/other");
-    assert!(matches!(stream.ask(&question).await.unwrap(), Said::Failed(Code::PermissionDenied, _)));
+    assert!(matches!(stream.ask(&question).await.unwrap(), StreamOutcome::Failed(Code::PermissionDenied, _)));
     assert!(!is_failing(&server, Reloaded::Configuration));
 }
 

@@ -15,7 +15,7 @@ use crate::support::server::Setup;
 use crate::support::server::channel;
 
 const TAKEN: &str = "the configuration was changed";
-const REFUSED: &str = "the configuration file is not taken";
+const REFUSED: &str = "the configuration file is not applied";
 
 fn replace(setup: &Setup, from: &str, to: &str) {
     let path = setup.path("lanyard.yaml");

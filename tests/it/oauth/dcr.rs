@@ -12,16 +12,16 @@ use crate::support::dcr::CHECKOUT;
 use crate::support::dcr::JSON;
 use crate::support::dcr::REGISTER;
 use crate::support::dcr::assert_invalid_token;
-use crate::support::dcr::ceiling;
 use crate::support::dcr::invalid_metadata;
 use crate::support::dcr::issued;
 use crate::support::dcr::manage;
 use crate::support::dcr::metadata;
+use crate::support::dcr::operator_limit;
 use crate::support::dcr::own_identity;
 use crate::support::dcr::read;
 use crate::support::dcr::register;
 use crate::support::dcr::registered;
-use crate::support::dcr::with_ceiling;
+use crate::support::dcr::with_operator_limit;
 use crate::support::door::knock;
 use crate::support::http::post;
 use crate::support::http::raw;
@@ -37,7 +37,7 @@ async fn who_may_register_is_for_the_policy_to_say() {
             setup.registration = policy.to_owned();
         })
         .await;
-        server.register(ceiling()).await.unwrap();
+        server.register(operator_limit()).await.unwrap();
         let named = metadata(json!({ "spiffe_id": "spiffe://prod.example/new", "audience": [ORDERS] }));
         assert_eq!(register(&server, &server.svid("/admin"), &named).await.status, admin, "{policy}");
         let leaf = server.svid("/ns/shop/checkout");
@@ -55,7 +55,7 @@ async fn who_may_register_is_for_the_policy_to_say() {
 // RFC 7591 sections 2, 3.2.1 and 5; RFC 7592 sections 2.1 and 3; RFC 9068 section 5
 #[tokio::test]
 async fn a_workload_registers_itself_under_its_own_name_with_its_operators_limits() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     let ignored = json!({
         "client_id": "spiffe://prod.example/admin",
         "client_name": "Checkout",
@@ -101,7 +101,7 @@ async fn a_workload_registers_itself_under_its_own_name_with_its_operators_limit
 // RFC 7591 section 5; RFC 9068 section 5
 #[tokio::test]
 async fn a_workload_registers_nobody_but_itself_and_never_more_than_it_was_given() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     for beyond in [
         json!({ "spiffe_id": "spiffe://prod.example/ns/shop/other" }),
         json!({ "spiffe_id": "spiffe://prod.example/ns/shop/*" }),
@@ -189,7 +189,7 @@ async fn an_admin_registers_a_jwks_uri_on_a_listed_host_and_on_no_other() {
 // RFC 7591 section 3
 #[tokio::test]
 async fn the_body_is_a_json_object_and_says_that_it_is_one() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     let good = metadata(json!({}));
     for (kind, body) in [
         ("text/plain", good.to_string()),
@@ -215,7 +215,7 @@ async fn the_body_is_a_json_object_and_says_that_it_is_one() {
 // RFC 7591 section 5: what an operator takes back is gone for what a workload registered for itself, too.
 #[tokio::test]
 async fn a_ceiling_that_is_lowered_or_deleted_later_holds_for_what_is_registered_already() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     let (_, token) = registered(&server, &leaf, json!({ "scope": "orders.read orders.write" })).await;
     issued(&server, &leaf, CHECKOUT).await.ok();
     let registry = async || {

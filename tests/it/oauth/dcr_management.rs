@@ -17,15 +17,15 @@ use crate::support::dcr::CHECKOUT;
 use crate::support::dcr::JSON;
 use crate::support::dcr::REGISTER;
 use crate::support::dcr::assert_invalid_token;
-use crate::support::dcr::ceiling;
 use crate::support::dcr::invalid_metadata;
 use crate::support::dcr::issued;
 use crate::support::dcr::manage;
 use crate::support::dcr::metadata;
+use crate::support::dcr::operator_limit;
 use crate::support::dcr::own_identity;
 use crate::support::dcr::read;
 use crate::support::dcr::registered;
-use crate::support::dcr::with_ceiling;
+use crate::support::dcr::with_operator_limit;
 use crate::support::http::raw;
 use crate::support::server::ORDERS;
 use crate::support::server::TestServer;
@@ -33,7 +33,7 @@ use crate::support::server::certificate_of;
 
 #[tokio::test]
 async fn a_registration_is_opened_only_by_its_token_from_its_registrant() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     let (answer, token) = registered(&server, &leaf, json!({})).await;
     let other = server.svid("/ns/shop/other");
     let (_, others) = registered(&server, &other, json!({})).await;
@@ -72,7 +72,7 @@ async fn a_registration_is_opened_only_by_its_token_from_its_registrant() {
 
 #[tokio::test]
 async fn a_put_replaces_all_and_names_the_client_and_none_of_the_servers_own_members() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     let first = json!({ "scope": "orders.read", "audience": [BILLING], "access_token_ttl": "1m" });
     let (_, token) = registered(&server, &leaf, first).await;
     let put = async |body: &Value| manage(&server, &leaf, Method::PUT, CHECKOUT, &token, body).await;
@@ -105,7 +105,7 @@ async fn a_put_replaces_all_and_names_the_client_and_none_of_the_servers_own_mem
 
 #[tokio::test]
 async fn a_deleted_registration_takes_its_tokens_of_both_kinds_with_it() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     let (_, token) = registered(&server, &leaf, json!({})).await;
     let access = issued(&server, &leaf, CHECKOUT).await.ok()["access_token"].as_str().unwrap().to_owned();
     let deleted = manage(&server, &leaf, Method::DELETE, CHECKOUT, &token, &Value::Null).await;
@@ -127,7 +127,7 @@ async fn a_deleted_registration_takes_its_tokens_of_both_kinds_with_it() {
 
 #[tokio::test]
 async fn a_registrant_neither_enables_nor_deletes_a_client_that_an_operator_disabled() {
-    let (server, leaf) = with_ceiling().await;
+    let (server, leaf) = with_operator_limit().await;
     let (_, token) = registered(&server, &leaf, json!({})).await;
     let request = lanyard::proto::GetClientRequest { client_id: CHECKOUT.to_owned() };
     let client = server.registry(&server.svid("/admin")).get_client(request).await.unwrap().into_inner();
@@ -150,7 +150,7 @@ async fn only_the_hash_of_the_token_is_stored_and_another_policy_closes_what_it_
         setup.store = "{sled: {path: data}}".to_owned();
     })
     .await;
-    server.register(ceiling()).await.unwrap();
+    server.register(operator_limit()).await.unwrap();
     let leaf = server.svid("/ns/shop/checkout");
     let (_, token) = registered(&server, &leaf, json!({})).await;
     let TestServer { server, mut setup, .. } = server;

@@ -222,7 +222,7 @@ const ELSEWHERE: Decision = Decision::Deny(DenyReason::TrustDomainNotAccepted);
 #[test]
 fn what_another_process_writes_counts_when_the_stores_watch_tells_of_it() {
     let (fixture, leaf, token) = with_token();
-    let judged = || fixture.judge(&token, &leaf);
+    let judged = || fixture.evaluate(&token, &leaf);
     assert!(matches!(judged(), Decision::Allow(_)));
     let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     let value: Arc<[u8]> = ready(fixture.store.get(KEY)).unwrap().unwrap().value;
@@ -247,7 +247,7 @@ fn what_another_process_writes_counts_when_the_stores_watch_tells_of_it() {
 #[test]
 fn a_change_that_cannot_be_read_lets_less_in_and_not_more() {
     let (fixture, leaf, token) = with_token();
-    let judged = || fixture.judge(&token, &leaf);
+    let judged = || fixture.evaluate(&token, &leaf);
     let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     let revision = Revision(first.revision.0 + 1);
     let unreadable = Change { key: KEY.to_owned(), value: Some(b"{\"schema\":9}".as_slice().into()) };
@@ -263,7 +263,7 @@ fn what_was_registered_is_read_again_and_what_cannot_be_read_stops_the_start() {
     let (fixture, leaf, token) = with_token();
     ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     ready(fixture.authority.load()).unwrap();
-    assert_eq!(fixture.judge(&token, &leaf), ELSEWHERE);
+    assert_eq!(fixture.evaluate(&token, &leaf), ELSEWHERE);
     let sound = ready(fixture.store.get(KEY)).unwrap().unwrap().value;
     let text = String::from_utf8(sound.to_vec()).unwrap();
     for (key, value, problem) in [
@@ -280,7 +280,7 @@ fn what_was_registered_is_read_again_and_what_cannot_be_read_stops_the_start() {
         assert!(error.to_string().contains(problem), "{value}: {error}");
         ready(fixture.store.delete(key, Expected::Any)).unwrap();
         // What it knew before still stands.
-        assert_eq!(fixture.judge(&token, &leaf), ELSEWHERE);
+        assert_eq!(fixture.evaluate(&token, &leaf), ELSEWHERE);
     }
     ready(fixture.store.put(KEY, text.into_bytes(), Expected::Absent)).unwrap();
     ready(fixture.authority.load()).unwrap();

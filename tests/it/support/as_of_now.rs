@@ -1,4 +1,4 @@
-//! What a request would be told that is made at this very moment.
+//! The results of requests made at the present time of the authority's clock.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use lanyard::authority::state::Caller;
 use lanyard::authority::trust::Unproven;
 use rustls_pki_types::CertificateDer;
 
-/// Takes a view of now for each question.
+/// Takes a view of the present time for each request.
 pub trait AsOfNow {
     fn prove_now(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven>;
     fn caller_now(&self, connection: &PeerConnection) -> Result<Caller, Unproven>;

@@ -1,4 +1,4 @@
-//! An authority on a store in memory, with a few trust domains and client CAs around it and a clock that stands still.
+//! An authority on an in-memory store, with some trust domains and client CAs and a manual clock.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -53,7 +53,7 @@ pub const CHECKOUT: &str = "spiffe://prod.example/ns/shop/sa/checkout";
 pub const PROXY: &str = "spiffe://prod.example/ns/mesh/sa/proxy";
 pub const ADMIN: &str = "spiffe://prod.example/ns/ops/sa/admin";
 
-/// All that one test needs.
+/// The authority and everything around it that one test needs.
 pub struct TestAuthority {
     pub clock: Arc<ManualClock>,
     pub store: Arc<MemoryStore>,
@@ -119,7 +119,7 @@ impl TestAuthority {
         self.authority.prove_now(&leaf.chain)
     }
 
-    /// The peer behind a certificate that is let in.
+    /// The peer with a certificate that the authority accepts.
     pub fn peer(&self, leaf: &Leaf) -> PeerIdentity {
         self.prove(leaf).unwrap()
     }
@@ -137,7 +137,7 @@ impl TestAuthority {
         self.try_register(metadata).unwrap()
     }
 
-    /// Replaces what is registered under the metadata's `client_id`, whatever its revision.
+    /// Replaces the registration of the metadata's `client_id`, at any revision.
     pub fn update(&self, metadata: ClientMetadata) -> Arc<RegisteredClient> {
         let from = self.authority.client(&metadata.client_id).unwrap().revision;
         ready(self.authority.update_client(&self.svid(ADMIN), metadata, from, false)).unwrap()
@@ -147,14 +147,14 @@ impl TestAuthority {
         ready(self.authority.delete_client(&self.svid(ADMIN), client_id, None)).unwrap();
     }
 
-    /// Asks for everything that is registered.
+    /// Requests a token with all registered audiences and scopes.
     pub fn issue(&self, peer: &PeerIdentity, client_id: &str) -> Result<IssuedToken, GrantError> {
         let request = TokenRequest { client_id: Some(client_id.to_owned()), ..TokenRequest::default() };
         self.authority.issue_token(&self.authority.as_caller(peer), &request)
     }
 
-    /// How a proxy's question is judged, about a use of [`ORDERS`] with this certificate.
-    pub fn judge(&self, access_token: &str, leaf: &Leaf) -> Decision {
+    /// The decision on a proxy's request about a use of [`ORDERS`] with this certificate.
+    pub fn evaluate(&self, access_token: &str, leaf: &Leaf) -> Decision {
         let evidence = Evidence::from_der(leaf.certificate()).unwrap();
         let request = ValidateRequest {
             access_token,
@@ -166,7 +166,7 @@ impl TestAuthority {
         self.authority.validate_binding(&self.authority.as_caller(proxy), request).unwrap().decision
     }
 
-    /// The token of an SVID.
+    /// A token of the holder of an SVID.
     pub fn token(&self, peer: &PeerIdentity) -> String {
         self.authority.issue_token(&self.authority.as_caller(peer), &TokenRequest::default()).unwrap().access_token
     }
@@ -177,12 +177,12 @@ pub fn spiffe_client(client_id: &str) -> ClientMetadata {
     ClientMetadata { token_endpoint_auth_method: "spiffe_x509".to_owned(), ..client(client_id) }
 }
 
-/// A `spiffe_x509` client under another name than its SPIFFE ID, or pattern.
+/// A `spiffe_x509` client whose `client_id` is not its SPIFFE ID or pattern.
 pub fn named_spiffe_client(client_id: &str, spiffe_id: &str) -> ClientMetadata {
     ClientMetadata { spiffe_id: Some(spiffe_id.to_owned()), ..spiffe_client(client_id) }
 }
 
-/// A `tls_client_auth` client that is without its one subject field yet.
+/// A `tls_client_auth` client whose subject field is not set yet.
 pub fn pki_client(client_id: &str) -> ClientMetadata {
     ClientMetadata { token_endpoint_auth_method: "tls_client_auth".to_owned(), ..client(client_id) }
 }
@@ -211,10 +211,10 @@ pub fn signing_key(algorithm: SigningAlgorithm) -> SigningKey {
     SigningKey::new(Arc::new(LocalSigner::from_pkcs8(algorithm, &pkcs8).unwrap())).unwrap()
 }
 
-/// What a future comes to that never waits, as those on a store in memory do.
+/// The output of a future that never waits, as those of an in-memory store.
 pub fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
-        Poll::Pending => panic!("the store in memory made somebody wait"),
+        Poll::Pending => panic!("a future of the in-memory store is pending"),
     }
 }

@@ -1,4 +1,4 @@
-//! A stream of questions about bindings, and its answers.
+//! A stream of `ValidateBindings` requests and their responses.
 
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
@@ -21,9 +21,9 @@ pub struct BindingStream {
     pub answers: Streaming<ValidateBindingsResponse>,
 }
 
-/// What an answer comes to.
+/// The outcome in a response.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Said {
+pub enum StreamOutcome {
     Allowed,
     Denied(DenyReason),
     Failed(Code, String),
@@ -40,28 +40,28 @@ impl BindingStream {
         within(self.questions.send(question)).await.unwrap();
     }
 
-    /// The next answer.
-    pub async fn next(&mut self) -> Result<Said, Status> {
-        Ok(said(&within(self.answers.message()).await?.expect("the stream ended as if all were answered")))
+    /// Receives the next outcome.
+    pub async fn next(&mut self) -> Result<StreamOutcome, Status> {
+        Ok(outcome_of(&within(self.answers.message()).await?.expect("the stream ended without an error")))
     }
 
-    /// Asks, and waits for the answer.
-    pub async fn ask(&mut self, question: &ValidateBindingRequest) -> Result<Said, Status> {
+    /// Sends a request and waits for its outcome.
+    pub async fn ask(&mut self, question: &ValidateBindingRequest) -> Result<StreamOutcome, Status> {
         self.send(question.clone()).await;
         self.next().await
     }
 }
 
-pub fn said(answer: &ValidateBindingsResponse) -> Said {
+pub fn outcome_of(answer: &ValidateBindingsResponse) -> StreamOutcome {
     match answer.outcome.as_ref().unwrap() {
-        Outcome::Judged(judged) => match judged.decision() {
-            Decision::Allow => Said::Allowed,
-            Decision::Deny => Said::Denied(judged.reason()),
-            Decision::Unspecified => panic!("no decision: {judged:?}"),
+        Outcome::Judged(response) => match response.decision() {
+            Decision::Allow => StreamOutcome::Allowed,
+            Decision::Deny => StreamOutcome::Denied(response.reason()),
+            Decision::Unspecified => panic!("no decision: {response:?}"),
         },
         Outcome::Error(error) => {
             assert!(!error.message.is_empty());
-            Said::Failed(Code::from_i32(error.code), error.reason.clone())
+            StreamOutcome::Failed(Code::from_i32(error.code), error.reason.clone())
         }
     }
 }

@@ -1,5 +1,5 @@
-//! SPIFFE bundle documents as another trust domain publishes them, written without the code under test, and a server that
-//! reads them.
+//! SPIFFE bundle documents as another trust domain publishes them, written without the code under test, and a server
+//! that fetches them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,7 +35,7 @@ pub fn jwt_key(kid: &str) -> Value {
     json!({"kty": "EC", "crv": "P-256", "use": "jwt-svid", "kid": kid, "x": key["x"], "y": key["y"]})
 }
 
-/// A document with these roots and a sequence.
+/// A document with these roots and this sequence.
 pub fn document(roots: &[&TestCa], sequence: u64) -> Vec<u8> {
     let keys: Vec<Value> = roots.iter().map(|ca| root(ca)).collect();
     json!({"keys": keys, "spiffe_sequence": sequence, "spiffe_refresh_hint": 300}).to_string().into_bytes()
@@ -51,19 +51,19 @@ pub struct Federated {
     pub server: TestServer,
     pub publisher: Publisher,
     pub partner: TestCa,
-    /// The CA of the web.
+    /// A CA of the Web PKI.
     pub web: TestCa,
 }
 
 impl Federated {
-    /// By `https_web`. The first fetch, at the server's start, finds no document.
+    /// With profile `https_web`. The first fetch, at the server's start, finds no document.
     pub async fn by_web() -> Self {
         let web = TestCa::new("web");
         let leaf = web.server_certificate("localhost").issue();
         Self::with("profile: https_web, ca: web.pem", TestCa::new(PARTNER), web, leaf, b"").await
     }
 
-    /// By `https_spiffe`, the endpoint showing its SVID.
+    /// With profile `https_spiffe`: the endpoint presents its SVID.
     pub async fn by_spiffe() -> Self {
         let partner = TestCa::new(PARTNER);
         let leaf = endpoint(&partner).issue();
@@ -71,9 +71,10 @@ impl Federated {
         Self::with(&profile, partner, TestCa::new("web"), leaf, b"").await
     }
 
-    /// The endpoint shows this certificate, and answers the first fetch with this document; where that is empty, with an error.
-    pub async fn with(profile: &str, partner: TestCa, web: TestCa, shown: Leaf, first: &[u8]) -> Self {
-        let publisher = Publisher::showing(&shown).await;
+    /// The endpoint presents this certificate, and answers the first fetch with this document, or with an error where
+    /// it is empty.
+    pub async fn with(profile: &str, partner: TestCa, web: TestCa, presented: Leaf, first: &[u8]) -> Self {
+        let publisher = Publisher::showing(&presented).await;
         publisher.answer(if first.is_empty() { 503 } else { 200 }, "", first);
         let setup = Setup {
             federation: format!(
@@ -90,24 +91,24 @@ impl Federated {
         Self { server, publisher, partner, web }
     }
 
-    /// Lets the endpoint answer with this document, and the server fetch it.
+    /// Makes the endpoint answer with this document, and the server fetch it.
     pub async fn publish(&self, document: &[u8]) {
         self.publisher.answer(200, "content-type: application/json\r\n", document);
         self.server.server.refresh_federation().await;
     }
 
-    /// Lets the endpoint answer that it has trouble, and the server ask it.
+    /// Makes the endpoint answer with an error, and the server fetch from it.
     pub async fn fail(&self) {
         self.publisher.answer(503, "", b"");
         self.server.server.refresh_federation().await;
     }
 
-    /// How a certificate fares with this SPIFFE ID by this CA.
+    /// Proves a certificate with this SPIFFE ID from this CA.
     pub fn prove(&self, ca: &TestCa, spiffe_id: &str) -> Result<(), Unproven> {
         self.server.server.authority().prove_now(&ca.svid(spiffe_id).issue().chain).map(drop)
     }
 
-    /// How a workload of the partner fares.
+    /// Proves a workload of the partner.
     pub fn partner(&self) -> Result<(), Unproven> {
         self.prove(&self.partner, "spiffe://partner.example/shop")
     }

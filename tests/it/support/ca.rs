@@ -1,5 +1,5 @@
-//! Certificate authorities, and the certificates that nobody vouches for. All times are relative to the moment that the
-//! authority was made for, so that one `ManualClock` can drive everything.
+//! Certificate authorities, and self-signed certificates. All times are relative to the time that the authority was
+//! made for, so that one `ManualClock` controls everything.
 
 use lanyard::authority::clock::Timestamp;
 use lanyard::authority::trust::Anchors;
@@ -29,12 +29,12 @@ pub struct TestCa {
 }
 
 impl TestCa {
-    /// The root of a trust domain (or any root: the name is only a name), at [`NOW`].
+    /// The root of a trust domain, or any other root with this name, at [`NOW`].
     pub fn new(name: &str) -> Self {
         Self::at(name, NOW)
     }
 
-    /// The same at another moment, such as the real one.
+    /// The same at another time, such as the real one.
     pub fn at(name: &str, now: Timestamp) -> Self {
         Self::with_key(name, now, KeyPair::generate().unwrap())
     }
@@ -51,7 +51,7 @@ impl TestCa {
         self.signs(authority_params(name), KeyPair::generate().unwrap())
     }
 
-    /// An intermediate that may vouch for some names only.
+    /// An intermediate with name constraints.
     pub fn constrained_intermediate(&self, name: &str, constraints: NameConstraints) -> Self {
         let mut params = authority_params(name);
         params.name_constraints = Some(constraints);
@@ -78,12 +78,12 @@ impl TestCa {
         Self { now: self.now, issuer: Issuer::new(params, key), certificate, intermediates }
     }
 
-    /// What signs.
+    /// The issuer that signs certificates.
     pub fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
 
-    /// What a leaf must send along: this CA and those above it, without the root.
+    /// The intermediates that a leaf must present: this CA and those above it, without the root.
     pub fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.intermediates
     }
@@ -98,12 +98,12 @@ impl TestCa {
         pem(&self.certificate)
     }
 
-    /// The certificate as the one root.
+    /// The certificate as the only trust anchor.
     pub fn anchors(&self) -> Anchors {
         Anchors::new(std::slice::from_ref(&self.certificate)).unwrap()
     }
 
-    /// An X509-SVID that keeps every rule.
+    /// An X509-SVID that follows every rule.
     pub fn svid(&self, spiffe_id: &str) -> LeafBuilder<'_> {
         self.client_certificate().uri(spiffe_id)
     }
@@ -120,7 +120,7 @@ impl TestCa {
     }
 }
 
-/// What `openssl req -x509` makes by default: its own CA, without names or keyUsage.
+/// A certificate as `openssl req -x509` makes it by default: its own CA, without alternative names or keyUsage.
 pub fn self_signed(common_name: &str) -> LeafBuilder<'static> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

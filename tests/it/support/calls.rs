@@ -1,4 +1,4 @@
-//! What tests ask of a server, and how they read its answers.
+//! Common gRPC calls of the tests, and readers of their responses.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,17 +19,17 @@ use crate::support::server::ORDERS;
 use crate::support::server::TestServer;
 
 impl TestServer {
-    /// Asks for a token as the holder of a certificate.
+    /// Requests a token as the holder of a certificate.
     pub async fn issue(&self, leaf: &Leaf, request: IssueTokenRequest) -> Result<IssueTokenResponse, Status> {
         self.tokens(leaf).issue_token(request).await.map(Response::into_inner)
     }
 
-    /// Asks for a token under a `client_id`, with everything that is registered for it.
+    /// Requests a token under a `client_id`, with everything that is registered for it.
     pub async fn issue_as(&self, leaf: &Leaf, client_id: &str) -> Result<IssueTokenResponse, Status> {
         self.issue(leaf, IssueTokenRequest { client_id: client_id.to_owned(), ..IssueTokenRequest::default() }).await
     }
 
-    /// Asks about a use of a token as the holder of a certificate.
+    /// Checks a use of a token as the holder of a certificate.
     pub async fn ask(&self, leaf: &Leaf, request: ValidateBindingRequest) -> Result<ValidateBindingResponse, Status> {
         self.bindings(leaf).validate_binding(request).await.map(Response::into_inner)
     }
@@ -47,7 +47,7 @@ impl TestServer {
     }
 }
 
-/// A client by `tls_client_auth`, its subject yet to be named.
+/// A client by `tls_client_auth`, whose subject is not set yet.
 pub fn pki_client(client_id: &str) -> Client {
     Client {
         client_id: client_id.to_owned(),
@@ -67,7 +67,7 @@ pub fn self_signed_client(client_id: &str, certificate_pem: &str) -> Client {
     }
 }
 
-/// A question about the use of a token at the orders resource.
+/// A request to check the use of a token at the orders resource.
 pub fn use_of(token: &str) -> ValidateBindingRequest {
     ValidateBindingRequest {
         access_token: token.to_owned(),
@@ -76,7 +76,7 @@ pub fn use_of(token: &str) -> ValidateBindingRequest {
     }
 }
 
-/// The code and the reason of a refusal, which must be one of ours.
+/// The code and the reason of a refusal, which must have the server's `ErrorInfo`.
 pub fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, String) {
     let status = outcome.unwrap_err();
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));

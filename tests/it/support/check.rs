@@ -1,4 +1,4 @@
-//! Checks as Envoy makes them, and their answers as one reads them.
+//! `ext_authz` checks as Envoy sends them, and their responses.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -29,20 +29,20 @@ use crate::support::leaf::Leaf;
 use crate::support::server::ORDERS;
 use crate::support::server::TestServer;
 
-/// A request as a proxy tells of it; in the beginning one that `GET`s an order with a token and a certificate.
+/// A check request. Initially it describes a `GET` of an order with a token and a certificate.
 #[derive(Clone)]
 pub struct Asked {
     pub attributes: AttributeContext,
 }
 
 impl Asked {
-    /// With the token in its header, and the whole certificate of the one who calls.
+    /// With the token in its header, and the caller's whole certificate.
     pub fn with(token: &str, leaf: &Leaf) -> Self {
-        Self::nobody().header("authorization", &format!("Bearer {token}")).certificate(leaf)
+        Self::anonymous().header("authorization", &format!("Bearer {token}")).certificate(leaf)
     }
 
     /// Without token and certificate.
-    pub fn nobody() -> Self {
+    pub fn anonymous() -> Self {
         let http = HttpRequest {
             method: "GET".to_owned(),
             path: "/orders/1".to_owned(),
@@ -98,7 +98,7 @@ impl Asked {
         self
     }
 
-    /// As if the proxy's configuration named no resource.
+    /// Without the resource's name in the proxy's configuration.
     pub fn unnamed(mut self) -> Self {
         self.attributes.context_extensions.clear();
         self
@@ -125,17 +125,17 @@ pub fn hex(leaf: &Leaf) -> String {
     hex::encode(leaf.thumbprint().as_bytes())
 }
 
-/// What comes back.
+/// The result of a check.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
-    /// The request goes through: headers set, headers taken out, response headers set.
+    /// The request is allowed: request headers to set, request headers to remove, response headers to set.
     Through { set: BTreeMap<String, String>, removed: Vec<String>, response: BTreeMap<String, String> },
-    /// It does not.
+    /// The request is denied.
     Denied { http: i32, reason: String, challenge: Option<String> },
 }
 
 impl Answer {
-    /// The code of the reason; empty for a request that goes through.
+    /// The code of the reason; empty for an allowed request.
     pub fn reason(&self) -> &str {
         match self {
             Self::Through { .. } => "",
@@ -151,7 +151,7 @@ impl Answer {
     }
 }
 
-/// Reads an answer, in which status and response must agree, and no header may be one that adds.
+/// Reads a response, in which status and response must agree. No header may be appended to an existing one.
 pub fn answer(response: &CheckResponse) -> Answer {
     let status = response.status.as_ref().expect("a status").code;
     match response.http_response.as_ref().expect("a response") {
@@ -190,7 +190,7 @@ fn headers(options: &[HeaderValueOption]) -> BTreeMap<String, String> {
     options.iter().map(read).collect()
 }
 
-/// A text of the dynamic metadata.
+/// A text in the dynamic metadata.
 pub fn metadata(response: &CheckResponse, name: &str) -> Option<String> {
     let Struct { fields } = response.dynamic_metadata.as_ref()?;
     let kind = fields.get(name)?.kind.as_ref()?;
@@ -203,7 +203,7 @@ impl TestServer {
         AuthorizationClient::new(self.channel(leaf))
     }
 
-    /// Asks as the proxy that fronts everything.
+    /// Sends the check as a proxy that fronts all resources.
     pub async fn check(&self, asked: Asked) -> Answer {
         self.check_as(&self.svid("/proxy"), asked).await
     }
@@ -220,7 +220,7 @@ impl TestServer {
     }
 }
 
-/// The orders resource: reading needs `orders.read`, writing `orders.write`, its health nothing.
+/// The orders resource: reading needs `orders.read`, writing `orders.write`, its health check nothing.
 pub fn orders() -> ProtectedResource {
     ProtectedResource {
         audience: ORDERS.to_owned(),

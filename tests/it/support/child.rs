@@ -1,4 +1,4 @@
-//! `lanyard serve` as a process of its own, for what is done to whole processes.
+//! `lanyard serve` as a process of its own, for tests of whole processes.
 
 use std::fs;
 use std::io::BufRead as _;
@@ -24,20 +24,20 @@ use crate::support::server::TRUST_DOMAIN;
 pub struct Serve {
     child: Child,
     lines: mpsc::Receiver<String>,
-    /// Where its mTLS listener is.
+    /// The address of its mTLS listener.
     pub mtls: SocketAddr,
-    /// Where its probes are.
+    /// The address of its probes.
     pub ops: SocketAddr,
 }
 
-/// A set-up for a process that goes by the machine's clock.
+/// A set-up for a process on the system clock.
 pub fn real_time() -> Setup {
     let now = SystemClock.now();
     Setup { ca: TestCa::at(TRUST_DOMAIN, now), clock: Arc::new(ManualClock::new(now)), ..Setup::default() }
 }
 
 impl Serve {
-    /// Starts a server on the files of `setup`, with no more than so many file descriptors.
+    /// Starts a server on the files of `setup`, with this limit of file descriptors.
     pub fn start(setup: &Setup, descriptors: u32) -> Self {
         Self::start_in(&[], setup, descriptors)
     }
@@ -71,7 +71,7 @@ impl Serve {
         self.lines_until(text).pop().unwrap()
     }
 
-    /// The lines of its log up to and with the next one that contains `text`.
+    /// The lines of its log up to and including the next one that contains `text`.
     pub fn lines_until(&self, text: &str) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         while lines.last().is_none_or(|line| !line.contains(text)) {
@@ -89,27 +89,28 @@ impl Serve {
         assert!(kill.success());
     }
 
-    /// Whether it ended well, once it has ended.
+    /// Waits for its end, and returns whether it succeeded.
     pub fn finish(mut self) -> bool {
-        // Its log ends with it.
+        // The log ends with the process.
         while self.lines.recv_timeout(Duration::from_secs(30)).is_ok() {}
         self.child.wait().unwrap().success()
     }
 
-    /// How many bytes of memory it holds now.
+    /// Its resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// How much processor time it has used so far.
+    /// The processor time that it has used.
     pub fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name of the command, which may hold anything, is in brackets; then utime and stime are the 12th and 13th.
+        // The name of the command, which may contain anything, is in brackets; then utime and stime are the 12th and
+        // 13th field.
         let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // Linux tells user space of a hundred ticks a second, whatever its own are.
+        // Linux reports times to user space in hundredths of a second, independently of its own ticks.
         Duration::from_millis(ticks * 10)
     }
 }

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector of the tests' own: it keeps what it is sent.
+//! An OpenTelemetry collector of the tests, which keeps what it receives.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -47,7 +47,7 @@ use crate::support::leaf::Leaf;
 pub struct Collector {
     pub address: SocketAddr,
     received: Arc<Received>,
-    /// With it goes the collector.
+    /// Dropping it ends the collector.
     _alive: oneshot::Sender<()>,
 }
 
@@ -58,7 +58,7 @@ struct Received {
     came: Notify,
 }
 
-/// A span, and who it says that it comes from.
+/// A span, and the resource that it comes from.
 #[derive(Clone, Debug)]
 pub struct Exported {
     pub resource: BTreeMap<String, String>,
@@ -66,12 +66,12 @@ pub struct Exported {
 }
 
 impl Collector {
-    /// One that is spoken to in the plain.
+    /// Starts a collector without TLS.
     pub fn start() -> Self {
         Self::serve(None)
     }
 
-    /// One with this certificate.
+    /// Starts a collector with this certificate.
     pub fn with_tls(leaf: &Leaf) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -93,7 +93,7 @@ impl Collector {
         let traces = Routes::new(TraceServiceServer::new(service.clone()));
         let router = traces.add_service(MetricsServiceServer::new(service)).into_axum_router();
         let (alive, end) = oneshot::channel::<()>();
-        // On a thread of its own, so that it is there also while a test waits for a process.
+        // On a thread of its own, so that it also runs while a test blocks on a process.
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             let accepting = accept(socket, tls, router);
@@ -104,7 +104,7 @@ impl Collector {
         Self { address, received, _alive: alive }
     }
 
-    /// The section `telemetry` that names it.
+    /// The section `telemetry` that configures it.
     pub fn section(&self, more: &str) -> String {
         format!("telemetry: {{otlp: {{endpoint: 'http://{}'{more}}}}}\n", self.address)
     }
@@ -119,12 +119,12 @@ impl Collector {
         self.received.metrics.lock().unwrap().clone()
     }
 
-    /// The first span that is as it is asked for, once it has come.
+    /// Waits for the first span that matches.
     pub async fn span(&self, wanted: impl Fn(&Exported) -> bool) -> Exported {
         self.until(|| self.spans().into_iter().find(|span| wanted(span))).await
     }
 
-    /// What `look` finds among what has come, once it finds something.
+    /// Waits until `look` finds something in what was received.
     pub async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
         within(async {
             loop {
@@ -161,7 +161,7 @@ async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, rou
         let router = router.clone();
         async move { Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap()) }
     });
-    // Whoever broke off is gone.
+    // A client that disconnected is ignored.
     drop(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
 }
 
@@ -174,7 +174,7 @@ impl Exported {
         hex::encode(&self.span.span_id)
     }
 
-    /// The span that it is a part of; empty for the first of a trace.
+    /// The parent span; empty for the first of a trace.
     pub fn parent(&self) -> String {
         hex::encode(&self.span.parent_span_id)
     }

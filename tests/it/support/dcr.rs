@@ -1,4 +1,4 @@
-//! What the tests of dynamic registration share.
+//! Support for tests of dynamic registration.
 
 use axum::http::HeaderValue;
 use axum::http::Method;
@@ -25,8 +25,8 @@ pub fn own_identity(setup: &mut Setup) {
     setup.registration = "own-identity".to_owned();
 }
 
-/// What an operator registers for all workloads of the shop.
-pub fn ceiling() -> Client {
+/// The registration of an operator for all workloads of the shop.
+pub fn operator_limit() -> Client {
     Client {
         client_id: "shop".to_owned(),
         spiffe_id: "spiffe://prod.example/ns/shop/*".to_owned(),
@@ -36,15 +36,15 @@ pub fn ceiling() -> Client {
     }
 }
 
-/// A server where workloads may register themselves, and one that may.
-pub async fn with_ceiling() -> (TestServer, Leaf) {
+/// A server where workloads may register themselves, and the SVID of such a workload.
+pub async fn with_operator_limit() -> (TestServer, Leaf) {
     let server = TestServer::started(own_identity).await;
-    server.register(ceiling()).await.unwrap();
+    server.register(operator_limit()).await.unwrap();
     let leaf = server.svid("/ns/shop/checkout");
     (server, leaf)
 }
 
-/// The least that a workload must say to register itself, and more.
+/// The least metadata with which a workload can register itself, and more.
 pub fn metadata(mut more: Value) -> Value {
     let members = more.as_object_mut().unwrap();
     members.entry("grant_types").or_insert_with(|| json!(["client_credentials"]));
@@ -56,7 +56,7 @@ pub async fn register(server: &TestServer, leaf: &Leaf, metadata: &Value) -> Rep
     server.send(leaf, raw(Method::POST, REGISTER, JSON, metadata.to_string())).await
 }
 
-/// What was registered, and with which token it is opened.
+/// The registered metadata, and the registration access token.
 pub async fn registered(server: &TestServer, leaf: &Leaf, more: Value) -> (Value, String) {
     let reply = register(server, leaf, &metadata(more)).await;
     assert_eq!(reply.status, 201, "{reply:?}");
@@ -66,7 +66,7 @@ pub async fn registered(server: &TestServer, leaf: &Leaf, more: Value) -> (Value
     (answer, token)
 }
 
-/// A request to a registration's own URL.
+/// A request to the URL of a registration (RFC 7592).
 pub async fn manage(
     server: &TestServer,
     leaf: &Leaf,

@@ -1,4 +1,4 @@
-//! Just enough DER to make what no certificate library agrees to make.
+//! Enough DER to build certificates that certificate libraries refuse to build.
 
 /// One element: tag, length and content.
 pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -20,7 +20,7 @@ pub fn sequence(elements: &[Vec<u8>]) -> Vec<u8> {
     element(0x30, &elements.concat())
 }
 
-/// The elements that stand one after the other in `content`, each with its tag and length.
+/// The elements in `content`, each with its tag and length.
 pub fn elements(content: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = content;
     let mut found = Vec::new();
@@ -38,7 +38,7 @@ pub fn content(element: &[u8]) -> &[u8] {
     &element[header(element).0..]
 }
 
-/// How long the tag and length are, and how long the content is.
+/// The length of the tag and length, and the length of the content.
 fn header(element: &[u8]) -> (usize, usize) {
     let first = usize::from(element[1]);
     if first < 0x80 {

@@ -1,4 +1,4 @@
-//! A running `lanyard dev`, and the commands of those whose files it makes.
+//! A running `lanyard dev`, and the commands of the identities whose files it makes.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::support::process::lanyard;
 use crate::support::process::run;
 use crate::support::process::text;
 
-/// Whom the samples' tokens are for.
+/// The audience of the samples' tokens.
 pub const AUDIENCE: &str = "https://orders.dev.internal";
 
 /// Any three free ports.
@@ -28,10 +28,10 @@ pub fn dev(dir: &Path, [mtls, public, ops]: [u16; 3]) -> Command {
     command
 }
 
-/// It runs on until this goes, and its directory with it.
+/// Runs until it is dropped, with its directory.
 pub struct Dev {
     pub files: Files,
-    /// All that it printed at its start.
+    /// All that it printed at startup.
     pub printed: Vec<String>,
     _process: Process,
     _directory: TempDir,
@@ -48,7 +48,7 @@ impl Dev {
     }
 }
 
-/// What stands in the last line that it prints.
+/// A text in the last line that it prints at startup.
 pub const LAST_LINE: &str = "serve --config";
 
 /// The URL of the mTLS listener, as its first line names it.
@@ -57,7 +57,7 @@ pub fn server(printed: &[String]) -> String {
     line.split_whitespace().nth(2).unwrap().to_owned()
 }
 
-/// A folder with ca.pem, NAME.pem and NAME-key.pem, and where the server is that they are for.
+/// A folder with ca.pem, NAME.pem and NAME-key.pem, and the URL of their server.
 #[derive(Clone)]
 pub struct Files {
     pub dir: PathBuf,
@@ -69,7 +69,7 @@ impl Files {
         self.dir.join(name)
     }
 
-    /// A command of the one whose files have this name.
+    /// A command with the identity of these files.
     pub fn command(&self, who: &str, arguments: &[&str]) -> Command {
         let mut command = lanyard();
         command.args(arguments).args(["--server", &self.server]);
@@ -85,18 +85,18 @@ impl Files {
         run(&mut self.command(who, arguments))
     }
 
-    /// The token that it gets with these arguments.
+    /// The token that it receives with these arguments.
     pub fn token(&self, who: &str, arguments: &[&str]) -> String {
         self.run(who, &[&["token", "get"], arguments].concat()).ok().trim().to_owned()
     }
 
-    /// Asks as the proxy whether this token may be used with a certificate, PEM.
+    /// Checks as the proxy whether this token may be used with a certificate, PEM.
     pub fn validate(&self, token: &str, certificate: &str) -> Finished {
         let certificate = self.path(certificate);
         self.run("proxy", &["validate", token, "--audience", AUDIENCE, "--certificate", text(&certificate)])
     }
 
-    /// Registers what a YAML document says, as the admin.
+    /// Applies a YAML document as the admin.
     pub fn apply(&self, yaml: &str) -> Finished {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile_in(&self.dir).unwrap();
         std::fs::write(file.path(), yaml).unwrap();

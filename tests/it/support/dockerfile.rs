@@ -1,5 +1,5 @@
-//! The parts of the Dockerfile's language that ours uses, and of `.dockerignore`'s. What is beyond them is refused: a test
-//! that passes over an instruction says nothing about the image.
+//! The parts of the Dockerfile's and `.dockerignore`'s syntax that the repository uses. Everything else is refused: a
+//! test that ignores an instruction says nothing about the image.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
 }
 
-/// `FROM base AS name`, and what follows it.
+/// `FROM base AS name`, and its instructions.
 #[derive(Debug)]
 pub struct Stage {
     pub base: String,
@@ -19,18 +19,18 @@ pub struct Stage {
     pub steps: Vec<Step>,
 }
 
-/// What changes the files of a stage, or says how it is run. Build arguments have their defaults.
+/// An instruction that changes the files of a stage, or how it is run. Build arguments have their defaults.
 #[derive(Debug, PartialEq)]
 pub enum Step {
     WorkingDirectory(String),
-    /// The whole context, to a folder.
+    /// Copies the whole context to a folder.
     CopyContext(String),
-    /// A folder of another stage, to the root.
+    /// Copies a folder of another stage to the root.
     CopyStage {
         stage: String,
         folder: String,
     },
-    /// A line for the shell.
+    /// Runs a line in the shell.
     Run(String),
     Labels(BTreeMap<String, String>),
     User(String),
@@ -65,7 +65,7 @@ impl Dockerfile {
                     local.clear();
                 }
                 (_, None) => return Err(format!("before any stage: {line}")),
-                // Arguments would be in its environment; ours are for labels.
+                // Arguments would be in its environment; here they are only for labels.
                 ("RUN", Some(_)) if !local.is_empty() => return Err(format!("after an argument: {line}")),
                 (_, Some(stage)) => stage.steps.push(step(word, rest, &local)?),
             }
@@ -74,7 +74,7 @@ impl Dockerfile {
     }
 }
 
-/// Without comments, and with lines that end in a backslash joined to the next.
+/// The lines without comments, each line that ends in a backslash joined to the next.
 fn logical_lines(text: &str) -> Result<Vec<String>, String> {
     let (mut lines, mut open) = (Vec::new(), String::new());
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -88,40 +88,40 @@ fn logical_lines(text: &str) -> Result<Vec<String>, String> {
 }
 
 fn step(word: &str, rest: &str, arguments: &BTreeMap<String, String>) -> Result<Step, String> {
-    let beyond = || format!("not understood: {word} {rest}");
-    let json = || serde_json::from_str::<Vec<String>>(rest).map_err(|_| beyond());
-    let plain = || if rest.contains(['$', ' ', '"']) { Err(beyond()) } else { Ok(rest.to_owned()) };
+    let unsupported = || format!("not understood: {word} {rest}");
+    let json = || serde_json::from_str::<Vec<String>>(rest).map_err(|_| unsupported());
+    let plain = || if rest.contains(['$', ' ', '"']) { Err(unsupported()) } else { Ok(rest.to_owned()) };
     Ok(match word {
         "WORKDIR" if rest.starts_with('/') => Step::WorkingDirectory(plain()?),
         "COPY" => match rest.split_whitespace().collect::<Vec<_>>()[..] {
             [".", to] => Step::CopyContext(to.to_owned()),
             [from, folder, "/"] => {
-                let stage = from.strip_prefix("--from=").ok_or_else(beyond)?;
+                let stage = from.strip_prefix("--from=").ok_or_else(unsupported)?;
                 Step::CopyStage { stage: stage.to_owned(), folder: folder.to_owned() }
             }
-            _ => return Err(beyond()),
+            _ => return Err(unsupported()),
         },
         "RUN" if !rest.starts_with(['[', '-']) && !rest.contains("<<") => Step::Run(rest.to_owned()),
-        "LABEL" => Step::Labels(labels(&expand(rest, arguments)?).ok_or_else(beyond)?),
+        "LABEL" => Step::Labels(labels(&expand(rest, arguments)?).ok_or_else(unsupported)?),
         "USER" => Step::User(plain()?),
         "EXPOSE" => {
-            Step::Expose(rest.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| beyond())?)
+            Step::Expose(rest.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| unsupported())?)
         }
         "STOPSIGNAL" => Step::StopSignal(plain()?),
         "ENTRYPOINT" => Step::Entrypoint(json()?),
         "CMD" => Step::Command(json()?),
-        _ => return Err(beyond()),
+        _ => return Err(unsupported()),
     })
 }
 
-/// `name="value"`, one or more.
+/// One or more `name="value"`.
 fn labels(mut text: &str) -> Option<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     while !text.is_empty() {
         let (name, after) = text.split_once("=\"")?;
         let (value, after) = after.split_once('"')?;
-        let sound = !value.contains('\\') && !name.contains(char::is_whitespace);
-        if !sound || labels.insert(name.to_owned(), value.to_owned()).is_some() {
+        let valid = !value.contains('\\') && !name.contains(char::is_whitespace);
+        if !valid || labels.insert(name.to_owned(), value.to_owned()).is_some() {
             return None;
         }
         text = after.trim_start();
@@ -129,7 +129,7 @@ fn labels(mut text: &str) -> Option<BTreeMap<String, String>> {
     Some(labels)
 }
 
-/// With `${NAME}` replaced.
+/// The text with `${NAME}` replaced.
 fn expand(text: &str, arguments: &BTreeMap<String, String>) -> Result<String, String> {
     let mut parts = text.split('$');
     let mut expanded = parts.next().unwrap_or_default().to_owned();
@@ -142,7 +142,7 @@ fn expand(text: &str, arguments: &BTreeMap<String, String>) -> Result<String, St
     Ok(expanded)
 }
 
-/// The patterns of a `.dockerignore`: each with whether it lets through again what those before it kept out.
+/// The patterns of a `.dockerignore`, each with whether it includes again what earlier ones exclude.
 #[derive(Debug)]
 pub struct Ignore(Vec<(String, bool)>);
 
@@ -151,14 +151,14 @@ impl Ignore {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let pattern = |line: &str| {
             let (pattern, through) = line.strip_prefix('!').map_or((line, false), |pattern| (pattern, true));
-            let beyond = pattern.contains(['[', '\\']) || pattern.starts_with('/') || pattern.contains("..");
-            if beyond { Err(format!("not understood: {line}")) } else { Ok((pattern.to_owned(), through)) }
+            let unsupported = pattern.contains(['[', '\\']) || pattern.starts_with('/') || pattern.contains("..");
+            if unsupported { Err(format!("not understood: {line}")) } else { Ok((pattern.to_owned(), through)) }
         };
         lines.map(pattern).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The files in a folder that are sent to the builder, by their paths in it, in order. A folder that is kept out is
-    /// not looked into, except on the way to what is named.
+    /// The files in a folder that are sent to the builder, by their paths in it, in order. An excluded folder is not
+    /// searched, except on the way to an included pattern.
     pub fn let_through(&self, folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         self.walk(folder, "", &mut found);
@@ -184,7 +184,7 @@ impl Ignore {
         }
     }
 
-    /// The last pattern counts that matches it, or a folder that it lies in.
+    /// The last pattern that matches the path, or a folder above it, decides.
     fn keeps_out(&self, path: &str) -> bool {
         let segments: Vec<&str> = path.split('/').collect();
         let matches = |pattern: &str| {

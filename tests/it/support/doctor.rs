@@ -1,4 +1,4 @@
-//! A set-up for `lanyard doctor` to look at, in the time of the machine: sound, until a test changes it.
+//! A set-up for `lanyard doctor` on the system clock. It is valid until a test changes it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,18 +24,18 @@ use crate::support::server::SEAL;
 pub const HOST: &str = "lanyard.prod.example";
 pub const LANYARD: &str = "spiffe://prod.example/lanyard";
 
-/// The files, and what they were made with.
+/// The files, and the authorities that issued them.
 pub struct DoctorFixture {
     pub dir: TempDir,
     pub now: Timestamp,
     pub ca: TestCa,
     pub intermediate: TestCa,
-    /// Those of the mTLS, public and ops listeners.
+    /// The ports of the mTLS, public and ops listeners.
     pub ports: [u16; 3],
 }
 
 impl DoctorFixture {
-    /// Its store is not there yet.
+    /// The store does not exist yet.
     pub fn new() -> Self {
         let now = SystemClock.now();
         let ca = TestCa::at("prod.example", now);
@@ -62,12 +62,12 @@ impl DoctorFixture {
         fixture
     }
 
-    /// The server's certificate in the making, by the intermediate.
+    /// A builder of the server's certificate, issued by the intermediate.
     pub fn certificate(&self) -> LeafBuilder<'_> {
         self.intermediate.svid(LANYARD).dns(HOST)
     }
 
-    /// Puts a certificate, its chain and its key into the server's files.
+    /// Writes a certificate, its chain and its key into the server's files.
     pub fn present(&self, leaf: &Leaf) {
         self.write("server.pem", &leaf.chain_pem());
         self.write("server-key.pem", &leaf.key_pem());
@@ -107,21 +107,21 @@ impl DoctorFixture {
         process
     }
 
-    /// Runs a server and ends it, so that there is a store with keys in it.
+    /// Runs a server and stops it, so that there is a store with keys in it.
     pub fn served(self) -> Self {
-        let (code, said) = self.serve().end_by("TERM");
-        assert_eq!(code, Some(0), "{said}");
+        let (code, output) = self.serve().end_by("TERM");
+        assert_eq!(code, Some(0), "{output}");
         self
     }
 
-    /// The command, with a folder of its own for what it needs meanwhile.
+    /// The command, with a folder of its own for temporary files.
     pub fn doctor(&self) -> Command {
         let mut command = lanyard();
         command.env("TMPDIR", self.path("scratch")).args(["doctor", "--config"]).arg(self.path("lanyard.yaml"));
         command
     }
 
-    /// What the doctor says to programs, with these flags more.
+    /// The doctor's JSON report with these additional flags.
     #[track_caller]
     pub fn seen_with(&self, flags: &[&str]) -> Seen {
         let finished = run(self.doctor().args(flags).args(["-o", "json"]));
@@ -135,7 +135,7 @@ impl DoctorFixture {
     }
 }
 
-/// A report, read.
+/// A parsed report.
 #[derive(Debug)]
 pub struct Seen {
     pub code: Option<i32>,
@@ -143,7 +143,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Reads it, and holds its sums and its fields against what they must be.
+    /// Parses the report, and checks its sums and its fields.
     #[track_caller]
     pub fn new(finished: &Finished) -> Self {
         let report: Value =
@@ -174,24 +174,24 @@ impl Seen {
         self.lines().filter(|line| line["status"] == status).map(|line| line["code"].as_str().unwrap()).collect()
     }
 
-    /// The names of the checks that came out like this.
+    /// The names of the checks with this status.
     pub fn checks(&self, status: &str) -> Vec<&str> {
         self.lines().filter(|line| line["status"] == status).map(|line| line["check"].as_str().unwrap()).collect()
     }
 
-    /// Nothing is wrong, and nothing is to be warned of.
+    /// Checks that there are no errors and no warnings.
     #[track_caller]
     pub fn healthy(&self) {
         assert_eq!((self.codes("error"), self.codes("warning")), (vec![], vec![]), "{self:#?}");
     }
 
-    /// This one fault is found and no other.
+    /// Checks that this is the only error and there is no warning.
     #[track_caller]
     pub fn only(&self, code: &str) {
         assert_eq!((self.codes("error"), self.codes("warning")), (vec![code], vec![]), "{self:#?}");
     }
 
-    /// This one thing is warned of, and nothing else.
+    /// Checks that this is the only warning and there is no error.
     #[track_caller]
     pub fn only_warns(&self, code: &str) {
         assert_eq!((self.codes("error"), self.codes("warning")), (vec![], vec![code]), "{self:#?}");

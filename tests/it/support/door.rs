@@ -1,4 +1,4 @@
-//! Clients that knock at the doors in their own ways, and tell what they got.
+//! Clients that connect to the listeners in unusual ways, and report the outcome.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,15 +29,15 @@ use tokio_rustls::client::TlsStream;
 use crate::support::leaf::Leaf;
 use crate::support::server::TestServer;
 
-/// Nothing takes this long; without it, what hangs would hang the tests.
+/// No operation takes this long; the limit keeps a hanging test from blocking the others.
 const TOO_LONG: Duration = Duration::from_secs(30);
 
-/// The outcome of what must come to an end.
+/// The output of a future that must complete.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TOO_LONG, future).await.expect("it hangs")
 }
 
-/// What a connection came to: the answer, or why there was none.
+/// The outcome of a connection.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// The head and body of the answer to `GET /oauth2/jwks`.
@@ -62,13 +62,13 @@ impl Outcome {
     }
 }
 
-/// Asks for the keys over HTTP/1.1 on a new connection to `localhost`.
+/// Requests the keys over HTTP/1.1 on a new connection to `localhost`.
 pub async fn knock(address: SocketAddr, mut config: ClientConfig) -> Outcome {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     knock_as("localhost", TcpStream::connect(address).await.unwrap(), config).await
 }
 
-/// The same, calling the server by this name, over this stream, offering what `config` says.
+/// The same with this server name, over this stream, with ALPN as in `config`.
 pub async fn knock_as<S: AsyncRead + AsyncWrite + Unpin>(name: &str, stream: S, config: ClientConfig) -> Outcome {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     within(async {
@@ -83,7 +83,7 @@ pub async fn knock_as<S: AsyncRead + AsyncWrite + Unpin>(name: &str, stream: S, 
 /// Sends a request over HTTP/1.1 that is the last on its connection.
 pub async fn request<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, path: &str) -> Outcome {
     let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    // In TLS 1.3 the server may have refused by now; why, is then still to be read.
+    // In TLS 1.3 the server may have refused by now; the reason is still to be read.
     drop(stream.write_all(head.as_bytes()).await);
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer).await {
@@ -93,20 +93,20 @@ pub async fn request<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, path: &s
     }
 }
 
-/// A connection over which HTTP/2 is to be spoken.
+/// A connection for HTTP/2.
 pub async fn connect_h2(server: &TestServer, leaf: &Leaf) -> TlsStream<TcpStream> {
     crate::support::server::connect(server.addresses.mtls, server.tls(leaf)).await.unwrap()
 }
 
-/// Reads until the server ends the connection, and tells what came until then.
+/// Reads until the server ends the connection, and returns the bytes.
 pub async fn read_to_end<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     let mut read = Vec::new();
-    // Closed without a farewell is closed too.
+    // An end without close_notify is accepted too.
     drop(within(stream.read_to_end(&mut read)).await);
     read
 }
 
-/// Whatever others did: a newcomer with a proper certificate is served, over both versions of HTTP.
+/// Checks that a new client with a valid certificate is served, over both versions of HTTP.
 pub async fn assert_serves(server: &TestServer, after: &str) {
     let leaf = server.svid("/newcomer");
     let outcome = knock(server.addresses.mtls, server.tls(&leaf)).await;
@@ -115,7 +115,7 @@ pub async fn assert_serves(server: &TestServer, after: &str) {
     assert!(answer.is_ok(), "after {after}: {answer:?}");
 }
 
-/// Believes that any server is the right one, whatever name it was called by.
+/// Accepts every server certificate, for any name.
 #[derive(Debug)]
 pub struct AnyServer;
 

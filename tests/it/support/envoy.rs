@@ -1,4 +1,4 @@
-//! A real Envoy, run on the configuration that `deploy/envoy` ships.
+//! A real Envoy, run on the configuration in `deploy/envoy`.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,19 +16,19 @@ use crate::support::server::in_crate;
 use crate::support::tools;
 use crate::support::wire;
 
-/// What Envoy is started with: the shipped configuration, with changes.
+/// The configuration of a started Envoy: the shipped one, with changes.
 pub struct EnvoySetup<'a> {
-    /// Its certificate, which names `localhost` too, and the roots by which it knows its clients and Lanyard.
+    /// Its certificate, which also names `localhost`, and the roots by which it verifies its clients and Lanyard.
     pub svid: &'a Leaf,
     pub bundle: &'a str,
-    /// Where Lanyard, and the service behind it, listen.
+    /// The addresses of Lanyard and of the service behind Envoy.
     pub lanyard: SocketAddr,
     pub upstream: SocketAddr,
-    /// Other changes to the text: what must stand there, and what stands there then.
+    /// Other changes to the text: the text to replace, and its replacement.
     pub changes: Vec<(&'static str, String)>,
 }
 
-/// A running Envoy; killed when dropped. If the test fails, it shows what it logged.
+/// A running Envoy; killed when dropped. If the test fails, its log is printed.
 pub struct Envoy {
     process: Option<Process>,
     pub address: SocketAddr,
@@ -50,7 +50,7 @@ impl EnvoySetup<'_> {
             ("/etc/envoy/proxy.pem", at("proxy.pem")),
             ("/etc/envoy/proxy-key.pem", at("proxy-key.pem")),
             ("/etc/envoy/prod.example.pem", at("prod.example.pem")),
-            // More than anything takes on a machine that is busy with other tests.
+            // Longer than any operation takes on a machine that is busy with other tests.
             ("connect_timeout: 1s", "connect_timeout: 30s".to_owned()),
             ("timeout: 0.25s", "timeout: 20s".to_owned()),
         ];
@@ -69,7 +69,7 @@ impl EnvoySetup<'_> {
         }
     }
 
-    /// What `envoy --mode validate` says of the configuration. `None` if Envoy is to be skipped.
+    /// The result of `envoy --mode validate`. `None` if Envoy is to be skipped.
     pub fn validate(&self) -> Option<Finished> {
         let program = tools::envoy()?;
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What proxies write into headers about the certificates of their clients.
+//! Header values that proxies write about the certificates of their clients.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,12 +13,12 @@ use sha2::Sha256;
 
 use crate::support::leaf::pem;
 
-/// Two hashes of nothing.
+/// Two arbitrary hashes.
 pub const H: &str = "468ed33be74eee6556d90c0149c1309e9ba61d6425303443c0748a02dd8de688";
 pub const OTHER: &str = "0380ed2f626650c840b2f263e6d2b29fae12ab39ae5db32b25ad27efad72e6fd";
 
-/// Text is put together as a proxy would, with `{H}`, `{OTHER}`, and of two certificates `{CERT}`, `{CERT_HASH}`, `{CA}`
-/// filled in.
+/// Formats headers as a proxy does. It replaces `{H}` and `{OTHER}`, and with the values of two certificates `{CERT}`,
+/// `{CERT_HASH}` and `{CA}`.
 pub struct Forwarded {
     pub der: Vec<u8>,
     pub above: Vec<u8>,
@@ -55,7 +55,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// As Envoy does it.
+/// Percent-encodes as Envoy does.
 pub fn url_encoded(pem: &str) -> String {
     pem.replace('\n', "%0A").replace(' ', "%20").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 frame by frame (RFC 9113), for clients that no library would be.
+//! HTTP/2 frame by frame (RFC 9113), for requests that no client library sends.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub const END_HEADERS: u8 = 4;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// One frame as it was read.
+/// A received frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Frame {
     pub kind: u8,
@@ -31,11 +31,11 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// A connection of frames.
+/// A connection that sends and receives frames.
 pub struct Frames<S>(pub S);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
-    /// Sends the preface and settings that leave everything as it is.
+    /// Sends the preface and empty settings.
     pub async fn open(mut stream: S) -> Self {
         stream.write_all(PREFACE).await.unwrap();
         let mut frames = Self(stream);
@@ -88,7 +88,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The header block of a gRPC call (RFC 7541, nothing added to the dynamic table).
+/// The header block of a gRPC call (RFC 7541), without additions to the dynamic table.
 pub fn call(method: &str) -> Vec<u8> {
     // :method POST, :scheme https; then by their indexes :path, :authority, content-type; then te by its name.
     let mut block = vec![0x83, 0x87];

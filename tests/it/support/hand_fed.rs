@@ -1,4 +1,4 @@
-//! A store whose watch says what the test says, and hangs in between.
+//! A store whose watch delivers what the test sends, and waits in between.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -18,13 +18,13 @@ use lanyard::store::memory::MemoryStore;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 
-/// A store in memory with one watch that is fed by hand.
+/// An in-memory store with one watch that the test feeds.
 #[derive(Debug)]
 pub struct HandFed {
     store: MemoryStore,
     feed: mpsc::UnboundedSender<Batch>,
     batches: Mutex<Option<mpsc::UnboundedReceiver<Batch>>>,
-    /// How often the watcher has asked for a batch: what it got before, it has done with.
+    /// How many batches the watcher has requested: it has processed those before.
     asked: watch::Sender<u64>,
 }
 
@@ -35,18 +35,18 @@ impl HandFed {
         Arc::new(Self { store, feed, batches: Mutex::new(Some(batches)), asked })
     }
 
-    /// Gives the watcher this batch, and returns when it is done with it.
-    pub async fn tell(&self, batch: Batch) {
+    /// Sends this batch to the watcher, and returns when it is processed.
+    pub async fn deliver(&self, batch: Batch) {
         let mut asked = self.asked.subscribe();
         let before = *asked.wait_for(|asked| *asked > 0).await.unwrap();
         self.feed.send(batch).unwrap();
         asked.wait_for(|asked| *asked > before).await.unwrap();
     }
 
-    /// Tells that all there is has been delivered.
-    pub async fn tell_progress(&self) {
+    /// Reports that everything has been delivered.
+    pub async fn deliver_progress(&self) {
         let revision = self.store.list("").await.unwrap().revision;
-        self.tell(Batch { revision, changes: Vec::new() }).await;
+        self.deliver(Batch { revision, changes: Vec::new() }).await;
     }
 }
 

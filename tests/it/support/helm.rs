@@ -13,10 +13,10 @@ use crate::support::server::in_crate;
 use crate::support::tools;
 use crate::support::yaml;
 
-/// What the release is called.
+/// The name of the release.
 pub const RELEASE: &str = "lanyard";
 
-/// The examples of values for people, by name.
+/// The example values files, by name.
 pub fn examples() -> Vec<PathBuf> {
     let entries = fs::read_dir(in_crate("helm/examples")).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<PathBuf> =
@@ -30,7 +30,7 @@ pub fn example(name: &str) -> PathBuf {
     in_crate("helm/examples").join(name).with_extension("yaml")
 }
 
-/// The namespace that an example's own command names, if it has one.
+/// The namespace in an example's own command, if it has one.
 fn namespace(values: &Path) -> String {
     let text = fs::read_to_string(values).unwrap();
     let command = text.lines().find(|line| line.starts_with("#   helm ") && line.contains(" helm/lanyard "));
@@ -38,11 +38,11 @@ fn namespace(values: &Path) -> String {
     named.unwrap_or("identity").to_owned()
 }
 
-/// `helm COMMAND … CHART` with these values, which later flags change; `None` if helm is to be skipped.
+/// `helm COMMAND … CHART` with these values and flags, which override them; `None` if helm is to be skipped.
 fn helm(command: &[&str], values: &Path, flags: &[&str]) -> Option<Command> {
     let mut helm = Command::new(tools::helm()?);
     helm.args(command).arg(in_crate("helm/lanyard")).args(["--namespace", &namespace(values), "--values"]).arg(values);
-    // Nothing of whoever runs the tests, their cluster least of all.
+    // Independent of the settings of the user who runs the tests, above all of their cluster.
     helm.args(flags).env("KUBECONFIG", "/dev/null").env("HELM_PLUGINS", "/nowhere");
     Some(helm)
 }
@@ -52,23 +52,23 @@ pub fn lint(values: &Path) -> Option<Finished> {
     Some(run(&mut helm(&["lint", "--strict"], values, &[])?))
 }
 
-/// `helm template`, hooks and tests too.
+/// `helm template`, including hooks and tests.
 pub fn template(values: &Path, flags: &[&str]) -> Option<Finished> {
     Some(run(&mut helm(&["template", RELEASE], values, flags)?))
 }
 
-/// Everything that a release would be.
+/// All objects of a release.
 pub struct Rendered {
-    /// Which values it is from, and where it goes.
+    /// The values file, and the namespace.
     pub name: String,
     pub namespace: String,
-    /// As it was printed.
+    /// The rendered text.
     pub text: String,
     pub objects: Vec<Value>,
 }
 
 impl Rendered {
-    /// What becomes of these values; `None` if helm is to be skipped.
+    /// Renders these values; `None` if helm is to be skipped.
     pub fn of(values: &Path, flags: &[&str]) -> Option<Self> {
         let name = values.file_stem().unwrap().to_str().unwrap().to_owned();
         let finished = template(values, flags)?;
@@ -88,14 +88,14 @@ impl Rendered {
         self.objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     }
 
-    /// What runs the server.
+    /// The workload that runs the server.
     pub fn server(&self) -> &Value {
         let found: Vec<&Value> = self.all("StatefulSet").collect();
         let [server] = found.as_slice() else { panic!("{}: {} servers", self.name, found.len()) };
         server
     }
 
-    /// All pods with who makes them: the server's, those of hooks, and those of `helm test`.
+    /// All pods with the kind of their owner: the server's, those of hooks, and those of `helm test`.
     pub fn pods(&self) -> Vec<(String, &Value)> {
         let pod = |object: &'_ Value| match object["kind"].as_str().unwrap() {
             "Pod" => Some(""),
@@ -108,7 +108,7 @@ impl Rendered {
     }
 }
 
-/// What every example becomes; `None` if helm is to be skipped.
+/// Renders every example; `None` if helm is to be skipped.
 pub fn all_rendered() -> Option<Vec<Rendered>> {
     examples().iter().map(|path| Rendered::of(path, &[])).collect()
 }

@@ -1,5 +1,5 @@
-//! Pods of the chart put on this machine: what their volumes would hold is in a folder, with real certificates, and what their
-//! containers would run is run, with the arguments and the environment that were rendered. Only paths and addresses differ.
+//! Pods of the chart, run on this machine: a folder holds the contents of their volumes, with real certificates, and
+//! the commands of their containers run with the rendered arguments and environment. Only paths and addresses differ.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,30 +31,30 @@ use crate::support::workload_api::Agent;
 use crate::support::workload_api::context;
 use crate::support::yaml;
 
-/// Where the image has the binary.
+/// The path of the binary in the image.
 const BINARY: &str = "/usr/local/bin/lanyard";
 
-/// What stands in for the cluster that a release is in.
+/// A substitute for the cluster of a release.
 pub struct Site {
     pub rendered: Rendered,
     values: Value,
-    /// The configuration as it was rendered.
+    /// The rendered configuration.
     pub config: Value,
-    /// Vouches for the workloads of our own trust domain.
+    /// The CA of the release's own trust domain.
     ca: TestCa,
-    /// The Secrets with a certificate that somebody has made, by name.
+    /// The Secrets with certificates that are not the chart's own, by name.
     leaves: RefCell<BTreeMap<String, Leaf>>,
-    /// The ports of the server's container, by name: what was rendered, and what it listens on here.
+    /// The ports of the server's container, by name: the rendered one, and the one on this machine.
     ports: BTreeMap<String, (u64, u16)>,
     agents: RefCell<Vec<Agent>>,
-    /// What the agents run on, until the other end of the channel is gone.
+    /// The runtime of the agents. It ends when the other end of the channel is dropped.
     runtime: Handle,
     _runs: oneshot::Sender<()>,
     dir: TempDir,
 }
 
 impl Site {
-    /// A cluster for what is made of these values; `None` if helm is to be skipped.
+    /// A cluster for these values; `None` if helm is to be skipped.
     pub fn of(path: &Path, flags: &[&str]) -> Option<Self> {
         let rendered = Rendered::of(path, flags)?;
         let values = yaml::value(&fs::read_to_string(path).unwrap());
@@ -86,7 +86,7 @@ impl Site {
         })
     }
 
-    /// Where a port of the server is here.
+    /// The port on this machine for a port of the server.
     pub fn port(&self, name: &str) -> u16 {
         self.ports[name].1
     }
@@ -97,7 +97,7 @@ impl Site {
         self.pod("server", &server["spec"]["template"]["spec"], &server["spec"]["volumeClaimTemplates"])
     }
 
-    /// The pod of the Job that registers.
+    /// The pod of the Job that registers clients.
     pub fn registrations(&self) -> Option<Pod<'_>> {
         let job = self.rendered.all("Job").next()?;
         Some(self.pod("admin", &job["spec"]["template"]["spec"], &Value::Null))
@@ -108,7 +108,7 @@ impl Site {
         Some(self.pod("test", &self.rendered.all("Pod").next()?["spec"], &Value::Null))
     }
 
-    /// Puts one together. `part` is also what the values call its identity.
+    /// Builds a pod. `part` is also the name of its identity in the values.
     fn pod<'a>(&'a self, part: &'static str, spec: &'a Value, claims: &Value) -> Pod<'a> {
         let pod = Pod { site: self, spec, root: self.dir.path().join(part) };
         let volumes = self.dir.path().join(format!("{part}-volumes"));
@@ -149,7 +149,7 @@ impl Site {
         }
     }
 
-    /// Writes what a `ConfigMap` or Secret holds, of the chart's own or made by somebody else.
+    /// Writes the contents of a `ConfigMap` or Secret, of the chart's own or from elsewhere.
     fn put(&self, pod: &Pod<'_>, part: &str, kind: &str, name: &str, items: &Value, folder: &Path) {
         let own = self.rendered.named(kind, name);
         let mut wanted: Vec<(&str, &str)> =
@@ -166,15 +166,15 @@ impl Site {
                 match own.map(|own| own["data"][key].as_str().unwrap_or_else(|| panic!("{name} has no {key}"))) {
                     Some(data) if kind == "Secret" => String::from_utf8(STANDARD.decode(data).unwrap()).unwrap(),
                     Some(data) => pod.mapped(&self.listening(data)),
-                    None => self.of_somebody_else(pod, part, name, path),
+                    None => self.external_file(pod, part, name, path),
                 };
             fs::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
             fs::write(folder.join(path), contents).unwrap();
         }
     }
 
-    /// What stands in a file whose `ConfigMap` or Secret is not the chart's.
-    fn of_somebody_else(&self, pod: &Pod<'_>, part: &str, name: &str, path: &str) -> String {
+    /// The content of a file whose `ConfigMap` or Secret is not the chart's.
+    fn external_file(&self, pod: &Pod<'_>, part: &str, name: &str, path: &str) -> String {
         let own_bundle = format!("{}.pem", self.config["trust"]["trust_domain"].as_str().unwrap());
         match path {
             "tls.crt" | "tls.key" => {
@@ -188,36 +188,38 @@ impl Site {
         }
     }
 
-    /// As cert-manager makes it, where there is a Certificate for this Secret; else as the examples say that it has to be.
+    /// A certificate as cert-manager makes it where there is a Certificate for this Secret, or else as the examples
+    /// require.
     fn certificate(&self, pod: &Pod<'_>, part: &str, secret: &str) -> Leaf {
-        let asked = self.rendered.all("Certificate").find(|certificate| certificate["spec"]["secretName"] == secret);
-        let id = asked.map_or_else(
+        let requested =
+            self.rendered.all("Certificate").find(|certificate| certificate["spec"]["secretName"] == secret);
+        let id = requested.map_or_else(
             || {
-                assert!(self.values["certificates"]["secret"].is_object(), "nobody makes the Secret {secret}");
+                assert!(self.values["certificates"]["secret"].is_object(), "no source makes the Secret {secret}");
                 self.identity(part, pod)
             },
-            |asked| {
-                assert_eq!(list(&asked["spec"]["uris"]).len(), 1);
-                asked["spec"]["uris"][0].as_str().unwrap().to_owned()
+            |requested| {
+                assert_eq!(list(&requested["spec"]["uris"]).len(), 1);
+                requested["spec"]["uris"][0].as_str().unwrap().to_owned()
             },
         );
         let mut certificate = self.ca.svid(&id);
-        for name in asked.iter().flat_map(|asked| list(&asked["spec"]["dnsNames"])) {
+        for name in requested.iter().flat_map(|requested| list(&requested["spec"]["dnsNames"])) {
             certificate = certificate.dns(name.as_str().unwrap());
         }
         if part == "server" { certificate.dns("localhost").issue() } else { certificate.issue() }
     }
 
-    /// What the values say it is, or what the service account makes it.
+    /// The SPIFFE ID in the values, or else the one of the service account.
     pub fn identity(&self, part: &str, pod: &Pod<'_>) -> String {
-        let said = [&self.values["registrations"][part]["spiffeId"], &self.values[part]["spiffeId"]];
+        let configured = [&self.values["registrations"][part]["spiffeId"], &self.values[part]["spiffeId"]];
         let account = pod.spec["serviceAccountName"].as_str().unwrap();
         let trust_domain = self.config["trust"]["trust_domain"].as_str().unwrap();
         let by_account = || format!("spiffe://{trust_domain}/ns/{}/sa/{account}", self.rendered.namespace);
-        said.iter().find_map(|said| said.as_str()).map_or_else(by_account, ToOwned::to_owned)
+        configured.iter().find_map(|configured| configured.as_str()).map_or_else(by_account, ToOwned::to_owned)
     }
 
-    /// An agent that knows this pod by its service account.
+    /// Runs an agent that identifies this pod by its service account.
     fn run_agent(&self, part: &str, pod: &Pod<'_>, socket: &Path) {
         let id = self.identity(part, pod);
         let svid = self.ca.svid(&id);
@@ -228,7 +230,7 @@ impl Site {
         self.agents.borrow_mut().push(agent);
     }
 
-    /// A configuration that listens here instead; the ports in it must be those that the container names.
+    /// The configuration with addresses of this machine. The ports in it must be those of the container.
     fn listening(&self, data: &str) -> String {
         let Ok(Value::Object(config)) = yaml::document::<Value>(data) else { return data.to_owned() };
         let mut data = data.to_owned();
@@ -240,7 +242,8 @@ impl Site {
         data
     }
 
-    /// An address in the cluster as it is here: a name of a Service of ours, whose certificate must bear it.
+    /// The address on this machine for one in the cluster: a Service of the chart, whose name must be in the
+    /// certificate.
     fn address(&self, url: &str) -> Option<String> {
         let (host, port) = url.strip_prefix("https://")?.rsplit_once(':')?;
         let (service, rest) = host.split_once('.')?;
@@ -256,7 +259,7 @@ impl Site {
     }
 }
 
-/// One pod, its volumes filled.
+/// One pod, with its volumes filled.
 pub struct Pod<'a> {
     site: &'a Site,
     pub spec: &'a Value,
@@ -272,7 +275,7 @@ impl Pod<'_> {
         list(&self.spec["containers"])
     }
 
-    /// The paths in its containers and the volumes that are there.
+    /// The mount paths in its containers and their volumes.
     fn mounts(&self) -> impl Iterator<Item = (&str, &str)> {
         let mounts = self.init_containers().iter().chain(self.containers());
         mounts.flat_map(|container| list(&container["volumeMounts"])).map(|mount| {
@@ -281,12 +284,12 @@ impl Pod<'_> {
         })
     }
 
-    /// Where a path in its containers is here.
+    /// The path on this machine for a path in its containers.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// A text with the paths as they are here.
+    /// A text with the paths of this machine.
     fn mapped(&self, text: &str) -> String {
         let mut mapped = text.to_owned();
         let mut paths: Vec<&str> = self.mounts().map(|(path, _)| path).collect();
@@ -308,12 +311,12 @@ impl Pod<'_> {
         mapped
     }
 
-    /// What a container runs, with nothing in its environment but what was rendered.
+    /// The command of a container, with only the rendered environment.
     pub fn command(&self, container: &Value) -> Command {
         self.other_command(container, list(&container["args"]).iter().map(|argument| argument.as_str().unwrap()))
     }
 
-    /// The image's binary with other arguments, where a container would run.
+    /// The image's binary with other arguments, in the place of a container.
     pub fn other_command<'a>(&self, container: &Value, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         assert_eq!(container["command"], serde_json::json!([BINARY]), "there is nothing else in the image");
         let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
@@ -327,7 +330,7 @@ impl Pod<'_> {
     }
 }
 
-/// The flags by which the commands of a container find the Workload API, if they do.
+/// The flags with which the commands of a container connect to the Workload API, if they do.
 pub fn connection_flags(container: &Value) -> Vec<&str> {
     let arguments = list(&container["args"]).iter().map(|argument| argument.as_str().unwrap());
     arguments.filter(|argument| argument.starts_with("--workload-api")).collect()

@@ -1,4 +1,4 @@
-//! A real server, started by the arguments and the environment that the chart gives its container.
+//! A real server, started with the arguments and the environment that the chart gives its container.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -10,20 +10,20 @@ use crate::support::helm_pod::Pod;
 use crate::support::helm_pod::Site;
 use crate::support::process::Process;
 
-/// It runs, and is ready.
+/// A server that runs and is ready.
 pub struct Server {
     pub process: Process,
 }
 
 impl Server {
-    /// Starts it, and asks as a kubelet would whether it is ready, until it is.
+    /// Starts it, and probes it as a kubelet does until it is ready.
     pub fn start(site: &Site) -> Self {
         let pod = site.server();
         let [container] = pod.containers() else { panic!("one container") };
         let mut process = Process::start(&mut pod.command(container));
         while !probed(site, container, "readinessProbe").is_some_and(|answer| answer.starts_with("HTTP/1.1 200 ")) {
             if !process.runs() {
-                // Never said: fails with all that it did say.
+                // Never printed: it fails with the process's output.
                 process.until("\0");
             }
             std::thread::yield_now();
@@ -36,10 +36,10 @@ impl Server {
     }
 }
 
-/// What a probe of the server gets, if there is an answer.
+/// The response to a probe of the server, if there is one.
 fn probed(site: &Site, container: &Value, probe: &str) -> Option<String> {
     let get = &container[probe]["httpGet"];
-    // Refused until it listens.
+    // Refused until the server listens.
     let mut stream = TcpStream::connect(("127.0.0.1", site.port(get["port"].as_str().unwrap()))).ok()?;
     let path = get["path"].as_str().unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
@@ -48,7 +48,7 @@ fn probed(site: &Site, container: &Value, probe: &str) -> Option<String> {
     Some(answer)
 }
 
-/// The server's container, with another command of the same binary in its place.
+/// The server's container, with another command of the same binary.
 pub fn in_its_place(pod: &Pod<'_>, arguments: &[&str]) -> std::process::Command {
     pod.other_command(&pod.containers()[0], arguments.iter().copied())
 }

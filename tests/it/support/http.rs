@@ -1,4 +1,4 @@
-//! A client of the OAuth endpoints, over the real door.
+//! A client of the OAuth endpoints, over a real listener.
 
 use axum::body::Body;
 use axum::body::Bytes;
@@ -37,7 +37,7 @@ pub enum Http {
     Two(http2::SendRequest<Body>),
 }
 
-/// What the server answered.
+/// The server's response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -46,14 +46,14 @@ pub struct Reply {
 }
 
 impl Http {
-    /// Speaks HTTP/1.1.
+    /// Uses HTTP/1.1.
     pub async fn one(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self::One(sender)
     }
 
-    /// Speaks HTTP/2.
+    /// Uses HTTP/2.
     pub async fn two(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -94,7 +94,7 @@ impl Http {
 }
 
 impl Reply {
-    /// The one value of a header; nothing where it is not there.
+    /// The one value of a header; empty where the header is missing.
     pub fn header(&self, name: impl axum::http::header::AsHeaderName) -> &str {
         let values: Vec<_> = self.headers.get_all(name).iter().collect();
         assert!(values.len() < 2, "{self:?}");
@@ -106,19 +106,19 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// What no cache may keep (RFC 6749 section 5.1).
+    /// Checks that caches may not store the response (RFC 6749 section 5.1).
     pub fn assert_no_store(&self) {
         assert_eq!((self.header(CACHE_CONTROL), self.header(PRAGMA)), ("no-store", "no-cache"), "{self:?}");
     }
 
-    /// The answer where all is well.
+    /// The JSON of a successful response.
     pub fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         self.assert_no_store();
         self.json()
     }
 
-    /// Status and code of an error, which must have the form of RFC 6749 section 5.2.
+    /// Status and code of an error response, which must have the form of RFC 6749 section 5.2.
     pub fn error(&self) -> (u16, String) {
         self.assert_no_store();
         let body = self.json();
@@ -130,7 +130,7 @@ impl Reply {
         (self.status, text("error"))
     }
 
-    /// The methods that the endpoint says it takes.
+    /// The methods in the `allow` header.
     pub fn allowed(&self) -> Vec<String> {
         let mut methods: Vec<_> = self.header(ALLOW).split(',').map(|method| method.trim().to_owned()).collect();
         methods.sort();
@@ -139,7 +139,7 @@ impl Reply {
 }
 
 impl TestServer {
-    /// A connection as the holder of a certificate, over which HTTP/1.1 is spoken.
+    /// An HTTP/1.1 connection as the holder of a certificate.
     pub async fn http(&self, leaf: &Leaf) -> Http {
         Http::one(connect(self.addresses.mtls, http1_only(self.tls(leaf))).await.unwrap()).await
     }

@@ -1,8 +1,8 @@
-//! The image without an engine that builds images: the Dockerfile's steps are run in roots of their own (chroot, with the
-//! mounts in a namespace of their own), and so is what they leave.
+//! Builds the image without a container engine: the Dockerfile's steps run in roots of their own (chroot, with mounts
+//! in their own namespace), and so does the resulting image.
 //!
-//! Where a stage begins with an image, this machine's own files stand in for it, read-only: its toolchain, its C library,
-//! its CAs. What the build says about packages and versions of the base image is not seen by this.
+//! Where a stage begins with an image, this machine's own files replace it, read-only: its toolchain, its C library,
+//! its CAs. What the build says about packages and versions of the base image is not tested.
 
 use std::env;
 use std::fs;
@@ -21,11 +21,12 @@ use crate::support::process::run;
 use crate::support::server::in_crate;
 use crate::support::tools::skipped;
 
-/// Names another folder for what cargo builds on the way to the image, such as the checkout's own `target`, where a release
-/// build may be already. Left out, it is one beside the test's own, and the second run is quick.
+/// Names another folder for cargo's output while building the image, such as the checkout's own `target`, which may
+/// contain a release build already. By default it is one beside the test's own, and the second run is fast.
 const TARGET: &str = "LANYARD_IMAGE_TARGET";
 
-/// A step of the Dockerfile, in the root `$1`, with the folder for cargo's output at `$2`; `$5` is where it runs, `$6` what.
+/// A step of the Dockerfile, in the root `$1`, with the folder for cargo's output at `$2`; `$5` is its working
+/// directory, `$6` its command.
 const STEP: &str = r#"
 set -eu
 root=$1 target=$2 cargo=$3 rustup=$4
@@ -50,7 +51,8 @@ exec chroot "$root" env -i PATH="$PATH" HOME=/tmp CARGO_HOME="$cargo" RUSTUP_HOM
     sh -c 'cd "$0" && exec sh -c "$1"' "$5" "$6"
 "#;
 
-/// A container: the root `$1` read-only, for the user `$2`, with volumes, each SOURCE=PLACE, up to `--`, then the command.
+/// A container: the root `$1` read-only, for the user `$2`, with volumes, each SOURCE=PLACE, up to `--`, then the
+/// command.
 const CONTAINER: &str = r#"
 set -eu
 root=$1 user=$2
@@ -72,9 +74,9 @@ mount -o remount,bind,ro "$root"
 exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" "$@"
 "#;
 
-/// What a Dockerfile made.
+/// The result of a Dockerfile.
 pub struct Image {
-    /// Its files.
+    /// The files of the image.
     pub root: PathBuf,
     pub user: String,
     pub entrypoint: Vec<String>,
@@ -83,7 +85,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Builds what the Dockerfile of a checkout says, from what its `.dockerignore` lets through; `None` if the image is to
+    /// Builds the Dockerfile of a checkout from the files that its `.dockerignore` includes; `None` if the image is to
     /// be skipped.
     pub fn build(checkout: &Path) -> Option<Self> {
         if skipped("image") {
@@ -104,7 +106,7 @@ impl Image {
             image.root = image.folder.path().join(stage.name.clone().unwrap_or_else(|| place.to_string()));
             fs::create_dir(&image.root).unwrap();
             if stage.base != "scratch" {
-                say(&format!("this machine stands in for {}", stage.base));
+                say(&format!("this machine replaces {}", stage.base));
             }
             let mut working_directory = "/".to_owned();
             for step in &stage.steps {
@@ -152,7 +154,7 @@ impl Image {
         run(command.args([working_directory, line])).ok();
     }
 
-    /// A command in a container of the image, with its user, nothing of this machine but the network, and these volumes.
+    /// A command in a container of the image, with its user, the network of this machine, and these volumes.
     pub fn command(&self, volumes: &[(&Path, &str)], variables: &[(&str, &str)], arguments: &[&str]) -> Command {
         let mut command = within(&["sh", "-c", CONTAINER, "container"]);
         command.arg(&self.root).arg(&self.user);
@@ -165,7 +167,7 @@ impl Image {
         command
     }
 
-    /// A copy to do something to.
+    /// A copy that a test may change.
     pub fn copy(&self) -> Self {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let root = folder.path().join("root");
@@ -174,7 +176,7 @@ impl Image {
         Self { root, user: user.clone(), entrypoint: entrypoint.clone(), command: command.clone(), folder }
     }
 
-    /// Everything in it.
+    /// All files and folders in the image.
     pub fn entries(&self) -> Vec<Entry> {
         let found = run(within(&["find"]).arg(&self.root).args(["-mindepth", "1", "-printf", "%P %y %m %U %G\n"])).ok();
         let entry = |line: &str| {
@@ -189,7 +191,8 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // Some of it belongs to others, where this is a user's own namespace. What is left lies in the build's folder.
+        // Some files belong to other users, where this is a user's own namespace. What is left is in the build's
+        // folder.
         let _gone = run(within(&["rm", "-rf"]).arg(self.folder.path())).code == Some(0);
     }
 }
@@ -197,16 +200,16 @@ impl Drop for Image {
 /// A file or folder of the image.
 #[derive(Debug)]
 pub struct Entry {
-    /// Without a slash in front.
+    /// The path, without a leading slash.
     pub path: String,
-    /// As `find` has it: `f`, `d`, or something else.
+    /// The type as `find` prints it: `f`, `d`, or another letter.
     pub kind: String,
     pub mode: u32,
     pub user: u32,
     pub group: u32,
 }
 
-/// A command as root with mounts of its own.
+/// A command as root with its own mounts.
 pub fn within(words: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command.arg("--mount");
@@ -217,7 +220,7 @@ pub fn within(words: &[&str]) -> Command {
     command
 }
 
-/// A file of the context. It keeps its time, by which cargo knows what has changed.
+/// Copies a file of the context. It keeps its modification time, by which cargo detects changes.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::copy(from, to).unwrap();
@@ -229,7 +232,7 @@ fn inside(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-/// Not println, which the test harness keeps to itself when the test succeeds.
+/// Not println, whose output the test harness hides when the test succeeds.
 fn say(line: &str) {
     let _unseen = writeln!(std::io::stderr(), "image: {line}").is_err();
 }

@@ -1,4 +1,4 @@
-//! JWT-SVIDs, right ones and wrong ones, and the keys that trust domains sign them with.
+//! Valid and invalid JWT-SVIDs, and the keys that trust domains sign them with.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -19,7 +19,7 @@ use spiffe::TrustDomain;
 
 use crate::support::NOW;
 
-/// How long JWT-SVIDs are good for here: five minutes, as SPIRE's are by default.
+/// The lifetime of the JWT-SVIDs: five minutes, as SPIRE's default.
 pub const GOOD_FOR: u64 = 300;
 
 /// A private key that signs JWT-SVIDs.
@@ -53,7 +53,7 @@ impl JwtKey {
         Self { kid: kid.to_owned(), algorithm: algorithm.to_owned(), pair }
     }
 
-    /// The public key as a bundle document has it (JWT-SVID section 6.1).
+    /// The public key as in a bundle document (JWT-SVID section 6.1).
     pub fn jwk(&self) -> Value {
         let mut jwk = self.public();
         jwk["kid"] = json!(self.kid);
@@ -83,12 +83,12 @@ impl JwtKey {
         json!({ "alg": self.algorithm, "kid": self.kid, "typ": "JWT" })
     }
 
-    /// A JWT-SVID for one audience that is good from now on.
+    /// A JWT-SVID for one audience that is valid from now on.
     pub fn svid(&self, sub: &str, audience: &str) -> String {
         self.sign(&self.header().to_string(), &claims(sub, audience).to_string())
     }
 
-    /// Signs any two texts.
+    /// Signs any two texts as header and payload.
     pub fn sign(&self, header: &str, payload: &str) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = self.signature(message.as_bytes());
@@ -121,12 +121,12 @@ fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm) -> Pair {
     Pair::Ecdsa(EcdsaKeyPair::generate(algorithm).unwrap())
 }
 
-/// The claims of a JWT-SVID that is good from now on.
+/// The claims of a JWT-SVID that is valid from now on.
 pub fn claims(sub: &str, audience: &str) -> Value {
     json!({ "sub": sub, "aud": audience, "exp": NOW.0 + GOOD_FOR, "iat": NOW.0 })
 }
 
-/// Puts these keys in the place of those that a trust domain signs JWT-SVIDs with.
+/// Replaces the JWT authorities of a trust domain.
 pub fn trust_jwks(authority: &Authority, trust_domain: &str, jwks: &[Value]) {
     let mut trust = authority.trust().as_ref().clone();
     let bundle = trust.trust_domains.get_mut(&TrustDomain::new(trust_domain).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Certificates of peers, right ones and wrong ones.
+//! Valid and invalid certificates of peers.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,15 +28,15 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use crate::support::ca::TestCa;
 use crate::support::der;
 
-/// Leaves are valid from this long before the present moment,
+/// How long before the present time leaves become valid.
 pub const VALID_SINCE: Duration = Duration::from_mins(1);
-/// and until this long after it.
+/// How long after the present time leaves expire.
 pub const VALID_FOR: Duration = Duration::from_hours(1);
 
 const SUBJECT_ALT_NAME: [u64; 4] = [2, 5, 29, 17];
 const KEY_USAGE: [u64; 4] = [2, 5, 29, 15];
 
-/// A certificate in the making.
+/// A builder of a certificate.
 pub struct LeafBuilder<'ca> {
     ca: Option<&'ca TestCa>,
     now: Timestamp,
@@ -45,7 +45,7 @@ pub struct LeafBuilder<'ca> {
     rewrite: Vec<Rewrite>,
 }
 
-/// A change of the part to be signed, after rcgen wrote it.
+/// A change to the `TBSCertificate` after rcgen has written it.
 type Rewrite = Box<dyn Fn(&mut Vec<Vec<u8>>)>;
 
 impl<'ca> LeafBuilder<'ca> {
@@ -61,13 +61,13 @@ impl<'ca> LeafBuilder<'ca> {
         self.attribute(DnType::CommonName, name)
     }
 
-    /// Adds a relative name to the subject, after those that are there (RFC 4514 prints it before them).
+    /// Adds a relative name to the subject, after the present ones (RFC 4514 prints it before them).
     pub fn attribute(mut self, kind: DnType, value: impl Into<DnValue>) -> Self {
         self.params.distinguished_name.push(kind, value);
         self
     }
 
-    /// Puts an X.501 Name, DER, in the place of the subject.
+    /// Replaces the subject by an X.501 Name in DER.
     pub fn raw_subject(self, name: Vec<u8>) -> Self {
         self.rewritten(move |fields| fields[5].clone_from(&name))
     }
@@ -107,14 +107,14 @@ impl<'ca> LeafBuilder<'ca> {
         self
     }
 
-    /// Puts these `GeneralName`s, as tag and content, in the place of all alternative names; critical.
+    /// Replaces all alternative names by these `GeneralName`s, given as tag and content, in a critical extension.
     pub fn raw_names(mut self, names: &[(u8, &[u8])]) -> Self {
         self.params.subject_alt_names.clear();
         let names: Vec<Vec<u8>> = names.iter().map(|(tag, content)| der::element(*tag, content)).collect();
         self.extension(&SUBJECT_ALT_NAME, true, der::sequence(&names))
     }
 
-    /// Adds an extension, its content in DER, after all others: also one that is there already.
+    /// Adds an extension with this content in DER, after all others. It may repeat one.
     pub fn extension(mut self, oid: &[u64], critical: bool, content: Vec<u8>) -> Self {
         let mut extension = CustomExtension::from_oid_content(oid, content);
         extension.set_criticality(critical);
@@ -142,35 +142,35 @@ impl<'ca> LeafBuilder<'ca> {
         self.between(Timestamp(now.0 + 1), now.after(VALID_FOR))
     }
 
-    /// Says of itself that it is a CA.
+    /// Sets basicConstraints cA.
     pub fn ca_leaf(mut self) -> Self {
         self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         self
     }
 
-    /// Takes digitalSignature out of keyUsage, which then says keyEncipherment.
+    /// Replaces digitalSignature in keyUsage by keyEncipherment.
     pub fn without_digital_signature(mut self) -> Self {
         self.params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
         self
     }
 
-    /// Leaves keyUsage out.
+    /// Omits keyUsage.
     pub fn without_key_usage(mut self) -> Self {
         self.params.key_usages.clear();
         self
     }
 
-    /// keyUsage says digitalSignature, but is not marked critical.
+    /// keyUsage has digitalSignature, but is not marked critical.
     pub fn with_key_usage_not_critical(self) -> Self {
         self.without_key_usage().extension(&KEY_USAGE, false, vec![3, 2, 7, 0x80])
     }
 
-    /// keyUsage says keyCertSign too.
+    /// keyUsage also has keyCertSign.
     pub fn with_key_cert_sign(self) -> Self {
         self.key_usage(KeyUsagePurpose::KeyCertSign)
     }
 
-    /// keyUsage says cRLSign too.
+    /// keyUsage also has cRLSign.
     pub fn with_crl_sign(self) -> Self {
         self.key_usage(KeyUsagePurpose::CrlSign)
     }
@@ -180,17 +180,17 @@ impl<'ca> LeafBuilder<'ca> {
         self
     }
 
-    /// extendedKeyUsage says clientAuth only.
+    /// extendedKeyUsage has clientAuth only.
     pub fn eku_client_only(self) -> Self {
         self.eku(vec![ExtendedKeyUsagePurpose::ClientAuth])
     }
 
-    /// extendedKeyUsage says serverAuth only.
+    /// extendedKeyUsage has serverAuth only.
     pub fn eku_server_only(self) -> Self {
         self.eku(vec![ExtendedKeyUsagePurpose::ServerAuth])
     }
 
-    /// Leaves extendedKeyUsage out.
+    /// Omits extendedKeyUsage.
     pub fn without_eku(self) -> Self {
         self.eku(Vec::new())
     }
@@ -212,21 +212,21 @@ impl<'ca> LeafBuilder<'ca> {
         self
     }
 
-    /// Leaves version and extensions out, which makes it an X.509 v1 certificate.
+    /// Omits version and extensions, which makes it an X.509 v1 certificate.
     pub fn version_1(self) -> Self {
         self.rewritten(|fields| {
             fields.retain(|field| !matches!(field[0], 0xa0 | 0xa3));
         })
     }
 
-    /// Changes the fields of the part to be signed: version, serial number, algorithm, issuer, validity, subject, key,
+    /// Changes the fields of the `TBSCertificate`: version, serial number, algorithm, issuer, validity, subject, key,
     /// extensions.
     pub fn rewritten(mut self, change: impl Fn(&mut Vec<Vec<u8>>) + 'static) -> Self {
         self.rewrite.push(Box::new(change));
         self
     }
 
-    /// Makes the certificate.
+    /// Issues the certificate.
     pub fn issue(self) -> Leaf {
         let key = self.key.unwrap_or_else(|| KeyPair::generate().unwrap());
         let issued = match self.ca {
@@ -243,7 +243,7 @@ impl<'ca> LeafBuilder<'ca> {
     }
 }
 
-/// A certificate, what stands above it, and its key.
+/// A certificate, its intermediates, and its key.
 #[derive(Clone)]
 pub struct Leaf {
     /// The certificate first, then its intermediates.
@@ -255,32 +255,32 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// The certificate, DER.
+    /// The certificate in DER.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.chain[0]
     }
 
-    /// Its thumbprint.
+    /// The thumbprint of the certificate.
     pub fn thumbprint(&self) -> CertificateThumbprint {
         CertificateThumbprint::of(self.certificate())
     }
 
-    /// The private key as rustls takes it.
+    /// The private key in the form that rustls takes.
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
 
-    /// The certificate, PEM.
+    /// The certificate in PEM.
     pub fn pem(&self) -> String {
         pem(self.certificate())
     }
 
-    /// The certificate and its intermediates, PEM.
+    /// The certificate and its intermediates in PEM.
     pub fn chain_pem(&self) -> String {
         self.chain.iter().map(|certificate| pem(certificate)).collect()
     }
 
-    /// The private key, PEM.
+    /// The private key in PEM.
     pub fn key_pem(&self) -> String {
         KeyPair::try_from(self.key.as_slice()).unwrap().serialize_pem()
     }

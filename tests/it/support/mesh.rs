@@ -1,4 +1,4 @@
-//! A mesh in small: a real Envoy between a client with a certificate and a service, and a real Lanyard that Envoy asks.
+//! A small mesh: a real Envoy between a client with a certificate and a service, and a real Lanyard that Envoy calls.
 
 use std::sync::Arc;
 
@@ -27,17 +27,17 @@ pub struct Mesh {
     pub server: TestServer,
     pub upstream: Upstream,
     pub envoy: Envoy,
-    /// A registered workload, and a token of it.
+    /// A registered workload, and its token.
     pub checkout: Leaf,
     pub token: String,
     /// Another registered workload.
     pub thief: Leaf,
 }
 
-/// As in other tests, with a bound to how long it may go unfollowed.
+/// As in other tests, with a limit of how long the store may not be followed.
 const STORE: &str = "{memory: true, max_staleness: 30s}";
 
-/// A server whose clock starts at the real time, which Envoy goes by.
+/// A server whose clock starts at the real time, which Envoy uses.
 pub async fn server_at_real_time() -> TestServer {
     let now = SystemClock.now();
     let [ca, other_ca, corp, partner] =
@@ -56,7 +56,8 @@ pub async fn server_at_real_time() -> TestServer {
 }
 
 impl Mesh {
-    /// One with changes to the shipped configuration of Envoy, and to the orders resource. `None` without Envoy.
+    /// Starts a mesh with changes to the shipped configuration of Envoy, and to the orders resource. `None` without
+    /// Envoy.
     pub async fn start(
         changes: Vec<(&'static str, String)>,
         resource: impl FnOnce(&mut ProtectedResource),
@@ -92,13 +93,13 @@ impl Mesh {
         self.open(leaf, true).await.send(request).await
     }
 
-    /// The rightful use of the token.
-    pub async fn rightful(&self) -> Reply {
+    /// The legitimate use of the token.
+    pub async fn legitimate(&self) -> Reply {
         self.send(&self.checkout, get("/orders/1", &self.token)).await
     }
 }
 
-/// A proxy's SVID, by whose DNS name clients know it.
+/// A proxy's SVID, with the DNS name by which clients verify it.
 pub fn proxy(server: &TestServer, path: &str) -> Leaf {
     server.setup.ca.svid(&format!("spiffe://{TRUST_DOMAIN}{path}")).dns("localhost").issue()
 }
@@ -108,13 +109,13 @@ pub fn get(path: &str, token: &str) -> Request<Body> {
     with_header(Request::get(path).body(Body::empty()).unwrap(), "authorization", &format!("Bearer {token}"))
 }
 
-/// The same with one header more.
+/// The same with one more header.
 pub fn with_header(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
     request.headers_mut().append(name, value.parse().unwrap());
     request
 }
 
-/// The values of a header as the service behind Envoy saw them.
+/// The values of a header as the service behind Envoy received them.
 pub fn seen(reply: &Reply, name: &str) -> Vec<String> {
     let seen: Value = serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{error}: {reply:?}"));
     let values = seen["headers"][name].as_array().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Tokens signed with the server's own key, so that a crafted thing in one is the only wrong one.
+//! Tokens signed with the server's own key, so that only a crafted part of one is wrong.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::support::authority::TestAuthority;
 use crate::support::authority::spiffe_client;
 use crate::support::leaf::Leaf;
 
-/// A fixture whose signing key is at hand, with one client and its token.
+/// An authority with an accessible signing key, one client and its token.
 pub struct Mint {
     pub fixture: TestAuthority,
     pub signer: Arc<LocalSigner>,
@@ -55,14 +55,14 @@ impl Mint {
         part(&self.token, 1)
     }
 
-    /// Signs any two texts.
+    /// Signs any two texts as header and payload.
     pub fn sign(&self, header: &str, payload: &str) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = self.signer.sign(message.as_bytes()).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// The good token with one member of the header set, or left out.
+    /// The valid token with one member of the header set or removed.
     pub fn with_header(&self, name: &str, value: Option<Value>) -> String {
         let mut header = self.header();
         set(&mut header, name, value);
@@ -73,7 +73,7 @@ impl Mint {
         self.sign(&Value::Object(self.header()).to_string(), payload)
     }
 
-    /// The good token with one claim set to this JSON text, whatever it is.
+    /// The valid token with one claim set to this JSON text.
     pub fn with_claim(&self, name: &str, json: &str) -> String {
         let mut claims = self.claims();
         claims.remove(name);
@@ -81,15 +81,15 @@ impl Mint {
         self.with_payload(&format!("{{\"{name}\":{json},{}", &others[1..]))
     }
 
-    pub fn judge(&self, token: &str) -> Result<(), DenyReason> {
-        match self.fixture.judge(token, &self.leaf) {
+    pub fn evaluate(&self, token: &str) -> Result<(), DenyReason> {
+        match self.fixture.evaluate(token, &self.leaf) {
             Decision::Allow(_) => Ok(()),
             Decision::Deny(reason) => Err(reason),
         }
     }
 
     pub fn denied(&self, token: &str, reason: DenyReason) {
-        assert_eq!(self.judge(token), Err(reason), "{token}");
+        assert_eq!(self.evaluate(token), Err(reason), "{token}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the tests share: certificates, and an authority to show them to.
+//! Shared test support: certificates, and authorities and servers to present them to.
 
 pub mod as_of_now;
 pub mod authority;
@@ -47,10 +47,10 @@ pub mod yaml;
 
 use lanyard::authority::clock::Timestamp;
 
-/// The present moment of every test that does not set another: 2027-01-15T08:00:00Z.
+/// The present time of every test that sets no other: 2027-01-15T08:00:00Z.
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
 
-/// Numbers that look random and are the same in every run: xorshift64.
+/// A deterministic sequence of pseudo-random numbers: xorshift64.
 pub struct Xorshift(u64);
 
 impl Xorshift {
@@ -70,7 +70,7 @@ impl Xorshift {
         usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    /// One of these.
+    /// One of the elements.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }

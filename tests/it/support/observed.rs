@@ -31,13 +31,13 @@ use crate::support::server::spiffe_client;
 /// A caller's trace.
 pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// The span in it that calls.
+/// The calling span of that trace.
 pub const SPAN: &str = "00f067aa0ba902b7";
 
 /// `lanyard serve`; killed when dropped.
 pub struct Observed {
     pub process: Process,
-    /// What it said up to its first line about serving.
+    /// What it printed up to its first line about serving.
     pub started: Vec<String>,
     pub setup: Setup,
     pub mtls: SocketAddr,
@@ -46,12 +46,12 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// With these lines more in its configuration.
+    /// With these additional lines in its configuration.
     pub fn start(lines: &str) -> Self {
         Self::start_on(real_time(), lines, &[])
     }
 
-    /// On this set-up, with these variables. If they say nothing else, spans go out soon.
+    /// On this set-up, with these environment variables. By default spans are exported soon.
     pub fn start_on(setup: Setup, lines: &str, environment: &[(&str, &str)]) -> Self {
         setup.write();
         let mut file = OpenOptions::new().append(true).open(setup.path("lanyard.yaml")).unwrap();
@@ -101,7 +101,7 @@ impl Observed {
         Http::one(connect(self.mtls, http1_only(self.tls(leaf))).await.unwrap()).await
     }
 
-    /// A registered workload, and a token of it.
+    /// A registered workload, and its token.
     pub async fn workload(&self, path: &str) -> (Leaf, String) {
         let client = spiffe_client(&format!("spiffe://prod.example{path}"));
         let request = CreateClientRequest { client: Some(client), validate_only: false };
@@ -111,7 +111,7 @@ impl Observed {
         (leaf, issued.into_inner().access_token)
     }
 
-    /// What it logs up to the line that contains `mark`, without that line.
+    /// What it logs before the line that contains `mark`.
     #[track_caller]
     pub fn lines_until(&self, mark: &str) -> Vec<String> {
         let mut lines = self.process.until(mark);
@@ -120,12 +120,12 @@ impl Observed {
     }
 }
 
-/// A `traceparent` that is sampled, of a trace that ends in this.
+/// A sampled `traceparent` of a trace whose identifier ends in this.
 pub fn parent(trace: &str) -> String {
     format!("00-{}-{SPAN}-01", numbered(trace))
 }
 
-/// A trace's identifier that ends in this.
+/// A trace identifier that ends in this.
 pub fn numbered(end: &str) -> String {
     format!("{}{end}", &TRACE[..32 - end.len()])
 }

@@ -32,17 +32,17 @@ registration: own-identity
 roles: {admins: [{spiffe_id: spiffe://prod.example/admin}]}
 ";
 
-/// What the SPIFFE standard demands of a leaf (X509-SVID section 4 and appendix A).
+/// The extensions that SPIFFE requires of a leaf (X509-SVID section 4 and appendix A).
 pub const SVID: &str = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n\
     extendedKeyUsage=clientAuth,serverAuth\nsubjectAltName=";
 
-/// What CAs put into the certificates of their clients.
+/// The extensions that CAs put into client certificates.
 pub const LEAF: &str = "basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n";
 
 /// A server whose files were all made by openssl.
 pub struct TestAuthority {
     pub files: Files,
-    /// The public listener, and the issuer.
+    /// The URL of the public listener, which is the issuer.
     pub public: String,
     openssl: &'static str,
     _process: Process,
@@ -97,7 +97,7 @@ impl TestAuthority {
         self.register(client_id, "self_signed_tls_client_auth", &indented);
     }
 
-    /// Asks for a token with the certificate of `who`.
+    /// Requests a token with the certificate of `who`.
     pub fn ask(&self, who: &str, client_id: &str) -> Finished {
         let Finished { code, stdout, stderr } = self.files.run(who, &["token", "get", "--client-id", client_id]);
         if code == Some(0) {
@@ -121,7 +121,7 @@ impl Make {
         run(Command::new(self.openssl).args(arguments).current_dir(&self.dir)).ok()
     }
 
-    /// x5t#S256 of NAME.pem, by nothing of ours.
+    /// x5t#S256 of NAME.pem, computed without this crate's code.
     pub fn thumbprint(&self, name: &str) -> String {
         let line = format!(
             "{openssl} x509 -in {name}.pem -outform der | {openssl} dgst -sha256 -binary | {openssl} base64 -A \
@@ -147,8 +147,8 @@ impl Make {
         let [key, request, out, text] = ["-key.pem", ".csr", ".pem", ".ext"].map(|ending| format!("{name}{ending}"));
         let (ca, ca_key) = (format!("{ca}.pem"), format!("{ca}-key.pem"));
         let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-        let asked = ["req", "-new", "-nodes", "-utf8", "-subj", subject, "-keyout", &key, "-out", &request];
-        self.run(&[&asked[..], &curve[..]].concat());
+        let requested = ["req", "-new", "-nodes", "-utf8", "-subj", subject, "-keyout", &key, "-out", &request];
+        self.run(&[&requested[..], &curve[..]].concat());
         fs::write(self.dir.join(&text), extensions).unwrap();
         let from = ["x509", "-req", "-in", &request, "-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial"];
         self.run(&[&from[..], &["-extfile", &text, "-days", "1", "-out", &out]].concat());
@@ -159,7 +159,7 @@ impl Make {
     }
 }
 
-/// What the token in a token endpoint's answer says.
+/// The claims of the token in a token endpoint's response.
 pub fn claims(answer: &Value) -> Value {
     let payload = answer["access_token"].as_str().and_then(|token| token.split('.').nth(1));
     let payload = payload.unwrap_or_else(|| panic!("no token: {answer}"));

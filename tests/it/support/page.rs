@@ -1,4 +1,4 @@
-//! The page of metrics, read.
+//! The page of metrics, parsed.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::support::http::Reply;
 use crate::support::http::get;
 use crate::support::server::TestServer;
 
-/// What Prometheus 3 says that it takes.
+/// The `accept` header of Prometheus 3.
 pub const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
     application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
     text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
@@ -22,13 +22,12 @@ pub const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escapin
 pub struct Page(pub BTreeMap<String, f64>);
 
 impl Page {
-    /// Reads the text of an `OpenMetrics` page: each series once, behind the help and the type of its family, and the mark at
-    /// the end.
+    /// Parses an `OpenMetrics` page: each series once, after the help and the type of its family, and the end mark.
     pub fn parsed(page: &str) -> Self {
         Self::of(page.strip_suffix("# EOF\n").expect("no mark at the end"))
     }
 
-    /// The same without the mark, as the older format is.
+    /// The same without the end mark, as in the older format.
     pub fn of(lines: &str) -> Self {
         let mut series = BTreeMap::new();
         let mut family = "";
@@ -52,12 +51,12 @@ impl Page {
         Self(series)
     }
 
-    /// The whole number that a series says; `None` where it is not there.
+    /// The integer value of a series; `None` where it is missing.
     pub fn get(&self, series: &str) -> Option<u64> {
         self.0.get(series).map(|value| value.to_string().parse().unwrap())
     }
 
-    /// How many requests of a method came to each outcome: answered, refused, failed.
+    /// The number of requests of a method with each outcome: ok, refused, error.
     pub fn requests(&self, method: &str) -> [u64; 3] {
         ["ok", "refused", "error"].map(|outcome| {
             let labels = format!("method=\"{method}\",outcome=\"{outcome}\"");
@@ -65,7 +64,7 @@ impl Page {
         })
     }
 
-    /// The requests that were counted between an earlier page and this one: method, outcome, how many.
+    /// The requests that were counted between an earlier page and this one: method, outcome, count.
     pub fn requests_since(&self, earlier: &Self) -> Vec<String> {
         let grown = self.grown_since(earlier).into_iter();
         let prefix = "lanyard_request_duration_seconds_count{method=\"";
@@ -75,7 +74,7 @@ impl Page {
             .collect()
     }
 
-    /// The series that have grown since an earlier page, and by how much. One that was not there began at nothing.
+    /// The series that have grown since an earlier page, and by how much. A series that was missing began at zero.
     pub fn grown_since(&self, earlier: &Self) -> Vec<(String, f64)> {
         let gone: Vec<_> = earlier.0.keys().filter(|name| !self.0.contains_key(*name)).collect();
         assert!(gone.is_empty(), "{gone:?}");
@@ -91,7 +90,7 @@ impl Page {
 }
 
 impl TestServer {
-    /// Asks for the page, taking what `accept` says.
+    /// Requests the page with this `accept` header.
     pub async fn metrics(&self, accept: Option<&str>) -> Reply {
         let mut request = get("/metrics");
         if let Some(accept) = accept {
@@ -100,12 +99,12 @@ impl TestServer {
         Http::one(TcpStream::connect(self.addresses.ops).await.unwrap()).await.send(request).await
     }
 
-    /// The page as it is now.
+    /// The present page.
     pub async fn page(&self) -> Page {
         Page::parsed(&self.metrics(Some(PROMETHEUS)).await.body)
     }
 
-    /// The page once it is so. What the server does after it has answered is not on the page at once.
+    /// Waits for the page to fulfil a condition. What the server does after it has answered is counted later.
     pub async fn page_where(&self, is_so: impl Fn(&Page) -> bool) -> Page {
         within(async {
             loop {

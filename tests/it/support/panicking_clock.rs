@@ -1,4 +1,4 @@
-//! A clock that breaks.
+//! A clock that panics on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +9,7 @@ use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::ManualClock;
 use lanyard::authority::clock::Timestamp;
 
-/// A clock that panics when it is told to: once for those who serve requests, or always for what runs beside them.
+/// A clock that panics when a test says so: once in a thread that serves requests, or always in other threads.
 #[derive(Debug)]
 pub struct PanickingClock {
     clock: Arc<ManualClock>,
@@ -17,7 +17,7 @@ pub struct PanickingClock {
     broken_beside: AtomicBool,
 }
 
-/// What the panic says.
+/// The text of the panic.
 pub const WORDS: &str = "the clock broke, as this test wants it";
 
 impl PanickingClock {
@@ -26,17 +26,17 @@ impl PanickingClock {
         Arc::new(Self { clock: Arc::clone(clock), broken, broken_beside })
     }
 
-    /// Whether it is broken for all that runs beside the requests.
-    pub fn break_beside(&self, broken: bool) {
+    /// Sets whether it panics in all threads that do not serve requests.
+    pub fn break_background(&self, broken: bool) {
         self.broken_beside.store(broken, Ordering::SeqCst);
     }
 
-    /// The next one to look at it for a request panics.
+    /// Makes the next read during a request panic.
     pub fn arm(&self) {
         self.broken.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nobody has looked at it since.
+    /// Whether it has not been read since.
     pub fn is_armed(&self) -> bool {
         self.broken.load(Ordering::SeqCst)
     }
@@ -44,7 +44,7 @@ impl PanickingClock {
 
 impl Clock for PanickingClock {
     fn now(&self) -> Timestamp {
-        // The page of metrics is read on a thread of the runtime's for what takes its time.
+        // Metrics are read on a blocking thread of the runtime.
         let serving = ["lanyard-serve", "tokio-rt-worker"];
         let serves = thread::current().name().is_some_and(|name| serving.iter().any(|one| name.starts_with(one)));
         let broken =

@@ -1,4 +1,4 @@
-//! The real binary as a process of its own.
+//! The real binary as a process.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use crate::support::test_process::Chance;
 
-/// A process from which nothing comes for this long is given up.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a process may print nothing before the test gives up.
+const OUTPUT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The binary under test; its environment says nothing to it.
+/// The binary under test, without environment variables.
 pub fn lanyard() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LANYARD_")) {
@@ -34,7 +34,7 @@ pub fn shell(line: &str) -> Command {
     command
 }
 
-/// What a command that has ended left behind.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// `None` if a signal ended it.
@@ -44,7 +44,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// What it printed, if it ended well.
+    /// What it printed, if it succeeded.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
@@ -58,7 +58,7 @@ impl Finished {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// It failed, printed no result, said what went wrong, and on a line of its own what to do next.
+    /// Checks that it failed, printed no result, and printed the problem and, on a line of its own, what to do next.
     #[track_caller]
     pub fn refused(self, problem: &str, next: &str) {
         assert_eq!(self.code, Some(1), "{self:?}");
@@ -79,14 +79,14 @@ pub fn run(command: &mut Command) -> Finished {
 pub fn run_with(command: &mut Command, stdin: &str) -> Finished {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // Gone at the end of this line, which is the end of the input. Not every command reads it.
+    // Dropped at the end of this line, which ends the input. Not every command reads it.
     let _unread = child.stdin.take().unwrap().write_all(stdin.as_bytes()).is_err();
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// A command that runs on. It is killed at the latest when this goes.
+/// A command that runs until it is dropped at the latest.
 pub struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -102,46 +102,46 @@ impl Process {
         Self { child, lines }
     }
 
-    /// What it prints, to stdout or stderr, up to and with the line that contains `mark`.
+    /// What it prints, to stdout or stderr, up to and including the line that contains `mark`.
     #[track_caller]
     pub fn until(&self, mark: &str) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => said.push(line),
-                Err(error) => panic!("'{mark}' did not come ({error}), but: {}", said.join("\n")),
+            match self.lines.recv_timeout(OUTPUT_TIMEOUT) {
+                Ok(line) => printed.push(line),
+                Err(error) => panic!("'{mark}' did not come ({error}), but: {}", printed.join("\n")),
             }
-            if said.last().is_some_and(|line| line.contains(mark)) {
-                return said;
+            if printed.last().is_some_and(|line| line.contains(mark)) {
+                return printed;
             }
         }
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it is still running.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Sends it a signal, such as `TERM`, and waits for its end: its exit code, and what it still had to say.
+    /// Sends it a signal, such as `TERM`, and waits for its end: its exit code, and its remaining output.
     #[track_caller]
     pub fn end_by(mut self, signal: &str) -> (Option<i32>, String) {
         let sent = run(&mut shell(&format!("kill -{signal} {}", self.child.id())));
         assert_eq!(sent.code, Some(0), "{sent:?}");
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => said.push(line),
+            match self.lines.recv_timeout(OUTPUT_TIMEOUT) {
+                Ok(line) => printed.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("{signal} does not end it: {}", said.join("\n")),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("{signal} does not end it: {}", printed.join("\n")),
             }
         }
-        (self.child.wait().unwrap().code(), said.join("\n"))
+        (self.child.wait().unwrap().code(), printed.join("\n"))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended, which is all that is wanted.
+        // It may have ended already.
         let _ended = self.child.kill().is_err();
         let _waited = self.child.wait().is_ok();
     }
@@ -151,8 +151,8 @@ fn forward(stream: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
     thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
 }
 
-/// Ports that nobody uses, below the range from which the system takes those of outgoing connections: a server that
-/// starts a second time finds its ports free again.
+/// Unused ports below the range that the system uses for outgoing connections, so that a server that starts a second
+/// time finds its ports free again.
 pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let mut chance = Chance::seeded(Chance::new_seed());
     let mut held = Vec::new();

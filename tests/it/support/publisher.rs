@@ -1,4 +1,4 @@
-//! A place where clients publish their certificates: a small HTTPS server that says what the test tells it to.
+//! A small HTTPS server where clients publish their certificates. The test sets its responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::ca::TestCa;
 use crate::support::leaf::Leaf;
 
-/// Answers every request with the same bytes, until it is told others.
+/// Answers every request with the same bytes, until the test sets others.
 pub struct Publisher {
     pub address: SocketAddr,
-    said: Arc<Said>,
+    state: Arc<PublisherState>,
     task: JoinHandle<()>,
 }
 
-struct Said {
+struct PublisherState {
     acceptor: Mutex<TlsAcceptor>,
     first: Mutex<Option<Answer>>,
     answer: Mutex<Answer>,
@@ -37,14 +37,14 @@ struct Said {
 #[derive(Clone)]
 enum Answer {
     Bytes(Vec<u8>),
-    /// After these, zeros without end.
+    /// These bytes, followed by endless zeros.
     Endless(Vec<u8>),
-    /// These, and then silence.
+    /// These bytes, followed by nothing.
     Silent(Vec<u8>),
 }
 
 impl Publisher {
-    /// Named `localhost`, by a certificate of this CA.
+    /// With a certificate for `localhost` from this CA.
     pub async fn start(ca: &TestCa) -> Self {
         Self::named(ca, "localhost").await
     }
@@ -53,11 +53,11 @@ impl Publisher {
         Self::showing(&ca.server_certificate(host).issue()).await
     }
 
-    /// With this certificate, whatever it names.
+    /// With this certificate, with any name.
     pub async fn showing(leaf: &Leaf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let said = Arc::new(Said {
+        let state = Arc::new(PublisherState {
             acceptor: Mutex::new(acceptor(leaf)),
             first: Mutex::default(),
             answer: Mutex::new(Answer::Bytes(response(200, "", b"{\"keys\":[]}"))),
@@ -65,13 +65,13 @@ impl Publisher {
             requests: Mutex::default(),
             asked: Notify::new(),
         });
-        let task = tokio::spawn(serve(listener, Arc::clone(&said)));
-        Self { address, said, task }
+        let task = tokio::spawn(serve(listener, Arc::clone(&state)));
+        Self { address, state, task }
     }
 
-    /// Shows another certificate from now on.
+    /// Presents another certificate from now on.
     pub fn show(&self, leaf: &Leaf) {
-        *self.said.acceptor.lock().unwrap() = acceptor(leaf);
+        *self.state.acceptor.lock().unwrap() = acceptor(leaf);
     }
 
     /// Its URL, under the name `localhost`.
@@ -79,7 +79,7 @@ impl Publisher {
         format!("https://localhost:{}/jwks.json", self.address.port())
     }
 
-    /// As the configuration lists it.
+    /// The host as listed in the configuration.
     pub fn host(&self) -> String {
         format!("localhost:{}", self.address.port())
     }
@@ -89,7 +89,7 @@ impl Publisher {
         self.answer(200, "", &jwks(leaves));
     }
 
-    /// Answers with this status, these fields (each with its line end) and this body.
+    /// Answers with this status, these header lines (each with its line end) and this body.
     pub fn answer(&self, status: u16, fields: &str, body: &[u8]) {
         self.say(Answer::Bytes(response(status, fields, body)));
     }
@@ -98,11 +98,11 @@ impl Publisher {
         self.answer(302, &format!("location: {location}\r\n"), b"");
     }
 
-    /// Redirects the next request, and answers those after it with an empty set.
+    /// Redirects the next request, and answers later ones with an empty set.
     pub fn redirect_once(&self, location: &str) {
         self.publish(&[]);
         let redirect = response(302, &format!("location: {location}\r\n"), b"");
-        *self.said.first.lock().unwrap() = Some(Answer::Bytes(redirect));
+        *self.state.first.lock().unwrap() = Some(Answer::Bytes(redirect));
     }
 
     pub fn answer_without_end(&self) {
@@ -115,21 +115,21 @@ impl Publisher {
 
     /// How many connections there have been.
     pub fn connections(&self) -> usize {
-        self.said.connections.load(Ordering::SeqCst)
+        self.state.connections.load(Ordering::SeqCst)
     }
 
     /// The heads of all requests so far.
     pub fn requests(&self) -> Vec<String> {
-        self.said.requests.lock().unwrap().clone()
+        self.state.requests.lock().unwrap().clone()
     }
 
-    /// Comes when the next request is there.
+    /// Completes when the next request has arrived.
     pub async fn asked(&self) {
-        self.said.asked.notified().await;
+        self.state.asked.notified().await;
     }
 
     fn say(&self, answer: Answer) {
-        *self.said.answer.lock().unwrap() = answer;
+        *self.state.answer.lock().unwrap() = answer;
     }
 }
 
@@ -163,10 +163,10 @@ fn acceptor(leaf: &Leaf) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-async fn serve(listener: TcpListener, said: Arc<Said>) {
+async fn serve(listener: TcpListener, state: Arc<PublisherState>) {
     while let Ok((stream, _)) = listener.accept().await {
-        said.connections.fetch_add(1, Ordering::SeqCst);
-        let (acceptor, said) = (said.acceptor.lock().unwrap().clone(), Arc::clone(&said));
+        state.connections.fetch_add(1, Ordering::SeqCst);
+        let (acceptor, state) = (state.acceptor.lock().unwrap().clone(), Arc::clone(&state));
         tokio::spawn(async move {
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
             let mut head = Vec::new();
@@ -176,10 +176,10 @@ async fn serve(listener: TcpListener, said: Arc<Said>) {
                     Err(_) => return,
                 }
             }
-            said.requests.lock().unwrap().push(String::from_utf8(head).unwrap());
-            said.asked.notify_one();
-            let first = said.first.lock().unwrap().take();
-            let answer = first.unwrap_or_else(|| said.answer.lock().unwrap().clone());
+            state.requests.lock().unwrap().push(String::from_utf8(head).unwrap());
+            state.asked.notify_one();
+            let first = state.first.lock().unwrap().take();
+            let answer = first.unwrap_or_else(|| state.answer.lock().unwrap().clone());
             match answer {
                 Answer::Bytes(bytes) => drop(stream.write_all(&bytes).await),
                 Answer::Endless(start) => {
@@ -191,7 +191,7 @@ async fn serve(listener: TcpListener, said: Arc<Said>) {
                 Answer::Silent(start) => {
                     drop(stream.write_all(&start).await);
                     drop(stream.flush().await);
-                    // Until the other side goes.
+                    // Until the client disconnects.
                     drop(stream.read_u8().await);
                 }
             }

@@ -1,4 +1,4 @@
-//! gRPC messages as bytes: what no library would send.
+//! gRPC messages as bytes, including ones that no library sends.
 
 use axum::http::uri::PathAndQuery;
 use prost::Message;

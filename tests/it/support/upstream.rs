@@ -1,4 +1,4 @@
-//! A small service: it answers with what reached it, and speaks after an upgrade.
+//! A small service that answers with the request it received, and echoes bytes after an upgrade.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ impl Upstream {
         Self { address, reached }
     }
 
-    /// How many requests have reached it.
+    /// How many requests it has received.
     pub fn reached(&self) -> usize {
         self.reached.load(Ordering::Relaxed)
     }
@@ -57,14 +57,14 @@ fn answer(mut request: Request<Incoming>) -> Response<Body> {
         tokio::spawn(async move {
             let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
             let (mut reader, mut writer) = split(TokioIo::new(upgraded));
-            // Everything comes back.
+            // Echoes everything.
             drop(copy(&mut reader, &mut writer).await);
         });
         let response = Response::builder().status(101).header(UPGRADE, "websocket").header(CONNECTION, "upgrade");
         return response.body(Body::empty()).unwrap();
     }
     let text = |value: &hyper::header::HeaderValue| Value::from(String::from_utf8_lossy(value.as_bytes()));
-    // Of a name that is there twice, all values.
+    // All values of a header that occurs twice.
     let headers = request.headers().keys().map(|name| {
         let values: Vec<Value> = request.headers().get_all(name).iter().map(text).collect();
         (name.to_string(), Value::from(values))

@@ -1,4 +1,4 @@
-//! HTTP as bytes: requests that no client library would send, and answers read without one.
+//! HTTP as bytes: requests that no client library sends, and responses read without one.
 
 use std::io;
 
@@ -37,7 +37,7 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// Sends an empty gRPC message over HTTP/2 to a path, which may be none, and says whether a message came back.
+/// Sends an empty gRPC message over HTTP/2 to a path, which may not exist, and returns whether a message came back.
 pub async fn grpc_message_came_back(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> bool {
     let fields = [
         (":method", "POST"),
@@ -79,7 +79,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Kind, flags, stream and length of the next frame.
+/// Type, flags, stream and length of the next frame.
 async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, u8, u32, usize)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await?;

@@ -1,4 +1,4 @@
-//! A workload whose certificate is in files that somebody else replaces, before a server that goes by the real time.
+//! A workload whose certificate is in files that another process replaces, with a server on the real time.
 
 use std::fs;
 use std::path::Path;
@@ -28,14 +28,14 @@ use crate::support::server::spiffe_client;
 
 pub const CHECKOUT: &str = "spiffe://prod.example/checkout";
 
-/// The files of one workload, and where its server is.
+/// The files of one workload, and the address of its server.
 pub struct Workload {
     pub dir: TempDir,
     pub server: String,
 }
 
 impl Workload {
-    /// A server that knows this workload, and the workload with its first certificate.
+    /// A server with this workload registered, and the workload with its first certificate.
     pub async fn start(rotation: &str, ttl: Duration) -> (TestServer, Self, Leaf) {
         let (setup, workload) = Self::prepared();
         let server = serve(setup).await;
@@ -43,7 +43,7 @@ impl Workload {
         (server, workload, first)
     }
 
-    /// The same before the server is started. Its port is its own, so that it can come back.
+    /// The same before the server is started. Its port is fixed, so that the server can be restarted.
     pub fn prepared() -> (Setup, Self) {
         let setup = Setup { store: "{sled: {path: data}}".to_owned(), ..real_time() };
         setup.write();
@@ -57,7 +57,7 @@ impl Workload {
         (setup, Self { dir, server: format!("https://localhost:{port}") })
     }
 
-    /// Registers it, and gives it its first certificate.
+    /// Registers the workload, and gives it its first certificate.
     pub async fn registered(&self, server: &TestServer, rotation: &str, ttl: Duration) -> Leaf {
         let seconds = i64::try_from(ttl.as_secs()).unwrap();
         let client = Client {
@@ -96,12 +96,12 @@ impl Workload {
     }
 }
 
-/// Starts a server that goes by the real time.
+/// Starts a server on the real time.
 pub async fn serve(setup: Setup) -> TestServer {
     setup.start_by(Arc::new(SystemClock)).await.unwrap()
 }
 
-/// Stops it, and returns what it can be started with again.
+/// Stops a server, and returns a set-up with which it can be started again.
 pub async fn stopped(server: TestServer) -> Setup {
     let TestServer { server, setup, .. } = server;
     server.stop().await;
@@ -115,16 +115,16 @@ pub fn svid(server: &TestServer) -> Leaf {
     server.setup.ca.svid(CHECKOUT).between(since, now.after(Duration::from_hours(1))).issue()
 }
 
-/// How a proxy that sees this certificate is answered about a token.
+/// The decision for a proxy that presents this certificate with a token.
 pub async fn verdict(server: &TestServer, token: &str, leaf: &Leaf) -> Result<Match, DenyReason> {
-    let judged = server.validate(token, certificate_of(leaf)).await.unwrap();
-    match judged.decision() {
-        Decision::Allow => Ok(judged.r#match()),
-        Decision::Deny | Decision::Unspecified => Err(judged.reason()),
+    let response = server.validate(token, certificate_of(leaf)).await.unwrap();
+    match response.decision() {
+        Decision::Allow => Ok(response.r#match()),
+        Decision::Deny | Decision::Unspecified => Err(response.reason()),
     }
 }
 
-/// As those do who replace certificates in files: the new one is whole before it has the name.
+/// Replaces a file atomically, as programs that renew certificates do.
 fn replace(path: &Path, text: &str) {
     let whole = path.with_extension("new");
     fs::write(&whole, text).unwrap();

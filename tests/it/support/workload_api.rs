@@ -1,4 +1,4 @@
-//! A Workload API as an agent has it, on a Unix socket, over the public protocol: it says what the test tells it to.
+//! A Workload API like an agent's, on a Unix socket, over the public protocol. The test sets its responses.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -71,47 +71,47 @@ pub struct JwtResponse {
 #[derive(Clone, PartialEq, prost::Message)]
 struct Nothing {}
 
-/// What is said: a message, an error that ends the stream, or nothing at all.
-type Said<M> = Option<Result<M, Status>>;
+/// A response: a message, an error that ends the stream, or nothing.
+type StreamState<M> = Option<Result<M, Status>>;
 
-/// What an agent says, whether it runs or not.
+/// The state of an agent, whether it runs or not.
 pub struct Agent {
     socket: PathBuf,
-    says: Arc<Says>,
+    state: Arc<AgentState>,
     running: Option<JoinHandle<()>>,
 }
 
-struct Says {
-    x509: watch::Sender<Said<X509Response>>,
-    jwt: watch::Sender<Said<JwtResponse>>,
-    /// The paths of all requests with the metadata that every one must bear, and how many came without.
+struct AgentState {
+    x509: watch::Sender<StreamState<X509Response>>,
+    jwt: watch::Sender<StreamState<JwtResponse>>,
+    /// The paths of all requests with the required metadata, and the number of requests without it.
     asked: watch::Sender<Vec<String>>,
     unmarked: watch::Sender<usize>,
-    /// How many messages and errors went out.
+    /// How many messages and errors were sent.
     sent: watch::Sender<usize>,
 }
 
 impl Agent {
-    /// One that runs and says nothing yet.
+    /// Starts an agent that sends nothing yet.
     pub fn start(socket: PathBuf) -> Self {
-        let says = Says {
+        let state = AgentState {
             x509: watch::Sender::new(None),
             jwt: watch::Sender::new(Some(Err(Status::unimplemented("no JWT-SVIDs here")))),
             asked: watch::Sender::default(),
             unmarked: watch::Sender::default(),
             sent: watch::Sender::default(),
         };
-        let mut agent = Self { socket, says: Arc::new(says), running: None };
+        let mut agent = Self { socket, state: Arc::new(state), running: None };
         agent.restart();
         agent
     }
 
-    /// Where it is, as the configuration names it.
+    /// Its endpoint in the form of the configuration.
     pub fn endpoint(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 
-    /// Kills it: all connections break off, and the socket is gone.
+    /// Kills it: all connections end, and the socket is removed.
     pub async fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             running.abort();
@@ -123,56 +123,56 @@ impl Agent {
     /// Runs it again.
     pub fn restart(&mut self) {
         let listener = UnixListener::bind(&self.socket).unwrap();
-        self.running = Some(tokio::spawn(serve(listener, Arc::clone(&self.says))));
+        self.running = Some(tokio::spawn(serve(listener, Arc::clone(&self.state))));
     }
 
-    /// Says this from now on, on open streams too.
+    /// Sends this from now on, also on open streams.
     pub fn say(&self, context: &X509Response) {
-        self.says.x509.send_replace(Some(Ok(context.clone())));
+        self.state.x509.send_replace(Some(Ok(context.clone())));
     }
 
-    /// Says this, and waits until it has gone out. What is said after it comes after it on the same stream.
+    /// Sends this, and waits until it is sent. A later message follows it on the same stream.
     pub async fn send(&self, context: &X509Response) {
-        let mut sent = self.says.sent.subscribe();
+        let mut sent = self.state.sent.subscribe();
         self.say(context);
         within(sent.changed()).await.unwrap();
     }
 
-    /// The same about JWT bundles as [`Agent::say`]: a JWK Set for each trust domain.
+    /// The same for JWT bundles as [`Agent::say`]: a JWK Set for each trust domain.
     pub fn say_jwt(&self, bundles: &[(&str, &str)]) {
         let bundle =
             |(trust_domain, jwks): &(&str, &str)| (format!("spiffe://{trust_domain}"), jwks.as_bytes().to_vec());
-        self.says.jwt.send_replace(Some(Ok(JwtResponse { bundles: bundles.iter().map(bundle).collect() })));
+        self.state.jwt.send_replace(Some(Ok(JwtResponse { bundles: bundles.iter().map(bundle).collect() })));
     }
 
-    /// Ends all streams with this, and each new one.
+    /// Ends all streams, and each new one, with this error.
     pub fn fail(&self, status: &Status) {
-        self.says.x509.send_replace(Some(Err(status.clone())));
-        self.says.jwt.send_replace(Some(Err(status.clone())));
+        self.state.x509.send_replace(Some(Err(status.clone())));
+        self.state.jwt.send_replace(Some(Err(status.clone())));
     }
 
     /// The same for the streams of X.509-SVIDs alone.
     pub fn fail_x509(&self, status: Status) {
-        self.says.x509.send_replace(Some(Err(status)));
+        self.state.x509.send_replace(Some(Err(status)));
     }
 
     /// The same for the streams of JWT bundles alone.
     pub fn fail_jwt(&self) {
-        self.says.jwt.send_replace(Some(Err(Status::unavailable("no JWT bundles now"))));
+        self.state.jwt.send_replace(Some(Err(Status::unavailable("no JWT bundles now"))));
     }
 
-    /// Has no identity for the caller any more.
+    /// Withdraws the identity of the caller.
     pub fn deny(&self) {
         self.fail(&Status::new(Code::PermissionDenied, "no identity issued"));
     }
 
-    /// Accepts, and says nothing.
+    /// Accepts streams, and sends nothing.
     pub fn fall_silent(&self) {
-        self.says.x509.send_replace(None);
-        self.says.jwt.send_replace(None);
+        self.state.x509.send_replace(None);
+        self.state.jwt.send_replace(None);
     }
 
-    /// Comes when there have been so many requests for X.509-SVIDs.
+    /// Waits until there have been this many requests for X.509-SVIDs.
     pub async fn asked_for_svids(&self, times: usize) {
         self.asked(X509_SVID, times).await;
     }
@@ -183,19 +183,19 @@ impl Agent {
     }
 
     async fn asked(&self, path: &str, times: usize) {
-        let mut asked = self.says.asked.subscribe();
+        let mut asked = self.state.asked.subscribe();
         let enough = |paths: &Vec<String>| paths.iter().filter(|asked| *asked == path).count() >= times;
         within(asked.wait_for(enough)).await.unwrap();
     }
 
     /// The paths of all requests so far.
     pub fn requests(&self) -> Vec<String> {
-        self.says.asked.borrow().clone()
+        self.state.asked.borrow().clone()
     }
 
     /// How many requests came without the metadata `workload.spiffe.io: true`.
     pub fn unmarked(&self) -> usize {
-        *self.says.unmarked.borrow()
+        *self.state.unmarked.borrow()
     }
 }
 
@@ -207,34 +207,34 @@ impl Drop for Agent {
     }
 }
 
-async fn serve(listener: UnixListener, says: Arc<Says>) {
-    // Ends with this task, and every connection with it.
+async fn serve(listener: UnixListener, state: Arc<AgentState>) {
+    // Dropping it at the end of this task closes every connection.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let says = Arc::clone(&says);
-        let service = service_fn(move |request| answer(Arc::clone(&says), request));
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| answer(Arc::clone(&state), request));
         let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
         connections.spawn(async move { drop(connection.await) });
     }
 }
 
-async fn answer(says: Arc<Says>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(state: Arc<AgentState>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     if request.headers().get("workload.spiffe.io").is_none_or(|value| value != "true") {
-        says.unmarked.send_modify(|count| *count += 1);
+        state.unmarked.send_modify(|count| *count += 1);
         return Ok(Status::invalid_argument("security header missing from request").into_http());
     }
-    says.asked.send_modify(|paths| paths.push(path.clone()));
+    state.asked.send_modify(|paths| paths.push(path.clone()));
     Ok(match path.as_str() {
-        X509_SVID => stream(request, says.x509.subscribe(), says.sent.clone()).await,
-        JWT_BUNDLES => stream(request, says.jwt.subscribe(), says.sent.clone()).await,
+        X509_SVID => stream(request, state.x509.subscribe(), state.sent.clone()).await,
+        JWT_BUNDLES => stream(request, state.jwt.subscribe(), state.sent.clone()).await,
         _ => Status::unimplemented(path).into_http(),
     })
 }
 
 async fn stream<M>(
     request: Request<Incoming>,
-    said: watch::Receiver<Said<M>>,
+    state: watch::Receiver<StreamState<M>>,
     sent: watch::Sender<usize>,
 ) -> Response<Body>
 where
@@ -243,13 +243,13 @@ where
     let service = tower::service_fn(move |_: tonic::Request<Nothing>| {
         let sent = sent.clone();
         let count = move |_: &Result<M, Status>| sent.send_modify(|count| *count += 1);
-        let messages = WatchStream::new(said.clone()).filter_map(move |said| said.inspect(&count));
+        let messages = WatchStream::new(state.clone()).filter_map(move |state| state.inspect(&count));
         async move { Ok::<_, Status>(tonic::Response::new(messages)) }
     });
     Grpc::new(ProstCodec::<M, Nothing>::default()).server_streaming(service, request).await
 }
 
-/// An SVID, the roots of its own trust domain, and those of others: DER after DER, as the protocol has them.
+/// An SVID, the roots of its own trust domain, and those of others, as concatenated DER.
 pub fn context(svid: &Leaf, spiffe_id: &str, own: &[&TestCa], federated: &[(&str, &[&TestCa])]) -> X509Response {
     let svid = X509Svid {
         spiffe_id: spiffe_id.to_owned(),
@@ -269,59 +269,60 @@ fn ders(roots: &[&TestCa]) -> Vec<u8> {
 /// The SPIFFE ID of the server under test.
 pub const LANYARD: &str = "spiffe://prod.example/lanyard";
 
-/// An SVID for the server under test, under the name that the tests call it by, valid at any time.
+/// An SVID for the server under test, with the host name that the tests use, valid at any time.
 pub fn server_svid(ca: &TestCa) -> Leaf {
     ca.svid(LANYARD).dns("localhost").between(Timestamp(0), Timestamp(4_000_000_000)).issue()
 }
 
-/// An agent, and what a server needs to start from it alone. It says the roots of `prod.example` and `other.example`.
+/// An agent, and a set-up for a server that has everything from it. The agent sends the roots of `prod.example` and
+/// `other.example`.
 pub fn meshed() -> (Agent, Setup) {
     let setup = Setup::default();
     let agent = Agent::start(setup.path("agent.sock"));
-    agent.say(&said_first(&setup));
+    agent.say(&first_response(&setup));
     let section = format!("{{endpoint_socket: '{}'}}", agent.endpoint());
     (agent, Setup { files: false, workload_api: Some(section), ..setup })
 }
 
-/// What the agent of [`meshed`] says, with a new SVID each time.
-pub fn said_first(setup: &Setup) -> X509Response {
+/// The first response of the agent in [`meshed`], with a new SVID each time.
+pub fn first_response(setup: &Setup) -> X509Response {
     context(&server_svid(&setup.ca), LANYARD, &[&setup.ca], &[("other.example", &[&setup.other_ca])])
 }
 
-/// Starts a server on what the set-up says.
+/// Starts a server on this set-up.
 pub async fn started(setup: Setup) -> Result<TestServer, StartError> {
     setup.write();
     within(Box::pin(setup.start())).await
 }
 
-/// A server that has all from its agent.
+/// A server that has everything from its agent.
 pub async fn mesh() -> (Agent, TestServer) {
     let (agent, setup) = meshed();
     (agent, started(setup).await.unwrap())
 }
 
 impl TestServer {
-    /// Has the agent say something, and waits until the server has taken it in.
-    pub async fn told(&self, say: impl FnOnce()) {
-        let mut heard = self.server.trust_heard();
-        heard.mark_unchanged();
+    /// Makes the agent send something, and waits until the server has applied it.
+    pub async fn apply_update(&self, say: impl FnOnce()) {
+        let mut updates = self.server.trust_updates();
+        updates.mark_unchanged();
         say();
-        within(heard.changed()).await.unwrap();
+        within(updates.changed()).await.unwrap();
     }
 
-    /// Waits until the probes say this.
-    pub async fn stands(&self, standing: Result<(), &'static str>) {
-        within(self.server.readiness().wait_for(|now| *now == standing)).await.unwrap();
+    /// Waits until the probes report this.
+    pub async fn wait_for_readiness(&self, expected: Result<(), &'static str>) {
+        within(self.server.readiness().wait_for(|now| *now == expected)).await.unwrap();
     }
 }
 
-/// The certificate that the server presents to a newcomer.
+/// The certificate that the server presents to a new client.
 pub async fn presented(server: &TestServer, newcomer: &Leaf) -> std::io::Result<CertificateDer<'static>> {
     let stream = crate::support::server::connect(server.addresses.mtls, server.tls(newcomer)).await?;
     Ok(stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned())
 }
 
-/// What `/readyz` says.
+/// The response of `/readyz`.
 pub async fn readyz(server: &TestServer) -> (u16, String) {
     let stream = tokio::net::TcpStream::connect(server.addresses.ops).await.unwrap();
     let answer = crate::support::wire::http1(stream, "GET /readyz").await;

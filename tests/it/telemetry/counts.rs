@@ -10,7 +10,7 @@ use lanyard::proto::ValidateBindingRequest;
 use tokio::net::TcpStream;
 
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
+use crate::support::binding_stream::StreamOutcome;
 use crate::support::ca::self_signed;
 use crate::support::calls::refusal;
 use crate::support::calls::use_of;
@@ -53,8 +53,8 @@ async fn each_count_moves_by_exactly_what_was_done() {
     refusal(server.ask(&proxy, use_of("")).await);
     // A stream is the same voice, and each of its messages a call.
     let mut stream = BindingStream::open(server.bindings(&proxy)).await;
-    assert_eq!(stream.ask(&seen(&checkout)).await.unwrap(), Said::Allowed);
-    assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), Said::Denied(DenyReason::EvidenceMissing));
+    assert_eq!(stream.ask(&seen(&checkout)).await.unwrap(), StreamOutcome::Allowed);
+    assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), StreamOutcome::Denied(DenyReason::EvidenceMissing));
     // Introspection by one who may know, and by one who may not.
     for (leaf, token) in [(&proxy, token.as_str()), (&proxy, "x.y.z"), (&thief, token.as_str())] {
         let request =

@@ -110,7 +110,7 @@ async fn a_check_counts_by_its_decision() {
     let before = server.page().await;
     assert_eq!(server.check(Asked::with(&token, &checkout)).await.http(), 200);
     assert_eq!(server.check(Asked::with(&token, &server.svid("/thief"))).await.http(), 401);
-    assert_eq!(server.check(Asked::nobody().to("GET", "/unknown")).await.http(), 403);
+    assert_eq!(server.check(Asked::anonymous().to("GET", "/unknown")).await.http(), 403);
     // One that may not ask, and one that asks what cannot be read.
     assert_eq!(server.check_as(&checkout, Asked::with(&token, &checkout)).await.reason(), "NOT_A_PROXY");
     server.checks(&server.svid("/proxy")).check(CheckRequest::default()).await.unwrap();

@@ -37,8 +37,8 @@ use crate::support::collector::Collector;
 use crate::support::dcr::CHECKOUT;
 use crate::support::dcr::JSON;
 use crate::support::dcr::REGISTER;
-use crate::support::dcr::ceiling;
 use crate::support::dcr::metadata;
+use crate::support::dcr::operator_limit;
 use crate::support::http::Http;
 use crate::support::http::Reply;
 use crate::support::http::get;
@@ -133,7 +133,7 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
 
     let own = server.svid("/ns/shop/checkout");
     let admin = server.svid("/admin");
-    let shop = CreateClientRequest { client: Some(ceiling()), validate_only: false };
+    let shop = CreateClientRequest { client: Some(operator_limit()), validate_only: false };
     server.registry(&admin).create_client(shop).await.unwrap();
     let resource = CreateProtectedResourceRequest { resource: Some(orders()), validate_only: false };
     server.registry(&admin).create_protected_resource(resource).await.unwrap();
@@ -218,14 +218,14 @@ async fn bad_tokens_are_used(server: &Observed, own: &Leaf, secrets: &mut Secret
         secrets.hear(&server.tokens(own).revoke_token(RevokeTokenRequest { target, ..Default::default() }).await);
         for form in ["Bearer {}", "Basic {}", "{}", "Bearer {} {}", "DPoP {}"] {
             let value = form.replace("{}", &secrets.made("an authorization header"));
-            let asked = Asked::nobody().certificate(own).header("authorization", &value);
+            let asked = Asked::anonymous().certificate(own).header("authorization", &value);
             checks.check(asked.message()).await.unwrap();
         }
         let token = secrets.made("a token in a query");
-        let asked = Asked::nobody().certificate(own).to("GET", &format!("/orders/1?access_token={token}"));
+        let asked = Asked::anonymous().certificate(own).to("GET", &format!("/orders/1?access_token={token}"));
         checks.check(asked.message()).await.unwrap();
         let token = secrets.made("a cookie");
-        checks.check(Asked::nobody().certificate(own).header("cookie", &token).message()).await.unwrap();
+        checks.check(Asked::anonymous().certificate(own).header("cookie", &token).message()).await.unwrap();
         for path in ["/oauth2/introspect", "/oauth2/revoke"] {
             let token = secrets.made("a bad token over HTTP");
             secrets.read(&http.send(post(path, &[("token", &token), ("client_id", CHECKOUT)])).await);

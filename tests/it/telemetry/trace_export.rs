@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
+use crate::support::binding_stream::StreamOutcome;
 use crate::support::ca::TestCa;
 use crate::support::calls::use_of;
 use crate::support::child::real_time;
@@ -170,7 +170,7 @@ async fn each_question_of_a_stream_is_a_span_within_the_streams() {
     let (checkout, token) = server.workload("/checkout").await;
     let mut stream = BindingStream::open(BindingServiceClient::new(server.channel(&server.svid("/proxy")))).await;
     let question = ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) };
-    assert_eq!(stream.ask(&question).await.unwrap(), Said::Allowed);
+    assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     let question = collector.span(|span| span.span.name == "question").await;
     assert_eq!(
         (question.attribute("lanyard.decision").as_str(), question.attribute("lanyard.client_id").as_str()),

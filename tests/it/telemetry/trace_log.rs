@@ -25,7 +25,7 @@ use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
 use crate::support::binding_stream::BindingStream;
-use crate::support::binding_stream::Said;
+use crate::support::binding_stream::StreamOutcome;
 use crate::support::ca::self_signed;
 use crate::support::calls::use_of;
 use crate::support::check::Asked;
@@ -107,8 +107,8 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
     checks.check(within_trace(Asked::with(&token, &thief).message(), &parent("05"))).await.unwrap();
     checks.check(within_trace(CheckRequest::default(), &parent("06"))).await.unwrap();
     // A proxy that does not trace itself: the trace is its client's.
-    checks.check(Asked::nobody().header("traceparent", &parent("07")).message()).await.unwrap();
-    let both = Asked::nobody().header("traceparent", &parent("ff")).message();
+    checks.check(Asked::anonymous().header("traceparent", &parent("07")).message()).await.unwrap();
+    let both = Asked::anonymous().header("traceparent", &parent("ff")).message();
     checks.check(within_trace(both, &parent("08"))).await.unwrap();
     drop(
         server
@@ -150,7 +150,7 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
         assert_eq!(http.send(with_parent(request, &parent(end))).await.status, status, "{end}");
     }
     let mut stream = BindingStream::open(BindingServiceClient::new(server.channel(&proxy))).await;
-    assert!(matches!(stream.ask(&question).await.unwrap(), Said::Denied(_)));
+    assert!(matches!(stream.ask(&question).await.unwrap(), StreamOutcome::Denied(_)));
     drop(stream);
     let unknown = self_signed("nobody").issue();
     assert!(!knock(server.mtls, server.tls(&unknown)).await.is_jwks());
@@ -282,7 +282,7 @@ async fn what_callers_send_neither_begins_a_line_nor_reaches_a_terminal() {
         let odd = "one\r\ntwo\u{1b}[31mthree\u{9b}four\u{7}";
         let question = ValidateBindingRequest { audience: odd.to_owned(), ..use_of("x") };
         server.bindings(&proxy).validate_binding(question).await.unwrap();
-        let mut asked = Asked::nobody().to("GET\r\nnext", odd).resource(odd).principal(odd);
+        let mut asked = Asked::anonymous().to("GET\r\nnext", odd).resource(odd).principal(odd);
         asked.http().host = odd.to_owned();
         AuthorizationClient::new(server.channel(&proxy)).check(asked.message()).await.unwrap();
         drop(

@@ -54,7 +54,7 @@ fn a_token_says_what_rfc_9068_and_rfc_8705_want_and_nothing_more() {
         "lanyard_creation": creation,
     });
     assert_eq!(Value::Object(claims), expected);
-    assert_eq!(mint.judge(&mint.token), Ok(()));
+    assert_eq!(mint.evaluate(&mint.token), Ok(()));
 }
 
 // RFC 9068 sections 2.2.3 and 5
@@ -88,9 +88,9 @@ fn a_token_never_outlives_the_certificate_that_it_is_bound_to() {
     assert_eq!(part(&issued.access_token, 1)["exp"], json!(NOW.0 + 100));
     assert_eq!(issued.expires_in, Duration::from_secs(100));
     fixture.clock.set(Timestamp(NOW.0 + 99));
-    assert!(matches!(fixture.judge(&issued.access_token, &leaf), Decision::Allow(_)));
+    assert!(matches!(fixture.evaluate(&issued.access_token, &leaf), Decision::Allow(_)));
     fixture.clock.set(Timestamp(NOW.0 + 100));
-    assert_eq!(fixture.judge(&issued.access_token, &leaf), Decision::Deny(DenyReason::TokenExpired));
+    assert_eq!(fixture.evaluate(&issued.access_token, &leaf), Decision::Deny(DenyReason::TokenExpired));
 }
 
 // RFC 9068 section 2.1; RFC 8725 section 3.1
@@ -99,7 +99,7 @@ fn each_algorithm_signs_verifies_and_is_published_without_its_private_part() {
     for algorithm in ALGORITHMS {
         let mint = Mint::with(algorithm);
         assert_eq!(mint.header()["alg"], json!(algorithm.name()));
-        assert_eq!(mint.judge(&mint.token), Ok(()), "{algorithm:?}");
+        assert_eq!(mint.evaluate(&mint.token), Ok(()), "{algorithm:?}");
         let jwks: Value = serde_json::from_str(&mint.fixture.authority.keys().jwks()).unwrap();
         let jwk = jwks["keys"][0].as_object().unwrap();
         assert_eq!(
@@ -160,7 +160,7 @@ fn a_kid_is_the_exact_name_of_a_key_in_the_ring_and_nothing_else() {
     }
     mint.denied(&mint.with_header("kid", None), DenyReason::UnknownKey);
     for other in [json!(7), json!([kid]), json!({"kid": kid}), json!(format!("{kid}\0"))] {
-        let reason = mint.judge(&mint.with_header("kid", Some(other))).unwrap_err();
+        let reason = mint.evaluate(&mint.with_header("kid", Some(other))).unwrap_err();
         assert!(matches!(reason, DenyReason::TokenMalformed | DenyReason::UnknownKey));
     }
 }
@@ -178,7 +178,7 @@ fn a_key_that_a_token_brings_along_is_never_used() {
         ("x5c", json!([STANDARD.encode(thief.leaf.certificate())])),
     ];
     for (name, value) in brought {
-        assert_eq!(mint.judge(&mint.with_header(name, Some(value.clone()))), Ok(()), "{name} is passed over");
+        assert_eq!(mint.evaluate(&mint.with_header(name, Some(value.clone()))), Ok(()), "{name} is passed over");
         let mut header = mint.header();
         header.insert(name.to_owned(), value);
         let payload = Value::Object(mint.claims()).to_string();
@@ -202,7 +202,7 @@ fn crit_is_refused_in_every_form() {
 fn only_the_access_token_type_is_accepted_in_any_case_with_or_without_application() {
     let mint = Mint::new();
     for good in ["at+jwt", "at+JWT", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
-        assert_eq!(mint.judge(&mint.with_header("typ", Some(json!(good)))), Ok(()), "{good}");
+        assert_eq!(mint.evaluate(&mint.with_header("typ", Some(json!(good)))), Ok(()), "{good}");
     }
     for bad in [
         "",
@@ -254,7 +254,7 @@ fn a_retired_key_verifies_and_a_removed_one_does_not() {
     let judged_with = |ring| {
         let later = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, ring);
         ready(later.authority.load()).unwrap();
-        later.judge(&token, &leaf)
+        later.evaluate(&token, &leaf)
     };
     assert!(matches!(judged_with(SigningKeys::new(key(1), vec![key(0)])), Decision::Allow(_)));
     assert_eq!(judged_with(SigningKeys::new(key(1), Vec::new())), Decision::Deny(DenyReason::UnknownKey));

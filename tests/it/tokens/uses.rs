@@ -180,19 +180,19 @@ fn the_old_token_with_the_renewed_certificate_is_denied_and_a_new_token_is_allow
     for renewed in
         [fixture.prod.svid(CHECKOUT).issue(), fixture.prod.svid(CHECKOUT).key(&leaf.key).common_name("b").issue()]
     {
-        assert_eq!(fixture.judge(&old, &renewed), Decision::Deny(DenyReason::CertificateMismatch));
+        assert_eq!(fixture.evaluate(&old, &renewed), Decision::Deny(DenyReason::CertificateMismatch));
         let new = fixture.token(&fixture.peer(&renewed));
-        assert!(matches!(fixture.judge(&new, &renewed), Decision::Allow(_)));
-        assert_eq!(fixture.judge(&new, &leaf), Decision::Deny(DenyReason::CertificateMismatch));
+        assert!(matches!(fixture.evaluate(&new, &renewed), Decision::Allow(_)));
+        assert_eq!(fixture.evaluate(&new, &leaf), Decision::Deny(DenyReason::CertificateMismatch));
     }
-    assert!(matches!(fixture.judge(&old, &leaf), Decision::Allow(_)));
+    assert!(matches!(fixture.evaluate(&old, &leaf), Decision::Allow(_)));
 }
 
 // D1: at once, and from the cache of verified tokens too
 #[test]
 fn a_disabled_deleted_or_recreated_client_loses_its_tokens_at_once() {
     let (fixture, leaf, token) = with_token();
-    let judge = || fixture.judge(&token, &leaf);
+    let judge = || fixture.evaluate(&token, &leaf);
     assert!(matches!(judge(), Decision::Allow(_)));
     let mut disabled = spiffe_client(CHECKOUT);
     disabled.disabled = true;
@@ -211,11 +211,11 @@ fn a_more_specific_registration_takes_its_tokens_from_the_wider_one() {
     let (fixture, leaf, token) = with_token();
     fixture.delete(CHECKOUT);
     fixture.register(named_spiffe_client("shop", "spiffe://prod.example/ns/shop/*"));
-    assert_eq!(fixture.judge(&token, &leaf), Decision::Deny(DenyReason::ClientRecreated));
+    assert_eq!(fixture.evaluate(&token, &leaf), Decision::Deny(DenyReason::ClientRecreated));
     let by_pattern = fixture.token(&fixture.peer(&leaf));
-    assert!(matches!(fixture.judge(&by_pattern, &leaf), Decision::Allow(_)));
+    assert!(matches!(fixture.evaluate(&by_pattern, &leaf), Decision::Allow(_)));
     fixture.register(spiffe_client(CHECKOUT));
-    assert_eq!(fixture.judge(&by_pattern, &leaf), Decision::Deny(DenyReason::ClientRecreated));
+    assert_eq!(fixture.evaluate(&by_pattern, &leaf), Decision::Deny(DenyReason::ClientRecreated));
 }
 
 // RFC 8705 section 3.4: where the server and the registration both allow unbound tokens, they still open nothing here
@@ -231,7 +231,7 @@ fn an_unbound_token_needs_two_settings_and_confirms_nothing() {
         let leaf = fixture.prod.svid(CHECKOUT).issue();
         let token = fixture.token(&fixture.peer(&leaf));
         assert_eq!(part(&token, 1).contains_key("cnf"), is_bound);
-        match fixture.judge(&token, &leaf) {
+        match fixture.evaluate(&token, &leaf) {
             Decision::Allow(_) => assert!(is_bound),
             Decision::Deny(reason) => assert_eq!((is_bound, reason), (false, DenyReason::NotBound)),
         }
@@ -272,7 +272,7 @@ fn a_token_is_allowed_with_its_own_certificate_and_with_no_other() {
     }
     for (one, (token, _)) in uses.iter().enumerate() {
         for (other, (_, leaf)) in uses.iter().enumerate() {
-            assert_eq!(matches!(fixture.judge(token, leaf), Decision::Allow(_)), one == other, "{one} {other}");
+            assert_eq!(matches!(fixture.evaluate(token, leaf), Decision::Allow(_)), one == other, "{one} {other}");
         }
     }
 }
@@ -316,9 +316,9 @@ fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() 
         for _ in 0..6 {
             let recent = tokens.len() - random.below(tokens.len().min(12)) - 1;
             let (token, leaf) = (&tokens[recent], random.pick(&leaves));
-            let expected = cold.judge(token, leaf);
+            let expected = cold.evaluate(token, leaf);
             for _ in 0..2 {
-                assert_eq!(warm.judge(token, leaf), expected);
+                assert_eq!(warm.evaluate(token, leaf), expected);
             }
             if matches!(expected, Decision::Allow(_)) { allowed += 1 } else { denied += 1 }
         }

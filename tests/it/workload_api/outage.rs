@@ -16,11 +16,11 @@ use crate::support::server::TestServer;
 use crate::support::server::reason_of;
 use crate::support::workload_api::LANYARD;
 use crate::support::workload_api::context;
+use crate::support::workload_api::first_response;
 use crate::support::workload_api::mesh;
 use crate::support::workload_api::meshed;
 use crate::support::workload_api::presented;
 use crate::support::workload_api::readyz;
-use crate::support::workload_api::said_first;
 use crate::support::workload_api::server_svid;
 use crate::support::workload_api::started;
 
@@ -48,14 +48,14 @@ async fn an_agent_that_is_killed_and_restarted_is_found_again_without_an_interru
         assert_eq!(call(&mut keys).await, Ok(()));
         assert!(knock(server.addresses.mtls, server.tls(&checkout)).await.is_jwks());
         assert_eq!(readyz(&server).await, (200, "ok".to_owned()));
-        server.told(|| agent.restart()).await;
+        server.apply_update(|| agent.restart()).await;
         assert_eq!(call(&mut keys).await, Ok(()));
     }
     // What changed while it was away is taken in when it is back.
     agent.kill().await;
     agent.say(&context(&server_svid(&server.setup.ca), LANYARD, &[&renewed], &[]));
     assert_eq!(call(&mut keys).await, Ok(()));
-    server.told(|| agent.restart()).await;
+    server.apply_update(|| agent.restart()).await;
     assert_eq!(call(&mut keys).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
     assert_eq!(agent.unmarked(), 0);
 }
@@ -74,22 +74,22 @@ async fn what_was_last_known_counts_for_its_time_and_no_longer_and_the_probes_sa
     for keys in &mut open {
         assert_eq!(call(keys).await, Ok(()));
     }
-    server.stands(Ok(())).await;
+    server.wait_for_readiness(Ok(())).await;
     server.advance(Duration::from_secs(1));
     for (keys, leaf) in open.iter_mut().zip([&own, &other]) {
         assert_eq!(call(keys).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
         assert_eq!(server.server.authority().prove_now(&leaf.chain).map(drop), Err(Unproven::StaleBundle));
         assert!(!knock(server.addresses.mtls, server.tls(leaf)).await.is_jwks());
     }
-    server.stands(Err("bundle_stale")).await;
+    server.wait_for_readiness(Err("bundle_stale")).await;
     assert_eq!(readyz(&server).await, (503, "bundle_stale".to_owned()));
     // How long ago each was confirmed is there for whoever asks.
     let trust = server.server.authority().trust();
     let ages: Vec<_> = trust.ages(server.now()).map(|(_, age)| age).collect();
     assert_eq!(ages, [Some(MAX_AGE + Duration::from_secs(1)); 2]);
 
-    server.told(|| agent.restart()).await;
-    server.stands(Ok(())).await;
+    server.apply_update(|| agent.restart()).await;
+    server.wait_for_readiness(Ok(())).await;
     for keys in &mut open {
         assert_eq!(call(keys).await, Ok(()));
     }
@@ -101,7 +101,7 @@ async fn an_agent_that_has_nothing_new_to_say_keeps_its_bundles_fresh() {
     let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
     let mut keys = KeyServiceClient::new(server.channel(&own));
     for quarter in 2..6 {
-        server.told(|| server.advance(MAX_AGE / 4)).await;
+        server.apply_update(|| server.advance(MAX_AGE / 4)).await;
         assert_eq!(call(&mut keys).await, Ok(()), "{quarter}");
         agent.asked_for_svids(quarter).await;
     }
@@ -145,9 +145,9 @@ async fn jwt_authorities_no_longer_confirmed_are_dropped_while_the_roots_are_con
     };
     assert_eq!(count(), 1);
     agent.fail_jwt();
-    server.told(|| server.advance(MAX_AGE / 2)).await;
+    server.apply_update(|| server.advance(MAX_AGE / 2)).await;
     assert_eq!(count(), 1);
-    let mut heard = server.server.trust_heard();
+    let mut heard = server.server.trust_updates();
     server.advance(MAX_AGE);
     let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
     let confirmed = |_: &u64| server.server.authority().prove_now(&own.chain).is_ok();
@@ -161,15 +161,15 @@ async fn an_svid_that_the_agent_takes_back_is_shown_no_more_until_there_is_anoth
     let mut keys = KeyServiceClient::new(server.channel(&checkout));
     assert_eq!(call(&mut keys).await, Ok(()));
     agent.deny();
-    server.stands(Err("server_certificate_missing")).await;
+    server.wait_for_readiness(Err("server_certificate_missing")).await;
     assert_eq!(readyz(&server).await, (503, "server_certificate_missing".to_owned()));
     assert!(presented(&server, &checkout).await.is_err());
     // Who is connected has proven us, and itself, already; the bundles count for their time.
     assert_eq!(call(&mut keys).await, Ok(()));
     agent.asked_for_svids(3).await;
     let svid = server_svid(&server.setup.ca);
-    server.told(|| agent.say(&context(&svid, LANYARD, &[&server.setup.ca], &[]))).await;
-    server.stands(Ok(())).await;
+    server.apply_update(|| agent.say(&context(&svid, LANYARD, &[&server.setup.ca], &[]))).await;
+    server.wait_for_readiness(Ok(())).await;
     assert_eq!(presented(&server, &checkout).await.unwrap(), *svid.certificate());
 }
 
@@ -178,11 +178,11 @@ async fn a_server_whose_svid_is_over_says_that_it_is_not_ready() {
     let (agent, server) = mesh().await;
     let end = server.now().after(Duration::from_mins(10));
     let svid = server.setup.ca.svid(LANYARD).dns("localhost").between(server.now(), end).issue();
-    server.told(|| agent.say(&context(&svid, LANYARD, &[&server.setup.ca], &[]))).await;
+    server.apply_update(|| agent.say(&context(&svid, LANYARD, &[&server.setup.ca], &[]))).await;
     server.setup.clock.set(end);
-    server.stands(Ok(())).await;
+    server.wait_for_readiness(Ok(())).await;
     server.advance(Duration::from_secs(1));
-    server.stands(Err("server_certificate_expired")).await;
-    server.told(|| agent.say(&said_first(&server.setup))).await;
-    server.stands(Ok(())).await;
+    server.wait_for_readiness(Err("server_certificate_expired")).await;
+    server.apply_update(|| agent.say(&first_response(&server.setup))).await;
+    server.wait_for_readiness(Ok(())).await;
 }

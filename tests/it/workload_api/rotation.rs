@@ -46,7 +46,7 @@ async fn rotate(agent: &Agent, server: &TestServer, round: usize) {
     let federated = [("other.example", &[&setup.other_ca][..])];
     let federated = if round.is_multiple_of(2) { &federated[..] } else { &[] };
     let svid = server_svid(&setup.ca);
-    server.told(|| agent.say(&context(&svid, LANYARD, &[&setup.ca, &beside], federated))).await;
+    server.apply_update(|| agent.say(&context(&svid, LANYARD, &[&setup.ca, &beside], federated))).await;
     let admitted = |leaf: &Leaf| server.server.authority().prove_now(&leaf.chain).is_ok();
     assert!(admitted(&beside.svid("spiffe://prod.example/checkout").issue()), "round {round}");
     let foreign = setup.other_ca.svid("spiffe://other.example/checkout").issue();

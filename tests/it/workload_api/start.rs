@@ -20,11 +20,11 @@ use crate::support::server::TestServer;
 use crate::support::workload_api::Agent;
 use crate::support::workload_api::LANYARD;
 use crate::support::workload_api::context;
+use crate::support::workload_api::first_response;
 use crate::support::workload_api::mesh;
 use crate::support::workload_api::meshed;
 use crate::support::workload_api::presented;
 use crate::support::workload_api::readyz;
-use crate::support::workload_api::said_first;
 use crate::support::workload_api::server_svid;
 use crate::support::workload_api::started;
 
@@ -103,7 +103,7 @@ async fn a_server_does_not_start_without_an_answer_and_says_why() {
     assert!(said.contains("X509SVID.bundle"), "{said}");
 
     let (agent, setup) = meshed();
-    let mut unlike = said_first(&setup);
+    let mut unlike = first_response(&setup);
     unlike.svids[0].x509_svid_key = server_svid(&setup.ca).key;
     agent.say(&unlike);
     // There are bundles, but no certificate to show: it lives, and is not ready.
@@ -261,9 +261,9 @@ async fn jwt_bundles_are_for_jwt_svids_only_and_x509_bundles_for_x509_svids_only
     assert!(prove(&server.setup.other_ca, "spiffe://other.example/a").is_ok());
 
     // A message about the ones leaves the others as they are.
-    server.told(|| agent.say(&said_first(&server.setup))).await;
+    server.apply_update(|| agent.say(&first_response(&server.setup))).await;
     assert_eq!(kids(&server, "prod.example"), ["a", "b"]);
-    server.told(|| agent.say_jwt(&[("prod.example", &jwks(&[("e", "")]))])).await;
+    server.apply_update(|| agent.say_jwt(&[("prod.example", &jwks(&[("e", "")]))])).await;
     assert_eq!(kids(&server, "prod.example"), ["e"]);
     assert_eq!(kids(&server, "third.example"), [""; 0]);
     assert_eq!(prove(&third, "spiffe://third.example/a"), Err(Unproven::UnknownTrustDomain));
@@ -278,15 +278,15 @@ async fn an_svid_that_is_renewed_is_shown_to_newcomers_while_open_connections_go
     keys.get_jwks(GetJwksRequest {}).await.unwrap();
     let old = presented(&server, &checkout).await.unwrap();
     let new = server_svid(&server.setup.ca);
-    server.told(|| agent.say(&context(&new, LANYARD, &[&server.setup.ca], &[]))).await;
+    server.apply_update(|| agent.say(&context(&new, LANYARD, &[&server.setup.ca], &[]))).await;
     assert_eq!(presented(&server, &checkout).await.unwrap(), *new.certificate());
     assert_ne!(old, *new.certificate());
     keys.get_jwks(GetJwksRequest {}).await.unwrap();
 
     // One whose key is another's is not taken.
-    let mut unlike = said_first(&server.setup);
+    let mut unlike = first_response(&server.setup);
     unlike.svids[0].x509_svid_key = server_svid(&server.setup.ca).key;
-    server.told(|| agent.say(&unlike)).await;
+    server.apply_update(|| agent.say(&unlike)).await;
     assert_eq!(presented(&server, &checkout).await.unwrap(), *new.certificate());
     assert_eq!(readyz(&server).await, (200, "ok".to_owned()));
 }

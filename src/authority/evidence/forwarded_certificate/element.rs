@@ -1,4 +1,5 @@
-//! The grammar of `x-forwarded-client-cert`: elements by commas, pairs by semicolons, values with or without quotes.
+//! The grammar of `x-forwarded-client-cert`: elements separated by commas, pairs by semicolons, values with or without
+//! quotes.
 
 use hex::FromHex as _;
 use sha2::Digest as _;
@@ -28,7 +29,7 @@ pub(super) fn elements(header: &str) -> Result<Vec<ForwardedElement>, InvalidFor
             return Err(InvalidForwardedCertificate::TooManyElements);
         }
         let Some(next) = after.strip_prefix(',') else { return Ok(elements) };
-        // Whoever joins header lines may put spaces after the comma (RFC 9110 section 5.3).
+        // A recipient that joins header lines may add spaces after the comma (RFC 9110 section 5.3).
         rest = next.trim_start_matches(' ');
     }
 }
@@ -61,14 +62,14 @@ impl Key {
         }
     }
 
-    /// Whether Envoy writes names of certificates under it, which it does not quote.
+    /// Whether the value is a name from a certificate, which Envoy does not quote.
     fn holds_names(self) -> bool {
         matches!(self, Self::By | Self::Uri | Self::Dns)
     }
 
-    /// Where it may stand in an element: none may follow one of a higher place. The client's names come last, so that
-    /// nothing else can be written by means of them.
-    fn place(self) -> u8 {
+    /// The rank of a key in an element: a key may not follow one of a higher rank. The client's names come last, so
+    /// that they cannot be used to write other keys.
+    fn rank(self) -> u8 {
         match self {
             Self::By | Self::Hash | Self::Cert | Self::Chain | Self::Subject => 0,
             Self::Uri => 1,
@@ -81,7 +82,7 @@ impl Key {
 struct ElementReader {
     element: ForwardedElement,
     pairs: usize,
-    place: u8,
+    rank: u8,
     read_once: Vec<Key>,
 }
 
@@ -97,10 +98,10 @@ impl ElementReader {
             }
             self.read_once.push(key);
         }
-        if key.place() < self.place {
+        if key.rank() < self.rank {
             return Err(InvalidForwardedCertificate::MisplacedKey);
         }
-        self.place = key.place();
+        self.rank = key.rank();
         let element = &mut self.element;
         match key {
             Key::Hash => element.hash = Some(hash(&value)?),
@@ -133,7 +134,7 @@ impl ElementReader {
     }
 }
 
-/// The first pair of `input`, and the rest from the separator after it on.
+/// Returns the first pair of `input`, and the rest, starting at the separator after the pair.
 fn pair(input: &str) -> Result<(Key, String, &str), InvalidForwardedCertificate> {
     let (key, value) = input.split_once('=').ok_or(InvalidForwardedCertificate::Pair)?;
     let key = Key::parse(key)?;
@@ -146,15 +147,16 @@ fn pair(input: &str) -> Result<(Key, String, &str), InvalidForwardedCertificate>
 
 fn bare_value(key: Key, input: &str) -> Result<(String, &str), InvalidForwardedCertificate> {
     let (value, rest) = input.split_at_checked(input.find([';', ',']).unwrap_or(input.len())).unwrap_or_default();
-    // An equals sign needs quotes too, but Envoy writes names as they stand, and a URI may well have a query.
+    // Envoy's documentation quotes an equals sign too, but Envoy writes names without quotes, and a URI may have a
+    // query.
     if value.contains(['"', '\\', ' ']) || (value.contains('=') && !key.holds_names()) {
         return Err(InvalidForwardedCertificate::Quoting);
     }
     Ok((String::from(value), rest))
 }
 
-/// `input` follows the opening quote. A backslash takes the character after it along, whichever it is: Envoy's `Subject`
-/// ends in `\\"` where the subject ends in a backslash.
+/// `input` follows the opening quote. A backslash escapes the next character, whichever it is: Envoy's `Subject` ends
+/// in `\\"` where the subject ends in a backslash.
 fn quoted_value(key: Key, input: &str) -> Result<(String, &str), InvalidForwardedCertificate> {
     let mut value = String::new();
     let mut characters = input.chars();
@@ -180,8 +182,9 @@ fn quoted_value(key: Key, input: &str) -> Result<(String, &str), InvalidForwarde
     Err(InvalidForwardedCertificate::Quoting)
 }
 
-/// Whether a quoted value holds what a proxy writes of a client: `Hash` and its digits, after a separator. The quote was then
-/// left open by a client whose header was appended to, and closed by a name that it had signed.
+/// Whether a quoted value contains what a proxy writes about a client: a separator, then `Hash=` and its digits. This
+/// happens when a client leaves a quote open in a header that is appended to, and closes it with a signed name of its
+/// own.
 fn holds_an_element(value: &str) -> bool {
     value.match_indices([',', ';']).any(|(at, _)| {
         let after = value.get(at.saturating_add(1)..).unwrap_or_default().trim_start_matches(' ');

@@ -1,11 +1,11 @@
-//! Attribute types are compared as object identifiers; names for them are only a way to write them.
+//! Attribute types. They are compared as object identifiers; their names are only notation.
 
 /// The content octets of an object identifier.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct AttributeType(Vec<u8>);
 
 impl AttributeType {
-    /// A dotted object identifier, or a name in any case. `None` if it is neither.
+    /// Parses a dotted object identifier, or a name in any case. `None` if it is neither.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             return encode(text).map(Self);
@@ -14,8 +14,8 @@ impl AttributeType {
         encode(dotted).map(Self)
     }
 
-    /// The content of a DER object identifier. `None` if it is not the one encoding of an identifier (X.690 section 8.19):
-    /// a second encoding would make one type look like two.
+    /// Reads the content of a DER object identifier. `None` if it is not the single valid encoding of an identifier
+    /// (X.690 section 8.19): with a second encoding one type would look like two.
     pub(super) fn from_der_content(content: &[u8]) -> Option<Self> {
         if content.last()? & 0x80 != 0 {
             return None;
@@ -38,8 +38,8 @@ impl AttributeType {
     }
 }
 
-/// The names that RFC 4514 section 3 requires, then those that RFC 4519 registers and what OpenSSL prints. `S` and `E`,
-/// which mean different things to different programs, are left out.
+/// The names that RFC 4514 section 3 requires, then those that RFC 4519 registers and those that OpenSSL prints. `S`
+/// and `E` are left out, because their meaning differs between programs.
 const NAMES: &[(&str, &str)] = &[
     ("CN", "2.5.4.3"),
     ("L", "2.5.4.7"),
@@ -81,7 +81,8 @@ const NAMES: &[(&str, &str)] = &[
     ("jurisdictionC", "1.3.6.1.4.1.311.60.2.1.3"),
 ];
 
-/// X.690 section 8.19 for the `numericoid` of RFC 4512 section 1.4. Arcs may have 128 bits: 2.25 puts a UUID in one.
+/// Encodes the `numericoid` of RFC 4512 section 1.4 as in X.690 section 8.19. Arcs may have 128 bits, because 2.25
+/// holds a UUID in one arc.
 fn encode(dotted: &str) -> Option<Vec<u8>> {
     let mut arcs = dotted.split('.').map(arc);
     let (first, second) = (arcs.next()??, arcs.next()??);
@@ -104,7 +105,7 @@ fn arc(digits: &str) -> Option<u128> {
     digits.parse().ok()
 }
 
-/// Seven bits an octet, the most significant first, the top bit set on all but the last.
+/// Seven bits in each octet, the most significant first, with the top bit set on all but the last.
 fn push_arc(content: &mut Vec<u8>, arc: u128) {
     let groups = (128 - arc.leading_zeros()).div_ceil(7).max(1);
     for group in (0..groups).rev() {

@@ -10,7 +10,7 @@ use crate::authority::identity::distinguished_name::InvalidDistinguishedName;
 use crate::authority::identity::distinguished_name::RelativeName;
 use crate::authority::identity::distinguished_name::attribute_type::AttributeType;
 
-/// The relative names in the order in which the encoding has them.
+/// The relative names, in the order of the encoding.
 pub(super) fn relative_names(name: &[u8]) -> Result<Vec<RelativeName>, InvalidDistinguishedName> {
     let (rest, mut sequence) = element(name, Tag::Sequence)?;
     if !rest.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn relative_names(name: &[u8]) -> Result<Vec<RelativeName>, InvalidDi
     Ok(names)
 }
 
-/// What follows the first element of `input`, and that element's content. Its tag must be `tag`.
+/// Returns what follows the first element of `input`, and the content of that element. Its tag must be `tag`.
 fn element(input: &[u8], tag: Tag) -> Result<(&[u8], &[u8]), InvalidDistinguishedName> {
     let (rest, element) = Any::from_der(input).map_err(|_| InvalidDistinguishedName::Encoding)?;
     let constructed = tag != Tag::Oid;

@@ -4,13 +4,15 @@ use stringprep::tables;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// The prepared string, of which equality is the match, or `None` where the match would be Undefined.
+/// Returns the prepared string, or `None` where the match would be Undefined. Two values match when their prepared
+/// strings are equal.
 ///
-/// Bidirectional characters are ignored (section 2.5), and the first step, transcoding, is done by whoever has a `str`.
+/// Bidirectional characters are ignored (section 2.5). The caller has done the first step, transcoding, by passing a
+/// `str`.
 pub(super) fn prepare(text: &str) -> Option<String> {
     let mapped: String = text.chars().filter_map(map).flat_map(tables::case_fold_for_nfkc).collect();
-    // The repertoire is Unicode 3.2, the normalizer's is newer: it would turn letters that 3.2 does not have, and that
-    // were therefore not folded, into letters that it has. They are sent away before they can.
+    // RFC 4518 uses Unicode 3.2, and the normalizer a newer version, which would turn letters that 3.2 does not assign
+    // (and that are therefore not case folded) into letters that it does. They are refused before normalization.
     if mapped.chars().any(tables::unassigned_code_point) {
         return None;
     }
@@ -21,7 +23,7 @@ pub(super) fn prepare(text: &str) -> Option<String> {
     Some(handle_insignificant_spaces(&normalized))
 }
 
-/// Section 2.2 without the case folding: the lists are the RFC's own, which calls them complete. Its `FF00-FE0F` is
+/// Section 2.2 without the case folding. The lists are the RFC's own, which calls them complete. Its `FF00-FE0F` is
 /// read as FE00-FE0F, the variation selectors that it names.
 #[expect(clippy::match_same_arms, reason = "each arm is one paragraph of the RFC, so that they can be compared")]
 fn map(character: char) -> Option<char> {
@@ -49,8 +51,8 @@ fn is_prohibited(character: char) -> bool {
         || character == '\u{fffd}'
 }
 
-/// Section 2.6.1: one space at each end, two for each run within, two for a string of nothing else. A space that carries a
-/// combining mark is not one of these.
+/// Section 2.6.1: one space at each end, two for each run of spaces within, two for a string of spaces alone. A space
+/// before a combining mark is not counted as one of these.
 fn handle_insignificant_spaces(characters: &[char]) -> String {
     let mut output = String::from(" ");
     let mut space_is_due = false;
@@ -123,7 +125,7 @@ mod tests {
         {
             assert_eq!(prepare(&format!("a{prohibited}")), None, "{prohibited:?}");
         }
-        // The nearest that is allowed: musical symbols and mathematical letters of Unicode 3.1.
+        // The nearest allowed code points: musical symbols and mathematical letters of Unicode 3.1.
         assert_eq!(prepared("\u{1d11e}"), " \u{1d11e} ");
         assert_eq!(prepared("\u{1d400}"), " a ");
     }

@@ -1,5 +1,5 @@
-//! The text of RFC 4514 section 3. Whatever the grammar does not allow is refused: no spaces around separators, no quoted
-//! values, no semicolons, no `OID.` prefix, which older forms of this text had.
+//! The text of RFC 4514 section 3. Everything outside the grammar is refused: spaces around separators, quoted values,
+//! semicolons and the `OID.` prefix, which older forms of this text allowed.
 
 use hex::FromHex as _;
 
@@ -9,7 +9,7 @@ use crate::authority::identity::distinguished_name::MAX_RELATIVE_NAMES;
 use crate::authority::identity::distinguished_name::RelativeName;
 use crate::authority::identity::distinguished_name::attribute_type::AttributeType;
 
-/// The relative names in the order in which the text has them: the last comes first.
+/// The relative names, in the order of the text: the last comes first.
 pub(super) fn relative_names(text: &str) -> Result<Vec<RelativeName>, InvalidDistinguishedName> {
     let mut names = Vec::new();
     if text.is_empty() {
@@ -49,7 +49,7 @@ fn attribute_type(text: &str, at: usize) -> Result<AttributeType, InvalidDisting
     AttributeType::from_text(text).ok_or(InvalidDistinguishedName::UnknownAttributeType { at })
 }
 
-/// `text` follows a `#`. Returns the attribute, and the rest of the text from its separator on.
+/// `text` follows a `#`. Returns the attribute, and the rest of the text, starting at its separator.
 fn hex_value(kind: AttributeType, text: &str, at: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
     let end = text.find([',', '+']).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end).ok_or(InvalidDistinguishedName::Syntax { at })?;
@@ -60,7 +60,8 @@ fn hex_value(kind: AttributeType, text: &str, at: usize) -> Result<(Attribute, &
     Ok((Attribute::from_encoding(kind, &encoding)?, rest))
 }
 
-/// Returns the attribute, and the rest of the text from its separator on. `start` is where `value` starts in the text.
+/// Returns the attribute, and the rest of the text, starting at its separator. `start` is the offset of `value` in the
+/// text.
 fn string_value(kind: AttributeType, value: &str, start: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
     let mut octets = Vec::new();
     let mut ends_in_bare_space = false;
@@ -102,7 +103,7 @@ fn is_special(character: char) -> bool {
     matches!(character, '\\' | ' ' | '"' | '#' | '+' | ',' | ';' | '<' | '=' | '>')
 }
 
-/// The octet that two hexadecimal digits stand for.
+/// The octet of two hexadecimal digits.
 fn octet(high: char, low: Option<char>) -> Option<u8> {
     let [octet] = <[u8; 1]>::from_hex([u8::try_from(high).ok()?, u8::try_from(low?).ok()?]).ok()?;
     Some(octet)

@@ -99,9 +99,9 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     drop(authority.introspect(&authority.view(), &requester(authority, &checkout), &issued));
     drop(authority.introspect(&authority.view(), &requester(authority, &proxy), "x"));
 
-    fixture.judge(&issued, &leaf);
-    fixture.judge(&issued, &theft);
-    fixture.judge("x", &leaf);
+    fixture.evaluate(&issued, &leaf);
+    fixture.evaluate(&issued, &theft);
+    fixture.evaluate("x", &leaf);
     let evidence = PresentedEvidence::Of(Some(Evidence::from_spiffe_id(CHECKOUT).unwrap()));
     let request = ValidateRequest { access_token: &issued, evidence, audience: Some(ORDERS), scope: "" };
     drop(authority.validate_binding(&authority.as_caller(&proxy), request));
