@@ -60,7 +60,7 @@ impl Probes {
         // From here on every decision would be refused.
         self.authority.freshness().map_err(|_| "store_stale")?;
         self.identity.as_ref().map_or(Ok(()), |identity| identity.readiness())?;
-        self.certificate.standing(self.authority.clock().now())
+        self.certificate.readiness(self.authority.clock().now())
     }
 
     /// Keeps them true.
