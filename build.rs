@@ -5,10 +5,10 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-/// What a workload calls.
+/// The services that workloads call.
 const FOR_WORKLOADS: [&str; 2] = ["proto/lanyard/v1/binding.proto", "proto/lanyard/v1/token.proto"];
 
-/// What administrators and Envoy call.
+/// The services that administrators and Envoy call.
 const FOR_OTHERS: [&str; 3] = [
     "proto/envoy/service/auth/v3/external_auth.proto",
     "proto/lanyard/v1/key.proto",

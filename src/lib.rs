@@ -1,7 +1,8 @@
-//! Lanyard ties each access token to the certificate of the workload that asked for it (RFC 8705): stolen, the token opens
-//! nothing.
+//! Lanyard binds each access token to the certificate of the workload that requested it (RFC 8705). A stolen token is
+//! useless without the certificate's private key.
 //!
-//! With `default-features = false, features = ["client"]`, this is the library that a workload links: [`client`] and [`proto`].
+//! With `default-features = false, features = ["client"]`, this is the library that a workload links: [`client`] and
+//! [`proto`].
 
 #[cfg(feature = "server")]
 pub mod authority;

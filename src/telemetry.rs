@@ -1,4 +1,4 @@
-//! The log, and what is told to collectors.
+//! The log, and the export of traces and metrics to a collector.
 
 mod audit;
 mod export_failures;
@@ -33,14 +33,14 @@ use crate::telemetry::otlp::OtlpError;
 use crate::telemetry::otlp::Traces;
 use crate::trace_context::REQUESTS;
 
-/// How the log looks.
+/// The configuration of the log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// One line of text an event, or one JSON object.
+    /// The format of each event: a line of text or a JSON object.
     pub format: Format,
-    /// What is logged: `info`, or directives such as `warn,lanyard::audit=info`. Other crates than this one are never heard
-    /// below `info`, whatever it says: what they print there may hold what callers send, their tokens included.
+    /// The level: `info`, or directives such as `warn,lanyard::audit=info`. Other crates are never logged below `info`,
+    /// whatever the directives say: their debug output may contain what callers send, including tokens.
     pub level: String,
 }
 
@@ -50,47 +50,47 @@ impl Default for Config {
     }
 }
 
-/// The level is not a list of directives.
+/// The level is not a valid list of directives.
 #[derive(Debug, thiserror::Error)]
 #[error("log.level: {0}")]
 pub struct InvalidLevel(#[from] ParseError);
 
-/// Why there is no telemetry.
+/// Why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The log.
+    /// The log's level is invalid.
     #[error(transparent)]
     Log(#[from] InvalidLevel),
-    /// The collector.
+    /// The export to the collector cannot be set up.
     #[error(transparent)]
     Otlp(#[from] OtlpError),
 }
 
-/// What is logged, as long as the process lives: there is one log in it.
+/// The handle to the level of the log. A process has one log, which lives as long as the process.
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Starts the log on standard error, and the export of traces, if there is a collector. Each line of a request has its
-/// `trace_id`, with a collector or without. What cannot be exported is counted in `failures`. A second call in one process
-/// changes nothing.
+/// Starts the log on standard error, and the export of traces if a collector is configured. With or without a
+/// collector, each line of a request has its `trace_id`. Failed exports are counted in `failures`. A second call in one
+/// process has no effect.
 pub fn start(
     log: &Config,
     otlp: Option<&otlp::Config>,
     failures: &Arc<ExportFailures>,
 ) -> Result<Option<Traces>, StartError> {
     let (level, handle) = reload::Layer::new(filter(&log.level)?);
-    // No ANSI colours: the log is also read by machines, and what callers send must not become control sequences.
+    // No ANSI colours: programs read the log too, and what callers send must not become control sequences.
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let format = log.format;
     let lines = match format {
         Format::Text => lines.map_event_format(|inner| Line { inner, format }).boxed(),
         Format::Json => lines.json().flatten_event(true).map_event_format(|inner| Line { inner, format }).boxed(),
     };
-    // Without a hint each place in the code below the level would be looked up.
-    let ours = filter_fn(is_ours_to_tell).with_max_level_hint(LevelFilter::TRACE);
-    let mut layers = vec![lines.with_filter(level.and(ours)).boxed()];
+    // Without a hint, tracing would evaluate every call site below the level.
+    let permitted = filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE);
+    let mut layers = vec![lines.with_filter(level.and(permitted)).boxed()];
     let mut exporting = None;
     if let Some(config) = otlp {
-        let (begun, tracer) = Traces::start(config, Arc::clone(failures))?;
+        let (traces, tracer) = Traces::start(config, Arc::clone(failures))?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(tracer)
             .with_location(false)
@@ -99,32 +99,32 @@ pub fn start(
             .with_tracked_inactivity(false)
             .with_context_activation(false);
         layers.push(spans.with_filter(filter_fn(is_request).with_max_level_hint(LevelFilter::INFO)).boxed());
-        exporting = Some(begun);
+        exporting = Some(traces);
     }
     let started = tracing_subscriber::registry().with(layers).try_init();
-    // The usual words of a panic may hold what a caller sent; where it was is enough to find it.
+    // A panic's message may contain what a caller sent. The location is enough to find the panic.
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(tracing::field::display);
-        tracing::error!(location, "something panicked");
+        tracing::error!(location, "a panic occurred");
     }));
     if started.is_ok() {
         drop(LEVEL.set(handle));
     } else {
-        tracing::debug!("the log was started before");
+        tracing::debug!("the log was already started");
     }
     Ok(exporting)
 }
 
-/// Whether the log could be started so.
+/// Whether the log could start with this configuration.
 pub fn check(log: &Config) -> Result<(), InvalidLevel> {
     filter(&log.level).map(drop)
 }
 
-/// Changes what is logged from now on. Where no log was started there is nothing to change.
+/// Changes the level from now on. Has no effect if no log was started.
 pub fn set_level(level: &str) -> Result<(), InvalidLevel> {
     let filter = filter(level)?;
     if let Some(handle) = LEVEL.get() {
-        // It fails only when the subscriber is gone, and that lives as long as the process.
+        // This fails only if the subscriber is gone, which lives as long as the process.
         drop(handle.reload(filter));
     }
     Ok(())
@@ -138,7 +138,7 @@ fn is_request(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == REQUESTS
 }
 
-fn is_ours_to_tell(metadata: &Metadata<'_>) -> bool {
+fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let ours = target == "lanyard" || target.starts_with("lanyard::");
     !is_request(metadata) && (ours || *metadata.level() <= Level::INFO)

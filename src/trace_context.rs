@@ -1,7 +1,7 @@
-//! Which trace a request belongs to, and how it goes on from here: W3C Trace Context.
+//! W3C Trace Context: the trace that a request belongs to, and its propagation to outgoing requests.
 //!
-//! What a caller sends is kept as it came, and only read when somebody asks: a line of the log, a span that is exported, a
-//! request of our own. Most requests end without.
+//! A caller's headers are kept unread. They are parsed only when the trace is needed: for a line of the log, an
+//! exported span, or an outgoing request. Most requests need none of these.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -28,17 +28,17 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// How much of a caller's `tracestate` goes on (Trace Context section 3.3.1.5): a longer one is left out.
+/// The size limit of a propagated `tracestate` in bytes (Trace Context section 3.3.1.5). A longer one is left out.
 const MAX_STATE_BYTES: usize = 512;
 
-/// The target of the spans that stand for requests. They go to the collector and are no part of the log.
+/// The target of the spans of requests. They are exported to the collector and are not part of the log.
 pub const REQUESTS: &str = "lanyard::request";
 
 tokio::task_local! {
     static CURRENT: RequestTrace;
 }
 
-/// What a caller says of its trace, unread.
+/// The trace context of a caller, not yet parsed.
 #[derive(Clone, Debug, Default)]
 pub struct IncomingTrace {
     parent: Option<HeaderValue>,
@@ -46,7 +46,7 @@ pub struct IncomingTrace {
 }
 
 impl IncomingTrace {
-    /// What these headers, or this metadata, carry. Two `traceparent` are as good as none.
+    /// The trace context in these headers, or in this gRPC metadata. Two `traceparent` fields are treated as none.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut parents = headers.get_all(&PARENT).iter();
         match (parents.next(), parents.next()) {
@@ -57,8 +57,8 @@ impl IncomingTrace {
         }
     }
 
-    /// The same of headers as a proxy tells of them.
-    pub fn told(headers: &[(&str, &[u8])]) -> Self {
+    /// The trace context in headers given as names and raw values, as a proxy reports them.
+    pub fn from_raw(headers: &[(&str, &[u8])]) -> Self {
         let values = |wanted: &HeaderName| {
             let found = headers.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_str()));
             found.filter_map(|(_, value)| HeaderValue::from_bytes(value).ok()).collect::<Vec<_>>()
@@ -69,14 +69,14 @@ impl IncomingTrace {
         }
     }
 
-    /// Whether the caller has decided that its trace is not to be recorded.
+    /// Whether the caller has decided not to record its trace.
     pub fn is_unsampled(&self) -> bool {
         self.parent().is_some_and(|parent| {
             matches!(parent.as_bytes().get(54), Some(b'0' | b'2' | b'4' | b'6' | b'8' | b'a' | b'c' | b'e'))
         })
     }
 
-    /// `traceparent`, if it has the form of Trace Context section 3.2; the propagator takes more than that.
+    /// `traceparent`, if it has the form of Trace Context section 3.2. The propagator accepts other forms too.
     fn parent(&self) -> Option<&str> {
         let text = self.parent.as_ref()?.to_str().ok()?;
         let shape = text.bytes().take(55).enumerate().all(|(at, byte)| match at {
@@ -88,21 +88,21 @@ impl IncomingTrace {
         Some(text).filter(|_| shape && end)
     }
 
-    /// The caller's span. Without one, or with one that cannot be read, a context without a span.
+    /// A context with the caller's span; without a span if the caller sent none or it is invalid.
     fn context(&self) -> Context {
         let Some(parent) = self.parent() else { return Context::new() };
         let state: Vec<&str> = self.state.iter().filter_map(|value| value.to_str().ok()).collect();
         let state = Some(state.join(",")).filter(|state| state.len() <= MAX_STATE_BYTES).unwrap_or_default();
-        TraceContextPropagator::new().extract_with_context(&Context::new(), &Read { parent, state: &state })
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &ParsedHeaders { parent, state: &state })
     }
 }
 
-struct Read<'a> {
+struct ParsedHeaders<'a> {
     parent: &'a str,
     state: &'a str,
 }
 
-impl Extractor for Read<'_> {
+impl Extractor for ParsedHeaders<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         match key {
             "traceparent" => Some(self.parent),
@@ -116,31 +116,31 @@ impl Extractor for Read<'_> {
     }
 }
 
-/// The trace that a request belongs to: its caller's, or one that begins with it. Clones share it.
+/// The trace that a request belongs to: its caller's, or a new one. Clones share it.
 #[derive(Clone, Debug)]
 pub struct RequestTrace(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    carried: IncomingTrace,
-    /// What it carries in another place than its headers.
+    incoming: IncomingTrace,
+    /// A trace context that arrived elsewhere than in the headers.
     adopted: OnceLock<IncomingTrace>,
-    /// Nothing where no span is exported.
+    /// Disabled where no span is exported.
     span: Span,
     context: OnceLock<Context>,
 }
 
 impl Inner {
-    /// The request's span if there is one, else its caller's, else one that nobody knows but the log. From the first call on
-    /// it stays the same.
+    /// The context of the request's own span, else of its caller's, else of a new one that only the log shows. From the
+    /// first call on it does not change.
     fn context(&self) -> &Context {
         self.context.get_or_init(|| {
-            let adopted = self.adopted.get().filter(|_| self.carried.parent().is_none());
-            begun(&self.span, adopted.unwrap_or(&self.carried).context())
+            let adopted = self.adopted.get().filter(|_| self.incoming.parent().is_none());
+            begin_trace(&self.span, adopted.unwrap_or(&self.incoming).context())
         })
     }
 
-    /// A span must not end before it is settled to which trace it belongs.
+    /// Assigns the span to its trace. This must happen before the span ends.
     fn settle(&self) {
         if !self.span.is_disabled() {
             self.context();
@@ -148,7 +148,7 @@ impl Inner {
     }
 }
 
-/// A request may end without an answer: its caller goes, or its time is over.
+/// A request may end without a response: its caller disconnects, or a timeout expires.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.settle();
@@ -156,9 +156,9 @@ impl Drop for Inner {
 }
 
 impl RequestTrace {
-    /// The trace of a request that carries this, and in which `span` is to stand for it.
-    pub fn new(carried: IncomingTrace, span: Span) -> Self {
-        Self(Arc::new(Inner { carried, adopted: OnceLock::new(), span, context: OnceLock::new() }))
+    /// The trace of a request with this incoming context and this span.
+    pub fn new(incoming: IncomingTrace, span: Span) -> Self {
+        Self(Arc::new(Inner { incoming, adopted: OnceLock::new(), span, context: OnceLock::new() }))
     }
 
     /// The request's span.
@@ -166,13 +166,13 @@ impl RequestTrace {
         &self.0.span
     }
 
-    /// Does something as a part of the request.
+    /// Runs a future as part of the request.
     pub async fn scope<T>(self, future: impl Future<Output = T>) -> T {
         let span = self.0.span.clone();
         CURRENT.scope(self, future.instrument(span)).await
     }
 
-    /// The same at once, within a span of its own.
+    /// Runs a closure as part of the request, within a span of its own.
     pub fn in_scope<T>(self, span: &Span, act: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, || span.in_scope(act))
     }
@@ -181,15 +181,15 @@ impl RequestTrace {
         self.0.context()
     }
 
-    /// Settles to which trace the request belongs, before spans within it begin.
+    /// Assigns the request's span to its trace, before child spans begin.
     pub fn settle(&self) {
         self.0.settle();
     }
 }
 
-fn begun(span: &Span, parent: Context) -> Context {
+fn begin_trace(span: &Span, parent: Context) -> Context {
     if !span.is_disabled() {
-        // It fails only for a span that nothing exports.
+        // This fails only for a span that is not exported.
         drop(span.set_parent(parent.clone()));
         let own = span.context();
         if own.has_active_span() {
@@ -201,36 +201,35 @@ fn begun(span: &Span, parent: Context) -> Context {
     }
     let ids = RandomIdGenerator::default();
     let flags = TraceFlags::default();
-    let begun = SpanContext::new(ids.new_trace_id(), ids.new_span_id(), flags, false, TraceState::default());
+    let context = SpanContext::new(ids.new_trace_id(), ids.new_span_id(), flags, false, TraceState::default());
     parent.with_remote_span_context(begun)
 }
 
-/// The trace of the request that is being answered.
+/// The trace of the request that is being processed.
 pub fn current() -> Option<RequestTrace> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// Its identifier.
+/// The trace identifier of the request that is being processed.
 pub fn current_id() -> Option<TraceId> {
     CURRENT.try_with(|trace| trace.context().span().span_context().trace_id()).ok()
 }
 
-/// Says what the request that is being answered carries in another place than its headers. It counts where the headers say
-/// nothing.
-pub fn adopt(carried: impl FnOnce() -> IncomingTrace) {
+/// Sets the trace context that the current request carries elsewhere than in its headers. The headers have precedence.
+pub fn adopt(incoming: impl FnOnce() -> IncomingTrace) {
     if let Some(RequestTrace(trace)) = current()
-        && trace.carried.parent().is_none()
+        && trace.incoming.parent().is_none()
     {
-        trace.adopted.get_or_init(carried);
+        trace.adopted.get_or_init(incoming);
     }
 }
 
-/// Does something that goes on when the request has been answered, as a part of the same trace.
+/// Runs a future that may outlive the request, as part of the same trace.
 pub fn detached<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     let trace = current().map(|trace| {
         let context = OnceLock::from(trace.context().clone());
-        let (carried, adopted) = (IncomingTrace::default(), OnceLock::new());
-        RequestTrace(Arc::new(Inner { carried, adopted, span: Span::none(), context }))
+        let (incoming, adopted) = (IncomingTrace::default(), OnceLock::new());
+        RequestTrace(Arc::new(Inner { incoming, adopted, span: Span::none(), context }))
     });
     async move {
         match trace {
@@ -240,27 +239,27 @@ pub fn detached<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     }
 }
 
-/// The span that a request of ours comes from: the one of the request that is being answered, or of the program that this is
-/// a part of, where that traces with tracing-opentelemetry.
+/// The parent span of an outgoing request: that of the current request, or that of the program that links this crate,
+/// if it traces with tracing-opentelemetry.
 fn source() -> Context {
     current().map_or_else(|| Span::current().context(), |trace| trace.context().clone())
 }
 
-/// Puts the present span on a request of ours, if there is one.
+/// Adds the current span to the headers of an outgoing request, if there is one.
 pub fn inject(headers: &mut HeaderMap) {
     put(&source(), headers);
 }
 
-/// The same for somebody who need not know what other systems have written about the trace: without `tracestate`.
+/// The same without `tracestate`, for a receiver that must not see what other systems wrote there.
 pub fn inject_parent(headers: &mut HeaderMap) {
     inject(headers);
     headers.remove(&STATE);
 }
 
-/// Puts what was read on a request of ours, if no span is there to be put.
-pub fn inject_or(carried: &IncomingTrace, headers: &mut HeaderMap) {
+/// Adds the current span, or else the given trace context.
+pub fn inject_or(incoming: &IncomingTrace, headers: &mut HeaderMap) {
     let source = source();
-    put(&if source.has_active_span() { source } else { carried.context() }, headers);
+    put(&if source.has_active_span() { source } else { incoming.context() }, headers);
 }
 
 fn put(context: &Context, headers: &mut HeaderMap) {
@@ -295,29 +294,33 @@ mod tests {
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-    fn told(parent: &str) -> Context {
-        IncomingTrace::told(&[("Traceparent", parent.as_bytes()), ("tracestate", b"a=1"), ("tracestate", b"b=2")])
+    fn context_of(parent: &str) -> Context {
+        IncomingTrace::from_raw(&[("Traceparent", parent.as_bytes()), ("tracestate", b"a=1"), ("tracestate", b"b=2")])
             .context()
     }
 
     #[test]
-    fn what_a_caller_sends_is_read_as_trace_context_has_it() {
+    fn a_traceparent_is_read_as_trace_context_defines_it() {
         for (parent, sampled) in [
             (format!("00-{TRACE}-b7ad6b7169203331-01"), true),
             (format!("00-{TRACE}-b7ad6b7169203331-00"), false),
             (format!("00-{TRACE}-b7ad6b7169203331-02"), false),
             (format!("01-{TRACE}-b7ad6b7169203331-01-of-the-future"), true),
         ] {
-            let context = told(&parent);
+            let context = context_of(&parent);
             let span = context.span().span_context().clone();
             assert_eq!((span.trace_id().to_string().as_str(), span.is_sampled()), (TRACE, sampled), "{parent}");
             assert_eq!(span.trace_state().header(), "a=1,b=2");
-            assert_eq!(IncomingTrace::told(&[("traceparent", parent.as_bytes())]).is_unsampled(), !sampled, "{parent}");
+            assert_eq!(
+                IncomingTrace::from_raw(&[("traceparent", parent.as_bytes())]).is_unsampled(),
+                !sampled,
+                "{parent}"
+            );
         }
     }
 
     #[test]
-    fn what_is_malformed_is_as_good_as_nothing() {
+    fn a_malformed_or_repeated_traceparent_is_ignored() {
         let zeros = "0".repeat(32);
         for parent in [
             String::new(),
@@ -337,36 +340,36 @@ mod tests {
             format!("00-{TRACE}-b7ad6b7169203331-0g"),
             format!("0\u{e9}-{TRACE}-b7ad6b7169203331-01"),
         ] {
-            assert!(!told(&parent).has_active_span(), "{parent}");
+            assert!(!context_of(&parent).has_active_span(), "{parent}");
         }
         let one = format!("00-{TRACE}-b7ad6b7169203331-01");
         let twice = [("traceparent", one.as_bytes()), ("traceparent", one.as_bytes())];
-        assert!(!IncomingTrace::told(&twice).context().has_active_span());
+        assert!(!IncomingTrace::from_raw(&twice).context().has_active_span());
         let long = format!("a={}", "x".repeat(511));
-        let carried = IncomingTrace::told(&[("traceparent", one.as_bytes()), ("tracestate", long.as_bytes())]);
-        assert_eq!(carried.context().span().span_context().trace_state().header(), "");
+        let incoming = IncomingTrace::from_raw(&[("traceparent", one.as_bytes()), ("tracestate", long.as_bytes())]);
+        assert_eq!(incoming.context().span().span_context().trace_state().header(), "");
     }
 
     #[test]
     fn a_request_stays_in_one_trace() {
         let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
         let fields = [("traceparent", parent.as_bytes())];
-        let with = RequestTrace::new(IncomingTrace::told(&fields), Span::none());
+        let with = RequestTrace::new(IncomingTrace::from_raw(&fields), Span::none());
         let other = format!("00-{}-b7ad6b7169203331-01", TRACE.replace('0', "1"));
         with.in_scope(&Span::none(), || {
-            adopt(|| IncomingTrace::told(&[("traceparent", other.as_bytes())]));
+            adopt(|| IncomingTrace::from_raw(&[("traceparent", other.as_bytes())]));
             let mut headers = HeaderMap::new();
             inject(&mut headers);
             assert_eq!(headers[PARENT], parent);
         });
         RequestTrace::new(IncomingTrace::default(), Span::none()).in_scope(&Span::none(), || {
-            adopt(|| IncomingTrace::told(&fields));
+            adopt(|| IncomingTrace::from_raw(&fields));
             assert_eq!(current_id().unwrap().to_string(), TRACE);
         });
         RequestTrace::new(IncomingTrace::default(), Span::none()).in_scope(&Span::none(), || {
             let id = current_id();
             assert_ne!(id, Some(TraceId::INVALID));
-            adopt(|| IncomingTrace::told(&fields));
+            adopt(|| IncomingTrace::from_raw(&fields));
             assert_eq!(current_id(), id);
         });
         assert_eq!(current_id(), None);
@@ -383,14 +386,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_ends_without_an_answer_is_in_its_callers_trace_too() {
+    fn a_request_that_ends_without_a_response_is_in_its_callers_trace() {
         let exported = Exported::default();
         let provider = SdkTracerProvider::builder().with_simple_exporter(exported.clone()).build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
             let span = tracing::info_span!(target: REQUESTS, parent: None, "request");
-            drop(RequestTrace::new(IncomingTrace::told(&[("traceparent", parent.as_bytes())]), span));
+            drop(RequestTrace::new(IncomingTrace::from_raw(&[("traceparent", parent.as_bytes())]), span));
         });
         let spans = exported.0.lock().unwrap();
         let [span] = spans.as_slice() else { panic!("{spans:?}") };

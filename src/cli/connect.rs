@@ -60,7 +60,7 @@ impl ConnectionArguments {
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
         let tls = self.credentials()?.now().await.map_err(token_error::explain_token)?;
         let traceparent = self.traceparent.as_deref().unwrap_or_default();
-        let carried = IncomingTrace::told(&[("traceparent", traceparent.as_bytes())]);
+        let carried = IncomingTrace::from_raw(&[("traceparent", traceparent.as_bytes())]);
         connection::connect(&self.server, tls, carried).await.map_err(|error| {
             match connection::find::<ConnectError>(&error) {
                 Some(cause) => connect_error::explain(cause),

@@ -63,7 +63,7 @@ impl Authorization for Services {
         let attributes = message.attributes.unwrap_or_default();
         let answer = if let Some(request) = read(&attributes) {
             // A proxy that does not trace itself: its client's trace is then the one in which a denial is looked for.
-            trace_context::adopt(|| IncomingTrace::told(&request.headers));
+            trace_context::adopt(|| IncomingTrace::from_raw(&request.headers));
             self.authority.check(caller, &request).map_err(status::stale)?
         } else {
             let refusal = CheckRefusal::RequestMalformed;

@@ -61,7 +61,7 @@ impl Probes {
         // A stale snapshot makes every decision fail.
         self.authority.freshness().map_err(|_| "store_stale")?;
         self.identity.as_ref().map_or(Ok(()), |identity| identity.readiness())?;
-        self.certificate.standing(self.authority.clock().now())
+        self.certificate.readiness(self.authority.clock().now())
     }
 
     /// Updates both until the server ends.

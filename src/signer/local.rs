@@ -1,4 +1,4 @@
-//! Signing keys in this process's memory, parsed once: a key parsed for every signature costs more than the signature.
+//! Signing keys in this process's memory. They are parsed once, since parsing costs more than a signature.
 
 use std::fmt;
 
@@ -30,13 +30,13 @@ enum Pair {
     EdDsa(Ed25519KeyPair),
 }
 
-/// The bytes are not a PKCS#8 private key for the algorithm, or no key could be made.
+/// The bytes are not a PKCS#8 private key for the algorithm, or key generation failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a PKCS#8 private key for this algorithm")]
 pub struct InvalidPrivateKey;
 
 impl LocalSigner {
-    /// Makes a new private key, in PKCS#8 DER: P-256, RSA-2048, or Ed25519.
+    /// Generates a private key, PKCS#8 DER: P-256, RSA-2048 or Ed25519.
     pub fn generate(algorithm: SigningAlgorithm) -> Result<Zeroizing<Vec<u8>>, InvalidPrivateKey> {
         let pkcs8 = match algorithm {
             SigningAlgorithm::Es256 => {
@@ -54,7 +54,7 @@ impl LocalSigner {
         pkcs8.map(Zeroizing::new).map_err(|_| InvalidPrivateKey)
     }
 
-    /// Reads a PKCS#8 private key, DER.
+    /// Parses a PKCS#8 private key, DER.
     pub fn from_pkcs8(algorithm: SigningAlgorithm, pkcs8: &[u8]) -> Result<Self, InvalidPrivateKey> {
         let invalid = |_| InvalidPrivateKey;
         let pair = match algorithm {

@@ -1,3 +1,3 @@
-//! Where private keys live: behind the port of `authority::keys`.
+//! Implementations of the `Signer` port of `authority::keys`.
 
 pub mod local;

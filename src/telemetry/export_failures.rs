@@ -1,4 +1,4 @@
-//! How often a collector did not take something.
+//! Counts failed exports to the collector.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::authority::observe::Family;
 use crate::authority::observe::labels;
 
-/// Batches that were not delivered.
+/// The numbers of batches that were not delivered.
 #[derive(Debug, Default)]
 pub struct ExportFailures {
     traces: AtomicU64,
@@ -14,17 +14,17 @@ pub struct ExportFailures {
 }
 
 impl ExportFailures {
-    /// A batch of spans was lost. Returns how many were before.
+    /// Counts a lost batch of spans. Returns the number of batches lost before.
     pub fn lost_spans(&self) -> u64 {
         self.traces.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A snapshot of the measures was lost.
-    pub fn lost_measures(&self) {
+    /// Counts a lost snapshot of the metrics.
+    pub fn lost_metrics(&self) {
         self.metrics.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Both as metrics.
+    /// Both counters as a metric family.
     pub fn family(&self) -> Family {
         let samples = [("traces", &self.traces), ("metrics", &self.metrics)]
             .map(|(signal, count)| (labels([("signal", signal)]), count.load(Ordering::Relaxed)));

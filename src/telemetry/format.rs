@@ -1,14 +1,14 @@
-//! The two forms of the log.
+//! The two formats of the log.
 
 use serde::Deserialize;
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// For machines.
+    /// One JSON object a line.
     Json,
 }

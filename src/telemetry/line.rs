@@ -1,5 +1,5 @@
-//! How a line of the log is finished: with the trace that it belongs to, and without anything that a terminal or a reader of
-//! lines would take for more than text.
+//! Completes each line of the log: adds the trace, and escapes control characters that would steer a terminal or begin
+//! a new line.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::telemetry::format::Format;
 use crate::trace_context;
 
-/// Writes events as `inner` does, which ends each with a newline, and adds `trace_id`.
+/// Formats events with `inner`, which ends each with a newline, and adds `trace_id`.
 #[derive(Debug)]
 pub(super) struct Line<F> {
     pub(super) inner: F,
@@ -34,26 +34,26 @@ where
         let text = line.trim_end_matches('\n');
         match self.format {
             Format::Text => {
-                plain(text, self.format, &mut writer)?;
+                escape(text, self.format, &mut writer)?;
                 if let Some(id) = id {
                     write!(writer, " trace_id={id}")?;
                 }
             }
             Format::Json => match (text.strip_suffix('}'), id) {
                 (Some(members), Some(id)) => {
-                    plain(members, self.format, &mut writer)?;
+                    escape(members, self.format, &mut writer)?;
                     write!(writer, ",\"trace_id\":\"{id}\"}}")?;
                 }
-                _ => plain(text, self.format, &mut writer)?,
+                _ => escape(text, self.format, &mut writer)?,
             },
         }
         writer.write_char('\n')
     }
 }
 
-/// The text with its control characters escaped: a caller's must neither begin a line nor reach a terminal. JSON itself lets
-/// those from U+007F on stand (RFC 8259 section 7).
-fn plain(text: &str, format: Format, writer: &mut impl fmt::Write) -> fmt::Result {
+/// Writes the text with its control characters escaped, so that a caller's text can neither begin a line nor reach a
+/// terminal. JSON itself permits unescaped characters from U+007F on (RFC 8259 section 7).
+fn escape(text: &str, format: Format, writer: &mut impl fmt::Write) -> fmt::Result {
     let mut rest = text;
     while let Some((at, control)) = rest.char_indices().find(|(_, one)| one.is_control()) {
         let (before, from) = rest.split_at(at);
@@ -79,11 +79,11 @@ mod tests {
             ("\u{9b}31m\u{7f}\0", "\\u{9b}31m\\u{7f}\\u{0}"),
         ] {
             let mut written = String::new();
-            plain(text, Format::Text, &mut written).unwrap();
+            escape(text, Format::Text, &mut written).unwrap();
             assert_eq!(written, expected);
         }
         let mut written = String::new();
-        plain("{\"a\":\"\u{9b}31m\u{7f}\"}", Format::Json, &mut written).unwrap();
+        escape("{\"a\":\"\u{9b}31m\u{7f}\"}", Format::Json, &mut written).unwrap();
         assert_eq!(written, "{\"a\":\"\\u009b31m\\u007f\"}");
     }
 }

@@ -1,4 +1,4 @@
-//! The metrics to an OpenTelemetry collector (OTLP over gRPC), under the names that Prometheus has for them.
+//! Sends the metrics to an OpenTelemetry collector (OTLP over gRPC), under the same names as for Prometheus.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,16 +36,16 @@ use crate::authority::observe::Samples;
 use crate::telemetry::export_failures::ExportFailures;
 use crate::telemetry::otlp;
 
-/// How long a collector may take, at most.
+/// The timeout of one export.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Who tells, as it is told with traces.
+/// The resource that identifies this process, the same as for traces.
 pub fn resource() -> Resource {
     let attributes = otlp::resource().iter().map(|(name, value)| attribute(name.as_str(), value.to_string())).collect();
     Resource { attributes, ..Resource::default() }
 }
 
-/// All metrics as one request. Counts are cumulative from `started` on.
+/// All metrics as one request. Counts are cumulative since `started`.
 pub fn request(
     families: &[Family],
     resource: Resource,
@@ -58,7 +58,7 @@ pub fn request(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
     };
-    // A metric without a point says nothing.
+    // A metric without a data point is left out.
     let metrics = families.iter().map(|family| metric(family, interval)).filter(has_points).collect();
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }];
     let resource_metrics =
@@ -66,7 +66,7 @@ pub fn request(
     ExportMetricsServiceRequest { resource_metrics }
 }
 
-/// From when to when, in nanoseconds since 1970.
+/// The interval of the counts, in nanoseconds since 1970.
 #[derive(Clone, Copy)]
 struct Interval {
     start: u64,
@@ -108,7 +108,7 @@ fn has_points(metric: &Metric) -> bool {
     }
 }
 
-/// The unit that a name ends with, as UCUM has it.
+/// The UCUM unit of a metric, from the suffix of its name.
 fn unit(name: &str) -> &'static str {
     match name.rsplit('_').next() {
         Some("seconds") => "s",
@@ -150,69 +150,71 @@ fn attribute(name: &str, value: String) -> KeyValue {
     KeyValue { key: name.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
-/// Tells a collector of the metrics, every so often. Nothing is kept for later: what is lost is in the next one too.
+/// Sends the metrics to a collector at an interval. Nothing is queued: counts are cumulative, so the next request
+/// contains what a lost one did.
 #[derive(Clone, Debug)]
 pub struct Push {
-    /// To the collector.
+    /// The connection to the collector.
     pub channel: Channel,
-    /// How often.
+    /// The time between two exports.
     pub interval: Duration,
-    /// What is told.
+    /// Reads the metrics.
     pub metrics: MetricsReader,
-    /// From when on counts are told.
+    /// The start of the counts.
     pub started: Timestamp,
-    /// What the times are told by.
+    /// The source of the timestamps.
     pub clock: Arc<dyn Clock>,
-    /// Where it is counted that a collector did not take one.
+    /// Counts the failed exports.
     pub failures: Arc<ExportFailures>,
 }
 
-/// Why a collector did not take the metrics.
+/// Why an export failed.
 #[derive(Debug, thiserror::Error)]
-enum NotTaken {
+enum ExportError {
     #[error("the collector does not answer in time")]
     Slow,
     #[error("{0}")]
     Refused(tonic::Code),
     #[error("the collector rejected {0} points")]
-    Partly(i64),
+    PartialSuccess(i64),
     #[error("the metrics could not be read")]
-    Unread,
+    Unreadable,
 }
 
 impl Push {
-    /// Tells it at each interval until it is dropped.
+    /// Exports at each interval until it is dropped.
     pub async fn run(self) {
         let mut failing = false;
         loop {
             tokio::time::sleep(self.interval).await;
             let outcome = self.once().await;
             match &outcome {
-                // Said once: it may go on for days.
+                // Logged once: the failures may last for days.
                 Err(error) if !failing => tracing::warn!(%error, "the metrics were not exported"),
                 Ok(()) if failing => tracing::info!("the metrics are exported again"),
                 Ok(()) | Err(_) => {}
             }
             failing = outcome.is_err();
             if failing {
-                self.failures.lost_measures();
+                self.failures.lost_metrics();
             }
         }
     }
 
-    async fn once(&self) -> Result<(), NotTaken> {
-        let told = tokio::time::timeout(LIMIT.min(self.interval), self.tell()).await;
-        let answer = told.map_err(|_| NotTaken::Slow)??;
-        let rejected = answer.into_inner().partial_success.map_or(0, |partly| partly.rejected_data_points);
-        if rejected == 0 { Ok(()) } else { Err(NotTaken::Partly(rejected)) }
+    async fn once(&self) -> Result<(), ExportError> {
+        let outcome = tokio::time::timeout(LIMIT.min(self.interval), self.export()).await;
+        let response = outcome.map_err(|_| ExportError::Slow)??;
+        let rejected = response.into_inner().partial_success.map_or(0, |partial| partial.rejected_data_points);
+        if rejected == 0 { Ok(()) } else { Err(ExportError::PartialSuccess(rejected)) }
     }
 
-    async fn tell(&self) -> Result<tonic::Response<ExportMetricsServiceResponse>, NotTaken> {
+    async fn export(&self) -> Result<tonic::Response<ExportMetricsServiceResponse>, ExportError> {
         let metrics = self.metrics.clone();
-        let families = tokio::task::spawn_blocking(move || metrics.read()).await.map_err(|_| NotTaken::Unread)?;
+        let families =
+            tokio::task::spawn_blocking(move || metrics.read()).await.map_err(|_| ExportError::Unreadable)?;
         let mut request = tonic::Request::new(request(&families, resource(), self.started, self.clock.now()));
         *request.metadata_mut() = otlp::headers().clone();
-        let told = MetricsServiceClient::new(self.channel.clone()).export(request).await;
-        told.map_err(|status| NotTaken::Refused(status.code()))
+        let outcome = MetricsServiceClient::new(self.channel.clone()).export(request).await;
+        outcome.map_err(|status| ExportError::Refused(status.code()))
     }
 }

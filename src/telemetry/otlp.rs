@@ -1,8 +1,9 @@
-//! Traces to an OpenTelemetry collector: OTLP over gRPC.
+//! Sends traces to an OpenTelemetry collector: OTLP over gRPC.
 //!
-//! Spans wait in a bounded queue and go out in batches, by threads of their own. What finds the queue full, or no collector,
-//! is dropped: no request ever waits for it. The standard variables `OTEL_BSP_…` (how large the queue and the batches are,
-//! and how often one goes), `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES` count.
+//! Spans wait in a bounded queue and are sent in batches by threads of their own. A span is dropped if the queue is
+//! full or the collector does not answer; no request waits for the export. The standard variables `OTEL_BSP_…` (sizes
+//! of the queue and of batches, and the delay between batches), `OTEL_EXPORTER_OTLP_HEADERS` and
+//! `OTEL_RESOURCE_ATTRIBUTES` are in effect.
 
 use std::env;
 use std::io;
@@ -52,44 +53,44 @@ use crate::tls::outbound::OutboundError;
 
 const HEADERS_VARIABLE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
-/// How long a connection to the collector may take to come about.
+/// The timeout for connecting to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long one batch may take, further attempts included.
+/// The timeout of one batch, retries included.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the last spans may take at the end.
+/// The timeout of the last export at shutdown.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
-/// Where traces and metrics go.
+/// The configuration of the collector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The collector: an http or https URL without a path.
     pub endpoint: Uri,
-    /// The CAs that vouch for it, PEM; `None`: the machine's.
+    /// The CAs that are trusted for the collector, PEM; `None`: the machine's.
     pub ca: Option<PathBuf>,
-    /// How many of the traces that begin here are exported, from 0 to 1. A caller's own decision is followed.
+    /// The share of new traces that are exported, from 0 to 1. A caller's own decision is followed.
     pub sample_ratio: f64,
-    /// How often metrics are sent.
+    /// The time between two exports of the metrics.
     pub metrics_interval: Duration,
 }
 
-/// Why nothing can be exported.
+/// Why the export cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
-    /// The CAs of the collector.
+    /// The CAs of the collector cannot be used.
     #[error("telemetry.otlp: {0}")]
     Outbound(#[from] OutboundError),
-    /// A variable `OTEL_…` that does not fit.
+    /// A variable `OTEL_…` has an invalid value.
     #[error("telemetry.otlp: {0}")]
     Setup(#[from] ExporterBuildError),
-    /// Threads.
+    /// A thread or a runtime cannot be started.
     #[error("telemetry.otlp: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// Who exports: `lanyard`, its version, and one random identifier a process. `OTEL_RESOURCE_ATTRIBUTES` adds to it and goes
-/// before it.
+/// The resource of this process: the name `lanyard`, its version, and a random identifier of the process.
+/// `OTEL_RESOURCE_ATTRIBUTES` adds attributes and has precedence.
 pub fn resource() -> &'static Resource {
     static RESOURCE: LazyLock<Resource> = LazyLock::new(|| {
         let instance = RandomIdGenerator::default().new_trace_id().to_string();
@@ -105,7 +106,7 @@ pub fn resource() -> &'static Resource {
     &RESOURCE
 }
 
-/// How the collector proves to be the right one; `None` where it is spoken to in the plain.
+/// The TLS configuration towards the collector; `None` for an http URL.
 pub fn tls(config: &Config) -> Result<Option<ClientConfig>, OutboundError> {
     if config.endpoint.scheme_str() != Some("https") {
         return Ok(None);
@@ -116,8 +117,8 @@ pub fn tls(config: &Config) -> Result<Option<ClientConfig>, OutboundError> {
     Ok(Some(tls))
 }
 
-/// What the standard variable `OTEL_EXPORTER_OTLP_HEADERS` has sent along, such as a credential: `name=value`, with commas between,
-/// and values percent-encoded. The exporter of traces reads it itself.
+/// The metadata in the standard variable `OTEL_EXPORTER_OTLP_HEADERS`, such as a credential: `name=value`, separated by
+/// commas, values percent-encoded. The exporter of traces reads the variable itself.
 pub(super) fn headers() -> &'static MetadataMap {
     #[expect(clippy::disallowed_methods, reason = "the exporter of traces reads the standard variables itself")]
     static HEADERS: LazyLock<MetadataMap> =
@@ -136,7 +137,7 @@ fn read_headers(text: &str) -> MetadataMap {
     headers
 }
 
-/// A channel to the collector, which connects at the first call. Made within a runtime, and driven by it.
+/// A channel to the collector that connects at the first call. It must be made within a runtime, which then drives it.
 pub fn channel(config: &Config) -> Result<Channel, OutboundError> {
     let endpoint = Endpoint::from(config.endpoint.clone()).connect_timeout(CONNECT_TIMEOUT).timeout(EXPORT_TIMEOUT);
     let Some(tls) = tls(config)? else { return Ok(endpoint.connect_lazy()) };
@@ -152,16 +153,16 @@ pub fn channel(config: &Config) -> Result<Channel, OutboundError> {
     })))
 }
 
-/// The export of traces, under way.
+/// The running export of traces.
 #[derive(Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
-    /// With it goes the thread that talks to the collector.
+    /// Dropping it ends the thread that drives the connection to the collector.
     _alive: oneshot::Sender<()>,
 }
 
 impl Traces {
-    /// Begins to export, and gives what makes spans.
+    /// Starts the export. Returns the tracer that makes spans.
     pub(super) fn start(config: &Config, failures: Arc<ExportFailures>) -> Result<(Self, SdkTracer), OtlpError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
@@ -178,14 +179,14 @@ impl Traces {
             .build();
         let (alive, end) = oneshot::channel::<()>();
         thread::Builder::new().name("lanyard-traces".to_owned()).spawn(move || {
-            // Sent is never anything: it ends when the other side goes.
+            // Carries no value; closing it is the signal.
             drop(runtime.block_on(end));
         })?;
         let tracer = provider.tracer("lanyard");
         Ok((Self { provider, _alive: alive }, tracer))
     }
 
-    /// Sends what is left, as far as that goes in a few seconds.
+    /// Sends the remaining spans, within a few seconds.
     pub async fn finish(self) {
         let (done, finished) = oneshot::channel::<()>();
         let flush = move || {
@@ -195,14 +196,14 @@ impl Traces {
             drop(done);
         };
         if thread::Builder::new().name("lanyard-flush".to_owned()).spawn(flush).is_ok() {
-            // Nothing is sent here either.
+            // Carries no value; closing it is the signal.
             drop(tokio::time::timeout(LAST_SPANS.saturating_mul(2), finished).await);
         }
     }
 }
 
-/// Counts the batches that are not delivered. The exporter works on the runtime of its channel; the thread of the queue, which
-/// waits for it, has none.
+/// Counts the batches that are not delivered. It calls the exporter on the runtime of its channel, since the thread of
+/// the queue has no runtime.
 #[derive(Debug)]
 struct Counted {
     exporter: Arc<OtlpExporter>,

@@ -1,4 +1,4 @@
-//! Takes a TCP connection through the handshake.
+//! Runs the TLS handshake on an accepted connection.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::tls::ClientAuth;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::tls::verifier::PeerVerifier;
 
-/// The doors of the two TLS listeners.
+/// Runs the handshakes of the TLS listeners.
 #[derive(Debug)]
 pub struct Acceptor {
     authority: Arc<Authority>,
@@ -34,22 +34,22 @@ pub struct Acceptor {
     client_auth: ClientAuth,
 }
 
-/// Why a connection did not come through the door.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// The certificate was not proven.
+    /// No rule accepts the client certificate.
     #[error("{0}")]
     Unproven(Unproven),
     /// The handshake failed for another reason: no certificate, no common version, or no TLS at all.
     #[error("{0}")]
     Handshake(io::Error),
-    /// It took too long.
+    /// The handshake exceeded its time limit.
     #[error("the handshake took too long")]
     Slow,
 }
 
 impl Acceptor {
-    /// A door that presents `certificate` and asks `authority` about peers.
+    /// An acceptor that presents `certificate` and verifies client certificates with `authority`.
     pub fn new(
         authority: Arc<Authority>,
         certificate: Arc<ServerCertificate>,
@@ -60,20 +60,20 @@ impl Acceptor {
         Self { authority, certificate, provider, time, client_auth }
     }
 
-    /// A handshake in which the client proves a certificate. Its verifier is made for this one connection, so that what it
-    /// proved need not be worked out again.
+    /// A handshake with client authentication. Each connection has a verifier of its own, so that the result of the
+    /// verification can be read afterwards without computing it again.
     pub async fn mutual<S>(&self, stream: S, limit: Duration) -> Result<(TlsStream<S>, Option<PeerConnection>), Refused>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
-        match self.proven(verifier, stream, limit).await {
-            Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(nothing_proven()),
+        match self.handshake_with(verifier, stream, limit).await {
+            Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(no_certificate()),
             outcome => outcome,
         }
     }
 
-    /// A handshake in which the client proves that it is this peer and no other.
+    /// A handshake that accepts only this client.
     pub async fn only_for<S>(
         &self,
         peer: SpiffeId,
@@ -84,13 +84,13 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
-        match self.proven(verifier.only_for(peer), stream, limit).await? {
+        match self.handshake_with(verifier.only_for(peer), stream, limit).await? {
             (stream, Some(peer)) => Ok((stream, peer)),
-            (_, None) => Err(nothing_proven()),
+            (_, None) => Err(no_certificate()),
         }
     }
 
-    async fn proven<S>(
+    async fn handshake_with<S>(
         &self,
         verifier: PeerVerifier,
         stream: S,
@@ -109,12 +109,12 @@ impl Acceptor {
             (Ok(stream), Some(Ok(peer))) => Ok((stream, Some(peer))),
             (_, Some(Err(unproven))) => Err(Refused::Unproven(unproven)),
             (Err(refused), _) => Err(refused),
-            // Sessions are never resumed, so there was no certificate to ask the verifier about.
+            // Sessions are never resumed, so the client sent no certificate.
             (Ok(stream), None) => Ok((stream, None)),
         }
     }
 
-    /// A handshake in which only the server proves a certificate.
+    /// A handshake without client authentication.
     pub async fn server_only<S>(&self, stream: S, limit: Duration) -> Result<TlsStream<S>, Refused>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -130,7 +130,7 @@ impl Acceptor {
     }
 }
 
-fn nothing_proven() -> Refused {
+fn no_certificate() -> Refused {
     Refused::Handshake(io::Error::other("no certificate was verified"))
 }
 
@@ -139,7 +139,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut config = config;
-    // A resumed handshake skips the verifier: a certificate would be good for as long as a ticket is. None is ever resumed.
+    // A resumed handshake skips the verifier, so a certificate would stay accepted for the life of a ticket. Resumption
+    // is disabled.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -150,7 +151,7 @@ where
     }
 }
 
-/// rustls asks the same clock as all decisions.
+/// The authority's clock as rustls's time source.
 #[derive(Debug)]
 pub(super) struct AuthorityTime(pub(super) Arc<dyn Clock>);
 

@@ -1,5 +1,5 @@
-//! TLS towards servers that this one asks: where clients publish their certificates, trust
-//! domains their bundles, and where traces go.
+//! TLS client configurations for outgoing connections: `jwks_uri` documents, bundle endpoints and the OpenTelemetry
+//! collector.
 
 use std::io;
 use std::path::Path;
@@ -21,32 +21,32 @@ use crate::authority::trust::Anchors;
 use crate::tls::acceptor::AuthorityTime;
 use crate::tls::svid_server::SvidServerVerifier;
 
-/// Why nobody can be asked.
+/// Why a TLS client configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     /// The file cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// No CA certificate in the file, or broken ones.
+    /// The file holds no CA certificate, or a broken one.
     #[error("{0} holds no PEM certificates of CAs, or broken ones")]
     NotPem(PathBuf),
-    /// The machine has no roots.
+    /// The machine has no CA certificates.
     #[error(
         "this machine has no CA certificates: name a file with jwks_uri.ca, telemetry.otlp.ca, or ca in federation"
     )]
     NoRoots,
-    /// The cryptography has no common ground with TLS.
+    /// The crypto provider supports no TLS version.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
 }
 
-/// Trusts the CAs in a PEM file, or those of the machine, and shows no certificate of our own: nothing of what this server
-/// may do goes with its questions.
+/// Trusts the CAs in a PEM file, or the machine's. It sends no client certificate: the servers asked get none of this
+/// server's rights.
 pub fn config(
     ca: Option<&Path>,
     provider: Arc<CryptoProvider>,
@@ -72,11 +72,11 @@ pub fn config(
         .with_protocol_versions(DEFAULT_VERSIONS)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(settled(config))
+    Ok(finish(config))
 }
 
-/// Trusts the one server that proves this SPIFFE ID to the roots of its trust domain, as they are at each handshake. No other
-/// CA counts, the machine's neither.
+/// Trusts only a server that presents an X509-SVID with this SPIFFE ID. The SVID is verified at each handshake against
+/// the current roots of its trust domain. No other CA is trusted, not even the machine's.
 pub fn svid_config(
     id: SpiffeId,
     roots: Arc<ArcSwap<Anchors>>,
@@ -89,10 +89,10 @@ pub fn svid_config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    Ok(settled(config))
+    Ok(finish(config))
 }
 
-fn settled(mut config: ClientConfig) -> ClientConfig {
+fn finish(mut config: ClientConfig) -> ClientConfig {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
     config

@@ -1,4 +1,4 @@
-//! The server's own certificate, which can change while connections are served.
+//! The server's certificate, which can be replaced while connections are served.
 
 use std::fmt;
 use std::fs;
@@ -23,17 +23,17 @@ use crate::tls::CertificateFiles;
 /// The certificate that new handshakes present.
 #[derive(Debug)]
 pub struct ServerCertificate {
-    /// Not there where it is given from elsewhere.
+    /// `None` where the certificate comes from the Workload API.
     files: Option<CertificateFiles>,
     provider: Arc<CryptoProvider>,
     present: ArcSwapOption<Loaded>,
 }
 
 struct Loaded {
-    /// The certificates and the key, as they were given.
+    /// The bytes of the certificates and of the key. A comparison of them shows a change.
     read: (Vec<u8>, Vec<u8>),
     key: Arc<CertifiedKey>,
-    /// `None` if the leaf is read by TLS and not by the core, which is stricter.
+    /// `None` if rustls accepts the leaf but the core's stricter parser does not.
     not_after: Option<Timestamp>,
 }
 
@@ -44,7 +44,7 @@ impl Loaded {
     }
 }
 
-/// The private key reaches no log.
+/// Leaves out the private key.
 impl fmt::Debug for Loaded {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Loaded").field("key", &self.key).finish_non_exhaustive()
@@ -57,15 +57,15 @@ pub enum CertificateFileError {
     /// The file cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The file has no PEM block of the kind that is wanted.
+    /// The file has no PEM block of the expected kind.
     #[error("{0} holds no PEM {1}")]
     NotPem(PathBuf, &'static str),
-    /// The key does not belong to the certificate, or is of a kind that TLS does not take.
+    /// The key does not match the certificate, or TLS does not support it.
     #[error("the private key in {0} is not the one of the certificate in {1}")]
     Mismatch(PathBuf, PathBuf),
 }
@@ -77,18 +77,18 @@ impl ServerCertificate {
         Ok(Self { files: Some(files), provider, present: ArcSwapOption::from_pointee(loaded) })
     }
 
-    /// Has none until it is given one; every handshake fails until then.
-    pub fn awaited(provider: Arc<CryptoProvider>) -> Self {
+    /// Holds no certificate. Every handshake fails until [`replace`](Self::replace) is called.
+    pub fn empty(provider: Arc<CryptoProvider>) -> Self {
         Self { files: None, provider, present: ArcSwapOption::empty() }
     }
 
-    /// Reads the files again, and says whether they have changed. A broken one leaves the present certificate in place.
+    /// Reads the files again. Returns whether they have changed. If they are invalid, the present certificate stays.
     pub fn reload(&self) -> Result<bool, CertificateFileError> {
         self.files.as_ref().map_or(Ok(false), |files| Ok(self.put(load(files, &self.provider)?)))
     }
 
-    /// Presents this chain from now on, and says whether it is another one. A key that is not the chain's leaves the present
-    /// certificate in place.
+    /// Presents this chain from now on. Returns whether it differs from the previous one. If the key does not match the
+    /// leaf, the present certificate stays.
     pub fn replace(
         &self,
         chain: Vec<CertificateDer<'static>>,
@@ -99,13 +99,13 @@ impl ServerCertificate {
         Ok(self.put(Loaded::new(read, key)))
     }
 
-    /// The last second of what is presented; `None` where there is nothing, or it cannot be told.
+    /// The `notAfter` of the present certificate; `None` without a certificate, or if the core cannot parse it.
     pub fn not_after(&self) -> Option<Timestamp> {
         self.present.load().as_ref().and_then(|present| present.not_after)
     }
 
-    /// Whether peers can accept what is presented; if not, the code for the probes.
-    pub fn standing(&self, now: Timestamp) -> Result<(), &'static str> {
+    /// Whether there is a certificate that has not expired. The error is the code that the readiness probe reports.
+    pub fn readiness(&self, now: Timestamp) -> Result<(), &'static str> {
         match &*self.present.load() {
             None => Err("server_certificate_missing"),
             Some(present) if present.not_after.is_some_and(|end| now > end) => Err("server_certificate_expired"),
@@ -113,7 +113,7 @@ impl ServerCertificate {
         }
     }
 
-    /// Presents none from now on.
+    /// Removes the certificate. Every handshake fails from now on.
     pub fn withdraw(&self) {
         self.present.store(None);
     }

@@ -1,4 +1,4 @@
-//! The verifier of servers that are known by their SPIFFE ID: not by a host name, and not to CAs of the web.
+//! Verifies a server by its SPIFFE ID, not by its host name or by the CAs of the web.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use spiffe::SpiffeId;
 use crate::authority::clock::Timestamp;
 use crate::authority::trust::Anchors;
 
-/// Lets in the server that proves this SPIFFE ID to the roots of its trust domain as they are at that moment.
+/// Accepts only a server whose X509-SVID has this SPIFFE ID and chains to the current roots of its trust domain.
 #[derive(Debug)]
 pub(super) struct SvidServerVerifier {
     pub(super) id: SpiffeId,

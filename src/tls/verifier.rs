@@ -1,4 +1,4 @@
-//! The client certificate verifier of one connection: it asks the authority, and remembers what was proven.
+//! The client certificate verifier of one connection. It calls the authority and keeps the result.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -25,13 +25,13 @@ use crate::authority::access::PeerConnection;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;
 
-/// Serves one handshake. The stock verifier pools all roots and keeps nothing of what it found.
+/// Serves one handshake. rustls's own verifier pools all roots and does not keep what it found.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     authority: Arc<Authority>,
     provider: Arc<CryptoProvider>,
     client_auth: ClientAuth,
-    /// The only peer that may come in, where one alone may.
+    /// The only SPIFFE ID that is accepted, if set.
     only: Option<SpiffeId>,
     outcome: Mutex<Option<Result<PeerConnection, Unproven>>>,
 }
@@ -41,12 +41,12 @@ impl PeerVerifier {
         Self { authority, provider, client_auth, only: None, outcome: Mutex::default() }
     }
 
-    /// The same for one peer alone, who must show its certificate.
+    /// Accepts this peer only, and requires its certificate.
     pub(super) fn only_for(self, peer: SpiffeId) -> Self {
         Self { client_auth: ClientAuth::Require, only: Some(peer), ..self }
     }
 
-    /// What was found of the peer's certificate; `None` where the handshake did not come to that.
+    /// The result of the verification; `None` if the handshake ended before it.
     pub(super) fn take(&self) -> Option<Result<PeerConnection, Unproven>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -57,8 +57,8 @@ impl ClientCertVerifier for PeerVerifier {
         self.client_auth == ClientAuth::Require
     }
 
-    /// No hints: which CAs and trust domains are known here is nobody's business before the handshake, and a client with a
-    /// self-signed certificate would take a list for a reason not to send it.
+    /// Sends no hints. A client must not learn before the handshake which CAs and trust domains are configured here,
+    /// and a client with a self-signed certificate would not send it if it saw a list of issuers.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -107,7 +107,7 @@ impl ClientCertVerifier for PeerVerifier {
     }
 }
 
-/// The TLS alert that the peer sees: enough to tell an expired certificate from an unknown one.
+/// The TLS alert that the peer receives. It distinguishes an expired certificate from an unknown one.
 fn alert(unproven: Unproven) -> CertificateError {
     match unproven {
         Unproven::Expired => CertificateError::Expired,

@@ -1,23 +1,23 @@
-//! Which addresses may be asked for what a client says is there.
+//! Classifies IP addresses: which of them may be contacted for a URL that a client chose.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 
-/// How far an address reaches.
+/// Who can reach an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reach {
-    /// The whole internet's.
+    /// Globally reachable.
     Public,
-    /// This machine's, or this network's: loopback, RFC 1918, RFC 6598, RFC 4193.
+    /// Loopback or a private network: RFC 1918, RFC 6598, RFC 4193.
     Private,
-    /// Nobody's that could publish anything: link-local (where clouds keep their metadata), multicast, unspecified, reserved,
-    /// and every form in which IPv6 carries an IPv4 address, which would be a second spelling for it.
+    /// Never contacted: link-local (where clouds serve their metadata), multicast, unspecified, reserved, and every
+    /// form in which IPv6 embeds an IPv4 address, which would be a second spelling of it.
     Never,
 }
 
 impl Reach {
-    /// That of an address (the special-purpose registries of RFC 6890).
+    /// Classifies an address by the special-purpose registries of RFC 6890.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => of_v4(address),
@@ -26,7 +26,7 @@ impl Reach {
     }
 }
 
-#[expect(clippy::unnested_or_patterns, clippy::match_same_arms, reason = "each network stands by itself")]
+#[expect(clippy::unnested_or_patterns, clippy::match_same_arms, reason = "one line a network")]
 fn of_v4(address: Ipv4Addr) -> Reach {
     match address.octets() {
         [10, ..] | [127, ..] | [100, 64..=127, ..] | [172, 16..=31, ..] | [192, 168, ..] => Reach::Private,
@@ -40,13 +40,13 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         | [192, 88, 99, _]
         | [198, 18..=19, ..]
         | [224..=255, ..] => Reach::Never,
-        // The one metadata service at an address that looks public: Azure's.
+        // Azure's metadata service. Its address looks public.
         [168, 63, 129, 16] => Reach::Never,
         _ => Reach::Public,
     }
 }
 
-#[expect(clippy::unnested_or_patterns, clippy::match_same_arms, reason = "each network stands by itself")]
+#[expect(clippy::unnested_or_patterns, clippy::match_same_arms, reason = "one line a network")]
 fn of_v6(address: Ipv6Addr) -> Reach {
     if address.is_loopback() {
         return Reach::Private;
@@ -59,7 +59,8 @@ fn of_v6(address: Ipv6Addr) -> Reach {
         [0xfc00..=0xfdff, ..] => Reach::Private,
         // IETF protocols, Teredo among them; documentation, twice; 6to4.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] | [0x2002, ..] => Reach::Never,
-        // What IANA has given out as global unicast; NAT64, IPv4-mapped and -compatible addresses are outside of it.
+        // The global unicast addresses that IANA has allocated. NAT64, IPv4-mapped and IPv4-compatible addresses are
+        // outside of it.
         [0x2000..=0x3fff, ..] => Reach::Public,
         _ => Reach::Never,
     }
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_address_is_ever_asked() {
+    fn no_other_address_is_ever_contacted() {
         for address in [
             "0.0.0.0",
             "0.1.2.3",

@@ -1,5 +1,5 @@
-//! SPIFFE bundle endpoints (SPIFFE Federation section 5): where other trust domains publish what vouches for their
-//! workloads. Each is configured out of band; none is ever taken from what a client says.
+//! SPIFFE bundle endpoints (SPIFFE Federation section 5): where other trust domains publish their bundles. Each is
+//! configured out of band. None is taken from what a client sends.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,51 +26,53 @@ use crate::trust_sources::https::Answer;
 use crate::trust_sources::https::FetchError;
 use crate::trust_sources::https::exchange;
 
-/// How often a document is fetched that has no refresh hint (SPIFFE Federation section 4.1).
+/// How often a document without a refresh hint is fetched (SPIFFE Federation section 4.1).
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 
-/// The bounds of what a publisher may ask for.
+/// The bounds of a refresh hint.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
-/// How many fetches there are within the time that a bundle counts, whatever its publisher asks for: a few may fail.
+/// The minimum number of fetches within the maximum age of a bundle, whatever its refresh hint says. Some of them may
+/// fail.
 const FETCHES_IN_MAX_AGE: u32 = 4;
 
-/// How long a fetch may take, the lookup of the name included.
+/// The timeout of a fetch, the name lookup included.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One trust domain and where its bundle is.
+/// A trust domain and its bundle endpoint.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whose workloads the bundle vouches for, and nobody else's.
+    /// The trust domain that the bundle is for. It vouches for no other.
     pub trust_domain: TrustDomain,
-    /// Where it is: an https URL under the rules of a `jwks_uri`, so without userinfo.
+    /// The https URL, under the rules of a `jwks_uri`, so without userinfo.
     pub url: JwksUri,
-    /// How the endpoint proves that it is the right one.
+    /// How the endpoint is authenticated.
     pub profile: Profile,
-    /// How long the last good document counts.
+    /// How long the last valid document stays in effect.
     pub max_age: Duration,
 }
 
-/// How an endpoint proves that it is the right one.
+/// How an endpoint is authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Profile {
-    /// As a web server does, to CAs of the web (section 5.2.1).
+    /// By a certificate for its host name, verified as for any web server (section 5.2.1).
     HttpsWeb {
-        /// The CAs, PEM; `None`: the machine's.
+        /// The trusted CAs, PEM; `None`: the machine's.
         ca: Option<PathBuf>,
     },
-    /// By an X509-SVID of its own trust domain (section 5.2.2), under the roots that were fetched last. Once these are empty
-    /// nobody can prove to be the endpoint, and the trust domain stays shut out until a restart with a new file.
+    /// By an X509-SVID of its own trust domain (section 5.2.2), verified against the roots that were fetched last. Once
+    /// a fetched bundle has no roots, the endpoint cannot be authenticated any more. The trust domain then has no
+    /// bundle until a restart with a new file.
     HttpsSpiffe {
-        /// The one SPIFFE ID that it must bear.
+        /// The SPIFFE ID that the endpoint must have.
         endpoint_spiffe_id: SpiffeId,
-        /// The bundle that the first fetch is verified against: PEM, or a bundle document. It admits nobody else.
+        /// The bundle that the first fetch is verified against: PEM, or a bundle document. It is used for nothing else.
         bundle: PathBuf,
     },
 }
 
-/// An endpoint, and the last good document from there.
+/// An endpoint, and the last valid document from it.
 #[derive(Debug)]
 pub struct BundleEndpoint {
     trust_domain: TrustDomain,
@@ -78,34 +80,34 @@ pub struct BundleEndpoint {
     max_age: Duration,
     tls: Arc<ClientConfig>,
     clock: Arc<dyn Clock>,
-    /// The roots that were fetched last, for the verifier in `tls`, where that goes by them.
+    /// The roots that were fetched last. The verifier in `tls` reads them under [`Profile::HttpsSpiffe`].
     latest: Arc<ArcSwap<Anchors>>,
-    held: Mutex<Option<BundleDocument>>,
+    current: Mutex<Option<BundleDocument>>,
     turn: tokio::sync::Mutex<()>,
 }
 
-/// Why a fetch brought nothing. The last good document stays.
+/// Why a fetch failed. The last valid document stays in effect.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// There is no document.
+    /// The document could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// What was fetched is no bundle document.
+    /// The document is not a valid bundle document.
     #[error(transparent)]
     Invalid(#[from] InvalidBundleDocument),
-    /// Its sequence is lower than that of the document that is held.
-    #[error("the document has the sequence {fetched}, and the one that is held has {held}")]
+    /// Its `spiffe_sequence` is lower than that of the document in effect.
+    #[error("the document has the sequence {fetched}, which is lower than {current} of the document in effect")]
     Older {
-        /// What was fetched.
+        /// The sequence of the fetched document.
         fetched: u64,
-        /// What is held.
-        held: u64,
+        /// The sequence of the document in effect.
+        current: u64,
     },
 }
 
 impl BundleEndpoint {
-    /// An endpoint from which nothing was fetched yet. `tls` says which server is the right one. Each bundle's roots are left
-    /// in `latest`, which is what a verifier for [`Profile::HttpsSpiffe`] must go by.
+    /// An endpoint without a document yet. `tls` authenticates the server. The roots of each fetched bundle are stored
+    /// in `latest`; the verifier for [`Profile::HttpsSpiffe`] must read them there.
     pub fn new(config: &Config, tls: Arc<ClientConfig>, clock: Arc<dyn Clock>, latest: Arc<ArcSwap<Anchors>>) -> Self {
         let Config { trust_domain, url, max_age, .. } = config.clone();
         Self {
@@ -115,67 +117,67 @@ impl BundleEndpoint {
             tls,
             clock,
             latest,
-            held: Mutex::default(),
+            current: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Whose bundle is there.
+    /// The trust domain of the bundle.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
 
-    /// The bundle of the last good document; `None` before there was one.
+    /// The bundle of the last valid document; `None` before the first.
     pub fn bundle(&self) -> Option<Bundle> {
-        self.held().as_ref().map(|document| document.bundle.clone())
+        self.current().as_ref().map(|document| document.bundle.clone())
     }
 
-    /// How long to wait after one fetch, whether it went well or not, before the next (sections 4.1 and 6.2).
+    /// How long to wait after a fetch, successful or not, before the next (sections 4.1 and 6.2).
     pub fn interval(&self) -> Duration {
-        let hint = self.held().as_ref().and_then(|document| document.refresh_hint).filter(|hint| !hint.is_zero());
+        let hint = self.current().as_ref().and_then(|document| document.refresh_hint).filter(|hint| !hint.is_zero());
         let longest = (self.max_age / FETCHES_IN_MAX_AGE).clamp(MIN_INTERVAL, MAX_INTERVAL);
         hint.unwrap_or(DEFAULT_INTERVAL).clamp(MIN_INTERVAL, longest)
     }
 
-    /// Fetches the document. Says whether it vouches for something else than the last one did.
+    /// Fetches the document. Returns whether the bundle differs from the previous one.
     ///
-    /// A document with a lower sequence than the one that is held is refused for as long as that counts, unless both vouch
-    /// for the same: publishers behind one name may number the same bundle differently.
+    /// While the present document is in effect, one with a lower sequence is refused, unless both bundles are equal:
+    /// publishers behind one name may number the same bundle differently.
     pub async fn refresh(&self) -> Result<bool, RefreshError> {
-        // One at a time: else a fetch that was slow would undo a later one.
+        // One fetch at a time, so that a slow fetch cannot replace the result of a later one.
         let _turn = self.turn.lock().await;
-        // From when it was asked for, so that it never counts for longer than it should.
-        let asked_at = self.clock.now();
+        // The age is counted from before the request, so that a document is never in effect for longer than `max_age`.
+        let requested_at = self.clock.now();
         let fetched = tokio::time::timeout(TIMEOUT, self.fetch()).await.map_err(|_| FetchError::Slow)??;
         let mut document = BundleDocument::parse(&fetched)?;
-        document.bundle.confirmed = Some(asked_at);
-        document.bundle.good_until = Some(asked_at.after(self.max_age));
-        let mut held = self.held();
-        let changed = held.as_ref().is_none_or(|held| !held.bundle.vouches_like(&document.bundle));
-        if let Some(held) = held.as_ref().filter(|held| !held.bundle.is_stale(asked_at))
-            && let (Some(fetched), Some(sequence)) = (document.sequence, held.sequence)
+        document.bundle.confirmed = Some(requested_at);
+        document.bundle.good_until = Some(requested_at.after(self.max_age));
+        let mut current = self.current();
+        let changed = current.as_ref().is_none_or(|current| !current.bundle.vouches_like(&document.bundle));
+        if let Some(current) = current.as_ref().filter(|current| !current.bundle.is_stale(requested_at))
+            && let (Some(fetched), Some(sequence)) = (document.sequence, current.sequence)
             && fetched < sequence
         {
             if changed {
-                return Err(RefreshError::Older { fetched, held: sequence });
+                return Err(RefreshError::Older { fetched, current: sequence });
             }
             document.sequence = Some(sequence);
         }
         self.latest.store(Arc::new(document.bundle.x509.clone()));
-        *held = Some(document);
+        *current = Some(document);
         Ok(changed)
     }
 
-    /// Redirects are refused: whoever configured the URL can name the place itself.
+    /// Redirects are refused: the configured URL can name the final location.
     async fn fetch(&self) -> Result<Bytes, FetchError> {
         let stream = TcpStream::connect((self.url.host(), self.url.port())).await?;
         match exchange(stream, &self.tls, &self.url, MAX_BUNDLE_DOCUMENT_BYTES).await? {
             Answer::Document(document) => Ok(document),
-            Answer::Elsewhere(_) => Err(FetchError::Redirect),
+            Answer::Redirect(_) => Err(FetchError::Redirect),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<BundleDocument>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> MutexGuard<'_, Option<BundleDocument>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,10 +16,10 @@ use crate::authority::trust::InvalidAnchor;
 use crate::authority::trust::InvalidBundleDocument;
 use crate::authority::trust::TrustBundles;
 
-/// Which files vouch for whom.
+/// The files with the bundles and the client CAs.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// The server's own trust domain. Where its bundle is among these, this server publishes it.
+    /// The server's own trust domain. If its bundle is among these, this server publishes it.
     pub own: Option<TrustDomain>,
     /// The bundle of each trust domain, PEM.
     pub bundles: BTreeMap<TrustDomain, PathBuf>,
@@ -27,42 +27,42 @@ pub struct Config {
     pub client_cas: BTreeMap<String, PathBuf>,
 }
 
-/// Why a file cannot vouch for anybody. A missing or empty one is an error like a broken one: no other root ever steps in.
+/// Why a file cannot be used. A missing or empty file is an error like a broken one: no other root takes its place.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustFileError {
     /// The file cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// No PEM certificate in it, or broken ones.
+    /// The file holds no PEM certificate, or a broken one.
     #[error("{0} holds no PEM certificates, or broken ones")]
     NotPem(PathBuf),
-    /// It is JSON, and no SPIFFE bundle document.
+    /// The file is JSON, but not a valid SPIFFE bundle document.
     #[error("{path}: {error}")]
     Document {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: InvalidBundleDocument,
     },
-    /// No root can be taken from the bundle document in it.
+    /// The bundle document in the file has no root for X509-SVIDs.
     #[error("{0} holds a bundle document without a key for X509-SVIDs")]
     NoRoots(PathBuf),
-    /// A certificate in it is no root.
+    /// A certificate in the file is not a CA certificate that can be a root.
     #[error("{path}: {error}")]
     Anchor {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: InvalidAnchor,
     },
 }
 
-/// The files' contents as they were last read.
+/// The contents of the files when they were last read.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Contents {
     files: Vec<Vec<u8>>,
@@ -70,7 +70,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The roots of the server's own trust domain, where a file holds them.
+    /// The roots of the server's own trust domain; empty if no file holds them.
     pub fn own(&self) -> &[CertificateDer<'static>] {
         &self.own
     }

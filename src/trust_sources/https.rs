@@ -1,4 +1,5 @@
-//! GET over HTTPS to places that somebody else named, and that might be meant for another target than they say.
+//! An HTTPS GET of URLs that a client chose. Such a URL may be aimed at an internal service (server-side request
+//! forgery).
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,62 +30,62 @@ use crate::trace_context;
 use crate::trust_sources::addresses::Reach;
 use crate::trust_sources::network::Network;
 
-/// The most bytes that a document may have, and as many for the head in front of it.
+/// The size limit of a document in bytes, and of the response head.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// How many redirects are followed, each under the rules of the first URL.
+/// How many redirects are followed. Each must obey the rules of the first URL.
 const MAX_REDIRECTS: usize = 3;
 
-/// Asks only where it is let: listed hosts, addresses that were judged, TLS with known roots. It sends nothing but the URL,
-/// and of the request that it asks for the `traceparent`, and keeps no connection.
+/// An HTTPS client that contacts only listed hosts, at allowed addresses, over TLS with configured roots. It sends the
+/// URL and the `traceparent` of the present request, nothing else. It does not keep connections.
 #[derive(Clone, Debug)]
 pub struct GuardedClient {
-    /// Which servers are believed to be who they say.
+    /// The TLS configuration, which decides which servers are trusted.
     pub tls: Arc<ClientConfig>,
-    /// Which may be asked.
+    /// The hosts that may be contacted.
     pub allowed_hosts: AllowedHosts,
-    /// Whether they may be on this machine or this network.
+    /// Whether their addresses may be private.
     pub allow_private_addresses: bool,
-    /// How long all of it may take, redirects included.
+    /// The timeout of a whole fetch, redirects included.
     pub timeout: Duration,
-    /// The way out.
+    /// Resolves names and opens connections.
     pub network: Arc<dyn Network>,
 }
 
-/// Why there is no document.
+/// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The host is not on the list.
+    /// The host is not on the list of allowed hosts.
     #[error("the host {0} is not one of jwks_uri.allowed_hosts")]
     Host(String),
-    /// None of the host's addresses may be asked.
+    /// None of the host's addresses may be contacted.
     #[error("the host's address {0} is private or reserved")]
     Address(SocketAddr),
     /// The host has no address.
     #[error("the host has no address")]
     NoAddress,
-    /// The network, or TLS.
+    /// The connection or the TLS handshake failed.
     #[error("{0}")]
     Connection(#[from] io::Error),
-    /// What was answered is not HTTP, or has too long a head.
+    /// The response is not HTTP, or its head is too long.
     #[error("the answer is not HTTP: {0}")]
     Http(#[from] hyper::Error),
-    /// Another status than 200, or a redirect that leads nowhere.
+    /// The status is not 200, or is a redirect without a location.
     #[error("the answer has the status {0}")]
     Status(StatusCode),
-    /// A redirect to what is no https URL as a `jwks_uri` must be, or too many of them.
-    #[error("the answer redirects to where it must not")]
+    /// A redirect to a URL that a `jwks_uri` must not be, or too many redirects.
+    #[error("the answer redirects too often, or to a URL that is not allowed")]
     Redirect,
-    /// Larger than is read, or broken off.
-    #[error("the document is larger than is read, or was broken off")]
+    /// The document exceeds the size limit, or the connection broke.
+    #[error("the document is too large, or is incomplete")]
     Body,
-    /// Out of time.
+    /// The timeout expired.
     #[error("it took too long")]
     Slow,
 }
 
 impl GuardedClient {
-    /// The document at a URL.
+    /// Fetches the document at a URL.
     pub async fn get(&self, uri: &JwksUri) -> Result<Bytes, FetchError> {
         tokio::time::timeout(self.timeout, self.follow(uri)).await.map_err(|_| FetchError::Slow)?
     }
@@ -94,7 +95,7 @@ impl GuardedClient {
         for _ in 0..=MAX_REDIRECTS {
             match self.ask(&uri).await? {
                 Answer::Document(document) => return Ok(document),
-                Answer::Elsewhere(location) => uri = uri.redirected(&location).ok_or(FetchError::Redirect)?,
+                Answer::Redirect(location) => uri = uri.redirected(&location).ok_or(FetchError::Redirect)?,
             }
         }
         Err(FetchError::Redirect)
@@ -108,7 +109,8 @@ impl GuardedClient {
         exchange(stream, &self.tls, uri, MAX_BYTES).await
     }
 
-    /// Connects to an address that was judged, and not to what a second look at the name might give.
+    /// Connects to one of the addresses that were checked. The name is not resolved a second time: the result could
+    /// differ.
     async fn connect(&self, uri: &JwksUri) -> Result<TcpStream, FetchError> {
         let mut last = FetchError::NoAddress;
         for address in self.network.resolve(uri.host(), uri.port()).await? {
@@ -130,15 +132,15 @@ impl GuardedClient {
     }
 }
 
-/// What a server said.
+/// A server's response.
 pub(in crate::trust_sources) enum Answer {
-    /// 200, and this.
+    /// Status 200 with this body.
     Document(Bytes),
-    /// A redirect.
-    Elsewhere(String),
+    /// A redirect to this location.
+    Redirect(String),
 }
 
-/// Asks over this stream for the document at a URL, of at most so many bytes, and drops the stream.
+/// Requests the document at a URL, of at most `max_bytes`, over this stream, and closes it.
 pub(in crate::trust_sources) async fn exchange(
     stream: TcpStream,
     tls: &Arc<ClientConfig>,
@@ -157,10 +159,10 @@ pub(in crate::trust_sources) async fn exchange(
     trace_context::inject_parent(request.headers_mut());
     let exchange = async { read(sender.send_request(request).await?, max_bytes).await };
     tokio::pin!(exchange, connection);
-    // Driven here rather than by a task of its own: when the time is up, the connection goes with all else.
+    // The connection is driven here, not by a task of its own, so that a timeout also drops the connection.
     tokio::select! {
         answer = &mut exchange => return answer,
-        // Whether it ended well is for the exchange to say, which may have all that it needs.
+        // The result is the exchange's to report: it may have the whole response already.
         ended = &mut connection => drop(ended),
     }
     exchange.await
@@ -174,7 +176,7 @@ async fn read(response: Response<Incoming>, max_bytes: usize) -> Result<Answer, 
         }
         status if status.is_redirection() => {
             let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-            location.map(|location| Answer::Elsewhere(location.to_owned())).ok_or(FetchError::Status(status))
+            location.map(|location| Answer::Redirect(location.to_owned())).ok_or(FetchError::Status(status))
         }
         status => Err(FetchError::Status(status)),
     }

@@ -1,4 +1,4 @@
-//! The certificates that clients publish, fetched every so often, and when one is asked for that is not known.
+//! Fetches the JWK sets that clients publish: at each interval, and when a client presents an unknown certificate.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -24,25 +24,25 @@ use crate::authority::state::JwksSource;
 use crate::trace_context;
 use crate::trust_sources::https::GuardedClient;
 
-/// How many documents are fetched at a time.
+/// The maximum number of concurrent fetches.
 const MAX_FETCHES: usize = 16;
 
-/// How long a request waits for a fetch, whatever one may take.
+/// How long a request waits for a fetch, whatever the fetch's own timeout.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// For how long after one look for a client's certificates there is no other: strangers can ask for them.
+/// The minimum time between two lookups for one client: any stranger can cause one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How published certificates are fetched.
+/// How published JWK sets are fetched.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The CAs that vouch for where they are published, PEM; `None`: the machine's.
+    /// The CAs that are trusted for the publishing servers, PEM; `None`: the machine's.
     pub ca: Option<PathBuf>,
-    /// Whether that may be on this machine or this network.
+    /// Whether the servers' addresses may be private.
     pub allow_private_addresses: bool,
-    /// How often they are fetched.
+    /// The interval between two fetches of a document.
     pub poll: Duration,
-    /// How long one fetch may take.
+    /// The timeout of one fetch.
     pub timeout: Duration,
 }
 
@@ -55,7 +55,7 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Asks by `client`, and tells `authority`.
+    /// Fetches with `client` and stores the results in `authority`.
     pub fn new(authority: Arc<Authority>, client: Arc<GuardedClient>) -> Self {
         Self { authority, client, fetches: Arc::new(Semaphore::new(MAX_FETCHES)) }
     }
@@ -76,16 +76,16 @@ impl Poller {
     }
 }
 
-/// Looks for a client's certificates when somebody shows one that is not known.
+/// Fetches a client's document when an unknown certificate is presented in its name.
 #[derive(Debug)]
 pub struct Discovery {
-    /// Weak, since the authority holds what it looks by.
+    /// Weak, since the authority owns this value.
     authority: Weak<Authority>,
     client: Arc<GuardedClient>,
     looks: Mutex<HashMap<(ClientId, JwksUri), Look>>,
 }
 
-/// A fetch, under way or over.
+/// A fetch, running or done.
 #[derive(Debug)]
 struct Look {
     at: Timestamp,
@@ -93,12 +93,12 @@ struct Look {
 }
 
 impl Discovery {
-    /// Asks by `client`, and tells `authority`.
+    /// Fetches with `client` and stores the results in `authority`.
     pub fn new(authority: &Arc<Authority>, client: Arc<GuardedClient>) -> Self {
         Self { authority: Arc::downgrade(authority), client, looks: Mutex::default() }
     }
 
-    /// The last look for this client, or a new one where that is too long ago.
+    /// The last lookup for this client, or a new one if that is older than [`LOOK_INTERVAL`].
     fn last_look(&self, client_id: &ClientId, uri: &JwksUri) -> Option<watch::Receiver<bool>> {
         let authority = self.authority.upgrade()?;
         let now = authority.clock().now();
@@ -111,7 +111,7 @@ impl Discovery {
         let (done, over) = watch::channel(false);
         looks.insert(key, Look { at: now, over: over.clone() });
         let (client, client_id, uri) = (Arc::clone(&self.client), client_id.clone(), uri.clone());
-        // By itself, so that it goes on when the one who waits for it leaves.
+        // In a task of its own, so that it continues when the waiting request is dropped.
         tokio::spawn(trace_context::detached(async move {
             fetch(&authority, &client, client_id.as_str(), &uri).await;
             done.send_replace(true);
@@ -131,7 +131,7 @@ impl JwksSource for Discovery {
     }
 }
 
-/// Fetches one document. What goes wrong leaves the last good one in its place, and is said in the log; a panic too.
+/// Fetches one document. If that fails, or panics, the last valid document stays in effect and the failure is logged.
 async fn fetch(authority: &Authority, client: &GuardedClient, client_id: &str, uri: &JwksUri) {
     if AssertUnwindSafe(fetch_once(authority, client, client_id, uri)).catch_unwind().await.is_err() {
         authority.metrics().panicked();
@@ -139,14 +139,16 @@ async fn fetch(authority: &Authority, client: &GuardedClient, client_id: &str, u
 }
 
 async fn fetch_once(authority: &Authority, client: &GuardedClient, client_id: &str, uri: &JwksUri) {
-    // From when it was asked for, so that it never counts for longer than it should.
-    let asked_at = authority.clock().now();
+    // The age is counted from before the request, so that a document is never in effect for longer than it should.
+    let requested_at = authority.clock().now();
     match client.get(uri).await {
         Ok(document) => {
-            if let Err(error) = authority.store_published_jwks(client_id, uri, &document, asked_at) {
-                tracing::warn!(client_id, uri = uri.as_str(), %error, "what a client publishes is of no use");
+            if let Err(error) = authority.store_published_jwks(client_id, uri, &document, requested_at) {
+                tracing::warn!(client_id, uri = uri.as_str(), %error, "the JWK set that a client publishes is invalid");
             }
         }
-        Err(error) => tracing::warn!(client_id, uri = uri.as_str(), %error, "what a client publishes cannot be had"),
+        Err(error) => {
+            tracing::warn!(client_id, uri = uri.as_str(), %error, "the JWK set that a client publishes cannot be fetched")
+        }
     }
 }

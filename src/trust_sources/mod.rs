@@ -1,4 +1,4 @@
-//! Where bundles and client CAs come from, and the certificates that clients publish.
+//! The sources of trust bundles, of client CAs, and of the JWK sets that clients publish.
 
 pub mod addresses;
 pub mod bundle_endpoint;

@@ -1,4 +1,4 @@
-//! The way out: names into addresses, addresses into connections. Tests put a network of their own in its place.
+//! Name resolution and TCP connections as a port, which tests replace.
 
 use std::fmt;
 use std::future::Future;
@@ -8,19 +8,19 @@ use std::pin::Pin;
 
 use tokio::net::TcpStream;
 
-/// What is waited for.
+/// The future of an operation.
 pub type Answer<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 /// Resolves and connects.
 pub trait Network: fmt::Debug + Send + Sync {
-    /// All addresses of a host.
+    /// Resolves all addresses of a host.
     fn resolve(&self, host: &str, port: u16) -> Answer<Vec<SocketAddr>>;
 
-    /// A connection to this very address.
+    /// Opens a connection to exactly this address.
     fn connect(&self, address: SocketAddr) -> Answer<TcpStream>;
 }
 
-/// The machine's own. No proxy is ever taken from the environment.
+/// The machine's resolver and network. No proxy is taken from the environment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemNetwork;
 

@@ -1,7 +1,8 @@
-//! Our own X.509-SVID, and the bundles of our own and of federated trust domains, streamed from the SPIFFE Workload API.
+//! This server's X.509-SVID, and the bundles of its own and of federated trust domains, streamed from the SPIFFE
+//! Workload API.
 //!
-//! Each message says everything (Workload API section 4.4): what it leaves out is gone with it. X.509 and JWT bundles come
-//! over a stream each, so that a break in the one does not hold up the other.
+//! Each message is complete (Workload API section 4.4): what it leaves out is removed. X.509 and JWT bundles come over
+//! a stream each, so that a failure of one does not delay the other.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -33,48 +34,44 @@ use crate::authority::clock::Entropy;
 use crate::authority::trust::TrustBundles;
 use crate::trust_sources::workload_bundles::WorkloadBundles;
 
-/// How long connecting may take, and how long a stream that was asked for may take to say something.
+/// The timeout for connecting, and for the first message of a stream.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long until the next attempt after a failure. It doubles with each further one,
+/// The wait before the next attempt after a first failure. It doubles with each further failure,
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// How often the age of what was last said is looked at.
+/// How often the age of the last messages is checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How the Workload API is followed.
+/// The configuration of the Workload API.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where it is.
+    /// The address of the socket.
     pub endpoint: Endpoint,
-    /// For how long what it last said counts without being confirmed.
+    /// How long the last message stays in effect without a newer one.
     pub max_age: Duration,
-    /// How long a start waits for its first answer.
+    /// How long the start of the server waits for the first messages.
     pub start_timeout: Duration,
 }
 
-/// An address of another form.
+/// The address has another form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("must be unix:///PATH or tcp://IP:PORT")]
 pub struct InvalidEndpoint;
 
-/// Reads the address of a Workload API, in the two forms that there are and no other spelling (SPIFFE Workload Endpoint
-/// section 4).
+/// Parses the address of a Workload API in exactly the two forms of SPIFFE Workload Endpoint section 4.
 pub fn parse_endpoint(text: &str) -> Result<Endpoint, InvalidEndpoint> {
-    // The parser takes shorthands too, and makes other paths of some.
+    // The parser also accepts shorthands, and changes some paths.
     let endpoint = Endpoint::parse(text).map_err(|_| InvalidEndpoint)?;
-    if spelled(&endpoint).as_deref() == Some(text) { Ok(endpoint) } else { Err(InvalidEndpoint) }
+    if endpoint_text(&endpoint).as_deref() == Some(text) { Ok(endpoint) } else { Err(InvalidEndpoint) }
 }
 
-/// An address as [`parse_endpoint`] reads it.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the enum is not exhaustive: a form that is not known here is refused"
-)]
-pub(crate) fn spelled(endpoint: &Endpoint) -> Option<String> {
+/// The address in the form that [`parse_endpoint`] reads.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is not exhaustive: an unknown form is refused")]
+pub(crate) fn endpoint_text(endpoint: &Endpoint) -> Option<String> {
     match endpoint {
         Endpoint::Unix(path) => path.to_str().map(|path| format!("unix://{path}")),
         Endpoint::Tcp { host, port: port @ 1.. } => Some(format!("tcp://{}", SocketAddr::new(*host, *port))),
@@ -87,7 +84,7 @@ pub(crate) fn spelled(endpoint: &Endpoint) -> Option<String> {
 pub struct Svid {
     /// Its SPIFFE ID.
     pub spiffe_id: SpiffeId,
-    /// The certificate, and its intermediates.
+    /// The certificate, followed by its intermediates.
     pub chain: Vec<CertificateDer<'static>>,
     /// Its private key.
     pub key: PrivatePkcs8KeyDer<'static>,
@@ -103,11 +100,11 @@ impl From<&X509Svid> for Svid {
     }
 }
 
-/// Those who are told. Of one message, the SVID is told before the bundles.
+/// The callbacks for each message. The SVID of a message is delivered before its bundles.
 pub struct Receivers {
-    /// Takes all bundles, each time.
+    /// Receives all bundles, each time.
     pub bundles: Box<dyn Fn(TrustBundles) + Send + Sync>,
-    /// Takes the SVID; `None` when this server must use none any more.
+    /// Receives the SVID; `None` when this server must not use one any more.
     pub svid: Box<dyn Fn(Option<Svid>) + Send + Sync>,
 }
 
@@ -117,7 +114,7 @@ impl fmt::Debug for Receivers {
     }
 }
 
-/// The Workload API said nothing in time, or nothing that helps.
+/// The Workload API sent no SVID and bundles in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the Workload API at {endpoint} gave no SVID and bundles: {problem}")]
 pub struct Unanswered {
@@ -125,18 +122,18 @@ pub struct Unanswered {
     problem: String,
 }
 
-/// How far the first answers have come.
+/// Which of the first messages have arrived.
 #[derive(Debug, Default)]
 struct Progress {
     x509: bool,
-    /// There, or not to be had at the moment: X509-SVIDs do not wait for it.
+    /// Also true if JWT bundles are unavailable: X509-SVIDs do not wait for them.
     jwt: bool,
     problem: Option<String>,
     /// No further attempt is made.
     over: bool,
 }
 
-/// Which of the streams.
+/// The kind of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Profile {
     X509,
@@ -150,7 +147,7 @@ enum Message {
 
 type Messages = Pin<Box<dyn Stream<Item = Result<Message, WorkloadApiError>> + Send>>;
 
-/// Why a stream is asked for anew.
+/// Why a stream is opened again.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
@@ -171,7 +168,7 @@ impl Broken {
     }
 }
 
-/// Follows a Workload API.
+/// Receives the messages of a Workload API.
 #[derive(Debug)]
 pub struct WorkloadApi {
     config: Config,
@@ -183,17 +180,17 @@ pub struct WorkloadApi {
 }
 
 impl WorkloadApi {
-    /// Tells `receivers`, once it runs.
+    /// Calls `receivers` while [`run`](Self::run) is running.
     pub fn new(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, receivers: Receivers) -> Self {
         Self { config, clock, entropy, receivers, held: Mutex::default(), progress: watch::Sender::default() }
     }
 
-    /// Follows it without end.
+    /// Receives messages indefinitely.
     pub async fn run(self: Arc<Self>) {
         tokio::join!(self.follow(Profile::X509), self.follow(Profile::Jwt), self.watch_age());
     }
 
-    /// Comes when the first answers are there, or the time for them is over.
+    /// Waits for the first messages, or for the start timeout.
     pub async fn answered(&self) -> Result<(), Unanswered> {
         let mut progress = self.progress.subscribe();
         let wait = progress.wait_for(|progress| (progress.x509 && progress.jwt) || progress.over);
@@ -207,7 +204,7 @@ impl WorkloadApi {
             None if in_time => "it ended".to_owned(),
             None => "no answer came in time".to_owned(),
         };
-        Err(Unanswered { endpoint: spelled(&self.config.endpoint).unwrap_or_default(), problem })
+        Err(Unanswered { endpoint: endpoint_text(&self.config.endpoint).unwrap_or_default(), problem })
     }
 
     async fn follow(&self, profile: Profile) {
@@ -225,7 +222,8 @@ impl WorkloadApi {
             if profile == Profile::X509 && broken.is_denied() {
                 (self.receivers.svid)(None);
             }
-            // It does not know us for a SPIFFE client, which the next attempt would not change (Workload Endpoint section 3).
+            // The agent does not accept this client as a SPIFFE client. A further attempt would not change that
+            // (Workload Endpoint section 3).
             let over = broken.has_code(GrpcStatusCode::InvalidArgument);
             self.progress.send_modify(|progress| {
                 progress.jwt |= profile == Profile::Jwt;
@@ -235,7 +233,7 @@ impl WorkloadApi {
                 }
             });
             if over {
-                tracing::error!(?profile, %broken, "the Workload API refuses our requests: it is not asked again");
+                tracing::error!(?profile, %broken, "the Workload API refuses the request as invalid; no further attempt is made");
                 return;
             }
             tracing::warn!(?profile, %broken, "the stream of the Workload API broke off");
@@ -244,12 +242,12 @@ impl WorkloadApi {
         }
     }
 
-    /// Takes in what comes, until the stream breaks.
+    /// Handles the messages of one stream until it breaks.
     async fn session(&self, profile: Profile, failures: &mut u32) -> Result<Infallible, Broken> {
         let client = in_time(WorkloadApiClient::connect(self.config.endpoint.clone())).await?;
         let mut tick = tokio::time::interval(TICK);
         loop {
-            let mut heard = self.clock.now();
+            let mut last_message = self.clock.now();
             let mut messages = in_time(profile.open(&client)).await?;
             let mut silence = pin!(tokio::time::sleep(PATIENCE));
             let mut answered = false;
@@ -258,22 +256,22 @@ impl WorkloadApi {
                     message = messages.next() => match message {
                         Some(Ok(message)) => {
                             self.take(&message);
-                            (*failures, heard, answered) = (0, self.clock.now(), true);
+                            (*failures, last_message, answered) = (0, self.clock.now(), true);
                         }
-                        Some(Err(error)) if is_of_the_stream(&error) => return Err(error.into()),
+                        Some(Err(error)) if ends_stream(&error) => return Err(error.into()),
                         Some(Err(error)) => {
-                            tracing::error!(?profile, %error, "a message of the Workload API is of no use; what it said before is kept");
+                            tracing::error!(?profile, %error, "a message of the Workload API is invalid; the previous one is kept");
                             self.progress.send_modify(|progress| progress.problem = Some(error.to_string()));
-                            (heard, answered) = (self.clock.now(), true);
+                            (last_message, answered) = (self.clock.now(), true);
                         }
                         None => return Err(Broken::Ended),
                     },
                     () = &mut silence, if !answered => return Err(Broken::Silent),
                     _ = tick.tick() => {
-                        // A stream where nothing changes is as quiet as one whose agent hangs: it is asked for anew, which
-                        // makes the agent say everything again.
+                        // A stream without changes is as silent as one whose agent hangs. It is therefore opened again:
+                        // the agent then sends everything again.
                         let now = self.clock.now();
-                        if now < heard || heard.until(now) >= self.config.max_age / 4 {
+                        if now < last_message || last_message.until(now) >= self.config.max_age / 4 {
                             break;
                         }
                     }
@@ -294,41 +292,41 @@ impl WorkloadApi {
             }
             Message::Jwt(bundles) => held.take_jwt(bundles, now),
         }
-        (self.receivers.bundles)(held.together(now, self.config.max_age));
+        (self.receivers.bundles)(held.merged(now, self.config.max_age));
         self.progress.send_modify(|progress| match message {
             Message::X509(_) => progress.x509 = true,
             Message::Jwt(_) => progress.jwt = true,
         });
     }
 
-    /// Says when the time of what was last said is over. The bundles know their own end; JWT authorities are taken out.
+    /// Logs when the last messages expire. Bundles carry their own expiry; JWT authorities are removed here.
     async fn watch_age(&self) {
         let mut tick = tokio::time::interval(TICK);
-        let mut counted = (false, false);
+        let mut before = (false, false);
         loop {
             tick.tick().await;
             let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             let now = self.clock.now();
-            let counting = held.counting(now, self.config.max_age);
-            if counted.0 && !counting.0 {
-                tracing::error!("the Workload API has been silent for too long: its X.509 bundles count no longer");
+            let current = held.current(now, self.config.max_age);
+            if before.0 && !current.0 {
+                tracing::error!("the Workload API has been silent for too long: its X.509 bundles are no longer used");
             }
-            if counted.1 && !counting.1 {
-                tracing::error!("the Workload API has been silent for too long: its JWT bundles count no longer");
-                (self.receivers.bundles)(held.together(now, self.config.max_age));
+            if before.1 && !current.1 {
+                tracing::error!("the Workload API has been silent for too long: its JWT bundles are no longer used");
+                (self.receivers.bundles)(held.merged(now, self.config.max_age));
             }
-            counted = counting;
+            before = current;
         }
     }
 
     fn pause(&self, failures: u32) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
-        // Half of it by chance: those who lost an agent together should not come back together.
-        let mut chance = [u8::MAX];
-        if self.entropy.fill(&mut chance).is_err() {
+        // Half of the wait is random, so that servers that lost an agent together do not reconnect together.
+        let mut random = [u8::MAX];
+        if self.entropy.fill(&mut random).is_err() {
             return longest;
         }
-        longest / 2 + longest / 2 * u32::from(chance[0]) / u32::from(u8::MAX)
+        longest / 2 + longest / 2 * u32::from(random[0]) / u32::from(u8::MAX)
     }
 }
 
@@ -341,8 +339,8 @@ impl Profile {
     }
 }
 
-/// Whether an error ends the stream. The others are about one message.
-fn is_of_the_stream(error: &WorkloadApiError) -> bool {
+/// Whether an error ends the stream. The others concern one message.
+fn ends_stream(error: &WorkloadApiError) -> bool {
     matches!(
         error,
         WorkloadApiError::Transport(_) | WorkloadApiError::PermissionDenied(_) | WorkloadApiError::NoIdentityIssued

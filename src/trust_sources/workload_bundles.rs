@@ -1,4 +1,4 @@
-//! The bundles that the Workload API last sent, and when.
+//! The bundles that the Workload API sent last, and when.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,65 +17,66 @@ use crate::authority::trust::Bundle;
 use crate::authority::trust::JwtAuthorities;
 use crate::authority::trust::TrustBundles;
 
-/// The last message of each kind. X.509 bundles vouch for X509-SVIDs only, JWT bundles for JWT-SVIDs only (Workload API
-/// section 5.2), so that neither stands in for the other.
+/// The last message of each kind. X.509 bundles are used for X509-SVIDs only and JWT bundles for JWT-SVIDs only
+/// (Workload API section 5.2): neither replaces the other.
 #[derive(Debug, Default)]
 pub(super) struct WorkloadBundles {
-    x509: Option<Said<Anchors>>,
-    jwt: Option<Said<JwtAuthorities>>,
+    x509: Option<Received<Anchors>>,
+    jwt: Option<Received<JwtAuthorities>>,
 }
 
 #[derive(Debug)]
-struct Said<T> {
+struct Received<T> {
     at: Timestamp,
     bundles: HashMap<TrustDomain, T>,
 }
 
-impl<T> Said<T> {
-    fn counts(&self, now: Timestamp, max_age: Duration) -> bool {
+impl<T> Received<T> {
+    fn is_current(&self, now: Timestamp, max_age: Duration) -> bool {
         now <= self.at.after(max_age)
     }
 }
 
 impl WorkloadBundles {
-    /// Takes in a whole message. A trust domain that it does not name is unloaded.
-    pub(super) fn take_x509(&mut self, said: &X509BundleSet, at: Timestamp) {
-        let bundles = said.iter().map(|(trust_domain, bundle)| (trust_domain.clone(), anchors(bundle))).collect();
-        self.x509 = Some(Said { at, bundles });
+    /// Stores a whole X.509 message. A trust domain that it does not name loses its bundle.
+    pub(super) fn take_x509(&mut self, received: &X509BundleSet, at: Timestamp) {
+        let bundles = received.iter().map(|(trust_domain, bundle)| (trust_domain.clone(), anchors(bundle))).collect();
+        self.x509 = Some(Received { at, bundles });
     }
 
-    /// The same for JWT bundles.
-    pub(super) fn take_jwt(&mut self, said: &JwtBundleSet, at: Timestamp) {
-        let bundles = said.iter().map(|(trust_domain, bundle)| (trust_domain.clone(), authorities(bundle))).collect();
-        self.jwt = Some(Said { at, bundles });
+    /// Stores a whole JWT message.
+    pub(super) fn take_jwt(&mut self, received: &JwtBundleSet, at: Timestamp) {
+        let bundles =
+            received.iter().map(|(trust_domain, bundle)| (trust_domain.clone(), authorities(bundle))).collect();
+        self.jwt = Some(Received { at, bundles });
     }
 
-    /// Whether the X.509 bundles count now, and whether the JWT bundles do.
-    pub(super) fn counting(&self, now: Timestamp, max_age: Duration) -> (bool, bool) {
-        let x509 = self.x509.as_ref().is_some_and(|said| said.counts(now, max_age));
-        (x509, self.jwt.as_ref().is_some_and(|said| said.counts(now, max_age)))
+    /// Whether the X.509 bundles and the JWT bundles are within `max_age`.
+    pub(super) fn current(&self, now: Timestamp, max_age: Duration) -> (bool, bool) {
+        let x509 = self.x509.as_ref().is_some_and(|received| received.is_current(now, max_age));
+        (x509, self.jwt.as_ref().is_some_and(|received| received.is_current(now, max_age)))
     }
 
-    /// All of it, a bundle for each trust domain that either message names.
-    pub(super) fn together(&self, now: Timestamp, max_age: Duration) -> TrustBundles {
+    /// One bundle for each trust domain that either message names.
+    pub(super) fn merged(&self, now: Timestamp, max_age: Duration) -> TrustBundles {
         let mut trust_domains: HashMap<TrustDomain, Bundle> = HashMap::new();
-        if let Some(said) = &self.x509 {
-            for (trust_domain, x509) in &said.bundles {
+        if let Some(received) = &self.x509 {
+            for (trust_domain, x509) in &received.bundles {
                 let bundle = Bundle {
                     x509: x509.clone(),
-                    confirmed: Some(said.at),
-                    good_until: Some(said.at.after(max_age)),
+                    confirmed: Some(received.at),
+                    good_until: Some(received.at.after(max_age)),
                     ..Bundle::default()
                 };
                 trust_domains.insert(trust_domain.clone(), bundle);
             }
         }
-        // A bundle has one end, that of its roots. JWT authorities whose time is over before that are left out.
-        if let Some(said) = self.jwt.as_ref().filter(|said| said.counts(now, max_age)) {
-            for (trust_domain, jwt) in &said.bundles {
+        // A bundle has one expiry, that of its roots. JWT authorities that expire before it are left out.
+        if let Some(received) = self.jwt.as_ref().filter(|received| received.is_current(now, max_age)) {
+            for (trust_domain, jwt) in &received.bundles {
                 let bundle = trust_domains.entry(trust_domain.clone()).or_insert_with(|| Bundle {
-                    confirmed: Some(said.at),
-                    good_until: Some(said.at.after(max_age)),
+                    confirmed: Some(received.at),
+                    good_until: Some(received.at.after(max_age)),
                     ..Bundle::default()
                 });
                 bundle.jwt = jwt.clone();
@@ -85,16 +86,17 @@ impl WorkloadBundles {
     }
 }
 
-/// The roots of a bundle. One that holds what is no CA vouches for nobody: which of its roots were meant, is not clear.
+/// The roots of a bundle. If one of its certificates is not a CA's, the whole bundle is refused: it is unclear which
+/// roots were meant.
 fn anchors(bundle: &X509Bundle) -> Anchors {
     let certificates: Vec<_> = bundle.authorities().iter().map(|root| CertificateDer::from(root.as_bytes())).collect();
     Anchors::new(&certificates).unwrap_or_else(|error| {
-        tracing::error!(trust_domain = %bundle.trust_domain(), %error, "a bundle of the Workload API is of no use");
+        tracing::error!(trust_domain = %bundle.trust_domain(), %error, "a bundle of the Workload API is invalid");
         Anchors::default()
     })
 }
 
-/// The keys of a bundle that are for JWT-SVIDs. SPIRE leaves `use` out here, where nothing else can be meant.
+/// The keys of a bundle for JWT-SVIDs. SPIRE leaves out `use` here, where no other use is possible.
 fn authorities(bundle: &JwtBundle) -> JwtAuthorities {
     let keys = bundle.jwt_authorities().filter_map(|authority| serde_json::from_slice(authority.jwk_json()).ok());
     let keys: Vec<Value> = keys.filter(|jwk: &Value| jwk.get("use").is_none_or(|usage| usage == "jwt-svid")).collect();

@@ -12,7 +12,7 @@ use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::trust_sources::workload_api::Config;
 use crate::trust_sources::workload_api::Svid;
-use crate::trust_sources::workload_api::spelled;
+use crate::trust_sources::workload_api::endpoint_text;
 
 const CHECK: &str = "workload_api";
 
@@ -26,7 +26,7 @@ pub(in crate::cli::doctor) struct Identity {
 
 /// Asks it once.
 pub(in crate::cli::doctor) async fn check(config: &Config, report: &mut Report) -> Option<Identity> {
-    let subject = spelled(&config.endpoint).unwrap_or_default();
+    let subject = endpoint_text(&config.endpoint).unwrap_or_default();
     let asked = tokio::time::timeout(PATIENCE, async {
         WorkloadApiClient::connect(config.endpoint.clone()).await?.fetch_x509_context().await
     });

@@ -55,7 +55,7 @@ impl Components {
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
         let certificate = match config.tls.certificate.clone() {
             Some(files) => ServerCertificate::open(files, Arc::clone(&provider))?,
-            None => ServerCertificate::awaited(Arc::clone(&provider)),
+            None => ServerCertificate::empty(Arc::clone(&provider)),
         };
         let (bundles, contents) = files::load(&config.trust)?;
         let stored = match store {
