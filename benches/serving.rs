@@ -1,8 +1,10 @@
-//! What a request costs the server, in CPU time, beside an empty call in the same run: `cargo bench --bench serving`.
+//! Measures the server's CPU time for each kind of request, beside an empty call in the same run: `cargo bench --bench
+//! serving`.
 //!
-//! The server is the real binary in a process of its own (`lanyard dev` in a temporary folder). Each case sends the same
-//! number of calls over 4 connections with 32 calls under way on each; what is counted is the server's own CPU time, from
-//! /proc, so that neither the client nor the machine's other work counts. Ratios hold on any machine, microseconds do not.
+//! The server is the release binary in a process of its own (`lanyard dev` in a temporary directory). Each case sends
+//! the same number of calls over 4 connections with 32 concurrent calls each. The server's own CPU time is read from
+//! /proc, so that neither the client nor other processes influence it. Ratios are comparable between machines,
+//! microseconds are not.
 
 use std::error::Error;
 use std::fs;
@@ -50,7 +52,7 @@ const STREAMS: usize = 32;
 const CALLS: usize = 20_000;
 const AUDIENCE: &str = "https://orders.dev.internal";
 
-/// Linux counts CPU time in hundredths of a second for every program (`USER_HZ`).
+/// Linux reports CPU time in hundredths of a second to every program (`USER_HZ`).
 const TICKS_A_SECOND: f64 = 100.0;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -65,17 +67,17 @@ async fn main() -> Result<(), Failure> {
     let token = token.into_inner().access_token;
     let der = CertificateDer::from_pem_file(dir.path().join("workload.pem"))?.to_vec();
     let (checked_whole, checked_hash) = checks(&token, &der);
-    let question = move |evidence: Evidence| ValidateBindingRequest {
+    let validation = move |evidence: Evidence| ValidateBindingRequest {
         access_token: token.clone(),
         evidence: Some(evidence),
         audience: AUDIENCE.to_owned(),
         scope: String::new(),
     };
-    let whole = question(Evidence::Certificate(der.clone()));
+    let whole = validation(Evidence::Certificate(der.clone()));
     let digest = Sha256::digest(&der).to_vec();
-    let hash = question(Evidence::CertificateThumbprint(digest));
+    let hash = validation(Evidence::CertificateThumbprint(digest));
 
-    println!("{CALLS} calls a case, {CONNECTIONS} connections x {STREAMS} calls under way; the server's CPU time");
+    println!("{CALLS} calls a case, {CONNECTIONS} connections x {STREAMS} concurrent calls; the server's CPU time");
     let floor = server.cost(&proxy, |channel| async move {
         HealthClient::new(channel).check(HealthCheckRequest::default()).await.map(drop)
     });
@@ -94,8 +96,8 @@ async fn main() -> Result<(), Failure> {
             let request = request.clone();
             async move {
                 let answer = AuthorizationClient::new(channel).check(request).await?.into_inner();
-                let through = matches!(answer.http_response, Some(HttpResponse::OkResponse(_)));
-                if through { Ok(()) } else { Err(Status::aborted("the check was denied")) }
+                let allowed = matches!(answer.http_response, Some(HttpResponse::OkResponse(_)));
+                if allowed { Ok(()) } else { Err(Status::aborted("the check was denied")) }
             }
         }
     };
@@ -108,7 +110,8 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The checks that Envoy makes of a request to the sample resource: with the whole certificate, and with its hash.
+/// The `CheckRequest`s that Envoy sends for a request to the sample resource: with the whole certificate, and with its
+/// hash.
 fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
     let hash = hex::encode(Sha256::digest(der));
     let header = format!("By=spiffe://dev.internal/proxy;Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
@@ -170,7 +173,7 @@ impl Server {
         let mut lines = BufReader::new(stdout).lines();
         let serving = lines.find_map(|line| line.ok().filter(|line| line.contains("keep") || line.contains("readyz")));
         serving.ok_or("the server did not come up")?;
-        // What it prints from now on is read, so that it never waits for us.
+        // The rest of its output is read, so that the server never blocks on it.
         std::thread::spawn(move || lines.for_each(drop));
         let yaml = fs::read_to_string(dir.join("lanyard.yaml"))?;
         let mtls = yaml.lines().find_map(|line| line.trim().strip_prefix("mtls: ")).ok_or("no mtls address")?;
@@ -236,10 +239,10 @@ impl Server {
         Ok((self.cpu_seconds()? - before) * 1e6 / done)
     }
 
-    /// User and system time of the server so far.
+    /// The user and system time of the server so far, in seconds.
     fn cpu_seconds(&self) -> Result<f64, Failure> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name of the program may hold spaces; the fields are counted from behind it.
+        // The program's name may contain spaces; the fields are counted from after it.
         let (_, fields) = stat.rsplit_once(") ").ok_or("unreadable stat")?;
         let ticks: Vec<f64> = fields.split(' ').skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
         Ok(ticks.iter().sum::<f64>() / TICKS_A_SECOND)
@@ -253,7 +256,7 @@ impl Drop for Server {
     }
 }
 
-/// Waits for all, on this one thread.
+/// Awaits all futures on this thread.
 async fn join<F: Future<Output = Result<(), Status>> + Unpin>(mut all: Vec<F>) -> Result<(), Status> {
     std::future::poll_fn(|context| {
         let mut at = 0;

@@ -202,7 +202,7 @@ fn begin_trace(span: &Span, parent: Context) -> Context {
     let ids = RandomIdGenerator::default();
     let flags = TraceFlags::default();
     let context = SpanContext::new(ids.new_trace_id(), ids.new_span_id(), flags, false, TraceState::default());
-    parent.with_remote_span_context(begun)
+    parent.with_remote_span_context(context)
 }
 
 /// The trace of the request that is being processed.

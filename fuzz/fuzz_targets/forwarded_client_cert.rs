@@ -1,12 +1,14 @@
-//! Any bytes as `x-forwarded-client-cert`, `Client-Cert`, `Client-Cert-Chain` and percent-encoded PEM: nothing panics, and
-//! what is read keeps what the parser's documentation says.
+//! Parses any bytes as `x-forwarded-client-cert`, `Client-Cert`, `Client-Cert-Chain` and percent-encoded PEM. No parser
+//! panics, and each result keeps what the parser's documentation promises.
 
 #![no_main]
 
-/// The parser by itself, at the path by which it calls itself: the server would take ten times as long to build.
+/// The parser alone, under the path by which it refers to itself: building the server would take ten times as long.
 #[path = "../../src/authority"]
 mod authority {
-    pub mod forwarded_certificate;
+    pub mod evidence {
+        pub mod forwarded_certificate;
+    }
 }
 
 use base64::Engine as _;
@@ -15,15 +17,15 @@ use libfuzzer_sys::fuzz_target;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::authority::evidence::ForwardedElement;
-use crate::authority::evidence::MAX_CHAIN_CERTIFICATES;
-use crate::authority::evidence::MAX_ELEMENTS;
-use crate::authority::evidence::MAX_HEADER_BYTES;
-use crate::authority::evidence::MAX_PAIRS;
-use crate::authority::evidence::parse_client_cert;
-use crate::authority::evidence::parse_client_cert_chain;
-use crate::authority::evidence::parse_forwarded_client_cert;
-use crate::authority::evidence::parse_url_encoded_certificate;
+use crate::authority::evidence::forwarded_certificate::ForwardedElement;
+use crate::authority::evidence::forwarded_certificate::MAX_CHAIN_CERTIFICATES;
+use crate::authority::evidence::forwarded_certificate::MAX_ELEMENTS;
+use crate::authority::evidence::forwarded_certificate::MAX_HEADER_BYTES;
+use crate::authority::evidence::forwarded_certificate::MAX_PAIRS;
+use crate::authority::evidence::forwarded_certificate::parse_client_cert;
+use crate::authority::evidence::forwarded_certificate::parse_client_cert_chain;
+use crate::authority::evidence::forwarded_certificate::parse_forwarded_client_cert;
+use crate::authority::evidence::forwarded_certificate::parse_url_encoded_certificate;
 
 fuzz_target!(|input: &[u8]| {
     forwarded_client_cert(input);
@@ -53,22 +55,23 @@ fn forwarded_client_cert(input: &[u8]) {
             assert_eq!(certificate, first);
         }
     }
-    // Each element is read alike when it is written anew; and one that a proxy appends is read as it was written.
+    // Each element, written again, is parsed to the same value; and an element that a proxy appends is parsed as it was
+    // written.
     let written: Vec<String> = elements.iter().map(write).collect();
     let appended = format!("By=spiffe://p;Hash={};URI=spiffe://a/b", "0f".repeat(32));
     let again = format!("{},{appended}", written.join(","));
     if elements.len() < MAX_ELEMENTS && again.len() <= MAX_HEADER_BYTES {
-        let mut again = parse_forwarded_client_cert(again.as_bytes()).expect("it is written as proxies write");
+        let mut again = parse_forwarded_client_cert(again.as_bytes()).expect("proxies write elements in this form");
         assert_eq!(
             again.pop().map(|last| (last.by, last.hash)),
             Some((vec!["spiffe://p".to_owned()], Some([0x0f; 32])))
         );
         assert_eq!(again, elements);
     }
-    // Ahead of that element, the input as it stands can be what it likes.
+    // In front of that element the input may be anything.
     let ahead = [input, b",", appended.as_bytes()].concat();
     if let Ok(read) = parse_forwarded_client_cert(&ahead) {
-        let last = read.last().expect("there is at least one");
+        let last = read.last().expect("there is at least one element");
         assert_eq!((&last.by[..], last.hash), (&["spiffe://p".to_owned()][..], Some([0x0f; 32])));
     }
 }
@@ -76,9 +79,7 @@ fn forwarded_client_cert(input: &[u8]) {
 fn write(element: &ForwardedElement) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\\\""));
     let mut pairs: Vec<String> = element.by.iter().map(|name| format!("By={}", quoted(name))).collect();
-    pairs.extend(element.hash.map(|hash| {
-        format!("Hash={}", hex::encode_upper(hash))
-    }));
+    pairs.extend(element.hash.map(|hash| format!("Hash={}", hex::encode_upper(hash))));
     let encoded = |der: &Vec<u8>| pem(der).replace('\n', "%0A").replace(' ', "%20");
     pairs.extend(element.certificate.as_ref().map(|der| format!("cert={}", encoded(der))));
     if !element.chain.is_empty() {
@@ -102,7 +103,7 @@ fn client_cert(input: &[u8]) {
     let lines: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
     if let Ok(chain) = parse_client_cert_chain(lines.iter().copied()) {
         assert!(chain.len() < MAX_CHAIN_CERTIFICATES && chain.iter().all(|der| !der.is_empty()));
-        // Further lines and further members are the same (RFC 9110 section 5.3).
+        // Further lines are equivalent to further members (RFC 9110 section 5.3).
         assert_eq!(parse_client_cert_chain([&lines.join(&b", "[..])[..]]), Ok(chain));
     }
 }

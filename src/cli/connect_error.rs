@@ -35,7 +35,7 @@ impl From<FileError> for CommandError {
 pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
     let next = match error {
         ConnectError::Unreachable(..) => "see whether the server runs, and whether --server names its host and port",
-        ConnectError::Silent(..) => {
+        ConnectError::TimedOut(..) => {
             "see whether --server names a lanyard server and whether a firewall or proxy is in between"
         }
         ConnectError::Tls(_, cause) => match tls_error(cause) {

@@ -1,4 +1,4 @@
-//! Puts the present token on requests.
+//! Adds the present token to requests.
 
 use std::error::Error;
 use std::future::Ready;
@@ -19,7 +19,7 @@ use crate::client::token::TokenError;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Puts `authorization: Bearer …` with the present token on each request, in the place of what is there.
+/// Sets `authorization: Bearer …` with the present token on each request, replacing any value.
 ///
 /// Without a usable token the request fails with [`TokenError::NoToken`], and nothing is sent.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct BearerLayer {
 }
 
 impl BearerLayer {
-    /// With the tokens of this source.
+    /// A layer that uses the tokens of this source.
     pub fn new(source: TokenSource) -> Self {
         Self { source }
     }
@@ -42,7 +42,7 @@ impl<S> Layer<S> for BearerLayer {
     }
 }
 
-/// What [`BearerLayer`] makes of a service.
+/// The service that [`BearerLayer`] makes.
 #[derive(Clone, Debug)]
 pub struct Bearer<S> {
     inner: S,

@@ -1,4 +1,4 @@
-//! The connection to a server: mutual TLS, with nothing trusted but what is named.
+//! The connection to a server: mutual TLS that trusts only the configured CAs.
 
 use std::error::Error;
 use std::io;
@@ -24,53 +24,53 @@ use crate::client::onward::Onward;
 #[cfg(feature = "server")]
 use crate::trace_context::IncomingTrace;
 
-/// For the TCP connection and the TLS handshake together.
+/// The timeout for the TCP connection and the TLS handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For each call.
+/// The timeout of each call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 const DEFAULT_PORT: u16 = 443;
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// No TCP connection.
+    /// The TCP connection failed.
     #[error("cannot reach the server at {0}: {1}")]
     Unreachable(String, #[source] io::Error),
-    /// Neither yes nor no.
+    /// The server did not answer within the timeout.
     #[error("the server at {0} did not answer within {1} seconds")]
-    Silent(String, u64),
+    TimedOut(String, u64),
     /// The TLS handshake failed.
     #[error("no TLS connection to {0}: {1}")]
     Tls(String, #[source] io::Error),
-    /// Our side of the handshake was done, and the server did not begin to speak.
+    /// The client's side of the handshake was complete, but the server closed the connection before it sent HTTP/2.
     #[error("the server at {0} refused your certificate ({1})")]
     Refused(String, #[source] io::Error),
 }
 
-/// What calls are made over. Each carries the span that it is made in.
+/// The channel for calls. Each call propagates the current span.
 #[cfg(feature = "opentelemetry")]
 pub(crate) type Channel = InterceptedService<tonic::transport::Channel, Onward>;
 
-/// What calls are made over.
+/// The channel for calls.
 #[cfg(not(feature = "opentelemetry"))]
 pub(crate) type Channel = tonic::transport::Channel;
 
-/// Connects. The server ends connections at their maximum age; the channel then goes on over the next one.
+/// Connects. The server closes connections at their maximum age; the channel then opens the next one.
 #[cfg(feature = "server")]
 pub(crate) async fn connect(
     server: &Uri,
     tls: Arc<ClientConfig>,
-    carried: IncomingTrace,
+    incoming: IncomingTrace,
 ) -> Result<Channel, tonic::transport::Error> {
     let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
     let channel = endpoint(server).connect_with_connector(connect).await?;
-    Ok(InterceptedService::new(channel, Onward::new(carried)))
+    Ok(InterceptedService::new(channel, Onward::new(incoming)))
 }
 
-/// The same at the first call.
+/// A channel that connects at the first call.
 pub(crate) fn connect_lazily(server: &Uri, tls: Arc<ClientConfig>) -> Channel {
     let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
@@ -93,12 +93,14 @@ async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsSt
         .map_err(|error| unreachable(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     let connecting = async {
         let stream = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
-        // Else a request's second segment waits for the first one's acknowledgement, which is delayed by 40 ms.
+        // Without this, a request's second segment waits for the acknowledgement of the first, which is delayed by 40
+        // ms.
         stream.set_nodelay(true).map_err(unreachable)?;
         let connecting = connector.connect(name, stream).await;
         let mut stream = connecting.map_err(|error| ConnectError::Tls(address.clone(), error))?;
-        // A server that lets us in speaks first. In TLS 1.3 a client has finished its handshake before the server judges its
-        // certificate (RFC 8446 section 4.4); a request sent meanwhile would often be lost together with the refusal.
+        // A server that accepts the client sends first. In TLS 1.3 a client completes its handshake before the server
+        // has verified its certificate (RFC 8446 section 4.4); a request sent meanwhile would often be lost together
+        // with the refusal.
         let refused = |error| ConnectError::Refused(address.clone(), error);
         if stream.fill_buf().await.map_err(refused)?.is_empty() {
             return Err(refused(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")));
@@ -107,27 +109,27 @@ async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsSt
     };
     timeout(CONNECT_TIMEOUT, connecting)
         .await
-        .unwrap_or_else(|_| Err(ConnectError::Silent(address.clone(), CONNECT_TIMEOUT.as_secs())))
+        .unwrap_or_else(|_| Err(ConnectError::TimedOut(address.clone(), CONNECT_TIMEOUT.as_secs())))
 }
 
-/// Reads the URL of a server's mTLS listener.
+/// Parses the URL of a server's mTLS listener.
 pub fn server_url(text: &str) -> Result<Uri, &'static str> {
     const SHAPE: &str = "must be https://HOST:PORT, such as https://localhost:8443";
     let uri: Uri = text.parse().map_err(|_| SHAPE)?;
-    let whole = uri.scheme_str() == Some("https")
+    let valid = uri.scheme_str() == Some("https")
         && uri.host().is_some_and(|host| !host.is_empty())
         && uri.path() == "/"
         && uri.query().is_none()
         && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    if whole { Ok(uri) } else { Err(SHAPE) }
+    if valid { Ok(uri) } else { Err(SHAPE) }
 }
 
-/// The first error of a kind among an error and its causes.
+/// The first error of type `E` in the chain of an error and its causes.
 pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     chain(error).find_map(|cause| cause.downcast_ref::<E>())
 }
 
-/// The error at the end of the chain.
+/// The text of the last error in the chain of causes.
 #[cfg(feature = "server")]
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Reads certificates and keys from files, and says what is wrong with which of them.
+//! Reads certificates and keys from files, and reports which file is wrong and why.
 
 use std::fs;
 use std::io;
@@ -14,44 +14,44 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-/// What is wrong with a file.
+/// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {0}: {1}")]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is not PEM, or broken.
+    /// The file is not PEM, or its PEM is broken.
     #[error("{0} is not PEM, or its PEM is broken")]
     NotPem(PathBuf),
-    /// There is no certificate in it.
+    /// The file contains no certificate.
     #[error("{0} holds no certificate")]
     NoCertificate(PathBuf),
-    /// There is no private key in it.
+    /// The file contains no private key.
     #[error("{0} holds no private key")]
     NoKey(PathBuf),
-    /// Its private key is encrypted.
+    /// The private key is encrypted.
     #[error("the private key in {0} is encrypted")]
     EncryptedKey(PathBuf),
-    /// It holds what is no CA certificate.
+    /// The file contains a certificate that is not a CA's.
     #[error("{0} holds what is no CA certificate: {1}")]
     NotCa(PathBuf, #[source] rustls::Error),
-    /// The key is not that of the certificate, or TLS can use neither.
+    /// The key does not match the certificate, or TLS supports neither.
     #[error("the certificate in {0} and the key in {1} do not go together: {2}")]
     NotTogether(PathBuf, PathBuf, #[source] rustls::Error),
 }
 
-/// The files that say whom to trust and who we are, all PEM.
+/// The PEM files with the trusted CAs, and with the workload's certificate and key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConnectionFiles {
-    /// The CA certificates that may vouch for the server. The system's are not trusted.
+    /// The CA certificates that are trusted for the server. The system's CAs are not trusted.
     pub ca: PathBuf,
-    /// Our certificate, followed by its intermediates.
+    /// The workload's certificate, followed by its intermediates.
     pub cert: PathBuf,
-    /// The private key of our certificate.
+    /// The private key of the workload's certificate.
     pub key: PathBuf,
 }
 
-/// What the files held at one moment.
+/// The contents of the files at one moment.
 #[derive(Debug)]
 pub(crate) struct Contents {
     ca: Vec<u8>,
@@ -66,66 +66,66 @@ impl PartialEq for Contents {
 }
 
 impl ConnectionFiles {
-    /// Reads all three.
+    /// Reads the three files.
     pub(crate) fn read(&self) -> Result<Contents, FileError> {
         Ok(Contents { ca: read(&self.ca)?, cert: read(&self.cert)?, key: Zeroizing::new(read(&self.key)?) })
     }
 
-    /// The certificates in `contents`, ours first.
+    /// The certificate chain in `contents`, leaf first.
     pub(crate) fn chain(&self, contents: &Contents) -> Result<Vec<CertificateDer<'static>>, FileError> {
         certificates_in(&self.cert, &contents.cert)
     }
 
-    /// A TLS client that trusts the CAs in `contents` alone and shows the certificate in them.
+    /// A TLS client that trusts only the CAs in `contents` and presents the certificate in them.
     pub(crate) fn tls(&self, contents: &Contents) -> Result<ClientConfig, FileError> {
         let roots = certificates_in(&self.ca, &contents.ca)?;
         let chain = self.chain(contents)?;
         let key = private_key_in(&self.key, &contents.key)?;
         client_tls(roots, chain, key).map_err(|error| match error {
-            Unfit::Root(error) => FileError::NotCa(self.ca.clone(), error),
-            Unfit::Pair(error) => FileError::NotTogether(self.cert.clone(), self.key.clone(), error),
+            ClientTlsError::Root(error) => FileError::NotCa(self.ca.clone(), error),
+            ClientTlsError::Pair(error) => FileError::NotTogether(self.cert.clone(), self.key.clone(), error),
         })
     }
 }
 
-/// What cannot be used.
+/// Why no TLS client can be made.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::client) enum Unfit {
+pub(in crate::client) enum ClientTlsError {
     #[error("a root is no CA certificate: {0}")]
     Root(#[source] rustls::Error),
     #[error("the certificate and the key do not go together: {0}")]
     Pair(#[source] rustls::Error),
 }
 
-/// A TLS client that trusts these roots alone. Sessions are never resumed: each handshake is a whole one, with the
-/// certificate that is there.
+/// A TLS client that trusts only these roots. Sessions are never resumed, so each handshake presents the present
+/// certificate.
 pub(in crate::client) fn client_tls(
     roots: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<ClientConfig, Unfit> {
+) -> Result<ClientConfig, ClientTlsError> {
     let mut store = RootCertStore::empty();
     for root in roots {
-        store.add(root).map_err(Unfit::Root)?;
+        store.add(root).map_err(ClientTlsError::Root)?;
     }
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_root_certificates(store).with_client_auth_cert(chain, key))
-        .map_err(Unfit::Pair)?;
+        .map_err(ClientTlsError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-/// Reads the certificates of a PEM file; there is at least one.
+/// Reads the certificates of a PEM file, at least one.
 pub(in crate::client) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     certificates_in(path, &read(path)?)
 }
 
-/// Reads the first certificate of a PEM file, or the one in a DER file.
+/// Reads the first certificate of a PEM file, or that of a DER file.
 pub fn certificate(path: &Path) -> Result<CertificateDer<'static>, FileError> {
     let bytes = read(path)?;
-    // A DER certificate is a SEQUENCE of a length that itself takes bytes: no text begins so.
+    // A DER certificate is a SEQUENCE with a length in the long form. No text begins with these bytes.
     if matches!(*bytes, [0x30, 0x80..=0xff, ..]) {
         return Ok(CertificateDer::from(bytes));
     }

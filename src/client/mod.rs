@@ -1,4 +1,4 @@
-//! What a workload links: a source of fresh tokens, and a layer that puts them on requests.
+//! The library for workloads: a source of valid tokens, and a layer that adds them to requests.
 //!
 //! ```no_run
 //! use lanyard::client::bearer::BearerLayer;
@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! A workload needs this room alone: `lanyard = { default-features = false, features = ["client"] }`. With `opentelemetry` among
-//! the features, calls also carry the span that they are made in, where the program traces with tracing-opentelemetry.
+//! A workload needs this module alone: `lanyard = { default-features = false, features = ["client"] }`. With the
+//! feature `opentelemetry`, calls also propagate the current span, if the program traces with tracing-opentelemetry.
 
 pub mod bearer;
 pub mod connection;

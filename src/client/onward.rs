@@ -1,4 +1,4 @@
-//! Trace propagation, on each call.
+//! Propagates the trace context with each call.
 
 use tonic::Request;
 use tonic::Status;
@@ -8,15 +8,15 @@ use tonic::service::Interceptor;
 use crate::trace_context;
 use crate::trace_context::IncomingTrace;
 
-/// Puts the present span on each call, and without one what the program itself was started with.
+/// Adds the current span to each call, or else the trace context that the program was started with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Onward(IncomingTrace);
 
 impl Onward {
-    /// For a program that was started with this.
+    /// For a program that was started with this trace context.
     #[cfg(feature = "server")]
-    pub(in crate::client) fn new(carried: IncomingTrace) -> Self {
-        Self(carried)
+    pub(in crate::client) fn new(incoming: IncomingTrace) -> Self {
+        Self(incoming)
     }
 }
 

@@ -1,32 +1,33 @@
-//! How long to wait: spread, so that many workloads do not come at once.
+//! Intervals for renewals and retries. They are randomised, so that many workloads do not call at once.
 
 use std::time::Duration;
 
-/// The first wait after a failure; each one after it is twice as long,
+/// The wait after a first failure. It doubles with each further failure,
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// Tokens are not renewed more often than this, however short they live.
-const SHORTEST_LIFE: Duration = Duration::from_millis(500);
+/// The minimum time between two renewals, however short the token's lifetime.
+const MIN_RENEWAL: Duration = Duration::from_millis(500);
 
-/// When to renew a token that lives this long: after about two thirds of it, three fifths at least and under three quarters.
+/// How long after its issue a token with this lifetime is renewed: after about two thirds, at least three fifths and
+/// less than three quarters.
 pub(in crate::client) fn renewal(life: Duration) -> Duration {
-    let share = 600 + chance(134);
-    (life / 1000).saturating_mul(share).max(SHORTEST_LIFE)
+    let share = 600 + random(134);
+    (life / 1000).saturating_mul(share).max(MIN_RENEWAL)
 }
 
-/// How long to wait after so many failures in a row: between half of the bound and the bound.
+/// How long to wait after this number of consecutive failures: between half of the bound and the bound.
 pub(in crate::client) fn backoff(failures: u32) -> Duration {
     let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-    let bound = doubled.min(LONGEST_WAIT);
-    bound / 1000 * (500 + chance(501))
+    let bound = doubled.min(MAX_WAIT);
+    bound / 1000 * (500 + random(501))
 }
 
-/// A number below `bound`, which is 65536 at most.
-fn chance(bound: u32) -> u32 {
+/// A random number below `bound`, which is at most 65536.
+fn random(bound: u32) -> u32 {
     let mut bytes = [0; 2];
-    // Without chance there is no spread, which is a pity and no danger.
+    // Without randomness the intervals are not spread, which is harmless.
     let _filled = aws_lc_rs::rand::fill(&mut bytes).is_ok();
     u32::from(u16::from_be_bytes(bytes)) % bound
 }
@@ -38,13 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn renewals_are_spread_around_two_thirds_of_a_tokens_life() {
+    fn renewals_are_randomised_around_two_thirds_of_a_tokens_life() {
         let drawn: HashSet<Duration> = (0..200).map(|_| renewal(Duration::from_mins(5))).collect();
         assert!(drawn.len() > 20, "{}", drawn.len());
         for wait in drawn {
             assert!(wait >= Duration::from_mins(3) && wait < Duration::from_secs(225), "{wait:?}");
         }
-        assert_eq!(renewal(Duration::ZERO), SHORTEST_LIFE);
+        assert_eq!(renewal(Duration::ZERO), MIN_RENEWAL);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The work of keeping a token fresh.
+//! Renews a token before it expires, and when the certificate changes.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,64 +31,66 @@ use crate::proto::IssueTokenRequest;
 use crate::proto::IssueTokenResponse;
 use crate::proto::token_service_client::TokenServiceClient;
 
-/// How often an announcement is tried that the server cannot take, before the token for the next certificate goes first.
-const MOST_ANNOUNCEMENTS: u32 = 3;
+/// How often an announcement is tried that the server cannot accept now, before the token for the next certificate is
+/// requested without it.
+const MAX_ANNOUNCEMENTS: u32 = 3;
 
-/// How many certificates may be replaced while nothing can be announced: more than any server lets a token follow.
-const MOST_SUCCESSIONS: usize = 8;
+/// How many unannounced certificates are kept: more than any server lets a token follow.
+const MAX_SUCCESSIONS: usize = 8;
 
-/// Where tokens come from, and what is asked for.
+/// The server, the credentials and the request for tokens.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
     /// The server's mTLS listener, such as `https://lanyard.prod.example:8443`.
     pub server: Uri,
-    /// Whom to trust, and who we are.
+    /// The trusted CAs, and the workload's certificate and key.
     pub credentials: Credentials,
-    /// What to ask for. Left empty: everything that is registered.
+    /// The request. Left empty, it asks for everything that is registered.
     pub request: IssueTokenRequest,
 }
 
-/// What happened.
+/// An event of the renewal.
 #[derive(Debug)]
 pub enum Event {
-    /// There is a fresh token; the one before it is used no longer.
+    /// There is a new token. The previous one is no longer used.
     Renewed(BoundToken),
-    /// The next certificate was announced: tokens that are bound to the one before it pass with it too, for a while.
+    /// The next certificate was announced: for a while, it is also accepted with tokens that are bound to the previous
+    /// one.
     Announced {
         /// The next certificate, DER.
         certificate: CertificateDer<'static>,
-        /// For how long, by the server's clock.
+        /// The end of that time, by the server's clock.
         overlap_until: Option<SystemTime>,
     },
-    /// The registration has no `rotation: lineage`. Nothing is announced any more.
+    /// The registration has no `rotation: lineage`. Certificates are no longer announced.
     NotLineage,
-    /// The next certificate could not be announced. It is used all the same, and the token is renewed at once.
+    /// The next certificate could not be announced. It is used nevertheless, and the token is renewed at once.
     NotAnnounced(TokenError),
-    /// No token could be had, or nothing announced. It is tried again after a while.
+    /// A token request or an announcement failed. It is tried again later.
     Failed {
-        /// Why.
+        /// The cause.
         error: TokenError,
-        /// How long until it is tried again.
+        /// The time until the next attempt.
         retry_in: Duration,
     },
-    /// There is no certificate to be had, or its files cannot be used as they are. What there was before is used on.
+    /// There is no usable certificate from the files or the Workload API. The previous one stays in use.
     Unusable(TokenError),
-    /// The token is at its end, and no other could be had in time.
+    /// The token has expired, and no other was issued in time.
     Expired,
 }
 
-/// Keeps one token fresh while [`next`](Self::next) is awaited.
+/// Keeps one token valid while [`next`](Self::next) is awaited.
 ///
-/// A token is renewed after about two thirds of its life, and at once when the certificate changes that it is bound to.
-/// Before that, where the registration says `rotation: lineage`, the next certificate is announced over a connection with
-/// the one before it.
+/// A token is renewed after about two thirds of its lifetime, and at once when the certificate changes that it is bound
+/// to. Before that, if the registration has `rotation: lineage`, the next certificate is announced over a connection
+/// with the previous one.
 pub struct Renewal {
     settings: TokenSettings,
     supply: Supply,
-    present: Option<Shown>,
-    /// Certificates that were replaced, the first one first, and are not announced yet.
+    present: Option<Presented>,
+    /// Certificate changes that are not announced yet, oldest first.
     successions: VecDeque<Succession>,
-    /// Whether there is any use in announcing.
+    /// Whether the registration permits announcements, as far as is known.
     lineage: bool,
     token: Option<BoundToken>,
     attempt: Option<Attempt>,
@@ -96,8 +98,8 @@ pub struct Renewal {
     due: Instant,
 }
 
-/// A certificate, and calls with it.
-struct Shown {
+/// A certificate chain, and a channel that presents it.
+struct Presented {
     chain: Vec<CertificateDer<'static>>,
     channel: Channel,
 }
@@ -128,11 +130,11 @@ enum Woken {
 }
 
 impl Renewal {
-    /// Files are read at once. No connection is made before [`next`](Self::next).
+    /// Reads the files, if any, at once. Connects only in [`next`](Self::next).
     pub fn new(settings: TokenSettings) -> Result<Self, FileError> {
         let (first, supply) = settings.credentials.clone().supply()?;
         Ok(Self {
-            present: first.map(|first| Shown::new(&settings.server, first)),
+            present: first.map(|first| Presented::new(&settings.server, first)),
             settings,
             supply,
             successions: VecDeque::new(),
@@ -144,7 +146,7 @@ impl Renewal {
         })
     }
 
-    /// What happens next. Dropped before it is ready, it loses nothing: the next call goes on.
+    /// Waits for the next event. If the future is dropped before it is ready, nothing is lost: the next call continues.
     pub async fn next(&mut self) -> Event {
         loop {
             if self.attempt.is_none() && self.due <= Instant::now() {
@@ -178,7 +180,7 @@ impl Renewal {
                     }
                     Err(error) => Some(Event::Unusable(error)),
                 },
-                // It never ends.
+                // The supply never ends.
                 Woken::Supplied(None) => pending().await,
             };
             if let Some(event) = event {
@@ -232,19 +234,19 @@ impl Renewal {
             self.next_succession();
             return Event::NotLineage;
         }
-        // While nothing answers, no token can be had either, so nothing is lost by waiting.
+        // While the server is unreachable, no token can be issued either, so nothing is lost by waiting.
         let tried = self.successions.front_mut().map_or(u32::MAX, |succession| {
             succession.tried = succession.tried.saturating_add(u32::from(!error.is_unreachable()));
             succession.tried
         });
-        if error.is_temporary() && tried < MOST_ANNOUNCEMENTS {
+        if error.is_temporary() && tried < MAX_ANNOUNCEMENTS {
             return self.failed(error);
         }
         self.next_succession();
         Event::NotAnnounced(error)
     }
 
-    /// Done with one succession: what is next is due at once.
+    /// Removes the oldest succession. The next step is due at once.
     fn next_succession(&mut self) -> Option<Succession> {
         self.failures = 0;
         self.due = Instant::now();
@@ -259,7 +261,7 @@ impl Renewal {
     }
 
     fn change(&mut self, next: Identity) {
-        let next = Shown::new(&self.settings.server, next);
+        let next = Presented::new(&self.settings.server, next);
         let chain = next.chain.clone();
         let before = self.present.replace(next);
         if let Some(before) = before {
@@ -270,12 +272,12 @@ impl Renewal {
                 self.successions.push_back(Succession { before: before.channel, next: chain, tried: 0 });
             }
         }
-        if self.successions.len() > MOST_SUCCESSIONS {
+        if self.successions.len() > MAX_SUCCESSIONS {
             self.successions.pop_front();
-            // It may be the one that is being announced.
+            // The removed one may be the one that is being announced.
             self.attempt = None;
         }
-        // A token for the certificate that is gone is of no use any more.
+        // A token for the previous certificate is no longer wanted.
         if matches!(self.attempt, Some(Attempt::Issue(..))) {
             self.attempt = None;
         }
@@ -284,7 +286,7 @@ impl Renewal {
     }
 }
 
-impl Shown {
+impl Presented {
     fn new(server: &Uri, Identity { chain, tls }: Identity) -> Self {
         Self { chain, channel: connection::connect_lazily(server, tls) }
     }

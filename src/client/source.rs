@@ -1,4 +1,4 @@
-//! A token that is always fresh, for a whole program.
+//! A token that is kept valid in the background, for a whole program.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::client::renewal::TokenSettings;
 use crate::client::token::BoundToken;
 use crate::client::token::TokenError;
 
-/// Keeps a token fresh in the background. Clones share it; with the last one gone, the work ends.
+/// Keeps a token valid in the background. Clones share it. The background task ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct TokenSource {
     state: watch::Receiver<State>,
@@ -37,8 +37,8 @@ impl Drop for Work {
 }
 
 impl TokenSource {
-    /// Reads the files and begins to work, on the tokio runtime that this is called in. Whether there is a token, and why not,
-    /// is for [`token`](Self::token) to say.
+    /// Reads the files and starts a task on the current tokio runtime. Whether there is a token, and why not, is
+    /// reported by [`token`](Self::token).
     pub fn start(settings: TokenSettings) -> Result<Self, FileError> {
         let renewal = Renewal::new(settings)?;
         let (sender, state) = watch::channel(State::default());
@@ -46,8 +46,10 @@ impl TokenSource {
         Ok(Self { state, _work: Arc::new(work) })
     }
 
-    /// The present token, waited for while the server is out of reach or busy and there is none. An error where waiting is
-    /// of no use: the certificate is not let in, or the request is refused.
+    /// The present token. Waits while there is none and the server is unreachable or busy.
+    ///
+    /// # Errors
+    /// Where waiting does not help: the certificate is not accepted, or the request is refused.
     pub async fn token(&self) -> Result<BoundToken, Arc<TokenError>> {
         let mut state = self.state.clone();
         loop {
@@ -66,17 +68,17 @@ impl TokenSource {
         }
     }
 
-    /// The present token, if there is one that may still be used.
+    /// The present token, if there is a usable one.
     pub fn current(&self) -> Option<BoundToken> {
         self.state.borrow().token.clone().filter(BoundToken::is_usable)
     }
 
-    /// Why the last attempt to get a token failed, if it did.
+    /// The error of the last attempt to get a token, if it failed.
     pub fn problem(&self) -> Option<Arc<TokenError>> {
         self.state.borrow().problem.clone()
     }
 
-    /// Waits until there is another token than before, or another problem. `false` where there will be none any more.
+    /// Waits until the token or the problem changes. Returns `false` if they will not change any more.
     pub async fn changed(&mut self) -> bool {
         self.state.changed().await.is_ok()
     }
@@ -86,22 +88,22 @@ async fn keep(mut renewal: Renewal, state: watch::Sender<State>) {
     loop {
         match renewal.next().await {
             Event::Renewed(token) => {
-                info!(life = token.life().as_secs(), "there is a fresh token");
+                info!(life = token.life().as_secs(), "the token was renewed");
                 state.send_replace(State { token: Some(token), problem: None });
             }
-            Event::Announced { .. } => info!("the next certificate is announced"),
+            Event::Announced { .. } => info!("the next certificate was announced"),
             Event::NotLineage => info!("the registration has no rotation by lineage: certificates are not announced"),
             Event::NotAnnounced(error) => warn!(%error, "the next certificate could not be announced"),
             Event::Unusable(error) => {
-                warn!(%error, "no certificate is to be had; what there was is used on");
+                warn!(%error, "no usable certificate; the previous one stays in use");
                 state.send_modify(|state| state.problem = Some(Arc::new(error)));
             }
             Event::Failed { error, retry_in } => {
-                warn!(%error, ?retry_in, "no fresh token");
+                warn!(%error, ?retry_in, "no new token yet");
                 state.send_modify(|state| state.problem = Some(Arc::new(error)));
             }
             Event::Expired => {
-                warn!("the token is at its end, and there is no other");
+                warn!("the token has expired, and there is no other");
                 state.send_modify(|state| state.token = None);
             }
         }

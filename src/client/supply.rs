@@ -1,4 +1,4 @@
-//! Where our certificate comes from, and the next one after it.
+//! The source of the workload's certificate, and of each certificate after it.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -25,38 +25,39 @@ use crate::client::files::FileError;
 use crate::client::pace;
 use crate::client::token::TokenError;
 
-/// How often files are read again.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The interval at which files are read again.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long the Workload API may take to connect, or to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout for the Workload API to connect and to send its first message.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whom to trust, and who we are.
+/// The trusted CAs, and the workload's certificate and key.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// PEM files. They are read again when they change.
     Files(ConnectionFiles),
     /// The default X509-SVID of the SPIFFE Workload API, as it is streamed.
     WorkloadApi {
-        /// Where the Workload API is.
+        /// The address of the Workload API.
         endpoint: Endpoint,
-        /// PEM file with the CA certificates that may vouch for the server. Left out: the bundle of our own trust domain.
+        /// PEM file with the CA certificates that are trusted for the server. Left out: the bundle of the workload's
+        /// own trust domain.
         ca: Option<PathBuf>,
     },
 }
 
-/// A certificate with its intermediates, and a TLS client that shows it.
+/// A certificate with its intermediates, and a TLS client that presents it.
 pub(in crate::client) struct Identity {
     pub(in crate::client) chain: Vec<CertificateDer<'static>>,
     pub(in crate::client) tls: Arc<ClientConfig>,
 }
 
-/// Each certificate after the one before, and why there is none for now. It never ends, and loses nothing when it is not
-/// awaited to the end.
+/// Yields each new certificate, or why there is none at present. It never ends, and dropping a pending `next` loses
+/// nothing.
 pub(in crate::client) type Supply = Pin<Box<dyn Stream<Item = Result<Identity, TokenError>> + Send>>;
 
 impl Credentials {
-    /// Begins. Files are read at once, so that what is wrong with them is told at the start.
+    /// Starts the supply. Files are read at once, so that errors in them are reported at the start.
     pub(in crate::client) fn supply(self) -> Result<(Option<Identity>, Supply), FileError> {
         match self {
             Self::Files(files) => {
@@ -64,17 +65,17 @@ impl Credentials {
                 let first = identity(&files, &contents)?;
                 Ok((
                     Some(first),
-                    Box::pin(unfold(Looking { files, contents, complaint: Complaint::None }, Looking::next)),
+                    Box::pin(unfold(FilePolling { files, contents, reported: Reported::None }, FilePolling::next)),
                 ))
             }
             Self::WorkloadApi { endpoint, ca } => {
-                let following = Following { endpoint, ca, messages: None, failures: 0 };
-                Ok((None, Box::pin(unfold(following, Following::next))))
+                let stream = WorkloadApiStream { endpoint, ca, messages: None, failures: 0 };
+                Ok((None, Box::pin(unfold(stream, WorkloadApiStream::next))))
             }
         }
     }
 
-    /// What is there now.
+    /// The present TLS client configuration; waits for the first from the Workload API.
     #[cfg(feature = "server")]
     pub(crate) async fn now(self) -> Result<Arc<ClientConfig>, TokenError> {
         let (first, mut supply) = self.supply()?;
@@ -89,29 +90,30 @@ fn identity(files: &ConnectionFiles, contents: &Contents) -> Result<Identity, Fi
     Ok(Identity { tls: Arc::new(files.tls(contents)?), chain: files.chain(contents)? })
 }
 
-struct Looking {
+struct FilePolling {
     files: ConnectionFiles,
     contents: Contents,
-    complaint: Complaint,
+    reported: Reported,
 }
 
-/// Files that are being replaced one after the other do not fit for a moment, so the first sight of a fault says nothing.
+/// Files that are replaced one after the other may not match for a moment. A fault is therefore reported only when it
+/// is seen a second time.
 #[derive(Eq, PartialEq)]
-enum Complaint {
+enum Reported {
     None,
     Seen(String),
-    Said(String),
+    Sent(String),
 }
 
-impl Looking {
+impl FilePolling {
     async fn next(mut self) -> Option<(Result<Identity, TokenError>, Self)> {
         loop {
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
             let files = self.files.clone();
             let Ok(read) = spawn_blocking(move || files.read()).await else { continue };
             let changed = match read {
                 Ok(contents) if contents == self.contents => {
-                    self.complaint = Complaint::None;
+                    self.reported = Reported::None;
                     continue;
                 }
                 Ok(contents) => identity(&self.files, &contents).map(|identity| (contents, identity)),
@@ -119,28 +121,28 @@ impl Looking {
             };
             match changed {
                 Ok((contents, identity)) => {
-                    (self.contents, self.complaint) = (contents, Complaint::None);
+                    (self.contents, self.reported) = (contents, Reported::None);
                     return Some((Ok(identity), self));
                 }
-                Err(error) if self.is_news(&error) => return Some((Err(error.into()), self)),
+                Err(error) if self.is_due(&error) => return Some((Err(error.into()), self)),
                 Err(_) => {}
             }
         }
     }
 
-    fn is_news(&mut self, error: &FileError) -> bool {
+    fn is_due(&mut self, error: &FileError) -> bool {
         let text = error.to_string();
-        let lasts = self.complaint == Complaint::Seen(text.clone());
-        if lasts {
-            self.complaint = Complaint::Said(text);
-        } else if self.complaint != Complaint::Said(text.clone()) {
-            self.complaint = Complaint::Seen(text);
+        let persists = self.reported == Reported::Seen(text.clone());
+        if persists {
+            self.reported = Reported::Sent(text);
+        } else if self.reported != Reported::Sent(text.clone()) {
+            self.reported = Reported::Seen(text);
         }
-        lasts
+        persists
     }
 }
 
-struct Following {
+struct WorkloadApiStream {
     endpoint: Endpoint,
     ca: Option<PathBuf>,
     messages: Option<Messages>,
@@ -149,7 +151,7 @@ struct Following {
 
 type Messages = Pin<Box<dyn Stream<Item = Result<X509Context, spiffe::WorkloadApiError>> + Send>>;
 
-impl Following {
+impl WorkloadApiStream {
     async fn next(mut self) -> Option<(Result<Identity, TokenError>, Self)> {
         if self.messages.is_none() && self.failures > 0 {
             sleep(pace::backoff(self.failures)).await;
@@ -169,7 +171,7 @@ impl Following {
         let context = if let Some(messages) = &mut self.messages {
             messages.next().await
         } else {
-            let first = timeout(PATIENCE, async {
+            let first = timeout(TIMEOUT, async {
                 let client = WorkloadApiClient::connect(self.endpoint.clone()).await?;
                 let mut messages: Messages = Box::pin(client.stream_x509_contexts().await?);
                 let first = messages.next().await;

@@ -1,4 +1,4 @@
-//! A token with the certificate that it is bound to, and why there is none.
+//! A token with the certificate that it is bound to, and the errors of getting one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,11 +16,13 @@ use crate::client::connection::ConnectError;
 use crate::client::files::FileError;
 use crate::proto::IssueTokenResponse;
 
-/// The server counts in whole seconds, so a token may end up to one earlier than `expires_in` after it was asked for.
+/// The server counts in whole seconds, so a token may expire up to one second earlier than `expires_in` after the
+/// request.
 const WHOLE_SECOND: Duration = Duration::from_secs(1);
 
-/// What is kept back of a token's life, for its way to whoever judges it: a twentieth, and no more than this.
-const MOST_KEPT_BACK: Duration = Duration::from_secs(5);
+/// The upper limit of the margin that is subtracted from a token's lifetime, a twentieth of it: the time for its way to
+/// the service that validates it.
+const MAX_MARGIN: Duration = Duration::from_secs(5);
 
 /// An access token, with the certificate that it is bound to. Clones share it.
 #[derive(Clone)]
@@ -36,37 +38,37 @@ struct Inner {
 }
 
 impl BoundToken {
-    /// What the server answered to a request that was sent at `asked` over a connection with this certificate.
+    /// The token in the response to a request that was sent at `asked` over a connection with this certificate.
     pub(in crate::client) fn new(
         issued: IssueTokenResponse,
         asked: Instant,
         certificate: CertificateDer<'static>,
     ) -> Result<Self, TokenError> {
         let life = issued.expires_in.and_then(|span| Duration::try_from(span).ok());
-        let life = life.ok_or(TokenError::Malformed("it says no time that the token is good for"))?;
+        let life = life.ok_or(TokenError::Malformed("it names no lifetime of the token"))?;
         let mut header = HeaderValue::try_from(format!("Bearer {}", issued.access_token))
-            .map_err(|_| TokenError::Malformed("its token is no header value"))?;
+            .map_err(|_| TokenError::Malformed("its token is not a valid header value"))?;
         header.set_sensitive(true);
         if issued.access_token.is_empty() {
-            return Err(TokenError::Malformed("it holds no token"));
+            return Err(TokenError::Malformed("it contains no token"));
         }
-        let kept_back = WHOLE_SECOND + (life / 20).min(MOST_KEPT_BACK);
-        let usable_until = asked.checked_add(life.saturating_sub(kept_back)).unwrap_or(asked);
+        let margin = WHOLE_SECOND + (life / 20).min(MAX_MARGIN);
+        let usable_until = asked.checked_add(life.saturating_sub(margin)).unwrap_or(asked);
         let (text, scope) = (issued.access_token, issued.scope);
         Ok(Self(Arc::new(Inner { text, header, scope, certificate, life, usable_until })))
     }
 
-    /// The token itself, a secret.
+    /// The token's text, a secret.
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
 
-    /// The value of an `authorization` header, marked as sensitive.
+    /// The value of the `authorization` header, marked as sensitive.
     pub fn authorization(&self) -> &HeaderValue {
         &self.0.header
     }
 
-    /// The scopes that were granted, space-separated.
+    /// The granted scopes, space-separated.
     pub fn scope(&self) -> &str {
         &self.0.scope
     }
@@ -76,12 +78,12 @@ impl BoundToken {
         &self.0.certificate
     }
 
-    /// How long it was good for when it was issued.
+    /// The lifetime of the token when it was issued.
     pub fn life(&self) -> Duration {
         self.0.life
     }
 
-    /// When it is used no longer: a little before it expires.
+    /// When it is no longer used: shortly before it expires.
     pub fn usable_until(&self) -> Instant {
         self.0.usable_until
     }
@@ -107,25 +109,25 @@ pub enum TokenError {
     /// The SPIFFE Workload API gives no certificate.
     #[error("the Workload API gives no certificate: {0}")]
     WorkloadApi(String),
-    /// The server cannot be reached, or did not let us in.
+    /// The server cannot be reached, or did not accept the certificate.
     #[error("{0}")]
     Connection(String, #[source] Box<Status>),
-    /// The server cannot answer now.
-    #[error("the server cannot answer now: {}", said(.0))]
+    /// The server cannot answer at present.
+    #[error("the server cannot answer now: {}", describe(.0))]
     Unavailable(#[source] Box<Status>),
-    /// The server refuses what is asked for; asking again changes nothing until somebody changes the registration.
-    #[error("the server refused: {}", said(.0))]
+    /// The server refused the request. Repeating it does not help until the registration is changed.
+    #[error("the server refused: {}", describe(.0))]
     Refused(#[source] Box<Status>),
-    /// The server's answer cannot be read.
+    /// The server's response is invalid.
     #[error("the server's answer is not usable: {0}")]
     Malformed(&'static str),
-    /// There is no token at this moment.
+    /// There is no usable token at present.
     #[error("there is no usable token")]
     NoToken,
 }
 
 impl TokenError {
-    /// Tells an answer of the server from a missing one.
+    /// Distinguishes a failed connection from a status that the server sent.
     pub(in crate::client) fn of(status: Status) -> Self {
         match connection::find::<ConnectError>(&status) {
             Some(cause) => Self::Connection(cause.to_string(), Box::new(status)),
@@ -134,7 +136,7 @@ impl TokenError {
         }
     }
 
-    /// What the server, or the way to it, said.
+    /// The status that the server sent, or that stands for a failed connection.
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Connection(_, status) | Self::Unavailable(status) | Self::Refused(status) => Some(status),
@@ -147,7 +149,7 @@ impl TokenError {
         self.status().and_then(StatusExt::get_details_error_info).map(|info| info.reason)
     }
 
-    /// Whether it goes away by itself, as far as that can be said: the server is out of reach or busy.
+    /// Whether a later attempt may succeed without a change: the server is unreachable or busy.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Connection(..) => self.is_unreachable(),
@@ -156,14 +158,14 @@ impl TokenError {
         }
     }
 
-    /// Whether nothing answered at all.
+    /// Whether the server could not be reached or did not answer.
     pub(in crate::client) fn is_unreachable(&self) -> bool {
         let cause = self.status().and_then(|status| connection::find::<ConnectError>(status));
-        matches!(cause, Some(ConnectError::Unreachable(..) | ConnectError::Silent(..)))
+        matches!(cause, Some(ConnectError::Unreachable(..) | ConnectError::TimedOut(..)))
     }
 }
 
-/// A connection that ends under a call shows as one of several codes.
+/// Includes the codes of a connection that breaks during a call.
 fn is_temporary(code: Code) -> bool {
     matches!(
         code,
@@ -176,7 +178,7 @@ fn is_temporary(code: Code) -> bool {
     )
 }
 
-fn said(status: &Status) -> String {
+fn describe(status: &Status) -> String {
     let reason = status.get_details_error_info().map(|info| info.reason);
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };

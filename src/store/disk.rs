@@ -1,4 +1,4 @@
-//! How much of its disk a store uses, and how much is left of it.
+//! The disk usage of a store, and the free space of its file system.
 
 use std::fs;
 use std::io;
@@ -13,21 +13,21 @@ use tokio::time::Instant;
 
 use crate::authority::observe::Family;
 
-/// How deep the directory is looked into. sled's files lie one level down.
+/// The maximum depth of the directory walk. sled's files are one level down.
 const DEPTH: usize = 4;
 
-/// What `st_blocks` counts in, on every file system (stat(3type)).
+/// The unit of `st_blocks` in bytes, on every file system (stat(3type)).
 const BLOCK: u64 = 512;
 
-/// The disk under a store's directory, looked at no more often than every so often.
+/// The disk under a store's directory. It is measured at most once in each interval `every`.
 #[derive(Debug)]
 pub struct Disk {
     directory: PathBuf,
     every: Duration,
-    seen: Mutex<Option<(Instant, Space)>>,
+    measured: Mutex<Option<(Instant, Space)>>,
 }
 
-/// Bytes; `None` for what could not be found out.
+/// Bytes; `None` if they could not be measured.
 #[derive(Clone, Copy, Debug)]
 struct Space {
     used: Option<u64>,
@@ -37,10 +37,10 @@ struct Space {
 impl Disk {
     /// The disk under this directory.
     pub fn new(directory: PathBuf, every: Duration) -> Self {
-        Self { directory, every, seen: Mutex::default() }
+        Self { directory, every, measured: Mutex::default() }
     }
 
-    /// What the store uses, and what is free for this process's user. Looks at the disk, and waits for it.
+    /// The bytes that the store uses, and those that are free for this process's user. Blocks on the file system.
     pub fn families(&self) -> [Family; 2] {
         let Space { used, free } = self.space();
         let sample = |bytes: Option<u64>| bytes.map(|bytes| (Vec::new(), bytes));
@@ -51,14 +51,14 @@ impl Disk {
     }
 
     fn space(&self) -> Space {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match *seen {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        match *measured {
             Some((when, space)) if when.elapsed() < self.every => space,
             _ => {
                 let file_system = rustix::fs::statvfs(&self.directory).ok();
                 let free = file_system.map(|found| found.f_bavail.saturating_mul(found.f_frsize));
                 let space = Space { used: used(&self.directory, DEPTH).ok(), free };
-                *seen = Some((Instant::now(), space));
+                *measured = Some((Instant::now(), space));
                 space
             }
         }
@@ -69,11 +69,11 @@ fn used(directory: &Path, depth: usize) -> io::Result<u64> {
     let mut bytes = 0_u64;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        // A file that sled has just removed is none; a symbolic link is not followed.
+        // sled may just have removed the file. A symbolic link is not followed.
         let Ok(metadata) = entry.metadata() else { continue };
         bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK));
         if metadata.is_dir() && depth > 0 {
-            // Nor is a folder.
+            // The directory may be gone as well.
             bytes = bytes.saturating_add(used(&entry.path(), depth - 1).unwrap_or_default());
         }
     }

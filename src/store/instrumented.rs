@@ -1,4 +1,4 @@
-//! A store that measures how long its operations take.
+//! A store that records how long its operations take.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
 use crate::authority::store::Watch;
 
-/// Another store, and how long it takes. What is dropped before it is done is not counted.
+/// Wraps a store and records the durations of its operations. An operation whose future is dropped before it ends is
+/// not recorded.
 #[derive(Debug)]
 pub struct InstrumentedStore {
     store: Arc<dyn Store>,
@@ -38,19 +39,19 @@ struct ByOutcome {
 }
 
 impl InstrumentedStore {
-    /// Counts the operations of this store.
+    /// Records the operations of this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, operations: Arc::default() }
     }
 
-    /// What was measured, as it grows.
+    /// The recorded durations. They continue to change.
     pub fn operations(&self) -> Arc<Operations> {
         Arc::clone(&self.operations)
     }
 }
 
 impl Operations {
-    /// The durations as they are now.
+    /// The durations as a metric family.
     pub fn family(&self) -> Family {
         let samples = [("get", &self.get), ("scan", &self.scan), ("commit", &self.commit)];
         let samples = samples.into_iter().flat_map(|(operation, durations)| {
@@ -62,11 +63,11 @@ impl Operations {
 }
 
 impl ByOutcome {
-    async fn of<T>(&self, operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
+    async fn record<T>(&self, operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
         let began = Instant::now();
         let outcome = operation.await;
         let durations = match &outcome {
-            // A write that its condition or its size forbids is answered as it should be.
+            // A write that a comparison or a size limit forbids has a proper answer; the store did not fail.
             Ok(_) | Err(StoreError::Conflict { .. } | StoreError::TooLarge { .. } | StoreError::TooMany { .. }) => {
                 &self.ok
             }
@@ -79,15 +80,15 @@ impl ByOutcome {
 
 impl Store for InstrumentedStore {
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
-        Box::pin(self.operations.get.of(self.store.get(key)))
+        Box::pin(self.operations.get.record(self.store.get(key)))
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
-        Box::pin(self.operations.scan.of(self.store.list(prefix)))
+        Box::pin(self.operations.scan.record(self.store.list(prefix)))
     }
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
-        Box::pin(self.operations.commit.of(self.store.transact(transaction)))
+        Box::pin(self.operations.commit.record(self.store.transact(transaction)))
     }
 
     fn watch(&self, prefix: &str, from: Revision) -> Watch {

@@ -1,4 +1,5 @@
-//! A store without a disk, for tests and benches: the same answers as the durable ones, gone when it is dropped.
+//! A store in memory, for tests and benchmarks. It answers like the durable ones; its contents are lost when it is
+//! dropped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::authority::store::Watch;
 use crate::store::step::Step;
 use crate::store::table::Table;
 
-/// A store that holds everything in memory. Its futures are ready at the first poll.
+/// A store in memory. Its futures are ready at the first poll.
 #[derive(Debug)]
 pub struct MemoryStore {
     table: Arc<Table>,
@@ -31,7 +32,7 @@ impl MemoryStore {
         Self::with_clock(Arc::new(SystemClock))
     }
 
-    /// One whose records expire by this clock.
+    /// An empty store whose records expire by this clock.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self { table: Arc::new(Table::new(BTreeMap::new(), Revision(0), clock)), writing: Arc::default() }
     }
@@ -51,7 +52,7 @@ impl MemoryStore {
     }
 }
 
-/// Deletes what has expired.
+/// Deletes expired records.
 fn sweep(table: &Table, writing: &Mutex<()>) {
     let _one_at_a_time = writing.lock().unwrap_or_else(PoisonError::into_inner);
     let (next, now) = (Revision(table.revision().0 + 1), table.now());

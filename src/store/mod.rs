@@ -1,6 +1,6 @@
-//! The stores behind the port of `authority::store`.
+//! The implementations of the store port `authority::store`.
 //!
-//! Both keep the present state in memory ([`table`]) and answer reads and watches from there; [`sled::SledStore`] makes
+//! Both keep the present state in memory ([`table`]) and answer reads and watches from it. [`sled::SledStore`] makes
 //! every write durable first.
 
 pub mod disk;

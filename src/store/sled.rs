@@ -1,16 +1,17 @@
 //! The embedded store: one process, one directory, sled 0.34 as its log.
 //!
-//! Everything is read into memory at the start and answered from there; sled is only written to. One thread owns it and
-//! takes the transactions that are waiting, up to 512 writes, as one batch, which sled recovers whole or not at all:
+//! All records are read into memory at the start, and reads are answered from there; sled is only written to. One
+//! thread owns sled. It takes the waiting transactions, up to 512 writes, as one batch, which sled recovers whole or
+//! not at all:
 //!
 //! ```text
-//! judge -> apply_batch -> flush -> fdatasync -> mark -> show in memory, wake watchers -> acknowledge
+//! evaluate -> apply_batch -> flush -> fdatasync -> mark -> apply in memory, wake watchers -> acknowledge
 //! ```
 //!
-//! In the directory (mode 0700): `LOCK`, held while open; `MARK`, which store this is and how far it had come; `db`,
-//! `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not open with; `trial`, now and
-//! then while opening. A backup is a
-//! copy of the whole directory while no process uses it. It must lie on a local file system.
+//! The directory (mode 0700) contains `LOCK`, held while the store is open; `MARK`, which names the store and its last
+//! revision; `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not open
+//! with; and `trial`, sometimes while opening. A backup is a copy of the whole directory while no process uses it. The
+//! directory must be on a local file system.
 
 mod directory;
 mod durability;
@@ -64,21 +65,21 @@ use crate::store::sled::writer::Request;
 use crate::store::sled::writer::Writer;
 use crate::store::table::Table;
 
-/// How many transactions may wait for the writer; more wait for a place.
+/// The capacity of the writer's queue in transactions. Further transactions wait for a place.
 const QUEUE: usize = 1024;
 
 const WRITER_THREAD: &str = "lanyard-store";
 
-/// What the embedded store can be told. The defaults are for production.
+/// The options of the embedded store. The defaults are for production.
 #[derive(Debug)]
 pub struct SledOptions {
-    /// How long opening may take, with the scan of all records. On damaged files sled 0.34 can hang for ever.
+    /// The timeout of opening, the scan of all records included. On damaged files sled 0.34 can hang indefinitely.
     pub open_limit: Duration,
-    /// How long one batch may take to reach the disk before the store is taken for failed.
+    /// The timeout of one batch. A store whose batch takes longer is treated as failed.
     pub flush_limit: Duration,
     /// How a batch reaches the disk.
     pub durability: Box<dyn Durability>,
-    /// By what records expire.
+    /// The clock by which records expire.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -89,26 +90,26 @@ impl Default for SledOptions {
     }
 }
 
-/// A store in a directory of its own. Dropping it finishes the writes that are queued, closes sled and lets go of the
-/// lock, and blocks for that long: at most twice the flush limit.
+/// A store in a directory of its own. Dropping it finishes the queued writes, closes sled and releases the lock. It
+/// blocks meanwhile, for at most twice the flush limit.
 #[derive(Debug)]
 pub struct SledStore {
     table: Arc<Table>,
     health: Health,
     queue: Option<mpsc::Sender<Request>>,
-    // Only so that the store can be shared: nobody but `drop` receives.
+    // A mutex only so that the store is `Sync`; only `drop` receives.
     closed: Mutex<Receiver<()>>,
     flush_limit: Duration,
     _watchdog: Sender<()>,
 }
 
 impl SledStore {
-    /// Opens the store in `directory`, or creates it if the directory is empty or not there. Blocks for as long as that
-    /// takes, which grows with the number of records; not for async threads.
+    /// Opens the store in `directory`, or creates it if the directory is empty or does not exist. Blocks for a time
+    /// that grows with the number of records, so it must not be called from async code.
     ///
     /// # Errors
-    /// Whatever stands in the way of serving exactly what was acknowledged, see [`OpenError`]. After
-    /// [`OpenError::Stuck`] a thread is left behind that holds the lock: the process should end.
+    /// Anything that prevents serving exactly what was acknowledged, see [`OpenError`]. After [`OpenError::Stuck`] a
+    /// thread that holds the lock is left behind: the process should end.
     pub fn open(directory: &Path, options: SledOptions) -> Result<Self, OpenError> {
         let SledOptions { open_limit, flush_limit, durability, clock } = options;
         let io = |source: io::Error| OpenError::Io { directory: directory.to_owned(), source };
@@ -144,7 +145,7 @@ impl SledStore {
                 return Err(OpenError::Damaged { directory: directory.to_owned(), damage });
             }
         };
-        watchdog::watch_over(progress, health.clone(), flush_limit, stop).map_err(io)?;
+        watchdog::start(progress, health.clone(), flush_limit, stop).map_err(io)?;
         Ok(Self { table, health, queue: Some(queue), closed: Mutex::new(closed), flush_limit, _watchdog: stop_sender })
     }
 
@@ -158,7 +159,7 @@ impl SledStore {
             queue.send(Request::Transact { transaction, reply }).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
         };
-        // While the writer hangs it answers nobody; the watchdog does, through `health`.
+        // While the writer hangs it does not answer; the watchdog reports the failure through `health`.
         tokio::select! {
             biased;
             outcome = written => outcome,
@@ -181,11 +182,11 @@ impl Store for SledStore {
     }
 
     fn watch(&self, prefix: &str, from: Revision) -> Watch {
-        // A watch that outlives its store must not keep the writer.
+        // A watch that outlives its store must not keep the writer running.
         let queue = self.queue.as_ref().map(mpsc::Sender::downgrade);
         let sweep = move || {
             if let Some(queue) = queue.as_ref().and_then(mpsc::WeakSender::upgrade) {
-                // Where the queue is full, there is a next time.
+                // If the queue is full, the next tick tries again.
                 drop(queue.try_send(Request::Sweep));
             }
         };
@@ -212,8 +213,8 @@ fn load(opened: &mut Opened, clock: Arc<dyn Clock>) -> Arc<Table> {
     Arc::new(Table::new(std::mem::take(&mut opened.entries), opened.ledger.revision, clock))
 }
 
-/// sled 0.34 panics on some damaged files. The opening turns that into an error with a clear text; a panic message with a
-/// place in sled's sources beside it would send the operator the wrong way.
+/// sled 0.34 panics on some damaged files. Opening turns the panic into an error with a clear text; a panic message
+/// that names a place in sled's sources would mislead the operator.
 fn keep_engine_panics_off_stderr() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

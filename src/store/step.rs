@@ -1,4 +1,4 @@
-//! What a transaction comes to, given what is there.
+//! The changes that a transaction makes to the present state.
 
 use crate::authority::clock::Timestamp;
 use crate::authority::store::Expected;
@@ -9,7 +9,7 @@ use crate::authority::store::Versioned;
 use crate::authority::store::Write;
 use crate::store::table::Entry;
 
-/// All that one revision changes: keys, in their order, and what is there from then on.
+/// The changes of one revision, in the order of the transaction: each key and its new entry.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) revision: Revision,
@@ -17,11 +17,8 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// What this transaction changes as revision `next`; `None` where that is nothing. `present` also knows what has expired
-    /// and is not deleted yet.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] with the first comparison that does not hold.
+    /// The changes of this transaction as revision `next`; `None` if there are none. `present` must also return entries
+    /// that have expired but are not deleted yet.
     pub(super) fn of(
         transaction: Transaction,
         next: Revision,
@@ -40,7 +37,7 @@ impl Step {
         Ok(Self::with(next, changes.collect()))
     }
 
-    /// The deletion of what has expired among these keys.
+    /// The deletion of those of these keys that have expired.
     pub(super) fn expiry(
         keys: Vec<String>,
         next: Revision,

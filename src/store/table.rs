@@ -1,4 +1,4 @@
-//! The present state in memory: entries, recent changes, watchers. Both backends answer reads and watches from it.
+//! The present state in memory: entries, recent changes and watchers. Both stores answer reads and watches from it.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -35,45 +35,45 @@ use crate::authority::store::Versioned;
 use crate::authority::store::Watch;
 use crate::store::step::Step;
 
-/// How many of the latest changes are kept for watchers. A watcher that falls behind further than this has to list
-/// again: it holds a position in this window and nothing of its own, so a slow one costs no memory.
+/// How many of the latest changes are kept for watchers. A watcher that falls further behind has to list again: it
+/// holds a position in this window and no queue of its own, so a slow one costs no memory.
 const WINDOW: usize = 4096;
 
-/// How long a watch may have nothing to say before it tells its progress. Less than the second in which times are counted,
-/// so that no bound on the age of what is known is too short for it.
+/// How long a watch may be without changes before it reports its progress. It is less than a second, the resolution of
+/// the clock, so that it is shorter than any limit on staleness.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// An entry as it is held and handed out.
+/// An entry as it is stored and returned.
 pub(super) type Entry = Versioned<Arc<[u8]>>;
 
-/// Has the writer delete what has expired. It must not wait.
+/// Requests the deletion of expired entries. It must not block.
 pub(super) type Sweep = Box<dyn Fn() + Send + Sync>;
 
 /// The state, shared between a store, its writer and its watchers.
 pub(super) struct Table {
     state: RwLock<State>,
-    moved: watch::Sender<()>,
+    changed: watch::Sender<()>,
     clock: Arc<dyn Clock>,
 }
 
 struct State {
     entries: BTreeMap<String, Entry>,
-    /// The keys whose entries have an end, by it.
+    /// The keys of the entries with an expiry, ordered by it.
     expiring: BTreeSet<(Timestamp, String)>,
     revision: Revision,
-    /// The latest revisions: they are consecutive and end at `revision`.
+    /// The latest revisions. They are consecutive and end at `revision`.
     window: VecDeque<Batch>,
-    /// How many changes the window has.
+    /// The number of changes in the window.
     kept: usize,
     closed: bool,
 }
 
 impl Table {
-    /// A table that holds `entries` as they stand at `revision`.
+    /// A table that holds `entries` as of `revision`.
     pub(super) fn new(entries: BTreeMap<String, Entry>, revision: Revision, clock: Arc<dyn Clock>) -> Self {
         let expiring = entries.iter().filter_map(|(key, entry)| Some((entry.expires?, key.clone()))).collect();
         let state = State { entries, expiring, revision, window: VecDeque::new(), kept: 0, closed: false };
-        Self { state: RwLock::new(state), moved: watch::Sender::new(()), clock }
+        Self { state: RwLock::new(state), changed: watch::Sender::new(()), clock }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -81,20 +81,20 @@ impl Table {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
-        self.get_even_expired(key).filter(|entry| !self.is_over(entry))
+        self.get_even_expired(key).filter(|entry| !self.is_expired(entry))
     }
 
-    /// The same, and what has expired but is not deleted yet.
+    /// As [`get`](Self::get), but also returns an entry that has expired and is not deleted yet.
     pub(super) fn get_even_expired(&self, key: &str) -> Option<Entry> {
         self.read().entries.get(key).cloned()
     }
 
-    fn is_over(&self, entry: &Entry) -> bool {
-        // Nearly nothing has an end.
+    fn is_expired(&self, entry: &Entry) -> bool {
+        // Avoids reading the clock: almost no entry has an expiry.
         entry.expires.is_some() && entry.has_expired(self.now())
     }
 
-    /// Keys that have expired and are to be deleted, those first that expired first: as many as one transaction may delete.
+    /// The expired keys, in the order of their expiry: as many as one transaction may delete.
     pub(super) fn expired(&self, now: Timestamp) -> Vec<String> {
         let state = self.read();
         let expired = state.expiring.iter().take_while(|(expires, _)| *expires <= now);
@@ -116,13 +116,13 @@ impl Table {
             .entries
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
-            .filter(|(_, entry)| !self.is_over(entry))
+            .filter(|(_, entry)| !self.is_expired(entry))
             .map(|(key, entry)| (key.clone(), entry.clone()))
             .collect();
         Listing { entries, revision: state.revision }
     }
 
-    /// Makes `steps` visible to readers and watchers, all at once. Each has the revision after the one before it.
+    /// Makes `steps` visible to readers and watchers at once. Their revisions are consecutive.
     pub(super) fn apply(&self, steps: Vec<Step>) {
         let mut state = self.write();
         for Step { revision, changes } in steps {
@@ -151,34 +151,34 @@ impl Table {
             }
         }
         drop(state);
-        self.moved.send_replace(());
+        self.changed.send_replace(());
     }
 
-    /// Ends all watches once they have seen what is there.
+    /// Ends all watches once they have delivered the present changes.
     pub(super) fn close(&self) {
         self.write().closed = true;
-        self.moved.send_replace(());
+        self.changed.send_replace(());
     }
 
-    /// A watch, which also has what has expired deleted as time goes by.
+    /// A watch. It also calls `sweep` when entries have expired.
     pub(super) fn watch(self: &Arc<Self>, prefix: &str, from: Revision, sweep: Sweep) -> Watch {
         let (table, prefix) = (Arc::clone(self), prefix.to_owned());
-        let moved = WatchStream::new(self.moved.subscribe());
-        Box::pin(Watcher { table, prefix, from, moved, sweep, ticks: None, ended: false })
+        let changed = WatchStream::new(self.changed.subscribe());
+        Box::pin(Watcher { table, prefix, from, changed, sweep, ticks: None, ended: false })
     }
 
     fn after(&self, from: Revision, prefix: &str) -> Next {
         let state = self.read();
-        // A revision from the future was not handed out by this store: whoever holds it knows another history.
+        // This store has not issued a later revision: the caller knows another history.
         let Some(behind) = state.revision.0.checked_sub(from.0) else { return Next::Compacted };
         if behind == 0 {
             return if state.closed { Next::Closed } else { Next::Nothing };
         }
         let position = usize::try_from(behind).ok().and_then(|behind| state.window.len().checked_sub(behind));
         let Some(position) = position else { return Next::Compacted };
-        let meant = |change: &&Change| change.key.starts_with(prefix);
+        let matches = |change: &&Change| change.key.starts_with(prefix);
         for batch in state.window.range(position..) {
-            let changes: Vec<Change> = batch.changes.iter().filter(meant).cloned().collect();
+            let changes: Vec<Change> = batch.changes.iter().filter(matches).cloned().collect();
             if !changes.is_empty() {
                 return Next::Batch(Batch { revision: batch.revision, changes });
             }
@@ -186,7 +186,8 @@ impl Table {
         Next::Batch(Batch { revision: state.revision, changes: Vec::new() })
     }
 
-    // Nothing panics while it holds the lock, and every change to the state is whole: a poisoned lock is still good.
+    // Nothing panics while it holds the lock, and every change to the state is complete: the state behind a poisoned
+    // lock is valid.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,7 +198,7 @@ impl Table {
 }
 
 impl fmt::Debug for Table {
-    /// Says how much there is, never what: values may be secret.
+    /// Shows the number of entries, not their values: these may be secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.read();
         formatter
@@ -219,15 +220,15 @@ struct Watcher {
     table: Arc<Table>,
     prefix: String,
     from: Revision,
-    moved: WatchStream<()>,
+    changed: WatchStream<()>,
     sweep: Sweep,
-    /// Not there before the first poll, which is what happens on a runtime.
+    /// Made at the first poll, since an interval needs a runtime.
     ticks: Option<Interval>,
     ended: bool,
 }
 
 impl Watcher {
-    /// Ready each time that progress is to be told.
+    /// Ready each time that progress is due.
     fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let ticks = self.ticks.get_or_insert_with(|| {
             let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
@@ -257,8 +258,9 @@ impl Stream for Watcher {
                     return Poll::Ready(Some(Err(StoreError::Compacted)));
                 }
                 Next::Closed => self.ended = true,
-                // What moves between the look above and this poll wakes it: the receiver remembers what it has seen.
-                Next::Nothing => match Pin::new(&mut self.moved).poll_next(context) {
+                // A change between the check above and this poll wakes it: the receiver remembers the last version it
+                // has seen.
+                Next::Nothing => match Pin::new(&mut self.changed).poll_next(context) {
                     Poll::Ready(Some(())) => {}
                     Poll::Ready(None) => self.ended = true,
                     Poll::Pending => {

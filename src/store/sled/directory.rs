@@ -1,4 +1,4 @@
-//! The store's directory: made for its user alone, locked, and known for what it is before anything is done in it.
+//! The store's directory: created for its user alone, locked, and checked before anything is written into it.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -21,15 +21,16 @@ use crate::store::sled::open_error::OpenError;
 use crate::store::sled::scan::Damage;
 
 const LOCK: &str = "LOCK";
-/// What a fresh volume has at its root.
+/// The directory at the root of a new ext4 volume.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// The lock, held until this is dropped.
+/// The held lock, released on drop.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
 impl Drop for Lock {
-    /// Closing the file is not enough: a child process that is just being started holds it too, up to its `exec`.
+    /// Closing the file is not enough: a child process that is being started holds a copy of the descriptor until its
+    /// `exec`.
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             tracing::warn!(%error, "the store's lock was not released");
@@ -37,22 +38,22 @@ impl Drop for Lock {
     }
 }
 
-/// Makes the directory if it is not there.
+/// Creates the directory if it does not exist.
 pub(super) fn create(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
-    // Registrations and sealed keys are for this service's user alone.
+    // Only this service's user may read registrations and sealed keys.
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let parent = fs::canonicalize(directory)?;
     parent.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
-/// Takes the lock.
+/// Acquires the lock.
 pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let names = names_in(directory)?;
-    let ours = names.iter().any(|name| name == LOCK || name == MARK);
-    if !ours && names.iter().any(|name| name != LOST_AND_FOUND) {
+    let is_store = names.iter().any(|name| name == LOCK || name == MARK);
+    if !is_store && names.iter().any(|name| name != LOST_AND_FOUND) {
         return Err(OpenError::Foreign { directory: directory.to_owned() });
     }
     let io = |source| OpenError::Io { directory: directory.to_owned(), source };
@@ -66,7 +67,8 @@ pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// The lock file names the store once it is made: a directory where all but that was removed is no fresh one.
+/// Writes the store's name into the lock file. A directory in which everything else was removed is thereby not treated
+/// as new.
 pub(super) fn name_store_in_lock(Lock(lock): &mut Lock, store: &str) -> io::Result<()> {
     if lock.metadata()?.len() > 0 {
         return Ok(());
@@ -75,7 +77,7 @@ pub(super) fn name_store_in_lock(Lock(lock): &mut Lock, store: &str) -> io::Resu
     lock.sync_all()
 }
 
-/// The mark that is there, or a new one if there was never a store here.
+/// Opens the mark, or creates it if there was never a store here.
 pub(super) fn open_or_create_mark(directory: &Path, Lock(lock): &Lock) -> Result<Mark, OpenError> {
     let io = |source| OpenError::Io { directory: directory.to_owned(), source };
     let names = names_in(directory)?;

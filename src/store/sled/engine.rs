@@ -1,4 +1,4 @@
-//! sled's own files: opening them so that a panic is an error, and the second try without snapshots.
+//! sled's own files: opening them with panics turned into errors, and the second attempt without snapshots.
 
 use std::fs;
 use std::fs::File;
@@ -14,22 +14,22 @@ use crate::store::sled::scan::Content;
 use crate::store::sled::scan::Damage;
 use crate::store::sled::scan::scan;
 
-/// Where snapshots go that sled could not open with. They only speed up opening; the log has everything.
+/// The directory for snapshots that sled could not open with. Snapshots only speed up opening; the log has everything.
 const SET_ASIDE: &str = "set-aside";
-/// Where the opening without snapshots is tried first.
+/// The directory in which opening without snapshots is tried first.
 const TRIAL: &str = "trial";
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// An open sled and everything in it, or `None` if it is empty.
+/// An open sled database and its content, or `None` if it is empty.
 pub(super) type Attempt = (::sled::Db, Option<Content>);
 
-/// sled's log in `directory`.
+/// The path of sled's log in `directory`.
 pub(super) fn log_path(directory: &Path) -> PathBuf {
     directory.join("db")
 }
 
-/// Waits until sled's lock on its log is free: sled lets go of it a little after its last handle is dropped, and a child
-/// process that was just being started, at its `exec`.
+/// Waits until sled's lock on its log is free. sled releases it shortly after its last handle is dropped; a child
+/// process that is being started releases it at its `exec`.
 pub(super) fn wait_until_free(directory: &Path) -> io::Result<()> {
     match File::open(log_path(directory)) {
         Ok(log) => log.lock().and_then(|()| log.unlock()),
@@ -38,29 +38,29 @@ pub(super) fn wait_until_free(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens sled in `directory`; if that fails over damage, once more without its snapshots, provided that `sound` says of
-/// what is then found that it is what was lost.
-pub(super) fn open(directory: &Path, sound: impl Fn(&Ledger) -> bool) -> Result<Attempt, Damage> {
+/// Opens sled in `directory`. If that fails because of damage, opens it once more without its snapshots, provided that
+/// `is_valid` accepts the ledger that is then found.
+pub(super) fn open(directory: &Path, is_valid: impl Fn(&Ledger) -> bool) -> Result<Attempt, Damage> {
     let damage = match attempt(directory) {
         Ok(opened) => return Ok(opened),
         Err(damage) => damage,
     };
-    if !matches!(damage, Damage::Engine(_) | Damage::Panic(_)) || !opens_without_snapshots(directory, sound) {
+    if !matches!(damage, Damage::Engine(_) | Damage::Panic(_)) || !opens_without_snapshots(directory, is_valid) {
         return Err(damage);
     }
-    tracing::warn!(directory = %directory.display(), %damage, "opening without sled's snapshots, which are set aside");
+    tracing::warn!(directory = %directory.display(), %damage, "opening without sled's snapshots, which are moved to set-aside");
     set_snapshots_aside(directory).map_err(|error| Damage::Engine(error.to_string()))?;
     attempt(directory)
 }
 
-/// Opens sled and reads everything. What it panics over becomes an error here.
+/// Opens sled and reads everything. A panic of sled becomes an error here.
 fn attempt(directory: &Path) -> Result<Attempt, Damage> {
     wait_until_free(directory).map_err(|error| Damage::Engine(error.to_string()))?;
     let open = || -> Result<_, Damage> {
         let config = ::sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_BYTES)
-            // The writer flushes; a second thread that does would only be in its way.
+            // The writer flushes; a second flushing thread would only compete with it.
             .flush_every_ms(None)
             .use_compression(false);
         let db = config.open()?;
@@ -74,17 +74,17 @@ fn attempt(directory: &Path) -> Result<Attempt, Damage> {
     })
 }
 
-/// Tries on a copy: where the log is damaged too, sled without a snapshot takes it for empty and wipes it.
-fn opens_without_snapshots(directory: &Path, sound: impl Fn(&Ledger) -> bool) -> bool {
+/// Tries on a copy: if the log is damaged too, sled without a snapshot treats it as empty and wipes it.
+fn opens_without_snapshots(directory: &Path, is_valid: impl Fn(&Ledger) -> bool) -> bool {
     let trial = directory.join(TRIAL);
     let copied = fs::create_dir(&trial)
         .and_then(|()| fs::copy(log_path(directory), log_path(&trial)))
         .and_then(|_| fs::copy(directory.join("conf"), trial.join("conf")));
-    let opens = copied.is_ok() && matches!(attempt(&trial), Ok((_, Some((ledger, _)))) if sound(&ledger));
+    let opens = copied.is_ok() && matches!(attempt(&trial), Ok((_, Some((ledger, _)))) if is_valid(&ledger));
     remove_trial(directory).is_ok() && opens
 }
 
-/// Removes what an interrupted or failed trial left.
+/// Removes the files of an interrupted or failed trial.
 pub(super) fn remove_trial(directory: &Path) -> io::Result<()> {
     match fs::remove_dir_all(directory.join(TRIAL)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -92,7 +92,7 @@ pub(super) fn remove_trial(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Moves the snapshots out of sled's way.
+/// Moves the snapshots to where sled does not read them.
 fn set_snapshots_aside(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -104,7 +104,8 @@ fn set_snapshots_aside(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A snapshot that was being written when the process died; sled would take it for the newest whole one.
+/// Removes snapshots that were being written when the process died. sled would read such a one as the newest complete
+/// snapshot.
 pub(super) fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -116,7 +117,7 @@ pub(super) fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes all of sled's files: of a store that was never finished.
+/// Removes all of sled's files, for a store that was never finished.
 pub(super) fn remove_files(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -130,7 +131,7 @@ pub(super) fn remove_files(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the first ledger and makes all of sled's files durable, with their names.
+/// Writes the first ledger, and syncs sled's files and their directory entries.
 pub(super) fn begin(directory: &Path, db: &::sled::Db, log: &File, store: &str) -> io::Result<Ledger> {
     let ledger = Ledger::new(store.to_owned());
     db.insert(LEDGER_KEY, ledger.encode()?)?;

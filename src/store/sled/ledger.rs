@@ -1,4 +1,4 @@
-//! The one entry beside the records: which store this is, its last revision, and what all records add up to.
+//! The ledger: one entry beside the records, with the store's name, its last revision, and a sum over all records.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,20 +9,21 @@ use crate::authority::store::Revision;
 use crate::store::sled::record::Checksum;
 use crate::store::sled::record::sha256;
 
-/// Where the ledger lies. No chunk's key has this length.
+/// The ledger's key in the tree. No chunk's key has this length.
 pub(super) const LEDGER_KEY: &[u8] = b"ledger";
 
 const SCHEMA: u32 = 1;
 
-/// Written in the same batch as the records, so that the last revision is kept over deletions, and a record that was lost
-/// or came back is noticed although every record that is there is sound.
+/// Written in the same batch as the records. The last revision thus survives deletions, and a lost or reappeared record
+/// is detected although each present record is valid.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Ledger {
-    /// Which store this is: made at random when it was created.
+    /// The store's name, chosen at random when it was created.
     pub(super) store: String,
     pub(super) revision: Revision,
     pub(super) records: u64,
-    /// The exclusive or of all records' checksums: against accidents, not against someone who computes collisions.
+    /// The exclusive or of all records' checksums. It protects against accidents, not against someone who computes
+    /// collisions.
     pub(super) sum: Checksum,
 }
 
@@ -43,13 +44,13 @@ impl Ledger {
         Self { store, revision: Revision(0), records: 0, sum: Checksum::default() }
     }
 
-    /// Counts a record in.
+    /// Adds a record.
     pub(super) fn add(&mut self, checksum: &Checksum) {
         self.records = self.records.wrapping_add(1);
         self.flip(checksum);
     }
 
-    /// Counts a record out.
+    /// Removes a record.
     pub(super) fn remove(&mut self, checksum: &Checksum) {
         self.records = self.records.wrapping_sub(1);
         self.flip(checksum);
@@ -59,10 +60,10 @@ impl Ledger {
         self.sum.iter_mut().zip(checksum).for_each(|(sum, byte)| *sum ^= byte);
     }
 
-    /// As one line of JSON.
+    /// Encodes the ledger as one line of JSON.
     ///
     /// # Errors
-    /// As `serde_json` has them; none are known for this type.
+    /// Those of `serde_json`; none are known for this type.
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(&Line {
             schema: SCHEMA,
@@ -74,7 +75,7 @@ impl Ledger {
         })
     }
 
-    /// Reads one back; `None` if it is not exactly what was written.
+    /// Decodes a ledger; `None` if the line is not exactly what was written.
     pub(super) fn decode(line: &[u8]) -> Option<Self> {
         let line: Line = serde_json::from_slice(line).ok().filter(|line: &Line| line.schema == SCHEMA)?;
         let sum = URL_SAFE_NO_PAD.decode(&line.sum).ok()?.try_into().ok()?;

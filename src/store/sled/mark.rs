@@ -1,13 +1,13 @@
-//! The mark: a small file beside sled's that says which store lies here and how far it had come.
+//! The mark: a small file beside sled's that names the store and its last revision.
 //!
-//! sled takes a log that was cut short, or an empty directory, for an older or a new database and says nothing. The mark
-//! is how we notice. It holds two copies in two pages that are written in turn, so that a torn write leaves the other.
+//! sled opens a truncated log, or an empty directory, as an older or a new database without an error. The mark detects
+//! both. It holds two copies in two pages that are written in turn, so that a torn write leaves one copy valid.
 //!
-//! It is written after each batch is synced and before it is acknowledged, but synced only every 64 batches and at the
-//! close: a second sync for each batch would halve the rate of writes. It is therefore never ahead of the log (no false
-//! alarm), never behind an acknowledged write when only the process died, and after a power cut at most 64 batches or as
-//! much as the kernel had not yet written back (30 s by default) behind. The log itself was synced: losing its end
-//! unnoticed takes a power cut and, within that margin, damage to the log besides.
+//! It is written after each batch is synced and before the batch is acknowledged, but it is synced only every 64
+//! batches and at the close: a second sync for each batch would halve the rate of writes. It is therefore never ahead
+//! of the log (no false alarm) and never behind an acknowledged write when only the process died. After a power cut it
+//! is behind by at most 64 batches, or by what the kernel had not yet written back (30 s by default). The log itself
+//! was synced. Its end can be lost unnoticed only by a power cut together with damage to the log within that margin.
 
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -26,20 +26,20 @@ use crate::store::sled::record::sha256;
 
 /// The mark's name in the store's directory.
 pub(super) const MARK: &str = "MARK";
-/// Its name until it is whole.
+/// The mark's name until it is completely written.
 pub(super) const NEW_MARK: &str = "MARK.new";
 
 const SCHEMA: u32 = 1;
 const SLOT_BYTES: usize = 4096;
 const SYNC_EVERY: u32 = 64;
 
-/// How far the making of a store has come.
+/// The stage of a store's creation.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Stage {
-    /// Nothing was ever acknowledged here: what sled left may be thrown away.
+    /// Nothing was ever acknowledged here: sled's files may be deleted.
     Creating,
-    /// Something may have been.
+    /// Writes may have been acknowledged.
     Ready,
 }
 
@@ -64,7 +64,7 @@ struct Line {
 }
 
 impl Mark {
-    /// Makes the mark of a store that is about to be created; it is whole under its name or not there.
+    /// Makes the mark of a store that is about to be created. The file is complete under its name, or does not exist.
     pub(super) fn create(directory: &Path, store: String) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
@@ -76,7 +76,7 @@ impl Mark {
         Ok(mark)
     }
 
-    /// Opens the mark that is there. `None` if no copy in it is sound, or the two name different stores.
+    /// Opens the present mark. `None` if no copy in it is valid, or if the two name different stores.
     pub(super) fn open(directory: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).open(directory.join(MARK))?;
         let mut bytes = vec![0; 2 * SLOT_BYTES];
@@ -96,14 +96,14 @@ impl Mark {
         Ok(Some(Self { file, store, stage, revision, writes: 0 }))
     }
 
-    /// Says in both copies that the store is there and has come to `revision`, and syncs.
+    /// Records in both copies that the store is ready and has reached `revision`, and syncs.
     pub(super) fn settle(&mut self, revision: Revision) -> io::Result<()> {
         self.stage = Stage::Ready;
         self.revision = revision;
         self.write_whole()
     }
 
-    /// Says in the older copy that the store has come to `revision`; syncs from time to time.
+    /// Records in the older copy that the store has reached `revision`. Syncs every [`SYNC_EVERY`] calls.
     pub(super) fn advance(&mut self, revision: Revision) -> io::Result<()> {
         self.revision = revision;
         self.writes = self.writes.wrapping_add(1);
@@ -135,8 +135,8 @@ impl Mark {
 impl Line {
     fn decode(slot: &[u8]) -> Option<Self> {
         let line: Self = serde_json::from_slice(slot).ok()?;
-        let sound = line.schema == SCHEMA && line.sha256 == checksum(&line.store, line.stage, line.revision);
-        sound.then_some(line)
+        let is_valid = line.schema == SCHEMA && line.sha256 == checksum(&line.store, line.stage, line.revision);
+        is_valid.then_some(line)
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::store::sled::scan::Damage;
 
-/// Why a store was not opened. On damaged files sled itself may already have dropped what follows the damage: what is to be
-/// rescued from them is to be rescued from a copy, or from a backup.
+/// Why a store was not opened. On damaged files sled itself may already have dropped everything after the damage. Data
+/// must be recovered from a copy or a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory's lock is held.
@@ -16,21 +16,21 @@ pub enum OpenError {
         /// The store's directory.
         directory: PathBuf,
     },
-    /// The directory has content that is not a store's.
+    /// The directory contains files that are not a store's.
     #[error("{} is not empty and holds no store: name an empty directory, or the store's own", directory.display())]
     Foreign {
         /// The directory.
         directory: PathBuf,
     },
-    /// There was a store here, and a part of it is missing.
+    /// There was a store here, and part of it is missing.
     #[error("the store in {} was emptied, {missing} is missing: restore it from an export or a backup", directory.display())]
     Emptied {
         /// The store's directory.
         directory: PathBuf,
-        /// The file that is missing, or what is missing in it.
+        /// The missing file, or what is missing in it.
         missing: &'static str,
     },
-    /// The log is older than what was already acknowledged, or that of another store.
+    /// The log is older than what was already acknowledged, or belongs to another store.
     #[error(
         "the log of the store in {} ends at revision {found} of store {found_store}, but revision {marked} of store \
          {marked_store} was reached: it was cut short or replaced, restore it from an export or a backup",
@@ -39,13 +39,13 @@ pub enum OpenError {
     RolledBack {
         /// The store's directory.
         directory: PathBuf,
-        /// Where the log ends.
+        /// The log's last revision.
         found: u64,
-        /// The store that the log is of.
+        /// The store that the log belongs to.
         found_store: String,
-        /// The revision that the mark names.
+        /// The revision in the mark.
         marked: u64,
-        /// The store that the mark is of.
+        /// The store that the mark belongs to.
         marked_store: String,
     },
     /// The files are damaged.
@@ -53,10 +53,10 @@ pub enum OpenError {
     Damaged {
         /// The store's directory.
         directory: PathBuf,
-        /// What was found.
+        /// The damage that was found.
         damage: Damage,
     },
-    /// Opening did not end.
+    /// Opening did not end within the limit.
     #[error(
         "the store in {} did not open within {limit:?}: if the disk answers, its files are damaged, restore it from an \
          export or a backup",
@@ -65,15 +65,15 @@ pub enum OpenError {
     Stuck {
         /// The store's directory.
         directory: PathBuf,
-        /// How long was waited.
+        /// The limit.
         limit: Duration,
     },
-    /// The operating system refused something.
+    /// An operation on the file system failed.
     #[error("the store in {} cannot be opened: {source}", directory.display())]
     Io {
         /// The store's directory.
         directory: PathBuf,
-        /// What it said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! Opening: the store as it was left, or a clear refusal. Nothing here takes a damaged store for a new one.
+//! Opening a store: as it was left, or with an error. A damaged store is never replaced by a new one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::store::sled::mark::Stage;
 use crate::store::sled::open_error::OpenError;
 use crate::store::table::Entry;
 
-/// Opens or creates the store in `path`. May hang where sled does: call it on a thread that can be left behind.
+/// Opens or creates the store in `path`. It can hang where sled does, so call it on a thread that can be abandoned.
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let io = |source| OpenError::Io { directory: path.to_owned(), source };
     let damaged = |damage| OpenError::Damaged { directory: path.to_owned(), damage };
@@ -23,19 +23,19 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     engine::remove_unfinished_snapshots(path).map_err(io)?;
     engine::remove_trial(path).map_err(io)?;
     let mut mark = directory::open_or_create_mark(path, &lock)?;
-    let sound = |ledger: &Ledger| ledger.store == mark.store && ledger.revision >= mark.revision;
+    let is_valid = |ledger: &Ledger| ledger.store == mark.store && ledger.revision >= mark.revision;
 
     let (db, content) = match mark.stage {
         Stage::Creating => {
-            // Only what was begun here and never acknowledged anything.
+            // These files are of a store that was never finished and acknowledged nothing.
             engine::remove_files(path).map_err(io)?;
-            engine::open(path, sound).map_err(damaged)?
+            engine::open(path, is_valid).map_err(damaged)?
         }
         Stage::Ready => {
             if !fs::metadata(engine::log_path(path)).is_ok_and(|log| log.is_file() && log.len() > 0) {
                 return Err(OpenError::Emptied { directory: path.to_owned(), missing: "db" });
             }
-            engine::open(path, sound).map_err(damaged)?
+            engine::open(path, is_valid).map_err(damaged)?
         }
     };
     let log = File::open(engine::log_path(path)).map_err(io)?;
@@ -46,7 +46,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         }
         (Stage::Creating, _) => (engine::begin(path, &db, &log, &mark.store).map_err(io)?, BTreeMap::new()),
     };
-    if !sound(&ledger) {
+    if !is_valid(&ledger) {
         return Err(OpenError::RolledBack {
             directory: path.to_owned(),
             found: ledger.revision.0,
@@ -55,7 +55,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
             marked_store: mark.store,
         });
     }
-    // What the tree shows now may have been written but not synced when the last process died.
+    // The last process may have written what the tree shows without syncing it before it died.
     log.sync_all().map_err(io)?;
     mark.settle(ledger.revision).map_err(io)?;
     directory::name_store_in_lock(&mut lock, &ledger.store).map_err(io)?;
@@ -66,7 +66,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) db: ::sled::Db,
-    /// Our own handle on sled's log, kept open from the start so that no failed write-back goes unreported.
+    /// A handle of its own on sled's log, open from the start, so that no failed write-back goes unreported.
     pub(super) log: File,
     pub(super) mark: Mark,
     pub(super) ledger: Ledger,

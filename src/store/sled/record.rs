@@ -1,4 +1,4 @@
-//! How one record lies in the tree: a JSON envelope that an operator can read, with a checksum, cut into chunks.
+//! The form of a record in the tree: a JSON envelope that an operator can read, with a checksum, split into chunks.
 
 use std::borrow::Cow;
 
@@ -14,22 +14,24 @@ use sha2::Sha256;
 use crate::authority::clock::Timestamp;
 use crate::authority::store::Revision;
 
-/// SHA-256 over key, revision, value, and the end if there is one.
+/// SHA-256 over key, revision, value, and the expiry if there is one.
 pub(super) type Checksum = [u8; 32];
 
 const SCHEMA: u32 = 1;
-/// The schema of a record that expires: a version that knows no ends must not take it for one without.
+/// The schema of a record that expires. A version that does not support expiry thus refuses it instead of keeping it
+/// without one.
 const EXPIRING_SCHEMA: u32 = 2;
 
-/// sled moves a page of more than 128 KiB into a file of its own, which it never syncs and does not always remove. A page
-/// holds 16 values and a few, so that values of at most this size keep every page in the log, where our sync covers it.
+/// sled moves a page of more than 128 KiB into a file of its own, which it never syncs and does not always remove. A
+/// page holds little more than 16 values. With values of at most this size every page stays in the log, which
+/// `fdatasync` covers.
 const CHUNK_BYTES: usize = 4096;
 
-/// Where a chunk lies: the SHA-256 of the record's key, then the chunk's number. Keys of one short length keep sled's
-/// index pages small; the key itself is in the envelope.
+/// The length of a chunk's key: the SHA-256 of the record's key, then the chunk's number. Keys of one short length keep
+/// sled's index pages small; the record's key itself is in the envelope.
 pub(super) const CHUNK_KEY_BYTES: usize = 33;
 
-/// A record as it is written.
+/// An encoded record.
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) checksum: Checksum,
@@ -37,7 +39,7 @@ pub(super) struct Encoded {
     envelope: Vec<u8>,
 }
 
-/// A record as it was read.
+/// A decoded record.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) key: String,
@@ -47,19 +49,19 @@ pub(super) struct Decoded {
     pub(super) checksum: Checksum,
 }
 
-/// What is wrong with a stored record.
+/// Why a stored record is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Flaw {
-    /// A chunk is missing, or the chunks together are no envelope.
+    /// A chunk is missing, or the chunks together are not an envelope.
     #[error("it cannot be read")]
     Unreadable,
     /// A later version of this program wrote it.
     #[error("it was written with schema {0}, which this version does not know")]
     Schema(u32),
-    /// Key, revision or value is not what was written.
+    /// Key, revision, expiry or value differ from what was written.
     #[error("its checksum does not match")]
     Checksum,
-    /// It lies where the record of another key belongs.
+    /// It is stored under the key of another record.
     #[error("it lies in another record's place")]
     Misplaced,
     /// Its revision is later than the store's.
@@ -79,7 +81,7 @@ struct Envelope<'a> {
     #[serde(borrow)]
     key: Cow<'a, str>,
     revision: u64,
-    /// Seconds since 1970. There in exactly the records of [`EXPIRING_SCHEMA`].
+    /// Seconds since 1970. Present in exactly the records of [`EXPIRING_SCHEMA`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<u64>,
     encoding: Encoding,
@@ -93,14 +95,14 @@ struct Envelope<'a> {
 enum Encoding {
     /// The value is this JSON, byte for byte.
     Json,
-    /// The value is not JSON (or JSON with white space around it): this string is its base64.
+    /// The value is not JSON (or is JSON with surrounding white space): this string is its base64.
     Base64,
 }
 
-/// Puts a record into its envelope.
+/// Encodes a record into its envelope.
 ///
 /// # Errors
-/// As `serde_json` has them; none are known for these types.
+/// Those of `serde_json`; none are known for these types.
 pub(super) fn encode(
     key: &str,
     revision: Revision,
@@ -125,7 +127,7 @@ pub(super) fn encode(
 }
 
 impl Encoded {
-    /// The chunks, with the keys under which they lie.
+    /// The chunks and their keys.
     pub(super) fn chunks(&self) -> impl Iterator<Item = ([u8; CHUNK_KEY_BYTES], &[u8])> {
         (0..=u8::MAX)
             .zip(self.envelope.chunks(CHUNK_BYTES))
@@ -133,10 +135,10 @@ impl Encoded {
     }
 }
 
-/// Takes the record out of `envelope`, which lay at `place`.
+/// Decodes the record in `envelope`, which was stored at `place`.
 ///
 /// # Errors
-/// The key, as far as it can be read, and what is wrong.
+/// The key, if it can be read, and the flaw.
 pub(super) fn decode(place: &[u8], envelope: &[u8]) -> Result<Decoded, (Option<String>, Flaw)> {
     let head: Head = serde_json::from_slice(envelope).map_err(|_| (None, Flaw::Unreadable))?;
     if head.schema != SCHEMA && head.schema != EXPIRING_SCHEMA {
@@ -171,12 +173,12 @@ fn checksum(key: &str, revision: Revision, expires: Option<Timestamp>, value: &[
     let revision = revision.0.to_be_bytes();
     match expires {
         None => sha256(&[&length, key.as_bytes(), &revision, value]),
-        // A length never begins with this byte.
+        // A length never begins with this byte, so the two forms cannot be confused.
         Some(expires) => sha256(&[&[0xff], &length, key.as_bytes(), &revision, &expires.0.to_be_bytes(), value]),
     }
 }
 
-/// The SHA-256 of the parts, one after the other.
+/// The SHA-256 of the concatenated parts.
 pub(super) fn sha256(parts: &[&[u8]]) -> Checksum {
     let mut hash = Sha256::new();
     for part in parts {
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_come_back_as_they_were() {
+    fn any_bytes_are_decoded_as_they_were_encoded() {
         let long = format!("\"{}\"", "x".repeat(60_000));
         for value in [&b"{\"a\": [1,2]}"[..], b"null", b" 1 ", b"", b"\xff\x00", b"{\"a\":", long.as_bytes()] {
             let (place, envelope) = envelope_of("/clients/\"a\"\n\u{1F511}", value);
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_comes_back_and_can_be_neither_taken_off_nor_put_on() {
+    fn an_expiry_is_decoded_and_can_be_neither_removed_nor_added() {
         let (place, envelope) = envelope_until("/clients/a", Some(Timestamp(9)), b"1");
         assert_eq!(decode(&place, &envelope).unwrap().expires, Some(Timestamp(9)));
         let text = String::from_utf8(envelope).unwrap();
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_version_that_knew_no_ends_is_read_and_written_as_it_was() {
+    fn a_record_without_expiry_is_read_and_written_as_in_earlier_versions() {
         let (place, envelope) = envelope_of("/clients/a", b"1");
         let checksum = "xRAvA7bUsPVs-TIcUcJP3E-jmhmQ0nPxhkXklu5Ajjw";
         let before = format!(

@@ -1,4 +1,4 @@
-//! The full scan at the start: every record is read and checked before the first request is answered.
+//! The full scan at the start: every record is read and verified before the first request is answered.
 
 use std::collections::BTreeMap;
 
@@ -13,50 +13,50 @@ use crate::store::sled::record::CHUNK_KEY_BYTES;
 use crate::store::sled::record::Flaw;
 use crate::store::table::Entry;
 
-/// What is wrong with a store's files. Restore it from an export, or from a copy of the whole directory.
+/// Damage in a store's files. Restore the store from an export, or from a copy of the whole directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
-    /// sled found it.
+    /// sled reported an error.
     #[error("the storage engine reports: {0}")]
     Engine(String),
-    /// sled gave up over it.
-    #[error("the storage engine gave up: {0}")]
+    /// sled panicked.
+    #[error("the storage engine panicked: {0}")]
     Panic(String),
-    /// One record.
+    /// A record is damaged.
     #[error("the record {key}: {flaw}")]
     Record {
-        /// Its key, or the place at which it lies if the key cannot be read.
+        /// Its key, or its place in the tree if the key cannot be read.
         key: String,
-        /// What is wrong with it.
+        /// The kind of damage.
         flaw: Flaw,
     },
-    /// There are records but no ledger, or it cannot be read.
+    /// There are records but no ledger, or the ledger cannot be read.
     #[error("the ledger is missing or unreadable")]
     Ledger,
-    /// Each record is sound, but they are not all there, or some should not be.
+    /// Each record is valid, but some are missing or should not exist.
     #[error("the ledger counts {counted} records and {found} were found, or one of them is an older version of itself")]
     Sum {
-        /// How many there should be.
+        /// The number of records in the ledger.
         counted: u64,
-        /// How many there are.
+        /// The number of records found.
         found: u64,
     },
-    /// The mark has no sound copy.
+    /// The mark has no valid copy.
     #[error("the file MARK is unreadable")]
     Mark,
 }
 
 impl From<::sled::Error> for Damage {
     fn from(error: ::sled::Error) -> Self {
-        // sled ends some of its texts with the place for a backtrace that it does not take.
+        // sled appends an empty backtrace to some of its messages.
         Self::Engine(error.to_string().trim_end_matches(" backtrace ()").to_owned())
     }
 }
 
-/// Everything in the tree.
+/// The whole content of the tree.
 pub(super) type Content = (Ledger, BTreeMap<String, Entry>);
 
-/// Reads and checks everything; `None` if the tree is empty.
+/// Reads and verifies everything; `None` if the tree is empty.
 pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, Damage> {
     let mut ledger = None;
     let mut entries = BTreeMap::new();
@@ -85,7 +85,7 @@ pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, Damage> {
     Ok(Some((ledger, entries)))
 }
 
-/// The chunks of one record, as they come by in the order of their keys.
+/// The chunks of one record, in the order of their keys.
 #[derive(Default)]
 struct Assembly {
     place: Vec<u8>,
@@ -94,7 +94,7 @@ struct Assembly {
 }
 
 impl Assembly {
-    /// Takes a chunk in. If it is the first of another record, the record before it is whole and handed out.
+    /// Adds a chunk. If it is the first of another record, returns the completed record before it.
     fn take(&mut self, key: &[u8], chunk: &[u8]) -> Result<Option<Self>, Damage> {
         let (Some((number, place)), CHUNK_KEY_BYTES) = (key.split_last(), key.len()) else {
             return Err(unreadable(key));

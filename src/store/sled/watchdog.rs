@@ -1,4 +1,4 @@
-//! Whether the store still takes writes, and the thread that notices when a flush hangs.
+//! The health of the store, and the thread that detects a hanging flush.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio::sync::watch;
 
 use crate::authority::store::StoreError;
 
-/// Into how many looks the watchdog divides the time limit: a hang is noticed after the limit and at most one look more.
-const LOOKS: u32 = 5;
+/// The number of checks within the time limit. A hang is detected after the limit plus at most one check interval.
+const CHECKS: u32 = 5;
 
-/// Whether writes are taken. The first failure stays.
+/// Whether the store accepts writes. The first failure is permanent.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     failure: Arc<watch::Sender<Option<String>>>,
@@ -26,7 +26,7 @@ impl Health {
         Self { failure: Arc::new(watch::Sender::new(None)) }
     }
 
-    /// Stops all writes, now and later.
+    /// Stops all writes permanently.
     pub(super) fn fail(&self, reason: &str) {
         let first = self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
@@ -34,7 +34,7 @@ impl Health {
             first
         });
         if first {
-            tracing::error!(reason, "the store takes no more writes until the process is started again");
+            tracing::error!(reason, "the store accepts no more writes until the process is restarted");
         }
     }
 
@@ -42,7 +42,7 @@ impl Health {
         self.failure.borrow().clone().map_or(Ok(()), |reason| Err(StoreError::Unavailable(reason)))
     }
 
-    /// Waits for a failure; for ever, if none comes.
+    /// Waits for a failure, indefinitely if none occurs.
     pub(super) async fn failed(&self) -> StoreError {
         let mut failure = self.failure.subscribe();
         match failure.wait_for(Option::is_some).await {
@@ -52,7 +52,7 @@ impl Health {
     }
 }
 
-/// Counts the batches that began and ended: odd while one is on its way.
+/// Counts the starts and ends of batches: odd while a batch is being written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress(Arc<AtomicU64>);
 
@@ -61,33 +61,28 @@ impl Progress {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn batch_on_its_way(&self) -> Option<u64> {
+    fn batch_in_progress(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|count| count % 2 == 1)
     }
 }
 
-/// Starts a thread that fails `health` when one batch takes longer than `limit`. It ends when the sender of `stop` is
-/// dropped.
+/// Starts a thread that fails `health` if one batch takes longer than `limit`. The thread ends when the sender of
+/// `stop` is dropped.
 ///
 /// # Errors
-/// If no thread can be started.
-pub(super) fn watch_over(
-    progress: Progress,
-    health: Health,
-    limit: Duration,
-    stop: mpsc::Receiver<()>,
-) -> io::Result<()> {
-    let look = move || {
+/// If the thread cannot be started.
+pub(super) fn start(progress: Progress, health: Health, limit: Duration, stop: mpsc::Receiver<()>) -> io::Result<()> {
+    let watch = move || {
         let mut seen = None;
-        let mut looks = 0;
-        while let Err(mpsc::RecvTimeoutError::Timeout) = stop.recv_timeout(limit / LOOKS) {
-            let current = progress.batch_on_its_way();
-            looks = if current.is_some() && current == seen { looks + 1 } else { 0 };
+        let mut unchanged = 0;
+        while let Err(mpsc::RecvTimeoutError::Timeout) = stop.recv_timeout(limit / CHECKS) {
+            let current = progress.batch_in_progress();
+            unchanged = if current.is_some() && current == seen { unchanged + 1 } else { 0 };
             seen = current;
-            if looks == LOOKS {
+            if unchanged == CHECKS {
                 return health.fail(&format!("a write to the disk took longer than {limit:?}"));
             }
         }
     };
-    thread::Builder::new().name("lanyard-store-watchdog".to_owned()).spawn(look).map(drop)
+    thread::Builder::new().name("lanyard-store-watchdog".to_owned()).spawn(watch).map(drop)
 }

@@ -1,4 +1,5 @@
-//! The one thread that owns sled: it groups transactions, makes each group durable, shows it, and only then acknowledges it.
+//! The thread that owns sled. It groups transactions, makes each group durable, applies it in memory, and only then
+//! acknowledges it.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,30 +28,30 @@ use crate::store::step::Step;
 use crate::store::table::Entry;
 use crate::store::table::Table;
 
-/// The most writes in one batch.
+/// The maximum number of writes in one batch.
 const BATCH_WRITES: usize = 512;
-/// When a batch is full by size: half of one of sled's segments. sled reuses a segment once its content is in a later one
-/// by `sync_file_range`; small batches put our own sync between the two.
+/// The maximum size of a batch in bytes: half of one of sled's segments. sled reuses a segment once its content is in a
+/// later one by `sync_file_range`; with small batches an `fdatasync` comes between the two.
 const BATCH_BYTES: usize = 256 * 1024;
 
-// No transaction is larger than a batch may be.
+// Each transaction fits into a batch.
 const _: () = assert!(MAX_TRANSACTION_BYTES <= BATCH_BYTES && MAX_TRANSACTION_OPERATIONS <= BATCH_WRITES);
 
-/// What the writer is asked for.
+/// A request to the writer.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// A transaction, by one who waits for it.
+    /// A transaction whose caller waits for the reply.
     Transact { transaction: Transaction, reply: Reply },
-    /// The deletion of what has expired.
+    /// Deletes expired records.
     Sweep,
 }
 
 impl Request {
-    /// How many writes it has, and how many bytes.
+    /// The number of writes and of bytes.
     fn size(&self) -> (usize, usize) {
         match self {
             Self::Transact { transaction, .. } => (transaction.writes().len(), transaction.bytes()),
-            // A deletion writes nothing but places.
+            // A deletion writes keys only.
             Self::Sweep => (MAX_TRANSACTION_OPERATIONS, 0),
         }
     }
@@ -58,7 +59,7 @@ impl Request {
 
 type Reply = oneshot::Sender<Result<Revision, StoreError>>;
 
-/// What the writer works with.
+/// The state of the writer thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) directory: PathBuf,
@@ -70,7 +71,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Serves until all senders of `queue` are gone and it is empty; then closes sled and lets go of the lock.
+    /// Serves until all senders of `queue` are dropped and it is empty; then closes sled and releases the lock.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut left_over = None;
         while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
@@ -102,8 +103,8 @@ impl Writer {
         }
         let outcome = self.commit(plan);
         for (reply, answer) in answers {
-            // A conflict may be with a transaction of the same batch: it too is only true if the batch was stored. Whoever has
-            // stopped waiting gets no answer; what was written stands.
+            // A conflict may be with a transaction of the same batch, so it is only reported if the batch was stored. A
+            // caller that no longer waits gets no reply; its write stays stored.
             drop(reply.send(outcome.clone().and(answer)));
         }
     }
@@ -120,9 +121,9 @@ impl Writer {
         match stored {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.health.fail(&format!("a write to the disk failed: {error}")),
-            Err(_) => self.health.fail("the storage engine gave up in the middle of a write"),
+            Err(_) => self.health.fail("the storage engine panicked during a write"),
         }
-        // A batch that came through after the watchdog had given it up is not acknowledged either.
+        // A batch that completes after the watchdog declared the store failed is not acknowledged either.
         self.health.health()?;
         self.table.apply(steps);
         Ok(())
@@ -155,12 +156,12 @@ impl Writer {
     }
 }
 
-/// One batch, judged and encoded; nothing of it is done yet.
+/// One batch, evaluated and encoded but not yet written.
 struct Plan {
     batch: ::sled::Batch,
     ledger: Ledger,
     steps: Vec<Step>,
-    /// What will stand at the keys that this batch changes.
+    /// The new entries of the keys that this batch changes.
     pending: HashMap<String, Option<Entry>>,
 }
 
@@ -170,24 +171,24 @@ impl Plan {
         Self { batch, ledger, steps: Vec::new(), pending: HashMap::new() }
     }
 
-    /// Judges one more transaction as if those before it were done, and takes it in if it is to be done.
+    /// Evaluates a transaction as if those before it were done, and adds it to the batch if it succeeds.
     fn add(&mut self, transaction: Transaction, table: &Table) -> Result<Revision, StoreError> {
         let next = Revision(self.ledger.revision.0 + 1);
         match Step::of(transaction, next, table.now(), |key| self.present(key, table))? {
             None => Ok(self.ledger.revision),
             Some(step) => {
-                self.take_in(step, table).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                self.push(step, table).map_err(|error| StoreError::Unavailable(error.to_string()))?;
                 Ok(next)
             }
         }
     }
 
-    /// Takes in the deletion of what has expired.
+    /// Adds the deletion of expired records to the batch.
     fn sweep(&mut self, table: &Table) {
         let (next, now) = (Revision(self.ledger.revision.0 + 1), table.now());
         let step = Step::expiry(table.expired(now), next, now, |key| self.present(key, table));
-        if let Some(Err(error)) = step.map(|step| self.take_in(step, table)) {
-            tracing::error!(%error, "what has expired cannot be deleted");
+        if let Some(Err(error)) = step.map(|step| self.push(step, table)) {
+            tracing::error!(%error, "expired records cannot be deleted");
         }
     }
 
@@ -195,8 +196,8 @@ impl Plan {
         self.pending.get(key).cloned().unwrap_or_else(|| table.get_even_expired(key))
     }
 
-    /// Takes in all of a step, or nothing of it.
-    fn take_in(&mut self, step: Step, table: &Table) -> Result<(), serde_json::Error> {
+    /// Adds a whole step to the batch, or nothing of it.
+    fn push(&mut self, step: Step, table: &Table) -> Result<(), serde_json::Error> {
         let encoded = step.changes.iter().map(|(key, entry)| {
             let encode = |entry: Entry| record::encode(key, entry.revision, entry.expires, &entry.value);
             let old = self.present(key, table).map(encode).transpose()?;
@@ -211,7 +212,8 @@ impl Plan {
             }
             if let Some(new) = new {
                 self.ledger.add(&new.checksum);
-                // Within a batch the last word on a place counts: what was removed above is written anew here.
+                // Within a batch the last operation on a key is the one in effect: a key that was removed above is
+                // written again here.
                 new.chunks().for_each(|(place, chunk)| self.batch.insert(place.as_slice(), chunk));
             }
         }

@@ -264,7 +264,7 @@ fn export_failures_count_by_signal() {
     let failures = ExportFailures::default();
     failures.lost_spans();
     failures.lost_spans();
-    failures.lost_measures();
+    failures.lost_metrics();
     let request = request(&[failures.family()], resource(), STARTED, STARTED);
     let told = all_series(&request);
     let series = |signal: &str| format!("lanyard_export_failures_total{{signal=\"{signal}\"}}");
