@@ -31,8 +31,8 @@ use crate::authority::store::Listing;
 use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
-use crate::authority::store::Versioned;
 use crate::authority::store::Watch;
+use crate::store::step::Entry;
 use crate::store::step::Step;
 
 /// How many of the latest changes are kept for watchers. A watcher that falls behind further than this has to list
@@ -42,9 +42,6 @@ const WINDOW: usize = 4096;
 /// How long a watch may have nothing to say before it tells its progress. Less than the second in which times are counted,
 /// so that no bound on the age of what is known is too short for it.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-
-/// An entry as it is held and handed out.
-pub(super) type Entry = Versioned<Arc<[u8]>>;
 
 /// Has the writer delete what has expired. It must not wait.
 pub(super) type Sweep = Box<dyn Fn() + Send + Sync>;
