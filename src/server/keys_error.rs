@@ -1,9 +1,8 @@
 //! Why there are no signing keys.
 
-use crate::authority::keys::SealError;
-use crate::authority::keys::UnusableKey;
+use crate::authority::keys::InvalidPrivateKey;
+use crate::authority::keys::KeyRecordError;
 use crate::authority::store::StoreError;
-use crate::signer::local::InvalidPrivateKey;
 
 /// Why there are no signing keys. A key that does not open is never replaced by a new one: the tokens and the JWKS of all
 /// relying parties hang on it.
@@ -11,24 +10,18 @@ use crate::signer::local::InvalidPrivateKey;
 pub enum KeysError {
     /// A stored key cannot be opened.
     #[error("{key}: {error}")]
-    Sealed {
+    Record {
         /// Its key in the store.
         key: String,
         /// Why.
-        error: SealError,
+        error: KeyRecordError,
     },
-    /// A record is not at its own place.
-    #[error("{0}: the record is another key's")]
-    Misplaced(String),
-    /// What is sealed is no key.
-    #[error(transparent)]
-    Invalid(#[from] InvalidPrivateKey),
-    /// The key cannot be published.
-    #[error(transparent)]
-    Unusable(#[from] UnusableKey),
+    /// A new key could not be made.
+    #[error("a new signing key cannot be made: {0}")]
+    NotMade(#[from] InvalidPrivateKey),
     /// A new key could not be sealed.
     #[error("a new signing key cannot be sealed: {0}")]
-    Sealing(SealError),
+    Sealing(KeyRecordError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

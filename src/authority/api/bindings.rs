@@ -81,7 +81,7 @@ impl Authority {
 
     /// A token whose signature is good under one of our keys.
     pub(in crate::authority) fn verified(&self, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
-        self.verified.verify(&self.keys.load(), access_token, &self.metrics)
+        self.verified.verify(&self.keys(), access_token, &self.metrics)
     }
 
     /// The decision that every voice speaks.
@@ -92,7 +92,7 @@ impl Authority {
         demands: &Demands,
     ) -> Evaluation {
         let grade = evidence.map(Evidence::grade);
-        let token = match self.verified.verify(&self.keys.load(), access_token, &self.metrics) {
+        let token = match self.verified.verify(&self.keys(), access_token, &self.metrics) {
             Ok(token) => token,
             Err(reason) => return Evaluation { decision: Decision::Deny(reason), token: None, grade },
         };

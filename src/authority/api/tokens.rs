@@ -80,7 +80,7 @@ impl Authority {
                 .then(|| BoundCertificate::of(peer.certificate())),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };
-        let access_token = tokens::sign(self.keys.load().active(), &claims).map_err(|error| {
+        let access_token = tokens::sign(&self.keys(), &claims).map_err(|error| {
             tracing::error!(%error, "a token could not be signed");
             GrantError::ServerError
         })?;
@@ -97,7 +97,7 @@ impl Authority {
             "iat": self.clock.now(),
             "token_introspection": answer,
         });
-        tokens::sign_as(self.keys.load().active(), "token-introspection+jwt", &claims).map_err(|error| {
+        tokens::sign_as(&self.keys(), "token-introspection+jwt", &claims).map_err(|error| {
             tracing::error!(%error, "an introspection response could not be signed");
             GrantError::ServerError
         })

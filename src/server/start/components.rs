@@ -62,9 +62,10 @@ impl Components {
         let store = Arc::clone(&stored.store);
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
-        let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
+        let sealer = signing_keys::sealer(config.key_encryption_key.clone());
+        let keys = signing_keys::open(&*store, &sealer, config.algorithm, clock.now()).await?;
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
-        let authority = Arc::new(Authority::new(policy, clock, entropy, store, keys, trust));
+        let authority = Arc::new(Authority::new(policy, clock, entropy, store, keys, sealer, trust));
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;

@@ -24,6 +24,7 @@ pub mod helm_server;
 pub mod http;
 pub mod image;
 pub mod jwt_svid;
+pub mod keys;
 pub mod leaf;
 pub mod mesh;
 pub mod mint;
