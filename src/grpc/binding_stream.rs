@@ -95,7 +95,7 @@ fn answer(
     peer: &PeerConnection,
     message: ValidateBindingRequest,
 ) -> Result<ValidateBindingsResponse, Status> {
-    let caller = services.authority.authorize(Some(peer), METHOD).map_err(|error| {
+    let caller = services.authority.authorize(services.authority.view(), Some(peer), METHOD).map_err(|error| {
         services.authority.metrics().call_refused(error);
         AuditEvent::NotAdmitted { peer: Some(peer), method: METHOD, error, stream: true }.record();
         status::not_admitted(error)

@@ -23,7 +23,7 @@ use tonic::service::Routes;
 use tower::util::MapRequestLayer;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
+use crate::authority::state::Caller;
 use crate::grpc::health::Readiness;
 use crate::proto;
 use crate::proto::binding_service_server::BindingServiceServer;

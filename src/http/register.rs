@@ -20,9 +20,9 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::RegisteredClient;
+use crate::authority::state::Caller;
 use crate::http::error::NO_STORE;
 use crate::http::error::RegistrationRefused;
 

@@ -38,7 +38,7 @@ struct ByOutcome {
 }
 
 impl InstrumentedStore {
-    /// MetricsReader this store.
+    /// Counts the operations of this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, operations: Arc::default() }
     }

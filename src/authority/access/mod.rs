@@ -5,7 +5,6 @@ mod methods;
 mod requester;
 mod roles;
 
-pub use crate::authority::access::caller::Caller;
 pub use crate::authority::access::caller::NotAdmitted;
 pub use crate::authority::access::caller::PeerConnection;
 pub(in crate::authority) use crate::authority::access::caller::Proven;

@@ -9,7 +9,6 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::access::Roles;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
@@ -23,6 +22,7 @@ use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::RegistrationAccessToken;
 use crate::authority::registration::invalid;
+use crate::authority::state::Caller;
 
 impl Authority {
     /// Registers a client (RFC 7591 section 3). Its name is never the registrant's to choose: it is the SPIFFE ID that the

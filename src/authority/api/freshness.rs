@@ -1,8 +1,6 @@
 //! How old the snapshot may be that decisions go by. It is as the store was when its watch last delivered a change or its
 //! progress; a revocation that was made after that could have been missed, whether the watch broke off or only hangs.
 
-use std::time::Duration;
-
 use crate::authority::Authority;
 use crate::authority::clock::Timestamp;
 use crate::authority::state::Stale;
@@ -18,20 +16,13 @@ impl Authority {
         self.store_feed.synced(self.clock.now());
     }
 
-    /// Whether decisions may go by the snapshot. Without a bound in the configuration they always may.
+    /// Whether decisions may go by the snapshot.
     pub fn freshness(&self) -> Result<(), Stale> {
-        let over = self.stale_after().is_some_and(|last| self.clock.now() > last);
-        if over { Err(Stale) } else { Ok(()) }
+        self.view().freshness()
     }
 
-    /// How long an allowance made now may be kept: not beyond the bound.
-    pub(in crate::authority) fn verdict_ttl(&self, now: Timestamp) -> Duration {
-        let ttl = self.policy.verdict_ttl;
-        self.stale_after().map_or(ttl, |last| ttl.min(now.until(last)))
-    }
-
-    /// The last moment at which decisions may go by the snapshot, where there is one.
-    fn stale_after(&self) -> Option<Timestamp> {
+    /// The last moment at which decisions may go by the snapshot. Without a bound in the configuration there is none.
+    pub(in crate::authority) fn stale_after(&self) -> Option<Timestamp> {
         let bound = self.policy.max_staleness?;
         self.store_feed.unsure_since().map(|since| since.after(bound))
     }

@@ -19,6 +19,7 @@ pub use crate::authority::observe::families::Samples;
 pub use crate::authority::observe::families::labels;
 pub use crate::authority::observe::metrics::Cache;
 pub use crate::authority::observe::metrics::HANDSHAKE_FAILED;
+pub use crate::authority::observe::metrics::Lookup;
 pub use crate::authority::observe::metrics::Metrics;
 pub use crate::authority::observe::metrics::OTHER;
 pub use crate::authority::observe::metrics::Outcome;

@@ -1,12 +1,15 @@
 //! What decisions read, as it was at one moment.
 
+mod caller;
 mod freshness;
 mod lineages;
 mod load_error;
 mod published_jwks;
 mod revocations;
 mod snapshot;
+mod view;
 
+pub use crate::authority::state::caller::Caller;
 pub use crate::authority::state::freshness::Stale;
 pub(in crate::authority) use crate::authority::state::freshness::StoreFeed;
 pub use crate::authority::state::lineages::Descent;
@@ -28,3 +31,4 @@ pub use crate::authority::state::snapshot::Entry;
 pub use crate::authority::state::snapshot::PREFIXES;
 pub use crate::authority::state::snapshot::Snapshot;
 pub use crate::authority::state::snapshot::Unusable;
+pub use crate::authority::state::view::View;

@@ -10,7 +10,7 @@ pub enum UnreadableRecord {
     /// Not the JSON of a record.
     #[error("the record is not what this version writes: {0}")]
     Json(#[from] serde_json::Error),
-    /// SchemaOnly by a later version.
+    /// Written by a later version.
     #[error("the record has schema {0}, which this version does not know")]
     Schema(u32),
 }

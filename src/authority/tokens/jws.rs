@@ -11,13 +11,12 @@ use crate::authority::json::Object;
 use crate::authority::json::present;
 use crate::authority::keys;
 use crate::authority::keys::CompactJws;
-use crate::authority::keys::KeyId;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
-use crate::authority::registration::ClientId;
 use crate::authority::tokens::claims::AccessTokenClaims;
+use crate::authority::tokens::verified::VerifiedToken;
 
 /// The most bytes that a token may have.
 pub const MAX_TOKEN_BYTES: usize = keys::MAX_JWS_BYTES;
@@ -64,18 +63,6 @@ fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result
     if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
 }
 
-/// A token whose signature verified under one of our keys. That is all it says: nothing about time, audience, client or
-/// binding, which are looked at on every use.
-#[derive(Clone, Debug)]
-pub struct VerifiedToken {
-    /// The key that verified it; whether that key still counts is looked at on every use too.
-    pub key_id: KeyId,
-    /// What it says.
-    pub claims: AccessTokenClaims,
-    /// The client that it names, read once; `None` where that is no `client_id`.
-    pub client_id: Option<ClientId>,
-}
-
 /// The JWS header (RFC 7515 section 4). Keys, or pointers to keys, in `jwk`, `jku`, `x5c`, `x5u` are never looked at.
 #[derive(Deserialize)]
 struct Header<'a> {
@@ -107,8 +94,7 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     }
     let Object::<AccessTokenClaims>(claims) =
         serde_json::from_slice(&jws.payload).map_err(|_| DenyReason::TokenMalformed)?;
-    let client_id = ClientId::parse(&claims.client_id);
-    Ok(VerifiedToken { key_id: key.key_id().clone(), claims, client_id })
+    Ok(VerifiedToken::new(key.key_id().clone(), claims))
 }
 
 /// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types have no case, and "application/" may be left out.

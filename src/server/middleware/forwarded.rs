@@ -34,6 +34,8 @@ use crate::authority::access::Reach;
 use crate::authority::evidence::ForwardedHeaders;
 use crate::authority::evidence::NotForwarded;
 use crate::authority::observe::Cache;
+use crate::authority::observe::Lookup;
+use crate::authority::state::View;
 use crate::config::forwarded::Forwarded;
 use crate::server::middleware::guard;
 use crate::server::socket::Socket;
@@ -156,12 +158,13 @@ impl ForwardedService {
         connection: Option<&PeerConnection>,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
-        match self.peer(authority, connection, request.headers()) {
+        let view = authority.view();
+        match self.peer(authority, &view, connection, request.headers()) {
             Ok(peer) => {
                 for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                     request.headers_mut().remove(name);
                 }
-                guard::call(self.router.clone(), authority, Some(&peer), request).await
+                guard::call(self.router.clone(), authority, view, Some(&peer), request).await
             }
             Err(error) => Ok(guard::refused(authority, None, &request, error)),
         }
@@ -170,13 +173,14 @@ impl ForwardedService {
     fn peer(
         &self,
         authority: &Authority,
+        view: &View,
         connection: Option<&PeerConnection>,
         headers: &HeaderMap,
     ) -> Result<Arc<PeerConnection>, NotAdmitted> {
         let (own, reach) = match (&self.terminator, connection) {
             (Terminator::Svid(id), Some(connection)) => {
                 // Its own certificate may have ended meanwhile.
-                let terminator = authority.caller(connection)?.identity;
+                let terminator = authority.caller(view.clone(), connection)?.identity;
                 if terminator.spiffe_id() != Some(id) {
                     return Err(NotForwarded::NotTheTerminator.into());
                 }
@@ -195,12 +199,12 @@ impl ForwardedService {
         let chain = forwarded.chain(own).map_err(NotAdmitted::NotForwarded)?;
         let key = fingerprint(&chain);
         let known = self.peers.get(&key);
-        authority.metrics().looked_up(Cache::ForwardedPeers, known.is_some());
+        authority.metrics().looked_up(Cache::ForwardedPeers, if known.is_some() { Lookup::Hit } else { Lookup::Miss });
         if let Some(Remembered(peer, _)) = known {
             return Ok(peer);
         }
         let bytes = chain.iter().map(|certificate| u64::try_from(certificate.len()).unwrap_or(u64::MAX)).sum();
-        let peer = Arc::new(authority.admit_by(chain, reach)?);
+        let peer = Arc::new(authority.admit_by(view, chain, reach)?);
         self.peers.insert(key, Remembered(Arc::clone(&peer), bytes));
         Ok(peer)
     }

@@ -17,6 +17,7 @@ use crate::authority::access;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::observe::AuditEvent;
+use crate::authority::state::View;
 use crate::grpc::ext_authz;
 use crate::grpc::status;
 use crate::http::error::OAuthError;
@@ -28,19 +29,21 @@ use crate::server::middleware::catch_panic::is_grpc;
 pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
+    view: View,
     peer: Option<&Arc<PeerConnection>>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    CatchPanic::of(&request).answered(authority, entered(router, authority, peer, request)).await
+    CatchPanic::of(&request).answered(authority, entered(router, authority, view, peer, request)).await
 }
 
 async fn entered(
     router: Router,
     authority: &Authority,
+    view: View,
     peer: Option<&Arc<PeerConnection>>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    match authority.authorize(peer.map(Arc::as_ref), request.uri().path()) {
+    match authority.authorize(view, peer.map(Arc::as_ref), request.uri().path()) {
         Ok(caller) => {
             if let Some(peer) = peer {
                 // For streams, each message of which has to enter anew.

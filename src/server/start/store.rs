@@ -36,7 +36,7 @@ impl Stored {
         Ok(Self::measure(store, directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL))))
     }
 
-    /// MetricsReader a store that is open, and the disk that it is on.
+    /// Counts the operations of a store that is open, and looks at the disk that it is on.
     pub(super) fn measure(store: Arc<dyn Store>, disk: Option<Disk>) -> Self {
         let store = InstrumentedStore::new(store);
         let operations = store.operations();

@@ -185,7 +185,9 @@ where
             let (traced, request) = (RequestSpan::of(&request), request.map(Body::new));
             let response = traced.answered(async {
                 match peers {
-                    Peers::Itself(router, peer) => call_guarded(router, &authority, peer.as_ref(), request).await,
+                    Peers::Itself(router, peer) => {
+                        call_guarded(router, &authority, authority.view(), peer.as_ref(), request).await
+                    }
                     Peers::Behind(forwarded_service, terminator) => {
                         forwarded_service.call(&authority, terminator.as_deref(), request).await
                     }

@@ -12,6 +12,7 @@ use lanyard::authority::trust::Unproven;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::TestAuthority;
 use crate::support::der;
 
@@ -85,7 +86,7 @@ fn the_rfcs_version_1_certificate_can_be_read_but_lets_nobody_in() {
     assert_eq!(certificate.thumbprint().to_string(), APPENDIX_A_THUMBPRINT);
     let fixture = TestAuthority::new();
     fixture.clock.set(certificate.not_after());
-    assert_eq!(fixture.authority.prove(&[appendix_a()]).unwrap_err(), Unproven::Unknown);
+    assert_eq!(fixture.authority.prove_now(&[appendix_a()]).unwrap_err(), Unproven::Unknown);
 }
 
 // RFC 7638 sections 3 and 3.1

@@ -9,6 +9,7 @@ use lanyard::server::StartError;
 use lanyard::trust_sources::bundle_endpoint::Profile;
 use serde_json::json;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::bundle::document;
 use crate::support::ca::TestCa;
 use crate::support::dcr::metadata;
@@ -130,7 +131,7 @@ async fn a_bundle_endpoint_that_a_client_names_is_never_asked_and_vouches_for_no
     server.server.refresh_federation().await;
     server.server.poll_jwks_uris().await;
     let leaf = evil.svid("spiffe://evil.example/shop").issue();
-    assert_eq!(server.server.authority().prove(&leaf.chain).unwrap_err(), Unproven::UnknownTrustDomain);
+    assert_eq!(server.server.authority().prove_now(&leaf.chain).unwrap_err(), Unproven::UnknownTrustDomain);
     assert_eq!(publisher.connections(), 0);
     // An operator's file is refused by name: there nothing is ignored.
     let yaml = "client_id: spiffe://evil.example/shop\nspiffe_bundle_endpoint: https://evil.example/";

@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::RETRY_AFTER;
 use lanyard::authority::Authority;
-use lanyard::authority::access::Caller;
 use lanyard::authority::access::Requester;
 use lanyard::authority::clock::SystemEntropy;
 use lanyard::authority::decision::ClientAssertion;
@@ -33,6 +32,7 @@ use lanyard::store::memory::MemoryStore;
 use spiffe::TrustDomain;
 use tower::ServiceExt as _;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::ADMIN;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
@@ -41,12 +41,11 @@ use crate::support::authority::spiffe_client;
 use crate::support::http::post;
 
 fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
-    let roles = authority.roles_of(peer);
-    authority.requester(&Caller { identity: Arc::new(peer.clone()), roles }, None, &ClientAssertion::default()).unwrap()
+    authority.requester(&authority.as_caller(peer), None, &ClientAssertion::default()).unwrap()
 }
 
 fn revoke(authority: &Authority, peer: &PeerIdentity, request: RevokeRequest) -> Result<(), RevokeError> {
-    ready(authority.revoke(peer, &requester(authority, peer), request))
+    ready(authority.revoke(&authority.as_caller(peer), &requester(authority, peer), request))
 }
 
 /// The keys of all stored revocations.
@@ -141,19 +140,18 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     let (clock, port) = (Arc::clone(fixture.authority.clock()), Arc::<Breaking>::clone(&store));
     let (keys, sealer) = TestAuthority::keys().open_in(&*store);
     let authority = Arc::new(Authority::new(policy, clock, entropy, port, keys, sealer, trust));
-    let peer = |id| authority.prove(&fixture.prod.svid(id).issue().chain).unwrap();
+    let peer = |id| authority.prove_now(&fixture.prod.svid(id).issue().chain).unwrap();
     let (admin, checkout) = (peer(ADMIN), peer(CHECKOUT));
     ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();
-    let token = authority.issue_token(&checkout, &TokenRequest::default()).unwrap().access_token;
+    let token = authority.issue_token(&authority.as_caller(&checkout), &TokenRequest::default()).unwrap().access_token;
     store.broken.store(true, Ordering::Relaxed);
     let client = RevokeRequest::Client(ClientId::parse(CHECKOUT).unwrap(), None);
     for request in [RevokeRequest::Token(token.clone()), RevokeRequest::TokenId("a".to_owned()), client.clone()] {
         assert_eq!(revoke(&authority, &admin, request), Err(RevokeError::Unavailable));
     }
-    let lifted = ready(authority.lift_revocation(&admin, &requester(&authority, &admin), client));
+    let lifted = ready(authority.lift_revocation(&authority.as_caller(&admin), &requester(&authority, &admin), client));
     assert_eq!(lifted, Err(RevokeError::Unavailable));
-    let roles = authority.roles_of(&checkout);
-    let caller = Caller { identity: Arc::new(checkout), roles };
+    let caller = authority.as_caller(&checkout);
     let asked = async || {
         let mut request: Request<Body> = post("/oauth2/revoke", &[("token", &token)]);
         request.extensions_mut().insert(caller.clone());

@@ -54,7 +54,7 @@ impl TestKeys {
 
     /// Puts those into the store that are not there yet, and opens these keys alone, as an authority does that has not
     /// loaded the store.
-    pub fn open_in(&self, store: &dyn Store) -> (SigningKeys, KeySealer) {
+    pub fn open_in(self, store: &dyn Store) -> (SigningKeys, KeySealer) {
         let (mut keys, sealer) = (SigningKeys::new(self.algorithm), sealer(1));
         for record in &*self.records {
             let (key, value) = (record.store_key(), record.to_bytes().unwrap());

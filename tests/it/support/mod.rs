@@ -1,5 +1,6 @@
 //! What the tests share: certificates, and an authority to show them to.
 
+pub mod as_of_now;
 pub mod authority;
 pub mod binding_stream;
 pub mod bundle;
@@ -26,6 +27,7 @@ pub mod image;
 pub mod jwt_svid;
 pub mod keys;
 pub mod leaf;
+pub mod logged;
 pub mod mesh;
 pub mod mint;
 pub mod observed;
