@@ -20,6 +20,7 @@ mod trust;
 
 pub use crate::server::error::StartError;
 pub(crate) use crate::server::keys_error::KeysError;
+pub(crate) use crate::server::start::key_sealer;
 pub(crate) use crate::server::start::open_signing_keys;
 pub(crate) use crate::server::trust::federation_endpoint;
 

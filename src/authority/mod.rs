@@ -37,6 +37,7 @@ use crate::authority::caches::VerifiedTokens;
 use crate::authority::caches::VouchedCertificates;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
+use crate::authority::keys::KeySealer;
 use crate::authority::keys::SigningKeys;
 use crate::authority::observe::AuditSink;
 use crate::authority::observe::LogSink;
@@ -56,7 +57,7 @@ pub struct Authority {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     store: Arc<dyn Store>,
-    keys: ArcSwap<SigningKeys>,
+    key_sealer: KeySealer,
     snapshot: ArcSwap<Snapshot>,
     snapshot_writer: Mutex<()>,
     trust: ArcSwap<TrustBundles>,
@@ -71,13 +72,15 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority without registrations: [`Authority::load`] reads them from the store.
+    /// An authority without registrations: [`Authority::load`] reads them from the store. `keys` are those in the store, so
+    /// that it need not open them again; from then on the store says which there are.
     pub fn new(
         policy: Policy,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         store: Arc<dyn Store>,
         keys: SigningKeys,
+        key_sealer: KeySealer,
         trust: TrustBundles,
     ) -> Self {
         Self {
@@ -86,8 +89,8 @@ impl Authority {
             clock,
             entropy,
             store,
-            keys: ArcSwap::from_pointee(keys),
-            snapshot: ArcSwap::default(),
+            key_sealer,
+            snapshot: ArcSwap::from_pointee(Snapshot::new(keys)),
             snapshot_writer: Mutex::default(),
             trust: ArcSwap::from_pointee(trust),
             trust_generation: AtomicU64::new(0),
@@ -119,7 +122,7 @@ impl Authority {
 
     /// The signing keys as they are now.
     pub fn keys(&self) -> Arc<SigningKeys> {
-        self.keys.load_full()
+        Arc::clone(&self.snapshot.load().keys)
     }
 
     /// How often each thing was decided.

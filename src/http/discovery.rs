@@ -70,7 +70,7 @@ fn document(authority: &Authority) -> Value {
         "token_endpoint_auth_methods_supported": METHODS,
         "introspection_endpoint_auth_methods_supported": METHODS,
         "revocation_endpoint_auth_methods_supported": METHODS,
-        "introspection_signing_alg_values_supported": [authority.keys().active().algorithm().name()],
+        "introspection_signing_alg_values_supported": [authority.keys().algorithm().name()],
         "tls_client_certificate_bound_access_tokens": true,
         "mtls_endpoint_aliases": endpoints,
     });

@@ -1,9 +1,8 @@
 //! Why there are no signing keys.
 
-use crate::authority::keys::SealError;
-use crate::authority::keys::UnusableKey;
+use crate::authority::keys::InvalidPrivateKey;
+use crate::authority::keys::KeyRecordError;
 use crate::authority::store::StoreError;
-use crate::signer::local::InvalidPrivateKey;
 
 /// Why there are no signing keys. A key that cannot be opened is never replaced by a new one, because issued tokens and
 /// the JWKS of all relying parties depend on it.
@@ -11,24 +10,18 @@ use crate::signer::local::InvalidPrivateKey;
 pub enum KeysError {
     /// A stored key cannot be opened.
     #[error("{key}: {error}")]
-    Sealed {
+    Record {
         /// The record's key in the store.
         key: String,
         /// The error of opening it.
-        error: SealError,
+        error: KeyRecordError,
     },
-    /// The record is stored under another key's name.
-    #[error("{0}: the record belongs to another key")]
-    Misplaced(String),
-    /// The sealed bytes are not a key.
-    #[error(transparent)]
-    Invalid(#[from] InvalidPrivateKey),
-    /// The public key cannot be published.
-    #[error(transparent)]
-    Unusable(#[from] UnusableKey),
+    /// A new key could not be made.
+    #[error("a new signing key cannot be made: {0}")]
+    NotMade(#[from] InvalidPrivateKey),
     /// A new key could not be sealed.
     #[error("a new signing key cannot be sealed: {0}")]
-    Sealing(SealError),
+    Sealing(KeyRecordError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,6 +1,7 @@
 //! Signing keys in this process's memory. They are parsed once, since parsing costs more than a signature.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::encoding::Pkcs8V1Der;
@@ -14,6 +15,7 @@ use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use aws_lc_rs::signature::RsaKeyPair;
 use zeroize::Zeroizing;
 
+use crate::authority::keys::InvalidPrivateKey;
 use crate::authority::keys::Signer;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
@@ -29,11 +31,6 @@ enum Pair {
     Rs256(RsaKeyPair),
     EdDsa(Ed25519KeyPair),
 }
-
-/// The bytes are not a PKCS#8 private key for the algorithm, or key generation failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a PKCS#8 private key for this algorithm")]
-pub struct InvalidPrivateKey;
 
 impl LocalSigner {
     /// Generates a private key, PKCS#8 DER: P-256, RSA-2048 or Ed25519.
@@ -71,6 +68,11 @@ impl LocalSigner {
         };
         let public_key = public_key.map_err(|_| InvalidPrivateKey)?.as_ref().to_vec();
         Ok(Self { pair, public_key })
+    }
+
+    /// The same behind the port.
+    pub fn shared(algorithm: SigningAlgorithm, pkcs8: &[u8]) -> Result<Arc<dyn Signer>, InvalidPrivateKey> {
+        Ok(Arc::new(Self::from_pkcs8(algorithm, pkcs8)?))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The changes that a transaction makes to the present state.
 
+use std::sync::Arc;
+
 use crate::authority::clock::Timestamp;
 use crate::authority::store::Expected;
 use crate::authority::store::Revision;
@@ -7,7 +9,9 @@ use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
 use crate::authority::store::Write;
-use crate::store::table::Entry;
+
+/// An entry as it is held and handed out.
+pub(super) type Entry = Versioned<Arc<[u8]>>;
 
 /// The changes of one revision, in the order of the transaction: each key and its new entry.
 #[derive(Clone, Debug)]

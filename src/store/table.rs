@@ -31,8 +31,8 @@ use crate::authority::store::Listing;
 use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
-use crate::authority::store::Versioned;
 use crate::authority::store::Watch;
+use crate::store::step::Entry;
 use crate::store::step::Step;
 
 /// How many of the latest changes are kept for watchers. A watcher that falls further behind has to list again: it
@@ -42,9 +42,6 @@ const WINDOW: usize = 4096;
 /// How long a watch may be without changes before it reports its progress. It is less than a second, the resolution of
 /// the clock, so that it is shorter than any limit on staleness.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-
-/// An entry as it is stored and returned.
-pub(super) type Entry = Versioned<Arc<[u8]>>;
 
 /// Requests the deletion of expired entries. It must not block.
 pub(super) type Sweep = Box<dyn Fn() + Send + Sync>;

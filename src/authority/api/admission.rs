@@ -28,7 +28,6 @@ impl Authority {
         View {
             now: self.clock.now(),
             snapshot: self.snapshot.load_full(),
-            keys: self.keys(),
             trust: self.trust(),
             trust_generation,
             roles: self.roles.load_full(),

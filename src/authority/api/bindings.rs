@@ -71,7 +71,7 @@ impl Authority {
         view: &View,
         access_token: &str,
     ) -> Result<Arc<VerifiedToken>, DenyReason> {
-        let (verified, lookup) = self.verified.verify(&view.keys, access_token);
+        let (verified, lookup) = self.verified.verify(&view.snapshot.keys, access_token);
         if let Some(lookup) = lookup {
             self.metrics.looked_up(observe::Cache::Tokens, lookup);
         }

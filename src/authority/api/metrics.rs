@@ -9,15 +9,15 @@ use crate::authority::observe::labels;
 impl Authority {
     /// All measures of the core as they are now.
     pub fn metric_families(&self) -> Vec<Family> {
-        let (trust, keys, snapshot, now) = (self.trust(), self.keys(), self.snapshot.load(), self.clock.now());
+        let (trust, snapshot, now) = (self.trust(), self.snapshot.load(), self.clock.now());
         // Those from files stand until they are replaced.
         let ages = trust.ages(now).filter_map(|(trust_domain, age)| {
             Some((vec![("trust_domain", Cow::Owned(trust_domain.to_string()))], age?.as_secs()))
         });
-        let active = keys.active();
-        let key_age = active
-            .made()
-            .map(|made| (vec![("kid", Cow::Owned(active.key_id().to_string()))], made.until(now).as_secs()));
+        let key_age = snapshot
+            .keys
+            .active()
+            .map(|active| (vec![("kid", Cow::Owned(active.key_id().to_string()))], active.made().until(now).as_secs()));
         let registered = [("client", snapshot.directory.len()), ("resource", snapshot.resources.len())];
         let registered =
             registered.map(|(kind, count)| (labels([("kind", kind)]), u64::try_from(count).unwrap_or(u64::MAX)));

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use crate::authority::Authority;
+use crate::authority::keys::KEYS;
+use crate::authority::keys::SigningKey;
+use crate::authority::keys::SigningKeys;
 use crate::authority::state::Entry;
 use crate::authority::state::LoadError;
 use crate::authority::state::PREFIXES;
 use crate::authority::state::Snapshot;
+use crate::authority::state::Unusable;
 use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::Expected;
@@ -16,17 +20,26 @@ use crate::authority::store::StoreError;
 
 impl Authority {
     /// Reads everything, and returns the revision to watch the store from. A record that cannot be read is an error:
-    /// leaving it out could leave out a disabled client, and let a wider pattern in, or a revocation.
+    /// leaving it out could leave out a disabled client, and let a wider pattern in, or a revocation. Only a signing key that
+    /// cannot be opened stands as it was: without it less is let in, not more.
     pub async fn load(&self) -> Result<Revision, LoadError> {
         let asked = self.clock.now();
-        let mut snapshot = Snapshot::default();
+        let keys = self.keys();
+        let mut snapshot = Snapshot::new(SigningKeys::new(keys.algorithm()));
         let mut reached = None;
         for prefix in PREFIXES {
             let listing = self.store.list(prefix).await?;
             for (key, stored) in listing.entries {
-                let entry = Entry::read(&key, &stored.value, stored.revision)
-                    .map_err(|problem| LoadError::Record { key: key.clone(), problem: problem.to_string() })?;
-                snapshot.apply(&key, entry, stored.revision);
+                match self.read(&keys, &key, &stored.value, stored.revision) {
+                    Ok(entry) => snapshot.apply(&key, entry, stored.revision),
+                    Err(error @ Unusable::SigningKey(_)) => {
+                        tracing::error!(%error, key, "a record cannot be read");
+                        if let Some((known, revision)) = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)) {
+                            snapshot.apply(&key, Some(Entry::SigningKey(Arc::clone(known))), revision);
+                        }
+                    }
+                    Err(problem) => return Err(LoadError::Record { problem: problem.to_string(), key }),
+                }
             }
             // What was written between two listings is told of again.
             reached = Some(reached.map_or(listing.revision, |reached: Revision| reached.min(listing.revision)));
@@ -34,7 +47,9 @@ impl Authority {
         let reached = reached.unwrap_or_default();
         snapshot.advance_to(reached);
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.merge_newer(&self.snapshot.load());
+        let before = self.snapshot.load_full();
+        snapshot.merge_newer(&before);
+        report_active_key(&before.keys, &snapshot.keys);
         self.snapshot.store(Arc::new(snapshot));
         self.store_feed.progress(asked);
         Ok(reached)
@@ -48,8 +63,9 @@ impl Authority {
         if batch.changes.is_empty() && self.snapshot.load().reached() >= revision {
             return;
         }
+        let keys = self.keys();
         let read = |change: &Change| {
-            change.value.as_deref().map(|value| Entry::read(&change.key, value, revision)).transpose()
+            change.value.as_deref().map(|value| self.read(&keys, &change.key, value, revision)).transpose()
         };
         let entries: Vec<_> = batch.changes.iter().map(|change| (&change.key, read(change))).collect();
         self.change_snapshot(|snapshot| {
@@ -57,7 +73,6 @@ impl Authority {
                 match entry {
                     Ok(entry) => snapshot.apply(key, entry.flatten(), revision),
                     Err(error) => {
-                        // What it says cannot be known; what it said no longer holds.
                         tracing::error!(%error, key, "a record cannot be read");
                         snapshot.suspend(key, revision);
                     }
@@ -91,8 +106,32 @@ impl Authority {
     pub(in crate::authority) fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
         // A change made while another thread panicked is whole: it stands in the snapshot or not at all.
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let before = self.snapshot.load_full();
+        let mut snapshot = Snapshot::clone(&before);
         change(&mut snapshot);
+        report_active_key(&before.keys, &snapshot.keys);
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Reads what was written at a key. A signing key is opened once a record.
+    fn read(&self, keys: &SigningKeys, key: &str, value: &[u8], revision: Revision) -> Result<Option<Entry>, Unusable> {
+        let opened = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)).filter(|(_, at)| *at == revision);
+        match opened {
+            Some((opened, _)) => Ok(Some(Entry::SigningKey(Arc::clone(opened)))),
+            None => Entry::read(key, value, revision, &self.key_sealer),
+        }
+    }
+}
+
+/// Logs which key signs from now on, where that changes.
+fn report_active_key(before: &SigningKeys, now: &SigningKeys) {
+    let [was, is] = [before, now].map(|keys| keys.active().map(SigningKey::key_id));
+    match is {
+        _ if is == was => {}
+        Some(kid) => tracing::info!(%kid, "another signing key signs"),
+        None => {
+            let algorithm = now.algorithm().name();
+            tracing::error!(algorithm, "the store has no signing key of this algorithm any more: no tokens are issued");
+        }
     }
 }

@@ -73,7 +73,7 @@ impl Authority {
                 .then(|| BoundCertificate::of(peer.certificate())),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };
-        let access_token = tokens::sign(view.keys.active(), &claims).map_err(|error| {
+        let access_token = tokens::sign(&view.snapshot.keys, &claims).map_err(|error| {
             tracing::error!(%error, "a token could not be signed");
             GrantError::ServerError
         })?;
@@ -90,7 +90,7 @@ impl Authority {
             "iat": view.now,
             "token_introspection": answer,
         });
-        tokens::sign_as(view.keys.active(), "token-introspection+jwt", &claims).map_err(|error| {
+        tokens::sign_as(&view.snapshot.keys, "token-introspection+jwt", &claims).map_err(|error| {
             tracing::error!(%error, "an introspection response could not be signed");
             GrantError::ServerError
         })

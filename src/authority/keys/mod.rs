@@ -2,6 +2,7 @@
 
 mod jwk;
 mod jws;
+mod sealer;
 mod sealing;
 mod signing_keys;
 
@@ -12,6 +13,10 @@ pub(in crate::authority) use crate::authority::keys::jws::Algorithm;
 pub(in crate::authority) use crate::authority::keys::jws::CompactJws;
 pub(in crate::authority) use crate::authority::keys::jws::MAX_BYTES as MAX_JWS_BYTES;
 pub(in crate::authority) use crate::authority::keys::jws::VerifyingKey;
+pub use crate::authority::keys::sealer::InvalidPrivateKey;
+pub use crate::authority::keys::sealer::KeyRecordError;
+pub use crate::authority::keys::sealer::KeySealer;
+pub use crate::authority::keys::sealer::SignerFactory;
 pub use crate::authority::keys::sealing::InvalidKeyEncryptionKey;
 pub use crate::authority::keys::sealing::KEYS;
 pub use crate::authority::keys::sealing::KeyEncryptionKey;

@@ -25,6 +25,7 @@ const SCHEMA: u32 = 1;
 const NONCE_BYTES: usize = 12;
 
 /// 256 bits that seal the signing keys. They come from a file or the environment and are never stored.
+#[derive(Clone)]
 pub struct KeyEncryptionKey(Zeroizing<[u8; 32]>);
 
 /// The text is not a key-encryption key.

@@ -14,6 +14,7 @@ use crate::authority::clock::Timestamp;
 use crate::authority::keys::jwk::PublicJwk;
 use crate::authority::keys::jws::Algorithm;
 use crate::authority::keys::jws::VerifyingKey;
+use crate::authority::store::Revision;
 
 /// What a key signs with. A key signs with one algorithm and no other (RFC 8725 section 3.1).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -86,7 +87,7 @@ pub struct SigningKey {
     header: String,
     verifier: VerifyingKey,
     signer: Arc<dyn Signer>,
-    made: Option<Timestamp>,
+    made: Timestamp,
 }
 
 /// A public key that has no JWK, or that the verifier does not take.
@@ -95,25 +96,19 @@ pub struct SigningKey {
 pub struct UnusableKey;
 
 impl SigningKey {
-    /// Wraps a private key.
-    pub fn new(signer: Arc<dyn Signer>) -> Result<Self, UnusableKey> {
+    /// Wraps a private key that was made at `made`.
+    pub fn new(signer: Arc<dyn Signer>, made: Timestamp) -> Result<Self, UnusableKey> {
         let jwk = PublicJwk::from_spki(signer.public_key()).ok_or(UnusableKey)?;
         let key_id = KeyId(jwk.thumbprint());
         // RFC 9068 section 2.1: typ is at+jwt, without "application/".
         let header = encoded_header(signer.algorithm(), &key_id, "at+jwt");
         let public = Value::Object(jwk.to_json());
         let verifier = VerifyingKey::from_jwk(signer.algorithm().verifies_as(), &public).ok_or(UnusableKey)?;
-        Ok(Self { key_id, jwk, header, verifier, signer, made: None })
+        Ok(Self { key_id, jwk, header, verifier, signer, made })
     }
 
-    /// The same key, made at this moment.
-    #[must_use]
-    pub fn made_at(self, made: Timestamp) -> Self {
-        Self { made: Some(made), ..self }
-    }
-
-    /// When it was made, where that is known.
-    pub fn made(&self) -> Option<Timestamp> {
+    /// When it was made.
+    pub fn made(&self) -> Timestamp {
         self.made
     }
 
@@ -166,33 +161,65 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// The signing keys at one moment: one that signs, and others whose tokens are still good.
-#[derive(Clone, Debug)]
+/// The signing keys at one moment: the newest one of the configured algorithm signs, and the tokens of all are good.
+#[derive(Clone, Debug, Default)]
 pub struct SigningKeys {
-    active: Arc<SigningKey>,
-    retired: Vec<Arc<SigningKey>>,
+    algorithm: SigningAlgorithm,
+    /// Each with the revision of its record, the oldest first.
+    ring: Vec<(Arc<SigningKey>, Revision)>,
 }
 
 impl SigningKeys {
-    /// The key that signs, and those that only verify.
-    pub fn new(active: SigningKey, retired: Vec<SigningKey>) -> Self {
-        Self { active: Arc::new(active), retired: retired.into_iter().map(Arc::new).collect() }
+    /// No keys yet; tokens are to be signed with this algorithm.
+    pub fn new(algorithm: SigningAlgorithm) -> Self {
+        Self { algorithm, ring: Vec::new() }
     }
 
-    /// The key that signs.
-    pub fn active(&self) -> &SigningKey {
-        &self.active
+    /// Adds a key whose record was written at `revision`, in the place of any that has its `kid`.
+    pub fn insert(&mut self, key: Arc<SigningKey>, revision: Revision) {
+        self.remove(key.key_id.as_str());
+        self.ring.push((key, revision));
+        // Of two that were made in the same second, the later record is the newer.
+        self.ring.sort_by_key(|(key, revision)| (key.made, *revision));
+    }
+
+    /// Takes out the key with this `kid`: what it signed is refused from now on.
+    pub fn remove(&mut self, key_id: &str) {
+        self.ring.retain(|(key, _)| key.key_id.as_str() != key_id);
+    }
+
+    /// What new tokens are signed with, whether there is a key for it or not.
+    pub fn algorithm(&self) -> SigningAlgorithm {
+        self.algorithm
+    }
+
+    /// The key that signs; `None` where none of the configured algorithm is left.
+    pub fn active(&self) -> Option<&SigningKey> {
+        self.ring.iter().map(|(key, _)| &**key).rfind(|key| key.algorithm() == self.algorithm)
+    }
+
+    /// All keys with the revisions of their records, the oldest first.
+    pub fn all(&self) -> impl Iterator<Item = (&Arc<SigningKey>, Revision)> {
+        self.ring.iter().map(|(key, revision)| (key, *revision))
+    }
+
+    /// A key with the revision of its record.
+    pub fn named(&self, key_id: &str) -> Option<(&Arc<SigningKey>, Revision)> {
+        self.all().find(|(key, _)| key.key_id.as_str() == key_id)
     }
 
     /// The key with this `kid`, found by the exact text and in this ring only: a `kid` is no path and no query
     /// (RFC 8725 section 3.10).
     pub fn find(&self, key_id: &str) -> Option<&SigningKey> {
-        std::iter::once(&self.active).chain(&self.retired).find(|key| key.key_id.as_str() == key_id).map(|key| &**key)
+        self.named(key_id).map(|(key, _)| &**key)
     }
 
-    /// The public keys as a JWK Set (RFC 7517 section 5).
+    /// The public keys as a JWK Set (RFC 7517 section 5): the one that signs, then the others.
     pub fn jwks(&self) -> String {
-        let keys: Vec<Value> = std::iter::once(&self.active).chain(&self.retired).map(|key| key.published()).collect();
+        let active = self.active();
+        let others = self.ring.iter().map(|(key, _)| &**key);
+        let others = others.filter(|key| active.is_none_or(|active| active.key_id != key.key_id));
+        let keys: Vec<Value> = active.into_iter().chain(others).map(SigningKey::published).collect();
         json!({ "keys": keys }).to_string()
     }
 }

@@ -1,13 +1,20 @@
-//! The store as decisions see it: all registrations, resources and revocations at one moment, in memory.
+//! The store as decisions see it: all registrations, resources, revocations and signing keys at one moment, in memory.
 //!
 //! Changes reach it by two ways: from whoever made them, at once, so that they see their own writes, and from the store's
 //! watch, in order. Revisions keep the two from undoing each other.
+
+use std::sync::Arc;
 
 use imbl::HashMap;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::keys::KEYS;
+use crate::authority::keys::KeyRecordError;
+use crate::authority::keys::KeySealer;
+use crate::authority::keys::SigningKey;
+use crate::authority::keys::SigningKeys;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRecord;
 use crate::authority::registration::ClientRegistration;
@@ -32,8 +39,8 @@ use crate::authority::state::revocations::Revoked;
 use crate::authority::store::Revision;
 use crate::authority::store::UnreadableRecord;
 
-/// The prefixes of the keys that a snapshot is made from. The others are `/keys/` and `/index/`.
-pub const PREFIXES: [&str; 4] = [CLIENTS, LINEAGES, RESOURCES, REVOCATIONS];
+/// The prefixes of the keys that a snapshot is made from. The other is `/index/`.
+pub const PREFIXES: [&str; 5] = [CLIENTS, KEYS, LINEAGES, RESOURCES, REVOCATIONS];
 
 /// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +53,8 @@ pub struct Snapshot {
     pub revocations: Revocations,
     /// The successors of certificates.
     pub lineages: Lineages,
+    /// The signing keys.
+    pub keys: Arc<SigningKeys>,
     /// What clients publish at their `jwks_uri`. It is not in the store, and follows it only in who is registered.
     pub published_jwks: PublishedJwks,
     /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
@@ -65,6 +74,8 @@ pub enum Entry {
     Revocation(RevocationRecord),
     /// The successor of a certificate.
     Lineage(LineageRecord),
+    /// A signing key, opened.
+    SigningKey(Arc<SigningKey>),
 }
 
 /// A record that cannot be read.
@@ -79,6 +90,9 @@ pub enum Unusable {
     /// The same of a resource.
     #[error(transparent)]
     Resource(#[from] InvalidResource),
+    /// The signing key.
+    #[error(transparent)]
+    SigningKey(#[from] KeyRecordError),
     /// It stands under the key of another.
     #[error("the record stands under the key of another")]
     Misplaced,
@@ -92,7 +106,10 @@ pub enum Unusable {
 
 impl Entry {
     /// Reads the value at a key; `None` for a key that no snapshot holds.
-    pub fn read(key: &str, value: &[u8], revision: Revision) -> Result<Option<Self>, Unusable> {
+    pub fn read(key: &str, value: &[u8], revision: Revision, sealer: &KeySealer) -> Result<Option<Self>, Unusable> {
+        if key.starts_with(KEYS) {
+            return Ok(Some(Self::SigningKey(Arc::new(sealer.open(key, value)?))));
+        }
         if let Some(name) = key.strip_prefix(CLIENTS) {
             let record = ClientRecord::from_bytes(value)?;
             let registration = ClientRegistration::parse(record.metadata.clone())?;
@@ -123,6 +140,11 @@ impl Entry {
 }
 
 impl Snapshot {
+    /// Signing keys, and nothing else yet.
+    pub fn new(keys: SigningKeys) -> Self {
+        Self { keys: Arc::new(keys), ..Self::default() }
+    }
+
     /// Whether a certificate is registered as it is, or published by a client that is registered to publish.
     pub fn has_certificate(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
         let publishes = |name: &String| {
@@ -155,6 +177,7 @@ impl Snapshot {
                     self.lineages.insert(predecessor, record, revision);
                 }
             }
+            (Some(Entry::SigningKey(signing_key)), _) => Arc::make_mut(&mut self.keys).insert(signing_key, revision),
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);
                 if let Some(name) = key.strip_prefix(CLIENTS) {
@@ -162,6 +185,8 @@ impl Snapshot {
                     self.published_jwks.remove(name);
                 } else if let Some(audience) = key.strip_prefix(RESOURCES) {
                     self.resources.remove(audience);
+                } else if let Some(key_id) = key.strip_prefix(KEYS) {
+                    Arc::make_mut(&mut self.keys).remove(key_id);
                 } else if let Some(predecessor) = lineages::predecessor(key) {
                     self.lineages.remove(&predecessor);
                 } else if let Some(revoked) = revoked {
@@ -172,7 +197,8 @@ impl Snapshot {
     }
 
     /// A key was written at `revision` with what cannot be read. A client is refused rather than removed, which could let
-    /// a wider pattern in; a resource lets nothing through; a revocation stands as it was.
+    /// a wider pattern in; a resource lets nothing through; a revocation stands as it was, and so does a
+    /// signing key.
     pub fn suspend(&mut self, key: &str, revision: Revision) {
         if let Some(known) = key.strip_prefix(RESOURCES).and_then(|audience| self.resources.named(audience)) {
             let mut resource = RegisteredResource::clone(known);
@@ -212,6 +238,10 @@ impl Snapshot {
             let entry = Entry::Resource(Box::new(RegisteredResource::clone(resource)));
             self.apply(&key, Some(entry), resource.revision);
         }
+        for (key, revision) in earlier.keys.all().filter(|(_, revision)| *revision > reached) {
+            let entry = Entry::SigningKey(Arc::clone(key));
+            self.apply(&format!("{KEYS}{}", key.key_id()), Some(entry), revision);
+        }
         for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {
             self.apply(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
         }
@@ -226,6 +256,9 @@ impl Snapshot {
     fn revision_of(&self, key: &str) -> Option<Revision> {
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return self.resources.named(audience).map(|resource| resource.revision);
+        }
+        if let Some(key_id) = key.strip_prefix(KEYS) {
+            return self.keys.named(key_id).map(|(_, revision)| revision);
         }
         if let Some(predecessor) = lineages::predecessor(key) {
             return self.lineages.revision_of(&predecessor);

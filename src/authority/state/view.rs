@@ -8,21 +8,18 @@ use crate::authority::access::Roles;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::keys::SigningKeys;
 use crate::authority::state::freshness::Stale;
 use crate::authority::state::snapshot::Snapshot;
 use crate::authority::trust::TrustBundles;
 
-/// The snapshot, the keys, the bundles, the roles and the time at one moment. Each message of a stream has its own
-/// view.
+/// The snapshot with the signing keys, the bundles, the roles and the time at one moment. Each message of a stream has its
+/// own view.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The time of the request. No clock is read again while the request is handled.
     pub now: Timestamp,
-    /// The registrations and revocations.
+    /// The registrations, the revocations and the signing keys.
     pub snapshot: Arc<Snapshot>,
-    /// The signing keys.
-    pub keys: Arc<SigningKeys>,
     /// The bundles and client CAs that prove peers.
     pub trust: Arc<TrustBundles>,
     /// The number of changes of `trust`. It is read before `trust`, so that it is never newer.

@@ -11,6 +11,7 @@ use crate::authority::json::Object;
 use crate::authority::json::present;
 use crate::authority::keys;
 use crate::authority::keys::CompactJws;
+use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
@@ -26,19 +27,28 @@ pub enum NotSigned {
     /// Signing with the key failed.
     #[error(transparent)]
     Signing(#[from] SigningFailed),
+    /// There is no key to sign with.
+    #[error("no signing key for {} is left in the store", .0.name())]
+    NoKey(SigningAlgorithm),
     /// The token would be larger than the largest accepted token.
     #[error("the token would have more than {MAX_TOKEN_BYTES} bytes")]
     TooLarge,
 }
 
-/// Signs claims into a token.
-pub fn sign(key: &SigningKey, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
+/// Signs claims into a token, with the key that signs.
+pub fn sign(keys: &SigningKeys, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
+    let key = active(keys)?;
     sign_under(key, key.header(), claims)
 }
 
 /// Signs the claims of another kind of JWT, whose `typ` prevents its use as an access token (RFC 8725 section 3.12).
-pub fn sign_as(key: &SigningKey, typ: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
+pub fn sign_as(keys: &SigningKeys, typ: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
+    let key = active(keys)?;
     sign_under(key, &key.header_of(typ), claims)
+}
+
+fn active(keys: &SigningKeys) -> Result<&SigningKey, NotSigned> {
+    keys.active().ok_or(NotSigned::NoKey(keys.algorithm()))
 }
 
 fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result<String, NotSigned> {

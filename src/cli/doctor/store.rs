@@ -12,6 +12,7 @@ use std::io;
 use std::path::Path;
 
 use crate::authority::keys::KeyEncryptionKey;
+use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::fault::Fault;
@@ -19,6 +20,7 @@ use crate::cli::doctor::report::Report;
 use crate::cli::doctor::store::copy::Copy;
 use crate::config::Config;
 use crate::server::KeysError;
+use crate::server::key_sealer;
 use crate::server::open_signing_keys;
 use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
@@ -53,7 +55,7 @@ pub(in crate::cli::doctor) async fn check(
         (Some(_), Opened::Unseen(why)) => report.not_checked(KEY, "", why),
         (Some(key), Opened::Copy(store, _copy)) => {
             // Where no key is in the store yet one is made, which goes with the copy.
-            let keys = open_signing_keys(&store, key, config.algorithm, environment.now).await;
+            let keys = open_signing_keys(&store, &key_sealer(key.clone()), config.algorithm, environment.now).await;
             judge_keys(keys.err(), report);
         }
     }
@@ -159,7 +161,7 @@ fn problem(error: &OpenError) -> String {
 fn judge_keys(error: Option<KeysError>, report: &mut Report) {
     match error {
         None => report.ok(KEY, "", "it opens the signing keys in the store"),
-        Some(error @ KeysError::Sealed { error: SealError::WrongKey, .. }) => {
+        Some(error @ KeysError::Record { error: KeyRecordError::Seal(SealError::WrongKey), .. }) => {
             report.fault(KEY, "", Fault::KeyEncryptionKeyWrong, error.to_string());
         }
         Some(error) => report.fault(KEY, "", Fault::SigningKeyInvalid, error.to_string()),

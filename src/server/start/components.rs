@@ -65,9 +65,10 @@ impl Components {
         let store = Arc::clone(&stored.store);
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
-        let keys = signing_keys::open(&*store, &config.key_encryption_key, config.algorithm, clock.now()).await?;
+        let sealer = signing_keys::sealer(config.key_encryption_key.clone());
+        let keys = signing_keys::open(&*store, &sealer, config.algorithm, clock.now()).await?;
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
-        let authority = Authority::new(policy, clock, entropy, store, keys, trust).with_audit(audit);
+        let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust).with_audit(audit);
         let authority = Arc::new(authority);
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);

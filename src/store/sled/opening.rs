@@ -12,7 +12,7 @@ use crate::store::sled::ledger::Ledger;
 use crate::store::sled::mark::Mark;
 use crate::store::sled::mark::Stage;
 use crate::store::sled::open_error::OpenError;
-use crate::store::table::Entry;
+use crate::store::step::Entry;
 
 /// Opens or creates the store in `path`. It can hang where sled does, so call it on a thread that can be abandoned.
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {

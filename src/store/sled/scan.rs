@@ -11,7 +11,7 @@ use crate::store::sled::ledger::Ledger;
 use crate::store::sled::record;
 use crate::store::sled::record::CHUNK_KEY_BYTES;
 use crate::store::sled::record::Flaw;
-use crate::store::table::Entry;
+use crate::store::step::Entry;
 
 /// Damage in a store's files. Restore the store from an export, or from a copy of the whole directory.
 #[derive(Debug, thiserror::Error)]

@@ -24,8 +24,8 @@ use crate::store::sled::opening::Opened;
 use crate::store::sled::record;
 use crate::store::sled::watchdog::Health;
 use crate::store::sled::watchdog::Progress;
+use crate::store::step::Entry;
 use crate::store::step::Step;
-use crate::store::table::Entry;
 use crate::store::table::Table;
 
 /// The maximum number of writes in one batch.

@@ -154,7 +154,10 @@ impl Stage {
     fn sign(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let keys = self.server.server.authority().keys();
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(keys.active().signer().sign(message.as_bytes()).unwrap()))
+        format!(
+            "{message}.{}",
+            URL_SAFE_NO_PAD.encode(keys.active().unwrap().signer().sign(message.as_bytes()).unwrap())
+        )
     }
 
     /// The good token with members of its header and its claims set, or, where null, left out.

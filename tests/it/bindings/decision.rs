@@ -55,7 +55,7 @@ struct Question {
 impl Question {
     fn new() -> Self {
         let mint = Mint::new();
-        let key_id = mint.fixture.authority.keys().active().key_id().clone();
+        let key_id = mint.fixture.authority.keys().active().unwrap().key_id().clone();
         let claims = serde_json::from_value(Value::Object(part(&mint.token, 1))).unwrap();
         let client = ClientStatus::Registered(mint.fixture.authority.client(CHECKOUT).unwrap());
         let scope = Scope::parse("orders.read").unwrap();

@@ -66,7 +66,8 @@ fn a_request_reads_the_clock_once() {
     let (policy, entropy) = (fixture.authority.policy().clone(), Arc::new(SystemEntropy::default()));
     let (time, trust) = (Arc::<CountingClock>::clone(&clock), (*fixture.authority.trust()).clone());
     let store = Arc::<lanyard::store::memory::MemoryStore>::clone(&fixture.store);
-    let authority = Authority::new(policy, time, entropy, store, TestAuthority::keys(), trust);
+    let (keys, sealer) = TestAuthority::keys().open_in(&*store);
+    let authority = Authority::new(policy, time, entropy, store, keys, sealer, trust);
     let leaf = fixture.prod.svid(CHECKOUT).issue();
     let admin = authority.prove_now(&fixture.prod.svid(ADMIN).issue().chain).unwrap();
     ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();

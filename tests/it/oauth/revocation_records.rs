@@ -138,7 +138,8 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     };
     let (policy, entropy) = (fixture.authority.policy().clone(), Arc::new(SystemEntropy::default()));
     let (clock, port) = (Arc::clone(fixture.authority.clock()), Arc::<Breaking>::clone(&store));
-    let authority = Arc::new(Authority::new(policy, clock, entropy, port, TestAuthority::keys(), trust));
+    let (keys, sealer) = TestAuthority::keys().open_in(&*store);
+    let authority = Arc::new(Authority::new(policy, clock, entropy, port, keys, sealer, trust));
     let peer = |id| authority.prove_now(&fixture.prod.svid(id).issue().chain).unwrap();
     let (admin, checkout) = (peer(ADMIN), peer(CHECKOUT));
     ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();

@@ -25,8 +25,6 @@ use lanyard::authority::evidence::Evidence;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::identity::SpiffeIdPattern;
 use lanyard::authority::keys::SigningAlgorithm;
-use lanyard::authority::keys::SigningKey;
-use lanyard::authority::keys::SigningKeys;
 use lanyard::authority::policy::Policy;
 use lanyard::authority::policy::RegistrationPolicy;
 use lanyard::authority::registration::ClientMetadata;
@@ -37,13 +35,13 @@ use lanyard::authority::state::LineagePolicy;
 use lanyard::authority::tokens::IssuedToken;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;
-use lanyard::signer::local::LocalSigner;
 use lanyard::store::memory::MemoryStore;
 use spiffe::TrustDomain;
 
 use crate::support::NOW;
 use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
+use crate::support::keys::TestKeys;
 use crate::support::leaf::Leaf;
 
 pub const ISSUER: &str = "https://lanyard.prod.example";
@@ -76,15 +74,15 @@ impl TestAuthority {
     }
 
     /// One new ES256 key.
-    pub fn keys() -> SigningKeys {
-        SigningKeys::new(signing_key(SigningAlgorithm::Es256), Vec::new())
+    pub fn keys() -> TestKeys {
+        TestKeys::new(SigningAlgorithm::Es256)
     }
 
-    pub fn with(change: impl FnOnce(&mut Policy), keys: SigningKeys) -> Self {
+    pub fn with(change: impl FnOnce(&mut Policy), keys: TestKeys) -> Self {
         Self::on(Arc::new(MemoryStore::new()), change, keys)
     }
 
-    pub fn on(store: Arc<MemoryStore>, change: impl FnOnce(&mut Policy), keys: SigningKeys) -> Self {
+    pub fn on(store: Arc<MemoryStore>, change: impl FnOnce(&mut Policy), keys: TestKeys) -> Self {
         let holder = |id| RoleHolder::Spiffe(SpiffeIdPattern::parse(id).unwrap());
         let roles = RoleGrants { admins: vec![holder(ADMIN)], proxies: vec![(holder(PROXY), Fronted::Every)] };
         let verdict_ttl = Duration::from_secs(5);
@@ -111,7 +109,8 @@ impl TestAuthority {
             client_cas: [("partner".to_owned(), partner.anchors()), ("vendor".to_owned(), vendor.anchors())].into(),
         };
         let (time, entropy) = (Arc::clone(&clock), Arc::new(SystemEntropy::default()));
-        let authority = Authority::new(policy, time, entropy, Arc::<MemoryStore>::clone(&store), keys, trust);
+        let (keys, sealer) = keys.open_in(&*store);
+        let authority = Authority::new(policy, time, entropy, Arc::<MemoryStore>::clone(&store), keys, sealer, trust);
         Self { clock, store, authority, prod, staging, partner, vendor, proxy: OnceLock::new() }
     }
 
@@ -203,12 +202,6 @@ fn client(client_id: &str) -> ClientMetadata {
         audience: vec![ORDERS.to_owned()],
         ..ClientMetadata::default()
     }
-}
-
-/// A new key.
-pub fn signing_key(algorithm: SigningAlgorithm) -> SigningKey {
-    let pkcs8 = LocalSigner::generate(algorithm).unwrap();
-    SigningKey::new(Arc::new(LocalSigner::from_pkcs8(algorithm, &pkcs8).unwrap())).unwrap()
 }
 
 /// The output of a future that never waits, as those of an in-memory store.

@@ -8,15 +8,17 @@ use lanyard::authority::decision::Decision;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::keys::Signer as _;
 use lanyard::authority::keys::SigningAlgorithm;
-use lanyard::authority::keys::SigningKey;
-use lanyard::authority::keys::SigningKeys;
 use lanyard::signer::local::LocalSigner;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::support::NOW;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::spiffe_client;
+use crate::support::keys::TestKeys;
+use crate::support::keys::new_record;
+use crate::support::keys::sealer;
 use crate::support::leaf::Leaf;
 
 /// An authority with an accessible signing key, one client and its token.
@@ -33,10 +35,9 @@ impl Mint {
     }
 
     pub fn with(algorithm: SigningAlgorithm) -> Self {
-        let pkcs8 = LocalSigner::generate(algorithm).unwrap();
+        let (record, pkcs8) = new_record(&sealer(1), algorithm, NOW);
         let signer = Arc::new(LocalSigner::from_pkcs8(algorithm, &pkcs8).unwrap());
-        let key = SigningKey::new(Arc::<LocalSigner>::clone(&signer)).unwrap();
-        let fixture = TestAuthority::with(|_| {}, SigningKeys::new(key, Vec::new()));
+        let fixture = TestAuthority::with(|_| {}, TestKeys::of(algorithm, [record]));
         fixture.register(spiffe_client(CHECKOUT));
         let leaf = fixture.prod.svid(CHECKOUT).issue();
         let token = fixture.token(&fixture.peer(&leaf));
@@ -44,7 +45,7 @@ impl Mint {
     }
 
     pub fn kid(&self) -> String {
-        self.fixture.authority.keys().active().key_id().to_string()
+        self.fixture.authority.keys().active().unwrap().key_id().to_string()
     }
 
     pub fn header(&self) -> Map<String, Value> {

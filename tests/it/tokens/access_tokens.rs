@@ -9,9 +9,8 @@ use lanyard::authority::decision::Decision;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::keys::Signer as _;
 use lanyard::authority::keys::SigningAlgorithm;
-use lanyard::authority::keys::SigningKey;
-use lanyard::authority::keys::SigningKeys;
-use lanyard::signer::local::LocalSigner;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Store as _;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::HashSet;
@@ -242,20 +241,20 @@ fn a_token_of_another_issuer_or_of_another_servers_key_is_refused() {
 // What a key that has left the ring signed is refused, and what a retired one signed is not
 #[test]
 fn a_retired_key_verifies_and_a_removed_one_does_not() {
-    let keys: Vec<_> = (0..2).map(|_| LocalSigner::generate(SigningAlgorithm::Es256).unwrap()).collect();
-    let key = |number: usize| {
-        let signer = LocalSigner::from_pkcs8(SigningAlgorithm::Es256, &keys[number]).unwrap();
-        SigningKey::new(Arc::new(signer)).unwrap()
-    };
-    let fixture = TestAuthority::with(|_| {}, SigningKeys::new(key(0), Vec::new()));
+    let (first, second) = (TestAuthority::keys(), TestAuthority::keys());
+    let fixture = TestAuthority::with(|_| {}, first);
     fixture.register(spiffe_client(CHECKOUT));
     let leaf = fixture.prod.svid(CHECKOUT).issue();
     let token = fixture.token(&fixture.peer(&leaf));
-    let judged_with = |ring| {
-        let later = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, ring);
+    let kid = |fixture: &TestAuthority| fixture.authority.keys().active().unwrap().key_id().to_string();
+    let judged = || {
+        let later = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, second.clone());
         ready(later.authority.load()).unwrap();
+        assert_ne!(kid(&later), kid(&fixture));
         later.evaluate(&token, &leaf)
     };
-    assert!(matches!(judged_with(SigningKeys::new(key(1), vec![key(0)])), Decision::Allow(_)));
-    assert_eq!(judged_with(SigningKeys::new(key(1), Vec::new())), Decision::Deny(DenyReason::UnknownKey));
+    assert!(matches!(judged(), Decision::Allow(_)));
+    let removed = format!("/keys/{}", kid(&fixture));
+    ready(fixture.store.delete(&removed, Expected::Any)).unwrap();
+    assert_eq!(judged(), Decision::Deny(DenyReason::UnknownKey));
 }

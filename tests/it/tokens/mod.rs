@@ -5,5 +5,6 @@ mod grants;
 mod issue_token;
 mod malformed;
 mod sealed_keys;
+mod signing_keys;
 mod texts;
 mod uses;

@@ -1,0 +1,69 @@
+//! Signing keys, sealed in a store.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lanyard::authority::clock::Timestamp;
+use lanyard::authority::keys::KeyEncryptionKey;
+use lanyard::authority::keys::KeyRecord;
+use lanyard::authority::keys::KeySealer;
+use lanyard::authority::keys::SigningAlgorithm;
+use lanyard::authority::keys::SigningKeys;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Revision;
+use lanyard::authority::store::Store;
+use lanyard::signer::local::LocalSigner;
+
+use crate::support::NOW;
+use crate::support::authority::ready;
+
+/// Seals under the key-encryption key that is 32 times this byte.
+pub fn sealer(byte: u8) -> KeySealer {
+    KeySealer::new(KeyEncryptionKey::parse(&STANDARD.encode([byte; 32])).unwrap(), LocalSigner::shared)
+}
+
+/// The record of a new key that was made at `made`, and its private key.
+pub fn new_record(sealer: &KeySealer, algorithm: SigningAlgorithm, made: Timestamp) -> (KeyRecord, Vec<u8>) {
+    let private = LocalSigner::generate(algorithm).unwrap();
+    let (_, record) = sealer.seal(algorithm, made, &private).unwrap();
+    (record, private.to_vec())
+}
+
+/// Writes a record at its place.
+pub async fn put(store: &dyn Store, record: &KeyRecord, expected: Expected) -> Revision {
+    store.put(&record.store_key(), record.to_bytes().unwrap(), expected).await.unwrap()
+}
+
+/// Keys for the store of an authority, made at [`NOW`], all of one algorithm. The last one signs.
+#[derive(Clone)]
+pub struct TestKeys {
+    algorithm: SigningAlgorithm,
+    records: Arc<[KeyRecord]>,
+}
+
+impl TestKeys {
+    /// One new key.
+    pub fn new(algorithm: SigningAlgorithm) -> Self {
+        Self::of(algorithm, [new_record(&sealer(1), algorithm, NOW).0])
+    }
+
+    pub fn of(algorithm: SigningAlgorithm, records: impl Into<Arc<[KeyRecord]>>) -> Self {
+        Self { algorithm, records: records.into() }
+    }
+
+    /// Puts those into the store that are not there yet, and opens these keys alone, as an authority does that has not
+    /// loaded the store.
+    pub fn open_in(self, store: &dyn Store) -> (SigningKeys, KeySealer) {
+        let (mut keys, sealer) = (SigningKeys::new(self.algorithm), sealer(1));
+        for record in &*self.records {
+            let (key, value) = (record.store_key(), record.to_bytes().unwrap());
+            let revision = match ready(store.get(&key)).unwrap() {
+                Some(present) => present.revision,
+                None => ready(put(store, record, Expected::Absent)),
+            };
+            keys.insert(Arc::new(sealer.open(&key, &value).unwrap()), revision);
+        }
+        (keys, sealer)
+    }
+}
