@@ -30,7 +30,12 @@ impl Authority {
         let record = self.new_record(&registration, &admin.to_string())?;
         if validate_only {
             encode(&record)?;
-            return Ok(Arc::new(RegisteredClient { registration, record, revision: Revision::default() }));
+            return Ok(Arc::new(RegisteredClient {
+                registration,
+                record,
+                revision: Revision::default(),
+                suspended: false,
+            }));
         }
         self.add(registration, record, "created").await
     }
@@ -45,7 +50,8 @@ impl Authority {
         self.snapshot.load().directory.page(after, count)
     }
 
-    /// Replaces the metadata of a client, if its revision is still `from`. Where nothing would change, nothing is written.
+    /// Replaces the metadata of a client, if its revision is still `from`. Where nothing would change, nothing is written,
+    /// unless the stored record cannot be read.
     pub async fn update_client(
         &self,
         admin: &PeerIdentity,
@@ -58,14 +64,14 @@ impl Authority {
         if present.revision != from {
             return Err(RegistryError::Conflict);
         }
-        if present.registration.metadata == registration.metadata {
+        if !present.suspended && present.registration.metadata == registration.metadata {
             return Ok(present);
         }
         let by = admin.to_string();
         let record = present.record.updated(registration.metadata.clone(), self.clock.now(), &by);
         if validate_only {
             encode(&record)?;
-            return Ok(Arc::new(RegisteredClient { registration, record, revision: from }));
+            return Ok(Arc::new(RegisteredClient { registration, record, revision: from, suspended: false }));
         }
         let client = self.write(registration, record, Expected::At(from)).await?;
         let client_id = &client.record.metadata.client_id;
@@ -153,7 +159,7 @@ impl Authority {
         let bytes = encode(&record)?;
         let key = format!("{CLIENTS}{}", registration.client_id);
         let revision = self.store.put(&key, bytes, expected).await?;
-        let client = RegisteredClient { registration, record, revision };
+        let client = RegisteredClient { registration, record, revision, suspended: false };
         self.apply_write(&key, Some(Entry::Client(Box::new(client.clone()))), revision);
         Ok(Arc::new(client))
     }

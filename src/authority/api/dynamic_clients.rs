@@ -62,7 +62,8 @@ impl Authority {
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
 
-    /// The client that a registration access token opens to this caller (RFC 7592 section 2.1).
+    /// The client that a registration access token opens to this caller (RFC 7592 section 2.1). One whose stored record cannot
+    /// be read is open to admins alone: what an operator wrote there last is not known.
     pub fn registered_dynamically(
         &self,
         caller: &Caller,
@@ -74,11 +75,11 @@ impl Authority {
         let right_token = hash(access_token).as_bytes().ct_eq(dynamic.access_token_hash.as_bytes());
         // Whoever registered others as an admin has no say over them once it is none.
         let may_still = dynamic.own_identity || caller.roles.admin;
-        if bool::from(right_token) && dynamic.registrant == caller.identity.to_string() && may_still {
-            Ok(client)
-        } else {
-            Err(DynamicRegistrationError::InvalidToken)
+        if !bool::from(right_token) || dynamic.registrant != caller.identity.to_string() || !may_still {
+            return Err(DynamicRegistrationError::InvalidToken);
         }
+        may_change(caller, &client)?;
+        Ok(client)
     }
 
     /// Replaces the metadata of a client whole: what is left out is gone (RFC 7592 section 2.2), except for what only
@@ -90,6 +91,7 @@ impl Authority {
         metadata: ClientMetadata,
     ) -> Result<Arc<RegisteredClient>, DynamicRegistrationError> {
         self.may_register(&caller.roles)?;
+        may_change(caller, present)?;
         let known = &present.record.metadata;
         let mut metadata = metadata;
         metadata.client_id.clone_from(&known.client_id);
@@ -113,6 +115,7 @@ impl Authority {
         caller: &Caller,
         present: &RegisteredClient,
     ) -> Result<(), DynamicRegistrationError> {
+        may_change(caller, present)?;
         if present.record.metadata.disabled {
             return Err(DynamicRegistrationError::Forbidden);
         }
@@ -155,6 +158,11 @@ impl Authority {
         }
         Ok(())
     }
+}
+
+/// A client whose stored record cannot be read is changed by admins alone.
+fn may_change(caller: &Caller, client: &RegisteredClient) -> Result<(), DynamicRegistrationError> {
+    if client.suspended && !caller.roles.admin { Err(DynamicRegistrationError::Forbidden) } else { Ok(()) }
 }
 
 /// A workload proves itself by its SPIFFE ID and by nothing else.

@@ -32,7 +32,12 @@ impl Authority {
         let record = ResourceRecord::new(resource.metadata.clone(), self.clock.now(), &by);
         if validate_only {
             encode(&record)?;
-            return Ok(Arc::new(RegisteredResource { resource, record, revision: Revision::default() }));
+            return Ok(Arc::new(RegisteredResource {
+                resource,
+                record,
+                revision: Revision::default(),
+                suspended: false,
+            }));
         }
         let written = self.write_resource(resource, record, Expected::Absent, &by, "created").await;
         written.map_err(|error| if error == ResourceError::Conflict { ResourceError::Exists } else { error })
@@ -48,7 +53,8 @@ impl Authority {
         self.snapshot.load().resources.page(after, count)
     }
 
-    /// Replaces a resource, if its revision is still `from`. Where nothing would change, nothing is written.
+    /// Replaces a resource, if its revision is still `from`. Where nothing would change, nothing is written, unless the
+    /// stored record cannot be read.
     pub async fn update_resource(
         &self,
         admin: &PeerIdentity,
@@ -61,14 +67,14 @@ impl Authority {
         if present.revision != from {
             return Err(ResourceError::Conflict);
         }
-        if present.resource.metadata == resource.metadata {
+        if !present.suspended && present.resource.metadata == resource.metadata {
             return Ok(present);
         }
         let by = admin.to_string();
         let record = present.record.updated(resource.metadata.clone(), self.clock.now(), &by);
         if validate_only {
             encode(&record)?;
-            return Ok(Arc::new(RegisteredResource { resource, record, revision: from }));
+            return Ok(Arc::new(RegisteredResource { resource, record, revision: from, suspended: false }));
         }
         self.write_resource(resource, record, Expected::At(from), &by, "updated").await
     }
@@ -100,7 +106,7 @@ impl Authority {
         let bytes = encode(&record)?;
         let key = format!("{RESOURCES}{}", resource.audience());
         let revision = self.store.put(&key, bytes, expected).await?;
-        let registered = RegisteredResource { resource, record, revision };
+        let registered = RegisteredResource { resource, record, revision, suspended: false };
         self.apply_write(&key, Some(Entry::Resource(Box::new(registered.clone()))), revision);
         let audience = registered.resource.audience();
         AuditEvent::ResourceChanged { admin: by, audience, change, revision }.record();

@@ -26,6 +26,16 @@ pub struct RegisteredClient {
     pub record: ClientRecord,
     /// The revision of the record: its `etag`.
     pub revision: Revision,
+    /// Whether the record was replaced by one that cannot be read. The client is then disabled, and only an admin may change it.
+    pub suspended: bool,
+}
+
+impl RegisteredClient {
+    /// Its record was replaced, at `revision`, by one that cannot be read.
+    pub(in crate::authority) fn suspend(&mut self, revision: Revision) {
+        self.registration.metadata.disabled = true;
+        (self.revision, self.suspended) = (revision, true);
+    }
 }
 
 /// What there is under a `client_id`.

@@ -21,6 +21,16 @@ pub struct RegisteredResource {
     pub record: ResourceRecord,
     /// The revision of the record: its `etag`.
     pub revision: Revision,
+    /// Whether the record was replaced by one that cannot be read. The resource then lets nothing through until it is changed.
+    pub suspended: bool,
+}
+
+impl RegisteredResource {
+    /// Its record was replaced, at `revision`, by one that cannot be read.
+    pub(in crate::authority) fn suspend(&mut self, revision: Revision) {
+        self.resource.suspend();
+        (self.revision, self.suspended) = (revision, true);
+    }
 }
 
 /// All resources. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.

@@ -100,7 +100,12 @@ impl Entry {
             if name != registration.client_id.as_str() {
                 return Err(Unusable::Misplaced);
             }
-            return Ok(Some(Self::Client(Box::new(RegisteredClient { registration, record, revision }))));
+            return Ok(Some(Self::Client(Box::new(RegisteredClient {
+                registration,
+                record,
+                revision,
+                suspended: false,
+            }))));
         }
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             let record = ResourceRecord::from_bytes(value)?;
@@ -108,7 +113,12 @@ impl Entry {
             if audience != resource.audience() {
                 return Err(Unusable::Misplaced);
             }
-            return Ok(Some(Self::Resource(Box::new(RegisteredResource { resource, record, revision }))));
+            return Ok(Some(Self::Resource(Box::new(RegisteredResource {
+                resource,
+                record,
+                revision,
+                suspended: false,
+            }))));
         }
         if key.starts_with(LINEAGES) {
             let record = lineages::predecessor(key).and_then(|_| LineageRecord::from_bytes(value));
@@ -176,14 +186,12 @@ impl Snapshot {
     pub fn suspend(&mut self, key: &str, revision: Revision) {
         if let Some(known) = key.strip_prefix(RESOURCES).and_then(|audience| self.resources.named(audience)) {
             let mut resource = RegisteredResource::clone(known);
-            resource.resource.suspend();
-            resource.revision = revision;
+            resource.suspend(revision);
             self.apply(key, Some(Entry::Resource(Box::new(resource))), revision);
         }
         if let Some(known) = key.strip_prefix(CLIENTS).and_then(|name| self.directory.named(name)) {
             let mut client = RegisteredClient::clone(known);
-            client.registration.metadata.disabled = true;
-            client.revision = revision;
+            client.suspend(revision);
             self.apply(key, Some(Entry::Client(Box::new(client))), revision);
         }
     }

@@ -197,7 +197,7 @@ fn a_write_that_the_watch_has_overtaken_is_not_taken_in() {
     let client = |revision| {
         let registration = ClientRegistration::parse(spiffe_client(CHECKOUT)).unwrap();
         let record = ClientRecord::new(registration.metadata.clone(), "creation".to_owned(), NOW, "admin");
-        RegisteredClient { registration, record, revision: Revision(revision) }
+        RegisteredClient { registration, record, revision: Revision(revision), suspended: false }
     };
     let key = format!("{CLIENTS}{CHECKOUT}");
     let write = |snapshot: &mut Snapshot, revision| {

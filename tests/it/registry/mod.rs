@@ -7,3 +7,4 @@ mod registrations;
 pub mod resources;
 mod resources_fields;
 mod resources_judged;
+mod suspended;

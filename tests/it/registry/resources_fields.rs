@@ -263,7 +263,7 @@ fn what_is_written_twice_is_no_second_resource() {
     let resource = Parsed::parse(metadata).unwrap();
     let record = ResourceRecord::new(resource.metadata.clone(), NOW, "admin");
     let mut resources = Resources::default();
-    resources.insert(RegisteredResource { resource, record, revision: Revision(1) });
+    resources.insert(RegisteredResource { resource, record, revision: Revision(1), suspended: false });
     let by_principal = Destination { named: None, principal, authority: "elsewhere" };
     let by_authority = Destination { named: None, principal: "", authority: "orders.example:443" };
     for destination in [by_principal, by_authority] {
