@@ -7,9 +7,9 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
-use crate::authority::registration::RegistryError;
+use crate::authority::records::Kind;
+use crate::authority::records::RegistryError;
 use crate::authority::resources::RegisteredResource;
-use crate::authority::resources::ResourceError;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::client_message;
@@ -68,7 +68,8 @@ impl RegistryService for Services {
         let caller = caller(&extensions)?;
         let refuse = |error: RegistryError| status::registry_error(&error);
         let mut client = required(message.client)?;
-        let from = client_message::revision(&client.etag).ok_or_else(|| refuse(RegistryError::EtagMissing))?;
+        let from =
+            client_message::revision(&client.etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Client)))?;
         if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
             let present = self.authority.client(&client.client_id).map_err(refuse)?;
             client = masked(client_message::print(&present), &client, &mask)?;
@@ -87,7 +88,9 @@ impl RegistryService for Services {
         let refuse = |error: RegistryError| status::registry_error(&error);
         let from = match message.etag.as_str() {
             "" => None,
-            etag => Some(client_message::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing))?),
+            etag => {
+                Some(client_message::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Client)))?)
+            }
         };
         self.authority.delete_client(&caller.identity, &message.client_id, from).await.map_err(refuse)?;
         Ok(Response::new(DeleteClientResponse {}))
@@ -118,7 +121,7 @@ impl RegistryService for Services {
         let ListProtectedResourcesRequest { page_size, page_token } = request.into_inner();
         let page = Page::read(page_size, &page_token)?;
         let found = self.authority.resources(page.after.as_deref(), page.size + 1);
-        let (resources, next_page_token) = page.cut(found, |registered| registered.resource.audience().to_owned());
+        let (resources, next_page_token) = page.cut(found, |registered| registered.registration.audience().to_owned());
         let resources = resources.iter().map(|registered| resource_message::print(registered)).collect();
         Ok(Response::new(ListProtectedResourcesResponse { resources, next_page_token }))
     }
@@ -129,9 +132,10 @@ impl RegistryService for Services {
     ) -> Result<Response<ProtectedResource>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let refuse = |error: ResourceError| status::resource_error(&error);
+        let refuse = |error: RegistryError| status::registry_error(&error);
         let mut resource = required_resource(message.resource)?;
-        let from = client_message::revision(&resource.etag).ok_or_else(|| refuse(ResourceError::EtagMissing))?;
+        let from = client_message::revision(&resource.etag)
+            .ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Resource)))?;
         if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
             let present = self.authority.resource(&resource.audience).map_err(refuse)?;
             resource = resource_message::masked(resource_message::print(&present), &resource, &mask)?;
@@ -147,10 +151,12 @@ impl RegistryService for Services {
     ) -> Result<Response<DeleteProtectedResourceResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let refuse = |error: ResourceError| status::resource_error(&error);
+        let refuse = |error: RegistryError| status::registry_error(&error);
         let from = match message.etag.as_str() {
             "" => None,
-            etag => Some(client_message::revision(etag).ok_or_else(|| refuse(ResourceError::EtagMissing))?),
+            etag => {
+                Some(client_message::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Resource)))?)
+            }
         };
         self.authority.delete_resource(&caller.identity, &message.audience, from).await.map_err(refuse)?;
         Ok(Response::new(DeleteProtectedResourceResponse {}))
@@ -189,9 +195,9 @@ fn required_resource(resource: Option<ProtectedResource>) -> Result<ProtectedRes
 }
 
 fn printed_resource(
-    registered: Result<&RegisteredResource, &ResourceError>,
+    registered: Result<&RegisteredResource, &RegistryError>,
 ) -> Result<Response<ProtectedResource>, Status> {
-    registered.map(|registered| Response::new(resource_message::print(registered))).map_err(status::resource_error)
+    registered.map(|registered| Response::new(resource_message::print(registered))).map_err(status::registry_error)
 }
 
 fn required(client: Option<Client>) -> Result<Client, Status> {

@@ -49,7 +49,7 @@ pub(super) fn print(registered: &RegisteredResource) -> ProtectedResource {
         destination_principals,
         authorities,
         owner,
-    } = registered.resource.metadata.clone();
+    } = registered.registration.metadata.clone();
     let route = |RouteMetadata { methods, path, scope, public }: RouteMetadata| Route { methods, path, scope, public };
     ProtectedResource {
         audience,

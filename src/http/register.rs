@@ -185,7 +185,7 @@ fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, Registration
 fn print(authority: &Authority, client: &RegisteredClient) -> Map<String, Value> {
     let metadata = serde_json::to_value(&client.registration.metadata);
     let mut members = metadata.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    let client_id = utf8_percent_encode(&client.record.metadata.client_id, NON_ALPHANUMERIC);
+    let client_id = utf8_percent_encode(&client.registration.metadata.client_id, NON_ALPHANUMERIC);
     let uri = format!("{}/oauth2/register?client_id={client_id}", authority.policy().mtls_url);
     members.insert("registration_client_uri".to_owned(), Value::from(uri));
     members.insert("client_id_issued_at".to_owned(), Value::from(client.record.create_time.0));

@@ -60,7 +60,7 @@ impl Authority {
             (None, None) => return Err(NoDecision::AudienceMissing),
         };
         let snapshot = self.snapshot.load();
-        let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
+        let resource = snapshot.resources.named(audience).map(|registered| &registered.registration);
         let evidence = match admissible {
             Admissible::Evidence(evidence) => evidence,
             Admissible::Header(forwarded) => {

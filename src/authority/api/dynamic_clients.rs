@@ -13,12 +13,13 @@ use crate::authority::access::Roles;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::policy::RegistrationPolicy;
+use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRecord;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::DynamicRegistration;
 use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::registration::DynamicallyRegistered;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::RegistrationAccessToken;
 use crate::authority::registration::invalid;
@@ -58,7 +59,7 @@ impl Authority {
         let by = caller.identity.to_string();
         let record = self.new_record(&registration, &by)?;
         let dynamic = DynamicRegistration { registrant: by, access_token_hash: hash(&token.0), own_identity };
-        let client = self.add(registration, record.registered_dynamically(dynamic), "registered").await?;
+        let client = self.add(registration, ClientRecord { dynamic: Some(dynamic), ..record }, "registered").await?;
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
 
@@ -92,7 +93,7 @@ impl Authority {
     ) -> Result<Arc<RegisteredClient>, DynamicRegistrationError> {
         self.may_register(&caller.roles)?;
         may_change(caller, present)?;
-        let known = &present.record.metadata;
+        let known = &present.registration.metadata;
         let mut metadata = metadata;
         metadata.client_id.clone_from(&known.client_id);
         metadata.disabled = known.disabled;
@@ -116,10 +117,10 @@ impl Authority {
         present: &RegisteredClient,
     ) -> Result<(), DynamicRegistrationError> {
         may_change(caller, present)?;
-        if present.record.metadata.disabled {
+        if present.registration.metadata.disabled {
             return Err(DynamicRegistrationError::Forbidden);
         }
-        let client_id = present.record.metadata.client_id.as_str();
+        let client_id = present.registration.metadata.client_id.as_str();
         Ok(self.delete_client(&caller.identity, client_id, Some(present.revision)).await?)
     }
 
@@ -166,7 +167,7 @@ fn may_change(caller: &Caller, client: &RegisteredClient) -> Result<(), DynamicR
 }
 
 /// A workload proves itself by its SPIFFE ID and by nothing else.
-fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidClientMetadata> {
+fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidMetadata> {
     if matches!(metadata.token_endpoint_auth_method.as_str(), "spiffe_x509" | "spiffe_jwt") {
         Ok(())
     } else {

@@ -93,7 +93,7 @@ impl Authority {
         let evidence = token.claims.bound_to().map(Evidence::Thumbprint);
         // Evidence is the one thing that is not judged: how much of it the resource wants does not matter here.
         let snapshot = self.snapshot.load();
-        let resource = snapshot.resources.named(audience).map(|registered| &registered.resource);
+        let resource = snapshot.resources.named(audience).map(|registered| &registered.registration);
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
         match self.evaluate(access_token, evidence.as_ref(), &demands).decision {

@@ -10,6 +10,7 @@ mod freshness;
 mod introspection;
 mod metrics;
 mod published_jwks;
+mod registry;
 mod resources;
 mod revocations;
 mod rotations;

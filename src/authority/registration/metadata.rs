@@ -3,6 +3,9 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::authority::records::InvalidMetadata;
+use crate::authority::records::Kind;
+
 /// A client as operators write it, under the names of RFC 7591 and RFC 8705: what is stored, and what is shown.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -67,16 +70,6 @@ pub struct ClientMetadata {
     pub disabled: bool,
 }
 
-/// A field of the metadata that cannot stand, and why (`invalid_client_metadata` of RFC 7591 section 3.2.2).
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct InvalidClientMetadata {
-    /// The field's name.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidClientMetadata {
-    InvalidClientMetadata { field, problem: problem.to_owned() }
+pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidMetadata {
+    InvalidMetadata { kind: Kind::Client, field, problem: problem.to_owned() }
 }

@@ -8,17 +8,17 @@ use imbl::HashMap;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::records::ByName;
+use crate::authority::records::Registered;
+use crate::authority::records::Registration;
+use crate::authority::records::UnusableRecord;
 use crate::authority::registration::CLIENTS;
-use crate::authority::registration::ClientRecord;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::Directory;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::RegisteredClient;
-use crate::authority::resources::InvalidResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::RegisteredResource;
-use crate::authority::resources::ResourceRecord;
 use crate::authority::resources::Resources;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
@@ -30,7 +30,6 @@ use crate::authority::state::revocations::RevocationRecord;
 use crate::authority::state::revocations::Revocations;
 use crate::authority::state::revocations::Revoked;
 use crate::authority::store::Revision;
-use crate::authority::store::UnreadableRecord;
 
 /// The prefixes of the keys that a snapshot is made from.
 pub const PREFIXES: [&str; 4] = [CLIENTS, LINEAGES, RESOURCES, REVOCATIONS];
@@ -67,21 +66,41 @@ pub enum Entry {
     Lineage(LineageRecord),
 }
 
+/// A kind of registrations that snapshots hold.
+pub trait Indexed: Registration {
+    /// The entry of the store that holds one.
+    fn entry(registered: Registered<Self>) -> Entry;
+
+    /// All of a snapshot.
+    fn all(snapshot: &Snapshot) -> &ByName<Self>;
+}
+
+impl Indexed for ClientRegistration {
+    fn entry(registered: RegisteredClient) -> Entry {
+        Entry::Client(Box::new(registered))
+    }
+
+    fn all(snapshot: &Snapshot) -> &ByName<Self> {
+        snapshot.directory.by_name()
+    }
+}
+
+impl Indexed for ProtectedResource {
+    fn entry(registered: RegisteredResource) -> Entry {
+        Entry::Resource(Box::new(registered))
+    }
+
+    fn all(snapshot: &Snapshot) -> &ByName<Self> {
+        snapshot.resources.by_name()
+    }
+}
+
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// The record.
+    /// A registration.
     #[error(transparent)]
-    Record(#[from] UnreadableRecord),
-    /// What it says.
-    #[error(transparent)]
-    Metadata(#[from] InvalidClientMetadata),
-    /// The same of a resource.
-    #[error(transparent)]
-    Resource(#[from] InvalidResource),
-    /// It stands under the key of another.
-    #[error("the record stands under the key of another")]
-    Misplaced,
+    Registration(#[from] UnusableRecord),
     /// A revocation, or its key.
     #[error("the record is not a revocation as this version writes them")]
     Revocation,
@@ -94,31 +113,10 @@ impl Entry {
     /// Reads the value at a key; `None` for a key that no snapshot holds.
     pub fn read(key: &str, value: &[u8], revision: Revision) -> Result<Option<Self>, Unusable> {
         if let Some(name) = key.strip_prefix(CLIENTS) {
-            let record = ClientRecord::from_bytes(value)?;
-            let registration = ClientRegistration::parse(record.metadata.clone())?;
-            // Whoever deletes a client deletes its key: one under another key would outlive that.
-            if name != registration.client_id.as_str() {
-                return Err(Unusable::Misplaced);
-            }
-            return Ok(Some(Self::Client(Box::new(RegisteredClient {
-                registration,
-                record,
-                revision,
-                suspended: false,
-            }))));
+            return Ok(Some(ClientRegistration::entry(Registered::read(name, value, revision)?)));
         }
         if let Some(audience) = key.strip_prefix(RESOURCES) {
-            let record = ResourceRecord::from_bytes(value)?;
-            let resource = ProtectedResource::parse(record.metadata.clone())?;
-            if audience != resource.audience() {
-                return Err(Unusable::Misplaced);
-            }
-            return Ok(Some(Self::Resource(Box::new(RegisteredResource {
-                resource,
-                record,
-                revision,
-                suspended: false,
-            }))));
+            return Ok(Some(ProtectedResource::entry(Registered::read(audience, value, revision)?)));
         }
         if key.starts_with(LINEAGES) {
             let record = lineages::predecessor(key).and_then(|_| LineageRecord::from_bytes(value));
@@ -184,16 +182,19 @@ impl Snapshot {
     /// A key was written at `revision` with what cannot be read. A client is refused rather than removed, which could let
     /// a wider pattern in; a resource lets nothing through; a revocation stands as it was.
     pub fn suspend(&mut self, key: &str, revision: Revision) {
-        if let Some(known) = key.strip_prefix(RESOURCES).and_then(|audience| self.resources.named(audience)) {
-            let mut resource = RegisteredResource::clone(known);
-            resource.suspend(revision);
-            self.apply(key, Some(Entry::Resource(Box::new(resource))), revision);
+        let suspended = self
+            .suspended::<ProtectedResource>(key, revision)
+            .or_else(|| self.suspended::<ClientRegistration>(key, revision));
+        if let Some(entry) = suspended {
+            self.apply(key, Some(entry), revision);
         }
-        if let Some(known) = key.strip_prefix(CLIENTS).and_then(|name| self.directory.named(name)) {
-            let mut client = RegisteredClient::clone(known);
-            client.suspend(revision);
-            self.apply(key, Some(Entry::Client(Box::new(client))), revision);
-        }
+    }
+
+    fn suspended<T: Indexed>(&self, key: &str, revision: Revision) -> Option<Entry> {
+        let known = key.strip_prefix(T::PREFIX).and_then(|name| T::all(self).named(name))?;
+        let mut registered = Registered::clone(known);
+        registered.suspend(revision);
+        Some(T::entry(registered))
     }
 
     /// The store has been followed up to `revision`: everything written until then is taken in.
@@ -206,15 +207,8 @@ impl Snapshot {
     pub fn merge_newer(&mut self, earlier: &Self) {
         self.published_jwks = earlier.published_jwks.clone();
         let reached = self.reached;
-        for client in earlier.directory.all().filter(|client| client.revision > reached) {
-            let key = format!("{CLIENTS}{}", client.registration.client_id);
-            self.apply(&key, Some(Entry::Client(Box::new(RegisteredClient::clone(client)))), client.revision);
-        }
-        for resource in earlier.resources.all().filter(|resource| resource.revision > reached) {
-            let key = format!("{RESOURCES}{}", resource.resource.audience());
-            let entry = Entry::Resource(Box::new(RegisteredResource::clone(resource)));
-            self.apply(&key, Some(entry), resource.revision);
-        }
+        self.take_later::<ClientRegistration>(earlier, reached);
+        self.take_later::<ProtectedResource>(earlier, reached);
         for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {
             self.apply(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
         }
@@ -223,6 +217,13 @@ impl Snapshot {
         }
         for (key, revision) in &earlier.removed {
             self.apply(key, None, *revision);
+        }
+    }
+
+    fn take_later<T: Indexed>(&mut self, earlier: &Self, reached: Revision) {
+        for registered in T::all(earlier).all().filter(|registered| registered.revision > reached) {
+            let key = T::key(registered.registration.name());
+            self.apply(&key, Some(T::entry(Registered::clone(registered))), registered.revision);
         }
     }
 

@@ -120,7 +120,9 @@ fn an_admin_clears_the_suspension_of_a_client_by_an_update() {
     // What it wrote is what other replicas read.
     let elsewhere = TestAuthority::on(Arc::clone(&test.fixture.store), |_| {}, TestAuthority::keys());
     ready(elsewhere.authority.load()).unwrap();
-    assert_eq!(elsewhere.authority.client(CHECKOUT).unwrap().record, updated.record);
+    let read = elsewhere.authority.client(CHECKOUT).unwrap();
+    assert_eq!(read.record, updated.record);
+    assert_eq!(read.registration.metadata, updated.registration.metadata);
 }
 
 #[test]
@@ -192,16 +194,16 @@ fn an_admin_clears_the_suspension_of_a_resource_by_an_update_and_by_a_deletion()
     let key = format!("/resources/{ORDERS}");
     let revision = test.overwrite(&key);
     let suspended = authority.resource(ORDERS).unwrap();
-    assert!(suspended.suspended && suspended.resource.metadata.routes.is_empty());
+    assert!(suspended.suspended && suspended.registration.metadata.routes.is_empty());
     // Also where the update is what the suspension comes to: it has to reach the store.
-    let same = suspended.resource.metadata.clone();
+    let same = suspended.registration.metadata.clone();
     let kept = ready(authority.update_resource(&admin, same, revision, false)).unwrap();
     assert!(!kept.suspended && kept.revision > revision);
     let revision = test.overwrite(&key);
-    let restored = created.resource.metadata.clone();
+    let restored = created.registration.metadata.clone();
     let restored = ready(authority.update_resource(&admin, restored, revision, false)).unwrap();
     assert!(!restored.suspended);
-    assert_eq!(restored.resource.metadata, created.resource.metadata);
+    assert_eq!(restored.registration.metadata, created.registration.metadata);
     test.overwrite(&key);
     ready(authority.delete_resource(&admin, ORDERS, None)).unwrap();
     assert!(authority.resource(ORDERS).is_err());
