@@ -7,6 +7,7 @@ pub mod client;
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod messages;
 pub mod proto;
 pub mod server;
 pub mod signer;

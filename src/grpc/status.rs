@@ -15,6 +15,7 @@ use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::RevokeError;
 use crate::authority::records::RegistryError;
 use crate::authority::state::Stale;
+use crate::messages::Malformed;
 
 /// The domain of every `ErrorInfo` of ours.
 const DOMAIN: &str = "lanyard";
@@ -125,4 +126,9 @@ pub fn registry_error(error: &RegistryError) -> Status {
 pub(super) fn malformed(field: &'static str, problem: &str) -> Status {
     let metadata = HashMap::from([("field".to_owned(), field.to_owned())]);
     refusal(Code::InvalidArgument, "INVALID_REQUEST", format!("{field}: {problem}"), metadata)
+}
+
+/// A message of the registry that cannot be read.
+pub(super) fn unreadable(error: Malformed) -> Status {
+    malformed(error.field, error.problem)
 }

@@ -242,15 +242,9 @@ fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<SpiffeIdPattern, Inva
 }
 
 fn read_ttl(metadata: &mut ClientMetadata) -> Result<Duration, InvalidMetadata> {
-    let Some(text) = &metadata.access_token_ttl else {
-        metadata.access_token_ttl = Some(humantime::format_duration(DEFAULT_TTL).to_string());
-        return Ok(DEFAULT_TTL);
-    };
-    let ttl = humantime::parse_duration(text)
-        .map_err(|_| invalid("access_token_ttl", "must be a duration such as 5m or 90s"))?;
+    let ttl = *metadata.access_token_ttl.get_or_insert(DEFAULT_TTL);
     if ttl < Duration::from_secs(1) || ttl > MAX_TTL || ttl.subsec_nanos() != 0 {
         return Err(invalid("access_token_ttl", "must be whole seconds, from 1s to 1h"));
     }
-    metadata.access_token_ttl = Some(humantime::format_duration(ttl).to_string());
     Ok(ttl)
 }

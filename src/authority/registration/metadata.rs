@@ -1,5 +1,7 @@
 //! A client as operators write it and as it is stored, before anything is made of it.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -56,9 +58,9 @@ pub struct ClientMetadata {
     /// Left out means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_certificate_bound_access_tokens: Option<bool>,
-    /// Such as `5m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_token_ttl: Option<String>,
+    /// How long a token lives; as text such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::registration::duration")]
+    pub access_token_ttl: Option<Duration>,
     /// `strict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<String>,

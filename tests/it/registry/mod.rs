@@ -3,8 +3,10 @@
 mod client_metadata;
 mod clients;
 mod directory;
+mod fields;
 mod registrations;
 pub mod resources;
 mod resources_fields;
 mod resources_judged;
+mod stored;
 mod suspended;
