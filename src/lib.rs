@@ -1,6 +1,7 @@
 //! Lanyard ties each access token to the certificate of the workload that asked for it (RFC 8705): stolen, the token opens
 //! nothing.
 
+pub mod apply;
 pub mod authority;
 pub mod cli;
 pub mod client;

@@ -1,5 +1,6 @@
 //! Clients and protected resources that are registered.
 
+mod applied;
 mod client_metadata;
 mod clients;
 mod directory;
