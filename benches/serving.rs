@@ -15,17 +15,17 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context as envoy;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::Peer;
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use hyper_util::rt::TokioIo;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::envoy::service::auth::v3::AttributeContext;
+use lanyard::proto::envoy::service::auth::v3::CheckRequest;
+use lanyard::proto::envoy::service::auth::v3::attribute_context as envoy;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::HttpRequest;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::Peer;
+use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::proto::token_service_client::TokenServiceClient;
 use lanyard::proto::validate_binding_request::Evidence;
 use rustls::ClientConfig;
@@ -34,6 +34,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
+use sha2::Digest as _;
+use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::Status;
@@ -70,7 +72,7 @@ async fn main() -> Result<(), Failure> {
         scope: String::new(),
     };
     let whole = question(Evidence::Certificate(der.clone()));
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der).as_ref().to_vec();
+    let digest = Sha256::digest(&der).to_vec();
     let hash = question(Evidence::CertificateThumbprint(digest));
 
     println!("{CALLS} calls a case, {CONNECTIONS} connections x {STREAMS} calls under way; the server's CPU time");
@@ -108,8 +110,7 @@ async fn main() -> Result<(), Failure> {
 
 /// The checks that Envoy makes of a request to the sample resource: with the whole certificate, and with its hash.
 fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
-    let hash = digest.as_ref().iter().fold(String::new(), |text, octet| format!("{text}{octet:02x}"));
+    let hash = hex::encode(Sha256::digest(der));
     let header = format!("By=spiffe://dev.internal/proxy;Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
     let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", header)];
     let http = HttpRequest {
@@ -123,7 +124,7 @@ fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
     let request = |certificate: &str| CheckRequest {
         attributes: Some(AttributeContext {
             source: Some(Peer { certificate: certificate.to_owned(), ..Peer::default() }),
-            request: Some(envoy::Request { time: None, http: Some(http.clone()) }),
+            request: Some(envoy::Request { http: Some(http.clone()) }),
             context_extensions: [("resource".to_owned(), AUDIENCE.to_owned())].into(),
             ..AttributeContext::default()
         }),

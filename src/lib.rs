@@ -1,19 +1,39 @@
 //! Lanyard ties each access token to the certificate of the workload that asked for it (RFC 8705): stolen, the token opens
 //! nothing.
+//!
+//! With `default-features = false, features = ["client"]`, this is the library that a workload links: [`client`] and [`proto`].
 
+#[cfg(feature = "server")]
 pub mod apply;
+#[cfg(feature = "server")]
 pub mod authority;
+#[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
 pub mod messages;
+#[cfg(feature = "client")]
 pub mod proto;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod signer;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "opentelemetry")]
 pub mod trace_context;
+#[cfg(feature = "server")]
 pub mod trust_sources;
+#[cfg(feature = "server")]
+pub mod yaml;

@@ -42,6 +42,7 @@ use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
 use crate::authority::observe::MetricsReader;
+use crate::authority::store::Store;
 use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;
@@ -101,6 +102,8 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Where random bytes come from.
     pub entropy: Arc<dyn Entropy>,
+    /// The store, in the place of the one that the configuration names.
+    pub store: Option<Arc<dyn Store>>,
     /// How many threads serve connections.
     pub threads: usize,
     /// Where it is counted that a collector did not take something: traces are the whole process's.
@@ -111,7 +114,7 @@ impl Default for Environment {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let entropy = Arc::new(SystemEntropy::default());
-        Self { clock: Arc::new(SystemClock), entropy, threads, export_failures: Arc::default() }
+        Self { clock: Arc::new(SystemClock), entropy, store: None, threads, export_failures: Arc::default() }
     }
 }
 
@@ -153,9 +156,9 @@ impl Server {
         // Watched from the first moment on: until it is, a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
-        let Environment { clock, entropy, threads, export_failures } = environment;
+        let Environment { clock, entropy, store, threads, export_failures } = environment;
         let chance = Arc::clone(&entropy);
-        let components = Components::build(&config, clock, entropy).await?;
+        let components = Components::build(&config, clock, entropy, store).await?;
         let Components { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
             components;
         let (store, federation) = (Arc::clone(&stored.store), Arc::new(components.federation));

@@ -9,11 +9,11 @@ mod authority {
     pub mod forwarded_certificate;
 }
 
-use aws_lc_rs::digest::SHA256;
-use aws_lc_rs::digest::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::authority::evidence::ForwardedElement;
 use crate::authority::evidence::MAX_CHAIN_CERTIFICATES;
@@ -47,7 +47,7 @@ fn forwarded_client_cert(input: &[u8]) {
         let ders = element.certificate.iter().chain(element.chain.first());
         for der in ders {
             assert!(!der.is_empty());
-            assert!(element.hash.is_none_or(|hash| digest(&SHA256, der).as_ref() == hash));
+            assert!(element.hash.is_none_or(|hash| hash == *Sha256::digest(der)));
         }
         if let (Some(certificate), Some(first)) = (&element.certificate, element.chain.first()) {
             assert_eq!(certificate, first);
@@ -77,8 +77,7 @@ fn write(element: &ForwardedElement) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\\\""));
     let mut pairs: Vec<String> = element.by.iter().map(|name| format!("By={}", quoted(name))).collect();
     pairs.extend(element.hash.map(|hash| {
-        let digits: Vec<String> = hash.iter().map(|octet| format!("{octet:02X}")).collect();
-        format!("Hash={}", digits.concat())
+        format!("Hash={}", hex::encode_upper(hash))
     }));
     let encoded = |der: &Vec<u8>| pem(der).replace('\n', "%0A").replace(' ', "%20");
     pairs.extend(element.certificate.as_ref().map(|der| format!("cert={}", encoded(der))));

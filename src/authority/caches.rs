@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use quick_cache::sync::Cache;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::keys::SigningKeys;
-use crate::authority::observe;
-use crate::authority::observe::Metrics;
+use crate::authority::observe::Lookup;
 use crate::authority::tokens::MAX_TOKEN_BYTES;
 use crate::authority::tokens::VerifiedToken;
 use crate::authority::tokens::verify;
@@ -28,38 +28,50 @@ impl Default for VerifiedTokens {
 }
 
 impl VerifiedTokens {
+    /// A token whose signature is one of these keys' over it, and whether that was known.
     pub(in crate::authority) fn verify(
         &self,
         keys: &SigningKeys,
         access_token: &str,
-        metrics: &Metrics,
-    ) -> Result<Arc<VerifiedToken>, DenyReason> {
+    ) -> (Result<Arc<VerifiedToken>, DenyReason>, Option<Lookup>) {
         if access_token.len() > MAX_TOKEN_BYTES {
-            return Err(DenyReason::TokenMalformed);
+            return (Err(DenyReason::TokenMalformed), None);
         }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, access_token.as_bytes()).as_ref());
-        let known = self.0.get(&hash);
-        metrics.looked_up(observe::Cache::Tokens, known.is_some());
-        if let Some(known) = known {
+        let hash = Sha256::digest(access_token).into();
+        if let Some(known) = self.0.get(&hash) {
             // A key that was taken out of the ring takes its tokens with it.
-            return if keys.find(known.key_id.as_str()).is_some() { Ok(known) } else { Err(DenyReason::UnknownKey) };
+            let counts = keys.find(known.key_id.as_str()).is_some();
+            return (if counts { Ok(known) } else { Err(DenyReason::UnknownKey) }, Some(Lookup::Hit));
         }
-        let token = Arc::new(verify(keys, access_token)?);
-        self.0.insert(hash, Arc::clone(&token));
-        Ok(token)
+        let verified = verify(keys, access_token).map(Arc::new);
+        if let Ok(token) = &verified {
+            self.0.insert(hash, Arc::clone(token));
+        }
+        (verified, Some(Lookup::Miss))
     }
 }
 
 /// How many certificates are remembered.
-const REMEMBERED: usize = 10_000;
+const REMEMBERED_CERTIFICATES: usize = 10_000;
 
 /// Remembers which certificates had a path to their trust domain's bundle, and under which count of changes of the bundles.
 /// Under another count the path is verified again.
-pub(in crate::authority) struct VouchedCertificates(pub(in crate::authority) Cache<CertificateThumbprint, u64>);
+pub(in crate::authority) struct VouchedCertificates(Cache<CertificateThumbprint, u64>);
 
 impl Default for VouchedCertificates {
     fn default() -> Self {
-        Self(Cache::new(REMEMBERED))
+        Self(Cache::new(REMEMBERED_CERTIFICATES))
+    }
+}
+
+impl VouchedCertificates {
+    /// Whether a path was found under this count.
+    pub(in crate::authority) fn has(&self, thumbprint: &CertificateThumbprint, generation: u64) -> bool {
+        self.0.get(thumbprint) == Some(generation)
+    }
+
+    /// A path was found under this count.
+    pub(in crate::authority) fn insert(&self, thumbprint: CertificateThumbprint, generation: u64) {
+        self.0.insert(thumbprint, generation);
     }
 }

@@ -43,8 +43,8 @@ use crate::authority::observe::Metrics;
 use crate::authority::observe::Reloads;
 use crate::authority::policy::Policy;
 use crate::authority::state::JwksSource;
-use crate::authority::state::LostSince;
 use crate::authority::state::Snapshot;
+use crate::authority::state::StoreFeed;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 
@@ -65,7 +65,7 @@ pub struct Authority {
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     metrics: Metrics,
     reloads: Reloads,
-    lost_since: LostSince,
+    store_feed: StoreFeed,
 }
 
 impl Authority {
@@ -94,7 +94,7 @@ impl Authority {
             jwks_source: OnceLock::new(),
             metrics: Metrics::default(),
             reloads: Reloads::default(),
-            lost_since: LostSince::default(),
+            store_feed: StoreFeed::default(),
         }
     }
 

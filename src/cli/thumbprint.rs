@@ -8,11 +8,7 @@ pub(in crate::cli) fn parse(text: &str) -> Result<CertificateThumbprint, &'stati
     if text.len() != 64 {
         return CertificateThumbprint::parse(text).ok_or(SHAPE);
     }
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok();
-    let digest: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-    digest.and_then(|digest| CertificateThumbprint::from_digest(&digest)).ok_or(SHAPE)
+    hex::decode(text).ok().and_then(|digest| CertificateThumbprint::from_digest(&digest)).ok_or(SHAPE)
 }
 
 #[cfg(test)]

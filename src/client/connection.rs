@@ -13,16 +13,15 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::Request;
-use tonic::Status;
-use tonic::metadata::MetadataMap;
-use tonic::service::Interceptor;
+#[cfg(feature = "opentelemetry")]
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Endpoint;
 use tonic::transport::Uri;
 use tower::service_fn;
 
-use crate::trace_context;
+#[cfg(feature = "opentelemetry")]
+use crate::client::onward::Onward;
+#[cfg(feature = "server")]
 use crate::trace_context::IncomingTrace;
 
 /// For the TCP connection and the TLS handshake together.
@@ -50,23 +49,16 @@ pub enum ConnectError {
     Refused(String, #[source] io::Error),
 }
 
-/// What calls are made over. Each takes the trace along that it belongs to.
+/// What calls are made over. Each carries the span that it is made in.
+#[cfg(feature = "opentelemetry")]
 pub(crate) type Channel = InterceptedService<tonic::transport::Channel, Onward>;
 
-/// Puts the present span on each call, and without one what the program itself was started with.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Onward(IncomingTrace);
-
-impl Interceptor for Onward {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let mut headers = std::mem::take(request.metadata_mut()).into_headers();
-        trace_context::inject_or(&self.0, &mut headers);
-        *request.metadata_mut() = MetadataMap::from_headers(headers);
-        Ok(request)
-    }
-}
+/// What calls are made over.
+#[cfg(not(feature = "opentelemetry"))]
+pub(crate) type Channel = tonic::transport::Channel;
 
 /// Connects. The server ends connections at their maximum age; the channel then goes on over the next one.
+#[cfg(feature = "server")]
 pub(crate) async fn connect(
     server: &Uri,
     tls: Arc<ClientConfig>,
@@ -75,14 +67,17 @@ pub(crate) async fn connect(
     let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
     let channel = endpoint(server).connect_with_connector(connect).await?;
-    Ok(InterceptedService::new(channel, Onward(carried)))
+    Ok(InterceptedService::new(channel, Onward::new(carried)))
 }
 
 /// The same at the first call.
 pub(crate) fn connect_lazily(server: &Uri, tls: Arc<ClientConfig>) -> Channel {
     let connector = TlsConnector::from(tls);
     let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
-    InterceptedService::new(endpoint(server).connect_with_connector_lazy(connect), Onward::default())
+    let channel = endpoint(server).connect_with_connector_lazy(connect);
+    #[cfg(feature = "opentelemetry")]
+    let channel = InterceptedService::new(channel, Onward::default());
+    channel
 }
 
 fn endpoint(server: &Uri) -> Endpoint {
@@ -133,6 +128,7 @@ pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
 }
 
 /// The error at the end of the chain.
+#[cfg(feature = "server")]
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }

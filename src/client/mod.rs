@@ -20,10 +20,15 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A workload needs this room alone: `lanyard = { default-features = false, features = ["client"] }`. With `opentelemetry` among
+//! the features, calls also carry the span that they are made in, where the program traces with tracing-opentelemetry.
 
 pub mod bearer;
 pub mod connection;
 pub mod files;
+#[cfg(feature = "opentelemetry")]
+mod onward;
 mod pace;
 pub mod renewal;
 pub mod source;

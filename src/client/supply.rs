@@ -75,6 +75,7 @@ impl Credentials {
     }
 
     /// What is there now.
+    #[cfg(feature = "server")]
     pub(crate) async fn now(self) -> Result<Arc<ClientConfig>, TokenError> {
         let (first, mut supply) = self.supply()?;
         match first {

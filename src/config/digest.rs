@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use aws_lc_rs::digest;
 use serde_json::Value;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 /// The keys that are set, by the file or the environment, each with a digest of its value. The values are not kept: one of
 /// them may be the key-encryption key.
@@ -28,9 +29,7 @@ impl ConfigDigest {
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-                let mut fingerprint = [0; 32];
-                fingerprint.copy_from_slice(digest::digest(&digest::SHA256, value.to_string().as_bytes()).as_ref());
-                self.0.insert(path, fingerprint);
+                self.0.insert(path, Sha256::digest(value.to_string()).into());
             }
         }
     }

@@ -10,10 +10,10 @@ use spiffe::TrustDomain;
 
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::registration::JwksUri;
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
 use crate::config::reading::duration;
 use crate::config::reading::trust_domain;
-use crate::config::value;
 use crate::trust_sources::bundle_endpoint;
 
 /// A bundle counts at least this long: else each fetch that fails would shut a trust domain out.

@@ -20,19 +20,20 @@ use crate::authority::policy::Policy;
 use crate::authority::policy::RegistrationPolicy;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::state::LineagePolicy;
-use crate::config::Config;
-use crate::config::ConfigError;
-use crate::config::Listeners;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
 use crate::config::federation;
 use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
+use crate::config::reading::count;
 use crate::config::reading::duration;
 use crate::config::reading::pause;
 use crate::config::reading::trust_domain;
 use crate::config::roles::Roles;
+use crate::config::settings::Config;
+use crate::config::settings::Listeners;
 use crate::config::telemetry::Telemetry;
-use crate::config::value;
 use crate::config::workload_api::WorkloadApi;
 use crate::telemetry;
 use crate::tls;
@@ -90,7 +91,9 @@ struct Tls {
     drain_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     drain_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "count")]
     max_connections: Option<NonZero<usize>>,
+    #[serde(default, deserialize_with = "count")]
     max_handshakes: Option<NonZero<usize>>,
 }
 
@@ -143,6 +146,7 @@ struct Tokens {
 struct Rotation {
     #[serde(deserialize_with = "duration")]
     overlap: Option<Duration>,
+    #[serde(deserialize_with = "count")]
     max_generations: Option<NonZero<u32>>,
 }
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use spiffe::SpiffeId;
 
 use crate::authority::identity::parse_spiffe_id;
-use crate::config::ConfigError;
-use crate::config::value;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
 
 const KEY: &str = "forwarded";
 

@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use crate::authority::registration::AllowedHosts;
 use crate::authority::registration::JwksUriPolicy;
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
 use crate::config::reading::duration;
-use crate::config::value;
 use crate::trust_sources;
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,8 +9,8 @@ use crate::authority::access::RoleHolder;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::scope::is_resource_indicator;
-use crate::config::ConfigError;
-use crate::config::value;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use tonic::transport::Uri;
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
 use crate::config::reading::duration;
-use crate::config::value;
 use crate::telemetry::otlp;
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
 use crate::config::reading::duration;
-use crate::config::value;
 use crate::trust_sources::workload_api;
 use crate::trust_sources::workload_api::parse_endpoint;
 

@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::LazyLock;
 
 use axum::http;
 use futures_core::Stream;
@@ -17,6 +18,7 @@ use tonic_types::StatusExt as _;
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::authority::access::CalledMethod;
 use crate::authority::access::PeerConnection;
 use crate::authority::observe::AuditEvent;
 use crate::grpc::Services;
@@ -32,6 +34,9 @@ use crate::trace_context::RequestTrace;
 
 /// The method's full name, as the access table has it.
 const METHOD: &str = "/lanyard.v1.BindingService/ValidateBindings";
+
+/// The same, looked up: it is asked for at each message.
+static CALLED_METHOD: LazyLock<CalledMethod> = LazyLock::new(|| CalledMethod::find(METHOD, true));
 
 /// The answers of one stream.
 pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<ValidateBindingsResponse, Status>> + Send>>;
@@ -95,11 +100,12 @@ fn answer(
     peer: &PeerConnection,
     message: ValidateBindingRequest,
 ) -> Result<ValidateBindingsResponse, Status> {
-    let caller = services.authority.authorize(Some(peer), METHOD).map_err(|error| {
-        services.authority.metrics().call_refused(error);
-        AuditEvent::NotAdmitted { peer: Some(peer), method: METHOD, error, stream: true }.record();
-        status::not_admitted(error)
-    })?;
+    let caller =
+        services.authority.authorize(services.authority.view(), Some(peer), *CALLED_METHOD).map_err(|error| {
+            services.authority.metrics().call_refused(error);
+            AuditEvent::NotAdmitted { peer: Some(peer), method: METHOD, error, stream: true }.record();
+            status::not_admitted(error)
+        })?;
     let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
     let outcome = match services.judged(&caller, message) {
         Ok(judged) => Outcome::Judged(judged),

@@ -6,7 +6,6 @@ use tonic::Response;
 use tonic::Status;
 use tonic::Streaming;
 
-use crate::authority::access::Caller;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Evaluation;
 use crate::authority::decision::Match;
@@ -18,6 +17,7 @@ use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::observe::AuditEvent;
+use crate::authority::state::Caller;
 use crate::grpc::Services;
 use crate::grpc::binding_stream;
 use crate::grpc::binding_stream::Answers;
@@ -68,14 +68,13 @@ impl Services {
             audience: Some(&message.audience),
             scope: &message.scope,
         };
-        let evaluation =
-            self.authority.validate_binding(&caller.identity, &caller.roles, request).map_err(status::no_decision)?;
+        let evaluation = self.authority.validate_binding(caller, request).map_err(status::no_decision)?;
         Ok(print(&evaluation))
     }
 }
 
-fn evidence(brought: Option<Brought>) -> Result<PresentedEvidence, InvalidEvidence> {
-    Ok(match brought {
+fn evidence(presented: Option<Brought>) -> Result<PresentedEvidence, InvalidEvidence> {
+    Ok(match presented {
         // `own_connection: false` says as little as leaving it out.
         None | Some(Brought::OwnConnection(false)) => PresentedEvidence::Nothing,
         Some(Brought::OwnConnection(true)) => PresentedEvidence::OwnConnection,

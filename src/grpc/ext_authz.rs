@@ -6,23 +6,11 @@
 
 use axum::body::Body;
 use axum::http::Response;
-use envoy_types::pb::envoy::config::core::v3::HeaderValue;
-use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
-use envoy_types::pb::envoy::service::auth::v3::DeniedHttpResponse;
-use envoy_types::pb::envoy::service::auth::v3::OkHttpResponse;
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
-use envoy_types::pb::google::protobuf::BoolValue;
-use envoy_types::pb::google::protobuf::Struct;
-use envoy_types::pb::google::protobuf::Value;
-use envoy_types::pb::google::protobuf::value::Kind;
-use envoy_types::pb::google::rpc;
 use http_body_util::BodyExt as _;
+use prost_types::ListValue;
+use prost_types::Struct;
+use prost_types::Value;
+use prost_types::value::Kind;
 use serde_json::json;
 use tonic::Code;
 use tonic::Request;
@@ -49,11 +37,20 @@ use crate::authority::scope::Scope;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::status;
+use crate::proto::envoy::config::core::v3::HeaderValue;
+use crate::proto::envoy::config::core::v3::HeaderValueOption;
+use crate::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use crate::proto::envoy::service::auth::v3::AttributeContext;
+use crate::proto::envoy::service::auth::v3::CheckRequest;
+use crate::proto::envoy::service::auth::v3::CheckResponse;
+use crate::proto::envoy::service::auth::v3::DeniedHttpResponse;
+use crate::proto::envoy::service::auth::v3::OkHttpResponse;
+use crate::proto::envoy::service::auth::v3::authorization_server::Authorization;
+use crate::proto::envoy::service::auth::v3::check_response::HttpResponse;
+use crate::proto::envoy::r#type::v3::HttpStatus;
+use crate::proto::google::rpc;
 use crate::trace_context;
 use crate::trace_context::IncomingTrace;
-
-/// The method's full name.
-pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The response header that says, where a resource asks for it, what would have been the reason of a denial.
 const REPORT: &str = "x-lanyard-report";
@@ -149,7 +146,7 @@ fn metadata(asserted: &Asserted) -> Vec<(&'static str, Value)> {
         EvidenceGrade::Thumbprint => "thumbprint",
         EvidenceGrade::Certificate => "certificate",
     };
-    let list = envoy_types::pb::google::protobuf::ListValue { values };
+    let list = ListValue { values };
     vec![
         ("resource", text(audience)),
         ("client_id", text(&claims.client_id)),
@@ -180,9 +177,8 @@ fn text(text: &str) -> Value {
 fn header(name: &str, value: &str) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(HeaderValue { key: name.to_owned(), value: value.to_owned(), raw_value: Vec::new() }),
-        append: Some(BoolValue { value: false }),
+        append: Some(false),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-        keep_empty_value: false,
     }
 }
 

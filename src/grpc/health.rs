@@ -20,8 +20,14 @@ use tonic_health::pb::health_server::HealthServer;
 pub type Readiness = watch::Receiver<bool>;
 
 /// The services that can be asked about; the empty name means the server as a whole.
-const SERVICES: [&str; 5] =
-    ["", "lanyard.v1.BindingService", "lanyard.v1.KeyService", "lanyard.v1.RegistryService", "lanyard.v1.TokenService"];
+const SERVICES: [&str; 6] = [
+    "",
+    "envoy.service.auth.v3.Authorization",
+    "lanyard.v1.BindingService",
+    "lanyard.v1.KeyService",
+    "lanyard.v1.RegistryService",
+    "lanyard.v1.TokenService",
+];
 
 #[derive(Debug)]
 pub(super) struct HealthService(Readiness);

@@ -14,7 +14,6 @@ mod tokens;
 use std::sync::Arc;
 
 use axum::Router;
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tonic::Extensions;
 use tonic::Status;
 use tonic::service::LayerExt as _;
@@ -22,10 +21,11 @@ use tonic::service::Routes;
 use tower::util::MapRequestLayer;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
+use crate::authority::state::Caller;
 use crate::grpc::health::Readiness;
 use crate::proto;
 use crate::proto::binding_service_server::BindingServiceServer;
+use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::key_service_server::KeyServiceServer;
 use crate::proto::registry_service_server::RegistryServiceServer;
 use crate::proto::token_service_server::TokenServiceServer;

@@ -5,7 +5,6 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
-use crate::authority::access::Caller;
 use crate::authority::access::Requester;
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::ClientAssertion;
@@ -14,6 +13,7 @@ use crate::authority::decision::TokenRequest;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::observe::AuditEvent;
 use crate::authority::registration::ClientId;
+use crate::authority::state::Caller;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::claims;
@@ -34,14 +34,14 @@ use crate::proto::token_service_server::TokenService;
 impl TokenService for Services {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let caller = caller(&extensions)?;
+        let mut caller = caller(&extensions)?.clone();
         let IssueTokenRequest { client_id, scope, audience, client_assertion_type, client_assertion } = message;
         let client_id = sent(client_id);
         let assertion = assertion(client_assertion_type, client_assertion);
-        self.authority.discover(&caller.identity, client_id.as_deref()).await;
+        self.authority.discover(&mut caller, client_id.as_deref()).await;
         let issued = self
             .authority
-            .issue_token(&caller.identity, &TokenRequest { client_id, assertion, scope, audience })
+            .issue_token(&caller, &TokenRequest { client_id, assertion, scope, audience })
             .map_err(status::grant_error)?;
         Ok(Response::new(IssueTokenResponse {
             access_token: issued.access_token,
@@ -62,7 +62,7 @@ impl TokenService for Services {
         if message.token.is_empty() {
             return Err(unread(caller, "introspection", malformed("token", "is missing")));
         }
-        let token = self.authority.introspect(&requester, &message.token).map_err(status::stale)?;
+        let token = self.authority.introspect(&caller.view, &requester, &message.token).map_err(status::stale)?;
         let claims = token.as_deref().map(|token| claims::print(&token.claims));
         Ok(Response::new(IntrospectTokenResponse { active: claims.is_some(), claims }))
     }
@@ -77,9 +77,9 @@ impl TokenService for Services {
         let requester = self.requester(caller, message.client_id, &assertion)?;
         let target = wanted(message.target, message.until).map_err(|status| unread(caller, "revocation", status))?;
         let outcome = if message.lift {
-            self.authority.lift_revocation(&caller.identity, &requester, target).await
+            self.authority.lift_revocation(caller, &requester, target).await
         } else {
-            self.authority.revoke(&caller.identity, &requester, target).await
+            self.authority.revoke(caller, &requester, target).await
         };
         outcome.map_err(status::revoke_error)?;
         Ok(Response::new(RevokeTokenResponse {}))

@@ -86,10 +86,10 @@ impl OAuthError {
         if unauthenticated { Self { status: StatusCode::BAD_REQUEST, challenge: None, ..self } } else { self }
     }
 
-    /// A call that the guard stops at an OAuth endpoint.
-    pub fn not_admitted(error: NotAdmitted) -> Self {
-        match error {
-            NotAdmitted::NoSuchMethod => Self::invalid_request("there is no such endpoint"),
+    /// A call that the guard stops at an OAuth endpoint; `None` where there is no endpoint, and so no error of its own.
+    pub fn not_admitted(error: NotAdmitted) -> Option<Self> {
+        Some(match error {
+            NotAdmitted::NoSuchMethod => return None,
             NotAdmitted::NoCertificate => {
                 Self::invalid_client("clients authenticate by a certificate, and this connection has none")
             }
@@ -100,8 +100,25 @@ impl OAuthError {
                 Self::invalid_client("the client certificate was not forwarded as it must be")
             }
             NotAdmitted::WrongRole => Self::invalid_client("no client is registered for this certificate"),
-        }
+        })
     }
+}
+
+/// A call that the guard stops where no endpoint of OAuth's is: the status says it all.
+pub fn not_admitted(error: NotAdmitted) -> Response {
+    let status = match error {
+        NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
+        NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => {
+            StatusCode::UNAUTHORIZED
+        }
+        NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
+    };
+    status.into_response()
+}
+
+/// A request in which something broke that should not, at any endpoint.
+pub fn broken() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
 }
 
 impl From<GrantError> for OAuthError {

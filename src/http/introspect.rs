@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
+use crate::authority::state::Caller;
 use crate::http::accept;
 use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
@@ -47,7 +47,7 @@ fn answer(
     let requester = authority.requester(caller, client_id, &assertion)?;
     // token_type_hint is not looked at: there is one type of token, and a wrong hint must not matter (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
-    let answer = match authority.introspect(&requester, token)? {
+    let answer = match authority.introspect(&caller.view, &requester, token)? {
         Some(token) => {
             let mut answer = serde_json::to_value(&token.claims).unwrap_or_else(|_| inactive());
             if let Some(members) = answer.as_object_mut() {
@@ -62,7 +62,7 @@ fn answer(
         return Ok((NO_STORE, Json(answer)).into_response());
     }
     let receiver = requester.client_id.map_or_else(|| caller.identity.to_string(), |client_id| client_id.to_string());
-    let jwt = authority.sign_introspection(&receiver, &answer)?;
+    let jwt = authority.sign_introspection(&caller.view, &receiver, &answer)?;
     Ok((NO_STORE, [(CONTENT_TYPE, SIGNED)], jwt).into_response())
 }
 

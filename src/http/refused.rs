@@ -10,8 +10,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::observe::AuditEvent;
+use crate::authority::state::Caller;
 use crate::http::error::Line;
 
 /// Answers, and writes the line if the answer is a refusal without one.

@@ -20,11 +20,11 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::parse_access_token_ttl;
+use crate::authority::state::Caller;
 use crate::http::error::NO_STORE;
 use crate::http::error::RegistrationRefused;
 

@@ -9,8 +9,8 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::decision::RevokeRequest;
+use crate::authority::state::Caller;
 use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
@@ -27,7 +27,7 @@ pub(super) async fn revoke(
     let requester = authority.requester(&caller, client_id, &assertion)?;
     // A wrong or unknown token_type_hint does not matter (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
-    authority.revoke(&caller.identity, &requester, RevokeRequest::Token(token.to_owned())).await?;
+    authority.revoke(&caller, &requester, RevokeRequest::Token(token.to_owned())).await?;
     // Also for a token that was never good (section 2.2).
     Ok(NO_STORE)
 }

@@ -11,8 +11,8 @@ use axum::response::IntoResponse;
 use serde_json::json;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::decision::TokenRequest;
+use crate::authority::state::Caller;
 use crate::http::client::Authentication;
 use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
@@ -20,7 +20,7 @@ use crate::http::form::Form;
 
 pub(super) async fn issue(
     State(authority): State<Arc<Authority>>,
-    Extension(caller): Extension<Caller>,
+    Extension(mut caller): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<impl IntoResponse, OAuthError> {
@@ -41,8 +41,8 @@ pub(super) async fn issue(
         scope: form.one("scope")?.unwrap_or_default().to_owned(),
         audience: form.all("resource"),
     };
-    authority.discover(&caller.identity, client_id).await;
-    let issued = authority.issue_token(&caller.identity, &request)?;
+    authority.discover(&mut caller, client_id).await;
+    let issued = authority.issue_token(&caller, &request)?;
     let body = json!({
         "access_token": issued.access_token,
         "token_type": "Bearer",

@@ -37,10 +37,10 @@ async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<M
             Some(revision) => revision,
             None => load_again(&authority).await,
         };
-        let mut changes = store.watch(from);
-        while let Some(change) = changes.next().await {
-            match change {
-                Ok(change) => authority.apply(&change),
+        let mut watch = store.watch("", from);
+        while let Some(batch) = watch.next().await {
+            match batch {
+                Ok(batch) => authority.apply(&batch),
                 Err(error) => {
                     tracing::warn!(%error, "the store's changes broke off");
                     break;

@@ -7,14 +7,14 @@ use tokio::time::Instant;
 use crate::authority::observe::Durations;
 use crate::authority::observe::Family;
 use crate::authority::observe::labels;
-use crate::authority::store::ChangeStream;
-use crate::authority::store::Expected;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
 use crate::authority::store::StoreFuture;
+use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
+use crate::authority::store::Watch;
 
 /// Another store, and how long it takes. What is dropped before it is done is not counted.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct InstrumentedStore {
     operations: Arc<Operations>,
 }
 
-/// The durations of a store's operations. Puts and deletions are both commits.
+/// The durations of a store's operations. Every transaction is a commit.
 #[derive(Debug, Default)]
 pub struct Operations {
     get: ByOutcome,
@@ -38,7 +38,7 @@ struct ByOutcome {
 }
 
 impl InstrumentedStore {
-    /// MetricsReader this store.
+    /// Counts the operations of this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, operations: Arc::default() }
     }
@@ -67,7 +67,9 @@ impl ByOutcome {
         let outcome = operation.await;
         let durations = match &outcome {
             // A write that its condition or its size forbids is answered as it should be.
-            Ok(_) | Err(StoreError::Conflict | StoreError::TooLarge { .. }) => &self.ok,
+            Ok(_) | Err(StoreError::Conflict { .. } | StoreError::TooLarge { .. } | StoreError::TooMany { .. }) => {
+                &self.ok
+            }
             Err(StoreError::Compacted | StoreError::Unavailable(_)) => &self.error,
         };
         durations.add(began.elapsed());
@@ -84,16 +86,12 @@ impl Store for InstrumentedStore {
         Box::pin(self.operations.scan.of(self.store.list(prefix)))
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(self.operations.commit.of(self.store.put(key, value, expected)))
+    fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
+        Box::pin(self.operations.commit.of(self.store.transact(transaction)))
     }
 
-    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(self.operations.commit.of(self.store.delete(key, expected)))
-    }
-
-    fn watch(&self, from: Revision) -> ChangeStream {
-        self.store.watch(from)
+    fn watch(&self, prefix: &str, from: Revision) -> Watch {
+        self.store.watch(prefix, from)
     }
 
     fn health(&self) -> Result<(), StoreError> {

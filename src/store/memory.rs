@@ -5,45 +5,58 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::authority::store::Change;
-use crate::authority::store::ChangeStream;
-use crate::authority::store::Expected;
+use crate::authority::clock::Clock;
+use crate::authority::clock::SystemClock;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
 use crate::authority::store::StoreFuture;
+use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
+use crate::authority::store::Watch;
+use crate::store::step::Step;
 use crate::store::table::Table;
-use crate::store::table::Verdict;
-use crate::store::table::Write;
 
 /// A store that holds everything in memory. Its futures are ready at the first poll.
 #[derive(Debug)]
 pub struct MemoryStore {
     table: Arc<Table>,
-    writing: Mutex<()>,
+    writing: Arc<Mutex<()>>,
 }
 
 impl MemoryStore {
-    /// An empty store at revision 0.
+    /// An empty store at revision 0, whose records expire by the machine's clock.
     pub fn new() -> Self {
-        Self { table: Arc::new(Table::new(BTreeMap::new(), Revision(0))), writing: Mutex::new(()) }
+        Self::with_clock(Arc::new(SystemClock))
     }
 
-    fn commit(&self, write: Write) -> Result<Revision, StoreError> {
+    /// One whose records expire by this clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self { table: Arc::new(Table::new(BTreeMap::new(), Revision(0), clock)), writing: Arc::default() }
+    }
+
+    fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+        transaction.check_size()?;
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = self.table.revision();
-        match write.against(self.table.get(&write.key).map(|entry| entry.revision)) {
-            Verdict::Conflict => Err(StoreError::Conflict),
-            Verdict::Unchanged => Ok(newest),
-            Verdict::Change => {
-                let revision = Revision(newest.0 + 1);
-                self.table.apply(vec![Change { key: write.key, value: write.value, revision }]);
-                Ok(revision)
+        let next = Revision(newest.0 + 1);
+        match Step::of(transaction, next, self.table.now(), |key| self.table.get_even_expired(key))? {
+            None => Ok(newest),
+            Some(step) => {
+                self.table.apply(vec![step]);
+                Ok(next)
             }
         }
     }
+}
+
+/// Deletes what has expired.
+fn sweep(table: &Table, writing: &Mutex<()>) {
+    let _one_at_a_time = writing.lock().unwrap_or_else(PoisonError::into_inner);
+    let (next, now) = (Revision(table.revision().0 + 1), table.now());
+    let step = Step::expiry(table.expired(now), next, now, |key| table.get_even_expired(key));
+    table.apply(step.into_iter().collect());
 }
 
 impl Default for MemoryStore {
@@ -61,16 +74,13 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.table.list(prefix)) })
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(async move { self.commit(Write::put(key, value, expected)?) })
+    fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
+        Box::pin(async move { self.commit(transaction) })
     }
 
-    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(async move { self.commit(Write::delete(key, expected)?) })
-    }
-
-    fn watch(&self, from: Revision) -> ChangeStream {
-        self.table.watch(from)
+    fn watch(&self, prefix: &str, from: Revision) -> Watch {
+        let (table, writing) = (Arc::clone(&self.table), Arc::clone(&self.writing));
+        self.table.watch(prefix, from, Box::new(move || sweep(&table, &writing)))
     }
 
     fn health(&self) -> Result<(), StoreError> {

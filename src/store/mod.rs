@@ -7,4 +7,5 @@ pub mod disk;
 pub mod instrumented;
 pub mod memory;
 pub mod sled;
+mod step;
 mod table;

@@ -1,7 +1,7 @@
 //! The embedded store: one process, one directory, sled 0.34 as its log.
 //!
 //! Everything is read into memory at the start and answered from there; sled is only written to. One thread owns it and
-//! takes the writes that are waiting, up to 512, as one batch:
+//! takes the transactions that are waiting, up to 512 writes, as one batch, which sled recovers whole or not at all:
 //!
 //! ```text
 //! judge -> apply_batch -> flush -> fdatasync -> mark -> show in memory, wake watchers -> acknowledge
@@ -42,14 +42,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::authority::store::ChangeStream;
-use crate::authority::store::Expected;
+use crate::authority::clock::Clock;
+use crate::authority::clock::SystemClock;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
 use crate::authority::store::StoreFuture;
+use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
+use crate::authority::store::Watch;
 pub use crate::store::sled::durability::Disk;
 pub use crate::store::sled::durability::Durability;
 pub use crate::store::sled::open_error::OpenError;
@@ -61,9 +63,8 @@ use crate::store::sled::watchdog::Progress;
 use crate::store::sled::writer::Request;
 use crate::store::sled::writer::Writer;
 use crate::store::table::Table;
-use crate::store::table::Write;
 
-/// How many writes may wait for the writer; more wait for a place.
+/// How many transactions may wait for the writer; more wait for a place.
 const QUEUE: usize = 1024;
 
 const WRITER_THREAD: &str = "lanyard-store";
@@ -77,12 +78,14 @@ pub struct SledOptions {
     pub flush_limit: Duration,
     /// How a batch reaches the disk.
     pub durability: Box<dyn Durability>,
+    /// By what records expire.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
         let (open_limit, flush_limit) = (Duration::from_secs(30), Duration::from_secs(5));
-        Self { open_limit, flush_limit, durability: Box::new(Disk) }
+        Self { open_limit, flush_limit, durability: Box::new(Disk), clock: Arc::new(SystemClock) }
     }
 }
 
@@ -107,7 +110,7 @@ impl SledStore {
     /// Whatever stands in the way of serving exactly what was acknowledged, see [`OpenError`]. After
     /// [`OpenError::Stuck`] a thread is left behind that holds the lock: the process should end.
     pub fn open(directory: &Path, options: SledOptions) -> Result<Self, OpenError> {
-        let SledOptions { open_limit, flush_limit, durability } = options;
+        let SledOptions { open_limit, flush_limit, durability, clock } = options;
         let io = |source: io::Error| OpenError::Io { directory: directory.to_owned(), source };
         keep_engine_panics_off_stderr();
         let (health, progress) = (Health::new(), Progress::default());
@@ -124,7 +127,7 @@ impl SledStore {
                     Ok(opened) => opened,
                     Err(error) => return drop(opening_sender.send(Err(error))),
                 };
-                let table = load(&mut opened);
+                let table = load(&mut opened, clock);
                 if opening_sender.send(Ok(Arc::clone(&table))).is_ok() {
                     Writer { directory, opened, table, health, progress, durability }.run(requests);
                 }
@@ -145,13 +148,14 @@ impl SledStore {
         Ok(Self { table, health, queue: Some(queue), closed: Mutex::new(closed), flush_limit, _watchdog: stop_sender })
     }
 
-    async fn submit(&self, write: Write) -> Result<Revision, StoreError> {
+    async fn submit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+        transaction.check_size()?;
         self.health()?;
         let written = async {
             let (reply, answer) = oneshot::channel();
             let closed = || StoreError::Unavailable("the store was closed".to_owned());
             let queue = self.queue.as_ref().ok_or_else(closed)?;
-            queue.send(Request { write, reply }).await.map_err(|_| closed())?;
+            queue.send(Request::Transact { transaction, reply }).await.map_err(|_| closed())?;
             answer.await.map_err(|_| closed())?
         };
         // While the writer hangs it answers nobody; the watchdog does, through `health`.
@@ -172,16 +176,20 @@ impl Store for SledStore {
         Box::pin(async move { Ok(self.table.list(prefix)) })
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(async move { self.submit(Write::put(key, value, expected)?).await })
+    fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
+        Box::pin(self.submit(transaction))
     }
 
-    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
-        Box::pin(async move { self.submit(Write::delete(key, expected)?).await })
-    }
-
-    fn watch(&self, from: Revision) -> ChangeStream {
-        self.table.watch(from)
+    fn watch(&self, prefix: &str, from: Revision) -> Watch {
+        // A watch that outlives its store must not keep the writer.
+        let queue = self.queue.as_ref().map(mpsc::Sender::downgrade);
+        let sweep = move || {
+            if let Some(queue) = queue.as_ref().and_then(mpsc::WeakSender::upgrade) {
+                // Where the queue is full, there is a next time.
+                drop(queue.try_send(Request::Sweep));
+            }
+        };
+        self.table.watch(prefix, from, Box::new(sweep))
     }
 
     fn health(&self) -> Result<(), StoreError> {
@@ -200,8 +208,8 @@ impl Drop for SledStore {
     }
 }
 
-fn load(opened: &mut Opened) -> Arc<Table> {
-    Arc::new(Table::new(std::mem::take(&mut opened.entries), opened.ledger.revision))
+fn load(opened: &mut Opened, clock: Arc<dyn Clock>) -> Arc<Table> {
+    Arc::new(Table::new(std::mem::take(&mut opened.entries), opened.ledger.revision, clock))
 }
 
 /// sled 0.34 panics on some damaged files. The opening turns that into an error with a clear text; a panic message with a

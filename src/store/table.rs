@@ -1,6 +1,7 @@
 //! The present state in memory: entries, recent changes, watchers. Both backends answer reads and watches from it.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Bound;
@@ -12,105 +13,97 @@ use std::sync::RwLockReadGuard;
 use std::sync::RwLockWriteGuard;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio::time::Interval;
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::WatchStream;
 
+use crate::authority::clock::Clock;
+use crate::authority::clock::Timestamp;
+use crate::authority::store::Batch;
 use crate::authority::store::Change;
-use crate::authority::store::ChangeStream;
-use crate::authority::store::Expected;
 use crate::authority::store::Listing;
-use crate::authority::store::MAX_KEY_BYTES;
-use crate::authority::store::MAX_VALUE_BYTES;
+use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Versioned;
+use crate::authority::store::Watch;
+use crate::store::step::Step;
 
 /// How many of the latest changes are kept for watchers. A watcher that falls behind further than this has to list
 /// again: it holds a position in this window and nothing of its own, so a slow one costs no memory.
 const WINDOW: usize = 4096;
 
+/// How long a watch may have nothing to say before it tells its progress. Less than the second in which times are counted,
+/// so that no bound on the age of what is known is too short for it.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// An entry as it is held and handed out.
 pub(super) type Entry = Versioned<Arc<[u8]>>;
 
-/// One put (`value` is there) or delete (it is not).
-#[derive(Debug)]
-pub(super) struct Write {
-    pub(super) key: String,
-    pub(super) value: Option<Arc<[u8]>>,
-    pub(super) expected: Expected,
-}
-
-/// What a write comes to, given what stands at its key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
-    Change,
-    Unchanged,
-    Conflict,
-}
-
-impl Write {
-    /// A put, if key and value are within the port's limits.
-    pub(super) fn put(key: &str, value: Vec<u8>, expected: Expected) -> Result<Self, StoreError> {
-        at_most(MAX_KEY_BYTES, key.len())?;
-        at_most(MAX_VALUE_BYTES, value.len())?;
-        Ok(Self { key: key.to_owned(), value: Some(value.into()), expected })
-    }
-
-    /// A deletion, if the key is within the port's limits.
-    pub(super) fn delete(key: &str, expected: Expected) -> Result<Self, StoreError> {
-        at_most(MAX_KEY_BYTES, key.len())?;
-        Ok(Self { key: key.to_owned(), value: None, expected })
-    }
-
-    /// How much there is of it.
-    pub(super) fn bytes(&self) -> usize {
-        self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
-    }
-
-    /// Judges this write against the revision of what stands at its key.
-    pub(super) fn against(&self, present: Option<Revision>) -> Verdict {
-        let as_expected = match self.expected {
-            Expected::Any => true,
-            Expected::Absent => present.is_none(),
-            Expected::At(revision) => present == Some(revision),
-        };
-        match (as_expected, &self.value, present) {
-            (false, _, _) => Verdict::Conflict,
-            (true, None, None) => Verdict::Unchanged,
-            (true, _, _) => Verdict::Change,
-        }
-    }
-}
-
-fn at_most(limit: usize, bytes: usize) -> Result<(), StoreError> {
-    if bytes > limit { Err(StoreError::TooLarge { bytes, limit }) } else { Ok(()) }
-}
+/// Has the writer delete what has expired. It must not wait.
+pub(super) type Sweep = Box<dyn Fn() + Send + Sync>;
 
 /// The state, shared between a store, its writer and its watchers.
 pub(super) struct Table {
     state: RwLock<State>,
     moved: watch::Sender<()>,
+    clock: Arc<dyn Clock>,
 }
 
 struct State {
     entries: BTreeMap<String, Entry>,
+    /// The keys whose entries have an end, by it.
+    expiring: BTreeSet<(Timestamp, String)>,
     revision: Revision,
-    /// The latest changes: their revisions are consecutive and end at `revision`.
-    window: VecDeque<Change>,
+    /// The latest revisions: they are consecutive and end at `revision`.
+    window: VecDeque<Batch>,
+    /// How many changes the window has.
+    kept: usize,
     closed: bool,
 }
 
 impl Table {
     /// A table that holds `entries` as they stand at `revision`.
-    pub(super) fn new(entries: BTreeMap<String, Entry>, revision: Revision) -> Self {
-        let state = State { entries, revision, window: VecDeque::new(), closed: false };
-        Self { state: RwLock::new(state), moved: watch::Sender::new(()) }
+    pub(super) fn new(entries: BTreeMap<String, Entry>, revision: Revision, clock: Arc<dyn Clock>) -> Self {
+        let expiring = entries.iter().filter_map(|(key, entry)| Some((entry.expires?, key.clone()))).collect();
+        let state = State { entries, expiring, revision, window: VecDeque::new(), kept: 0, closed: false };
+        Self { state: RwLock::new(state), moved: watch::Sender::new(()), clock }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
+        self.get_even_expired(key).filter(|entry| !self.is_over(entry))
+    }
+
+    /// The same, and what has expired but is not deleted yet.
+    pub(super) fn get_even_expired(&self, key: &str) -> Option<Entry> {
         self.read().entries.get(key).cloned()
+    }
+
+    fn is_over(&self, entry: &Entry) -> bool {
+        // Nearly nothing has an end.
+        entry.expires.is_some() && entry.has_expired(self.now())
+    }
+
+    /// Keys that have expired and are to be deleted, those first that expired first: as many as one transaction may delete.
+    pub(super) fn expired(&self, now: Timestamp) -> Vec<String> {
+        let state = self.read();
+        let expired = state.expiring.iter().take_while(|(expires, _)| *expires <= now);
+        expired.take(MAX_TRANSACTION_OPERATIONS).map(|(_, key)| key.clone()).collect()
+    }
+
+    fn has_expired(&self) -> bool {
+        let first = self.read().expiring.first().map(|(expires, _)| *expires);
+        first.is_some_and(|first| first <= self.now())
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -123,28 +116,38 @@ impl Table {
             .entries
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(_, entry)| !self.is_over(entry))
             .map(|(key, entry)| (key.clone(), entry.clone()))
             .collect();
         Listing { entries, revision: state.revision }
     }
 
-    /// Makes `changes` visible to readers and watchers, all at once. Each has the revision after the one before it.
-    pub(super) fn apply(&self, changes: Vec<Change>) {
+    /// Makes `steps` visible to readers and watchers, all at once. Each has the revision after the one before it.
+    pub(super) fn apply(&self, steps: Vec<Step>) {
         let mut state = self.write();
-        for change in changes {
-            match &change.value {
-                Some(value) => {
-                    let entry = Versioned { value: Arc::clone(value), revision: change.revision };
-                    state.entries.insert(change.key.clone(), entry);
+        for Step { revision, changes } in steps {
+            let mut batch = Batch { revision, changes: Vec::with_capacity(changes.len()) };
+            for (key, entry) in changes {
+                let value = entry.as_ref().map(|entry| Arc::clone(&entry.value));
+                let expires = entry.as_ref().and_then(|entry| entry.expires);
+                let old = match entry {
+                    Some(entry) => state.entries.insert(key.clone(), entry),
+                    None => state.entries.remove(&key),
+                };
+                if let Some(old) = old.and_then(|old| old.expires) {
+                    state.expiring.remove(&(old, key.clone()));
                 }
-                None => {
-                    state.entries.remove(&change.key);
+                if let Some(expires) = expires {
+                    state.expiring.insert((expires, key.clone()));
                 }
+                batch.changes.push(Change { key, value });
             }
-            state.revision = change.revision;
-            state.window.push_back(change);
-            if state.window.len() > WINDOW {
-                state.window.pop_front();
+            state.revision = revision;
+            state.kept += batch.changes.len();
+            state.window.push_back(batch);
+            while state.kept > WINDOW {
+                let Some(oldest) = state.window.pop_front() else { break };
+                state.kept -= oldest.changes.len();
             }
         }
         drop(state);
@@ -157,24 +160,30 @@ impl Table {
         self.moved.send_replace(());
     }
 
-    pub(super) fn watch(self: &Arc<Self>, from: Revision) -> ChangeStream {
+    /// A watch, which also has what has expired deleted as time goes by.
+    pub(super) fn watch(self: &Arc<Self>, prefix: &str, from: Revision, sweep: Sweep) -> Watch {
+        let (table, prefix) = (Arc::clone(self), prefix.to_owned());
         let moved = WatchStream::new(self.moved.subscribe());
-        Box::pin(Watcher { table: Arc::clone(self), from, moved, ended: false })
+        Box::pin(Watcher { table, prefix, from, moved, sweep, ticks: None, ended: false })
     }
 
-    fn after(&self, from: Revision) -> Next {
+    fn after(&self, from: Revision, prefix: &str) -> Next {
         let state = self.read();
         // A revision from the future was not handed out by this store: whoever holds it knows another history.
         let Some(behind) = state.revision.0.checked_sub(from.0) else { return Next::Compacted };
         if behind == 0 {
             return if state.closed { Next::Closed } else { Next::Nothing };
         }
-        let kept = state.window.len();
-        let position = usize::try_from(behind).ok().and_then(|behind| kept.checked_sub(behind));
-        match position.and_then(|position| state.window.get(position)) {
-            Some(change) => Next::Change(change.clone()),
-            None => Next::Compacted,
+        let position = usize::try_from(behind).ok().and_then(|behind| state.window.len().checked_sub(behind));
+        let Some(position) = position else { return Next::Compacted };
+        let meant = |change: &&Change| change.key.starts_with(prefix);
+        for batch in state.window.range(position..) {
+            let changes: Vec<Change> = batch.changes.iter().filter(meant).cloned().collect();
+            if !changes.is_empty() {
+                return Next::Batch(Batch { revision: batch.revision, changes });
+            }
         }
+        Next::Batch(Batch { revision: state.revision, changes: Vec::new() })
     }
 
     // Nothing panics while it holds the lock, and every change to the state is whole: a poisoned lock is still good.
@@ -200,7 +209,7 @@ impl fmt::Debug for Table {
 }
 
 enum Next {
-    Change(Change),
+    Batch(Batch),
     Nothing,
     Compacted,
     Closed,
@@ -208,20 +217,40 @@ enum Next {
 
 struct Watcher {
     table: Arc<Table>,
+    prefix: String,
     from: Revision,
     moved: WatchStream<()>,
+    sweep: Sweep,
+    /// Not there before the first poll, which is what happens on a runtime.
+    ticks: Option<Interval>,
     ended: bool,
 }
 
+impl Watcher {
+    /// Ready each time that progress is to be told.
+    fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let ticks = self.ticks.get_or_insert_with(|| {
+            let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
+        ticks.poll_tick(context).map(drop)
+    }
+}
+
 impl Stream for Watcher {
-    type Item = Result<Change, StoreError>;
+    type Item = Result<Batch, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let tick = self.poll_tick(context);
+        if tick.is_ready() && self.table.has_expired() {
+            (self.sweep)();
+        }
         while !self.ended {
-            match self.table.after(self.from) {
-                Next::Change(change) => {
-                    self.from = change.revision;
-                    return Poll::Ready(Some(Ok(change)));
+            match self.table.after(self.from, &self.prefix) {
+                Next::Batch(batch) => {
+                    self.from = batch.revision;
+                    return Poll::Ready(Some(Ok(batch)));
                 }
                 Next::Compacted => {
                     self.ended = true;
@@ -232,7 +261,10 @@ impl Stream for Watcher {
                 Next::Nothing => match Pin::new(&mut self.moved).poll_next(context) {
                     Poll::Ready(Some(())) => {}
                     Poll::Ready(None) => self.ended = true,
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        ready!(tick);
+                        return Poll::Ready(Some(Ok(Batch { revision: self.from, changes: Vec::new() })));
+                    }
                 },
             }
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 
-use crate::authority::access::roles::Roles;
 use crate::authority::clock::Timestamp;
 use crate::authority::evidence::NotForwarded;
 use crate::authority::identity::PeerIdentity;
@@ -76,15 +75,6 @@ impl NotAdmitted {
             Self::WrongRole => "WRONG_ROLE",
         }
     }
-}
-
-/// A caller as it is at this moment.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// Who it is.
-    pub identity: Arc<PeerIdentity>,
-    /// What it may act as.
-    pub roles: Roles,
 }
 
 impl fmt::Debug for PeerConnection {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
-use crate::authority::access::Roles;
 use crate::authority::decision::Admissible;
 use crate::authority::decision::BindingRequest;
 use crate::authority::decision::Decision;
@@ -16,42 +15,35 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::SeenPeer;
-use crate::authority::identity::PeerIdentity;
+use crate::authority::observe;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::Question;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
+use crate::authority::state::Caller;
+use crate::authority::state::View;
 use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
-    /// Judges one use of one token.
-    pub fn validate_binding(
-        &self,
-        caller: &PeerIdentity,
-        roles: &Roles,
-        request: ValidateRequest<'_>,
-    ) -> Result<Evaluation, NoDecision> {
-        let judged = self.evaluate_request(caller, roles, request);
-        if let Err(why) = &judged {
-            AuditEvent::NotDecided { caller, why }.record();
+    /// Decides on one use of one token.
+    pub fn validate_binding(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
+        let evaluated = self.evaluate_request(caller, request);
+        if let Err(why) = &evaluated {
+            AuditEvent::NotDecided { caller: &caller.identity, why }.record();
         }
-        judged
+        evaluated
     }
 
-    fn evaluate_request(
-        &self,
-        caller: &PeerIdentity,
-        roles: &Roles,
-        request: ValidateRequest<'_>,
-    ) -> Result<Evaluation, NoDecision> {
-        self.freshness()?;
+    fn evaluate_request(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
+        let Caller { identity, roles, view } = caller;
+        view.freshness()?;
         if request.access_token.is_empty() {
             return Err(NoDecision::TokenMissing);
         }
         let scope = Scope::parse(request.scope).map_err(|_| NoDecision::ScopeMalformed)?;
-        let admissible = admissible(caller, roles, request.evidence)?;
+        let admissible = admissible(identity, roles, request.evidence)?;
         let audience = request.audience.filter(|audience| !audience.is_empty());
         let audience = match (audience, &roles.proxy) {
             (Some(audience), Some(fronted)) if !fronted.includes(audience) => return Err(NoDecision::ForeignResource),
@@ -59,65 +51,84 @@ impl Authority {
             (None, Some(fronted)) => fronted.only().ok_or(NoDecision::AudienceMissing)?,
             (None, None) => return Err(NoDecision::AudienceMissing),
         };
-        let snapshot = self.snapshot.load();
-        let resource = snapshot.resources.named(audience).map(|registered| &registered.registration);
+        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
         let evidence = match admissible {
             Admissible::Evidence(evidence) => evidence,
             Admissible::Header(forwarded) => {
                 let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);
                 let seen = SeenPeer { forwarded: &forwarded, ..SeenPeer::default() };
-                seen.evidence(caller.spiffe_id(), from)?
+                seen.evidence(identity.spiffe_id(), from)?
             }
         };
         let demands = Demands::of(audience, resource, scope);
-        let evaluation = self.evaluate(request.access_token, evidence.as_ref(), &demands);
+        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), &demands);
         let token =
             evaluation.token.as_deref().map(|token| (token.claims.client_id.as_str(), token.claims.jti.as_str()));
         let (resource, evidence, decision) = (audience, evidence.as_ref(), evaluation.decision);
-        AuditEvent::BindingDecided { caller, resource, token, evidence, decision }.record();
+        AuditEvent::BindingDecided { caller: identity, resource, token, evidence, decision }.record();
         self.metrics.decided(Question::ValidateBinding, &evaluation.decision);
         Ok(evaluation)
     }
 
     /// A token whose signature is good under one of our keys.
-    pub(in crate::authority) fn verified(&self, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
-        self.verified.verify(&self.keys.load(), access_token, &self.metrics)
+    pub(in crate::authority) fn verified(
+        &self,
+        view: &View,
+        access_token: &str,
+    ) -> Result<Arc<VerifiedToken>, DenyReason> {
+        let (verified, lookup) = self.verified.verify(&view.keys, access_token);
+        if let Some(lookup) = lookup {
+            self.metrics.looked_up(observe::Cache::Tokens, lookup);
+        }
+        verified
     }
 
-    /// The decision that every voice speaks.
-    pub(in crate::authority) fn evaluate(
+    /// Verifies the text of a token, and decides on its use.
+    pub(in crate::authority) fn evaluate_text(
         &self,
+        view: &View,
         access_token: &str,
         evidence: Option<&Evidence>,
         demands: &Demands,
     ) -> Evaluation {
         let grade = evidence.map(Evidence::grade);
-        let token = match self.verified.verify(&self.keys.load(), access_token, &self.metrics) {
-            Ok(token) => token,
-            Err(reason) => return Evaluation { decision: Decision::Deny(reason), token: None, grade },
-        };
-        let now = self.clock.now();
-        let snapshot = self.snapshot.load();
-        let client_id = token.client_id.as_ref();
-        let client = client_id.map_or(ClientStatus::Unknown, |client_id| snapshot.directory.status(client_id));
+        match self.verified(view, access_token) {
+            Ok(token) => {
+                Evaluation { decision: self.evaluate(view, &token, evidence, demands), token: Some(token), grade }
+            }
+            Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, grade },
+        }
+    }
+
+    /// The decision that every protocol prints.
+    pub(in crate::authority) fn evaluate(
+        &self,
+        view: &View,
+        token: &VerifiedToken,
+        evidence: Option<&Evidence>,
+        demands: &Demands,
+    ) -> Decision {
+        let View { now, snapshot, .. } = view;
+        let holder = token.holder.as_ref();
+        let client = holder.map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
         let registered_as = match &client {
             ClientStatus::Registered(client) => Some(&client.registration.client_id),
             ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
         };
-        let names: Vec<_> = client_id.into_iter().chain(registered_as).collect();
-        let shown = evidence.and_then(Evidence::thumbprint);
-        let revoked = snapshot.revocations.reason_against(&token.claims, &names, shown, now);
+        let names: Vec<_> = holder.into_iter().chain(registered_as).collect();
+        let presented = evidence.and_then(Evidence::thumbprint);
+        let revoked = snapshot.revocations.reason_against(token, &names, presented, *now);
         // Looked at only where it matters: it costs a path validation, once for each certificate.
-        let vouched = match (&client, evidence) {
-            (ClientStatus::Registered(client), Some(Evidence::Certificate(certificate))) => {
+        let vouched = match (&client, evidence, &token.holder_spiffe_id) {
+            (ClientStatus::Registered(client), Some(Evidence::Certificate(certificate)), Some(holder)) => {
                 client.registration.rotation == Rotation::Identity
-                    && shown != token.claims.bound_to()
-                    && self.vouches_for(certificate, &token.claims.sub)
+                    && presented != token.bound_to
+                    && self.vouches_for(view, certificate, holder)
             }
             _ => false,
         };
-        let decision = decide(&BindingRequest {
-            claims: &token.claims,
+        decide(&BindingRequest {
+            token,
             issuer: &self.policy.issuer,
             evidence,
             client: &client,
@@ -126,9 +137,8 @@ impl Authority {
             lineages: &snapshot.lineages,
             lineage: self.policy.lineage,
             demands,
-            now,
-            verdict_ttl: self.verdict_ttl(now),
-        });
-        Evaluation { decision, token: Some(token), grade }
+            now: *now,
+            verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl),
+        })
     }
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::access::Fronted;
 use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
@@ -31,19 +30,20 @@ use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RequestPath;
+use crate::authority::state::Caller;
 use crate::authority::state::Stale;
 
 impl Authority {
     /// Answers a check.
     pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
-        self.freshness().inspect_err(|stale| {
+        let view = &caller.view;
+        view.freshness().inspect_err(|stale| {
             AuditEvent::NotDecided { caller: &caller.identity, why: &NoDecision::Stale(*stale) }.record();
         })?;
         let mut findings = Findings::default();
-        let snapshot = self.snapshot.load();
         let none = Fronted::Audiences(Arc::default());
         let fronted = caller.roles.proxy.as_ref().unwrap_or(&none);
-        let found = snapshot.resources.find(&request.destination, fronted);
+        let found = view.snapshot.resources.find(&request.destination, fronted);
         let resource = found.map(|registered| &registered.registration);
         let outcome = resource
             .ok_or(CheckRefusal::ResourceUnknown)
@@ -101,7 +101,7 @@ impl Authority {
         let peer = SeenPeer { certificate: request.certificate, principal: request.principal, forwarded: &forwarded };
         findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
-        let evaluation = self.evaluate(access_token, findings.evidence.as_ref(), &demands);
+        let evaluation = self.evaluate_text(&caller.view, access_token, findings.evidence.as_ref(), &demands);
         findings.token.clone_from(&evaluation.token);
         match (evaluation.decision, evaluation.token) {
             (Decision::Allow(verdict), Some(token)) => {

@@ -5,6 +5,7 @@ use crate::authority::Authority;
 use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::JWT_SPIFFE;
+use crate::authority::state::View;
 use crate::authority::trust::JwtSvid;
 
 impl Authority {
@@ -12,12 +13,13 @@ impl Authority {
     /// other hands is the certificate that has to come with it.
     pub(in crate::authority) fn prove_assertion(
         &self,
-        brought: &ClientAssertion,
+        view: &View,
+        presented: &ClientAssertion,
     ) -> Result<Option<JwtSvid>, GrantError> {
-        match (brought.assertion_type.as_deref(), brought.assertion.as_deref()) {
+        match (presented.assertion_type.as_deref(), presented.assertion.as_deref()) {
             (None, None) => Ok(None),
             (Some(JWT_SPIFFE), Some(assertion)) => {
-                let proven = self.trust().prove_jwt_svid(assertion, &self.policy().issuer, self.clock().now());
+                let proven = view.trust.prove_jwt_svid(assertion, &self.policy.issuer, view.now);
                 proven.map(Some).map_err(GrantError::InvalidAssertion)
             }
             (Some(_), Some(_)) => Err(GrantError::UnknownAssertionType),

@@ -13,6 +13,7 @@ use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
 use crate::authority::store::Revision;
+use crate::authority::store::Transaction;
 
 impl Managed for ClientRegistration {
     fn validate(authority: &Authority, metadata: ClientMetadata) -> Result<Self, RegistryError> {
@@ -21,6 +22,15 @@ impl Managed for ClientRegistration {
 
     fn creation_id(authority: &Authority) -> Result<String, RegistryError> {
         authority.random_id().map_err(|_| RegistryError::Unavailable)
+    }
+
+    async fn commit(
+        authority: &Authority,
+        name: &str,
+        registrations: (Option<&Self>, Option<&Self>),
+        change: Transaction,
+    ) -> Result<Revision, RegistryError> {
+        authority.transact_client(name, registrations, change).await
     }
 
     fn changed<'a>(by: &'a str, name: &'a str, change: &'static str, revision: Revision) -> AuditEvent<'a> {
@@ -71,8 +81,8 @@ impl Authority {
         self.delete::<ClientRegistration>(admin, client_id, from).await
     }
 
-    /// Reads metadata, and holds it against the configuration and the other registrations. Two that are made at the very
-    /// same moment can still claim one SPIFFE ID: the directory then takes neither.
+    /// Reads metadata, and holds it against the configuration and the other registrations that are known here. Of those
+    /// that are not, such as one made at the same moment by another replica, the store's index tells.
     pub(in crate::authority) fn validate_registration(
         &self,
         metadata: ClientMetadata,

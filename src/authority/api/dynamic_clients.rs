@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::Digest as _;
+use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::access::Roles;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
@@ -23,6 +23,7 @@ use crate::authority::registration::DynamicallyRegistered;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::RegistrationAccessToken;
 use crate::authority::registration::invalid;
+use crate::authority::state::Caller;
 
 impl Authority {
     /// Registers a client (RFC 7591 section 3). Its name is never the registrant's to choose: it is the SPIFFE ID that the
@@ -176,5 +177,5 @@ fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidMetadata> {
 }
 
 fn hash(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, token.as_bytes()))
+    URL_SAFE_NO_PAD.encode(Sha256::digest(token))
 }

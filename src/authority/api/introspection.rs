@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::access::Requester;
 use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::Decision;
@@ -20,7 +19,9 @@ use crate::authority::observe::Question;
 use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
+use crate::authority::state::Caller;
 use crate::authority::state::Stale;
+use crate::authority::state::View;
 use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
@@ -48,16 +49,16 @@ impl Authority {
         client_id: Option<&str>,
         assertion: &ClientAssertion,
     ) -> Result<Requester, GrantError> {
-        let Caller { identity, roles } = caller;
+        let Caller { identity, roles, view } = caller;
         let has_role = roles.admin || roles.proxy.is_some();
-        let assertion = self.prove_assertion(assertion)?;
+        let assertion = self.prove_assertion(view, assertion)?;
         let credentials = self.credentials(identity, assertion.as_ref());
         let named = match credentials.name(client_id)? {
             Some(named) => named,
             None if has_role => return Ok(Requester { client_id: None, roles: roles.clone() }),
             None => return Err(GrantError::InvalidRequest),
         };
-        let client_id = match authenticate(&self.snapshot.load(), credentials, &named, self.clock.now()) {
+        let client_id = match authenticate(&view.snapshot, credentials, &named, view.now) {
             Ok(_) => Some(named),
             Err(Mismatch::UnknownClient) if has_role && assertion.is_none() && is_itself(identity, &named) => None,
             Err(mismatch) => return Err(mismatch.into()),
@@ -69,12 +70,17 @@ impl Authority {
     /// certificate that it is bound to, at a protected resource that the requester speaks for. An admin speaks for all, a
     /// proxy for those that it fronts, a client for the one that is named as it is. `None` says nothing else
     /// (RFC 7662 section 2.2).
-    pub fn introspect(&self, requester: &Requester, access_token: &str) -> Result<Option<Arc<VerifiedToken>>, Stale> {
-        self.freshness().inspect_err(|stale| {
+    pub fn introspect(
+        &self,
+        view: &View,
+        requester: &Requester,
+        access_token: &str,
+    ) -> Result<Option<Arc<VerifiedToken>>, Stale> {
+        view.freshness().inspect_err(|stale| {
             let (peer, cause) = (requester.client_id.as_ref().map(ClientId::as_str), &stale.to_string());
             AuditEvent::Refused { peer, what: "introspection", reason: "SNAPSHOT_STALE", cause }.record();
         })?;
-        let outcome = self.active(requester, access_token);
+        let outcome = self.active(view, requester, access_token);
         self.metrics.decided(
             Question::Introspect,
             outcome.as_ref().map_or_else(|why| Outcome::Deny(why.code()), |_| Outcome::Allow),
@@ -85,18 +91,17 @@ impl Authority {
         Ok(outcome.ok())
     }
 
-    fn active(&self, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
-        let token = self.verified(access_token)?;
+    fn active(&self, view: &View, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
+        let token = self.verified(view, access_token)?;
         let mut audiences = token.claims.aud.all().iter();
         let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
         // No certificate comes with the question, so it is asked as of the one that the token is bound to.
-        let evidence = token.claims.bound_to().map(Evidence::Thumbprint);
-        // Evidence is the one thing that is not judged: how much of it the resource wants does not matter here.
-        let snapshot = self.snapshot.load();
-        let resource = snapshot.resources.named(audience).map(|registered| &registered.registration);
+        let evidence = token.bound_to.map(Evidence::Thumbprint);
+        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
+        // Evidence is the one thing that is not looked at: how much of it the resource wants does not matter here.
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        match self.evaluate(access_token, evidence.as_ref(), &demands).decision {
+        match self.evaluate(view, &token, evidence.as_ref(), &demands) {
             Decision::Allow(_) => Ok(token),
             Decision::Deny(why) => Err(why),
         }

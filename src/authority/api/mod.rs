@@ -16,4 +16,5 @@ mod revocations;
 mod rotations;
 mod store_feed;
 mod tokens;
+mod unique_index;
 mod vouching;

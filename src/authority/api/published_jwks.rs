@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::clock::Timestamp;
-use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::JwksUri;
 use crate::authority::registration::published_certificates;
+use crate::authority::state::Caller;
 use crate::authority::state::FetchedJwks;
 use crate::authority::state::JwksSource;
 use crate::authority::state::NotAJwkSet;
@@ -31,22 +31,15 @@ impl Authority {
         drop(self.jwks_source.set(source));
     }
 
-    /// Looks for a peer's certificate at the `jwks_uri` of the client that it says to be, where the configuration lets it and
-    /// the certificate is not known. The one place where a request waits for something remote.
-    pub async fn discover(&self, peer: &PeerIdentity, client_id: Option<&str>) {
+    /// Looks for a caller's certificate at the `jwks_uri` of the client that it says to be, where the configuration allows it
+    /// and the certificate is not known. The one place where a request waits for something remote; what it is decided by is
+    /// taken anew after that.
+    pub async fn discover(&self, caller: &mut Caller, client_id: Option<&str>) {
         let Some(source) = self.jwks_source.get().filter(|_| self.policy.jwks_uri.on_demand) else { return };
-        if let Some((client_id, uri)) = client_id.and_then(|client_id| self.undiscovered(peer, client_id)) {
+        if let Some((client_id, uri)) = client_id.and_then(|client_id| undiscovered(caller, client_id)) {
             source.look(&client_id, &uri).await;
+            caller.view = self.view();
         }
-    }
-
-    fn undiscovered(&self, peer: &PeerIdentity, client_id: &str) -> Option<(ClientId, JwksUri)> {
-        let client_id = ClientId::parse(client_id).filter(|_| peer.spiffe_id().is_none())?;
-        let (snapshot, now) = (self.snapshot.load(), self.clock.now());
-        let ClientStatus::Registered(client) = snapshot.directory.status(&client_id) else { return None };
-        let uri = client.registration.jwks_uri()?.clone();
-        let known = snapshot.published_jwks.has(client_id.as_str(), &uri, &peer.thumbprint(), now);
-        (!known && !snapshot.revocations.has_client(&client_id, now)).then_some((client_id, uri))
     }
 
     /// Takes in the document that a client published at `uri`, which was asked for at `fetched_at`. A key of no use is
@@ -71,4 +64,13 @@ impl Authority {
         });
         Ok(())
     }
+}
+
+fn undiscovered(caller: &Caller, client_id: &str) -> Option<(ClientId, JwksUri)> {
+    let Caller { identity: peer, view, .. } = caller;
+    let client_id = ClientId::parse(client_id).filter(|_| peer.spiffe_id().is_none())?;
+    let ClientStatus::Registered(client) = view.snapshot.directory.status(&client_id) else { return None };
+    let uri = client.registration.jwks_uri()?.clone();
+    let known = view.snapshot.published_jwks.has(client_id.as_str(), &uri, &peer.thumbprint(), view.now);
+    (!known && !view.snapshot.revocations.has_client(&client_id, view.now)).then_some((client_id, uri))
 }

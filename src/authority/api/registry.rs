@@ -12,6 +12,7 @@ use crate::authority::state::Indexed;
 use crate::authority::store::Expected;
 use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
+use crate::authority::store::Transaction;
 
 /// A kind of registrations that the registry's verbs are for.
 pub(in crate::authority::api) trait Managed: Indexed {
@@ -20,6 +21,15 @@ pub(in crate::authority::api) trait Managed: Indexed {
 
     /// The creation id of a new registration.
     fn creation_id(authority: &Authority) -> Result<Self::CreationId, RegistryError>;
+
+    /// Commits a change of the record of one, together with what else the store keeps of its kind. The registration before
+    /// and after is `None` where there is none.
+    fn commit(
+        authority: &Authority,
+        name: &str,
+        registrations: (Option<&Self>, Option<&Self>),
+        change: Transaction,
+    ) -> impl Future<Output = Result<Revision, RegistryError>> + Send;
 
     /// The event for the audit trail.
     fn changed<'a>(by: &'a str, name: &'a str, change: &'static str, revision: Revision) -> AuditEvent<'a>;
@@ -77,7 +87,7 @@ impl Authority {
         if validate_only {
             return validated(Registered::new(registration, record, from));
         }
-        let registered = self.write(registration, record, Expected::At(from)).await?;
+        let registered = self.write(Some(&present.registration), registration, record, Expected::At(from)).await?;
         T::changed(&by, registered.registration.name(), "updated", registered.revision).record();
         Ok(registered)
     }
@@ -91,8 +101,9 @@ impl Authority {
     ) -> Result<(), RegistryError> {
         let present = self.named::<T>(name)?;
         let key = T::key(name);
-        let deleted = self.store.delete(&key, Expected::At(from.unwrap_or(present.revision))).await;
-        let revision = deleted.map_err(|error| RegistryError::of_store(T::KIND, &error))?;
+        let from = Expected::At(from.unwrap_or(present.revision));
+        let deletion = Transaction::default().expect(&key, from).delete(&key);
+        let revision = T::commit(self, name, (Some(&present.registration), None), deletion).await?;
         self.apply_write(&key, None, revision);
         T::changed(&admin.to_string(), name, "deleted", revision).record();
         Ok(())
@@ -118,7 +129,7 @@ impl Authority {
         change: &'static str,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let conflict = RegistryError::Conflict(T::KIND);
-        let written = self.write(registration, record, Expected::Absent).await;
+        let written = self.write(None, registration, record, Expected::Absent).await;
         let registered =
             written.map_err(|error| if error == conflict { RegistryError::Exists(T::KIND) } else { error })?;
         let (by, name) = (registered.record.created_by.as_str(), registered.registration.name());
@@ -128,15 +139,17 @@ impl Authority {
 
     async fn write<T: Managed>(
         &self,
+        before: Option<&T>,
         registration: T,
         record: Record<T::CreationId, T::Dynamic>,
         expected: Expected,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let mut registered = Registered::new(registration, record, Revision::default());
         let bytes = encode(&registered)?;
-        let key = T::key(registered.registration.name());
-        let put = self.store.put(&key, bytes, expected).await;
-        registered.revision = put.map_err(|error| RegistryError::of_store(T::KIND, &error))?;
+        let after = &registered.registration;
+        let key = T::key(after.name());
+        let change = Transaction::default().expect(&key, expected).put(&key, bytes);
+        registered.revision = T::commit(self, after.name(), (before, Some(after)), change).await?;
         self.apply_write(&key, Some(T::entry(registered.clone())), registered.revision);
         Ok(Arc::new(registered))
     }

@@ -6,12 +6,14 @@ use crate::authority::Authority;
 use crate::authority::api::registry::Managed;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
+use crate::authority::records::Kind;
 use crate::authority::records::NotKept;
 use crate::authority::records::RegistryError;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::store::Revision;
+use crate::authority::store::Transaction;
 
 impl Managed for ProtectedResource {
     fn validate(_: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
@@ -20,6 +22,16 @@ impl Managed for ProtectedResource {
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {
         Ok(NotKept)
+    }
+
+    async fn commit(
+        authority: &Authority,
+        _: &str,
+        _: (Option<&Self>, Option<&Self>),
+        change: Transaction,
+    ) -> Result<Revision, RegistryError> {
+        let committed = authority.store.transact(change).await;
+        committed.map_err(|error| RegistryError::of_store(Kind::Resource, &error))
     }
 
     fn changed<'a>(by: &'a str, name: &'a str, change: &'static str, revision: Revision) -> AuditEvent<'a> {

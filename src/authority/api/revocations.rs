@@ -8,9 +8,11 @@ use crate::authority::decision::RevokeRequest;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
 use crate::authority::registration::MAX_TTL;
+use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::state::RevocationRecord;
 use crate::authority::state::Revoked;
+use crate::authority::state::View;
 use crate::authority::store::Expected;
 use crate::authority::store::StoreError;
 
@@ -18,23 +20,23 @@ impl Authority {
     /// Revokes. When this returns, it is stored, and every voice refuses what was revoked.
     pub async fn revoke(
         &self,
-        peer: &PeerIdentity,
+        caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.put_revocation(peer, requester, request).await.inspect_err(|error| record(*error, peer))
+        self.put_revocation(caller, requester, request).await.inspect_err(|error| record(*error, &caller.identity))
     }
 
     async fn put_revocation(
         &self,
-        peer: &PeerIdentity,
+        caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        let now = self.clock.now();
-        let Some((revoked, until)) = self.resolve(requester, request, now)? else { return Ok(()) };
-        let by = peer.to_string();
-        let record = RevocationRecord::new(now, &by, until);
+        let view = &caller.view;
+        let Some((revoked, until)) = self.resolve(view, requester, request)? else { return Ok(()) };
+        let by = caller.identity.to_string();
+        let record = RevocationRecord::new(view.now, &by, until);
         let bytes = record.to_bytes().ok_or(RevokeError::Unavailable)?;
         let key = revoked.store_key();
         let revision = self.store.put(&key, bytes, Expected::Any).await?;
@@ -46,16 +48,16 @@ impl Authority {
     /// Takes the revocation of a client or a certificate back.
     pub async fn lift_revocation(
         &self,
-        peer: &PeerIdentity,
+        caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
-        self.delete_revocation(peer, requester, request).await.inspect_err(|error| record(*error, peer))
+        self.delete_revocation(caller, requester, request).await.inspect_err(|error| record(*error, &caller.identity))
     }
 
     async fn delete_revocation(
         &self,
-        peer: &PeerIdentity,
+        caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<(), RevokeError> {
@@ -70,7 +72,7 @@ impl Authority {
         let key = revoked.store_key();
         let revision = self.store.delete(&key, Expected::Any).await?;
         self.apply_write(&key, None, revision);
-        AuditEvent::Revoked { by: &peer.to_string(), what: &revoked, change: "lifted", revision }.record();
+        AuditEvent::Revoked { by: &caller.identity.to_string(), what: &revoked, change: "lifted", revision }.record();
         Ok(())
     }
 
@@ -82,25 +84,25 @@ impl Authority {
 
     fn resolve(
         &self,
+        view: &View,
         requester: &Requester,
         request: RevokeRequest,
-        now: Timestamp,
     ) -> Result<Option<(Revoked, Option<Timestamp>)>, RevokeError> {
         if let RevokeRequest::Token(text) = &request {
-            let Ok(token) = self.verified(text) else { return Ok(None) };
+            let Ok(token) = self.verified(view, text) else { return Ok(None) };
             let own =
                 requester.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == token.claims.client_id);
             if !own && !requester.roles.admin {
                 return Err(RevokeError::NotYours);
             }
             let revoked = Revoked::token(&token.claims.jti).ok_or(RevokeError::Malformed)?;
-            return Ok((now < token.claims.exp).then_some((revoked, Some(token.claims.exp))));
+            return Ok((view.now < token.claims.exp).then_some((revoked, Some(token.claims.exp))));
         }
         if !requester.roles.admin {
             return Err(RevokeError::NotYours);
         }
         // No token lives longer than this from now.
-        let last_token = Some(now.after(MAX_TTL));
+        let last_token = Some(view.now.after(MAX_TTL));
         Ok(Some(match request {
             RevokeRequest::TokenId(jti) => (Revoked::token(&jti).ok_or(RevokeError::Malformed)?, last_token),
             RevokeRequest::Client(client_id, until) => (Revoked::Client(client_id), until),

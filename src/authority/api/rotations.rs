@@ -3,7 +3,6 @@
 use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
-use crate::authority::access::Caller;
 use crate::authority::decision::Announced;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::identity::CertificateThumbprint;
@@ -11,6 +10,7 @@ use crate::authority::observe::AuditEvent;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
+use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::state::LineageRecord;
 use crate::authority::state::succession_key;
@@ -35,15 +35,15 @@ impl Authority {
     }
 
     async fn take_successor(&self, caller: &Caller, chain: &[CertificateDer<'_>]) -> Result<Announced, NotAnnounced> {
-        let now = self.clock.now();
+        let (view, now) = (&caller.view, caller.view.now);
         let spiffe_id = caller.identity.spiffe_id().ok_or(NotAnnounced::NotLineage)?;
-        match self.snapshot.load().directory.status(&ClientId::from(spiffe_id)) {
+        match view.snapshot.directory.status(&ClientId::from(spiffe_id)) {
             ClientStatus::Registered(client) if client.registration.rotation == Rotation::Lineage => {}
             ClientStatus::Registered(_) | ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => {
                 return Err(NotAnnounced::NotLineage);
             }
         }
-        let proven = self.prove(chain).map_err(NotAnnounced::Unproven)?;
+        let proven = self.prove(view, chain).map_err(NotAnnounced::Unproven)?;
         if proven.spiffe_id() != Some(spiffe_id) {
             return Err(NotAnnounced::OtherIdentity);
         }
@@ -61,7 +61,7 @@ impl Authority {
                 AuditEvent::RotationAnnounced { spiffe_id: &spiffe_id, predecessor, successor, taken: true }.record();
                 Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
             }
-            Err(StoreError::Conflict) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
+            Err(StoreError::Conflict { .. }) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
             Err(error) => {
                 tracing::error!(%error, "the store failed an announcement");
                 Err(NotAnnounced::Unavailable)

@@ -8,6 +8,7 @@ use crate::authority::state::Entry;
 use crate::authority::state::LoadError;
 use crate::authority::state::PREFIXES;
 use crate::authority::state::Snapshot;
+use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::Expected;
 use crate::authority::store::Revision;
@@ -17,6 +18,7 @@ impl Authority {
     /// Reads everything, and returns the revision to watch the store from. A record that cannot be read is an error:
     /// leaving it out could leave out a disabled client, and let a wider pattern in, or a revocation.
     pub async fn load(&self) -> Result<Revision, LoadError> {
+        let asked = self.clock.now();
         let mut snapshot = Snapshot::default();
         let mut reached = None;
         for prefix in PREFIXES {
@@ -34,22 +36,34 @@ impl Authority {
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
         snapshot.merge_newer(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
+        self.store_feed.progress(asked);
         Ok(reached)
     }
 
-    /// Takes in a change that the store's watch tells of.
-    pub fn apply(&self, change: &Change) {
-        let entry = change.value.as_deref().map(|value| Entry::read(&change.key, value, change.revision)).transpose();
+    /// Takes in what the store's watch tells of: all changes of a revision at once, so that no decision goes by half of a
+    /// transaction.
+    pub fn apply(&self, batch: &Batch) {
+        self.store_feed.progress(self.clock.now());
+        let revision = batch.revision;
+        if batch.changes.is_empty() && self.snapshot.load().reached() >= revision {
+            return;
+        }
+        let read = |change: &Change| {
+            change.value.as_deref().map(|value| Entry::read(&change.key, value, revision)).transpose()
+        };
+        let entries: Vec<_> = batch.changes.iter().map(|change| (&change.key, read(change))).collect();
         self.change_snapshot(|snapshot| {
-            match entry {
-                Ok(entry) => snapshot.apply(&change.key, entry.flatten(), change.revision),
-                Err(error) => {
-                    // What it says cannot be known; what it said no longer holds.
-                    tracing::error!(%error, key = change.key, "a record cannot be read");
-                    snapshot.suspend(&change.key, change.revision);
+            for (key, entry) in entries {
+                match entry {
+                    Ok(entry) => snapshot.apply(key, entry.flatten(), revision),
+                    Err(error) => {
+                        // What it says cannot be known; what it said no longer holds.
+                        tracing::error!(%error, key, "a record cannot be read");
+                        snapshot.suspend(key, revision);
+                    }
                 }
             }
-            snapshot.advance_to(change.revision);
+            snapshot.advance_to(revision);
         });
     }
 
@@ -67,7 +81,7 @@ impl Authority {
             match self.store.delete(&key, Expected::At(revision)).await {
                 Ok(deleted) => self.apply_write(&key, None, deleted),
                 // It was made anew meanwhile, or another replica has deleted it.
-                Err(StoreError::Conflict) => {}
+                Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::authority::Authority;
 use crate::authority::clock::NoEntropy;
-use crate::authority::clock::Timestamp;
 use crate::authority::decision::Credentials;
 use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
@@ -17,6 +16,8 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::Rotation;
+use crate::authority::state::Caller;
+use crate::authority::state::View;
 use crate::authority::tokens;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::BoundCertificate;
@@ -26,16 +27,16 @@ use crate::authority::trust::JwtSvid;
 
 impl Authority {
     /// Issues a token by the client credentials grant, bound to the peer's certificate.
-    pub fn issue_token(&self, peer: &PeerIdentity, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
-        let now = self.clock.now();
-        let fresh = self.freshness().map_err(GrantError::from);
+    pub fn issue_token(&self, caller: &Caller, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
+        let (view, peer) = (&caller.view, &*caller.identity);
+        let fresh = view.freshness().map_err(GrantError::from);
         let outcome = fresh
-            .and_then(|()| self.prove_assertion(&request.assertion))
+            .and_then(|()| self.prove_assertion(view, &request.assertion))
             .and_then(|assertion| {
                 let credentials = self.credentials(peer, assertion.as_ref());
-                grant(&self.snapshot.load(), credentials, request, now)
+                grant(&view.snapshot, credentials, request, view.now)
             })
-            .and_then(|grant| self.mint(peer, &grant, now));
+            .and_then(|grant| self.mint(view, peer, &grant));
         self.metrics.granted(&outcome);
         match &outcome {
             Ok((client_id, claims, _)) => {
@@ -61,10 +62,11 @@ impl Authority {
 
     fn mint(
         &self,
+        view: &View,
         peer: &PeerIdentity,
         grant: &Grant,
-        now: Timestamp,
     ) -> Result<(ClientId, AccessTokenClaims, IssuedToken), GrantError> {
+        let now = view.now;
         let claims = AccessTokenClaims {
             iss: self.policy.issuer.clone(),
             sub: grant.client_id.to_string(),
@@ -80,7 +82,7 @@ impl Authority {
                 .then(|| BoundCertificate::of(peer.certificate())),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };
-        let access_token = tokens::sign(self.keys.load().active(), &claims).map_err(|error| {
+        let access_token = tokens::sign(view.keys.active(), &claims).map_err(|error| {
             tracing::error!(%error, "a token could not be signed");
             GrantError::ServerError
         })?;
@@ -90,14 +92,14 @@ impl Authority {
 
     /// Signs an answer of the introspection endpoint for its receiver (RFC 9701 section 5). There is no `exp` and no `sub`:
     /// the answer says what was so when it was made, and could else be taken for a token.
-    pub fn sign_introspection(&self, receiver: &str, answer: &Value) -> Result<String, GrantError> {
+    pub fn sign_introspection(&self, view: &View, receiver: &str, answer: &Value) -> Result<String, GrantError> {
         let claims = json!({
             "iss": self.policy.issuer,
             "aud": receiver,
-            "iat": self.clock.now(),
+            "iat": view.now,
             "token_introspection": answer,
         });
-        tokens::sign_as(self.keys.load().active(), "token-introspection+jwt", &claims).map_err(|error| {
+        tokens::sign_as(view.keys.active(), "token-introspection+jwt", &claims).map_err(|error| {
             tracing::error!(%error, "an introspection response could not be signed");
             GrantError::ServerError
         })

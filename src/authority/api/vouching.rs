@@ -1,30 +1,33 @@
-//! Whether a certificate that a proxy has seen is one of the workload that a token names, by the present bundles.
+//! Whether a certificate that a proxy has seen is one of the workload that a token is bound to, by the present bundles.
+
+use spiffe::SpiffeId;
 
 use crate::authority::Authority;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::observe;
+use crate::authority::observe::Lookup;
+use crate::authority::state::View;
 
 impl Authority {
     /// Whether a certificate is an X509-SVID with a path to the bundle of its own trust domain as it is now, and of this
-    /// subject. A proxy brings no intermediates: a path that needs them is not found.
-    pub(in crate::authority) fn vouches_for(&self, certificate: &Certificate, subject: &str) -> bool {
-        if certificate.names().uri != [subject] {
-            return false;
+    /// holder. A proxy sends no intermediates: a path that needs them is not found.
+    pub(in crate::authority) fn vouches_for(&self, view: &View, certificate: &Certificate, holder: &SpiffeId) -> bool {
+        match certificate.names().uri.as_slice() {
+            [uri] if *uri == holder.to_string() => {}
+            _ => return false,
         }
-        let generation = self.trust_generation();
         let thumbprint = certificate.thumbprint();
-        let now = self.clock.now();
-        let known = self.vouched.0.get(&thumbprint) == Some(generation);
-        self.metrics.looked_up(observe::Cache::Certificates, known);
+        let known = self.vouched.has(&thumbprint, view.trust_generation);
+        self.metrics.looked_up(observe::Cache::Certificates, if known { Lookup::Hit } else { Lookup::Miss });
         if known {
-            return self.trust.load().is_fresh_for(subject, now);
+            return view.trust.is_fresh_for(holder.trust_domain(), view.now);
         }
-        let nobody = |_: &CertificateThumbprint| false;
-        let proven = self.trust.load().prove(std::slice::from_ref(certificate.der()), now, nobody);
-        let vouched = proven.is_ok_and(|peer| peer.spiffe_id().is_some_and(|id| id.to_string() == subject));
+        let never_registered = |_: &CertificateThumbprint| false;
+        let proven = view.trust.prove(std::slice::from_ref(certificate.der()), view.now, never_registered);
+        let vouched = proven.is_ok_and(|peer| peer.spiffe_id() == Some(holder));
         if vouched {
-            self.vouched.0.insert(thumbprint, generation);
+            self.vouched.insert(thumbprint, view.trust_generation);
         }
         vouched
     }

@@ -11,11 +11,10 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
-use crate::authority::scope::Scope;
 use crate::authority::state::Descent;
 use crate::authority::state::LineagePolicy;
 use crate::authority::state::Lineages;
-use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::VerifiedToken;
 
 /// How far a token's `nbf` may lie ahead of our clock. `exp` has no leeway.
 const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
@@ -23,8 +22,8 @@ const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
 /// All that one decision looks at.
 #[derive(Debug)]
 pub struct BindingRequest<'a> {
-    /// What the token says. Its signature has been verified.
-    pub claims: &'a AccessTokenClaims,
+    /// The token. Its signature has been verified.
+    pub token: &'a VerifiedToken,
     /// The issuer that we are.
     pub issuer: &'a str,
     /// What is known of the certificate, if anything.
@@ -33,7 +32,7 @@ pub struct BindingRequest<'a> {
     pub client: &'a ClientStatus,
     /// Why the token counts as revoked, if it does.
     pub revoked: Option<DenyReason>,
-    /// Whether the certificate in the evidence is, by the present bundles, one of the token's subject.
+    /// Whether the certificate in the evidence is, by the present bundles, one of the token's holder.
     pub vouched: bool,
     /// The successors that were announced.
     pub lineages: &'a Lineages,
@@ -88,7 +87,8 @@ pub fn decide(request: &BindingRequest<'_>) -> Decision {
 }
 
 fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
-    let BindingRequest { claims, now, demands, .. } = request;
+    let BindingRequest { token, now, demands, .. } = request;
+    let claims = &token.claims;
     if claims.iss != request.issuer {
         return Err(DenyReason::WrongIssuer);
     }
@@ -114,17 +114,16 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if !claims.aud.includes(&demands.audience) {
         return Err(DenyReason::WrongAudience);
     }
-    if !demands.accept(&claims.sub) {
+    if !demands.accept(token.holder_spiffe_id.as_ref()) {
         return Err(DenyReason::TrustDomainNotAccepted);
     }
-    let bound_to = claims.bound_to().ok_or(DenyReason::NotBound)?;
+    let bound_to = token.bound_to.ok_or(DenyReason::NotBound)?;
     let evidence = request.evidence.ok_or(DenyReason::EvidenceMissing)?;
     if evidence.grade() < demands.least_evidence {
         return Err(DenyReason::EvidenceTooWeak);
     }
     let (matched, until) = confirm(request, evidence, bound_to, rotation)?;
-    let granted = Scope::parse(claims.scope.as_deref().unwrap_or_default()).map_err(|_| DenyReason::TokenMalformed)?;
-    if !granted.covers(&demands.scope) {
+    if !token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?.covers(&demands.scope) {
         return Err(DenyReason::InsufficientScope);
     }
     let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);
@@ -144,8 +143,8 @@ fn confirm(
     rotation: Rotation,
 ) -> Result<(Match, Timestamp), DenyReason> {
     const NO_END: Timestamp = Timestamp(u64::MAX);
-    let BindingRequest { claims, demands, now, .. } = request;
-    let (shown, certificate) = match evidence {
+    let BindingRequest { token, demands, now, .. } = request;
+    let (presented, certificate) = match evidence {
         Evidence::Certificate(certificate) if *now > certificate.not_after() => {
             return Err(DenyReason::CertificateExpired);
         }
@@ -159,25 +158,25 @@ fn confirm(
                 Rotation::Strict | Rotation::Lineage => Err(DenyReason::RotationStrict),
                 // A resource that accepts no more than this has said so.
                 Rotation::Identity if demands.least_evidence == EvidenceGrade::SpiffeId => {
-                    let same = id.to_string() == claims.sub;
+                    let same = token.holder_spiffe_id.as_ref() == Some(id);
                     if same { Ok((Match::SameIdentity, NO_END)) } else { Err(DenyReason::CertificateMismatch) }
                 }
                 Rotation::Identity => Err(DenyReason::EvidenceTooWeak),
             };
         }
     };
-    if shown == bound_to {
+    if presented == bound_to {
         return Ok((Match::Exact, NO_END));
     }
     match rotation {
         Rotation::Strict => Err(DenyReason::CertificateMismatch),
         Rotation::Identity => {
             let renewed = certificate.filter(|_| request.vouched).is_some_and(|certificate| {
-                claims.lanyard_bound.as_ref().is_some_and(|bound| bound.is_renewed_by(certificate))
+                token.claims.lanyard_bound.as_ref().is_some_and(|bound| bound.is_renewed_by(certificate))
             });
             if renewed { Ok((Match::SameIdentity, NO_END)) } else { Err(DenyReason::CertificateMismatch) }
         }
-        Rotation::Lineage => match request.lineages.descent(bound_to, shown, request.lineage, *now) {
+        Rotation::Lineage => match request.lineages.descent(bound_to, presented, request.lineage, *now) {
             Descent::Of(generation, until) => Ok((Match::Lineage(generation), until)),
             Descent::Over => Err(DenyReason::LineageOver),
             Descent::None => Err(DenyReason::CertificateMismatch),

@@ -26,6 +26,7 @@ mod element;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hex::FromHex as _;
 
 /// The most bytes that a header value may have.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -210,14 +211,13 @@ fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
-        decoded.push(if byte == b'%' { hex_octet(bytes.next()?, bytes.next()?)? } else { byte });
+        if byte == b'%' {
+            decoded.extend(<[u8; 1]>::from_hex([bytes.next()?, bytes.next()?]).ok()?);
+        } else {
+            decoded.push(byte);
+        }
     }
     Some(decoded)
-}
-
-fn hex_octet(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 /// `CERTIFICATE` blocks, at least one, with nothing before, between or after them but line ends (RFC 7468).

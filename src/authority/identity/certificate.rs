@@ -4,10 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls_pki_types::CertificateDer;
+use sha2::Digest as _;
+use sha2::Sha256;
 use x509_parser::asn1_rs::Any;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -29,9 +30,7 @@ impl CertificateThumbprint {
     /// The thumbprint of a certificate. The bytes are hashed as they are: RFC 8705's own example is an X.509 v1
     /// certificate, which stricter parsers refuse.
     pub fn of(der: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
-        Self(bytes)
+        Self(Sha256::digest(der).into())
     }
 
     /// Takes a digest that was computed elsewhere: exactly 32 bytes.
@@ -181,7 +180,7 @@ impl Certificate {
 
     /// SHA-256 of its `SubjectPublicKeyInfo` in DER, base64url.
     pub fn public_key_digest(&self) -> String {
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &self.public_key))
+        URL_SAFE_NO_PAD.encode(Sha256::digest(&self.public_key))
     }
 
     /// The first second of its validity.

@@ -1,10 +1,11 @@
 //! Public keys as JWKs (RFC 7517, RFC 7518 section 6, RFC 8037), and their thumbprints (RFC 7638).
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Map;
 use serde_json::Value;
+use sha2::Digest as _;
+use sha2::Sha256;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::OID_EC_P256;
 use x509_parser::oid_registry::OID_NIST_EC_P384;
@@ -68,7 +69,7 @@ impl PublicJwk {
         // The members are in lexicographic order, and no value has a character that JSON escapes.
         let members: Vec<String> = self.0.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
         let text = format!("{{{}}}", members.join(","));
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
+        URL_SAFE_NO_PAD.encode(Sha256::digest(text))
     }
 
     /// The members as JSON.

@@ -1,12 +1,17 @@
 //! Signing keys, the port behind which private keys live, sealing, JWKs.
 
 mod jwk;
+mod jws;
 mod sealing;
 mod signing_keys;
 
 pub use crate::authority::keys::jwk::PublicJwk;
 pub(in crate::authority) use crate::authority::keys::jwk::is_private;
 pub(in crate::authority) use crate::authority::keys::jwk::public_key;
+pub(in crate::authority) use crate::authority::keys::jws::Algorithm;
+pub(in crate::authority) use crate::authority::keys::jws::CompactJws;
+pub(in crate::authority) use crate::authority::keys::jws::MAX_BYTES as MAX_JWS_BYTES;
+pub(in crate::authority) use crate::authority::keys::jws::VerifyingKey;
 pub use crate::authority::keys::sealing::InvalidKeyEncryptionKey;
 pub use crate::authority::keys::sealing::KEYS;
 pub use crate::authority::keys::sealing::KeyEncryptionKey;

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub struct MetricsReader(Arc<dyn Fn() -> Vec<Family> + Send + Sync>);
 
 impl MetricsReader {
-    /// MetricsReader that are read so.
+    /// A reader of all metrics.
     pub fn new(read: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }

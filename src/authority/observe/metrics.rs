@@ -150,6 +150,15 @@ pub enum Cache {
     ForwardedPeers,
 }
 
+/// Whether it was there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lookup {
+    /// It was.
+    Hit,
+    /// It was not.
+    Miss,
+}
+
 impl Cache {
     const ALL: [Self; 3] = [Self::Tokens, Self::Certificates, Self::ForwardedPeers];
 
@@ -291,9 +300,12 @@ impl Metrics {
     }
 
     /// Something was looked for in a cache.
-    pub fn looked_up(&self, cache: Cache, found: bool) {
+    pub fn looked_up(&self, cache: Cache, outcome: Lookup) {
         let lookups = self.lookups(cache);
-        increment(if found { &lookups.hits } else { &lookups.misses });
+        increment(match outcome {
+            Lookup::Hit => &lookups.hits,
+            Lookup::Miss => &lookups.misses,
+        });
     }
 
     /// The durations of requests.

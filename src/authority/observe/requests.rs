@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::authority::access::CalledMethod;
 use crate::authority::access::METHODS;
 use crate::authority::access::OTHER;
-use crate::authority::access::position;
 use crate::authority::observe::families::Distribution;
 use crate::authority::observe::families::Durations;
 use crate::authority::observe::families::Family;
@@ -30,17 +30,6 @@ impl RequestOutcome {
             Self::Refused => "refused",
             Self::Error => "error",
         }
-    }
-}
-
-/// A method of the access table, or any other.
-#[derive(Clone, Copy, Debug)]
-pub struct Method(Option<usize>);
-
-impl Method {
-    /// The method of this name.
-    pub fn named(name: &str) -> Self {
-        Self(position(name))
     }
 }
 
@@ -76,15 +65,15 @@ impl Default for Requests {
 
 impl Requests {
     /// A request has ended.
-    pub fn ended(&self, method: Method, outcome: RequestOutcome, took: Duration) {
-        let method = method.0.and_then(|position| self.methods.get(position)).unwrap_or(&self.other);
+    pub fn ended(&self, method: CalledMethod, outcome: RequestOutcome, took: Duration) {
+        let method = method.position().and_then(|position| self.methods.get(position)).unwrap_or(&self.other);
         method.of(outcome).add(took);
     }
 
     /// A method is there with all its outcomes from its first call on: a page with every method that nobody calls would be
     /// long, and an error can only be seen to grow in a series that was there before.
     pub(in crate::authority) fn family(&self) -> Family {
-        let known = METHODS.iter().map(|(name, _)| method_label(name)).zip(&self.methods);
+        let known = METHODS.iter().map(|method| method_label(method.name)).zip(&self.methods);
         let called = known.chain([(OTHER, &self.other)]).flat_map(|(method, durations)| {
             let read = RequestOutcome::ALL.map(|outcome| (outcome, durations.of(outcome).read()));
             let called = read.iter().any(|(_, taken)| taken.count() > 0);

@@ -83,8 +83,7 @@ impl<T: Registration> Registered<T> {
 
     /// Reads the value that is stored under a name.
     pub(in crate::authority) fn read(name: &str, value: &[u8], revision: Revision) -> Result<Self, UnusableRecord> {
-        let (metadata, record) = record::read(value, T::SCHEMA)?;
-        let registration = T::parse(metadata)?;
+        let (registration, record) = Self::parts(value)?;
         // A deletion goes by the name: a record under another key would outlive it.
         if name != registration.name() {
             return Err(UnusableRecord::Misplaced);
@@ -92,8 +91,18 @@ impl<T: Registration> Registered<T> {
         Ok(Self::new(registration, record, revision))
     }
 
+    /// What a stored value says is registered, under whichever name.
+    pub(in crate::authority) fn parse(value: &[u8]) -> Result<T, UnusableRecord> {
+        Ok(Self::parts(value)?.0)
+    }
+
+    fn parts(value: &[u8]) -> Result<(T, Record<T::CreationId, T::Dynamic>), UnusableRecord> {
+        let (metadata, record) = record::read(value, T::SCHEMA)?;
+        Ok((T::parse(metadata)?, record))
+    }
+
     /// The value to store.
-    pub(in crate::authority) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         record::write(self.registration.metadata(), &self.record, T::SCHEMA)
     }
 

@@ -100,8 +100,8 @@ impl RegistryError {
     /// What a failure of the store means for a registration of this kind.
     pub(in crate::authority) fn of_store(kind: Kind, error: &StoreError) -> Self {
         match error {
-            StoreError::Conflict => Self::Conflict(kind),
-            StoreError::TooLarge { .. } => Self::TooLarge(kind),
+            StoreError::Conflict { .. } => Self::Conflict(kind),
+            StoreError::TooLarge { .. } | StoreError::TooMany { .. } => Self::TooLarge(kind),
             StoreError::Compacted | StoreError::Unavailable(_) => {
                 tracing::error!(%error, "the store failed a registry request");
                 Self::Unavailable

@@ -11,6 +11,7 @@ mod dynamic_registration;
 mod jwks;
 mod jwks_uri;
 mod metadata;
+mod unique_index;
 
 pub use crate::authority::registration::auth_method::SvidKind;
 pub use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
@@ -37,3 +38,8 @@ pub use crate::authority::registration::jwks_uri::JwksUriPolicy;
 pub use crate::authority::registration::jwks_uri::NotAHost;
 pub use crate::authority::registration::metadata::ClientMetadata;
 pub(in crate::authority) use crate::authority::registration::metadata::invalid;
+pub use crate::authority::registration::unique_index::INDEX;
+pub(in crate::authority) use crate::authority::registration::unique_index::claim as index_claim;
+pub use crate::authority::registration::unique_index::key_of as unique_index_key;
+pub(in crate::authority) use crate::authority::registration::unique_index::may_claim;
+pub(in crate::authority) use crate::authority::registration::unique_index::owner as index_owner;

@@ -6,7 +6,6 @@ use spiffe::SpiffeId;
 use spiffe::TrustDomain;
 
 use crate::authority::evidence::EvidenceGrade;
-use crate::authority::identity::parse_spiffe_id;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::scope::Scope;
 
@@ -32,8 +31,8 @@ impl Demands {
     }
 
     /// Whether the holder of a token may come from where it comes from.
-    pub(in crate::authority) fn accept(&self, subject: &str) -> bool {
+    pub(in crate::authority) fn accept(&self, holder: Option<&SpiffeId>) -> bool {
         let belongs = |id: &SpiffeId| self.trust_domains.iter().any(|trust_domain| id.is_member_of(trust_domain));
-        self.trust_domains.is_empty() || parse_spiffe_id(subject).as_ref().is_some_and(belongs)
+        self.trust_domains.is_empty() || holder.is_some_and(belongs)
     }
 }

@@ -4,6 +4,7 @@
 //! A proxy and the service behind it must see the same path. One that some server reads in another way than this one is
 //! refused rather than read: see [`RequestPath::parse`].
 
+use hex::FromHex as _;
 use percent_encoding::percent_decode_str;
 
 use crate::authority::scope::Scope;
@@ -69,9 +70,8 @@ fn decoded(segment: &str) -> Result<String, PathNotCanonical> {
 /// The octet that each percent sign escapes; `None` for one that escapes nothing.
 fn escapes(text: &str) -> impl Iterator<Item = Option<u8>> {
     text.split('%').skip(1).map(|rest| {
-        let digits = rest.get(..2)?;
-        let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        hexadecimal.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+        let [octet] = <[u8; 1]>::from_hex(rest.get(..2)?).ok()?;
+        Some(octet)
     })
 }
 

@@ -1,15 +1,17 @@
 //! What decisions read, as it was at one moment.
 
+mod caller;
 mod freshness;
 mod lineages;
 mod load_error;
 mod published_jwks;
 mod revocations;
 mod snapshot;
+mod view;
 
-pub(in crate::authority) use crate::authority::state::freshness::FOLLOWED;
-pub(in crate::authority) use crate::authority::state::freshness::LostSince;
+pub use crate::authority::state::caller::Caller;
 pub use crate::authority::state::freshness::Stale;
+pub(in crate::authority) use crate::authority::state::freshness::StoreFeed;
 pub use crate::authority::state::lineages::Descent;
 pub use crate::authority::state::lineages::LINEAGES;
 pub use crate::authority::state::lineages::LineagePolicy;
@@ -30,3 +32,4 @@ pub use crate::authority::state::snapshot::Indexed;
 pub use crate::authority::state::snapshot::PREFIXES;
 pub use crate::authority::state::snapshot::Snapshot;
 pub use crate::authority::state::snapshot::Unusable;
+pub use crate::authority::state::view::View;

@@ -10,7 +10,7 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::registration::ClientId;
 use crate::authority::store::Revision;
-use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::VerifiedToken;
 
 /// The prefix of all keys of revocations in the store.
 pub const REVOCATIONS: &str = "/revocations/";
@@ -154,16 +154,16 @@ impl Revocations {
     /// Why the use of a token with a certificate is refused, if it is. Its client has one name or two: what tokens call it, and what it is registered as.
     pub fn reason_against(
         &self,
-        claims: &AccessTokenClaims,
+        token: &VerifiedToken,
         client: &[&ClientId],
-        shown: Option<CertificateThumbprint>,
+        presented: Option<CertificateThumbprint>,
         now: Timestamp,
     ) -> Option<DenyReason> {
         // Nearly always.
         if self.0.is_empty() {
             return None;
         }
-        if self.standing(&Revoked::Token(claims.jti.clone()), now).is_some() {
+        if self.standing(&Revoked::Token(token.claims.jti.clone()), now).is_some() {
             return Some(DenyReason::TokenRevoked);
         }
         if client.iter().any(|name| self.has_client(name, now)) {
@@ -171,11 +171,11 @@ impl Revocations {
         }
         // A token of the same second may have been issued before or after; it is refused.
         let mut issued = client.iter().filter_map(|name| self.standing(&Revoked::IssuedTo(ClientId::clone(name)), now));
-        if issued.any(|record| claims.iat <= record.revoked_at) {
+        if issued.any(|record| token.claims.iat <= record.revoked_at) {
             return Some(DenyReason::TokenRevoked);
         }
-        // The one that is shown may be another than the one that it is bound to.
-        let mut certificates = claims.bound_to().into_iter().chain(shown);
+        // The one that is presented may be another than the one that it is bound to.
+        let mut certificates = token.bound_to.into_iter().chain(presented);
         let revoked = certificates.any(|thumbprint| self.has_certificate(thumbprint, now));
         revoked.then_some(DenyReason::CertificateRevoked)
     }

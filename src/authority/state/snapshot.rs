@@ -31,7 +31,7 @@ use crate::authority::state::revocations::Revocations;
 use crate::authority::state::revocations::Revoked;
 use crate::authority::store::Revision;
 
-/// The prefixes of the keys that a snapshot is made from.
+/// The prefixes of the keys that a snapshot is made from. The others are `/keys/` and `/index/`.
 pub const PREFIXES: [&str; 4] = [CLIENTS, LINEAGES, RESOURCES, REVOCATIONS];
 
 /// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.
@@ -201,6 +201,11 @@ impl Snapshot {
     pub fn advance_to(&mut self, revision: Revision) {
         self.removed.retain(|_, removed| *removed > revision);
         self.reached = self.reached.max(revision);
+    }
+
+    /// Up to where the store has been followed.
+    pub fn reached(&self) -> Revision {
+        self.reached
     }
 
     /// Takes over from an earlier snapshot what is later than all that this one was made from.

@@ -9,15 +9,16 @@ use serde::de::IgnoredAny;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::json::Object;
 use crate::authority::json::present;
-use crate::authority::keys::KeyId;
+use crate::authority::keys;
+use crate::authority::keys::CompactJws;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
-use crate::authority::registration::ClientId;
 use crate::authority::tokens::claims::AccessTokenClaims;
+use crate::authority::tokens::verified::VerifiedToken;
 
-/// The most bytes that a token may have: far more than any that is issued, far less than costs anything to refuse.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The most bytes that a token may have.
+pub const MAX_TOKEN_BYTES: usize = keys::MAX_JWS_BYTES;
 
 /// Why claims did not become a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -52,18 +53,6 @@ fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result
     if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
 }
 
-/// A token whose signature verified under one of our keys. That is all it says: nothing about time, audience, client or
-/// binding, which are looked at on every use.
-#[derive(Clone, Debug)]
-pub struct VerifiedToken {
-    /// The key that verified it; whether that key still counts is looked at on every use too.
-    pub key_id: KeyId,
-    /// What it says.
-    pub claims: AccessTokenClaims,
-    /// The client that it names, read once; `None` where that is no `client_id`.
-    pub client_id: Option<ClientId>,
-}
-
 /// The JWS header (RFC 7515 section 4). Keys, or pointers to keys, in `jwk`, `jku`, `x5c`, `x5u` are never looked at.
 #[derive(Deserialize)]
 struct Header<'a> {
@@ -78,15 +67,8 @@ struct Header<'a> {
 
 /// Verifies a token's form, type and signature (RFC 9068 section 4).
 pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReason> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(DenyReason::TokenMalformed);
-    }
-    let (message, signature) = token.rsplit_once('.').ok_or(DenyReason::TokenMalformed)?;
-    let (header, payload) = message.split_once('.').ok_or(DenyReason::TokenMalformed)?;
-    // Strict decoding: one signature, one text. A second dot in the payload is no base64url and ends here.
-    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| DenyReason::TokenMalformed);
-    let (header, payload, _) = (decode(header)?, decode(payload)?, decode(signature)?);
-    let Object::<Header<'_>>(header) = serde_json::from_slice(&header).map_err(|_| DenyReason::TokenMalformed)?;
+    let jws = CompactJws::parse(token).ok_or(DenyReason::TokenMalformed)?;
+    let Object::<Header<'_>>(header) = serde_json::from_slice(&jws.header).map_err(|_| DenyReason::TokenMalformed)?;
     if header.crit.is_some() {
         return Err(DenyReason::TokenMalformed);
     }
@@ -97,13 +79,12 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     if header.alg != key.algorithm().name() {
         return Err(DenyReason::UnknownKey);
     }
-    if !key.verifies(message.as_bytes(), signature) {
+    if !jws.is_signed_by(key.verifier()) {
         return Err(DenyReason::BadSignature);
     }
     let Object::<AccessTokenClaims>(claims) =
-        serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
-    let client_id = ClientId::parse(&claims.client_id);
-    Ok(VerifiedToken { key_id: key.key_id().clone(), claims, client_id })
+        serde_json::from_slice(&jws.payload).map_err(|_| DenyReason::TokenMalformed)?;
+    Ok(VerifiedToken::new(key.key_id().clone(), claims))
 }
 
 /// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types have no case, and "application/" may be left out.

@@ -3,6 +3,7 @@
 mod claims;
 mod issued;
 mod jws;
+mod verified;
 
 pub use crate::authority::tokens::claims::AccessTokenClaims;
 pub use crate::authority::tokens::claims::Audience;
@@ -11,7 +12,7 @@ pub use crate::authority::tokens::claims::Confirmation;
 pub use crate::authority::tokens::issued::IssuedToken;
 pub use crate::authority::tokens::jws::MAX_TOKEN_BYTES;
 pub use crate::authority::tokens::jws::NotSigned;
-pub use crate::authority::tokens::jws::VerifiedToken;
 pub use crate::authority::tokens::jws::sign;
 pub use crate::authority::tokens::jws::sign_as;
 pub use crate::authority::tokens::jws::verify;
+pub use crate::authority::tokens::verified::VerifiedToken;

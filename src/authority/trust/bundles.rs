@@ -15,7 +15,6 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::identity::is_spiffe_uri;
-use crate::authority::identity::parse_spiffe_id;
 use crate::authority::trust::anchors::Anchors;
 use crate::authority::trust::anchors::has_path;
 use crate::authority::trust::anchors::split;
@@ -77,10 +76,9 @@ impl TrustBundles {
             })
     }
 
-    /// Whether the bundle of a SPIFFE ID's trust domain is there, and not stale.
-    pub(in crate::authority) fn is_fresh_for(&self, spiffe_id: &str, now: Timestamp) -> bool {
-        let trust_domain = parse_spiffe_id(spiffe_id).map(|id| id.trust_domain().clone());
-        trust_domain.and_then(|name| self.trust_domains.get(&name)).is_some_and(|bundle| !bundle.is_stale(now))
+    /// Whether the bundle of a trust domain is there, and not stale.
+    pub(in crate::authority) fn is_fresh_for(&self, trust_domain: &TrustDomain, now: Timestamp) -> bool {
+        self.trust_domains.get(trust_domain).is_some_and(|bundle| !bundle.is_stale(now))
     }
 
     /// How long ago each trust domain's bundle was last confirmed; `None` where it stands until it is replaced.

@@ -3,13 +3,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::rsa::PublicKeyComponents;
-use aws_lc_rs::signature;
-use aws_lc_rs::signature::EcdsaVerificationAlgorithm;
-use aws_lc_rs::signature::RsaParameters;
-use aws_lc_rs::signature::UnparsedPublicKey;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error as _;
@@ -21,7 +14,9 @@ use spiffe::SpiffeId;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::parse_spiffe_id;
-use crate::authority::tokens::MAX_TOKEN_BYTES;
+use crate::authority::keys::Algorithm;
+use crate::authority::keys::CompactJws;
+use crate::authority::keys::VerifyingKey;
 use crate::authority::trust::bundles::TrustBundles;
 use crate::authority::trust::jwt_authorities::JwtAuthorities;
 
@@ -90,14 +85,9 @@ impl TrustBundles {
     /// `iss` and `jti` are not looked at (JWT-SVID section 7.1), nor keys that the header brings along: such a header is
     /// none of a JWT-SVID.
     pub fn prove_jwt_svid(&self, token: &str, audience: &str, now: Timestamp) -> Result<JwtSvid, InvalidJwtSvid> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(InvalidJwtSvid::Malformed);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(InvalidJwtSvid::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(InvalidJwtSvid::Malformed)?;
-        let header = Header::read(object(header)?)?;
-        let claims = object(payload)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidJwtSvid::Malformed)?;
+        let jws = CompactJws::parse(token).ok_or(InvalidJwtSvid::Malformed)?;
+        let header = Header::read(object(&jws.header)?)?;
+        let claims = object(&jws.payload)?;
         let spiffe_id = subject(&claims).ok_or(InvalidJwtSvid::Subject)?;
         check_times(&claims, now)?;
         if sole_audience(&claims) != Some(audience) {
@@ -111,7 +101,7 @@ impl TrustBundles {
         if keys.is_empty() {
             return Err(InvalidJwtSvid::UnknownKey);
         }
-        if keys.iter().any(|key| key.verifies(message.as_bytes(), &signature)) {
+        if keys.iter().any(|key| jws.is_signed_by(key)) {
             Ok(JwtSvid { spiffe_id })
         } else {
             Err(InvalidJwtSvid::Signature)
@@ -121,7 +111,7 @@ impl TrustBundles {
 
 /// The one algorithm that the header names, and the key, if it names one.
 struct Header {
-    algorithm: &'static Algorithm,
+    algorithm: Algorithm,
     key_id: Option<String>,
 }
 
@@ -140,97 +130,38 @@ impl Header {
             }
         }
         let named = algorithm.ok_or(InvalidJwtSvid::Algorithm)?;
-        let algorithm = ALGORITHMS.iter().find(|known| known.name == named).ok_or(InvalidJwtSvid::Algorithm)?;
+        let algorithm = ALGORITHMS.into_iter().find(|known| known.name() == named).ok_or(InvalidJwtSvid::Algorithm)?;
         Ok(Self { algorithm, key_id })
     }
 
     /// The keys that may have signed.
-    fn keys(&self, authorities: &JwtAuthorities) -> Vec<Key> {
+    fn keys(&self, authorities: &JwtAuthorities) -> Vec<VerifyingKey> {
+        let key = |jwk| key(self.algorithm, jwk);
         match &self.key_id {
-            Some(key_id) => authorities.find(key_id).and_then(|jwk| self.algorithm.key(jwk)).into_iter().collect(),
-            None => authorities.all().filter_map(|(_, jwk)| self.algorithm.key(jwk)).take(MAX_KEYS_TRIED).collect(),
+            Some(key_id) => authorities.find(key_id).and_then(key).into_iter().collect(),
+            None => authorities.all().filter_map(|(_, jwk)| key(jwk)).take(MAX_KEYS_TRIED).collect(),
         }
     }
 }
 
-/// One of the algorithms of JWT-SVID section 2.1, with the only keys that it goes with.
-struct Algorithm {
-    name: &'static str,
-    scheme: Scheme,
-}
-
-#[derive(Clone, Copy)]
-enum Scheme {
-    Rsa(&'static RsaParameters),
-    Ecdsa { curve: &'static str, coordinate_bytes: usize, algorithm: &'static EcdsaVerificationAlgorithm },
-}
-
-const fn rsa(name: &'static str, parameters: &'static RsaParameters) -> Algorithm {
-    Algorithm { name, scheme: Scheme::Rsa(parameters) }
-}
-
-const fn ecdsa(
-    name: &'static str,
-    curve: &'static str,
-    coordinate_bytes: usize,
-    algorithm: &'static EcdsaVerificationAlgorithm,
-) -> Algorithm {
-    Algorithm { name, scheme: Scheme::Ecdsa { curve, coordinate_bytes, algorithm } }
-}
-
-static ALGORITHMS: [Algorithm; 9] = [
-    rsa("RS256", &signature::RSA_PKCS1_2048_8192_SHA256),
-    rsa("RS384", &signature::RSA_PKCS1_2048_8192_SHA384),
-    rsa("RS512", &signature::RSA_PKCS1_2048_8192_SHA512),
-    ecdsa("ES256", "P-256", 32, &signature::ECDSA_P256_SHA256_FIXED),
-    ecdsa("ES384", "P-384", 48, &signature::ECDSA_P384_SHA384_FIXED),
-    ecdsa("ES512", "P-521", 66, &signature::ECDSA_P521_SHA512_FIXED),
-    rsa("PS256", &signature::RSA_PSS_2048_8192_SHA256),
-    rsa("PS384", &signature::RSA_PSS_2048_8192_SHA384),
-    rsa("PS512", &signature::RSA_PSS_2048_8192_SHA512),
+/// The algorithms of JWT-SVID section 2.1.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::Rs256,
+    Algorithm::Rs384,
+    Algorithm::Rs512,
+    Algorithm::Es256,
+    Algorithm::Es384,
+    Algorithm::Es512,
+    Algorithm::Ps256,
+    Algorithm::Ps384,
+    Algorithm::Ps512,
 ];
 
-impl Algorithm {
-    /// The key in a JWK, if it is one for JWT-SVIDs and for this algorithm. A JWK without `use` is what it was taken for:
-    /// the Workload API gives such ones.
-    fn key(&self, jwk: &Value) -> Option<Key> {
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
-        let fits = |name: &str, wanted: &str| jwk.get(name).is_none_or(|found| found.as_str() == Some(wanted));
-        if !fits("use", "jwt-svid") || !fits("alg", self.name) {
-            return None;
-        }
-        match self.scheme {
-            Scheme::Rsa(parameters) if text("kty") == Some("RSA") => {
-                Some(Key::Rsa(PublicKeyComponents { n: bytes("n")?, e: bytes("e")? }, parameters))
-            }
-            Scheme::Ecdsa { curve, coordinate_bytes, algorithm }
-                if text("kty") == Some("EC") && text("crv") == Some(curve) =>
-            {
-                let (x, y) = (bytes("x")?, bytes("y")?);
-                // SEC 1 section 2.3.3: 04, then both coordinates.
-                let point = [&[4], x.as_slice(), &y].concat();
-                let whole = x.len() == coordinate_bytes && y.len() == coordinate_bytes;
-                whole.then(|| Key::Ecdsa(UnparsedPublicKey::new(algorithm, point)))
-            }
-            Scheme::Rsa(_) | Scheme::Ecdsa { .. } => None,
-        }
-    }
-}
-
-/// A public key with the one algorithm that it is used by.
-enum Key {
-    Rsa(PublicKeyComponents<Vec<u8>>, &'static RsaParameters),
-    Ecdsa(UnparsedPublicKey<Vec<u8>>),
-}
-
-impl Key {
-    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Rsa(key, parameters) => key.verify(parameters, message, signature).is_ok(),
-            Self::Ecdsa(key) => key.verify(message, signature).is_ok(),
-        }
-    }
+/// The key in a JWK, if it is one for JWT-SVIDs and for this algorithm. A JWK without `use` is what it was taken for: the
+/// Workload API gives such ones.
+fn key(algorithm: Algorithm, jwk: &Value) -> Option<VerifyingKey> {
+    let fits = |name: &str, wanted: &str| jwk.get(name).is_none_or(|found| found.as_str() == Some(wanted));
+    if fits("use", "jwt-svid") && fits("alg", algorithm.name()) { VerifyingKey::from_jwk(algorithm, jwk) } else { None }
 }
 
 fn subject(claims: &Map<String, Value>) -> Option<SpiffeId> {
@@ -262,10 +193,9 @@ fn check_times(claims: &Map<String, Value>, now: Timestamp) -> Result<(), Invali
     }
 }
 
-/// One part of a JWS: strictly decoded, a JSON object, each member once.
-fn object(part: &str) -> Result<Map<String, Value>, InvalidJwtSvid> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidJwtSvid::Malformed)?;
-    let Members(members) = serde_json::from_slice(&json).map_err(|_| InvalidJwtSvid::Malformed)?;
+/// One part of a JWS: a JSON object, each member once.
+fn object(json: &[u8]) -> Result<Map<String, Value>, InvalidJwtSvid> {
+    let Members(members) = serde_json::from_slice(json).map_err(|_| InvalidJwtSvid::Malformed)?;
     Ok(members)
 }
 

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use serde_yaml::Mapping;
-
 use crate::authority::registration::ClientMetadata;
 use crate::cli::client::convert_jwks;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::status::Needs;
+use crate::yaml::Node;
 
 impl Registered for ClientYaml {
     type Metadata = ClientMetadata;
@@ -35,8 +34,8 @@ impl Registered for ClientYaml {
         ]
     }
 
-    fn is_other(document: &Mapping) -> bool {
-        !document.contains_key("client_id") && document.get("audience").is_some_and(serde_yaml::Value::is_string)
+    fn is_other(document: &Node) -> bool {
+        document.get("client_id").is_none() && document.get("audience").is_some_and(Node::is_text)
     }
 
     /// Puts the certificates of `certificate_file` into `jwks`. Nothing else in that file is sent, such as a private key

@@ -54,7 +54,7 @@ mod tests {
         document.metadata.message(String::new())
     }
 
-    fn documents(text: &str) -> Result<Vec<ClientYaml>, serde_yaml::Error> {
+    fn documents(text: &str) -> Result<Vec<ClientYaml>, crate::yaml::YamlError> {
         documents::documents(text)
     }
 

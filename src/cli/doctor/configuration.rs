@@ -30,12 +30,11 @@ pub(in crate::cli::doctor) fn check(path: &Path, report: &mut Report) -> Option<
     let text = without_quotations(&error.to_string());
     let fault = match error {
         ConfigError::Unreadable { .. } => Fault::ConfigurationUnreadable,
-        ConfigError::Yaml { .. } | ConfigError::Environment(_) if is_unknown_key(&text) => {
-            Fault::ConfigurationUnknownKey
-        }
-        ConfigError::Yaml { .. } | ConfigError::Environment(_) | ConfigError::Value { .. } => {
-            Fault::ConfigurationInvalid
-        }
+        _ if error.is_unknown_key() => Fault::ConfigurationUnknownKey,
+        ConfigError::Yaml { .. }
+        | ConfigError::Environment { .. }
+        | ConfigError::UnknownVariable { .. }
+        | ConfigError::Value { .. } => Fault::ConfigurationInvalid,
     };
     report.fault(CHECK, subject, fault, text);
     None
@@ -59,10 +58,6 @@ pub(in crate::cli::doctor) fn check_key<'a>(
         Some(error) => report.fault(KEY, subject, Fault::KeyEncryptionKeyInvalid, error.to_string()),
     }
     None
-}
-
-fn is_unknown_key(text: &str) -> bool {
-    text.contains("unknown field")
 }
 
 /// What stands in the place of a section or a key may be a key itself: of values in double quotes nothing is shown.

@@ -1,12 +1,12 @@
 //! One question over HTTP/1.1, and the time that the other side says it is.
 
 use std::io;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use http_body_util::BodyExt as _;
 use http_body_util::Empty;
 use http_body_util::Limited;
+use httpdate::HttpDate;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -58,17 +58,12 @@ where
 
 /// Reads an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7): the one form that servers send.
 fn parse_date(text: &str) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (_, rest) = text.split_once(", ")?;
-    let mut words = rest.split(' ');
-    let (day, month, year) = (words.next()?, words.next()?, words.next()?);
-    let (time, zone) = (words.next()?, words.next()?);
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    if zone != "GMT" || words.next().is_some() {
+    let date: HttpDate = text.parse().ok()?;
+    // The crate reads the obsolete forms too, but prints this one alone.
+    if date.to_string() != text {
         return None;
     }
-    let moment = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()?;
-    let since = moment.duration_since(SystemTime::UNIX_EPOCH).map_or(Duration::ZERO, |since| since);
+    let since = SystemTime::from(date).duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(Timestamp(since.as_secs()))
 }
 

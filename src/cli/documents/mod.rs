@@ -9,10 +9,8 @@ mod sources;
 
 use std::path::Path;
 
-use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_yaml::Mapping;
 
 use crate::apply::Document;
 use crate::apply::Registry;
@@ -21,6 +19,9 @@ use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::status::Needs;
 use crate::client::connection::Channel;
+use crate::yaml;
+use crate::yaml::Node;
+use crate::yaml::PlainScalars;
 
 /// The most bytes of one answer: a page of a hundred records, each as large as records may be, has room in it.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -48,7 +49,7 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     fn row(&self) -> [String; 5];
 
     /// Whether a document that could not be read is one of the other kind.
-    fn is_other(document: &Mapping) -> bool;
+    fn is_other(document: &Node) -> bool;
 
     /// Puts in what the document only points at. Paths start at `folder`.
     fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;
@@ -85,7 +86,7 @@ impl<K: Registered> Record<K> {
     }
 
     /// A YAML document that can be applied; what the server added stands above it as comments.
-    pub(in crate::cli) fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
+    pub(in crate::cli) fn to_yaml(&self) -> Result<String, yaml::YamlError> {
         // Escaped: a line end in a name must not become a line of the document.
         let comment = |name: &str, value: &str| format!("# {name}: {}\n", value.escape_debug());
         Ok([
@@ -94,16 +95,15 @@ impl<K: Registered> Record<K> {
             comment("created_by", &self.created_by),
             comment("update_time", self.update_time.as_deref().unwrap_or_default()),
             comment("updated_by", &self.updated_by),
-            serde_yaml::to_string(&self.document)?,
+            yaml::to_string(&self.document)?,
         ]
         .concat())
     }
 }
 
 /// Reads the documents of a text; empty ones are passed over. The error names line and column.
-pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K>, serde_yaml::Error> {
-    let documents = serde_yaml::Deserializer::from_str(text).map(Option::<K>::deserialize);
-    documents.filter_map(Result::transpose).collect()
+pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K>, yaml::YamlError> {
+    yaml::documents(text, PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
 }
 
 async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {

@@ -7,14 +7,12 @@ use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use serde::Deserialize as _;
-use serde_yaml::Deserializer;
-use serde_yaml::Mapping;
-
 use crate::apply::Document as _;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
+use crate::yaml;
+use crate::yaml::PlainScalars;
 
 /// Reads every document of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
 /// stdin (`-`). One that cannot be read, or stands twice, spoils them all.
@@ -42,10 +40,9 @@ pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<
 }
 
 /// Why a text is refused: some document is none, or one of the other kind.
-fn unsound<K: Registered>(name: &str, text: &str, error: &serde_yaml::Error) -> CommandError {
-    // What comes behind a document that is no YAML at all is not looked at.
-    let mappings = Deserializer::from_str(text).map_while(|document| Option::<Mapping>::deserialize(document).ok());
-    if mappings.flatten().any(|mapping| K::is_other(&mapping)) {
+fn unsound<K: Registered>(name: &str, text: &str, error: &yaml::YamlError) -> CommandError {
+    let documents = yaml::documents(text, PlainScalars::MayBeText).unwrap_or_default();
+    if documents.iter().any(K::is_other) {
         return CommandError::new(
             format!("{name}: {error}; there is a {} in it, and this command is for {}s", K::OTHER, K::KIND),
             format!("apply it with `lanyard {} apply`, from a file of its own kind", K::OTHER),

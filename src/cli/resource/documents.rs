@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use serde_yaml::Mapping;
-
 use crate::authority::resources::ResourceMetadata;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::status::Needs;
+use crate::yaml::Node;
 
 impl Registered for ResourceYaml {
     type Metadata = ResourceMetadata;
@@ -35,8 +34,8 @@ impl Registered for ResourceYaml {
         [audience.clone(), or_dash(mode), evidence, routes.len().to_string(), or_dash(owner)]
     }
 
-    fn is_other(document: &Mapping) -> bool {
-        document.contains_key("client_id")
+    fn is_other(document: &Node) -> bool {
+        document.get("client_id").is_some()
     }
 
     fn completed(self, _: &Path) -> Result<ResourceMetadata, CommandError> {

@@ -113,7 +113,7 @@ authorities: [orders.shop.internal]
 owner: team-shop
 "#;
 
-    fn documents(text: &str) -> Result<Vec<ResourceYaml>, serde_yaml::Error> {
+    fn documents(text: &str) -> Result<Vec<ResourceYaml>, crate::yaml::YamlError> {
         documents::documents(text)
     }
 

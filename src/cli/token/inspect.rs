@@ -154,8 +154,7 @@ fn shown(value: &Value) -> String {
 
 impl From<CertificateThumbprint> for Binding {
     fn from(thumbprint: CertificateThumbprint) -> Self {
-        let hex: Vec<String> = thumbprint.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { thumbprint: thumbprint.to_string(), hex: hex.concat() }
+        Self { thumbprint: thumbprint.to_string(), hex: hex::encode(thumbprint.as_bytes()) }
     }
 }
 

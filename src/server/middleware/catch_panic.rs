@@ -5,63 +5,25 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 
 use axum::body::Body;
-use axum::http::HeaderValue;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse as _;
 use futures_util::FutureExt as _;
-use hyper::Request;
 use hyper::Response;
-use hyper::StatusCode;
-use hyper::Uri;
 
 use crate::authority::Authority;
-use crate::authority::access;
-use crate::authority::decision::CheckRefusal;
-use crate::grpc::ext_authz;
-use crate::grpc::status;
+use crate::authority::access::CalledMethod;
+use crate::server::middleware::refusal;
 
-/// What has to be known of a request to say, when all else of it is lost, that it failed.
-#[derive(Debug)]
-pub(in crate::server) struct CatchPanic {
-    uri: Uri,
-    grpc: bool,
-}
-
-impl CatchPanic {
-    pub(in crate::server) fn of<B>(request: &Request<B>) -> Self {
-        Self { uri: request.uri().clone(), grpc: is_grpc(request.headers().get(CONTENT_TYPE)) }
+/// The answer to a request of this method, or that something broke.
+pub(in crate::server) async fn catch_panic(
+    authority: &Authority,
+    method: CalledMethod,
+    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+) -> Result<Response<Body>, Infallible> {
+    // What a request shares with others is either locked, which a panic leaves whole (see `change_snapshot`), or swapped.
+    if let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await {
+        return answer;
     }
-
-    /// The answer, or that there is none because something broke.
-    pub(in crate::server) async fn answered(
-        self,
-        authority: &Authority,
-        answer: impl Future<Output = Result<Response<Body>, Infallible>>,
-    ) -> Result<Response<Body>, Infallible> {
-        // What a request shares with others is either locked, which a panic leaves whole (see `change_snapshot`), or swapped.
-        if let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await {
-            return answer;
-        }
-        report(authority, access::metric_label(self.uri.path()));
-        Ok(self.broken())
-    }
-
-    /// In the voice that the caller speaks.
-    fn broken(&self) -> Response<Body> {
-        if self.uri.path() == ext_authz::CHECK {
-            // An error could let the request through.
-            return ext_authz::unread(CheckRefusal::Unable);
-        }
-        if self.grpc {
-            return status::broken().into_http();
-        }
-        (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
-    }
-}
-
-/// Whether a message is gRPC's.
-pub(in crate::server) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
-    content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    report(authority, method.metric_label());
+    Ok(refusal::broken(method.protocol()))
 }
 
 /// Takes note of a panic.

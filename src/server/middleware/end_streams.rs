@@ -22,8 +22,8 @@ use tonic::Status;
 use crate::authority::Authority;
 use crate::authority::observe::RequestOutcome;
 use crate::grpc::status;
+use crate::server::middleware::called_method::is_grpc;
 use crate::server::middleware::catch_panic;
-use crate::server::middleware::catch_panic::is_grpc;
 use crate::server::middleware::metrics::RequestMetrics;
 
 /// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has

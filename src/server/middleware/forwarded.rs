@@ -12,7 +12,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -22,17 +21,22 @@ use hyper::Response;
 use quick_cache::Weighter;
 use quick_cache::sync;
 use rustls_pki_types::CertificateDer;
+use sha2::Digest as _;
+use sha2::Sha256;
 use spiffe::SpiffeId;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 
 use crate::authority::Authority;
+use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Reach;
 use crate::authority::evidence::ForwardedHeaders;
 use crate::authority::evidence::NotForwarded;
 use crate::authority::observe::Cache;
+use crate::authority::observe::Lookup;
+use crate::authority::state::View;
 use crate::config::forwarded::Forwarded;
 use crate::server::middleware::guard;
 use crate::server::socket::Socket;
@@ -153,29 +157,32 @@ impl ForwardedService {
         &self,
         authority: &Authority,
         connection: Option<&PeerConnection>,
+        method: CalledMethod,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
-        match self.peer(authority, connection, request.headers()) {
+        let view = authority.view();
+        match self.peer(authority, &view, connection, request.headers()) {
             Ok(peer) => {
                 for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                     request.headers_mut().remove(name);
                 }
-                guard::call(self.router.clone(), authority, Some(&peer), request).await
+                guard::call(self.router.clone(), authority, view, Some(&peer), method, request).await
             }
-            Err(error) => Ok(guard::refused(authority, None, &request, error)),
+            Err(error) => Ok(guard::refused(authority, None, method, request.headers(), error)),
         }
     }
 
     fn peer(
         &self,
         authority: &Authority,
+        view: &View,
         connection: Option<&PeerConnection>,
         headers: &HeaderMap,
     ) -> Result<Arc<PeerConnection>, NotAdmitted> {
         let (own, reach) = match (&self.terminator, connection) {
             (Terminator::Svid(id), Some(connection)) => {
                 // Its own certificate may have ended meanwhile.
-                let terminator = authority.caller(connection)?.identity;
+                let terminator = authority.caller(view.clone(), connection)?.identity;
                 if terminator.spiffe_id() != Some(id) {
                     return Err(NotForwarded::NotTheTerminator.into());
                 }
@@ -194,12 +201,12 @@ impl ForwardedService {
         let chain = forwarded.chain(own).map_err(NotAdmitted::NotForwarded)?;
         let key = fingerprint(&chain);
         let known = self.peers.get(&key);
-        authority.metrics().looked_up(Cache::ForwardedPeers, known.is_some());
+        authority.metrics().looked_up(Cache::ForwardedPeers, if known.is_some() { Lookup::Hit } else { Lookup::Miss });
         if let Some(Remembered(peer, _)) = known {
             return Ok(peer);
         }
         let bytes = chain.iter().map(|certificate| u64::try_from(certificate.len()).unwrap_or(u64::MAX)).sum();
-        let peer = Arc::new(authority.admit_by(chain, reach)?);
+        let peer = Arc::new(authority.admit_by(view, chain, reach)?);
         self.peers.insert(key, Remembered(Arc::clone(&peer), bytes));
         Ok(peer)
     }
@@ -211,12 +218,10 @@ const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
 
 /// One value a chain. What follows the leaf need not be DER, so that lengths must say where each certificate ends.
 fn fingerprint(chain: &[CertificateDer<'_>]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
+    let mut hash = Sha256::new();
     for certificate in chain {
-        context.update(&certificate.len().to_be_bytes());
-        context.update(certificate);
+        hash.update(certificate.len().to_be_bytes());
+        hash.update(certificate);
     }
-    let mut key = [0; 32];
-    key.copy_from_slice(context.finish().as_ref());
-    key
+    hash.finalize().into()
 }

@@ -14,31 +14,26 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::authority::Authority;
-use crate::authority::observe::Method;
+use crate::authority::access::CalledMethod;
 use crate::authority::observe::RequestOutcome;
-use crate::server::middleware::catch_panic::is_grpc;
+use crate::server::middleware::called_method::is_grpc;
 
 /// A request that is being answered. Where it is dropped before its end, the caller went away.
 #[derive(Debug)]
 pub(in crate::server) struct RequestMetrics {
     authority: Arc<Authority>,
-    method: Method,
+    method: CalledMethod,
     began: Instant,
-    /// What the voice says that an answer without a gRPC error came to.
+    /// What the protocol says that an answer without a gRPC error came to.
     said: RequestOutcome,
     over: bool,
 }
 
 impl RequestMetrics {
-    /// A request for this path begins now.
-    pub(in crate::server) fn begin(authority: &Arc<Authority>, path: &str) -> Self {
-        Self {
-            authority: Arc::clone(authority),
-            method: Method::named(path),
-            began: Instant::now(),
-            said: RequestOutcome::Ok,
-            over: false,
-        }
+    /// A request for this method begins now.
+    pub(in crate::server) fn begin(authority: &Arc<Authority>, method: CalledMethod) -> Self {
+        let authority = Arc::clone(authority);
+        Self { authority, method, began: Instant::now(), said: RequestOutcome::Ok, over: false }
     }
 
     /// Looks at the head of the answer, which says it all except where a gRPC status follows behind the body.

@@ -1,13 +1,16 @@
 //! What surrounds each request: who may call, what is traced, measured and counted, and how a stream ends.
 
+mod called_method;
 mod catch_panic;
 mod end_streams;
 mod forwarded;
 mod guard;
 mod metrics;
+mod refusal;
 mod trace;
 
-pub(in crate::server) use crate::server::middleware::catch_panic::CatchPanic;
+pub(in crate::server) use crate::server::middleware::called_method::called_method;
+pub(in crate::server) use crate::server::middleware::catch_panic::catch_panic;
 pub(in crate::server) use crate::server::middleware::end_streams::bounded;
 pub(in crate::server) use crate::server::middleware::forwarded::ForwardedService;
 pub(in crate::server) use crate::server::middleware::forwarded::SocketFile;

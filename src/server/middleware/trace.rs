@@ -13,9 +13,10 @@ use tracing::Level;
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::authority::access;
+use crate::authority::access::CalledMethod;
+use crate::authority::access::OTHER;
 use crate::authority::observe::RequestOutcome;
-use crate::server::middleware::catch_panic::is_grpc;
+use crate::server::middleware::called_method::is_grpc;
 use crate::server::middleware::metrics::by_grpc;
 use crate::trace_context::IncomingTrace;
 use crate::trace_context::REQUESTS;
@@ -28,11 +29,11 @@ pub(in crate::server) struct RequestSpan {
 }
 
 impl RequestSpan {
-    pub(in crate::server) fn of<B>(request: &Request<B>) -> Self {
+    pub(in crate::server) fn of<B>(request: &Request<B>, method: CalledMethod) -> Self {
         let carried = IncomingTrace::of(request.headers());
         // Without a collector no span is made, and all that is left is to know where the trace would be read.
         let wanted = tracing::span_enabled!(target: REQUESTS, Level::INFO) && !carried.is_unsampled();
-        let span = if wanted { span(request) } else { Span::none() };
+        let span = if wanted { span(request.method(), method) } else { Span::none() };
         Self { trace: RequestTrace::new(carried, span) }
     }
 
@@ -52,19 +53,19 @@ impl RequestSpan {
 }
 
 /// All that is known before the answer. Names come from the access table: none of them is a caller's own.
-fn span<B>(request: &Request<B>) -> Span {
-    let path = access::canonical_name(request.uri().path());
+fn span(verb: &Method, method: CalledMethod) -> Span {
+    let path = method.canonical_name();
     let (mut rpc_system, mut rpc_service, mut rpc_method, mut http_method, mut http_route) =
         (None, None, None, None, None);
-    let name = if is_grpc(request.headers().get(CONTENT_TYPE)) {
+    let name = if method.is_grpc() {
         rpc_system = Some("grpc");
-        let name = path.and_then(|path| path.strip_prefix('/')).unwrap_or(access::OTHER);
+        let name = path.and_then(|path| path.strip_prefix('/')).unwrap_or(OTHER);
         (rpc_service, rpc_method) = name.split_once('/').unzip();
         name.to_owned()
     } else {
-        let method = verb(request.method());
-        (http_method, http_route) = (Some(method), path);
-        let verb = if method == OTHER_METHOD { "HTTP" } else { method };
+        let verb = known_verb(verb);
+        (http_method, http_route) = (Some(verb), path);
+        let verb = if verb == OTHER_METHOD { "HTTP" } else { verb };
         path.map_or_else(|| verb.to_owned(), |path| format!("{verb} {path}"))
     };
     tracing::info_span!(
@@ -91,7 +92,7 @@ fn span<B>(request: &Request<B>) -> Span {
 const OTHER_METHOD: &str = "_OTHER";
 
 /// One of the methods of RFC 9110 and RFC 5789.
-fn verb(method: &Method) -> &'static str {
+fn known_verb(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
 }

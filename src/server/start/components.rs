@@ -9,6 +9,7 @@ use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::store::Revision;
+use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
 use crate::server::error::StartError;
@@ -46,6 +47,7 @@ impl Components {
         config: &Config,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        store: Option<Arc<dyn Store>>,
     ) -> Result<Self, StartError> {
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
         let certificate = match config.tls.certificate.clone() {
@@ -53,7 +55,10 @@ impl Components {
             None => ServerCertificate::awaited(Arc::clone(&provider)),
         };
         let (bundles, contents) = files::load(&config.trust)?;
-        let stored = Stored::open(config.store.as_deref())?;
+        let stored = match store {
+            Some(store) => Stored::measure(store, None),
+            None => Stored::open(config.store.as_deref(), Arc::clone(&clock))?,
+        };
         let store = Arc::clone(&stored.store);
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;

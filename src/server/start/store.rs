@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::authority::clock::Clock;
 use crate::authority::store::Store;
 use crate::store::disk::Disk;
 use crate::store::instrumented::InstrumentedStore;
@@ -27,14 +28,18 @@ pub(in crate::server) struct Stored {
 
 impl Stored {
     /// Opens the store in a directory, or one in memory.
-    pub(in crate::server) fn open(directory: Option<&Path>) -> Result<Self, OpenError> {
+    pub(super) fn open(directory: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let store: Arc<dyn Store> = match directory {
-            Some(directory) => Arc::new(SledStore::open(directory, SledOptions::default())?),
-            None => Arc::new(MemoryStore::default()),
+            Some(directory) => Arc::new(SledStore::open(directory, SledOptions { clock, ..SledOptions::default() })?),
+            None => Arc::new(MemoryStore::with_clock(clock)),
         };
+        Ok(Self::measure(store, directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL))))
+    }
+
+    /// Counts the operations of a store that is open, and looks at the disk that it is on.
+    pub(super) fn measure(store: Arc<dyn Store>, disk: Option<Disk>) -> Self {
         let store = InstrumentedStore::new(store);
         let operations = store.operations();
-        let disk = directory.map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
-        Ok(Self { store: Arc::new(store), operations, disk })
+        Self { store: Arc::new(store), operations, disk }
     }
 }

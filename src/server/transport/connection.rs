@@ -35,13 +35,14 @@ use crate::authority::access::PeerConnection;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::HANDSHAKE_FAILED;
 use crate::authority::observe::TOO_SLOW;
-use crate::server::middleware::CatchPanic;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
 use crate::server::middleware::Terminator;
 use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
+use crate::server::middleware::called_method;
+use crate::server::middleware::catch_panic;
 use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
@@ -180,14 +181,17 @@ where
     let (over, ending) = watch::channel(false);
     let service = service_fn(move |request: Request<IncomingBody>| {
         let (peers, authority, ending) = (peers.clone(), Arc::clone(&authority), ending.clone());
-        let measured = RequestMetrics::begin(&authority, request.uri().path());
+        let method = called_method(&request);
+        let measured = RequestMetrics::begin(&authority, method);
         async move {
-            let (traced, request) = (RequestSpan::of(&request), request.map(Body::new));
+            let (traced, request) = (RequestSpan::of(&request, method), request.map(Body::new));
             let response = traced.answered(async {
                 match peers {
-                    Peers::Itself(router, peer) => call_guarded(router, &authority, peer.as_ref(), request).await,
+                    Peers::Itself(router, peer) => {
+                        call_guarded(router, &authority, authority.view(), peer.as_ref(), method, request).await
+                    }
                     Peers::Behind(forwarded_service, terminator) => {
-                        forwarded_service.call(&authority, terminator.as_deref(), request).await
+                        forwarded_service.call(&authority, terminator.as_deref(), method, request).await
                     }
                 }
             });
@@ -238,11 +242,10 @@ fn unguarded(
     let router = router.clone();
     service_fn(move |request: Request<IncomingBody>| {
         let (router, authority) = (router.clone(), Arc::clone(&authority));
-        let asked = CatchPanic::of(&request);
-        let observed =
-            observed.then(|| (RequestSpan::of(&request), RequestMetrics::begin(&authority, request.uri().path())));
+        let method = called_method(&request);
+        let observed = observed.then(|| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method)));
         async move {
-            let answer = asked.answered(&authority, router.oneshot(request.map(Body::new)));
+            let answer = catch_panic(&authority, method, router.oneshot(request.map(Body::new)));
             match observed {
                 None => answer.await,
                 Some((traced, mut measured)) => {

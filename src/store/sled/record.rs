@@ -2,20 +2,24 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sha2::Digest as _;
+use sha2::Sha256;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::store::Revision;
 
-/// SHA-256 over key, revision and value.
+/// SHA-256 over key, revision, value, and the end if there is one.
 pub(super) type Checksum = [u8; 32];
 
 const SCHEMA: u32 = 1;
+/// The schema of a record that expires: a version that knows no ends must not take it for one without.
+const EXPIRING_SCHEMA: u32 = 2;
 
 /// sled moves a page of more than 128 KiB into a file of its own, which it never syncs and does not always remove. A page
 /// holds 16 values and a few, so that values of at most this size keep every page in the log, where our sync covers it.
@@ -38,6 +42,7 @@ pub(super) struct Encoded {
 pub(super) struct Decoded {
     pub(super) key: String,
     pub(super) revision: Revision,
+    pub(super) expires: Option<Timestamp>,
     pub(super) value: Vec<u8>,
     pub(super) checksum: Checksum,
 }
@@ -74,6 +79,9 @@ struct Envelope<'a> {
     #[serde(borrow)]
     key: Cow<'a, str>,
     revision: u64,
+    /// Seconds since 1970. There in exactly the records of [`EXPIRING_SCHEMA`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
     encoding: Encoding,
     sha256: String,
     #[serde(borrow)]
@@ -93,16 +101,22 @@ enum Encoding {
 ///
 /// # Errors
 /// As `serde_json` has them; none are known for these types.
-pub(super) fn encode(key: &str, revision: Revision, value: &[u8]) -> Result<Encoded, serde_json::Error> {
-    let checksum = checksum(key, revision, value);
+pub(super) fn encode(
+    key: &str,
+    revision: Revision,
+    expires: Option<Timestamp>,
+    value: &[u8],
+) -> Result<Encoded, serde_json::Error> {
+    let checksum = checksum(key, revision, expires, value);
     let (encoding, value) = match serde_json::from_slice::<&RawValue>(value) {
         Ok(raw) if raw.get().len() == value.len() => (Encoding::Json, Cow::Borrowed(raw)),
         _ => (Encoding::Base64, Cow::Owned(serde_json::value::to_raw_value(&STANDARD.encode(value))?)),
     };
     let envelope = Envelope {
-        schema: SCHEMA,
+        schema: if expires.is_some() { EXPIRING_SCHEMA } else { SCHEMA },
         key: Cow::Borrowed(key),
         revision: revision.0,
+        expires: expires.map(|expires| expires.0),
         encoding,
         sha256: URL_SAFE_NO_PAD.encode(checksum),
         value,
@@ -125,12 +139,15 @@ impl Encoded {
 /// The key, as far as it can be read, and what is wrong.
 pub(super) fn decode(place: &[u8], envelope: &[u8]) -> Result<Decoded, (Option<String>, Flaw)> {
     let head: Head = serde_json::from_slice(envelope).map_err(|_| (None, Flaw::Unreadable))?;
-    if head.schema != SCHEMA {
+    if head.schema != SCHEMA && head.schema != EXPIRING_SCHEMA {
         return Err((None, Flaw::Schema(head.schema)));
     }
     let envelope: Envelope<'_> = serde_json::from_slice(envelope).map_err(|_| (None, Flaw::Unreadable))?;
     let key = envelope.key.into_owned();
-    let revision = Revision(envelope.revision);
+    let (revision, expires) = (Revision(envelope.revision), envelope.expires.map(Timestamp));
+    if expires.is_some() != (envelope.schema == EXPIRING_SCHEMA) {
+        return Err((Some(key), Flaw::Unreadable));
+    }
     let value = match envelope.encoding {
         Encoding::Json => Some(envelope.value.get().as_bytes().to_vec()),
         Encoding::Base64 => {
@@ -138,31 +155,34 @@ pub(super) fn decode(place: &[u8], envelope: &[u8]) -> Result<Decoded, (Option<S
         }
     };
     let Some(value) = value else { return Err((Some(key), Flaw::Unreadable)) };
-    let checksum = checksum(&key, revision, &value);
+    let checksum = checksum(&key, revision, expires, &value);
     if URL_SAFE_NO_PAD.encode(checksum) != envelope.sha256 {
         return Err((Some(key), Flaw::Checksum));
     }
     if sha256(&[key.as_bytes()]) != place {
         return Err((Some(key), Flaw::Misplaced));
     }
-    Ok(Decoded { key, revision, value, checksum })
+    Ok(Decoded { key, revision, expires, value, checksum })
 }
 
-fn checksum(key: &str, revision: Revision, value: &[u8]) -> Checksum {
+fn checksum(key: &str, revision: Revision, expires: Option<Timestamp>, value: &[u8]) -> Checksum {
     // The key's length comes first, so that no byte can move from the key to what follows it.
     let length = u64::try_from(key.len()).unwrap_or(u64::MAX).to_be_bytes();
-    sha256(&[&length, key.as_bytes(), &revision.0.to_be_bytes(), value])
+    let revision = revision.0.to_be_bytes();
+    match expires {
+        None => sha256(&[&length, key.as_bytes(), &revision, value]),
+        // A length never begins with this byte.
+        Some(expires) => sha256(&[&[0xff], &length, key.as_bytes(), &revision, &expires.0.to_be_bytes(), value]),
+    }
 }
 
 /// The SHA-256 of the parts, one after the other.
 pub(super) fn sha256(parts: &[&[u8]]) -> Checksum {
-    let mut context = digest::Context::new(&digest::SHA256);
+    let mut hash = Sha256::new();
     for part in parts {
-        context.update(part);
+        hash.update(part);
     }
-    let mut checksum = Checksum::default();
-    checksum.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-    checksum
+    hash.finalize().into()
 }
 
 fn chunk_key(place: &Checksum, number: u8) -> [u8; CHUNK_KEY_BYTES] {
@@ -176,7 +196,11 @@ mod tests {
     use super::*;
 
     fn envelope_of(key: &str, value: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        let encoded = encode(key, Revision(7), value).unwrap();
+        envelope_until(key, None, value)
+    }
+
+    fn envelope_until(key: &str, expires: Option<Timestamp>, value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let encoded = encode(key, Revision(7), expires, value).unwrap();
         let whole = encoded.chunks().flat_map(|(_, chunk)| chunk.to_vec()).collect();
         (encoded.place.to_vec(), whole)
     }
@@ -202,12 +226,44 @@ mod tests {
 
     #[test]
     fn an_envelope_with_any_one_bit_flipped_is_refused() {
-        let (place, envelope) = envelope_of("/clients/a", b"{\"scope\":\"read\"}");
-        for bit in 0..envelope.len() * 8 {
-            let mut flipped = envelope.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&place, &flipped).is_err(), "{}", String::from_utf8_lossy(&flipped));
+        for expires in [None, Some(Timestamp(1_800_000_000))] {
+            let (place, envelope) = envelope_until("/clients/a", expires, b"{\"scope\":\"read\"}");
+            for bit in 0..envelope.len() * 8 {
+                let mut flipped = envelope.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(decode(&place, &flipped).is_err(), "{}", String::from_utf8_lossy(&flipped));
+            }
         }
+    }
+
+    #[test]
+    fn an_end_comes_back_and_can_be_neither_taken_off_nor_put_on() {
+        let (place, envelope) = envelope_until("/clients/a", Some(Timestamp(9)), b"1");
+        assert_eq!(decode(&place, &envelope).unwrap().expires, Some(Timestamp(9)));
+        let text = String::from_utf8(envelope).unwrap();
+        let endless = text.replace("\"expires\":9,", "");
+        assert_ne!(endless, text);
+        let (_, plain) = envelope_of("/clients/a", b"1");
+        let ended = String::from_utf8(plain).unwrap().replace("\"encoding\"", "\"expires\":9,\"encoding\"");
+        for wrong in [&endless, &ended] {
+            for schema in ["1", "2"] {
+                let wrong = wrong
+                    .replace("\"schema\":1", "\"schema\":2")
+                    .replace("\"schema\":2", &format!("\"schema\":{schema}"));
+                assert!(decode(&place, wrong.as_bytes()).is_err(), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_version_that_knew_no_ends_is_read_and_written_as_it_was() {
+        let (place, envelope) = envelope_of("/clients/a", b"1");
+        let checksum = "xRAvA7bUsPVs-TIcUcJP3E-jmhmQ0nPxhkXklu5Ajjw";
+        let before = format!(
+            "{{\"schema\":1,\"key\":\"/clients/a\",\"revision\":7,\"encoding\":\"json\",\"sha256\":\"{checksum}\",\"value\":1}}"
+        );
+        assert_eq!(String::from_utf8(envelope.clone()).unwrap(), before);
+        assert_eq!(decode(&place, &envelope).unwrap().expires, None);
     }
 
     #[test]
@@ -220,7 +276,7 @@ mod tests {
     #[test]
     fn a_later_schema_is_refused_by_its_number() {
         let (place, envelope) = envelope_of("/clients/a", b"1");
-        let later = String::from_utf8(envelope).unwrap().replace("\"schema\":1", "\"schema\":2");
-        assert_eq!(decode(&place, later.as_bytes()).unwrap_err(), (None, Flaw::Schema(2)));
+        let later = String::from_utf8(envelope).unwrap().replace("\"schema\":1", "\"schema\":3");
+        assert_eq!(decode(&place, later.as_bytes()).unwrap_err(), (None, Flaw::Schema(3)));
     }
 }

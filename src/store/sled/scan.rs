@@ -116,7 +116,8 @@ fn settle(whole: &Assembly, found: &mut Ledger, entries: &mut BTreeMap<String, E
         flaw,
     })?;
     found.add(&record.checksum);
-    entries.insert(record.key, Versioned { value: record.value.into(), revision: record.revision });
+    let entry = Versioned { value: record.value.into(), revision: record.revision, expires: record.expires };
+    entries.insert(record.key, entry);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The one thread that owns sled: it groups writes, makes each group durable, shows it, and only then acknowledges it.
+//! The one thread that owns sled: it groups transactions, makes each group durable, shows it, and only then acknowledges it.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,10 +10,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::authority::store::Change;
+use crate::authority::store::MAX_TRANSACTION_BYTES;
+use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
-use crate::authority::store::Versioned;
+use crate::authority::store::Transaction;
 use crate::store::sled::durability::Durability;
 use crate::store::sled::engine;
 use crate::store::sled::ledger::LEDGER_KEY;
@@ -22,10 +23,9 @@ use crate::store::sled::opening::Opened;
 use crate::store::sled::record;
 use crate::store::sled::watchdog::Health;
 use crate::store::sled::watchdog::Progress;
+use crate::store::step::Step;
 use crate::store::table::Entry;
 use crate::store::table::Table;
-use crate::store::table::Verdict;
-use crate::store::table::Write;
 
 /// The most writes in one batch.
 const BATCH_WRITES: usize = 512;
@@ -33,11 +33,27 @@ const BATCH_WRITES: usize = 512;
 /// by `sync_file_range`; small batches put our own sync between the two.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// A write and the one who waits for it.
+// No transaction is larger than a batch may be.
+const _: () = assert!(MAX_TRANSACTION_BYTES <= BATCH_BYTES && MAX_TRANSACTION_OPERATIONS <= BATCH_WRITES);
+
+/// What the writer is asked for.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) write: Write,
-    pub(super) reply: Reply,
+pub(super) enum Request {
+    /// A transaction, by one who waits for it.
+    Transact { transaction: Transaction, reply: Reply },
+    /// The deletion of what has expired.
+    Sweep,
+}
+
+impl Request {
+    /// How many writes it has, and how many bytes.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Transact { transaction, .. } => (transaction.writes().len(), transaction.bytes()),
+            // A deletion writes nothing but places.
+            Self::Sweep => (MAX_TRANSACTION_OPERATIONS, 0),
+        }
+    }
 }
 
 type Reply = oneshot::Sender<Result<Revision, StoreError>>;
@@ -56,12 +72,18 @@ pub(super) struct Writer {
 impl Writer {
     /// Serves until all senders of `queue` are gone and it is empty; then closes sled and lets go of the lock.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(first) = queue.blocking_recv() {
-            let mut bytes = first.write.bytes();
+        let mut left_over = None;
+        while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
+            let (mut writes, mut bytes) = first.size();
             let mut requests = vec![first];
-            while requests.len() < BATCH_WRITES && bytes < BATCH_BYTES {
-                let Ok(next) = queue.try_recv() else { break };
-                bytes += next.write.bytes();
+            while let Ok(next) = queue.try_recv() {
+                let (more_writes, more_bytes) = next.size();
+                writes += more_writes;
+                bytes += more_bytes;
+                if writes > BATCH_WRITES || bytes > BATCH_BYTES {
+                    left_over = Some(next);
+                    break;
+                }
                 requests.push(next);
             }
             self.serve(requests);
@@ -72,23 +94,26 @@ impl Writer {
     fn serve(&mut self, requests: Vec<Request>) {
         let mut plan = Plan::after(&self.opened.ledger);
         let mut answers = Vec::with_capacity(requests.len());
-        for Request { write, reply } in requests {
-            answers.push((reply, plan.add(write, &self.table)));
+        for request in requests {
+            match request {
+                Request::Transact { transaction, reply } => answers.push((reply, plan.add(transaction, &self.table))),
+                Request::Sweep => plan.sweep(&self.table),
+            }
         }
         let outcome = self.commit(plan);
         for (reply, answer) in answers {
-            // A conflict may be with a write of the same batch: it too is only true if the batch was stored. Whoever has
-            // stopped waiting gets no answer; the write stands.
+            // A conflict may be with a transaction of the same batch: it too is only true if the batch was stored. Whoever has
+            // stopped waiting gets no answer; what was written stands.
             drop(reply.send(outcome.clone().and(answer)));
         }
     }
 
     fn commit(&mut self, plan: Plan) -> Result<(), StoreError> {
         self.health.health()?;
-        if plan.changes.is_empty() {
+        if plan.steps.is_empty() {
             return Ok(());
         }
-        let Plan { batch, ledger, changes, .. } = plan;
+        let Plan { batch, ledger, steps, .. } = plan;
         self.progress.step();
         let stored = panic::catch_unwind(AssertUnwindSafe(|| self.store(batch, ledger)));
         self.progress.step();
@@ -99,7 +124,7 @@ impl Writer {
         }
         // A batch that came through after the watchdog had given it up is not acknowledged either.
         self.health.health()?;
-        self.table.apply(changes);
+        self.table.apply(steps);
         Ok(())
     }
 
@@ -134,7 +159,7 @@ impl Writer {
 struct Plan {
     batch: ::sled::Batch,
     ledger: Ledger,
-    changes: Vec<Change>,
+    steps: Vec<Step>,
     /// What will stand at the keys that this batch changes.
     pending: HashMap<String, Option<Entry>>,
 }
@@ -142,40 +167,57 @@ struct Plan {
 impl Plan {
     fn after(ledger: &Ledger) -> Self {
         let (batch, ledger) = (::sled::Batch::default(), ledger.clone());
-        Self { batch, ledger, changes: Vec::new(), pending: HashMap::new() }
+        Self { batch, ledger, steps: Vec::new(), pending: HashMap::new() }
     }
 
-    /// Judges one more write as if those before it were done, and takes it in if it is to be done.
-    fn add(&mut self, write: Write, table: &Table) -> Result<Revision, StoreError> {
-        let present = match self.pending.get(&write.key) {
-            Some(pending) => pending.clone(),
-            None => table.get(&write.key),
-        };
-        match write.against(present.as_ref().map(|entry| entry.revision)) {
-            Verdict::Conflict => Err(StoreError::Conflict),
-            Verdict::Unchanged => Ok(self.ledger.revision),
-            Verdict::Change => self.change(write, present).map_err(|error| StoreError::Unavailable(error.to_string())),
+    /// Judges one more transaction as if those before it were done, and takes it in if it is to be done.
+    fn add(&mut self, transaction: Transaction, table: &Table) -> Result<Revision, StoreError> {
+        let next = Revision(self.ledger.revision.0 + 1);
+        match Step::of(transaction, next, table.now(), |key| self.present(key, table))? {
+            None => Ok(self.ledger.revision),
+            Some(step) => {
+                self.take_in(step, table).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                Ok(next)
+            }
         }
     }
 
-    fn change(&mut self, write: Write, present: Option<Entry>) -> Result<Revision, serde_json::Error> {
-        let Write { key, value, .. } = write;
-        let revision = Revision(self.ledger.revision.0 + 1);
-        let old = present.map(|old| record::encode(&key, old.revision, &old.value)).transpose()?;
-        let new = value.as_deref().map(|value| record::encode(&key, revision, value)).transpose()?;
-        if let Some(old) = old {
-            self.ledger.remove(&old.checksum);
-            old.chunks().for_each(|(place, _)| self.batch.remove(place.as_slice()));
+    /// Takes in the deletion of what has expired.
+    fn sweep(&mut self, table: &Table) {
+        let (next, now) = (Revision(self.ledger.revision.0 + 1), table.now());
+        let step = Step::expiry(table.expired(now), next, now, |key| self.present(key, table));
+        if let Some(Err(error)) = step.map(|step| self.take_in(step, table)) {
+            tracing::error!(%error, "what has expired cannot be deleted");
         }
-        if let Some(new) = new {
-            self.ledger.add(&new.checksum);
-            // Within a batch the last word on a place counts: what was removed above is written anew here.
-            new.chunks().for_each(|(place, chunk)| self.batch.insert(place.as_slice(), chunk));
+    }
+
+    fn present(&self, key: &str, table: &Table) -> Option<Entry> {
+        self.pending.get(key).cloned().unwrap_or_else(|| table.get_even_expired(key))
+    }
+
+    /// Takes in all of a step, or nothing of it.
+    fn take_in(&mut self, step: Step, table: &Table) -> Result<(), serde_json::Error> {
+        let encoded = step.changes.iter().map(|(key, entry)| {
+            let encode = |entry: Entry| record::encode(key, entry.revision, entry.expires, &entry.value);
+            let old = self.present(key, table).map(encode).transpose()?;
+            let new = entry.clone().map(encode).transpose()?;
+            Ok((old, new))
+        });
+        let encoded: Vec<_> = encoded.collect::<Result<_, serde_json::Error>>()?;
+        for (old, new) in encoded {
+            if let Some(old) = old {
+                self.ledger.remove(&old.checksum);
+                old.chunks().for_each(|(place, _)| self.batch.remove(place.as_slice()));
+            }
+            if let Some(new) = new {
+                self.ledger.add(&new.checksum);
+                // Within a batch the last word on a place counts: what was removed above is written anew here.
+                new.chunks().for_each(|(place, chunk)| self.batch.insert(place.as_slice(), chunk));
+            }
         }
-        self.ledger.revision = revision;
-        let entry = value.clone().map(|value| Versioned { value, revision });
-        self.pending.insert(key.clone(), entry);
-        self.changes.push(Change { key, value, revision });
-        Ok(revision)
+        self.ledger.revision = step.revision;
+        self.pending.extend(step.changes.iter().cloned());
+        self.steps.push(step);
+        Ok(())
     }
 }

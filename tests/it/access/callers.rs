@@ -5,6 +5,7 @@ use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;
 use spiffe::TrustDomain;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::self_signed_client;
@@ -21,29 +22,33 @@ fn an_open_connection_is_verified_again_when_bundles_or_its_registration_change(
     let own = self_signed("batch").issue();
     fixture.register(self_signed_client("batch", &own.pem()));
     let registered = fixture.authority.admit(own.chain).unwrap();
-    assert!(fixture.authority.caller(&registered).is_ok());
+    assert!(fixture.authority.caller_now(&registered).is_ok());
     fixture.delete("batch");
-    assert_eq!(fixture.authority.caller(&registered).unwrap_err(), Unproven::Unknown);
+    assert_eq!(fixture.authority.caller_now(&registered).unwrap_err(), Unproven::Unknown);
     let trust = |root: &TestCa| TrustBundles {
         trust_domains: [(TrustDomain::new("prod.example").unwrap(), root.anchors().into())].into(),
         ..TrustBundles::default()
     };
-    assert!(fixture.authority.caller(&svid).is_ok());
+    assert!(fixture.authority.caller_now(&svid).is_ok());
     fixture.authority.replace_trust(trust(&TestCa::new("prod.example")));
-    assert_eq!(fixture.authority.caller(&svid).unwrap_err(), Unproven::NoPath);
+    assert_eq!(fixture.authority.caller_now(&svid).unwrap_err(), Unproven::NoPath);
     fixture.authority.replace_trust(trust(&fixture.prod));
-    assert!(fixture.authority.caller(&svid).is_ok());
+    assert!(fixture.authority.caller_now(&svid).is_ok());
 }
 
 #[test]
 fn a_caller_enters_by_its_roles_and_by_the_exact_name_of_a_method() {
+    use lanyard::authority::access::CalledMethod;
     use lanyard::authority::access::NotAdmitted;
     const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
     let fixture = TestAuthority::new();
     fixture.register(spiffe_client(CHECKOUT));
     let enter = |leaf: Leaf, method: &str| {
         let connection = fixture.authority.admit(leaf.chain).unwrap();
-        fixture.authority.authorize(Some(&connection), method).map(|caller| caller.unwrap().identity.thumbprint())
+        fixture
+            .authority
+            .authorize_now(&connection, CalledMethod::find(method, true))
+            .map(|caller| caller.unwrap().identity.thumbprint())
     };
     let workload = fixture.prod.svid(CHECKOUT).issue();
     assert_eq!(enter(workload.clone(), ISSUE), Ok(CertificateThumbprint::of(workload.certificate())));

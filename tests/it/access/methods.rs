@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use axum::http::uri::PathAndQuery;
+use lanyard::authority::access::CalledMethod;
 use lanyard::authority::access::METHODS;
+use lanyard::authority::access::MethodEntry;
+use lanyard::authority::access::Protocol;
 use lanyard::authority::access::Role;
 use lanyard::proto;
 use prost::Message as _;
@@ -46,7 +49,7 @@ fn described() -> BTreeSet<String> {
 
 /// The rows of the table that are gRPC methods.
 fn listed() -> BTreeSet<String> {
-    METHODS.iter().map(|(method, _)| (*method).to_owned()).filter(|method| !is_http(method)).collect()
+    METHODS.iter().map(|method| method.name.to_owned()).filter(|method| !is_http(method)).collect()
 }
 
 fn is_http(method: &str) -> bool {
@@ -55,11 +58,8 @@ fn is_http(method: &str) -> bool {
 
 #[test]
 fn the_table_names_each_method_that_is_served_and_no_other() {
-    // Envoy's own protos come without their descriptors.
-    let mut described = described();
-    described.insert("/envoy.service.auth.v3.Authorization/Check".to_owned());
-    assert_eq!(listed(), described);
-    let others: Vec<&str> = METHODS.iter().map(|(method, _)| *method).filter(|method| is_http(method)).collect();
+    assert_eq!(listed(), described());
+    let others: Vec<&str> = METHODS.iter().map(|method| method.name).filter(|method| is_http(method)).collect();
     let metadata = "/.well-known/oauth-authorization-server";
     let endpoints = ["introspect", "jwks", "register", "revoke", "token"].map(|name| format!("/oauth2/{name}"));
     assert_eq!(others.first(), Some(&metadata));
@@ -70,8 +70,61 @@ fn the_table_names_each_method_that_is_served_and_no_other() {
 
 #[test]
 fn the_table_names_no_method_twice_and_gives_each_to_somebody() {
-    assert_eq!(METHODS.iter().map(|(method, _)| method).collect::<BTreeSet<_>>().len(), METHODS.len());
-    assert!(METHODS.iter().all(|(_, roles)| !roles.is_empty()));
+    assert_eq!(METHODS.iter().map(|method| method.name).collect::<BTreeSet<_>>().len(), METHODS.len());
+    assert!(METHODS.iter().all(|method| !method.roles.is_empty()));
+}
+
+#[test]
+fn the_table_is_sorted_by_name() {
+    assert!(METHODS.is_sorted_by_key(|method| method.name));
+}
+
+#[test]
+fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
+    for method in METHODS {
+        let protocol = match method.name {
+            "/envoy.service.auth.v3.Authorization/Check" => Protocol::ExtAuthz,
+            name if name.starts_with("/oauth2/") => Protocol::OAuth,
+            name if is_http(name) => Protocol::Http,
+            _ => Protocol::Grpc,
+        };
+        assert_eq!(method.protocol, protocol, "{}", method.name);
+    }
+    let those = |column: fn(&MethodEntry) -> bool| {
+        METHODS.iter().filter(|method| column(method)).map(|method| method.name).collect::<Vec<_>>()
+    };
+    let tokens = ["/lanyard.v1.TokenService/IssueToken", "/oauth2/token"];
+    assert_eq!(those(|method| method.for_unknown_certificates), tokens);
+    assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
+    assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
+}
+
+#[test]
+fn a_request_has_one_protocol_by_its_method_and_its_content_type() {
+    const METADATA: &str = "/.well-known/oauth-authorization-server";
+    for (path, name, by_grpc, by_another) in [
+        ("/lanyard.v1.KeyService/GetJwks", "/lanyard.v1.KeyService/GetJwks", Protocol::Grpc, Protocol::Http),
+        ("/lanyard.v1.KeyService/GetKeys", "other", Protocol::Grpc, Protocol::Http),
+        ("/oauth2/token", "/oauth2/token", Protocol::Grpc, Protocol::OAuth),
+        ("/oauth2/authorize", "other", Protocol::Grpc, Protocol::OAuth),
+        ("/oauth2", "other", Protocol::Grpc, Protocol::Http),
+        (METADATA, METADATA, Protocol::Grpc, Protocol::Http),
+        ("/.well-known/oauth-authorization-server/tenant", METADATA, Protocol::Grpc, Protocol::Http),
+        ("/.well-known/oauth-authorization-servers", "other", Protocol::Grpc, Protocol::Http),
+        ("/envoy.service.auth.v3.Authorization/Check/", "other", Protocol::Grpc, Protocol::Http),
+        ("", "other", Protocol::Grpc, Protocol::Http),
+    ] {
+        let [grpc, another] = [true, false].map(|grpc| CalledMethod::find(path, grpc));
+        assert_eq!((grpc.metric_label(), another.metric_label()), (name, name), "{path}");
+        assert_eq!((grpc.protocol(), another.protocol()), (by_grpc, by_another), "{path}");
+    }
+    for method in METHODS {
+        let found = CalledMethod::find(method.name, false).entry().unwrap();
+        assert_eq!(found.name, method.name);
+    }
+    // Whatever it comes as, its answer must never let a request through.
+    let check = "/envoy.service.auth.v3.Authorization/Check";
+    assert_eq!([true, false].map(|grpc| CalledMethod::find(check, grpc).protocol()), [Protocol::ExtAuthz; 2]);
 }
 
 /// A server, and one peer a role that holds that role and no other.
@@ -109,7 +162,7 @@ async fn each_method_is_open_to_the_roles_of_its_row_and_to_no_other() {
         let channel = server.channel(leaf);
         // How a check is refused is a matter of its own: see the tests of ext_authz.
         let plain = |method: &str| method.contains('.') && method != "/envoy.service.auth.v3.Authorization/Check";
-        for (method, roles) in METHODS.iter().filter(|(method, _)| plain(method)) {
+        for MethodEntry { name: method, roles, .. } in METHODS.iter().filter(|method| plain(method.name)) {
             let outcome = call(&channel, method).await;
             if roles.contains(role) || roles.contains(&Role::Anyone) {
                 // What an empty message comes to is not asked here, but it comes to the method.

@@ -6,11 +6,8 @@ use std::time::Duration;
 use axum::http::Method;
 use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
-use envoy_types::pb::envoy::config::core::v3::HeaderMap;
-use envoy_types::pb::envoy::config::core::v3::HeaderValue;
-use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::authority::clock::Clock;
+use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Revision;
 use lanyard::proto::Client;
@@ -19,6 +16,10 @@ use lanyard::proto::IntrospectTokenResponse;
 use lanyard::proto::RevokeTokenRequest;
 use lanyard::proto::ValidateBindingResponse;
 use lanyard::proto::ValidateBindingsResponse;
+use lanyard::proto::envoy::config::core::v3::HeaderMap;
+use lanyard::proto::envoy::config::core::v3::HeaderValue;
+use lanyard::proto::envoy::service::auth::v3::CheckResponse;
+use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::proto::revoke_token_request::Target;
 use lanyard::proto::validate_bindings_response::Outcome;
 use percent_encoding::NON_ALPHANUMERIC;
@@ -301,8 +302,14 @@ impl Stage {
         };
         let thumbprint = |leaf: &Leaf| Target::CertificateThumbprint(leaf.thumbprint().as_bytes().to_vec());
         match fault {
-            "the token has expired" => server.advance(Duration::from_mins(5)),
-            "the clock is a century ahead" => server.advance(Duration::from_hours(24 * 365 * 100)),
+            "the token has expired" => {
+                server.advance(Duration::from_mins(5));
+                server.is_fresh_again().await;
+            }
+            "the clock is a century ahead" => {
+                server.advance(Duration::from_hours(24 * 365 * 100));
+                server.is_fresh_again().await;
+            }
             "the clock breaks" => {}
             "the snapshot is too old" => {
                 server.server.authority().mark_disconnected();
@@ -318,10 +325,9 @@ impl Stage {
                 server.delete(CLIENT).await;
                 server.register(spiffe_client(CLIENT)).await.map(drop).unwrap();
             }
-            "the client's record cannot be read" => server.server.authority().apply(&Change {
-                key: format!("/clients/{CLIENT}"),
-                value: Some(b"{".as_slice().into()),
+            "the client's record cannot be read" => server.server.authority().apply(&Batch {
                 revision: Revision(1_000),
+                changes: vec![Change { key: format!("/clients/{CLIENT}"), value: Some(b"{".as_slice().into()) }],
             }),
             "the token is revoked" => revoke(Target::Token(self.token.clone())).await,
             "the client is revoked" => revoke(Target::RevokedClientId(CLIENT.to_owned())).await,

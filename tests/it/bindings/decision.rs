@@ -12,6 +12,7 @@ use lanyard::authority::decision::decide;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::evidence::Evidence;
 use lanyard::authority::evidence::EvidenceGrade;
+use lanyard::authority::keys::KeyId;
 use lanyard::authority::registration::ClientStatus;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::registration::Rotation;
@@ -22,6 +23,7 @@ use lanyard::authority::state::LineageRecord;
 use lanyard::authority::state::Lineages;
 use lanyard::authority::store::Revision;
 use lanyard::authority::tokens::AccessTokenClaims;
+use lanyard::authority::tokens::VerifiedToken;
 use serde_json::Value;
 use serde_json::json;
 use spiffe::TrustDomain;
@@ -38,6 +40,7 @@ use crate::support::mint::part;
 /// One question, in which everything is right until it is changed.
 struct Question {
     mint: Mint,
+    key_id: KeyId,
     claims: AccessTokenClaims,
     evidence: Option<Evidence>,
     client: ClientStatus,
@@ -52,18 +55,19 @@ struct Question {
 impl Question {
     fn new() -> Self {
         let mint = Mint::new();
+        let key_id = mint.fixture.authority.keys().active().key_id().clone();
         let claims = serde_json::from_value(Value::Object(part(&mint.token, 1))).unwrap();
         let client = ClientStatus::Registered(mint.fixture.authority.client(CHECKOUT).unwrap());
         let scope = Scope::parse("orders.read").unwrap();
         let demands = Demands::of(ORDERS, None, scope);
         let evidence = Some(certificate(&mint.leaf));
         let (revoked, vouched, lineages, verdict_ttl) = (None, false, Lineages::default(), Duration::from_secs(5));
-        Self { mint, claims, evidence, client, revoked, vouched, lineages, demands, now: NOW, verdict_ttl }
+        Self { mint, key_id, claims, evidence, client, revoked, vouched, lineages, demands, now: NOW, verdict_ttl }
     }
 
     fn decide(&self) -> Decision {
         decide(&BindingRequest {
-            claims: &self.claims,
+            token: &VerifiedToken::new(self.key_id.clone(), self.claims.clone()),
             issuer: ISSUER,
             evidence: self.evidence.as_ref(),
             client: &self.client,
@@ -305,7 +309,7 @@ fn evidence_is_held_against_the_least_that_the_resource_accepts() {
 fn a_resource_that_names_trust_domains_accepts_the_workloads_of_these_only() {
     let mut question = Question::new();
     let names = |names: &[&str]| names.iter().map(|name| TrustDomain::new(name).unwrap()).collect();
-    for (accepted, subject, accepts) in [
+    for (accepted, holder, accepts) in [
         (&["prod.example"][..], CHECKOUT, true),
         (&["other.example", "prod.example"], CHECKOUT, true),
         (&["other.example"], CHECKOUT, false),
@@ -316,9 +320,9 @@ fn a_resource_that_names_trust_domains_accepts_the_workloads_of_these_only() {
         (&[], "billing", true),
     ] {
         question.demands.trust_domains = names(accepted);
-        subject.clone_into(&mut question.claims.sub);
+        holder.clone_into(&mut question.claims.client_id);
         let reason = (!accepts).then_some(DenyReason::TrustDomainNotAccepted);
-        assert_eq!(question.reason(), reason, "{subject} where {accepted:?} is accepted");
+        assert_eq!(question.reason(), reason, "{holder} where {accepted:?} is accepted");
     }
 }
 

@@ -6,3 +6,4 @@ mod staleness;
 mod validate_binding;
 mod validate_stream;
 mod validate_stream_load;
+mod view;

@@ -1,18 +1,27 @@
 //! What is still decided while the store cannot be followed: everything up to the configured bound, and nothing beyond it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard::authority::state::Stale;
+use lanyard::authority::store::Batch;
+use lanyard::authority::store::Change;
+use lanyard::authority::store::Revision;
+use lanyard::authority::store::Store as _;
 use lanyard::proto::Decision;
 use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
+use tokio_stream::StreamExt as _;
 use tonic::Code;
 
 use crate::support::NOW;
+use crate::support::authority::TestAuthority;
 use crate::support::binding_stream::BindingStream;
 use crate::support::binding_stream::Said;
 use crate::support::calls::refusal;
 use crate::support::calls::use_of;
+use crate::support::hand_fed::HandFed;
 use crate::support::http::post;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
@@ -95,4 +104,51 @@ fn the_bound_is_a_duration() {
         let error = lanyard::config::load(&setup.path("lanyard.yaml")).unwrap_err().to_string();
         assert!(error.contains("max_staleness") || error.contains("duration"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_watch_that_hangs_grows_stale_and_one_that_tells_its_progress_never_does() {
+    let setup = Setup { store: BOUND.to_owned(), ..Setup::default() };
+    setup.write();
+    let store = HandFed::new();
+    let server = setup.start_on(Arc::<HandFed>::clone(&store)).await.unwrap();
+    let checkout = server.workload("/checkout").await;
+    let token = server.token(&checkout).await;
+    let question = ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) };
+    let mut bindings = server.bindings(&server.svid("/proxy"));
+    // Idle for two minutes, of which each was told of.
+    for _ in 0..2 {
+        server.advance(Duration::from_mins(1));
+        let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
+        assert_eq!(judged.decision(), Decision::Allow);
+        assert_eq!(judged.cache_until.unwrap().seconds, i64::try_from(server.now().0).unwrap(), "the bound's end");
+        store.tell_progress().await;
+    }
+    // Now it hangs: it neither says anything nor ends.
+    server.advance(Duration::from_mins(1));
+    assert_eq!(bindings.validate_binding(question.clone()).await.unwrap().into_inner().decision(), Decision::Allow);
+    server.advance(Duration::from_secs(1));
+    assert_eq!(refusal(bindings.validate_binding(question.clone()).await), stale());
+    assert_eq!(refusal(server.issue(&checkout, IssueTokenRequest::default()).await), stale());
+    // A change is as good as progress.
+    let revision = Revision(store.list("").await.unwrap().revision.0 + 1);
+    let change = Change { key: "/keys/other".to_owned(), value: None };
+    store.tell(Batch { revision, changes: vec![change] }).await;
+    assert_eq!(bindings.validate_binding(question).await.unwrap().into_inner().decision(), Decision::Allow);
+    server.issue(&checkout, IssueTokenRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_store_never_grows_stale() {
+    let fixture =
+        TestAuthority::with(|policy| policy.max_staleness = Some(Duration::from_mins(1)), TestAuthority::keys());
+    let loaded = fixture.authority.load().await.unwrap();
+    let mut watch = fixture.store.watch("", loaded);
+    for _ in 0..4 {
+        fixture.clock.advance(Duration::from_mins(1));
+        assert_eq!(fixture.authority.freshness(), Ok(()));
+        fixture.authority.apply(&watch.next().await.unwrap().unwrap());
+    }
+    fixture.clock.advance(Duration::from_secs(61));
+    assert_eq!(fixture.authority.freshness(), Err(Stale));
 }

@@ -6,6 +6,7 @@ use lanyard::authority::registration::ClientMetadata;
 use rcgen::DnType;
 use rcgen::DnValue;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::pki_client;
@@ -141,7 +142,7 @@ fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
         for (number, (name, same)) in near.iter().enumerate() {
             let peer = fixture.peer(&name(fixture.partner.client_certificate()).issue());
             assert_eq!(fixture.issue(&peer, "checkout").is_ok(), *same, "{text} {number}");
-            assert_eq!(fixture.authority.roles_of(&peer).workload, *same, "{text} {number}");
+            assert_eq!(fixture.authority.roles_now(&peer).workload, *same, "{text} {number}");
         }
     }
 }

@@ -18,6 +18,7 @@ use spiffe::TrustDomain;
 
 use crate::support::NOW;
 use crate::support::Xorshift;
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::pki_client;
@@ -50,9 +51,9 @@ fn validity_includes_its_first_and_last_second_and_no_other() {
         fixture.clock.set(NOW);
         let connection = fixture.authority.admit(leaf.chain).unwrap();
         fixture.clock.set(last);
-        assert!(fixture.authority.caller(&connection).is_ok());
+        assert!(fixture.authority.caller_now(&connection).is_ok());
         fixture.clock.set(Timestamp(last.0 + 1));
-        assert_eq!(fixture.authority.caller(&connection).unwrap_err(), Unproven::Expired);
+        assert_eq!(fixture.authority.caller_now(&connection).unwrap_err(), Unproven::Expired);
         fixture.clock.set(NOW);
     }
 }
@@ -135,11 +136,11 @@ fn a_chain_is_looked_at_only_up_to_its_bounds() {
     let fixture = TestAuthority::new();
     let leaf = fixture.prod.svid(CHECKOUT).issue().certificate().clone();
     let chain = |length: usize| vec![leaf.clone(); length];
-    assert_eq!(fixture.authority.prove(&[]).unwrap_err(), Unproven::ChainSize);
-    assert!(fixture.authority.prove(&chain(10)).is_ok());
-    assert_eq!(fixture.authority.prove(&chain(11)).unwrap_err(), Unproven::ChainSize);
+    assert_eq!(fixture.authority.prove_now(&[]).unwrap_err(), Unproven::ChainSize);
+    assert!(fixture.authority.prove_now(&chain(10)).is_ok());
+    assert_eq!(fixture.authority.prove_now(&chain(11)).unwrap_err(), Unproven::ChainSize);
     let padded = |bytes: usize| vec![leaf.clone(), CertificateDer::from(vec![0x30; bytes])];
-    assert_eq!(fixture.authority.prove(&padded(64 * 1024)).unwrap_err(), Unproven::ChainSize);
+    assert_eq!(fixture.authority.prove_now(&padded(64 * 1024)).unwrap_err(), Unproven::ChainSize);
     let large = fixture.prod.svid(CHECKOUT).dns(&"a".repeat(17 * 1024)).issue();
     assert_eq!(fixture.prove(&large).unwrap_err(), Unproven::Invalid(InvalidCertificate::TooLarge));
 }
@@ -150,13 +151,13 @@ fn garbage_and_cut_off_certificates_are_refused_without_a_panic() {
     let whole = fixture.prod.svid(CHECKOUT).issue().certificate().to_vec();
     let mut random = Xorshift::new(2);
     for length in 0..whole.len() {
-        assert!(fixture.authority.prove(&[whole[..length].to_vec().into()]).is_err(), "{length}");
+        assert!(fixture.authority.prove_now(&[whole[..length].to_vec().into()]).is_err(), "{length}");
     }
     for _ in 0..2_000 {
         let mut flipped = whole.clone();
         let at = random.below(flipped.len());
         flipped[at] ^= 1 << random.below(8);
-        assert!(fixture.authority.prove(&[flipped.into()]).is_err(), "{at}");
+        assert!(fixture.authority.prove_now(&[flipped.into()]).is_err(), "{at}");
     }
 }
 

@@ -8,3 +8,4 @@ mod doctor_endpoints;
 mod oauth;
 mod resource;
 mod token_watch;
+mod yaml_documents;

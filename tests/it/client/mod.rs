@@ -1,4 +1,5 @@
 //! The client library.
 
+mod crates;
 mod tokens;
 mod workload_api;

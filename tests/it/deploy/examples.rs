@@ -11,9 +11,8 @@ use lanyard::proto::Client;
 use lanyard::proto::EvidenceFrom;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Route;
-use serde::Deserialize as _;
-use serde_yaml::Deserializer;
-use serde_yaml::Value;
+use serde_json::Value;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::check::Asked;
@@ -25,6 +24,7 @@ use crate::support::process::text;
 use crate::support::server::SEAL;
 use crate::support::server::TestServer;
 use crate::support::server::in_crate;
+use crate::support::yaml;
 
 /// The folders with a mesh each.
 const MESHES: [&str; 2] = ["istio", "envoy-gateway"];
@@ -38,20 +38,17 @@ pub fn read(name: &str) -> String {
 }
 
 fn documents(name: &str) -> Vec<Value> {
-    let read = read(name);
-    let documents = Deserializer::from_str(&read).map(|document| Value::deserialize(document).unwrap());
-    documents.filter(|document| !document.is_null()).collect()
+    yaml::documents(&read(name))
 }
 
 /// Every value under this key, at whatever depth.
 fn under(key: &str, value: &Value, found: &mut Vec<Value>) {
     match value {
-        Value::Mapping(mapping) => {
+        Value::Object(mapping) => {
             found.extend(mapping.get(key).cloned());
             mapping.values().for_each(|inner| under(key, inner, found));
         }
-        Value::Sequence(sequence) => sequence.iter().for_each(|inner| under(key, inner, found)),
-        Value::Tagged(tagged) => under(key, &tagged.value, found),
+        Value::Array(sequence) => sequence.iter().for_each(|inner| under(key, inner, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -91,7 +88,7 @@ fn nothing_passes_any_of_the_meshes_without_an_answer() {
         // A rule that matches less than everything would let the rest through unasked.
         assert_eq!(all_under("rules", name).len(), all_under("provider", name).len(), "{name}");
         for rules in all_under("rules", name) {
-            assert_eq!(serde_yaml::to_string(&rules).unwrap().trim(), "- {}", "{name}");
+            assert_eq!(rules, json!([{}]), "{name}");
         }
     }
 }
@@ -121,15 +118,15 @@ fn each_mesh_s_configuration_loads_and_its_proxies_front_every_resource() {
         fs::write(&secret, SEAL).unwrap();
         config::load(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
         let fronted: Vec<Value> = all_under("proxies", &name)[0]
-            .as_sequence()
+            .as_array()
             .unwrap()
             .iter()
-            .flat_map(|proxy| proxy["resources"].as_sequence().unwrap().clone())
+            .flat_map(|proxy| proxy["resources"].as_array().unwrap().clone())
             .collect();
         let resources = texts(&all_under("audience", &format!("{mesh}/resources.yaml")));
         assert_eq!(texts(&fronted), resources, "{name}");
         let wanted = all_under("audience", &format!("{mesh}/clients.yaml"));
-        let wanted: Vec<Value> = wanted.iter().flat_map(|list| list.as_sequence().unwrap().clone()).collect();
+        let wanted: Vec<Value> = wanted.iter().flat_map(|list| list.as_array().unwrap().clone()).collect();
         assert!(texts(&wanted).is_subset(&resources), "{name}");
         // The roll-out begins with looking.
         let modes = all_under("mode", &format!("{mesh}/resources.yaml"));
@@ -167,14 +164,14 @@ async fn server(mesh: &str) -> TestServer {
         let read = read(&format!("{mesh}/{name}"));
         read.replace("spiffe://cluster.local/", "spiffe://prod.example/").replace("[cluster.local]", "[prod.example]")
     };
-    let roles: Value = serde_yaml::from_str(&moved("lanyard.yaml")).unwrap();
+    let roles = yaml::value(&moved("lanyard.yaml"));
     let proxies = serde_json::to_string(&roles["roles"]["proxies"]).unwrap();
     let server = TestServer::started(|setup| {
         setup.roles = format!("{{admins: [{{spiffe_id: spiffe://prod.example/admin}}], proxies: {proxies}}}");
     })
     .await;
-    for document in Deserializer::from_str(&moved("resources.yaml")) {
-        server.protect(protected(ResourceMetadata::deserialize(document).unwrap())).await.unwrap();
+    for document in yaml::documents::<ResourceMetadata>(&moved("resources.yaml")) {
+        server.protect(protected(document)).await.unwrap();
     }
     server
 }

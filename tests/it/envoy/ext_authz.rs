@@ -167,13 +167,13 @@ async fn one_bearer_token_in_one_authorization_header_is_read_and_nothing_else()
 fn raw(mut asked: Asked, more: &[(&str, &[u8])]) -> Asked {
     let mut headers: Vec<_> = asked.http().headers.drain().map(|(name, value)| (name, value.into_bytes())).collect();
     headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())));
-    let header = |(key, raw_value)| envoy_types::pb::envoy::config::core::v3::HeaderValue {
+    let header = |(key, raw_value)| lanyard::proto::envoy::config::core::v3::HeaderValue {
         key,
         value: String::new(),
         raw_value,
     };
     let headers = headers.into_iter().map(header).collect();
-    asked.http().header_map = Some(envoy_types::pb::envoy::config::core::v3::HeaderMap { headers });
+    asked.http().header_map = Some(lanyard::proto::envoy::config::core::v3::HeaderMap { headers });
     asked
 }
 
@@ -338,8 +338,7 @@ async fn what_is_no_check_at_all_is_denied_and_never_an_error() {
     let proxy = server.svid("/proxy");
     let mut empty = Asked::with(&token, &checkout);
     empty.attributes.request = None;
-    let mut grown = Asked::with(&token, &checkout);
-    grown.http().body = "x".repeat(2 * 1024 * 1024);
+    let grown = Asked::with(&token, &checkout).header("x-more", &"x".repeat(2 * 1024 * 1024));
     for asked in [empty, grown] {
         assert_eq!(server.check_as(&proxy, asked).await, denied(400, "REQUEST_MALFORMED", None));
     }

@@ -3,6 +3,7 @@
 mod evidence;
 mod ext_authz;
 mod ext_authz_evidence;
+mod ext_authz_protos;
 mod ext_authz_resources;
 mod failures;
 mod gateway;

@@ -145,6 +145,7 @@ async fn a_lineage_passes_by_certificate_and_by_hash_within_its_window_and_gener
         }
         assert_eq!(rotating.verdict(&rotating.another(55, None)).await, MISMATCH, "a sibling of them all");
         rotating.mesh.server.advance(std::time::Duration::from_mins(15));
+        rotating.mesh.server.is_fresh_again().await;
         assert_eq!(rotating.verdict(&descendants[0]).await, "LINEAGE_OVER");
         assert_eq!(rotating.verdict(&rotating.mesh.checkout).await, "exact");
     }

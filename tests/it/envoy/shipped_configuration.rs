@@ -97,6 +97,7 @@ async fn what_lanyard_denies_does_not_pass_and_says_why() {
     let token = issued.unwrap().into_inner().access_token;
     assert_eq!(connection.send(get("/orders/1", &token)).await.status, 200);
     mesh.server.advance(Duration::from_mins(5));
+    mesh.server.is_fresh_again().await;
     let expired = connection.send(get("/orders/1", &token)).await;
     assert_eq!((expired.status, reason(&expired)), (401, "TOKEN_EXPIRED".to_owned()));
     assert_eq!(mesh.upstream.reached(), 2);

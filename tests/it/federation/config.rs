@@ -9,6 +9,7 @@ use lanyard::server::StartError;
 use lanyard::trust_sources::bundle_endpoint::Profile;
 use serde_json::json;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::bundle::document;
 use crate::support::ca::TestCa;
 use crate::support::dcr::metadata;
@@ -16,6 +17,7 @@ use crate::support::dcr::register;
 use crate::support::publisher::Publisher;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
+use crate::support::yaml;
 
 const WEB: &str = "{trust_domain: a.example, bundle_endpoint: 'https://a.example/bundle', profile: https_web}";
 
@@ -130,10 +132,10 @@ async fn a_bundle_endpoint_that_a_client_names_is_never_asked_and_vouches_for_no
     server.server.refresh_federation().await;
     server.server.poll_jwks_uris().await;
     let leaf = evil.svid("spiffe://evil.example/shop").issue();
-    assert_eq!(server.server.authority().prove(&leaf.chain).unwrap_err(), Unproven::UnknownTrustDomain);
+    assert_eq!(server.server.authority().prove_now(&leaf.chain).unwrap_err(), Unproven::UnknownTrustDomain);
     assert_eq!(publisher.connections(), 0);
     // An operator's file is refused by name: there nothing is ignored.
-    let yaml = "client_id: spiffe://evil.example/shop\nspiffe_bundle_endpoint: https://evil.example/";
-    let error = serde_yaml::from_str::<ClientMetadata>(yaml).unwrap_err().to_string();
+    let text = "client_id: spiffe://evil.example/shop\nspiffe_bundle_endpoint: https://evil.example/";
+    let error = yaml::document::<ClientMetadata>(text).unwrap_err().to_string();
     assert!(error.contains("unknown field `spiffe_bundle_endpoint`"), "{error}");
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::bundle::ENDPOINT;
 use crate::support::bundle::Federated;
 use crate::support::bundle::PARTNER;
@@ -123,7 +124,7 @@ async fn an_outage_beyond_the_bound_shuts_the_trust_domain_out_until_it_is_over(
 
         federated.server.advance(Duration::from_hours(1));
         federated.fail().await;
-        let prove = || federated.server.server.authority().prove(&leaf.chain).map(drop);
+        let prove = || federated.server.server.authority().prove_now(&leaf.chain).map(drop);
         assert_eq!(prove(), Ok(()));
         assert!(is_served(&mut long).await);
         federated.server.advance(Duration::from_secs(1));
@@ -133,7 +134,7 @@ async fn an_outage_beyond_the_bound_shuts_the_trust_domain_out_until_it_is_over(
         let now = federated.server.now();
         let prod =
             federated.server.setup.ca.svid("spiffe://prod.example/a").between(now, now.after(Duration::from_mins(1)));
-        assert!(federated.server.server.authority().prove(&prod.issue().chain).is_ok());
+        assert!(federated.server.server.authority().prove_now(&prod.issue().chain).is_ok());
 
         federated.publish(&document(&[&federated.partner], 1)).await;
         assert_eq!(prove(), Ok(()));
@@ -162,7 +163,7 @@ async fn a_malformed_document_keeps_the_last_good_one_for_its_time_and_no_longer
     federated.publish(b"{}").await;
     let now = federated.server.now();
     let leaf = federated.partner.svid(SHOP).between(now, now).issue();
-    assert_eq!(federated.server.server.authority().prove(&leaf.chain).unwrap_err(), Unproven::StaleBundle);
+    assert_eq!(federated.server.server.authority().prove_now(&leaf.chain).unwrap_err(), Unproven::StaleBundle);
 }
 
 // SPIFFE Trust Domain and Bundle sections 4.1 and 4.1.3
@@ -210,7 +211,7 @@ async fn a_sequence_that_goes_back_is_refused_as_long_as_the_newer_bundle_counts
     federated.publish(&document(&[&old], 1)).await;
     let now = federated.server.now();
     let leaf = old.svid(SHOP).between(now, now).issue();
-    assert!(federated.server.server.authority().prove(&leaf.chain).is_ok());
+    assert!(federated.server.server.authority().prove_now(&leaf.chain).is_ok());
 }
 
 // SPIFFE Federation sections 4.1, 4.2 and 6.2

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::bundle::root;
 use crate::support::ca::TestCa;
 use crate::support::dev::Dev;
@@ -115,7 +116,7 @@ async fn two_servers_federate_and_one_follows_the_changes_of_the_other() {
     fs::write(setup.path("lanyard.yaml"), yaml.replace("prod.example: ca.pem", "second.example: ca.pem")).unwrap();
     let second = setup.start().await.unwrap();
     second.server.refresh_federation().await;
-    let prove = |ca: &TestCa, id: &str| second.server.authority().prove(&ca.svid(id).issue().chain).map(drop);
+    let prove = |ca: &TestCa, id: &str| second.server.authority().prove_now(&ca.svid(id).issue().chain).map(drop);
     assert_eq!(prove(&first.setup.ca, "spiffe://prod.example/shop"), Ok(()));
     assert_eq!(prove(&first.setup.ca, "spiffe://second.example/shop"), Err(Unproven::NoPath));
     assert_eq!(prove(&second.setup.ca, "spiffe://second.example/shop"), Ok(()));

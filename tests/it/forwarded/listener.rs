@@ -212,7 +212,7 @@ async fn a_forwarded_peer_is_never_an_admin_and_may_be_a_proxy() {
     assert_eq!(refusal(refused), (Code::PermissionDenied, "WRONG_ROLE".to_owned()));
     let token = issue(&terminator, &xfcc(&checkout)).await.unwrap().access_token;
     let mut checks =
-        envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient::new(terminator);
+        lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient::new(terminator);
     let asked = || Asked::with(&token, &checkout).message();
     assert_eq!(answer(checks.check(with(asked(), &xfcc(&proxy))).await.unwrap().get_ref()).http(), 200);
     assert_eq!(answer(checks.check(with(asked(), &xfcc(&checkout))).await.unwrap().get_ref()).reason(), "NOT_A_PROXY");
@@ -283,7 +283,7 @@ async fn over_plain_tcp_a_peer_is_a_workload_and_nothing_else() {
         RegistryServiceClient::new(channel.clone()).list_clients(list).await.unwrap_err().code(),
         Code::PermissionDenied
     );
-    let mut checks = envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient::new(channel);
+    let mut checks = lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient::new(channel);
     let asked = with(Asked::with("x", &checkout).message(), &xfcc(&proxy));
     assert_eq!(answer(checks.check(asked).await.unwrap().get_ref()).reason(), "NOT_A_PROXY");
 }

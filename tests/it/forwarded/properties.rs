@@ -15,7 +15,6 @@ use proptest::test_runner::TestRunner;
 
 use crate::support::forwarded::H;
 use crate::support::forwarded::OTHER;
-use crate::support::forwarded::hex;
 use crate::support::forwarded::sha256;
 use crate::support::forwarded::url_encoded;
 use crate::support::leaf::pem;
@@ -111,7 +110,7 @@ fn details() -> impl Strategy<Value = Details> {
 
 /// As Envoy writes it (`ConnectionManagerUtility::mutateXfccRequestHeader`).
 fn element(client: &Client, details: Details) -> String {
-    let mut pairs = vec![format!("By={PROXY}"), format!("Hash={}", hex(&sha256(&client.der)))];
+    let mut pairs = vec![format!("By={PROXY}"), format!("Hash={}", hex::encode(sha256(&client.der)))];
     let certificate = url_encoded(&pem(&client.der));
     if details.cert {
         pairs.push(format!("Cert=\"{certificate}\""));

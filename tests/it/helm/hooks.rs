@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value;
-
 use crate::support::helm;
 use crate::support::helm::list;
 use crate::support::helm_pod::Pod;
@@ -13,6 +11,7 @@ use crate::support::helm_pod::connection_flags;
 use crate::support::helm_server::Server;
 use crate::support::process::Finished;
 use crate::support::process::run;
+use crate::support::yaml;
 
 /// Runs a Job's pod: its init containers one after the other, then the container. All must end well.
 fn job(pod: &Pod<'_>) -> Vec<String> {
@@ -36,7 +35,7 @@ fn registered(pod: &Pod<'_>, kind: &str, key: &str) -> BTreeSet<String> {
 
 /// The names of all that the values register.
 fn wanted(values: &Path, kind: &str, key: &str) -> BTreeSet<String> {
-    let values: Value = serde_yaml::from_str(&std::fs::read_to_string(values).unwrap()).unwrap();
+    let values = yaml::value(&std::fs::read_to_string(values).unwrap());
     let documents = values["registrations"][kind].as_object().into_iter().flatten();
     documents.map(|(_, document)| document[key].as_str().unwrap().to_owned()).collect()
 }

@@ -17,6 +17,7 @@ use crate::support::process::Finished;
 use crate::support::process::run;
 use crate::support::server::in_crate;
 use crate::support::tools;
+use crate::support::yaml;
 
 /// What manifests are held to.
 const KUBERNETES: [&str; 3] = ["1.29", "1.33", "1.37"];
@@ -40,7 +41,7 @@ fn is_custom(object: &Value) -> bool {
 fn written(folder: &Path, objects: &[&Value]) -> Vec<PathBuf> {
     let write = |(number, object): (usize, &&Value)| {
         let path = folder.join(format!("{number}-{}.yaml", object["kind"].as_str().unwrap()));
-        fs::write(&path, serde_yaml::to_string(object).unwrap()).unwrap();
+        fs::write(&path, yaml::to_string(object)).unwrap();
         path
     };
     objects.iter().enumerate().map(write).collect()

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::deploy::examples::file;
@@ -10,12 +9,12 @@ use crate::deploy::examples::read;
 use crate::support::helm;
 use crate::support::helm::Rendered;
 use crate::support::helm::list;
+use crate::support::yaml;
 
 const MESHES: [&str; 3] = ["envoy", "envoy-gateway", "istio"];
 
 fn documents(text: &str) -> Vec<Value> {
-    let documents = serde_yaml::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap());
-    let mut documents: Vec<Value> = documents.filter(|document| !document.is_null()).collect();
+    let mut documents: Vec<Value> = yaml::documents(text);
     documents.sort_by_key(ToString::to_string);
     documents
 }

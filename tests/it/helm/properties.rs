@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::support::helm;
 use crate::support::helm::Rendered;
 use crate::support::helm::list;
+use crate::support::yaml;
 
 /// All containers of a pod.
 fn containers(pod: &Value) -> Vec<&Value> {
@@ -133,8 +134,7 @@ fn the_network_policy_keeps_everybody_from_the_ops_port_but_whom_the_values_name
     let Some(all) = helm::all_rendered() else { return };
     let mut named = 0;
     for rendered in &all {
-        let values: Value =
-            serde_yaml::from_str(&std::fs::read_to_string(helm::example(&rendered.name)).unwrap()).unwrap();
+        let values: Value = yaml::document(&std::fs::read_to_string(helm::example(&rendered.name)).unwrap()).unwrap();
         let peers: Vec<&Value> = rules(rendered, "ops").iter().flat_map(|rule| list(&rule["from"])).collect();
         let wanted: Vec<&Value> = list(&values["networkPolicy"]["ops"]).iter().collect();
         assert_eq!(peers, wanted, "{}", rendered.name);
@@ -266,8 +266,7 @@ fn a_key_encryption_key_that_the_chart_makes_is_kept_and_stands_in_its_secret_on
 fn nothing_secret_is_in_a_manifest_but_a_secret() {
     let Some(all) = helm::all_rendered() else { return };
     for rendered in &all {
-        let values: Value =
-            serde_yaml::from_str(&std::fs::read_to_string(helm::example(&rendered.name)).unwrap()).unwrap();
+        let values: Value = yaml::document(&std::fs::read_to_string(helm::example(&rendered.name)).unwrap()).unwrap();
         let makes_one = values["keyEncryptionKey"]["create"] == true;
         assert_eq!(rendered.all("Secret").count(), usize::from(makes_one), "{}", rendered.name);
         for object in rendered.objects.iter().filter(|object| object["kind"] != "Secret") {

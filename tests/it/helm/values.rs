@@ -8,6 +8,7 @@ use crate::support::helm;
 use crate::support::helm::Rendered;
 use crate::support::process::Finished;
 use crate::support::server::in_crate;
+use crate::support::yaml;
 
 /// The least that the chart takes, with these flags besides; `None` if helm is to be skipped.
 fn rendered(flags: &[&str]) -> Option<Finished> {
@@ -231,8 +232,7 @@ fn sections(at: &str, values: &Value, found: &mut Vec<String>) {
 
 #[test]
 fn a_section_with_nothing_in_it_is_taken_as_empty_or_refused_by_its_name() {
-    let values: Value =
-        serde_yaml::from_str(&fs::read_to_string(in_crate("helm/lanyard/values.yaml")).unwrap()).unwrap();
+    let values: Value = yaml::document(&fs::read_to_string(in_crate("helm/lanyard/values.yaml")).unwrap()).unwrap();
     let mut found = Vec::new();
     sections("", &values, &mut found);
     assert!(found.len() > 30, "{found:?}");

@@ -3,7 +3,8 @@
     python_client.py SERVER DIR
 
 SERVER is host:port of the mTLS listener. DIR holds what `lanyard dev` makes, and mine.pem with mine-key.pem: a self-signed
-certificate that nobody knows yet. Registers it, gets a token with it, and has the token judged. Prints what came out as JSON.
+certificate that nobody knows yet. Registers it, gets a token with it, and has the token judged, by this project's service and
+by Envoy's. Prints what came out as JSON.
 Needs grpcio, grpcio-reflection and protobuf.
 """
 
@@ -11,6 +12,7 @@ import json
 import pathlib
 import ssl
 import sys
+import urllib.parse
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -74,6 +76,22 @@ def main(server, directory):
             scope="orders.read",
         )
 
+    def checked(evidence):
+        return proxy.call(
+            "envoy.service.auth.v3.Authorization/Check",
+            attributes={
+                "source": {"certificate": urllib.parse.quote(evidence, safe="")},
+                "request": {
+                    "http": {
+                        "method": "GET",
+                        "path": "/orders/1",
+                        "headers": {"authorization": f"Bearer {issued['access_token']}"},
+                    }
+                },
+                "context_extensions": {"resource": AUDIENCE},
+            },
+        )
+
     try:
         mine.call("lanyard.v1.RegistryService/GetClient", client_id="mine")
         refusal = None
@@ -88,6 +106,8 @@ def main(server, directory):
                 "issued": issued,
                 "own": judged(certificate),
                 "thief": judged((directory / "thief.pem").read_text()),
+                "checked": checked(certificate),
+                "checked_thief": checked((directory / "thief.pem").read_text()),
                 "refusal": refusal,
             }
         )

@@ -23,8 +23,13 @@ fn a_python_client_made_from_reflection_registers_gets_a_token_and_has_it_judged
     let told = run(Command::new(python).arg(in_crate("tests/it/interop/python_client.py")).arg(server).arg(&files.dir))
         .json(0);
 
-    for service in ["BindingService", "KeyService", "RegistryService", "TokenService"] {
-        let name = format!("lanyard.v1.{service}");
+    for name in [
+        "envoy.service.auth.v3.Authorization",
+        "lanyard.v1.BindingService",
+        "lanyard.v1.KeyService",
+        "lanyard.v1.RegistryService",
+        "lanyard.v1.TokenService",
+    ] {
         assert!(told["services"].as_array().unwrap().contains(&json!(name)), "{told}");
     }
     assert_eq!(told["registered"]["client_id"], "mine");
@@ -41,5 +46,9 @@ fn a_python_client_made_from_reflection_registers_gets_a_token_and_has_it_judged
     assert_eq!(told["own"]["claims"]["cnf"]["x5t#S256"], json!(thumbprint));
     assert_eq!(told["thief"]["decision"], "DECISION_DENY");
     assert_eq!(told["thief"]["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
+    assert_eq!(told["checked"]["status"], json!({}), "OK: {told}");
+    assert_eq!(told["checked"]["dynamic_metadata"]["client_id"], "mine");
+    assert_eq!(told["checked_thief"]["denied_response"]["status"]["code"], "Unauthorized");
+    assert_eq!(told["checked_thief"]["dynamic_metadata"]["reason"], "CERTIFICATE_MISMATCH");
     assert_eq!(told["refusal"], "PERMISSION_DENIED");
 }

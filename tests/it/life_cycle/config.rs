@@ -297,7 +297,7 @@ fn the_environment_overrides_single_keys_of_the_file() {
     assert_unsound(&sound, &[("LANYARD_ISSUER", "http://lanyard.example")], &["issuer: must be an https URL"]);
     assert_unsound(&sound, &[("LANYARD_TLS__CERTIFICATE", "nowhere.pem")], &["nowhere.pem"]);
     assert_sound(&sound, &[("LANYARD_TOKENS__VERDICT_TTL", "2s"), ("LANYARD_TOKENS__UNBOUND", "true")]);
-    assert_unsound(&sound, &[("LANYARD_TOKENS__UNBOUND", "maybe")], &["the environment", "TOKENS.UNBOUND"]);
+    assert_unsound(&sound, &[("LANYARD_TOKENS__UNBOUND", "maybe")], &["the environment", "LANYARD_TOKENS__UNBOUND"]);
     assert_unsound(&sound, &[("LANYARD_TOKENS__VERDICT_TTL", "soon")], &["the environment", "soon"]);
     assert_sound(&sound, &[("LANYARD_LISTENERS__MTLS", "0.0.0.0:8443")]);
     let dev = [("LANYARD_LISTENERS__MTLS", "0.0.0.0:8443"), ("LANYARD_DEV", "true")];

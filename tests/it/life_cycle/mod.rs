@@ -1,6 +1,7 @@
 //! A server that starts, reloads, panics, drains and stops.
 
 mod config;
+mod config_origins;
 mod drain;
 mod drain_load;
 mod drain_newcomers;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::Timestamp;
 use lanyard::proto::GetJwksRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::envoy::service::auth::v3::CheckRequest;
+use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use tokio::net::TcpStream;
 use tonic::Code;

@@ -1,7 +1,5 @@
 //! Who is served at `POST /oauth2/token` over real TLS (RFC 6749 section 2.3, RFC 8705 section 2).
 
-use std::fmt::Write as _;
-
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
@@ -248,8 +246,5 @@ async fn an_open_connection_gets_no_token_once_its_client_is_disabled_or_expired
 
 /// As a proxy writes it: lower hex.
 fn xfcc_hash(leaf: &Leaf) -> String {
-    leaf.thumbprint().as_bytes().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
+    hex::encode(leaf.thumbprint().as_bytes())
 }

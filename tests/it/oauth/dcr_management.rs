@@ -5,6 +5,7 @@ use axum::http::Method;
 use axum::http::header::ALLOW;
 use axum::http::header::AUTHORIZATION;
 use axum::http::header::WWW_AUTHENTICATE;
+use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store as _;
@@ -210,11 +211,9 @@ async fn a_registrant_neither_reads_replaces_nor_deletes_a_client_whose_record_c
     let (server, leaf) = with_ceiling().await;
     let (_, token) = registered(&server, &leaf, json!({})).await;
     let client = server.server.authority().client(CHECKOUT).unwrap();
-    server.server.authority().apply(&Change {
-        key: format!("/clients/{CHECKOUT}"),
-        value: Some(b"{".as_slice().into()),
-        revision: Revision(client.revision.0 + 1),
-    });
+    let unreadable = Change { key: format!("/clients/{CHECKOUT}"), value: Some(b"{".as_slice().into()) };
+    let revision = Revision(client.revision.0 + 1);
+    server.server.authority().apply(&Batch { revision, changes: vec![unreadable] });
     let put = metadata(json!({ "client_id": CHECKOUT }));
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         let refused = manage(&server, &leaf, method.clone(), CHECKOUT, &token, &put).await;

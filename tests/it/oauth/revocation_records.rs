@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::RETRY_AFTER;
 use lanyard::authority::Authority;
-use lanyard::authority::access::Caller;
 use lanyard::authority::access::Requester;
 use lanyard::authority::clock::SystemEntropy;
 use lanyard::authority::decision::ClientAssertion;
@@ -19,20 +18,21 @@ use lanyard::authority::decision::TokenRequest;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::state::REVOCATIONS;
-use lanyard::authority::store::ChangeStream;
-use lanyard::authority::store::Expected;
 use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
 use lanyard::authority::store::StoreFuture;
+use lanyard::authority::store::Transaction;
 use lanyard::authority::store::Versioned;
+use lanyard::authority::store::Watch;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::http;
 use lanyard::store::memory::MemoryStore;
 use spiffe::TrustDomain;
 use tower::ServiceExt as _;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::ADMIN;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
@@ -41,12 +41,11 @@ use crate::support::authority::spiffe_client;
 use crate::support::http::post;
 
 fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
-    let roles = authority.roles_of(peer);
-    authority.requester(&Caller { identity: Arc::new(peer.clone()), roles }, None, &ClientAssertion::default()).unwrap()
+    authority.requester(&authority.as_caller(peer), None, &ClientAssertion::default()).unwrap()
 }
 
 fn revoke(authority: &Authority, peer: &PeerIdentity, request: RevokeRequest) -> Result<(), RevokeError> {
-    ready(authority.revoke(peer, &requester(authority, peer), request))
+    ready(authority.revoke(&authority.as_caller(peer), &requester(authority, peer), request))
 }
 
 /// The keys of all stored revocations.
@@ -103,15 +102,6 @@ struct Breaking {
     broken: AtomicBool,
 }
 
-impl Breaking {
-    fn write<'a>(&'a self, write: StoreFuture<'a, Revision>) -> StoreFuture<'a, Revision> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(StoreError::Unavailable("it is broken".to_owned())) });
-        }
-        write
-    }
-}
-
 impl Store for Breaking {
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
         self.store.get(key)
@@ -121,16 +111,15 @@ impl Store for Breaking {
         self.store.list(prefix)
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
-        self.write(self.store.put(key, value, expected))
+    fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Unavailable("it is broken".to_owned())) });
+        }
+        self.store.transact(transaction)
     }
 
-    fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
-        self.write(self.store.delete(key, expected))
-    }
-
-    fn watch(&self, from: Revision) -> ChangeStream {
-        self.store.watch(from)
+    fn watch(&self, prefix: &str, from: Revision) -> Watch {
+        self.store.watch(prefix, from)
     }
 
     fn health(&self) -> Result<(), StoreError> {
@@ -150,19 +139,18 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     let (policy, entropy) = (fixture.authority.policy().clone(), Arc::new(SystemEntropy::default()));
     let (clock, port) = (Arc::clone(fixture.authority.clock()), Arc::<Breaking>::clone(&store));
     let authority = Arc::new(Authority::new(policy, clock, entropy, port, TestAuthority::keys(), trust));
-    let peer = |id| authority.prove(&fixture.prod.svid(id).issue().chain).unwrap();
+    let peer = |id| authority.prove_now(&fixture.prod.svid(id).issue().chain).unwrap();
     let (admin, checkout) = (peer(ADMIN), peer(CHECKOUT));
     ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();
-    let token = authority.issue_token(&checkout, &TokenRequest::default()).unwrap().access_token;
+    let token = authority.issue_token(&authority.as_caller(&checkout), &TokenRequest::default()).unwrap().access_token;
     store.broken.store(true, Ordering::Relaxed);
     let client = RevokeRequest::Client(ClientId::parse(CHECKOUT).unwrap(), None);
     for request in [RevokeRequest::Token(token.clone()), RevokeRequest::TokenId("a".to_owned()), client.clone()] {
         assert_eq!(revoke(&authority, &admin, request), Err(RevokeError::Unavailable));
     }
-    let lifted = ready(authority.lift_revocation(&admin, &requester(&authority, &admin), client));
+    let lifted = ready(authority.lift_revocation(&authority.as_caller(&admin), &requester(&authority, &admin), client));
     assert_eq!(lifted, Err(RevokeError::Unavailable));
-    let roles = authority.roles_of(&checkout);
-    let caller = Caller { identity: Arc::new(checkout), roles };
+    let caller = authority.as_caller(&checkout);
     let asked = async || {
         let mut request: Request<Body> = post("/oauth2/revoke", &[("token", &token)]);
         request.extensions_mut().insert(caller.clone());

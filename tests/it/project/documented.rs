@@ -238,11 +238,19 @@ fn anchor(heading: &str) -> String {
 
 /// All pages.
 fn pages() -> Vec<PathBuf> {
-    let mut pages =
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deploy/README.md", "deploy/OPERATORS.md", "helm/README.md"]
-            .map(in_crate)
-            .to_vec();
-    for folder in ["docs", "docs/runbooks"] {
+    let mut pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "deploy/README.md",
+        "deploy/OPERATORS.md",
+        "helm/README.md",
+    ]
+    .map(in_crate)
+    .to_vec();
+    for folder in ["docs", "docs/decisions", "docs/runbooks"] {
         let files = fs::read_dir(in_crate(folder)).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     }

@@ -1,4 +1,6 @@
 //! The sources and the documentation.
 
+mod access_table;
 mod documented;
 mod layering;
+mod skipping;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard::authority::access::CalledMethod;
 use lanyard::authority::access::METHODS;
 use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::trust::Unproven;
@@ -19,6 +20,7 @@ use tonic::Code;
 use crate::published_jwks::jwks_uri::publishing;
 use crate::published_jwks::jwks_uri::server;
 use crate::published_jwks::jwks_uri::token;
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
 use crate::support::ca::self_signed;
 use crate::support::calls::opened;
@@ -95,14 +97,15 @@ async fn an_unknown_certificate_reaches_nothing_but_the_token_endpoint() {
     server.register(publishing(&publisher.uri())).await.unwrap();
     let stranger = self_signed("stranger").issue();
     let connection = server.server.authority().admit(stranger.chain.clone()).unwrap();
-    for (method, _) in METHODS {
-        let admitted = server.server.authority().authorize(Some(&connection), method).map(drop);
-        let token = matches!(*method, "/lanyard.v1.TokenService/IssueToken" | "/oauth2/token");
+    for method in METHODS.iter().map(|method| method.name) {
+        let called = CalledMethod::find(method, true);
+        let admitted = server.server.authority().authorize_now(&connection, called).map(drop);
+        let token = matches!(method, "/lanyard.v1.TokenService/IssueToken" | "/oauth2/token");
         assert_eq!(admitted, if token { Ok(()) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) }, "{method}");
     }
     let refused = server.registry(&stranger).list_clients(ListClientsRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
-    let roles = server.server.authority().roles_of(&server.server.authority().prove(&stranger.chain).unwrap());
+    let roles = server.server.authority().roles_now(&server.server.authority().prove_now(&stranger.chain).unwrap());
     assert!(!roles.workload && !roles.admin && roles.proxy.is_none());
 
     // A certificate of another kind is proven by its own rule, or not at all.

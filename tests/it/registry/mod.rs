@@ -11,3 +11,4 @@ mod resources_fields;
 mod resources_judged;
 mod stored;
 mod suspended;
+mod unique_identities;

@@ -6,6 +6,7 @@ use lanyard::authority::decision::Decision;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::state::LoadError;
+use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
@@ -225,12 +226,15 @@ fn what_another_process_writes_counts_when_the_stores_watch_tells_of_it() {
     assert!(matches!(judged(), Decision::Allow(_)));
     let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     let value: Arc<[u8]> = ready(fixture.store.get(KEY)).unwrap().unwrap().value;
-    let written =
-        |revision: u64| Change { key: KEY.to_owned(), value: Some(Arc::clone(&value)), revision: Revision(revision) };
+    let told = |revision: u64, value: Option<&Arc<[u8]>>| {
+        let changes = vec![Change { key: KEY.to_owned(), value: value.cloned() }];
+        Batch { revision: Revision(revision), changes }
+    };
+    let written = |revision: u64| told(revision, Some(&value));
     let at = first.revision.0;
     assert_eq!(judged(), ELSEWHERE);
     // A deletion elsewhere, and a registration elsewhere, each in its turn.
-    fixture.authority.apply(&Change { value: None, ..written(at + 10) });
+    fixture.authority.apply(&told(at + 10, None));
     assert!(matches!(judged(), Decision::Allow(_)));
     // One that comes late revives nothing.
     fixture.authority.apply(&written(at + 5));
@@ -246,8 +250,8 @@ fn a_change_that_cannot_be_read_lets_less_in_and_not_more() {
     let judged = || fixture.judge(&token, &leaf);
     let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     let revision = Revision(first.revision.0 + 1);
-    let unreadable = Change { key: KEY.to_owned(), value: Some(b"{\"schema\":9}".as_slice().into()), revision };
-    fixture.authority.apply(&unreadable);
+    let unreadable = Change { key: KEY.to_owned(), value: Some(b"{\"schema\":9}".as_slice().into()) };
+    fixture.authority.apply(&Batch { revision, changes: vec![unreadable] });
     assert_eq!(judged(), ELSEWHERE);
     let suspended = fixture.authority.resource(authority::ORDERS).unwrap();
     assert_eq!(suspended.registration.metadata.least_evidence.as_deref(), Some("certificate"));

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lanyard::authority::access::Caller;
 use lanyard::authority::decision::GrantError;
 use lanyard::authority::decision::Mismatch;
 use lanyard::authority::policy::RegistrationPolicy;
@@ -11,11 +10,14 @@ use lanyard::authority::registration::DynamicRegistrationError;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::resources::RouteMetadata;
+use lanyard::authority::state::Caller;
+use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store as _;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::ADMIN;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::ORDERS;
@@ -46,7 +48,7 @@ impl Fixture {
         let value = b"{\"schema\":9}";
         let revision = ready(self.fixture.store.put(key, value.to_vec(), Expected::Any)).unwrap();
         let value = Some(Arc::from(value.as_slice()));
-        self.fixture.authority.apply(&Change { key: key.to_owned(), value, revision });
+        self.fixture.authority.apply(&Batch { revision, changes: vec![Change { key: key.to_owned(), value }] });
         revision
     }
 
@@ -76,8 +78,7 @@ fn requested() -> ClientMetadata {
 }
 
 fn caller(fixture: &TestAuthority, spiffe_id: &str) -> Caller {
-    let identity = Arc::new(fixture.svid(spiffe_id));
-    Caller { roles: fixture.authority.roles_of(&identity), identity }
+    fixture.authority.as_caller(&fixture.svid(spiffe_id))
 }
 
 fn register(fixture: &TestAuthority) -> Result<String, DynamicRegistrationError> {
@@ -155,7 +156,7 @@ fn a_readable_record_ends_the_suspension_and_nothing_less_does() {
     assert!(ready(test.fixture.authority.load()).is_err());
     assert!(test.present().suspended);
     let revision = ready(test.fixture.store.put(&key, good.to_vec(), Expected::Any)).unwrap();
-    test.fixture.authority.apply(&Change { key, value: Some(good), revision });
+    test.fixture.authority.apply(&Batch { revision, changes: vec![Change { key, value: Some(good) }] });
     assert!(!test.present().suspended);
     assert_eq!(test.granted(), Ok(()));
 }

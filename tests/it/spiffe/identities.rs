@@ -9,6 +9,7 @@ use spiffe::TrustDomain;
 
 use crate::support::NOW;
 use crate::support::Xorshift;
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
 use crate::support::ca::TestCa;
@@ -196,7 +197,7 @@ fn certificates_appended_to_the_chain_change_nothing() {
         let mut chain = vec![leaf.certificate().clone()];
         chain.extend((0..count).map(|_| random.pick(&appended).clone()));
         // A chain that webpki cannot make anything of may be refused; it never makes somebody else of the peer.
-        match fixture.authority.prove(&chain) {
+        match fixture.authority.prove_now(&chain) {
             Ok(peer) => {
                 assert_eq!(peer.to_string(), CHECKOUT);
                 assert_eq!(peer.thumbprint(), leaf.thumbprint());
@@ -205,7 +206,7 @@ fn certificates_appended_to_the_chain_change_nothing() {
         }
     }
     let foreign_leaf_first = [fixture.staging.svid(CHECKOUT).issue().chain, leaf.chain].concat();
-    assert_eq!(fixture.authority.prove(&foreign_leaf_first).unwrap_err(), Unproven::NoPath);
+    assert_eq!(fixture.authority.prove_now(&foreign_leaf_first).unwrap_err(), Unproven::NoPath);
 }
 
 #[test]
@@ -298,6 +299,6 @@ fn an_extension_that_stands_twice_or_goes_on_after_its_end_is_refused() {
     }
     let mut followed = fixture.prod.svid(CHECKOUT).issue().certificate().to_vec();
     followed.push(0);
-    let followed = fixture.authority.prove(&[followed.into()]).unwrap_err();
+    let followed = fixture.authority.prove_now(&[followed.into()]).unwrap_err();
     assert_eq!(followed, Unproven::Invalid(InvalidCertificate::NotACertificate));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
+use lanyard::authority::store::Transaction;
 use lanyard::store::sled::Disk;
 use tokio::task::JoinSet;
 
@@ -22,12 +23,19 @@ use crate::support::test_process::say;
 
 const WRITERS: u64 = 8;
 const KEYS: u64 = 12;
+/// How many keys each writer only ever writes together.
+const TOGETHER: u64 = 4;
 const SEED: &str = "LANYARD_TEST_SEED";
 const MUTANT: &str = "LANYARD_TEST_MUTANT";
 
 /// The value that is meant by a number and a length: both sides can make it.
 fn value(number: u64, length: u64) -> Vec<u8> {
     format!("{{\"number\":{number},\"pad\":\"{}\"}}", "x".repeat(usize::try_from(length).unwrap())).into_bytes()
+}
+
+/// The keys under a name that are only ever written together.
+fn keys_of(together: &str) -> impl Iterator<Item = String> {
+    (0..TOGETHER).map(move |n| format!("{together}/{n}"))
 }
 
 /// Eight writers that never stop. Each has keys of its own, and says what it is about to do and what was acknowledged.
@@ -56,6 +64,10 @@ fn writer_process() {
 
 async fn write_for_ever(store: Arc<dyn Store>, writer: u64, mut chance: Chance) {
     loop {
+        if chance.below(4) == 0 {
+            write_together(&*store, &format!("/{writer}/all"), &mut chance).await;
+            continue;
+        }
         let key = format!("/{writer}/{}", chance.below(KEYS));
         let present = store.get(&key).await.unwrap().map(|entry| entry.revision);
         let expected = present.map_or(Expected::Absent, Expected::At);
@@ -70,6 +82,22 @@ async fn write_for_ever(store: Arc<dyn Store>, writer: u64, mut chance: Chance) 
         };
         say(&format!("done {key} {}", revision.0));
     }
+}
+
+/// One transaction over all keys under a name: all of them get one value, or are deleted.
+async fn write_together(store: &dyn Store, name: &str, chance: &mut Chance) {
+    let mut transaction = Transaction::default();
+    let deletes = store.get(&format!("{name}/0")).await.unwrap().is_some() && chance.below(4) == 0;
+    let longest = if chance.below(20) == 0 { 60_000 } else { 2_000 };
+    let (number, length) = (chance.below(1 << 40), chance.below(longest));
+    for key in keys_of(name) {
+        let present = store.get(&key).await.unwrap().map(|entry| entry.revision);
+        transaction = transaction.expect(&key, present.map_or(Expected::Absent, Expected::At));
+        transaction = if deletes { transaction.delete(&key) } else { transaction.put(&key, value(number, length)) };
+    }
+    say(&if deletes { format!("delete-all {name}") } else { format!("put-all {name} {number} {length}") });
+    let revision = store.transact(transaction).await.unwrap();
+    say(&format!("done-all {name} {}", revision.0));
 }
 
 type State = BTreeMap<String, (Vec<u8>, u64)>;
@@ -89,22 +117,35 @@ impl Oracle {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["opening" | "opened"] => {}
-            ["delete", key] => self.asked.entry(key.to_owned()).or_default().push(None),
+            ["delete", key] => self.ask(key.to_owned(), None),
             ["put", key, number, length] => {
                 let value = value(number.parse().unwrap(), length.parse().unwrap());
-                self.asked.entry(key.to_owned()).or_default().push(Some(value));
+                self.ask(key.to_owned(), Some(value));
             }
-            ["done", key, revision] => {
-                let revision = revision.parse().unwrap();
-                match self.asked.remove(key).unwrap().pop().unwrap() {
-                    Some(value) => drop(self.state.insert(key.to_owned(), (value, revision))),
-                    None => drop(self.state.remove(key)),
-                }
-                self.newest = self.newest.max(revision);
+            ["done", key, revision] => self.acknowledge(key, revision.parse().unwrap()),
+            ["delete-all", name] => keys_of(name).for_each(|key| self.ask(key, None)),
+            ["put-all", name, number, length] => {
+                let value = value(number.parse().unwrap(), length.parse().unwrap());
+                keys_of(name).for_each(|key| self.ask(key, Some(value.clone())));
+            }
+            ["done-all", name, revision] => {
+                keys_of(name).for_each(|key| self.acknowledge(&key, revision.parse().unwrap()));
             }
             _ => return Err(format!("the writer said: {line}")),
         }
         Ok(())
+    }
+
+    fn ask(&mut self, key: String, value: Option<Vec<u8>>) {
+        self.asked.entry(key).or_default().push(value);
+    }
+
+    fn acknowledge(&mut self, key: &str, revision: u64) {
+        match self.asked.remove(key).unwrap().pop().unwrap() {
+            Some(value) => drop(self.state.insert(key.to_owned(), (value, revision))),
+            None => drop(self.state.remove(key)),
+        }
+        self.newest = self.newest.max(revision);
     }
 
     /// Compares, and takes over what became of the writes that were not acknowledged.
@@ -115,6 +156,14 @@ impl Oracle {
         }
         let present = listing.entries.into_iter().map(|(key, entry)| (key, (entry.value.to_vec(), entry.revision.0)));
         let mut present: State = present.collect();
+        // Acknowledged or not, a transaction is there whole or not at all.
+        for name in (0..WRITERS).map(|writer| format!("/{writer}/all")) {
+            let mut found = keys_of(&name).map(|key| present.get(&key));
+            let first = found.next().unwrap();
+            if found.any(|other| other != first) {
+                return Err(format!("under {name} there is a part of a transaction"));
+            }
+        }
         for (key, asked) in std::mem::take(&mut self.asked) {
             let found = present.get(&key);
             if found == self.state.get(&key) {
@@ -169,7 +218,7 @@ async fn survives(rounds: u64, seed: u64, mutant: bool) -> Result<(), String> {
         while acknowledged > 0 {
             let line = process.next_line().ok_or("the writer fell silent")?;
             oracle.hear(&line)?;
-            acknowledged -= u64::from(line.starts_with("done "));
+            acknowledged -= u64::from(line.starts_with("done"));
         }
         let_pass(Duration::from_micros(chance.below(3_000)));
         hear_all(&process.kill(), &mut oracle)?;

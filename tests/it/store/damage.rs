@@ -14,6 +14,8 @@ use lanyard::store::sled::Flaw;
 use lanyard::store::sled::OpenError;
 use lanyard::store::sled::SledOptions;
 use lanyard::store::sled::SledStore;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::support::test_process::Chance;
 use crate::support::test_process::Process;
@@ -36,8 +38,7 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
 
 /// The content of a store in one line.
 fn fingerprint(listing: &Listing) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{listing:?}").as_bytes());
-    format!("{digest:?}")
+    hex::encode(Sha256::digest(format!("{listing:?}")))
 }
 
 /// Opens the store it was started for and says what became of that.

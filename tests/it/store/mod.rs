@@ -4,4 +4,7 @@ mod crash;
 mod damage;
 mod directory;
 pub mod durability;
-mod store_contract;
+mod expiry;
+pub mod store_contract;
+mod transactions;
+mod watch;

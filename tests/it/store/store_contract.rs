@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::MAX_KEY_BYTES;
@@ -9,27 +10,26 @@ use lanyard::authority::store::MAX_VALUE_BYTES;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
+use lanyard::authority::store::Watch;
 use lanyard::store::instrumented::InstrumentedStore;
 use lanyard::store::memory::MemoryStore;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
-use crate::support::test_process::open;
-
+/// One test of each store for each promise.
 macro_rules! contract {
     ($($promise:ident),+ $(,)?) => {
         mod memory {
             $(#[tokio::test]
             async fn $promise() {
-                super::$promise(super::Arc::new(super::MemoryStore::new())).await;
+                super::$promise(crate::store::store_contract::in_memory()).await;
             })+
         }
 
         mod measured {
             $(#[tokio::test]
             async fn $promise() {
-                let store = super::InstrumentedStore::new(super::Arc::new(super::MemoryStore::new()));
-                super::$promise(super::Arc::new(store)).await;
+                super::$promise(crate::store::store_contract::measured()).await;
             })+
         }
 
@@ -37,10 +37,46 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $promise() {
                 let directory = tempfile::tempdir().unwrap();
-                super::$promise(super::Arc::new(super::open(directory.path()).unwrap())).await;
+                super::$promise(std::sync::Arc::new(crate::support::test_process::open(directory.path()).unwrap())).await;
             })+
         }
     };
+}
+
+pub(crate) use contract;
+
+pub(crate) fn in_memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+pub(crate) fn measured() -> Arc<dyn Store> {
+    Arc::new(InstrumentedStore::new(in_memory()))
+}
+
+pub(crate) fn conflict(key: &str) -> StoreError {
+    StoreError::Conflict { key: key.to_owned() }
+}
+
+/// The next batch that has changes, or the error that the watch ends with.
+pub(crate) async fn changed(watch: &mut Watch) -> Option<Result<Batch, StoreError>> {
+    loop {
+        match watch.next().await {
+            Some(Ok(batch)) if batch.changes.is_empty() => {}
+            other => return other,
+        }
+    }
+}
+
+pub(crate) async fn changed_at(watch: &mut Watch) -> Revision {
+    changed(watch).await.unwrap().unwrap().revision
+}
+
+pub(crate) fn put(key: &str, value: &[u8]) -> Change {
+    Change { key: key.to_owned(), value: Some(value.into()) }
+}
+
+pub(crate) fn deleted(key: &str) -> Change {
+    Change { key: key.to_owned(), value: None }
 }
 
 contract![
@@ -88,7 +124,7 @@ async fn values_come_back_byte_for_byte(store: Arc<dyn Store>) {
 async fn a_put_over_nothing_is_refused_where_something_stands(store: Arc<dyn Store>) {
     store.put("/clients/a", b"1".to_vec(), Expected::Absent).await.unwrap();
     let again = store.put("/clients/a", b"2".to_vec(), Expected::Absent).await;
-    assert_eq!(again, Err(StoreError::Conflict));
+    assert_eq!(again, Err(conflict("/clients/a")));
     store.delete("/clients/a", Expected::Any).await.unwrap();
     store.put("/clients/a", b"3".to_vec(), Expected::Absent).await.unwrap();
 }
@@ -97,10 +133,10 @@ async fn a_put_over_a_revision_is_refused_where_another_or_nothing_stands(store:
     let first = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
     let second = store.put("/clients/a", b"2".to_vec(), Expected::At(first)).await.unwrap();
     let stale = store.put("/clients/a", b"3".to_vec(), Expected::At(first)).await;
-    assert_eq!(stale, Err(StoreError::Conflict));
+    assert_eq!(stale, Err(conflict("/clients/a")));
     store.delete("/clients/a", Expected::At(second)).await.unwrap();
     let gone = store.put("/clients/a", b"4".to_vec(), Expected::At(second)).await;
-    assert_eq!(gone, Err(StoreError::Conflict));
+    assert_eq!(gone, Err(conflict("/clients/a")));
 }
 
 async fn a_refused_write_changes_nothing(store: Arc<dyn Store>) {
@@ -122,8 +158,8 @@ async fn a_deletion_has_a_revision_of_its_own(store: Arc<dyn Store>) {
 async fn a_deletion_of_another_revision_is_refused(store: Arc<dyn Store>) {
     let first = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
     store.put("/clients/a", b"2".to_vec(), Expected::Any).await.unwrap();
-    assert_eq!(store.delete("/clients/a", Expected::At(first)).await, Err(StoreError::Conflict));
-    assert_eq!(store.delete("/clients/a", Expected::Absent).await, Err(StoreError::Conflict));
+    assert_eq!(store.delete("/clients/a", Expected::At(first)).await, Err(conflict("/clients/a")));
+    assert_eq!(store.delete("/clients/a", Expected::Absent).await, Err(conflict("/clients/a")));
     assert!(store.get("/clients/a").await.unwrap().is_some());
 }
 
@@ -131,7 +167,7 @@ async fn deleting_what_is_not_there_changes_nothing_and_is_a_conflict_only_for_a
     let newest = store.put("/clients/b", b"1".to_vec(), Expected::Any).await.unwrap();
     assert_eq!(store.delete("/clients/a", Expected::Any).await, Ok(newest));
     assert_eq!(store.delete("/clients/a", Expected::Absent).await, Ok(newest));
-    assert_eq!(store.delete("/clients/a", Expected::At(newest)).await, Err(StoreError::Conflict));
+    assert_eq!(store.delete("/clients/a", Expected::At(newest)).await, Err(conflict("/clients/a")));
     assert_eq!(store.list("").await.unwrap().revision, newest);
 }
 
@@ -148,7 +184,7 @@ async fn of_many_racing_writers_exactly_one_wins(store: Arc<dyn Store>) {
     let outcomes = race.join_all().await;
     let (winners, losers): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(winners.len(), 1);
-    assert!(losers.iter().all(|loser| *loser == Err(StoreError::Conflict)));
+    assert!(losers.iter().all(|loser| *loser == Err(conflict("/clients/a"))));
     assert_eq!(&*store.get("/clients/a").await.unwrap().unwrap().value, winners[0].as_deref().unwrap());
 }
 
@@ -195,17 +231,17 @@ async fn a_key_of_the_largest_size_is_taken_and_one_byte_more_is_refused(store: 
 
 async fn a_watch_shows_what_was_written_before_and_then_what_is_written_after(store: Arc<dyn Store>) {
     let first = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
-    let mut all = store.watch(Revision(0));
-    let mut later = store.watch(first);
-    let deleted = store.delete("/clients/a", Expected::Any).await.unwrap();
-    let put = Change { key: "/clients/a".to_owned(), value: Some(b"1"[..].into()), revision: first };
-    let gone = Change { key: "/clients/a".to_owned(), value: None, revision: deleted };
-    assert_eq!(all.next().await, Some(Ok(put)));
+    let mut all = store.watch("", Revision(0));
+    let mut later = store.watch("", first);
+    let second = store.delete("/clients/a", Expected::Any).await.unwrap();
+    let there = Batch { revision: first, changes: vec![put("/clients/a", b"1")] };
+    let gone = Batch { revision: second, changes: vec![deleted("/clients/a")] };
+    assert_eq!(all.next().await, Some(Ok(there)));
     assert_eq!(all.next().await, Some(Ok(gone.clone())));
     assert_eq!(later.next().await, Some(Ok(gone)));
-    let waiting = tokio::spawn(async move { later.next().await });
+    let waiting = tokio::spawn(async move { changed_at(&mut later).await });
     let third = store.put("/clients/b", b"2".to_vec(), Expected::Any).await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap().unwrap().revision, third);
+    assert_eq!(waiting.await.unwrap(), third);
 }
 
 async fn a_watch_from_a_listing_misses_nothing_and_repeats_nothing(store: Arc<dyn Store>) {
@@ -219,29 +255,32 @@ async fn a_watch_from_a_listing_misses_nothing_and_repeats_nothing(store: Arc<dy
     });
     store.put("/clients/b", b"1".to_vec(), Expected::Any).await.unwrap();
     let listing = store.list("").await.unwrap();
-    let changes: Vec<u64> =
-        store.watch(listing.revision).map(|change| change.unwrap().revision.0).take_while(|n| *n < 201).collect().await;
+    let mut watch = store.watch("", listing.revision);
+    let mut changes = Vec::new();
+    while changes.last() != Some(&201) && listing.revision.0 < 201 {
+        changes.push(changed_at(&mut watch).await.0);
+    }
     writer.await.unwrap();
-    assert_eq!(changes, (listing.revision.0 + 1..201).collect::<Vec<_>>());
+    assert_eq!(changes, (listing.revision.0 + 1..=201).collect::<Vec<_>>());
 }
 
 async fn a_watch_from_a_revision_that_is_still_to_come_is_refused(store: Arc<dyn Store>) {
     let newest = store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
-    let mut watch = store.watch(Revision(newest.0 + 1));
+    let mut watch = store.watch("", Revision(newest.0 + 1));
     assert_eq!(watch.next().await, Some(Err(StoreError::Compacted)));
     assert_eq!(watch.next().await, None);
 }
 
 async fn a_watcher_that_falls_too_far_behind_is_told_and_its_watch_ends(store: Arc<dyn Store>) {
-    let mut slow = store.watch(Revision(0));
+    let mut slow = store.watch("", Revision(0));
     put_many(&store, 4096).await;
-    assert_eq!(slow.next().await.unwrap().unwrap().revision, Revision(1));
+    assert_eq!(changed_at(&mut slow).await, Revision(1));
     put_many(&store, 2).await;
     assert_eq!(slow.next().await, Some(Err(StoreError::Compacted)));
     assert_eq!(slow.next().await, None);
-    let mut at_the_edge = store.watch(Revision(2));
-    assert_eq!(at_the_edge.next().await.unwrap().unwrap().revision, Revision(3));
-    let mut beyond_it = store.watch(Revision(1));
+    let mut at_the_edge = store.watch("", Revision(2));
+    assert_eq!(changed_at(&mut at_the_edge).await, Revision(3));
+    let mut beyond_it = store.watch("", Revision(1));
     assert_eq!(beyond_it.next().await, Some(Err(StoreError::Compacted)));
 }
 
@@ -255,9 +294,9 @@ async fn put_many(store: &Arc<dyn Store>, count: usize) {
 }
 
 async fn a_watch_ends_with_its_store(store: Arc<dyn Store>) {
-    let mut watch = store.watch(Revision(0));
+    let mut watch = store.watch("", Revision(0));
     store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
     drop(store);
-    assert_eq!(watch.next().await.unwrap().unwrap().revision, Revision(1));
+    assert_eq!(changed_at(&mut watch).await, Revision(1));
     assert_eq!(watch.next().await, None);
 }

@@ -42,6 +42,7 @@ use lanyard::store::memory::MemoryStore;
 use spiffe::TrustDomain;
 
 use crate::support::NOW;
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
 use crate::support::leaf::Leaf;
 
@@ -115,7 +116,7 @@ impl TestAuthority {
     }
 
     pub fn prove(&self, leaf: &Leaf) -> Result<PeerIdentity, Unproven> {
-        self.authority.prove(&leaf.chain)
+        self.authority.prove_now(&leaf.chain)
     }
 
     /// The peer behind a certificate that is let in.
@@ -149,7 +150,7 @@ impl TestAuthority {
     /// Asks for everything that is registered.
     pub fn issue(&self, peer: &PeerIdentity, client_id: &str) -> Result<IssuedToken, GrantError> {
         let request = TokenRequest { client_id: Some(client_id.to_owned()), ..TokenRequest::default() };
-        self.authority.issue_token(peer, &request)
+        self.authority.issue_token(&self.authority.as_caller(peer), &request)
     }
 
     /// How a proxy's question is judged, about a use of [`ORDERS`] with this certificate.
@@ -162,13 +163,12 @@ impl TestAuthority {
             scope: "orders.read",
         };
         let proxy = self.proxy.get_or_init(|| self.svid(PROXY));
-        let roles = self.authority.roles_of(proxy);
-        self.authority.validate_binding(proxy, &roles, request).unwrap().decision
+        self.authority.validate_binding(&self.authority.as_caller(proxy), request).unwrap().decision
     }
 
     /// The token of an SVID.
     pub fn token(&self, peer: &PeerIdentity) -> String {
-        self.authority.issue_token(peer, &TokenRequest::default()).unwrap().access_token
+        self.authority.issue_token(&self.authority.as_caller(peer), &TokenRequest::default()).unwrap().access_token
     }
 }
 

@@ -10,6 +10,7 @@ use rcgen::PublicKeyData as _;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
 use crate::support::leaf::Leaf;
 use crate::support::leaf::LeafBuilder;
@@ -103,7 +104,7 @@ impl Federated {
 
     /// How a certificate fares with this SPIFFE ID by this CA.
     pub fn prove(&self, ca: &TestCa, spiffe_id: &str) -> Result<(), Unproven> {
-        self.server.server.authority().prove(&ca.svid(spiffe_id).issue().chain).map(drop)
+        self.server.server.authority().prove_now(&ca.svid(spiffe_id).issue().chain).map(drop)
     }
 
     /// How a workload of the partner fares.

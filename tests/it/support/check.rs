@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::Peer;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::Request;
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::google::protobuf::Struct;
-use envoy_types::pb::google::protobuf::value::Kind;
 use lanyard::authority::identity::Certificate;
 use lanyard::proto::CreateProtectedResourceRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Route;
+use lanyard::proto::envoy::config::core::v3::HeaderValueOption;
+use lanyard::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use lanyard::proto::envoy::service::auth::v3::AttributeContext;
+use lanyard::proto::envoy::service::auth::v3::CheckRequest;
+use lanyard::proto::envoy::service::auth::v3::CheckResponse;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::HttpRequest;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::Peer;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::Request;
+use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
+use prost_types::Struct;
+use prost_types::value::Kind;
 use serde_json::Value;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -49,7 +49,7 @@ impl Asked {
             host: "orders.prod.example".to_owned(),
             ..HttpRequest::default()
         };
-        let request = Request { time: None, http: Some(http) };
+        let request = Request { http: Some(http) };
         let attributes = AttributeContext {
             source: Some(Peer::default()),
             destination: Some(Peer::default()),
@@ -122,7 +122,7 @@ fn principal(leaf: &Leaf) -> String {
 
 /// A thumbprint as Envoy writes it into `Hash`.
 pub fn hex(leaf: &Leaf) -> String {
-    leaf.thumbprint().as_bytes().iter().fold(String::new(), |text, octet| format!("{text}{octet:02x}"))
+    hex::encode(leaf.thumbprint().as_bytes())
 }
 
 /// What comes back.
@@ -182,7 +182,7 @@ pub fn answer(response: &CheckResponse) -> Answer {
 #[expect(deprecated, reason = "Envoy up to 1.36 looks at nothing else")]
 fn headers(options: &[HeaderValueOption]) -> BTreeMap<String, String> {
     let read = |option: &HeaderValueOption| {
-        assert_eq!(option.append.as_ref().map(|append| append.value), Some(false));
+        assert_eq!(option.append, Some(false));
         assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
         let header = option.header.clone().unwrap();
         (header.key, header.value)

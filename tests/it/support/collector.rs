@@ -167,16 +167,16 @@ async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, rou
 
 impl Exported {
     pub fn trace(&self) -> String {
-        hex(&self.span.trace_id)
+        hex::encode(&self.span.trace_id)
     }
 
     pub fn id(&self) -> String {
-        hex(&self.span.span_id)
+        hex::encode(&self.span.span_id)
     }
 
     /// The span that it is a part of; empty for the first of a trace.
     pub fn parent(&self) -> String {
-        hex(&self.span.parent_span_id)
+        hex::encode(&self.span.parent_span_id)
     }
 
     /// All attributes.
@@ -192,10 +192,6 @@ impl Exported {
     pub fn failed(&self) -> bool {
         self.span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {

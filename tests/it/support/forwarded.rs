@@ -1,14 +1,15 @@
 //! What proxies write into headers about the certificates of their clients.
 
-use aws_lc_rs::digest::SHA256;
-use aws_lc_rs::digest::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hex::FromHex as _;
 use lanyard::authority::evidence::ForwardedElement;
 use lanyard::authority::evidence::InvalidForwardedCertificate;
 use lanyard::authority::evidence::parse_forwarded_client_cert;
 use rcgen::CertificateParams;
 use rcgen::KeyPair;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::support::leaf::pem;
 
@@ -36,7 +37,7 @@ impl Forwarded {
         template
             .replace("{CERT}", &url_encoded(&pem(&self.der)))
             .replace("{CA}", &url_encoded(&pem(&self.above)))
-            .replace("{CERT_HASH}", &hex(&self.hash()))
+            .replace("{CERT_HASH}", &hex::encode(self.hash()))
             .replace("{H}", H)
             .replace("{OTHER}", OTHER)
     }
@@ -51,7 +52,7 @@ impl Forwarded {
 }
 
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    digest(&SHA256, bytes).as_ref().try_into().unwrap()
+    Sha256::digest(bytes).into()
 }
 
 /// As Envoy does it.
@@ -64,12 +65,6 @@ pub fn byte_sequence(der: &[u8]) -> String {
     format!(":{}:", STANDARD.encode(der))
 }
 
-pub fn hex(octets: &[u8]) -> String {
-    let digits: Vec<_> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    digits.concat()
-}
-
 pub fn octets(hex: &str) -> [u8; 32] {
-    let octet = |index: usize| u8::from_str_radix(&hex[index * 2..index * 2 + 2], 16).unwrap();
-    std::array::from_fn(octet)
+    <[u8; 32]>::from_hex(hex).unwrap()
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::support::process::Finished;
 use crate::support::process::run;
 use crate::support::server::in_crate;
 use crate::support::tools;
+use crate::support::yaml;
 
 /// What the release is called.
 pub const RELEASE: &str = "lanyard";
@@ -74,8 +74,7 @@ impl Rendered {
         let finished = template(values, flags)?;
         assert_eq!(finished.code, Some(0), "{name}: {finished:?}");
         let text = finished.stdout;
-        let objects = serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
-        let objects = objects.filter(|object| !object.is_null()).collect();
+        let objects = yaml::documents(&text);
         Some(Self { name, namespace: namespace(values), text, objects })
     }
 

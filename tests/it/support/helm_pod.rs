@@ -29,6 +29,7 @@ use crate::support::process::text;
 use crate::support::server::SEAL;
 use crate::support::workload_api::Agent;
 use crate::support::workload_api::context;
+use crate::support::yaml;
 
 /// Where the image has the binary.
 const BINARY: &str = "/usr/local/bin/lanyard";
@@ -56,9 +57,9 @@ impl Site {
     /// A cluster for what is made of these values; `None` if helm is to be skipped.
     pub fn of(path: &Path, flags: &[&str]) -> Option<Self> {
         let rendered = Rendered::of(path, flags)?;
-        let values: Value = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let values = yaml::value(&fs::read_to_string(path).unwrap());
         let config = rendered.named("ConfigMap", rendered.server()["metadata"]["name"].as_str().unwrap()).unwrap();
-        let config: Value = serde_yaml::from_str(config["data"]["lanyard.yaml"].as_str().unwrap()).unwrap();
+        let config = yaml::value(config["data"]["lanyard.yaml"].as_str().unwrap());
         let ca = TestCa::at(config["trust"]["trust_domain"].as_str().unwrap(), SystemClock.now());
         let container = &rendered.server()["spec"]["template"]["spec"]["containers"][0];
         let free: [u16; 3] = free_ports();
@@ -229,7 +230,7 @@ impl Site {
 
     /// A configuration that listens here instead; the ports in it must be those that the container names.
     fn listening(&self, data: &str) -> String {
-        let Ok(Value::Object(config)) = serde_yaml::from_str::<Value>(data) else { return data.to_owned() };
+        let Ok(Value::Object(config)) = yaml::document::<Value>(data) else { return data.to_owned() };
         let mut data = data.to_owned();
         for (name, address) in config.get("listeners").and_then(Value::as_object).into_iter().flatten() {
             let (address, (rendered, here)) = (address.as_str().unwrap(), self.ports[name]);

@@ -1,15 +1,18 @@
 //! A client of the OAuth endpoints, over the real door.
 
 use axum::body::Body;
+use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::http::Method;
 use axum::http::Request;
+use axum::http::Response;
 use axum::http::header::ALLOW;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::header::HOST;
 use axum::http::header::PRAGMA;
 use http_body_util::BodyExt as _;
+use http_body_util::Collected;
 use hyper::client::conn::http1;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioExecutor;
@@ -62,7 +65,14 @@ impl Http {
     }
 
     /// The same where there may be no answer.
-    pub async fn try_send(&mut self, mut request: Request<Body>) -> hyper::Result<Reply> {
+    pub async fn try_send(&mut self, request: Request<Body>) -> hyper::Result<Reply> {
+        let (head, body) = self.exchange(request).await?.into_parts();
+        let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    /// The answer with its bytes and trailers.
+    pub async fn exchange(&mut self, mut request: Request<Body>) -> hyper::Result<Response<Collected<Bytes>>> {
         let response = within(async {
             match self {
                 Self::One(sender) => {
@@ -79,8 +89,7 @@ impl Http {
         })
         .await?;
         let (head, body) = response.into_parts();
-        let body = within(body.collect()).await?.to_bytes().to_vec();
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: String::from_utf8(body).unwrap() })
+        Ok(Response::from_parts(head, within(body.collect()).await?))
     }
 }
 

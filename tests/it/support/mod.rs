@@ -1,5 +1,6 @@
 //! What the tests share: certificates, and an authority to show them to.
 
+pub mod as_of_now;
 pub mod authority;
 pub mod binding_stream;
 pub mod bundle;
@@ -17,6 +18,7 @@ pub mod door;
 pub mod envoy;
 pub mod forwarded;
 pub mod frames;
+pub mod hand_fed;
 pub mod helm;
 pub mod helm_pod;
 pub mod helm_server;
@@ -41,6 +43,7 @@ pub mod upstream;
 pub mod wire;
 pub mod workload;
 pub mod workload_api;
+pub mod yaml;
 
 use lanyard::authority::clock::Timestamp;
 

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::ManualClock;
 use lanyard::authority::clock::Timestamp;
+use lanyard::authority::store::Store;
 use lanyard::config;
 use lanyard::config::Listeners;
 use lanyard::proto::Client;
@@ -42,6 +43,7 @@ use tonic_types::StatusExt as _;
 
 use crate::support::NOW;
 use crate::support::ca::TestCa;
+use crate::support::door::within;
 use crate::support::leaf::Leaf;
 
 pub const TRUST_DOMAIN: &str = "prod.example";
@@ -169,9 +171,19 @@ impl Setup {
 
     /// The same with the server going by another clock.
     pub async fn start_by(self, clock: Arc<dyn Clock>) -> Result<TestServer, StartError> {
+        self.start_in(Environment { clock, ..Environment::default() }).await
+    }
+
+    /// The same with the server on this store.
+    pub async fn start_on(self, store: Arc<dyn Store>) -> Result<TestServer, StartError> {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        self.start_in(Environment { clock, store: Some(store), ..Environment::default() }).await
+    }
+
+    async fn start_in(self, environment: Environment) -> Result<TestServer, StartError> {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
-        let environment = Environment { clock, threads: 2, ..Environment::default() };
+        let environment = Environment { threads: 2, ..environment };
         // Large, and held by every test that starts one.
         let server = Box::pin(Server::start(config, sockets, environment)).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })
@@ -238,6 +250,16 @@ impl TestServer {
     /// Moves the clock of the server and of its clients' TLS.
     pub fn advance(&self, span: Duration) {
         self.setup.clock.advance(span);
+    }
+
+    /// Waits until the store's watch has told something since the clock was moved: a long step makes the snapshot stale.
+    pub async fn is_fresh_again(&self) {
+        within(async {
+            while self.server.authority().freshness().is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// A TLS client that trusts the server's CA, shows this certificate, and goes by the server's clock.

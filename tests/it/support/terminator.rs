@@ -16,7 +16,6 @@ use tonic::transport::Channel;
 use tonic::transport::Endpoint;
 
 use crate::support::forwarded::byte_sequence;
-use crate::support::forwarded::hex;
 use crate::support::forwarded::sha256;
 use crate::support::forwarded::url_encoded;
 use crate::support::http::Http;
@@ -125,7 +124,7 @@ impl Terminator {
 
 /// What Envoy writes of a client, set to show certificates and URI names.
 pub fn xfcc(leaf: &Leaf) -> String {
-    format!("Hash={};Cert=\"{}\"", hex(&sha256(leaf.certificate())), url_encoded(&pem(leaf.certificate())))
+    format!("Hash={};Cert=\"{}\"", hex::encode(sha256(leaf.certificate())), url_encoded(&pem(leaf.certificate())))
 }
 
 /// RFC 9440.

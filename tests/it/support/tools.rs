@@ -1,7 +1,8 @@
 //! Real counterparts for the tests: commands of the machine, and what is fetched once, in a fixed version, into a folder
 //! outside of the build: `LANYARD_TOOLS`, or `lanyard-tools` in the user's cache folder.
 //!
-//! A test that needs one is left out only when asked by name, `LANYARD_SKIP=python,node`, and says so.
+//! A test that needs one is left out only when asked by name, `LANYARD_SKIP=python,node`, or with all others, `LANYARD_SKIP=all`,
+//! and says so. `.ci/fetches` prints what is fetched, by these names.
 
 use std::env;
 use std::fs;
@@ -162,12 +163,17 @@ fn command(name: &'static str, version: &str) -> Option<&'static str> {
 /// Whether the tests with this counterpart are to be left out.
 pub fn skipped(name: &str) -> bool {
     let names = env::var_os("LANYARD_SKIP").unwrap_or_default();
-    let skipped = names.to_string_lossy().split(',').any(|skipped| skipped.trim() == name);
+    let skipped = leaves_out(&names.to_string_lossy(), name);
     if skipped {
         // Not println, which the test harness keeps to itself when the test succeeds.
         let _unseen = writeln!(std::io::stderr(), "skipped by LANYARD_SKIP: {name}").is_err();
     }
     skipped
+}
+
+/// Whether `names`, as they are in `LANYARD_SKIP`, leave out this counterpart.
+pub fn leaves_out(names: &str, name: &str) -> bool {
+    names.split(',').map(str::trim).any(|skipped| skipped == name || skipped == "all")
 }
 
 /// The interpreter of a virtual environment with these packages. `name` is what `LANYARD_SKIP` calls it.

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_yaml::Value;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::process::Finished;
 use crate::support::process::run;
 use crate::support::server::in_crate;
 use crate::support::tools;
+use crate::support::yaml;
 use crate::telemetry::metrics_page::faults;
 
 pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
@@ -40,12 +41,12 @@ const ALERTS: [&str; 17] = [
     "LanyardTelemetryNotExported",
 ];
 
-fn yaml(path: &Path) -> Value {
-    serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+fn read(path: &Path) -> Value {
+    yaml::document(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{path:?}: {error}"))
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a Vec<Value> {
-    value[key].as_sequence().unwrap_or_else(|| panic!("no list {key}: {value:?}"))
+    value[key].as_array().unwrap_or_else(|| panic!("no list {key}: {value:?}"))
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -54,7 +55,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// The rules by the names of their alerts.
 pub fn rules() -> BTreeMap<String, Value> {
-    let file = yaml(&in_crate(RULES));
+    let file = read(&in_crate(RULES));
     let rules: Vec<&Value> = list(&file, "groups").iter().flat_map(|group| list(group, "rules")).collect();
     let named: BTreeMap<_, _> = rules.iter().map(|rule| (text(rule, "alert").to_owned(), (*rule).clone())).collect();
     assert_eq!(named.len(), rules.len(), "an alert has two rules");
@@ -126,7 +127,7 @@ fn each_alert_is_about_metrics_and_labels_that_there_are() {
 fn each_alert_has_a_case_where_it_fires_and_a_near_one_where_it_does_not() {
     let mut found: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (alert, path) in case_files() {
-        let file = yaml(&path);
+        let file = read(&path);
         assert_eq!(list(&file, "rule_files"), &[Value::from(format!("../../../../{RULES}"))], "{path:?}");
         for case in list(&file, "tests") {
             let expected = list(case, "alert_rule_test");
@@ -171,11 +172,11 @@ fn tried_with(promtool: &Path, expr: &str, keep: impl Fn(&Value) -> bool) -> BTr
     fs::write(folder.path().join("rules.yaml"), format!("groups:\n- name: other\n  rules:\n{rules}")).unwrap();
     let mut passed = BTreeMap::new();
     for (alert, path) in case_files() {
-        let mut file = yaml(&path);
+        let mut file = read(&path);
         file["rule_files"] = vec![Value::from("rules.yaml")].into();
-        file["tests"].as_sequence_mut().unwrap().retain(|case| list(case, "alert_rule_test").iter().all(&keep));
+        file["tests"].as_array_mut().unwrap().retain(|case| list(case, "alert_rule_test").iter().all(&keep));
         let written = folder.path().join("cases.yaml");
-        fs::write(&written, serde_yaml::to_string(&file).unwrap()).unwrap();
+        fs::write(&written, yaml::to_string(&file)).unwrap();
         let finished = tried(promtool, &[written]);
         assert!(finished.code == Some(0) || finished.stderr.contains("FAILED"), "{finished:?}");
         *passed.entry(alert).or_default() |= !list(&file, "tests").is_empty() && finished.code == Some(0);

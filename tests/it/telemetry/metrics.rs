@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::authority::clock::Clock;
 use lanyard::authority::observe::BOUNDS;
 use lanyard::authority::observe::Durations;
@@ -15,6 +13,8 @@ use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListClientsRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::envoy::service::auth::v3::CheckRequest;
+use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;

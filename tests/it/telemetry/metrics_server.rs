@@ -24,6 +24,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::store::durability::open_on;
+use crate::store::store_contract::conflict;
 use crate::support::check::orders;
 use crate::support::door::knock;
 use crate::support::door::read_to_end;
@@ -234,7 +235,7 @@ fn counted(operations: &Operations) -> Vec<String> {
 async fn each_operation_of_the_store_counts_and_a_refused_write_is_no_error() {
     let store = InstrumentedStore::new(Arc::new(MemoryStore::new()));
     store.put("/a", b"1".to_vec(), Expected::Absent).await.unwrap();
-    assert_eq!(store.put("/a", b"2".to_vec(), Expected::Absent).await, Err(StoreError::Conflict));
+    assert_eq!(store.put("/a", b"2".to_vec(), Expected::Absent).await, Err(conflict("/a")));
     store.get("/a").await.unwrap();
     store.list("/").await.unwrap();
     store.list("/b").await.unwrap();

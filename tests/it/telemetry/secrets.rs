@@ -11,7 +11,6 @@ use axum::http::header::COOKIE;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::authority::decision::JWT_SPIFFE;
 use lanyard::proto::CreateClientRequest;
 use lanyard::proto::CreateProtectedResourceRequest;
@@ -19,6 +18,7 @@ use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::RevokeTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
+use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::proto::revoke_token_request::Target;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
@@ -73,7 +73,7 @@ impl Secrets {
     }
 
     fn plant(&mut self, what: &'static str, secret: &str) {
-        let hex = secret.bytes().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let hex = hex::encode(secret);
         let written = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
         let octets = format!("{:?}", secret.as_bytes());
         let octets = octets.trim_matches(['[', ']']).to_owned();

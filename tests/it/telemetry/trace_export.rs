@@ -5,14 +5,14 @@ use std::fs;
 use std::time::Duration;
 
 use axum::body::Body;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::authority::clock::Clock as _;
 use lanyard::authority::clock::SystemClock;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListClientsRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::envoy::service::auth::v3::CheckRequest;
+use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::telemetry::otlp;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;

@@ -16,9 +16,11 @@ use lanyard::authority::evidence::Evidence;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::identity::SpiffeIdPattern;
 use lanyard::authority::policy::Policy;
+use lanyard::authority::state::Caller;
 
 use crate::support::NOW;
 use crate::support::Xorshift;
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::ADMIN;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::ORDERS;
@@ -54,8 +56,10 @@ fn ask(
     audience: Option<&str>,
 ) -> Result<Decision, NoDecision> {
     let request = ValidateRequest { access_token: token, evidence, audience, scope: "" };
-    let roles = fixture.authority.roles_of(caller);
-    fixture.authority.validate_binding(caller, &roles, request).map(|evaluation| evaluation.decision)
+    fixture
+        .authority
+        .validate_binding(&fixture.authority.as_caller(caller), request)
+        .map(|evaluation| evaluation.decision)
 }
 
 fn allowed(decision: Result<Decision, NoDecision>) -> bool {
@@ -105,7 +109,8 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
         let evidence = if fronted.is_some() { of(&leaf) } else { PresentedEvidence::OwnConnection };
         let caller = if fronted.is_some() { proxy.clone() } else { fixture.peer(&leaf) };
         let request = ValidateRequest { access_token: &token, evidence, audience, scope: "" };
-        fixture.authority.validate_binding(&caller, &roles, request).map(|evaluation| evaluation.decision)
+        let caller = Caller { roles, ..fixture.authority.as_caller(&caller) };
+        fixture.authority.validate_binding(&caller, request).map(|evaluation| evaluation.decision)
     };
     let fronting = |audiences: &[&str]| {
         Some(Fronted::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect()))
@@ -132,11 +137,11 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
 fn a_question_that_cannot_be_read_gets_no_decision() {
     let (fixture, leaf, token) = with_token();
     let own = fixture.peer(&leaf);
-    let roles = fixture.authority.roles_of(&own);
+    let own = fixture.authority.as_caller(&own);
     let ask = |access_token, scope| {
         let request =
             ValidateRequest { access_token, evidence: PresentedEvidence::Nothing, audience: Some(ORDERS), scope };
-        fixture.authority.validate_binding(&own, &roles, request).map(|evaluation| evaluation.decision)
+        fixture.authority.validate_binding(&own, request).map(|evaluation| evaluation.decision)
     };
     assert!(allowed(ask(&token, "orders.read")));
     assert_eq!(ask("", "orders.read"), Err(NoDecision::TokenMissing));
@@ -155,7 +160,7 @@ fn a_proxy_is_named_by_its_exact_id_a_pattern_or_its_very_certificate() {
         policy.roles.proxies.push((RoleHolder::Thumbprint(own.thumbprint()), stock));
     };
     let fixture = TestAuthority::with(change, TestAuthority::keys());
-    let fronted = |peer: &PeerIdentity| fixture.authority.roles_of(peer).proxy;
+    let fronted = |peer: &PeerIdentity| fixture.authority.roles_now(peer).proxy;
     assert_eq!(fronted(&fixture.svid(PROXY)), Some(Fronted::Every));
     for peer in [fixture.svid("spiffe://prod.example/ns/mesh/sa/other"), fixture.peer(&own)] {
         assert!(fronted(&peer).unwrap().includes(STOCK));

@@ -7,6 +7,7 @@ use lanyard::proto::GetJwksRequest;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use tonic::Code;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
 use crate::support::door::knock;
 use crate::support::door::within;
@@ -77,7 +78,7 @@ async fn what_was_last_known_counts_for_its_time_and_no_longer_and_the_probes_sa
     server.advance(Duration::from_secs(1));
     for (keys, leaf) in open.iter_mut().zip([&own, &other]) {
         assert_eq!(call(keys).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
-        assert_eq!(server.server.authority().prove(&leaf.chain).map(drop), Err(Unproven::StaleBundle));
+        assert_eq!(server.server.authority().prove_now(&leaf.chain).map(drop), Err(Unproven::StaleBundle));
         assert!(!knock(server.addresses.mtls, server.tls(leaf)).await.is_jwks());
     }
     server.stands(Err("bundle_stale")).await;
@@ -130,7 +131,7 @@ async fn a_trust_domain_in_a_file_does_not_hang_on_the_agent_as_one_from_the_age
     let [own_call, federated_call] = &mut open;
     assert_eq!(call(own_call).await, Ok(()));
     assert_eq!(call(federated_call).await, Err((Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned())));
-    assert_eq!(server.server.authority().prove(&federated.chain).map(drop), Err(Unproven::StaleBundle));
+    assert_eq!(server.server.authority().prove_now(&federated.chain).map(drop), Err(Unproven::StaleBundle));
 }
 
 #[tokio::test]
@@ -149,7 +150,7 @@ async fn jwt_authorities_no_longer_confirmed_are_dropped_while_the_roots_are_con
     let mut heard = server.server.trust_heard();
     server.advance(MAX_AGE);
     let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
-    let confirmed = |_: &u64| server.server.authority().prove(&own.chain).is_ok();
+    let confirmed = |_: &u64| server.server.authority().prove_now(&own.chain).is_ok();
     within(heard.wait_for(|times| confirmed(times) && count() == 0)).await.unwrap();
 }
 

@@ -10,6 +10,7 @@ use lanyard::proto::Decision;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
 use crate::support::calls::use_of;
 use crate::support::door::knock;
@@ -46,7 +47,7 @@ async fn rotate(agent: &Agent, server: &TestServer, round: usize) {
     let federated = if round.is_multiple_of(2) { &federated[..] } else { &[] };
     let svid = server_svid(&setup.ca);
     server.told(|| agent.say(&context(&svid, LANYARD, &[&setup.ca, &beside], federated))).await;
-    let admitted = |leaf: &Leaf| server.server.authority().prove(&leaf.chain).is_ok();
+    let admitted = |leaf: &Leaf| server.server.authority().prove_now(&leaf.chain).is_ok();
     assert!(admitted(&beside.svid("spiffe://prod.example/checkout").issue()), "round {round}");
     let foreign = setup.other_ca.svid("spiffe://other.example/checkout").issue();
     assert_eq!(admitted(&foreign), round.is_multiple_of(2), "round {round}");

@@ -10,6 +10,7 @@ use serde_json::Value;
 use spiffe::TrustDomain;
 use tonic::Status;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
 use crate::support::door::knock;
 use crate::support::process::lanyard;
@@ -253,7 +254,7 @@ async fn jwt_bundles_are_for_jwt_svids_only_and_x509_bundles_for_x509_svids_only
     assert_eq!(kids(&server, "third.example"), ["t"]);
     // Known for its JWT-SVIDs does not mean known for its X509-SVIDs.
     let prove = |ca: &TestCa, id: &str| {
-        let proven = server.server.authority().prove(&ca.svid(id).issue().chain);
+        let proven = server.server.authority().prove_now(&ca.svid(id).issue().chain);
         proven.map(|peer| peer.to_string())
     };
     assert_eq!(prove(&third, "spiffe://third.example/a"), Err(Unproven::NoPath));
@@ -298,7 +299,7 @@ async fn files_come_before_the_workload_api_and_are_not_merged_with_it() {
     let setup = Setup { files: true, ..setup };
     let server = started(setup).await.unwrap();
     // The file of prod.example says the old root, the agent another one.
-    let prove = |ca: &TestCa, id: &str| server.server.authority().prove(&ca.svid(id).issue().chain).map(drop);
+    let prove = |ca: &TestCa, id: &str| server.server.authority().prove_now(&ca.svid(id).issue().chain).map(drop);
     assert_eq!(prove(&server.setup.ca, "spiffe://prod.example/a"), Ok(()));
     assert_eq!(prove(&renewed, "spiffe://prod.example/a"), Err(Unproven::NoPath));
     assert_eq!(prove(&renewed, "spiffe://third.example/a"), Ok(()));

@@ -1,13 +1,13 @@
 //! The grammar of `x-forwarded-client-cert`: elements by commas, pairs by semicolons, values with or without quotes.
 
-use aws_lc_rs::digest::SHA256;
-use aws_lc_rs::digest::digest;
+use hex::FromHex as _;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::authority::evidence::forwarded_certificate::ForwardedElement;
 use crate::authority::evidence::forwarded_certificate::InvalidForwardedCertificate;
 use crate::authority::evidence::forwarded_certificate::MAX_ELEMENTS;
 use crate::authority::evidence::forwarded_certificate::MAX_PAIRS;
-use crate::authority::evidence::forwarded_certificate::hex_octet;
 use crate::authority::evidence::forwarded_certificate::parse_url_encoded_certificate;
 use crate::authority::evidence::forwarded_certificate::parse_url_encoded_chain;
 
@@ -118,7 +118,7 @@ impl ElementReader {
 
     fn finish(self) -> Result<ForwardedElement, InvalidForwardedCertificate> {
         let ForwardedElement { hash, certificate, chain, .. } = &self.element;
-        let is_hash_of = |der: &[u8]| hash.as_ref().is_none_or(|hash| digest(&SHA256, der).as_ref() == hash);
+        let is_hash_of = |der: &[u8]| hash.is_none_or(|hash| hash == *Sha256::digest(der));
         if let Some(certificate) = certificate
             && !is_hash_of(certificate)
         {
@@ -192,10 +192,5 @@ fn holds_an_element(value: &str) -> bool {
 }
 
 fn hash(text: &str) -> Result<[u8; 32], InvalidForwardedCertificate> {
-    let mut hash = [0; 32];
-    let mut digits = text.bytes();
-    for octet in &mut hash {
-        *octet = (|| hex_octet(digits.next()?, digits.next()?))().ok_or(InvalidForwardedCertificate::Hash)?;
-    }
-    if digits.next().is_some() { Err(InvalidForwardedCertificate::Hash) } else { Ok(hash) }
+    <[u8; 32]>::from_hex(text).map_err(|_| InvalidForwardedCertificate::Hash)
 }

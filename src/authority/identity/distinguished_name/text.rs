@@ -1,6 +1,8 @@
 //! The text of RFC 4514 section 3. Whatever the grammar does not allow is refused: no spaces around separators, no quoted
 //! values, no semicolons, no `OID.` prefix, which older forms of this text had.
 
+use hex::FromHex as _;
+
 use crate::authority::identity::distinguished_name::Attribute;
 use crate::authority::identity::distinguished_name::InvalidDistinguishedName;
 use crate::authority::identity::distinguished_name::MAX_RELATIVE_NAMES;
@@ -47,15 +49,11 @@ fn attribute_type(text: &str, at: usize) -> Result<AttributeType, InvalidDisting
     AttributeType::from_text(text).ok_or(InvalidDistinguishedName::UnknownAttributeType { at })
 }
 
-/// `hex` follows a `#`. Returns the attribute, and the rest of the text from its separator on.
-fn hex_value(kind: AttributeType, hex: &str, at: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
-    let end = hex.find([',', '+']).unwrap_or(hex.len());
-    let (digits, rest) = hex.split_at_checked(end).ok_or(InvalidDistinguishedName::Syntax { at })?;
-    let mut encoding = Vec::with_capacity(digits.len() / 2);
-    let mut digits = digits.chars();
-    while let Some(high) = digits.next() {
-        encoding.push(octet(high, digits.next()).ok_or(InvalidDistinguishedName::Syntax { at })?);
-    }
+/// `text` follows a `#`. Returns the attribute, and the rest of the text from its separator on.
+fn hex_value(kind: AttributeType, text: &str, at: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
+    let end = text.find([',', '+']).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end).ok_or(InvalidDistinguishedName::Syntax { at })?;
+    let encoding = hex::decode(digits).map_err(|_| InvalidDistinguishedName::Syntax { at })?;
     if encoding.is_empty() {
         return Err(InvalidDistinguishedName::Syntax { at });
     }
@@ -106,5 +104,6 @@ fn is_special(character: char) -> bool {
 
 /// The octet that two hexadecimal digits stand for.
 fn octet(high: char, low: Option<char>) -> Option<u8> {
-    u8::try_from(high.to_digit(16)? * 16 + low?.to_digit(16)?).ok()
+    let [octet] = <[u8; 1]>::from_hex([u8::try_from(high).ok()?, u8::try_from(low?).ok()?]).ok()?;
+    Some(octet)
 }

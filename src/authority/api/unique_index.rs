@@ -1,0 +1,87 @@
+//! Writes a client with its key of the unique index, in one transaction.
+
+use crate::authority::Authority;
+use crate::authority::records::Kind;
+use crate::authority::records::RegistryError;
+use crate::authority::registration::CLIENTS;
+use crate::authority::registration::ClientRegistration;
+use crate::authority::registration::index_claim;
+use crate::authority::registration::index_owner;
+use crate::authority::registration::may_claim;
+use crate::authority::registration::unique_index_key;
+use crate::authority::store::Expected;
+use crate::authority::store::Revision;
+use crate::authority::store::StoreError;
+use crate::authority::store::Transaction;
+
+/// How often a change is tried while others claim the same identity or give it up.
+const ATTEMPTS: u32 = 8;
+
+impl Authority {
+    /// Makes a change of a client's record at `key`, from one registration to another, with that of the index.
+    pub(in crate::authority) async fn transact_client(
+        &self,
+        client_id: &str,
+        (before, after): (Option<&ClientRegistration>, Option<&ClientRegistration>),
+        change: Transaction,
+    ) -> Result<Revision, RegistryError> {
+        let record_key = format!("{CLIENTS}{client_id}");
+        let [old, new] = [before, after].map(|registration| registration.and_then(unique_index_key));
+        for _ in 0..ATTEMPTS {
+            let mut transaction = change.clone();
+            if let Some(new) = &new {
+                transaction = self.claim(client_id, new, transaction).await?;
+            }
+            if let Some(old) = old.as_ref().filter(|old| Some(*old) != new.as_ref()) {
+                transaction = self.release(client_id, old, transaction).await?;
+            }
+            match self.store.transact(transaction).await {
+                // Somebody else claimed it, or gave it up, since it was looked at.
+                Err(StoreError::Conflict { key }) if key != record_key => {}
+                outcome => return outcome.map_err(of_store),
+            }
+        }
+        tracing::error!(%client_id, "the index of clients did not stand still for a change");
+        Err(RegistryError::Unavailable)
+    }
+
+    /// Adds the claim of an identity, which nobody else must have.
+    async fn claim(&self, client_id: &str, key: &str, transaction: Transaction) -> Result<Transaction, RegistryError> {
+        let value = index_claim(client_id).ok_or(RegistryError::Unavailable)?;
+        let Some(entry) = self.store.get(key).await.map_err(of_store)? else {
+            return Ok(transaction.expect(key, Expected::Absent).put(key, value));
+        };
+        let transaction = transaction.expect(key, Expected::At(entry.revision));
+        let owner = index_owner(key, &entry.value)?;
+        if owner == client_id {
+            return Ok(transaction);
+        }
+        // A version without the index deletes and changes clients and leaves their keys in it.
+        let owner_key = format!("{CLIENTS}{owner}");
+        let expected = match self.store.get(&owner_key).await.map_err(of_store)? {
+            Some(record) if may_claim(&record.value, key) => return Err(RegistryError::IdentityTaken(owner)),
+            Some(record) => Expected::At(record.revision),
+            None => Expected::Absent,
+        };
+        Ok(transaction.expect(&owner_key, expected).put(key, value))
+    }
+
+    /// Adds that an identity is given up. What a version without the index wrote has no key in it.
+    async fn release(
+        &self,
+        client_id: &str,
+        key: &str,
+        transaction: Transaction,
+    ) -> Result<Transaction, RegistryError> {
+        match self.store.get(key).await.map_err(of_store)? {
+            Some(entry) if index_owner(key, &entry.value)? == client_id => {
+                Ok(transaction.expect(key, Expected::At(entry.revision)).delete(key))
+            }
+            Some(_) | None => Ok(transaction),
+        }
+    }
+}
+
+fn of_store(error: StoreError) -> RegistryError {
+    RegistryError::of_store(Kind::Client, &error)
+}

@@ -1,0 +1,166 @@
+//! What variables of the environment say instead of the file: `LANYARD_TLS__CLIENT_AUTH` is `tls.client_auth`.
+
+use std::ffi::OsString;
+
+use crate::config::error::ConfigError;
+use crate::yaml;
+use crate::yaml::Node;
+
+const PREFIX: &str = "LANYARD_";
+
+/// Between a key and one below it.
+const SEPARATOR: &str = "__";
+
+/// The keys at the top of the file. Variables without any of them may mean other things, such as `LANYARD_SERVER`.
+const SECTIONS: [&str; 18] = [
+    "dev",
+    "federation",
+    "forwarded",
+    "issuer",
+    "jwks_uri",
+    "keys",
+    "listeners",
+    "log",
+    "mtls_url",
+    "registration",
+    "roles",
+    "rotation",
+    "store",
+    "telemetry",
+    "tls",
+    "tokens",
+    "trust",
+    "workload_api",
+];
+
+/// Those of them that are single values.
+const VALUES: [&str; 4] = ["dev", "issuer", "mtls_url", "registration"];
+
+/// A name with more underscores than this is not tried in all the ways in which they could be doubled.
+const MOST_UNDERSCORES: usize = 6;
+
+/// Puts the variables over the file. `is_key` tells whether the configuration knows a key.
+pub(super) fn overlay(
+    tree: &mut Node,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    is_key: impl Fn(&[&str]) -> bool,
+) -> Result<(), ConfigError> {
+    let mut variables: Vec<(String, OsString)> = variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| key_of(name).is_some())
+        .collect();
+    // Of two errors it is always the same one that is reported.
+    variables.sort();
+    for (name, value) in variables {
+        let Some(key) = key_of(&name) else { continue };
+        let keys: Vec<&str> = key.split(SEPARATOR).collect();
+        if keys.first().is_some_and(|section| SECTIONS.contains(section)) {
+            let Some(text) = value.to_str() else {
+                return Err(ConfigError::Environment { variable: name, error: yaml::YamlError::new("is not UTF-8") });
+            };
+            tree.overlay(Node::nested(&keys, yaml::variable(&name, text)));
+        } else if let Some(hint) = misspelt(&key, &value.to_string_lossy(), &is_key) {
+            return Err(ConfigError::UnknownVariable { variable: name, hint });
+        }
+    }
+    Ok(())
+}
+
+/// What stands behind the prefix; the case of a name does not matter.
+fn key_of(name: &str) -> Option<String> {
+    let prefix = name.get(..PREFIX.len())?;
+    let key = name.get(PREFIX.len()..)?;
+    prefix.eq_ignore_ascii_case(PREFIX).then(|| key.to_ascii_lowercase())
+}
+
+/// What to write instead, if a variable seems to be meant for the configuration and is not a key of it.
+fn misspelt(key: &str, value: &str, is_key: impl Fn(&[&str]) -> bool) -> Option<String> {
+    let spelt = |keys: &[&str]| format!("did you mean {PREFIX}{}?", keys.join(SEPARATOR).to_ascii_uppercase());
+    if let Some((section, below)) = key.split_once(SEPARATOR) {
+        // Nothing else is written like this.
+        let section = yaml::nearest(section, SECTIONS.into_iter());
+        let listed = || format!("expected {PREFIX} and one of {}", SECTIONS.join(", ").to_ascii_uppercase());
+        return Some(section.map_or_else(listed, |section| spelt(&[section, below])));
+    }
+    let is_section = value.trim_start().starts_with(['{', '[']);
+    let single = if is_section { &SECTIONS[..] } else { &VALUES[..] };
+    if let Some(name) = yaml::nearest(key, single.iter().copied()) {
+        return Some(spelt(&[name]));
+    }
+    let keys = doubled(key).into_iter().find(|keys| is_key(keys))?;
+    Some(spelt(&keys))
+}
+
+/// The ways to read single underscores as separators: `log_level` as `log`, `level`.
+fn doubled(key: &str) -> Vec<Vec<&str>> {
+    let underscores: Vec<usize> = key.match_indices('_').map(|(place, _)| place).collect();
+    if underscores.len() > MOST_UNDERSCORES {
+        return Vec::new();
+    }
+    let choices = 1..1_usize << underscores.len();
+    let split = |choice: usize| {
+        let mut keys = Vec::new();
+        let mut start = 0;
+        for (number, place) in underscores.iter().enumerate() {
+            if choice & (1 << number) != 0 {
+                keys.extend(key.get(start..*place));
+                start = place + 1;
+            }
+        }
+        keys.extend(key.get(start..));
+        keys
+    };
+    choices.map(split).filter(|keys| keys.first().is_some_and(|section| SECTIONS.contains(section))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::file::File;
+
+    #[test]
+    fn the_sections_are_those_of_the_file() {
+        let unknown = yaml::read::<File>(&Node::nested(&["?"], yaml::variable("", ""))).unwrap_err().to_string();
+        let (_, listed) = unknown.split_once("expected one of ").unwrap();
+        let mut listed: Vec<&str> = listed.split(", ").map(|name| name.trim_matches('`')).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, SECTIONS);
+        assert!(VALUES.iter().all(|value| SECTIONS.contains(value)));
+    }
+
+    #[test]
+    fn single_underscores_are_read_in_every_way_that_begins_with_a_section() {
+        assert_eq!(doubled("log_level"), [["log", "level"]]);
+        assert_eq!(doubled("store_sled_path"), [&["store", "sled_path"][..], &["store", "sled", "path"]]);
+        assert_eq!(doubled("workload_api_max_age").len(), 2);
+        assert_eq!(doubled("server_name"), Vec::<Vec<&str>>::new());
+        assert_eq!(doubled("log_a_b_c_d_e_f_g"), Vec::<Vec<&str>>::new());
+    }
+
+    #[test]
+    fn variables_go_before_the_file_and_leave_the_rest_of_it() {
+        let mut tree =
+            yaml::document("tls: {key: a, certificate: b}\nlog: {level: x}\n", yaml::PlainScalars::AreNoText).unwrap();
+        let variables =
+            [("LANYARD_TLS__KEY", "c"), ("LANYARD_LOG", "{format: json}"), ("LANYARD_DEV", "true"), ("PATH", "d")];
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        overlay(&mut tree, variables.into_iter(), |_| false).unwrap();
+        let read: serde_json::Value = yaml::read(&tree).unwrap();
+        let expected = serde_json::json!({
+            "tls": {"key": "c", "certificate": "b"},
+            "log": {"level": "x", "format": "json"},
+            "dev": true,
+        });
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_is_refused_where_it_counts() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let mut tree = yaml::document("{}", yaml::PlainScalars::AreNoText).unwrap();
+        let mut with =
+            |name: &str| overlay(&mut tree, [(name.into(), OsString::from_vec(vec![0xff]))].into_iter(), |_| false);
+        assert_eq!(with("LANYARD_ISSUER").unwrap_err().to_string(), "the environment: LANYARD_ISSUER: is not UTF-8");
+        assert!(with("LANYARD_SERVER").is_ok());
+    }
+}

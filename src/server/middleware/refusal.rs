@@ -1,0 +1,51 @@
+//! What a request is answered in its protocol when it does not come to its method, or breaks there.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse as _;
+use hyper::Response;
+
+use crate::authority::access::CalledMethod;
+use crate::authority::access::NotAdmitted;
+use crate::authority::access::Protocol;
+use crate::authority::decision::CheckRefusal;
+use crate::grpc;
+use crate::grpc::ext_authz;
+use crate::http;
+use crate::http::error::OAuthError;
+use crate::http::introspect;
+
+/// The answer to a call that is not admitted, which came with these headers.
+pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: NotAdmitted) -> Response<Body> {
+    match method.protocol() {
+        Protocol::Grpc => grpc::status::not_admitted(error).into_http(),
+        Protocol::OAuth => match OAuthError::not_admitted(error) {
+            Some(error) => {
+                let may_be_signed = method.entry().is_some_and(|entry| entry.signed_on_request);
+                let signed = may_be_signed && introspect::wants_signed(headers);
+                if signed { error.as_refusal_of_signed_response() } else { error }.into_response()
+            }
+            None => http::error::not_admitted(error),
+        },
+        Protocol::ExtAuthz => ext_authz::not_admitted(error),
+        Protocol::Http => http::error::not_admitted(error),
+    }
+}
+
+/// The answer to a request in which something broke. It says nothing of what.
+pub(super) fn broken(protocol: Protocol) -> Response<Body> {
+    match protocol {
+        Protocol::Grpc => grpc::status::broken().into_http(),
+        Protocol::OAuth | Protocol::Http => http::error::broken(),
+        // An error could let the request through.
+        Protocol::ExtAuthz => ext_authz::unread(CheckRefusal::Unable),
+    }
+}
+
+/// The answer of a method that was reached. What refuses a check on the way there, such as tonic, knows only errors.
+pub(super) fn answered(protocol: Protocol, response: Response<Body>) -> Response<Body> {
+    match protocol {
+        Protocol::Grpc | Protocol::OAuth | Protocol::Http => response,
+        Protocol::ExtAuthz => ext_authz::into_denied_response(response),
+    }
+}

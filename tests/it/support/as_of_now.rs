@@ -1,0 +1,46 @@
+//! What a request would be told that is made at this very moment.
+
+use std::sync::Arc;
+
+use lanyard::authority::Authority;
+use lanyard::authority::access::CalledMethod;
+use lanyard::authority::access::NotAdmitted;
+use lanyard::authority::access::PeerConnection;
+use lanyard::authority::access::Roles;
+use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::state::Caller;
+use lanyard::authority::trust::Unproven;
+use rustls_pki_types::CertificateDer;
+
+/// Takes a view of now for each question.
+pub trait AsOfNow {
+    fn prove_now(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven>;
+    fn caller_now(&self, connection: &PeerConnection) -> Result<Caller, Unproven>;
+    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Option<Caller>, NotAdmitted>;
+    fn roles_now(&self, peer: &PeerIdentity) -> Roles;
+    /// The peer as the caller of a request.
+    fn as_caller(&self, peer: &PeerIdentity) -> Caller;
+}
+
+impl AsOfNow for Authority {
+    fn prove_now(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
+        self.prove(&self.view(), chain)
+    }
+
+    fn caller_now(&self, connection: &PeerConnection) -> Result<Caller, Unproven> {
+        self.caller(self.view(), connection)
+    }
+
+    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Option<Caller>, NotAdmitted> {
+        self.authorize(self.view(), Some(connection), method)
+    }
+
+    fn roles_now(&self, peer: &PeerIdentity) -> Roles {
+        self.view().roles_of(peer)
+    }
+
+    fn as_caller(&self, peer: &PeerIdentity) -> Caller {
+        let view = self.view();
+        Caller { identity: Arc::new(peer.clone()), roles: view.roles_of(peer), view }
+    }
+}
