@@ -5,6 +5,8 @@
 //! [`proto`].
 
 #[cfg(feature = "server")]
+pub mod apply;
+#[cfg(feature = "server")]
 pub mod authority;
 #[cfg(feature = "server")]
 pub mod cli;
@@ -16,6 +18,8 @@ pub mod config;
 pub mod grpc;
 #[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
+pub mod messages;
 #[cfg(feature = "client")]
 pub mod proto;
 #[cfg(feature = "server")]

@@ -15,6 +15,7 @@ pub mod json;
 pub mod keys;
 pub mod observe;
 pub mod policy;
+pub mod records;
 pub mod registration;
 pub mod resources;
 pub mod scope;

@@ -3,13 +3,11 @@
 mod binding_stream;
 mod bindings;
 mod claims;
-mod client_message;
 pub mod ext_authz;
 pub mod health;
 mod keys;
 mod readable;
 mod registry;
-mod resource_message;
 pub mod status;
 mod tokens;
 

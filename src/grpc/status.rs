@@ -14,9 +14,9 @@ use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
-use crate::authority::registration::RegistryError;
-use crate::authority::resources::ResourceError;
+use crate::authority::records::RegistryError;
 use crate::authority::state::Stale;
+use crate::messages::Malformed;
 use crate::proto;
 
 /// The domain of every `ErrorInfo` of ours.
@@ -142,40 +142,28 @@ pub fn not_announced(error: NotAnnounced) -> Status {
 
 /// A registry request that was refused.
 pub fn registry_error(error: &RegistryError) -> Status {
-    match error {
-        RegistryError::Invalid(invalid) => {
-            let metadata = HashMap::from([("field".to_owned(), invalid.field.to_owned())]);
-            refusal(Code::InvalidArgument, "INVALID_CLIENT_METADATA", error.to_string(), metadata)
-        }
-        RegistryError::Exists => plain(Code::AlreadyExists, "CLIENT_EXISTS", error),
-        RegistryError::IdentityTaken(_) => plain(Code::AlreadyExists, "IDENTITY_TAKEN", error),
-        RegistryError::NotFound => plain(Code::NotFound, "CLIENT_NOT_FOUND", error),
-        RegistryError::Conflict => plain(Code::Aborted, "ETAG_MISMATCH", error),
-        RegistryError::EtagMissing => plain(Code::InvalidArgument, "ETAG_MISSING", error),
-        RegistryError::InvalidPageToken => plain(Code::InvalidArgument, "INVALID_PAGE_TOKEN", error),
-        RegistryError::TooLarge => plain(Code::InvalidArgument, "REGISTRATION_TOO_LARGE", error),
-        RegistryError::Unavailable => plain(Code::Unavailable, "REGISTRY_UNAVAILABLE", error),
-    }
-}
-
-/// A request about a protected resource that was refused.
-pub fn resource_error(error: &ResourceError) -> Status {
-    match error {
-        ResourceError::Invalid(invalid) => {
-            let metadata = HashMap::from([("field".to_owned(), invalid.field.to_owned())]);
-            refusal(Code::InvalidArgument, "INVALID_RESOURCE", error.to_string(), metadata)
-        }
-        ResourceError::Exists => plain(Code::AlreadyExists, "RESOURCE_EXISTS", error),
-        ResourceError::NotFound => plain(Code::NotFound, "RESOURCE_NOT_FOUND", error),
-        ResourceError::Conflict => plain(Code::Aborted, "ETAG_MISMATCH", error),
-        ResourceError::EtagMissing => plain(Code::InvalidArgument, "ETAG_MISSING", error),
-        ResourceError::TooLarge => plain(Code::InvalidArgument, "REGISTRATION_TOO_LARGE", error),
-        ResourceError::Unavailable => plain(Code::Unavailable, "REGISTRY_UNAVAILABLE", error),
-    }
+    let code = match error {
+        RegistryError::Invalid(_)
+        | RegistryError::EtagMissing(_)
+        | RegistryError::InvalidPageToken
+        | RegistryError::TooLarge(_) => Code::InvalidArgument,
+        RegistryError::Exists(_) | RegistryError::IdentityTaken(_) => Code::AlreadyExists,
+        RegistryError::NotFound(_) => Code::NotFound,
+        RegistryError::Conflict(_) => Code::Aborted,
+        RegistryError::Unavailable => Code::Unavailable,
+    };
+    let field = if let RegistryError::Invalid(invalid) = error { Some(invalid.field) } else { None };
+    let metadata = field.map(|field| ("field".to_owned(), field.to_owned())).into_iter().collect();
+    refusal(code, error.code(), error.to_string(), metadata)
 }
 
 /// A field of a request that cannot be read.
 pub(super) fn malformed(field: &'static str, problem: &str) -> Status {
     let metadata = HashMap::from([("field".to_owned(), field.to_owned())]);
     refusal(Code::InvalidArgument, INVALID_REQUEST, format!("{field}: {problem}"), metadata)
+}
+
+/// A message of the registry that cannot be read.
+pub(super) fn unreadable(error: Malformed) -> Status {
+    malformed(error.field, error.problem)
 }

@@ -21,7 +21,9 @@ use serde_json::Value;
 
 use crate::authority::Authority;
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::registration::RegisteredClient;
+use crate::authority::registration::parse_access_token_ttl;
 use crate::authority::state::Caller;
 use crate::http::error::NO_STORE;
 use crate::http::error::RegistrationRefused;
@@ -30,27 +32,23 @@ use crate::http::error::RegistrationRefused;
 const SERVERS_OWN: [&str; 4] =
     ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"];
 
-/// The metadata of RFC 7591 section 2 that is of use here. What else is sent is ignored, as that section demands.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Requested {
-    token_endpoint_auth_method: Option<String>,
-    grant_types: Option<Vec<String>>,
-    response_types: Vec<String>,
-    spiffe_id: Option<String>,
-    tls_client_auth_subject_dn: Option<String>,
-    tls_client_auth_san_dns: Option<String>,
-    tls_client_auth_san_uri: Option<String>,
-    tls_client_auth_san_ip: Option<String>,
-    tls_client_auth_san_email: Option<String>,
-    jwks: Option<Value>,
-    jwks_uri: Option<String>,
-    scope: String,
-    audience: Vec<String>,
-    tls_client_certificate_bound_access_tokens: Option<bool>,
-    access_token_ttl: Option<String>,
-    rotation: Option<String>,
-}
+/// The metadata of RFC 7591 section 2 that a registrant sets. What else is sent is ignored, as that section demands.
+const REGISTRANTS_OWN: [&str; 14] = [
+    "token_endpoint_auth_method",
+    "grant_types",
+    "spiffe_id",
+    "tls_client_auth_subject_dn",
+    "tls_client_auth_san_dns",
+    "tls_client_auth_san_uri",
+    "tls_client_auth_san_ip",
+    "tls_client_auth_san_email",
+    "jwks",
+    "jwks_uri",
+    "scope",
+    "audience",
+    "tls_client_certificate_bound_access_tokens",
+    "rotation",
+];
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
@@ -150,42 +148,36 @@ fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Regist
 fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, RegistrationRefused> {
     const SHAPE: RegistrationRefused =
         RegistrationRefused::Metadata("a member of the metadata has the wrong JSON type");
-    let requested = Requested::deserialize(object).map_err(|_| SHAPE)?;
+    let own = |name: &&str| object.get(*name).map(|value| ((*name).to_owned(), value.clone()));
+    let mut members: Map<String, Value> = REGISTRANTS_OWN.iter().filter_map(own).collect();
+    members.insert("client_id".to_owned(), Value::from(""));
+    // Left out, it is client_secret_basic, which is not served.
+    members.entry("token_endpoint_auth_method").or_insert_with(|| Value::from(""));
+    let mut metadata = ClientMetadata::deserialize(&members).map_err(|_| SHAPE)?;
+    let access_token_ttl: Option<&str> =
+        object.get("access_token_ttl").map(Deserialize::deserialize).transpose().map_err(|_| SHAPE)?;
+    let response_types: Option<Vec<&str>> =
+        object.get("response_types").map(Deserialize::deserialize).transpose().map_err(|_| SHAPE)?;
     // RFC 7591 section 2: left out, grant_types is authorization_code, which is not served.
-    if requested.grant_types.as_deref() != Some(&["client_credentials".to_owned()]) {
+    if metadata.grant_types != ["client_credentials"] {
         return Err(RegistrationRefused::Metadata("grant_types must be client_credentials alone, and be named"));
     }
-    if !requested.response_types.is_empty() {
+    if response_types.is_some_and(|types| !types.is_empty()) {
         return Err(RegistrationRefused::Metadata("response_types must be empty with client_credentials"));
     }
-    if requested.jwks.is_some() && requested.jwks_uri.is_some() {
+    if metadata.jwks.is_some() && metadata.jwks_uri.is_some() {
         return Err(RegistrationRefused::Metadata("jwks and jwks_uri exclude each other"));
     }
-    Ok(ClientMetadata {
-        // Left out, it is client_secret_basic, which is not served either.
-        token_endpoint_auth_method: requested.token_endpoint_auth_method.unwrap_or_default(),
-        spiffe_id: requested.spiffe_id,
-        tls_client_auth_subject_dn: requested.tls_client_auth_subject_dn,
-        tls_client_auth_san_dns: requested.tls_client_auth_san_dns,
-        tls_client_auth_san_uri: requested.tls_client_auth_san_uri,
-        tls_client_auth_san_ip: requested.tls_client_auth_san_ip,
-        tls_client_auth_san_email: requested.tls_client_auth_san_email,
-        jwks: requested.jwks,
-        jwks_uri: requested.jwks_uri,
-        scope: requested.scope,
-        audience: requested.audience,
-        tls_client_certificate_bound_access_tokens: requested.tls_client_certificate_bound_access_tokens,
-        access_token_ttl: requested.access_token_ttl,
-        rotation: requested.rotation,
-        ..ClientMetadata::default()
-    })
+    let access_token_ttl = access_token_ttl.map(parse_access_token_ttl).transpose();
+    metadata.access_token_ttl = access_token_ttl.map_err(DynamicRegistrationError::Invalid)?;
+    Ok(metadata)
 }
 
 /// All that is registered, as it is registered (RFC 7591 section 3.2.1).
 fn print(authority: &Authority, client: &RegisteredClient) -> Map<String, Value> {
     let metadata = serde_json::to_value(&client.registration.metadata);
     let mut members = metadata.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    let client_id = utf8_percent_encode(&client.record.metadata.client_id, NON_ALPHANUMERIC);
+    let client_id = utf8_percent_encode(&client.registration.metadata.client_id, NON_ALPHANUMERIC);
     let uri = format!("{}/oauth2/register?client_id={client_id}", authority.policy().mtls_url);
     members.insert("registration_client_uri".to_owned(), Value::from(uri));
     members.insert("client_id_issued_at".to_owned(), Value::from(client.record.create_time.0));

@@ -49,7 +49,7 @@ impl Authority {
             (None, Some(fronted)) => fronted.only().ok_or(NoDecision::AudienceMissing)?,
             (None, None) => return Err(NoDecision::AudienceMissing),
         };
-        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.resource);
+        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
         let evidence = match admissible {
             Admissible::Evidence(evidence) => evidence,
             Admissible::Header(forwarded) => {

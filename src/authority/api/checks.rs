@@ -41,7 +41,7 @@ impl Authority {
         let none = Fronted::Audiences(Arc::default());
         let fronted = caller.roles.proxy.as_ref().unwrap_or(&none);
         let found = view.snapshot.resources.find(&request.destination, fronted);
-        let resource = found.map(|registered| &registered.resource);
+        let resource = found.map(|registered| &registered.registration);
         let outcome = resource
             .ok_or(CheckRefusal::ResourceUnknown)
             .and_then(|resource| self.look(caller, request, resource, &mut findings));

@@ -1,22 +1,41 @@
-//! The verbs of the registry: create, get, list, update, delete.
+//! Clients in the registry.
 
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::authority::api::registry::Managed;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::registration::CLIENTS;
+use crate::authority::records::RegistryError;
 use crate::authority::registration::ClientMetadata;
-use crate::authority::registration::ClientRecord;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::RegisteredClient;
-use crate::authority::registration::RegistryError;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
-use crate::authority::state::Entry;
-use crate::authority::store::Expected;
-use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
+
+impl Managed for ClientRegistration {
+    fn validate(authority: &Authority, metadata: ClientMetadata) -> Result<Self, RegistryError> {
+        authority.validate_registration(metadata)
+    }
+
+    fn creation_id(authority: &Authority) -> Result<String, RegistryError> {
+        authority.random_id().map_err(|_| RegistryError::Unavailable)
+    }
+
+    async fn commit(
+        authority: &Authority,
+        name: &str,
+        registrations: (Option<&Self>, Option<&Self>),
+        change: Transaction,
+    ) -> Result<Revision, RegistryError> {
+        authority.transact_client(name, registrations, change).await
+    }
+
+    fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision) {
+        authority.record_client_changed(by, name, change, revision);
+    }
+}
 
 impl Authority {
     /// Registers a client. With `validate_only` nothing is stored.
@@ -26,26 +45,21 @@ impl Authority {
         metadata: ClientMetadata,
         validate_only: bool,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let registration = self.validate_registration(metadata)?;
-        let record = self.new_record(&registration, &admin.to_string())?;
-        if validate_only {
-            encode(&record)?;
-            return Ok(Arc::new(RegisteredClient { registration, record, revision: Revision::default() }));
-        }
-        self.add(registration, record, "created").await
+        self.create(admin, metadata, validate_only).await
     }
 
     /// The client with this `client_id`.
     pub fn client(&self, client_id: &str) -> Result<Arc<RegisteredClient>, RegistryError> {
-        self.snapshot.load().directory.named(client_id).map(Arc::clone).ok_or(RegistryError::NotFound)
+        self.named(client_id)
     }
 
     /// The clients after the one named `after`, `count` at most, in the order of their `client_id`s.
     pub fn clients(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredClient>> {
-        self.snapshot.load().directory.page(after, count)
+        self.page(after, count)
     }
 
-    /// Replaces the metadata of a client, if its revision is still `from`. Where nothing would change, nothing is written.
+    /// Replaces the metadata of a client, if its revision is still `from`. Where nothing would change, nothing is written,
+    /// unless the stored record cannot be read.
     pub async fn update_client(
         &self,
         admin: &PeerIdentity,
@@ -53,24 +67,7 @@ impl Authority {
         from: Revision,
         validate_only: bool,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let registration = self.validate_registration(metadata)?;
-        let present = self.client(registration.client_id.as_str())?;
-        if present.revision != from {
-            return Err(RegistryError::Conflict);
-        }
-        if present.registration.metadata == registration.metadata {
-            return Ok(present);
-        }
-        let by = admin.to_string();
-        let record = present.record.updated(registration.metadata.clone(), self.clock.now(), &by);
-        if validate_only {
-            encode(&record)?;
-            return Ok(Arc::new(RegisteredClient { registration, record, revision: from }));
-        }
-        let client = self.write(Some(&present.registration), registration, record, Expected::At(from)).await?;
-        let client_id = &client.record.metadata.client_id;
-        self.record_client_changed(&by, client_id, "updated", client.revision);
-        Ok(client)
+        self.update(admin, metadata, from, validate_only).await
     }
 
     /// Deletes a client, if its revision is still `from`, or whatever it is. Its tokens are refused from then on.
@@ -80,14 +77,7 @@ impl Authority {
         client_id: &str,
         from: Option<Revision>,
     ) -> Result<(), RegistryError> {
-        let present = self.client(client_id)?;
-        let from = from.unwrap_or(present.revision);
-        let (key, registration) = (format!("{CLIENTS}{client_id}"), &present.registration);
-        let deletion = Transaction::default().expect(&key, Expected::At(from)).delete(&key);
-        let revision = self.transact_client(&registration.client_id, (Some(registration), None), deletion).await?;
-        self.apply_write(&key, None, revision);
-        self.record_client_changed(&admin.to_string(), client_id, "deleted", revision);
-        Ok(())
+        self.delete::<ClientRegistration>(admin, client_id, from).await
     }
 
     /// Reads metadata, and holds it against the configuration and the other registrations that are known here. Of those
@@ -116,54 +106,4 @@ impl Authority {
         }
         Ok(registration)
     }
-
-    /// The record of a client that is not there yet.
-    pub(in crate::authority) fn new_record(
-        &self,
-        registration: &ClientRegistration,
-        by: &str,
-    ) -> Result<ClientRecord, RegistryError> {
-        if self.snapshot.load().directory.named(registration.client_id.as_str()).is_some() {
-            return Err(RegistryError::Exists);
-        }
-        let creation_id = self.random_id().map_err(|_| RegistryError::Unavailable)?;
-        Ok(ClientRecord::new(registration.metadata.clone(), creation_id, self.clock.now(), by))
-    }
-
-    /// Stores a client that is not there yet; `change` is what the audit trail calls it.
-    pub(in crate::authority) async fn add(
-        &self,
-        registration: ClientRegistration,
-        record: ClientRecord,
-        change: &'static str,
-    ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let written = self.write(None, registration, record, Expected::Absent).await;
-        let client =
-            written.map_err(|error| if error == RegistryError::Conflict { RegistryError::Exists } else { error })?;
-        let ClientRecord { created_by, metadata, .. } = &client.record;
-        self.record_client_changed(created_by, &metadata.client_id, change, client.revision);
-        Ok(client)
-    }
-
-    async fn write(
-        &self,
-        before: Option<&ClientRegistration>,
-        registration: ClientRegistration,
-        record: ClientRecord,
-        expected: Expected,
-    ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        let bytes = encode(&record)?;
-        let key = format!("{CLIENTS}{}", registration.client_id);
-        let change = Transaction::default().expect(&key, expected).put(&key, bytes);
-        let revision = self.transact_client(&registration.client_id, (before, Some(&registration)), change).await?;
-        let client = RegisteredClient { registration, record, revision };
-        self.apply_write(&key, Some(Entry::Client(Box::new(client.clone()))), revision);
-        Ok(Arc::new(client))
-    }
-}
-
-/// The value to store, if the store takes it.
-fn encode(record: &ClientRecord) -> Result<Vec<u8>, RegistryError> {
-    let bytes = record.to_bytes().map_err(|_| RegistryError::Unavailable)?;
-    if bytes.len() > MAX_VALUE_BYTES { Err(RegistryError::TooLarge) } else { Ok(bytes) }
 }

@@ -13,12 +13,13 @@ use crate::authority::access::Roles;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::policy::RegistrationPolicy;
+use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRecord;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::DynamicRegistration;
 use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::registration::DynamicallyRegistered;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::RegistrationAccessToken;
 use crate::authority::registration::invalid;
@@ -59,11 +60,12 @@ impl Authority {
         let by = caller.identity.to_string();
         let record = self.new_record(&registration, &by)?;
         let dynamic = DynamicRegistration { registrant: by, access_token_hash: hash(&token.0), own_identity };
-        let client = self.add(registration, record.registered_dynamically(dynamic), "registered").await?;
+        let client = self.add(registration, ClientRecord { dynamic: Some(dynamic), ..record }, "registered").await?;
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
 
-    /// The client that a registration access token opens to this caller (RFC 7592 section 2.1).
+    /// The client that a registration access token opens to this caller (RFC 7592 section 2.1). One whose stored record cannot
+    /// be read is open to admins alone: what an operator wrote there last is not known.
     pub fn registered_dynamically(
         &self,
         caller: &Caller,
@@ -75,11 +77,11 @@ impl Authority {
         let right_token = hash(access_token).as_bytes().ct_eq(dynamic.access_token_hash.as_bytes());
         // Whoever registered others as an admin has no say over them once it is none.
         let may_still = dynamic.own_identity || caller.roles.admin;
-        if bool::from(right_token) && dynamic.registrant == caller.identity.to_string() && may_still {
-            Ok(client)
-        } else {
-            Err(DynamicRegistrationError::InvalidToken)
+        if !bool::from(right_token) || dynamic.registrant != caller.identity.to_string() || !may_still {
+            return Err(DynamicRegistrationError::InvalidToken);
         }
+        may_change(caller, &client)?;
+        Ok(client)
     }
 
     /// Replaces the metadata of a client whole: what is left out is gone (RFC 7592 section 2.2), except for what only
@@ -91,7 +93,8 @@ impl Authority {
         metadata: ClientMetadata,
     ) -> Result<Arc<RegisteredClient>, DynamicRegistrationError> {
         self.may_register(&caller.roles)?;
-        let known = &present.record.metadata;
+        may_change(caller, present)?;
+        let known = &present.registration.metadata;
         let mut metadata = metadata;
         metadata.client_id.clone_from(&known.client_id);
         metadata.disabled = known.disabled;
@@ -114,10 +117,11 @@ impl Authority {
         caller: &Caller,
         present: &RegisteredClient,
     ) -> Result<(), DynamicRegistrationError> {
-        if present.record.metadata.disabled {
+        may_change(caller, present)?;
+        if present.registration.metadata.disabled {
             return Err(DynamicRegistrationError::Forbidden);
         }
-        let client_id = present.record.metadata.client_id.as_str();
+        let client_id = present.registration.metadata.client_id.as_str();
         Ok(self.delete_client(&caller.identity, client_id, Some(present.revision)).await?)
     }
 
@@ -158,8 +162,13 @@ impl Authority {
     }
 }
 
+/// A client whose stored record cannot be read is changed by admins alone.
+fn may_change(caller: &Caller, client: &RegisteredClient) -> Result<(), DynamicRegistrationError> {
+    if client.suspended && !caller.roles.admin { Err(DynamicRegistrationError::Forbidden) } else { Ok(()) }
+}
+
 /// A workload proves itself by its SPIFFE ID and by nothing else.
-fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidClientMetadata> {
+fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidMetadata> {
     if matches!(metadata.token_endpoint_auth_method.as_str(), "spiffe_x509" | "spiffe_jwt") {
         Ok(())
     } else {

@@ -87,7 +87,7 @@ impl Authority {
         let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
         // No certificate comes with the question, so it is asked as of the one that the token is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
-        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.resource);
+        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
         // Evidence is the one thing that is not looked at: how much of it the resource wants does not matter here.
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };

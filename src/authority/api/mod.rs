@@ -11,6 +11,7 @@ mod freshness;
 mod introspection;
 mod metrics;
 mod published_jwks;
+mod registry;
 mod reports;
 mod resources;
 mod revocations;

@@ -1,10 +1,10 @@
 //! Writes a client with its key of the unique index, in one transaction.
 
 use crate::authority::Authority;
+use crate::authority::records::Kind;
+use crate::authority::records::RegistryError;
 use crate::authority::registration::CLIENTS;
-use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientRegistration;
-use crate::authority::registration::RegistryError;
 use crate::authority::registration::index_claim;
 use crate::authority::registration::index_owner;
 use crate::authority::registration::may_claim;
@@ -21,7 +21,7 @@ impl Authority {
     /// Makes a change of a client's record at `key`, from one registration to another, with that of the index.
     pub(in crate::authority) async fn transact_client(
         &self,
-        client_id: &ClientId,
+        client_id: &str,
         (before, after): (Option<&ClientRegistration>, Option<&ClientRegistration>),
         change: Transaction,
     ) -> Result<Revision, RegistryError> {
@@ -38,7 +38,7 @@ impl Authority {
             match self.store.transact(transaction).await {
                 // Somebody else claimed it, or gave it up, since it was looked at.
                 Err(StoreError::Conflict { key }) if key != record_key => {}
-                outcome => return Ok(outcome?),
+                outcome => return outcome.map_err(of_store),
             }
         }
         tracing::error!(%client_id, "the index of clients did not stand still for a change");
@@ -46,24 +46,19 @@ impl Authority {
     }
 
     /// Adds the claim of an identity, which nobody else must have.
-    async fn claim(
-        &self,
-        client_id: &ClientId,
-        key: &str,
-        transaction: Transaction,
-    ) -> Result<Transaction, RegistryError> {
+    async fn claim(&self, client_id: &str, key: &str, transaction: Transaction) -> Result<Transaction, RegistryError> {
         let value = index_claim(client_id).ok_or(RegistryError::Unavailable)?;
-        let Some(entry) = self.store.get(key).await? else {
+        let Some(entry) = self.store.get(key).await.map_err(of_store)? else {
             return Ok(transaction.expect(key, Expected::Absent).put(key, value));
         };
         let transaction = transaction.expect(key, Expected::At(entry.revision));
         let owner = index_owner(key, &entry.value)?;
-        if owner == client_id.as_str() {
+        if owner == client_id {
             return Ok(transaction);
         }
         // A version without the index deletes and changes clients and leaves their keys in it.
         let owner_key = format!("{CLIENTS}{owner}");
-        let expected = match self.store.get(&owner_key).await? {
+        let expected = match self.store.get(&owner_key).await.map_err(of_store)? {
             Some(record) if may_claim(&record.value, key) => return Err(RegistryError::IdentityTaken(owner)),
             Some(record) => Expected::At(record.revision),
             None => Expected::Absent,
@@ -74,15 +69,19 @@ impl Authority {
     /// Adds that an identity is given up. What a version without the index wrote has no key in it.
     async fn release(
         &self,
-        client_id: &ClientId,
+        client_id: &str,
         key: &str,
         transaction: Transaction,
     ) -> Result<Transaction, RegistryError> {
-        match self.store.get(key).await? {
-            Some(entry) if index_owner(key, &entry.value)? == client_id.as_str() => {
+        match self.store.get(key).await.map_err(of_store)? {
+            Some(entry) if index_owner(key, &entry.value)? == client_id => {
                 Ok(transaction.expect(key, Expected::At(entry.revision)).delete(key))
             }
             Some(_) | None => Ok(transaction),
         }
     }
+}
+
+fn of_store(error: StoreError) -> RegistryError {
+    RegistryError::of_store(Kind::Client, &error)
 }

@@ -2,10 +2,10 @@
 
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::jwks_uri::JwksUri;
-use crate::authority::registration::metadata::InvalidClientMetadata;
 use crate::authority::registration::metadata::invalid;
 
 /// The kinds of SVIDs that clients authenticate by.
@@ -53,7 +53,7 @@ impl TokenEndpointAuthMethod {
 
     /// A `client_id` that is a SPIFFE ID must be the identity that the method proves: `sub` is the `client_id`, and nobody
     /// may be named after another principal (RFC 9068 section 5).
-    pub(super) fn fits(&self, client_id: &ClientId) -> Result<(), InvalidClientMetadata> {
+    pub(super) fn fits(&self, client_id: &ClientId) -> Result<(), InvalidMetadata> {
         let Some(named) = client_id.spiffe_id() else { return Ok(()) };
         let proves_it = match self {
             Self::Spiffe(_, pattern) => *pattern == SpiffeIdPattern::Exact(named),

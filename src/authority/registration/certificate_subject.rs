@@ -7,8 +7,8 @@ use crate::authority::identity::CertificateNames;
 use crate::authority::identity::DistinguishedName;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::metadata::ClientMetadata;
-use crate::authority::registration::metadata::InvalidClientMetadata;
 use crate::authority::registration::metadata::invalid;
 
 /// A name in the form in which two of a type are equal exactly when they are the same name.
@@ -40,7 +40,7 @@ impl CertificateSubject {
     }
 
     /// Reads the value of one of the five fields.
-    pub(in crate::authority) fn parse(field: &'static str, text: &str) -> Result<Self, InvalidClientMetadata> {
+    pub(in crate::authority) fn parse(field: &'static str, text: &str) -> Result<Self, InvalidMetadata> {
         let subject = match field {
             "tls_client_auth_subject_dn" => {
                 return DistinguishedName::parse(text)

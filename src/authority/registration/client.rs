@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::identity::is_spiffe_uri;
+use crate::authority::records::InvalidMetadata;
+use crate::authority::records::Kind;
+use crate::authority::records::Record;
+use crate::authority::records::Registered;
+use crate::authority::records::Registration;
 use crate::authority::registration::auth_method::SvidKind;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client_id::ClientId;
+use crate::authority::registration::dynamic_registration::DynamicRegistration;
 use crate::authority::registration::jwks;
 use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::ClientMetadata;
-use crate::authority::registration::metadata::InvalidClientMetadata;
 use crate::authority::registration::metadata::invalid;
 use crate::authority::scope::Scope;
 use crate::authority::scope::distinct;
@@ -24,6 +29,15 @@ const DEFAULT_TTL: Duration = Duration::from_mins(5);
 
 /// The longest lifetime that a registration may name: a stolen identity must not outlive its discovery by more.
 pub const MAX_TTL: Duration = Duration::from_hours(1);
+
+/// The prefix of all keys of clients in the store.
+pub const CLIENTS: &str = "/clients/";
+
+/// What the store keeps of a client beside its metadata.
+pub type ClientRecord = Record<String, Option<DynamicRegistration>>;
+
+/// A client as it counts.
+pub type RegisteredClient = Registered<ClientRegistration>;
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
@@ -57,9 +71,35 @@ pub struct ClientRegistration {
     pub rotation: Rotation,
 }
 
+impl Registration for ClientRegistration {
+    type Metadata = ClientMetadata;
+    type CreationId = String;
+    type Dynamic = Option<DynamicRegistration>;
+
+    const KIND: Kind = Kind::Client;
+    const PREFIX: &'static str = CLIENTS;
+    const SCHEMA: u32 = 1;
+
+    fn metadata(&self) -> &ClientMetadata {
+        &self.metadata
+    }
+
+    fn name(&self) -> &str {
+        self.client_id.as_str()
+    }
+
+    fn suspend(&mut self) {
+        self.metadata.disabled = true;
+    }
+
+    fn parse(metadata: ClientMetadata) -> Result<Self, InvalidMetadata> {
+        Self::parse(metadata)
+    }
+}
+
 impl ClientRegistration {
-    /// Reads metadata.
-    pub fn parse(metadata: ClientMetadata) -> Result<Self, InvalidClientMetadata> {
+    /// Reads metadata. What contradicts itself is refused by the name of the field.
+    pub fn parse(metadata: ClientMetadata) -> Result<Self, InvalidMetadata> {
         let mut metadata = metadata;
         let client_id = ClientId::parse(&metadata.client_id).ok_or_else(|| {
             invalid("client_id", "must be 1 to 2048 visible ASCII characters, and well-formed if it is a SPIFFE ID")
@@ -103,9 +143,7 @@ impl ClientRegistration {
         }
         Ok(Self { metadata, client_id, method, scope, bound, access_token_ttl, rotation })
     }
-}
 
-impl ClientRegistration {
     /// Where the client publishes its certificates, if it does.
     pub fn jwks_uri(&self) -> Option<&JwksUri> {
         match &self.method {
@@ -136,7 +174,7 @@ impl ClientRegistration {
     }
 }
 
-fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidClientMetadata> {
+fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidMetadata> {
     const SUBJECTS: &str = "goes only with token_endpoint_auth_method tls_client_auth";
     let named = metadata.token_endpoint_auth_method.clone();
     let subjects = CertificateSubject::registered_in(metadata);
@@ -194,7 +232,7 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
     }
 }
 
-fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<SpiffeIdPattern, InvalidClientMetadata> {
+fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<SpiffeIdPattern, InvalidMetadata> {
     if metadata.spiffe_id.is_none() && !is_spiffe_uri(&metadata.client_id) {
         return Err(invalid("spiffe_id", "must be set where the client_id is not a SPIFFE ID"));
     }
@@ -203,16 +241,10 @@ fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<SpiffeIdPattern, Inva
         .ok_or_else(|| invalid("spiffe_id", "must be a SPIFFE ID with a path, or one followed by /* for all below it"))
 }
 
-fn read_ttl(metadata: &mut ClientMetadata) -> Result<Duration, InvalidClientMetadata> {
-    let Some(text) = &metadata.access_token_ttl else {
-        metadata.access_token_ttl = Some(humantime::format_duration(DEFAULT_TTL).to_string());
-        return Ok(DEFAULT_TTL);
-    };
-    let ttl = humantime::parse_duration(text)
-        .map_err(|_| invalid("access_token_ttl", "must be a duration such as 5m or 90s"))?;
+fn read_ttl(metadata: &mut ClientMetadata) -> Result<Duration, InvalidMetadata> {
+    let ttl = *metadata.access_token_ttl.get_or_insert(DEFAULT_TTL);
     if ttl < Duration::from_secs(1) || ttl > MAX_TTL || ttl.subsec_nanos() != 0 {
         return Err(invalid("access_token_ttl", "must be whole seconds, from 1s to 1h"));
     }
-    metadata.access_token_ttl = Some(humantime::format_duration(ttl).to_string());
     Ok(ttl)
 }

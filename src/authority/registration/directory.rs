@@ -3,30 +3,18 @@
 use std::sync::Arc;
 
 use imbl::HashMap;
-use imbl::OrdMap;
 use spiffe::SpiffeId;
 
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::records::ByName;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client::ClientRegistration;
+use crate::authority::registration::client::RegisteredClient;
 use crate::authority::registration::client_id::ClientId;
-use crate::authority::registration::record::ClientRecord;
-use crate::authority::store::Revision;
-
-/// A client as it stands: what is registered, and the record that says so.
-#[derive(Clone, Debug)]
-pub struct RegisteredClient {
-    /// What is registered.
-    pub registration: ClientRegistration,
-    /// Who registered it, when, and its creation id.
-    pub record: ClientRecord,
-    /// The revision of the record: its `etag`.
-    pub revision: Revision,
-}
 
 /// What there is under a `client_id`.
 #[derive(Clone, Debug)]
@@ -44,7 +32,7 @@ pub enum ClientStatus {
 /// All clients. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    clients: OrdMap<String, Arc<RegisteredClient>>,
+    clients: ByName<ClientRegistration>,
     exact: HashMap<String, Names>,
     below: HashMap<String, Names>,
     subjects: HashMap<CertificateSubject, Names>,
@@ -57,17 +45,12 @@ type Names = Vec<String>;
 impl Directory {
     /// The client registered under this very name, whatever its method.
     pub fn named(&self, name: &str) -> Option<&Arc<RegisteredClient>> {
-        self.clients.get(name)
+        self.clients.named(name)
     }
 
-    /// The clients after `name` in the order of their names, `count` at most.
-    pub fn page(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredClient>> {
-        let from = after.map_or(std::ops::Bound::Unbounded, |name| std::ops::Bound::Excluded(name.to_owned()));
-        self.clients
-            .range((from, std::ops::Bound::Unbounded))
-            .take(count)
-            .map(|(_, client)| Arc::clone(client))
-            .collect()
+    /// The clients by their names.
+    pub fn by_name(&self) -> &ByName<ClientRegistration> {
+        &self.clients
     }
 
     /// How many clients there are.
@@ -84,7 +67,7 @@ impl Directory {
     /// the exact one before the longest pattern; but a disabled one at any level refuses.
     pub fn status(&self, client_id: &ClientId) -> ClientStatus {
         if !client_id.is_spiffe_id() {
-            return match self.clients.get(client_id.as_str()) {
+            return match self.clients.named(client_id.as_str()) {
                 // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
                 Some(client) if matches!(client.registration.method, TokenEndpointAuthMethod::Spiffe(..)) => {
                     ClientStatus::Unknown
@@ -140,7 +123,7 @@ impl Directory {
 
     /// All clients.
     pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredClient>> {
-        self.clients.values()
+        self.clients.all()
     }
 
     /// Puts a client in the place of what stood under its name.
@@ -148,7 +131,7 @@ impl Directory {
         let name = client.registration.client_id.as_str().to_owned();
         self.remove(&name);
         self.index(&client.registration, |names| names.push(name.clone()));
-        self.clients.insert(name, Arc::new(client));
+        self.clients.insert(client);
     }
 
     /// Removes a client.
@@ -161,7 +144,7 @@ impl Directory {
     /// The registrations for a SPIFFE ID, the most specific level first.
     fn levels(&self, id: &str) -> Vec<Vec<Arc<RegisteredClient>>> {
         let resolve = |names: Option<&Names>| {
-            names.into_iter().flatten().filter_map(|name| self.clients.get(name)).map(Arc::clone).collect()
+            names.into_iter().flatten().filter_map(|name| self.clients.named(name)).map(Arc::clone).collect()
         };
         let slashes = id.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
         // From the last segment up to the trust domain; the two slashes of `spiffe://` are no path.

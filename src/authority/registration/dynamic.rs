@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::authority::registration::directory::RegisteredClient;
-use crate::authority::registration::metadata::InvalidClientMetadata;
+use crate::authority::records::InvalidMetadata;
+use crate::authority::records::RegistryError;
+use crate::authority::registration::client::RegisteredClient;
 use crate::authority::registration::metadata::invalid;
-use crate::authority::registration::registry_error::RegistryError;
 
 /// A client just registered, and the only sight of its registration access token.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub enum DynamicRegistrationError {
     Forbidden,
     /// The metadata cannot stand.
     #[error(transparent)]
-    Invalid(#[from] InvalidClientMetadata),
+    Invalid(#[from] InvalidMetadata),
     /// The registration access token is not the client's, or the caller not its registrant, or there is no such client:
     /// which of the three is nobody's business (RFC 7592 section 2.1).
     #[error("the registration access token does not open this registration to this caller")]
@@ -54,12 +54,12 @@ impl From<RegistryError> for DynamicRegistrationError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Invalid(invalid) => Self::Invalid(invalid),
-            RegistryError::Exists => Self::Invalid(invalid("client_id", "is registered already")),
+            RegistryError::Exists(_) => Self::Invalid(invalid("client_id", "is registered already")),
             RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
-            RegistryError::TooLarge => Self::Invalid(invalid("jwks", "is too large")),
-            RegistryError::NotFound => Self::InvalidToken,
-            RegistryError::Conflict
-            | RegistryError::EtagMissing
+            RegistryError::TooLarge(_) => Self::Invalid(invalid("jwks", "is too large")),
+            RegistryError::NotFound(_) => Self::InvalidToken,
+            RegistryError::Conflict(_)
+            | RegistryError::EtagMissing(_)
             | RegistryError::InvalidPageToken
             | RegistryError::Unavailable => Self::Unavailable,
         }

@@ -13,19 +13,17 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::keys::is_private;
 use crate::authority::keys::public_key;
+use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::ClientMetadata;
-use crate::authority::registration::metadata::InvalidClientMetadata;
 use crate::authority::registration::metadata::invalid;
 
 /// The most certificates that one client may have at a time: the present one, the next, and some to spare.
 const MAX_CERTIFICATES: usize = 16;
 
 /// Reads the registered certificates, and leaves them in `metadata.jwks`; or where the client publishes them.
-pub(in crate::authority) fn read(
-    metadata: &mut ClientMetadata,
-) -> Result<TokenEndpointAuthMethod, InvalidClientMetadata> {
+pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidMetadata> {
     if let Some(text) = &metadata.jwks_uri {
         // RFC 7591 section 2: jwks and jwks_uri exclude each other.
         if metadata.jwks.is_some() || metadata.certificate_pem.is_some() {
@@ -52,7 +50,7 @@ pub(in crate::authority) fn read(
 }
 
 /// Turns PEM certificates into a JWK Set that carries each in `x5c`.
-pub fn from_pem(pem: &str) -> Result<Value, InvalidClientMetadata> {
+pub fn from_pem(pem: &str) -> Result<Value, InvalidMetadata> {
     let refuse = |problem: &str| invalid("certificate_pem", problem);
     let certificates: Vec<CertificateDer<'_>> =
         CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| refuse("is not PEM"))?;
@@ -72,7 +70,7 @@ pub fn from_pem(pem: &str) -> Result<Value, InvalidClientMetadata> {
     Ok(Value::Object(Map::from_iter([("keys".to_owned(), Value::from(keys))])))
 }
 
-fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidClientMetadata> {
+fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidMetadata> {
     let keys = jwks
         .get("keys")
         .and_then(Value::as_array)
@@ -101,7 +99,7 @@ pub(in crate::authority) fn published_in(jwks: &Value) -> Option<Vec<Certificate
     (certificates.len() <= MAX_CERTIFICATES).then_some(certificates)
 }
 
-fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, InvalidClientMetadata> {
+fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, InvalidMetadata> {
     let refuse = |problem: &str| invalid("jwks", problem);
     let text = jwk.get("x5c").and_then(|chain| chain.get(0)).and_then(Value::as_str);
     let der = text

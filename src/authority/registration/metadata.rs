@@ -1,7 +1,12 @@
 //! A client as operators write it and as it is stored, before anything is made of it.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::authority::records::InvalidMetadata;
+use crate::authority::records::Kind;
 
 /// A client as operators write it, under the names of RFC 7591 and RFC 8705: what is stored, and what is shown.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -53,9 +58,9 @@ pub struct ClientMetadata {
     /// Left out means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_certificate_bound_access_tokens: Option<bool>,
-    /// Such as `5m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_token_ttl: Option<String>,
+    /// How long a token lives; as text such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::registration::duration")]
+    pub access_token_ttl: Option<Duration>,
     /// `strict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<String>,
@@ -67,16 +72,6 @@ pub struct ClientMetadata {
     pub disabled: bool,
 }
 
-/// A field of the metadata that cannot stand, and why (`invalid_client_metadata` of RFC 7591 section 3.2.2).
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct InvalidClientMetadata {
-    /// The field's name.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidClientMetadata {
-    InvalidClientMetadata { field, problem: problem.to_owned() }
+pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidMetadata {
+    InvalidMetadata { kind: Kind::Client, field, problem: problem.to_owned() }
 }

@@ -5,11 +5,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::records::Registered;
+use crate::authority::records::RegistryError;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::client::ClientRegistration;
-use crate::authority::registration::client_id::ClientId;
-use crate::authority::registration::record::ClientRecord;
-use crate::authority::registration::registry_error::RegistryError;
 use crate::authority::store::read_record;
 
 /// The prefix of all keys of the index in the store. No snapshot is made from them: they say nothing that the records do not.
@@ -42,8 +41,8 @@ pub fn key_of(registration: &ClientRegistration) -> Option<String> {
 }
 
 /// The value that says that a client has what a key of the index is for.
-pub(in crate::authority) fn claim(client_id: &ClientId) -> Option<Vec<u8>> {
-    serde_json::to_vec(&IndexRecord { schema: SCHEMA, client_id: client_id.as_str().to_owned() }).ok()
+pub(in crate::authority) fn claim(client_id: &str) -> Option<Vec<u8>> {
+    serde_json::to_vec(&IndexRecord { schema: SCHEMA, client_id: client_id.to_owned() }).ok()
 }
 
 /// Who has what a key of the index is for.
@@ -57,7 +56,6 @@ pub(in crate::authority) fn owner(key: &str, value: &[u8]) -> Result<String, Reg
 
 /// Whether a stored client claims a key of the index. What this version cannot read may.
 pub(in crate::authority) fn may_claim(client: &[u8], key: &str) -> bool {
-    let Ok(record) = ClientRecord::from_bytes(client) else { return true };
-    ClientRegistration::parse(record.metadata)
-        .map_or(true, |registration| key_of(&registration).as_deref() == Some(key))
+    let read = Registered::<ClientRegistration>::parse(client);
+    read.map_or(true, |registration| key_of(&registration).as_deref() == Some(key))
 }

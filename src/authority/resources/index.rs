@@ -1,32 +1,19 @@
 //! The snapshot of all protected resources, and how a request finds its own.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::HashMap;
-use imbl::OrdMap;
 
 use crate::authority::access::Fronted;
-use crate::authority::resources::metadata::ResourceRecord;
+use crate::authority::records::ByName;
 use crate::authority::resources::resource::ProtectedResource;
+use crate::authority::resources::resource::RegisteredResource;
 use crate::authority::resources::resource::split_port;
-use crate::authority::store::Revision;
-
-/// A resource as it stands: what is registered, and the record that says so.
-#[derive(Clone, Debug)]
-pub struct RegisteredResource {
-    /// What is registered.
-    pub resource: ProtectedResource,
-    /// Who registered it, and when.
-    pub record: ResourceRecord,
-    /// The revision of the record: its `etag`.
-    pub revision: Revision,
-}
 
 /// All resources. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
-    by_audience: OrdMap<String, Arc<RegisteredResource>>,
+    by_audience: ByName<ProtectedResource>,
     principals: HashMap<String, Audiences>,
     authorities: HashMap<String, Audiences>,
 }
@@ -48,18 +35,17 @@ pub struct Destination<'a> {
 impl Resources {
     /// The resource with this audience.
     pub fn named(&self, audience: &str) -> Option<&Arc<RegisteredResource>> {
-        self.by_audience.get(audience)
+        self.by_audience.named(audience)
     }
 
-    /// The resources after `audience` in the order of their audiences, `count` at most.
-    pub fn page(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredResource>> {
-        let from = after.map_or(Bound::Unbounded, |audience| Bound::Excluded(audience.to_owned()));
-        self.by_audience.range((from, Bound::Unbounded)).take(count).map(|(_, resource)| Arc::clone(resource)).collect()
+    /// The resources by their audiences.
+    pub fn by_name(&self) -> &ByName<ProtectedResource> {
+        &self.by_audience
     }
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredResource>> {
-        self.by_audience.values()
+        self.by_audience.all()
     }
 
     /// How many resources there are.
@@ -77,7 +63,7 @@ impl Resources {
     /// Where a workload serves several, the authority tells which. `None` where none is meant, or it is not clear which.
     pub fn find(&self, destination: &Destination<'_>, fronted: &Fronted) -> Option<&Arc<RegisteredResource>> {
         if let Some(audience) = destination.named {
-            return self.by_audience.get(audience).filter(|_| fronted.includes(audience));
+            return self.by_audience.named(audience).filter(|_| fronted.includes(audience));
         }
         let among = |audiences: Option<&Audiences>| -> Audiences {
             let audiences = audiences.into_iter().flatten();
@@ -100,16 +86,16 @@ impl Resources {
             meant.retain(|audience| here.contains(audience));
         }
         match meant.as_slice() {
-            [only] => self.by_audience.get(only),
+            [only] => self.by_audience.named(only),
             _ => None,
         }
     }
 
     /// Puts a resource in the place of the one with the same audience.
     pub fn insert(&mut self, registered: RegisteredResource) {
-        let audience = registered.resource.audience().to_owned();
+        let audience = registered.registration.audience().to_owned();
         self.remove(&audience);
-        let metadata = &registered.resource.metadata;
+        let metadata = &registered.registration.metadata;
         for (index, keys) in
             [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
         {
@@ -121,13 +107,13 @@ impl Resources {
                 }
             }
         }
-        self.by_audience.insert(audience, Arc::new(registered));
+        self.by_audience.insert(registered);
     }
 
     /// Takes the resource with this audience out.
     pub fn remove(&mut self, audience: &str) {
         let Some(removed) = self.by_audience.remove(audience) else { return };
-        let metadata = &removed.resource.metadata;
+        let metadata = &removed.registration.metadata;
         for (index, keys) in
             [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
         {

@@ -3,15 +3,8 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::authority::clock::Timestamp;
-use crate::authority::store::UnreadableRecord;
-use crate::authority::store::read_record;
-
-/// The schema of the records that this version writes.
-const SCHEMA: u32 = 1;
-
-/// The prefix of all keys of protected resources in the store; the audience follows.
-pub const RESOURCES: &str = "/resources/";
+use crate::authority::records::InvalidMetadata;
+use crate::authority::records::Kind;
 
 /// A protected resource as operators write it: what is stored, and what is shown.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -79,57 +72,6 @@ pub struct Gateways {
     pub via: Vec<String>,
 }
 
-/// A field of a resource that cannot stand, and why.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct InvalidResource {
-    /// The field's name.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidResource {
-    InvalidResource { field, problem: problem.to_owned() }
-}
-
-/// One protected resource in the store: JSON that an operator can read.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResourceRecord {
-    schema: u32,
-    /// What is registered.
-    pub metadata: ResourceMetadata,
-    /// When it was registered.
-    pub create_time: Timestamp,
-    /// By whom.
-    pub created_by: String,
-    /// When it was last changed.
-    pub update_time: Timestamp,
-    /// By whom.
-    pub updated_by: String,
-}
-
-impl ResourceRecord {
-    /// A new resource.
-    pub fn new(metadata: ResourceMetadata, now: Timestamp, by: &str) -> Self {
-        let by = by.to_owned();
-        Self { schema: SCHEMA, metadata, create_time: now, created_by: by.clone(), update_time: now, updated_by: by }
-    }
-
-    /// The same resource with other metadata.
-    #[must_use]
-    pub fn updated(&self, metadata: ResourceMetadata, now: Timestamp, by: &str) -> Self {
-        Self { metadata, update_time: now, updated_by: by.to_owned(), ..self.clone() }
-    }
-
-    /// Reads a stored value.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
-        read_record(bytes, SCHEMA)
-    }
-
-    /// The value to store.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, UnreadableRecord> {
-        Ok(serde_json::to_vec(self)?)
-    }
+pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidMetadata {
+    InvalidMetadata { kind: Kind::Resource, field, problem: problem.to_owned() }
 }

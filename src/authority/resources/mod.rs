@@ -3,23 +3,20 @@
 mod demands;
 mod index;
 mod metadata;
-mod registry_error;
 mod resource;
 mod route;
 
 pub use crate::authority::resources::demands::Demands;
 pub use crate::authority::resources::index::Destination;
-pub use crate::authority::resources::index::RegisteredResource;
 pub use crate::authority::resources::index::Resources;
 pub use crate::authority::resources::metadata::Gateways;
-pub use crate::authority::resources::metadata::InvalidResource;
-pub use crate::authority::resources::metadata::RESOURCES;
 pub use crate::authority::resources::metadata::ResourceMetadata;
-pub use crate::authority::resources::metadata::ResourceRecord;
 pub use crate::authority::resources::metadata::RouteMetadata;
-pub use crate::authority::resources::registry_error::ResourceError;
 pub use crate::authority::resources::resource::Mode;
 pub use crate::authority::resources::resource::ProtectedResource;
+pub use crate::authority::resources::resource::RESOURCES;
+pub use crate::authority::resources::resource::RegisteredResource;
+pub use crate::authority::resources::resource::ResourceRecord;
 pub use crate::authority::resources::route::Need;
 pub use crate::authority::resources::route::PathNotCanonical;
 pub use crate::authority::resources::route::PathTemplate;

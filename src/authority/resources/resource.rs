@@ -8,7 +8,12 @@ use spiffe::TrustDomain;
 use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::parse_spiffe_id;
-use crate::authority::resources::metadata::InvalidResource;
+use crate::authority::records::InvalidMetadata;
+use crate::authority::records::Kind;
+use crate::authority::records::NotKept;
+use crate::authority::records::Record;
+use crate::authority::records::Registered;
+use crate::authority::records::Registration;
 use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::metadata::RouteMetadata;
 use crate::authority::resources::metadata::invalid;
@@ -21,6 +26,15 @@ use crate::authority::scope::is_resource_indicator;
 
 /// The most entries that a list in a resource may have; of routes, eight times as many.
 const MAX_ENTRIES: usize = 128;
+
+/// The prefix of all keys of protected resources in the store; the audience follows.
+pub const RESOURCES: &str = "/resources/";
+
+/// What the store keeps of a protected resource beside its metadata.
+pub type ResourceRecord = Record<NotKept, NotKept>;
+
+/// A protected resource as it counts.
+pub type RegisteredResource = Registered<ProtectedResource>;
 
 /// A protected resource, found sound.
 #[derive(Clone, Debug)]
@@ -48,9 +62,39 @@ pub enum Mode {
     Report,
 }
 
+impl Registration for ProtectedResource {
+    type Metadata = ResourceMetadata;
+    type CreationId = NotKept;
+    type Dynamic = NotKept;
+
+    const KIND: Kind = Kind::Resource;
+    const PREFIX: &'static str = RESOURCES;
+    const SCHEMA: u32 = 1;
+
+    fn metadata(&self) -> &ResourceMetadata {
+        &self.metadata
+    }
+
+    fn name(&self) -> &str {
+        self.audience()
+    }
+
+    fn parse(metadata: ResourceMetadata) -> Result<Self, InvalidMetadata> {
+        Self::parse(metadata)
+    }
+
+    /// No route matches, and that is enforced. `ValidateBinding`, which knows no routes, wants the whole certificate.
+    fn suspend(&mut self) {
+        let ResourceMetadata { routes, least_evidence, mode, report_header, .. } = &mut self.metadata;
+        (*least_evidence, *mode, *report_header) = (Some("certificate".to_owned()), Some("enforce".to_owned()), false);
+        routes.clear();
+        (self.routes, self.least_evidence, self.mode) = (Routes::default(), EvidenceGrade::Certificate, Mode::Enforce);
+    }
+}
+
 impl ProtectedResource {
     /// Reads metadata. What contradicts itself is refused by the name of the field.
-    pub fn parse(mut metadata: ResourceMetadata) -> Result<Self, InvalidResource> {
+    pub fn parse(mut metadata: ResourceMetadata) -> Result<Self, InvalidMetadata> {
         if !is_resource_indicator(&metadata.audience) {
             return Err(invalid("audience", "must be an absolute URI without a fragment (RFC 8707 section 2)"));
         }
@@ -110,22 +154,13 @@ impl ProtectedResource {
         Ok(Self { metadata, routes, least_evidence, evidence_from, trust_domains, mode })
     }
 
-    /// Makes it let nothing through any more: no route matches, and that is enforced. `ValidateBinding`, which knows no
-    /// routes, wants the whole certificate.
-    pub(in crate::authority) fn suspend(&mut self) {
-        let ResourceMetadata { routes, least_evidence, mode, report_header, .. } = &mut self.metadata;
-        (*least_evidence, *mode, *report_header) = (Some("certificate".to_owned()), Some("enforce".to_owned()), false);
-        routes.clear();
-        (self.routes, self.least_evidence, self.mode) = (Routes::default(), EvidenceGrade::Certificate, Mode::Enforce);
-    }
-
     /// The resource indicator that tokens for it bear in `aud`.
     pub fn audience(&self) -> &str {
         &self.metadata.audience
     }
 }
 
-fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidResource> {
+fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidMetadata> {
     let RouteMetadata { methods, path, scope, public } = written;
     let named = |method: &String| {
         !method.is_empty() && method.len() <= 32 && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
@@ -147,7 +182,7 @@ fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidResou
     Ok(Route { methods: methods.clone(), path, need: if *public { Need::Nothing } else { Need::Token(scope) } })
 }
 
-fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, InvalidResource> {
+fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, InvalidMetadata> {
     if texts.len() > MAX_ENTRIES {
         return Err(invalid(field, "there are too many"));
     }

@@ -28,6 +28,7 @@ pub use crate::authority::state::revocations::RevocationRecord;
 pub use crate::authority::state::revocations::Revocations;
 pub use crate::authority::state::revocations::Revoked;
 pub use crate::authority::state::snapshot::Entry;
+pub use crate::authority::state::snapshot::Indexed;
 pub use crate::authority::state::snapshot::PREFIXES;
 pub use crate::authority::state::snapshot::Snapshot;
 pub use crate::authority::state::snapshot::Unusable;

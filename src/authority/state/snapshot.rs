@@ -15,17 +15,17 @@ use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::KeySealer;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
+use crate::authority::records::ByName;
+use crate::authority::records::Registered;
+use crate::authority::records::Registration;
+use crate::authority::records::UnusableRecord;
 use crate::authority::registration::CLIENTS;
-use crate::authority::registration::ClientRecord;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::Directory;
-use crate::authority::registration::InvalidClientMetadata;
 use crate::authority::registration::RegisteredClient;
-use crate::authority::resources::InvalidResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::RegisteredResource;
-use crate::authority::resources::ResourceRecord;
 use crate::authority::resources::Resources;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
@@ -37,7 +37,6 @@ use crate::authority::state::revocations::RevocationRecord;
 use crate::authority::state::revocations::Revocations;
 use crate::authority::state::revocations::Revoked;
 use crate::authority::store::Revision;
-use crate::authority::store::UnreadableRecord;
 
 /// The prefixes of the keys that a snapshot is made from. The other is `/index/`.
 pub const PREFIXES: [&str; 5] = [CLIENTS, KEYS, LINEAGES, RESOURCES, REVOCATIONS];
@@ -78,24 +77,44 @@ pub enum Entry {
     SigningKey(Arc<SigningKey>),
 }
 
+/// A kind of registrations that snapshots hold.
+pub trait Indexed: Registration {
+    /// The entry of the store that holds one.
+    fn entry(registered: Registered<Self>) -> Entry;
+
+    /// All of a snapshot.
+    fn all(snapshot: &Snapshot) -> &ByName<Self>;
+}
+
+impl Indexed for ClientRegistration {
+    fn entry(registered: RegisteredClient) -> Entry {
+        Entry::Client(Box::new(registered))
+    }
+
+    fn all(snapshot: &Snapshot) -> &ByName<Self> {
+        snapshot.directory.by_name()
+    }
+}
+
+impl Indexed for ProtectedResource {
+    fn entry(registered: RegisteredResource) -> Entry {
+        Entry::Resource(Box::new(registered))
+    }
+
+    fn all(snapshot: &Snapshot) -> &ByName<Self> {
+        snapshot.resources.by_name()
+    }
+}
+
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// The record.
+    /// A registration.
     #[error(transparent)]
-    Record(#[from] UnreadableRecord),
-    /// What it says.
-    #[error(transparent)]
-    Metadata(#[from] InvalidClientMetadata),
-    /// The same of a resource.
-    #[error(transparent)]
-    Resource(#[from] InvalidResource),
+    Registration(#[from] UnusableRecord),
     /// The signing key.
     #[error(transparent)]
     SigningKey(#[from] KeyRecordError),
-    /// It stands under the key of another.
-    #[error("the record stands under the key of another")]
-    Misplaced,
     /// A revocation, or its key.
     #[error("the record is not a revocation as this version writes them")]
     Revocation,
@@ -111,21 +130,10 @@ impl Entry {
             return Ok(Some(Self::SigningKey(Arc::new(sealer.open(key, value)?))));
         }
         if let Some(name) = key.strip_prefix(CLIENTS) {
-            let record = ClientRecord::from_bytes(value)?;
-            let registration = ClientRegistration::parse(record.metadata.clone())?;
-            // Whoever deletes a client deletes its key: one under another key would outlive that.
-            if name != registration.client_id.as_str() {
-                return Err(Unusable::Misplaced);
-            }
-            return Ok(Some(Self::Client(Box::new(RegisteredClient { registration, record, revision }))));
+            return Ok(Some(ClientRegistration::entry(Registered::read(name, value, revision)?)));
         }
         if let Some(audience) = key.strip_prefix(RESOURCES) {
-            let record = ResourceRecord::from_bytes(value)?;
-            let resource = ProtectedResource::parse(record.metadata.clone())?;
-            if audience != resource.audience() {
-                return Err(Unusable::Misplaced);
-            }
-            return Ok(Some(Self::Resource(Box::new(RegisteredResource { resource, record, revision }))));
+            return Ok(Some(ProtectedResource::entry(Registered::read(audience, value, revision)?)));
         }
         if key.starts_with(LINEAGES) {
             let record = lineages::predecessor(key).and_then(|_| LineageRecord::from_bytes(value));
@@ -200,18 +208,19 @@ impl Snapshot {
     /// a wider pattern in; a resource lets nothing through; a revocation stands as it was, and so does a
     /// signing key.
     pub fn suspend(&mut self, key: &str, revision: Revision) {
-        if let Some(known) = key.strip_prefix(RESOURCES).and_then(|audience| self.resources.named(audience)) {
-            let mut resource = RegisteredResource::clone(known);
-            resource.resource.suspend();
-            resource.revision = revision;
-            self.apply(key, Some(Entry::Resource(Box::new(resource))), revision);
+        let suspended = self
+            .suspended::<ProtectedResource>(key, revision)
+            .or_else(|| self.suspended::<ClientRegistration>(key, revision));
+        if let Some(entry) = suspended {
+            self.apply(key, Some(entry), revision);
         }
-        if let Some(known) = key.strip_prefix(CLIENTS).and_then(|name| self.directory.named(name)) {
-            let mut client = RegisteredClient::clone(known);
-            client.registration.metadata.disabled = true;
-            client.revision = revision;
-            self.apply(key, Some(Entry::Client(Box::new(client))), revision);
-        }
+    }
+
+    fn suspended<T: Indexed>(&self, key: &str, revision: Revision) -> Option<Entry> {
+        let known = key.strip_prefix(T::PREFIX).and_then(|name| T::all(self).named(name))?;
+        let mut registered = Registered::clone(known);
+        registered.suspend(revision);
+        Some(T::entry(registered))
     }
 
     /// The store has been followed up to `revision`: everything written until then is taken in.
@@ -229,15 +238,8 @@ impl Snapshot {
     pub fn merge_newer(&mut self, earlier: &Self) {
         self.published_jwks = earlier.published_jwks.clone();
         let reached = self.reached;
-        for client in earlier.directory.all().filter(|client| client.revision > reached) {
-            let key = format!("{CLIENTS}{}", client.registration.client_id);
-            self.apply(&key, Some(Entry::Client(Box::new(RegisteredClient::clone(client)))), client.revision);
-        }
-        for resource in earlier.resources.all().filter(|resource| resource.revision > reached) {
-            let key = format!("{RESOURCES}{}", resource.resource.audience());
-            let entry = Entry::Resource(Box::new(RegisteredResource::clone(resource)));
-            self.apply(&key, Some(entry), resource.revision);
-        }
+        self.take_later::<ClientRegistration>(earlier, reached);
+        self.take_later::<ProtectedResource>(earlier, reached);
         for (key, revision) in earlier.keys.all().filter(|(_, revision)| *revision > reached) {
             let entry = Entry::SigningKey(Arc::clone(key));
             self.apply(&format!("{KEYS}{}", key.key_id()), Some(entry), revision);
@@ -250,6 +252,13 @@ impl Snapshot {
         }
         for (key, revision) in &earlier.removed {
             self.apply(key, None, *revision);
+        }
+    }
+
+    fn take_later<T: Indexed>(&mut self, earlier: &Self, reached: Revision) {
+        for registered in T::all(earlier).all().filter(|registered| registered.revision > reached) {
+            let key = T::key(registered.registration.name());
+            self.apply(&key, Some(T::entry(Registered::clone(registered))), registered.revision);
         }
     }
 

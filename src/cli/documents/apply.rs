@@ -4,23 +4,20 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::Value;
 use serde_json::json;
-use tonic::Code;
-use tonic::Status;
 
+use crate::apply::Applied;
+use crate::apply::Mode;
+use crate::apply::Outcome;
+use crate::apply::apply;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
-use crate::cli::documents::Registry;
 use crate::cli::documents::sources;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
-
-/// How often a change is made anew because somebody else changed the same record in between.
-const ATTEMPTS: usize = 4;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ApplyArguments {
@@ -37,106 +34,68 @@ pub(in crate::cli) struct ApplyArguments {
     connection: ConnectionArguments,
 }
 
-/// What became of a document.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Change {
-    Created,
-    Updated,
-    Unchanged,
-}
-
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let documents: Vec<K> = sources::read(&arguments.filename)?;
+    let documents = sources::read::<K>(&arguments.filename)?;
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only asks, so that a document which the server refuses is found before anything is written.
-    let checked = round(&mut registry, &documents, true, format, arguments.dry_run).await;
+    let checked = apply(&mut registry, &documents, Mode::Check).await;
     if arguments.dry_run {
-        return checked;
+        print::<K>(&checked, Mode::Check, format)?;
+        return refusal::<K>(&checked).map_or(Ok(()), Err);
     }
-    checked.map_err(|error| error.of("nothing was written"))?;
-    round(&mut registry, &documents, false, format, true).await
+    if let Some(refused) = refusal::<K>(&checked) {
+        return Err(refused.of("nothing was written"));
+    }
+    let written = apply(&mut registry, &documents, Mode::Write).await;
+    print::<K>(&written, Mode::Write, format)?;
+    refusal::<K>(&written).map_or(Ok(()), Err)
 }
 
-/// Applies a file without a word.
+/// Applies a file without printing what became of it.
 pub(in crate::cli) async fn quietly<K: Registered>(
     filename: &Path,
     connection: &ConnectionArguments,
 ) -> Result<(), CommandError> {
-    let documents: Vec<K> = sources::read(filename)?;
+    let documents = sources::read::<K>(filename)?;
     let mut registry = documents::open(connection).await?;
-    round(&mut registry, &documents, false, Format::Text, false).await
+    let written = apply(&mut registry, &documents, Mode::Write).await;
+    refusal::<K>(&written).map_or(Ok(()), Err)
 }
 
-/// Applies every document, and says what became of each; what was done before a failure is said too.
-async fn round<K: Registered>(
-    registry: &mut Registry,
-    documents: &[K],
-    dry_run: bool,
-    format: Format,
-    tell: bool,
-) -> Result<(), CommandError> {
-    let mut done = Vec::new();
-    let mut failure = None;
-    for document in documents {
-        match apply(registry, document, dry_run).await {
-            Ok(change) => {
-                if tell && format == Format::Text {
-                    output::print(&format!("{} {}", document.name(), change.sentence(dry_run)))?;
-                }
-                done.push(applied(document, change, dry_run));
+/// Prints what became of each document, also where a later one was refused.
+fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Result<(), CommandError> {
+    let done = applied.iter().filter_map(|Applied { name, outcome }| Some((name, result(outcome)?)));
+    match format {
+        Format::Text => {
+            for (name, result) in done {
+                let would = if mode == Mode::Check && result != UNCHANGED { "would be " } else { "" };
+                output::print(&format!("{name} {would}{result}"))?;
             }
-            Err(status) => {
-                failure = Some(status::explain(&status, K::NEEDS).of(document.name()));
-                break;
-            }
+            Ok(())
+        }
+        Format::Json => {
+            let dry_run = mode == Mode::Check;
+            let lines = done.map(|(name, result)| json!({ (K::NAME): name, "result": result, "dry_run": dry_run }));
+            output::print_json(&lines.collect::<Vec<_>>())
         }
     }
-    if tell && format == Format::Json {
-        output::print_json(&done)?;
-    }
-    failure.map_or(Ok(()), Err)
 }
 
-async fn apply<K: Registered>(registry: &mut Registry, document: &K, validate_only: bool) -> Result<Change, Status> {
-    let mut last = Status::aborted("");
-    for _ in 0..ATTEMPTS {
-        let written = match K::read(registry, document.name()).await {
-            Ok(present) => {
-                let wanted = document.message(K::etag(&present).to_owned());
-                let updated = K::update(registry, wanted, validate_only).await;
-                // A write that changes nothing leaves the etag as it was; so does one that was only checked, where the
-                // contents tell.
-                updated.map(|updated| if present == updated { Change::Unchanged } else { Change::Updated })
-            }
-            Err(status) if status.code() == Code::NotFound => {
-                let created = K::create(registry, document.message(String::new()), validate_only).await;
-                created.map(|_| Change::Created)
-            }
-            Err(status) => return Err(status),
-        };
-        match written {
-            // Changed, registered or deleted by somebody else since it was read.
-            Err(status) if matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::NotFound) => {
-                last = status;
-            }
-            decided => return decided,
-        }
-    }
-    Err(last)
+/// Why the last document was refused, if it was.
+fn refusal<K: Registered>(applied: &[Applied]) -> Option<CommandError> {
+    applied.iter().find_map(|Applied { name, outcome }| match outcome {
+        Outcome::Refused(status) => Some(status::explain(status, K::NEEDS).of(name)),
+        Outcome::Created | Outcome::Updated | Outcome::Unchanged => None,
+    })
 }
 
-fn applied<K: Registered>(document: &K, change: Change, dry_run: bool) -> Value {
-    json!({ (K::NAME): document.name(), "result": change.sentence(false), "dry_run": dry_run })
-}
+const UNCHANGED: &str = "unchanged";
 
-impl Change {
-    fn sentence(self, dry_run: bool) -> &'static str {
-        match (self, dry_run) {
-            (Self::Created, false) => "created",
-            (Self::Created, true) => "would be created",
-            (Self::Updated, false) => "updated",
-            (Self::Updated, true) => "would be updated",
-            (Self::Unchanged, _) => "unchanged",
-        }
+fn result(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Created => Some("created"),
+        Outcome::Updated => Some("updated"),
+        Outcome::Unchanged => Some(UNCHANGED),
+        Outcome::Refused(_) => None,
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use crate::apply::Document as _;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
@@ -26,7 +27,7 @@ pub(in crate::cli) struct DeleteArguments {
 pub(in crate::cli) async fn run<K: Registered>(arguments: DeleteArguments, format: Format) -> Result<(), CommandError> {
     let DeleteArguments { name, etag, connection } = arguments;
     let mut registry = documents::open(&connection).await?;
-    let deleted = K::remove(&mut registry, name.clone(), etag.unwrap_or_default()).await;
+    let deleted = K::Metadata::delete(&mut registry, name.clone(), etag.unwrap_or_default()).await;
     deleted.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
     match format {
         Format::Json => output::print_json(&json!({ (K::NAME): name, "result": "deleted" })),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::apply::Document as _;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Record;
@@ -23,8 +24,9 @@ pub(in crate::cli) struct GetArguments {
 pub(in crate::cli) async fn run<K: Registered>(arguments: GetArguments, format: Format) -> Result<(), CommandError> {
     let GetArguments { name, connection } = arguments;
     let mut registry = documents::open(&connection).await?;
-    let message = K::read(&mut registry, &name).await;
-    let record: Record<K> = message.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?.into();
+    let message = K::Metadata::read(&mut registry, &name).await;
+    let message = message.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
+    let record = Record::<K>::read(message)?;
     match format {
         Format::Json => output::print_json(&record),
         Format::Text => output::print(&record.to_yaml().map_err(|error| {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::apply::Document as _;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Record;
@@ -22,9 +23,11 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format:
     let mut records: Vec<Record<K>> = Vec::new();
     let mut page_token = String::new();
     loop {
-        let page = K::page(&mut registry, page_token).await;
+        let page = K::Metadata::page(&mut registry, page_token).await;
         let (messages, next) = page.map_err(|status| status::explain(&status, K::NEEDS))?;
-        records.extend(messages.into_iter().map(Into::into));
+        for message in messages {
+            records.push(Record::read(message)?);
+        }
         if next.is_empty() {
             break;
         }

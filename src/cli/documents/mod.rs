@@ -2,6 +2,7 @@
 
 pub(in crate::cli) mod apply;
 pub(in crate::cli) mod delete;
+pub(in crate::cli) mod extra_field;
 pub(in crate::cli) mod get;
 pub(in crate::cli) mod list;
 mod sources;
@@ -10,27 +11,25 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tonic::Status;
 
+use crate::apply::Document;
+use crate::apply::Registry;
+use crate::apply::ServerFields;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::status::Needs;
 use crate::client::connection::Channel;
-use crate::proto::registry_service_client::RegistryServiceClient;
 use crate::yaml;
 use crate::yaml::Node;
 use crate::yaml::PlainScalars;
-
-/// The registry, over one connection.
-pub(in crate::cli) type Registry = RegistryServiceClient<Channel>;
 
 /// The most bytes of one answer: a page of a hundred records, each as large as records may be, has room in it.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Something that the registry keeps, as operators write it: one YAML document.
-pub(in crate::cli) trait Registered: DeserializeOwned + Serialize {
-    /// The same as the registry's messages have it. Two that are equal have been the same record at the same time.
-    type Message: Into<Record<Self>> + PartialEq;
+pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + Serialize {
+    /// What is sent of it.
+    type Metadata: Document;
 
     /// What one is called, and the command that is for it.
     const KIND: &'static str;
@@ -43,14 +42,8 @@ pub(in crate::cli) trait Registered: DeserializeOwned + Serialize {
     /// The other kind of documents.
     const OTHER: &'static str;
 
-    /// Its name.
-    fn name(&self) -> &str;
-
-    /// The message that writes it, made from the state with this `etag`.
-    fn message(&self, etag: String) -> Self::Message;
-
-    /// The `etag` of a message.
-    fn etag(message: &Self::Message) -> &str;
+    /// What it says, without what it only points at.
+    fn metadata(&self) -> &Self::Metadata;
 
     /// Its row in the table.
     fn row(&self) -> [String; 5];
@@ -59,30 +52,7 @@ pub(in crate::cli) trait Registered: DeserializeOwned + Serialize {
     fn is_other(document: &Node) -> bool;
 
     /// Puts in what the document only points at. Paths start at `folder`.
-    fn completed(self, folder: &Path) -> Result<Self, CommandError>;
-
-    /// Asks for one.
-    async fn read(registry: &mut Registry, name: &str) -> Result<Self::Message, Status>;
-
-    /// Asks for a page of all, and for the token of the next one, which is empty after the last.
-    async fn page(registry: &mut Registry, page_token: String) -> Result<(Vec<Self::Message>, String), Status>;
-
-    /// Registers one that is not there yet, or only checks it.
-    async fn create(
-        registry: &mut Registry,
-        message: Self::Message,
-        validate_only: bool,
-    ) -> Result<Self::Message, Status>;
-
-    /// Replaces one, or only checks it.
-    async fn update(
-        registry: &mut Registry,
-        message: Self::Message,
-        validate_only: bool,
-    ) -> Result<Self::Message, Status>;
-
-    /// Deletes one.
-    async fn remove(registry: &mut Registry, name: String, etag: String) -> Result<(), Status>;
+    fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;
 }
 
 /// What is registered, with what the server adds, as `-o json` shows it.
@@ -97,7 +67,24 @@ pub(in crate::cli) struct Record<K> {
     pub(in crate::cli) updated_by: String,
 }
 
-impl<K: Serialize> Record<K> {
+impl<K: Registered> Record<K> {
+    /// What a message of the server says.
+    pub(in crate::cli) fn read(message: <K::Metadata as Document>::Message) -> Result<Self, CommandError> {
+        let ServerFields { etag, create_time, update_time, created_by, updated_by } =
+            K::Metadata::server_fields(&message);
+        let metadata = K::Metadata::try_from(message).map_err(|error| {
+            CommandError::new(format!("the answer cannot be read: {error}"), "see that --server is a lanyard server")
+        })?;
+        Ok(Self {
+            document: metadata.into(),
+            etag,
+            create_time: create_time.map(|time| time.to_string()),
+            update_time: update_time.map(|time| time.to_string()),
+            created_by,
+            updated_by,
+        })
+    }
+
     /// A YAML document that can be applied; what the server added stands above it as comments.
     pub(in crate::cli) fn to_yaml(&self) -> Result<String, yaml::YamlError> {
         // Escaped: a line end in a name must not become a line of the document.
@@ -119,6 +106,6 @@ pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K
     yaml::documents(text, PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
 }
 
-async fn open(connection: &ConnectionArguments) -> Result<Registry, CommandError> {
-    Ok(RegistryServiceClient::new(connection.open().await?).max_decoding_message_size(MAX_ANSWER_BYTES))
+async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {
+    Ok(Registry::new(connection.open().await?).max_decoding_message_size(MAX_ANSWER_BYTES))
 }

@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::apply::Document as _;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
@@ -15,13 +16,13 @@ use crate::yaml::PlainScalars;
 
 /// Reads every document of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
 /// stdin (`-`). One that cannot be read, or stands twice, spoils them all.
-pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<K>, CommandError> {
+pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<K::Metadata>, CommandError> {
     let mut documents = Vec::new();
     let mut seen: HashMap<String, String> = HashMap::new();
     for Source { name, folder, text } in texts(path)? {
         let found = documents::documents::<K>(&text).map_err(|error| unsound::<K>(&name, &text, &error))?;
         for document in found {
-            let called = document.name().to_owned();
+            let called = document.metadata().name().to_owned();
             if let Some(first) = seen.insert(called.clone(), name.clone()) {
                 let problem = format!("{} '{called}' stands twice: in {first} and in {name}", K::NAME);
                 return Err(CommandError::new(problem, "leave one of the two out"));
@@ -93,10 +94,11 @@ fn unreadable(name: &str, error: &io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::registration::ClientMetadata;
     use crate::cli::client::yaml::ClientYaml;
 
-    fn read(path: &Path) -> Result<Vec<ClientYaml>, CommandError> {
-        super::read(path)
+    fn read(path: &Path) -> Result<Vec<ClientMetadata>, CommandError> {
+        super::read::<ClientYaml>(path)
     }
 
     fn document(client_id: &str) -> String {

@@ -2,25 +2,15 @@
 
 use std::path::Path;
 
-use tonic::Response;
-use tonic::Status;
-
+use crate::authority::resources::ResourceMetadata;
 use crate::cli::documents::Registered;
-use crate::cli::documents::Registry;
 use crate::cli::error::CommandError;
-use crate::cli::resource::yaml::EvidenceFromYaml;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::status::Needs;
-use crate::proto::CreateProtectedResourceRequest;
-use crate::proto::DeleteProtectedResourceRequest;
-use crate::proto::GetProtectedResourceRequest;
-use crate::proto::ListProtectedResourcesRequest;
-use crate::proto::ProtectedResource;
-use crate::proto::UpdateProtectedResourceRequest;
 use crate::yaml::Node;
 
 impl Registered for ResourceYaml {
-    type Message = ProtectedResource;
+    type Metadata = ResourceMetadata;
 
     const KIND: &'static str = "resource";
     const NAME: &'static str = "audience";
@@ -28,69 +18,27 @@ impl Registered for ResourceYaml {
     const HEADER: [&'static str; 5] = ["AUDIENCE", "MODE", "EVIDENCE", "ROUTES", "OWNER"];
     const OTHER: &'static str = "client";
 
-    fn name(&self) -> &str {
-        &self.audience
-    }
-
-    fn message(&self, etag: String) -> ProtectedResource {
-        ProtectedResource { etag, ..self.clone().into() }
-    }
-
-    fn etag(message: &ProtectedResource) -> &str {
-        &message.etag
+    fn metadata(&self) -> &ResourceMetadata {
+        &self.metadata
     }
 
     fn row(&self) -> [String; 5] {
+        let ResourceMetadata { audience, mode, least_evidence, evidence_from, routes, owner, .. } = &self.metadata;
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        let least = or_dash(&self.least_evidence);
-        let evidence = match &self.evidence_from {
-            EvidenceFromYaml::Peer => least,
-            EvidenceFromYaml::Via(gateways) => match gateways.via.as_slice() {
-                [only] => format!("{least} via {only}"),
-                several => format!("{least} via {} gateways", several.len()),
-            },
+        let least = or_dash(least_evidence);
+        let evidence = match evidence_from.as_ref().map(|gateways| gateways.via.as_slice()) {
+            None => least,
+            Some([only]) => format!("{least} via {only}"),
+            Some(several) => format!("{least} via {} gateways", several.len()),
         };
-        [self.audience.clone(), or_dash(&self.mode), evidence, self.routes.len().to_string(), or_dash(&self.owner)]
+        [audience.clone(), or_dash(mode), evidence, routes.len().to_string(), or_dash(owner)]
     }
 
     fn is_other(document: &Node) -> bool {
         document.get("client_id").is_some()
     }
 
-    fn completed(self, _: &Path) -> Result<Self, CommandError> {
-        Ok(self)
-    }
-
-    async fn read(registry: &mut Registry, name: &str) -> Result<ProtectedResource, Status> {
-        let request = GetProtectedResourceRequest { audience: name.to_owned() };
-        registry.get_protected_resource(request).await.map(Response::into_inner)
-    }
-
-    async fn page(registry: &mut Registry, page_token: String) -> Result<(Vec<ProtectedResource>, String), Status> {
-        let request = ListProtectedResourcesRequest { page_size: 0, page_token };
-        let page = registry.list_protected_resources(request).await?.into_inner();
-        Ok((page.resources, page.next_page_token))
-    }
-
-    async fn create(
-        registry: &mut Registry,
-        message: ProtectedResource,
-        validate_only: bool,
-    ) -> Result<ProtectedResource, Status> {
-        let request = CreateProtectedResourceRequest { resource: Some(message), validate_only };
-        registry.create_protected_resource(request).await.map(Response::into_inner)
-    }
-
-    async fn update(
-        registry: &mut Registry,
-        message: ProtectedResource,
-        validate_only: bool,
-    ) -> Result<ProtectedResource, Status> {
-        let request = UpdateProtectedResourceRequest { resource: Some(message), update_mask: None, validate_only };
-        registry.update_protected_resource(request).await.map(Response::into_inner)
-    }
-
-    async fn remove(registry: &mut Registry, name: String, etag: String) -> Result<(), Status> {
-        registry.delete_protected_resource(DeleteProtectedResourceRequest { audience: name, etag }).await.map(drop)
+    fn completed(self, _: &Path) -> Result<ResourceMetadata, CommandError> {
+        Ok(self.metadata)
     }
 }

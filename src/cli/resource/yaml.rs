@@ -13,45 +13,50 @@ use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 
 use crate::authority::resources::Gateways;
-use crate::authority::resources::RouteMetadata;
-use crate::cli::documents::Record;
-use crate::proto::EvidenceFrom;
-use crate::proto::ProtectedResource;
-use crate::proto::Route;
+use crate::authority::resources::ResourceMetadata;
+use crate::cli::documents::extra_field;
 
-/// One protected resource. A field that is not known is refused: a misspelt restriction must not be taken for none.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, expecting = "a mapping, with the fields of a protected resource")]
+/// One protected resource. A field that is not known is refused: a misspelt restriction must not be taken for none. In
+/// `evidence_from`, the word `peer` stands for leaving it out.
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct ResourceYaml {
-    pub(in crate::cli) audience: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    scope: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::cli) routes: Vec<RouteMetadata>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) least_evidence: Option<String>,
-    #[serde(default)]
-    pub(in crate::cli) evidence_from: EvidenceFromYaml,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    trust_domains: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) mode: Option<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    report_header: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    remove_authorization: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    destination_principals: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    authorities: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) owner: Option<String>,
+    pub(in crate::cli) metadata: ResourceMetadata,
+}
+
+impl From<ResourceMetadata> for ResourceYaml {
+    fn from(metadata: ResourceMetadata) -> Self {
+        Self { metadata }
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourceYaml {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expecting = "a mapping, with the fields of a protected resource";
+        let (metadata, from) = extra_field::read(deserializer, expecting, "evidence_from")?;
+        let evidence_from = match from {
+            None | Some(EvidenceFromYaml::Peer) => None,
+            Some(EvidenceFromYaml::Via(gateways)) => Some(gateways),
+        };
+        Ok(Self { metadata: ResourceMetadata { evidence_from, ..metadata } })
+    }
+}
+
+impl Serialize for ResourceYaml {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Printed<'a> {
+            #[serde(flatten)]
+            metadata: &'a ResourceMetadata,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            evidence_from: Option<&'static str>,
+        }
+        let evidence_from = self.metadata.evidence_from.is_none().then_some("peer");
+        Printed { metadata: &self.metadata, evidence_from }.serialize(serializer)
+    }
 }
 
 /// The word `peer`, or a mapping `{via: [SPIFFE IDs]}`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::cli) enum EvidenceFromYaml {
-    #[default]
+enum EvidenceFromYaml {
     Peer,
     Via(Gateways),
 }
@@ -81,75 +86,15 @@ impl<'de> Deserialize<'de> for EvidenceFromYaml {
     }
 }
 
-impl Serialize for EvidenceFromYaml {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Peer => serializer.serialize_str("peer"),
-            Self::Via(gateways) => gateways.serialize(serializer),
-        }
-    }
-}
-
-impl From<ResourceYaml> for ProtectedResource {
-    fn from(yaml: ResourceYaml) -> Self {
-        let route = |RouteMetadata { methods, path, scope, public }| Route { methods, path, scope, public };
-        Self {
-            audience: yaml.audience,
-            scope: yaml.scope,
-            routes: yaml.routes.into_iter().map(route).collect(),
-            least_evidence: yaml.least_evidence.unwrap_or_default(),
-            evidence_from: match yaml.evidence_from {
-                EvidenceFromYaml::Peer => None,
-                EvidenceFromYaml::Via(Gateways { via }) => Some(EvidenceFrom { via }),
-            },
-            trust_domains: yaml.trust_domains,
-            mode: yaml.mode.unwrap_or_default(),
-            report_header: yaml.report_header,
-            remove_authorization: yaml.remove_authorization,
-            destination_principals: yaml.destination_principals,
-            authorities: yaml.authorities,
-            owner: yaml.owner.unwrap_or_default(),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<ProtectedResource> for Record<ResourceYaml> {
-    fn from(resource: ProtectedResource) -> Self {
-        let set = |text: String| (!text.is_empty()).then_some(text);
-        let route = |Route { methods, path, scope, public }| RouteMetadata { methods, path, scope, public };
-        let document = ResourceYaml {
-            audience: resource.audience,
-            scope: resource.scope,
-            routes: resource.routes.into_iter().map(route).collect(),
-            least_evidence: set(resource.least_evidence),
-            evidence_from: match resource.evidence_from {
-                None => EvidenceFromYaml::Peer,
-                Some(EvidenceFrom { via }) => EvidenceFromYaml::Via(Gateways { via }),
-            },
-            trust_domains: resource.trust_domains,
-            mode: set(resource.mode),
-            report_header: resource.report_header,
-            remove_authorization: resource.remove_authorization,
-            destination_principals: resource.destination_principals,
-            authorities: resource.authorities,
-            owner: set(resource.owner),
-        };
-        Self {
-            document,
-            etag: resource.etag,
-            create_time: resource.create_time.map(|time| time.to_string()),
-            update_time: resource.update_time.map(|time| time.to_string()),
-            created_by: resource.created_by,
-            updated_by: resource.updated_by,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::Document as _;
     use crate::cli::documents;
+    use crate::cli::documents::Record;
+    use crate::proto::EvidenceFrom;
+    use crate::proto::ProtectedResource;
+    use crate::proto::Route;
 
     const ORDERS: &str = r#"audience: https://orders.shop.internal
 scope: "orders.read orders.write"
@@ -173,7 +118,7 @@ owner: team-shop
     }
 
     fn message(text: &str) -> ProtectedResource {
-        documents(text).unwrap().remove(0).into()
+        documents(text).unwrap().remove(0).metadata.message(String::new())
     }
 
     #[test]
@@ -210,9 +155,11 @@ owner: team-shop
     fn what_is_printed_can_be_applied_again() {
         let shortest = "audience: urn:orders\n";
         for text in [ORDERS, shortest] {
-            let printed = Record::from(ProtectedResource { etag: "7".to_owned(), ..message(text) }).to_yaml().unwrap();
+            let printed = Record::<ResourceYaml>::read(ProtectedResource { etag: "7".to_owned(), ..message(text) });
+            let printed = printed.unwrap().to_yaml().unwrap();
             assert!(printed.starts_with("# etag: 7\n"), "{printed}");
             assert_eq!(message(&printed), message(text), "{printed}");
+            assert_eq!(printed.matches("evidence_from:").count(), 1, "{printed}");
         }
     }
 
@@ -220,11 +167,9 @@ owner: team-shop
     fn evidence_is_from_the_peer_or_via_gateways() {
         let from = |text: &str| documents(&format!("audience: urn:orders\nevidence_from: {text}\n"));
         for peer in ["peer", "'peer'"] {
-            assert_eq!(from(peer).unwrap()[0].evidence_from, EvidenceFromYaml::Peer);
+            assert_eq!(from(peer).unwrap()[0].metadata.evidence_from, None);
         }
-        assert!(
-            matches!(&from("{via: [a, b]}").unwrap()[0].evidence_from, EvidenceFromYaml::Via(two) if two.via.len() == 2)
-        );
+        assert!(matches!(&from("{via: [a, b]}").unwrap()[0].metadata.evidence_from, Some(two) if two.via.len() == 2));
         for refused in ["Peer", "via", "[a]", "true", "''", "{}", "{via: a}", "{from: [a]}", "{via: [a], peer: true}"] {
             let error = from(refused).unwrap_err().to_string();
             assert!(error.contains("line 2"), "{refused}: {error}");

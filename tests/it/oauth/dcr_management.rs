@@ -5,6 +5,9 @@ use axum::http::Method;
 use axum::http::header::ALLOW;
 use axum::http::header::AUTHORIZATION;
 use axum::http::header::WWW_AUTHENTICATE;
+use lanyard::authority::store::Batch;
+use lanyard::authority::store::Change;
+use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store as _;
 use lanyard::proto::Client;
 use lanyard::store::sled::SledOptions;
@@ -24,6 +27,7 @@ use crate::support::dcr::metadata;
 use crate::support::dcr::operator_limit;
 use crate::support::dcr::own_identity;
 use crate::support::dcr::read;
+use crate::support::dcr::register;
 use crate::support::dcr::registered;
 use crate::support::dcr::with_operator_limit;
 use crate::support::http::raw;
@@ -200,4 +204,28 @@ async fn what_an_admin_registered_is_closed_to_it_when_it_loses_the_role() {
 
 fn contains(bytes: &[u8], sought: &[u8]) -> bool {
     bytes.windows(sought.len()).any(|window| window == sought)
+}
+
+#[tokio::test]
+async fn a_registrant_neither_reads_replaces_nor_deletes_a_client_whose_record_cannot_be_read() {
+    let (server, leaf) = with_operator_limit().await;
+    let (_, token) = registered(&server, &leaf, json!({})).await;
+    let client = server.server.authority().client(CHECKOUT).unwrap();
+    let unreadable = Change { key: format!("/clients/{CHECKOUT}"), value: Some(b"{".as_slice().into()) };
+    let revision = Revision(client.revision.0 + 1);
+    server.server.authority().apply(&Batch { revision, changes: vec![unreadable] });
+    let put = metadata(json!({ "client_id": CHECKOUT }));
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let refused = manage(&server, &leaf, method.clone(), CHECKOUT, &token, &put).await;
+        assert_eq!(refused.error(), (403, "access_denied".to_owned()), "{method}");
+        // Only the registrant learns as much.
+        assert_invalid_token(&manage(&server, &leaf, method, CHECKOUT, &token[..42], &put).await, "cut");
+    }
+    let anew = register(&server, &leaf, &metadata(json!({}))).await;
+    assert_eq!(anew.error(), invalid_metadata());
+    assert_eq!(issued(&server, &leaf, CHECKOUT).await.error(), (401, "invalid_client".to_owned()));
+    // An admin sees it as it counts, disabled.
+    let request = lanyard::proto::GetClientRequest { client_id: CHECKOUT.to_owned() };
+    let shown = server.registry(&server.svid("/admin")).get_client(request).await.unwrap().into_inner();
+    assert!(shown.disabled);
 }

@@ -2,6 +2,8 @@
 
 use lanyard::authority::decision::GrantError;
 use lanyard::authority::decision::Mismatch;
+use lanyard::authority::records::Kind;
+use lanyard::authority::records::RegistryError;
 use lanyard::authority::registration::CLIENTS;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::registration::ClientMetadata;
@@ -9,7 +11,6 @@ use lanyard::authority::registration::ClientRecord;
 use lanyard::authority::registration::ClientRegistration;
 use lanyard::authority::registration::ClientStatus;
 use lanyard::authority::registration::RegisteredClient;
-use lanyard::authority::registration::RegistryError;
 use lanyard::authority::state::Entry;
 use lanyard::authority::state::LoadError;
 use lanyard::authority::state::Snapshot;
@@ -86,7 +87,7 @@ fn two_registrations_for_one_identity_are_refused_and_neither_is_used_if_stored(
     }
     // Written by an earlier version, which keeps no index, at the same moment through another replica.
     let elsewhere = TestAuthority::new().register(named_spiffe_client("two", CHECKOUT));
-    let bytes = elsewhere.record.to_bytes().unwrap();
+    let bytes = elsewhere.to_bytes().unwrap();
     let revision = ready(fixture.store.put("/clients/two", bytes, Expected::Absent)).unwrap();
     fixture.authority.apply(&change_of(&fixture, "two", revision));
     assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::AmbiguousClient)));
@@ -99,22 +100,25 @@ fn each_change_is_made_from_the_state_that_it_names() {
     let fixture = TestAuthority::new();
     let admin = fixture.svid(ADMIN);
     let first = fixture.register(spiffe_client(CHECKOUT));
-    assert_eq!(fixture.try_register(spiffe_client(CHECKOUT)).unwrap_err(), RegistryError::Exists);
+    assert_eq!(fixture.try_register(spiffe_client(CHECKOUT)).unwrap_err(), RegistryError::Exists(Kind::Client));
     let second = fixture.update(scoped(spiffe_client(CHECKOUT), "second"));
     assert!(second.revision > first.revision);
     assert_eq!(second.record.creation_id, first.record.creation_id);
     let update = |metadata, from, only| ready(fixture.authority.update_client(&admin, metadata, from, only));
     let stale = update(scoped(spiffe_client(CHECKOUT), "third"), first.revision, false);
-    assert_eq!(stale.unwrap_err(), RegistryError::Conflict);
+    assert_eq!(stale.unwrap_err(), RegistryError::Conflict(Kind::Client));
     let unchanged = update(scoped(spiffe_client(CHECKOUT), "second"), second.revision, false).unwrap();
     assert_eq!(unchanged.revision, second.revision);
     update(scoped(spiffe_client(CHECKOUT), "fourth"), second.revision, true).unwrap();
     assert_eq!(granted(&fixture).as_deref(), Ok("second"));
     let delete = |from| ready(fixture.authority.delete_client(&admin, CHECKOUT, from));
-    assert_eq!(delete(Some(first.revision)), Err(RegistryError::Conflict));
+    assert_eq!(delete(Some(first.revision)), Err(RegistryError::Conflict(Kind::Client)));
     assert_eq!(delete(Some(second.revision)), Ok(()));
-    assert_eq!(delete(None), Err(RegistryError::NotFound));
-    assert_eq!(update(spiffe_client(CHECKOUT), second.revision, false).unwrap_err(), RegistryError::NotFound);
+    assert_eq!(delete(None), Err(RegistryError::NotFound(Kind::Client)));
+    assert_eq!(
+        update(spiffe_client(CHECKOUT), second.revision, false).unwrap_err(),
+        RegistryError::NotFound(Kind::Client)
+    );
     assert_ne!(fixture.register(spiffe_client(CHECKOUT)).record.creation_id, first.record.creation_id);
 }
 
@@ -126,7 +130,7 @@ fn clients_are_listed_in_the_order_of_their_names_page_by_page() {
     }
     let page = |after: Option<&str>, count| {
         let clients = fixture.authority.clients(after, count);
-        clients.iter().map(|client| client.record.metadata.client_id.clone()).collect::<Vec<_>>()
+        clients.iter().map(|client| client.registration.metadata.client_id.clone()).collect::<Vec<_>>()
     };
     assert_eq!(page(None, 3), ["a", "b", "c"]);
     assert_eq!(page(Some("c"), 3), ["d"]);
@@ -143,6 +147,7 @@ fn what_was_registered_is_read_again_after_a_restart() {
     ready(again.authority.load()).unwrap();
     let read = again.authority.client(CHECKOUT).unwrap();
     assert_eq!((&read.record, read.revision), (&first.record, first.revision));
+    assert_eq!(read.registration.metadata, first.registration.metadata);
     // Another load does not lose what was written after its listing began.
     again.register(named_spiffe_client("later", SHOP));
     ready(again.authority.load()).unwrap();
@@ -199,8 +204,8 @@ fn a_change_that_comes_late_revives_and_reverts_nothing() {
 fn a_write_that_the_watch_has_overtaken_is_not_taken_in() {
     let client = |revision| {
         let registration = ClientRegistration::parse(spiffe_client(CHECKOUT)).unwrap();
-        let record = ClientRecord::new(registration.metadata.clone(), "creation".to_owned(), NOW, "admin");
-        RegisteredClient { registration, record, revision: Revision(revision) }
+        let record = ClientRecord::new("creation".to_owned(), NOW, "admin");
+        RegisteredClient::new(registration, record, Revision(revision))
     };
     let key = format!("{CLIENTS}{CHECKOUT}");
     let write = |snapshot: &mut Snapshot, revision| {

@@ -1,10 +1,14 @@
 //! Clients and protected resources that are registered.
 
+mod applied;
 mod client_metadata;
 mod clients;
 mod directory;
+mod fields;
 mod registrations;
 pub mod resources;
 mod resources_fields;
 mod resources_judged;
+mod stored;
+mod suspended;
 mod unique_identities;

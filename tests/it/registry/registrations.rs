@@ -1,14 +1,17 @@
 //! Metadata of clients: what can stand, and what is refused by the name of its field.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lanyard::authority::identity::SpiffeIdPattern;
+use lanyard::authority::records::RegistryError;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ClientRegistration;
-use lanyard::authority::registration::RegistryError;
 use lanyard::authority::registration::TokenEndpointAuthMethod;
+use lanyard::authority::registration::parse_access_token_ttl;
 use serde_json::Value;
 use serde_json::json;
 
@@ -119,10 +122,6 @@ fn each_field_that_cannot_be_read_is_refused_by_its_name() {
         ("access_token_ttl", json!("0s")),
         ("access_token_ttl", json!("1h 1s")),
         ("access_token_ttl", json!("1500ms")),
-        ("access_token_ttl", json!("5")),
-        ("access_token_ttl", json!("-5m")),
-        ("access_token_ttl", json!("")),
-        ("access_token_ttl", json!("99999999999999999999y")),
         ("rotation", json!("loose")),
         ("rotation", json!("Lineage")),
         ("rotation", json!("Strict")),
@@ -149,6 +148,19 @@ fn each_field_that_cannot_be_read_is_refused_by_its_name() {
 }
 
 #[test]
+fn text_that_is_no_duration_is_no_metadata_and_names_its_field() {
+    let known = serde_json::to_value(spiffe_client(CHECKOUT)).unwrap();
+    for text in ["5", "-5m", "", "99999999999999999999y"] {
+        let mut members = known.clone();
+        members["access_token_ttl"] = json!(text);
+        let error = serde_json::from_value::<ClientMetadata>(members).unwrap_err();
+        assert_eq!(error.to_string(), "access_token_ttl must be a duration such as 5m or 90s", "{text}");
+        let error = parse_access_token_ttl(text).unwrap_err();
+        assert_eq!(error.to_string(), "access_token_ttl: must be a duration such as 5m or 90s", "{text}");
+    }
+}
+
+#[test]
 fn an_unknown_member_or_one_of_another_type_is_no_metadata() {
     let known = serde_json::to_value(spiffe_client(CHECKOUT)).unwrap();
     for (member, value) in [
@@ -158,6 +170,7 @@ fn an_unknown_member_or_one_of_another_type_is_no_metadata() {
         ("spiffe_bundle_endpoint", json!("https://a.example/bundle")),
         ("audience", json!("https://a.example")),
         ("disabled", json!("true")),
+        ("access_token_ttl", json!(300)),
         ("scope", json!(["orders.read"])),
     ] {
         let mut members = known.clone();
@@ -176,7 +189,8 @@ fn defaults_are_spelled_out_and_reading_them_again_changes_nothing() {
         assert!(registration.bound);
         assert_eq!(shown.tls_client_certificate_bound_access_tokens, Some(true));
         assert_eq!(shown.grant_types, ["client_credentials"]);
-        assert_eq!(shown.access_token_ttl.as_deref(), Some("5m"));
+        assert_eq!(shown.access_token_ttl, Some(Duration::from_mins(5)));
+        assert_eq!(serde_json::to_value(shown).unwrap()["access_token_ttl"], json!("5m"));
         assert_eq!(registration.access_token_ttl.as_secs(), 300);
         assert_eq!(shown.rotation.as_deref(), Some("strict"));
         assert_eq!(shown.certificate_pem, None);

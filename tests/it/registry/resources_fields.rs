@@ -1,6 +1,7 @@
 //! What each field of a protected resource may say: what is refused, by the field's name, beside the nearest that stands.
 
 use lanyard::authority::access::Fronted;
+use lanyard::authority::records::NotKept;
 use lanyard::authority::resources::Destination;
 use lanyard::authority::resources::ProtectedResource as Parsed;
 use lanyard::authority::resources::RegisteredResource;
@@ -261,9 +262,9 @@ fn what_is_written_twice_is_no_second_resource() {
         ..ResourceMetadata::default()
     };
     let resource = Parsed::parse(metadata).unwrap();
-    let record = ResourceRecord::new(resource.metadata.clone(), NOW, "admin");
+    let record = ResourceRecord::new(NotKept, NOW, "admin");
     let mut resources = Resources::default();
-    resources.insert(RegisteredResource { resource, record, revision: Revision(1) });
+    resources.insert(RegisteredResource::new(resource, record, Revision(1)));
     let by_principal = Destination { named: None, principal, authority: "elsewhere" };
     let by_authority = Destination { named: None, principal: "", authority: "orders.example:443" };
     for destination in [by_principal, by_authority] {

@@ -254,8 +254,8 @@ fn a_change_that_cannot_be_read_lets_less_in_and_not_more() {
     fixture.authority.apply(&Batch { revision, changes: vec![unreadable] });
     assert_eq!(judged(), ELSEWHERE);
     let suspended = fixture.authority.resource(authority::ORDERS).unwrap();
-    assert_eq!(suspended.resource.metadata.least_evidence.as_deref(), Some("certificate"));
-    assert!(suspended.resource.metadata.routes.is_empty());
+    assert_eq!(suspended.registration.metadata.least_evidence.as_deref(), Some("certificate"));
+    assert!(suspended.registration.metadata.routes.is_empty());
 }
 
 #[test]

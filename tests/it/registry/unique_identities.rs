@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::Barrier;
 use std::thread;
 
+use lanyard::authority::records::Kind;
+use lanyard::authority::records::RegistryError;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::INDEX;
 use lanyard::authority::registration::RegisteredClient;
-use lanyard::authority::registration::RegistryError;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 
@@ -65,7 +66,7 @@ fn delete(fixture: &TestAuthority, client_id: &str) -> Result<(), RegistryError>
 /// The client's record as an earlier version wrote it: without a key in the index.
 fn written_without_index(fixture: &TestAuthority, metadata: ClientMetadata) {
     let name = metadata.client_id.clone();
-    let bytes = TestAuthority::new().register(metadata).record.to_bytes().unwrap();
+    let bytes = TestAuthority::new().register(metadata).to_bytes().unwrap();
     ready(fixture.store.put(&format!("/clients/{name}"), bytes, Expected::Absent)).unwrap();
 }
 
@@ -93,7 +94,10 @@ fn a_claim_that_this_replica_does_not_know_of_is_refused_as_one_that_it_knows() 
     assert_eq!(update(&other, named_spiffe_client("wide", SHOP)).unwrap_err(), taken("shop"));
     assert_eq!(clients(&one), 4);
     // A name that is taken is said to be.
-    assert_eq!(other.try_register(named_spiffe_client("one", CHECKOUT)).unwrap_err(), RegistryError::Exists);
+    assert_eq!(
+        other.try_register(named_spiffe_client("one", CHECKOUT)).unwrap_err(),
+        RegistryError::Exists(Kind::Client)
+    );
     assert_eq!(other.try_register(named_spiffe_client("one", CART)).unwrap_err(), taken(CART));
 }
 
@@ -117,7 +121,7 @@ fn of_equal_registrations_at_once_exactly_one_is_made_and_the_others_are_told() 
         });
         let (made, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
         assert_eq!((made.len(), clients(&fixture)), (1, 1));
-        let winner = made[0].as_ref().unwrap().record.metadata.client_id.as_str();
+        let winner = made[0].as_ref().unwrap().registration.client_id.as_str();
         assert!(refused.iter().all(|refused| *refused.as_ref().unwrap_err() == taken(winner)), "{refused:?}");
         assert_eq!(index(&fixture), indexed(&[(CHECKOUT, winner)]));
     }
@@ -161,8 +165,8 @@ fn a_change_from_another_state_leaves_the_index_as_it_is() {
     ready(other.authority.load()).unwrap();
     update(&one, named_spiffe_client("one", SHOP)).unwrap();
     // The other replica still knows the first state.
-    assert_eq!(update(&other, named_spiffe_client("one", CART)).unwrap_err(), RegistryError::Conflict);
-    assert_eq!(delete(&other, "one"), Err(RegistryError::Conflict));
+    assert_eq!(update(&other, named_spiffe_client("one", CART)).unwrap_err(), RegistryError::Conflict(Kind::Client));
+    assert_eq!(delete(&other, "one"), Err(RegistryError::Conflict(Kind::Client)));
     assert_eq!(index(&one), indexed(&[(SHOP, "one")]));
 }
 
@@ -196,7 +200,7 @@ fn a_key_whose_client_was_deleted_or_changed_by_an_earlier_version_is_taken_over
     fixture.register(named_spiffe_client("shop", SHOP));
     // As an earlier version does it, which knows nothing of the index.
     ready(fixture.store.delete("/clients/one", Expected::Any)).unwrap();
-    let moved = TestAuthority::new().register(named_spiffe_client("shop", CART)).record.to_bytes().unwrap();
+    let moved = TestAuthority::new().register(named_spiffe_client("shop", CART)).to_bytes().unwrap();
     ready(fixture.store.put("/clients/shop", moved, Expected::Any)).unwrap();
     let later = beside(&fixture);
     ready(later.authority.load()).unwrap();

@@ -1,0 +1,194 @@
+//! What a registry keeps, as documents have it.
+
+use prost_types::Timestamp;
+use tonic::Response;
+use tonic::Status;
+
+use crate::apply::transport::Registry;
+use crate::apply::transport::Transport;
+use crate::authority::registration::ClientMetadata;
+use crate::authority::resources::ResourceMetadata;
+use crate::messages::Malformed;
+use crate::proto::Client;
+use crate::proto::CreateClientRequest;
+use crate::proto::CreateProtectedResourceRequest;
+use crate::proto::DeleteClientRequest;
+use crate::proto::DeleteProtectedResourceRequest;
+use crate::proto::GetClientRequest;
+use crate::proto::GetProtectedResourceRequest;
+use crate::proto::ListClientsRequest;
+use crate::proto::ListProtectedResourcesRequest;
+use crate::proto::ProtectedResource;
+use crate::proto::UpdateClientRequest;
+use crate::proto::UpdateProtectedResourceRequest;
+
+/// What only the server sets in a message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerFields {
+    /// Names the present state.
+    pub etag: String,
+    /// When it was registered.
+    pub create_time: Option<Timestamp>,
+    /// When it was last changed.
+    pub update_time: Option<Timestamp>,
+    /// The identity that registered it.
+    pub created_by: String,
+    /// The identity that last changed it.
+    pub updated_by: String,
+}
+
+/// Metadata that a registry keeps under a name.
+#[expect(async_fn_in_trait, reason = "callers await on the task that they are on")]
+pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
+    /// The same as the registry's messages have it. Two that are equal have been the same record at the same time.
+    type Message: PartialEq;
+
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// The message that writes it, made from the state with this `etag`.
+    fn message(&self, etag: String) -> Self::Message;
+
+    /// What the server set.
+    fn server_fields(message: &Self::Message) -> ServerFields;
+
+    /// Asks for one.
+    async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Self::Message, Status>;
+
+    /// Asks for a page of all, and for the token of the next one, which is empty after the last.
+    async fn page<S: Transport>(
+        registry: &mut Registry<S>,
+        page_token: String,
+    ) -> Result<(Vec<Self::Message>, String), Status>;
+
+    /// Registers one that is not there yet, or only checks it.
+    async fn create<S: Transport>(
+        registry: &mut Registry<S>,
+        message: Self::Message,
+        validate_only: bool,
+    ) -> Result<Self::Message, Status>;
+
+    /// Replaces one, or only checks it.
+    async fn update<S: Transport>(
+        registry: &mut Registry<S>,
+        message: Self::Message,
+        validate_only: bool,
+    ) -> Result<Self::Message, Status>;
+
+    /// Deletes one, whatever its state where `etag` is empty.
+    async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status>;
+}
+
+impl Document for ClientMetadata {
+    type Message = Client;
+
+    fn name(&self) -> &str {
+        &self.client_id
+    }
+
+    fn message(&self, etag: String) -> Client {
+        Client { etag, ..self.clone().into() }
+    }
+
+    fn server_fields(message: &Client) -> ServerFields {
+        ServerFields {
+            etag: message.etag.clone(),
+            create_time: message.create_time,
+            update_time: message.update_time,
+            created_by: message.created_by.clone(),
+            updated_by: message.updated_by.clone(),
+        }
+    }
+
+    async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Client, Status> {
+        registry.get_client(GetClientRequest { client_id: name.to_owned() }).await.map(Response::into_inner)
+    }
+
+    async fn page<S: Transport>(
+        registry: &mut Registry<S>,
+        page_token: String,
+    ) -> Result<(Vec<Client>, String), Status> {
+        let page = registry.list_clients(ListClientsRequest { page_size: 0, page_token }).await?.into_inner();
+        Ok((page.clients, page.next_page_token))
+    }
+
+    async fn create<S: Transport>(
+        registry: &mut Registry<S>,
+        message: Client,
+        validate_only: bool,
+    ) -> Result<Client, Status> {
+        let request = CreateClientRequest { client: Some(message), validate_only };
+        registry.create_client(request).await.map(Response::into_inner)
+    }
+
+    async fn update<S: Transport>(
+        registry: &mut Registry<S>,
+        message: Client,
+        validate_only: bool,
+    ) -> Result<Client, Status> {
+        let request = UpdateClientRequest { client: Some(message), update_mask: None, validate_only };
+        registry.update_client(request).await.map(Response::into_inner)
+    }
+
+    async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status> {
+        registry.delete_client(DeleteClientRequest { client_id: name, etag }).await.map(drop)
+    }
+}
+
+impl Document for ResourceMetadata {
+    type Message = ProtectedResource;
+
+    fn name(&self) -> &str {
+        &self.audience
+    }
+
+    fn message(&self, etag: String) -> ProtectedResource {
+        ProtectedResource { etag, ..self.clone().into() }
+    }
+
+    fn server_fields(message: &ProtectedResource) -> ServerFields {
+        ServerFields {
+            etag: message.etag.clone(),
+            create_time: message.create_time,
+            update_time: message.update_time,
+            created_by: message.created_by.clone(),
+            updated_by: message.updated_by.clone(),
+        }
+    }
+
+    async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<ProtectedResource, Status> {
+        let request = GetProtectedResourceRequest { audience: name.to_owned() };
+        registry.get_protected_resource(request).await.map(Response::into_inner)
+    }
+
+    async fn page<S: Transport>(
+        registry: &mut Registry<S>,
+        page_token: String,
+    ) -> Result<(Vec<ProtectedResource>, String), Status> {
+        let request = ListProtectedResourcesRequest { page_size: 0, page_token };
+        let page = registry.list_protected_resources(request).await?.into_inner();
+        Ok((page.resources, page.next_page_token))
+    }
+
+    async fn create<S: Transport>(
+        registry: &mut Registry<S>,
+        message: ProtectedResource,
+        validate_only: bool,
+    ) -> Result<ProtectedResource, Status> {
+        let request = CreateProtectedResourceRequest { resource: Some(message), validate_only };
+        registry.create_protected_resource(request).await.map(Response::into_inner)
+    }
+
+    async fn update<S: Transport>(
+        registry: &mut Registry<S>,
+        message: ProtectedResource,
+        validate_only: bool,
+    ) -> Result<ProtectedResource, Status> {
+        let request = UpdateProtectedResourceRequest { resource: Some(message), update_mask: None, validate_only };
+        registry.update_protected_resource(request).await.map(Response::into_inner)
+    }
+
+    async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status> {
+        registry.delete_protected_resource(DeleteProtectedResourceRequest { audience: name, etag }).await.map(drop)
+    }
+}

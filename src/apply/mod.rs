@@ -1,0 +1,14 @@
+//! Makes a registry what documents say it is: reads what is there, compares, creates or updates.
+
+mod document;
+mod documents;
+mod transport;
+
+pub use crate::apply::document::Document;
+pub use crate::apply::document::ServerFields;
+pub use crate::apply::documents::Applied;
+pub use crate::apply::documents::Mode;
+pub use crate::apply::documents::Outcome;
+pub use crate::apply::documents::apply;
+pub use crate::apply::transport::Registry;
+pub use crate::apply::transport::Transport;

@@ -1,0 +1,30 @@
+//! Over what the registry is reached.
+
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::Bytes;
+use tonic::codegen::StdError;
+
+use crate::proto::registry_service_client::RegistryServiceClient;
+
+/// The registry of a server.
+pub type Registry<S> = RegistryServiceClient<S>;
+
+/// What a gRPC client can make its calls over, such as a [`tonic::transport::Channel`].
+pub trait Transport:
+    GrpcService<
+        Body,
+        Error: Into<StdError>,
+        ResponseBody: tonic::codegen::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+    >
+{
+}
+
+impl<S> Transport for S where
+    S: GrpcService<
+            Body,
+            Error: Into<StdError>,
+            ResponseBody: tonic::codegen::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+        >
+{
+}

@@ -1,0 +1,167 @@
+//! The verbs of the registry, the same for clients and protected resources: create, get, list, update, delete.
+
+use std::sync::Arc;
+
+use crate::authority::Authority;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::records::Record;
+use crate::authority::records::Registered;
+use crate::authority::records::RegistryError;
+use crate::authority::state::Indexed;
+use crate::authority::store::Expected;
+use crate::authority::store::MAX_VALUE_BYTES;
+use crate::authority::store::Revision;
+use crate::authority::store::Transaction;
+
+/// A kind of registrations that the registry's verbs are for.
+pub(in crate::authority::api) trait Managed: Indexed {
+    /// Reads metadata, and holds it against the configuration and the other registrations.
+    fn validate(authority: &Authority, metadata: Self::Metadata) -> Result<Self, RegistryError>;
+
+    /// The creation id of a new registration.
+    fn creation_id(authority: &Authority) -> Result<Self::CreationId, RegistryError>;
+
+    /// Commits a change of the record of one, together with what else the store keeps of its kind. The registration before
+    /// and after is `None` where there is none.
+    fn commit(
+        authority: &Authority,
+        name: &str,
+        registrations: (Option<&Self>, Option<&Self>),
+        change: Transaction,
+    ) -> impl Future<Output = Result<Revision, RegistryError>> + Send;
+
+    /// Records a change in the audit trail.
+    fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision);
+}
+
+impl Authority {
+    /// Registers one. With `validate_only` nothing is stored.
+    pub(in crate::authority::api) async fn create<T: Managed>(
+        &self,
+        admin: &PeerIdentity,
+        metadata: T::Metadata,
+        validate_only: bool,
+    ) -> Result<Arc<Registered<T>>, RegistryError> {
+        let registration = T::validate(self, metadata)?;
+        let record = self.new_record(&registration, &admin.to_string())?;
+        if validate_only {
+            return validated(Registered::new(registration, record, Revision::default()));
+        }
+        self.add(registration, record, "created").await
+    }
+
+    /// The one with this name.
+    pub(in crate::authority::api) fn named<T: Managed>(&self, name: &str) -> Result<Arc<Registered<T>>, RegistryError> {
+        T::all(&self.snapshot.load()).named(name).map(Arc::clone).ok_or(RegistryError::NotFound(T::KIND))
+    }
+
+    /// Those after `after`, `count` at most, in the order of their names.
+    pub(in crate::authority::api) fn page<T: Managed>(
+        &self,
+        after: Option<&str>,
+        count: usize,
+    ) -> Vec<Arc<Registered<T>>> {
+        T::all(&self.snapshot.load()).page(after, count)
+    }
+
+    /// Replaces the metadata, if the revision is still `from`. Where nothing would change, nothing is written, unless the
+    /// stored record cannot be read.
+    pub(in crate::authority::api) async fn update<T: Managed>(
+        &self,
+        admin: &PeerIdentity,
+        metadata: T::Metadata,
+        from: Revision,
+        validate_only: bool,
+    ) -> Result<Arc<Registered<T>>, RegistryError> {
+        let registration = T::validate(self, metadata)?;
+        let present = self.named::<T>(registration.name())?;
+        if present.revision != from {
+            return Err(RegistryError::Conflict(T::KIND));
+        }
+        if !present.suspended && present.registration.metadata() == registration.metadata() {
+            return Ok(present);
+        }
+        let by = admin.to_string();
+        let record = present.record.updated(self.clock.now(), &by);
+        if validate_only {
+            return validated(Registered::new(registration, record, from));
+        }
+        let registered = self.write(Some(&present.registration), registration, record, Expected::At(from)).await?;
+        T::record_change(self, &by, registered.registration.name(), "updated", registered.revision);
+        Ok(registered)
+    }
+
+    /// Deletes one, if its revision is still `from`, or whatever it is.
+    pub(in crate::authority::api) async fn delete<T: Managed>(
+        &self,
+        admin: &PeerIdentity,
+        name: &str,
+        from: Option<Revision>,
+    ) -> Result<(), RegistryError> {
+        let present = self.named::<T>(name)?;
+        let key = T::key(name);
+        let from = Expected::At(from.unwrap_or(present.revision));
+        let deletion = Transaction::default().expect(&key, from).delete(&key);
+        let revision = T::commit(self, name, (Some(&present.registration), None), deletion).await?;
+        self.apply_write(&key, None, revision);
+        T::record_change(self, &admin.to_string(), name, "deleted", revision);
+        Ok(())
+    }
+
+    /// The record of one that is not there yet.
+    pub(in crate::authority::api) fn new_record<T: Managed>(
+        &self,
+        registration: &T,
+        by: &str,
+    ) -> Result<Record<T::CreationId, T::Dynamic>, RegistryError> {
+        if T::all(&self.snapshot.load()).named(registration.name()).is_some() {
+            return Err(RegistryError::Exists(T::KIND));
+        }
+        Ok(Record::new(T::creation_id(self)?, self.clock.now(), by))
+    }
+
+    /// Stores one that is not there yet; `change` is what the audit trail calls it.
+    pub(in crate::authority::api) async fn add<T: Managed>(
+        &self,
+        registration: T,
+        record: Record<T::CreationId, T::Dynamic>,
+        change: &'static str,
+    ) -> Result<Arc<Registered<T>>, RegistryError> {
+        let conflict = RegistryError::Conflict(T::KIND);
+        let written = self.write(None, registration, record, Expected::Absent).await;
+        let registered =
+            written.map_err(|error| if error == conflict { RegistryError::Exists(T::KIND) } else { error })?;
+        let (by, name) = (registered.record.created_by.as_str(), registered.registration.name());
+        T::record_change(self, by, name, change, registered.revision);
+        Ok(registered)
+    }
+
+    async fn write<T: Managed>(
+        &self,
+        before: Option<&T>,
+        registration: T,
+        record: Record<T::CreationId, T::Dynamic>,
+        expected: Expected,
+    ) -> Result<Arc<Registered<T>>, RegistryError> {
+        let mut registered = Registered::new(registration, record, Revision::default());
+        let bytes = encode(&registered)?;
+        let after = &registered.registration;
+        let key = T::key(after.name());
+        let change = Transaction::default().expect(&key, expected).put(&key, bytes);
+        registered.revision = T::commit(self, after.name(), (before, Some(after)), change).await?;
+        self.apply_write(&key, Some(T::entry(registered.clone())), registered.revision);
+        Ok(Arc::new(registered))
+    }
+}
+
+/// What would be stored, if the store takes it.
+fn validated<T: Managed>(registered: Registered<T>) -> Result<Arc<Registered<T>>, RegistryError> {
+    encode(&registered)?;
+    Ok(Arc::new(registered))
+}
+
+/// The value to store, if the store takes it.
+fn encode<T: Managed>(registered: &Registered<T>) -> Result<Vec<u8>, RegistryError> {
+    let bytes = registered.to_bytes().map_err(|_| RegistryError::Unavailable)?;
+    if bytes.len() > MAX_VALUE_BYTES { Err(RegistryError::TooLarge(T::KIND)) } else { Ok(bytes) }
+}

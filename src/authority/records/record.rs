@@ -1,0 +1,141 @@
+//! A registration as it is stored: JSON that an operator can read.
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de::DeserializeOwned;
+use serde::de::Visitor;
+
+use crate::authority::clock::Timestamp;
+use crate::authority::store::UnreadableRecord;
+use crate::authority::store::read_record;
+
+/// What the store keeps of a registration beside its metadata: who made it, when, and what its kind has in addition.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record<C, D> {
+    /// Random, made when a client is registered and kept while it is: tokens carry it, so that registering a deleted client
+    /// again revives none of its tokens.
+    pub creation_id: C,
+    /// When it was registered.
+    pub create_time: Timestamp,
+    /// The identity that registered it.
+    pub created_by: String,
+    /// When it was last changed.
+    pub update_time: Timestamp,
+    /// The identity that last changed it.
+    pub updated_by: String,
+    /// Where it was registered over HTTP.
+    pub dynamic: D,
+}
+
+impl<C, D: Default> Record<C, D> {
+    /// A new registration.
+    pub fn new(creation_id: C, now: Timestamp, by: &str) -> Self {
+        Self {
+            creation_id,
+            create_time: now,
+            created_by: by.to_owned(),
+            update_time: now,
+            updated_by: by.to_owned(),
+            dynamic: D::default(),
+        }
+    }
+}
+
+impl<C: Clone, D: Clone> Record<C, D> {
+    /// The same registration, changed.
+    #[must_use]
+    pub fn updated(&self, now: Timestamp, by: &str) -> Self {
+        Self { update_time: now, updated_by: by.to_owned(), ..self.clone() }
+    }
+}
+
+/// The JSON object in the store.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Stored<M, C: Part, D: Part> {
+    schema: u32,
+    #[serde(skip_serializing_if = "Part::is_left_out")]
+    creation_id: C,
+    metadata: M,
+    create_time: Timestamp,
+    created_by: String,
+    update_time: Timestamp,
+    updated_by: String,
+    #[serde(skip_serializing_if = "Part::is_left_out")]
+    dynamic: D,
+}
+
+/// Reads a stored value.
+pub(super) fn read<M: DeserializeOwned, C: DeserializeOwned + Part, D: DeserializeOwned + Part>(
+    bytes: &[u8],
+    schema: u32,
+) -> Result<(M, Record<C, D>), UnreadableRecord> {
+    let stored: Stored<M, C, D> = read_record(bytes, schema)?;
+    let Stored { schema: _, creation_id, metadata, create_time, created_by, update_time, updated_by, dynamic } = stored;
+    Ok((metadata, Record { creation_id, create_time, created_by, update_time, updated_by, dynamic }))
+}
+
+/// The value to store.
+pub(super) fn write<M: Serialize, C: Part + Serialize, D: Part + Serialize>(
+    metadata: &M,
+    record: &Record<C, D>,
+    schema: u32,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let Record { creation_id, create_time, created_by, update_time, updated_by, dynamic } = record.clone();
+    let stored = Stored { schema, creation_id, metadata, create_time, created_by, update_time, updated_by, dynamic };
+    serde_json::to_vec(&stored)
+}
+
+/// A member that the records of some kinds have.
+pub trait Part: Clone + std::fmt::Debug + Eq {
+    /// Whether it is not written.
+    fn is_left_out(&self) -> bool;
+}
+
+impl Part for String {
+    fn is_left_out(&self) -> bool {
+        false
+    }
+}
+
+impl<T: Clone + std::fmt::Debug + Eq> Part for Option<T> {
+    fn is_left_out(&self) -> bool {
+        self.is_none()
+    }
+}
+
+/// A member that the records of a kind do not have, and that is refused in them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NotKept;
+
+impl Part for NotKept {
+    fn is_left_out(&self) -> bool {
+        true
+    }
+}
+
+impl Serialize for NotKept {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_none()
+    }
+}
+
+impl<'de> Deserialize<'de> for NotKept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Nothing;
+        impl Visitor<'_> for Nothing {
+            type Value = NotKept;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("no such member")
+            }
+
+            fn visit_none<E>(self) -> Result<NotKept, E> {
+                Ok(NotKept)
+            }
+        }
+        deserializer.deserialize_option(Nothing)
+    }
+}

@@ -1,0 +1,118 @@
+//! A client as the registry's messages have it, and as the core has it.
+
+use std::time::Duration;
+
+use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::RegisteredClient;
+use crate::messages::common::Malformed;
+use crate::messages::common::Masked;
+use crate::messages::common::etag;
+use crate::messages::common::set;
+use crate::messages::common::take_one_of;
+use crate::messages::common::timestamp;
+use crate::proto::Client;
+
+impl TryFrom<Client> for ClientMetadata {
+    type Error = Malformed;
+
+    /// Output-only fields are not looked at.
+    fn try_from(client: Client) -> Result<Self, Malformed> {
+        let jwks = set(client.jwks).map(|text| serde_json::from_str(&text)).transpose();
+        let ttl = client.access_token_ttl.map(Duration::try_from).transpose();
+        let not_positive = Malformed { field: "access_token_ttl", problem: "is not a positive duration" };
+        Ok(Self {
+            client_id: client.client_id,
+            token_endpoint_auth_method: client.token_endpoint_auth_method,
+            spiffe_id: set(client.spiffe_id),
+            tls_client_auth_subject_dn: set(client.tls_client_auth_subject_dn),
+            tls_client_auth_san_dns: set(client.tls_client_auth_san_dns),
+            tls_client_auth_san_uri: set(client.tls_client_auth_san_uri),
+            tls_client_auth_san_ip: set(client.tls_client_auth_san_ip),
+            tls_client_auth_san_email: set(client.tls_client_auth_san_email),
+            client_ca: set(client.client_ca),
+            jwks: jwks.map_err(|_| Malformed { field: "jwks", problem: "is not JSON" })?,
+            jwks_uri: set(client.jwks_uri),
+            certificate_pem: set(client.certificate_pem),
+            scope: client.scope,
+            audience: client.audience,
+            grant_types: client.grant_types,
+            tls_client_certificate_bound_access_tokens: client.tls_client_certificate_bound_access_tokens,
+            access_token_ttl: ttl.map_err(|_| not_positive)?,
+            rotation: set(client.rotation),
+            owner: set(client.owner),
+            disabled: client.disabled,
+        })
+    }
+}
+
+impl From<ClientMetadata> for Client {
+    /// Output-only fields are left out.
+    fn from(metadata: ClientMetadata) -> Self {
+        let duration = |ttl: Duration| prost_types::Duration {
+            // Beyond what any server takes, which then refuses it.
+            seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or_default(),
+        };
+        Self {
+            client_id: metadata.client_id,
+            token_endpoint_auth_method: metadata.token_endpoint_auth_method,
+            spiffe_id: metadata.spiffe_id.unwrap_or_default(),
+            tls_client_auth_subject_dn: metadata.tls_client_auth_subject_dn.unwrap_or_default(),
+            tls_client_auth_san_dns: metadata.tls_client_auth_san_dns.unwrap_or_default(),
+            tls_client_auth_san_uri: metadata.tls_client_auth_san_uri.unwrap_or_default(),
+            tls_client_auth_san_ip: metadata.tls_client_auth_san_ip.unwrap_or_default(),
+            tls_client_auth_san_email: metadata.tls_client_auth_san_email.unwrap_or_default(),
+            client_ca: metadata.client_ca.unwrap_or_default(),
+            jwks: match metadata.jwks {
+                None => String::new(),
+                // Operators may write the JSON as text.
+                Some(serde_json::Value::String(text)) => text,
+                Some(jwks) => jwks.to_string(),
+            },
+            jwks_uri: metadata.jwks_uri.unwrap_or_default(),
+            certificate_pem: metadata.certificate_pem.unwrap_or_default(),
+            scope: metadata.scope,
+            audience: metadata.audience,
+            grant_types: metadata.grant_types,
+            tls_client_certificate_bound_access_tokens: metadata.tls_client_certificate_bound_access_tokens,
+            access_token_ttl: metadata.access_token_ttl.map(duration),
+            rotation: metadata.rotation.unwrap_or_default(),
+            owner: metadata.owner.unwrap_or_default(),
+            disabled: metadata.disabled,
+            etag: String::new(),
+            create_time: None,
+            update_time: None,
+            created_by: String::new(),
+            updated_by: String::new(),
+        }
+    }
+}
+
+impl From<&RegisteredClient> for Client {
+    fn from(client: &RegisteredClient) -> Self {
+        Self {
+            etag: etag(client.revision),
+            create_time: Some(timestamp(client.record.create_time)),
+            update_time: Some(timestamp(client.record.update_time)),
+            created_by: client.record.created_by.clone(),
+            updated_by: client.record.updated_by.clone(),
+            ..client.registration.metadata.clone().into()
+        }
+    }
+}
+
+impl Masked for Client {
+    fn take(&mut self, field: &str, from: &Self) -> Option<()> {
+        if field == "certificate_pem" {
+            // The certificates are kept as jwks, which new ones replace.
+            self.jwks.clear();
+        }
+        take_one_of!(
+            self, from, field: token_endpoint_auth_method, spiffe_id, tls_client_auth_subject_dn, tls_client_auth_san_dns,
+            tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email, client_ca, jwks, jwks_uri,
+            certificate_pem, scope, audience, grant_types, tls_client_certificate_bound_access_tokens, access_token_ttl,
+            rotation, owner, disabled,
+        );
+        Some(())
+    }
+}

@@ -1,0 +1,88 @@
+//! A protected resource as the registry's messages have it, and as the core has it.
+
+use crate::authority::resources::Gateways;
+use crate::authority::resources::RegisteredResource;
+use crate::authority::resources::ResourceMetadata;
+use crate::authority::resources::RouteMetadata;
+use crate::messages::common::Malformed;
+use crate::messages::common::Masked;
+use crate::messages::common::etag;
+use crate::messages::common::set;
+use crate::messages::common::take_one_of;
+use crate::messages::common::timestamp;
+use crate::proto::EvidenceFrom;
+use crate::proto::ProtectedResource;
+use crate::proto::Route;
+
+impl TryFrom<ProtectedResource> for ResourceMetadata {
+    type Error = Malformed;
+
+    /// Output-only fields are not looked at.
+    fn try_from(resource: ProtectedResource) -> Result<Self, Malformed> {
+        let route = |Route { methods, path, scope, public }: Route| RouteMetadata { methods, path, scope, public };
+        Ok(Self {
+            audience: resource.audience,
+            scope: resource.scope,
+            routes: resource.routes.into_iter().map(route).collect(),
+            least_evidence: set(resource.least_evidence),
+            evidence_from: resource.evidence_from.map(|EvidenceFrom { via }| Gateways { via }),
+            trust_domains: resource.trust_domains,
+            mode: set(resource.mode),
+            report_header: resource.report_header,
+            remove_authorization: resource.remove_authorization,
+            destination_principals: resource.destination_principals,
+            authorities: resource.authorities,
+            owner: set(resource.owner),
+        })
+    }
+}
+
+impl From<ResourceMetadata> for ProtectedResource {
+    /// Output-only fields are left out.
+    fn from(metadata: ResourceMetadata) -> Self {
+        let route =
+            |RouteMetadata { methods, path, scope, public }: RouteMetadata| Route { methods, path, scope, public };
+        Self {
+            audience: metadata.audience,
+            scope: metadata.scope,
+            routes: metadata.routes.into_iter().map(route).collect(),
+            least_evidence: metadata.least_evidence.unwrap_or_default(),
+            evidence_from: metadata.evidence_from.map(|Gateways { via }| EvidenceFrom { via }),
+            trust_domains: metadata.trust_domains,
+            mode: metadata.mode.unwrap_or_default(),
+            report_header: metadata.report_header,
+            remove_authorization: metadata.remove_authorization,
+            destination_principals: metadata.destination_principals,
+            authorities: metadata.authorities,
+            owner: metadata.owner.unwrap_or_default(),
+            etag: String::new(),
+            create_time: None,
+            update_time: None,
+            created_by: String::new(),
+            updated_by: String::new(),
+        }
+    }
+}
+
+impl From<&RegisteredResource> for ProtectedResource {
+    fn from(resource: &RegisteredResource) -> Self {
+        Self {
+            etag: etag(resource.revision),
+            create_time: Some(timestamp(resource.record.create_time)),
+            update_time: Some(timestamp(resource.record.update_time)),
+            created_by: resource.record.created_by.clone(),
+            updated_by: resource.record.updated_by.clone(),
+            ..resource.registration.metadata.clone().into()
+        }
+    }
+}
+
+impl Masked for ProtectedResource {
+    fn take(&mut self, field: &str, from: &Self) -> Option<()> {
+        take_one_of!(
+            self, from, field: scope, routes, least_evidence, evidence_from, trust_domains, mode, report_header,
+            remove_authorization, destination_principals, authorities, owner,
+        );
+        Some(())
+    }
+}

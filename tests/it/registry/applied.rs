@@ -1,0 +1,83 @@
+//! Documents that a program applies through the library.
+
+use lanyard::apply::Applied;
+use lanyard::apply::Document;
+use lanyard::apply::Mode;
+use lanyard::apply::Outcome;
+use lanyard::apply::Registry;
+use lanyard::apply::apply;
+use lanyard::authority::registration::ClientMetadata;
+use lanyard::authority::resources::ResourceMetadata;
+use tonic::transport::Channel;
+
+use crate::support::server::ORDERS;
+use crate::support::server::TestServer;
+use crate::support::server::reason_of;
+
+fn client(client_id: &str) -> ClientMetadata {
+    ClientMetadata {
+        client_id: client_id.to_owned(),
+        token_endpoint_auth_method: "spiffe_x509".to_owned(),
+        spiffe_id: Some(format!("spiffe://prod.example/{client_id}")),
+        audience: vec![ORDERS.to_owned()],
+        ..ClientMetadata::default()
+    }
+}
+
+fn resource(audience: &str) -> ResourceMetadata {
+    ResourceMetadata { audience: audience.to_owned(), ..ResourceMetadata::default() }
+}
+
+/// What became of each document, in a word or the reason of its refusal.
+async fn applied<D: Document>(registry: &mut Registry<Channel>, documents: &[D], mode: Mode) -> Vec<String> {
+    let word = |Applied { name, outcome }: &Applied| match outcome {
+        Outcome::Created => format!("{name} created"),
+        Outcome::Updated => format!("{name} updated"),
+        Outcome::Unchanged => format!("{name} unchanged"),
+        Outcome::Refused(status) => format!("{name} {}", reason_of(status)),
+    };
+    apply(registry, documents, mode).await.iter().map(word).collect()
+}
+
+async fn started() -> (TestServer, Registry<Channel>) {
+    let server = TestServer::start().await;
+    let registry = server.registry(&server.svid("/admin"));
+    (server, registry)
+}
+
+#[tokio::test]
+async fn documents_are_created_updated_or_left_as_they_are() {
+    let (server, mut registry) = started().await;
+    let mut documents = [client("a"), client("b")];
+    let created = ["a created", "b created"];
+    // A check says the same, and writes nothing.
+    for mode in [Mode::Check, Mode::Check, Mode::Write] {
+        assert!(server.server.authority().clients(None, 9).is_empty());
+        assert_eq!(applied(&mut registry, &documents, mode).await, created, "{mode:?}");
+    }
+    for mode in [Mode::Check, Mode::Write] {
+        assert_eq!(applied(&mut registry, &documents, mode).await, ["a unchanged", "b unchanged"], "{mode:?}");
+    }
+    documents[1].owner = Some("team-shop".to_owned());
+    for mode in [Mode::Check, Mode::Write] {
+        assert_eq!(server.server.authority().client("b").unwrap().registration.metadata.owner, None);
+        assert_eq!(applied(&mut registry, &documents, mode).await, ["a unchanged", "b updated"], "{mode:?}");
+    }
+    assert_eq!(applied(&mut registry, &documents, Mode::Write).await, ["a unchanged", "b unchanged"]);
+    let resources = [resource(ORDERS)];
+    for word in ["created", "unchanged"] {
+        assert_eq!(applied(&mut registry, &resources, Mode::Write).await, [format!("{ORDERS} {word}")]);
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_refused_is_the_last_and_says_why() {
+    let (server, mut registry) = started().await;
+    let bad = ClientMetadata { scope: "two  spaces".to_owned(), ..client("b") };
+    let outcomes = applied(&mut registry, &[client("a"), bad, client("c")], Mode::Write).await;
+    assert_eq!(outcomes, ["a created", "b INVALID_CLIENT_METADATA"]);
+    assert!(server.server.authority().client("c").is_err());
+    let mut others = server.registry(&server.svid("/checkout"));
+    assert_eq!(applied(&mut others, &[resource(ORDERS)], Mode::Write).await, [format!("{ORDERS} WRONG_ROLE")]);
+    assert_eq!(applied::<ClientMetadata>(&mut registry, &[], Mode::Write).await, Vec::<String>::new());
+}
