@@ -91,8 +91,11 @@ fn read(path: &Path) -> Result<Read<'_>, ConfigError> {
     Ok(Read { file, folder: path.parent().unwrap_or(Path::new("")), tree })
 }
 
-/// Whether the file may have a key. Of a key that it may not have this is the first thing that is said.
+/// Whether the file may have a key: text in its place is read as far as to that place.
 fn is_key(keys: &[&str]) -> bool {
-    let anything = yaml::variable("", "");
-    yaml::read::<File>(&Node::nested(keys, anything)).map_or_else(|error| !error.is_unknown_field(), |_| true)
+    let text = yaml::variable("", "");
+    yaml::read::<File>(&Node::nested(keys, text)).map_or_else(
+        |error| !error.is_unknown_field() && error.mistyped_key().is_none_or(|key| key == keys.join(".")),
+        |_| true,
+    )
 }

@@ -76,11 +76,11 @@ impl ConfigError {
     /// With the place of a value.
     pub(super) fn located(self, path: &Path, tree: &Node) -> Self {
         let Self::Value { key, problem, origin: None } = self else { return self };
-        let origin = match tree.place_of(key) {
+        let origin = tree.place_of(key).map(|place| match place {
             Place::Variable(name) => name.to_string(),
-            place @ Place::Line { .. } => format!("{}, {place}", path.display()),
-        };
-        Self::Value { key, problem, origin: Some(origin) }
+            Place::Line { .. } => format!("{}, {place}", path.display()),
+        });
+        Self::Value { key, problem, origin }
     }
 }
 

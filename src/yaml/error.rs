@@ -15,12 +15,19 @@ pub struct YamlError {
     /// Such as `roles.admins[1].spiffe_id`; empty for the document itself.
     key: String,
     place: Option<Place>,
-    is_unknown_field: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    UnknownField,
+    Type,
+    Other,
 }
 
 impl YamlError {
     pub(crate) fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), key: String::new(), place: None, is_unknown_field: false }
+        Self { problem: problem.into(), key: String::new(), place: None, kind: Kind::Other }
     }
 
     /// With a place, unless it has one: the innermost counts.
@@ -33,7 +40,7 @@ impl YamlError {
     }
 
     pub(in crate::yaml) fn of_type(found: &str, expected: impl fmt::Display) -> Self {
-        Self::new(format!("invalid type: {found}, expected {expected}"))
+        Self { kind: Kind::Type, ..Self::new(format!("invalid type: {found}, expected {expected}")) }
     }
 
     /// Where it is, if that is known.
@@ -43,7 +50,12 @@ impl YamlError {
 
     /// Whether a key is not known.
     pub fn is_unknown_field(&self) -> bool {
-        self.is_unknown_field
+        self.kind == Kind::UnknownField
+    }
+
+    /// The key of a value of another type than the one that is expected there.
+    pub(crate) fn mistyped_key(&self) -> Option<&str> {
+        (self.kind == Kind::Type).then_some(&self.key)
     }
 }
 
@@ -87,7 +99,7 @@ impl serde::de::Error for YamlError {
             several => format!("expected one of {}", several.join(", ")),
         };
         let problem = format!("unknown field `{}`{meant}, {expected}", field.escape_default());
-        Self { is_unknown_field: true, ..Self::new(problem) }
+        Self { kind: Kind::UnknownField, ..Self::new(problem) }
     }
 }
 

@@ -71,15 +71,13 @@ impl Node {
     }
 
     /// Where `a.b.c` is, or as much of it as there is.
-    pub(crate) fn place_of(&self, key: &str) -> &Place {
-        let mut node = self;
-        for name in key.split('.') {
-            match node.get(name) {
-                Some(below) => node = below,
-                None => break,
-            }
+    pub(crate) fn place_of(&self, key: &str) -> Option<&Place> {
+        let mut names = key.split('.');
+        let mut node = self.get(names.next()?)?;
+        while let Some(below) = names.next().and_then(|name| node.get(name)) {
+            node = below;
         }
-        &node.place
+        Some(&node.place)
     }
 
     pub(crate) fn is_mapping(&self) -> bool {

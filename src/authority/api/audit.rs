@@ -1,5 +1,5 @@
-//! What the verbs of the core leave behind: each event is counted, said in the span of its request and recorded in the audit
-//! trail, in one place.
+//! The records of the core's verbs. Each event is counted, recorded in the span of its request and in the audit trail in one
+//! place.
 
 use crate::authority::Authority;
 use crate::authority::decision::CheckRefusal;

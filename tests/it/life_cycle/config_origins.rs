@@ -27,21 +27,28 @@ fn check(setup: &Setup, environment: &[(&str, &str)]) -> Finished {
     check_at(&setup.path("lanyard.yaml"), environment)
 }
 
-/// The problem with the file when one text in it is another one.
+/// A file in which one text is another one.
 #[track_caller]
-fn problem(text: &str, replacement: &str) -> String {
+fn with(text: &str, replacement: &str) -> Setup {
     let setup = written();
     let path = setup.path("lanyard.yaml");
     let yaml = fs::read_to_string(&path).unwrap();
     assert!(yaml.contains(text), "{text:?} is not in\n{yaml}");
     fs::write(&path, yaml.replacen(text, replacement, 1)).unwrap();
+    setup
+}
+
+/// The problem with the file when one text in it is another one.
+#[track_caller]
+fn problem(text: &str, replacement: &str) -> String {
+    let setup = with(text, replacement);
     let checked = check(&setup, &[]);
     assert_eq!(checked.code, Some(1), "{replacement:?}: {checked:?}");
     let problem = checked.stderr.lines().next().unwrap().to_owned();
     for ours in ["src/", ".rs:", "struct ", "enum ", "usize", "u32", "u64", "i64", "serde", "visitor"] {
         assert!(!problem.contains(ours), "{ours:?} is in {problem}");
     }
-    problem.replace(&path.display().to_string(), "FILE")
+    problem.replace(&setup.path("lanyard.yaml").display().to_string(), "FILE")
 }
 
 #[test]
@@ -163,6 +170,11 @@ fn a_value_that_cannot_stand_is_told_with_its_place() {
     let setup = written();
     check(&setup, &[("LANYARD_TRUST__TRUST_DOMAIN", "PROD")]).refused("error: trust.trust_domain: 'PROD' is not ", "");
     check(&setup, &[("LANYARD_TRUST__TRUST_DOMAIN", "PROD")]).refused(" (LANYARD_TRUST__TRUST_DOMAIN)", "");
+    // A key that is not there has no place.
+    let missing = with("issuer: https://lanyard.prod.example", "issuer: https://a.example\nworkload_api: {}");
+    let missing = check(&missing, &[("SPIFFE_ENDPOINT_SOCKET", "nowhere")]);
+    assert!(missing.stderr.starts_with("error: SPIFFE_ENDPOINT_SOCKET: "), "{missing:?}");
+    assert!(!missing.stderr.contains("lanyard.yaml"), "{missing:?}");
 }
 
 #[test]
@@ -224,6 +236,8 @@ fn a_misspelt_variable_is_refused_and_the_near_name_is_offered() {
         ("LANYARD_TSL__CLIENT_AUTH", "request", "LANYARD_TLS__CLIENT_AUTH?"),
         ("LANYARD_TLS_CLIENT_AUTH", "request", "LANYARD_TLS__CLIENT_AUTH?"),
         ("LANYARD_LOG_LEVEL", "debug", "LANYARD_LOG__LEVEL?"),
+        ("LANYARD_ROLES_ADMINS", "[]", "LANYARD_ROLES__ADMINS?"),
+        ("LANYARD_TOKENS_UNBOUND", "false", "LANYARD_TOKENS__UNBOUND?"),
         ("LANYARD_STORE_SLED_PATH", "/data", "LANYARD_STORE__SLED__PATH?"),
         ("LANYARD_KEYS_KEY_ENCRYPTION_KEY", SEAL, "LANYARD_KEYS__KEY_ENCRYPTION_KEY?"),
         ("LANYARD_KEY__KEY_ENCRYPTION_KEY", SEAL, "LANYARD_KEYS__KEY_ENCRYPTION_KEY?"),
@@ -254,6 +268,9 @@ fn variables_that_are_not_for_the_configuration_are_left_alone() {
         "LANYARD_VERSION",
         "LANYARD_HOME",
         "LANYARD_STORE_BACKUPS",
+        "LANYARD_DEV_TOOLS",
+        "LANYARD_REGISTRATION_FILE",
+        "LANYARD_LISTENERS_MTLS_PORT",
         // Kubernetes sets these for Services named lanyard and lanyard-tokens.
         "LANYARD_PORT",
         "LANYARD_SERVICE_HOST",

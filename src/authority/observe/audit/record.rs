@@ -82,7 +82,7 @@ pub enum AuditEvent {
     HandshakeRefused,
     /// A handshake did not end, or ended without a certificate.
     HandshakeFailed,
-    /// Somebody was told whether a token is active.
+    /// An introspection was answered.
     Introspected,
     /// A question about a use of a token was not one to be answered.
     NotDecided,
