@@ -1,5 +1,5 @@
-//! The configuration: one YAML file, unknown keys refused with their line, overridden by `LANYARD_SECTION__KEY` from the
-//! environment. What comes out are values of the rooms' own types; what is wrong is said by the name of the key.
+//! The configuration: one YAML file, overridden by `LANYARD_SECTION__KEY` from the environment. Unknown keys are
+//! refused with their line. The results are domain types; each error names its key.
 
 pub mod digest;
 mod environment;
@@ -33,11 +33,12 @@ use crate::yaml;
 use crate::yaml::Node;
 use crate::yaml::PlainScalars;
 
-/// A configuration as somebody looks at it who starts no server from it: a key-encryption key that cannot be read does not
+/// A configuration that is read for inspection, without starting a server: an unreadable key-encryption key does not
 /// hide the rest.
 #[derive(Debug)]
 pub(crate) struct Inspected {
-    /// All of it. Where the key-encryption key cannot be read, another one that opens nothing is in its place.
+    /// The whole configuration. If the key-encryption key cannot be read, it contains a generated one that opens
+    /// nothing.
     pub(crate) config: Config,
     /// The file of the key-encryption key, if it is in one.
     pub(crate) key_encryption_key_file: Option<PathBuf>,
@@ -45,7 +46,7 @@ pub(crate) struct Inspected {
     pub(crate) key_encryption_key_error: Option<ConfigError>,
 }
 
-/// Reads a configuration file. Relative paths in it start at its own folder.
+/// Reads a configuration file. Relative paths in it are resolved against the file's folder.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let Read { file, folder, tree } = read(path)?;
     let written =
@@ -55,7 +56,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     Ok(Config { source: Some(Source { path: path.to_owned(), written }), ..config })
 }
 
-/// Reads a configuration file to look at it.
+/// Reads a configuration file for inspection.
 pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
     let Read { file, folder, tree } = read(path)?;
     let key_encryption_key_file = file.key_encryption_key_file(folder);
@@ -91,7 +92,7 @@ fn read(path: &Path) -> Result<Read<'_>, ConfigError> {
     Ok(Read { file, folder: path.parent().unwrap_or(Path::new("")), tree })
 }
 
-/// Whether the file may have a key: text in its place is read as far as to that place.
+/// Whether the file may have a key. To find out, a text is placed there, which must be parsed as far as that key.
 fn is_key(keys: &[&str]) -> bool {
     let text = yaml::variable("", "");
     yaml::read::<File>(&Node::nested(keys, text)).map_or_else(

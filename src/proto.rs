@@ -1,4 +1,5 @@
-//! The generated code of the protos: `proto/lanyard/v1` here, Envoy's external authorization in the modules of its packages.
+//! The code generated from the protos: `proto/lanyard/v1` here, Envoy's external authorization in the modules of its
+//! packages.
 #![expect(missing_docs, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated")]
 #![cfg_attr(feature = "server", expect(clippy::allow_attributes, reason = "generated"))]
 
@@ -30,7 +31,7 @@ pub mod envoy {
     }
 }
 
-/// What Envoy's packages name of Google's.
+/// The Google packages that Envoy's packages refer to.
 #[cfg(feature = "server")]
 pub mod google {
     pub mod rpc {
@@ -38,6 +39,6 @@ pub mod google {
     }
 }
 
-/// The descriptors of all of them, for reflection.
+/// The file descriptors of all packages, for reflection.
 #[cfg(feature = "server")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -90,7 +90,7 @@ pub fn start(
     let mut layers = vec![lines.with_filter(level.and(permitted)).boxed()];
     let mut exporting = None;
     if let Some(config) = otlp {
-        let (traces, tracer) = Traces::start(config, Arc::clone(failures))?;
+        let (exporter, tracer) = Traces::start(config, Arc::clone(failures))?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(tracer)
             .with_location(false)
@@ -99,7 +99,7 @@ pub fn start(
             .with_tracked_inactivity(false)
             .with_context_activation(false);
         layers.push(spans.with_filter(filter_fn(is_request).with_max_level_hint(LevelFilter::INFO)).boxed());
-        exporting = Some(traces);
+        exporting = Some(exporter);
     }
     let started = tracing_subscriber::registry().with(layers).try_init();
     // A panic's message may contain what a caller sent. The location is enough to find the panic.

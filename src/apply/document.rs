@@ -1,4 +1,4 @@
-//! What a registry keeps, as documents have it.
+//! The documents that can be applied to a registry.
 
 use prost_types::Timestamp;
 use tonic::Response;
@@ -22,60 +22,60 @@ use crate::proto::ProtectedResource;
 use crate::proto::UpdateClientRequest;
 use crate::proto::UpdateProtectedResourceRequest;
 
-/// What only the server sets in a message.
+/// The fields of a message that only the server sets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServerFields {
-    /// Names the present state.
+    /// Identifies the current revision.
     pub etag: String,
-    /// When it was registered.
+    /// The time of registration.
     pub create_time: Option<Timestamp>,
-    /// When it was last changed.
+    /// The time of the last change.
     pub update_time: Option<Timestamp>,
-    /// The identity that registered it.
+    /// The identity of the caller that registered it.
     pub created_by: String,
-    /// The identity that last changed it.
+    /// The identity of the caller that last changed it.
     pub updated_by: String,
 }
 
-/// Metadata that a registry keeps under a name.
+/// Metadata that a registry stores under a name.
 #[expect(async_fn_in_trait, reason = "callers await on the task that they are on")]
 pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
-    /// The same as the registry's messages have it. Two that are equal have been the same record at the same time.
+    /// The registry's message for this metadata. Two messages that are equal are the same revision of the same record.
     type Message: PartialEq;
 
-    /// Its name.
+    /// The name of the record.
     fn name(&self) -> &str;
 
-    /// The message that writes it, made from the state with this `etag`.
+    /// The message that writes it, on condition that the stored record has this `etag`.
     fn message(&self, etag: String) -> Self::Message;
 
-    /// What the server set.
+    /// The fields that the server set.
     fn server_fields(message: &Self::Message) -> ServerFields;
 
-    /// Asks for one.
+    /// Reads one record.
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Self::Message, Status>;
 
-    /// Asks for a page of all, and for the token of the next one, which is empty after the last.
+    /// Reads a page of all records. Returns it with the token of the next page, which is empty after the last.
     async fn page<S: Transport>(
         registry: &mut Registry<S>,
         page_token: String,
     ) -> Result<(Vec<Self::Message>, String), Status>;
 
-    /// Registers one that is not there yet, or only checks it.
+    /// Registers a record that does not exist yet, or only validates it.
     async fn create<S: Transport>(
         registry: &mut Registry<S>,
         message: Self::Message,
         validate_only: bool,
     ) -> Result<Self::Message, Status>;
 
-    /// Replaces one, or only checks it.
+    /// Replaces a record, or only validates it.
     async fn update<S: Transport>(
         registry: &mut Registry<S>,
         message: Self::Message,
         validate_only: bool,
     ) -> Result<Self::Message, Status>;
 
-    /// Deletes one, whatever its state where `etag` is empty.
+    /// Deletes a record, at any revision if `etag` is empty.
     async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status>;
 }
 

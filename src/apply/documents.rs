@@ -1,4 +1,4 @@
-//! Applying documents.
+//! Applies documents to a registry.
 
 use tonic::Code;
 use tonic::Status;
@@ -7,41 +7,42 @@ use crate::apply::document::Document;
 use crate::apply::transport::Registry;
 use crate::apply::transport::Transport;
 
-/// How often a change is made anew because somebody else changed the same record in between.
+/// How many times a change is attempted when concurrent writers change the same record.
 const ATTEMPTS: usize = 4;
 
 /// Whether anything is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// The server only checks, and nothing is written.
+    /// The server only validates, and nothing is written.
     Check,
-    /// What differs is written.
+    /// Differences are written.
     Write,
 }
 
-/// What became of a document, or in [`Mode::Check`] would become of it.
+/// The result of applying a document, or in [`Mode::Check`] the result that it would have.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It was not registered, and is now.
+    /// The record did not exist and is registered.
     Created,
-    /// It was registered otherwise.
+    /// The record existed and is replaced.
     Updated,
-    /// It was registered just so.
+    /// The record is already equal to the document.
     Unchanged,
-    /// The server refused it, or could not be asked.
+    /// The server refused it, or could not be reached.
     Refused(Status),
 }
 
-/// A document that was applied.
+/// The result for one document.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    /// Its name.
+    /// The name of the record.
     pub name: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// Applies documents in their order. One that is refused is the last: those behind it are not applied, and not in the answer.
+/// Applies documents in order and stops at the first one that is refused: later documents are not applied and not in
+/// the result.
 pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, documents: &[D], mode: Mode) -> Vec<Applied> {
     let mut applied = Vec::new();
     for document in documents {
@@ -67,8 +68,7 @@ async fn apply_one<D: Document, S: Transport>(
             Ok(present) => {
                 let wanted = document.message(D::server_fields(&present).etag);
                 let updated = D::update(registry, wanted, validate_only).await;
-                // A write that changes nothing leaves the etag as it was; so does one that was only checked, where the
-                // contents tell.
+                // A write that changes nothing keeps the etag. A validation keeps it too, and is compared by content.
                 updated.map(|updated| if present == updated { Outcome::Unchanged } else { Outcome::Updated })
             }
             Err(status) if status.code() == Code::NotFound => {
@@ -78,7 +78,7 @@ async fn apply_one<D: Document, S: Transport>(
             Err(status) => return Err(status),
         };
         match written {
-            // Changed, registered or deleted by somebody else since it was read.
+            // Another writer changed, registered or deleted the record since it was read.
             Err(status) if matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::NotFound) => {
                 last = status;
             }

@@ -1,4 +1,4 @@
-//! Makes a registry what documents say it is: reads what is there, compares, creates or updates.
+//! Brings a registry to the state that documents describe: reads each record, compares it, and creates or updates it.
 
 mod document;
 mod documents;

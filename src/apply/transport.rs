@@ -1,4 +1,4 @@
-//! Over what the registry is reached.
+//! The transport to the registry.
 
 use tonic::body::Body;
 use tonic::client::GrpcService;
@@ -7,10 +7,10 @@ use tonic::codegen::StdError;
 
 use crate::proto::registry_service_client::RegistryServiceClient;
 
-/// The registry of a server.
+/// A client of a server's `RegistryService`.
 pub type Registry<S> = RegistryServiceClient<S>;
 
-/// What a gRPC client can make its calls over, such as a [`tonic::transport::Channel`].
+/// A service over which a gRPC client can make calls, such as a [`tonic::transport::Channel`].
 pub trait Transport:
     GrpcService<
         Body,

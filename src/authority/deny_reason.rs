@@ -1,79 +1,79 @@
-//! Why a use of a token is denied: the codes of every protocol.
+//! The reasons to deny a use of a token, with the codes that every protocol returns.
 
-/// Why a use was denied, in the order in which it is looked at.
+/// Why a use of a token was denied, in the order in which the conditions are checked.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, strum::IntoStaticStr, strum::VariantArray, thiserror::Error)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum DenyReason {
-    /// No JWS with an access token's header and claims.
+    /// The token is not a JWS with the header and claims of an access token (RFC 9068).
     #[error("the token is not a well-formed access token")]
     TokenMalformed,
-    /// Another kind of JWT (RFC 8725 section 3.12).
+    /// The token is another kind of JWT (RFC 8725 section 3.12).
     #[error("the token is not of the type at+jwt")]
     TokenType,
-    /// No key of ours, or another algorithm than the key's.
+    /// No key of this server has the token's `kid`, or the algorithm is not the key's.
     #[error("the token was not signed with a key and algorithm of this server")]
     UnknownKey,
-    /// Not the key's signature.
+    /// The signature does not verify with the key.
     #[error("the token's signature is wrong")]
     BadSignature,
-    /// Another issuer.
+    /// The `iss` claim names another issuer.
     #[error("the token is from another issuer")]
     WrongIssuer,
-    /// Past exp.
+    /// The `exp` claim is in the past.
     #[error("the token has expired")]
     TokenExpired,
-    /// Before nbf.
+    /// The `nbf` claim is in the future.
     #[error("the token is not good yet")]
     TokenNotYetValid,
-    /// No such client.
+    /// The client is not registered.
     #[error("the token's client is not registered")]
     ClientUnknown,
-    /// A disabled client.
+    /// The client is disabled.
     #[error("the token's client is disabled")]
     ClientDisabled,
-    /// An earlier registration's token.
+    /// The token was issued to an earlier registration of the client.
     #[error("the token was issued to an earlier registration of its client")]
     ClientRecreated,
-    /// Revoked by itself, or with all that its client had been issued.
+    /// The token was revoked, alone or together with all tokens of its client.
     #[error("the token has been revoked")]
     TokenRevoked,
-    /// Its client is revoked.
+    /// The client is revoked.
     #[error("the token's client has been revoked")]
     ClientRevoked,
-    /// The certificate that it is bound to is revoked.
+    /// The certificate that the token is bound to is revoked.
     #[error("the certificate that the token is bound to has been revoked")]
     CertificateRevoked,
-    /// Another audience.
+    /// The `aud` claim names another audience.
     #[error("the token is for another audience")]
     WrongAudience,
-    /// A workload of a trust domain that the resource does not accept.
+    /// The token's workload belongs to a trust domain that the resource does not accept.
     #[error("the resource accepts no workloads of the token's trust domain")]
     TrustDomainNotAccepted,
-    /// No confirmation by certificate.
+    /// The token has no confirmation by certificate (`x5t#S256` of RFC 8705 section 3.1).
     #[error("the token is not bound to a certificate")]
     NotBound,
-    /// Nothing known of the certificate.
+    /// No evidence of the certificate was presented.
     #[error("no evidence of the certificate that the token came with")]
     EvidenceMissing,
-    /// Less known of the certificate than the resource accepts.
+    /// The grade of the evidence is lower than the resource accepts.
     #[error("the evidence of the certificate is weaker than the resource accepts")]
     EvidenceTooWeak,
-    /// The certificate's notAfter has passed.
+    /// The certificate's notAfter is in the past.
     #[error("the certificate has expired")]
     CertificateExpired,
-    /// The certificate's notBefore has not come.
+    /// The certificate's notBefore is in the future.
     #[error("the certificate is not valid yet")]
     CertificateNotYetValid,
-    /// Another certificate.
+    /// The token is bound to another certificate.
     #[error("the token is bound to another certificate")]
     CertificateMismatch,
-    /// A successor of the certificate that it is bound to, but not any more.
+    /// The certificate is a successor of the one that the token is bound to, but is no longer accepted as one.
     #[error("the certificate succeeds the one that the token is bound to, but too long ago or too many times removed")]
     LineageOver,
-    /// An identity where a certificate is wanted.
+    /// Only an identity was presented where a certificate is required.
     #[error("the client's rotation does not go by identity, and a SPIFFE ID alone does not tell its certificate")]
     RotationStrict,
-    /// A scope is missing.
+    /// The token lacks a required scope.
     #[error("the token lacks a scope that this use needs")]
     InsufficientScope,
 }

@@ -1,8 +1,8 @@
-//! The core: what is decided, without sockets, runtime, proto or database.
+//! The core: all decisions, without sockets, async runtime, protobuf or database.
 //!
-//! [`Authority`] is what every voice asks. It answers from snapshots in memory; only changes of registrations wait for the
+//! [`Authority`] serves every protocol. It answers from snapshots in memory; only changes of registrations wait for the
 //! store.
-// Rooms are open, each by its face; what is not `pub` is nobody's outside the core.
+// Code outside the core uses only the `pub` items of these modules.
 pub mod access;
 mod api;
 mod caches;
@@ -51,7 +51,7 @@ use crate::authority::state::StoreFeed;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 
-/// Decides who gets tokens and whose use of them is allowed.
+/// Decides which clients receive tokens and which uses of the tokens are allowed.
 pub struct Authority {
     policy: Policy,
     roles: ArcSwap<RoleGrants>,
@@ -73,8 +73,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority without registrations: [`Authority::load`] reads them from the store. `keys` are those in the store, so
-    /// that it need not open them again; from then on the store says which there are.
+    /// Creates an authority without registrations: [`Authority::load`] reads them from the store. `keys` are the keys
+    /// in the store, so that `load` does not open them again; after that the store determines the set of keys.
     pub fn new(
         policy: Policy,
         clock: Arc<dyn Clock>,
@@ -105,54 +105,55 @@ impl Authority {
         }
     }
 
-    /// The same with the audit trail going to `sink` instead of the log.
+    /// Sends the audit trail to `sink` instead of the log.
     #[must_use]
     pub fn with_audit(self, sink: Arc<dyn AuditSink>) -> Self {
         Self { audit: sink, ..self }
     }
 
-    /// What the configuration settled.
+    /// The settings from the configuration.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// The clock that all decisions go by.
+    /// The clock that all decisions use.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
-    /// The signing keys as they are now.
+    /// The current signing keys.
     pub fn keys(&self) -> Arc<SigningKeys> {
         Arc::clone(&self.snapshot.load().keys)
     }
 
-    /// How often each thing was decided.
+    /// The counters of all decisions.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// What could not be taken when it was last read again.
+    /// Which reloads failed at their last attempt.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
     }
 
-    /// Gives the roles to others. Who has lost one is refused at its next request, whichever connection that comes over.
+    /// Replaces the role grants. A caller that has lost a role is refused at its next request, on any connection.
     pub fn replace_roles(&self, roles: RoleGrants) {
         self.roles.store(Arc::new(roles));
     }
 
-    /// Counts the changes of bundles and client CAs: a path that was proven under another count must be proven again.
+    /// The number of changes of bundles and client CAs so far. A path that was validated under another generation must
+    /// be validated again.
     pub fn trust_generation(&self) -> u64 {
         self.trust_generation.load(Ordering::Acquire)
     }
 
-    /// What vouches for peers now.
+    /// The current bundles and client CAs.
     pub fn trust(&self) -> Arc<TrustBundles> {
         self.trust.load_full()
     }
 
-    /// Puts other bundles and client CAs in the place of the present ones. Where they vouch for the same and are only
-    /// fresher, nobody has to be proven again.
+    /// Replaces the bundles and client CAs. If the new ones authenticate the same peers and are only fresher, no peer
+    /// has to be validated again.
     pub fn replace_trust(&self, trust: TrustBundles) {
         let same = self.trust.swap(Arc::new(trust)).vouch_like(&self.trust.load());
         if !same {

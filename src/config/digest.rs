@@ -1,4 +1,4 @@
-//! What a configuration says, key by key, to be compared with what another one says.
+//! Digests of a configuration's values, key by key, for comparing two configurations.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -7,8 +7,8 @@ use serde_json::Value;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-/// The keys that are set, by the file or the environment, each with a digest of its value. The values are not kept: one of
-/// them may be the key-encryption key.
+/// The keys that are set, by the file or the environment, each with a digest of its value. The values are not kept,
+/// since one of them may be the key-encryption key.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ConfigDigest(BTreeMap<String, [u8; 32]>);
 
@@ -19,7 +19,7 @@ impl ConfigDigest {
         written
     }
 
-    /// Sections are gone into, lists are values.
+    /// Descends into sections; a list is one value.
     fn add(&mut self, path: String, value: &Value) {
         match value {
             Value::Object(section) if !section.is_empty() || path.is_empty() => {
@@ -34,13 +34,13 @@ impl ConfigDigest {
         }
     }
 
-    /// The keys that only one of the two sets, or that they set to different values: `log.level`,
+    /// The keys that only one of the two sets, or that they set to different values, such as `log.level` or
     /// `trust.bundles.prod.example`.
     pub fn differences<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
         let keys = self.0.keys().chain(other.0.keys());
         let mut keys: BTreeSet<_> =
             keys.filter(|key| self.0.get(*key) != other.0.get(*key)).map(String::as_str).collect();
-        // A section that was empty is named by what has come into it.
+        // A section that was empty is reported by the keys that were added to it.
         let all = keys.clone();
         keys.retain(|key| !all.iter().any(|below| below.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))));
         keys

@@ -1,4 +1,4 @@
-//! What variables of the environment say instead of the file: `LANYARD_TLS__CLIENT_AUTH` is `tls.client_auth`.
+//! Environment variables that override the file: `LANYARD_TLS__CLIENT_AUTH` is `tls.client_auth`.
 
 use std::ffi::OsString;
 
@@ -8,10 +8,10 @@ use crate::yaml::Node;
 
 const PREFIX: &str = "LANYARD_";
 
-/// Between a key and one below it.
+/// The separator between a section and a key in it.
 const SEPARATOR: &str = "__";
 
-/// The keys at the top of the file. Variables without any of them may mean other things, such as `LANYARD_SERVER`.
+/// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
 const SECTIONS: [&str; 18] = [
     "dev",
     "federation",
@@ -33,13 +33,13 @@ const SECTIONS: [&str; 18] = [
     "workload_api",
 ];
 
-/// Those of them that are single values.
+/// The top-level keys that are single values.
 const VALUES: [&str; 4] = ["dev", "issuer", "mtls_url", "registration"];
 
-/// A name with more underscores than this is not tried in all the ways in which they could be doubled.
+/// The most underscores in a name for which all ways of doubling them are tried.
 const MOST_UNDERSCORES: usize = 6;
 
-/// Puts the variables over the file. `is_key` tells whether the configuration knows a key.
+/// Merges the variables into the file's tree. `is_key` returns whether the configuration has a key.
 pub(super) fn overlay(
     tree: &mut Node,
     variables: impl Iterator<Item = (OsString, OsString)>,
@@ -49,7 +49,7 @@ pub(super) fn overlay(
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, _)| key_of(name).is_some())
         .collect();
-    // Of two errors it is always the same one that is reported.
+    // The order is fixed, so that of several errors the same one is always reported.
     variables.sort();
     for (name, value) in variables {
         let Some(key) = key_of(&name) else { continue };
@@ -66,18 +66,18 @@ pub(super) fn overlay(
     Ok(())
 }
 
-/// What stands behind the prefix; the case of a name does not matter.
+/// The part of a name after the prefix; names are case-insensitive.
 fn key_of(name: &str) -> Option<String> {
     let prefix = name.get(..PREFIX.len())?;
     let key = name.get(PREFIX.len()..)?;
     prefix.eq_ignore_ascii_case(PREFIX).then(|| key.to_ascii_lowercase())
 }
 
-/// What to write instead, if a variable seems to be meant for the configuration and is not a key of it.
+/// The name to suggest, if a variable seems to be meant for the configuration but is none of its keys.
 fn misspelt(key: &str, value: &str, is_key: impl Fn(&[&str]) -> bool) -> Option<String> {
     let spelt = |keys: &[&str]| format!("did you mean {PREFIX}{}?", keys.join(SEPARATOR).to_ascii_uppercase());
     if let Some((section, below)) = key.split_once(SEPARATOR) {
-        // Nothing else is written like this.
+        // No other variable has a name of this form.
         let section = yaml::nearest(section, SECTIONS.into_iter());
         let listed = || format!("expected {PREFIX} and one of {}", SECTIONS.join(", ").to_ascii_uppercase());
         return Some(section.map_or_else(listed, |section| spelt(&[section, below])));
@@ -91,7 +91,7 @@ fn misspelt(key: &str, value: &str, is_key: impl Fn(&[&str]) -> bool) -> Option<
     Some(spelt(&keys))
 }
 
-/// The ways to read single underscores as separators: `log_level` as `log`, `level`.
+/// All ways to read single underscores as separators: `log_level` as `log`, `level`.
 fn doubled(key: &str) -> Vec<Vec<&str>> {
     let underscores: Vec<usize> = key.match_indices('_').map(|(place, _)| place).collect();
     if underscores.len() > MOST_UNDERSCORES {

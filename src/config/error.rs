@@ -1,4 +1,4 @@
-//! Why there is no configuration.
+//! Configuration errors.
 
 use std::fmt;
 use std::io;
@@ -9,55 +9,56 @@ use crate::yaml;
 use crate::yaml::Node;
 use crate::yaml::Place;
 
-/// Why there is no configuration.
+/// Why the configuration cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         error: io::Error,
     },
-    /// Not YAML, an unknown key, or a value of another type; with the key and the line.
+    /// The file is not YAML, or has an unknown key or a value of another type. The problem includes the key and the
+    /// line.
     #[error("{path}: {error}")]
     Yaml {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The problem and its place.
         error: yaml::YamlError,
     },
-    /// A variable of the environment sets an unknown key, or a value of another type.
+    /// An environment variable sets an unknown key, or a value of another type.
     #[error("the environment: {variable}: {error}")]
     Environment {
-        /// Its name.
+        /// The name of the variable.
         variable: String,
         /// The problem.
         error: yaml::YamlError,
     },
-    /// A variable of the environment is misspelt.
+    /// The name of an environment variable is misspelt.
     #[error("the environment: {variable}: unknown variable, {hint}")]
     UnknownVariable {
-        /// Its name.
+        /// The misspelt name.
         variable: String,
-        /// The name that is meant.
+        /// The name that was probably meant.
         hint: String,
     },
-    /// A value that cannot stand.
+    /// A value is invalid.
     #[error("{key}: {problem}{}", Suffix(.origin.as_deref()))]
     Value {
         /// The key, such as `trust.trust_domain`.
         key: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         problem: String,
-        /// The file and the line, or the variable of the environment.
+        /// The file and the line, or the environment variable.
         origin: Option<String>,
     },
 }
 
 impl ConfigError {
-    /// Whether a key or a variable is not known.
+    /// Whether the error is an unknown key or variable.
     pub(crate) fn is_unknown_key(&self) -> bool {
         match self {
             Self::UnknownVariable { .. } => true,
@@ -73,7 +74,7 @@ impl ConfigError {
         }
     }
 
-    /// With the place of a value.
+    /// Adds the place of the value.
     pub(super) fn located(self, path: &Path, tree: &Node) -> Self {
         let Self::Value { key, problem, origin: None } = self else { return self };
         let origin = tree.place_of(key).map(|place| match place {
@@ -84,7 +85,7 @@ impl ConfigError {
     }
 }
 
-/// In brackets, if it is there.
+/// Formats the place in brackets, if it is known.
 struct Suffix<'a>(Option<&'a str>);
 
 impl fmt::Display for Suffix<'_> {

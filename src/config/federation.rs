@@ -1,4 +1,4 @@
-//! The section `federation`: which other trust domains there are, and where each publishes its bundle.
+//! The section `federation`: the other trust domains, and where each publishes its bundle.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::config::reading::duration;
 use crate::config::reading::trust_domain;
 use crate::trust_sources::bundle_endpoint;
 
-/// A bundle counts at least this long: else each fetch that fails would shut a trust domain out.
+/// The lower limit of a bundle's maximum age. With less, each failed fetch would lock a trust domain out.
 const MIN_MAX_AGE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Deserialize)]
@@ -39,7 +39,7 @@ enum Profile {
     HttpsSpiffe,
 }
 
-/// Reads all entries. A trust domain has one source, so none may be `own`, in `bundles`, or here twice.
+/// Reads all entries. A trust domain has one source, so none may be the own one, be in `bundles`, or occur here twice.
 pub(super) fn resolve(
     entries: Vec<Federated>,
     own: Option<&TrustDomain>,

@@ -1,4 +1,4 @@
-//! The file as it is written, and its reading into domain types.
+//! The structure of the configuration file, and its conversion into domain types.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -155,13 +155,13 @@ impl From<Rotation> for LineagePolicy {
         let Self { overlap, max_generations } = Self::default();
         let (overlap, max_generations) =
             (written.overlap.unwrap_or(overlap), written.max_generations.map_or(max_generations, NonZero::get));
-        // Each use walks the generations, so there is an end to them.
+        // Each use walks the generations, so their number is limited.
         Self { overlap, max_generations: max_generations.min(16) }
     }
 }
 
 impl File {
-    /// The key-encryption key, from its file or as it stands.
+    /// The key-encryption key, from its file or from the value itself.
     pub(super) fn key_encryption_key(&self, folder: &Path) -> Result<KeyEncryptionKey, ConfigError> {
         self.keys.key_encryption_key(folder)
     }
@@ -279,7 +279,7 @@ impl Keys {
     }
 }
 
-/// Where the mTLS listener is reached: as configured, or at the issuer's host and the listener's port.
+/// The address of the mTLS listener for clients: as configured, or the issuer's host with the listener's port.
 fn mtls_url(configured: Option<String>, issuer: &str, listener: SocketAddr) -> Result<String, ConfigError> {
     const PROBLEM: &str = "must be an https URL without path, query and fragment";
     let beside_the_issuer = || {

@@ -1,4 +1,4 @@
-//! The section `forwarded`: a listener behind a terminator.
+//! The section `forwarded`: a listener behind a TLS terminator.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,26 +13,27 @@ use crate::config::error::value;
 
 const KEY: &str = "forwarded";
 
-/// Where a terminator of TLS hands on requests together with the certificates of those who sent them, and how it is known.
+/// Where a TLS terminator forwards requests with the certificates of their senders, and how the terminator is
+/// authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Forwarded {
-    /// By the user that its process runs as, on the same machine.
+    /// By the user of its process, on the same machine.
     Unix {
-        /// The socket.
+        /// The path of the Unix socket.
         path: PathBuf,
-        /// The user.
+        /// The user that the terminator runs as.
         peer_uid: u32,
     },
     /// By its X509-SVID.
     Mutual {
-        /// Where to listen.
+        /// The address to listen on.
         address: SocketAddr,
-        /// Its exact SPIFFE ID.
+        /// The exact SPIFFE ID of the terminator.
         terminator: SpiffeId,
     },
-    /// Not at all: whoever reaches the address may say to be any workload.
+    /// Not at all: any process that can reach the address can claim to be any workload.
     Insecure {
-        /// Where to listen: a loopback address.
+        /// The address to listen on, which must be a loopback address.
         address: SocketAddr,
     },
 }

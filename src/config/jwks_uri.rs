@@ -1,4 +1,4 @@
-//! The section `jwks_uri`: where clients may publish their certificates, and how those are fetched.
+//! The section `jwks_uri`: where clients may publish their certificates, and how these are fetched.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -28,11 +28,11 @@ pub(super) struct JwksUri {
     discovery: Discovery,
 }
 
-/// Whether an unknown certificate is looked for when it asks for a token.
+/// Whether an unknown certificate is looked up when its holder requests a token.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Discovery {
-    /// It ends the handshake: a stranger makes this server send nothing.
+    /// An unknown certificate fails the handshake, so an unauthenticated peer cannot make this server send requests.
     #[default]
     Off,
     OnDemand,

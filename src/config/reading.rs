@@ -1,4 +1,4 @@
-//! Values as sections of the file have them.
+//! Parsing of values in the sections of the file.
 
 use std::fmt;
 use std::num::NonZero;
@@ -13,13 +13,13 @@ use crate::config::error::value;
 
 /// The name of a trust domain.
 pub(super) fn trust_domain(key: &'static str, name: &str) -> Result<TrustDomain, ConfigError> {
-    // A name, not a SPIFFE ID, and in the one spelling that it has.
+    // A trust domain name, not a SPIFFE ID, in its canonical spelling.
     TrustDomain::new(name).ok().filter(|parsed| parsed.as_str() == name).ok_or_else(|| {
         value(key, &format!("'{}' is not the name of a trust domain, such as prod.example", name.escape_default()))
     })
 }
 
-/// A duration that is more than nothing.
+/// A duration that is greater than zero.
 pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     span(deserializer, |span| !span.is_zero())
 }
@@ -49,7 +49,7 @@ where
     deserializer.deserialize_str(Span(fits)).map(Some)
 }
 
-/// A number that is not 0; null as if it were left out.
+/// A number that is not 0. Null is treated as absent.
 pub(super) fn count<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
 where
     D: serde::Deserializer<'de>,

@@ -1,4 +1,4 @@
-//! The section `roles`: who holds Admin and Proxy.
+//! The section `roles`: who has the roles Admin and Proxy.
 
 use serde::Deserialize;
 use spiffe::TrustDomain;
@@ -72,7 +72,8 @@ fn holder_of(
     }
 }
 
-/// Which resources a proxy fronts. All of them must be written out as `*`, and is not for proxies of other trust domains.
+/// The resources that a proxy fronts. All resources must be written explicitly as `*`, which is not allowed for proxies
+/// of other trust domains.
 fn fronted(holder: &RoleHolder, resources: &[String], own: Option<&TrustDomain>) -> Result<Fronted, ConfigError> {
     const KEY: &str = "roles.proxies.resources";
     if resources.is_empty() {

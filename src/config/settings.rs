@@ -1,4 +1,4 @@
-//! Everything that a server is started with.
+//! The complete settings of a server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,52 +15,52 @@ use crate::telemetry::otlp;
 use crate::tls;
 use crate::trust_sources;
 
-/// Everything that a server is started with.
+/// The complete settings of a server.
 #[derive(Debug)]
 pub struct Config {
-    /// Whether this is a `lanyard dev` set-up, whose keys are lying about: it listens on loopback only.
+    /// Whether this is a `lanyard dev` set-up, whose keys are unprotected: it listens on loopback only.
     pub dev: bool,
-    /// Where it listens.
+    /// The addresses to listen on.
     pub listeners: Listeners,
-    /// The listener behind a terminator, if there is one.
+    /// The listener behind a TLS terminator, if there is one.
     pub forwarded: Option<Forwarded>,
-    /// The door.
+    /// The settings of TLS.
     pub tls: tls::Config,
-    /// Who vouches for whom.
+    /// The trust sources that are files.
     pub trust: trust_sources::files::Config,
-    /// The Workload API, where one is asked.
+    /// The Workload API, if it is used.
     pub workload_api: Option<trust_sources::workload_api::Config>,
     /// Where other trust domains publish their bundles.
     pub federation: Vec<trust_sources::bundle_endpoint::Config>,
     /// How the certificates that clients publish are fetched.
     pub jwks_uri: trust_sources::jwks_uri::Config,
-    /// The directory of the embedded store; `None` keeps everything in memory, and loses it at the end.
+    /// The directory of the embedded store; `None` keeps everything in memory only, and loses it on exit.
     pub store: Option<PathBuf>,
-    /// What new signing keys sign with.
+    /// The algorithm of new signing keys.
     pub algorithm: SigningAlgorithm,
-    /// What seals them.
+    /// The key-encryption key, which seals the signing keys.
     pub key_encryption_key: KeyEncryptionKey,
-    /// What the authority goes by.
+    /// The policy of the authority.
     pub policy: Policy,
-    /// How long a server that stops serves on as before, only that it says that it is not ready: whoever sends it new
-    /// connections, such as the endpoints of a Kubernetes Service, takes a while to hear of it.
+    /// How long a stopping server continues to serve while it reports that it is not ready. A load balancer, such as
+    /// the endpoints of a Kubernetes Service, needs some time to stop sending it new connections.
     pub drain_delay: Duration,
-    /// How long connections may take to end when the server stops, after the delay.
+    /// How long connections may take to close when the server stops, after the delay.
     pub drain_timeout: Duration,
-    /// The log.
+    /// The logging settings.
     pub log: crate::telemetry::Config,
-    /// Where traces and metrics go besides, if anywhere.
+    /// The collector to which traces and metrics are also exported, if any.
     pub otlp: Option<otlp::Config>,
-    /// Where all this is written; `None` where it is not to be read again.
+    /// The source of these settings; `None` if they are not to be read again.
     pub source: Option<Source>,
 }
 
-/// A configuration file, and what it said when it was read, the environment included.
+/// A configuration file, and a digest of what it contained when it was read, including the environment.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it said.
+    /// The digest of its values, including the environment.
     pub written: ConfigDigest,
 }
 
@@ -70,9 +70,9 @@ pub struct Source {
 pub struct Listeners {
     /// gRPC and OAuth, with a client certificate.
     pub mtls: SocketAddr,
-    /// Keys and metadata, for anybody.
+    /// Keys and metadata, for any client.
     pub public: SocketAddr,
-    /// Probes.
+    /// Health probes.
     pub ops: SocketAddr,
 }
 

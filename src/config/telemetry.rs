@@ -1,4 +1,4 @@
-//! The section `telemetry`: the collector that traces and metrics are sent to.
+//! The section `telemetry`: the collector that receives traces and metrics.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ struct Otlp {
 }
 
 impl Telemetry {
-    /// Nothing is exported where nothing is named.
+    /// Without an endpoint, nothing is exported.
     pub(super) fn resolve(self, folder: &Path) -> Result<Option<otlp::Config>, ConfigError> {
         self.otlp.map(|otlp| otlp.resolve(folder)).transpose()
     }

@@ -1,4 +1,4 @@
-//! The section `workload_api`: where our own SVID and the bundles come from, should they.
+//! The section `workload_api`: the source of this server's SVID and of the bundles, if it is used.
 
 use std::env;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::config::reading::duration;
 use crate::trust_sources::workload_api;
 use crate::trust_sources::workload_api::parse_endpoint;
 
-/// Names the socket where the section does not (SPIFFE Workload Endpoint section 4).
+/// The variable that names the socket if the section does not (SPIFFE Workload Endpoint section 4).
 const ENDPOINT: &str = "SPIFFE_ENDPOINT_SOCKET";
 
-/// A bundle that is refused sooner than an agent can be restarted helps nobody.
+/// The lower limit of a bundle's maximum age: refusing a bundle sooner than an agent can be restarted is of no use.
 const LEAST_MAX_AGE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,7 +1,7 @@
-//! `BindingService.ValidateBindings`: questions and answers over one stream.
+//! `BindingService.ValidateBindings`: requests and responses over one bidirectional stream.
 //!
-//! There is no queue between the two. A question is only read when its answer is asked for, and that is when the peer has
-//! room for it: one that sends and does not read is stopped by HTTP/2's flow control.
+//! There is no queue between the two. A request is read only when its response is polled, which happens when the peer
+//! has room for it. HTTP/2 flow control stops a peer that sends and does not read.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,21 +31,22 @@ use crate::trace_context;
 use crate::trace_context::REQUESTS;
 use crate::trace_context::RequestTrace;
 
-/// The method's full name, as the access table has it.
+/// The method's full name, as in the access table.
 const METHOD: &str = "/lanyard.v1.BindingService/ValidateBindings";
 
-/// The same, looked up: it is asked for at each message.
+/// [`METHOD`] resolved once, because each message needs it.
 static CALLED_METHOD: LazyLock<CalledMethod> = LazyLock::new(|| CalledMethod::find(METHOD, true));
 
-/// The answers of one stream.
+/// The responses of one stream.
 pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<ValidateBindingsResponse, Status>> + Send>>;
 
-/// Makes each message of a stream one that can be read; a request of another method stays as it is.
+/// Replaces undecodable messages of a `ValidateBindings` stream (see [`Readable`]). Requests of other methods are
+/// unchanged.
 pub(super) fn readable(request: http::Request<Body>) -> http::Request<Body> {
     if request.uri().path() == METHOD { request.map(|body| Body::new(Readable::new(body))) } else { request }
 }
 
-/// One answer for each message.
+/// Returns a stream with one response for each message.
 pub(super) fn answers(
     services: Services,
     request: Request<Streaming<ValidateBindingRequest>>,
@@ -57,11 +58,11 @@ pub(super) fn answers(
     let trace = trace_context::current();
     Ok(Box::pin(stream::unfold((open, trace), async |(open, trace)| {
         let (services, peer, mut messages) = open?;
-        // Other connections live on this thread: who asks without end lets them have their turn.
+        // Other connections share this thread, so a peer that sends without pause has to yield to them.
         tokio::task::consume_budget().await;
         let message = match messages.message().await {
             Ok(message) => message?,
-            // The stream is broken, and what comes next cannot be told.
+            // The stream is broken and cannot be resynchronized.
             Err(status) => return Some((Err(status), (None, trace))),
         };
         let answer = || answer(&services, &peer, message);
@@ -76,7 +77,7 @@ pub(super) fn answers(
     })))
 }
 
-/// One question, within the span of the stream.
+/// The span of one request, a child of the span of the stream.
 fn span(trace: &RequestTrace) -> Span {
     if trace.span().is_disabled() {
         return Span::none();
@@ -93,7 +94,8 @@ fn span(trace: &RequestTrace) -> Span {
     )
 }
 
-/// Each message is a request of its own: who asks is looked at anew. An error is for the whole stream.
+/// Answers one message. Each message is a request of its own, so the caller is authorized again. An error ends the
+/// whole stream.
 fn answer(
     services: &Services,
     peer: &PeerConnection,

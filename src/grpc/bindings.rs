@@ -49,7 +49,7 @@ impl BindingService for Services {
 }
 
 impl Services {
-    /// The answer to one question, alone or in a stream.
+    /// Evaluates one request, unary or in a stream.
     pub(super) fn judged(
         &self,
         caller: &Caller,
@@ -73,7 +73,7 @@ impl Services {
 
 fn evidence(presented: Option<Brought>) -> Result<PresentedEvidence, InvalidEvidence> {
     Ok(match presented {
-        // `own_connection: false` says as little as leaving it out.
+        // `own_connection: false` is the same as leaving it out.
         None | Some(Brought::OwnConnection(false)) => PresentedEvidence::Nothing,
         Some(Brought::OwnConnection(true)) => PresentedEvidence::OwnConnection,
         Some(Brought::Certificate(der)) => PresentedEvidence::Of(Some(Evidence::from_der(&der)?)),

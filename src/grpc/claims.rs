@@ -1,4 +1,4 @@
-//! A token's claims as messages carry them.
+//! A token's claims as protobuf messages.
 
 use prost_types::Struct;
 use prost_types::Value;
@@ -7,7 +7,7 @@ use prost_types::value::Kind;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::Audience;
 
-/// The claims as they stand in the token.
+/// The claims exactly as in the token.
 pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
     // A NumericDate is far below the 2^53 up to which a double is exact.

@@ -1,8 +1,9 @@
-//! `envoy.service.auth.v3.Authorization`: the question that Envoy, and whatever speaks like it, asks about each request.
+//! `envoy.service.auth.v3.Authorization`: the check that Envoy, or any proxy with the same protocol, makes for each
+//! request.
 //!
-//! Every answer is an explicit one. A gRPC error is an error to Envoy, whose `failure_mode_allow` may let the request
-//! through then; so errors are kept for when no decision is possible, and what a client or a misconfigured proxy brings
-//! about is a denied response.
+//! Every decision is an explicit response. Envoy treats a gRPC error as a failed check, and its `failure_mode_allow`
+//! may then let the request through. Errors are therefore reserved for when no decision is possible; a fault of a
+//! client or of a misconfigured proxy is a denied response.
 
 use axum::body::Body;
 use axum::http::Response;
@@ -52,7 +53,8 @@ use crate::proto::google::rpc;
 use crate::trace_context;
 use crate::trace_context::IncomingTrace;
 
-/// The response header that says, where a resource asks for it, what would have been the reason of a denial.
+/// The response header that carries, for a resource that asks for it, the reason for which the request would have been
+/// denied.
 const REPORT: &str = "x-lanyard-report";
 
 #[tonic::async_trait]
@@ -62,7 +64,7 @@ impl Authorization for Services {
         let caller = caller(&extensions)?;
         let attributes = message.attributes.unwrap_or_default();
         let answer = if let Some(request) = read(&attributes) {
-            // A proxy that does not trace itself: its client's trace is then the one in which a denial is looked for.
+            // If the proxy does not trace, the denial belongs to the trace of its client.
             trace_context::adopt(|| IncomingTrace::from_raw(&request.headers));
             self.authority.check(caller, &request).map_err(status::stale)?
         } else {
@@ -78,16 +80,16 @@ impl Authorization for Services {
     }
 }
 
-/// What a denial is counted as: to gRPC it is an answer like any other.
+/// The outcome of a denial in the metrics. In gRPC a denial is a successful response.
 fn outcome(refusal: CheckRefusal) -> RequestOutcome {
     if refusal == CheckRefusal::Unable { RequestOutcome::Error } else { RequestOutcome::Refused }
 }
 
-/// What a proxy tells of a request; `None` where it tells of no HTTP request.
+/// Reads the request that a proxy describes. `None` if the attributes describe no HTTP request.
 fn read(attributes: &AttributeContext) -> Option<decision::CheckRequest<'_>> {
     let http = attributes.request.as_ref()?.http.as_ref()?;
     let (source, destination) = (attributes.source.as_ref(), attributes.destination.as_ref());
-    // With encode_raw_headers the headers are in the one, else in the other.
+    // With Envoy's encode_raw_headers the headers are in `header_map`, otherwise in `headers`.
     let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
         let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
         (header.key.as_str(), value)
@@ -136,7 +138,7 @@ fn allowed(allowance: &Allowance) -> CheckResponse {
     }
 }
 
-/// What filters behind this one, and the access log, may want to know.
+/// Dynamic metadata for later filters and the access log.
 fn metadata(asserted: &Asserted) -> Vec<(&'static str, Value)> {
     let Asserted { audience, token, verdict } = asserted;
     let claims = &token.claims;
@@ -171,8 +173,8 @@ fn text(text: &str) -> Value {
     Value { kind: Some(Kind::StringValue(text.to_owned())) }
 }
 
-/// A header that takes the place of every other of its name. Envoy up to 1.36 looks at `append` alone, later ones at
-/// `append_action`, whose zero value would add.
+/// A header that replaces every other of its name. Envoy up to 1.36 reads `append` only; later versions read
+/// `append_action`, whose zero value appends.
 #[expect(deprecated, reason = "see above")]
 fn header(name: &str, value: &str) -> HeaderValueOption {
     HeaderValueOption {
@@ -186,18 +188,18 @@ fn status(code: Code, message: &str) -> rpc::Status {
     rpc::Status { code: code.into(), message: message.to_owned(), details: Vec::new() }
 }
 
-/// A denial before any resource was looked for.
+/// A denial from before the resource lookup.
 fn denial(refusal: CheckRefusal) -> Denial {
     Denial { refusal, audience: None, scope: Scope::default() }
 }
 
-/// How a refusal is said in HTTP: RFC 6750 section 3.1, RFC 8705 section 3.
+/// A refusal as an HTTP response (RFC 6750 section 3.1, RFC 8705 section 3).
 struct Saying {
     http: i32,
     grpc: Code,
-    /// The error code of RFC 6750; `None` where no token came, or none is at issue.
+    /// The error code of RFC 6750; `None` if the request has no token, or the refusal does not concern one.
     error: Option<&'static str>,
-    /// Whether the answer challenges for a token.
+    /// Whether the response has a `WWW-Authenticate` challenge.
     challenge: bool,
 }
 
@@ -255,14 +257,14 @@ fn denied(denial: &Denial) -> CheckResponse {
     }
 }
 
-/// The answer to a caller that the access table or its certificate stops: a denied response too, since the request that it
-/// asks about must not pass because its proxy may not ask.
+/// The response to a caller that the access table or its certificate rejects. It is a denied response too, because a
+/// request must not pass on account of its proxy not being authorized.
 pub fn not_admitted(_: NotAdmitted) -> Response<Body> {
     denied_response(CheckRefusal::NotAProxy)
 }
 
-/// Makes a denied response of a status with which a check was refused before it could be read, such as a message that is
-/// too large or no message at all, or in which something broke. UNAVAILABLE stays: it says that no decision is possible.
+/// Converts to a denied response the status of a check that failed before it was read (a message that is too large, or
+/// no message at all) or that failed internally. UNAVAILABLE is kept: it means that no decision is possible.
 pub fn into_denied_response(authority: &Authority, response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     match status.code() {
@@ -283,13 +285,13 @@ pub fn into_denied_response(authority: &Authority, response: Response<Body>) -> 
     }
 }
 
-/// The answer to a check that the authority did not come to, which is reported.
+/// Reports a check that did not reach the authority, and returns the response to it.
 pub fn unread(authority: &Authority, refusal: CheckRefusal) -> Response<Body> {
     authority.report_unread_check(refusal);
     denied_response(refusal)
 }
 
-/// A whole response with this denial.
+/// A complete gRPC response with this denial.
 pub fn denied_response(refusal: CheckRefusal) -> Response<Body> {
     let message = tokio_stream::once(Ok(denied(&denial(refusal))));
     let encoder = ProstCodec::<CheckResponse, CheckRequest>::default().encoder();

@@ -1,5 +1,5 @@
-//! `grpc.health.v1.Health`, with Watch as the protocol has it: an unknown service is answered `SERVICE_UNKNOWN` and the stream
-//! stays open; and nothing is SERVING before the server is ready.
+//! `grpc.health.v1.Health`, including Watch: for an unknown service it sends `SERVICE_UNKNOWN` and keeps the stream
+//! open. No service is SERVING before the server is ready.
 
 use std::pin::Pin;
 
@@ -16,10 +16,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::health_server::HealthServer;
 
-/// Whether the server is ready, as it changes.
+/// Follows whether the server is ready.
 pub type Readiness = watch::Receiver<bool>;
 
-/// The services that can be asked about; the empty name means the server as a whole.
+/// The services with a health status. The empty name means the server as a whole.
 const SERVICES: [&str; 6] = [
     "",
     "envoy.service.auth.v3.Authorization",
@@ -49,7 +49,7 @@ impl Health for HealthService {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = SERVICES.contains(&request.get_ref().service.as_str());
-        // The present status first, then each change; the stream ends only with the connection.
+        // Sends the current status first, then each change. The stream ends only with the connection.
         let mut told = None;
         let changes = WatchStream::new(self.0.clone()).filter_map(move |ready| {
             let response = if known { serving(ready) } else { status(ServingStatus::ServiceUnknown) };

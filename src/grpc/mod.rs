@@ -1,4 +1,4 @@
-//! The gRPC voice: reads requests, asks the authority, prints its answers. Nothing is decided here.
+//! The gRPC protocol: reads requests, calls the authority and encodes its results. No decision is made here.
 
 mod binding_stream;
 mod bindings;
@@ -30,19 +30,20 @@ use crate::proto::key_service_server::KeyServiceServer;
 use crate::proto::registry_service_server::RegistryServiceServer;
 use crate::proto::token_service_server::TokenServiceServer;
 
-/// The most bytes that a request may have: a token, a certificate and a forwarded header at their own limits fit well.
+/// The maximum size of a request in bytes. A token, a certificate and a forwarded header at their own limits fit.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
-/// The same for a check, which carries all headers of a request, at the most that a proxy can be told to take.
+/// The maximum size of a check in bytes. A check carries all headers of a request, at the largest size that a proxy can
+/// be configured to accept.
 const MAX_CHECK_BYTES: usize = 1024 * 1024;
 
-/// All services behind one handle.
+/// Implements all gRPC services.
 #[derive(Clone, Debug)]
 struct Services {
     authority: Arc<Authority>,
 }
 
-/// Adds the gRPC services to the routes of the HTTP voice: one router for both, since two would each have a fallback.
+/// Adds the gRPC services to the HTTP routes. Both share one router, because two routers would each have a fallback.
 pub fn routes(
     http: Router,
     authority: &Arc<Authority>,
@@ -63,12 +64,12 @@ pub fn routes(
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(health::service(readiness))
         .add_service(reflection().build_v1()?)
-        // Python's reflection client still asks for v1alpha.
+        // Python's reflection client still uses v1alpha.
         .add_service(reflection().build_v1alpha()?);
     Ok(routes.into_axum_router())
 }
 
-/// The caller, whom the guard in front of the routes has admitted. Without one nothing is answered.
+/// The caller that the guard in front of the routes has admitted. A request without one fails.
 fn caller(extensions: &Extensions) -> Result<&Caller, Status> {
     extensions.get::<Caller>().ok_or_else(|| Status::internal("the request did not pass the guard"))
 }

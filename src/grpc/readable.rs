@@ -1,10 +1,11 @@
-//! Requests of a stream, each of which can be read.
+//! Replaces messages of a request stream that tonic could not decode.
 //!
-//! tonic ends a stream at the first message that it cannot decode or that is too large. A proxy passes on what its clients
-//! send, and one of them could then end the stream that all the others' requests go over, by a single byte that is not
-//! UTF-8. So such a message is replaced, before tonic sees it, by an empty one: that has no token, which is an error for
-//! this request and no other. It is done to the bytes, for the one method that has a stream of requests, because tonic asks
-//! no decoder about a message that is too large, and because its codec is chosen for whole services.
+//! tonic ends a stream at the first message that it cannot decode or that is too large. A proxy passes on what its
+//! clients send, so one client could end the stream that carries all the others' requests with a single byte that is
+//! not UTF-8. Such a message is therefore replaced by an empty one before tonic sees it. An empty message has no token,
+//! which is an error for this request only. The replacement works on the bytes, for the one method that has a stream of
+//! requests, because tonic does not call the decoder for a message that is too large, and because its codec is chosen
+//! for whole services.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -22,16 +23,16 @@ use tonic::body::Body;
 use crate::grpc::MAX_REQUEST_BYTES;
 use crate::proto::ValidateBindingRequest;
 
-/// An uncompressed message of no bytes.
+/// The frame of an uncompressed empty message.
 const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
 
-/// A body of `ValidateBindingRequest`s in gRPC's framing: a byte that says whether the message is compressed, which none
-/// may be, its length in four, and the message. It keeps no more of it than one message and one frame of HTTP.
+/// A body of `ValidateBindingRequest`s in gRPC framing: a one-byte compressed flag, which must be zero, a four-byte
+/// length, and the message. It buffers at most one message and one HTTP frame.
 #[derive(Debug)]
 pub(super) struct Readable {
     body: Body,
     arrived: BytesMut,
-    /// How much is still to come of a message that is too large and has been replaced already.
+    /// How many bytes remain of a message that is too large and has already been replaced.
     rest: u64,
 }
 
@@ -40,7 +41,7 @@ impl Readable {
         Self { body, arrived: BytesMut::new(), rest: 0 }
     }
 
-    /// The next message, once it has arrived whole.
+    /// The next message, once it is complete.
     fn message(&mut self) -> Option<Bytes> {
         let passed = self.arrived.len().min(usize::try_from(self.rest).unwrap_or(usize::MAX));
         self.arrived.advance(passed);
@@ -73,7 +74,7 @@ impl HttpBody for Readable {
                 return Poll::Ready(Some(Ok(Frame::data(message))));
             }
             let Some(frame) = std::task::ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()? else {
-                // It broke off within a message: whoever reads it shall see that.
+                // The body ended within a message. The reader gets the incomplete frame and reports it.
                 let arrived = self.arrived.split().freeze();
                 return Poll::Ready((!arrived.is_empty()).then(|| Ok(Frame::data(arrived))));
             };

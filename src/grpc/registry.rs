@@ -159,7 +159,7 @@ impl RegistryService for Services {
     }
 }
 
-/// One page of a list.
+/// The page that a list request asks for.
 struct Page {
     size: usize,
     after: Option<String>,
@@ -176,7 +176,8 @@ impl Page {
         Ok(Self { size, after })
     }
 
-    /// The page, and the token of the next one, out of one entry more than the page has, if there are as many.
+    /// Splits the entries into the page and the token of the next one. The input has one entry more than the page if
+    /// there is a next one.
     fn cut<T>(&self, mut entries: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
         let more = entries.len() > self.size;
         entries.truncate(self.size);

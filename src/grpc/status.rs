@@ -1,5 +1,5 @@
-//! The core's refusals as gRPC statuses, each with a `google.rpc.ErrorInfo` of a fixed reason. The one who asks gets a
-//! fixed sentence; the cause is in the log.
+//! The core's refusals as gRPC statuses, each with a `google.rpc.ErrorInfo` of a fixed reason. The caller gets a fixed
+//! sentence; the cause is in the log.
 
 use std::collections::HashMap;
 
@@ -19,13 +19,13 @@ use crate::authority::state::Stale;
 use crate::messages::Malformed;
 use crate::proto;
 
-/// The domain of every `ErrorInfo` of ours.
+/// The domain of every `ErrorInfo` of this server.
 const DOMAIN: &str = "lanyard";
 
 /// The reason of a request that cannot be read.
 pub(super) const INVALID_REQUEST: &str = "INVALID_REQUEST";
 
-/// A status with an `ErrorInfo`.
+/// Builds a status with an `ErrorInfo`.
 fn refusal(code: Code, reason: &str, message: impl Into<String>, metadata: HashMap<String, String>) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
 }
@@ -34,7 +34,7 @@ fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
     refusal(code, reason, message.to_string(), HashMap::new())
 }
 
-/// A call that the access table or the certificate stops.
+/// A call that the access table or the certificate rejects.
 pub fn not_admitted(error: NotAdmitted) -> Status {
     let code = match error {
         NotAdmitted::NoSuchMethod => Code::Unimplemented,
@@ -49,12 +49,12 @@ pub fn connection_over() -> Status {
     plain(Code::Unavailable, "CONNECTION_OVER", "the connection has reached its end; call again on a new one")
 }
 
-/// A request in which something broke that should not.
+/// A request that failed because of an internal error.
 pub fn broken() -> Status {
     plain(Code::Internal, "INTERNAL", "the server failed at this request")
 }
 
-/// A token request that got no token.
+/// A refused token request.
 pub fn grant_error(error: GrantError) -> Status {
     match error {
         GrantError::InvalidClient(_)
@@ -71,12 +71,12 @@ pub fn grant_error(error: GrantError) -> Status {
     }
 }
 
-/// A question that nobody can answer while the store cannot be followed.
+/// A request that cannot be answered while the server is disconnected from the store.
 pub fn stale(error: Stale) -> Status {
     plain(Code::Unavailable, "SNAPSHOT_STALE", error)
 }
 
-/// A question about a binding that got no decision.
+/// A binding validation without a decision.
 pub fn no_decision(error: NoDecision) -> Status {
     let code = match error {
         NoDecision::TokenMissing
@@ -129,7 +129,7 @@ pub fn revoke_error(error: RevokeError) -> Status {
     plain(code, error.code(), error)
 }
 
-/// A successor that was not taken.
+/// A successor key that was refused.
 pub fn not_announced(error: NotAnnounced) -> Status {
     let code = match error {
         NotAnnounced::NotLineage => Code::FailedPrecondition,

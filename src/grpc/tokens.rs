@@ -113,7 +113,7 @@ impl Services {
     }
 }
 
-/// In proto3 an empty text is one that was left out.
+/// In proto3 an empty string is the same as an absent one.
 fn sent(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What anybody may read: the metadata (RFC 8414) and the public keys.
+//! The public documents: the authorization server metadata (RFC 8414) and the public keys.
 
 use std::sync::Arc;
 
@@ -15,14 +15,15 @@ use serde_json::json;
 use crate::authority::Authority;
 use crate::authority::access::METADATA;
 
-/// Both documents change seldom, and keys are published before they sign: a minute's cache is safe.
+/// Both documents change seldom, and keys are published before they sign, so caching for a minute is safe.
 const CACHEABLE: (axum::http::HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60");
 
 /// The routes of the public listener, which the mTLS listener has too.
 pub fn routes(authority: Arc<Authority>) -> Router {
     let metadata = metadata_path(&authority.policy().issuer);
     Router::new()
-        // An older version of the router gave `:` and `*` a meaning, and this one panics at them; here they are an issuer's.
+        // axum panics at `:` and `*` at the start of a path segment, which older versions treated as captures. Here
+        // they are literal parts of an issuer.
         .without_v07_checks()
         .route("/oauth2/jwks", get(jwks))
         .route(
@@ -32,7 +33,8 @@ pub fn routes(authority: Arc<Authority>) -> Router {
         .with_state(authority)
 }
 
-/// RFC 8414 section 3: the well-known name goes between the host and the path of the issuer, which loses its last slash.
+/// RFC 8414 section 3: the well-known path is inserted between the host and the path of the issuer, without the
+/// issuer's trailing slash.
 fn metadata_path(issuer: &str) -> String {
     let after_scheme = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
     let path = after_scheme.split_once('/').map_or("", |(_, path)| path).trim_end_matches('/');
@@ -44,11 +46,11 @@ async fn jwks(State(authority): State<Arc<Authority>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/jwk-set+json"), CACHEABLE], authority.keys().jwks())
 }
 
-/// One document on both listeners. Its endpoints name the mTLS host, and so do the aliases (RFC 8705 section 5), so that a
-/// client which knows nothing of aliases arrives at the right door too.
+/// Both listeners serve the same document. Its endpoints name the mTLS host, and so do the aliases (RFC 8705 section
+/// 5), so that a client without support for aliases reaches the right listener too.
 ///
-/// `response_types_supported` is left out: RFC 8414 section 2 requires it, and section 3.2 forbids an empty array, which is
-/// what it would be without an authorization endpoint.
+/// `response_types_supported` is left out: RFC 8414 section 2 requires it, and section 3.2 forbids an empty array,
+/// which it would be without an authorization endpoint.
 fn document(authority: &Authority) -> Value {
     const METHODS: [&str; 4] = ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
     let policy = authority.policy();

@@ -21,18 +21,18 @@ use crate::authority::decision::RevokeError;
 use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::state::Stale;
 
-/// The `error` of an answer.
+/// The `error` of a response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ErrorCode {
-    /// One of the token endpoint, which the others have too.
+    /// A code of the token endpoint, which the other endpoints use too.
     Grant(GrantErrorCode),
-    /// RFC 7009 section 2.1.
+    /// `unauthorized_client` (RFC 7009 section 2.1).
     UnauthorizedClient,
-    /// As in RFC 6749 section 4.1.2.1.
+    /// `access_denied`, as in RFC 6749 section 4.1.2.1.
     AccessDenied,
-    /// RFC 6750 section 3.1.
+    /// `invalid_token` (RFC 6750 section 3.1).
     InvalidToken,
-    /// RFC 7591 section 3.2.2.
+    /// `invalid_client_metadata` (RFC 7591 section 3.2.2).
     InvalidClientMetadata,
 }
 
@@ -49,7 +49,7 @@ impl ErrorCode {
         }
     }
 
-    /// The code as one of the token endpoint, which has no other.
+    /// Maps the code to one of those that the token endpoint may return.
     pub(super) fn of_token_endpoint(self) -> GrantErrorCode {
         match self {
             Self::Grant(code) => code,
@@ -59,25 +59,25 @@ impl ErrorCode {
     }
 }
 
-/// An error as the client sees it: a code of the RFCs and a fixed sentence. `error_description` takes printable ASCII
-/// without quotation marks and backslashes only (RFC 6749 section 5.2), so nothing that a caller sent is ever put into it.
+/// An error response: a code of the RFCs and a fixed sentence. `error_description` allows only printable ASCII without
+/// quotation marks and backslashes (RFC 6749 section 5.2), so it never includes anything that a caller sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct OAuthError {
     status: StatusCode,
     code: ErrorCode,
     description: &'static str,
-    /// The scheme that the response asks for, where it is a 401 that needs one.
+    /// The scheme of the `WWW-Authenticate` header, for a 401 that needs one.
     challenge: Option<&'static str>,
-    /// Whether the core refused, and has written its line.
+    /// Whether the core refused the request and has already logged it.
     logged: bool,
 }
 
-/// What the log has to say of a response, which has it as an extension.
+/// What is still to be logged for a response, as an extension of it.
 #[derive(Clone, Debug)]
 pub(super) enum Line {
-    /// Nothing more.
+    /// The refusal is already logged.
     Written,
-    /// This.
+    /// The refusal is still to be logged, with this reason and cause.
     Open { reason: ErrorCode, cause: Cow<'static, str> },
 }
 
@@ -92,12 +92,12 @@ impl OAuthError {
         Self { status, code, description, challenge: None, logged: false }
     }
 
-    /// A request that lacks something, or says it twice, or in two ways.
+    /// A request with a parameter that is missing, repeated or contradictory.
     pub(super) const fn invalid_request(description: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::INVALID_REQUEST, description)
     }
 
-    /// The caller is not the client that it says to be.
+    /// Client authentication failed.
     pub(super) const fn invalid_client(description: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Grant(GrantErrorCode::InvalidClient), description)
     }
@@ -108,8 +108,8 @@ impl OAuthError {
         Self::new(StatusCode::BAD_REQUEST, code, "only client_credentials is served")
     }
 
-    /// RFC 6749 section 5.2: a client that tried the Authorization header is told which scheme would have to be right.
-    /// None is: clients authenticate by their certificates.
+    /// RFC 6749 section 5.2: the response to a client that used the Authorization header must name a scheme. In fact no
+    /// scheme is accepted: clients authenticate by their certificates.
     pub(super) const fn with_challenge(mut self) -> Self {
         self.challenge = Some("Basic realm=\"lanyard\"");
         self
@@ -127,7 +127,8 @@ impl OAuthError {
         if unauthenticated { Self { status: StatusCode::BAD_REQUEST, challenge: None, ..self } } else { self }
     }
 
-    /// A call that the guard stops at an OAuth endpoint; `None` where there is no endpoint, and so no error of its own.
+    /// A call that the guard rejects at an OAuth endpoint. `None` if the path is not an OAuth endpoint, which has no
+    /// OAuth error.
     pub fn not_admitted(error: NotAdmitted) -> Option<Self> {
         Some(match error {
             NotAdmitted::NoSuchMethod => return None,
@@ -145,7 +146,7 @@ impl OAuthError {
     }
 }
 
-/// A call that the guard stops where no endpoint of OAuth's is: the status says it all.
+/// A call that the guard rejects at a path that is not an OAuth endpoint. Only the status is set.
 pub fn not_admitted(error: NotAdmitted) -> Response {
     let status = match error {
         NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
@@ -157,7 +158,7 @@ pub fn not_admitted(error: NotAdmitted) -> Response {
     status.into_response()
 }
 
-/// A request in which something broke that should not, at any endpoint.
+/// A request that failed because of an internal error, at any endpoint.
 pub fn broken() -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
 }
@@ -185,7 +186,7 @@ impl From<Stale> for OAuthError {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
-            // The core's sentence, and what to do: the answer says when (Retry-After).
+            // The core's sentence and the advice to retry. Retry-After carries the delay.
             "the store has not been followed for too long to decide: try again",
         )
         .logged()
@@ -233,13 +234,13 @@ impl IntoResponse for OAuthError {
 /// Why the registration endpoint refused (RFC 7591 section 3.2.2, RFC 7592 section 2).
 #[derive(Debug)]
 pub(super) enum RegistrationRefused {
-    /// No registration access token came.
+    /// The request has no registration access token.
     NoToken,
     /// The request cannot be read.
     Malformed(&'static str),
-    /// The metadata is not what is served.
+    /// The metadata asks for something that is not supported.
     Metadata(&'static str),
-    /// The core refused.
+    /// The core refused the request.
     Core(DynamicRegistrationError),
 }
 
@@ -252,7 +253,7 @@ impl From<DynamicRegistrationError> for RegistrationRefused {
 impl IntoResponse for RegistrationRefused {
     fn into_response(self) -> Response {
         let bad = |code: ErrorCode, description: Cow<'static, str>| {
-            // RFC 6749 section 5.2: the characters that a description may have.
+            // RFC 6749 section 5.2: the characters that are allowed in a description.
             let plain = description.chars().filter(|one| matches!(one, ' '..='~') && !matches!(one, '"' | '\\'));
             let body = json!({ "error": code.as_str(), "error_description": plain.collect::<String>() });
             let line = Extension(Line::open(code, description));
@@ -263,7 +264,7 @@ impl IntoResponse for RegistrationRefused {
             (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)], line).into_response()
         };
         match self {
-            // RFC 6750 section 3.1: no error code where no credentials came.
+            // RFC 6750 section 3.1: no error code if the request has no credentials.
             Self::NoToken => unauthorized("Bearer realm=\"lanyard\"", "no registration access token came".to_owned()),
             Self::Core(error @ DynamicRegistrationError::InvalidToken) => {
                 unauthorized("Bearer realm=\"lanyard\", error=\"invalid_token\"", error.to_string())
@@ -288,5 +289,6 @@ impl IntoResponse for RegistrationRefused {
     }
 }
 
-/// RFC 6749 section 5.1: on every response with a token or a credential in it, and on what is beside them.
+/// RFC 6749 section 5.1: required on every response with a token or a credential, and also set on the other responses
+/// of these endpoints.
 pub(super) const NO_STORE: [(axum::http::HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")];

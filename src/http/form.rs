@@ -1,5 +1,5 @@
-//! `application/x-www-form-urlencoded` request bodies, by the rules of RFC 6749 section 3.2: a parameter without a value
-//! counts as left out, and none may stand twice.
+//! `application/x-www-form-urlencoded` request bodies, by the rules of RFC 6749 section 3.2: a parameter without a
+//! value is treated as absent, and no parameter may be repeated.
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -9,15 +9,15 @@ use crate::http::error::OAuthError;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The most parameters that are looked at.
+/// The maximum number of parameters.
 const MAX_PARAMETERS: usize = 256;
 
-/// The parameters of a request, in their order.
+/// The parameters of a request, in order.
 #[derive(Debug)]
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads a body. Bytes that are not UTF-8 are refused, not replaced.
+    /// Parses a body. Bytes that are not UTF-8 are an error; they are not replaced.
     pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -38,7 +38,7 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter that may stand once.
+    /// The value of a parameter that may appear at most once.
     pub(super) fn one(&self, name: &str) -> Result<Option<&str>, OAuthError> {
         let mut values = self.0.iter().filter(|(named, _)| named == name).map(|(_, value)| value.as_str());
         let first = values.next();

@@ -45,7 +45,7 @@ fn answer(
     let form = Form::parse(headers, body)?;
     let Authentication { client_id, assertion } = Authentication::of(&form, headers)?;
     let requester = authority.requester(caller, client_id, &assertion)?;
-    // token_type_hint is not looked at: there is one type of token, and a wrong hint must not matter (section 2.1).
+    // token_type_hint is ignored: there is one type of token, and a wrong hint must have no effect (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
     let answer = match authority.introspect(&caller.view, &requester, token)? {
         Some(token) => {
@@ -66,12 +66,13 @@ fn answer(
     Ok((NO_STORE, [(CONTENT_TYPE, SIGNED)], jwt).into_response())
 }
 
-/// Every refusal to tell is this, to the byte (RFC 7662 section 2.2).
+/// The response for every inactive token, identical to the byte, so that it does not disclose why (RFC 7662 section
+/// 2.2).
 fn inactive() -> Value {
     json!({ "active": false })
 }
 
-/// Whether the caller names the signed form among what it accepts.
+/// Whether the `Accept` header lists the signed form.
 pub fn wants_signed(headers: &HeaderMap) -> bool {
     accept::names(headers, SIGNED)
 }

@@ -1,5 +1,5 @@
-//! `GET /metrics`: all measures as text, as `OpenMetrics` 1.0 where that is asked for and else in Prometheus' own format 0.0.4.
-//! Which series there are is settled where they are measured; nothing that a caller sent is on this page.
+//! `GET /metrics`: all metrics as text, in `OpenMetrics` 1.0 if the request accepts it and otherwise in the Prometheus
+//! text format 0.0.4. The series are defined where they are recorded; the page contains nothing that a caller sent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::authority::observe::Sample;
 use crate::authority::observe::Samples;
 use crate::http::accept;
 
-/// How the page is written.
+/// The text format of the page.
 #[derive(Clone, Copy, Debug)]
 enum Format {
     OpenMetrics,
@@ -34,7 +34,7 @@ enum Format {
 }
 
 impl Format {
-    /// `OpenMetrics` for whoever names it, as Prometheus does; every other scraper reads the older one.
+    /// `OpenMetrics` for a scraper that lists it, as Prometheus does. Every other scraper gets the older format.
     fn wanted_by(headers: &HeaderMap) -> Self {
         let named = accept::names(headers, "application/openmetrics-text");
         if named { Self::OpenMetrics } else { Self::Prometheus }
@@ -48,10 +48,10 @@ impl Format {
     }
 }
 
-/// How many pages are read and printed at once, however often they are asked for.
+/// The maximum number of pages that are rendered concurrently, at any request rate.
 const TURNS: usize = 2;
 
-/// What the page is read from.
+/// The source of the page.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     metrics: MetricsReader,
@@ -67,8 +67,8 @@ impl Source {
 pub(super) async fn metrics(State(Source { metrics, turns }): State<Source>, headers: HeaderMap) -> Response {
     let format = Format::wanted_by(&headers);
     let Ok(turn) = turns.acquire_owned().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
-    // Off this thread, which serves: reading may look at the disk, and the page is long. It goes on when the one who asked
-    // for it has gone.
+    // Render on a blocking thread: collecting may read the disk, and the page is long. The task continues after the
+    // scraper has disconnected.
     let read = move || {
         let page = page(metrics.read(), format);
         drop(turn);
@@ -111,7 +111,7 @@ fn write(family: &Family, format: Format, encoder: &mut DescriptorEncoder<'_>) -
             each(samples, metric, |series, count| series.encode_counter::<NoLabels, _, u64>(count, None))
         }
         (Samples::Counters(samples), Format::Prometheus) => {
-            // There the suffix is part of the family's name.
+            // In the Prometheus text format the suffix is part of the family's name.
             let name = format!("{name}_total");
             let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
             each(samples, metric, |series, number: &u64| series.encode_gauge::<u64>(number))
@@ -140,7 +140,7 @@ fn each<V>(
     encode: impl Fn(&mut MetricEncoder<'_>, &V) -> Result<(), fmt::Error>,
 ) -> Result<(), fmt::Error> {
     samples.iter().try_for_each(|Sample { labels, value }| {
-        // No labels are no braces.
+        // Without labels there are no braces.
         if labels.is_empty() { encode(&mut metric, value) } else { encode(&mut metric.encode_family(labels)?, value) }
     })
 }

@@ -1,4 +1,5 @@
-//! The HTTP voice: OAuth's endpoints, and the probes. Like every voice it reads, asks the authority, and prints.
+//! The HTTP protocol: the OAuth endpoints and the probes. Like every protocol it reads requests, calls the authority
+//! and encodes its results.
 
 mod accept;
 mod client;
@@ -23,13 +24,13 @@ use axum::routing::post;
 
 use crate::authority::Authority;
 
-/// The most bytes that the body of a request may have.
+/// The maximum size of a request body in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The endpoints of the mTLS listener that need to know their caller, whom the guard puts into the request.
+/// The endpoints of the mTLS listener that need their caller, which the guard adds to the request extensions.
 ///
-/// No header says anything about certificates here: whatever `x-forwarded-client-cert`, `client-cert` or the like a request
-/// carries is not looked at.
+/// No header is evidence of a certificate here: `x-forwarded-client-cert`, `client-cert` and similar headers are
+/// ignored.
 pub fn routes(authority: Arc<Authority>) -> Router {
     let mut routes = Router::new()
         .route("/oauth2/token", post(token::issue))

@@ -1,5 +1,5 @@
-//! The ops listener: plain HTTP for the machine's own probes and for whoever collects metrics. Bodies hold codes and counts
-//! only, and nothing here changes state.
+//! The ops listener: plain HTTP for local probes and for metrics scrapers. Bodies contain codes and counts only, and no
+//! route changes state.
 
 use axum::Router;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::authority::observe::MetricsReader;
 use crate::http::metrics;
 
-/// Whether the server is ready, and if not, the code that says why.
+/// Whether the server is ready, and if not, the code of the reason.
 pub type Readiness = watch::Receiver<Result<(), &'static str>>;
 
 /// The routes of the ops listener.

@@ -1,4 +1,4 @@
-//! Reports each refusal that the core did not come to: what cannot be read, or is not served.
+//! Reports each refusal that did not reach the core: a request that cannot be read, or that is not supported.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::authority::state::Caller;
 use crate::http::error::ErrorCode;
 use crate::http::error::Line;
 
-/// Answers, and reports a refusal that was not the core's.
+/// Calls the handler, and reports a refusal that did not come from the core.
 pub(super) async fn logged(State(authority): State<Arc<Authority>>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.identity));
     let refused: fn(ErrorCode) -> RefusedRequest = match request.uri().path() {
@@ -37,7 +37,7 @@ pub(super) async fn logged(State(authority): State<Arc<Authority>>, request: Req
     response
 }
 
-/// What is wrong with a request that no handler saw, such as one whose body is too large.
+/// The problem of a request that did not reach a handler, such as one with a body that is too large.
 fn of_the_framework(status: StatusCode) -> Option<&'static str> {
     status.is_client_error().then(|| status.canonical_reason().unwrap_or("the request cannot be read"))
 }

@@ -1,5 +1,5 @@
-//! `/oauth2/register`: dynamic client registration (RFC 7591) and its management (RFC 7592). A registration's own URL is
-//! the endpoint with its `client_id` as a query, since a SPIFFE ID has slashes.
+//! `/oauth2/register`: dynamic client registration (RFC 7591) and its management (RFC 7592). The client configuration
+//! endpoint is the registration endpoint with the `client_id` as a query, because a SPIFFE ID has slashes.
 
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ use crate::authority::state::Caller;
 use crate::http::error::NO_STORE;
 use crate::http::error::RegistrationRefused;
 
-/// What only the server says of a client (RFC 7592 section 2.2); a client must not send it back.
+/// Fields that only the server sets (RFC 7592 section 2.2). A client must not send them back.
 const SERVERS_OWN: [&str; 4] =
     ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"];
 
-/// The metadata of RFC 7591 section 2 that a registrant sets. What else is sent is ignored, as that section demands.
+/// The metadata of RFC 7591 section 2 that a registrant sets. Other members are ignored, as that section requires.
 const REGISTRANTS_OWN: [&str; 14] = [
     "token_endpoint_auth_method",
     "grant_types",
@@ -52,7 +52,7 @@ const REGISTRANTS_OWN: [&str; 14] = [
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
-    /// Left out, it is nobody's: answered as an unknown client is.
+    /// If absent, the response is that for an unknown client.
     #[serde(default)]
     client_id: String,
 }
@@ -80,7 +80,7 @@ pub(super) async fn read(
     let token = bearer(&headers)?;
     let client = authority.registered_dynamically(&caller, &named.client_id, token)?;
     let mut answer = print(&authority, &client);
-    // It is the one that came; no other is known, only its hash.
+    // Return the presented token: the server stores only its hash.
     answer.insert("registration_access_token".to_owned(), Value::from(token));
     Ok((NO_STORE, Json(answer)))
 }
@@ -118,7 +118,7 @@ pub(super) async fn delete(
     Ok((StatusCode::NO_CONTENT, NO_STORE))
 }
 
-/// RFC 6750 section 2.1, once.
+/// The bearer token (RFC 6750 section 2.1) of exactly one Authorization header.
 fn bearer(headers: &HeaderMap) -> Result<&str, RegistrationRefused> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(RegistrationRefused::NoToken)?;
@@ -141,7 +141,7 @@ fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Regist
     }
     let object = serde_json::from_slice::<Map<String, Value>>(body);
     let object = object.map_err(|_| RegistrationRefused::Malformed("the body is not a JSON object"))?;
-    // RFC 7592 section 2.2: null is as good as left out.
+    // RFC 7592 section 2.2: null is the same as absent.
     Ok(object.into_iter().filter(|(_, value)| !value.is_null()).collect())
 }
 
@@ -151,14 +151,14 @@ fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, Registration
     let own = |name: &&str| object.get(*name).map(|value| ((*name).to_owned(), value.clone()));
     let mut members: Map<String, Value> = REGISTRANTS_OWN.iter().filter_map(own).collect();
     members.insert("client_id".to_owned(), Value::from(""));
-    // Left out, it is client_secret_basic, which is not served.
+    // The default is client_secret_basic, which is not supported.
     members.entry("token_endpoint_auth_method").or_insert_with(|| Value::from(""));
     let mut metadata = ClientMetadata::deserialize(&members).map_err(|_| SHAPE)?;
     let access_token_ttl: Option<&str> =
         object.get("access_token_ttl").map(Deserialize::deserialize).transpose().map_err(|_| SHAPE)?;
     let response_types: Option<Vec<&str>> =
         object.get("response_types").map(Deserialize::deserialize).transpose().map_err(|_| SHAPE)?;
-    // RFC 7591 section 2: left out, grant_types is authorization_code, which is not served.
+    // RFC 7591 section 2: the default of grant_types is authorization_code, which is not supported.
     if metadata.grant_types != ["client_credentials"] {
         return Err(RegistrationRefused::Metadata("grant_types must be client_credentials alone, and be named"));
     }
@@ -173,7 +173,7 @@ fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, Registration
     Ok(metadata)
 }
 
-/// All that is registered, as it is registered (RFC 7591 section 3.2.1).
+/// All registered metadata of the client, as stored (RFC 7591 section 3.2.1).
 fn print(authority: &Authority, client: &RegisteredClient) -> Map<String, Value> {
     let metadata = serde_json::to_value(&client.registration.metadata);
     let mut members = metadata.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();

@@ -25,9 +25,9 @@ pub(super) async fn revoke(
     let form = Form::parse(&headers, &body)?;
     let Authentication { client_id, assertion } = Authentication::of(&form, &headers)?;
     let requester = authority.requester(&caller, client_id, &assertion)?;
-    // A wrong or unknown token_type_hint does not matter (section 2.1).
+    // A wrong or unknown token_type_hint has no effect (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
     authority.revoke(&caller, &requester, RevokeRequest::Token(token.to_owned())).await?;
-    // Also for a token that was never good (section 2.2).
+    // Also for a token that was never valid (section 2.2).
     Ok(NO_STORE)
 }

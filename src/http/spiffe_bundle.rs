@@ -1,4 +1,4 @@
-//! The bundle document of the server's own trust domain (SPIFFE Federation section 5), for anybody.
+//! The bundle document of the server's own trust domain (SPIFFE Federation section 5), readable without authentication.
 
 use axum::Router;
 use axum::extract::State;
@@ -12,14 +12,14 @@ use tokio::sync::watch;
 
 use crate::authority::access::SPIFFE_BUNDLE;
 
-/// The route of the public listener, which the mTLS listener has too. The document comes as it changes; where there is none,
-/// the trust domain is not this server's to speak for, and the answer is 404.
+/// The route of the public listener, which the mTLS listener has too. The response is always the current document.
+/// Without one, this server does not publish the trust domain's bundle and responds with 404.
 pub fn routes(document: watch::Receiver<Option<String>>) -> Router {
     Router::new().route(SPIFFE_BUNDLE, get(bundle)).with_state(document)
 }
 
 async fn bundle(State(document): State<watch::Receiver<Option<String>>>) -> Response {
-    // How long it may be kept is for its refresh hint to say, not for a cache in between.
+    // The document's refresh hint says how long it may be kept, so intermediate caches must revalidate it.
     let head = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-cache")];
     let document = document.borrow().clone();
     document.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |document| (head, document).into_response())

@@ -31,7 +31,8 @@ pub(super) async fn issue(
         Some(_) => return Err(OAuthError::unsupported_grant_type()),
         None => return Err(OAuthError::invalid_request("grant_type is missing")),
     }
-    // RFC 8705 section 2: always, also where the certificate alone would tell. RFC 7521 section 4.2: not with an assertion.
+    // RFC 8705 section 2: client_id is required, also if the certificate alone identifies the client. RFC 7521 section
+    // 4.2: it is optional with an assertion.
     if client_id.is_none() && !assertion.is_present() {
         return Err(OAuthError::invalid_request("client_id is missing"));
     }

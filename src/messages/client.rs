@@ -1,4 +1,4 @@
-//! A client as the registry's messages have it, and as the core has it.
+//! Conversion of a client between the registry's message and the core's metadata.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::proto::Client;
 impl TryFrom<Client> for ClientMetadata {
     type Error = Malformed;
 
-    /// Output-only fields are not looked at.
+    /// Output-only fields are ignored.
     fn try_from(client: Client) -> Result<Self, Malformed> {
         let jwks = set(client.jwks).map(|text| serde_json::from_str(&text)).transpose();
         let ttl = client.access_token_ttl.map(Duration::try_from).transpose();
@@ -49,7 +49,7 @@ impl From<ClientMetadata> for Client {
     /// Output-only fields are left out.
     fn from(metadata: ClientMetadata) -> Self {
         let duration = |ttl: Duration| prost_types::Duration {
-            // Beyond what any server takes, which then refuses it.
+            // Saturate at a value that every server refuses.
             seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or_default(),
         };
@@ -65,7 +65,7 @@ impl From<ClientMetadata> for Client {
             client_ca: metadata.client_ca.unwrap_or_default(),
             jwks: match metadata.jwks {
                 None => String::new(),
-                // Operators may write the JSON as text.
+                // The JSON may also be a string.
                 Some(serde_json::Value::String(text)) => text,
                 Some(jwks) => jwks.to_string(),
             },
@@ -104,7 +104,7 @@ impl From<&RegisteredClient> for Client {
 impl Masked for Client {
     fn take(&mut self, field: &str, from: &Self) -> Option<()> {
         if field == "certificate_pem" {
-            // The certificates are kept as jwks, which new ones replace.
+            // The certificates are stored as jwks, which new certificates replace.
             self.jwks.clear();
         }
         take_one_of!(

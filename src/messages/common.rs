@@ -1,4 +1,4 @@
-//! What the messages of all kinds of registrations have in common.
+//! Code that the messages of all kinds of registrations share.
 
 use prost_types::FieldMask;
 use prost_types::Timestamp;
@@ -6,22 +6,22 @@ use prost_types::Timestamp;
 use crate::authority::clock;
 use crate::authority::store::Revision;
 
-/// A field of a message that cannot be read.
+/// A field of a message that cannot be parsed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct Malformed {
     /// The field's name.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// The problem, as a phrase that follows the field's name.
     pub problem: &'static str,
 }
 
-/// A message of which some fields can be taken.
+/// A message to which a field mask can be applied.
 pub trait Masked: Sized {
-    /// This message with the field of that name taken from another. `None` where that field is not the caller's to change.
+    /// Copies the field of that name from another message. `None` if the caller cannot change that field.
     fn take(&mut self, field: &str, from: &Self) -> Option<()>;
 
-    /// This message with the named fields taken from another.
+    /// Returns this message with the fields of the mask copied from another.
     fn masked(mut self, from: &Self, mask: &FieldMask) -> Result<Self, Malformed> {
         let problem = "names a field that cannot be changed";
         for path in &mask.paths {
@@ -31,7 +31,7 @@ pub trait Masked: Sized {
     }
 }
 
-/// Takes one of the listed fields over.
+/// Copies the named field if it is one of those listed.
 macro_rules! take_one_of {
     ($into:ident, $from:ident, $name:ident: $($field:ident),+ $(,)?) => {
         match $name {
@@ -47,7 +47,7 @@ pub fn etag(revision: Revision) -> String {
     revision.0.to_string()
 }
 
-/// The revision that an `etag` names. One text a revision: no signs and no leading zeros.
+/// The revision that an `etag` names. Each revision has exactly one text: signs and leading zeros are refused.
 pub fn revision(text: &str) -> Option<Revision> {
     text.parse().ok().map(Revision).filter(|revision| etag(*revision) == text)
 }
@@ -56,7 +56,7 @@ pub(super) fn timestamp(time: clock::Timestamp) -> Timestamp {
     Timestamp { seconds: i64::try_from(time.0).unwrap_or(i64::MAX), nanos: 0 }
 }
 
-/// A text field that is left out where it is empty.
+/// A text field, where empty means absent.
 pub(super) fn set(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }

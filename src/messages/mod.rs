@@ -1,4 +1,4 @@
-//! The messages of the registry and the metadata of the core, each made from the other. gRPC and the command line share it.
+//! Conversions between the registry's messages and the core's metadata, shared by gRPC and the command line.
 
 mod client;
 mod common;

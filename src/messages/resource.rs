@@ -1,4 +1,4 @@
-//! A protected resource as the registry's messages have it, and as the core has it.
+//! Conversion of a protected resource between the registry's message and the core's metadata.
 
 use crate::authority::resources::Gateways;
 use crate::authority::resources::RegisteredResource;
@@ -17,7 +17,7 @@ use crate::proto::Route;
 impl TryFrom<ProtectedResource> for ResourceMetadata {
     type Error = Malformed;
 
-    /// Output-only fields are not looked at.
+    /// Output-only fields are ignored.
     fn try_from(resource: ProtectedResource) -> Result<Self, Malformed> {
         let route = |Route { methods, path, scope, public }: Route| RouteMetadata { methods, path, scope, public };
         Ok(Self {

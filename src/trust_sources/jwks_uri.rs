@@ -148,7 +148,7 @@ async fn fetch_once(authority: &Authority, client: &GuardedClient, client_id: &s
             }
         }
         Err(error) => {
-            tracing::warn!(client_id, uri = uri.as_str(), %error, "the JWK set that a client publishes cannot be fetched")
+            tracing::warn!(client_id, uri = uri.as_str(), %error, "the JWK set that a client publishes cannot be fetched");
         }
     }
 }

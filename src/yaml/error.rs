@@ -7,12 +7,12 @@ use serde::de::Unexpected;
 
 use crate::yaml::place::Place;
 
-/// Not YAML, an unknown key, or a value of another type; with the key and its place. Values are not shown, except where they
-/// are one of a few words: what stands in the wrong place may be a key.
+/// The text is not YAML, or has an unknown key or a value of another type; with the key and its place. Values are not
+/// shown, except those of a small fixed set: a misplaced value may be a secret key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct YamlError {
     problem: String,
-    /// Such as `roles.admins[1].spiffe_id`; empty for the document itself.
+    /// The path, such as `roles.admins[1].spiffe_id`; empty for the document itself.
     key: String,
     place: Option<Place>,
     kind: Kind,
@@ -30,7 +30,7 @@ impl YamlError {
         Self { problem: problem.into(), key: String::new(), place: None, kind: Kind::Other }
     }
 
-    /// With a place, unless it has one: the innermost counts.
+    /// Adds a place, unless there is one already: the innermost place is kept.
     pub(in crate::yaml) fn at(mut self, place: &Place, key: impl fmt::Display) -> Self {
         if self.place.is_none() {
             self.key = key.to_string();
@@ -43,17 +43,17 @@ impl YamlError {
         Self { kind: Kind::Type, ..Self::new(format!("invalid type: {found}, expected {expected}")) }
     }
 
-    /// Where it is, if that is known.
+    /// The place of the error, if it is known.
     pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()
     }
 
-    /// Whether a key is not known.
+    /// Whether the error is an unknown key.
     pub fn is_unknown_field(&self) -> bool {
         self.kind == Kind::UnknownField
     }
 
-    /// The key of a value of another type than the one that is expected there.
+    /// The key of a value whose type is not the expected one.
     pub(crate) fn mistyped_key(&self) -> Option<&str> {
         (self.kind == Kind::Type).then_some(&self.key)
     }
@@ -67,7 +67,7 @@ impl fmt::Display for YamlError {
         formatter.write_str(&self.problem)?;
         match &self.place {
             Some(place @ Place::Line { .. }) => write!(formatter, " at {place}"),
-            // Its name stands before the message.
+            // The name of the variable precedes the message.
             Some(Place::Variable(_)) | None => Ok(()),
         }
     }
@@ -103,7 +103,7 @@ impl serde::de::Error for YamlError {
     }
 }
 
-/// Text is in double quotes: where it could be a secret, they tell what to leave out.
+/// Formats an unexpected value. Text is in double quotes, which mark what to omit where it could be a secret.
 fn described(found: &Unexpected<'_>) -> String {
     match found {
         Unexpected::Bool(value) => value.to_string(),
@@ -126,7 +126,7 @@ fn described(found: &Unexpected<'_>) -> String {
     }
 }
 
-/// The name that a misspelt one was probably meant to be.
+/// The known name that a misspelt one was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let within = |name: &str| if name.len() < 6 { 1 } else { 2 };
     let distances = names.map(|name| (strsim::osa_distance(word, name), name));

@@ -1,6 +1,6 @@
-//! YAML, read into a tree whose nodes know where they come from, and from the tree into types. What the parser leaves to its
-//! users is settled here, once for the configuration and for registrations: null is no text, a type error names the key and
-//! its place, and no message shows a value that was not meant to be read.
+//! YAML, parsed into a tree whose nodes have their places, and deserialized from the tree into types. It fixes what the
+//! parser leaves open, both for the configuration and for registrations: null is not text, a type error names the key
+//! and its place, and no message shows a value that may be secret.
 
 mod error;
 mod node;

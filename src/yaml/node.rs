@@ -2,7 +2,7 @@
 
 use crate::yaml::place::Place;
 
-/// A value, and where it comes from. There is no `Debug`: it may hold the key-encryption key.
+/// A value and its place. There is no `Debug`, since the value may be the key-encryption key.
 pub(crate) struct Node {
     pub(in crate::yaml) place: Place,
     pub(in crate::yaml) value: Value,
@@ -10,7 +10,7 @@ pub(crate) struct Node {
 
 pub(in crate::yaml) enum Value {
     Null,
-    /// A scalar that is no text unless text is wanted and `text` says that it may be: what was written.
+    /// A scalar other than text, as written in `text` if it may be read as text.
     Plain {
         scalar: Scalar,
         text: Option<String>,
@@ -30,13 +30,13 @@ pub(in crate::yaml) enum Scalar {
 
 pub(in crate::yaml) struct Entry {
     pub(in crate::yaml) name: String,
-    /// Of the name; the value has its own.
+    /// The place of the name; the value has its own.
     pub(in crate::yaml) place: Place,
     pub(in crate::yaml) node: Node,
 }
 
 impl Node {
-    /// A mapping of one entry in another, down to `node`.
+    /// Nests mappings of one entry each, down to `node`.
     pub(crate) fn nested(keys: &[&str], node: Self) -> Self {
         keys.iter().rev().fold(node, |node, key| {
             let entry = Entry { name: (*key).to_owned(), place: node.place.clone(), node };
@@ -44,7 +44,7 @@ impl Node {
         })
     }
 
-    /// Puts another tree over this one: mappings are merged, everything else is replaced.
+    /// Merges another tree into this one: mappings are merged, everything else is replaced.
     pub(crate) fn overlay(&mut self, over: Self) {
         match (&mut self.value, over.value) {
             (Value::Mapping(entries), Value::Mapping(others)) => {
@@ -70,7 +70,7 @@ impl Node {
         }
     }
 
-    /// Where `a.b.c` is, or as much of it as there is.
+    /// The place of `a.b.c`, or of the longest part of that path that exists.
     pub(crate) fn place_of(&self, key: &str) -> Option<&Place> {
         let mut names = key.split('.');
         let mut node = self.get(names.next()?)?;
@@ -88,7 +88,7 @@ impl Node {
         matches!(self.value, Value::Text(_))
     }
 
-    /// With all that is in it at one place.
+    /// Sets the place of this node and of everything in it.
     pub(in crate::yaml) fn placed(self, place: &Place) -> Self {
         let value = match self.value {
             Value::List(nodes) => Value::List(nodes.into_iter().map(|node| node.placed(place)).collect()),

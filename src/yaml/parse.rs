@@ -1,4 +1,4 @@
-//! Between texts and trees.
+//! Conversion between texts and trees.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use crate::yaml::node::Scalar;
 use crate::yaml::node::Value;
 use crate::yaml::place::Place;
 
-/// What a plain `123` or `true` is where text is wanted. Null never is text.
+/// How a plain `123` or `true` is treated where text is expected. Null is never text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum PlainScalars {
-    /// Refused: it wants quotes.
+    /// It is refused: text must be in quotes.
     AreNoText,
-    /// Taken as it is written.
+    /// It is accepted as written.
     MayBeText,
 }
 
-/// The most nodes that aliases may add to those that are written: a short text of aliases could stand for billions.
+/// The most nodes that aliases may add to those in the text: a short text of aliases could expand to billions.
 const MOST_ALIASED: usize = 250_000;
 
-/// Reads the documents of a text, which may begin with a byte order mark; empty ones are passed over.
+/// Parses the documents of a text, which may begin with a byte order mark. Empty documents are skipped.
 pub(crate) fn documents(text: &str, plain: PlainScalars) -> Result<Vec<Node>, YamlError> {
     let parsed: Vec<Spanned<Parsed>> =
         serde_saphyr::from_multiple_with_options(text, options(text)).map_err(|error| explained(&error))?;
@@ -47,7 +47,7 @@ pub(crate) fn documents(text: &str, plain: PlainScalars) -> Result<Vec<Node>, Ya
         .collect())
 }
 
-/// Reads a text that is to be one document.
+/// Parses a text that must be one document.
 pub(crate) fn document(text: &str, plain: PlainScalars) -> Result<Node, YamlError> {
     let mut documents = documents(text, plain)?.into_iter();
     let document = documents.next().ok_or_else(|| YamlError::new("it is empty"))?;
@@ -57,8 +57,8 @@ pub(crate) fn document(text: &str, plain: PlainScalars) -> Result<Node, YamlErro
     }
 }
 
-/// What a variable of the environment says: a value that begins like a list, a mapping or a quotation is read as YAML, and
-/// every other one is plain text, or the number or truth value that is wanted.
+/// Parses the value of an environment variable. A value that begins like a list, a mapping or a quoted string is parsed
+/// as YAML; any other one is plain text, or the number or Boolean that is expected.
 pub(crate) fn variable(name: &str, text: &str) -> Node {
     let place = Place::Variable(Arc::from(name));
     if text.trim_start().starts_with(['[', '{', '"', '\''])
@@ -80,18 +80,18 @@ pub(crate) fn variable(name: &str, text: &str) -> Node {
     Node { place, value }
 }
 
-/// Writes a document.
+/// Serializes a document.
 pub(crate) fn to_string(value: &impl Serialize) -> Result<String, YamlError> {
-    // No line is folded: one text stays on one line.
+    // No line is folded: a text stays on one line.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     serde_saphyr::to_string_with_options(value, options).map_err(|error| YamlError::new(error.to_string()))
 }
 
 fn options(text: &str) -> Options {
-    // Each node that is written takes a byte at least.
+    // Each node in the text takes at least one byte.
     let most = text.len().saturating_add(MOST_ALIASED);
     serde_saphyr::options! {
-        // A message shows no line of the text, which may hold a key.
+        // Messages contain no line of the text, which may hold a key.
         with_snippet: false,
         duplicate_keys: DuplicateKeyPolicy::Error,
         merge_keys: MergeKeyPolicy::AsOrdinary,
@@ -119,7 +119,7 @@ fn explained(error: &serde_saphyr::Error) -> YamlError {
     }
 }
 
-/// The parser's own words are for users too, except where they name its options or its types.
+/// The parser's messages are shown to users, except where they name its options or its types.
 #[expect(clippy::wildcard_enum_match_arm, reason = "there are sixty kinds, and more to come")]
 fn problem_of(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as Parser;
@@ -140,7 +140,7 @@ fn place_of(location: &Location) -> Place {
     Place::Line { line: location.line(), column: location.column() }
 }
 
-/// What the parser tells of a node.
+/// What the parser reports about a node.
 enum Parsed {
     Null,
     Plain(Scalar),
@@ -150,7 +150,7 @@ enum Parsed {
 }
 
 impl Parsed {
-    /// `used` is where an alias stands, and `defined` where its anchor does; without an alias they are the same.
+    /// `used` is the place of an alias, and `defined` that of its anchor; without an alias they are the same.
     fn into_node(self, used: &Location, defined: &Location, text: &str, plain: PlainScalars) -> Node {
         let below = |parsed: Spanned<Self>| parsed.value.into_node(&parsed.referenced, &parsed.defined, text, plain);
         let value = match self {
@@ -177,7 +177,7 @@ impl Parsed {
     }
 }
 
-/// How a scalar is written.
+/// The style of a scalar.
 fn written(location: &Location, text: &str) -> Option<String> {
     let span = location.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;

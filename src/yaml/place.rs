@@ -1,19 +1,19 @@
-//! Where values come from.
+//! The places of values.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a value comes from.
+/// The place of a value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Place {
-    /// A text; both count from 1.
+    /// A place in a text; both numbers start at 1.
     Line {
-        /// The line.
+        /// The line number.
         line: u64,
-        /// The character in it.
+        /// The character in the line.
         column: u64,
     },
-    /// A variable of the environment, by its name.
+    /// An environment variable, by its name.
     Variable(Arc<str>),
 }
 

@@ -1,4 +1,4 @@
-//! From a tree into types. Every error is given the key that it is about, and the place of its value.
+//! Deserialization of a tree into types. Every error has its key and the place of the value.
 
 use std::fmt;
 use std::slice;
@@ -21,12 +21,12 @@ use crate::yaml::node::Node;
 use crate::yaml::node::Scalar;
 use crate::yaml::node::Value;
 
-/// Reads a tree into a type.
+/// Deserializes a tree into a type.
 pub(crate) fn read<T: DeserializeOwned>(node: &Node) -> Result<T, YamlError> {
     T::deserialize(Reader { node, key: Key::Document })
 }
 
-/// A node, and the keys that lead to it.
+/// A node, and the path of keys to it.
 struct Reader<'a> {
     node: &'a Node,
     key: Key<'a>,
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         self.located(YamlError::of_type(found, expected))
     }
 
-    /// Serde's words for text are replaced, and what a type of our own expects is said as it is.
+    /// Serde's terms for text are replaced; what this crate's types expect is shown unchanged.
     fn text(&self, expected: &dyn Expected) -> Result<&'a str, YamlError> {
         let expected = expected.to_string();
         let is_any = matches!(expected.as_str(), "a string" | "path string" | "a character");
@@ -211,7 +211,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, YamlError> {
-        self.mapping("a mapping", visitor)
+        let expected = (&visitor as &dyn Expected).to_string();
+        // The standard library's maps say "a map".
+        self.mapping(if expected.starts_with("a mapping") { &expected } else { "a mapping" }, visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -221,7 +223,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, YamlError> {
         let expected = (&visitor as &dyn Expected).to_string();
-        // What a type is called in the sources is nobody's word for a section.
+        // The name of a Rust type means nothing to users.
         let expected = if expected == format!("struct {name}") { "a mapping" } else { &expected };
         self.mapping(expected, visitor)
     }
@@ -278,7 +280,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// Also what is found wrong after a value was read, such as a number that is too small, is about that value.
+/// Errors that are found after a value is read, such as a number that is too small, also refer to that value.
 fn value<'de, T: DeserializeSeed<'de>>(seed: T, node: &Node, key: Key<'_>) -> Result<T::Value, YamlError> {
     seed.deserialize(Reader { node, key }).map_err(|error| error.at(&node.place, key))
 }

@@ -109,7 +109,7 @@ fn a_number_may_be_text_as_it_is_written_where_that_is_allowed_and_null_may_not(
         assert_eq!(text(written).as_deref(), Ok(written));
     }
     assert_eq!(text("&a 1.10\nperhaps: *a").as_deref(), Ok("1.10"));
-    // Also where bytes, characters and lines are counted differently.
+    // Also where bytes, characters and lines are numbered differently.
     let read: Sample =
         read("\u{feff}list: [é, \u{1f511}]\nperhaps: &a 1.10\ntext: *a", PlainScalars::MayBeText).unwrap();
     assert_eq!((read.text.as_str(), read.perhaps.as_deref()), ("1.10", Some("1.10")));
@@ -129,7 +129,7 @@ fn documents_are_told_apart_and_empty_ones_passed_over() {
     }
     assert_eq!(sample("").unwrap_err(), "it is empty");
     assert_eq!(sample("text: a\n---\ntext: b\n").unwrap_err(), "it holds more than one document at line 3 column 1");
-    // More than any limit that is set by default.
+    // More than any default limit.
     assert_eq!(count(&"--- {a: 1}\n".repeat(3000)), Ok(3000));
 }
 
@@ -179,7 +179,7 @@ fn a_near_name_is_found_and_no_far_one() {
 }
 
 proptest! {
-    /// Whatever is written is read again as it was.
+    /// Any text that is written is read again unchanged.
     #[test]
     fn what_is_written_is_read_as_it_was(value in values()) {
         let written = yaml::to_string(&value).unwrap();
@@ -188,17 +188,17 @@ proptest! {
         }
     }
 
-    /// No text makes the reader fail in another way than by an error.
+    /// Any text either parses or returns an error.
     #[test]
     fn any_text_is_read_or_refused(text in "[-a:\\[\\]{}&*!|>'\"%@`#,? \n~0-9.\u{feff}é]{0,60}") {
         let read = sample(&text);
         let documents = yaml::documents(&text, PlainScalars::MayBeText);
-        // What is no YAML is no sample either.
+        // Text that is not YAML is not a useful sample.
         assert!(documents.is_ok() || read.is_err(), "{read:?}");
     }
 }
 
-/// Mappings at the top, as registrations are.
+/// Documents with a mapping at the top, like registrations.
 fn values() -> impl prop::strategy::Strategy<Value = Value> {
     let awkward = prop_oneof![
         any::<String>(),

@@ -1,4 +1,4 @@
-//! Who calls: a connection, what its certificate proved, and why a call is not admitted.
+//! Callers: a connection, the identity that its certificate proves, and the reasons to refuse a call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::authority::evidence::NotForwarded;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::trust::Unproven;
 
-/// A connection whose peer was proven in the handshake.
+/// A connection whose peer was authenticated in the handshake.
 pub struct PeerConnection {
     pub(in crate::authority) reach: Reach,
     pub(in crate::authority) chain: Vec<CertificateDer<'static>>,
@@ -19,32 +19,32 @@ pub struct PeerConnection {
 }
 
 impl PeerConnection {
-    /// Who was last proven; see [`Authority::caller`] for who it still is.
+    /// The identity that was last verified. [`Authority::caller`] returns the one that is still valid.
     pub fn identity(&self) -> Arc<PeerIdentity> {
         Arc::clone(&self.proven.load().identity)
     }
 }
 
-/// Over what a peer's certificate came, which limits what it may act as.
+/// How a peer's certificate was received, which limits the roles of the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reach {
-    /// Its own handshake.
+    /// In the peer's own TLS handshake.
     Direct,
-    /// A terminator that is known: never an admin's.
+    /// Forwarded by a known TLS terminator. The peer never holds Admin.
     Forwarded,
-    /// A terminator that is not: a workload's and nothing else.
+    /// Forwarded by an unauthenticated terminator. The peer holds Workload and no other role.
     Insecure,
 }
 
-/// What was proven, and under which bundles and client CAs.
+/// A verified identity, with the bundles and client CAs that it was verified against.
 pub(in crate::authority) struct Proven {
     pub(in crate::authority) identity: Arc<PeerIdentity>,
     pub(in crate::authority) generation: u64,
-    /// Until when its trust domain's bundle counts, as far as was known then.
+    /// The time until which the bundle of its trust domain is valid, as known at verification.
     pub(in crate::authority) good_until: Option<Timestamp>,
 }
 
-/// Why a call does not reach what it calls.
+/// Why a call is refused before it reaches its method.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
 #[strum_discriminants(
     name(NotAdmittedCode),
@@ -53,27 +53,27 @@ pub(in crate::authority) struct Proven {
     strum(serialize_all = "SCREAMING_SNAKE_CASE")
 )]
 pub enum NotAdmitted {
-    /// There is no such method.
+    /// The method is not in the access table.
     #[error("no such method")]
     NoSuchMethod,
-    /// The connection has no client certificate, and the method is not for anyone.
+    /// The connection has no client certificate, and the method requires one.
     #[error("a client certificate is required")]
     NoCertificate,
-    /// The certificate no longer proves the caller.
+    /// The certificate no longer authenticates the caller.
     #[strum_discriminants(strum(serialize = "CERTIFICATE_NOT_PROVEN"))]
     #[error(transparent)]
     Unproven(#[from] Unproven),
-    /// The certificate was not passed on as it must be.
+    /// The terminator did not forward the certificate in the required form.
     #[strum_discriminants(strum(serialize = "CERTIFICATE_NOT_FORWARDED"))]
     #[error(transparent)]
     NotForwarded(#[from] NotForwarded),
-    /// The caller holds none of the roles that the method asks for.
+    /// The caller holds none of the roles that the method requires.
     #[error("the caller holds none of the roles that this method asks for")]
     WrongRole,
 }
 
 impl NotAdmitted {
-    /// The fixed code.
+    /// The fixed code of the refusal.
     pub fn code(self) -> &'static str {
         NotAdmittedCode::from(self).into()
     }

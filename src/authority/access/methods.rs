@@ -1,28 +1,30 @@
-//! The one table of methods: who may call each, and in which protocol it answers. What is not in the table is refused.
+//! The access table: which roles may call each method, and the protocol of its responses. A method that is not in the
+//! table is refused.
 
 use crate::authority::access::roles::Role;
 
-/// Where the metadata is (RFC 8414 section 3); an issuer with a path has that path behind it.
+/// The path of the authorization server metadata (RFC 8414 section 3). For an issuer with a path, that path follows it.
 pub const METADATA: &str = "/.well-known/oauth-authorization-server";
 
-/// Where the bundle document of the server's own trust domain is (SPIFFE Federation section 5).
+/// The path of the bundle document of the server's own trust domain (SPIFFE Federation section 5).
 pub const SPIFFE_BUNDLE: &str = "/spiffe/bundle";
 
-/// What a method that is not in the table is called in logs, spans and metrics: its own name is the caller's, and may hold
-/// what should not be told.
+/// The label in logs, spans and metrics of a method that is not in the table. The path itself comes from the caller and
+/// may contain secrets.
 pub const OTHER: &str = "other";
 
-/// All paths below this are OAuth's, whether or not there is an endpoint.
+/// The prefix of all OAuth paths, including those without an endpoint.
 const OAUTH: &str = "/oauth2/";
 
-/// How refusals and failures are printed.
+/// The format of refusals and failures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// A gRPC status.
     Grpc,
-    /// An error of RFC 6749 section 5.2.
+    /// An OAuth error response (RFC 6749 section 5.2).
     OAuth,
-    /// A denied response of Envoy's, never an error, which Envoy could take as leave to let the request through.
+    /// A denied response of Envoy's `ext_authz`, never a gRPC error, which Envoy could be configured to treat as
+    /// permission (`failure_mode_allow`).
     ExtAuthz,
     /// An HTTP status.
     Http,
@@ -31,17 +33,18 @@ pub enum Protocol {
 /// A row of the access table.
 #[derive(Debug)]
 pub struct MethodEntry {
-    /// The path: `/package.Service/Method` in gRPC.
+    /// The request path: `/package.Service/Method` in gRPC.
     pub name: &'static str,
-    /// The protocol of the method itself; see [`CalledMethod::protocol`] for that of a request.
+    /// The protocol of the method. [`CalledMethod::protocol`] returns that of a request.
     pub protocol: Protocol,
-    /// The roles of which a caller must hold one.
+    /// The caller must hold one of these roles.
     pub roles: &'static [Role],
-    /// Whether a peer whose certificate is unknown can reach it, where such peers are let in to ask for a token.
+    /// Whether a peer with an unknown certificate can call the method, where such peers are accepted to request a
+    /// token.
     pub for_unknown_certificates: bool,
-    /// Whether no peer can reach it whose TLS ended before Lanyard.
+    /// Whether the method is refused to peers whose TLS is terminated in front of Lanyard.
     pub never_forwarded: bool,
-    /// Whether the answer is signed for a caller that accepts the signed form (RFC 9701 section 4).
+    /// Whether the response is signed for a caller that accepts the signed form (RFC 9701 section 4).
     pub signed_on_request: bool,
 }
 
@@ -66,7 +69,7 @@ impl MethodEntry {
     }
 }
 
-/// The one access table, sorted by name.
+/// The access table, sorted by name.
 pub const METHODS: &[MethodEntry] = &[
     MethodEntry::new(METADATA, Protocol::Http, &[Role::Anyone]),
     MethodEntry::new("/envoy.service.auth.v3.Authorization/Check", Protocol::ExtAuthz, &[Role::Proxy]),
@@ -88,7 +91,7 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", &[Role::Admin]),
     MethodEntry {
-        // It binds the next certificate to the present connection.
+        // The method binds the next certificate to the current connection.
         never_forwarded: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/AnnounceRotation", &[Role::Workload])
     },
@@ -109,18 +112,18 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::new(SPIFFE_BUNDLE, Protocol::Http, &[Role::Anyone]),
 ];
 
-/// The method that a request calls, found once when its head has been read.
+/// The method that a request calls. It is looked up once, when the request head has been read.
 #[derive(Clone, Copy, Debug)]
 pub struct CalledMethod {
-    /// Its position in the table and its row; `None` for a method that is not there.
+    /// The index in the table and the entry; `None` for a method that is not in the table.
     row: Option<(usize, &'static MethodEntry)>,
     protocol: Protocol,
     grpc: bool,
 }
 
 impl CalledMethod {
-    /// Looks a path up in the table. Paths are compared whole: another spelling of a name is another method. `grpc` says
-    /// whether the request's content type is gRPC's.
+    /// Looks a path up in the table. Paths are compared byte by byte: another spelling of a name is another method.
+    /// `grpc` says whether the request's content type is gRPC's.
     pub fn find(path: &str, grpc: bool) -> Self {
         let row = position(path).and_then(|position| Some((position, METHODS.get(position)?)));
         let own = match row {
@@ -132,23 +135,23 @@ impl CalledMethod {
             (Protocol::ExtAuthz, _) => Protocol::ExtAuthz,
             (Protocol::Grpc | Protocol::OAuth | Protocol::Http, true) => Protocol::Grpc,
             (Protocol::OAuth, false) => Protocol::OAuth,
-            // Only a gRPC client reads a gRPC status.
+            // Only a gRPC client can read a gRPC status.
             (Protocol::Grpc | Protocol::Http, false) => Protocol::Http,
         };
         Self { row, protocol, grpc }
     }
 
-    /// Its row; `None` for a method that is not in the table.
+    /// The table entry; `None` for a method that is not in the table.
     pub fn entry(&self) -> Option<&'static MethodEntry> {
         self.row.map(|(_, entry)| entry)
     }
 
-    /// Where it stands in the table.
+    /// The index in the table.
     pub(in crate::authority) fn position(&self) -> Option<usize> {
         self.row.map(|(position, _)| position)
     }
 
-    /// Its name as the table has it: one of a fixed set, whatever callers ask for.
+    /// The name in the table: one of a fixed set, independent of what callers send.
     pub fn canonical_name(&self) -> Option<&'static str> {
         self.entry().map(|entry| entry.name)
     }
@@ -158,7 +161,7 @@ impl CalledMethod {
         self.canonical_name().unwrap_or(OTHER)
     }
 
-    /// The protocol in which the request is refused, and in which it is said that something broke.
+    /// The protocol in which refusals and internal errors are returned.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }

@@ -1,4 +1,4 @@
-//! Who may call what: roles, the one table of methods, and the caller.
+//! Access control: roles, the access table of methods, and callers.
 
 mod caller;
 mod methods;

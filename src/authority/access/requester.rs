@@ -1,14 +1,14 @@
-//! Who asks at an endpoint that authenticates clients.
+//! The caller of an endpoint that authenticates clients.
 
 use crate::authority::access::roles::Roles;
 use crate::authority::registration::ClientId;
 
-/// Who asks at an endpoint that authenticates its callers: a registered client, or a holder of a role, or both.
+/// The authenticated caller of an endpoint: a registered client, a peer that holds a role, or both.
 #[derive(Clone, Debug)]
 pub struct Requester {
-    /// The client, if it is one.
+    /// The client's identifier, if the caller is a registered client.
     pub client_id: Option<ClientId>,
-    /// Its roles.
+    /// The roles of the caller.
     pub roles: Roles,
 }
 

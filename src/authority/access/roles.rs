@@ -1,4 +1,4 @@
-//! Roles, who holds them by the configuration, and what a proxy fronts.
+//! Roles, the peers that hold them by configuration, and the resources that a proxy fronts.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
 
-/// What a peer may act as. A peer holds a set of them.
+/// A role of a peer. A peer holds a set of roles.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// Any proven peer, and on the public listener anybody.
+    /// Any authenticated peer, and on the public listener any caller.
     Anyone,
-    /// A proven SVID, or a registered peer: asks for tokens, and about its own connection.
+    /// A peer with a verified SVID, or a registered peer. It requests tokens and queries its own connection.
     Workload,
-    /// Brings evidence about the connections of others, for the resources that it fronts.
+    /// Presents evidence about the connections of other peers, for the resources that it fronts.
     Proxy,
-    /// Registers clients.
+    /// Registers clients and resources.
     Admin,
 }
 
-/// How the configuration names a peer that holds a role.
+/// How the configuration identifies a peer that holds a role.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RoleHolder {
-    /// By SPIFFE ID, or, for proxies, by pattern.
+    /// By SPIFFE ID or, for proxies, by a pattern of SPIFFE IDs.
     Spiffe(SpiffeIdPattern),
-    /// By its very certificate.
+    /// By the thumbprint of its certificate.
     Thumbprint(CertificateThumbprint),
 }
 
@@ -37,17 +37,17 @@ impl RoleHolder {
     }
 }
 
-/// The protected resources that a proxy fronts, by their audiences.
+/// The protected resources that a proxy fronts, by audience.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fronted {
-    /// All of them.
+    /// All protected resources.
     Every,
-    /// These.
+    /// The resources with these audiences.
     Audiences(Arc<[String]>),
 }
 
 impl Fronted {
-    /// Whether the proxy may ask about uses of this audience.
+    /// Whether the proxy may check tokens for this audience.
     pub fn includes(&self, audience: &str) -> bool {
         match self {
             Self::Every => true,
@@ -55,7 +55,7 @@ impl Fronted {
         }
     }
 
-    /// The one audience that it is tied to, if it is one.
+    /// The audience, if the proxy fronts exactly one.
     pub fn only(&self) -> Option<&str> {
         match self {
             Self::Audiences(audiences) => match &**audiences {
@@ -67,28 +67,29 @@ impl Fronted {
     }
 }
 
-/// The roles that the configuration gives.
+/// The roles that the configuration assigns.
 #[derive(Clone, Debug, Default)]
 pub struct RoleGrants {
-    /// Who holds Admin.
+    /// The holders of the Admin role.
     pub admins: Vec<RoleHolder>,
-    /// Who holds Proxy, and for what. The first entry that names a peer counts.
+    /// The holders of the Proxy role, and the resources that each fronts. The first entry that matches a peer applies.
     pub proxies: Vec<(RoleHolder, Fronted)>,
 }
 
 /// The roles that one peer holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Roles {
-    /// Whether it is a workload.
+    /// Whether the peer holds the Workload role.
     pub workload: bool,
-    /// Whether it is an admin.
+    /// Whether the peer holds the Admin role.
     pub admin: bool,
-    /// What it fronts, if it is a proxy.
+    /// The resources that it fronts, if the peer holds the Proxy role.
     pub proxy: Option<Fronted>,
 }
 
 impl RoleGrants {
-    /// The roles of a peer. `registered` says whether it is the certificate of some client; an SVID is a workload anyway.
+    /// The roles of a peer. `registered` says whether its certificate belongs to a client. A peer with an SVID is
+    /// always a workload.
     pub fn roles_of(&self, peer: &PeerIdentity, registered: bool) -> Roles {
         let proxy = self.proxies.iter().find(|(holder, _)| holder.is(peer)).map(|(_, fronted)| fronted.clone());
         Roles {
@@ -98,7 +99,7 @@ impl RoleGrants {
         }
     }
 
-    /// Whether a role is given to this very certificate, which is then let in without any other proof.
+    /// Whether a role is assigned to this thumbprint. Such a certificate is accepted without any other proof.
     pub fn names_certificate(&self, thumbprint: &CertificateThumbprint) -> bool {
         let holders = self.admins.iter().chain(self.proxies.iter().map(|(holder, _)| holder));
         holders.into_iter().any(|holder| *holder == RoleHolder::Thumbprint(*thumbprint))
@@ -106,7 +107,7 @@ impl RoleGrants {
 }
 
 impl Roles {
-    /// Whether one of these is held.
+    /// Whether the peer holds one of these roles.
     pub fn any_of(&self, wanted: &[Role]) -> bool {
         wanted.iter().any(|role| match role {
             Role::Anyone => true,

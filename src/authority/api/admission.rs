@@ -1,4 +1,5 @@
-//! The one who calls, looked at anew on every request: a connection outlives its certificate, its bundle and its roles.
+//! Admission of callers. The caller is checked again on every request, because a connection outlives its certificate,
+//! its bundle and its roles.
 
 use std::sync::Arc;
 
@@ -21,9 +22,9 @@ use crate::authority::state::View;
 use crate::authority::trust::Unproven;
 
 impl Authority {
-    /// What a request that is made now is decided by.
+    /// The state by which a request that arrives now is decided.
     pub fn view(&self) -> View {
-        // Before the bundles: should they change meanwhile, a path that is proven by them is proven again.
+        // Read before the bundles: if they change in between, a path that was validated by them is validated again.
         let trust_generation = self.trust_generation();
         View {
             now: self.clock.now(),
@@ -35,10 +36,11 @@ impl Authority {
         }
     }
 
-    /// Proves the certificate chain of a peer; see [`TrustBundles::prove`].
+    /// Validates the certificate chain of a peer; see [`TrustBundles::prove`].
     pub fn prove(&self, view: &View, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
         let identity = match view.trust.prove(chain, view.now, |thumbprint| view.is_known_certificate(thumbprint)) {
-            // No rule accepts it, so it is none of the other kinds, and it is valid now.
+            // No rule accepts the certificate, so it has none of the other proofs, and it is within its validity
+            // period.
             Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
                 let leaf = chain.first().ok_or(Unproven::ChainSize)?;
                 PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown)
@@ -49,12 +51,12 @@ impl Authority {
         if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
     }
 
-    /// Proves the chain that a peer presents in the handshake.
+    /// Validates the chain that a peer presents in the handshake.
     pub fn admit(&self, chain: Vec<CertificateDer<'static>>) -> Result<PeerConnection, Unproven> {
         self.admit_by(&self.view(), chain, Reach::Direct)
     }
 
-    /// Proves a chain by the same rules, however it came.
+    /// Validates a chain by the same rules, from a handshake or forwarded.
     pub fn admit_by(
         &self,
         view: &View,
@@ -67,7 +69,7 @@ impl Authority {
         Ok(PeerConnection { reach, chain, proven: ArcSwap::from_pointee(proven) })
     }
 
-    /// Admits a call by the one access table, and says who calls; `None` on a connection without a certificate.
+    /// Authorizes a call by the access table, and returns the caller; `None` on a connection without a certificate.
     pub fn authorize(
         &self,
         view: View,
@@ -82,7 +84,7 @@ impl Authority {
             return Err(NotAdmitted::WrongRole);
         }
         let caller = self.caller(view, connection)?;
-        // Roles are not asked: should the certificate become known at this very moment, the next request sees it.
+        // Roles are not checked here: if the certificate becomes known at this moment, the next request sees it.
         if *caller.identity.proof() == Proof::Unknown {
             let may_ask = method.for_unknown_certificates;
             return if may_ask { Ok(Some(caller)) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) };
@@ -90,14 +92,15 @@ impl Authority {
         if caller.roles.any_of(method.roles) { Ok(Some(caller)) } else { Err(NotAdmitted::WrongRole) }
     }
 
-    /// The caller behind a connection: its validity is looked at each time, its path again when a bundle or a client CA has
-    /// changed, and whether it is still registered, where that alone let it in.
+    /// The caller on a connection. Each call checks the validity period; the path is validated again after a change of
+    /// a bundle or a client CA; a certificate accepted only because it is registered must still be registered.
     pub fn caller(&self, view: View, connection: &PeerConnection) -> Result<Caller, Unproven> {
         let now = view.now;
-        // One look: between two, another request on this connection could put a later proof beside an earlier identity.
+        // A single load: between two loads, another request on this connection could pair a later proof with an earlier
+        // identity.
         let proven = connection.proven.load_full();
         let mut identity = Arc::clone(&proven.identity);
-        // One that was unknown may have been found meanwhile.
+        // A certificate that was unknown may have become known since.
         let stale = proven.good_until.is_some_and(|until| now > until);
         if proven.generation != view.trust_generation || stale || *identity.proof() == Proof::Unknown {
             identity = Arc::new(self.prove(&view, &connection.chain)?);

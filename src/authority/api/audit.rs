@@ -1,5 +1,5 @@
-//! The records of the core's verbs. Each event is counted, recorded in the span of its request and in the audit trail in one
-//! place.
+//! Audit records of the core's operations. Each event is counted, recorded in the span of its request and written to
+//! the audit trail in one place.
 
 use crate::authority::Authority;
 use crate::authority::decision::CheckRefusal;
@@ -22,24 +22,24 @@ use crate::authority::store::Revision;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
 
-/// A request that a proxy asked about, and how it was decided on.
+/// A request that a proxy asked about, and its decision.
 pub(in crate::authority::api) struct Checked<'a> {
     pub(in crate::authority::api) proxy: &'a PeerIdentity,
-    /// The resource's audience, if one was found.
+    /// The resource's audience, if a resource matched.
     pub(in crate::authority::api) resource: Option<&'a str>,
     pub(in crate::authority::api) method: &'a str,
-    /// With the query, which is left out of the record.
+    /// The path with its query; the record omits the query.
     pub(in crate::authority::api) path: &'a str,
     /// The token, if it could be read.
     pub(in crate::authority::api) token: Option<&'a VerifiedToken>,
     pub(in crate::authority::api) evidence: Option<&'a Evidence>,
     pub(in crate::authority::api) refused: Option<CheckRefusal>,
-    /// Whether the resource's mode let it through all the same.
+    /// Whether the request was allowed despite the denial, because of the resource's mode.
     pub(in crate::authority::api) let_through: bool,
 }
 
 impl Authority {
-    /// Makes a record only where it is wanted.
+    /// Builds a record only if the sink wants its severity.
     pub(in crate::authority::api) fn record(
         &self,
         event: AuditEvent,
@@ -71,7 +71,7 @@ impl Authority {
         });
     }
 
-    /// `client_id` is what the caller says to be.
+    /// `client_id` is the identifier that the caller claims.
     pub(in crate::authority::api) fn record_token_refused(
         &self,
         peer: &PeerIdentity,
@@ -82,7 +82,7 @@ impl Authority {
         self.record_unauthenticated(AuditEvent::TokenRefused, peer, client_id, error);
     }
 
-    /// The same at another endpoint than the one for tokens, where it is not counted.
+    /// Records a refused client at an endpoint other than the token endpoint, where it is not counted.
     pub(in crate::authority::api) fn record_client_refused(
         &self,
         peer: &PeerIdentity,
@@ -100,7 +100,7 @@ impl Authority {
         error: GrantError,
     ) {
         let reason = error.code().as_str();
-        // A text of any length that is no name is not for the trail.
+        // Text that is not a valid `client_id` is of unlimited length, and is not recorded.
         let client_id = client_id.filter(|text| ClientId::parse(text).is_some());
         record_in_span(AuditOutcome::Denied, Some(reason), client_id, None);
         self.record(event, Severity::Warn, AuditOutcome::Denied, |record| AuditRecord {
@@ -112,7 +112,7 @@ impl Authority {
         });
     }
 
-    /// A request was refused before it came to a decision, or one that changes something; `request` says what for.
+    /// Records a request that was refused before a decision, or one that changes something; `request` names its kind.
     pub(in crate::authority::api) fn record_refused(
         &self,
         actor: Option<&str>,
@@ -178,7 +178,7 @@ impl Authority {
         self.metrics.binding_decided(refused);
         let reason = refused.map(DenyReason::code);
         let claims = token.map(|token| &token.claims);
-        // The caller's text, of any length.
+        // The caller's text, of unlimited length.
         let resource = beginning(resource);
         let outcome = if refused.is_some() { AuditOutcome::Denied } else { AuditOutcome::Allowed };
         record_in_span(outcome, reason, claims.map(|claims| claims.client_id.as_str()), Some(resource));
@@ -214,7 +214,7 @@ impl Authority {
             AuditRecord {
                 actor: Some(proxy.to_string()),
                 resource: resource.map(ToOwned::to_owned),
-                // Both are the client's text, of any length.
+                // Both are the client's text, of unlimited length.
                 method: Some(beginning(checked.method).to_owned()),
                 path: Some(beginning(path).to_owned()),
                 client_id: claims.map(|claims| claims.client_id.clone()),
@@ -227,7 +227,7 @@ impl Authority {
         });
     }
 
-    /// `taken` says whether the successor is stored: a second one of one certificate is not.
+    /// `taken` is whether the successor is stored: a second successor of the same certificate is not.
     pub(in crate::authority::api) fn record_rotation(
         &self,
         spiffe_id: &str,
@@ -245,7 +245,7 @@ impl Authority {
         });
     }
 
-    /// Something was revoked, or a revocation was lifted.
+    /// Records a revocation, or that one was lifted.
     pub(in crate::authority::api) fn record_revocation(
         &self,
         by: &str,
@@ -295,7 +295,7 @@ impl Authority {
     }
 }
 
-/// Malformed tokens are noise from outside; a wrong certificate may be a theft.
+/// Malformed tokens are external noise; a wrong certificate may mean a stolen token.
 fn severity(refused: Option<DenyReason>) -> Severity {
     match refused {
         None => Severity::Debug,
@@ -304,7 +304,7 @@ fn severity(refused: Option<DenyReason>) -> Severity {
     }
 }
 
-/// What was shown of a certificate.
+/// The evidence as text, for the record.
 fn shown(evidence: &Evidence) -> String {
     match evidence {
         Evidence::SpiffeId(id) => id.to_string(),
@@ -313,7 +313,7 @@ fn shown(evidence: &Evidence) -> String {
     }
 }
 
-/// More than the one who was refused gets.
+/// The detailed cause, which the refused caller does not receive.
 fn cause(error: GrantError) -> String {
     match error {
         GrantError::InvalidClient(mismatch) => mismatch.to_string(),

@@ -1,4 +1,4 @@
-//! The way of one `ValidateBinding`: who may ask what, the token's signature, and then the decision of `binding`.
+//! Handles a `ValidateBinding`: the caller's permission, the token's signature, then the decision in `binding`.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Authority {
         Ok(evaluation)
     }
 
-    /// A token whose signature is good under one of our keys.
+    /// Verifies a token's signature with this server's keys.
     pub(in crate::authority) fn verified(
         &self,
         view: &View,
@@ -95,7 +95,7 @@ impl Authority {
         }
     }
 
-    /// The decision that every protocol prints.
+    /// The decision that every protocol returns.
     pub(in crate::authority) fn evaluate(
         &self,
         view: &View,
@@ -113,7 +113,7 @@ impl Authority {
         let names: Vec<_> = holder.into_iter().chain(registered_as).collect();
         let presented = evidence.and_then(Evidence::thumbprint);
         let revoked = snapshot.revocations.reason_against(token, &names, presented, *now);
-        // Looked at only where it matters: it costs a path validation, once for each certificate.
+        // Evaluated only if it affects the decision: it costs a path validation, once per certificate.
         let vouched = match (&client, evidence, &token.holder_spiffe_id) {
             (ClientStatus::Registered(client), Some(Evidence::Certificate(certificate)), Some(holder)) => {
                 client.registration.rotation == Rotation::Identity

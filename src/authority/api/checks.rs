@@ -1,8 +1,8 @@
-//! The way of one check: a request that a proxy asks about before it lets it through.
+//! Handles a check: a request that a proxy asks about before it forwards it.
 //!
-//! The order is: which resource, which route, which token, whose certificate, and then the decision that every other voice
-//! gets too. Anything that is missing on the way is a denial with a reason of its own. A resource in mode `report` turns the
-//! denial into an allowance that asserts nothing, and into nothing else.
+//! The order is: the resource, the route, the token, the certificate, and then the same decision as in every other
+//! protocol. Anything missing is a denial with its own reason. A resource in mode `report` turns the denial into an
+//! allowance that asserts nothing, and changes nothing else.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl Authority {
         })
     }
 
-    /// Who calls; nobody, where the route is public.
+    /// The token's client; `None` if the route is public.
     fn look(
         &self,
         caller: &Caller,
@@ -99,7 +99,7 @@ impl Authority {
                 Ok(Some(Asserted { audience: resource.audience().to_owned(), token, verdict }))
             }
             (Decision::Deny(reason), _) => Err(CheckRefusal::Denied(reason)),
-            // There is no allowance without a token.
+            // A decision allows only with a token, so this is unreachable.
             (Decision::Allow(_), None) => Err(CheckRefusal::Unable),
         }
     }

@@ -1,5 +1,5 @@
-//! What proves a client besides its certificate: an assertion (RFC 7521 section 4.2), which is a JWT-SVID
-//! (draft-ietf-oauth-spiffe-client-auth section 3.1) or nothing.
+//! Client assertions (RFC 7521 section 4.2), which authenticate a client in addition to its certificate. An assertion
+//! is a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 3.1); no other kind is accepted.
 
 use crate::authority::Authority;
 use crate::authority::decision::ClientAssertion;
@@ -9,8 +9,8 @@ use crate::authority::state::View;
 use crate::authority::trust::JwtSvid;
 
 impl Authority {
-    /// Proves the assertion of a request, if there is one. It may be used again until it expires; what makes it useless in
-    /// other hands is the certificate that has to come with it.
+    /// Verifies the assertion of a request, if there is one. It may be used again until it expires; a stolen assertion
+    /// is useless without the certificate that has to accompany it.
     pub(in crate::authority) fn prove_assertion(
         &self,
         view: &View,

@@ -53,12 +53,12 @@ impl Authority {
         self.named(client_id)
     }
 
-    /// The clients after the one named `after`, `count` at most, in the order of their `client_id`s.
+    /// The clients after the one named `after`, at most `count`, in the order of their `client_id`s.
     pub fn clients(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredClient>> {
         self.page(after, count)
     }
 
-    /// Replaces the metadata of a client, if its revision is still `from`. Where nothing would change, nothing is written,
+    /// Replaces the metadata of a client, if its revision is still `from`. If nothing would change, nothing is written,
     /// unless the stored record cannot be read.
     pub async fn update_client(
         &self,
@@ -70,7 +70,8 @@ impl Authority {
         self.update(admin, metadata, from, validate_only).await
     }
 
-    /// Deletes a client, if its revision is still `from`, or whatever it is. Its tokens are refused from then on.
+    /// Deletes a client, if its revision is `from`, or at any revision if that is `None`. Its tokens are refused
+    /// from then on.
     pub async fn delete_client(
         &self,
         admin: &PeerIdentity,
@@ -80,8 +81,9 @@ impl Authority {
         self.delete::<ClientRegistration>(admin, client_id, from).await
     }
 
-    /// Reads metadata, and holds it against the configuration and the other registrations that are known here. Of those
-    /// that are not, such as one made at the same moment by another replica, the store's index tells.
+    /// Parses metadata, and validates it against the configuration and the other registrations in the snapshot.
+    /// Conflicts with registrations that are not in it, such as one made concurrently by another replica, are detected
+    /// by the store's index.
     pub(in crate::authority) fn validate_registration(
         &self,
         metadata: ClientMetadata,

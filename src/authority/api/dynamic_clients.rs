@@ -1,4 +1,4 @@
-//! Clients that register themselves over HTTP (RFC 7591, RFC 7592), as far as the policy lets them.
+//! Dynamic client registration over HTTP (RFC 7591, RFC 7592), within the limits of the policy.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ use crate::authority::registration::invalid;
 use crate::authority::state::Caller;
 
 impl Authority {
-    /// Registers a client (RFC 7591 section 3). Its name is never the registrant's to choose: it is the SPIFFE ID that the
-    /// client will have to prove, or random.
+    /// Registers a client (RFC 7591 section 3). The registrant cannot choose the `client_id`: it is the SPIFFE ID that
+    /// the client will have to prove, or random.
     pub async fn register_dynamically(
         &self,
         caller: &Caller,
@@ -64,8 +64,8 @@ impl Authority {
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
 
-    /// The client that a registration access token opens to this caller (RFC 7592 section 2.1). One whose stored record cannot
-    /// be read is open to admins alone: what an operator wrote there last is not known.
+    /// The client that this caller may manage with a registration access token (RFC 7592 section 2.1). A client whose
+    /// stored record cannot be read is accessible only to admins, because the last change by an operator is unknown.
     pub fn registered_dynamically(
         &self,
         caller: &Caller,
@@ -75,7 +75,7 @@ impl Authority {
         let client = self.client(client_id)?;
         let dynamic = client.record.dynamic.as_ref().ok_or(DynamicRegistrationError::InvalidToken)?;
         let right_token = hash(access_token).as_bytes().ct_eq(dynamic.access_token_hash.as_bytes());
-        // Whoever registered others as an admin has no say over them once it is none.
+        // A caller that registered other clients as an admin cannot manage them after it has lost that role.
         let may_still = dynamic.own_identity || caller.roles.admin;
         if !bool::from(right_token) || dynamic.registrant != caller.identity.to_string() || !may_still {
             return Err(DynamicRegistrationError::InvalidToken);
@@ -84,7 +84,7 @@ impl Authority {
         Ok(client)
     }
 
-    /// Replaces the metadata of a client whole: what is left out is gone (RFC 7592 section 2.2), except for what only
+    /// Replaces all metadata of a client: omitted fields are removed (RFC 7592 section 2.2), except those that only
     /// operators set.
     pub async fn replace_registration(
         &self,
@@ -110,8 +110,8 @@ impl Authority {
         Ok(self.update_client(&caller.identity, metadata, present.revision, false).await?)
     }
 
-    /// Deletes a client, and its registration access token with it (RFC 7592 section 2.3). Not one that is disabled: its
-    /// registrant could then register it anew.
+    /// Deletes a client, and its registration access token with it (RFC 7592 section 2.3). A disabled client cannot be
+    /// deleted: its registrant could then register it anew.
     pub async fn delete_registration(
         &self,
         caller: &Caller,
@@ -125,7 +125,7 @@ impl Authority {
         Ok(self.delete_client(&caller.identity, client_id, Some(present.revision)).await?)
     }
 
-    /// Whether the caller may register, and if so, whether only itself.
+    /// Whether the caller may register clients; `true` means only itself.
     fn may_register(&self, roles: &Roles) -> Result<bool, DynamicRegistrationError> {
         match self.policy.registration {
             RegistrationPolicy::Admins | RegistrationPolicy::OwnIdentity if roles.admin => Ok(false),
@@ -134,8 +134,8 @@ impl Authority {
         }
     }
 
-    /// Holds what a workload registers for itself against the longest registration that an operator made for it, whose
-    /// scope and audience it gets where it names none.
+    /// Limits a workload's own registration to the longest registration that an operator made for it. Scope and
+    /// audience default to the operator's.
     fn keep_within_operator_limit(
         &self,
         identity: &PeerIdentity,
@@ -162,12 +162,12 @@ impl Authority {
     }
 }
 
-/// A client whose stored record cannot be read is changed by admins alone.
+/// Only admins may change a client whose stored record cannot be read.
 fn may_change(caller: &Caller, client: &RegisteredClient) -> Result<(), DynamicRegistrationError> {
     if client.suspended && !caller.roles.admin { Err(DynamicRegistrationError::Forbidden) } else { Ok(()) }
 }
 
-/// A workload proves itself by its SPIFFE ID and by nothing else.
+/// A workload that registers itself must authenticate by its SPIFFE ID.
 fn must_be_by_svid(metadata: &ClientMetadata) -> Result<(), InvalidMetadata> {
     if matches!(metadata.token_endpoint_auth_method.as_str(), "spiffe_x509" | "spiffe_jwt") {
         Ok(())

@@ -1,4 +1,4 @@
-//! Introspection (RFC 7662): what a token is worth to the one who asks.
+//! Introspection (RFC 7662): whether a token is active, as far as the requester may know.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::authority::state::View;
 use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
-    /// Authenticates a caller at the introspection, revocation and registration endpoints as at the token endpoint
-    /// (RFC 8705 section 1). Proxies and admins need no registration; the `client_id` that they send, if any, is their
+    /// Authenticates a caller at the introspection, revocation and registration endpoints as at the token endpoint (RFC
+    /// 8705 section 1). Proxies and admins need no registration; the `client_id` that they send, if any, is their
     /// SPIFFE ID.
     pub fn requester(
         &self,
@@ -62,10 +62,10 @@ impl Authority {
         Ok(Requester { client_id, roles: roles.clone() })
     }
 
-    /// The token, if it is active and the requester may know: exactly when `ValidateBinding` would allow its use with the
-    /// certificate that it is bound to, at a protected resource that the requester speaks for. An admin speaks for all, a
-    /// proxy for those that it fronts, a client for the one that is named as it is. `None` says nothing else
-    /// (RFC 7662 section 2.2).
+    /// The token, if it is active and the requester may know it: exactly when `ValidateBinding` would allow its use
+    /// with the certificate that it is bound to, at a protected resource that the requester represents. An admin
+    /// represents all resources, a proxy those that it fronts, a client the one whose audience is its own name. `None`
+    /// does not tell why (RFC 7662 section 2.2).
     pub fn introspect(
         &self,
         view: &View,
@@ -85,10 +85,10 @@ impl Authority {
         let token = self.verified(view, access_token)?;
         let mut audiences = token.claims.aud.all().iter();
         let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
-        // No certificate comes with the question, so it is asked as of the one that the token is bound to.
+        // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
         let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
-        // Evidence is the one thing that is not looked at: how much of it the resource wants does not matter here.
+        // The grade of the evidence is not checked: the resource's requirement does not matter here.
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
         match self.evaluate(view, &token, evidence.as_ref(), &demands) {

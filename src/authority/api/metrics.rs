@@ -1,4 +1,4 @@
-//! What the core tells of itself: its counts, and how old or how many the things are that it decides by.
+//! Metrics of the core: its counters, and the age and number of the objects that decisions depend on.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use crate::authority::observe::Family;
 use crate::authority::observe::labels;
 
 impl Authority {
-    /// All measures of the core as they are now.
+    /// The current values of all metrics of the core.
     pub fn metric_families(&self) -> Vec<Family> {
         let (trust, snapshot, now) = (self.trust(), self.snapshot.load(), self.clock.now());
-        // Those from files stand until they are replaced.
+        // Bundles from files are valid until they are replaced.
         let ages = trust.ages(now).filter_map(|(trust_domain, age)| {
             Some((vec![("trust_domain", Cow::Owned(trust_domain.to_string()))], age?.as_secs()))
         });

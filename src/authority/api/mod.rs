@@ -1,4 +1,5 @@
-//! All verbs of [`Authority`](crate::authority::Authority), by subject. Nothing in the core imports from here.
+//! The operations of [`Authority`](crate::authority::Authority), by subject. Nothing else in the core imports from
+//! here.
 
 mod admission;
 mod audit;

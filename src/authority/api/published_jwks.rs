@@ -1,4 +1,4 @@
-//! The certificates that clients publish at their `jwks_uri`, as they were last fetched (RFC 8705 section 2.2).
+//! The certificates that clients publish at their `jwks_uri`, as last fetched (RFC 8705 section 2.2).
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::authority::state::JwksSource;
 use crate::authority::state::NotAJwkSet;
 
 impl Authority {
-    /// The `client_id`s that publish their certificates, and where.
+    /// The `client_id`s of the clients that publish their certificates, each with its `jwks_uri`.
     pub fn client_jwks_uris(&self) -> Vec<(String, JwksUri)> {
         let snapshot = self.snapshot.load();
         let clients = snapshot.directory.all().filter(|client| !client.registration.metadata.disabled);
@@ -26,14 +26,14 @@ impl Authority {
             .collect()
     }
 
-    /// Where [`Authority::discover`] looks. Only the first one counts.
+    /// Sets the source that [`Authority::discover`] uses. Later calls have no effect.
     pub fn discover_by(&self, source: Arc<dyn JwksSource>) {
         drop(self.jwks_source.set(source));
     }
 
-    /// Looks for a caller's certificate at the `jwks_uri` of the client that it says to be, where the configuration allows it
-    /// and the certificate is not known. The one place where a request waits for something remote; what it is decided by is
-    /// taken anew after that.
+    /// Looks for a caller's certificate at the `jwks_uri` of the client that it claims to be, if the configuration
+    /// allows it and the certificate is not known. This is the only place where a request waits for a remote server;
+    /// afterwards the request takes a new view.
     pub async fn discover(&self, caller: &mut Caller, client_id: Option<&str>) {
         let Some(source) = self.jwks_source.get().filter(|_| self.policy.jwks_uri.on_demand) else { return };
         if let Some((client_id, uri)) = client_id.and_then(|client_id| undiscovered(caller, client_id)) {
@@ -42,8 +42,8 @@ impl Authority {
         }
     }
 
-    /// Takes in the document that a client published at `uri`, which was asked for at `fetched_at`. A key of no use is
-    /// skipped; a document that is none leaves the last good one in its place.
+    /// Stores the document that a client published at `uri`, requested at `fetched_at`. Unusable keys are skipped; a
+    /// document that is not a JWK set leaves the last valid one in place.
     pub fn store_published_jwks(
         &self,
         client_id: &str,
@@ -56,7 +56,7 @@ impl Authority {
         let good_until = fetched_at.after(self.policy().jwks_uri.keep);
         let fetched = FetchedJwks { uri: uri.clone(), certificates, fetched_at, good_until };
         self.change_snapshot(|snapshot| {
-            // It may have been deleted, or registered anew with another URL, while the document was on its way.
+            // The client may have been deleted, or registered anew with another URL, during the fetch.
             let client = snapshot.directory.named(client_id);
             if client.is_some_and(|client| client.registration.jwks_uri() == Some(uri)) {
                 snapshot.published_jwks.insert(client_id, fetched);

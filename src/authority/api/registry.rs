@@ -1,4 +1,4 @@
-//! The verbs of the registry, the same for clients and protected resources: create, get, list, update, delete.
+//! The registry operations, shared by clients and protected resources: create, get, list, update, delete.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
-/// A kind of registrations that the registry's verbs are for.
+/// A kind of registration that the registry operations handle.
 pub(in crate::authority::api) trait Managed: Indexed {
-    /// Reads metadata, and holds it against the configuration and the other registrations.
+    /// Parses metadata, and validates it against the configuration and the other registrations.
     fn validate(authority: &Authority, metadata: Self::Metadata) -> Result<Self, RegistryError>;
 
     /// The creation id of a new registration.
     fn creation_id(authority: &Authority) -> Result<Self::CreationId, RegistryError>;
 
-    /// Commits a change of the record of one, together with what else the store keeps of its kind. The registration before
-    /// and after is `None` where there is none.
+    /// Commits a change of a record, together with what else the store keeps for its kind. The registration before or
+    /// after is `None` where there is none.
     fn commit(
         authority: &Authority,
         name: &str,
@@ -35,7 +35,7 @@ pub(in crate::authority::api) trait Managed: Indexed {
 }
 
 impl Authority {
-    /// Registers one. With `validate_only` nothing is stored.
+    /// Creates a registration. With `validate_only` nothing is stored.
     pub(in crate::authority::api) async fn create<T: Managed>(
         &self,
         admin: &PeerIdentity,
@@ -50,12 +50,12 @@ impl Authority {
         self.add(registration, record, "created").await
     }
 
-    /// The one with this name.
+    /// The registration with this name.
     pub(in crate::authority::api) fn named<T: Managed>(&self, name: &str) -> Result<Arc<Registered<T>>, RegistryError> {
         T::all(&self.snapshot.load()).named(name).map(Arc::clone).ok_or(RegistryError::NotFound(T::KIND))
     }
 
-    /// Those after `after`, `count` at most, in the order of their names.
+    /// The registrations after `after`, at most `count`, in the order of their names.
     pub(in crate::authority::api) fn page<T: Managed>(
         &self,
         after: Option<&str>,
@@ -64,7 +64,7 @@ impl Authority {
         T::all(&self.snapshot.load()).page(after, count)
     }
 
-    /// Replaces the metadata, if the revision is still `from`. Where nothing would change, nothing is written, unless the
+    /// Replaces the metadata, if the revision is still `from`. If nothing would change, nothing is written, unless the
     /// stored record cannot be read.
     pub(in crate::authority::api) async fn update<T: Managed>(
         &self,
@@ -91,7 +91,7 @@ impl Authority {
         Ok(registered)
     }
 
-    /// Deletes one, if its revision is still `from`, or whatever it is.
+    /// Deletes a registration, if its revision is `from`, or at any revision if that is `None`.
     pub(in crate::authority::api) async fn delete<T: Managed>(
         &self,
         admin: &PeerIdentity,
@@ -108,7 +108,7 @@ impl Authority {
         Ok(())
     }
 
-    /// The record of one that is not there yet.
+    /// Builds the record of a new registration.
     pub(in crate::authority::api) fn new_record<T: Managed>(
         &self,
         registration: &T,
@@ -120,7 +120,7 @@ impl Authority {
         Ok(Record::new(T::creation_id(self)?, self.clock.now(), by))
     }
 
-    /// Stores one that is not there yet; `change` is what the audit trail calls it.
+    /// Stores a new registration; `change` is its name in the audit trail.
     pub(in crate::authority::api) async fn add<T: Managed>(
         &self,
         registration: T,
@@ -154,13 +154,13 @@ impl Authority {
     }
 }
 
-/// What would be stored, if the store takes it.
+/// The registration that would be stored, provided that the store accepts it.
 fn validated<T: Managed>(registered: Registered<T>) -> Result<Arc<Registered<T>>, RegistryError> {
     encode(&registered)?;
     Ok(Arc::new(registered))
 }
 
-/// The value to store, if the store takes it.
+/// The value to store, provided that the store accepts it.
 fn encode<T: Managed>(registered: &Registered<T>) -> Result<Vec<u8>, RegistryError> {
     let bytes = registered.to_bytes().map_err(|_| RegistryError::Unavailable)?;
     if bytes.len() > MAX_VALUE_BYTES { Err(RegistryError::TooLarge(T::KIND)) } else { Ok(bytes) }

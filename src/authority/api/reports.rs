@@ -1,4 +1,4 @@
-//! What the protocols and the server report: requests that they refuse before a verb of the core is asked. Each report is
+//! Reports from the protocols and the server: requests that they refuse before they call the core. Each report is
 //! counted and recorded here.
 
 use crate::authority::Authority;
@@ -16,8 +16,8 @@ use crate::authority::observe::Severity;
 use crate::authority::observe::record_in_span;
 
 impl Authority {
-    /// A call did not reach `method`, which is named as in the access table. `stream` says that it was a message of a
-    /// stream, which ends with it.
+    /// Reports a call that did not reach `method`, which is named as in the access table. `stream` is whether it was a
+    /// message on a stream, which ends with it.
     pub fn report_not_admitted(
         &self,
         peer: Option<&PeerConnection>,
@@ -37,7 +37,7 @@ impl Authority {
         });
     }
 
-    /// A handshake came to no connection. A certificate that no rule accepts may be an attempt at intrusion.
+    /// Reports a failed handshake. A certificate that no rule accepts may be an attempt at intrusion.
     pub fn report_handshake(&self, error: HandshakeError, cause: &str) {
         self.metrics.handshake_refused(error);
         let (event, severity) = match error {
@@ -51,7 +51,7 @@ impl Authority {
         });
     }
 
-    /// A request cannot be read, or asks for what is not served.
+    /// Reports a request that cannot be read, or asks for something that is not served.
     pub fn report_refused(&self, peer: Option<&PeerIdentity>, request: RefusedRequest, cause: &str) {
         if let RefusedRequest::Token(code) = request {
             self.metrics.grant_refused(code);
@@ -60,12 +60,12 @@ impl Authority {
         self.record_refused(peer.as_deref(), request.name(), request.reason(), cause);
     }
 
-    /// A question about a use of a token cannot be read.
+    /// Reports a `ValidateBinding` request that cannot be read.
     pub fn report_not_decided(&self, caller: &PeerIdentity, why: NoDecision) {
         self.record_not_decided(caller, why);
     }
 
-    /// A check cannot be read, or something broke in it.
+    /// Reports a check that cannot be read, or that failed internally.
     pub fn report_unread_check(&self, refusal: CheckRefusal) {
         let reason = refusal.code();
         record_in_span(AuditOutcome::Denied, Some(reason), None, None);

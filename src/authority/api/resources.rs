@@ -54,12 +54,12 @@ impl Authority {
         self.named(audience)
     }
 
-    /// The resources after the one with the audience `after`, `count` at most, in the order of their audiences.
+    /// The resources after the one with the audience `after`, at most `count`, in the order of their audiences.
     pub fn resources(&self, after: Option<&str>, count: usize) -> Vec<Arc<RegisteredResource>> {
         self.page(after, count)
     }
 
-    /// Replaces a resource, if its revision is still `from`. Where nothing would change, nothing is written, unless the
+    /// Replaces a resource, if its revision is still `from`. If nothing would change, nothing is written, unless the
     /// stored record cannot be read.
     pub async fn update_resource(
         &self,
@@ -71,8 +71,8 @@ impl Authority {
         self.update(admin, metadata, from, validate_only).await
     }
 
-    /// Deletes a resource, if its revision is still `from`, or whatever it is. Checks of requests to it are denied from
-    /// then on.
+    /// Deletes a resource, if its revision is `from`, or at any revision if that is `None`. Checks of requests to it
+    /// are denied from then on.
     pub async fn delete_resource(
         &self,
         admin: &PeerIdentity,

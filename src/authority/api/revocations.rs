@@ -1,4 +1,4 @@
-//! Revoking tokens, clients and certificates (RFC 7009), and sweeping what has become pointless.
+//! Revokes tokens, clients and certificates (RFC 7009), and sweeps revocations that have no effect any more.
 
 use crate::authority::Authority;
 use crate::authority::access::Requester;
@@ -16,7 +16,8 @@ use crate::authority::store::Expected;
 use crate::authority::store::StoreError;
 
 impl Authority {
-    /// Revokes. When this returns, it is stored, and every voice refuses what was revoked.
+    /// Revokes a token, a client or a certificate. When this returns, the revocation is stored, and every protocol
+    /// enforces it.
     pub async fn revoke(
         &self,
         caller: &Caller,
@@ -46,7 +47,7 @@ impl Authority {
         Ok(())
     }
 
-    /// Takes the revocation of a client or a certificate back.
+    /// Lifts the revocation of a client or a certificate.
     pub async fn lift_revocation(
         &self,
         caller: &Caller,
@@ -108,7 +109,7 @@ impl Authority {
         if !requester.roles.admin {
             return Err(RevokeError::NotYours);
         }
-        // No token lives longer than this from now.
+        // No token that is issued now is valid for longer than this.
         let last_token = Some(view.now.after(MAX_TTL));
         Ok(Some(match request {
             RevokeRequest::TokenId(jti) => (Revoked::token(&jti).ok_or(RevokeError::Malformed)?, last_token),

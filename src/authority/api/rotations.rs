@@ -1,4 +1,4 @@
-//! Announcing the certificate that follows the one in use (`rotation: lineage`).
+//! Announces the certificate that follows the one in use (`rotation: lineage`).
 
 use rustls_pki_types::CertificateDer;
 
@@ -17,15 +17,16 @@ use crate::authority::store::Expected;
 use crate::authority::store::StoreError;
 
 impl Authority {
-    /// Takes in the successor of the certificate that the caller uses on this connection: the chain of one that is good now
-    /// and bears the same SPIFFE ID. The first that is announced stands; to announce it again changes nothing.
+    /// Stores the successor of the certificate that the caller uses on this connection: the chain of a certificate that
+    /// is valid now and bears the same SPIFFE ID. The first announcement is final; announcing the same successor again
+    /// changes nothing.
     pub async fn announce_rotation(
         &self,
         caller: &Caller,
         chain: &[CertificateDer<'_>],
     ) -> Result<Announced, NotAnnounced> {
         self.take_successor(caller, chain).await.inspect_err(|error| {
-            // A second successor has a line of its own, which says more.
+            // A second successor is recorded separately, in more detail.
             if *error != NotAnnounced::Taken {
                 self.record_refused(Some(&caller.identity.to_string()), "rotation", error.code(), &error.to_string());
             }
@@ -61,13 +62,13 @@ impl Authority {
             }
             Err(StoreError::Conflict { .. }) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
             Err(error) => {
-                tracing::error!(%error, "the store failed an announcement");
+                tracing::error!(%error, "cannot store an announced successor");
                 Err(NotAnnounced::Unavailable)
             }
         }
     }
 
-    /// There is a successor already: the same one, or another.
+    /// Handles a certificate that already has a successor: the same one, or another.
     async fn announced_before(
         &self,
         key: &str,
@@ -84,12 +85,12 @@ impl Authority {
         Err(NotAnnounced::Taken)
     }
 
-    /// How many successions are known.
+    /// The number of known successions.
     pub fn successions(&self) -> usize {
         self.snapshot.load().lineages.all().count()
     }
 
-    /// Deletes the successions that matter no longer.
+    /// Deletes the successions that have no effect any more.
     pub async fn sweep_lineages(&self) -> Result<(), StoreError> {
         let ended = self.snapshot.load().lineages.ended(self.policy.lineage, self.clock.now());
         self.delete_all(ended.iter().map(|(predecessor, revision)| (succession_key(*predecessor), *revision))).await

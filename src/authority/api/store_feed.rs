@@ -19,9 +19,9 @@ use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 
 impl Authority {
-    /// Reads everything, and returns the revision to watch the store from. A record that cannot be read is an error:
-    /// leaving it out could leave out a disabled client, and let a wider pattern in, or a revocation. Only a signing key that
-    /// cannot be opened stands as it was: without it less is let in, not more.
+    /// Reads the whole store, and returns the revision from which to watch it. A record that cannot be read is an
+    /// error: skipping it could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a
+    /// signing key that cannot be opened keeps its previous value: without it fewer tokens are accepted, not more.
     pub async fn load(&self) -> Result<Revision, LoadError> {
         let asked = self.clock.now();
         let keys = self.keys();
@@ -41,7 +41,7 @@ impl Authority {
                     Err(problem) => return Err(LoadError::Record { problem: problem.to_string(), key }),
                 }
             }
-            // What was written between two listings is told of again.
+            // Watching from the earliest revision delivers again what was written between two listings.
             reached = Some(reached.map_or(listing.revision, |reached: Revision| reached.min(listing.revision)));
         }
         let reached = reached.unwrap_or_default();
@@ -55,7 +55,7 @@ impl Authority {
         Ok(reached)
     }
 
-    /// Takes in what the store's watch tells of: all changes of a revision at once, so that no decision goes by half of a
+    /// Applies a batch from the store's watch: all changes of a revision at once, so that no decision sees half of a
     /// transaction.
     pub fn apply(&self, batch: &Batch) {
         self.store_feed.progress(self.clock.now());
@@ -82,12 +82,12 @@ impl Authority {
         });
     }
 
-    /// Takes in a write of our own as soon as it is acknowledged, so that its maker sees it.
+    /// Applies this server's own write as soon as it is acknowledged, so that its caller sees it.
     pub(in crate::authority) fn apply_write(&self, key: &str, entry: Option<Entry>, revision: Revision) {
         self.change_snapshot(|snapshot| snapshot.apply(key, entry, revision));
     }
 
-    /// Deletes what has not changed since these revisions.
+    /// Deletes the keys that have not changed since these revisions.
     pub(in crate::authority) async fn delete_all(
         &self,
         keys: impl Iterator<Item = (String, Revision)>,
@@ -95,7 +95,7 @@ impl Authority {
         for (key, revision) in keys {
             match self.store.delete(&key, Expected::At(revision)).await {
                 Ok(deleted) => self.apply_write(&key, None, deleted),
-                // It was made anew meanwhile, or another replica has deleted it.
+                // The key was written anew in the meantime, or another replica has deleted it.
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -104,7 +104,7 @@ impl Authority {
     }
 
     pub(in crate::authority) fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
-        // A change made while another thread panicked is whole: it stands in the snapshot or not at all.
+        // A panic in another thread leaves no partial change: the snapshot is replaced as a whole or not at all.
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.snapshot.load_full();
         let mut snapshot = Snapshot::clone(&before);
@@ -113,7 +113,7 @@ impl Authority {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Reads what was written at a key. A signing key is opened once a record.
+    /// Parses the value at a key. A signing key is opened once per revision of its record.
     fn read(&self, keys: &SigningKeys, key: &str, value: &[u8], revision: Revision) -> Result<Option<Entry>, Unusable> {
         let opened = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)).filter(|(_, at)| *at == revision);
         match opened {
@@ -123,15 +123,15 @@ impl Authority {
     }
 }
 
-/// Logs which key signs from now on, where that changes.
+/// Logs a change of the active signing key.
 fn report_active_key(before: &SigningKeys, now: &SigningKeys) {
     let [was, is] = [before, now].map(|keys| keys.active().map(SigningKey::key_id));
     match is {
         _ if is == was => {}
-        Some(kid) => tracing::info!(%kid, "another signing key signs"),
+        Some(kid) => tracing::info!(%kid, "the active signing key changed"),
         None => {
             let algorithm = now.algorithm().name();
-            tracing::error!(algorithm, "the store has no signing key of this algorithm any more: no tokens are issued");
+            tracing::error!(algorithm, "the store no longer has a signing key of this algorithm: no tokens are issued");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Issuing tokens, and signing what is told of them.
+//! Issues tokens, and signs introspection responses.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -81,8 +81,8 @@ impl Authority {
         Ok((grant.client_id.clone(), claims, token))
     }
 
-    /// Signs an answer of the introspection endpoint for its receiver (RFC 9701 section 5). There is no `exp` and no `sub`:
-    /// the answer says what was so when it was made, and could else be taken for a token.
+    /// Signs a response of the introspection endpoint for its receiver (RFC 9701 section 5). It has no `exp` and no
+    /// `sub`: it describes the state at the time of signing, and could otherwise be mistaken for a token.
     pub fn sign_introspection(&self, view: &View, receiver: &str, answer: &Value) -> Result<String, GrantError> {
         let claims = json!({
             "iss": self.policy.issuer,

@@ -1,4 +1,4 @@
-//! Writes a client with its key of the unique index, in one transaction.
+//! Writes a client together with its key in the unique index, in one transaction.
 
 use crate::authority::Authority;
 use crate::authority::records::Kind;
@@ -14,11 +14,11 @@ use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 
-/// How often a change is tried while others claim the same identity or give it up.
+/// The number of attempts while other writers claim or release the same identity.
 const ATTEMPTS: u32 = 8;
 
 impl Authority {
-    /// Makes a change of a client's record at `key`, from one registration to another, with that of the index.
+    /// Commits a change of a client's record, from one registration to another, together with the change of the index.
     pub(in crate::authority) async fn transact_client(
         &self,
         client_id: &str,
@@ -36,19 +36,19 @@ impl Authority {
                 transaction = self.release(client_id, old, transaction).await?;
             }
             match self.store.transact(transaction).await {
-                // Somebody else claimed it, or gave it up, since it was looked at.
+                // Another writer has claimed or released the identity since it was read.
                 Err(StoreError::Conflict { key }) if key != record_key => {}
-                outcome => return outcome.map_err(of_store),
+                outcome => return outcome.map_err(|error| of_store(&error)),
             }
         }
-        tracing::error!(%client_id, "the index of clients did not stand still for a change");
+        tracing::error!(%client_id, "cannot update a client: its index entries keep changing");
         Err(RegistryError::Unavailable)
     }
 
-    /// Adds the claim of an identity, which nobody else must have.
+    /// Adds the claim of an identity, which no other client may hold.
     async fn claim(&self, client_id: &str, key: &str, transaction: Transaction) -> Result<Transaction, RegistryError> {
         let value = index_claim(client_id).ok_or(RegistryError::Unavailable)?;
-        let Some(entry) = self.store.get(key).await.map_err(of_store)? else {
+        let Some(entry) = self.store.get(key).await.map_err(|error| of_store(&error))? else {
             return Ok(transaction.expect(key, Expected::Absent).put(key, value));
         };
         let transaction = transaction.expect(key, Expected::At(entry.revision));
@@ -56,9 +56,9 @@ impl Authority {
         if owner == client_id {
             return Ok(transaction);
         }
-        // A version without the index deletes and changes clients and leaves their keys in it.
+        // A version without the index deletes and changes clients, and leaves their keys in it.
         let owner_key = format!("{CLIENTS}{owner}");
-        let expected = match self.store.get(&owner_key).await.map_err(of_store)? {
+        let expected = match self.store.get(&owner_key).await.map_err(|error| of_store(&error))? {
             Some(record) if may_claim(&record.value, key) => return Err(RegistryError::IdentityTaken(owner)),
             Some(record) => Expected::At(record.revision),
             None => Expected::Absent,
@@ -66,14 +66,14 @@ impl Authority {
         Ok(transaction.expect(&owner_key, expected).put(key, value))
     }
 
-    /// Adds that an identity is given up. What a version without the index wrote has no key in it.
+    /// Adds the release of an identity. A client that was written by a version without the index has no key in it.
     async fn release(
         &self,
         client_id: &str,
         key: &str,
         transaction: Transaction,
     ) -> Result<Transaction, RegistryError> {
-        match self.store.get(key).await.map_err(of_store)? {
+        match self.store.get(key).await.map_err(|error| of_store(&error))? {
             Some(entry) if index_owner(key, &entry.value)? == client_id => {
                 Ok(transaction.expect(key, Expected::At(entry.revision)).delete(key))
             }
@@ -82,6 +82,6 @@ impl Authority {
     }
 }
 
-fn of_store(error: StoreError) -> RegistryError {
-    RegistryError::of_store(Kind::Client, &error)
+fn of_store(error: &StoreError) -> RegistryError {
+    RegistryError::of_store(Kind::Client, error)
 }

@@ -1,4 +1,5 @@
-//! Whether a certificate that a proxy has seen is one of the workload that a token is bound to, by the present bundles.
+//! Whether a certificate that a proxy has seen belongs to the workload that a token is bound to, by the current
+//! bundles.
 
 use spiffe::SpiffeId;
 
@@ -10,8 +11,8 @@ use crate::authority::observe::Lookup;
 use crate::authority::state::View;
 
 impl Authority {
-    /// Whether a certificate is an X509-SVID with a path to the bundle of its own trust domain as it is now, and of this
-    /// holder. A proxy sends no intermediates: a path that needs them is not found.
+    /// Whether a certificate is an X509-SVID of this holder with a path to the current bundle of its trust domain. A
+    /// proxy sends no intermediates: a path that needs them is not found.
     pub(in crate::authority) fn vouches_for(&self, view: &View, certificate: &Certificate, holder: &SpiffeId) -> bool {
         match certificate.names().uri.as_slice() {
             [uri] if *uri == holder.to_string() => {}

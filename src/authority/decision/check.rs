@@ -1,4 +1,4 @@
-//! The question of an `ext_authz` check and its answer, and how the headers of the request are read.
+//! The request and the result of an `ext_authz` check, and the parsing of the request's headers.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use crate::authority::resources::Destination;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::VerifiedToken;
 
-/// The headers by which an allowance tells the resource who calls.
+/// The headers in which an allowed request carries the caller's identity to the resource.
 pub const IDENTITY_HEADERS: [&str; 4] =
     ["x-lanyard-client-id", "x-lanyard-subject", "x-lanyard-scope", "x-lanyard-binding"];
 
-/// What all headers of ours begin with, those to come too: no client's may reach a resource.
+/// The prefix of all headers of this server, including future ones. No such header from a client may reach a resource.
 const OUR_HEADERS: &str = "x-lanyard-";
 
-/// One request, as a proxy tells of it.
+/// One request, as a proxy describes it.
 #[derive(Debug)]
 pub struct CheckRequest<'a> {
-    /// Where it goes.
+    /// The destination of the request.
     pub destination: Destination<'a>,
-    /// Its method.
+    /// The HTTP method.
     pub method: &'a str,
-    /// Its path, with the query.
+    /// The path, with the query.
     pub path: &'a str,
-    /// Its headers, in no order, several under one name or joined by commas.
+    /// The headers, in no particular order. Several values of one name may be separate or joined by commas.
     pub headers: Vec<(&'a str, &'a [u8])>,
     /// `source.certificate`.
     pub certificate: &'a str,
@@ -35,7 +35,7 @@ pub struct CheckRequest<'a> {
     pub principal: &'a str,
 }
 
-/// Why a request is turned away.
+/// Why a request is denied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
 #[strum_discriminants(
     name(CheckRefusalCode),
@@ -47,31 +47,31 @@ pub enum CheckRefusal {
     /// The use of its token was denied.
     #[error(transparent)]
     Denied(DenyReason),
-    /// It brings no bearer token in its `authorization` header.
+    /// The request has no bearer token in its `authorization` header.
     #[error("an access token is needed")]
     TokenMissing,
-    /// More than one `authorization` header, or one that is not as RFC 6750 section 2.1 has it.
+    /// There is more than one `authorization` header, or one that does not conform to RFC 6750 section 2.1.
     #[error("the authorization header is not one bearer token")]
     AuthorizationMalformed,
-    /// What tells of the certificate cannot be read.
+    /// The evidence of the certificate cannot be read.
     #[error("{0}")]
     EvidenceMalformed(#[from] InvalidEvidence),
-    /// No resource that the proxy fronts is meant.
+    /// The request is for no resource that the proxy fronts.
     #[error("the request is for no protected resource that this proxy fronts")]
     ResourceUnknown,
     /// None of the resource's routes matches.
     #[error("the resource has no route for this method and path")]
     RouteUnknown,
-    /// Servers differ in what they make of the path.
+    /// The path is ambiguous: servers differ in how they normalize it.
     #[error("the path is not in its one plain form")]
     PathNotCanonical,
-    /// The check itself cannot be read.
+    /// The check request itself cannot be read.
     #[error("the check cannot be read")]
     RequestMalformed,
-    /// Whoever asks may not.
+    /// The caller is not authorized to ask.
     #[error("the caller may not ask for checks")]
     NotAProxy,
-    /// There is too much to do, or something broke.
+    /// The server is overloaded, or an internal error occurred.
     #[error("the check could not be made")]
     Unable,
 }
@@ -82,57 +82,57 @@ impl CheckRefusal {
         if let Self::Denied(reason) = self { reason.code() } else { CheckRefusalCode::from(self).into() }
     }
 
-    /// More than the code says.
+    /// Detail beyond the code.
     pub(in crate::authority) fn cause(self) -> Option<InvalidEvidence> {
         if let Self::EvidenceMalformed(cause) = self { Some(cause) } else { None }
     }
 }
 
-/// The answer to a check.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub enum CheckAnswer {
-    /// The request goes through.
+    /// The request is allowed.
     Allow(Allowance),
-    /// It does not.
+    /// The request is denied.
     Deny(Denial),
 }
 
-/// How a request goes through.
+/// How a request is allowed.
 #[derive(Clone, Debug)]
 pub struct Allowance {
-    /// What is asserted of the one who calls; nothing on a public route, and where a denial is let through.
+    /// What is asserted about the caller; nothing on a public route, or where a denial is let through.
     pub asserted: Option<Asserted>,
-    /// The headers to take out of the request. None of them is one that is asserted.
+    /// The headers to remove from the request. None of them is one that is asserted.
     pub remove: Vec<String>,
-    /// The denial that is let through, where it is one.
+    /// The denial that is let through, if there is one.
     pub let_through: Option<CheckRefusal>,
-    /// Whether the response is to say so.
+    /// Whether the response reports that denial.
     pub say_so: bool,
 }
 
-/// Who calls, and how that is known.
+/// Who the caller is, and how that is known.
 #[derive(Clone, Debug)]
 pub struct Asserted {
     /// The resource, by its audience.
     pub audience: String,
     /// The verified token.
     pub token: Arc<VerifiedToken>,
-    /// How its use was judged.
+    /// How the use of the token was evaluated.
     pub verdict: Verdict,
 }
 
-/// How a request is turned away.
+/// How a request is denied.
 #[derive(Clone, Debug)]
 pub struct Denial {
-    /// Why.
+    /// The reason for the denial.
     pub refusal: CheckRefusal,
-    /// The resource, by its audience, once it was found.
+    /// The resource, by its audience, if it was determined.
     pub audience: Option<String>,
-    /// The scopes that the route needs, once it was found.
+    /// The scopes that the route needs, if the route was determined.
     pub scope: Scope,
 }
 
-/// What was found out about a request on its way.
+/// What is known about a request so far.
 #[derive(Default)]
 pub(in crate::authority) struct Findings {
     pub(in crate::authority) scope: Scope,
@@ -140,21 +140,21 @@ pub(in crate::authority) struct Findings {
     pub(in crate::authority) evidence: Option<Evidence>,
 }
 
-/// All values under one name.
+/// All values of the headers with one name.
 fn values<'a>(headers: &'a [(&str, &'a [u8])], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
 }
 
-/// The lines of a header that is a list, as one (RFC 9110 section 5.3).
+/// Joins the lines of a list header into one value (RFC 9110 section 5.3).
 pub(in crate::authority) fn joined(headers: &[(&str, &[u8])], name: &str) -> Result<String, InvalidEvidence> {
     let lines: Vec<&[u8]> = values(headers, name).collect();
     String::from_utf8(lines.join(&b","[..]))
         .map_err(|_| InvalidEvidence::Forwarded(InvalidForwardedCertificate::Unprintable))
 }
 
-/// The token in the one `authorization` header (RFC 6750 section 2.1): the scheme in any case, one or more spaces, and a
-/// `b64token`, in which there is no comma, so that two headers which a proxy joined are seen. Neither a form nor the query
-/// is looked at (sections 2.2 and 2.3).
+/// The token in the one `authorization` header (RFC 6750 section 2.1): the scheme in any case, one or more spaces, and
+/// a `b64token`. A `b64token` contains no comma, so two headers that a proxy joined are detected. Neither a form nor
+/// the query is read (sections 2.2 and 2.3).
 pub(in crate::authority) fn bearer_token<'a>(headers: &'a [(&str, &'a [u8])]) -> Result<&'a str, CheckRefusal> {
     let mut lines = values(headers, "authorization");
     let line = lines.next().ok_or(CheckRefusal::TokenMissing)?;
@@ -176,8 +176,8 @@ pub(in crate::authority) fn bearer_token<'a>(headers: &'a [(&str, &'a [u8])]) ->
     if well_formed { Ok(token) } else { Err(CheckRefusal::AuthorizationMalformed) }
 }
 
-/// The headers to take out: every one of ours that is not asserted, in whatever spelling servers take for it (some read
-/// `X_Lanyard_Subject` as the same), and the token where the resource is not to have it.
+/// The headers to remove: each of this server's that is not asserted, in any spelling that servers treat as equivalent
+/// (some read `X_Lanyard_Subject` as the same), and the token if the resource must not receive it.
 pub(in crate::authority) fn removed(
     headers: &[(&str, &[u8])],
     asserted: Option<&Asserted>,
@@ -197,7 +197,7 @@ pub(in crate::authority) fn removed(
     };
     let sent = headers.iter().map(|(name, _)| *name).filter(|name| ours(name));
     let token = drops_token.then_some("authorization");
-    // Ours are named also where the proxy was told not to send them here.
+    // This server's headers are listed even where the proxy is configured not to send them here.
     let mut names: Vec<String> = IDENTITY_HEADERS
         .into_iter()
         .chain(sent)

@@ -1,5 +1,5 @@
-//! What a token request may get: who asks is settled by the certificate, and by the assertion where the registration wants
-//! one; what is granted, by the registration.
+//! The decision on a token request. The certificate identifies the client, together with the assertion if the
+//! registration requires one; the registration determines what is granted.
 
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::client_assertion::ClientAssertion;
@@ -22,29 +22,29 @@ use crate::authority::trust::JwtSvid;
 /// A request by the client credentials grant (RFC 6749 section 4.4).
 #[derive(Clone, Debug, Default)]
 pub struct TokenRequest {
-    /// Who says to be asking. A caller with an SVID, or with an assertion, may leave it out.
+    /// The claimed `client_id`. A caller with an SVID or an assertion may leave it out.
     pub client_id: Option<String>,
-    /// What proves it besides the certificate.
+    /// The client assertion, which authenticates the client besides the certificate.
     pub assertion: ClientAssertion,
-    /// Space-separated scopes. Empty: all that are registered.
+    /// Space-separated scopes. Empty means all that are registered.
     pub scope: String,
-    /// Resource indicators. Empty: all that are registered.
+    /// Resource indicators. Empty means all that are registered.
     pub audience: Vec<String>,
 }
 
-/// What a request proved of who it comes from.
+/// What a request proved about its sender.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
     /// The peer of the connection.
     pub peer: &'a PeerIdentity,
-    /// The JWT-SVID that came as client assertion.
+    /// The JWT-SVID that was presented as client assertion.
     pub assertion: Option<&'a JwtSvid>,
     /// Whether the server issues tokens that are bound to no certificate.
     pub unbound_tokens: bool,
 }
 
 impl Credentials<'_> {
-    /// The client's name: what it says, else what its SVID does. `None` where there is neither.
+    /// The client's name: the claimed `client_id`, or else the SPIFFE ID of its SVID. `None` if there is neither.
     pub fn name(&self, said: Option<&str>) -> Result<Option<ClientId>, GrantError> {
         let proven = self.assertion.map(JwtSvid::spiffe_id).or(self.peer.spiffe_id());
         match said {
@@ -53,30 +53,30 @@ impl Credentials<'_> {
         }
     }
 
-    /// Whether a client's tokens have to be bound: the global setting forbids unbound ones, or the registration does.
+    /// Whether a client's tokens must be bound: the global setting forbids unbound ones, or the registration does.
     pub fn binds(&self, client: &RegisteredClient) -> bool {
         client.registration.bound || !self.unbound_tokens
     }
 }
 
-/// A token that may be issued: to whom, for what.
+/// A token that may be issued.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// The client as it is called in the token.
+    /// The client identifier in the token.
     pub client_id: ClientId,
-    /// Its registration.
+    /// The client's registration.
     pub client: std::sync::Arc<RegisteredClient>,
     /// The granted scopes.
     pub scope: Scope,
     /// The granted audiences.
     pub audience: Vec<String>,
-    /// When the token ends: never after the certificate that it is bound to.
+    /// When the token expires: never after the certificate that it is bound to.
     pub expires: Timestamp,
-    /// Whether it has to be bound to the certificate.
+    /// Whether the token must be bound to the certificate.
     pub bound: bool,
 }
 
-/// Decides on a request.
+/// Decides on a token request.
 pub fn grant(
     snapshot: &Snapshot,
     credentials: Credentials<'_>,
@@ -87,7 +87,8 @@ pub fn grant(
     let client_id = credentials.name(request.client_id.as_deref())?.ok_or(GrantError::InvalidRequest)?;
     let client = authenticate(snapshot, credentials, &client_id, now)?;
     let registration = &client.registration;
-    // What a workload registered for itself never goes beyond what an operator has registered for it, also later on.
+    // A client that a workload registered for itself never exceeds what an operator has registered for it, even if the
+    // operator's registration is newer.
     if client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
         let limit = peer.spiffe_id().and_then(|id| snapshot.directory.operator_limit(id));
         let limit = limit.ok_or(GrantError::InvalidClient(Mismatch::UnknownClient))?;
@@ -115,7 +116,7 @@ pub fn grant(
     Ok(Grant { client_id, client, scope, audience, expires, bound })
 }
 
-/// Holds what was proven against what the registration of `client_id` expects (RFC 8705 section 2,
+/// Compares what was proven with what the registration of `client_id` expects (RFC 8705 section 2,
 /// draft-ietf-oauth-spiffe-client-auth section 3).
 pub fn authenticate(
     snapshot: &Snapshot,
@@ -130,17 +131,17 @@ pub fn authenticate(
         ClientStatus::Registered(client) => client,
     };
     let Credentials { peer, assertion, .. } = credentials;
-    // One method and no other: an assertion beside a certificate that authenticates would be a second one (RFC 7521
-    // section 4.2.1). A certificate beside an assertion only binds.
+    // Exactly one method: an assertion beside a certificate that authenticates would be a second one (RFC 7521 section
+    // 4.2.1). A certificate beside an assertion only binds.
     if assertion.is_some() != client.registration.method.is_spiffe_jwt() {
         return Err(Mismatch::Assertion);
     }
     let matches = match &client.registration.method {
-        // draft-ietf-oauth-spiffe-client-auth section 3.2: the client_id equals the URI SAN, which a pattern then covers.
+        // draft-ietf-oauth-spiffe-client-auth section 3.2: the client_id equals the URI SAN, which the pattern covers.
         TokenEndpointAuthMethod::Spiffe(SvidKind::X509, pattern) => {
             peer.spiffe_id().is_some_and(|id| ClientId::from(id) == *client_id && pattern.matches(id))
         }
-        // Section 3.1: the same of sub, whose pattern section 5.1 gives.
+        // Section 3.1 requires the same of `sub`; section 5.1 defines its pattern.
         TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, pattern) => {
             let own =
                 |svid: &JwtSvid| ClientId::from(svid.spiffe_id()) == *client_id && pattern.matches(svid.spiffe_id());
@@ -153,7 +154,8 @@ pub fn authenticate(
             let proven = match (peer.proof(), client_ca) {
                 (Proof::Pki(vouching), Some(wanted)) => vouching.contains(wanted),
                 (Proof::Pki(_), None) => true,
-                // An SVID's only proven name is its SPIFFE ID; whatever else it bears, its trust domain vouches for no DN.
+                // The only proven name of an SVID is its SPIFFE ID: its trust domain attests no DN, even if the
+                // certificate has one.
                 (Proof::Svid(id), None) => *subject == CertificateSubject::Uri(id.to_string()),
                 (Proof::Svid(_), Some(_)) | (Proof::SelfSigned | Proof::Unknown, _) => false,
             };
@@ -167,13 +169,13 @@ pub fn authenticate(
     if !matches {
         return Err(Mismatch::Certificate);
     }
-    // Under either name: what it calls itself, and what it is registered as, which may be a pattern's.
+    // Checks both names: the claimed one, and the registered one, which may be a pattern's.
     let names = [client_id, &client.registration.client_id];
     let revoked = names.into_iter().any(|name| snapshot.revocations.has_client(name, now));
     if revoked {
         return Err(Mismatch::RevokedClient);
     }
-    // Else a stolen assertion would be enough for whoever has a certificate of its own.
+    // Otherwise a stolen assertion would be enough for any caller with a certificate of its own.
     let foreign = assertion.is_some_and(|svid| peer.spiffe_id() != Some(svid.spiffe_id()));
     if foreign && credentials.binds(&client) { Err(Mismatch::Connection) } else { Ok(client) }
 }

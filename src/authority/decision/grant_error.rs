@@ -1,34 +1,34 @@
-//! Why there is no token, and how the one who asks is told.
+//! Why a token request is refused, and how the error is reported to the caller.
 
 use std::fmt;
 
 use crate::authority::state::Stale;
 use crate::authority::trust::InvalidJwtSvid;
 
-/// Why there is no token.
+/// Why a token request is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants)]
 #[strum_discriminants(name(GrantErrorKind), doc = "The variants of [`GrantError`].", derive(strum::VariantArray))]
 pub enum GrantError {
-    /// The certificate, or the assertion, is not what the registration of the `client_id` expects, or there is no such
-    /// registration: which of these is for the log only.
+    /// The certificate or the assertion is not what the registration of the `client_id` expects, or there is no such
+    /// registration. Which of these it is goes only to the log.
     InvalidClient(Mismatch),
-    /// The client assertion proves nobody: why is for the log only.
+    /// The client assertion is invalid. The reason goes only to the log.
     InvalidAssertion(InvalidJwtSvid),
-    /// Another type of assertion.
+    /// The type of the client assertion is not supported.
     UnknownAssertionType,
     /// A client assertion without its type, or the reverse.
     HalfAnAssertion,
-    /// The assertion came over somebody else's connection, and tokens have to be bound.
+    /// The assertion arrived over another client's connection, and tokens must be bound.
     ForeignConnection,
     /// The request cannot be read.
     InvalidRequest,
-    /// A scope that the client may not have, or no list of scopes.
+    /// A scope that the client may not have, or a malformed list of scopes.
     InvalidScope,
     /// An audience that the client may not have.
     InvalidTarget,
-    /// The signing key or the source of chance failed.
+    /// The signing key or the random number generator failed.
     ServerError,
-    /// Whether the client is still registered cannot be known.
+    /// The snapshot is stale, so it is unknown whether the client is still registered.
     Stale(Stale),
 }
 
@@ -40,54 +40,55 @@ pub enum GrantErrorCode {
     InvalidClient,
     /// The request is malformed.
     InvalidRequest,
-    /// The scope is malformed, or more than is registered.
+    /// The scope is malformed, or exceeds what is registered.
     InvalidScope,
-    /// The resource is malformed, or another one than is registered.
+    /// The resource is malformed, or is not registered.
     InvalidTarget,
-    /// Another grant than `client_credentials`, which only a protocol can find: the core is asked for no other.
+    /// A grant other than `client_credentials`. Only a protocol can detect this: the core receives no other.
     UnsupportedGrantType,
     /// The server failed.
     ServerError,
-    /// The server cannot decide now.
+    /// The server cannot decide at the moment.
     TemporarilyUnavailable,
 }
 
 impl GrantErrorCode {
-    /// The code as the RFCs have it.
+    /// The code as defined in the RFCs.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// How a token request is put, where the sentences of its errors depend on it.
+/// The form of a token request, where the texts of its errors depend on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RequestForm {
-    /// A message of `TokenService`: audiences are in the field `audience`, and an SVID stands for a missing `client_id`.
+    /// A message of `TokenService`: audiences are in the field `audience`, and an SVID replaces a missing `client_id`.
     Message,
-    /// A form of OAuth: audiences are in the parameter `resource` (RFC 8707), and `client_id` is never left out
-    /// (RFC 8705 section 2).
+    /// An OAuth form: audiences are in the parameter `resource` (RFC 8707), and `client_id` is required (RFC 8705
+    /// section 2).
     OAuth,
 }
 
-/// Why a client was not authenticated; for the log and the audit trail.
+/// Why a client was not authenticated, for the log and the audit trail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::VariantArray, thiserror::Error)]
 pub enum Mismatch {
-    /// No registration under the `client_id`.
+    /// There is no registration under the `client_id`.
     #[error("no such client")]
     UnknownClient,
     /// Several registrations claim the SPIFFE ID.
     #[error("several registrations claim this SPIFFE ID")]
     AmbiguousClient,
-    /// The registration, or a wider one that matches too, is disabled.
+    /// The registration, or a wider one that also matches, is disabled.
     #[error("the client is disabled")]
     DisabledClient,
     /// The client has been revoked.
     #[error("the client has been revoked")]
     RevokedClient,
-    /// The certificate is not the registered one, or was not proven as the method demands.
+    /// The certificate is not the registered one, or was not proven as the method requires.
     #[error("the certificate does not match the registration")]
     Certificate,
-    /// There is no assertion where the registration wants one, or one of another client, or one where none is wanted.
+    /// The assertion is missing although the registration requires one, is another client's, or is not allowed by the
+    /// registration.
     #[error("the client assertion does not match the registration")]
     Assertion,
     /// The certificate does not bear the SPIFFE ID of the assertion, and tokens have to be bound.
@@ -96,7 +97,7 @@ pub enum Mismatch {
 }
 
 impl GrantError {
-    /// The error of the RFCs for it.
+    /// The corresponding error of the RFCs.
     pub fn code(self) -> GrantErrorCode {
         match self {
             Self::InvalidClient(_)
@@ -111,8 +112,8 @@ impl GrantError {
         }
     }
 
-    /// The fixed sentence that the one who asks gets: printable ASCII without quotation marks and backslashes, as an
-    /// `error_description` must be (RFC 6749 section 5.2).
+    /// The fixed text that the caller receives: printable ASCII without quotation marks and backslashes, as required of
+    /// an `error_description` (RFC 6749 section 5.2).
     pub fn sentence(self, form: RequestForm) -> &'static str {
         match (self, form) {
             (Self::InvalidClient(_), _) => {
@@ -160,7 +161,7 @@ impl From<Stale> for GrantError {
 impl From<Mismatch> for GrantError {
     fn from(mismatch: Mismatch) -> Self {
         match mismatch {
-            // Who sees this has proven to be the client.
+            // Only a caller that has authenticated as the client sees this.
             Mismatch::Connection => Self::ForeignConnection,
             Mismatch::UnknownClient
             | Mismatch::AmbiguousClient

@@ -1,4 +1,4 @@
-//! The decisions, pure: all that they look at is handed to them.
+//! The decisions, as pure functions: all their inputs are arguments.
 
 mod binding;
 mod check;

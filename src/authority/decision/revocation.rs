@@ -5,22 +5,23 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::registration::ClientId;
 use crate::authority::store::StoreError;
 
-/// What is to be revoked.
+/// The subject of a revocation.
 #[derive(Clone, Debug)]
 pub enum RevokeRequest {
-    /// A token, by its text. One that is not ours, or no longer good, needs no revoking (RFC 7009 section 2.2).
+    /// A token, by its text. One that this server did not issue, or that is no longer valid, needs no revocation (RFC
+    /// 7009 section 2.2).
     Token(String),
     /// A token, by its `jti`.
     TokenId(String),
     /// A client, until the revocation is lifted or `until` has passed.
     Client(ClientId, Option<Timestamp>),
-    /// A certificate, likewise; `until` is at best its notAfter.
+    /// A certificate, likewise; `until` is ideally its notAfter.
     Certificate(CertificateThumbprint, Option<Timestamp>),
-    /// Everything that a client was issued up to now.
+    /// All tokens that were issued to a client up to now.
     IssuedTo(ClientId),
 }
 
-/// Why something was not revoked.
+/// Why a revocation is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
 #[strum_discriminants(
     name(RevokeErrorCode),
@@ -29,24 +30,24 @@ pub enum RevokeRequest {
     strum(serialize_all = "SCREAMING_SNAKE_CASE")
 )]
 pub enum RevokeError {
-    /// The token is another client's, and only an admin revokes what is not its own.
+    /// The token is another client's, and only an admin may revoke another client's token.
     #[error("only an admin may revoke what is not the caller's own token")]
     NotYours,
-    /// The jti is not one.
+    /// The `jti` is malformed.
     #[strum_discriminants(strum(serialize = "INVALID_REQUEST"))]
     #[error("the token identifier is malformed")]
     Malformed,
-    /// A token cannot be revived.
+    /// The revocation of a token cannot be lifted.
     #[error("only the revocation of a client or a certificate can be lifted")]
     NotLiftable,
-    /// The store does not answer: whether it is revoked is not known.
+    /// The store does not answer, so it is unknown whether the revocation was stored.
     #[strum_discriminants(strum(serialize = "REVOCATION_UNAVAILABLE"))]
     #[error("the store is unavailable")]
     Unavailable,
 }
 
 impl RevokeError {
-    /// The fixed code.
+    /// The fixed code of the error.
     pub fn code(self) -> &'static str {
         RevokeErrorCode::from(self).into()
     }

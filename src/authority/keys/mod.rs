@@ -1,4 +1,4 @@
-//! Signing keys, the port behind which private keys live, sealing, JWKs.
+//! Signing keys, the interface to private keys, sealing of stored keys, and JWKs.
 
 mod jwk;
 mod jws;

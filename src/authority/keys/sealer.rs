@@ -1,4 +1,4 @@
-//! Sealing new signing keys for the store, and opening those that are in it.
+//! Sealing new signing keys for the store, and opening the stored ones.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::authority::keys::signing_keys::SigningAlgorithm;
 use crate::authority::keys::signing_keys::SigningKey;
 use crate::authority::keys::signing_keys::UnusableKey;
 
-/// Makes a signer of a PKCS#8 private key.
+/// Makes a signer from a PKCS#8 private key.
 pub type SignerFactory = fn(SigningAlgorithm, &[u8]) -> Result<Arc<dyn Signer>, InvalidPrivateKey>;
 
 /// The bytes are not a PKCS#8 private key for the algorithm, or no key could be made.
@@ -20,16 +20,16 @@ pub type SignerFactory = fn(SigningAlgorithm, &[u8]) -> Result<Arc<dyn Signer>, 
 #[error("not a PKCS#8 private key for this algorithm")]
 pub struct InvalidPrivateKey;
 
-/// Why a signing key could not be sealed or opened, or is of no use when it is open.
+/// Why a signing key cannot be sealed, opened or used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyRecordError {
-    /// It cannot be read, sealed or opened.
+    /// The record cannot be read, sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The record, or the private key in it, belongs at another place in the store.
+    /// The record, or the private key in it, belongs to another key of the store.
     #[error("the record is another key's")]
     Misplaced,
-    /// What is sealed is not a private key.
+    /// The opened bytes are not a private key.
     #[error(transparent)]
     Invalid(#[from] InvalidPrivateKey),
     /// The key cannot be published.
@@ -44,7 +44,7 @@ pub struct KeySealer {
 }
 
 impl KeySealer {
-    /// Seals under this key, and signs with what the factory makes.
+    /// Creates a sealer with this key-encryption key. Signers are made by the factory.
     pub fn new(key: KeyEncryptionKey, signer: SignerFactory) -> Self {
         Self { key, signer }
     }
@@ -61,12 +61,12 @@ impl KeySealer {
         Ok((key, record))
     }
 
-    /// Opens the record at a key of the store. This takes long enough to keep it away from requests.
+    /// Opens the record at a key of the store. This is slow: do not call it while serving a request.
     pub fn open(&self, store_key: &str, value: &[u8]) -> Result<SigningKey, KeyRecordError> {
         let record = KeyRecord::from_bytes(value)?;
         let private_key = record.open(&self.key)?;
         let key = SigningKey::new((self.signer)(record.algorithm, &private_key)?, record.create_time)?;
-        // Whoever deletes a key deletes the record under its name: one under another name would outlive that.
+        // A key is deleted by deleting the record under its name. A record under another name would survive that.
         let in_place = store_key == record.store_key() && key.key_id().as_str() == record.key_id();
         if in_place { Ok(key) } else { Err(KeyRecordError::Misplaced) }
     }

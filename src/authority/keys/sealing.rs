@@ -1,4 +1,4 @@
-//! Private keys at rest: sealed under a key-encryption key, so that the store alone signs nothing.
+//! Private keys at rest: sealed under a key-encryption key, so that access to the store alone is not enough to sign.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ const SCHEMA: u32 = 1;
 
 const NONCE_BYTES: usize = 12;
 
-/// 256 bits that seal the signing keys. They come from a file or the environment and are never stored.
+/// The 256-bit key that seals the signing keys. It comes from a file or the environment and is never stored.
 #[derive(Clone)]
 pub struct KeyEncryptionKey(Zeroizing<[u8; 32]>);
 
@@ -34,14 +34,14 @@ pub struct KeyEncryptionKey(Zeroizing<[u8; 32]>);
 pub struct InvalidKeyEncryptionKey;
 
 impl KeyEncryptionKey {
-    /// Reads 32 bytes in standard base64; white space around them is not part of them.
+    /// Reads 32 bytes in standard base64, ignoring white space around them.
     pub fn parse(text: &str) -> Result<Self, InvalidKeyEncryptionKey> {
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| InvalidKeyEncryptionKey)?);
         let key = bytes.as_slice().try_into().map_err(|_| InvalidKeyEncryptionKey)?;
         Ok(Self(Zeroizing::new(key)))
     }
 
-    /// A new one, which has sealed nothing yet.
+    /// Generates a new key, which has sealed nothing yet.
     pub(crate) fn generate() -> Result<Self, NoEntropy> {
         let mut key = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(key.as_mut_slice()).map_err(|_| NoEntropy)?;
@@ -61,21 +61,21 @@ impl fmt::Debug for KeyEncryptionKey {
 pub struct KeyRecord {
     schema: u32,
     kid: String,
-    /// What the key signs with.
+    /// The algorithm of the key.
     pub algorithm: SigningAlgorithm,
-    /// When it was made.
+    /// When the key was made.
     pub create_time: Timestamp,
     /// Nonce, ciphertext and tag of the PKCS#8 private key, in base64.
     sealed: String,
 }
 
-/// Why a signing key could not be sealed or opened.
+/// Why a signing key cannot be sealed or opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SealError {
-    /// The record is not what this version writes.
+    /// The record does not have the format that this version writes.
     #[error("the record of the signing key is not what this version writes")]
     Unreadable,
-    /// Sealed under another key-encryption key, or changed since, or moved from another place.
+    /// The record was sealed under another key-encryption key, was changed, or was moved from another place.
     #[error(
         "the signing key does not open: the key-encryption key is not the one that it was sealed with, or the record was changed"
     )]
@@ -114,7 +114,7 @@ impl KeyRecord {
         &self.kid
     }
 
-    /// Where the record is stored.
+    /// The key of the store under which the record is stored.
     pub fn store_key(&self) -> String {
         format!("{KEYS}{}", self.kid)
     }
@@ -130,8 +130,8 @@ impl KeyRecord {
     }
 }
 
-/// What the seal vouches for besides the key: its place in the store, the schema and the kid, so that no record can be put
-/// in the place of another.
+/// The additional authenticated data: the record's place in the store, the schema and the kid, so that no record can
+/// replace another.
 fn associated(kid: &str) -> Aad<Vec<u8>> {
     Aad::from(format!("{KEYS}{kid}\0{SCHEMA}\0{kid}").into_bytes())
 }

@@ -1,4 +1,4 @@
-//! The keys that access tokens are signed with, and the port behind which private keys live.
+//! The keys that sign access tokens, and the interface to private keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::authority::keys::jws::Algorithm;
 use crate::authority::keys::jws::VerifyingKey;
 use crate::authority::store::Revision;
 
-/// What a key signs with. A key signs with one algorithm and no other (RFC 8725 section 3.1).
+/// A signing algorithm. A key is used with exactly one (RFC 8725 section 3.1).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum SigningAlgorithm {
     /// ECDSA with P-256 and SHA-256.
     #[default]
     #[serde(rename = "ES256")]
     Es256,
-    /// RSASSA-PKCS1-v1_5 with SHA-256, which RFC 9068 section 2.1 wants supported.
+    /// RSASSA-PKCS1-v1_5 with SHA-256, which RFC 9068 section 2.1 requires to be supported.
     #[serde(rename = "RS256")]
     Rs256,
     /// Ed25519.
@@ -32,7 +32,7 @@ pub enum SigningAlgorithm {
 }
 
 impl SigningAlgorithm {
-    /// The registered name, case-sensitive.
+    /// The registered name of the algorithm. It is case-sensitive.
     pub fn name(self) -> &'static str {
         self.verifies_as().name()
     }
@@ -46,19 +46,19 @@ impl SigningAlgorithm {
     }
 }
 
-/// A private key, wherever it lives.
+/// A private key, in this process or elsewhere.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// What it signs with.
+    /// The algorithm of the key.
     fn algorithm(&self) -> SigningAlgorithm;
 
-    /// Its public key, as a `SubjectPublicKeyInfo` in DER.
+    /// The public key, as a `SubjectPublicKeyInfo` in DER.
     fn public_key(&self) -> &[u8];
 
-    /// Signs a message whole. The signature has the form that JWS wants: for ES256 `r || s`.
+    /// Signs a whole message. The signature has the form that JWS requires: for ES256 `r || s`.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningFailed>;
 }
 
-/// The key did not sign. Which token it was for is not known here, and no token comes of it.
+/// Signing failed. No token is issued; which token it was for is not known here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the signing key did not sign")]
 pub struct SigningFailed;
@@ -68,7 +68,7 @@ pub struct SigningFailed;
 pub struct KeyId(String);
 
 impl KeyId {
-    /// The text.
+    /// The thumbprint as text, in base64url.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -80,7 +80,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// One signing key with all that can be worked out once: its `kid`, its JWS header, its JWK.
+/// One signing key with its precomputed `kid`, JWS header and JWK.
 pub struct SigningKey {
     key_id: KeyId,
     jwk: PublicJwk,
@@ -90,7 +90,7 @@ pub struct SigningKey {
     made: Timestamp,
 }
 
-/// A public key that has no JWK, or that the verifier does not take.
+/// The public key has no JWK, or the verifier does not accept it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the signing key's public key is of a kind that cannot be published")]
 pub struct UnusableKey;
@@ -107,17 +107,17 @@ impl SigningKey {
         Ok(Self { key_id, jwk, header, verifier, signer, made })
     }
 
-    /// When it was made.
+    /// When the key was made.
     pub fn made(&self) -> Timestamp {
         self.made
     }
 
-    /// Its `kid`.
+    /// The `kid` of the key.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
     }
 
-    /// What it signs with.
+    /// The algorithm of the key.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.signer.algorithm()
     }
@@ -127,7 +127,7 @@ impl SigningKey {
         &*self.signer
     }
 
-    /// The encoded header of every token that it signs.
+    /// The encoded header of every access token that the key signs.
     pub(in crate::authority) fn header(&self) -> &str {
         &self.header
     }
@@ -161,39 +161,40 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// The signing keys at one moment: the newest one of the configured algorithm signs, and the tokens of all are good.
+/// The signing keys at one moment: the newest one of the configured algorithm signs, and tokens signed by any of them
+/// are valid.
 #[derive(Clone, Debug, Default)]
 pub struct SigningKeys {
     algorithm: SigningAlgorithm,
-    /// Each with the revision of its record, the oldest first.
+    /// Each key with the revision of its record, the oldest first.
     ring: Vec<(Arc<SigningKey>, Revision)>,
 }
 
 impl SigningKeys {
-    /// No keys yet; tokens are to be signed with this algorithm.
+    /// Creates an empty set of keys; new tokens are to be signed with this algorithm.
     pub fn new(algorithm: SigningAlgorithm) -> Self {
         Self { algorithm, ring: Vec::new() }
     }
 
-    /// Adds a key whose record was written at `revision`, in the place of any that has its `kid`.
+    /// Adds a key whose record was written at `revision`, replacing any key with the same `kid`.
     pub fn insert(&mut self, key: Arc<SigningKey>, revision: Revision) {
         self.remove(key.key_id.as_str());
         self.ring.push((key, revision));
-        // Of two that were made in the same second, the later record is the newer.
+        // Of two keys that were made in the same second, the one with the later record is the newer.
         self.ring.sort_by_key(|(key, revision)| (key.made, *revision));
     }
 
-    /// Takes out the key with this `kid`: what it signed is refused from now on.
+    /// Removes the key with this `kid`: tokens that it signed are refused from now on.
     pub fn remove(&mut self, key_id: &str) {
         self.ring.retain(|(key, _)| key.key_id.as_str() != key_id);
     }
 
-    /// What new tokens are signed with, whether there is a key for it or not.
+    /// The algorithm of new tokens, whether or not there is a key for it.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
     }
 
-    /// The key that signs; `None` where none of the configured algorithm is left.
+    /// The key that signs; `None` if there is none of the configured algorithm.
     pub fn active(&self) -> Option<&SigningKey> {
         self.ring.iter().map(|(key, _)| &**key).rfind(|key| key.algorithm() == self.algorithm)
     }

@@ -1,5 +1,5 @@
-//! The audit trail: an owned record of each grant, each denial, each change of a registration. Thumbprints and names, never
-//! a token.
+//! The audit trail: an owned record of each grant, each denial and each change of a registration. It contains
+//! thumbprints and names, never a token.
 
 mod log;
 mod record;

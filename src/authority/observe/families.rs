@@ -1,6 +1,6 @@
-//! What is measured, as plain values: one snapshot, which each question prints in its own way.
+//! Metrics as plain values: one snapshot, which each exporter formats in its own way.
 //!
-//! The series of each family are fixed by what runs and what is configured, never by what callers send.
+//! The series of each family are fixed by the build and the configuration, never by what callers send.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,17 +9,17 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Reads all measures. It may look at the disk: not for threads that serve.
+/// Reads all metrics. It may access the disk, so it must not run on the threads that serve requests.
 #[derive(Clone)]
 pub struct MetricsReader(Arc<dyn Fn() -> Vec<Family> + Send + Sync>);
 
 impl MetricsReader {
-    /// A reader of all metrics.
+    /// Creates a reader of all metrics.
     pub fn new(read: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// All of them as they are now.
+    /// The current values of all metrics.
     pub fn read(&self) -> Vec<Family> {
         (self.0)()
     }
@@ -34,9 +34,9 @@ impl fmt::Debug for MetricsReader {
 /// All series of one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// The name as Prometheus has it, with its unit; a counter's without `_total`.
+    /// The Prometheus name, with its unit; a counter's without `_total`.
     pub name: &'static str,
-    /// What it tells, in one sentence without a full stop.
+    /// The help text, one sentence without a full stop.
     pub help: &'static str,
     /// The series.
     pub samples: Samples,
@@ -45,24 +45,24 @@ pub struct Family {
 /// The series of a family, which are all of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Samples {
-    /// Counts since the start. They only grow.
+    /// Monotonic counts since the start.
     Counters(Vec<Sample<u64>>),
-    /// What stands now.
+    /// Current values.
     Gauges(Vec<Sample<u64>>),
-    /// How long things took.
+    /// Durations.
     Histograms(Vec<Sample<Distribution>>),
 }
 
-/// One series, and what it says now.
+/// One series and its current value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<V> {
     /// The names and values of its labels.
     pub labels: Labels,
-    /// What it says.
+    /// The current value.
     pub value: V,
 }
 
-/// Names and values that tell the series of a family apart.
+/// Label names and values, which distinguish the series of a family.
 pub type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
 /// Labels with these fixed values.
@@ -95,29 +95,29 @@ fn collected<V>(samples: impl IntoIterator<Item = (Labels, V)>) -> Vec<Sample<V>
     samples.into_iter().map(|(labels, value)| Sample { labels, value }).collect()
 }
 
-/// The upper bounds of the buckets, in seconds; a value that is one counts in its bucket. A check takes some 50 µs.
+/// The upper bounds of the buckets, in seconds, inclusive. A check takes some 50 µs.
 pub const BOUNDS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// How long things took: counts by bucket, and all of it together.
+/// A distribution of durations: counts by bucket, and the sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distribution {
-    /// How many fell into each bucket of [`BOUNDS`].
+    /// The number of durations in each bucket of [`BOUNDS`].
     pub counts: [u64; BOUNDS.len()],
-    /// How many took longer than any bound.
+    /// The number of durations above the last bound.
     pub beyond: u64,
-    /// All of it together.
+    /// The sum of all durations.
     pub sum: Duration,
 }
 
 impl Distribution {
-    /// How many there were.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum::<u64>() + self.beyond
     }
 }
 
-/// Counts how long things take, without a lock.
+/// A lock-free histogram of durations.
 #[derive(Debug, Default)]
 pub struct Durations {
     counts: [AtomicU64; BOUNDS.len()],
@@ -126,7 +126,7 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Something took this long.
+    /// Records one duration.
     pub fn add(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = self.counts.get(BOUNDS.partition_point(|bound| *bound < seconds));
@@ -135,7 +135,7 @@ impl Durations {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// All that was added so far.
+    /// The distribution so far.
     pub fn read(&self) -> Distribution {
         let mut counts = [0; BOUNDS.len()];
         for (count, counted) in counts.iter_mut().zip(&self.counts) {

@@ -1,8 +1,8 @@
-//! Why a handshake ends, for the one who runs the server.
+//! Why a handshake fails, for the operator.
 
 use crate::authority::trust::Unproven;
 
-/// Why a handshake did not come to a connection.
+/// Why a handshake did not result in a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants)]
 #[strum_discriminants(
     name(HandshakeErrorCode),
@@ -15,7 +15,7 @@ pub enum HandshakeError {
     Unproven(Unproven),
     /// No certificate, no common version, or no TLS.
     HandshakeFailed,
-    /// It took too long, or waited too long for its turn.
+    /// The handshake timed out, or waited too long to start.
     TooSlow,
 }
 

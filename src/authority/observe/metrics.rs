@@ -1,6 +1,6 @@
-//! How often each thing was decided: plain counts, for whoever exposes them.
+//! Counters of decisions, as plain values for any exporter.
 //!
-//! The labels of each count are fixed here, whatever callers send.
+//! The labels of each counter are fixed here, regardless of what callers send.
 
 mod counts;
 mod families;
@@ -17,23 +17,23 @@ use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::increment;
 use crate::authority::observe::requests::Requests;
 
-/// What is remembered, so that it need not be worked out again.
+/// The caches of results that are expensive to compute.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cache {
     /// Tokens whose signatures were verified.
     Tokens,
     /// Certificates that proxies have seen, and that have a path to their bundle.
     Certificates,
-    /// Peers whose certificates a terminator passes on.
+    /// Peers whose certificates a TLS terminator forwards.
     ForwardedPeers,
 }
 
-/// Whether it was there.
+/// The result of a cache lookup.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lookup {
-    /// It was.
+    /// The entry was present.
     Hit,
-    /// It was not.
+    /// The entry was absent.
     Miss,
 }
 
@@ -52,7 +52,7 @@ impl Cache {
 /// All counts since the start. They only grow.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// `BindingService`, by one call or over a stream.
+    /// `BindingService`, by unary call or over a stream.
     validate_binding: Decisions<DenyReason>,
     /// Introspection, over gRPC or HTTP.
     introspect: Decisions<DenyReason>,
@@ -97,7 +97,7 @@ impl<R: Reason> Decisions<R> {
     }
 }
 
-/// What only the core counts, where it also leaves the record of it.
+/// Counters that only the core increments, in the same place where it records the event.
 impl Metrics {
     pub(in crate::authority) fn binding_decided(&self, refused: Option<DenyReason>) {
         self.validate_binding.add(refused);
@@ -133,7 +133,7 @@ impl Metrics {
 }
 
 impl Metrics {
-    /// Something was looked for in a cache.
+    /// Records a lookup in a cache.
     pub fn looked_up(&self, cache: Cache, outcome: Lookup) {
         let lookups = self.lookups(cache);
         increment(match outcome {
@@ -147,7 +147,7 @@ impl Metrics {
         &self.requests
     }
 
-    /// A request, a handshake or a task beside them ended in a panic, which is a fault of this server's.
+    /// Counts a request, a handshake or a background task that ended in a panic, which is an error in this server.
     pub fn panicked(&self) {
         increment(&self.panics);
     }

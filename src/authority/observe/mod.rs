@@ -1,4 +1,4 @@
-//! What is recorded and counted.
+//! Metrics and the audit trail.
 
 mod audit;
 mod families;

@@ -1,17 +1,17 @@
-//! A request that a protocol refuses before the core is asked.
+//! Requests that a protocol refuses before it calls the core.
 
 use crate::authority::decision::GrantErrorCode;
 
-/// What a refused request was for, with the code that the caller gets.
+/// The kind of a refused request, with the code that the caller receives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RefusedRequest {
-    /// A token.
+    /// A token request.
     Token(GrantErrorCode),
-    /// An introspection.
+    /// An introspection request.
     Introspection(&'static str),
-    /// A revocation.
+    /// A revocation request.
     Revocation(&'static str),
-    /// A dynamic registration.
+    /// A dynamic registration request.
     Registration(&'static str),
 }
 

@@ -1,24 +1,24 @@
-//! What is read again while the server serves, and whether it could be taken the last time.
+//! What is reloaded while the server runs, and whether the last reload succeeded.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-/// What is read again.
+/// An input that is reloaded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reloaded {
     /// The server's certificate and key.
     Certificate,
-    /// Bundles and client CAs.
+    /// The bundles and client CAs.
     Trust,
     /// The configuration file.
     Configuration,
 }
 
 impl Reloaded {
-    /// All of them.
+    /// All reloaded inputs.
     pub const ALL: [Self; 3] = [Self::Certificate, Self::Trust, Self::Configuration];
 
-    /// The name in metrics.
+    /// The label in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
@@ -28,7 +28,7 @@ impl Reloaded {
     }
 }
 
-/// What the server goes by that is older than what it was given since: that is broken, or it takes a restart.
+/// The inputs whose version in use is older than the latest one, because that is invalid or requires a restart.
 #[derive(Debug, Default)]
 pub struct Reloads {
     certificate: AtomicBool,
@@ -37,12 +37,12 @@ pub struct Reloads {
 }
 
 impl Reloads {
-    /// Whether the last try failed.
+    /// Whether the last reload failed.
     pub fn is_failing(&self, what: Reloaded) -> bool {
         self.flag(what).load(Ordering::Relaxed)
     }
 
-    /// Takes note of the last try.
+    /// Records whether the last reload failed.
     pub fn set_failing(&self, what: Reloaded, failing: bool) {
         self.flag(what).store(failing, Ordering::Relaxed);
     }

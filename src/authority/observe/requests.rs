@@ -1,4 +1,4 @@
-//! How long requests take, by method and outcome. The methods are those of the access table, and one more for all else.
+//! Request durations, by method and outcome. The methods are those of the access table, and one more for all others.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::authority::observe::families::Durations;
 use crate::authority::observe::families::Family;
 use crate::authority::observe::families::labels;
 
-/// How a request ended, for the one who runs the server.
+/// How a request ended, from the operator's point of view.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RequestOutcome {
-    /// It was answered as it was asked for.
+    /// The request succeeded.
     Ok,
-    /// It was refused for what the caller brought or is, or the caller went away.
+    /// The request was refused because of its content or its caller, or the caller went away.
     Refused,
-    /// It failed for a reason of this server's.
+    /// The request failed because of an error in this server.
     Error,
 }
 
@@ -64,14 +64,14 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// A request has ended.
+    /// Records the duration of a finished request.
     pub fn ended(&self, method: CalledMethod, outcome: RequestOutcome, took: Duration) {
         let method = method.position().and_then(|position| self.methods.get(position)).unwrap_or(&self.other);
         method.of(outcome).add(took);
     }
 
-    /// A method is there with all its outcomes from its first call on: a page with every method that nobody calls would be
-    /// long, and an error can only be seen to grow in a series that was there before.
+    /// A method appears with all its outcomes from its first call on. A page with every method that is never called
+    /// would be long; an increase of errors is visible only in a series that existed before.
     pub(in crate::authority) fn family(&self) -> Family {
         let known = METHODS.iter().map(|method| method_label(method.name)).zip(&self.methods);
         let called = known.chain([(OTHER, &self.other)]).flat_map(|(method, durations)| {
@@ -89,7 +89,7 @@ impl Requests {
     }
 }
 
-/// A gRPC method without the slash in front, as OpenTelemetry names them; an HTTP endpoint by its path.
+/// The label of a method: a gRPC method without the leading slash, as in OpenTelemetry; an HTTP endpoint by its path.
 fn method_label(name: &'static str) -> &'static str {
     let grpc = name.strip_prefix('/').filter(|rest| {
         let package = rest.split_once('/').map(|(service, _)| service);

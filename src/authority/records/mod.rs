@@ -1,4 +1,4 @@
-//! What all registrations have in common: how they are stored, listed by name and refused.
+//! The parts common to all registrations: storage, listing by name and errors.
 
 mod by_name;
 mod record;

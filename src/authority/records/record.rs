@@ -1,4 +1,4 @@
-//! A registration as it is stored: JSON that an operator can read.
+//! The stored form of a registration: JSON that an operator can read.
 
 use serde::Deserialize;
 use serde::Deserializer;
@@ -11,11 +11,12 @@ use crate::authority::clock::Timestamp;
 use crate::authority::store::UnreadableRecord;
 use crate::authority::store::read_record;
 
-/// What the store keeps of a registration beside its metadata: who made it, when, and what its kind has in addition.
+/// The stored data of a registration other than its metadata: its creator, its times, and the members specific to its
+/// kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Record<C, D> {
-    /// Random, made when a client is registered and kept while it is: tokens carry it, so that registering a deleted client
-    /// again revives none of its tokens.
+    /// A random value, generated when a client is registered and kept until it is deleted. Tokens contain it, so that
+    /// tokens of a deleted client stay invalid when the client is registered again.
     pub creation_id: C,
     /// When it was registered.
     pub create_time: Timestamp,
@@ -25,12 +26,12 @@ pub struct Record<C, D> {
     pub update_time: Timestamp,
     /// The identity that last changed it.
     pub updated_by: String,
-    /// Where it was registered over HTTP.
+    /// The data of a dynamic registration, if it was registered over HTTP.
     pub dynamic: D,
 }
 
 impl<C, D: Default> Record<C, D> {
-    /// A new registration.
+    /// The record of a new registration.
     pub fn new(creation_id: C, now: Timestamp, by: &str) -> Self {
         Self {
             creation_id,
@@ -44,7 +45,7 @@ impl<C, D: Default> Record<C, D> {
 }
 
 impl<C: Clone, D: Clone> Record<C, D> {
-    /// The same registration, changed.
+    /// The record of the same registration after a change.
     #[must_use]
     pub fn updated(&self, now: Timestamp, by: &str) -> Self {
         Self { update_time: now, updated_by: by.to_owned(), ..self.clone() }
@@ -67,7 +68,7 @@ struct Stored<M, C: Part, D: Part> {
     dynamic: D,
 }
 
-/// Reads a stored value.
+/// Parses a stored value.
 pub(super) fn read<M: DeserializeOwned, C: DeserializeOwned + Part, D: DeserializeOwned + Part>(
     bytes: &[u8],
     schema: u32,
@@ -88,9 +89,9 @@ pub(super) fn write<M: Serialize, C: Part + Serialize, D: Part + Serialize>(
     serde_json::to_vec(&stored)
 }
 
-/// A member that the records of some kinds have.
+/// A record member that only some kinds have.
 pub trait Part: Clone + std::fmt::Debug + Eq {
-    /// Whether it is not written.
+    /// Whether the member is omitted from the JSON.
     fn is_left_out(&self) -> bool;
 }
 
@@ -106,7 +107,7 @@ impl<T: Clone + std::fmt::Debug + Eq> Part for Option<T> {
     }
 }
 
-/// A member that the records of a kind do not have, and that is refused in them.
+/// A member that the records of a kind do not have. A record that contains it is rejected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct NotKept;
 

@@ -1,13 +1,13 @@
-//! Why the registry refuses.
+//! Errors of the registry.
 
 use crate::authority::store::StoreError;
 
 /// The kinds of registrations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// A client, by its `client_id`.
+    /// A client, named by its `client_id`.
     Client,
-    /// A protected resource, by its audience.
+    /// A protected resource, named by its audience.
     Resource,
 }
 
@@ -34,52 +34,52 @@ impl Kind {
     }
 }
 
-/// A field of the metadata that is refused, and why (`invalid_client_metadata` of RFC 7591 section 3.2.2).
+/// An invalid metadata field (`invalid_client_metadata` of RFC 7591 section 3.2.2).
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct InvalidMetadata {
-    /// Of what.
+    /// The kind of the registration.
     pub kind: Kind,
     /// The field's name.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// Why the value is invalid.
     pub problem: String,
 }
 
-/// Why a registration could not be made, changed, deleted or found.
+/// Why a registration could not be created, changed, deleted or found.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RegistryError {
-    /// The metadata is refused.
+    /// The metadata is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidMetadata),
-    /// The name is taken.
+    /// A registration with this name exists.
     #[error("a {} is registered already", .0.by_name())]
     Exists(Kind),
-    /// The SPIFFE ID, or the pattern, is taken by the client of this name.
+    /// The SPIFFE ID or the pattern belongs to the client with this name.
     #[error("the client '{0}' is registered for the same SPIFFE ID or pattern")]
     IdentityTaken(String),
-    /// Nothing is registered under the name.
+    /// There is no registration with this name.
     #[error("no {} is registered", .0.by_name())]
     NotFound(Kind),
-    /// The `etag` is not the present one.
+    /// The `etag` is not the current one.
     #[error("the {} has changed since it was read: read it again and repeat the change", .0.noun())]
     Conflict(Kind),
-    /// Every update names the state that it was made from.
+    /// The `etag` is missing or malformed. Every update names the revision that it is based on.
     #[error("etag is missing or malformed: it must be the one that the {} was read with", .0.noun())]
     EtagMissing(Kind),
-    /// The page token was returned by no list.
+    /// The page token was not returned by a list request.
     #[error("page_token is not one that a list returned")]
     InvalidPageToken,
-    /// The record is larger than the store takes.
+    /// The record is larger than the store accepts.
     #[error("the {} is too large to be stored", .0.stored())]
     TooLarge(Kind),
-    /// The store does not answer, or there are no random bytes.
+    /// The store does not respond, or the system has no random bytes.
     #[error("the registry is unavailable")]
     Unavailable,
 }
 
 impl RegistryError {
-    /// The fixed code.
+    /// The fixed code of the error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid(InvalidMetadata { kind: Kind::Client, .. }) => "INVALID_CLIENT_METADATA",
@@ -97,7 +97,7 @@ impl RegistryError {
         }
     }
 
-    /// What a failure of the store means for a registration of this kind.
+    /// The registry error for a failure of the store, for a registration of this kind.
     pub(in crate::authority) fn of_store(kind: Kind, error: &StoreError) -> Self {
         match error {
             StoreError::Conflict { .. } => Self::Conflict(kind),

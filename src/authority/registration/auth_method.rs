@@ -1,4 +1,4 @@
-//! How a client authenticates (`token_endpoint_auth_method`).
+//! The client authentication method (`token_endpoint_auth_method`).
 
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::SpiffeIdPattern;
@@ -8,7 +8,7 @@ use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::invalid;
 
-/// The kinds of SVIDs that clients authenticate by.
+/// The kinds of SVID with which clients authenticate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SvidKind {
     /// The X509-SVID of the connection: `spiffe_x509`.
@@ -17,31 +17,31 @@ pub enum SvidKind {
     Jwt,
 }
 
-/// How a client proves who it is, with all that the proof needs.
+/// A client authentication method, with the data needed to verify it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenEndpointAuthMethod {
-    /// By an SVID of this kind, for one of these SPIFFE IDs (draft-ietf-oauth-spiffe-client-auth section 3).
+    /// An SVID of this kind, with a SPIFFE ID that the pattern matches (draft-ietf-oauth-spiffe-client-auth section 3).
     Spiffe(SvidKind, SpiffeIdPattern),
-    /// By a certificate of a known CA with this subject (RFC 8705 section 2.1).
+    /// A certificate of a known CA with this subject (RFC 8705 section 2.1).
     TlsClientAuth {
-        /// The one name that the certificate must bear.
+        /// The name that the certificate must contain.
         subject: CertificateSubject,
-        /// The one CA that must vouch for it, by its configured name.
+        /// The configured name of the CA that must have issued it, if it is restricted to one.
         client_ca: Option<String>,
     },
-    /// By one of these very certificates (RFC 8705 section 2.2).
+    /// One of these registered certificates (RFC 8705 section 2.2).
     SelfSignedTlsClientAuth(Vec<CertificateThumbprint>),
-    /// The same by one of those that the client publishes there.
+    /// One of the certificates that the client publishes at this URL (RFC 8705 section 2.2).
     PublishedTlsClientAuth(JwksUri),
 }
 
 impl TokenEndpointAuthMethod {
-    /// Whether a JWT-SVID has to come with each request.
+    /// Whether each request must include a JWT-SVID.
     pub fn is_spiffe_jwt(&self) -> bool {
         matches!(self, Self::Spiffe(SvidKind::Jwt, _))
     }
 
-    /// The method's registered name.
+    /// The value of `token_endpoint_auth_method`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Spiffe(SvidKind::X509, _) => "spiffe_x509",
@@ -51,8 +51,8 @@ impl TokenEndpointAuthMethod {
         }
     }
 
-    /// A `client_id` that is a SPIFFE ID must be the identity that the method proves: `sub` is the `client_id`, and nobody
-    /// may be named after another principal (RFC 9068 section 5).
+    /// Checks that a `client_id` that is a SPIFFE ID is the identity that the method proves. `sub` is the `client_id`,
+    /// and no client may have the name of another principal (RFC 9068 section 5).
     pub(super) fn fits(&self, client_id: &ClientId) -> Result<(), InvalidMetadata> {
         let Some(named) = client_id.spiffe_id() else { return Ok(()) };
         let proves_it = match self {

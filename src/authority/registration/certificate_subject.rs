@@ -1,5 +1,5 @@
-//! The one name that a `tls_client_auth` client's certificate must bear (RFC 8705 section 2.1.2). Names are compared within
-//! their own type only.
+//! The name that the certificate of a `tls_client_auth` client must contain (RFC 8705 section 2.1.2). Names are
+//! compared only with names of the same type.
 
 use std::net::IpAddr;
 
@@ -11,18 +11,18 @@ use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::metadata::ClientMetadata;
 use crate::authority::registration::metadata::invalid;
 
-/// A name in the form in which two of a type are equal exactly when they are the same name.
+/// A name in normal form: two names of one type are equal exactly when they denote the same name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum CertificateSubject {
-    /// The subject, compared by distinguishedNameMatch (RFC 4517 section 4.2.15).
+    /// The subject, compared with distinguishedNameMatch (RFC 4517 section 4.2.15).
     Dn(DistinguishedName),
-    /// A dNSName, in lower case. Wildcards in a certificate are not names of clients.
+    /// A dNSName, in lower case. A wildcard name in a certificate never identifies a client.
     Dns(String),
-    /// A uniformResourceIdentifier, byte by byte.
+    /// A uniformResourceIdentifier, compared byte by byte.
     Uri(String),
-    /// An iPAddress, compared in binary.
+    /// An iPAddress, compared in binary form.
     Ip(IpAddr),
-    /// An rfc822Name, its host in lower case.
+    /// An rfc822Name, with its host in lower case.
     Email(String),
 }
 
@@ -39,7 +39,7 @@ impl CertificateSubject {
         fields.into_iter().filter_map(|(field, value)| value.clone().map(|value| (field, value))).collect()
     }
 
-    /// Reads the value of one of the five fields.
+    /// Parses the value of one of the five fields.
     pub(in crate::authority) fn parse(field: &'static str, text: &str) -> Result<Self, InvalidMetadata> {
         let subject = match field {
             "tls_client_auth_subject_dn" => {
@@ -68,7 +68,7 @@ impl CertificateSubject {
         })
     }
 
-    /// All the names that a certificate bears, each in its comparable form. One that has none, such as a subject with
+    /// All names in a certificate, each in normal form. A name that has no normal form, such as a subject with
     /// characters that RFC 4518 prohibits, equals no registered name and is left out.
     pub fn of(names: &CertificateNames) -> Vec<Self> {
         let subject = DistinguishedName::from_der(&names.subject).ok().map(Self::Dn);
@@ -80,7 +80,8 @@ impl CertificateSubject {
     }
 }
 
-/// A SPIFFE ID in another spelling than its own would never match: no certificate with one is let in.
+/// Whether the text is a URI. A SPIFFE ID that is not in its canonical spelling is refused: it would never match,
+/// because no certificate with one is accepted.
 fn is_uri(text: &str) -> bool {
     if is_spiffe_uri(text) { parse_spiffe_id(text).is_some() } else { fluent_uri::Uri::parse(text).is_ok() }
 }
@@ -92,7 +93,7 @@ fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-/// RFC 5280 section 7.5: the local part is compared as it is, the host without regard to case.
+/// Parses a mail address. RFC 5280 section 7.5: the local part is compared exactly, the host without regard to case.
 fn email(text: &str) -> Option<CertificateSubject> {
     let (local, host) = text.rsplit_once('@')?;
     (!local.is_empty() && is_host(host))

@@ -1,5 +1,5 @@
-//! What is registered of a client, read into what the decisions need. Metadata that contradicts itself is refused by the
-//! name of the field.
+//! Client registrations, parsed into the form that decisions use. Contradictory metadata is rejected with the name of
+//! the field.
 
 use std::time::Duration;
 
@@ -24,50 +24,51 @@ use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
 use crate::authority::scope::is_resource_indicator;
 
-/// The lifetime of tokens where the registration names none.
+/// The lifetime of tokens if the registration sets none.
 const DEFAULT_TTL: Duration = Duration::from_mins(5);
 
-/// The longest lifetime that a registration may name: a stolen identity must not outlive its discovery by more.
+/// The longest lifetime that a registration may set. It limits how long a token stays valid after a stolen identity is
+/// discovered.
 pub const MAX_TTL: Duration = Duration::from_hours(1);
 
 /// The prefix of all keys of clients in the store.
 pub const CLIENTS: &str = "/clients/";
 
-/// What the store keeps of a client beside its metadata.
+/// The stored data of a client other than its metadata.
 pub type ClientRecord = Record<String, Option<DynamicRegistration>>;
 
-/// A client as it counts.
+/// A client registration that is in effect.
 pub type RegisteredClient = Registered<ClientRegistration>;
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
-/// What becomes of a token when the certificate that it is bound to is renewed.
+/// Whether a token stays valid when the certificate that it is bound to is renewed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rotation {
-    /// It is refused (RFC 8705 section 6.3).
+    /// The token is refused (RFC 8705 section 6.3).
     Strict,
-    /// It passes with a younger certificate of the same SPIFFE ID, or one with the same key.
+    /// The token is accepted with a newer certificate of the same SPIFFE ID, or with one that has the same key.
     Identity,
-    /// It passes with the successor that the holder of the certificate announced.
+    /// The token is accepted with the successor that the holder of the certificate announced.
     Lineage,
 }
 
-/// A client's metadata, found sound.
+/// The validated metadata of a client.
 #[derive(Clone, Debug)]
 pub struct ClientRegistration {
-    /// The metadata in its one normal form: defaults spelled out, certificates as `jwks`.
+    /// The metadata in normal form: defaults filled in, certificates as `jwks`.
     pub metadata: ClientMetadata,
-    /// What it is registered under.
+    /// The client's identifier.
     pub client_id: ClientId,
-    /// How it authenticates.
+    /// The method by which the client authenticates.
     pub method: TokenEndpointAuthMethod,
-    /// What it may ask for.
+    /// The scopes that the client may request.
     pub scope: Scope,
-    /// Whether its tokens must be bound, whatever the global setting.
+    /// Whether its tokens must be bound, regardless of the global setting.
     pub bound: bool,
-    /// How long its tokens live, at most.
+    /// The maximum lifetime of its tokens.
     pub access_token_ttl: Duration,
-    /// What a renewed certificate does to its tokens.
+    /// Whether its tokens stay valid with a renewed certificate.
     pub rotation: Rotation,
 }
 
@@ -98,7 +99,7 @@ impl Registration for ClientRegistration {
 }
 
 impl ClientRegistration {
-    /// Reads metadata. What contradicts itself is refused by the name of the field.
+    /// Parses metadata. Contradictory metadata is rejected with the name of the field.
     pub fn parse(metadata: ClientMetadata) -> Result<Self, InvalidMetadata> {
         let mut metadata = metadata;
         let client_id = ClientId::parse(&metadata.client_id).ok_or_else(|| {
@@ -144,7 +145,7 @@ impl ClientRegistration {
         Ok(Self { metadata, client_id, method, scope, bound, access_token_ttl, rotation })
     }
 
-    /// Where the client publishes its certificates, if it does.
+    /// The URL at which the client publishes its certificates, if it does.
     pub fn jwks_uri(&self) -> Option<&JwksUri> {
         match &self.method {
             TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => Some(uri),
@@ -154,7 +155,7 @@ impl ClientRegistration {
         }
     }
 
-    /// The field in which this registration goes beyond another, if it does.
+    /// The field in which this registration exceeds the limit `most`, if any.
     pub fn exceeded_field(&self, most: &Self) -> Option<&'static str> {
         let audience = &most.metadata.audience;
         if !most.scope.covers(&self.scope) {
@@ -166,7 +167,7 @@ impl ClientRegistration {
         } else if self.rotation != Rotation::Strict && self.rotation != most.rotation {
             Some("rotation")
         } else if most.method.is_spiffe_jwt() && !self.method.is_spiffe_jwt() {
-            // Less would be proven than an operator asks for.
+            // The authentication would be weaker than the operator requires.
             Some("token_endpoint_auth_method")
         } else {
             None
@@ -215,7 +216,7 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
                 }
                 Ok(TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca: metadata.client_ca.clone() })
             }
-            // RFC 8705 section 2.1.2: exactly one.
+            // RFC 8705 section 2.1.2: exactly one subject field must be set.
             [] => Err(invalid(
                 "tls_client_auth_subject_dn",
                 "tls_client_auth needs one of the five tls_client_auth_* fields",

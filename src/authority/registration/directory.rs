@@ -1,4 +1,4 @@
-//! The snapshot of all registrations that decisions read, and how a peer finds its own.
+//! The snapshot of all client registrations that decisions use, and the lookup of a peer's registration.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use crate::authority::registration::client::ClientRegistration;
 use crate::authority::registration::client::RegisteredClient;
 use crate::authority::registration::client_id::ClientId;
 
-/// What there is under a `client_id`.
+/// The result of looking up a `client_id`.
 #[derive(Clone, Debug)]
 pub enum ClientStatus {
-    /// No registration.
+    /// There is no registration.
     Unknown,
-    /// More than one registration claims this SPIFFE ID at the same level; none of them is taken.
+    /// More than one registration claims this SPIFFE ID at the same level. None of them applies.
     Ambiguous,
-    /// A registration that matches, at whatever level, is disabled.
+    /// A matching registration, at any level, is disabled.
     Disabled,
-    /// This one.
+    /// The registration that applies.
     Registered(Arc<RegisteredClient>),
 }
 
-/// All clients. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.
+/// All clients. A clone is cheap: a change creates a new snapshot that shares the unchanged entries.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     clients: ByName<ClientRegistration>,
@@ -43,28 +43,28 @@ pub struct Directory {
 type Names = Vec<String>;
 
 impl Directory {
-    /// The client registered under this very name, whatever its method.
+    /// The client registered under exactly this name, with any authentication method.
     pub fn named(&self, name: &str) -> Option<&Arc<RegisteredClient>> {
         self.clients.named(name)
     }
 
-    /// The clients by their names.
+    /// The clients by name.
     pub fn by_name(&self) -> &ByName<ClientRegistration> {
         &self.clients
     }
 
-    /// How many clients there are.
+    /// The number of clients.
     pub fn len(&self) -> usize {
         self.clients.len()
     }
 
-    /// Whether there is no client.
+    /// Whether there are no clients.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
 
-    /// What stands under the `client_id` of a request or a token. For a SPIFFE ID the most specific registration counts,
-    /// the exact one before the longest pattern; but a disabled one at any level refuses.
+    /// The registration for the `client_id` of a request or a token. For a SPIFFE ID the most specific registration
+    /// applies: the exact one, then the longest pattern. A disabled registration at any level refuses the client.
     pub fn status(&self, client_id: &ClientId) -> ClientStatus {
         if !client_id.is_spiffe_id() {
             return match self.clients.named(client_id.as_str()) {
@@ -81,8 +81,8 @@ impl Directory {
         settle(&nearest, &levels.flatten().collect::<Vec<_>>())
     }
 
-    /// Whether some registration is for this peer. What each kind of proof proves differs: a certificate that is let in as
-    /// it is has no names.
+    /// Whether a registration matches this peer. The kinds of proof differ in what they prove: for a certificate that
+    /// is accepted by its thumbprint no names are verified.
     pub fn knows(&self, peer: &PeerIdentity) -> bool {
         let as_it_is = || self.thumbprints.contains_key(&peer.thumbprint());
         match peer.proof() {
@@ -95,13 +95,13 @@ impl Directory {
         }
     }
 
-    /// Whether a certificate is registered as it is.
+    /// Whether the thumbprint of a certificate is registered.
     pub fn has_certificate(&self, thumbprint: &CertificateThumbprint) -> bool {
         self.thumbprints.contains_key(thumbprint)
     }
 
-    /// The longest registration for a SPIFFE ID that an operator made: what the workload may have at most by registering
-    /// itself.
+    /// The most specific registration for a SPIFFE ID that an operator created. It limits what the workload may obtain
+    /// by registering itself.
     pub fn operator_limit(&self, id: &SpiffeId) -> Option<Arc<RegisteredClient>> {
         let operators = |level: &Vec<Arc<RegisteredClient>>| {
             level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
@@ -109,7 +109,7 @@ impl Directory {
         self.levels(&id.to_string()).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
     }
 
-    /// Another client that claims the same SPIFFE ID, or the same pattern.
+    /// Another client that claims the same SPIFFE ID or the same pattern.
     pub fn conflicting_client(&self, registration: &ClientRegistration) -> Option<&str> {
         let claimed = match &registration.method {
             TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => self.exact.get(&id.to_string()),
@@ -126,7 +126,7 @@ impl Directory {
         self.clients.all()
     }
 
-    /// Puts a client in the place of what stood under its name.
+    /// Inserts a client, replacing any client with the same name.
     pub fn insert(&mut self, client: RegisteredClient) {
         let name = client.registration.client_id.as_str().to_owned();
         self.remove(&name);
@@ -141,13 +141,13 @@ impl Directory {
         }
     }
 
-    /// The registrations for a SPIFFE ID, the most specific level first.
+    /// The registrations for a SPIFFE ID, most specific level first.
     fn levels(&self, id: &str) -> Vec<Vec<Arc<RegisteredClient>>> {
         let resolve = |names: Option<&Names>| {
             names.into_iter().flatten().filter_map(|name| self.clients.named(name)).map(Arc::clone).collect()
         };
         let slashes = id.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
-        // From the last segment up to the trust domain; the two slashes of `spiffe://` are no path.
+        // From the last segment up to the trust domain. The two slashes of `spiffe://` are not part of the path.
         let prefixes = slashes.filter(|at| *at > "spiffe://".len()).filter_map(|at| id.get(..=at));
         let below = prefixes.filter(|_| !self.below.is_empty()).map(|prefix| resolve(self.below.get(prefix)));
         std::iter::once(resolve(self.exact.get(id))).chain(below).collect()
@@ -179,7 +179,8 @@ impl Directory {
                     touch(&mut self.thumbprints, *thumbprint, &change);
                 }
             }
-            // What is published changes without the registration: the snapshot knows it.
+            // Published certificates change independently of the registration. The snapshot of published documents
+            // holds them.
             TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {}
         }
     }

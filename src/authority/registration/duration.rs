@@ -13,13 +13,13 @@ use crate::authority::records::Kind;
 
 const SHAPE: &str = "must be a duration such as 5m or 90s";
 
-/// Reads the text of `access_token_ttl`.
+/// Parses the text of `access_token_ttl`.
 pub fn parse_access_token_ttl(text: &str) -> Result<Duration, InvalidMetadata> {
     let refuse = || InvalidMetadata { kind: Kind::Client, field: "access_token_ttl", problem: SHAPE.to_owned() };
     humantime::parse_duration(text).map_err(|_| refuse())
 }
 
-/// For serde: reads the text of `access_token_ttl`, if it is there.
+/// For serde: parses the text of `access_token_ttl`, if it is present.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| {

@@ -1,4 +1,4 @@
-//! What dynamic registration (RFC 7591, RFC 7592) answers.
+//! Results of dynamic registration (RFC 7591, RFC 7592).
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use crate::authority::records::RegistryError;
 use crate::authority::registration::client::RegisteredClient;
 use crate::authority::registration::metadata::invalid;
 
-/// A client just registered, and the only sight of its registration access token.
+/// A newly registered client. Its registration access token is returned only here.
 #[derive(Debug)]
 pub struct DynamicallyRegistered {
-    /// The client.
+    /// The registered client.
     pub client: Arc<RegisteredClient>,
-    /// With which its registrant reads, changes and deletes it: 256 random bits, base64url.
+    /// The token with which the registrant reads, changes and deletes the client: 256 random bits, base64url.
     pub registration_access_token: RegistrationAccessToken,
 }
 
-/// A registration access token (RFC 7592 section 3). It reaches no log.
+/// A registration access token (RFC 7592 section 3). It is never logged.
 pub struct RegistrationAccessToken(pub(in crate::authority) String);
 
 impl RegistrationAccessToken {
-    /// The text, for the one response that it is in.
+    /// The token as text, for the response that returns it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -32,20 +32,20 @@ impl std::fmt::Debug for RegistrationAccessToken {
     }
 }
 
-/// Why a dynamic registration was refused.
+/// Why a dynamic registration request was refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DynamicRegistrationError {
-    /// The policy does not let this caller register.
+    /// The policy does not allow this caller to register clients.
     #[error("this caller may not register clients")]
     Forbidden,
-    /// The metadata cannot stand.
+    /// The metadata is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidMetadata),
-    /// The registration access token is not the client's, or the caller not its registrant, or there is no such client:
-    /// which of the three is nobody's business (RFC 7592 section 2.1).
+    /// The registration access token is not the client's, the caller is not its registrant, or there is no such client.
+    /// The three cases are not distinguished (RFC 7592 section 2.1).
     #[error("the registration access token does not open this registration to this caller")]
     InvalidToken,
-    /// The store.
+    /// The store is unavailable.
     #[error("the registry is unavailable")]
     Unavailable,
 }

@@ -1,5 +1,5 @@
-//! The certificates of a `self_signed_tls_client_auth` client: a JWK Set with `x5c` (RFC 8705 section 2.2.2), or PEM that is
-//! turned into one.
+//! The certificates of a `self_signed_tls_client_auth` client: a JWK Set with `x5c` (RFC 8705 section 2.2.2), or PEM
+//! that is converted into one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,13 +19,14 @@ use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::ClientMetadata;
 use crate::authority::registration::metadata::invalid;
 
-/// The most certificates that one client may have at a time: the present one, the next, and some to spare.
+/// The most certificates that one client may have at a time: the current one, the next one, and spare ones.
 const MAX_CERTIFICATES: usize = 16;
 
-/// Reads the registered certificates, and leaves them in `metadata.jwks`; or where the client publishes them.
+/// Parses the registered certificates and stores them in `metadata.jwks`, or parses the `jwks_uri` at which the client
+/// publishes them.
 pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidMetadata> {
     if let Some(text) = &metadata.jwks_uri {
-        // RFC 7591 section 2: jwks and jwks_uri exclude each other.
+        // RFC 7591 section 2: jwks and jwks_uri are mutually exclusive.
         if metadata.jwks.is_some() || metadata.certificate_pem.is_some() {
             return Err(invalid("jwks_uri", "goes only without jwks and certificate_pem"));
         }
@@ -49,7 +50,7 @@ pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenE
     Ok(TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates))
 }
 
-/// Turns PEM certificates into a JWK Set that carries each in `x5c`.
+/// Converts PEM certificates into a JWK Set that contains each in `x5c`.
 pub fn from_pem(pem: &str) -> Result<Value, InvalidMetadata> {
     let refuse = |problem: &str| invalid("certificate_pem", problem);
     let certificates: Vec<CertificateDer<'_>> =
@@ -76,11 +77,11 @@ fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidMe
         .and_then(Value::as_array)
         .ok_or_else(|| invalid("jwks", "is not a JWK Set: it lacks the array `keys`"))?;
     let jwks = keys.iter().filter_map(Value::as_object);
-    // Also in a key that is of no use here: all of them are stored and shown.
+    // This also covers keys that are not used here, because all keys are stored and returned.
     if jwks.clone().any(is_private) {
         return Err(invalid("jwks", "holds a private key: register the public members only, and replace that key"));
     }
-    // RFC 7517 section 5: keys that are of no use here are skipped.
+    // RFC 7517 section 5: keys that cannot be used here are ignored.
     let with_certificates: Vec<_> = jwks.filter(|jwk| jwk.contains_key("x5c")).collect();
     match with_certificates.len() {
         0 => Err(invalid("jwks", "no key in it carries a certificate in x5c")),
@@ -89,9 +90,9 @@ fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidMe
     }
 }
 
-/// The certificates in a JWK Set that its client published. A key of no use is skipped, since it may be for somebody else
-/// (RFC 7517 section 5), and one whose private half is published too is nobody's. `None` where it is no JWK Set, or has more
-/// certificates than one client may have.
+/// The certificates in a JWK Set that its client published. A key that cannot be used is skipped, because it may be
+/// meant for another party (RFC 7517 section 5). A key whose private half is published too is skipped, because it
+/// authenticates no one. `None` if the value is not a JWK Set, or has more certificates than one client may have.
 pub(in crate::authority) fn published_in(jwks: &Value) -> Option<Vec<CertificateThumbprint>> {
     let keys = jwks.get("keys").and_then(Value::as_array)?.iter().filter_map(Value::as_object);
     let keys = keys.filter(|jwk| jwk.contains_key("x5c") && !is_private(jwk));

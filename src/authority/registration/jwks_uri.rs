@@ -1,4 +1,5 @@
-//! `jwks_uri` (RFC 7591 section 2): the URL at which a client publishes its certificates, and which of them are let.
+//! `jwks_uri` (RFC 7591 section 2): the URL at which a client publishes its certificates, and the hosts that are
+//! allowed.
 
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
@@ -10,7 +11,7 @@ use fluent_uri::UriRef;
 const HTTPS_PORT: u16 = 443;
 const MAX_BYTES: usize = 2048;
 
-/// An https URL without userinfo and fragment, whose host is spelled in the one way that it has.
+/// An https URL without userinfo and fragment, whose host is in its canonical spelling.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct JwksUri {
     text: String,
@@ -18,14 +19,16 @@ pub struct JwksUri {
     port: u16,
 }
 
-/// What the configuration settles about `jwks_uri`.
+/// The configuration of `jwks_uri`.
 #[derive(Clone, Debug, Default)]
 pub struct JwksUriPolicy {
-    /// Where the documents may be. Empty, which is the default: no client may have a `jwks_uri`.
+    /// The hosts from which documents may be fetched. If it is empty, which is the default, no client may have a
+    /// `jwks_uri`.
     pub allowed_hosts: AllowedHosts,
-    /// How long the last good document counts when no other one can be had.
+    /// How long the last valid document stays in effect when no newer one can be fetched.
     pub keep: Duration,
-    /// Whether an unknown certificate is let in to ask for a token, so that it can be looked for where its client publishes.
+    /// Whether an unknown certificate is accepted to request a token, so that the documents of its client can be
+    /// fetched on demand.
     pub on_demand: bool,
 }
 
@@ -39,7 +42,7 @@ pub struct AllowedHosts(Vec<(String, u16)>);
 pub struct NotAHost;
 
 impl AllowedHosts {
-    /// Reads `HOST`, which means its port 443, or `HOST:PORT`.
+    /// Parses `HOST`, which means port 443, or `HOST:PORT`.
     pub fn parse<'a>(entries: impl IntoIterator<Item = &'a String>) -> Result<Self, NotAHost> {
         let entry = |entry: &String| {
             let uri = JwksUri::parse(&format!("https://{entry}")).filter(|uri| uri.path_and_query() == "/");
@@ -48,24 +51,24 @@ impl AllowedHosts {
         entries.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether a document may be fetched from there.
+    /// Whether a document may be fetched from this URL.
     pub fn allows(&self, uri: &JwksUri) -> bool {
         self.0.iter().any(|(host, port)| *host == uri.host && *port == uri.port)
     }
 
-    /// Each host and its port.
+    /// The host and port of each entry.
     pub fn hosts(&self) -> impl Iterator<Item = (&str, u16)> {
         self.0.iter().map(|(host, port)| (host.as_str(), *port))
     }
 
-    /// Whether none may be fetched at all.
+    /// Whether no host is allowed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl JwksUri {
-    /// Reads a URL. `None` where it is not https, has userinfo or a fragment, or a host that could be taken for another.
+    /// Parses a URL. `None` if it is not https, has userinfo or a fragment, or has an ambiguous host.
     pub fn parse(text: &str) -> Option<Self> {
         let uri = Uri::parse(text).ok().filter(|uri| uri.scheme().as_str() == "https" && !uri.has_fragment())?;
         let authority = uri.authority().filter(|authority| !authority.has_userinfo())?;
@@ -77,43 +80,43 @@ impl JwksUri {
         (text.len() <= MAX_BYTES && port != 0).then(|| Self { text: text.to_owned(), host, port })
     }
 
-    /// Where a redirect from here leads: to a URL under the same rules.
+    /// Resolves a redirect location. The target is subject to the same rules.
     pub fn redirected(&self, location: &str) -> Option<Self> {
         let base = Uri::parse(self.text.as_str()).ok()?;
         let target = UriRef::parse(location).ok()?.resolve_against(&base).ok()?;
         Self::parse(target.as_str())
     }
 
-    /// The URL as it was written.
+    /// The URL as it was registered.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// A name in lower case or an address, without brackets.
+    /// The host: a name in lower case, or an address without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// 443 where the URL names none.
+    /// The port; 443 if the URL has none.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What an HTTP request names: path and query.
+    /// The request target: path and query (RFC 9112 section 3.2.1).
     pub fn path_and_query(&self) -> &str {
         let rest = self.text.get("https://".len()..).unwrap_or_default();
         rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
     }
 
-    /// Host and port as the `Host` field has them.
+    /// The value of the `Host` field: host and port.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == HTTPS_PORT { host } else { format!("{host}:{}", self.port) }
     }
 }
 
-/// A name of letters, digits and hyphens, or an address as it is written. Resolvers also read `127.1`, `0x7f.0.0.1` and
-/// `2130706433` as addresses: a name whose last label begins with a digit is none.
+/// Parses a host name of letters, digits and hyphens, or an address in canonical spelling. Resolvers also accept
+/// `127.1`, `0x7f.0.0.1` and `2130706433` as addresses, so a name whose last label begins with a digit is refused.
 fn host(text: &str) -> Option<String> {
     if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return address.parse::<Ipv6Addr>().ok().map(|address| address.to_string());

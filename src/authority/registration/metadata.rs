@@ -1,4 +1,4 @@
-//! A client as operators write it and as it is stored, before anything is made of it.
+//! Client metadata as operators write it and as it is stored, before it is parsed.
 
 use std::time::Duration;
 
@@ -8,66 +8,67 @@ use serde::Serialize;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
 
-/// A client as operators write it, under the names of RFC 7591 and RFC 8705: what is stored, and what is shown.
+/// Client metadata as operators write it, with the names of RFC 7591 and RFC 8705. It is stored and returned in this
+/// form.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientMetadata {
-    /// The client's name, or its SPIFFE ID.
+    /// The client's identifier, which may be its SPIFFE ID.
     pub client_id: String,
     /// `spiffe_x509`, `spiffe_jwt`, `tls_client_auth` or `self_signed_tls_client_auth`.
     pub token_endpoint_auth_method: String,
     /// An exact SPIFFE ID, or a pattern that ends in `/*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spiffe_id: Option<String>,
-    /// RFC 4514 text.
+    /// The expected subject distinguished name (RFC 4514 text).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_auth_subject_dn: Option<String>,
-    /// A host name.
+    /// The expected dNSName: a host name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_auth_san_dns: Option<String>,
-    /// A URI.
+    /// The expected uniformResourceIdentifier: a URI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_auth_san_uri: Option<String>,
-    /// An address: dotted decimal, or RFC 5952.
+    /// The expected iPAddress: dotted decimal, or RFC 5952.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_auth_san_ip: Option<String>,
-    /// A mail address.
+    /// The expected rfc822Name: a mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_auth_san_email: Option<String>,
-    /// The one client CA that may vouch for the certificate.
+    /// The configured name of the only client CA that may have issued the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<String>,
     /// A JWK Set whose keys carry certificates in `x5c`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<serde_json::Value>,
-    /// Where such a JWK Set is published.
+    /// The URL at which the client publishes such a JWK Set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_uri: Option<String>,
-    /// PEM certificates; they are turned into `jwks` and never stored as they are.
+    /// PEM certificates. They are converted into `jwks` and never stored as PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_pem: Option<String>,
-    /// Space-separated scopes.
+    /// The scopes that the client may request, space-separated.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
-    /// Resource indicators.
+    /// The resource indicators that the client may request (RFC 8707).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<String>,
-    /// `client_credentials`, which is the default.
+    /// The grant types: `client_credentials`, which is the default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grant_types: Vec<String>,
-    /// Left out means true.
+    /// Whether tokens must be bound to a certificate. Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_client_certificate_bound_access_tokens: Option<bool>,
-    /// How long a token lives; as text such as `5m`.
+    /// The maximum lifetime of an access token, as text such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::registration::duration")]
     pub access_token_ttl: Option<Duration>,
-    /// `strict`.
+    /// The use of tokens after the certificate is renewed: `strict`, `identity` or `lineage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<String>,
-    /// Who answers for the client.
+    /// The contact for the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Whether it is switched off.
+    /// Whether the client is disabled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
 }

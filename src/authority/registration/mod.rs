@@ -1,4 +1,4 @@
-//! Clients: metadata, records, and how a peer finds its registration.
+//! Clients: metadata, records, and the lookup of a peer's registration.
 
 mod auth_method;
 mod certificate_subject;

@@ -1,5 +1,6 @@
-//! What at most one client may have: a SPIFFE ID, or a pattern of them. Each has a key of its own in the store, which is
-//! written in the transaction that writes the client, so that of two claims one wins, wherever they are made.
+//! The unique index: a SPIFFE ID, or a pattern of SPIFFE IDs, belongs to at most one client. Each has its own key in
+//! the store, written in the transaction that writes the client, so that of two conflicting claims only one succeeds,
+//! in any process.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -11,16 +12,17 @@ use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::client::ClientRegistration;
 use crate::authority::store::read_record;
 
-/// The prefix of all keys of the index in the store. No snapshot is made from them: they say nothing that the records do not.
+/// The prefix of all keys of the index in the store. No snapshot is built from them, because they repeat what the
+/// records contain.
 pub const INDEX: &str = "/index/";
 
-/// The prefix of those of SPIFFE IDs and patterns, which follow as they are registered.
+/// The prefix of the index keys of SPIFFE IDs and patterns. The registered text follows.
 const SPIFFE: &str = "/index/spiffe/";
 
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;
 
-/// Who has what a key of the index is for.
+/// The value of an index key: the client that owns it.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct IndexRecord {
@@ -28,7 +30,7 @@ struct IndexRecord {
     client_id: String,
 }
 
-/// The key of the index that a registration claims, if it claims one.
+/// The index key that a registration claims, if it claims one.
 pub fn key_of(registration: &ClientRegistration) -> Option<String> {
     let claimed = match &registration.method {
         TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => id.to_string(),
@@ -40,12 +42,12 @@ pub fn key_of(registration: &ClientRegistration) -> Option<String> {
     Some(format!("{SPIFFE}{claimed}"))
 }
 
-/// The value that says that a client has what a key of the index is for.
+/// The value that records a client as the owner of an index key.
 pub(in crate::authority) fn claim(client_id: &str) -> Option<Vec<u8>> {
     serde_json::to_vec(&IndexRecord { schema: SCHEMA, client_id: client_id.to_owned() }).ok()
 }
 
-/// Who has what a key of the index is for.
+/// The client that owns an index key.
 pub(in crate::authority) fn owner(key: &str, value: &[u8]) -> Result<String, RegistryError> {
     let read = read_record::<IndexRecord>(value, SCHEMA).map_err(|error| {
         tracing::error!(%error, key, "a record of the index cannot be read");
@@ -54,7 +56,7 @@ pub(in crate::authority) fn owner(key: &str, value: &[u8]) -> Result<String, Reg
     Ok(read.client_id)
 }
 
-/// Whether a stored client claims a key of the index. What this version cannot read may.
+/// Whether a stored client may claim an index key. A record that this version cannot read may claim any key.
 pub(in crate::authority) fn may_claim(client: &[u8], key: &str) -> bool {
     let read = Registered::<ClientRegistration>::parse(client);
     read.map_or(true, |registration| key_of(&registration).as_deref() == Some(key))

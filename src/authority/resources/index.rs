@@ -1,4 +1,4 @@
-//! The snapshot of all protected resources, and how a request finds its own.
+//! The snapshot of all protected resources, and the lookup of a request's resource.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
 use crate::authority::resources::resource::split_port;
 
-/// All resources. Cloning it costs nothing to speak of: a change makes a new one that shares what did not change.
+/// All resources. A clone is cheap: a change creates a new snapshot that shares the unchanged entries.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     by_audience: ByName<ProtectedResource>,
@@ -21,14 +21,14 @@ pub struct Resources {
 /// The audiences under one index entry: nearly always one.
 type Audiences = Vec<String>;
 
-/// What a request says of where it goes.
+/// The destination of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
-    /// The audience that the proxy's own configuration names. No other is looked for then.
+    /// The audience that the proxy's own configuration names. If it is set, no other is considered.
     pub named: Option<&'a str>,
-    /// The SPIFFE ID that the proxy presents for the resource's workload.
+    /// The SPIFFE ID of the resource's workload, as the proxy reports it.
     pub principal: &'a str,
-    /// The host, and the port if the request has it, as the client wrote them.
+    /// The host, and the port if the request has one, as the client sent them.
     pub authority: &'a str,
 }
 
@@ -38,29 +38,30 @@ impl Resources {
         self.by_audience.named(audience)
     }
 
-    /// The resources by their audiences.
+    /// The resources by audience.
     pub fn by_name(&self) -> &ByName<ProtectedResource> {
         &self.by_audience
     }
 
-    /// All of them.
+    /// All resources.
     pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredResource>> {
         self.by_audience.all()
     }
 
-    /// How many resources there are.
+    /// The number of resources.
     pub fn len(&self) -> usize {
         self.by_audience.len()
     }
 
-    /// Whether there is no resource.
+    /// Whether there are no resources.
     pub fn is_empty(&self) -> bool {
         self.by_audience.is_empty()
     }
 
-    /// The one resource that a request to this destination is for, among those that the proxy fronts: the one that the
-    /// proxy's configuration names; else the one that the destination's workload serves; else the one at this authority.
-    /// Where a workload serves several, the authority tells which. `None` where none is meant, or it is not clear which.
+    /// The resource that a request to this destination addresses, among those that the proxy fronts: the one that the
+    /// proxy's configuration names; else the one that the destination's workload serves; else the one at this
+    /// authority. If a workload serves several, the authority selects one. `None` if no resource or more than one
+    /// matches.
     pub fn find(&self, destination: &Destination<'_>, fronted: &Fronted) -> Option<&Arc<RegisteredResource>> {
         if let Some(audience) = destination.named {
             return self.by_audience.named(audience).filter(|_| fronted.includes(audience));
@@ -72,7 +73,7 @@ impl Resources {
         let authority = destination.authority.to_ascii_lowercase();
         let (host, port) = split_port(&authority);
         let mut here = among(self.authorities.get(&authority));
-        // One that is registered with this port is meant rather than one for all ports.
+        // A resource that is registered with this port takes precedence over one for all ports.
         if here.is_empty() && port.is_some() {
             here = among(self.authorities.get(host));
         }
@@ -91,7 +92,7 @@ impl Resources {
         }
     }
 
-    /// Puts a resource in the place of the one with the same audience.
+    /// Inserts a resource, replacing any with the same audience.
     pub fn insert(&mut self, registered: RegisteredResource) {
         let audience = registered.registration.audience().to_owned();
         self.remove(&audience);
@@ -101,7 +102,7 @@ impl Resources {
         {
             for key in keys {
                 let audiences = index.entry(key.clone()).or_default();
-                // One that is written twice is no second resource.
+                // An entry that is listed twice refers to the same resource.
                 if audiences.last() != Some(&audience) {
                     audiences.push(audience.clone());
                 }
@@ -110,7 +111,7 @@ impl Resources {
         self.by_audience.insert(registered);
     }
 
-    /// Takes the resource with this audience out.
+    /// Removes the resource with this audience.
     pub fn remove(&mut self, audience: &str) {
         let Some(removed) = self.by_audience.remove(audience) else { return };
         let metadata = &removed.registration.metadata;

@@ -1,4 +1,4 @@
-//! A protected resource as operators write it and as it is stored, before anything is made of it.
+//! Resource metadata as operators write it and as it is stored, before it is parsed.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -6,60 +6,60 @@ use serde::Serialize;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
 
-/// A protected resource as operators write it: what is stored, and what is shown.
+/// A protected resource as operators write it. It is stored and returned in this form.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceMetadata {
-    /// The resource indicator (RFC 8707), which is its name.
+    /// The resource indicator (RFC 8707), which is the name of the resource.
     pub audience: String,
     /// The scopes that it defines, space-separated.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
-    /// What requests need.
+    /// The routes, each with its requirements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteMetadata>,
-    /// `spiffe_id`, `thumbprint` or `certificate`.
+    /// The lowest accepted grade of evidence: `spiffe_id`, `thumbprint` or `certificate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_evidence: Option<String>,
-    /// Where the evidence comes from, if not from the immediate peer.
+    /// The source of the evidence, if it is not the immediate peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_from: Option<Gateways>,
-    /// Names of trust domains.
+    /// The names of the trust domains whose workloads are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust_domains: Vec<String>,
     /// `enforce` or `report`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// Whether a denial that is let through is said in a response header.
+    /// Whether a response header reports a denial that is not enforced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub report_header: bool,
-    /// Whether the token is taken out of requests that are let through.
+    /// Whether the token is removed from requests that are allowed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remove_authorization: bool,
-    /// SPIFFE IDs of the workloads that serve it.
+    /// The SPIFFE IDs of the workloads that serve the resource.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destination_principals: Vec<String>,
-    /// Hosts, with or without ports.
+    /// The hosts of the resource, with or without ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<String>,
-    /// Who answers for it.
+    /// The contact for the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 }
 
-/// A route as it is written.
+/// A route as operators write it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteMetadata {
-    /// HTTP methods; none stands for all.
+    /// HTTP methods. An empty list means all methods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
     /// A path template.
     pub path: String,
-    /// The scopes needed, space-separated.
+    /// The required scopes, space-separated.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
-    /// Whether no token is needed.
+    /// Whether requests need no token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
 }
@@ -68,7 +68,7 @@ pub struct RouteMetadata {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateways {
-    /// Their SPIFFE IDs.
+    /// The SPIFFE IDs of the gateways.
     pub via: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Protected resources (RFC 8707): metadata, routes, and how a request finds its resource.
+//! Protected resources (RFC 8707): metadata, routes, and the lookup of a request's resource.
 
 mod demands;
 mod index;

@@ -1,4 +1,4 @@
-//! Protected resources (RFC 8707): what stands behind the proxies, and what it demands of a request.
+//! Protected resources (RFC 8707): the services behind the proxies, and their requirements for requests.
 
 use std::sync::Arc;
 
@@ -24,41 +24,41 @@ use crate::authority::resources::route::Routes;
 use crate::authority::scope::Scope;
 use crate::authority::scope::is_resource_indicator;
 
-/// The most entries that a list in a resource may have; of routes, eight times as many.
+/// The maximum number of entries of a list in a resource. A resource may have eight times as many routes.
 const MAX_ENTRIES: usize = 128;
 
-/// The prefix of all keys of protected resources in the store; the audience follows.
+/// The prefix of all keys of protected resources in the store. The audience follows.
 pub const RESOURCES: &str = "/resources/";
 
-/// What the store keeps of a protected resource beside its metadata.
+/// The stored data of a protected resource other than its metadata.
 pub type ResourceRecord = Record<NotKept, NotKept>;
 
-/// A protected resource as it counts.
+/// A protected resource that is in effect.
 pub type RegisteredResource = Registered<ProtectedResource>;
 
-/// A protected resource, found sound.
+/// A protected resource with validated metadata.
 #[derive(Clone, Debug)]
 pub struct ProtectedResource {
-    /// The metadata in its one normal form: defaults spelled out.
+    /// The metadata in normal form: defaults filled in.
     pub metadata: ResourceMetadata,
-    /// What requests need.
+    /// The routes, each with its requirements.
     pub routes: Routes,
-    /// The least evidence that it accepts.
+    /// The lowest grade of evidence that the resource accepts.
     pub least_evidence: EvidenceGrade,
-    /// Where a proxy's check finds the evidence.
+    /// The source of the evidence for a proxy's check.
     pub evidence_from: EvidenceFrom,
-    /// The trust domains whose workloads it accepts; none stands for all.
+    /// The trust domains whose workloads the resource accepts. An empty list means all.
     pub trust_domains: Arc<[TrustDomain]>,
-    /// Whether a denial is one.
+    /// Whether denials are enforced.
     pub mode: Mode,
 }
 
-/// What becomes of a request that a proxy asks about and that should be denied.
+/// The handling of a request that a proxy asks about and that should be denied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// It is denied.
+    /// The request is denied.
     Enforce,
-    /// It is let through, counted and logged.
+    /// The request is allowed; the denial is counted in the metrics and logged.
     Report,
 }
 
@@ -83,7 +83,8 @@ impl Registration for ProtectedResource {
         Self::parse(metadata)
     }
 
-    /// No route matches, and that is enforced. `ValidateBinding`, which knows no routes, wants the whole certificate.
+    /// Removes all routes and enforces the denials. `ValidateBinding`, which has no routes, then requires the whole
+    /// certificate.
     fn suspend(&mut self) {
         let ResourceMetadata { routes, least_evidence, mode, report_header, .. } = &mut self.metadata;
         (*least_evidence, *mode, *report_header) = (Some("certificate".to_owned()), Some("enforce".to_owned()), false);
@@ -93,7 +94,7 @@ impl Registration for ProtectedResource {
 }
 
 impl ProtectedResource {
-    /// Reads metadata. What contradicts itself is refused by the name of the field.
+    /// Parses metadata. Contradictory metadata is rejected with the name of the field.
     pub fn parse(mut metadata: ResourceMetadata) -> Result<Self, InvalidMetadata> {
         if !is_resource_indicator(&metadata.audience) {
             return Err(invalid("audience", "must be an absolute URI without a fragment (RFC 8707 section 2)"));
@@ -131,7 +132,7 @@ impl ProtectedResource {
         };
         spiffe_ids("destination_principals", &metadata.destination_principals)?;
         for authority in &mut metadata.authorities {
-            // Host names have no case (RFC 9110 section 4.2.3).
+            // Host names are case-insensitive (RFC 9110 section 4.2.3).
             authority.make_ascii_lowercase();
         }
         if !metadata.authorities.iter().all(|authority| is_authority(authority)) {
@@ -154,7 +155,7 @@ impl ProtectedResource {
         Ok(Self { metadata, routes, least_evidence, evidence_from, trust_domains, mode })
     }
 
-    /// The resource indicator that tokens for it bear in `aud`.
+    /// The resource indicator that tokens for the resource contain in `aud`.
     pub fn audience(&self) -> &str {
         &self.metadata.audience
     }
@@ -190,7 +191,7 @@ fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, In
     texts.iter().map(|text| parse(text).ok_or_else(|| invalid(field, "each is a SPIFFE ID with a path"))).collect()
 }
 
-/// A host as URIs have it, with or without a port, in lower case.
+/// Whether the text is a URI host, with or without a port, in lower case.
 fn is_authority(text: &str) -> bool {
     let (host, port) = split_port(text);
     let port_is_one = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number.to_string() == port));
@@ -202,7 +203,7 @@ fn is_authority(text: &str) -> bool {
     !host.is_empty() && port_is_one && host_is_one
 }
 
-/// The host of an authority, and its port if it has one.
+/// Splits an authority into its host and its port, if it has one.
 pub(in crate::authority) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         // A colon within brackets is part of an IPv6 address.

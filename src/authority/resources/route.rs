@@ -1,8 +1,7 @@
 //! Request paths, and the templates of routes. A template matches segment by segment; there are no regular expressions.
 //!
-//! A proxy and the service behind it must read the same path. A path that some servers read differently is refused: see
+//! A proxy and the service behind it must read the same path. A path that servers may read differently is refused: see
 //! [`RequestPath::parse`].
-//! refused rather than read: see [`RequestPath::parse`].
 
 use hex::FromHex as _;
 use percent_encoding::percent_decode_str;

@@ -1,7 +1,8 @@
-//! The store as decisions see it: all registrations, resources, revocations and signing keys at one moment, in memory.
+//! The view of the store that decisions use: all registrations, resources, revocations and signing keys at one moment,
+//! in memory.
 //!
-//! Changes reach it by two ways: from whoever made them, at once, so that they see their own writes, and from the store's
-//! watch, in order. Revisions keep the two from undoing each other.
+//! Changes arrive in two ways: from the caller that made them, at once, so that callers see their own writes, and from
+//! the store's watch, in order. Revisions keep the two from undoing each other.
 
 use std::sync::Arc;
 
@@ -38,10 +39,10 @@ use crate::authority::state::revocations::Revocations;
 use crate::authority::state::revocations::Revoked;
 use crate::authority::store::Revision;
 
-/// The prefixes of the keys that a snapshot is made from. The other is `/index/`.
+/// The prefixes of the keys that a snapshot is made from. The only other prefix is `/index/`.
 pub const PREFIXES: [&str; 5] = [CLIENTS, KEYS, LINEAGES, RESOURCES, REVOCATIONS];
 
-/// All that decisions read. Cloning it costs next to nothing: a change makes a new one that shares what did not change.
+/// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The clients.
@@ -54,15 +55,17 @@ pub struct Snapshot {
     pub lineages: Lineages,
     /// The signing keys.
     pub keys: Arc<SigningKeys>,
-    /// What clients publish at their `jwks_uri`. It is not in the store, and follows it only in who is registered.
+    /// What clients publish at their `jwks_uri`. It is not in the store; only the set of publishing clients depends on
+    /// the store.
     pub published_jwks: PublishedJwks,
-    /// Deletions that the store's watch has not told of yet, so that an older change that it still tells of revives nothing.
+    /// Deletions that the store's watch has not reported yet, so that an older change that it still reports restores
+    /// nothing.
     removed: HashMap<String, Revision>,
-    /// Up to where the store has been followed: an earlier write has been taken in, or overtaken, already.
+    /// The revision up to which the store has been followed: each earlier write has been applied or superseded.
     reached: Revision,
 }
 
-/// What a key of the store holds.
+/// The parsed record at a key of the store.
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// A client.
@@ -77,12 +80,12 @@ pub enum Entry {
     SigningKey(Arc<SigningKey>),
 }
 
-/// A kind of registrations that snapshots hold.
+/// A kind of registration that snapshots hold.
 pub trait Indexed: Registration {
-    /// The entry of the store that holds one.
+    /// Wraps a registration in its kind of entry.
     fn entry(registered: Registered<Self>) -> Entry;
 
-    /// All of a snapshot.
+    /// All registrations of this kind in a snapshot.
     fn all(snapshot: &Snapshot) -> &ByName<Self>;
 }
 
@@ -148,12 +151,12 @@ impl Entry {
 }
 
 impl Snapshot {
-    /// Signing keys, and nothing else yet.
+    /// Creates a snapshot with these signing keys and nothing else.
     pub fn new(keys: SigningKeys) -> Self {
         Self { keys: Arc::new(keys), ..Self::default() }
     }
 
-    /// Whether a certificate is registered as it is, or published by a client that is registered to publish.
+    /// Whether a certificate is itself registered, or is published by a client that is registered to publish.
     pub fn has_certificate(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
         let publishes = |name: &String| {
             let uri = self.directory.named(name).and_then(|client| client.registration.jwks_uri());
@@ -162,12 +165,12 @@ impl Snapshot {
         self.directory.has_certificate(thumbprint) || self.published_jwks.publishers(thumbprint).iter().any(publishes)
     }
 
-    /// Whether some client is for this peer.
+    /// Whether any client matches this peer.
     pub fn knows(&self, peer: &PeerIdentity, now: Timestamp) -> bool {
         self.directory.knows(peer) || (peer.spiffe_id().is_none() && self.has_certificate(&peer.thumbprint(), now))
     }
 
-    /// Takes in what was written at a key, or its deletion, unless something later is known of it.
+    /// Applies a write at a key, or its deletion, unless a later change is already known.
     pub fn apply(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
         let known = self.revision_of(key).max(self.removed.get(key).copied());
         if revision < self.reached || known.is_some_and(|known| known >= revision) {
@@ -204,9 +207,9 @@ impl Snapshot {
         }
     }
 
-    /// A key was written at `revision` with what cannot be read. A client is refused rather than removed, which could let
-    /// a wider pattern in; a resource lets nothing through; a revocation stands as it was, and so does a
-    /// signing key.
+    /// Handles an unreadable record that was written at `revision`. A client is refused rather than removed, since its
+    /// removal could make a wider pattern match; a resource allows nothing; a revocation and a signing key remain as
+    /// they were.
     pub fn suspend(&mut self, key: &str, revision: Revision) {
         let suspended = self
             .suspended::<ProtectedResource>(key, revision)
@@ -223,18 +226,18 @@ impl Snapshot {
         Some(T::entry(registered))
     }
 
-    /// The store has been followed up to `revision`: everything written until then is taken in.
+    /// Records that the store has been followed up to `revision`: every write until then has been applied.
     pub fn advance_to(&mut self, revision: Revision) {
         self.removed.retain(|_, removed| *removed > revision);
         self.reached = self.reached.max(revision);
     }
 
-    /// Up to where the store has been followed.
+    /// The revision up to which the store has been followed.
     pub fn reached(&self) -> Revision {
         self.reached
     }
 
-    /// Takes over from an earlier snapshot what is later than all that this one was made from.
+    /// Copies from an earlier snapshot the changes that are later than the revision of this one.
     pub fn merge_newer(&mut self, earlier: &Self) {
         self.published_jwks = earlier.published_jwks.clone();
         let reached = self.reached;

@@ -1,4 +1,4 @@
-//! The port behind which records are kept, and what all records have in common.
+//! The port through which records are stored, and the parts common to all records.
 
 mod port;
 mod record;

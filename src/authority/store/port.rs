@@ -1,7 +1,7 @@
-//! The Store port: a few verbs over versioned bytes.
+//! The Store port: a small set of operations on versioned bytes.
 //!
-//! Keys are paths such as `/clients/checkout`; values are JSON with a schema number, which the authority writes and
-//! reads and the store never looks into. A write is acknowledged only when it will survive a power cut.
+//! Keys are paths such as `/clients/checkout`. Values are JSON with a schema number, which the authority writes and
+//! reads; the store does not interpret them. A write is acknowledged only when it is durable across a power failure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,59 +13,60 @@ use futures_core::Stream;
 
 use crate::authority::clock::Timestamp;
 
-/// The most bytes that one value may have.
+/// The maximum size of a value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
-/// The most bytes that one key may have.
+/// The maximum size of a key, in bytes.
 pub const MAX_KEY_BYTES: usize = 4 * 1024;
 
-/// The most comparisons, and the most writes, that one transaction may have: etcd's default (`--max-txn-ops`).
+/// The maximum number of comparisons, and of writes, in a transaction: etcd's default (`--max-txn-ops`).
 pub const MAX_TRANSACTION_OPERATIONS: usize = 128;
 
-/// The most bytes that all keys and values of one transaction may have together. etcd takes requests of 1.5 MiB.
+/// The maximum total size of the keys and values of a transaction, in bytes. etcd accepts requests of 1.5 MiB.
 pub const MAX_TRANSACTION_BYTES: usize = 256 * 1024;
 
-/// What a store verb returns: nothing here blocks the thread that polls it.
+/// The result of a store operation. No operation blocks the thread that polls it.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Batches in the order of their revisions. An error ends the stream: list again, and watch from there.
+/// Batches in the order of their revisions. After an error the stream ends: list again, and watch from that revision.
 pub type Watch = Pin<Box<dyn Stream<Item = Result<Batch, StoreError>> + Send>>;
 
-/// The place of a transaction in the one order of all of them. It only grows, also over restarts, and a deletion has one too.
+/// The position of a transaction in the total order of transactions. It only increases, also across restarts. A
+/// deletion has a revision too.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Revision(pub u64);
 
-/// A value, the revision of the write that made it, and its end.
+/// A value, the revision of the write that created it, and its expiry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Versioned<T> {
     /// The value.
     pub value: T,
-    /// When it was written.
+    /// The revision of the write.
     pub revision: Revision,
-    /// From when on it is gone, if ever.
+    /// The time from which the value is expired, if it expires.
     pub expires: Option<Timestamp>,
 }
 
 impl<T> Versioned<T> {
-    /// Whether it is gone.
+    /// Whether the value has expired.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
-/// What a transaction demands of the present state of a key; otherwise it is a [`StoreError::Conflict`] and changes nothing.
+/// The state of a key that a transaction expects. Any other state is a [`StoreError::Conflict`] and nothing is changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Expected {
-    /// Whatever stands there, or nothing.
+    /// Any state: the key may exist or not.
     Any,
-    /// Nothing stands there.
+    /// The key does not exist.
     Absent,
-    /// What stands there was written at exactly this revision.
+    /// The value was written at exactly this revision.
     At(Revision),
 }
 
 impl Expected {
-    /// Whether this is so of a key whose entry has that revision, or that has none.
+    /// Whether the expectation holds for the revision of a key's entry; `None` means that the key does not exist.
     pub fn holds(self, present: Option<Revision>) -> bool {
         match self {
             Self::Any => true,
@@ -75,23 +76,24 @@ impl Expected {
     }
 }
 
-/// What becomes of a key.
+/// A write to a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write {
-    /// It gets a value.
+    /// Sets the value.
     Put {
         /// The value.
         value: Arc<[u8]>,
-        /// From when on the key is gone, if ever.
+        /// The time from which the key is expired, if it expires.
         expires: Option<Timestamp>,
     },
-    /// It is deleted. Where nothing is there, nothing changes.
+    /// Deletes the key. Has no effect if the key does not exist.
     Delete,
 }
 
-/// Comparisons and writes: if all comparisons hold, all writes are made and have one revision; else none is made.
+/// Comparisons and writes. If all comparisons hold, all writes are applied at one revision; otherwise none is applied.
 ///
-/// A comparison may name a key that is not written. Each key is written once: of two writes the later counts.
+/// A comparison may name a key that is not written. Each key is written once: a later write to a key replaces an
+/// earlier one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Transaction {
     comparisons: Vec<(String, Expected)>,
@@ -99,7 +101,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Demands this of a key. The first comparison that fails is the one that the conflict names.
+    /// Adds a comparison. A conflict names the first comparison that fails.
     #[must_use]
     pub fn expect(mut self, key: &str, expected: Expected) -> Self {
         self.comparisons.push((key.to_owned(), expected));
@@ -113,7 +115,7 @@ impl Transaction {
         self
     }
 
-    /// Writes `value` at `key`, where it is until `expires`.
+    /// Writes `value` at `key`, to expire at `expires`.
     #[must_use]
     pub fn put_until(mut self, key: &str, value: Vec<u8>, expires: Timestamp) -> Self {
         self.writes.insert(key.to_owned(), Write::Put { value: value.into(), expires: Some(expires) });
@@ -127,7 +129,7 @@ impl Transaction {
         self
     }
 
-    /// The comparisons, in the order in which they are made.
+    /// The comparisons, in the order in which they are evaluated.
     pub fn comparisons(&self) -> &[(String, Expected)] {
         &self.comparisons
     }
@@ -137,12 +139,12 @@ impl Transaction {
         &self.writes
     }
 
-    /// The writes alone.
+    /// Consumes the transaction and returns its writes by key.
     pub fn into_writes(self) -> BTreeMap<String, Write> {
         self.writes
     }
 
-    /// The bytes of all keys and values.
+    /// The total size of the keys and values, in bytes.
     pub fn bytes(&self) -> usize {
         let compared: usize = self.comparisons.iter().map(|(key, _)| key.len()).sum();
         let written = self.writes.iter().map(|(key, write)| {
@@ -155,7 +157,7 @@ impl Transaction {
         compared + written.sum::<usize>()
     }
 
-    /// Whether every store takes a transaction of this size.
+    /// Whether every store accepts a transaction of this size.
     pub fn check_size(&self) -> Result<(), StoreError> {
         let count = self.comparisons.len().max(self.writes.len());
         if count > MAX_TRANSACTION_OPERATIONS {
@@ -178,75 +180,75 @@ fn at_most(limit: usize, bytes: usize) -> Result<(), StoreError> {
     if bytes > limit { Err(StoreError::TooLarge { bytes, limit }) } else { Ok(()) }
 }
 
-/// All entries under a prefix, in the order of their keys, as they stood at one revision.
+/// All entries under a prefix, ordered by key, as of one revision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Listing {
-    /// Key and value of each entry.
+    /// The key and value of each entry.
     pub entries: Vec<(String, Versioned<Arc<[u8]>>)>,
-    /// The store's revision at that moment: watch from here to miss nothing.
+    /// The store's revision of the listing. A watch from this revision misses no change.
     pub revision: Revision,
 }
 
-/// What a watcher is told: everything under its prefix up to `revision` has been delivered with this.
+/// A batch of changes. When it is received, everything under the watched prefix up to `revision` has been delivered.
 ///
-/// All changes of one revision come in one batch, so that nobody has to see half of a transaction. A batch without changes
-/// only tells progress.
+/// All changes of one revision are in one batch, so that no watcher sees part of a transaction. A batch without changes
+/// only reports progress.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Batch {
-    /// That of all its changes, or how far the watch has come.
+    /// The revision of all its changes, or the progress of the watch.
     pub revision: Revision,
-    /// In the order of their keys, each of which is there once.
+    /// The changes, ordered by key. Each key occurs once.
     pub changes: Vec<Change>,
 }
 
 /// One write as a watcher sees it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {
-    /// Which key.
+    /// The key that was written.
     pub key: String,
     /// The new value, or `None` for a deletion.
     pub value: Option<Arc<[u8]>>,
 }
 
-/// Why a store verb failed. Nothing was changed, except where `Unavailable` says that this is not known.
+/// Why a store operation failed. Nothing was changed, except where `Unavailable` says that this is unknown.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoreError {
-    /// The present state of this key is not the expected one.
+    /// The current state of this key is not the expected one.
     #[error("the record has changed since it was read")]
     Conflict {
         /// The key of the first comparison that failed.
         key: String,
     },
-    /// A key, a value or all of them together are larger than the store takes.
+    /// A key, a value or the whole transaction is larger than the store accepts.
     #[error("the record is too large: {bytes} bytes where {limit} are allowed")]
     TooLarge {
-        /// How large it was.
+        /// The size, in bytes.
         bytes: usize,
-        /// How large it may be.
+        /// The maximum size, in bytes.
         limit: usize,
     },
-    /// The transaction has more comparisons or writes than the store takes.
+    /// The transaction has more comparisons or writes than the store accepts.
     #[error("the transaction is too large: {count} operations where {limit} are allowed")]
     TooMany {
-        /// How many comparisons or writes it has, whichever are more.
+        /// The number of comparisons or of writes, whichever is larger.
         count: usize,
-        /// How many it may have.
+        /// The maximum number.
         limit: usize,
     },
-    /// The revision to watch from is no longer kept: list again, and watch from there.
+    /// The changes since that revision are no longer kept: list again, and watch from that revision.
     #[error("changes since that revision are no longer kept")]
     Compacted,
-    /// The store cannot answer now. Whether a write that got this was stored is not known.
+    /// The store is temporarily unavailable. Whether a write that failed with this error was stored is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
 
-/// Where registrations, resources, revocations and keys live.
+/// The storage of registrations, resources, revocations and keys.
 ///
 /// Read-your-writes holds within one process: a `get` or `list` after an acknowledged write shows it.
 ///
-/// What was written with an end is gone from then on, for reads and for comparisons. Soon after that it is deleted, which
-/// watchers are told as any deletion, unless the key has been written again before.
+/// A value with an expiry is absent from that time on, for reads and for comparisons. It is deleted soon after, and
+/// watchers receive this like any deletion, unless the key has been written again before.
 pub trait Store: fmt::Debug + Send + Sync {
     /// The value at `key`, or `None`.
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>>;
@@ -254,29 +256,29 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// All entries whose keys start with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing>;
 
-    /// Makes all writes of a transaction if all its comparisons hold, and returns their revision once they are durable.
-    /// Where nothing changes, that is the store's revision.
+    /// Applies all writes of a transaction if all its comparisons hold, and returns their revision once they are
+    /// durable. If nothing changes, returns the store's revision.
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision>;
 
-    /// Writes `value` at `key` if its present state is the expected one.
+    /// Writes `value` at `key` if its current state is the expected one.
     fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
         self.transact(Transaction::default().expect(key, expected).put(key, value))
     }
 
-    /// Deletes `key` if its present state is the expected one. Deleting what is not there is a conflict, except with
-    /// [`Expected::Any`] and [`Expected::Absent`], which then change nothing and return the store's revision.
+    /// Deletes `key` if its current state is the expected one. Deleting a key that does not exist is a conflict, except
+    /// with [`Expected::Any`] and [`Expected::Absent`], which then change nothing and return the store's revision.
     fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
         self.transact(Transaction::default().expect(key, expected).delete(key))
     }
 
-    /// Every change after `from` to a key under `prefix`, in order, without gaps; first those already made, then new ones as
-    /// they are acknowledged. A watch that works delivers a batch every second at least: where there is nothing else to
-    /// say, one without changes.
+    /// Every change after `from` to a key under `prefix`, in order and without gaps: first the existing changes, then
+    /// new ones as they are acknowledged. A working watch delivers a batch at least every second; if there are no
+    /// changes, an empty one.
     fn watch(&self, prefix: &str, from: Revision) -> Watch;
 
-    /// Whether writes can be taken. Once this fails in an embedded store it fails until the process is started again.
+    /// Whether the store accepts writes. In an embedded store a failure lasts until the process is restarted.
     ///
     /// # Errors
-    /// What stopped the store, as [`StoreError::Unavailable`].
+    /// The cause of the failure, as [`StoreError::Unavailable`].
     fn health(&self) -> Result<(), StoreError>;
 }

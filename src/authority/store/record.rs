@@ -1,5 +1,4 @@
-//! What is common to the records of registrations in the store: JSON that an operator can read, with the number of its
-//! schema.
+//! The parts common to the stored records of registrations: JSON that an operator can read, with a schema number.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,15 +6,16 @@ use serde::de::DeserializeOwned;
 /// A stored record that this version cannot read.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableRecord {
-    /// Not the JSON of a record.
+    /// The value is not the JSON of a record.
     #[error("the record is not what this version writes: {0}")]
     Json(#[from] serde_json::Error),
-    /// SchemaOnly by a later version.
+    /// The record was written by a later version.
     #[error("the record has schema {0}, which this version does not know")]
     Schema(u32),
 }
 
-/// Reads a stored value. The schema is looked at first: what else is in a later version's record says nothing.
+/// Parses a stored value. The schema is checked first, because the other members of a later version's record are
+/// unknown.
 pub(in crate::authority) fn read<T: DeserializeOwned>(bytes: &[u8], schema: u32) -> Result<T, UnreadableRecord> {
     #[derive(Deserialize)]
     struct SchemaOnly {

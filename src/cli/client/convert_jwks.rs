@@ -14,7 +14,7 @@ use crate::client::files::FileError;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ConvertArguments {
-    /// PEM file with one certificate, or several: the present one and the next. Other blocks in it are passed over.
+    /// PEM file with one certificate, or several: the current one and the next. Other blocks in it are ignored.
     #[arg(value_name = "FILE")]
     certificate: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! What the commands for all that is registered need to know of clients.
+//! Implements the document commands for clients.
 
 use std::path::Path;
 
@@ -38,8 +38,8 @@ impl Registered for ClientYaml {
         document.get("client_id").is_none() && document.get("audience").is_some_and(Node::is_text)
     }
 
-    /// Puts the certificates of `certificate_file` into `jwks`. Nothing else in that file is sent, such as a private key
-    /// beside the certificate.
+    /// Converts the certificates of `certificate_file` to `jwks`. Nothing else in that file is sent, such as a private
+    /// key next to the certificate.
     fn completed(self, folder: &Path) -> Result<ClientMetadata, CommandError> {
         let Self { mut metadata, certificate_file } = self;
         let Some(file) = certificate_file else { return Ok(metadata) };
@@ -52,7 +52,7 @@ impl Registered for ClientYaml {
     }
 }
 
-/// What the client's certificate must be or bear.
+/// The identity or the key that the client's certificate must have.
 fn identity(client: &ClientMetadata) -> String {
     let named = [
         ("", &client.spiffe_id),

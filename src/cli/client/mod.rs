@@ -1,4 +1,4 @@
-//! `lanyard client`: the registrations. Every command but `convert-jwks` needs the role Admin.
+//! `lanyard client`: manages client registrations. Every command but `convert-jwks` needs the role Admin.
 
 mod convert_jwks;
 mod documents;
@@ -23,7 +23,7 @@ use crate::cli::output::Format;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ClientCommand {
-    /// Makes clients what YAML documents say they are: creates, updates, or leaves them as they are.
+    /// Creates or updates clients from YAML documents. Clients that already match are unchanged.
     Apply(ApplyArguments),
     /// Prints one client as a YAML document that `apply` takes.
     #[command(mut_arg("name", |name| name.value_name("ID").help("The client's `client_id`")))]

@@ -1,4 +1,4 @@
-//! A client as operators write it: one YAML document, under the names of RFC 7591 and RFC 8705. What is printed can be
+//! A client as operators write it: one YAML document, under the names of RFC 7591 and RFC 8705. The printed form can be
 //! applied again.
 
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use serde::Serializer;
 use crate::authority::registration::ClientMetadata;
 use crate::cli::documents::extra_field;
 
-/// One client. A field that is not known is refused: a misspelt restriction must not be taken for none.
+/// One client. An unknown field is refused, so that a misspelt restriction is not silently dropped.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct ClientYaml {
-    /// In `jwks`, JSON text may stand for the mapping.
+    /// `jwks` may also be JSON text instead of a mapping.
     pub(in crate::cli) metadata: ClientMetadata,
-    /// Only written, never printed: a PEM file, whose path starts at the folder of the document. Its certificates become
-    /// `jwks` before anything is sent.
+    /// A PEM file, with a path relative to the folder of the document. It is only read, never printed: its certificates
+    /// become `jwks` before the document is sent.
     pub(in crate::cli) certificate_file: Option<PathBuf>,
 }
 

@@ -23,11 +23,11 @@ use crate::cli::status;
 pub(in crate::cli) struct ApplyArguments {
     /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin.
     ///
-    /// Each document stands for the whole: a field that is left out gets its default, also if it was set before. All
-    /// documents are checked, by the server too, before the first is written.
+    /// Each document describes the whole record: a field that is left out gets its default, also if it was set before.
+    /// All documents are checked, by the server too, before the first is written.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     filename: PathBuf,
-    /// Only say what would be done.
+    /// Only print what would be done.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(in crate::cli) struct ApplyArguments {
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
     let documents = sources::read::<K>(&arguments.filename)?;
     let mut registry = documents::open(&arguments.connection).await?;
-    // The first round only asks, so that a document which the server refuses is found before anything is written.
+    // The first round only validates, so that a document that the server refuses is found before anything is written.
     let checked = apply(&mut registry, &documents, Mode::Check).await;
     if arguments.dry_run {
         print::<K>(&checked, Mode::Check, format)?;
@@ -51,7 +51,7 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     refusal::<K>(&written).map_or(Ok(()), Err)
 }
 
-/// Applies a file without printing what became of it.
+/// Applies a file without printing the outcomes.
 pub(in crate::cli) async fn quietly<K: Registered>(
     filename: &Path,
     connection: &ConnectionArguments,
@@ -62,7 +62,7 @@ pub(in crate::cli) async fn quietly<K: Registered>(
     refusal::<K>(&written).map_or(Ok(()), Err)
 }
 
-/// Prints what became of each document, also where a later one was refused.
+/// Prints the outcome of each document, also if a later one was refused.
 fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Result<(), CommandError> {
     let done = applied.iter().filter_map(|Applied { name, outcome }| Some((name, result(outcome)?)));
     match format {
@@ -81,7 +81,7 @@ fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Resu
     }
 }
 
-/// Why the last document was refused, if it was.
+/// The error with which the last document was refused, if it was.
 fn refusal<K: Registered>(applied: &[Applied]) -> Option<CommandError> {
     applied.iter().find_map(|Applied { name, outcome }| match outcome {
         Outcome::Refused(status) => Some(status::explain(status, K::NEEDS).of(name)),

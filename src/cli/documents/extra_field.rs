@@ -1,5 +1,5 @@
-//! A mapping that has the fields of the core's metadata and one more, which only files have. What is unknown is refused where
-//! it stands: serde's `flatten` would neither refuse it nor know the line.
+//! A mapping with the fields of the core's metadata and one more that only files have. An unknown field is refused with
+//! its position; serde's `flatten` would neither refuse it nor know the line.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 
-/// Reads the metadata, and the field `name` if it is there. `expecting` is what stands there instead of anything else.
+/// Deserializes the metadata, and the field `name` if present. `expecting` describes the expected value in errors.
 pub(in crate::cli) fn read<'de, D, M, X>(
     deserializer: D,
     expecting: &'static str,
@@ -48,7 +48,7 @@ impl<'de, M: Deserialize<'de>, X: Deserialize<'de>> Visitor<'de> for WithExtra<M
     }
 }
 
-/// The mapping without the extra field, which is put aside when it comes.
+/// The mapping without the extra field, whose value is stored in `extra`.
 struct Rest<'a, A, X> {
     mapping: A,
     name: &'static str,
@@ -78,7 +78,7 @@ impl<'de, A: MapAccess<'de>, X: Deserialize<'de>> MapAccess<'de> for Rest<'_, A,
     }
 }
 
-/// A key: that of the extra field, which gives the seed back, or another.
+/// A key: that of the extra field, which returns the unused seed, or another.
 enum Key<K, V> {
     Extra(K),
     Other(V),
@@ -109,7 +109,7 @@ impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for KeySeed<K> {
             return Ok(Key::Extra(self.seed));
         }
         let other = self.seed.deserialize(key.into_deserializer()).map_err(|error: E| {
-            // The list of the fields that there are.
+            // Add the extra field to the list of known fields.
             let text = error.to_string();
             if text.contains(self.name) { error } else { E::custom(format_args!("{text}, `{}`", self.name)) }
         });

@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 
-/// What `name` is called differs from kind to kind, and is said where the command is listed.
+/// The value name of `name` depends on the kind and is set where the command is listed.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct GetArguments {
     #[arg(value_name = "NAME")]

@@ -39,7 +39,8 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format:
     }
 }
 
-/// Lines under a header, with columns as wide as their widest cell. A line end in a cell begins no line.
+/// Formats rows under a header, with columns as wide as their widest cell. A line break in a cell does not start a new
+/// line.
 pub(in crate::cli) fn table(header: [&str; 5], rows: impl Iterator<Item = [String; 5]>) -> String {
     let rows = rows.map(|row| row.map(|cell| cell.replace('\n', "\\n")));
     let rows: Vec<[String; 5]> = std::iter::once(header.map(ToOwned::to_owned)).chain(rows).collect();

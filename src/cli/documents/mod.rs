@@ -1,4 +1,4 @@
-//! What the registry keeps, clients and protected resources, and the commands for it: they are the same for both.
+//! The commands for the records of the registry, shared by clients and protected resources.
 
 pub(in crate::cli) mod apply;
 pub(in crate::cli) mod delete;
@@ -23,39 +23,39 @@ use crate::yaml;
 use crate::yaml::Node;
 use crate::yaml::PlainScalars;
 
-/// The most bytes of one answer: a page of a hundred records, each as large as records may be, has room in it.
+/// The maximum size of a response in bytes. A page of a hundred records of the maximum size fits.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Something that the registry keeps, as operators write it: one YAML document.
+/// A record of the registry as operators write it: one YAML document.
 pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + Serialize {
-    /// What is sent of it.
+    /// The metadata that is sent to the server.
     type Metadata: Document;
 
-    /// What one is called, and the command that is for it.
+    /// The name of the kind, and of its command.
     const KIND: &'static str;
-    /// The field that is its name.
+    /// The field that holds the record's name.
     const NAME: &'static str;
-    /// Whose certificate the calls need.
+    /// The certificate that the calls need.
     const NEEDS: Needs;
     /// The header of the table that `list` prints.
     const HEADER: [&'static str; 5];
-    /// The other kind of documents.
+    /// The name of the other kind of documents.
     const OTHER: &'static str;
 
-    /// What it says, without what it only points at.
+    /// The metadata in the document, without the contents of the files that it refers to.
     fn metadata(&self) -> &Self::Metadata;
 
-    /// Its row in the table.
+    /// The record's row in the table.
     fn row(&self) -> [String; 5];
 
-    /// Whether a document that could not be read is one of the other kind.
+    /// Whether a document that could not be parsed is one of the other kind.
     fn is_other(document: &Node) -> bool;
 
-    /// Puts in what the document only points at. Paths start at `folder`.
+    /// Adds the contents of the files that the document refers to. Paths are relative to `folder`.
     fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;
 }
 
-/// What is registered, with what the server adds, as `-o json` shows it.
+/// A registered record with the fields that the server adds, in the form of `-o json`.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Record<K> {
     #[serde(flatten)]
@@ -68,7 +68,7 @@ pub(in crate::cli) struct Record<K> {
 }
 
 impl<K: Registered> Record<K> {
-    /// What a message of the server says.
+    /// Reads a message of the server.
     pub(in crate::cli) fn read(message: <K::Metadata as Document>::Message) -> Result<Self, CommandError> {
         let ServerFields { etag, create_time, update_time, created_by, updated_by } =
             K::Metadata::server_fields(&message);
@@ -85,9 +85,9 @@ impl<K: Registered> Record<K> {
         })
     }
 
-    /// A YAML document that can be applied; what the server added stands above it as comments.
+    /// A YAML document that can be applied. The fields that the server added precede it as comments.
     pub(in crate::cli) fn to_yaml(&self) -> Result<String, yaml::YamlError> {
-        // Escaped: a line end in a name must not become a line of the document.
+        // Escaped, so that a line break in a name does not add a line to the document.
         let comment = |name: &str, value: &str| format!("# {name}: {}\n", value.escape_debug());
         Ok([
             comment("etag", &self.etag),
@@ -101,7 +101,7 @@ impl<K: Registered> Record<K> {
     }
 }
 
-/// Reads the documents of a text; empty ones are passed over. The error names line and column.
+/// Parses the documents of a text and skips empty ones. The error names line and column.
 pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K>, yaml::YamlError> {
     yaml::documents(text, PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
 }

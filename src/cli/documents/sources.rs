@@ -1,4 +1,4 @@
-//! Finds and reads the YAML that `apply` is pointed at.
+//! Finds and reads the YAML sources of `apply`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::yaml;
 use crate::yaml::PlainScalars;
 
 /// Reads every document of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
-/// stdin (`-`). One that cannot be read, or stands twice, spoils them all.
+/// stdin (`-`). Fails if any document cannot be read or appears twice.
 pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<K::Metadata>, CommandError> {
     let mut documents = Vec::new();
     let mut seen: HashMap<String, String> = HashMap::new();
@@ -39,7 +39,7 @@ pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<
     Ok(documents)
 }
 
-/// Why a text is refused: some document is none, or one of the other kind.
+/// The error for a text in which a document is invalid or of the other kind.
 fn unsound<K: Registered>(name: &str, text: &str, error: &yaml::YamlError) -> CommandError {
     let documents = yaml::documents(text, PlainScalars::MayBeText).unwrap_or_default();
     if documents.iter().any(K::is_other) {
@@ -53,7 +53,7 @@ fn unsound<K: Registered>(name: &str, text: &str, error: &yaml::YamlError) -> Co
     CommandError::new(format!("{name}: {error}"), next)
 }
 
-/// Where paths in a document start is the folder that it is in, or for stdin the one that the command was started in.
+/// Paths in a document are relative to its folder, or for stdin to the working directory.
 struct Source {
     name: String,
     folder: PathBuf,

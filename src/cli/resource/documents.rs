@@ -1,4 +1,4 @@
-//! What the commands for all that is registered need to know of protected resources.
+//! Implements the document commands for protected resources.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `lanyard resource`: the protected resources. Every command needs the role Admin.
+//! `lanyard resource`: manages protected resources. Every command needs the role Admin.
 
 mod documents;
 pub(in crate::cli) mod yaml;
@@ -21,14 +21,14 @@ use crate::cli::resource::yaml::ResourceYaml;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ResourceCommand {
-    /// Makes protected resources what YAML documents say they are: creates, updates, or leaves them as they are.
+    /// Creates or updates protected resources from YAML documents. Resources that already match are unchanged.
     Apply(ApplyArguments),
     /// Prints one protected resource as a YAML document that `apply` takes.
     #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
     Get(GetArguments),
     /// Lists the protected resources.
     List(ListArguments),
-    /// Deletes a protected resource. Checks of requests to it are denied from then on; `ValidateBinding` goes by its
+    /// Deletes a protected resource. Checks of requests to it are denied from then on; `ValidateBinding` uses the
     /// defaults, which accept every trust domain and a thumbprint.
     #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
     Delete(DeleteArguments),

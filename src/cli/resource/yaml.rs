@@ -1,5 +1,5 @@
-//! A protected resource as operators write it: one YAML document, under the names that the registry has. What is printed
-//! can be applied again.
+//! A protected resource as operators write it: one YAML document, with the field names of the registry. The printed
+//! form can be applied again.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ use crate::authority::resources::Gateways;
 use crate::authority::resources::ResourceMetadata;
 use crate::cli::documents::extra_field;
 
-/// One protected resource. A field that is not known is refused: a misspelt restriction must not be taken for none. In
-/// `evidence_from`, the word `peer` stands for leaving it out.
+/// One protected resource. An unknown field is refused, so that a misspelt restriction is not silently dropped. In
+/// `evidence_from`, the word `peer` is the same as leaving it out.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct ResourceYaml {
     pub(in crate::cli) metadata: ResourceMetadata,

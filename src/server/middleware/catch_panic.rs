@@ -1,5 +1,5 @@
-//! A panic while a request is answered: a fault of ours, which ends that request and nothing else. It is counted, and logged
-//! without what the panic says, which may hold what a caller sent.
+//! Catches a panic in a request handler: an internal error that ends that request only. It is counted, and logged
+//! without the panic message, which may contain data that a caller sent.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -12,13 +12,14 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::server::middleware::refusal;
 
-/// The answer to a request of this method, or that something broke.
+/// Awaits the response to a request of this method, or returns the response for an internal error if it panics.
 pub(in crate::server) async fn catch_panic(
     authority: &Authority,
     method: CalledMethod,
     answer: impl Future<Output = Result<Response<Body>, Infallible>>,
 ) -> Result<Response<Body>, Infallible> {
-    // What a request shares with others is either locked, which a panic leaves whole (see `change_snapshot`), or swapped.
+    // State that requests share is either behind a lock, which a panic leaves consistent (see `change_snapshot`), or
+    // swapped atomically.
     if let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await {
         return answer;
     }
@@ -26,7 +27,7 @@ pub(in crate::server) async fn catch_panic(
     Ok(refusal::broken(authority, method.protocol()))
 }
 
-/// Takes note of a panic.
+/// Counts and logs a panic.
 pub(in crate::server) fn report(authority: &Authority, method: &'static str) {
     authority.metrics().panicked();
     tracing::error!(method, "a request ended in a panic");

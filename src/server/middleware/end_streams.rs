@@ -1,5 +1,5 @@
-//! Streams of answers that would outlive their connection: they end with UNAVAILABLE, which every gRPC client takes for
-//! "again, elsewhere"; a connection that just breaks off leaves it to guess.
+//! Ends response streams that would outlive their connection with UNAVAILABLE, on which every gRPC client retries
+//! elsewhere. After a connection that is just closed, a client has to guess.
 
 use std::panic;
 use std::panic::AssertUnwindSafe;
@@ -26,8 +26,8 @@ use crate::server::middleware::called_method::is_grpc;
 use crate::server::middleware::catch_panic;
 use crate::server::middleware::metrics::RequestMetrics;
 
-/// A gRPC answer that ends when `over` becomes true: at once if it has nothing to say then, or if it is a stream that has
-/// always more to say. One that is complete is sent whole; one in which something breaks ends with INTERNAL.
+/// A gRPC response that ends when `over` becomes true: at once if it has nothing ready to send, or if it is a stream
+/// that always has more to send. A complete response is sent whole; a response that panics ends with INTERNAL.
 pub(in crate::server) fn bounded(
     response: Response<Body>,
     over: watch::Receiver<bool>,
@@ -52,13 +52,13 @@ struct Bounded {
     measured: RequestMetrics,
 }
 
-/// How much of an answer has been sent. A frame holds whole messages.
+/// How many messages of a response have been sent. A frame holds whole messages.
 #[derive(Clone, Copy)]
 enum MessagesSent {
     Nothing,
-    /// The answer to a call of one message, or the beginning of a stream.
+    /// The response of a unary call, or the first message of a stream.
     Once,
-    /// It is a stream.
+    /// More than one message, so the response is a stream.
     More,
 }
 
@@ -71,7 +71,8 @@ impl MessagesSent {
     }
 }
 
-/// Most answers are complete when they start and never ask.
+/// The signal to end streams. It is polled lazily, because most responses are complete when they start and never need
+/// it.
 enum Shutdown {
     NotPolled(watch::Receiver<bool>),
     Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
@@ -104,10 +105,10 @@ impl HttpBody for Bounded {
         if matches!(self.shutdown, Shutdown::Fired) {
             return Poll::Ready(None);
         }
-        // A peer that never stops asking would keep its connection for ever.
+        // A peer that never stops sending requests would keep its connection open indefinitely.
         let cut = matches!(self.sent, MessagesSent::More) && self.shutdown.poll(context).is_ready();
         let body = Pin::new(&mut self.body);
-        // One that has panicked is not asked again.
+        // A body that has panicked is not polled again.
         let polled =
             panic::catch_unwind(AssertUnwindSafe(|| if cut { Poll::Pending } else { body.poll_frame(context) }));
         let Ok(polled) = polled else {
@@ -126,7 +127,7 @@ impl HttpBody for Bounded {
                 Some(trailers) => self.measured.told(trailers),
                 None => self.sent = self.sent.and(),
             },
-            // An answer that breaks off has no status.
+            // A response that fails has no status.
             Poll::Ready(Some(Err(_)) | None) => self.measured.ended(RequestOutcome::Error),
             Poll::Pending => {}
         }
@@ -144,7 +145,8 @@ impl HttpBody for Bounded {
 
 fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    // Only bytes that are no header could fail here; without a status the client takes the answer for a broken one.
+    // This fails only for bytes that are not valid in a header. Without a status the client treats the response as
+    // failed.
     drop(status.add_header(&mut trailers));
     trailers
 }

@@ -1,4 +1,4 @@
-//! The listener behind a terminator: each request brings the certificate of the one who sent it, in a header that only the
+//! The listener behind a terminator: each request carries the certificate of its sender in a header that only the
 //! terminator can have written.
 
 use std::convert::Infallible;
@@ -42,25 +42,25 @@ use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::guard;
 use crate::server::socket::Socket;
 
-/// How many peers of terminators are remembered, so that a path is not built for each of their requests. That it still
-/// stands is looked at each time, as for a connection.
+/// How many peers of terminators are cached, so that a path is not built for each of their requests. Whether the path
+/// is still valid is checked each time, as for a connection.
 const REMEMBERED_PEERS: usize = 4096;
 
-/// How many bytes their certificates may have together: one peer can present many chains, long ones.
+/// The maximum total size of their certificates in bytes, because one peer can present many long chains.
 const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How a terminator is known.
+/// How a terminator is authenticated.
 #[derive(Debug)]
 pub(in crate::server) enum Terminator {
-    /// By the user of its process.
+    /// By the user ID of its process.
     User(u32),
     /// By its SPIFFE ID.
     Svid(SpiffeId),
-    /// Not at all.
+    /// Without authentication.
     Insecure,
 }
 
-/// What stands behind the listener.
+/// The service behind the listener.
 #[derive(Debug)]
 pub(in crate::server) struct ForwardedService {
     router: Router,
@@ -68,7 +68,7 @@ pub(in crate::server) struct ForwardedService {
     peers: sync::Cache<[u8; 32], Remembered, ChainBytes>,
 }
 
-/// A peer, and how many bytes its chain has.
+/// A peer and the size of its chain in bytes.
 #[derive(Clone, Debug)]
 struct Remembered(Arc<PeerConnection>, u64);
 
@@ -81,7 +81,8 @@ impl Weighter<[u8; 32], Remembered> for ChainBytes {
     }
 }
 
-/// Removes the file of a socket at the end, unless something else has come into its place: its device and number tell.
+/// Removes the file of a socket when dropped, unless another file has replaced it: device and inode number are
+/// compared.
 #[derive(Debug)]
 pub(in crate::server) struct SocketFile(PathBuf, (u64, u64));
 
@@ -104,7 +105,7 @@ fn file(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// A bound socket, what it listens for, and where: its address, if it has a port.
+/// A bound socket, its service, and its address if it has a port.
 pub(in crate::server) struct Bound {
     pub(in crate::server) socket: Socket,
     pub(in crate::server) forwarded_service: ForwardedService,
@@ -133,8 +134,8 @@ pub(in crate::server) async fn bind(config: Forwarded, router: Router) -> io::Re
     })
 }
 
-/// A file that is left over from a server that was killed is replaced; one that somebody listens at, or that is no socket,
-/// is not.
+/// Replaces a file that is left over from a server that was killed, but not one with a listener, or one that is not a
+/// socket.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
         && std::os::unix::net::UnixStream::connect(path)
@@ -143,7 +144,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         fs::remove_file(path)?;
     }
     let socket = UnixListener::bind(path)?;
-    // The group may be the terminator's. Who connects is looked at all the same.
+    // The group may be the terminator's. The peer of each connection is checked all the same.
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     Ok(socket)
 }
@@ -153,7 +154,7 @@ impl ForwardedService {
         Self { router, terminator, peers: sync::Cache::with_weighter(REMEMBERED_PEERS, REMEMBERED_BYTES, ChainBytes) }
     }
 
-    /// Answers a request on a connection, which is the terminator's where that has a certificate.
+    /// Answers a request on a connection. `connection` is the terminator's, if it has a certificate.
     pub(in crate::server) async fn call(
         &self,
         authority: &Authority,
@@ -192,7 +193,7 @@ impl ForwardedService {
     ) -> Result<Arc<PeerConnection>, NotAdmitted> {
         let (own, reach) = match (&self.terminator, connection) {
             (Terminator::Svid(id), Some(connection)) => {
-                // Its own certificate may have ended meanwhile.
+                // The terminator's own certificate may have expired meanwhile.
                 let terminator = authority.caller(view.clone(), connection)?.identity;
                 if terminator.spiffe_id() != Some(id) {
                     return Err(NotForwarded::NotTheTerminator.into());
@@ -227,7 +228,8 @@ const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
 const CLIENT_CERT: &str = "client-cert";
 const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
 
-/// One value a chain. What follows the leaf need not be DER, so that lengths must say where each certificate ends.
+/// Hashes a chain to a unique key. The bytes after the leaf may not be DER, so the lengths are included to separate the
+/// certificates.
 fn fingerprint(chain: &[CertificateDer<'_>]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for certificate in chain {

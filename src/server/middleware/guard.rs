@@ -1,4 +1,4 @@
-//! In front of all routes of the mTLS listener: the access table decides before anything is parsed.
+//! Authorization in front of all routes of the mTLS listener: the access table decides before the request is parsed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::authority::state::View;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::refusal;
 
-/// Answers a request for this method, if its caller may ask. What breaks on the way is this request's end alone.
+/// Answers a request for this method if its caller is authorized. A panic ends this request only.
 pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
@@ -30,7 +30,7 @@ pub(in crate::server) async fn call(
     catch_panic(authority, method, answer).await
 }
 
-/// The same without a catcher of panics around it, decided by this view.
+/// Answers a request without catching panics, using this view.
 pub(super) async fn admit(
     router: Router,
     authority: &Authority,
@@ -42,7 +42,7 @@ pub(super) async fn admit(
     match authority.authorize(view, peer.map(Arc::as_ref), method) {
         Ok(caller) => {
             if let Some(peer) = peer {
-                // For streams, each message of which has to enter anew.
+                // For streams, where each message is authorized again.
                 request.extensions_mut().insert(Arc::clone(peer));
             }
             if let Some(caller) = caller {
@@ -55,7 +55,7 @@ pub(super) async fn admit(
     }
 }
 
-/// The answer to a call that is not admitted.
+/// The response to a call that is not admitted.
 pub(in crate::server) fn refused(
     authority: &Authority,
     peer: Option<&Arc<PeerConnection>>,

@@ -1,7 +1,8 @@
-//! How long a request takes and how it ends, from its head to the end of its answer.
+//! The duration and the outcome of a request, from its head to the end of its response.
 //!
-//! A gRPC answer ends with its status, in its head or behind its body; an HTTP answer is told by its code. A stream counts
-//! once, at its end. One that ends because its connection has reached its end has done what it was for.
+//! The outcome of a gRPC response is its status, in the headers or the trailers; that of an HTTP response is its status
+//! code. A stream is counted once, at its end. A stream that ends because its connection has reached its end is a
+//! success.
 
 use std::sync::Arc;
 
@@ -18,25 +19,25 @@ use crate::authority::access::CalledMethod;
 use crate::authority::observe::RequestOutcome;
 use crate::server::middleware::called_method::is_grpc;
 
-/// A request that is being answered. Where it is dropped before its end, the caller went away.
+/// A request that is being answered. If this is dropped before the end, the caller has disconnected.
 #[derive(Debug)]
 pub(in crate::server) struct RequestMetrics {
     authority: Arc<Authority>,
     method: CalledMethod,
     began: Instant,
-    /// What the protocol says that an answer without a gRPC error came to.
+    /// The outcome of a response without a gRPC error, as set by the protocol's handler.
     said: RequestOutcome,
     over: bool,
 }
 
 impl RequestMetrics {
-    /// A request for this method begins now.
+    /// Starts the measurement of a request for this method.
     pub(in crate::server) fn begin(authority: &Arc<Authority>, method: CalledMethod) -> Self {
         let authority = Arc::clone(authority);
         Self { authority, method, began: Instant::now(), said: RequestOutcome::Ok, over: false }
     }
 
-    /// Looks at the head of the answer, which says it all except where a gRPC status follows behind the body.
+    /// Reads the outcome from the head of the response. Only a gRPC status in the trailers comes later.
     pub(in crate::server) fn answered(&mut self, response: &Response<Body>) {
         if !is_grpc(response.headers().get(CONTENT_TYPE)) {
             return self.ended(by_http(response.status()));
@@ -45,7 +46,7 @@ impl RequestMetrics {
         self.told(response.headers());
     }
 
-    /// Looks for a gRPC status, which is the end.
+    /// Looks for a gRPC status, which ends the request.
     pub(in crate::server) fn told(&mut self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
             let code = Code::from_bytes(status.as_bytes());
@@ -53,7 +54,7 @@ impl RequestMetrics {
         }
     }
 
-    /// The request has ended. What comes after that is not looked at.
+    /// Records the end of the request. Later calls have no effect.
     pub(in crate::server) fn ended(&mut self, outcome: RequestOutcome) {
         if !std::mem::replace(&mut self.over, true) {
             self.authority.metrics().requests().ended(self.method, outcome, self.began.elapsed());

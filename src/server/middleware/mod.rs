@@ -1,4 +1,4 @@
-//! What surrounds each request: who may call, what is traced, measured and counted, and how a stream ends.
+//! The middleware around each request: authorization, tracing, metrics, and the end of streams.
 
 mod called_method;
 mod catch_panic;

@@ -1,4 +1,4 @@
-//! What a request is answered in its protocol when it does not come to its method, or breaks there.
+//! The response, in the protocol of the request, to a request that does not reach its method or fails there.
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -16,7 +16,7 @@ use crate::http;
 use crate::http::error::OAuthError;
 use crate::http::introspect;
 
-/// The answer to a call that is not admitted, which came with these headers.
+/// The response to a call that is not admitted and has these headers.
 pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: NotAdmitted) -> Response<Body> {
     match method.protocol() {
         Protocol::Grpc => grpc::status::not_admitted(error).into_http(),
@@ -33,17 +33,17 @@ pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: Not
     }
 }
 
-/// The answer to a request in which something broke. It says nothing of what.
+/// The response to a request that failed internally. It does not disclose the cause.
 pub(super) fn broken(authority: &Authority, protocol: Protocol) -> Response<Body> {
     match protocol {
         Protocol::Grpc => grpc::status::broken().into_http(),
         Protocol::OAuth | Protocol::Http => http::error::broken(),
-        // An error could let the request through.
+        // A gRPC error could let the request through (see `failure_mode_allow`).
         Protocol::ExtAuthz => ext_authz::unread(authority, CheckRefusal::Unable),
     }
 }
 
-/// The answer of a method that was reached. What refuses a check on the way there, such as tonic, knows only errors.
+/// Converts the response of a method. Code that rejects a check before the method, such as tonic, returns only errors.
 pub(super) fn answered(authority: &Authority, protocol: Protocol, response: Response<Body>) -> Response<Body> {
     match protocol {
         Protocol::Grpc | Protocol::OAuth | Protocol::Http => response,

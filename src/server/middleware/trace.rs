@@ -22,7 +22,7 @@ use crate::trace_context::IncomingTrace;
 use crate::trace_context::REQUESTS;
 use crate::trace_context::RequestTrace;
 
-/// A request on its way through a door.
+/// The span and the trace of a request on a listener.
 #[derive(Debug)]
 pub(in crate::server) struct RequestSpan {
     trace: RequestTrace,
@@ -31,13 +31,13 @@ pub(in crate::server) struct RequestSpan {
 impl RequestSpan {
     pub(in crate::server) fn of<B>(request: &Request<B>, method: CalledMethod) -> Self {
         let carried = IncomingTrace::of(request.headers());
-        // Without a collector no span is made, and all that is left is to know where the trace would be read.
+        // Without a collector no span is created; only the incoming trace context is kept.
         let wanted = tracing::span_enabled!(target: REQUESTS, Level::INFO) && !carried.is_unsampled();
         let span = if wanted { span(request.method(), method) } else { Span::none() };
         Self { trace: RequestTrace::new(carried, span) }
     }
 
-    /// The answer, with what it says of itself put down in the span.
+    /// Awaits the response and records its attributes in the span.
     pub(in crate::server) async fn answered(
         self,
         answer: impl Future<Output = Result<Response<Body>, Infallible>>,
@@ -52,7 +52,7 @@ impl RequestSpan {
     }
 }
 
-/// All that is known before the answer. Names come from the access table: none of them is a caller's own.
+/// The attributes that are known before the response. Names come from the access table, never from the caller.
 fn span(verb: &Method, method: CalledMethod) -> Span {
     let path = method.canonical_name();
     let (mut rpc_system, mut rpc_service, mut rpc_method, mut http_method, mut http_route) =
@@ -99,7 +99,7 @@ fn known_verb(method: &Method) -> &'static str {
 
 fn put_down(span: &Span, response: &Response<Body>) {
     let failed = if is_grpc(response.headers().get(CONTENT_TYPE)) {
-        // A status that comes before any message is in the head; one that comes behind some is the end of a stream.
+        // A status before any message is in the headers. A status after messages is in the trailers and ends a stream.
         let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
         span.record("rpc.grpc.status_code", i32::from(code));
         by_grpc(code) == RequestOutcome::Error

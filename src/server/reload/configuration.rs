@@ -102,7 +102,7 @@ impl Followed {
     pub(in crate::server) fn mark_applied(&mut self) {
         self.last_reason = None;
         if std::mem::take(&mut self.differs) {
-            tracing::info!("the configuration file agrees with the configuration in effect again");
+            tracing::info!("the configuration file and the configuration in effect agree again");
         }
     }
 

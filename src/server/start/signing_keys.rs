@@ -1,4 +1,4 @@
-//! The signing keys at start: opened from the store, or made where there is none for the configured algorithm.
+//! The signing keys at start: opened from the store, or generated if there is none for the configured algorithm.
 
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use crate::authority::store::Store;
 use crate::server::keys_error::KeysError;
 use crate::signer::local::LocalSigner;
 
-/// What opens the keys that are sealed under this one, into this process's memory.
+/// Creates the sealer that opens the stored keys into this process's memory with this key-encryption key.
 pub(crate) fn sealer(key: KeyEncryptionKey) -> KeySealer {
     KeySealer::new(key, LocalSigner::shared)
 }
 
-/// The keys in the store, with one that can sign. Unlike later, when the store is followed, each must open.
+/// Loads the keys in the store, and ensures that one of them can sign. Each key must open, unlike later, when the store
+/// is followed.
 pub(crate) async fn open(
     store: &dyn Store,
     sealer: &KeySealer,
@@ -41,7 +42,7 @@ async fn make(store: &dyn Store, sealer: &KeySealer, now: Timestamp, keys: &mut 
     let private = LocalSigner::generate(algorithm)?;
     let (key, record) = sealer.seal(algorithm, now, &private).map_err(KeysError::Sealing)?;
     let bytes = record.to_bytes().map_err(|error| KeysError::Sealing(error.into()))?;
-    // It signs nothing before it is on the disk: a token outlives the process that issued it.
+    // The key is on the disk before it signs anything: a token outlives the process that issued it.
     let revision = store.put(&record.store_key(), bytes, Expected::Absent).await?;
     tracing::info!(kid = %key.key_id(), algorithm = algorithm.name(), "a signing key was made");
     keys.insert(Arc::new(key), revision);

@@ -118,7 +118,7 @@ impl Worker {
         };
         tokio::select! {
             () = self.serve_all(&mut queue) => {}
-            () = over => tracing::warn!("connections were closed that had not finished in time"),
+            () = over => tracing::warn!("connections were cut off that had not finished in time"),
         }
     }
 

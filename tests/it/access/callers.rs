@@ -1,4 +1,4 @@
-//! The one who calls, looked at anew on every request.
+//! The caller, evaluated anew on every request.
 
 use lanyard::authority::identity::CertificateThumbprint;
 use lanyard::authority::trust::TrustBundles;

@@ -146,7 +146,7 @@ impl Stage {
             Protocol::Check => {
                 let path = "/envoy.service.auth.v3.Authorization/Check";
                 let answer = raw::call::<CheckResponse>(self.channel(), path, bytes).await;
-                // Nor may it be an error, but where there is nobody who could say anything else.
+                // An error is allowed only where the connection fails or the server's snapshot is stale.
                 let nobody = answer.as_ref().is_err_and(|status| {
                     std::error::Error::source(status).is_some() || reason_of(status) == "SNAPSHOT_STALE"
                 });

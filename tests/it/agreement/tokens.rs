@@ -173,7 +173,7 @@ async fn checked(server: &TestServer, name: &str, token: &str, leaf: &Leaf) {
     let checked = server.check(Asked::with(token, leaf).to("GET", "/any")).await;
     let denied = validated.decision() == Decision::Deny;
     assert_eq!(checked.http() != 200, denied, "{name}: {checked:?}");
-    // What does not even look like a token is turned away before it is judged.
+    // A value that is not shaped like a token is refused before it is evaluated.
     if denied && checked.reason() != "AUTHORIZATION_MALFORMED" {
         let reason = validated.reason().as_str_name();
         assert_eq!(Some(checked.reason()), reason.strip_prefix("DENY_REASON_"), "{name}");

@@ -345,7 +345,7 @@ fn a_verdict_may_be_kept_until_the_first_of_its_bounds() {
     assert_eq!(cache_until(&question), NOW);
 }
 
-// Which of several registrations is meant cannot be told
+// The server cannot determine which of several registrations is meant
 #[test]
 fn an_ambiguous_client_is_an_unknown_one() {
     let mut question = Question::new();

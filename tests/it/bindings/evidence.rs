@@ -39,7 +39,7 @@ fn at(audience: &str, request: ValidateBindingRequest) -> ValidateBindingRequest
     ValidateBindingRequest { audience: audience.to_owned(), ..request }
 }
 
-/// Every form in which evidence of a certificate can be brought, with its grade.
+/// Every form in which evidence of a certificate can be presented, with its grade.
 fn every_form(leaf: &Leaf, spiffe_id: &str) -> Vec<(Option<Evidence>, EvidenceGrade)> {
     let (hash, cert) = (hex(leaf), url_encoded(leaf));
     let (thumbprint, certificate) = (EvidenceGrade::Thumbprint, EvidenceGrade::Certificate);
@@ -57,7 +57,7 @@ fn every_form(leaf: &Leaf, spiffe_id: &str) -> Vec<(Option<Evidence>, EvidenceGr
             )),
             certificate,
         ),
-        // What a hop before said counts for nothing.
+        // What an earlier hop said is ignored.
         (forwarded(&format!("Hash={},By=spiffe://prod.example/proxy;Hash={hash}", "0".repeat(64))), thumbprint),
     ]
 }
@@ -312,7 +312,7 @@ async fn a_proxy_is_one_by_exact_id_by_pattern_or_by_thumbprint_and_its_neighbou
     let server = setup.start().await.unwrap();
     let checkout = server.workload("/checkout").await;
     let question = with(&server.token(&checkout).await, certificate_of(&checkout));
-    // Let in for its registration, it is a workload only.
+    // Accepted because of its registration, it is a workload only.
     server.register(self_signed_client("neighbour", &neighbour.pem())).await.unwrap();
     let allowed = |answer: Result<ValidateBindingResponse, _>| answer.map(|answer| answer.decision());
     for proxy in [server.svid("/gateways/a"), server.svid("/gateways/a/b"), named] {

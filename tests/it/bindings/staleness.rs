@@ -116,7 +116,7 @@ async fn a_watch_that_hangs_grows_stale_and_one_that_tells_its_progress_never_do
     let token = server.token(&checkout).await;
     let question = ValidateBindingRequest { evidence: certificate_of(&checkout), ..use_of(&token) };
     let mut bindings = server.bindings(&server.svid("/proxy"));
-    // Idle for two minutes, of which each was told of.
+    // The store is idle for two minutes and reports progress after each.
     for _ in 0..2 {
         server.advance(Duration::from_mins(1));
         let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();

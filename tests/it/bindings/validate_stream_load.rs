@@ -66,7 +66,7 @@ async fn cases(setup: &Setup, serve: &Serve) -> Vec<Case> {
         let jti = opened(&token).1["jti"].as_str().map(str::to_owned);
         let good = ValidateBindingRequest { evidence: certificate_of(&leaf), ..use_of(&token) };
         let thumbprint = |leaf: &Leaf| Some(Evidence::CertificateThumbprint(leaf.thumbprint().as_bytes().to_vec()));
-        // In the middle of the signature, where every bit counts.
+        // In the middle of the signature, where every bit is significant.
         let (before, after) = token.split_at(token.len() - 20);
         let bad_signature = format!("{before}{}{}", if after.starts_with('A') { 'B' } else { 'A' }, &after[1..]);
         let kinds = [

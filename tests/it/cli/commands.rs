@@ -296,7 +296,7 @@ fn config_check_tells_a_sound_configuration_from_one_that_would_not_start() {
     let serve = |file: &str| run(lanyard().args(["serve", "--config"]).arg(files.path(file)));
     assert_eq!(check("lanyard.yaml", &[]).ok(), "the configuration is sound\n");
     assert_eq!(check("lanyard.yaml", &["-o", "json"]).json(0), json!({"sound": true, "problem": null}));
-    // Sound, but somebody is there already.
+    // Valid, but its ports are already in use.
     serve("lanyard.yaml").refused("cannot listen on", "listeners");
     let sound = fs::read_to_string(files.path("lanyard.yaml")).unwrap();
     let on_any_ports = sound.lines().map(|line| match line.split_once(": 127.0.0.1:") {

@@ -39,7 +39,7 @@ fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
     let mut server = fixture.serve();
     let seen = fixture.seen();
     seen.healthy();
-    // Whoever has the store has opened its keys.
+    // The process that holds the store has opened its keys.
     assert_eq!(seen.checks("not_checked"), ["key_encryption_key"], "{seen:#?}");
     assert_eq!(seen.checks("ok").iter().filter(|check| **check == "listener").count(), 3);
     assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
@@ -47,7 +47,7 @@ fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
     assert!(told.ends_with("0 errors, 0 warnings\n"), "{told}");
     assert!(told.lines().all(|line| !line.contains("next: ")), "{told}");
     assert!(server.runs());
-    // It counted nobody's visit as an intruder's.
+    // The doctor's connections cause no warning in the server's log.
     let (_, said) = server.end_by("TERM");
     assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
 }

@@ -131,7 +131,7 @@ fn a_chain_in_another_order_is_found() {
     let crossed = [leaf.pem(), fixture.intermediate.pem(), below.pem()].concat();
     fixture.write("server.pem", &crossed);
     fixture.seen().only("SERVER_CERTIFICATE_CHAIN_ORDER");
-    // The root at the end is not needed, and hinders nobody.
+    // The root at the end is not needed, and does no harm.
     fixture.write("server.pem", &[leaf.chain_pem(), fixture.ca.pem()].concat());
     fixture.seen().healthy();
 }

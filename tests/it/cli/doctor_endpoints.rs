@@ -117,7 +117,7 @@ async fn a_federation_endpoint_that_gives_no_bundle_is_found() {
     publisher.answer(200, "", &document(&[&partner], 1));
     fixture.write("web.pem", &partner.pem());
     seen(&fixture, &[]).await.only("FEDERATION_UNREACHABLE");
-    // Of a file that cannot be used it is said once.
+    // A file that cannot be used is reported once.
     fixture.write("web.pem", "");
     let without_ca = seen(&fixture, &[]).await;
     without_ca.only("ROOTS_EMPTY");
@@ -142,7 +142,7 @@ async fn a_workload_api_that_is_not_there_or_gives_nothing_is_found() {
     let healthy = seen(&fixture, &[]).await;
     healthy.healthy();
     assert!(healthy.checks("ok").contains(&"server_certificate"), "{healthy:#?}");
-    // What it gives is judged like a file.
+    // A certificate from the Workload API is checked like one from a file.
     let expired = fixture.intermediate.svid(LANYARD).dns(HOST).expired().issue();
     agent.say(&context(&expired, LANYARD, &[&fixture.ca], &[]));
     seen(&fixture, &[]).await.only("SERVER_CERTIFICATE_EXPIRED");

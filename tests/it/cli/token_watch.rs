@@ -124,7 +124,7 @@ async fn rotated(rotation: &str, ttl: Duration, rotations: u32, pause: Duration)
         shown.lock().unwrap().push(next.clone());
         workload.hold(&next);
         if rotation == "lineage" {
-            // From here on the one before is gone: the token of before, too, must be good with the next one.
+            // From here on the previous certificate is gone: the previous token, too, must be valid with the next one.
             let announced = "announced: tokens of the certificate before pass with";
             process.until(&format!("{announced} {}", next.thumbprint())).await;
             shown.lock().unwrap().remove(0);
@@ -134,7 +134,7 @@ async fn rotated(rotation: &str, ttl: Duration, rotations: u32, pause: Duration)
             shown.lock().unwrap().remove(0);
         }
     }
-    // What is read last is judged by the last certificate alone.
+    // The last token read is validated against the last certificate alone.
     tokio::time::sleep(pause).await;
     done.store(true, Ordering::SeqCst);
     let seen = reader.await.unwrap();

@@ -1,10 +1,12 @@
-//! The examples in `deploy/`: Kubernetes would take the manifests, Lanyard takes its own side, and requests as these meshes
-//! tell of them are judged as the examples say.
+//! The examples in `deploy/`: the manifests are valid for Kubernetes, Lanyard accepts its own part, and requests as
+//! these meshes describe them are decided as the examples say.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use lanyard::authority::decision::CheckRefusalCode;
+use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::config;
 use lanyard::proto::Client;
@@ -13,6 +15,7 @@ use lanyard::proto::ProtectedResource;
 use lanyard::proto::Route;
 use serde_json::Value;
 use serde_json::json;
+use strum::VariantArray as _;
 use tempfile::TempDir;
 
 use crate::support::check::Asked;
@@ -41,7 +44,7 @@ fn documents(name: &str) -> Vec<Value> {
     yaml::documents(&read(name))
 }
 
-/// Every value under this key, at whatever depth.
+/// Every value under this key, at any depth.
 fn under(key: &str, value: &Value, found: &mut Vec<Value>) {
     match value {
         Value::Object(mapping) => {
@@ -74,7 +77,7 @@ fn nothing_passes_any_of_the_meshes_without_an_answer() {
         assert_eq!(all_under(fail_open, name), [Value::Bool(false)], "{name}");
         let [status] = &all_under(status, name)[..] else { panic!("{name} has one status") };
         assert!(status == &Value::from("503") || status == &Value::from(503), "{name}: {status:?}");
-        // Both default to far more than anybody waits.
+        // Both default to far longer than a client waits.
         assert_eq!(
             all_under("timeout", name),
             [Value::from(if name.starts_with("istio") { "0.25s" } else { "250ms" })]
@@ -217,7 +220,7 @@ async fn a_default_istio_sidecar_forwards_the_thumbprint_and_only_its_element_co
     };
     let own = element(orders, &leaf, false, CHECKOUT);
     assert_eq!(ask(&own).await, "");
-    // What a client sends stands before it (APPEND_FORWARD).
+    // What a client sends precedes it (APPEND_FORWARD).
     let edge = "spiffe://prod.example/ns/mesh/sa/edge";
     assert_eq!(ask(&format!("{},{own}", element(edge, &thief, false, CHECKOUT))).await, "");
     let stolen = element(orders, &thief, false, CHECKOUT);
@@ -259,12 +262,12 @@ async fn behind_the_ingress_gateway_the_evidence_is_what_the_gateway_saw() {
     let last = element(storefront, &gateway_leaf, false, gateway);
     let first = element(gateway, &leaf, true, CHECKOUT);
     assert_eq!(ask(format!("{first},{last}"), gateway).await, "");
-    // With a certificate of its own that lacks the URI name, the gateway is nobody.
+    // A gateway whose own certificate lacks the URI name has no identity.
     let unnamed = first.replace(&format!("By={gateway};"), "");
     assert_eq!(ask(format!("{unnamed},{last}"), gateway).await, "EVIDENCE_MISSING");
     // With SANITIZE_SET at the sidecar, what the gateway saw is lost.
     assert_eq!(ask(last, gateway).await, "EVIDENCE_MISSING");
-    // Who goes round the gateway writes what the gateway would have written.
+    // A client that bypasses the gateway writes what the gateway would have written.
     let direct = element(storefront, &leaf, true, CHECKOUT);
     assert_eq!(ask(format!("{first},{direct}"), CHECKOUT).await, "EVIDENCE_MISSING");
 }
@@ -306,15 +309,14 @@ async fn envoy_gateway_names_the_resource_and_forwards_the_certificate_under_its
 #[test]
 fn the_operators_page_tells_what_to_do_about_every_reason() {
     let page = read("OPERATORS.md");
+    let denied = DenyReason::VARIANTS.iter().map(|reason| reason.code());
+    let refused = CheckRefusalCode::VARIANTS.iter().filter(|code| **code != CheckRefusalCode::Denied);
     let mut count = 0;
-    for source in ["src/authority/check.rs", "src/authority/deny_reason.rs"] {
-        let source = fs::read_to_string(in_crate(source)).unwrap();
-        for code in source.lines().filter_map(|line| line.trim().split_once(" => \"")?.1.strip_suffix("\",")) {
-            count += 1;
-            let told = |word: &str| word == code;
-            let rows = page.lines().filter(|line| line.starts_with('|'));
-            assert!(rows.flat_map(|row| row.split([' ', ',', '|'])).any(told), "{code}");
-        }
+    for code in denied.chain(refused.map(Into::into)) {
+        count += 1;
+        let told = |word: &str| word == code;
+        let rows = page.lines().filter(|line| line.starts_with('|'));
+        assert!(rows.flat_map(|row| row.split([' ', ',', '|'])).any(told), "{code}");
     }
     assert_eq!(count, 33);
 }

@@ -241,7 +241,7 @@ impl Cluster {
         fs::write(place, contents).unwrap();
     }
 
-    /// The server, or what else it is told.
+    /// Runs the image with these arguments, and with the files of the server mounted.
     fn server(&self, image: &Image, arguments: &[&str]) -> std::process::Command {
         let paths = ["etc", "tls", "trust", "state", "hosts"].map(|name| self.folder.path().join(name));
         let places =
@@ -265,7 +265,7 @@ impl Cluster {
         run(&mut image.command(&volumes, &variables, arguments)).ok()
     }
 
-    /// What a probe of the kubelet is told.
+    /// The response that a probe of the kubelet receives.
     fn probe(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ops)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n").unwrap();
@@ -337,7 +337,7 @@ fn with_planted_secrets() -> TempDir {
     checkout
 }
 
-/// Started as the Dockerfile says, it serves, ends when told, and goes on from its volume.
+/// Started as the Dockerfile says, it serves, stops on SIGTERM, and resumes from its volume.
 fn works(image: &Image) {
     let cluster = Cluster::new();
     let check = ["config", "check", "--config", "/etc/lanyard/lanyard.yaml"];

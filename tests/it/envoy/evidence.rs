@@ -38,7 +38,7 @@ fn appended_hash() -> Vec<(&'static str, String)> {
     changes
 }
 
-/// What Lanyard told Envoy of the evidence, as other filters and the access log may use it.
+/// The evidence grade that Lanyard reports to Envoy, as other filters and the access log may use it.
 fn grade_in_the_response() -> (&'static str, String) {
     let value = "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:evidence_grade)%";
     let domains = "domains: [\"*\"]";

@@ -1,4 +1,4 @@
-//! What Envoy is told about a request, over gRPC as Envoy asks.
+//! The responses to Envoy's checks of requests, over gRPC as Envoy sends them.
 
 use std::time::Duration;
 
@@ -225,7 +225,7 @@ async fn no_header_of_ours_that_a_client_sent_reaches_the_resource() {
     };
     assert_eq!(removed, always);
     assert_eq!(set["x-lanyard-subject"], CHECKOUT);
-    // On a public route nobody is asserted.
+    // On a public route no client is asserted.
     let public = forged(Asked::anonymous()).to("GET", "/healthz");
     let Answer::Through { set, mut removed, .. } = server.check(public).await else { panic!("denied") };
     let mut all = all;
@@ -297,7 +297,7 @@ async fn report_mode_lets_a_denial_through_asserts_nothing_and_changes_no_other_
         assert_eq!(metadata(&response, "would_deny").as_deref(), Some(reason));
         assert_eq!(metadata(&response, "client_id"), None);
     }
-    // What is right is asserted as ever, and what is for nobody is denied: there is no mode without a resource.
+    // A valid request is asserted as usual. One for an unknown resource is denied: there is no mode without a resource.
     let Answer::Through { set, .. } = server.check(Asked::with(&token, &checkout)).await else { panic!("denied") };
     assert_eq!(set.len(), 4);
     let unknown = Asked::with(&token, &checkout).resource("https://unknown.example");
@@ -319,7 +319,7 @@ async fn the_reason_is_in_a_response_header_only_where_the_resource_asks_for_it(
     assert!(response.is_empty());
 }
 
-// Whoever may not ask gets a denial, since an error is what failure_mode_allow lets through
+// A caller that may not ask gets a denial, since an error is what failure_mode_allow lets through
 #[tokio::test]
 async fn only_a_proxy_may_ask_and_whoever_is_none_is_answered_with_a_denial() {
     let (server, checkout, token) = shop(|_| {}).await;

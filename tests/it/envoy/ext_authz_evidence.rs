@@ -1,4 +1,4 @@
-//! Whose certificate a check is judged by.
+//! Whose certificate decides a check.
 
 use lanyard::proto::EvidenceFrom;
 use lanyard::proto::ProtectedResource;
@@ -141,7 +141,7 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
         (seen(&format!("By=spiffe://prod.example/edge;Hash={own},{}", row(&thief, &at_gate))), "CERTIFICATE_MISMATCH"),
         // One that says twice to be the gateway's: a name with a comma in it.
         (seen(&format!("By={GATEWAY};Hash={thief};DNS=x,{}", row(&own, &at_gate))), "EVIDENCE_MALFORMED"),
-        // Nobody was in front of the gateway, or it wrote nothing.
+        // No client was in front of the gateway, or it wrote nothing.
         (seen(&format!("By={PROXY};Hash={at_gate};URI={GATEWAY}")), "EVIDENCE_MISSING"),
         (seen(""), "EVIDENCE_MISSING"),
         // Not the gateway's element, though before the proxy's.
@@ -168,7 +168,7 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
     ] {
         assert_eq!(shop.reason(asked.clone()).await, reason, "{:?}", asked.attributes.source);
     }
-    // The same header, brought by the proxy itself, means the same.
+    // The same header, presented by the proxy itself, means the same.
     for (header, reason) in [(row(&own, &at_gate), ""), (row(&thief, &at_gate), "CERTIFICATE_MISMATCH")] {
         let evidence = Some(lanyard::proto::validate_binding_request::Evidence::ForwardedClientCert(header));
         let answer = shop.server.validate(&shop.token, evidence).await.unwrap();

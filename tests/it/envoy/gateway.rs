@@ -102,7 +102,7 @@ async fn a_gateway_that_is_not_named_or_says_too_little_lets_nobody_pass() {
         ("/gateway", vec![header("SANITIZE")], "EVIDENCE_MISSING"),
         // What it passes on without a word of its own is what its client says.
         ("/gateway", vec![header("FORWARD_ONLY")], "EVIDENCE_MISSING"),
-        // What it writes comes last, and counts.
+        // What it writes comes last, and is used.
         ("/gateway", vec![header("APPEND_FORWARD")], ""),
     ] {
         let Some(row) = Row::with(path, changes.clone()).await else { return };

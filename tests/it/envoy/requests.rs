@@ -103,7 +103,7 @@ async fn our_headers_from_clients_are_removed_by_envoy_and_by_lanyard_each_alone
             ];
             let expected = expected.map(|(name, value)| (name.to_owned(), Value::from(vec![value])));
             assert_eq!(identity(&connection.send(forged("/orders/1", &mesh.token)).await), expected);
-            // Nobody is known on a public route.
+            // No client is identified on a public route.
             assert_eq!(identity(&connection.send(forged("/healthz", &mesh.token)).await), []);
         }
     }
@@ -223,7 +223,7 @@ async fn no_path_of_a_client_keeps_lanyard_from_denying() {
     for raw_headers in [true, false] {
         let Some(mesh) = Mesh::start(careless(raw_headers), |_| {}).await else { return };
         let long = [b"/orders/".to_vec(), vec![b'a'; 5_000_000]].concat();
-        // By the rightful holder, to where its token does not reach or nobody knows where it leads.
+        // The rightful holder requests paths that its token does not cover or that are ambiguous.
         for path in [
             "/orders/../admin/x".as_bytes(),
             b"/orders/%2E./admin/x",

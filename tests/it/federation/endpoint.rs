@@ -51,7 +51,7 @@ async fn federated_workloads_are_refused_until_their_bundle_is_there() {
     federated.publish(&document(&[&federated.partner], 1)).await;
     assert_eq!(federated.partner(), Ok(()));
     let _keys = open(&federated, &federated.partner).await;
-    // It vouches for its own names alone, and nobody else vouches for those.
+    // It vouches for its own names alone, and no other CA vouches for those.
     assert_eq!(federated.prove(&federated.partner, "spiffe://prod.example/shop"), Err(Unproven::NoPath));
     assert_eq!(federated.prove(&federated.partner, "spiffe://other.example/shop"), Err(Unproven::NoPath));
     for other in [&federated.server.setup.ca, &federated.server.setup.other_ca, &federated.web, &TestCa::new(PARTNER)] {
@@ -95,7 +95,7 @@ async fn a_root_admits_from_when_it_joins_until_it_leaves_on_open_connections_to
 async fn an_https_spiffe_endpoint_is_verified_against_the_bundle_that_was_fetched_last() {
     let federated = Federated::by_spiffe().await;
     let next = TestCa::new(PARTNER);
-    // What only bootstraps admits nobody.
+    // The bootstrap bundle alone authenticates no client.
     assert_eq!(federated.partner(), Err(Unproven::UnknownTrustDomain));
     federated.publish(&document(&[&federated.partner, &next], 1)).await;
     assert_eq!((federated.partner(), federated.prove(&next, SHOP)), (Ok(()), Ok(())));
@@ -130,7 +130,7 @@ async fn an_outage_beyond_the_bound_shuts_the_trust_domain_out_until_it_is_over(
         federated.server.advance(Duration::from_secs(1));
         assert_eq!(prove(), Err(Unproven::StaleBundle));
         assert!(!is_served(&mut long).await);
-        // Nobody else is shut out with it.
+        // No other client is refused along with it.
         let now = federated.server.now();
         let prod =
             federated.server.setup.ca.svid("spiffe://prod.example/a").between(now, now.after(Duration::from_mins(1)));
@@ -206,7 +206,7 @@ async fn a_sequence_that_goes_back_is_refused_as_long_as_the_newer_bundle_counts
     assert_eq!(federated.prove(&old, SHOP), Ok(()));
     federated.publish(&document(&[&federated.partner], beyond + 1)).await;
     assert_eq!(federated.prove(&old, SHOP), Err(Unproven::NoPath));
-    // A publisher that began to count anew is heard once what it said before counts no longer.
+    // A publisher that restarts its sequence is accepted once its previous bundle has expired.
     federated.server.advance(Duration::from_hours(1) + Duration::from_secs(1));
     federated.publish(&document(&[&old], 1)).await;
     let now = federated.server.now();

@@ -28,7 +28,7 @@ use crate::support::server::connect;
 
 const PATH: &str = "/spiffe/bundle";
 
-/// As anybody.
+/// Fetches the bundle without a client certificate.
 async fn published(server: &TestServer) -> Reply {
     let tls = http1_only(server.tls_builder().with_no_client_auth());
     Http::one(connect(server.addresses.public, tls).await.unwrap()).await.send(get(PATH)).await
@@ -53,7 +53,7 @@ async fn the_own_bundle_is_published_to_anybody_with_a_sequence_that_grows_as_it
     server.server.reload();
     assert_eq!(published(&server).await.body, first.body);
 
-    // The clock stands still, and the sequence still grows.
+    // The clock does not advance, and the sequence still grows.
     let next = TestCa::new("prod.example");
     fs::write(server.setup.path("ca.pem"), server.setup.ca.pem() + &next.pem()).unwrap();
     server.server.reload();

@@ -135,7 +135,7 @@ async fn an_https_web_endpoint_is_trusted_by_its_host_name_and_never_by_an_svid(
     assert!(!within(bundle_endpoint.refresh()).await.unwrap());
 }
 
-// SPIFFE Federation section 5.2.1: a redirect is refused, so that no target has to be judged and none can be persisted
+// SPIFFE Federation section 5.2.1: a redirect is refused, so that no target has to be checked and none can be persisted
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_no_answer_but_200_is_read() {
     let web = TestCa::new("web");

@@ -56,7 +56,7 @@ async fn only_the_terminator_with_its_exact_spiffe_id_comes_through_the_handshak
         assert_eq!(knock(address, server.tls(&forged)).await, Outcome::Alert(AlertDescription::UnknownCA));
         let nobody = server.tls_builder().with_no_client_auth();
         assert_eq!(knock(address, nobody).await, Outcome::Alert(AlertDescription::CertificateRequired));
-        // It does come through, and is then told that it forwards nobody.
+        // The known proxy is accepted, and then receives 401, since it forwards no client.
         let known = knock(address, server.tls(&server.svid("/ingress"))).await;
         assert!(matches!(&known, Outcome::Answered(answer) if answer.starts_with("HTTP/1.1 401 ")), "{known:?}");
     }

@@ -50,8 +50,8 @@ fn a_client_name_can_add_names_but_nothing_that_stands_before_them() {
     }
 }
 
-/// What the module's documentation says cannot be told apart: these readings are not to be believed for their names, and
-/// where the hop replaces the header a second element gives the client away.
+/// The cases that the module's documentation calls indistinguishable: the names in these readings must not be trusted.
+/// Where the hop replaces the header, a second element reveals the client's forgery.
 #[test]
 fn a_client_name_can_add_names_and_a_visible_second_element() {
     let forwarded = Forwarded::new();

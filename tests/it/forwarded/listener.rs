@@ -99,7 +99,7 @@ fn by_socket(path: std::path::PathBuf) -> Channel {
     Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect)
 }
 
-/// The user that the tests run as: whoever owns a file that they make.
+/// The user that the tests run as: the owner of a file that they make.
 fn own_uid() -> u32 {
     std::fs::metadata(tempfile::tempdir().unwrap().path()).unwrap().uid()
 }
@@ -288,7 +288,7 @@ async fn over_plain_tcp_a_peer_is_a_workload_and_nothing_else() {
     assert_eq!(answer(checks.check(asked).await.unwrap().get_ref()).reason(), "NOT_A_PROXY");
 }
 
-// On the mTLS listener such headers are not looked at, whoever sends them
+// On the mTLS listener such headers are ignored, no matter which client sends them
 #[tokio::test]
 async fn on_the_mtls_listener_no_header_changes_who_calls() {
     let server = TestServer::start().await;

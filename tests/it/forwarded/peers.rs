@@ -123,7 +123,7 @@ async fn many_clients_share_a_connection_and_each_is_itself() {
             gets_token(&mut http, &format!("spiffe://prod.example{}", names[at]), &leaves[at]).await;
         }
     }
-    // Whoever names another than the certificate says is refused.
+    // A caller that names another identity than its certificate's is refused.
     let reply = http.send(request("spiffe://prod.example/ns/1", &leaves[0])).await;
     assert_eq!(reply.error(), (401, "invalid_client".to_owned()));
 }

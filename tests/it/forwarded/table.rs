@@ -105,7 +105,7 @@ fn readings(forwarded: &Forwarded) -> Readings {
         ("Hash={H},  Hash={H}", vec![with_hash(), with_hash()]),
         ("DNS=x.example", vec![ForwardedElement { hash: None, ..named(&[], &["x.example"]) }]),
         ("URI=", vec![ForwardedElement::default()]),
-        // What a client sent stands before what the proxy says, and has no say in it.
+        // What a client sent precedes what the proxy appends, and does not affect it.
         (
             "By=spiffe://p;Hash={OTHER};URI=spiffe://admin,By=spiffe://p;Hash={H};URI=spiffe://a/b",
             vec![
@@ -122,7 +122,7 @@ fn readings(forwarded: &Forwarded) -> Readings {
             "By=spiffe://g;Hash={H},By=spiffe://s;Hash={OTHER},By=spiffe://else;Hash={H}",
             vec![by(&["spiffe://g"]), ForwardedElement { hash: other, ..by(&["spiffe://s"]) }, by(&["spiffe://else"])],
         ),
-        // By is nobody's to check here, nor to demand.
+        // By is neither checked nor required here.
         ("By=SPIFFE://A/B;Hash={H}", vec![by(&["SPIFFE://A/B"])]),
         ("By=nonsense;Hash={H}", vec![by(&["nonsense"])]),
         ("BY=x;bY=x;Hash={H}", vec![by(&["x", "x"])]),

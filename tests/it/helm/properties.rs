@@ -24,7 +24,7 @@ fn labels(pod: &Value) -> &Value {
     &pod["metadata"]["labels"]
 }
 
-/// Whether a selector's matchLabels are among these labels. One that matches everything is not what anybody wants here.
+/// Whether a selector's matchLabels are among these labels. An empty selector, which matches everything, is refused.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let wanted = selector.as_object().unwrap();
     !wanted.is_empty() && wanted.iter().all(|(name, value)| &labels[name] == value)
@@ -55,7 +55,7 @@ fn every_pod_runs_without_rights() {
             assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
             assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}), "{name}");
             assert_eq!(security["privileged"], Value::Null, "{name}");
-            // What a container says counts before what its pod says.
+            // A container's setting takes precedence over its pod's.
             assert!(security["runAsNonRoot"] != false && security["runAsUser"].is_null(), "{name}");
             assert!(security["seccompProfile"].is_null(), "{name}");
             assert!(list(&container["ports"]).iter().all(|port| port["hostPort"].is_null()), "{name}");
@@ -118,7 +118,7 @@ fn rules<'a>(rendered: &'a Rendered, port: &str) -> Vec<&'a Value> {
     assert!(selects(&policy["spec"]["podSelector"]["matchLabels"], server), "{}", rendered.name);
     assert!(list(&policy["spec"]["policyTypes"]).contains(&json!("Ingress")), "{}", rendered.name);
     for rule in list(&policy["spec"]["ingress"]) {
-        // A rule without ports opens all, and one without peers lets in everybody.
+        // A rule without ports opens all, and one without peers admits every peer.
         assert!(!list(&rule["ports"]).is_empty() && !list(&rule["from"]).is_empty(), "{}: {rule}", rendered.name);
         assert!(
             list(&rule["ports"]).iter().all(|port| port["port"].is_string() && port["endPort"].is_null()),

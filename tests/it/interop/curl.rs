@@ -88,8 +88,8 @@ fn a_self_signed_client_gets_a_bound_token_and_a_stranger_no_connection() {
     let bare = again.replace("--key selfsigned-key.pem --cert again.pem", "");
     for line in [&again, &bare] {
         let refused = paste(&fixture, line);
-        // In TLS 1.3 a client sends its request before the server has judged its certificate: the alert that refuses it
-        // (56, 35) can be lost with the connection (55, and over HTTP/2 16 or 92).
+        // In TLS 1.3 a client sends its request before the server has verified its certificate: the alert that refuses
+        // it (56, 35) can be lost with the connection (55, and over HTTP/2 16 or 92).
         assert!(matches!(refused.code, Some(16 | 35 | 55 | 56 | 92)), "{line}: {refused:?}");
         assert_eq!(refused.stdout, "", "{line}: {refused:?}");
     }

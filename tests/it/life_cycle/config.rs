@@ -12,7 +12,7 @@ use crate::support::ca::self_signed;
 use crate::support::server::SEAL;
 use crate::support::server::Setup;
 
-/// A sound configuration with all of its files.
+/// A valid configuration with all of its files.
 fn sound() -> Setup {
     let setup = Setup::default();
     setup.write();

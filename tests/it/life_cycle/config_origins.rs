@@ -1,4 +1,5 @@
-//! What is wrong in the file is told by the key, the file and its line, and what is wrong in the environment by the variable.
+//! An error in the configuration file is reported with the key, the file and its line, and an error in the environment
+//! with the variable.
 
 use std::fs;
 use std::path::Path;

@@ -44,7 +44,7 @@ async fn start(tls: &str) -> TestServer {
     setup.start().await.unwrap()
 }
 
-/// A stream of health that has told the first state.
+/// A health watch stream that has reported its first status.
 async fn watch(server: &TestServer, leaf: &Leaf) -> Streaming<HealthCheckResponse> {
     let mut health = HealthClient::new(server.channel(leaf));
     let mut told = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();

@@ -45,7 +45,7 @@ const ENOUGH: usize = 20;
 /// An empty message in gRPC's framing.
 const EMPTY: [u8; 5] = [0; 5];
 
-/// One of many clients: it begins at the first server, and goes to the second when told to.
+/// One of many clients: it starts on the first server, and moves to the second on the test's signal.
 #[derive(Clone)]
 struct Client {
     servers: [SocketAddr; 2],

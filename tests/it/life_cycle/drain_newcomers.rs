@@ -120,7 +120,7 @@ async fn for_the_delay_the_server_says_that_it_is_not_ready_and_serves_on() {
     assert_eq!((answer.status, answer.body.as_str()), (503, "draining"));
     assert_eq!(http1(TcpStream::connect(addresses.ops).await.unwrap(), "GET /livez").await.status, 200);
     assert!(knock(addresses.mtls, config).await.is_jwks());
-    // An open connection has heard nothing: the answer comes first.
+    // An open connection has received no GOAWAY: the response comes first.
     frames.send(HEADERS, END_HEADERS, 1, &call("/lanyard.v1.KeyService/GetJwks")).await.unwrap();
     frames.send(DATA, END_STREAM, 1, &[0; 5]).await.unwrap();
     loop {

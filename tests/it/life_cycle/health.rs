@@ -1,4 +1,4 @@
-//! What anybody may ask: health, reflection, probes, public keys.
+//! What any caller may request: health, reflection, probes, public keys.
 
 use std::collections::BTreeSet;
 use std::fs;

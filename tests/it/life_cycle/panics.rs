@@ -1,4 +1,4 @@
-//! A panic ends its own request, in the voice of the one who asked, and nothing else.
+//! A panic ends only its own request, with an error in the caller's protocol.
 
 use std::fs;
 use std::sync::Arc;

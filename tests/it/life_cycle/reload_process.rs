@@ -29,7 +29,7 @@ async fn logged(setup: &Setup, serve: &Serve) -> Vec<String> {
     let leaf = setup.ca.svid("spiffe://prod.example/checkout").issue();
     let channel = channel(serve.mtls, setup.tls(&leaf));
     let mut tokens = TokenServiceClient::new(channel.clone());
-    // Between two others, which are told at warn too.
+    // Between two other calls, which are also logged at warn.
     tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
     serve.line_with("token refused");
     RegistryServiceClient::new(channel).list_clients(ListClientsRequest::default()).await.unwrap_err();

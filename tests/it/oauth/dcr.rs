@@ -165,7 +165,7 @@ async fn metadata_whose_defaults_or_values_are_not_served_are_refused_by_their_c
     }
     let good = register(&server, &admin, &pki(json!({ "tls_client_auth_san_dns": "a.example" }))).await;
     assert_eq!(good.status, 201, "{good:?}");
-    // RFC 9068 section 5: a name that is nobody's choice.
+    // RFC 9068 section 5: the server generates the identifier, and the client has no influence on it.
     assert_eq!(good.json()["client_id"].as_str().unwrap().len(), 22);
 }
 

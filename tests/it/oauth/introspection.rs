@@ -1,4 +1,4 @@
-//! Introspection over HTTP (RFC 7662, RFC 9701) and gRPC: who may ask, and what they are told.
+//! Introspection over HTTP (RFC 7662, RFC 9701) and gRPC: who may ask, and what the response contains.
 
 use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;

@@ -20,7 +20,7 @@ use crate::support::server::connect;
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const METHODS: [&str; 4] = ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
 
-/// Asks on the public listener, as anybody.
+/// Sends a request to the public listener, without a client certificate.
 async fn publicly(server: &TestServer, request: Request<Body>) -> Reply {
     let config = http1_only(server.tls_builder().with_no_client_auth());
     Http::one(connect(server.addresses.public, config).await.unwrap()).await.send(request).await

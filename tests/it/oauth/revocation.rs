@@ -1,4 +1,5 @@
-//! Revocation over HTTP (RFC 7009) and gRPC: who may revoke what, and that every voice obeys on the very next request.
+//! Revocation over HTTP (RFC 7009) and gRPC: who may revoke what, and that every protocol applies it to the
+//! very next request.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::support::server::spiffe_client;
 const REVOKE: &str = "/oauth2/revoke";
 const CHECKOUT: &str = "spiffe://prod.example/checkout";
 
-/// Why a token is refused to the very certificate that it is bound to, by every voice that there is.
+/// Why every protocol refuses a token with the very certificate that it is bound to; `None` if they accept it.
 async fn refused_for(server: &TestServer, leaf: &Leaf, token: &str) -> Option<DenyReason> {
     let reason = server.validate(token, certificate_of(leaf)).await.unwrap().reason();
     let reason = Some(reason).filter(|reason| *reason != DenyReason::Unspecified);

@@ -2,7 +2,7 @@
 
 use crate::project::layering::crate_sources;
 
-/// The files in whose code, comments aside, this text stands, once for each time.
+/// The files whose code, comments aside, contains this text, once for each occurrence.
 fn naming(text: &str, folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (file, source) in crate_sources().into_iter().filter(|(file, _)| file.starts_with(folder)) {

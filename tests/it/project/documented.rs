@@ -48,7 +48,7 @@ fn blocks(page: &str) -> Vec<Block> {
     commands.collect()
 }
 
-/// Whether a test can run it, and is not told to leave it out.
+/// Whether a test can run the block, and its kind does not exclude it.
 fn is_run(block: &Block) -> bool {
     match block.kind.as_str() {
         "elsewhere" => false,

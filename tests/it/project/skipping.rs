@@ -17,7 +17,7 @@ const NOT_FETCHED: [&str; 5] = ["curl", "image", "jq", "openssl", "unshare"];
 const WITH_COUNTERPARTS: [&str; 10] = [
     "alerts",
     "authlib",
-    "deploy_manifests",
+    "deploy::manifests",
     "envoy",
     "example_clients",
     "helm",

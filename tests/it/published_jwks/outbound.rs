@@ -1,5 +1,5 @@
-//! Requests to where a client says that it publishes: only to listed hosts at addresses that were judged, and no more of an
-//! answer than is wanted.
+//! Requests to the URL at which a client publishes its keys: only to listed hosts, at addresses that were checked, and
+//! without reading more of a response than is needed.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ use crate::support::ca::TestCa;
 use crate::support::door::within;
 use crate::support::publisher::Publisher;
 
-/// A public address that stands for the publisher on this machine.
+/// A public address that represents the publisher on this machine.
 const PUBLIC: &str = "93.184.215.14";
 
 /// Names resolve to what the test says, each time to the next; connections are counted, and public addresses are here.

@@ -1,4 +1,4 @@
-//! Which registration stands for a SPIFFE ID, while registrations come and go.
+//! Which registration applies to a SPIFFE ID, while registrations are added and removed.
 
 use lanyard::authority::decision::GrantError;
 use lanyard::authority::decision::Mismatch;

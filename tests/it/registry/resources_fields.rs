@@ -1,4 +1,5 @@
-//! What each field of a protected resource may say: what is refused, by the field's name, beside the nearest that stands.
+//! The values that each field of a protected resource accepts: refused values, reported by the field's name, beside the
+//! nearest valid ones.
 
 use lanyard::authority::access::Fronted;
 use lanyard::authority::records::NotKept;

@@ -279,7 +279,7 @@ fn what_was_registered_is_read_again_and_what_cannot_be_read_stops_the_start() {
         assert!(matches!(&error, LoadError::Record { key: named, .. } if named == key), "{value}: {error}");
         assert!(error.to_string().contains(problem), "{value}: {error}");
         ready(fixture.store.delete(key, Expected::Any)).unwrap();
-        // What it knew before still stands.
+        // The resources that were loaded before are still in effect.
         assert_eq!(fixture.evaluate(&token, &leaf), ELSEWHERE);
     }
     ready(fixture.store.put(KEY, text.into_bytes(), Expected::Absent)).unwrap();

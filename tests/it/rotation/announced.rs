@@ -61,7 +61,7 @@ async fn generations_are_counted_and_end() {
         rotating.announce(&present, &next).await.unwrap();
         let expected = match generation {
             1..=3 => Ok((Match::Lineage, generation)),
-            // The next one is told from a stranger; what is farther is one.
+            // The first one past the end has its own reason; a later one is refused like any unrelated certificate.
             4 => Err(DenyReason::LineageOver),
             _ => Err(DenyReason::CertificateMismatch),
         };

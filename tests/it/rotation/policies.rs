@@ -143,7 +143,8 @@ async fn by_identity_a_certificate_passes_only_while_the_bundle_vouches_for_it()
     let rotating = Rotating::new("identity", "thumbprint").await;
     let renewed = rotating.another(10, None);
     assert_eq!(rotating.verdict(certificate_of(&renewed)).await, SAME);
-    // The trust domain changes its root: what was vouched for is not any more, and what is bound to is judged by itself.
+    // The trust domain changes its root: the bundle no longer vouches for the renewed certificate, and the certificate
+    // that the token is bound to is evaluated by itself.
     let other = crate::support::ca::TestCa::new("prod.example");
     std::fs::write(rotating.server.setup.path("ca.pem"), other.pem()).unwrap();
     rotating.server.server.reload();

@@ -1,4 +1,4 @@
-//! Whom an X509-SVID names, and which certificates name nobody.
+//! Which workload an X509-SVID identifies, and which certificates identify none.
 
 use lanyard::authority::identity::InvalidCertificate;
 use lanyard::authority::identity::parse_spiffe_id;

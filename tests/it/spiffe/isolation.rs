@@ -1,5 +1,5 @@
-//! Trust domains that share nothing: what one of them signs, sends along or publishes names nobody of another. The plain
-//! cases are among the tests of identities.
+//! Trust domains that share nothing: what one of them signs, sends along or publishes identifies no workload of
+//! another. The plain cases are among the tests of identities.
 
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;

@@ -103,7 +103,7 @@ async fn introspection_and_revocation_accept_an_assertion_from_its_own_connectio
         assert_eq!(server.post(&checkout, path, &form[..1]).await.error(), refused, "{path} without an assertion");
         assert_eq!(server.post(&checkout, path, &form[..2]).await.error(), (400, "invalid_request".to_owned()));
     }
-    // It is not an audience of its own token, so it is told nothing; but it is let in.
+    // The client is not an audience of its own token, so the response says only "inactive"; but it is authenticated.
     assert_eq!(server.post(&checkout, "/oauth2/introspect", &form).await.ok(), json!({ "active": false }));
     let introspect = |kind: &str| IntrospectTokenRequest {
         token: token.clone(),

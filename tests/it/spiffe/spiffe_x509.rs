@@ -9,7 +9,7 @@ use crate::support::server::TestServer;
 const TOKEN: &str = "/oauth2/token";
 const CHECKOUT: &str = "spiffe://prod.example/checkout";
 
-/// Rules 1 to 4 are looked at in the handshake: no request is read from whoever breaks one.
+/// Rules 1 to 4 are checked in the handshake: no request is read from a client that violates one.
 async fn assert_not_let_in(server: &TestServer, leaf: &Leaf, why: &str) {
     let outcome = knock(server.addresses.mtls, server.tls(leaf)).await;
     assert!(matches!(outcome, Outcome::Alert(_)), "{why}: {outcome:?}");

@@ -52,7 +52,7 @@ async fn reading_process() {
         Err(error) => return say(&format!("refused: {error}")),
     };
     let opened = fingerprint(&store.list("").await.unwrap());
-    // What is intact can also be written to; a failure must be told.
+    // An intact store also accepts writes; a failure must be reported.
     if let Err(error) = store.put("/probe", b"1".to_vec(), Expected::Any).await {
         return say(&format!("refused: {error}"));
     }

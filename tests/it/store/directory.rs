@@ -250,7 +250,7 @@ async fn large_values_leave_no_files_beside_the_log() {
 async fn an_opening_that_hangs_is_given_up_with_the_name_of_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), 3).await;
-    // sled reads this file first, and a pipe that nobody writes to never answers.
+    // sled reads this file first, and reading a pipe without a writer blocks.
     let conf = directory.path().join("conf");
     fs::remove_file(&conf).unwrap();
     assert!(Command::new("mkfifo").arg(&conf).status().unwrap().success());

@@ -94,7 +94,7 @@ async fn whichever_comparison_fails_it_is_named_and_nothing_is_changed(store: Ar
             assert_eq!(store.list("").await.unwrap(), before, "{comparisons:?}");
         }
     }
-    // The next revision is the first that anybody hears of.
+    // The next revision is the first that a watch reports.
     let mut watch = store.watch("", before.revision);
     let revision = store.transact(of(&holding)).await.unwrap();
     assert_eq!(revision, Revision(before.revision.0 + 1));

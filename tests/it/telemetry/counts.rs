@@ -51,7 +51,7 @@ async fn each_count_moves_by_exactly_what_was_done() {
     server.ask(&proxy, seen(&thief)).await.unwrap();
     // No decision, so it counts as none.
     refusal(server.ask(&proxy, use_of("")).await);
-    // A stream is the same voice, and each of its messages a call.
+    // A stream is the same protocol, and each of its messages is a call.
     let mut stream = BindingStream::open(server.bindings(&proxy)).await;
     assert_eq!(stream.ask(&seen(&checkout)).await.unwrap(), StreamOutcome::Allowed);
     assert_eq!(stream.ask(&use_of(&token)).await.unwrap(), StreamOutcome::Denied(DenyReason::EvidenceMissing));

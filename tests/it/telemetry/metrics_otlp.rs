@@ -181,7 +181,7 @@ async fn a_request_says_who_tells_since_when_and_in_which_units() {
     }
 }
 
-/// A collector, which answers each batch as it is told to.
+/// A collector, which answers each batch as the test sets it to.
 struct Collector {
     answers: watch::Receiver<Answer>,
     batches: mpsc::UnboundedSender<ExportMetricsServiceRequest>,

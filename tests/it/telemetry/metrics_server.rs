@@ -215,7 +215,7 @@ fn all_files_of_a_directory_count_and_no_more_often_than_it_is_looked_at() {
     write("blobs/b");
     assert!(used(&always).unwrap() >= first + (2 << 20), "{first}");
     assert_eq!(used(&seldom).unwrap(), kept);
-    // Where there is nothing to look at, nothing is told.
+    // Without a directory to measure, no value is reported.
     assert_eq!(used(&Disk::new(directory.path().join("none"), Duration::ZERO)), None);
 }
 

@@ -56,7 +56,7 @@ use crate::support::test_process::Chance;
 
 const TOKEN: &str = "/oauth2/token";
 
-/// What was planted, and what was heard.
+/// The planted secrets, and the texts that are searched for them: responses, metrics, traces, logs and command output.
 struct Secrets {
     chance: Chance,
     /// By what it is, with the texts in which it would be found.
@@ -65,7 +65,7 @@ struct Secrets {
 }
 
 impl Secrets {
-    /// One that stands nowhere else.
+    /// A new secret that occurs nowhere else.
     fn made(&mut self, what: &'static str) -> String {
         let secret = format!("planted{:08x}{:08x}", self.chance.below(1 << 31), self.chance.below(1 << 31));
         self.plant(what, &secret);
@@ -101,7 +101,7 @@ impl Secrets {
         }
     }
 
-    /// Which of them were heard, and where.
+    /// Which secrets were found, and where.
     fn found(&self) -> Vec<(&'static str, &'static str, String)> {
         let mut found = Vec::new();
         for (what, forms) in &self.planted {
@@ -169,7 +169,7 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
     assert!(secrets.found().iter().any(|(_, place, _)| *place == "the log"));
 }
 
-/// Tokens that are issued, and used in every voice, rightly and wrongly.
+/// Tokens that are issued, and used over every protocol, correctly and incorrectly.
 async fn good_tokens_are_used(server: &Observed, own: &Leaf, secrets: &mut Secrets) {
     let (proxy, thief) = (server.svid("/proxy"), server.svid("/ns/shop/thief"));
     let mut tokens = server.tokens(own);

@@ -153,7 +153,7 @@ async fn a_span_over_http_has_its_callers_as_parent_and_no_path_of_a_callers() {
     );
     assert!(!format!("{odd:?}").contains("secret"));
 
-    // The public door too, where nobody has a certificate; probes are no part of a trace.
+    // The public listener too, where no client has a certificate; probes are not part of a trace.
     assert_eq!(http1(TcpStream::connect(server.ops).await.unwrap(), "GET /livez").await.status, 200);
     let tls = server.setup.tls_builder(rustls::DEFAULT_VERSIONS).with_no_client_auth();
     let stream = crate::support::server::connect(server.public, tls).await.unwrap();

@@ -58,7 +58,7 @@ async fn checks_of_another_kind(channel: &Channel, parent: &str) -> tonic::Respo
     client.unary(message, path, ProstCodec::<String, ()>::default()).await.unwrap()
 }
 
-/// Requests of a workload that no handler, or none but the voice's own, comes to.
+/// Requests of a workload that reach no handler, or only the protocol's own.
 fn refused_over_http() -> Vec<(&'static str, u16, Request<Body>)> {
     let token = "/oauth2/token";
     let grant = ("grant_type", "client_credentials");
@@ -321,7 +321,7 @@ async fn no_token_is_in_the_log_at_its_finest() {
     server.http(&proxy).await.send(in_query).await;
     mark(&server, "end").await;
     let lines = server.lines_until("/end").join("\n");
-    // Allowances are at debug: it was heard at its finest.
+    // Allowed bindings are logged at debug: this shows that the log was read at its most detailed level.
     assert!(lines.contains("binding allowed"), "{lines}");
     let parts: Vec<&str> = token.split('.').collect();
     for secret in [&token[token.len() - 40..], parts[1], parts[2], "planted-cookie"] {

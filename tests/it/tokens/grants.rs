@@ -48,7 +48,7 @@ fn a_client_id_may_be_left_out_by_an_svid_only() {
     }
 }
 
-// RFC 8705 section 2; RFC 9068 section 2.2: a certificate authenticates its own client and nobody else
+// RFC 8705 section 2; RFC 9068 section 2.2: a certificate authenticates its own client and no other
 #[test]
 fn a_certificate_that_the_registration_does_not_expect_is_an_invalid_client() {
     let fixture = TestAuthority::new();

@@ -211,7 +211,7 @@ fn where_no_key_is_left_to_sign_with_tokens_are_refused_and_verified_as_before()
     let (fixture, first) = (&mint.fixture, mint.kid());
     let caller = fixture.authority.as_caller(&fixture.svid(PROXY));
     assert!(fixture.authority.sign_introspection(&caller.view, PROXY, &json!({"active": false})).is_ok());
-    // Another process has been told to sign with ES256.
+    // Another process is configured to sign with ES256.
     let other = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, TestAuthority::keys());
     ready(other.authority.load()).unwrap();
     let es256 = other.issue(&other.svid(CHECKOUT), CHECKOUT).unwrap().access_token;

@@ -115,7 +115,7 @@ fn each_token_has_one_text() {
     let parts: Vec<&str> = mint.token.split('.').collect();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for (number, text) in parts.iter().enumerate().filter(|(_, text)| text.len() % 4 != 0) {
-        // The last symbol has spare bits: another symbol stands for the same bytes.
+        // The last symbol has spare bits: another symbol decodes to the same bytes.
         let last = alphabet.find(text.chars().last().unwrap()).unwrap();
         let twin = format!("{}{}", &text[..text.len() - 1], &alphabet[last + 1..last + 2]);
         let mut twins = parts.clone();

@@ -83,7 +83,7 @@ async fn what_was_last_known_counts_for_its_time_and_no_longer_and_the_probes_sa
     }
     server.wait_for_readiness(Err("bundle_stale")).await;
     assert_eq!(readyz(&server).await, (503, "bundle_stale".to_owned()));
-    // How long ago each was confirmed is there for whoever asks.
+    // The time since each bundle was confirmed is available to a caller.
     let trust = server.server.authority().trust();
     let ages: Vec<_> = trust.ages(server.now()).map(|(_, age)| age).collect();
     assert_eq!(ages, [Some(MAX_AGE + Duration::from_secs(1)); 2]);

@@ -24,7 +24,7 @@ use crate::support::workload_api::context;
 use crate::support::workload_api::mesh;
 use crate::support::workload_api::server_svid;
 
-/// Asks in a row, on one connection and on new ones, until told to stop. Nothing of it may fail.
+/// Sends requests in sequence, on one connection and on new ones, until `over` is set. None of them may fail.
 async fn load(server: Arc<TestServer>, over: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
     let (checkout, proxy) = (server.svid("/checkout"), server.svid("/proxy"));
     let (mut tokens, mut bindings) = (server.tokens(&checkout), server.bindings(&proxy));

@@ -48,7 +48,7 @@ async fn a_server_starts_from_the_workload_api_alone() {
     assert!(!server.token(&checkout).await.is_empty());
     let other = server.setup.other_ca.svid("spiffe://other.example/checkout").issue();
     assert!(knock(server.addresses.mtls, server.tls(&other)).await.is_jwks());
-    // Neither vouches for the other's names, nor for names that nobody has.
+    // Neither CA is accepted for the other's trust domain, nor for one that is not configured.
     for (ca, id) in [
         (&server.setup.other_ca, "spiffe://prod.example/checkout"),
         (&server.setup.ca, "spiffe://other.example/checkout"),

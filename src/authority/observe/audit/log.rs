@@ -1,4 +1,4 @@
-//! The audit trail as lines of the log, under the target `lanyard::audit`. What a caller chose is escaped by the subscriber.
+//! The audit trail as lines of the log, under the target `lanyard::audit`. The subscriber escapes text from callers.
 
 use tracing::Level;
 use tracing::field::debug;
@@ -10,14 +10,14 @@ use crate::authority::observe::audit::record::AuditRecord;
 use crate::authority::observe::audit::record::Severity;
 use crate::authority::observe::audit::sink::AuditSink;
 
-/// What the lines are filtered by.
+/// The target by which the lines are filtered.
 const TARGET: &str = "lanyard::audit";
 
 /// Writes each record as one line. The subscriber adds the trace.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSink;
 
-/// A line at the level of its severity.
+/// Logs a line at the level of its severity.
 macro_rules! line {
     ($record:ident, $($line:tt)*) => {
         match $record.severity {
@@ -42,7 +42,7 @@ impl AuditSink for LogSink {
     }
 }
 
-/// The names of the fields are those that the log has always had.
+/// The field names are part of the log format and do not change.
 fn write(record: &AuditRecord) {
     let AuditRecord { reason, change, revision, .. } = record;
     let (actor, client_id, jti) = (record.actor.as_deref(), record.client_id.as_deref(), record.jti.as_deref());

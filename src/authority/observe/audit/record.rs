@@ -2,38 +2,37 @@
 
 use serde::Serialize;
 
-/// Who did what, on what, and how it ended. Only the core makes one.
+/// The actor, the action, its object and its outcome. Only the core creates records.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct AuditRecord {
     pub(in crate::authority) event: AuditEvent,
     pub(in crate::authority) severity: Severity,
     pub(in crate::authority) outcome: AuditOutcome,
-    /// Who called or asked, as far as it is known: by its certificate; by its `client_id` at an
-    /// introspection.
+    /// The caller, as far as it is known: by its certificate; by its `client_id` at an introspection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) actor: Option<String>,
-    /// The client that it is about: of the token, of the registration, or the one that the caller says to be.
+    /// The client concerned: that of the token, that of the registration, or the one that the caller claims to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) client_id: Option<String>,
-    /// The protected resource, by its audience; several are joined by spaces.
+    /// The protected resource, by its audience; several audiences are joined by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) resource: Option<String>,
-    /// The identifier of the token.
+    /// The token's identifier (`jti`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) jti: Option<String>,
     /// The fixed code of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) reason: Option<&'static str>,
-    /// A sentence more than the caller got.
+    /// The detailed cause in one sentence, which the caller does not receive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) cause: Option<String>,
-    /// The method that was called, by the access table, or that of the request that was checked.
+    /// The called method, as in the access table, or the method of the checked request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) method: Option<String>,
-    /// The path of the request that was checked, without its query.
+    /// The path of the checked request, without its query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) path: Option<String>,
-    /// What was shown of the certificate that the token came with.
+    /// The certificate evidence that was presented with the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) evidence: Option<String>,
     /// The thumbprint of the certificate that the token is bound to.
@@ -45,57 +44,58 @@ pub struct AuditRecord {
     /// The thumbprint of the certificate that follows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) successor: Option<String>,
-    /// What was revoked, by its key in the store.
+    /// The revoked object, by its key in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) revoked: Option<String>,
-    /// What was done to a registration or a revocation, such as `created`.
+    /// The change of a registration or a revocation, such as `created`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) change: Option<&'static str>,
-    /// What a refused request was for, such as `token`.
+    /// The kind of a refused request, such as `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) request: Option<&'static str>,
-    /// The revision of the store that a change made.
+    /// The revision of the store after the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) revision: Option<u64>,
-    /// The trace of the request, in hexadecimal.
+    /// The trace ID of the request, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) trace_id: Option<String>,
 }
 
-/// What was done or decided.
+/// The kind of event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, strum::VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditEvent {
     /// A token was issued.
     TokenIssued,
-    /// A token was refused.
+    /// A token request was refused.
     TokenRefused,
-    /// A caller could not prove to be the client that it speaks for, at another endpoint than the one for tokens.
+    /// A caller could not authenticate as the client that it claims to be, at an endpoint other than the token
+    /// endpoint.
     ClientRefused,
-    /// A request was refused before it came to a decision, or one that changes something.
+    /// A request was refused before a decision, or one that changes something.
     RequestRefused,
-    /// A call did not reach what it called.
+    /// A call did not reach its method.
     CallNotAdmitted,
-    /// A stream was ended, because its peer is not admitted any more.
+    /// A stream was ended, because its peer is no longer admitted.
     StreamEnded,
-    /// A handshake was ended, because no rule accepts the certificate.
+    /// A handshake failed, because no rule accepts the certificate.
     HandshakeRefused,
-    /// A handshake did not end, or ended without a certificate.
+    /// A handshake was not completed, or ended without a certificate.
     HandshakeFailed,
     /// An introspection was answered.
     Introspected,
-    /// A question about a use of a token was not one to be answered.
+    /// A `ValidateBinding` request was refused without a decision.
     NotDecided,
-    /// A use of a token was decided on.
+    /// A use of a token was decided.
     BindingDecided,
-    /// A request that a proxy asked about was decided on.
+    /// A request that a proxy asked about was decided.
     Checked,
-    /// A check could not be read, or something broke in it.
+    /// A check could not be read, or failed internally.
     CheckUnread,
-    /// A workload named the certificate that follows the one in use. A second successor is refused: it may be an attempt to
-    /// steal.
+    /// A workload announced the certificate that follows the one in use. A second successor is refused: it may be an
+    /// attempt to steal the identity.
     RotationAnnounced,
-    /// Something was revoked, or a revocation was lifted.
+    /// A revocation was made or lifted.
     Revocation,
     /// A protected resource was registered, changed or deleted.
     ResourceChanged,
@@ -103,34 +103,34 @@ pub enum AuditEvent {
     ClientChanged,
 }
 
-/// How it ended.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
-    /// It was allowed.
+    /// The request was allowed.
     Allowed,
-    /// It was denied, or refused.
+    /// The request was denied or refused.
     Denied,
-    /// It would have been denied, but its resource is in the mode `report`.
+    /// The request would have been denied, but its resource is in the mode `report`.
     Reported,
     /// A change was made.
     Changed,
 }
 
-/// How much attention it deserves.
+/// The severity of an event.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The ordinary case, at the rate of the mesh's requests.
     Debug,
-    /// Worth a line.
+    /// Notable, but ordinary.
     Info,
-    /// It may be an attack.
+    /// A possible attack.
     Warn,
 }
 
 impl AuditRecord {
-    /// A record without details. Called in the verbs of the core alone.
+    /// Creates a record without details. Only operations of the core call this.
     pub(in crate::authority) fn new(event: AuditEvent, severity: Severity, outcome: AuditOutcome) -> Self {
         Self {
             event,
@@ -156,17 +156,17 @@ impl AuditRecord {
         }
     }
 
-    /// What was done or decided.
+    /// The kind of event.
     pub fn event(&self) -> AuditEvent {
         self.event
     }
 
-    /// How much attention it deserves.
+    /// The severity of the event.
     pub fn severity(&self) -> Severity {
         self.severity
     }
 
-    /// The same as a part of this trace.
+    /// Adds the ID of the trace that the event is part of.
     #[must_use]
     pub fn in_trace(self, trace_id: Option<String>) -> Self {
         Self { trace_id, ..self }

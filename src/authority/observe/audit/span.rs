@@ -1,15 +1,15 @@
-//! What a decision leaves in the span of its request.
+//! Attributes that a decision sets on the span of its request.
 
 use tracing::Span;
 
 use crate::authority::observe::audit::record::AuditOutcome;
 
-/// The first 256 bytes, or a few less.
+/// The first 256 bytes, or slightly fewer to end at a character boundary.
 pub(in crate::authority) fn beginning(text: &str) -> &str {
     text.get(..text.floor_char_boundary(256)).unwrap_or_default()
 }
 
-/// Records a decision in the present span, if that is one of a request.
+/// Records a decision in the current span, if that is the span of a request.
 pub(in crate::authority) fn record_in_span(
     outcome: AuditOutcome,
     reason: Option<&'static str>,
@@ -38,5 +38,5 @@ pub(in crate::authority) fn record_in_span(
     }
 }
 
-/// The one fault of this server's that no status of an answer tells: to gRPC a denied check is an answer like any other.
+/// The reason of an internal error that no response status shows: in gRPC a denied check is an ordinary response.
 const UNABLE: &str = "UNABLE";

@@ -1,4 +1,4 @@
-//! Counters by reason: one for each, found by the reason's ordinal.
+//! Counters by reason, indexed by the reason's ordinal.
 
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
@@ -16,12 +16,12 @@ use crate::authority::observe::handshake_error::HandshakeError;
 use crate::authority::observe::handshake_error::HandshakeErrorCode;
 use crate::authority::trust::UnprovenCode;
 
-/// Something that happens for one of a fixed number of reasons.
+/// An event that has one of a fixed set of reasons.
 pub(super) trait Reason: Copy {
     /// The codes of all reasons, in the order of their ordinals.
     fn codes() -> impl Iterator<Item = &'static str>;
 
-    /// The reason's place among them.
+    /// The index of this reason's code.
     fn ordinal(self) -> usize;
 }
 
@@ -89,12 +89,12 @@ fn unproven_codes() -> impl Iterator<Item = &'static str> {
     UnprovenCode::VARIANTS.iter().map(Into::into)
 }
 
-/// An ordinal among variants of which one, that holds reasons of its own, is left out.
+/// The ordinal among the variants without the one at `left_out`, which holds reasons of its own.
 fn without(ordinal: usize, left_out: usize) -> usize {
     ordinal - usize::from(ordinal > left_out)
 }
 
-/// How often each reason came up.
+/// The number of events by reason.
 #[derive(Debug)]
 pub(super) struct Counts<R> {
     counts: Box<[AtomicU64]>,
@@ -109,7 +109,7 @@ impl<R: Reason> Default for Counts<R> {
 
 impl<R: Reason> Counts<R> {
     pub(super) fn add(&self, reason: R) {
-        // Each ordinal has its place: see the test.
+        // Every ordinal has a counter: see the test.
         if let Some(count) = self.counts.get(reason.ordinal()) {
             increment(count);
         }
@@ -140,7 +140,7 @@ mod tests {
     use crate::authority::identity::InvalidCertificate;
     use crate::authority::trust::Unproven;
 
-    /// Each of these is counted under its own code, and they are all that are counted.
+    /// Each of these reasons is counted under its own code, and there are no other codes.
     #[track_caller]
     fn each_is_counted_under_its_code<R: Reason>(reasons: impl IntoIterator<Item = (R, &'static str)>) {
         let counts = Counts::<R>::default();

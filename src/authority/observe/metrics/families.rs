@@ -1,4 +1,4 @@
-//! The counts as metrics.
+//! The counters as metric families.
 
 use crate::authority::decision::CheckRefusal;
 use crate::authority::deny_reason::DenyReason;
@@ -12,7 +12,7 @@ use crate::authority::observe::metrics::counts::Counts;
 use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::read;
 
-/// What a check of a bearer token alone would have let through.
+/// The denials that a check of a bearer token alone would have allowed.
 const DOWNGRADES: [DenyReason; 6] = [
     DenyReason::NotBound,
     DenyReason::EvidenceMissing,
@@ -22,12 +22,11 @@ const DOWNGRADES: [DenyReason; 6] = [
     DenyReason::RotationStrict,
 ];
 
-/// A reason that is none. Its series stay, at 0, for queries that name them.
+/// A reason that no event has. Its series remain, at 0, for queries that name them.
 const OTHER: &str = "OTHER";
 
 impl Metrics {
-    /// What was counted so far. Series of which nothing was counted yet are there too: a rate can only be told of a series
-    /// that was seen before it grew.
+    /// All counters. Series at 0 are included: a rate can only be computed for a series that existed before it grew.
     pub(in crate::authority) fn families(&self) -> Vec<Family> {
         let caches = |count: fn(&super::Lookups) -> u64| {
             Cache::ALL.map(|cache| (labels([("cache", cache.label())]), count(self.lookups(cache))))

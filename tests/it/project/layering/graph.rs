@@ -18,7 +18,7 @@ type Modules<'a> = BTreeMap<Vec<&'a str>, &'a str>;
 /// Files each of which imports all the others, directly or through others.
 pub(super) struct Loop<'a> {
     pub(super) files: Vec<&'a str>,
-    /// The shortest way from a file back to itself; it stands at both ends.
+    /// The shortest path from a file back to itself; that file is both its first and its last element.
     pub(super) shortest: Vec<&'a str>,
 }
 
@@ -52,7 +52,7 @@ fn module_of(file: &str) -> Vec<&str> {
 fn imports_of<'a>(file: &str, source: &str, modules: &Modules<'a>) -> BTreeSet<&'a str> {
     let is_binary = file == "src/main.rs";
     let own = module_of(file);
-    // The modules within the file that a line stands in, with the columns at which they begin.
+    // The modules within the file that enclose a line, with the columns at which they begin.
     let mut within: Vec<(usize, &str)> = Vec::new();
     let mut found = BTreeSet::new();
     for line in source.lines() {

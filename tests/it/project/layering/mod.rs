@@ -107,7 +107,7 @@ fn faults(file: &str, source: &str) -> Vec<String> {
     found
 }
 
-/// Whether `path` stands in a line as whole words.
+/// Whether a line contains `path` as whole words.
 fn names(line: &str, path: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     line.match_indices(path).any(|(at, _)| {
