@@ -71,9 +71,8 @@ impl IncomingTrace {
 
     /// Whether the caller has decided not to record its trace.
     pub fn is_unsampled(&self) -> bool {
-        self.parent().is_some_and(|parent| {
-            matches!(parent.as_bytes().get(54), Some(b'0' | b'2' | b'4' | b'6' | b'8' | b'a' | b'c' | b'e'))
-        })
+        let flags = self.parent().and_then(|parent| parent.as_bytes().get(54));
+        matches!(flags, Some(b'0' | b'2' | b'4' | b'6' | b'8' | b'a' | b'c' | b'e'))
     }
 
     /// `traceparent`, if it has the form of Trace Context section 3.2. The propagator accepts other forms too.
@@ -83,8 +82,7 @@ impl IncomingTrace {
             2 | 35 | 52 => byte == b'-',
             _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
         });
-        let end =
-            text.len() == 55 || text.len() > 55 && !text.starts_with("00") && text.as_bytes().get(55) == Some(&b'-');
+        let end = text.len() == 55 || !text.starts_with("00") && text.as_bytes().get(55) == Some(&b'-');
         Some(text).filter(|_| shape && end)
     }
 
@@ -392,8 +390,8 @@ mod tests {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
-            let span = tracing::info_span!(target: REQUESTS, parent: None, "request");
-            drop(RequestTrace::new(IncomingTrace::from_raw(&[("traceparent", parent.as_bytes())]), span));
+            let incoming = IncomingTrace::from_raw(&[("traceparent", parent.as_bytes())]);
+            drop(RequestTrace::new(incoming, tracing::info_span!(target: REQUESTS, parent: None, "request")));
         });
         let spans = exported.0.lock().unwrap();
         let [span] = spans.as_slice() else { panic!("{spans:?}") };
