@@ -23,7 +23,7 @@ use crate::trust_sources::bundle_endpoint::Profile;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ConfigCommand {
-    /// Reads a configuration and the files that it names, and says what is wrong with them.
+    /// Validates a configuration and the files that it names.
     Check(CheckArguments),
 }
 
@@ -38,23 +38,23 @@ pub(in crate::cli) fn run(command: ConfigCommand, format: Format) -> Result<Exit
     let ConfigCommand::Check(arguments) = command;
     let problem = problem_with(&arguments);
     match (format, &problem) {
-        (Format::Json, _) => output::print_json(&json!({ "sound": problem.is_none(), "problem": problem }))?,
-        (Format::Text, None) => output::print("the configuration is sound")?,
+        (Format::Json, _) => output::print_json(&json!({ "valid": problem.is_none(), "problem": problem }))?,
+        (Format::Text, None) => output::print("the configuration is valid")?,
         (Format::Text, Some(problem)) => {
-            return Err(CommandError::new(problem, "mend it, or name another file with --config, and check again"));
+            return Err(CommandError::new(problem, "fix it, or name another file with --config, and check again"));
         }
     }
     Ok(if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The first thing that would keep a server from starting. The store is left alone: only one process may open it.
+/// The first problem that would keep a server from starting. The store is not opened: only one process may open it.
 fn problem_with(arguments: &CheckArguments) -> Option<String> {
     let config = match config::load(&arguments.config) {
         Ok(config) => config,
         Err(error) => return Some(error.to_string()),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    // An SVID from the Workload API is not looked at: the agent is where the server will run.
+    // An SVID from the Workload API is not checked: the agent runs where the server will run.
     let certificate = config.tls.certificate.map(|files| ServerCertificate::open(files, Arc::clone(&provider)));
     let certificate = certificate.and_then(Result::err).map(|error| error.to_string());
     let outbound = || {

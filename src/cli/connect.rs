@@ -1,4 +1,4 @@
-//! The flags that say which server to talk to, and as whom.
+//! The connection flags: the server, and the caller's certificate.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -18,15 +18,15 @@ use crate::client::files::ConnectionFiles;
 use crate::client::supply::Credentials;
 use crate::trace_context::IncomingTrace;
 
-/// Which server to talk to, and as whom. The same flags for every command.
+/// The server to connect to, and the certificate to connect with. The same flags for every command.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(in crate::cli) struct ConnectionArguments {
     /// The server's mTLS listener.
     #[arg(long, value_name = "URL", env = "LANYARD_SERVER", default_value = "https://localhost:8443", value_parser = server_url)]
     server: Uri,
-    /// PEM file with the CA certificates that may vouch for the server. The system's are not trusted.
-    /// With --workload-api it may be left out: the bundle of your own trust domain counts then.
+    /// PEM file with the CA certificates that are trusted for the server. The system's are not trusted.
+    /// With --workload-api it may be left out: the bundle of your own trust domain is then trusted.
     #[arg(long, value_name = "FILE", env = "LANYARD_CA", required_unless_present = "workload_api")]
     ca: Option<PathBuf>,
     /// PEM file with your certificate, followed by its intermediates.
@@ -40,13 +40,13 @@ pub(in crate::cli) struct ConnectionArguments {
     workload_api: Option<String>,
     #[arg(long, env = "SPIFFE_ENDPOINT_SOCKET", hide = true)]
     spiffe_endpoint_socket: Option<String>,
-    /// The span that the command is a part of (W3C Trace Context).
+    /// The parent span of the command (W3C Trace Context).
     #[arg(long, env = "TRACEPARENT", hide = true)]
     traceparent: Option<String>,
 }
 
 impl ConnectionArguments {
-    /// The server on this machine, as the one whose files have this name.
+    /// The server on this machine, with the certificate and key files of this name.
     pub(in crate::cli) fn local(port: u16, dir: &Path, name: &str) -> Result<Self, CommandError> {
         let server = server_url(&format!("https://localhost:{port}"))
             .map_err(|problem| CommandError::new(problem, "choose another port"))?;
@@ -60,8 +60,8 @@ impl ConnectionArguments {
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
         let tls = self.credentials()?.now().await.map_err(token_error::explain_token)?;
         let traceparent = self.traceparent.as_deref().unwrap_or_default();
-        let carried = IncomingTrace::from_raw(&[("traceparent", traceparent.as_bytes())]);
-        connection::connect(&self.server, tls, carried).await.map_err(|error| {
+        let incoming = IncomingTrace::from_raw(&[("traceparent", traceparent.as_bytes())]);
+        connection::connect(&self.server, tls, incoming).await.map_err(|error| {
             match connection::find::<ConnectError>(&error) {
                 Some(cause) => connect_error::explain(cause),
                 None => CommandError::new(
@@ -77,7 +77,7 @@ impl ConnectionArguments {
         &self.server
     }
 
-    /// Whom the flags say to trust, and who they say we are.
+    /// The trusted CAs, and the certificate and key, that the flags name.
     pub(in crate::cli) fn credentials(&self) -> Result<Credentials, CommandError> {
         if let (None, Some(ca), Some(cert), Some(key)) = (&self.workload_api, &self.ca, &self.cert, &self.key) {
             let (ca, cert, key) = (ca.clone(), cert.clone(), key.clone());
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// A server that lets in who has a certificate of its CA, and then reads what it is sent.
+    /// A server that accepts clients with a certificate of its CA, and then reads what it is sent.
     async fn serve(ca: &Ca) -> u16 {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, ca).unwrap();
@@ -171,7 +171,7 @@ mod tests {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 if let Ok(mut stream) = acceptor.accept(stream).await {
-                    // An empty SETTINGS frame: what a server that lets us in says first.
+                    // An empty SETTINGS frame: what a server that accepts the client sends first.
                     stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
                     let _read = stream.read_to_end(&mut Vec::new()).await;
                 }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_client_certificate_is_told_from_other_failures() {
+    async fn a_refused_client_certificate_is_distinguished_from_other_failures() {
         let (server_ca, directory) = (ca("one"), TempDir::new().unwrap());
         let server = format!("https://localhost:{}", serve(&server_ca).await);
         let stranger = flags(&directory, &server, &server_ca, &ca("another"));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_of_the_servers_ca_is_let_in() {
+    async fn a_certificate_of_the_servers_ca_is_accepted() {
         let (server_ca, directory) = (ca("one"), TempDir::new().unwrap());
         let server = format!("https://localhost:{}", serve(&server_ca).await);
         assert!(flags(&directory, &server, &server_ca, &server_ca).open().await.is_ok());

@@ -1,4 +1,4 @@
-//! Why there is no connection, and what to do about it.
+//! The messages for failed connections, each with the next step.
 
 use std::io;
 
@@ -31,7 +31,7 @@ impl From<FileError> for CommandError {
     }
 }
 
-/// Says what failed and what to do about it.
+/// Turns a failed connection into an error message with the next step.
 pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
     let next = match error {
         ConnectError::Unreachable(..) => "see whether the server runs, and whether --server names its host and port",
@@ -39,14 +39,14 @@ pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
             "see whether --server names a lanyard server and whether a firewall or proxy is in between"
         }
         ConnectError::Tls(_, cause) => match tls_error(cause) {
-            // A bad signature is what a new CA of the old name makes.
+            // A new CA with the name of the old one shows as a bad signature.
             Some(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature,
             )) => "the server's certificate was not issued by a CA in --ca: name the one that issued it",
             Some(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => "use a host name in --server that the server's certificate bears",
-            Some(rustls::Error::InvalidCertificate(_)) => "have the server's certificate renewed or mended",
+            )) => "use a host name in --server that the server's certificate contains",
+            Some(rustls::Error::InvalidCertificate(_)) => "have the server's certificate renewed or reissued",
             Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
                 "the server there speaks no HTTP/2: see whether --server names the mTLS listener"
             }
@@ -59,7 +59,7 @@ pub(in crate::cli) fn explain(error: &ConnectError) -> CommandError {
     CommandError::new(error.to_string(), next)
 }
 
-/// What to do about a certificate that the server lets nobody in with.
+/// The next step for a certificate that the server does not accept.
 const REFUSED_NEXT: &str = "see that --cert is not expired and was issued by a CA, or in a trust domain, that the server \
     knows; a self-signed one must be registered first (the server's log says why it refused)";
 

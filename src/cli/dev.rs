@@ -1,9 +1,9 @@
-//! `lanyard dev`: the main job on an embedded default. Makes a throwaway trust domain, serves it, registers samples, tells
-//! the story once, and keeps serving.
+//! `lanyard dev`: the server with built-in defaults. Makes a throwaway trust domain, serves it, registers samples, runs
+//! the demonstration once, and keeps serving.
 
 mod certificates;
+mod demonstration;
 mod samples;
-mod story;
 
 use std::fs;
 use std::future;
@@ -43,16 +43,16 @@ const KEY_ENCRYPTION_KEY: &str = "key-encryption-key";
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DevArguments {
-    /// Where the certificates, the configuration and the data are kept.
+    /// The directory of the certificates, the configuration and the data.
     #[arg(long, value_name = "DIR", default_value = ".lanyard-dev")]
     dir: PathBuf,
-    /// Stops after the story; fails unless every step of it came out as it must.
+    /// Stops after the demonstration; fails unless every step has the expected result.
     #[arg(long)]
     once: bool,
     /// gRPC and OAuth, with a client certificate. Port 0 takes any that is free.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
     listen_mtls: SocketAddr,
-    /// The public keys, for anybody.
+    /// The public keys, without a client certificate.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8444")]
     listen_public: SocketAddr,
     /// Probes.
@@ -74,52 +74,53 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
         )
     })?;
     let addresses = sockets.addresses().map_err(|error| failed(&dir, &error))?;
-    // The server is started from the file that it leaves behind, so that `lanyard serve` finds exactly what ran here. The
-    // file of a server that is running on this directory stays as it is: the store then refuses to be opened twice.
+    // The server is started from the file that it leaves behind, so that `lanyard serve` finds exactly what ran here.
+    // The file of a server that is already running on this directory is not changed: the store refuses to be opened
+    // twice.
     let (draft, path) = (dir.join(format!("{CONFIG}.new")), dir.join(CONFIG));
     fs::write(&draft, configuration(&addresses)).map_err(|error| cannot_write(&draft, &error))?;
     let mut config = config::load(&draft).map_err(|error| failed(&dir, &error))?;
-    // The draft goes, and what takes its place is written anew at each start.
+    // The draft is removed, and the final file is written again at each start.
     config.source = None;
-    // Traces begin with the log, which comes after the story; half of the two tells nobody much.
+    // Traces would start with the log, which starts after the demonstration, and would lack the first half.
     config.otlp = None;
     let log = config.log.clone();
     let started = Server::prepare(config, sockets, Environment::default()).await;
     let mut server = started.map_err(|error| not_started(&dir, &error))?;
     fs::rename(&draft, &path).map_err(|error| cannot_write(&path, &error))?;
 
-    let story = async {
+    let demonstration = async {
         samples::register(&dir, addresses.mtls.port()).await?;
         server.ready();
-        tell(&dir, addresses).await?;
+        demonstrate(&dir, addresses).await?;
         if once {
             return Ok(ExitCode::SUCCESS);
         }
-        output::print(&story::commands(&dir, addresses))?;
-        // From here on the log is of use; in the story it would only be in the way.
+        output::print(&demonstration::commands(&dir, addresses))?;
+        // The log starts here, so that it does not interrupt the demonstration.
         telemetry::start(&log, None, &Arc::default()).map_err(|error| failed(&dir, &error))?;
         future::pending().await
     };
     let outcome = tokio::select! {
-        outcome = story => outcome,
-        // A story that was cut short did not come out as it must.
+        outcome = demonstration => outcome,
+        // An interrupted demonstration has failed.
         () = stop.received() => Ok(if once { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
     };
     server.stop().await;
     outcome
 }
 
-async fn tell(dir: &Path, addresses: Listeners) -> Result<(), CommandError> {
+async fn demonstrate(dir: &Path, addresses: Listeners) -> Result<(), CommandError> {
     output::print(&format!(
         "Lanyard serves: https://localhost:{} (mTLS), https://localhost:{} (public), http://{} (probes)\n\n",
         addresses.mtls.port(),
         addresses.public.port(),
         addresses.ops,
     ))?;
-    story::tell(dir, addresses.mtls.port()).await
+    demonstration::run(dir, addresses.mtls.port()).await
 }
 
-/// The keys of this set-up lie about in a directory, and its CA vouches for anybody who can read it.
+/// Only loopback: the private keys of this set-up, the CA's included, are plain files in a directory.
 fn loopback_only(listeners: &Listeners) -> Result<(), CommandError> {
     let flags =
         [("--listen-mtls", listeners.mtls), ("--listen-public", listeners.public), ("--listen-ops", listeners.ops)];
@@ -127,7 +128,7 @@ fn loopback_only(listeners: &Listeners) -> Result<(), CommandError> {
         None => Ok(()),
         Some((flag, address)) => Err(CommandError::new(
             format!("{flag} {address} is not a loopback address, and `lanyard dev` is for this machine only"),
-            format!("choose {flag} 127.0.0.1:{}; what others may reach is run by `lanyard serve`", address.port()),
+            format!("choose {flag} 127.0.0.1:{}; what others may reach must be run by `lanyard serve`", address.port()),
         )),
     }
 }
@@ -147,7 +148,7 @@ fn not_started(dir: &Path, error: &StartError) -> CommandError {
     failed(dir, error)
 }
 
-/// Makes the directory, for its owner only, and the key-encryption key in it.
+/// Creates the directory, readable by its owner only, and the key-encryption key in it.
 fn prepare(dir: &Path) -> Result<PathBuf, CommandError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| cannot_write(dir, &error))?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(|error| cannot_write(dir, &error))?;
@@ -155,15 +156,14 @@ fn prepare(dir: &Path) -> Result<PathBuf, CommandError> {
     let path = dir.join(KEY_ENCRYPTION_KEY);
     if !path.exists() {
         let mut key = Zeroizing::new([0; 32]);
-        rand::fill(&mut *key).map_err(|_| {
-            CommandError::new("there are no random bytes to be had", "see whether /dev/urandom can be read")
-        })?;
+        rand::fill(&mut *key)
+            .map_err(|_| CommandError::new("no random bytes are available", "see whether /dev/urandom can be read"))?;
         write_private(&path, STANDARD.encode(*key).as_bytes())?;
     }
     Ok(dir)
 }
 
-/// Writes a file that only its owner may read; it is never there with other permissions.
+/// Writes a file that only its owner may read. It never exists with other permissions.
 fn write_private(path: &Path, contents: &[u8]) -> Result<(), CommandError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;

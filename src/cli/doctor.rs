@@ -1,7 +1,8 @@
-//! `lanyard doctor`: looks at everything that a server needs, running or not, and says what is wrong and what to do.
+//! `lanyard doctor`: checks everything that a server needs, whether one runs or not, and reports each problem with the
+//! next step.
 //!
-//! It changes nothing: the store is opened in a copy, addresses are tried without listening on them, and what is asked over
-//! the network is asked as a server asks it, or as a probe does.
+//! It changes nothing: the store is opened in a copy, addresses are tried without listening on them, and requests over
+//! the network are those that a server or a probe makes.
 
 mod certificate;
 mod configuration;
@@ -37,10 +38,10 @@ use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::config::Inspected;
 
-/// How long a question over the network may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of each request over the network.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// All checks but the first, without whose answer none of them can be made.
+/// All checks after the first. They need its result.
 const AFTER_THE_CONFIGURATION: [&str; 15] = [
     "key_encryption_key",
     "key_file",
@@ -64,19 +65,19 @@ pub(in crate::cli) struct DoctorArguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG")]
     config: PathBuf,
-    /// A listener of the running server to compare clocks with, where that is not on this machine: its ops listener by http,
-    /// its public one by https.
+    /// A listener of the running server to compare clocks with, if that is not on this machine: its ops listener by
+    /// http, or its public one by https.
     #[arg(long, value_name = "URL", value_parser = server_url)]
     server: Option<Uri>,
-    /// PEM file with the CA certificates that may vouch for --server; without it the machine's.
+    /// PEM file with the CA certificates that are trusted for --server; without it the machine's.
     #[arg(long, value_name = "FILE", env = "LANYARD_CA")]
     ca: Option<PathBuf>,
-    /// How many MiB must be free where the store is. Below it the disk counts as full; below four times it, as filling.
+    /// How many MiB must be free where the store is. Below it the disk is full; below four times it, it is filling.
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     min_free: u64,
 }
 
-/// What all checks share.
+/// The environment of all checks.
 struct Environment {
     now: Timestamp,
     clock: Arc<dyn Clock>,
@@ -121,14 +122,14 @@ async fn examine(arguments: &DoctorArguments, inspected: &Inspected, environment
     endpoints::check_collector(config.otlp.as_ref(), report).await;
 }
 
-/// Reads the URL of a listener.
+/// Parses the URL of a listener.
 fn server_url(text: &str) -> Result<Uri, &'static str> {
     const SHAPE: &str = "must be http://HOST:PORT or https://HOST:PORT, such as https://lanyard.example:8444";
     let uri: Uri = text.parse().map_err(|_| SHAPE)?;
-    let whole = matches!(uri.scheme_str(), Some("http" | "https"))
+    let valid = matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.host().is_some_and(|host| !host.is_empty())
         && uri.path() == "/"
         && uri.query().is_none()
         && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    if whole { Ok(uri) } else { Err(SHAPE) }
+    if valid { Ok(uri) } else { Err(SHAPE) }
 }

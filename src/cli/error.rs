@@ -1,6 +1,6 @@
-//! What the one at the keyboard is told when a command cannot do its work.
+//! The error of a command, as the user sees it.
 
-/// What went wrong, and what to do next.
+/// A problem and the next step.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
 pub(in crate::cli) struct CommandError {
@@ -9,18 +9,18 @@ pub(in crate::cli) struct CommandError {
 }
 
 impl CommandError {
-    /// Both texts are lower case without a full stop; `next` is an instruction.
+    /// Both texts are lower case without a full stop. `next` is an instruction.
     pub(in crate::cli) fn new(problem: impl Into<String>, next: impl Into<String>) -> Self {
         Self { problem: problem.into(), next: next.into() }
     }
 
-    /// The same, said of something.
+    /// Prefixes the problem with its subject.
     #[must_use]
     pub(in crate::cli) fn of(self, subject: &str) -> Self {
         Self { problem: format!("{subject}: {}", self.problem), next: self.next }
     }
 
-    /// What to do next.
+    /// The next step.
     pub(in crate::cli) fn next(&self) -> &str {
         &self.next
     }

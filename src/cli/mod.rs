@@ -1,4 +1,4 @@
-//! The command line. Every command but the offline ones talks to a running server like anybody else.
+//! The command line. Every command but the offline ones uses a running server's public API.
 
 mod client;
 mod config_check;
@@ -37,13 +37,13 @@ use crate::cli::serve::ServeArguments;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
 
-/// Ties each access token to the certificate of the workload that asked for it (RFC 8705).
+/// Binds each access token to the certificate of the workload that requested it (RFC 8705).
 ///
 /// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, and of `validate` 3: denied.
 #[derive(Debug, Parser)]
 #[command(name = "lanyard", version, propagate_version = true)]
 pub struct Arguments {
-    /// How results are printed: for people, or for programs.
+    /// The output format: for people, or for programs.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
     #[command(subcommand)]
@@ -52,14 +52,14 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows what Lanyard does: makes a throwaway trust domain, serves it, and tells the story of a stolen token.
+    /// Shows what Lanyard does: makes a throwaway trust domain, serves it, and demonstrates what a stolen token is worth.
     Dev(DevArguments),
     /// Runs a server.
     Serve(ServeArguments),
-    /// Registers the workloads that may have tokens.
+    /// Registers the workloads that may get tokens.
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Registers the protected resources behind the proxies, and what each demands of requests.
+    /// Registers the protected resources behind the proxies, and what each requires of requests.
     #[command(subcommand)]
     Resource(ResourceCommand),
     /// Gets an access token, shows what is in one, or revokes it.
@@ -67,18 +67,18 @@ enum Command {
     Token(TokenCommand),
     /// Asks whether an access token and a certificate belong together.
     ///
-    /// Exit codes: 0 allow, 3 deny, 1 no decision could be had, 2 the command line cannot be read.
+    /// Exit codes: 0 allow, 3 deny, 1 no decision, 2 the command line cannot be read.
     Validate(ValidateArguments),
-    /// Looks at configurations.
+    /// Checks configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Looks at everything that a server needs, running or not, and says what is wrong and what to do.
+    /// Checks everything that a server needs, whether one runs or not, and reports each problem with the next step.
     ///
-    /// Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 2 the command line cannot be read.
+    /// Exit codes: 0 no errors (there may be warnings), 1 errors, 2 the command line cannot be read.
     Doctor(DoctorArguments),
 }
 
-/// Runs one command. Results go to stdout; what went wrong, and what to do next, goes to stderr.
+/// Runs one command. Results go to stdout; an error and its next step go to stderr.
 pub fn run(arguments: Arguments) -> ExitCode {
     let format = arguments.output;
     let result = match arguments.command {
@@ -94,18 +94,18 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
     };
     result.unwrap_or_else(|error| {
-        output::complain(&error);
+        output::print_error(&error);
         ExitCode::FAILURE
     })
 }
 
-/// Runs a command on this thread. A client has one connection at a time, and a server brings threads of its own.
+/// Runs a command on this thread. A client has one connection at a time, and a server starts threads of its own.
 fn block_on(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<ExitCode, CommandError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
         CommandError::new(format!("cannot start: {error}"), "see whether this process may open more files")
     })?;
     let result = runtime.block_on(command);
-    // What still waits for the system, such as for a name, does not hold up the end.
+    // Blocking calls that are still running, such as a name lookup, do not delay the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_thing_is_revoked() {
+    fn exactly_one_target_is_revoked() {
         let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
         let targets: [&[&str]; 6] = [
             &["a.b.c"],
@@ -187,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn only_clients_and_certificates_are_revoked_for_a_time_or_given_back() {
+    fn only_revocations_of_clients_and_certificates_may_expire_or_be_lifted() {
         let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
         for more in [&["--for", "1h"][..], &["--until", "2100-01-01T00:00:00Z"], &["--lift"]] {
-            for lasting in [["--client", "x"], ["--certificate", "x.pem"]] {
-                assert!(revoke(&[&lasting, more].concat()).is_ok(), "{lasting:?} {more:?}");
+            for target in [["--client", "x"], ["--certificate", "x.pem"]] {
+                assert!(revoke(&[&target, more].concat()).is_ok(), "{target:?} {more:?}");
             }
             for final_one in [["--jti", "x"], ["--issued-to", "x"], ["--", "a.b.c"]] {
                 assert!(revoke(&[more, &final_one].concat()).is_err(), "{final_one:?} {more:?}");

@@ -1,4 +1,4 @@
-//! `lanyard serve`: runs a server until it is told to stop.
+//! `lanyard serve`: runs a server until it receives a stop signal.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -25,14 +25,14 @@ pub(in crate::cli) struct ServeArguments {
 }
 
 pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, CommandError> {
-    let unsound = |error: &dyn Display| {
-        let next = "mend it, or name another file with --config; `lanyard config check` looks without starting";
+    let invalid = |error: &dyn Display| {
+        let next = "fix it, or name another file with --config; `lanyard config check` checks without starting";
         CommandError::new(error.to_string(), next)
     };
-    let config = config::load(&arguments.config).map_err(|error| unsound(&error))?;
+    let config = config::load(&arguments.config).map_err(|error| invalid(&error))?;
     let environment = Environment::default();
     let traces = telemetry::start(&config.log, config.otlp.as_ref(), &environment.export_failures)
-        .map_err(|error| unsound(&error))?;
+        .map_err(|error| invalid(&error))?;
     let stop = StopSignals::watch()?;
     let sockets = Sockets::bind(&config.listeners).await.map_err(|error| explain(&error))?;
     let server = Server::start(config, sockets, environment).await.map_err(|error| explain(&error))?;
@@ -51,7 +51,7 @@ fn explain(error: &StartError) -> CommandError {
         }
         _ if error.is_store_in_use() => "stop that process first: one server at a time may use a store",
         StartError::Certificate(_) | StartError::Trust(_) | StartError::Outbound(_) => {
-            "mend the file, or name another one in the configuration; `lanyard config check` looks without starting"
+            "fix the file, or name another one in the configuration; `lanyard config check` checks without starting"
         }
         StartError::WorkloadApi(_) => {
             "see that the agent runs and has an entry for this workload, and that `workload_api` names its socket"
@@ -67,9 +67,10 @@ fn explain(error: &StartError) -> CommandError {
     CommandError::new(error.to_string(), next)
 }
 
-/// SIGTERM, which Kubernetes sends, and SIGINT, which a terminal sends. They are watched from the start on: one that comes
-/// while the server is still starting stops it in good order too. A second one changes nothing: some who pass signals on
-/// send each twice, and the end is bounded anyway. Who cannot wait has SIGKILL, which the store survives.
+/// The stop signals: SIGTERM, which Kubernetes sends, and SIGINT, which a terminal sends. They are watched from the
+/// start, so that one during the start also stops the server properly. A second one has no effect: some process
+/// managers send each twice, and the shutdown is bounded anyway. SIGKILL ends the process at once, which the store
+/// survives.
 #[derive(Debug)]
 pub(in crate::cli) struct StopSignals {
     terminate: Signal,
@@ -86,7 +87,7 @@ impl StopSignals {
         Ok(Self { terminate: watched(SignalKind::terminate())?, interrupt: watched(SignalKind::interrupt())? })
     }
 
-    /// Waits for one of them.
+    /// Waits for one of the signals.
     pub(in crate::cli) async fn received(mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

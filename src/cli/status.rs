@@ -1,4 +1,4 @@
-//! What a server's refusal means for the one at the keyboard.
+//! The messages for a server's refusals, each with the next step.
 
 use tonic::Code;
 use tonic::Status;
@@ -9,22 +9,22 @@ use crate::cli::error::CommandError;
 use crate::client::connection;
 use crate::client::connection::ConnectError;
 
-/// What a call needs its caller to be.
+/// The role that a call needs.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cli) enum Needs {
-    /// The registry of clients, which is for admins.
+    /// Admin, for the registry of clients.
     Clients,
-    /// The registry of protected resources, which is for admins too.
+    /// Admin, for the registry of protected resources.
     Resources,
-    /// Tokens.
+    /// Workload, for tokens.
     Workload,
-    /// Revocations.
+    /// Workload or Admin, for revocations.
     WorkloadOrAdmin,
-    /// Decisions.
+    /// Workload or Proxy, for decisions.
     WorkloadOrProxy,
 }
 
-/// Turns a refusal into what went wrong and what to do next.
+/// Turns a refusal into an error with the next step.
 pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     if let Some(cause) = connection::find::<ConnectError>(status) {
         return connect_error::explain(cause);
@@ -56,7 +56,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         }
         ("AUDIENCE_MISSING", _) => "say with --audience which protected resource the token was presented to",
         ("NOT_A_PROXY", _) => {
-            "use a certificate with the role Proxy to bring evidence of somebody else's connection, or ask about your own \
+            "use a certificate with the role Proxy to present evidence of another connection, or ask about your own \
              with --own-connection"
         }
         ("FOREIGN_RESOURCE", _) => {
@@ -98,10 +98,10 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
         }
         (Code::AlreadyExists, _) => "see `lanyard client get` for what is there already, and change one of the two",
         (Code::Aborted, Needs::Resources) => {
-            "somebody changed it meanwhile: read it again with `lanyard resource get`, then repeat your change"
+            "it was changed meanwhile: read it again with `lanyard resource get`, then repeat your change"
         }
         (Code::Aborted, _) => {
-            "somebody changed it meanwhile: read it again with `lanyard client get`, then repeat your change"
+            "it was changed meanwhile: read it again with `lanyard client get`, then repeat your change"
         }
         (Code::ResourceExhausted, _) => "the server is busy: wait a moment and try again",
         (Code::Unavailable, _) => {

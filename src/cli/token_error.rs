@@ -1,11 +1,11 @@
-//! What a person reads where no token could be had.
+//! The messages for a token that could not be issued.
 
 use crate::cli::error::CommandError;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::client::token::TokenError;
 
-/// Says why there is no token, or no certificate to get one with.
+/// Turns the error into a message with the next step.
 pub(in crate::cli) fn explain_token(error: TokenError) -> CommandError {
     match error {
         TokenError::Files(error) => error.into(),

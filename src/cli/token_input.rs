@@ -1,5 +1,5 @@
-//! A token given to a command. On the command line everybody on the machine could read it in the list of processes, so
-//! it can come from stdin or a file.
+//! A token as an argument of a command. Every user of the machine can read a command line in the list of processes, so
+//! the token can also come from stdin or a file.
 
 use std::fs;
 use std::io;
@@ -7,21 +7,21 @@ use std::io::Read as _;
 
 use crate::cli::error::CommandError;
 
-/// Far more than any token has: a file named by mistake is not read to its end.
+/// The size limit in bytes, far above that of any token: a file named by mistake is not read to its end.
 const MAX_INPUT_BYTES: u64 = 64 * 1024;
 
-/// Where a token is.
+/// The source of a token.
 #[derive(Clone)]
 pub(in crate::cli) enum TokenInput {
-    /// On stdin.
+    /// Stdin.
     Stdin,
-    /// In this file.
+    /// This file.
     File(String),
-    /// It is this one.
+    /// The token itself.
     Token(String),
 }
 
-/// The token itself reaches no log.
+/// Leaves out the token.
 impl std::fmt::Debug for TokenInput {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("TokenInput")
@@ -39,7 +39,7 @@ impl From<&str> for TokenInput {
 }
 
 impl TokenInput {
-    /// Reads the token, without the space around it.
+    /// Reads the token and trims white space.
     pub(in crate::cli) fn read(self) -> Result<String, CommandError> {
         let (source, text) = match self {
             Self::Token(token) => ("the command line".to_owned(), Ok(token)),

@@ -34,7 +34,7 @@ pub(in crate::cli) struct ValidateArguments {
     /// The protected resource that the token was presented to. A proxy that fronts exactly one may leave it out.
     #[arg(long, value_name = "URI")]
     audience: Option<String>,
-    /// Space-separated scopes that the use needs.
+    /// Space-separated scopes that the request needs.
     #[arg(long)]
     scope: Option<String>,
     #[command(flatten)]
@@ -54,11 +54,11 @@ struct TokenArgument {
     token: Option<TokenInput>,
 }
 
-/// What is known of the certificate of the connection that the token was presented on.
+/// Evidence of the certificate of the connection on which the token was presented.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct EvidenceArgument {
-    /// Evidence: the certificate, in a PEM file (the first counts) or a DER file.
+    /// Evidence: the certificate, in a PEM file (its first one) or a DER file.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// Evidence: the SHA-256 of the certificate, as 43 characters of base64url or 64 of hex.
@@ -70,8 +70,9 @@ struct EvidenceArgument {
     spiffe_id: Option<String>,
     /// Evidence: the value of the x-forwarded-client-cert header that the proxy of --cert sends on.
     ///
-    /// Only what that proxy wrote itself is believed: the last element, and only if its By is the proxy's own SPIFFE ID. Where
-    /// the resource has `evidence_from: {via: [...]}`, it is the element before that, written by one of those gateways.
+    /// Only what that proxy wrote itself is accepted: the last element, and only if its By is the proxy's own SPIFFE
+    /// ID. If the resource has `evidence_from: {via: [...]}`, it is the element before that, written by one of those
+    /// gateways.
     #[arg(long, value_name = "HEADER")]
     xfcc: Option<String>,
     /// Evidence: the certificate of this very connection (--cert).
@@ -95,7 +96,7 @@ pub(in crate::cli) async fn run(arguments: ValidateArguments, format: Format) ->
     let exit_code = match answer.decision() {
         Decision::Allow => ExitCode::SUCCESS,
         Decision::Deny => ExitCode::from(DENIED),
-        // An answer that this version cannot read is no allowance.
+        // A decision that this version does not know is not an allow.
         Decision::Unspecified => {
             let next = "see that this command is not older than the server";
             return Err(CommandError::new("the server's answer holds no decision", next));
@@ -131,11 +132,11 @@ fn text(answer: &ValidateBindingResponse) -> String {
         ("explanation", answer.explanation.clone()),
         ("cache until", cache_until),
     ];
-    let said = rows.iter().filter(|(_, value)| !value.is_empty() && value != "UNSPECIFIED");
-    said.map(|(label, value)| format!("{label:<12} {value}")).collect::<Vec<_>>().join("\n")
+    let present = rows.iter().filter(|(_, value)| !value.is_empty() && value != "UNSPECIFIED");
+    present.map(|(label, value)| format!("{label:<12} {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The names and values of the message's own JSON form.
+/// The protobuf JSON form of the message.
 fn to_json(answer: &ValidateBindingResponse) -> Value {
     json!({
         "decision": answer.decision().as_str_name(),
@@ -157,7 +158,7 @@ fn value(claim: &prost_types::Value) -> Value {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(flag)) => Value::from(*flag),
         Some(Kind::StringValue(text)) => Value::from(text.as_str()),
-        // Times are whole seconds, and are shown so.
+        // Times are whole seconds, and are printed as integers.
         Some(Kind::NumberValue(number)) => {
             number.to_string().parse::<i64>().map_or_else(|_| Value::from(*number), Value::from)
         }

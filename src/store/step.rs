@@ -10,7 +10,7 @@ use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
 use crate::authority::store::Write;
 
-/// An entry as it is held and handed out.
+/// An entry as it is stored and returned.
 pub(super) type Entry = Versioned<Arc<[u8]>>;
 
 /// The changes of one revision, in the order of the transaction: each key and its new entry.

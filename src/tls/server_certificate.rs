@@ -30,7 +30,7 @@ pub struct ServerCertificate {
 }
 
 struct Loaded {
-    /// The bytes of the certificates and of the key. A comparison of them shows a change.
+    /// The bytes of the certificates and of the key, compared to detect a change.
     read: (Vec<u8>, Vec<u8>),
     key: Arc<CertifiedKey>,
     /// `None` if rustls accepts the leaf but the core's stricter parser does not.

@@ -1,4 +1,4 @@
-//! The throwaway CA and the certificates under it. What has expired, or is about to, is made anew.
+//! The throwaway CA and its certificates. Expired ones, and those that expire soon, are made again.
 
 use std::fs;
 use std::path::Path;
@@ -27,12 +27,12 @@ use crate::cli::error::CommandError;
 const CA_DAYS: u64 = 365;
 const LEAF_DAYS: u64 = 30;
 
-/// A certificate that ends sooner than this is made anew.
+/// A certificate that expires sooner than this is made again.
 const RENEW_BEFORE: Duration = Duration::from_hours(24);
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Makes all that is missing or has expired.
+/// Makes all certificates that are missing or expire soon.
 pub(super) fn make(dir: &Path, now: Timestamp) -> Result<(), CommandError> {
     let ca = authority(dir, now)?;
     for name in ["workload", "thief", "admin", "proxy"] {
@@ -40,7 +40,7 @@ pub(super) fn make(dir: &Path, now: Timestamp) -> Result<(), CommandError> {
             let id = Ia5String::try_from(format!("spiffe://{TRUST_DOMAIN}/{name}"))?;
             params.subject_alt_names = vec![SanType::URI(id)];
             params.use_authority_key_identifier_extension = true;
-            // X509-SVID section 4.4: both, where there is any.
+            // X509-SVID section 4.4: with an extended key usage, both must be present.
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
             Ok(())
         })?;
@@ -55,7 +55,7 @@ pub(super) fn make(dir: &Path, now: Timestamp) -> Result<(), CommandError> {
     self_signed(dir, now)
 }
 
-/// The CA, whose key stays in the directory so that certificates can be made anew under it.
+/// The CA. Its key stays in the directory so that it can issue further certificates.
 fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, CommandError> {
     let (certificate, key) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
     if is_current(&certificate, now)
@@ -70,7 +70,8 @@ fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, Com
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let made = params.self_signed(&pair).map_err(|error| cannot_make(&error))?;
-    // What the old CA issued is worth nothing any more. It goes first: should this end half-way, the next start makes all anew.
+    // The certificates of the old CA are useless now. They are removed first: if this is interrupted, the next start
+    // makes all of them again.
     for name in ["workload", "thief", "admin", "proxy", "server"] {
         let leaf = dir.join(format!("{name}.pem"));
         if leaf.exists() {
@@ -91,7 +92,7 @@ fn issue(
 ) -> Result<(), CommandError> {
     leaf(dir, name, now, |pair| {
         let mut params = parameters(name, now, LEAF_DAYS);
-        // Says CA:FALSE in so many words.
+        // Writes an explicit CA:FALSE.
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         describe(&mut params)?;
@@ -99,7 +100,7 @@ fn issue(
     })
 }
 
-/// A certificate like the ones that `openssl req -x509` makes: its own CA, and nothing else said.
+/// A certificate like those of `openssl req -x509`: its own CA, without further extensions.
 fn self_signed(dir: &Path, now: Timestamp) -> Result<(), CommandError> {
     leaf(dir, "selfsigned", now, |pair| {
         let mut params = parameters("selfsigned", now, LEAF_DAYS);
@@ -129,7 +130,7 @@ fn parameters(name: &str, now: Timestamp, days: u64) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     let epoch = std::time::SystemTime::UNIX_EPOCH;
-    // A minute back, for clocks that are not quite together.
+    // One minute earlier, for clocks that differ slightly.
     params.not_before = (epoch + Duration::from_secs(now.0.saturating_sub(60))).into();
     params.not_after = (epoch + Duration::from_secs(now.0 + days * DAY)).into();
     params

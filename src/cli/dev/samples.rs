@@ -1,5 +1,5 @@
-//! The sample clients and their protected resource, registered as an operator would register them: YAML files, applied by the
-//! admin.
+//! The sample clients and their protected resource. They are registered as an operator would do it: YAML files, applied
+//! by the admin.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,13 @@ use crate::cli::documents::apply;
 use crate::cli::error::CommandError;
 use crate::cli::resource::yaml::ResourceYaml;
 
-/// Whom the samples' tokens are for.
+/// The audience of the samples' tokens.
 pub(super) const AUDIENCE: &str = "https://orders.dev.internal";
 
-/// What the samples may ask for.
+/// The scope that the samples may request.
 const SCOPE: &str = "orders.read orders.write";
 
-/// The files, as they lie in the directory.
+/// The names of the files in the directory.
 pub(super) const CLIENTS: &str = "clients.yaml";
 pub(super) const RESOURCES: &str = "resources.yaml";
 

@@ -1,4 +1,4 @@
-//! The certificate that the server presents: its files, its key, its time, its chain and its names.
+//! The server's certificate: its files, key, validity, chain and names.
 
 use std::fs;
 use std::time::Duration;
@@ -32,17 +32,17 @@ use crate::trust_sources;
 
 const CHECK: &str = "server_certificate";
 
-/// From how long before its end on a certificate expires soon: what renews it should have done so by then.
+/// How long before its end a certificate counts as expiring soon. It should have been renewed by then.
 const NOTICE: Duration = Duration::from_hours(14 * 24);
 
-/// What is looked at, and what it is called.
-struct Subject<'a> {
+/// The certificate chain under examination.
+struct Chain<'a> {
     name: String,
-    chain: &'a [CertificateDer<'static>],
+    certificates: &'a [CertificateDer<'static>],
     parsed: Vec<Certificate>,
 }
 
-/// Looks at the files that the configuration names.
+/// Checks the files that the configuration names.
 pub(in crate::cli::doctor) fn check_files(
     files: &CertificateFiles,
     config: &Config,
@@ -65,11 +65,11 @@ pub(in crate::cli::doctor) fn check_files(
     };
     check_key_file(files, Some(&chain), environment, report);
     let roots = |name: &_| config.trust.bundles.get(name).and_then(|path| trust_sources::files::roots(path).ok());
-    judge(&subject, roots, config, environment.now, report);
-    settle(&subject, before, report);
+    check_chain(&subject, roots, config, environment.now, report);
+    report_ok(&subject, before, report);
 }
 
-/// Looks at the SVID that the Workload API gives; `None` where it gives none.
+/// Checks the SVID from the Workload API; `None` if there is none.
 pub(in crate::cli::doctor) fn check_svid(
     identity: Option<&Identity>,
     config: &Config,
@@ -88,18 +88,18 @@ pub(in crate::cli::doctor) fn check_svid(
         let problem = "the private key is not the one of the certificate";
         report.fault(CHECK, name, Fault::CertificateKeyMismatch, problem);
     }
-    judge(&subject, |_| own_roots.clone(), config, environment.now, report);
-    settle(&subject, before, report);
+    check_chain(&subject, |_| own_roots.clone(), config, environment.now, report);
+    report_ok(&subject, before, report);
 }
 
-fn parse<'a>(name: String, chain: &'a [CertificateDer<'static>], report: &mut Report) -> Option<Subject<'a>> {
+fn parse<'a>(name: String, chain: &'a [CertificateDer<'static>], report: &mut Report) -> Option<Chain<'a>> {
     if chain.is_empty() {
         let problem = "the file holds no PEM certificate, or a broken one";
         report.fault(CHECK, name, Fault::CertificateInvalid, problem);
         return None;
     }
     match chain.iter().map(|der| Certificate::parse(der)).collect() {
-        Ok(parsed) => Some(Subject { name, chain, parsed }),
+        Ok(parsed) => Some(Chain { name, certificates: chain, parsed }),
         Err(error) => {
             report.fault(CHECK, name, Fault::CertificateInvalid, error.to_string());
             None
@@ -107,7 +107,7 @@ fn parse<'a>(name: String, chain: &'a [CertificateDer<'static>], report: &mut Re
     }
 }
 
-/// The key file by itself, and beside the certificates where these can be read.
+/// Checks the key file alone, and against the certificates if they can be read.
 fn check_key_file(
     files: &CertificateFiles,
     chain: Option<&[CertificateDer<'static>]>,
@@ -141,21 +141,21 @@ fn check_key_file(
     }
 }
 
-/// All that can be said of certificates that can be read.
-fn judge(
-    subject: &Subject<'_>,
+/// Checks a chain that could be parsed.
+fn check_chain(
+    subject: &Chain<'_>,
     roots: impl Fn(&spiffe::TrustDomain) -> Option<Anchors>,
     config: &Config,
     now: Timestamp,
     report: &mut Report,
 ) {
-    let in_time = judge_validity(subject, now, report);
-    let ordered = judge_order(subject, report);
-    judge_identity(subject, roots, now, in_time && ordered, report);
-    judge_names(subject, config, report);
+    let in_time = check_validity(subject, now, report);
+    let ordered = check_order(subject, report);
+    check_identity(subject, roots, now, in_time && ordered, report);
+    check_names(subject, config, report);
 }
 
-fn settle(subject: &Subject<'_>, before: usize, report: &mut Report) {
+fn report_ok(subject: &Chain<'_>, before: usize, report: &mut Report) {
     if report.len() == before
         && let Some(leaf) = subject.parsed.first()
     {
@@ -164,8 +164,8 @@ fn settle(subject: &Subject<'_>, before: usize, report: &mut Report) {
     }
 }
 
-/// Says whether all are within their time.
-fn judge_validity(subject: &Subject<'_>, now: Timestamp, report: &mut Report) -> bool {
+/// Checks the validity periods. Returns whether all certificates are valid now.
+fn check_validity(subject: &Chain<'_>, now: Timestamp, report: &mut Report) -> bool {
     let mut in_time = true;
     for (place, certificate) in subject.parsed.iter().enumerate() {
         let which = match place {
@@ -194,9 +194,9 @@ fn judge_validity(subject: &Subject<'_>, now: Timestamp, report: &mut Report) ->
     in_time
 }
 
-/// Says whether each certificate is followed by its issuer, or by none.
-fn judge_order(subject: &Subject<'_>, report: &mut Report) -> bool {
-    let names = subject.chain.iter().filter_map(|der| {
+/// Checks that each certificate is followed by its issuer, or is the last. Returns whether that is so.
+fn check_order(subject: &Chain<'_>, report: &mut Report) -> bool {
+    let names = subject.certificates.iter().filter_map(|der| {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         Some((parsed.subject().as_raw().to_vec(), parsed.issuer().as_raw().to_vec()))
     });
@@ -221,9 +221,10 @@ fn judge_order(subject: &Subject<'_>, report: &mut Report) -> bool {
     true
 }
 
-/// The rules of X509-SVID for one that has a SPIFFE ID, and its path to the bundle of its own trust domain where that is known.
-fn judge_identity(
-    subject: &Subject<'_>,
+/// Checks a certificate with a SPIFFE ID by the rules of X509-SVID, and its path to the bundle of its own trust domain
+/// if that is available.
+fn check_identity(
+    subject: &Chain<'_>,
     roots: impl Fn(&spiffe::TrustDomain) -> Option<Anchors>,
     now: Timestamp,
     whole: bool,
@@ -234,18 +235,18 @@ fn judge_identity(
     if !uris.iter().any(|uri| is_spiffe_uri(uri)) {
         let uses = leaf.uses();
         if uses.has_extended_key_usage && !uses.server_auth {
-            let problem = "its extendedKeyUsage does not let it serve: it lacks serverAuth";
+            let problem = "its extendedKeyUsage lacks serverAuth";
             report.fault(CHECK, subject.name.clone(), Fault::CertificateKeyUsage, problem);
         }
         return;
     }
     let trust_domain = uris.iter().find_map(|uri| parse_spiffe_id(uri)).map(|id| id.trust_domain().clone());
     let known = trust_domain.as_ref().and_then(roots);
-    // At a moment of its own validity: that it has expired is said already.
+    // At a time within its own validity: an expired certificate is reported elsewhere.
     let at = now.clamp(leaf.not_before(), leaf.not_after().max(leaf.not_before()));
-    let proven = known.clone().unwrap_or_default().prove_server(subject.chain, at);
+    let proven = known.clone().unwrap_or_default().prove_server(subject.certificates, at);
     let (fault, problem) = match proven {
-        // Without the bundle there is nothing to hold it against; of one out of time or out of order enough is said.
+        // Without the bundle the path cannot be checked; a chain with a wrong validity or order is already reported.
         Err(Unproven::NoPath) if known.is_none() || !whole => return,
         Ok(_) => return,
         Err(Unproven::SeveralUris) => {
@@ -268,9 +269,9 @@ fn judge_identity(
     report.fault(CHECK, subject.name.clone(), fault, problem);
 }
 
-/// Whether it names the hosts under which clients come.
-fn judge_names(subject: &Subject<'_>, config: &Config, report: &mut Report) {
-    let (Some(leaf), Some(der)) = (subject.parsed.first(), subject.chain.first()) else { return };
+/// Checks that the certificate has the host names that clients use.
+fn check_names(subject: &Chain<'_>, config: &Config, report: &mut Report) {
+    let (Some(leaf), Some(der)) = (subject.parsed.first(), subject.certificates.first()) else { return };
     let Ok(entity) = EndEntityCert::try_from(der) else { return };
     let covers = |host: &str| {
         ServerName::try_from(host.trim_matches(['[', ']']))
@@ -284,11 +285,10 @@ fn judge_names(subject: &Subject<'_>, config: &Config, report: &mut Report) {
     if !covers(&mtls) {
         let fault =
             if nameless && by_spiffe_id { Fault::CertificateWithoutHostNames } else { Fault::CertificateNameMissing };
-        let problem =
-            format!("it does not bear the name {mtls}, under which clients come ({})", config.policy.mtls_url);
+        let problem = format!("it does not have the name {mtls}, which clients use ({})", config.policy.mtls_url);
         report.fault(CHECK, subject.name.clone(), fault, problem);
     } else if !covers(&issuer) {
-        let problem = format!("it does not bear the name {issuer} of the issuer ({})", config.policy.issuer);
+        let problem = format!("it does not have the name {issuer} of the issuer ({})", config.policy.issuer);
         report.fault(CHECK, subject.name.clone(), Fault::CertificateIssuerNotNamed, problem);
     }
 }

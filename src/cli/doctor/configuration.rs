@@ -14,7 +14,7 @@ use crate::config::Inspected;
 const CHECK: &str = "configuration";
 const KEY: &str = "key_encryption_key";
 
-/// Reads the file; `None` where nothing can be told of what is in it.
+/// Reads the file; `None` if its content cannot be used at all.
 pub(in crate::cli::doctor) fn check(path: &Path, report: &mut Report) -> Option<Inspected> {
     let subject = path.display().to_string();
     let error = match config::inspect(path) {
@@ -40,7 +40,7 @@ pub(in crate::cli::doctor) fn check(path: &Path, report: &mut Report) -> Option<
     None
 }
 
-/// The key-encryption key, if it can be read. Whether it is the right one, the store tells.
+/// The key-encryption key, if it can be read. Whether it is the right one is checked with the store.
 pub(in crate::cli::doctor) fn check_key<'a>(
     inspected: &'a Inspected,
     report: &mut Report,
@@ -50,7 +50,7 @@ pub(in crate::cli::doctor) fn check_key<'a>(
         None => "keys.key_encryption_key".to_owned(),
     };
     match &inspected.key_encryption_key_error {
-        // What is said of it is said where it is tried on the store.
+        // It is reported where it is tried on the store.
         None => return Some(&inspected.config.key_encryption_key),
         Some(error @ ConfigError::Unreadable { .. }) => {
             report.fault(KEY, subject, Fault::KeyEncryptionKeyUnreadable, error.to_string());
@@ -60,13 +60,13 @@ pub(in crate::cli::doctor) fn check_key<'a>(
     None
 }
 
-/// What stands in the place of a section or a key may be a key itself: of values in double quotes nothing is shown.
+/// Removes quoted values from a message: a value in a wrong place may be a key.
 fn without_quotations(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
+    let mut redacted = String::with_capacity(text.len());
     for (place, part) in text.split('"').enumerate() {
-        shown.push_str(if place % 2 == 0 { part } else { "\"…\"" });
+        redacted.push_str(if place % 2 == 0 { part } else { "\"…\"" });
     }
-    shown
+    redacted
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
     use super::without_quotations;
 
     #[test]
-    fn values_in_quotes_are_left_out() {
+    fn quoted_values_are_left_out() {
         let text = "keys: invalid type: string \"BwcHBw==\", expected struct Keys at line 3";
         assert_eq!(without_quotations(text), "keys: invalid type: string \"…\", expected struct Keys at line 3");
         assert_eq!(without_quotations("string \"broken off"), "string \"…\"");

@@ -1,4 +1,4 @@
-//! The file system that the store is on.
+//! The file system of the store.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ const CHECK: &str = "disk";
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// Looks at its free space, and at whether it can be written to: without writing.
+/// Checks its free space, and whether it can be written to, without writing.
 pub(in crate::cli::doctor) fn check(config: &Config, min_free: u64, report: &mut Report) {
     let Some(directory) = &config.store else { return };
     let subject = directory.display().to_string();
-    // A server makes the directory where it is not there yet.
+    // A server creates the directory if it does not exist.
     let Some(there) = directory.ancestors().find(|ancestor| present(ancestor)) else {
-        report.not_checked(CHECK, subject, "neither the directory nor any above it is there");
+        report.not_checked(CHECK, subject, "neither the directory nor a parent of it exists");
         return;
     };
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
@@ -36,18 +36,18 @@ pub(in crate::cli::doctor) fn check(config: &Config, min_free: u64, report: &mut
     };
     let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);
     let least = min_free.saturating_mul(MEBIBYTE);
-    // Not every file system counts its files.
+    // Some file systems do not report the number of their files.
     let no_files_left = statistics.f_files > 0 && statistics.f_favail == 0;
-    let seen = format!("{} MiB are free", free / MEBIBYTE);
+    let measured = format!("{} MiB are free", free / MEBIBYTE);
     if no_files_left {
         report.fault(CHECK, subject, Fault::DiskFull, "its file system has no room for another file (inodes)");
     } else if free < least {
-        report.fault(CHECK, subject, Fault::DiskFull, format!("{seen}, less than {min_free}"));
+        report.fault(CHECK, subject, Fault::DiskFull, format!("{measured}, less than {min_free}"));
     } else if free < least.saturating_mul(4) {
-        let problem = format!("{seen}, less than {}", min_free.saturating_mul(4));
+        let problem = format!("{measured}, less than {}", min_free.saturating_mul(4));
         report.fault(CHECK, subject, Fault::DiskFilling, problem);
     } else {
-        report.ok(CHECK, subject, seen);
+        report.ok(CHECK, subject, measured);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the server listens, and what it asks.
+//! The server's listeners, and the endpoints that it contacts.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 
 use crate::cli::doctor::Environment;
-use crate::cli::doctor::PATIENCE;
+use crate::cli::doctor::TIMEOUT;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::server::Running;
@@ -28,8 +28,8 @@ const FEDERATION: &str = "federation";
 const JWKS_URI: &str = "jwks_uri";
 const OTLP: &str = "otlp";
 
-/// Whether the server listens where it should, or could if it ran. Nobody is called: a connection that comes to nothing
-/// counts as a failed handshake there.
+/// Checks that the server listens on its addresses, or could listen if it ran. No connection is opened, since an unused
+/// one counts as a failed handshake at the server.
 pub(in crate::cli::doctor) fn check_listeners(config: &Config, running: Running, report: &mut Report) {
     let listeners = config.listeners;
     let mut addresses = vec![("mtls", listeners.mtls), ("public", listeners.public), ("ops", listeners.ops)];
@@ -54,12 +54,12 @@ pub(in crate::cli::doctor) fn check_listeners(config: &Config, running: Running,
                 report.ok(LISTENER, subject, "the server listens there");
             }
             (Running::Yes, _) => {
-                let problem = "the server runs, and nobody listens there";
+                let problem = "the server runs, but does not listen there";
                 report.fault(LISTENER, subject, Fault::ListenerUnreachable, problem);
             }
             (_, Ok(())) => report.ok(LISTENER, subject, "the address is free"),
             (_, Err(error)) if error.kind() == io::ErrorKind::AddrInUse => {
-                let problem = "somebody else listens there, and no server runs from this configuration";
+                let problem = "another process listens there, and no server runs from this configuration";
                 report.fault(LISTENER, subject, Fault::ListenerAddressInUse, problem);
             }
             (_, Err(error)) => {
@@ -70,7 +70,7 @@ pub(in crate::cli::doctor) fn check_listeners(config: &Config, running: Running,
     }
 }
 
-/// Takes the address without listening on it, which hinders nobody who wants to.
+/// Binds the address without listening on it, which does not hinder another process.
 fn try_address(address: SocketAddr) -> io::Result<()> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -84,23 +84,23 @@ fn check_socket(path: &Path, running: Running, report: &mut Report) {
         Running::Unknown => report.not_checked(LISTENER, subject, "the server does not answer"),
         Running::Yes => {
             if fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-                report.ok(LISTENER, subject, "its socket is there");
+                report.ok(LISTENER, subject, "its socket exists");
             } else {
-                let problem = "the server runs, and its socket is not there";
+                let problem = "the server runs, but its socket does not exist";
                 report.fault(LISTENER, subject, Fault::ListenerUnreachable, problem);
             }
         }
         Running::No => match rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK) {
-            Ok(()) => report.ok(LISTENER, subject, "a server can make its socket"),
+            Ok(()) => report.ok(LISTENER, subject, "a server can create its socket"),
             Err(error) => {
-                let problem = format!("a server cannot make its socket there: {error}");
+                let problem = format!("a server cannot create its socket there: {error}");
                 report.fault(LISTENER, subject, Fault::ListenerAddressUnusable, problem);
             }
         },
     }
 }
 
-/// Fetches from bundle endpoints as a server does, and connects to the hosts where clients may publish.
+/// Fetches from the bundle endpoints as a server does, and connects to the allowed hosts of `jwks_uri`.
 pub(in crate::cli::doctor) async fn check_outbound(config: &Config, environment: &Environment, report: &mut Report) {
     for published in &config.federation {
         let subject = format!("{} ({})", published.trust_domain, published.url.as_str());
@@ -111,7 +111,7 @@ pub(in crate::cli::doctor) async fn check_outbound(config: &Config, environment:
                 continue;
             }
             Err(_) => {
-                report.not_checked(FEDERATION, subject, "the file that vouches for the endpoint cannot be used");
+                report.not_checked(FEDERATION, subject, "the file with the endpoint's roots cannot be used");
                 continue;
             }
         };
@@ -122,7 +122,7 @@ pub(in crate::cli::doctor) async fn check_outbound(config: &Config, environment:
                 report.fault(FEDERATION, subject, Fault::FederationUnreachable, problem);
             }
             Err(error @ (RefreshError::Invalid(_) | RefreshError::Older { .. })) => {
-                let problem = format!("what is fetched is of no use: {error}");
+                let problem = format!("the fetched document is invalid: {error}");
                 report.fault(FEDERATION, subject, Fault::FederationInvalid, problem);
             }
         }
@@ -144,34 +144,34 @@ async fn check_host(host: &str, port: u16, allow_private: bool, report: &mut Rep
         let Some(address) = addresses.into_iter().find(allowed) else { return Ok(None) };
         TcpStream::connect(address).await.map(|_| Some(address))
     };
-    match tokio::time::timeout(PATIENCE, connecting).await {
+    match tokio::time::timeout(TIMEOUT, connecting).await {
         Ok(Ok(Some(address))) => report.ok(JWKS_URI, subject, format!("{} can be reached", address.ip())),
         Ok(Ok(None)) => {
-            let problem = "all addresses of the host are private or reserved, and such are not asked";
+            let problem = "all addresses of the host are private or reserved, and such are not contacted";
             report.fault(JWKS_URI, subject, Fault::JwksHostPrivate, problem);
         }
         Ok(Err(error)) => {
             report.fault(JWKS_URI, subject, Fault::JwksHostUnreachable, format!("cannot reach the host: {error}"));
         }
         Err(_) => {
-            let problem = format!("the host did not answer within {PATIENCE:?}");
+            let problem = format!("the host did not answer within {TIMEOUT:?}");
             report.fault(JWKS_URI, subject, Fault::JwksHostUnreachable, problem);
         }
     }
 }
 
-/// Whether the collector of traces and metrics takes a connection; `None` where none is configured.
+/// Checks that the collector accepts a connection, if one is configured.
 pub(in crate::cli::doctor) async fn check_collector(collector: Option<&otlp::Config>, report: &mut Report) {
     let Some(collector) = collector else { return };
     let Some(host) = collector.endpoint.host().map(|host| host.trim_matches(['[', ']'])) else { return };
-    let usual = if collector.endpoint.scheme_str() == Some("https") { 443 } else { 80 };
-    let port = collector.endpoint.port_u16().unwrap_or(usual);
+    let default = if collector.endpoint.scheme_str() == Some("https") { 443 } else { 80 };
+    let port = collector.endpoint.port_u16().unwrap_or(default);
     let subject = format!("{host}:{port}");
-    match tokio::time::timeout(PATIENCE, TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) => report.ok(OTLP, subject, "it takes connections"),
+    match tokio::time::timeout(TIMEOUT, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => report.ok(OTLP, subject, "it accepts connections"),
         Ok(Err(error)) => report.fault(OTLP, subject, Fault::OtlpUnreachable, format!("cannot reach it: {error}")),
         Err(_) => {
-            let problem = format!("it did not answer within {PATIENCE:?}");
+            let problem = format!("it did not answer within {TIMEOUT:?}");
             report.fault(OTLP, subject, Fault::OtlpUnreachable, problem);
         }
     }

@@ -1,8 +1,8 @@
-//! All that can be found to be wrong, each under a code that stays the same from version to version.
+//! The faults that the doctor reports. Their codes are stable from version to version.
 
 use crate::cli::doctor::severity::Status;
 
-/// What is wrong. `docs/doctor.md` has them all.
+/// A fault. `docs/doctor.md` lists all of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::cli::doctor) enum Fault {
     ConfigurationUnreadable,
@@ -62,23 +62,23 @@ pub(in crate::cli::doctor) enum Fault {
 }
 
 impl Fault {
-    /// Its code.
+    /// The fault's stable code.
     pub(in crate::cli::doctor) fn code(self) -> &'static str {
-        self.told().0
+        self.row().0
     }
 
-    /// How grave it is: a warning is what works now and should not stay.
+    /// The severity. A warning is about what works at present but should be changed.
     pub(in crate::cli::doctor) fn status(self) -> Status {
-        self.told().1
+        self.row().1
     }
 
-    /// What to do about it.
+    /// The next step.
     pub(in crate::cli::doctor) fn next(self) -> &'static str {
-        self.told().2
+        self.row().2
     }
 
     #[expect(clippy::too_many_lines, reason = "one table")]
-    fn told(self) -> (&'static str, Status, &'static str) {
+    fn row(self) -> (&'static str, Status, &'static str) {
         use Status::Error;
         use Status::Warning;
         match self {
@@ -133,7 +133,7 @@ impl Fault {
             Self::CertificateExpiresSoon => (
                 "SERVER_CERTIFICATE_EXPIRES_SOON",
                 Warning,
-                "see that whatever renews the certificate works; a running server takes a new file by itself",
+                "see that the renewal of the certificate works; a running server takes a new file by itself",
             ),
             Self::CertificateKeyUnreadable => (
                 "SERVER_KEY_UNREADABLE",
@@ -188,23 +188,25 @@ impl Fault {
             Self::CertificateWithoutHostNames => (
                 "SERVER_CERTIFICATE_WITHOUT_HOST_NAMES",
                 Warning,
-                "have it issued with the host's name too, unless all clients go by SPIFFE IDs alone",
+                "have it issued with the host's name too, unless all clients verify the SPIFFE ID alone",
             ),
             Self::RootsUnreadable => (
                 "ROOTS_UNREADABLE",
                 Error,
                 "see that the file is mounted, that the configuration names it, and that you may read it",
             ),
-            Self::RootsEmpty => {
-                ("ROOTS_EMPTY", Error, "put the CA certificates there, PEM: an empty file vouches for nobody")
-            }
+            Self::RootsEmpty => (
+                "ROOTS_EMPTY",
+                Error,
+                "put the CA certificates there, PEM: with an empty file no certificate is accepted",
+            ),
             Self::RootsInvalid => ("ROOTS_INVALID", Error, "leave only whole PEM certificates of CAs in the file"),
             Self::RootExpired => ("ROOT_EXPIRED", Error, "put the present roots into the file"),
             Self::RootExpiredLeft => ("ROOT_EXPIRED_LEFT", Warning, "take the expired root out of the file"),
             Self::RootNotYetValid => (
                 "ROOT_NOT_YET_VALID",
                 Warning,
-                "see whether this machine's clock is behind; a root that is put there ahead of its time is in order",
+                "see whether this machine's clock is behind; a root that is added before it becomes valid is in order",
             ),
             Self::RootExpiresSoon => {
                 ("ROOT_EXPIRES_SOON", Warning, "begin the change to a new root: for a time the file holds both")
@@ -213,7 +215,7 @@ impl Fault {
             Self::RootShared => (
                 "ROOT_SHARED",
                 Warning,
-                "give each trust domain roots of its own: whoever holds a shared one can name the workloads of both",
+                "give each trust domain roots of its own: the holder of a shared root can issue SVIDs of both",
             ),
             Self::StoreInMemory => (
                 "STORE_IN_MEMORY",
@@ -283,7 +285,7 @@ impl Fault {
             Self::FederationInvalid => (
                 "FEDERATION_INVALID",
                 Error,
-                "see that bundle_endpoint names a SPIFFE bundle document, and tell who publishes it",
+                "see that bundle_endpoint names a SPIFFE bundle document, and inform its publisher",
             ),
             Self::JwksHostUnreachable => (
                 "JWKS_HOST_UNREACHABLE",

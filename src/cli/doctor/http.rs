@@ -1,4 +1,4 @@
-//! One question over HTTP/1.1, and the time that the other side says it is.
+//! One GET over HTTP/1.1, and the time in the response.
 
 use std::io;
 use std::time::SystemTime;
@@ -20,19 +20,19 @@ use tokio::io::AsyncWrite;
 
 use crate::authority::clock::Timestamp;
 
-/// The most bytes of an answer that are read.
+/// The size limit of a response in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// What was answered.
+/// The response.
 #[derive(Debug)]
 pub(in crate::cli::doctor) struct Answer {
     pub(in crate::cli::doctor) status: StatusCode,
-    /// The field `Date`, where it is there and can be read.
+    /// The field `Date`, if it is present and valid.
     pub(in crate::cli::doctor) date: Option<Timestamp>,
     pub(in crate::cli::doctor) body: String,
 }
 
-/// Asks over this stream, and closes it.
+/// Sends a GET over this stream, and closes it.
 pub(in crate::cli::doctor) async fn get<S>(stream: S, host: &str, path: &str) -> io::Result<Answer>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -50,16 +50,16 @@ where
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => return answer,
-        // Whether it ended well is for the exchange to say, which may have all that it needs.
+        // The result is the exchange's to report: it may have the whole response already.
         ended = &mut connection => drop(ended),
     }
     exchange.await
 }
 
-/// Reads an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7): the one form that servers send.
+/// Parses an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7): the one form that servers send.
 fn parse_date(text: &str) -> Option<Timestamp> {
     let date: HttpDate = text.parse().ok()?;
-    // The crate reads the obsolete forms too, but prints this one alone.
+    // The crate accepts the obsolete forms too, but prints only this one.
     if date.to_string() != text {
         return None;
     }

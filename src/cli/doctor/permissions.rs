@@ -1,4 +1,4 @@
-//! Who may read the files that hold keys.
+//! The permissions of the files with private keys.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,16 +9,16 @@ use crate::config::Inspected;
 
 const CHECK: &str = "key_file";
 
-/// The right of everybody else to read (inode(7)).
+/// The read permission of other users (inode(7)).
 const READABLE_BY_OTHERS: u32 = 0o004;
 
-/// Looks at the rights on each file. One that cannot be looked at is for another check to tell of.
+/// Checks the permissions of each file. Another check reports a file that cannot be read.
 pub(in crate::cli::doctor) fn check(inspected: &Inspected, report: &mut Report) {
     let key = inspected.config.tls.certificate.as_ref().map(|files| &files.key);
     for path in key.into_iter().chain(&inspected.key_encryption_key_file) {
         let subject = path.display().to_string();
         let Ok(metadata) = fs::metadata(path) else {
-            report.not_checked(CHECK, subject, "the file cannot be looked at");
+            report.not_checked(CHECK, subject, "the file's permissions cannot be read");
             continue;
         };
         let mode = metadata.permissions().mode() & 0o777;

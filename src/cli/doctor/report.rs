@@ -1,4 +1,4 @@
-//! What was looked at and what was found, for people and for programs.
+//! The report, for people and for programs.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ struct Line {
     next: Option<&'static str>,
 }
 
-/// All lines, in the order in which the checks were made.
+/// All lines, in the order of the checks.
 #[derive(Debug, Default, Serialize)]
 pub(in crate::cli::doctor) struct Report {
     checks: Vec<Line>,
@@ -37,7 +37,7 @@ struct Document<'a> {
 }
 
 impl Report {
-    /// The check is passed. `message` says what was seen, in a few words.
+    /// The check passed. `message` is the result in a few words.
     pub(in crate::cli::doctor) fn ok(
         &mut self,
         check: &'static str,
@@ -47,7 +47,7 @@ impl Report {
         self.line(check, subject, Status::Ok, None, message);
     }
 
-    /// Something is wrong. `message` says what, in one sentence: lower case without a full stop.
+    /// The check found a fault. `message` describes it in one sentence: lower case without a full stop.
     pub(in crate::cli::doctor) fn fault(
         &mut self,
         check: &'static str,
@@ -58,7 +58,7 @@ impl Report {
         self.line(check, subject, fault.status(), Some(fault), message);
     }
 
-    /// The check could not be made. `reason` says why.
+    /// The check could not be made. `reason` explains why.
     pub(in crate::cli::doctor) fn not_checked(
         &mut self,
         check: &'static str,
@@ -80,17 +80,17 @@ impl Report {
         self.checks.push(Line { check, subject: subject.into(), status, code, message: message.into(), next });
     }
 
-    /// How many lines came out like this.
+    /// The number of lines with this status.
     pub(in crate::cli::doctor) fn count(&self, status: Status) -> usize {
         self.checks.iter().filter(|line| line.status == status).count()
     }
 
-    /// How many lines there are: a check that adds none of its own has found nothing.
+    /// The number of lines. If a check adds none, it has found no fault.
     pub(in crate::cli::doctor) fn len(&self) -> usize {
         self.checks.len()
     }
 
-    /// Prints all of it to stdout.
+    /// Prints the report to stdout.
     pub(in crate::cli::doctor) fn print(&self, format: Format) -> Result<(), CommandError> {
         let (errors, warnings) = (self.count(Status::Error), self.count(Status::Warning));
         match format {

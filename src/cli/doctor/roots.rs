@@ -1,4 +1,4 @@
-//! The files that vouch for others: bundles, client CAs, and the CAs of what this server asks.
+//! The files with roots: bundles, client CAs, and the CAs of the endpoints that the server contacts.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,10 +24,10 @@ const BUNDLE: &str = "bundle";
 const CLIENT_CA: &str = "client_ca";
 const CA_FILE: &str = "ca_file";
 
-/// From how long before its end on a root expires soon: changing one takes a while.
+/// How long before its end a root counts as expiring soon. Changing a root takes a while.
 const NOTICE: Duration = Duration::from_hours(30 * 24);
 
-/// Looks at all of them.
+/// Checks all files with roots.
 pub(in crate::cli::doctor) fn check(config: &Config, now: Timestamp, report: &mut Report) {
     let mut owners: HashMap<CertificateThumbprint, String> = HashMap::new();
     for (trust_domain, path) in &config.trust.bundles {
@@ -36,7 +36,7 @@ pub(in crate::cli::doctor) fn check(config: &Config, now: Timestamp, report: &mu
         for root in roots {
             let owner = owners.entry(root).or_insert_with(|| trust_domain.to_string());
             if owner.as_str() != trust_domain.as_str() {
-                let problem = format!("a root in it is one of the trust domain {owner} too");
+                let problem = format!("it shares a root with the trust domain {owner}");
                 report.fault(BUNDLE, subject.clone(), Fault::RootShared, problem);
             }
         }
@@ -63,7 +63,7 @@ pub(in crate::cli::doctor) fn check(config: &Config, now: Timestamp, report: &mu
     }
 }
 
-/// One file, PEM. Gives the thumbprints of what is in it.
+/// Checks one PEM file. Returns the thumbprints of its certificates.
 fn check_file(
     check: &'static str,
     subject: &str,
@@ -94,7 +94,7 @@ fn check_file(
         return Vec::new();
     }
     let roots: Vec<_> = certificates.iter().filter_map(|der| Certificate::parse(der).ok()).collect();
-    judge(check, subject, &roots, now, report);
+    check_roots(check, subject, &roots, now, report);
     if report.len() == before {
         let last = roots.iter().map(Certificate::not_after).max().unwrap_or_default();
         let count = if roots.len() == 1 { "1 root".to_owned() } else { format!("{} roots", roots.len()) };
@@ -103,14 +103,14 @@ fn check_file(
     roots.iter().map(Certificate::thumbprint).collect()
 }
 
-fn judge(check: &'static str, subject: &str, roots: &[Certificate], now: Timestamp, report: &mut Report) {
+fn check_roots(check: &'static str, subject: &str, roots: &[Certificate], now: Timestamp, report: &mut Report) {
     let expired = |root: &Certificate| Validity::of(root, now, NOTICE) == Validity::Expired;
     let all_expired = roots.iter().all(expired);
     for (place, root) in roots.iter().enumerate() {
         let which = format!("root number {}", place + 1);
         let (start, end) = (moment(root.not_before()), moment(root.not_after()));
         if roots.iter().take(place).any(|earlier| earlier.thumbprint() == root.thumbprint()) {
-            report.fault(check, subject, Fault::RootDuplicate, format!("{which} stands in the file before already"));
+            report.fault(check, subject, Fault::RootDuplicate, format!("{which} is in the file more than once"));
             continue;
         }
         let (fault, problem) = match Validity::of(root, now, NOTICE) {

@@ -1,4 +1,4 @@
-//! The server, where one runs: whether it is ready, and what time it thinks it is.
+//! The running server: whether it is ready, and its clock.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use tonic::transport::Uri;
 use crate::authority::clock::Timestamp;
 use crate::cli::doctor::DoctorArguments;
 use crate::cli::doctor::Environment;
-use crate::cli::doctor::PATIENCE;
+use crate::cli::doctor::TIMEOUT;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::http;
 use crate::cli::doctor::http::Answer;
@@ -29,21 +29,21 @@ use crate::tls::outbound;
 const CHECK: &str = "server";
 const CLOCK: &str = "clock";
 
-/// By how much two clocks may differ.
+/// The permitted difference between two clocks.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Whether a server runs from this configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::cli::doctor) enum Running {
-    /// One answers.
+    /// A server answers.
     Yes,
-    /// None does.
+    /// No server runs.
     No,
-    /// One has the store, and does not answer.
+    /// A process has the store open, but its ops listener does not answer.
     Unknown,
 }
 
-/// Asks the ops listener, and compares clocks with it, or with the server that was named.
+/// Asks the ops listener, and compares clocks with it, or with the server of `--server`.
 pub(in crate::cli::doctor) async fn check(
     config: &Config,
     held: Held,
@@ -51,10 +51,10 @@ pub(in crate::cli::doctor) async fn check(
     environment: &Environment,
     report: &mut Report,
 ) -> Running {
-    let ops = callable(config.listeners.ops);
+    let ops = connect_address(config.listeners.ops);
     let subject = format!("http://{ops}");
     let before = environment.clock.now();
-    // Whoever answers there while nobody has the store is another.
+    // If no process has the store open, a server that answers there is another one.
     let answer =
         if held == Held::Free { Err(io::ErrorKind::NotConnected.into()) } else { in_time(ask_lanyard(ops)).await };
     let after = environment.clock.now();
@@ -98,7 +98,7 @@ async fn check_named(url: &Uri, ca: Option<&Path>, environment: &Environment, re
         Ok(Answer { date: Some(date), .. }) => {
             compare(subject, date, (before, environment.clock.now()), report);
         }
-        Ok(Answer { date: None, .. }) => report.not_checked(CLOCK, subject, "its answer bears no Date"),
+        Ok(Answer { date: None, .. }) => report.not_checked(CLOCK, subject, "its response has no Date"),
         Err(error) => {
             report.fault(CHECK, subject, Fault::ServerUnreachable, format!("it does not answer: {error}"));
             report.not_checked(CLOCK, subject, "it does not answer");
@@ -106,7 +106,7 @@ async fn check_named(url: &Uri, ca: Option<&Path>, environment: &Environment, re
     }
 }
 
-/// Compares the server's time with that of this machine, before it was asked and after it had answered.
+/// Compares the server's time with this machine's before the request and after the response.
 fn compare(subject: &str, date: Timestamp, (before, after): (Timestamp, Timestamp), report: &mut Report) {
     let (behind, ahead) = (date.until(before), after.until(date));
     let problem = if behind > TOLERANCE {
@@ -120,12 +120,12 @@ fn compare(subject: &str, date: Timestamp, (before, after): (Timestamp, Timestam
     report.fault(CLOCK, subject, Fault::ClockSkewed, problem);
 }
 
-/// What `/readyz` says, if it is a Lanyard that answers.
+/// The response of `/readyz`, if the listener is a Lanyard's.
 async fn ask_lanyard(address: SocketAddr) -> io::Result<Answer> {
     let host = address.to_string();
     let metrics = http::get(TcpStream::connect(address).await?, &host, "/metrics").await?;
     if !metrics.body.contains("lanyard_build_info") {
-        return Err(io::Error::other("what answers there is no Lanyard"));
+        return Err(io::Error::other("the listener there is not a Lanyard's"));
     }
     http::get(TcpStream::connect(address).await?, &host, "/readyz").await
 }
@@ -147,12 +147,12 @@ async fn ask(url: &Uri, ca: Option<&Path>, environment: &Environment) -> io::Res
     http::get(stream, &authority, PATH).await
 }
 
-async fn in_time<T>(asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+async fn in_time<T>(request: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(TIMEOUT, request).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Where to call what listens at an address: one that means all addresses is called at home.
-fn callable(address: SocketAddr) -> SocketAddr {
+/// The address to connect to: loopback in place of an unspecified address.
+fn connect_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),

@@ -1,17 +1,17 @@
-//! How grave a finding is.
+//! The result of a check.
 
 use serde::Serialize;
 
-/// How a check came out.
+/// The status of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::cli::doctor) enum Status {
-    /// In order.
+    /// The check passed.
     Ok,
-    /// It works, and should not stay as it is.
+    /// It works at present but should be changed.
     Warning,
     /// It does not work.
     Error,
-    /// Nothing can be said, since something that it needs is not there.
+    /// The check could not be made, since something that it needs is missing.
     NotChecked,
 }

@@ -1,7 +1,7 @@
-//! The store, and the signing keys that are sealed in it.
+//! The store, and the sealed signing keys in it.
 //!
-//! Opening a store writes to it, so a copy is opened. It has no secrets that are not sealed, is readable by this user
-//! alone, and goes with the check.
+//! Opening a store writes to it, so a copy is opened. The copy contains no secrets that are not sealed, only this user
+//! can read it, and it is removed after the check.
 
 mod copy;
 
@@ -29,18 +29,18 @@ use crate::store::sled::SledStore;
 const CHECK: &str = "store";
 const KEY: &str = "key_encryption_key";
 
-/// Whether a process has the store.
+/// Whether a process has the store open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::cli::doctor) enum Held {
-    /// None has.
+    /// No process has it open.
     Free,
-    /// One has.
+    /// A process has it open.
     InUse,
-    /// That cannot be told: it is in memory, or may not be looked at.
+    /// Unknown: the store is in memory, or cannot be read.
     Unknown,
 }
 
-/// Looks at both.
+/// Checks the store and the key-encryption key.
 pub(in crate::cli::doctor) async fn check(
     config: &Config,
     key: Option<&KeyEncryptionKey>,
@@ -49,14 +49,14 @@ pub(in crate::cli::doctor) async fn check(
 ) -> Held {
     let (held, opened) = open(config, report);
     match (key, opened) {
-        // What is wrong with the key is said already.
+        // The fault of the key is already reported.
         (None, _) => {}
         (Some(_), Opened::Nothing(why)) => report.ok(KEY, "", format!("it can be read, and {why}")),
-        (Some(_), Opened::Unseen(why)) => report.not_checked(KEY, "", why),
+        (Some(_), Opened::Unavailable(why)) => report.not_checked(KEY, "", why),
         (Some(key), Opened::Copy(store, _copy)) => {
-            // Where no key is in the store yet one is made, which goes with the copy.
+            // If the store has no key yet, one is made in the copy and removed with it.
             let keys = open_signing_keys(&store, &key_sealer(key.clone()), config.algorithm, environment.now).await;
-            judge_keys(keys.err(), report);
+            check_keys(keys.err(), report);
         }
     }
     held
@@ -64,12 +64,12 @@ pub(in crate::cli::doctor) async fn check(
 
 /// What the key-encryption key can be tried on.
 enum Opened {
-    /// An open copy. The store is closed before the directory goes.
+    /// An open copy. The store is closed before its directory is removed.
     Copy(SledStore, Copy),
     /// Nothing is sealed yet.
     Nothing(&'static str),
-    /// What is sealed cannot be had.
-    Unseen(&'static str),
+    /// The sealed keys are unavailable.
+    Unavailable(&'static str),
 }
 
 fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
@@ -85,12 +85,12 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
     let unreadable = |report: &mut Report, error: &io::Error| {
         let problem = format!("cannot read the store: {error}");
         report.fault(CHECK, directory.display().to_string(), Fault::StoreUnreadable, problem);
-        Opened::Unseen("the store cannot be read")
+        Opened::Unavailable("the store cannot be read")
     };
     let names = match names_in(directory) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            report.ok(CHECK, subject, "there is none yet: a server makes it");
+            report.ok(CHECK, subject, "there is none yet: a server creates it");
             return (Held::Free, Opened::Nothing("there is no store yet"));
         }
         Err(error) => return (Held::Unknown, unreadable(report, &error)),
@@ -99,16 +99,16 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
         if names.iter().any(|name| name != "lost+found") {
             let problem = "the directory is not empty and holds no store";
             report.fault(CHECK, subject, Fault::StoreForeign, problem);
-            return (Held::Free, Opened::Unseen("there is no store"));
+            return (Held::Free, Opened::Unavailable("there is no store"));
         }
-        report.ok(CHECK, subject, "the directory is empty: a server makes a store there");
+        report.ok(CHECK, subject, "the directory is empty: a server creates a store there");
         return (Held::Free, Opened::Nothing("there is no store yet"));
     }
-    let in_use = (Held::InUse, Opened::Unseen("the server that has the store has it open"));
+    let in_use = (Held::InUse, Opened::Unavailable("a running server has the store open"));
     match is_in_use(directory) {
         Ok(false) => {}
         Ok(true) => {
-            report.ok(CHECK, subject, "a running server has it");
+            report.ok(CHECK, subject, "a running server has it open");
             return in_use;
         }
         Err(error) => return (Held::Unknown, unreadable(report, &error)),
@@ -119,31 +119,31 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
         Err(copy::NoCopy::NoPlace) => {
             let reason = "it is opened in a copy, and there is no room for one in TMPDIR, /tmp or /dev/shm";
             report.not_checked(CHECK, subject, reason);
-            return (Held::Free, Opened::Unseen("the store was not opened"));
+            return (Held::Free, Opened::Unavailable("the store was not opened"));
         }
     };
-    // One that started meanwhile wrote while it was copied.
+    // A server that started meanwhile has written while the store was copied.
     if is_in_use(directory).unwrap_or(true) {
-        report.ok(CHECK, subject, "a running server has it");
+        report.ok(CHECK, subject, "a running server has it open");
         return in_use;
     }
     match SledStore::open(copy.path(), SledOptions::default()) {
         Ok(store) => {
-            report.ok(CHECK, subject, "no server has it, and a copy of it opens: every record is sound");
+            report.ok(CHECK, subject, "no server has it open, and a copy of it opens: every record is valid");
             (Held::Free, Opened::Copy(store, copy))
         }
         Err(OpenError::Io { source, .. }) => {
-            report.not_checked(CHECK, subject, format!("a copy of it cannot be made use of: {source}"));
-            (Held::Free, Opened::Unseen("the store was not opened"))
+            report.not_checked(CHECK, subject, format!("a copy of it cannot be used: {source}"));
+            (Held::Free, Opened::Unavailable("the store was not opened"))
         }
         Err(error) => {
             report.fault(CHECK, subject, Fault::StoreDamaged, problem(&error));
-            (Held::Free, Opened::Unseen("the store does not open"))
+            (Held::Free, Opened::Unavailable("the store does not open"))
         }
     }
 }
 
-/// Says it without the path of the copy.
+/// The message without the path of the copy.
 fn problem(error: &OpenError) -> String {
     match error {
         OpenError::Damaged { damage, .. } => format!("it is damaged: {damage}"),
@@ -153,12 +153,12 @@ fn problem(error: &OpenError) -> String {
         }
         OpenError::Stuck { limit, .. } => format!("a copy of it did not open within {limit:?}"),
         OpenError::Io { .. } | OpenError::InUse { .. } | OpenError::Foreign { .. } => {
-            "a copy of it is not taken for a store".to_owned()
+            "a copy of it is not recognised as a store".to_owned()
         }
     }
 }
 
-fn judge_keys(error: Option<KeysError>, report: &mut Report) {
+fn check_keys(error: Option<KeysError>, report: &mut Report) {
     match error {
         None => report.ok(KEY, "", "it opens the signing keys in the store"),
         Some(error @ KeysError::Record { error: KeyRecordError::Seal(SealError::WrongKey), .. }) => {
@@ -168,8 +168,8 @@ fn judge_keys(error: Option<KeysError>, report: &mut Report) {
     }
 }
 
-/// Whether a process holds the store's lock. It is asked for and let go of at once; whoever starts in this very moment is
-/// refused, and is started again by what watches over it.
+/// Whether a process holds the store's lock. The lock is acquired and released at once. A server that starts in that
+/// moment is refused and is restarted by its supervisor.
 fn is_in_use(directory: &Path) -> io::Result<bool> {
     let lock = match File::open(directory.join("LOCK")) {
         Ok(lock) => lock,

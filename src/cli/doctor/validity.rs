@@ -1,4 +1,4 @@
-//! Where the present moment lies in a certificate's validity.
+//! The state of a certificate's validity period.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -6,21 +6,21 @@ use std::time::SystemTime;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
 
-/// Where it lies.
+/// The state at the present time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::cli::doctor) enum Validity {
-    /// Inside.
+    /// Within the period.
     Valid,
-    /// Inside, and the end is near.
+    /// Within the period, near its end.
     ExpiresSoon,
-    /// After the end.
+    /// After `notAfter`.
     Expired,
-    /// Before the beginning.
+    /// Before `notBefore`.
     NotYetValid,
 }
 
 impl Validity {
-    /// The end is near from `notice` before it on; of what lives shortly, in the last fifth of its life.
+    /// The end is near within `notice` before it; for a short period, within its last fifth.
     pub(in crate::cli::doctor) fn of(certificate: &Certificate, now: Timestamp, notice: Duration) -> Self {
         let (start, end) = (certificate.not_before(), certificate.not_after());
         if now < start {
@@ -35,7 +35,7 @@ impl Validity {
     }
 }
 
-/// A moment as RFC 3339 has it.
+/// A time in RFC 3339 form.
 pub(in crate::cli::doctor) fn moment(at: Timestamp) -> String {
     SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_secs(at.0))
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_a_validity_belong_to_it_and_the_end_is_announced() {
+    fn a_validity_period_includes_both_ends_and_its_end_is_announced() {
         let certificate = certificate(100);
         let (start, end) = (certificate.not_before(), certificate.not_after());
         let of = |now| Validity::of(&certificate, now, 14 * DAY);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lives_shortly_is_not_always_near_its_end() {
+    fn a_short_period_is_near_its_end_only_in_its_last_fifth() {
         let certificate = certificate(10);
         let at = |days| {
             let now = certificate.not_before().after(days * DAY);

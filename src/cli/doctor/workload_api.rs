@@ -1,4 +1,4 @@
-//! The Workload API: whether it answers, and with what.
+//! The Workload API: whether it answers, and with which SVID and bundle.
 
 use rustls::pki_types::CertificateDer;
 use spiffe::WorkloadApiClient;
@@ -7,7 +7,7 @@ use spiffe::X509Bundle;
 use spiffe::X509Context;
 
 use crate::authority::trust::Anchors;
-use crate::cli::doctor::PATIENCE;
+use crate::cli::doctor::TIMEOUT;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::trust_sources::workload_api::Config;
@@ -16,21 +16,21 @@ use crate::trust_sources::workload_api::endpoint_text;
 
 const CHECK: &str = "workload_api";
 
-/// Who the Workload API says that this process is.
+/// The identity that the Workload API gives this process.
 pub(in crate::cli::doctor) struct Identity {
-    /// Its SVID, with the key.
+    /// The SVID and its key.
     pub(in crate::cli::doctor) svid: Svid,
     /// The roots of its own trust domain.
     pub(in crate::cli::doctor) own_roots: Option<Anchors>,
 }
 
-/// Asks it once.
+/// Requests one X.509 context.
 pub(in crate::cli::doctor) async fn check(config: &Config, report: &mut Report) -> Option<Identity> {
     let subject = endpoint_text(&config.endpoint).unwrap_or_default();
-    let asked = tokio::time::timeout(PATIENCE, async {
+    let response = tokio::time::timeout(TIMEOUT, async {
         WorkloadApiClient::connect(config.endpoint.clone()).await?.fetch_x509_context().await
     });
-    let (fault, problem) = match asked.await {
+    let (fault, problem) = match response.await {
         Ok(Ok(context)) => match identity(&context) {
             Some(identity) => {
                 report.ok(CHECK, subject, format!("it answers, and calls this process {}", identity.svid.spiffe_id));
@@ -50,7 +50,7 @@ pub(in crate::cli::doctor) async fn check(config: &Config, report: &mut Report) 
             };
             (fault, format!("it gives no X509-SVID: {error}"))
         }
-        Err(_) => (Fault::WorkloadApiUnreachable, format!("it did not answer within {PATIENCE:?}")),
+        Err(_) => (Fault::WorkloadApiUnreachable, format!("it did not answer within {TIMEOUT:?}")),
     };
     report.fault(CHECK, subject, fault, problem);
     None

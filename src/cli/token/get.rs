@@ -22,27 +22,27 @@ use crate::proto::token_service_client::TokenServiceClient;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct GetArguments {
-    /// Who asks. May be left out with an X509-SVID: it is then the SPIFFE ID.
+    /// The client's identifier. May be left out with an X509-SVID: it is then the SPIFFE ID.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// A JWT-SVID, for a client that authenticates by one: @FILE, or - for stdin. It would expire under --watch.
+    /// A JWT-SVID, for a client that authenticates with one: @FILE, or - for stdin. It would expire under --watch.
     #[arg(long, value_name = "@FILE|-", conflicts_with = "watch")]
     client_assertion: Option<TokenInput>,
     /// Space-separated scopes. Left out: all that are registered.
     #[arg(long)]
     scope: Option<String>,
-    /// Whom the token is for; may be given several times. Left out: all that are registered.
+    /// The audience of the token; may be given several times. Left out: all that are registered.
     #[arg(long, value_name = "URI")]
     audience: Vec<String>,
-    /// Keep a fresh token in --out until SIGTERM or SIGINT, then remove it.
+    /// Keep a valid token in --out until SIGTERM or SIGINT, then remove it.
     ///
-    /// It is renewed before its end, and at once when the files of --cert and --key change; where the registration says
-    /// `rotation: lineage`, the next certificate is announced first. Each renewal is a line on stderr. When no fresh token can be
-    /// had in time, the file is removed, and comes back with the next one.
+    /// It is renewed before it expires, and at once when the files of --cert and --key change. If the registration has
+    /// `rotation: lineage`, the next certificate is announced first. Each renewal is a line on stderr. If no new token
+    /// is issued in time, the file is removed; the next token creates it again.
     #[arg(long, requires = "out")]
     watch: bool,
-    /// Put the token into this file, alone and without a line's end, rather than print it. Readers find a whole token or no
-    /// file; only its owner may read it.
+    /// Write the token to this file, alone and without a newline, instead of printing it. Readers find a whole token or
+    /// no file; only its owner may read it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
     };
     let file = |out: PathBuf| {
         TokenFile::new(&out)
-            .ok_or_else(|| CommandError::new(format!("{} is no file", out.display()), "name a file with --out"))
+            .ok_or_else(|| CommandError::new(format!("{} is not a file", out.display()), "name a file with --out"))
     };
     let file = match arguments.out.map(file).transpose()? {
         Some(file) if arguments.watch => {

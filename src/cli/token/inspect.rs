@@ -22,7 +22,7 @@ use crate::cli::output::Format;
 use crate::cli::token_input::TokenInput;
 use crate::client::files;
 
-/// The first second of the year 10000, which the usual form of a time cannot say.
+/// The first second of the year 10000, which RFC 3339 cannot represent.
 const END_OF_TIME: u64 = 253_402_300_800;
 
 #[derive(Args, Debug)]
@@ -30,16 +30,16 @@ pub(in crate::cli) struct InspectArguments {
     /// The token: - reads it from stdin, @FILE from a file. Given here itself, it shows in the list of processes.
     #[arg(value_name = "TOKEN|-|@FILE", default_value = "-")]
     token: TokenInput,
-    /// PEM or DER file: say whether the token is bound to this certificate. The answer changes no exit code: what a token
-    /// says of itself proves nothing.
+    /// PEM or DER file: report whether the token is bound to this certificate. The exit code does not depend on it: an
+    /// unverified token proves nothing.
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
 }
 
-/// What a token says of itself.
+/// The content of a token.
 #[derive(Debug, Serialize)]
 struct Inspection {
-    /// Always false: nothing here looks at the signature.
+    /// Always false: the signature is not verified.
     verified: bool,
     header: Map<String, Value>,
     claims: Map<String, Value>,
@@ -49,12 +49,12 @@ struct Inspection {
     certificate: Option<Compared>,
 }
 
-/// A thumbprint in its two spellings.
+/// A thumbprint in its two forms.
 #[derive(Debug, Serialize)]
 struct Binding {
     #[serde(rename = "x5t#S256")]
     thumbprint: String,
-    /// As XFCC's `Hash=` has it.
+    /// The form of XFCC's `Hash=`.
     hex: String,
 }
 
@@ -65,7 +65,7 @@ struct Compared {
     matches: bool,
 }
 
-/// Why a text is not a token that can be shown.
+/// Why a text is not a readable token.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 enum Unreadable {
     #[error("this is not a JWT: it has {0} parts, not three")]
@@ -87,7 +87,7 @@ pub(in crate::cli) fn run(arguments: InspectArguments, format: Format) -> Result
     match format {
         Format::Json => output::print_json(&inspection)?,
         Format::Text => {
-            output::note("not verified: this is what the token says of itself (`lanyard validate` judges it)");
+            output::note("not verified: these are the token's own claims (`lanyard validate` evaluates them)");
             output::print(&inspection.text(SystemClock.now()))?;
         }
     }
@@ -111,14 +111,14 @@ impl Inspection {
         self.certificate = Some(Compared { is, matches });
     }
 
-    /// What the token says is set in, so that no claim can pass for what is found out about it here.
+    /// The token's content is indented, so that no claim can pass for a result of this command.
     fn text(&self, now: Timestamp) -> String {
         let mut lines = vec!["header".to_owned()];
-        lines.extend(self.header.iter().map(|(name, value)| member(name, &shown(value))));
+        lines.extend(self.header.iter().map(|(name, value)| member(name, &display(value))));
         lines.push("claims".to_owned());
         lines.extend(self.claims.iter().map(|(name, value)| match (name.as_str(), value.as_u64()) {
             ("exp" | "iat" | "nbf", Some(seconds)) => member(name, &moment(Timestamp(seconds), now)),
-            _ => member(name, &shown(value)),
+            _ => member(name, &display(value)),
         }));
         match &self.bound_to {
             Some(bound) => {
@@ -143,11 +143,11 @@ impl Inspection {
 }
 
 fn member(name: &str, value: &str) -> String {
-    format!("  {:<16} {value}", shown(&Value::from(name)))
+    format!("  {:<16} {value}", display(&Value::from(name)))
 }
 
-/// Plain text as it is, everything else as JSON: a line end must not begin a line.
-fn shown(value: &Value) -> String {
+/// Plain text unchanged, everything else as JSON: a newline in a claim must not begin a line.
+fn display(value: &Value) -> String {
     let plain = value.as_str().filter(|text| !text.contains(char::is_control));
     plain.map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
@@ -158,7 +158,7 @@ impl From<CertificateThumbprint> for Binding {
     }
 }
 
-/// Strict decoding: one token, one text.
+/// Decodes strictly, so that each token has one text form.
 fn object(part: &'static str, text: &str) -> Result<Map<String, Value>, Unreadable> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Encoding(part))?;
     serde_json::from_slice(&bytes).map_err(|_| Unreadable::Json(part))
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_the_binding_are_shown_in_human_form() {
+    fn times_and_the_binding_are_readable() {
         let text = Inspection::read(&bound()).unwrap().text(Timestamp(1_700_000_000));
         assert!(text.contains("exp              2023-11-14T22:18:20Z (in 5m)"), "{text}");
         assert!(text.contains(THUMBPRINT), "{text}");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_told_from_another() {
+    fn a_certificate_is_distinguished_from_another() {
         let mut inspection = Inspection::read(&bound()).unwrap();
         inspection.compare(CertificateThumbprint::parse(THUMBPRINT).unwrap());
         assert!(inspection.text(Timestamp(0)).contains("\nthe certificate is the one"));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_cannot_pass_for_a_finding() {
+    fn a_claim_cannot_pass_for_a_result() {
         let claims = r#"{"a":"b\nthe certificate is the one","c\nthe certificate is the one":1}"#;
         let text = Inspection::read(&token(claims)).unwrap().text(Timestamp(0));
         assert!(!text.contains("\nthe certificate"), "{text}");

@@ -14,13 +14,14 @@ use crate::cli::token::revoke::RevokeArguments;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum TokenCommand {
-    /// Gets an access token bound to your certificate, and prints it alone on stdout; or keeps a fresh one in a file.
+    /// Gets an access token bound to your certificate, and prints it alone on stdout; or keeps a valid one in a file.
     Get(GetArguments),
-    /// Shows what is in a token, without verifying it and without a server.
+    /// Shows the content of a token, without verifying it and without a server.
     Inspect(InspectArguments),
-    /// Revokes a token, a client, a certificate, or everything that a client was issued.
+    /// Revokes a token, a client, a certificate, or everything that was issued to a client.
     ///
-    /// A client may revoke its own tokens; everything else needs the role Admin. When the command succeeds, the revocation
-    /// is stored, and the server refuses what was revoked. A token that was never good, or is so no longer, is no error.
+    /// A client may revoke its own tokens; everything else needs the role Admin. When the command succeeds, the
+    /// revocation is stored, and the server refuses what was revoked. Revoking a token that is invalid or has expired
+    /// is not an error.
     Revoke(RevokeArguments),
 }

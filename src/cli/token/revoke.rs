@@ -30,24 +30,25 @@ use crate::proto::token_service_client::TokenServiceClient;
 pub(in crate::cli) struct RevokeArguments {
     #[command(flatten)]
     what: What,
-    /// Of a client or a certificate: until when it stays revoked. Left out, a certificate given as a file stays so until
-    /// its own end, and everything else until it is lifted.
+    /// When the revocation of a client or a certificate ends. Left out, that of a certificate given as a file ends when
+    /// the certificate expires, and any other stays until it is lifted.
     #[arg(long, value_name = "RFC3339", value_parser = moment, conflicts_with_all = ["for_span", "lift"])]
     until: Option<Timestamp>,
-    /// The same, as a time from now.
+    /// The same, as a duration from now.
     #[arg(long = "for", id = "for_span", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "lift")]
     span: Option<Duration>,
-    /// Takes the revocation of a client or a certificate back.
+    /// Lifts the revocation of a client or a certificate.
     #[arg(long)]
     lift: bool,
-    /// Who asks, where it is a client that revokes its own token. May be left out with an X509-SVID, and by admins.
+    /// The client's identifier, for a client that revokes its own token. May be left out with an X509-SVID, and by
+    /// admins.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
-/// What to revoke. What is of a token, or of all tokens up to now, is final: it takes no time and is not lifted.
+/// The target. The revocation of a token, or of all tokens issued up to now, is final: it has no end and is not lifted.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct What {
@@ -60,27 +61,27 @@ struct What {
     /// A client: its tokens are refused, and it gets no new ones.
     #[arg(long, value_name = "ID")]
     client: Option<String>,
-    /// A certificate, in a PEM file (the first counts) or a DER file: tokens bound to it are refused, and so is whoever
-    /// shows it.
+    /// A certificate, in a PEM file (its first one) or a DER file: tokens bound to it are refused, and so are callers
+    /// that present it.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// A certificate, by its SHA-256, as 43 characters of base64url or 64 of hex.
     // base64url may begin with a hyphen.
     #[arg(long, value_name = "SHA256", value_parser = thumbprint::parse, allow_hyphen_values = true)]
     thumbprint: Option<CertificateThumbprint>,
-    /// Everything that this client was issued up to now, and within this second. It may ask for new tokens.
+    /// Everything issued to this client up to now, including the present second. It may request new tokens.
     #[arg(long, value_name = "ID", conflicts_with_all = FOR_A_TIME)]
     issued_to: Option<String>,
 }
 
 const FOR_A_TIME: [&str; 3] = ["until", "for_span", "lift"];
 
-/// What was done, as `-o json` shows it.
+/// The result, as `-o json` prints it.
 #[derive(Debug, Serialize)]
 struct Revoked {
     result: &'static str,
     target: &'static str,
-    /// Not there for a token given by its text, which is worth something until then.
+    /// Left out for a token given as text, which is a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +116,7 @@ pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> R
 }
 
 impl What {
-    /// The target, and when a certificate ends by itself.
+    /// The target, and the certificate's expiry.
     fn read(self) -> Result<(Target, Option<Timestamp>), CommandError> {
         let Self { token, jti, client, certificate, thumbprint, issued_to } = self;
         if let Some(path) = certificate {
@@ -132,7 +133,8 @@ impl What {
             .or_else(|| client.map(Target::RevokedClientId))
             .or_else(|| thumbprint.map(|digest| Target::CertificateThumbprint(digest.as_bytes().to_vec())))
             .or_else(|| issued_to.map(Target::IssuedToClientId));
-        let target = target.ok_or_else(|| CommandError::new("nothing to revoke", "--help says what can be revoked"))?;
+        let target =
+            target.ok_or_else(|| CommandError::new("nothing to revoke", "--help lists what can be revoked"))?;
         Ok((target, None))
     }
 }
@@ -170,7 +172,7 @@ fn moment(text: &str) -> Result<Timestamp, &'static str> {
     since.map(|since| Timestamp(since.as_secs())).ok_or("must be a time such as 2030-01-31T12:00:00Z")
 }
 
-/// Beyond what a time in the message can say is as good as its end.
+/// A later time than the message can represent is replaced by the latest possible.
 fn seconds(time: Timestamp) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_said_without_the_token_itself() {
+    fn the_result_is_printed_without_the_token() {
         assert_eq!(sentence(&Target::Token("a.b.c".to_owned()), None, false), "token revoked");
         assert_eq!(sentence(&Target::Jti("7".to_owned()), None, false), "jti 7 revoked");
         let client = Target::RevokedClientId("billing".to_owned());

@@ -1,4 +1,4 @@
-//! The file that a token is kept in.
+//! The file for a token.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,17 +11,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Holds a whole token, or is not there.
+/// A file that contains a whole token, or does not exist.
 #[derive(Debug)]
 pub(in crate::cli::token) struct TokenFile {
     path: PathBuf,
-    /// Where it is written before it is whole.
+    /// The path under which it is written before it is complete.
     unfinished: PathBuf,
     folder: PathBuf,
 }
 
 impl TokenFile {
-    /// `None` if the path names no file.
+    /// `None` if the path does not name a file.
     pub(in crate::cli::token) fn new(path: &Path) -> Option<Self> {
         let mut unfinished = OsString::from(".");
         unfinished.push(path.file_name()?);
@@ -35,10 +35,10 @@ impl TokenFile {
         &self.path
     }
 
-    /// Puts this token in the place of what is there: readers find the one or the other, whole. Nobody but its owner may read
-    /// it. On the disk when this returns.
+    /// Replaces the file's content with this token. Readers find the old or the new token, whole. Only its owner may
+    /// read it. The file is synced when this returns.
     pub(in crate::cli::token) fn put(&self, token: &str) -> io::Result<()> {
-        gone(&self.unfinished)?;
+        remove_if_present(&self.unfinished)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.unfinished)?;
         file.write_all(token.as_bytes())?;
         file.sync_all()?;
@@ -46,14 +46,14 @@ impl TokenFile {
         File::open(&self.folder)?.sync_all()
     }
 
-    /// Removes it, and what was not finished.
+    /// Removes the file, and an unfinished one.
     pub(in crate::cli::token) fn remove(&self) -> io::Result<()> {
-        let removed = gone(&self.path);
-        gone(&self.unfinished).and(removed)
+        let removed = remove_if_present(&self.path);
+        remove_if_present(&self.unfinished).and(removed)
     }
 }
 
-fn gone(path: &Path) -> io::Result<()> {
+fn remove_if_present(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -73,24 +73,24 @@ mod tests {
     }
 
     #[test]
-    fn a_token_takes_the_place_of_the_one_before_and_only_its_owner_reads_it() {
+    fn a_token_replaces_the_previous_one_and_only_its_owner_may_read_it() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("token");
         let file = TokenFile::new(&path).unwrap();
-        // Left behind by one that was killed, and readable to all.
+        // Left behind by a killed process, and readable to all.
         fs::write(folder.path().join(".token.unfinished"), "half").unwrap();
         fs::write(&path, "before, and longer").unwrap();
         let before = fs::metadata(&path).unwrap().ino();
         file.put("after").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "after");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        // Not written over: who has the one before open reads it whole.
+        // Not overwritten: a process that has the old file open reads it whole.
         assert_ne!(fs::metadata(&path).unwrap().ino(), before);
         assert_eq!(names(&folder), ["token"]);
     }
 
     #[test]
-    fn what_is_removed_is_gone_and_may_have_been_before() {
+    fn removing_succeeds_with_or_without_a_file() {
         let folder = TempDir::new().unwrap();
         let file = TokenFile::new(&folder.path().join("token")).unwrap();
         file.put("token").unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_cannot_be_written_leaves_what_is_there() {
+    fn a_failed_write_is_an_error() {
         let folder = TempDir::new().unwrap();
         let file = TokenFile::new(&folder.path().join("missing/token")).unwrap();
         assert!(file.put("token").is_err());

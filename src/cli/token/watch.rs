@@ -1,4 +1,4 @@
-//! `lanyard token get --watch`: keeps a fresh token in a file.
+//! `lanyard token get --watch`: keeps a valid token in a file.
 
 use std::future::pending;
 use std::pin::pin;
@@ -19,28 +19,28 @@ use crate::client::renewal::Renewal;
 use crate::client::renewal::TokenSettings;
 use crate::client::token::BoundToken;
 
-/// When a token could not be written, it is tried again after this.
-const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// The wait before a failed write of the file is retried.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
 
-/// Until it is told to stop. The file is there exactly while it holds a token that may be used.
+/// Runs until a stop signal. The file exists exactly while it contains a usable token.
 pub(in crate::cli::token) async fn run(settings: TokenSettings, file: TokenFile) -> Result<ExitCode, CommandError> {
     let mut stopped = pin!(StopSignals::watch()?.received());
-    // Whatever an earlier run has left may be at its end.
+    // The token of an earlier run may have expired.
     file.remove().map_err(|error| {
-        let problem = format!("cannot remove what is at {}: {error}", file.path().display());
+        let problem = format!("cannot remove {}: {error}", file.path().display());
         CommandError::new(problem, "name a file with --out, in a folder that you may write to")
     })?;
     let mut renewal = Renewal::new(settings)?;
-    let mut watch = Watch { file, filed: None, unwritten: None, complaint: None, begun: false };
+    let mut watch = Watch { file, written: None, pending_write: None, reported: None, begun: false };
     let result = loop {
         tokio::select! {
             () = &mut stopped => break Ok(ExitCode::SUCCESS),
-            () = at(watch.filed.as_ref().map(BoundToken::usable_until)) => watch.expire(),
-            () = at(watch.unwritten.as_ref().map(|(_, again)| *again)) => watch.write_again(),
+            () = at(watch.written.as_ref().map(BoundToken::usable_until)) => watch.expire(),
+            () = at(watch.pending_write.as_ref().map(|(_, again)| *again)) => watch.write_again(),
             event = renewal.next() => if let Err(error) = watch.take(event) { break Err(error) },
         }
     };
-    // Nobody renews it any more.
+    // The token is no longer renewed.
     if let Err(error) = watch.file.remove() {
         output::note(&format!("cannot remove {}: {error}", watch.file.path().display()));
     }
@@ -49,13 +49,13 @@ pub(in crate::cli::token) async fn run(settings: TokenSettings, file: TokenFile)
 
 struct Watch {
     file: TokenFile,
-    /// What the file holds.
-    filed: Option<BoundToken>,
-    /// What it should hold, and when to try again to write it.
-    unwritten: Option<(BoundToken, Instant)>,
-    /// What was complained of last: the same is not said again and again.
-    complaint: Option<String>,
-    /// Whether there ever was a token.
+    /// The token in the file.
+    written: Option<BoundToken>,
+    /// The token that could not be written, and when to try again.
+    pending_write: Option<(BoundToken, Instant)>,
+    /// The last reported problem: the same one is not reported repeatedly.
+    reported: Option<String>,
+    /// Whether there has been a token.
     begun: bool,
 }
 
@@ -64,7 +64,7 @@ impl Watch {
         match event {
             Event::Renewed(token) => {
                 self.begun = true;
-                self.complaint = None;
+                self.reported = None;
                 self.write(token);
             }
             Event::Announced { certificate, overlap_until } => {
@@ -73,70 +73,72 @@ impl Watch {
                 let thumbprint = CertificateThumbprint::of(&certificate);
                 output::note(&format!("announced: tokens of the certificate before pass with {thumbprint}{until}"));
             }
-            Event::NotLineage => output::note("the registration says no rotation: lineage, so nothing is announced"),
+            Event::NotLineage => {
+                output::note("the registration has no rotation: lineage, so certificates are not announced");
+            }
             Event::NotAnnounced(error) => {
                 let error = token_error::explain_token(error);
                 output::note(&format!("not announced: {error}\n  next: {}", error.next()));
             }
             Event::Failed { error, .. } => {
-                // What is wrong at the start is most likely wrong in what was asked.
+                // A permanent error at the start is most likely an error in the arguments.
                 if !self.begun && !error.is_temporary() {
                     return Err(token_error::explain_token(error));
                 }
-                self.complain("no fresh token yet", &token_error::explain_token(error));
+                self.report("no new token yet", &token_error::explain_token(error));
             }
             Event::Unusable(error) => {
-                self.complain("what there was before is used on", &token_error::explain_token(error));
+                self.report("the previous certificate stays in use", &token_error::explain_token(error));
             }
-            // The file has its own.
+            // The file has a timer of its own.
             Event::Expired => {}
         }
         Ok(())
     }
 
     fn write(&mut self, token: BoundToken) {
-        self.unwritten = None;
+        self.pending_write = None;
         match self.file.put(token.as_str()) {
             Ok(()) => {
                 let bound = CertificateThumbprint::of(token.certificate());
                 let life = humantime::format_duration(token.life());
-                output::note(&format!("renewed: bound to {bound}, good for {life}"));
-                self.filed = Some(token);
+                output::note(&format!("renewed: bound to {bound}, valid for {life}"));
+                self.written = Some(token);
             }
             Err(error) => {
                 let problem = format!("cannot write {}: {error}", self.file.path().display());
-                self.complain(
-                    "what is there stays until its end",
-                    &CommandError::new(problem, "see whether its folder is there, may be written to, and has room"),
+                self.report(
+                    "the previous token stays in the file until it expires",
+                    &CommandError::new(problem, "see whether its directory exists, is writable, and has free space"),
                 );
-                self.unwritten = Some((token, Instant::now() + WRITE_AGAIN));
+                self.pending_write = Some((token, Instant::now() + WRITE_RETRY));
             }
         }
     }
 
     fn write_again(&mut self) {
-        if let Some((token, _)) = self.unwritten.take().filter(|(token, _)| token.is_usable()) {
+        if let Some((token, _)) = self.pending_write.take().filter(|(token, _)| token.is_usable()) {
             self.write(token);
         }
     }
 
-    /// A file that is not there is better than one with an expired token.
+    /// No file is better than one with an expired token.
     fn expire(&mut self) {
-        self.filed = None;
+        self.written = None;
         match self.file.remove() {
-            Ok(()) => output::note("removed: the token is at its end, and no fresh one could be had"),
+            Ok(()) => output::note("removed: the token is at its end, and no new one was issued in time"),
             Err(error) => {
                 let problem = format!("cannot remove {}: {error}", self.file.path().display());
-                self.complain("it holds an expired token", &CommandError::new(problem, "remove it"));
+                self.report("it holds an expired token", &CommandError::new(problem, "remove it"));
             }
         }
     }
 
-    fn complain(&mut self, consequence: &str, error: &CommandError) {
+    fn report(&mut self, consequence: &str, error: &CommandError) {
         let text = format!("{consequence}: {error}\n  next: {}", error.next());
-        if self.complaint.as_ref() != Some(&text) {
+        if self.reported.as_ref() != Some(&text) {
             output::note(&text);
-            self.complaint = Some(text);
+            self.reported = Some(text);
         }
     }
 }

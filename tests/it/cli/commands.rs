@@ -294,8 +294,8 @@ fn config_check_tells_a_sound_configuration_from_one_that_would_not_start() {
         run(lanyard().args(["config", "check", "--config"]).arg(files.path(file)).args(flags))
     };
     let serve = |file: &str| run(lanyard().args(["serve", "--config"]).arg(files.path(file)));
-    assert_eq!(check("lanyard.yaml", &[]).ok(), "the configuration is sound\n");
-    assert_eq!(check("lanyard.yaml", &["-o", "json"]).json(0), json!({"sound": true, "problem": null}));
+    assert_eq!(check("lanyard.yaml", &[]).ok(), "the configuration is valid\n");
+    assert_eq!(check("lanyard.yaml", &["-o", "json"]).json(0), json!({"valid": true, "problem": null}));
     // Valid, but its ports are already in use.
     serve("lanyard.yaml").refused("cannot listen on", "listeners");
     let sound = fs::read_to_string(files.path("lanyard.yaml")).unwrap();
@@ -321,7 +321,7 @@ fn config_check_tells_a_sound_configuration_from_one_that_would_not_start() {
         fs::write(files.path("unsound.yaml"), sound.replace(from, to)).unwrap();
         check("unsound.yaml", &[]).refused(problem, "check again");
         let told = check("unsound.yaml", &["-o", "json"]).json(1);
-        assert_eq!(told["sound"], false);
+        assert_eq!(told["valid"], false);
         assert!(told["problem"].as_str().unwrap().contains(problem), "{told}");
         serve("unsound.yaml").refused(problem, "lanyard config check");
     }

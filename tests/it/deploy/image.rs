@@ -341,7 +341,7 @@ fn with_planted_secrets() -> TempDir {
 fn works(image: &Image) {
     let cluster = Cluster::new();
     let check = ["config", "check", "--config", "/etc/lanyard/lanyard.yaml"];
-    assert_eq!(run(&mut cluster.server(image, &check)).ok(), "the configuration is sound\n");
+    assert_eq!(run(&mut cluster.server(image, &check)).ok(), "the configuration is valid\n");
     let command: Vec<&str> = image.command.iter().map(String::as_str).collect();
     let start = || {
         let process = Process::start(&mut cluster.server(image, &command));

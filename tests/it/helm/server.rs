@@ -14,7 +14,7 @@ fn config_check_finds_every_examples_configuration_sound() {
         let pod = site.server();
         let config = config_path(&pod.containers()[0]["args"]);
         let checked = run(&mut in_its_place(&pod, &["config", "check", "--config", &config]));
-        assert_eq!(checked.stdout, "the configuration is sound\n", "{}: {checked:?}", site.rendered.name);
+        assert_eq!(checked.stdout, "the configuration is valid\n", "{}: {checked:?}", site.rendered.name);
     }
 }
 

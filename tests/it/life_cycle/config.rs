@@ -391,7 +391,7 @@ fn a_check_answers_programs_in_json() {
         let output = check(&setup, &[], &["-o", "json"]);
         assert_eq!(output.status.success(), problem.is_none());
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(json["sound"], problem.is_none());
+        assert_eq!(json["valid"], problem.is_none());
         let said = json["problem"].as_str();
         assert!(
             said.is_some() == problem.is_some() && said.unwrap_or_default().starts_with(problem.unwrap_or_default())

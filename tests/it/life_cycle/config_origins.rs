@@ -158,7 +158,7 @@ fn a_configuration_may_begin_with_a_byte_order_mark() {
     let path = setup.path("lanyard.yaml");
     let yaml = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("\u{feff}{yaml}")).unwrap();
-    assert_eq!(check(&setup, &[]).ok(), "the configuration is sound\n");
+    assert_eq!(check(&setup, &[]).ok(), "the configuration is valid\n");
     fs::write(&path, format!("\u{feff}{}", yaml.replacen("tokens: {}", "tokens: {unbond: true}", 1))).unwrap();
     let line = 1 + yaml.lines().position(|line| line.starts_with("tokens:")).unwrap();
     check(&setup, &[]).refused(&format!("unknown field `unbond` (did you mean `unbound`?), expected `unbound` or `verdict_ttl` at line {line} column 10"), "");

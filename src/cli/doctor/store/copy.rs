@@ -1,4 +1,4 @@
-//! A copy of a store's directory, for as long as it is looked at.
+//! A temporary copy of a store's directory.
 
 use std::env;
 use std::fs;
@@ -11,27 +11,27 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// What a store leaves behind by the way, and does not need.
+/// Directories that opening a store does not need.
 const LEFT_OUT: [&str; 2] = ["set-aside", "trial"];
 
-/// What must be free besides the copy, twice over, in bytes.
+/// The margin that is added to the size of the copy, in bytes. Twice the sum must be free.
 const MARGIN: u64 = 16 * 1024 * 1024;
 
-/// Removed when this goes.
+/// The copy's directory, removed on drop.
 #[derive(Debug)]
 pub(super) struct Copy(PathBuf);
 
-/// Why there is no copy.
+/// Why the copy failed.
 #[derive(Debug)]
 pub(super) enum NoCopy {
     /// The store cannot be read.
     Source(io::Error),
-    /// There is nowhere to put one.
+    /// No directory has room for it.
     NoPlace,
 }
 
 impl Copy {
-    /// Copies a store that nobody has open. In a container whose root is read-only, shared memory is what can be written.
+    /// Copies a store that no process has open. In a container with a read-only root, shared memory is writable.
     pub(super) fn of(store: &Path) -> Result<Self, NoCopy> {
         let size = size_of(store).map_err(NoCopy::Source)?;
         let places = [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/dev/shm")];
@@ -39,7 +39,7 @@ impl Copy {
         let copy = copy.ok_or(NoCopy::NoPlace)?;
         match copy_into(store, &copy.0) {
             Ok(()) => Ok(copy),
-            // Somebody else took the room meanwhile.
+            // Another process has used the room meanwhile.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(NoCopy::NoPlace),
             Err(error) => Err(NoCopy::Source(error)),
         }
@@ -53,7 +53,7 @@ impl Copy {
         Ok(Self(directory))
     }
 
-    /// Where it is.
+    /// The copy's path.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }

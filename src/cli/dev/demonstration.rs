@@ -1,4 +1,4 @@
-//! The story: a token is issued, used, stolen, and opens nothing.
+//! The demonstration: a token is issued, used, stolen, and denied with the thief's certificate.
 
 use std::env;
 use std::path::Path;
@@ -25,8 +25,8 @@ use crate::proto::binding_service_client::BindingServiceClient;
 use crate::proto::token_service_client::TokenServiceClient;
 use crate::proto::validate_binding_request::Evidence;
 
-/// Tells it with real connections, and fails at the first step that does not come out as it must.
-pub(super) async fn tell(dir: &Path, port: u16) -> Result<(), CommandError> {
+/// Runs it with real connections. Fails at the first step with an unexpected result.
+pub(super) async fn run(dir: &Path, port: u16) -> Result<(), CommandError> {
     let workload = ConnectionArguments::local(port, dir, "workload")?.open().await?;
     let issued = TokenServiceClient::new(workload)
         .issue_token(Request::new(IssueTokenRequest::default()))
@@ -36,24 +36,24 @@ pub(super) async fn tell(dir: &Path, port: u16) -> Result<(), CommandError> {
     output::print("1. A workload asks for a token over mTLS, and gets one that is bound to its certificate:")?;
     output::print(&format!("   {}…\n\n", issued.access_token.chars().take(48).collect::<String>()))?;
 
-    let own = judge(dir, port, &issued.access_token, "workload").await?;
+    let own = validate(dir, port, &issued.access_token, "workload").await?;
     output::print("2. It uses the token with its own certificate. The proxy in front of the resource asks Lanyard:")?;
-    output::print(&format!("   {}\n\n", verdict(&own)))?;
+    output::print(&format!("   {}\n\n", decision_text(&own)))?;
     if own.decision() != Decision::Allow {
-        return Err(unlike_the_story("the rightful use was not allowed"));
+        return Err(unexpected("the use with its own certificate was not allowed"));
     }
 
-    let stolen = judge(dir, port, &issued.access_token, "thief").await?;
+    let stolen = validate(dir, port, &issued.access_token, "thief").await?;
     output::print("3. A thief has copied the token, and uses it with the certificate that it has. The proxy asks:")?;
-    output::print(&format!("   {}\n\n", verdict(&stolen)))?;
+    output::print(&format!("   {}\n\n", decision_text(&stolen)))?;
     if stolen.decision() != Decision::Deny || stolen.reason() != DenyReason::CertificateMismatch {
-        return Err(unlike_the_story("the stolen token was not denied for its certificate"));
+        return Err(unexpected("the stolen token was not denied for its certificate"));
     }
     output::print("Stolen, the token opens nothing.")
 }
 
-/// Asks as the proxy, which has seen the token on a connection with the certificate of `who`.
-async fn judge(dir: &Path, port: u16, token: &str, who: &str) -> Result<ValidateBindingResponse, CommandError> {
+/// Asks as the proxy that received the token on a connection with the certificate of `who`.
+async fn validate(dir: &Path, port: u16, token: &str, who: &str) -> Result<ValidateBindingResponse, CommandError> {
     let proxy = ConnectionArguments::local(port, dir, "proxy")?.open().await?;
     let certificate = files::certificate(&dir.join(format!("{who}.pem")))?;
     let request = ValidateBindingRequest {
@@ -66,7 +66,7 @@ async fn judge(dir: &Path, port: u16, token: &str, who: &str) -> Result<Validate
     answer.map(tonic::Response::into_inner).map_err(|status| status::explain(&status, Needs::WorkloadOrProxy))
 }
 
-fn verdict(answer: &ValidateBindingResponse) -> String {
+fn decision_text(answer: &ValidateBindingResponse) -> String {
     match answer.decision() {
         Decision::Allow => "ALLOW: the token is bound to this certificate".to_owned(),
         Decision::Deny => format!("DENY ({}): {}", answer.reason().as_str_name(), answer.explanation),
@@ -74,7 +74,7 @@ fn verdict(answer: &ValidateBindingResponse) -> String {
     }
 }
 
-fn unlike_the_story(what: &str) -> CommandError {
+fn unexpected(what: &str) -> CommandError {
     CommandError::new(what, "this is a defect: please report it")
 }
 
@@ -90,7 +90,7 @@ pub(super) fn commands(dir: &Path, addresses: Listeners) -> String {
     };
     format!(
         "
-It goes on serving. To try it yourself, copy these into another terminal:
+The server keeps running. To try it yourself, copy these into another terminal:
 
 # get a token as the workload, and look into it
 {lanyard} token get {workload_connection} > {token}
@@ -133,13 +133,13 @@ curl http://{ops}/readyz
     )
 }
 
-/// This command as the other terminal finds it: by its name if it was called so, which is shorter.
+/// The name of this command for another terminal: its bare name if it was called so, else its path.
 fn program() -> String {
     let called = env::args_os().next().map(PathBuf::from).filter(|called| called.components().count() == 1);
     called.or_else(|| env::current_exe().ok()).map_or_else(|| "lanyard".to_owned(), |path| quoted(&path))
 }
 
-/// A path as a shell reads it.
+/// A path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = text.chars().all(|character| character.is_ascii_alphanumeric() || "/._-".contains(character));
