@@ -51,6 +51,13 @@ impl Authority {
         if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
     }
 
+    /// Validates the chain of a connection, and notes for how long the proof holds.
+    fn prove_connection(&self, view: &View, chain: &[CertificateDer<'_>]) -> Result<Proven, Unproven> {
+        let identity = Arc::new(self.prove(view, chain)?);
+        let good_until = view.trust.good_until(&identity);
+        Ok(Proven { identity, generation: view.trust_generation, good_until })
+    }
+
     /// Validates the chain that a peer presents in the handshake.
     pub fn admit(&self, chain: Vec<CertificateDer<'static>>) -> Result<PeerConnection, Unproven> {
         self.admit_by(&self.view(), chain, Reach::Direct)
@@ -63,9 +70,7 @@ impl Authority {
         chain: Vec<CertificateDer<'static>>,
         reach: Reach,
     ) -> Result<PeerConnection, Unproven> {
-        let identity = Arc::new(self.prove(view, &chain)?);
-        let good_until = view.trust.good_until(&identity);
-        let proven = Proven { identity, generation: view.trust_generation, good_until };
+        let proven = self.prove_connection(view, &chain)?;
         Ok(PeerConnection { reach, chain, proven: ArcSwap::from_pointee(proven) })
     }
 
@@ -98,16 +103,14 @@ impl Authority {
         let now = view.now;
         // A single load: between two loads, another request on this connection could pair a later proof with an earlier
         // identity.
-        let proven = connection.proven.load_full();
-        let mut identity = Arc::clone(&proven.identity);
+        let mut proven = connection.proven.load_full();
         // A certificate that was unknown may have become known since.
         let stale = proven.good_until.is_some_and(|until| now > until);
-        if proven.generation != view.trust_generation || stale || *identity.proof() == Proof::Unknown {
-            identity = Arc::new(self.prove(&view, &connection.chain)?);
-            let good_until = view.trust.good_until(&identity);
-            let generation = view.trust_generation;
-            connection.proven.store(Arc::new(Proven { identity: Arc::clone(&identity), generation, good_until }));
+        if proven.generation != view.trust_generation || stale || *proven.identity.proof() == Proof::Unknown {
+            proven = Arc::new(self.prove_connection(&view, &connection.chain)?);
+            connection.proven.store(Arc::clone(&proven));
         }
+        let identity = Arc::clone(&proven.identity);
         if now > identity.certificate().not_after() {
             return Err(Unproven::Expired);
         }
