@@ -107,7 +107,7 @@ fn answer(
             status::not_admitted(error)
         })?;
     let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
-    let outcome = match services.judged(&caller, message) {
+    let outcome = match services.evaluate(&caller, message) {
         Ok(judged) => Outcome::Judged(judged),
         Err(status) => Outcome::Error(print(&status)),
     };

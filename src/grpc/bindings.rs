@@ -35,7 +35,7 @@ impl BindingService for Services {
         request: Request<ValidateBindingRequest>,
     ) -> Result<Response<ValidateBindingResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
-        self.judged(caller(&extensions)?, message).map(Response::new)
+        self.evaluate(caller(&extensions)?, message).map(Response::new)
     }
 
     type ValidateBindingsStream = Answers;
@@ -50,7 +50,7 @@ impl BindingService for Services {
 
 impl Services {
     /// Evaluates one request, unary or in a stream.
-    pub(super) fn judged(
+    pub(super) fn evaluate(
         &self,
         caller: &Caller,
         message: ValidateBindingRequest,
