@@ -196,17 +196,22 @@ async fn refuse_each(server: &Observed) -> Vec<(&'static str, &'static str, Stri
     ]
 }
 
+/// The line of each refusal, with its message, its reason and its trace.
+async fn refusal_lines(server: &Observed) -> Vec<(String, (&'static str, &'static str, String))> {
+    let expected = refuse_each(server).await;
+    server.lines_until("/begin");
+    let lines = server.process.until("a handshake was refused");
+    mark(server, "end").await;
+    assert_eq!(server.lines_until("/end"), Vec::<String>::new());
+    assert_eq!(lines.len(), expected.len(), "{}", lines.join("\n"));
+    lines.into_iter().zip(expected).collect()
+}
+
 #[tokio::test]
 async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_json() {
     let server = Observed::start_on(own_identity(), "log: {format: json}\n", &[]);
-    let expected = refuse_each(&server).await;
-    server.lines_until("/begin");
-    let lines = server.process.until("a handshake was refused");
-    mark(&server, "end").await;
-    assert_eq!(server.lines_until("/end"), Vec::<String>::new());
-    assert_eq!(lines.len(), expected.len(), "{}", lines.join("\n"));
-    for (line, (message, reason, trace)) in lines.iter().zip(expected) {
-        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    for (line, (message, reason, trace)) in refusal_lines(&server).await {
+        let json: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert_eq!(json["message"], message, "{line}");
         assert_eq!((&json["reason"], &json["target"]), (&json!(reason), &json!("lanyard::audit")), "{line}");
         assert!(!line.contains("planted"), "{line}");
@@ -223,15 +228,9 @@ async fn each_refusal_is_one_line_with_its_reason_and_the_callers_trace_in_text(
     // The filter hides everything at info but these: what is asked of a line does not depend on it.
     let level = "warn,lanyard::audit=info,lanyard::server=info";
     let server = Observed::start_on(own_identity(), &format!("log: {{level: '{level}'}}\n"), &[]);
-    let expected = refuse_each(&server).await;
-    server.lines_until("/begin");
-    let lines = server.process.until("a handshake was refused");
-    mark(&server, "end").await;
-    assert_eq!(server.lines_until("/end"), Vec::<String>::new());
-    assert_eq!(lines.len(), expected.len(), "{}", lines.join("\n"));
-    for (line, (message, reason, trace)) in lines.iter().zip(expected) {
+    for (line, (message, reason, trace)) in refusal_lines(&server).await {
         assert!(line.contains(message) && line.contains(reason) && !line.contains("request{"), "{line}");
-        let (_, shown) = line.split_once(" trace_id=").unwrap_or((line, ""));
+        let (_, shown) = line.split_once(" trace_id=").unwrap_or((&line, ""));
         match (message, trace.as_str()) {
             ("a handshake was refused", _) => assert_eq!(shown, "", "{line}"),
             (_, "") => assert!(shown.len() == 32, "{line}"),
