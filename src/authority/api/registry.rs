@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::authority::Authority;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::records::Record;
+use crate::authority::records::RecordOf;
 use crate::authority::records::Registered;
 use crate::authority::records::RegistryError;
 use crate::authority::state::Indexed;
@@ -101,7 +102,7 @@ impl Authority {
         let present = self.named::<T>(name)?;
         let key = T::key(name);
         let from = Expected::At(from.unwrap_or(present.revision));
-        let deletion = Transaction::default().expect(&key, from).delete(&key);
+        let deletion = Transaction::default().compare(&key, from).delete(&key);
         let revision = T::commit(self, name, (Some(&present.registration), None), deletion).await?;
         self.apply_write(&key, None, revision);
         T::record_change(self, &admin.to_string(), name, "deleted", revision);
@@ -113,7 +114,7 @@ impl Authority {
         &self,
         registration: &T,
         by: &str,
-    ) -> Result<Record<T::CreationId, T::Dynamic>, RegistryError> {
+    ) -> Result<RecordOf<T>, RegistryError> {
         if T::all(&self.snapshot.load()).named(registration.name()).is_some() {
             return Err(RegistryError::Exists(T::KIND));
         }
@@ -124,7 +125,7 @@ impl Authority {
     pub(in crate::authority::api) async fn add<T: Managed>(
         &self,
         registration: T,
-        record: Record<T::CreationId, T::Dynamic>,
+        record: RecordOf<T>,
         change: &'static str,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let conflict = RegistryError::Conflict(T::KIND);
@@ -140,14 +141,14 @@ impl Authority {
         &self,
         before: Option<&T>,
         registration: T,
-        record: Record<T::CreationId, T::Dynamic>,
+        record: RecordOf<T>,
         expected: Expected,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let mut registered = Registered::new(registration, record, Revision::default());
         let bytes = encode(&registered)?;
         let after = &registered.registration;
         let key = T::key(after.name());
-        let change = Transaction::default().expect(&key, expected).put(&key, bytes);
+        let change = Transaction::default().compare(&key, expected).put(&key, bytes);
         registered.revision = T::commit(self, after.name(), (before, Some(after)), change).await?;
         self.apply_write(&key, Some(T::entry(registered.clone())), registered.revision);
         Ok(Arc::new(registered))

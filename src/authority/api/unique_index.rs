@@ -2,8 +2,8 @@
 
 use crate::authority::Authority;
 use crate::authority::records::Kind;
+use crate::authority::records::Registration as _;
 use crate::authority::records::RegistryError;
-use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::index_claim;
 use crate::authority::registration::index_owner;
@@ -25,7 +25,7 @@ impl Authority {
         (before, after): (Option<&ClientRegistration>, Option<&ClientRegistration>),
         change: Transaction,
     ) -> Result<Revision, RegistryError> {
-        let record_key = format!("{CLIENTS}{client_id}");
+        let record_key = ClientRegistration::key(client_id);
         let [old, new] = [before, after].map(|registration| registration.and_then(unique_index_key));
         for _ in 0..ATTEMPTS {
             let mut transaction = change.clone();
@@ -49,21 +49,21 @@ impl Authority {
     async fn claim(&self, client_id: &str, key: &str, transaction: Transaction) -> Result<Transaction, RegistryError> {
         let value = index_claim(client_id).ok_or(RegistryError::Unavailable)?;
         let Some(entry) = self.store.get(key).await.map_err(|error| of_store(&error))? else {
-            return Ok(transaction.expect(key, Expected::Absent).put(key, value));
+            return Ok(transaction.compare(key, Expected::Absent).put(key, value));
         };
-        let transaction = transaction.expect(key, Expected::At(entry.revision));
+        let transaction = transaction.compare(key, Expected::At(entry.revision));
         let owner = index_owner(key, &entry.value)?;
         if owner == client_id {
             return Ok(transaction);
         }
         // A version without the index deletes and changes clients, and leaves their keys in it.
-        let owner_key = format!("{CLIENTS}{owner}");
+        let owner_key = ClientRegistration::key(&owner);
         let expected = match self.store.get(&owner_key).await.map_err(|error| of_store(&error))? {
             Some(record) if may_claim(&record.value, key) => return Err(RegistryError::IdentityTaken(owner)),
             Some(record) => Expected::At(record.revision),
             None => Expected::Absent,
         };
-        Ok(transaction.expect(&owner_key, expected).put(key, value))
+        Ok(transaction.compare(&owner_key, expected).put(key, value))
     }
 
     /// Adds the release of an identity. A client that was written by a version without the index has no key in it.
@@ -75,7 +75,7 @@ impl Authority {
     ) -> Result<Transaction, RegistryError> {
         match self.store.get(key).await.map_err(|error| of_store(&error))? {
             Some(entry) if index_owner(key, &entry.value)? == client_id => {
-                Ok(transaction.expect(key, Expected::At(entry.revision)).delete(key))
+                Ok(transaction.compare(key, Expected::At(entry.revision)).delete(key))
             }
             Some(_) | None => Ok(transaction),
         }

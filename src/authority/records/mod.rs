@@ -9,6 +9,7 @@ pub use crate::authority::records::by_name::ByName;
 pub use crate::authority::records::record::NotKept;
 pub use crate::authority::records::record::Part;
 pub use crate::authority::records::record::Record;
+pub use crate::authority::records::registered::RecordOf;
 pub use crate::authority::records::registered::Registered;
 pub use crate::authority::records::registered::Registration;
 pub use crate::authority::records::registered::UnusableRecord;

@@ -48,7 +48,7 @@ pub trait Registration: Clone + fmt::Debug + Sized {
 }
 
 /// The record of a kind of registration.
-type RecordOf<T> = Record<<T as Registration>::CreationId, <T as Registration>::Dynamic>;
+pub type RecordOf<T> = Record<<T as Registration>::CreationId, <T as Registration>::Dynamic>;
 
 /// A registration that is in effect, together with its record.
 #[derive(Clone, Debug)]

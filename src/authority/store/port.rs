@@ -103,7 +103,7 @@ pub struct Transaction {
 impl Transaction {
     /// Adds a comparison. A conflict names the first comparison that fails.
     #[must_use]
-    pub fn expect(mut self, key: &str, expected: Expected) -> Self {
+    pub fn compare(mut self, key: &str, expected: Expected) -> Self {
         self.comparisons.push((key.to_owned(), expected));
         self
     }
@@ -262,13 +262,13 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Writes `value` at `key` if its current state is the expected one.
     fn put<'a>(&'a self, key: &'a str, value: Vec<u8>, expected: Expected) -> StoreFuture<'a, Revision> {
-        self.transact(Transaction::default().expect(key, expected).put(key, value))
+        self.transact(Transaction::default().compare(key, expected).put(key, value))
     }
 
     /// Deletes `key` if its current state is the expected one. Deleting a key that does not exist is a conflict, except
     /// with [`Expected::Any`] and [`Expected::Absent`], which then change nothing and return the store's revision.
     fn delete<'a>(&'a self, key: &'a str, expected: Expected) -> StoreFuture<'a, Revision> {
-        self.transact(Transaction::default().expect(key, expected).delete(key))
+        self.transact(Transaction::default().compare(key, expected).delete(key))
     }
 
     /// Every change after `from` to a key under `prefix`, in order and without gaps: first the existing changes, then

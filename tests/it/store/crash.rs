@@ -92,7 +92,7 @@ async fn write_together(store: &dyn Store, name: &str, chance: &mut Chance) {
     let (number, length) = (chance.below(1 << 40), chance.below(longest));
     for key in keys_of(name) {
         let present = store.get(&key).await.unwrap().map(|entry| entry.revision);
-        transaction = transaction.expect(&key, present.map_or(Expected::Absent, Expected::At));
+        transaction = transaction.compare(&key, present.map_or(Expected::Absent, Expected::At));
         transaction = if deletes { transaction.delete(&key) } else { transaction.put(&key, value(number, length)) };
     }
     say(&if deletes { format!("delete-all {name}") } else { format!("put-all {name} {number} {length}") });

@@ -111,7 +111,7 @@ async fn what_has_expired_counts_as_absent(store: Arc<dyn Store>, clock: Arc<Man
     assert_eq!(store.put("/a", b"2".to_vec(), Expected::Absent).await, Err(conflict("/a")));
     clock.advance(Duration::from_secs(10));
     assert_eq!(store.put("/a", b"2".to_vec(), Expected::At(first)).await, Err(conflict("/a")));
-    let guarded = Transaction::default().expect("/a", Expected::Absent).put("/b", b"3".to_vec());
+    let guarded = Transaction::default().compare("/a", Expected::Absent).put("/b", b"3".to_vec());
     store.transact(guarded).await.unwrap();
     let second = store.put("/a", b"2".to_vec(), Expected::Absent).await.unwrap();
     clock.advance(Duration::from_hours(1));
@@ -216,7 +216,7 @@ async fn what_random_writes_leave_at_each_moment_is_what_a_map_would(store: Arc<
         };
         let deletes = matches!(write.writes()[&key], lanyard::authority::store::Write::Delete);
         if chance.below(2) == 0 {
-            let outcome = store.transact(write.expect(&key, Expected::Absent)).await;
+            let outcome = store.transact(write.compare(&key, Expected::Absent)).await;
             assert_eq!(outcome.map(drop), expected);
             if expected.is_ok() && !deletes {
                 model.insert(key, (value, end));

@@ -43,8 +43,8 @@ async fn all_writes_of_a_transaction_have_one_revision_and_come_in_one_batch(sto
     let before = store.put("/clients/old", b"0".to_vec(), Expected::Any).await.unwrap();
     let mut watch = store.watch("", before);
     let transaction = Transaction::default()
-        .expect("/clients/old", Expected::At(before))
-        .expect("/index/b", Expected::Absent)
+        .compare("/clients/old", Expected::At(before))
+        .compare("/index/b", Expected::Absent)
         .put("/index/b", b"2".to_vec())
         .put("/clients/a", b"1".to_vec())
         .delete("/clients/old");
@@ -83,7 +83,7 @@ async fn whichever_comparison_fails_it_is_named_and_nothing_is_changed(store: Ar
     ];
     let of = |comparisons: &[(&str, Expected)]| {
         let transaction =
-            comparisons.iter().fold(Transaction::default(), |made, (key, expected)| made.expect(key, *expected));
+            comparisons.iter().fold(Transaction::default(), |made, (key, expected)| made.compare(key, *expected));
         transaction.put("/written", b"2".to_vec()).put("/later", b"2".to_vec()).delete("/there")
     };
     for (fails, expected) in failing {
@@ -103,13 +103,14 @@ async fn whichever_comparison_fails_it_is_named_and_nothing_is_changed(store: Ar
 
 async fn of_several_comparisons_that_fail_the_first_is_named(store: Arc<dyn Store>) {
     let never = Expected::At(Revision(9));
-    let transaction = Transaction::default().expect("/b", never).expect("/a", never).put("/a", b"1".to_vec());
+    let transaction = Transaction::default().compare("/b", never).compare("/a", never).put("/a", b"1".to_vec());
     assert_eq!(store.transact(transaction).await, Err(conflict("/b")));
 }
 
 async fn a_comparison_may_name_a_key_that_is_not_written(store: Arc<dyn Store>) {
     let guard = store.put("/guard", b"1".to_vec(), Expected::Any).await.unwrap();
-    let guarded = |value: &[u8]| Transaction::default().expect("/guard", Expected::At(guard)).put("/a", value.to_vec());
+    let guarded =
+        |value: &[u8]| Transaction::default().compare("/guard", Expected::At(guard)).put("/a", value.to_vec());
     let first = store.transact(guarded(b"1")).await.unwrap();
     let second = store.transact(guarded(b"2")).await.unwrap();
     assert!(first < second);
@@ -122,9 +123,9 @@ async fn a_transaction_that_changes_nothing_returns_the_stores_revision(store: A
     let newest = store.put("/a", b"1".to_vec(), Expected::Any).await.unwrap();
     let nothing = Transaction::default();
     assert_eq!(store.transact(nothing.clone()).await, Ok(newest));
-    assert_eq!(store.transact(nothing.clone().expect("/a", Expected::At(newest))).await, Ok(newest));
+    assert_eq!(store.transact(nothing.clone().compare("/a", Expected::At(newest))).await, Ok(newest));
     assert_eq!(store.transact(nothing.clone().delete("/b").delete("/c")).await, Ok(newest));
-    assert_eq!(store.transact(nothing.expect("/a", Expected::Absent).delete("/b")).await, Err(conflict("/a")));
+    assert_eq!(store.transact(nothing.compare("/a", Expected::Absent).delete("/b")).await, Err(conflict("/a")));
     assert_eq!(store.list("").await.unwrap().revision, newest);
 }
 
@@ -132,7 +133,7 @@ async fn a_transaction_sees_the_one_before_it(store: Arc<dyn Store>) {
     // All of them are asked for before the first is acknowledged, so that they can meet in one group commit.
     let writes = (0..50_u64).map(|n| {
         let expected = if n == 0 { Expected::Absent } else { Expected::At(Revision(n)) };
-        let transaction = Transaction::default().expect("/a", expected);
+        let transaction = Transaction::default().compare("/a", expected);
         store.transact(transaction.put("/a", n.to_string().into_bytes()).put(&format!("/b/{n}"), b"1".to_vec()))
     });
     let revisions = futures_util::future::join_all(writes).await;
@@ -154,7 +155,7 @@ async fn of_transactions_that_race_over_one_key_exactly_one_is_made_and_of_the_o
         let store = Arc::clone(&store);
         race.spawn(async move {
             let own = format!("/clients/{n}");
-            let transaction = Transaction::default().expect("/index/one", Expected::Absent);
+            let transaction = Transaction::default().compare("/index/one", Expected::Absent);
             store.transact(transaction.put(&own, b"1".to_vec()).put("/index/one", own.clone().into_bytes())).await
         });
     }
@@ -186,7 +187,7 @@ async fn nobody_sees_half_of_a_transaction(store: Arc<dyn Store>) {
                 for (n, gets) in [(from, -1), (to, 1)] {
                     let present = store.get(&account(n)).await.unwrap().unwrap();
                     let amount = amount(&present.value) + gets;
-                    transaction = transaction.expect(&account(n), Expected::At(present.revision));
+                    transaction = transaction.compare(&account(n), Expected::At(present.revision));
                     transaction = transaction.put(&account(n), amount.to_string().into_bytes());
                 }
                 moved += u64::from(store.transact(transaction).await.is_ok());
@@ -211,7 +212,7 @@ fn amount(value: &[u8]) -> i64 {
 
 async fn as_many_operations_as_etcd_takes_are_taken_and_one_more_is_refused(store: Arc<dyn Store>) {
     let key = |n: usize| format!("/{n}");
-    let compares = |count| (0..count).fold(Transaction::default(), |made, n| made.expect(&key(n), Expected::Absent));
+    let compares = |count| (0..count).fold(Transaction::default(), |made, n| made.compare(&key(n), Expected::Absent));
     let writes = |made, count| (0..count).fold(made, |made: Transaction, n| made.put(&key(n), b"1".to_vec()));
     let limit = MAX_TRANSACTION_OPERATIONS;
     assert_eq!(limit, 128);
@@ -237,7 +238,7 @@ async fn as_many_bytes_as_are_allowed_are_taken_and_one_more_is_refused(store: A
 }
 
 async fn a_key_that_is_too_large_to_be_written_is_too_large_to_be_compared(store: Arc<dyn Store>) {
-    let compared = Transaction::default().expect(&"k".repeat(MAX_KEY_BYTES + 1), Expected::Absent);
+    let compared = Transaction::default().compare(&"k".repeat(MAX_KEY_BYTES + 1), Expected::Absent);
     let refused = StoreError::TooLarge { bytes: MAX_KEY_BYTES + 1, limit: MAX_KEY_BYTES };
     assert_eq!(store.transact(compared.put("/a", b"1".to_vec())).await, Err(refused));
     assert_eq!(store.get("/a").await.unwrap(), None);
@@ -264,7 +265,7 @@ async fn a_thousand_random_transactions_do_what_a_map_would(store: Arc<dyn Store
                 2 => Expected::Any,
                 _ => present,
             };
-            transaction = transaction.expect(&key, expected);
+            transaction = transaction.compare(&key, expected);
         }
         for _ in 0..chance.below(5) {
             let key = key(&mut chance);
