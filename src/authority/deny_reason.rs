@@ -23,7 +23,7 @@ pub enum DenyReason {
     #[error("the token has expired")]
     TokenExpired,
     /// The `nbf` claim is in the future.
-    #[error("the token is not good yet")]
+    #[error("the token is not yet valid")]
     TokenNotYetValid,
     /// The client is not registered.
     #[error("the token's client is not registered")]

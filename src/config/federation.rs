@@ -52,13 +52,13 @@ pub(super) fn resolve(
         let config = entry.resolve(folder)?;
         let refuse = |problem: &str| Err(value(KEY, &format!("{}: {problem}", config.trust_domain)));
         if own == Some(&config.trust_domain) {
-            return refuse("is the server's own trust domain, which nobody else can vouch for");
+            return refuse("is the server's own trust domain, which no other endpoint can vouch for");
         }
         if bundles.contains_key(&config.trust_domain) {
             return refuse("has a file in trust.bundles already, and a trust domain has one source");
         }
         if resolved.iter().any(|other| other.trust_domain == config.trust_domain) {
-            return refuse("stands here twice, and a trust domain has one source");
+            return refuse("appears here twice, and a trust domain has one source");
         }
         resolved.push(config);
     }

@@ -198,7 +198,10 @@ impl File {
         let somebody = !bundles.is_empty() || !self.trust.client_cas.is_empty() || !self.roles.has_no_admins();
         let federation = federation::resolve(self.federation, own.as_ref(), &bundles, folder)?;
         if !somebody && workload_api.is_none() && federation.is_empty() {
-            return Err(value("trust", "name the bundle of a trust domain, or a client CA: else nobody could connect"));
+            return Err(value(
+                "trust",
+                "name the bundle of a trust domain, or a client CA: else no client could connect",
+            ));
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
         let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;

@@ -108,7 +108,7 @@ fn answer(
         })?;
     let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
     let outcome = match services.evaluate(&caller, message) {
-        Ok(judged) => Outcome::Judged(judged),
+        Ok(answer) => Outcome::Judged(answer),
         Err(status) => Outcome::Error(print(&status)),
     };
     Ok(ValidateBindingsResponse { outcome: Some(outcome) })

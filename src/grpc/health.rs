@@ -50,10 +50,10 @@ impl Health for HealthService {
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = SERVICES.contains(&request.get_ref().service.as_str());
         // Sends the current status first, then each change. The stream ends only with the connection.
-        let mut told = None;
+        let mut last = None;
         let changes = WatchStream::new(self.0.clone()).filter_map(move |ready| {
             let response = if known { serving(ready) } else { status(ServingStatus::ServiceUnknown) };
-            (told.replace(response.status) != Some(response.status)).then_some(Ok(response))
+            (last.replace(response.status) != Some(response.status)).then_some(Ok(response))
         });
         Ok(Response::new(Box::pin(changes)))
     }

@@ -43,7 +43,7 @@ impl Form {
         let mut values = self.0.iter().filter(|(named, _)| named == name).map(|(_, value)| value.as_str());
         let first = values.next();
         if values.next().is_some() {
-            return Err(OAuthError::invalid_request("a parameter stands more than once"));
+            return Err(OAuthError::invalid_request("a parameter appears more than once"));
         }
         Ok(first.filter(|value| !value.is_empty()))
     }

@@ -123,9 +123,9 @@ fn write(family: &Family, format: Format, encoder: &mut DescriptorEncoder<'_>) -
         (Samples::Histograms(samples), _) => {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
             each(samples, metric, |series, taken| {
-                let Distribution { counts, beyond, sum } = taken;
+                let Distribution { counts, overflow, sum } = taken;
                 let bounded = BOUNDS.into_iter().zip(counts.iter().copied());
-                let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, *beyond)]).collect();
+                let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, *overflow)]).collect();
                 series.encode_histogram::<NoLabels>(sum.as_secs_f64(), taken.count(), &buckets, None)
             })
         }

@@ -22,8 +22,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 /// Follows the store from the loaded revision for as long as the server runs.
 pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: &Arc<dyn Store>, loaded: Revision) {
     let (store, core, loaded) = (Arc::clone(store), Arc::clone(authority), Arc::new(Mutex::new(Some(loaded))));
-    let following = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded));
-    supervised::spawn(tasks, authority, "follower", following);
+    let feed = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded));
+    supervised::spawn(tasks, authority, "follower", feed);
     let core = Arc::clone(authority);
     supervised::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
 }

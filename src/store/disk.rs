@@ -24,7 +24,7 @@ const BLOCK: u64 = 512;
 pub struct Disk {
     directory: PathBuf,
     every: Duration,
-    measured: Mutex<Option<(Instant, Space)>>,
+    last: Mutex<Option<(Instant, Space)>>,
 }
 
 /// Bytes; `None` if they could not be measured.
@@ -37,7 +37,7 @@ struct Space {
 impl Disk {
     /// The disk under this directory.
     pub fn new(directory: PathBuf, every: Duration) -> Self {
-        Self { directory, every, measured: Mutex::default() }
+        Self { directory, every, last: Mutex::default() }
     }
 
     /// The bytes that the store uses, and those that are free for this process's user. Blocks on the file system.
@@ -51,14 +51,14 @@ impl Disk {
     }
 
     fn space(&self) -> Space {
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        match *measured {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match *last {
             Some((when, space)) if when.elapsed() < self.every => space,
             _ => {
                 let file_system = rustix::fs::statvfs(&self.directory).ok();
                 let free = file_system.map(|found| found.f_bavail.saturating_mul(found.f_frsize));
                 let space = Space { used: used(&self.directory, DEPTH).ok(), free };
-                *measured = Some((Instant::now(), space));
+                *last = Some((Instant::now(), space));
                 space
             }
         }

@@ -128,14 +128,14 @@ fn number(sample: &Sample<u64>, interval: Interval) -> NumberDataPoint {
 }
 
 fn distribution(sample: &Sample<Distribution>, interval: Interval) -> HistogramDataPoint {
-    let Distribution { counts, beyond, sum } = &sample.value;
+    let Distribution { counts, overflow, sum } = &sample.value;
     HistogramDataPoint {
         attributes: attributes(&sample.labels),
         start_time_unix_nano: interval.start,
         time_unix_nano: interval.end,
         count: sample.value.count(),
         sum: Some(sum.as_secs_f64()),
-        bucket_counts: counts.iter().copied().chain([*beyond]).collect(),
+        bucket_counts: counts.iter().copied().chain([*overflow]).collect(),
         explicit_bounds: BOUNDS.to_vec(),
         ..HistogramDataPoint::default()
     }

@@ -187,7 +187,7 @@ impl Authority {
             resource: Some(resource.to_owned()),
             client_id: claims.map(|claims| claims.client_id.clone()),
             jti: claims.map(|claims| claims.jti.clone()),
-            evidence: evidence.map(shown),
+            evidence: evidence.map(evidence_text),
             reason,
             ..record
         });
@@ -219,7 +219,7 @@ impl Authority {
                 path: Some(beginning(path).to_owned()),
                 client_id: claims.map(|claims| claims.client_id.clone()),
                 jti: claims.map(|claims| claims.jti.clone()),
-                evidence: checked.evidence.map(shown),
+                evidence: checked.evidence.map(evidence_text),
                 reason,
                 cause: refused.and_then(CheckRefusal::cause).map(|cause| cause.to_string()),
                 ..record
@@ -305,7 +305,7 @@ fn severity(refused: Option<DenyReason>) -> Severity {
 }
 
 /// The evidence as text, for the record.
-fn shown(evidence: &Evidence) -> String {
+fn evidence_text(evidence: &Evidence) -> String {
     match evidence {
         Evidence::SpiffeId(id) => id.to_string(),
         Evidence::Thumbprint(thumbprint) => format!("x5t#S256:{thumbprint}"),
@@ -317,7 +317,7 @@ fn shown(evidence: &Evidence) -> String {
 fn cause(error: GrantError) -> String {
     match error {
         GrantError::InvalidClient(mismatch) => mismatch.to_string(),
-        GrantError::InvalidAssertion(why) => format!("the client assertion proves nobody: {why}"),
+        GrantError::InvalidAssertion(why) => format!("the client assertion is not valid: {why}"),
         GrantError::UnknownAssertionType
         | GrantError::HalfAnAssertion
         | GrantError::ForeignConnection

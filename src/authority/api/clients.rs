@@ -103,8 +103,8 @@ impl Authority {
         {
             return Err(invalid("jwks_uri", "its host is not one of those that this server fetches from").into());
         }
-        if let Some(rival) = self.snapshot.load().directory.conflicting_client(&registration) {
-            return Err(RegistryError::IdentityTaken(rival.to_owned()));
+        if let Some(other) = self.snapshot.load().directory.conflicting_client(&registration) {
+            return Err(RegistryError::IdentityTaken(other.to_owned()));
         }
         Ok(registration)
     }

@@ -45,9 +45,9 @@ pub struct Credentials<'a> {
 
 impl Credentials<'_> {
     /// The client's name: the claimed `client_id`, or else the SPIFFE ID of its SVID. `None` if there is neither.
-    pub fn name(&self, said: Option<&str>) -> Result<Option<ClientId>, GrantError> {
+    pub fn name(&self, claimed: Option<&str>) -> Result<Option<ClientId>, GrantError> {
         let proven = self.assertion.map(JwtSvid::spiffe_id).or(self.peer.spiffe_id());
-        match said {
+        match claimed {
             Some(text) => ClientId::parse(text).map(Some).ok_or(GrantError::InvalidRequest),
             None => Ok(proven.map(ClientId::from)),
         }

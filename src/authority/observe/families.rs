@@ -105,7 +105,7 @@ pub struct Distribution {
     /// The number of durations in each bucket of [`BOUNDS`].
     pub counts: [u64; BOUNDS.len()],
     /// The number of durations above the last bound.
-    pub beyond: u64,
+    pub overflow: u64,
     /// The sum of all durations.
     pub sum: Duration,
 }
@@ -113,7 +113,7 @@ pub struct Distribution {
 impl Distribution {
     /// The number of durations.
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum::<u64>() + self.beyond
+        self.counts.iter().sum::<u64>() + self.overflow
     }
 }
 
@@ -121,7 +121,7 @@ impl Distribution {
 #[derive(Debug, Default)]
 pub struct Durations {
     counts: [AtomicU64; BOUNDS.len()],
-    beyond: AtomicU64,
+    overflow: AtomicU64,
     nanoseconds: AtomicU64,
 }
 
@@ -130,7 +130,7 @@ impl Durations {
     pub fn add(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = self.counts.get(BOUNDS.partition_point(|bound| *bound < seconds));
-        bucket.unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
+        bucket.unwrap_or(&self.overflow).fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
@@ -141,7 +141,7 @@ impl Durations {
         for (count, counted) in counts.iter_mut().zip(&self.counts) {
             *count = counted.load(Ordering::Relaxed);
         }
-        let beyond = self.beyond.load(Ordering::Relaxed);
-        Distribution { counts, beyond, sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)) }
+        let overflow = self.overflow.load(Ordering::Relaxed);
+        Distribution { counts, overflow, sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)) }
     }
 }

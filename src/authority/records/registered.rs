@@ -74,7 +74,7 @@ pub enum UnusableRecord {
     #[error(transparent)]
     Metadata(#[from] InvalidMetadata),
     /// The record is stored under the key of another registration.
-    #[error("the record stands under the key of another")]
+    #[error("the record is stored under the key of another")]
     Misplaced,
 }
 

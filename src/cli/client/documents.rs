@@ -86,9 +86,9 @@ mod tests {
             tls_client_auth_san_dns: Some("a.example".to_owned()),
             ..ClientMetadata::default()
         });
-        let shown = table(ClientYaml::HEADER, [client.row()].into_iter());
+        let printed = table(ClientYaml::HEADER, [client.row()].into_iter());
         assert_eq!(
-            shown,
+            printed,
             "CLIENT_ID                  METHOD           IDENTITY       SCOPE  DISABLED\n\
              a-client-with-a-long-name  tls_client_auth  dns a.example  -      no"
         );

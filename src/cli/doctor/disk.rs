@@ -38,16 +38,16 @@ pub(in crate::cli::doctor) fn check(config: &Config, min_free: u64, report: &mut
     let least = min_free.saturating_mul(MEBIBYTE);
     // Some file systems do not report the number of their files.
     let no_files_left = statistics.f_files > 0 && statistics.f_favail == 0;
-    let measured = format!("{} MiB are free", free / MEBIBYTE);
+    let free_space = format!("{} MiB are free", free / MEBIBYTE);
     if no_files_left {
         report.fault(CHECK, subject, Fault::DiskFull, "its file system has no room for another file (inodes)");
     } else if free < least {
-        report.fault(CHECK, subject, Fault::DiskFull, format!("{measured}, less than {min_free}"));
+        report.fault(CHECK, subject, Fault::DiskFull, format!("{free_space}, less than {min_free}"));
     } else if free < least.saturating_mul(4) {
-        let problem = format!("{measured}, less than {}", min_free.saturating_mul(4));
+        let problem = format!("{free_space}, less than {}", min_free.saturating_mul(4));
         report.fault(CHECK, subject, Fault::DiskFilling, problem);
     } else {
-        report.ok(CHECK, subject, measured);
+        report.ok(CHECK, subject, free_space);
     }
 }
 

@@ -24,7 +24,7 @@ pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<
         for document in found {
             let called = document.metadata().name().to_owned();
             if let Some(first) = seen.insert(called.clone(), name.clone()) {
-                let problem = format!("{} '{called}' stands twice: in {first} and in {name}", K::NAME);
+                let problem = format!("{} '{called}' appears twice: in {first} and in {name}", K::NAME);
                 return Err(CommandError::new(problem, "leave one of the two out"));
             }
             documents.push(document.completed(&folder).map_err(|error| error.of(&format!("{name}: {called}")))?);
@@ -78,7 +78,7 @@ fn texts(path: &Path) -> Result<Vec<Source>, CommandError> {
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(Iterator::collect);
     let entries = entries.map_err(|error| unreadable(&directory.display().to_string(), &error))?;
-    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "yaml" || suffix == "yml");
     let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(is_yaml).collect();
     files.sort();
     Ok(files)

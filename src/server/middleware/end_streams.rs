@@ -32,13 +32,13 @@ pub(in crate::server) fn bounded(
     response: Response<Body>,
     over: watch::Receiver<bool>,
     authority: &Arc<Authority>,
-    mut measured: RequestMetrics,
+    mut metrics: RequestMetrics,
 ) -> Response<Body> {
-    measured.answered(&response);
+    metrics.answered(&response);
     if is_grpc(response.headers().get(CONTENT_TYPE)) {
         let authority = Arc::clone(authority);
         let (shutdown, sent) = (Shutdown::NotPolled(over), MessagesSent::Nothing);
-        response.map(|body| Body::new(Bounded { body, authority, shutdown, sent, measured }))
+        response.map(|body| Body::new(Bounded { body, authority, shutdown, sent, metrics }))
     } else {
         response
     }
@@ -49,7 +49,7 @@ struct Bounded {
     authority: Arc<Authority>,
     shutdown: Shutdown,
     sent: MessagesSent,
-    measured: RequestMetrics,
+    metrics: RequestMetrics,
 }
 
 /// How many messages of a response have been sent. A frame holds whole messages.
@@ -113,22 +113,22 @@ impl HttpBody for Bounded {
             panic::catch_unwind(AssertUnwindSafe(|| if cut { Poll::Pending } else { body.poll_frame(context) }));
         let Ok(polled) = polled else {
             self.shutdown = Shutdown::Fired;
-            self.measured.ended(RequestOutcome::Error);
+            self.metrics.ended(RequestOutcome::Error);
             catch_panic::report(&self.authority, "a stream");
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::broken())))));
         };
         if cut || polled.is_pending() && self.shutdown.poll(context).is_ready() {
             self.shutdown = Shutdown::Fired;
-            self.measured.ended(RequestOutcome::Ok);
+            self.metrics.ended(RequestOutcome::Ok);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status::connection_over())))));
         }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
-                Some(trailers) => self.measured.told(trailers),
+                Some(trailers) => self.metrics.read_status(trailers),
                 None => self.sent = self.sent.and(),
             },
             // A response that fails has no status.
-            Poll::Ready(Some(Err(_)) | None) => self.measured.ended(RequestOutcome::Error),
+            Poll::Ready(Some(Err(_)) | None) => self.metrics.ended(RequestOutcome::Error),
             Poll::Pending => {}
         }
         polled

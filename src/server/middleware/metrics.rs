@@ -26,7 +26,7 @@ pub(in crate::server) struct RequestMetrics {
     method: CalledMethod,
     began: Instant,
     /// The outcome of a response without a gRPC error, as set by the protocol's handler.
-    said: RequestOutcome,
+    reported: RequestOutcome,
     over: bool,
 }
 
@@ -34,7 +34,7 @@ impl RequestMetrics {
     /// Starts the measurement of a request for this method.
     pub(in crate::server) fn begin(authority: &Arc<Authority>, method: CalledMethod) -> Self {
         let authority = Arc::clone(authority);
-        Self { authority, method, began: Instant::now(), said: RequestOutcome::Ok, over: false }
+        Self { authority, method, began: Instant::now(), reported: RequestOutcome::Ok, over: false }
     }
 
     /// Reads the outcome from the head of the response. Only a gRPC status in the trailers comes later.
@@ -42,15 +42,15 @@ impl RequestMetrics {
         if !is_grpc(response.headers().get(CONTENT_TYPE)) {
             return self.ended(by_http(response.status()));
         }
-        self.said = response.extensions().get().copied().unwrap_or(RequestOutcome::Ok);
-        self.told(response.headers());
+        self.reported = response.extensions().get().copied().unwrap_or(RequestOutcome::Ok);
+        self.read_status(response.headers());
     }
 
     /// Looks for a gRPC status, which ends the request.
-    pub(in crate::server) fn told(&mut self, headers: &HeaderMap) {
+    pub(in crate::server) fn read_status(&mut self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
             let code = Code::from_bytes(status.as_bytes());
-            self.ended(if code == Code::Ok { self.said } else { by_grpc(code) });
+            self.ended(if code == Code::Ok { self.reported } else { by_grpc(code) });
         }
     }
 

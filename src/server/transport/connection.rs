@@ -184,14 +184,14 @@ async fn serve_guarded<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (over, ending) = watch::channel(false);
+    let (over, shutdown) = watch::channel(false);
     let service = service_fn(move |request: Request<IncomingBody>| {
-        let (peers, authority, ending) = (peers.clone(), Arc::clone(&authority), ending.clone());
+        let (peers, authority, shutdown) = (peers.clone(), Arc::clone(&authority), shutdown.clone());
         let method = called_method(&request);
-        let measured = RequestMetrics::begin(&authority, method);
+        let metrics = RequestMetrics::begin(&authority, method);
         async move {
-            let (traced, request) = (RequestSpan::of(&request, method), request.map(Body::new));
-            let response = traced.answered(async {
+            let (span, request) = (RequestSpan::of(&request, method), request.map(Body::new));
+            let response = span.answered(async {
                 match peers {
                     Peers::Direct(router, peer) => {
                         call_guarded(router, &authority, peer.as_ref(), method, request).await
@@ -201,7 +201,7 @@ async fn serve_guarded<S>(
                     }
                 }
             });
-            response.await.map(|response| bounded(response, ending, &authority, measured))
+            response.await.map(|response| bounded(response, shutdown, &authority, metrics))
         }
     });
     let end = async move {
@@ -247,10 +247,10 @@ fn unguarded(
             let answer = catch_panic(&authority, method, router.oneshot(request.map(Body::new)));
             match observed {
                 None => answer.await,
-                Some((traced, mut measured)) => {
-                    let answer = traced.answered(answer).await;
+                Some((span, mut metrics)) => {
+                    let answer = span.answered(answer).await;
                     if let Ok(response) = &answer {
-                        measured.answered(response);
+                        metrics.answered(response);
                     }
                     answer
                 }

@@ -70,8 +70,8 @@ impl Federation {
     ) {
         for endpoint in &self.endpoints {
             let (federation, endpoint, stages) = (Arc::clone(self), Arc::clone(endpoint), stages.clone());
-            let following = move || Arc::clone(&federation).follow(Arc::clone(&endpoint), stages.clone());
-            supervised::spawn(tasks, authority, "federation", following);
+            let fetching = move || Arc::clone(&federation).follow(Arc::clone(&endpoint), stages.clone());
+            supervised::spawn(tasks, authority, "federation", fetching);
         }
     }
 

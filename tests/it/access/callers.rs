@@ -43,7 +43,7 @@ fn a_caller_enters_by_its_roles_and_by_the_exact_name_of_a_method() {
     const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
     let fixture = TestAuthority::new();
     fixture.register(spiffe_client(CHECKOUT));
-    let enter = |leaf: Leaf, method: &str| {
+    let authorize = |leaf: Leaf, method: &str| {
         let connection = fixture.authority.admit(leaf.chain).unwrap();
         fixture
             .authority
@@ -51,13 +51,13 @@ fn a_caller_enters_by_its_roles_and_by_the_exact_name_of_a_method() {
             .map(|caller| caller.unwrap().identity.thumbprint())
     };
     let workload = fixture.prod.svid(CHECKOUT).issue();
-    assert_eq!(enter(workload.clone(), ISSUE), Ok(CertificateThumbprint::of(workload.certificate())));
-    let create = enter(workload.clone(), "/lanyard.v1.RegistryService/CreateClient");
+    assert_eq!(authorize(workload.clone(), ISSUE), Ok(CertificateThumbprint::of(workload.certificate())));
+    let create = authorize(workload.clone(), "/lanyard.v1.RegistryService/CreateClient");
     assert_eq!(create, Err(NotAdmitted::WrongRole));
     let stranger = fixture.partner.client_certificate().dns("stranger").issue();
-    assert_eq!(enter(stranger, ISSUE), Err(NotAdmitted::WrongRole));
+    assert_eq!(authorize(stranger, ISSUE), Err(NotAdmitted::WrongRole));
     for near in ["", "lanyard.v1.TokenService/IssueToken", "//lanyard.v1.TokenService/IssueToken", &format!("{ISSUE}/")]
     {
-        assert_eq!(enter(workload.clone(), near), Err(NotAdmitted::NoSuchMethod), "{near}");
+        assert_eq!(authorize(workload.clone(), near), Err(NotAdmitted::NoSuchMethod), "{near}");
     }
 }

@@ -92,14 +92,14 @@ async fn answer(http: &mut Http, request: Request<Body>) -> String {
 }
 
 fn headers(text: &mut String, headers: &HeaderMap) {
-    let told = headers.iter().filter(|(name, _)| !["date", "content-length"].contains(&name.as_str()));
-    let told: BTreeMap<&str, String> = told
+    let reported = headers.iter().filter(|(name, _)| !["date", "content-length"].contains(&name.as_str()));
+    let reported: BTreeMap<&str, String> = reported
         .map(|(name, value)| match name.as_str() {
             "grpc-status-details-bin" => ("reason", reason_of(&Status::from_header_map(headers).unwrap())),
             name => (name, value.to_str().unwrap().to_owned()),
         })
         .collect();
-    for (name, value) in told {
+    for (name, value) in reported {
         write!(text, " {name}={value:?}").unwrap();
     }
 }

@@ -79,7 +79,7 @@ const PROTOCOLS: [Protocol; 5] =
 /// What is done to the bytes of a question.
 type Corruption = fn(Vec<u8>) -> Vec<u8>;
 
-struct Stage {
+struct FaultFixture {
     server: TestServer,
     clock: Arc<PanickingClock>,
     proxy: Leaf,
@@ -87,7 +87,7 @@ struct Stage {
     token: String,
 }
 
-impl Stage {
+impl FaultFixture {
     async fn new() -> Self {
         let store = "{memory: true, max_staleness: 30s}".to_owned();
         let setup = Setup { store, ..Setup::default() };
@@ -134,7 +134,7 @@ impl Stage {
                 let path = "/lanyard.v1.BindingService/ValidateBindings";
                 let answer = raw::call::<ValidateBindingsResponse>(self.channel(), path, bytes).await;
                 answer.is_ok_and(|answer| match answer.outcome {
-                    Some(Outcome::Judged(judged)) => judged.decision() == Decision::Allow,
+                    Some(Outcome::Judged(evaluated)) => evaluated.decision() == Decision::Allow,
                     Some(Outcome::Error(_)) | None => false,
                 })
             }
@@ -214,22 +214,22 @@ fn changed(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn no_protocol_allows_what_a_question_that_is_broken_asks() {
-    let stage = Stage::new().await;
-    stage.is_sound().await;
+    let fixture = FaultFixture::new().await;
+    fixture.is_sound().await;
     for (name, corrupt) in CORRUPTIONS {
         for protocol in PROTOCOLS {
-            let bytes = corrupt(stage.question(protocol, stage.token.as_bytes()));
-            assert!(!stage.allows(protocol, bytes).await, "{name}: {protocol:?}");
+            let bytes = corrupt(fixture.question(protocol, fixture.token.as_bytes()));
+            assert!(!fixture.allows(protocol, bytes).await, "{name}: {protocol:?}");
         }
     }
-    stage.is_sound().await;
+    fixture.is_sound().await;
 }
 
 #[tokio::test]
 async fn no_protocol_allows_a_token_that_is_broken() {
-    let stage = Stage::new().await;
-    stage.is_sound().await;
-    let token = &stage.token;
+    let fixture = FaultFixture::new().await;
+    fixture.is_sound().await;
+    let token = &fixture.token;
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (header, payload) = message.split_once('.').unwrap();
     let other = TestServer::start().await;
@@ -252,10 +252,10 @@ async fn no_protocol_allows_a_token_that_is_broken() {
     ];
     for (name, token) in broken {
         for protocol in PROTOCOLS {
-            assert!(!stage.allows_token(protocol, &token).await, "{name}: {protocol:?}");
+            assert!(!fixture.allows_token(protocol, &token).await, "{name}: {protocol:?}");
         }
     }
-    stage.is_sound().await;
+    fixture.is_sound().await;
 }
 
 const SERVER_FAULTS: [&str; 16] = [
@@ -280,20 +280,20 @@ const SERVER_FAULTS: [&str; 16] = [
 #[tokio::test]
 async fn no_protocol_allows_anything_while_something_is_wrong_with_the_server() {
     for fault in SERVER_FAULTS {
-        let mut stage = Stage::new().await;
-        stage.is_sound().await;
-        stage = Box::pin(stage.break_by(fault)).await;
+        let mut fixture = FaultFixture::new().await;
+        fixture.is_sound().await;
+        fixture = Box::pin(fixture.break_by(fault)).await;
         for protocol in PROTOCOLS {
             if fault == "the clock breaks" {
-                stage.clock.arm();
+                fixture.clock.arm();
             }
-            assert!(!stage.allows_token(protocol, stage.token.as_bytes()).await, "{fault}: {protocol:?}");
-            assert!(!stage.clock.is_armed(), "{fault}: {protocol:?}");
+            assert!(!fixture.allows_token(protocol, fixture.token.as_bytes()).await, "{fault}: {protocol:?}");
+            assert!(!fixture.clock.is_armed(), "{fault}: {protocol:?}");
         }
     }
 }
 
-impl Stage {
+impl FaultFixture {
     async fn break_by(self, fault: &str) -> Self {
         let server = &self.server;
         let revoke = async |target: Target| {

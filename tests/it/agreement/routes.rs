@@ -27,39 +27,39 @@ const REQUESTS: [(&str, &str, &str); 4] = [
 ];
 
 /// One piece of evidence, as each of the two voices brings it.
-struct Shown {
+struct Presented {
     name: &'static str,
     asked: Asked,
     evidence: Option<Evidence>,
 }
 
-fn shown(leaf: &Leaf, id: &str) -> Vec<Shown> {
+fn presented(leaf: &Leaf, id: &str) -> Vec<Presented> {
     let thumbprint = leaf.thumbprint();
     let hash = hex(leaf);
     let header = format!("By=spiffe://prod.example/proxy;Hash={hash};Subject=\"\"");
     let anonymous = Asked::anonymous;
     vec![
-        Shown {
+        Presented {
             name: "certificate",
             asked: anonymous().certificate(leaf),
             evidence: Some(Evidence::Certificate(leaf.certificate().to_vec())),
         },
-        Shown {
+        Presented {
             name: "thumbprint",
             asked: anonymous().principal(id).header("x-forwarded-client-cert", &header),
             evidence: Some(Evidence::CertificateThumbprint(thumbprint.as_bytes().to_vec())),
         },
-        Shown {
+        Presented {
             name: "header",
             asked: anonymous().header("x-forwarded-client-cert", &header),
             evidence: Some(Evidence::ForwardedClientCert(header)),
         },
-        Shown {
+        Presented {
             name: "SPIFFE ID",
             asked: anonymous().principal(id),
             evidence: Some(Evidence::SpiffeId(id.to_owned())),
         },
-        Shown { name: "nothing", asked: anonymous(), evidence: None },
+        Presented { name: "nothing", asked: anonymous(), evidence: None },
     ]
 }
 
@@ -102,7 +102,7 @@ async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand(
             for token in &tokens {
                 let mut any = false;
                 for (leaf, id) in holders {
-                    for Shown { name, asked, evidence } in shown(leaf, id) {
+                    for Presented { name, asked, evidence } in presented(leaf, id) {
                         for (method, path, scope) in REQUESTS {
                             let asked =
                                 asked.clone().to(method, path).header("authorization", &format!("Bearer {token}"));
@@ -113,9 +113,9 @@ async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand(
                                 audience: ORDERS.to_owned(),
                                 scope: scope.to_owned(),
                             };
-                            let judged = bindings.validate_binding(request).await.unwrap().into_inner();
-                            let reason = judged.reason().as_str_name().strip_prefix("DENY_REASON_").unwrap();
-                            let reason = if judged.decision() == Decision::Allow { "" } else { reason };
+                            let evaluated = bindings.validate_binding(request).await.unwrap().into_inner();
+                            let reason = evaluated.reason().as_str_name().strip_prefix("DENY_REASON_").unwrap();
+                            let reason = if evaluated.decision() == Decision::Allow { "" } else { reason };
                             assert_eq!(
                                 checked.reason(),
                                 reason,

@@ -70,10 +70,10 @@ impl Asker {
             let (access_token, audience) = (token.to_owned(), (*audience).to_owned());
             let request =
                 ValidateBindingRequest { access_token, evidence: evidence.clone(), audience, scope: String::new() };
-            let judged = self.bindings.validate_binding(request).await.unwrap().into_inner();
-            match judged.decision() {
+            let decision = self.bindings.validate_binding(request).await.unwrap().into_inner();
+            match decision.decision() {
                 Decision::Allow => return Ok(()),
-                Decision::Deny => reason = reason.or(Some(judged.reason())),
+                Decision::Deny => reason = reason.or(Some(decision.reason())),
                 Decision::Unspecified => panic!("no decision"),
             }
         }
@@ -100,7 +100,7 @@ impl Asker {
 }
 
 /// A server with tokens whose signing key is at hand.
-struct Stage {
+struct TokenFixture {
     server: TestServer,
     askers: Vec<Asker>,
     leaf: Leaf,
@@ -108,7 +108,7 @@ struct Stage {
     others: Vec<Leaf>,
 }
 
-impl Stage {
+impl TokenFixture {
     async fn new() -> Self {
         let server = TestServer::started(|setup| setup.tokens = "{unbound: true}".to_owned()).await;
         let orders = Client { tls_client_auth_san_dns: "orders.corp.example".to_owned(), ..pki_client(ORDERS) };
@@ -128,7 +128,7 @@ impl Stage {
     }
 
     /// Holds all voices to one answer about a token that is bound to `leaf`, and tells what it is at the orders resource.
-    async fn judged(&mut self, name: &str, token: &str, leaf: &Leaf) -> Option<DenyReason> {
+    async fn evaluate(&mut self, name: &str, token: &str, leaf: &Leaf) -> Option<DenyReason> {
         let mut first = None;
         for asker in &mut self.askers {
             let confirmed = asker.confirmed(token).await;
@@ -189,9 +189,9 @@ fn changed(mut object: Value, changes: &Value) -> String {
 
 #[tokio::test]
 async fn all_protocols_agree_about_tokens_with_one_fault_and_the_nearest_without() {
-    let mut stage = Stage::new().await;
-    let now = stage.server.now().0;
-    let thief = stage.others[0].thumbprint().to_string();
+    let mut fixture = TokenFixture::new().await;
+    let now = fixture.server.now().0;
+    let thief = fixture.others[0].thumbprint().to_string();
     let plain = json!({});
     let cases = [
         ("good", plain.clone(), plain.clone(), None),
@@ -252,51 +252,51 @@ async fn all_protocols_agree_about_tokens_with_one_fault_and_the_nearest_without
         ("another algorithm", json!({ "alg": "RS256" }), plain.clone(), Some(DenyReason::UnknownKey)),
     ];
     for (name, header, claims, expected) in cases {
-        let token = stage.crafted(&header, &claims);
-        let leaf = stage.leaf.clone();
-        assert_eq!(stage.judged(name, &token, &leaf).await, expected, "{name}");
+        let token = fixture.crafted(&header, &claims);
+        let leaf = fixture.leaf.clone();
+        assert_eq!(fixture.evaluate(name, &token, &leaf).await, expected, "{name}");
     }
 }
 
 #[tokio::test]
 async fn all_protocols_agree_about_texts_that_are_not_our_tokens() {
-    let mut stage = Stage::new().await;
+    let mut fixture = TokenFixture::new().await;
     let foreign = TestServer::start().await;
     let foreign = foreign.token(&foreign.workload("/good").await).await;
-    let (message, signature) = stage.token.rsplit_once('.').unwrap();
-    let (header, claims) = opened(&stage.token);
+    let (message, signature) = fixture.token.rsplit_once('.').unwrap();
+    let (header, claims) = opened(&fixture.token);
     let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
     let texts = [
         ("garbage", "garbage".to_owned()),
         ("two dots", "a.b.c".to_owned()),
         ("no signature", format!("{message}.")),
-        ("alg none", stage.crafted(&json!({ "alg": "none" }), &json!({}))),
-        ("HMAC", stage.crafted(&json!({ "alg": "HS256" }), &json!({}))),
-        ("a critical header", stage.crafted(&json!({ "crit": ["x"], "x": 1 }), &json!({}))),
+        ("alg none", fixture.crafted(&json!({ "alg": "none" }), &json!({}))),
+        ("HMAC", fixture.crafted(&json!({ "alg": "HS256" }), &json!({}))),
+        ("a critical header", fixture.crafted(&json!({ "crit": ["x"], "x": 1 }), &json!({}))),
         ("an altered signature", format!("{message}.{flipped}{}", &signature[1..])),
         ("another's signature", format!("{message}.{}", foreign.rsplit_once('.').unwrap().1)),
         ("another server's", foreign.clone()),
-        ("cut", stage.token[..stage.token.len() - 1].to_owned()),
-        ("a fourth part", format!("{}.x", stage.token)),
-        ("padded", format!("{}=", stage.token)),
-        ("a space behind", format!("{} ", stage.token)),
-        ("the scheme in front", format!("Bearer {}", stage.token)),
-        ("claims that are no object", stage.sign(&header.to_string(), "[]")),
-        ("claims that are no JSON", stage.sign(&header.to_string(), "{")),
-        ("a header that is no object", stage.sign("7", &claims.to_string())),
-        ("larger than any", stage.crafted(&json!({}), &json!({ "x": "a".repeat(20_000) }))),
+        ("cut", fixture.token[..fixture.token.len() - 1].to_owned()),
+        ("a fourth part", format!("{}.x", fixture.token)),
+        ("padded", format!("{}=", fixture.token)),
+        ("a space behind", format!("{} ", fixture.token)),
+        ("the scheme in front", format!("Bearer {}", fixture.token)),
+        ("claims that are no object", fixture.sign(&header.to_string(), "[]")),
+        ("claims that are no JSON", fixture.sign(&header.to_string(), "{")),
+        ("a header that is no object", fixture.sign("7", &claims.to_string())),
+        ("larger than any", fixture.crafted(&json!({}), &json!({ "x": "a".repeat(20_000) }))),
     ];
-    let leaf = stage.leaf.clone();
+    let leaf = fixture.leaf.clone();
     for (name, text) in texts {
-        assert!(stage.judged(name, &text, &leaf).await.is_some(), "{name}");
+        assert!(fixture.evaluate(name, &text, &leaf).await.is_some(), "{name}");
     }
-    let token = stage.token.clone();
-    assert_eq!(stage.judged("good", &token, &leaf).await, None);
+    let token = fixture.token.clone();
+    assert_eq!(fixture.evaluate("good", &token, &leaf).await, None);
 }
 
 #[tokio::test]
 async fn all_protocols_agree_about_tokens_whose_client_or_certificate_has_changed_since() {
-    let mut stage = Stage::new().await;
+    let mut fixture = TokenFixture::new().await;
     let mut expected = Vec::new();
     for (name, reason) in [
         ("untouched", None),
@@ -310,7 +310,7 @@ async fn all_protocols_agree_about_tokens_whose_client_or_certificate_has_change
         ("issued-revoked", Some(DenyReason::TokenRevoked)),
         ("revoked-and-lifted", None),
     ] {
-        let server = &stage.server;
+        let server = &fixture.server;
         let id = format!("spiffe://prod.example/{name}");
         let registered = server.register(spiffe_client(&id)).await.unwrap();
         let leaf = server.svid(&format!("/{name}"));
@@ -341,19 +341,19 @@ async fn all_protocols_agree_about_tokens_whose_client_or_certificate_has_change
         expected.push((name, token, leaf, reason));
     }
     for (name, token, leaf, reason) in &expected {
-        assert_eq!(stage.judged(name, token, leaf).await, *reason, "{name}");
+        assert_eq!(fixture.evaluate(name, token, leaf).await, *reason, "{name}");
     }
     // And all of them together once they have expired.
-    stage.server.advance(std::time::Duration::from_mins(5));
+    fixture.server.advance(std::time::Duration::from_mins(5));
     for (name, token, leaf, _) in &expected {
-        assert_eq!(stage.judged(name, token, leaf).await, Some(DenyReason::TokenExpired), "{name}");
+        assert_eq!(fixture.evaluate(name, token, leaf).await, Some(DenyReason::TokenExpired), "{name}");
     }
 }
 
 #[tokio::test]
 async fn all_protocols_agree_about_tokens_of_clients_of_each_kind() {
-    let mut stage = Stage::new().await;
-    let server = &stage.server;
+    let mut fixture = TokenFixture::new().await;
+    let server = &fixture.server;
     let own = self_signed("own").issue();
     server.register(self_signed_client("own", &own.pem())).await.unwrap();
     let shop = Client { tls_client_auth_san_dns: "shop.corp.example".to_owned(), ..pki_client("shop") };
@@ -385,14 +385,14 @@ async fn all_protocols_agree_about_tokens_of_clients_of_each_kind() {
         tokens.push(server.issue_as(leaf, client_id).await.unwrap().access_token);
     }
     for ((name, leaf, _, expected), token) in cases.iter().zip(tokens) {
-        assert_eq!(stage.judged(name, &token, leaf).await, *expected, "{name}");
+        assert_eq!(fixture.evaluate(name, &token, leaf).await, *expected, "{name}");
     }
 }
 
 #[tokio::test]
 async fn no_protocol_decides_about_no_token() {
-    let mut stage = Stage::new().await;
-    let asker = &mut stage.askers[0];
+    let mut fixture = TokenFixture::new().await;
+    let asker = &mut fixture.askers[0];
     assert_eq!(asker.http.send(post(INTROSPECT, &[("token", "")])).await.error(), (400, "invalid_request".to_owned()));
     let introspected = refusal(asker.tokens.introspect_token(IntrospectTokenRequest::default()).await);
     assert_eq!(introspected.0, Code::InvalidArgument);

@@ -135,7 +135,7 @@ async fn a_spiffe_id_alone_is_too_weak_even_if_it_is_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
+async fn a_proxy_that_brings_nothing_is_never_evaluated_by_its_own_connection() {
     let server = TestServer::start().await;
     // As in a sidecar mesh, where the proxy holds its workload's certificate.
     let sidecar = server.workload("/proxy").await;
@@ -159,7 +159,7 @@ async fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
 }
 
 #[tokio::test]
-async fn a_workload_is_judged_by_its_own_connection_whether_it_says_so_or_nothing() {
+async fn a_workload_is_evaluated_by_its_own_connection_whether_it_says_so_or_nothing() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
     let thief = server.workload("/thief").await;

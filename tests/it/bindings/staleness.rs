@@ -58,9 +58,9 @@ async fn beyond_the_bound_no_protocol_decides_until_the_store_is_followed_again(
     for moment in [30, 58, 60, 61, 100] {
         server.setup.clock.set(NOW.after(Duration::from_secs(moment)));
         if moment <= 60 {
-            let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
-            assert_eq!(judged.decision(), Decision::Allow);
-            let until = u64::try_from(judged.cache_until.unwrap().seconds).unwrap() - NOW.0;
+            let evaluated = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
+            assert_eq!(evaluated.decision(), Decision::Allow);
+            let until = u64::try_from(evaluated.cache_until.unwrap().seconds).unwrap() - NOW.0;
             assert_eq!(until, (moment + 5).min(60), "no longer than the bound");
             assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
             assert!(server.tokens(&proxy).introspect_token(introspect.clone()).await.unwrap().into_inner().active);
@@ -79,8 +79,8 @@ async fn beyond_the_bound_no_protocol_decides_until_the_store_is_followed_again(
         }
     }
     authority.mark_synced();
-    let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
-    assert_eq!(judged.cache_until.unwrap().seconds, i64::try_from(NOW.0).unwrap() + 105);
+    let evaluated = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
+    assert_eq!(evaluated.cache_until.unwrap().seconds, i64::try_from(NOW.0).unwrap() + 105);
     assert_eq!(stream.ask(&question).await.unwrap(), StreamOutcome::Allowed);
     server.issue(&checkout, IssueTokenRequest::default()).await.unwrap();
 }
@@ -92,8 +92,8 @@ async fn without_a_bound_what_is_known_counts_for_ever() {
     server.server.authority().mark_disconnected();
     server.advance(Duration::from_mins(30));
     let token = server.token(&checkout).await;
-    let judged = server.validate(&token, certificate_of(&checkout)).await.unwrap();
-    assert_eq!(judged.decision(), Decision::Allow);
+    let evaluated = server.validate(&token, certificate_of(&checkout)).await.unwrap();
+    assert_eq!(evaluated.decision(), Decision::Allow);
 }
 
 #[test]
@@ -119,9 +119,9 @@ async fn a_watch_that_hangs_grows_stale_and_one_that_tells_its_progress_never_do
     // The store is idle for two minutes and reports progress after each.
     for _ in 0..2 {
         server.advance(Duration::from_mins(1));
-        let judged = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
-        assert_eq!(judged.decision(), Decision::Allow);
-        assert_eq!(judged.cache_until.unwrap().seconds, i64::try_from(server.now().0).unwrap(), "the bound's end");
+        let evaluated = bindings.validate_binding(question.clone()).await.unwrap().into_inner();
+        assert_eq!(evaluated.decision(), Decision::Allow);
+        assert_eq!(evaluated.cache_until.unwrap().seconds, i64::try_from(server.now().0).unwrap(), "the bound's end");
         store.deliver_progress().await;
     }
     // Now it hangs: it neither says anything nor ends.

@@ -40,7 +40,7 @@ fn seen(leaf: &Leaf, token: &str) -> ValidateBindingRequest {
 }
 
 /// The answer over one connection, which stays the same from question to question.
-async fn judged(
+async fn evaluate(
     proxy: &mut BindingServiceClient<Channel>,
     question: &ValidateBindingRequest,
 ) -> ValidateBindingResponse {
@@ -53,14 +53,14 @@ async fn an_allowance_says_how_it_matched_and_until_when_it_holds_and_a_denial_s
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
     let mut proxy = server.bindings(&server.svid("/proxy"));
-    let allowed = judged(&mut proxy, &seen(&checkout, &token)).await;
+    let allowed = evaluate(&mut proxy, &seen(&checkout, &token)).await;
     assert_eq!((allowed.decision(), allowed.reason()), (Decision::Allow, DenyReason::Unspecified));
     assert_eq!((allowed.r#match(), allowed.evidence_grade()), (Match::Exact, EvidenceGrade::Certificate));
     let until = allowed.cache_until.unwrap();
     assert_eq!((until.seconds, until.nanos), (i64::try_from(NOW.0).unwrap() + 5, 0));
     assert_eq!(allowed.explanation, "");
 
-    let denied = judged(&mut proxy, &seen(&server.svid("/thief"), &token)).await;
+    let denied = evaluate(&mut proxy, &seen(&server.svid("/thief"), &token)).await;
     assert_eq!((denied.decision(), denied.reason()), (Decision::Deny, DenyReason::CertificateMismatch));
     assert_eq!((denied.r#match(), denied.evidence_grade()), (Match::Unspecified, EvidenceGrade::Certificate));
     assert_eq!(denied.cache_until, None);
@@ -76,12 +76,12 @@ async fn an_answer_carries_the_claims_of_the_token_once_its_signature_is_valid()
     let token = server.token(&checkout).await;
     let mut proxy = server.bindings(&server.svid("/proxy"));
     for leaf in [&checkout, &server.svid("/thief")] {
-        let claims = judged(&mut proxy, &seen(leaf, &token)).await.claims.unwrap();
+        let claims = evaluate(&mut proxy, &seen(leaf, &token)).await.claims.unwrap();
         assert_eq!(json_of(Kind::StructValue(claims)), opened(&token).1);
     }
     let (message, signature) = token.rsplit_once('.').unwrap();
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
-    let forged = judged(&mut proxy, &seen(&checkout, &format!("{message}.{first}{}", &signature[1..]))).await;
+    let forged = evaluate(&mut proxy, &seen(&checkout, &format!("{message}.{first}{}", &signature[1..]))).await;
     assert_eq!((forged.reason(), forged.claims), (DenyReason::BadSignature, None));
 }
 
@@ -106,11 +106,11 @@ async fn a_token_is_good_until_the_second_before_it_expires() {
     let question = seen(&checkout, &server.token(&checkout).await);
     let mut proxy = server.bindings(&server.svid("/proxy"));
     server.advance(Duration::from_secs(299));
-    let last = judged(&mut proxy, &question).await;
+    let last = evaluate(&mut proxy, &question).await;
     assert_eq!(last.decision(), Decision::Allow);
     assert_eq!(last.cache_until.unwrap().seconds, i64::try_from(NOW.0).unwrap() + 300, "no longer than exp");
     server.advance(Duration::from_secs(1));
-    assert_eq!(judged(&mut proxy, &question).await.reason(), DenyReason::TokenExpired);
+    assert_eq!(evaluate(&mut proxy, &question).await.reason(), DenyReason::TokenExpired);
 }
 
 #[tokio::test]
@@ -120,9 +120,9 @@ async fn a_clock_five_seconds_behind_is_forgiven_and_one_more_second_is_not() {
     let question = seen(&checkout, &server.token(&checkout).await);
     let mut proxy = server.bindings(&server.svid("/proxy"));
     server.setup.clock.set(Timestamp(NOW.0 - 5));
-    assert_eq!(judged(&mut proxy, &question).await.decision(), Decision::Allow);
+    assert_eq!(evaluate(&mut proxy, &question).await.decision(), Decision::Allow);
     server.setup.clock.set(Timestamp(NOW.0 - 6));
-    assert_eq!(judged(&mut proxy, &question).await.reason(), DenyReason::TokenNotYetValid);
+    assert_eq!(evaluate(&mut proxy, &question).await.reason(), DenyReason::TokenNotYetValid);
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn certificate_evidence_out_of_its_time_is_denied_whatever_token_comes_wit
         (svid().not_yet_valid().issue(), DenyReason::CertificateNotYetValid),
         (svid().between(Timestamp(NOW.0), Timestamp(NOW.0)).issue(), DenyReason::CertificateMismatch),
     ] {
-        assert_eq!(judged(&mut proxy, &question(&leaf, &token)).await.reason(), reason);
+        assert_eq!(evaluate(&mut proxy, &question(&leaf, &token)).await.reason(), reason);
     }
 }
 
@@ -160,9 +160,9 @@ async fn the_token_ends_with_the_certificate_that_it_is_bound_to() {
     let question = seen(&short, &server.token(&short).await);
     let mut proxy = server.bindings(&server.svid("/proxy"));
     server.advance(Duration::from_secs(9));
-    assert_eq!(judged(&mut proxy, &question).await.decision(), Decision::Allow);
+    assert_eq!(evaluate(&mut proxy, &question).await.decision(), Decision::Allow);
     server.advance(Duration::from_secs(1));
-    assert_eq!(judged(&mut proxy, &question).await.reason(), DenyReason::TokenExpired);
+    assert_eq!(evaluate(&mut proxy, &question).await.reason(), DenyReason::TokenExpired);
 }
 
 #[tokio::test]
@@ -172,14 +172,14 @@ async fn a_renewed_certificate_needs_a_new_token() {
     let token = server.token(&old).await;
     let renewed = server.setup.ca.svid(CHECKOUT).key(&old.key).issue();
     let mut proxy = server.bindings(&server.svid("/proxy"));
-    assert_eq!(judged(&mut proxy, &seen(&old, &token)).await.decision(), Decision::Allow);
+    assert_eq!(evaluate(&mut proxy, &seen(&old, &token)).await.decision(), Decision::Allow);
     // RFC 8705 section 6.3: the same name and even the same key in another certificate.
-    let denied = judged(&mut proxy, &seen(&renewed, &token)).await;
+    let denied = evaluate(&mut proxy, &seen(&renewed, &token)).await;
     assert_eq!(denied.reason(), DenyReason::CertificateMismatch);
     let own = server.ask(&renewed, use_of(&token)).await.unwrap();
     assert_eq!(own.reason(), DenyReason::CertificateMismatch);
     let token = server.token(&renewed).await;
-    assert_eq!(judged(&mut proxy, &seen(&renewed, &token)).await.decision(), Decision::Allow);
+    assert_eq!(evaluate(&mut proxy, &seen(&renewed, &token)).await.decision(), Decision::Allow);
 }
 
 #[tokio::test]
@@ -192,8 +192,8 @@ async fn what_becomes_of_a_client_holds_at_once_over_the_same_connection() {
     let mut proxy = server.bindings(&server.svid("/proxy"));
     let mut workload = server.bindings(&checkout);
     let mut expect = async |reason| {
-        assert_eq!(judged(&mut proxy, &question).await.reason(), reason);
-        assert_eq!(judged(&mut workload, &own).await.reason(), reason);
+        assert_eq!(evaluate(&mut proxy, &question).await.reason(), reason);
+        assert_eq!(evaluate(&mut workload, &own).await.reason(), reason);
     };
     expect(DenyReason::Unspecified).await;
     let disabled = server.update(Client { disabled: true, ..registered }).await.unwrap();
@@ -207,7 +207,7 @@ async fn what_becomes_of_a_client_holds_at_once_over_the_same_connection() {
     server.register(spiffe_client(CHECKOUT)).await.unwrap();
     expect(DenyReason::ClientRecreated).await;
     let fresh = server.token(&checkout).await;
-    assert_eq!(judged(&mut proxy, &seen(&checkout, &fresh)).await.decision(), Decision::Allow);
+    assert_eq!(evaluate(&mut proxy, &seen(&checkout, &fresh)).await.decision(), Decision::Allow);
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn a_peer_that_only_its_registration_let_in_is_out_when_that_is_deleted() 
     ] {
         let own = use_of(&server.issue_as(&leaf, client_id).await.unwrap().access_token);
         let mut workload = server.bindings(&leaf);
-        assert_eq!(judged(&mut workload, &own).await.decision(), Decision::Allow);
+        assert_eq!(evaluate(&mut workload, &own).await.decision(), Decision::Allow);
         server.delete(client_id).await;
         let refused = (refused.0, refused.1.to_owned());
         assert_eq!(refusal(workload.validate_binding(own).await), refused);
@@ -267,7 +267,7 @@ async fn a_token_opens_the_audiences_that_it_is_for_and_no_other() {
         let leaf = server.svid(path);
         let question = seen(&leaf, &server.token(&leaf).await);
         let question = ValidateBindingRequest { audience: audience.to_owned(), ..question };
-        assert_eq!(judged(&mut proxy, &question).await.reason(), reason, "{path} {audience}");
+        assert_eq!(evaluate(&mut proxy, &question).await.reason(), reason, "{path} {audience}");
     }
 }
 
@@ -279,10 +279,10 @@ async fn a_use_needs_every_scope_that_it_names_to_be_in_the_token() {
     let question = seen(&checkout, &server.token(&checkout).await);
     let scoped = |scope: &str| ValidateBindingRequest { scope: scope.to_owned(), ..question.clone() };
     for scope in ["", "orders.read", "orders.write orders.read"] {
-        assert_eq!(judged(&mut proxy, &scoped(scope)).await.decision(), Decision::Allow, "{scope:?}");
+        assert_eq!(evaluate(&mut proxy, &scoped(scope)).await.decision(), Decision::Allow, "{scope:?}");
     }
     for scope in ["orders.admin", "orders.read orders.admin", "orders", "Orders.read"] {
-        let denied = judged(&mut proxy, &scoped(scope)).await;
+        let denied = evaluate(&mut proxy, &scoped(scope)).await;
         assert_eq!(denied.reason(), DenyReason::InsufficientScope, "{scope:?}");
     }
     for scope in [" ", "orders.read ", "orders.read  orders.write", "orders.read\n", "\"orders.read\""] {

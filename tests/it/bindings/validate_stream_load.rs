@@ -144,8 +144,8 @@ async fn a_hundred_thousand_questions_are_answered_in_order_in_flat_memory() {
 
 /// The token that an answer names.
 fn named(outcome: Outcome) -> Option<String> {
-    let Outcome::Judged(judged) = outcome else { return None };
-    let Some(Kind::StringValue(jti)) = judged.claims?.fields.remove("jti")?.kind else { panic!("a jti is text") };
+    let Outcome::Judged(evaluated) = outcome else { return None };
+    let Some(Kind::StringValue(jti)) = evaluated.claims?.fields.remove("jti")?.kind else { panic!("a jti is text") };
     Some(jti)
 }
 

@@ -78,20 +78,20 @@ fn a_request_reads_the_clock_once() {
         request();
         assert_eq!(clock.0.load(Ordering::Relaxed) - before, 1, "{what}");
     };
-    let enter =
+    let authorize =
         |connection, method| authority.authorize_now(connection, CalledMethod::find(method, true)).unwrap().unwrap();
     let mut token = String::new();
     reads("IssueToken", &mut || {
-        let caller = enter(&workload, "/lanyard.v1.TokenService/IssueToken");
+        let caller = authorize(&workload, "/lanyard.v1.TokenService/IssueToken");
         token = authority.issue_token(&caller, &TokenRequest::default()).unwrap().access_token;
     });
     reads("ValidateBinding", &mut || {
-        let caller = enter(&proxy, "/lanyard.v1.BindingService/ValidateBinding");
+        let caller = authorize(&proxy, "/lanyard.v1.BindingService/ValidateBinding");
         let evaluation = authority.validate_binding(&caller, question(&token, certificate(&leaf))).unwrap();
         assert!(matches!(evaluation.decision, Decision::Allow(_)));
     });
     reads("IntrospectToken", &mut || {
-        let caller = enter(&proxy, "/lanyard.v1.TokenService/IntrospectToken");
+        let caller = authorize(&proxy, "/lanyard.v1.TokenService/IntrospectToken");
         let requester = authority.requester(&caller, None, &ClientAssertion::default()).unwrap();
         assert!(authority.introspect(&caller.view, &requester, &token).unwrap().is_some());
     });

@@ -108,7 +108,7 @@ fn a_document_that_is_wrong_is_named_and_spoils_the_whole_file() {
     missing.refused("clients.yaml: missing field `token_endpoint_auth_method` at line 7", shape);
     apply(&format!("{good}---\n- bad\n")).refused("expected a mapping, with the fields of a client", shape);
     apply(&format!("{good}---\nclient_id: [bad\n")).refused("clients.yaml: ", shape);
-    apply(&format!("{good}---\n{good}")).refused("client_id 'good' stands twice", "leave one of the two out");
+    apply(&format!("{good}---\n{good}")).refused("client_id 'good' appears twice", "leave one of the two out");
     apply("").refused("no client in ", "client_id");
 
     // What only the server can tell.
@@ -138,7 +138,7 @@ fn a_token_goes_into_a_file_for_its_owner_or_nowhere() {
 }
 
 #[test]
-fn a_token_is_had_looked_into_and_judged() {
+fn a_token_is_had_looked_into_and_evaluated() {
     let Dev { files, .. } = &Dev::start();
     let issued = files.run("workload", &["token", "get", "-o", "json"]).json(0);
     assert_eq!(issued["token_type"], "Bearer");
@@ -173,15 +173,15 @@ fn a_token_is_had_looked_into_and_judged() {
     assert!(shown.ok().contains("NOT the one"));
 
     let mut validate = ["validate", "-", "--audience", AUDIENCE, "--certificate", text(&own), "-o", "json"];
-    let mut judge = |given, certificate| {
+    let mut evaluate = |given, certificate| {
         (validate[1], validate[5]) = (given, certificate);
         run_with(&mut files.command("proxy", &validate), token)
     };
     for given in [token, at_file.as_str(), "-"] {
-        let allowed = judge(given, text(&own)).json(0);
+        let allowed = evaluate(given, text(&own)).json(0);
         assert_eq!(allowed["decision"], "DECISION_ALLOW");
         assert_eq!(allowed["claims"], inspected["claims"]);
-        let denied = judge(given, text(&thief)).json(3);
+        let denied = evaluate(given, text(&thief)).json(3);
         assert_eq!(denied["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
     }
     for spelling in ["x5t#S256", "hex"] {
@@ -320,9 +320,9 @@ fn config_check_tells_a_sound_configuration_from_one_that_would_not_start() {
     ] {
         fs::write(files.path("unsound.yaml"), sound.replace(from, to)).unwrap();
         check("unsound.yaml", &[]).refused(problem, "check again");
-        let told = check("unsound.yaml", &["-o", "json"]).json(1);
-        assert_eq!(told["valid"], false);
-        assert!(told["problem"].as_str().unwrap().contains(problem), "{told}");
+        let reported = check("unsound.yaml", &["-o", "json"]).json(1);
+        assert_eq!(reported["valid"], false);
+        assert!(reported["problem"].as_str().unwrap().contains(problem), "{reported}");
         serve("unsound.yaml").refused(problem, "lanyard config check");
     }
     check("nowhere.yaml", &[]).refused("nowhere.yaml: No such file", "--config");

@@ -152,8 +152,8 @@ fn every_printed_command_works_when_pasted_and_serve_goes_on_where_it_stopped() 
         let now = run(&mut shell(line));
         assert_eq!(now.code, before.code, "{line}: {now:?}");
         // The same token, decisions (but for how long they may be kept), clients and keys.
-        let lasting = |text: &str| text.lines().filter(|line| !has_a_time(line)).collect::<Vec<_>>().join("\n");
-        assert_eq!(lasting(&now.stdout), lasting(&before.stdout), "{line}");
+        let stable_lines = |text: &str| text.lines().filter(|line| !has_a_time(line)).collect::<Vec<_>>().join("\n");
+        assert_eq!(stable_lines(&now.stdout), stable_lines(&before.stdout), "{line}");
     }
     let (code, said) = process.end_by("INT");
     assert_eq!(code, Some(0), "{said}");

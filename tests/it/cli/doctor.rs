@@ -43,9 +43,9 @@ fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
     assert_eq!(seen.checks("not_checked"), ["key_encryption_key"], "{seen:#?}");
     assert_eq!(seen.checks("ok").iter().filter(|check| **check == "listener").count(), 3);
     assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
-    let told = run(&mut fixture.doctor()).ok();
-    assert!(told.ends_with("0 errors, 0 warnings\n"), "{told}");
-    assert!(told.lines().all(|line| !line.contains("next: ")), "{told}");
+    let reported = run(&mut fixture.doctor()).ok();
+    assert!(reported.ends_with("0 errors, 0 warnings\n"), "{reported}");
+    assert!(reported.lines().all(|line| !line.contains("next: ")), "{reported}");
     assert!(server.runs());
     // The doctor's connections cause no warning in the server's log.
     let (_, said) = server.end_by("TERM");
@@ -270,10 +270,10 @@ fn the_documentation_has_every_code_and_no_other() {
     let source = fs::read_to_string(in_crate("src/cli/doctor/fault.rs")).unwrap();
     let mut codes: Vec<&str> = source.split('"').filter(in_capitals).collect();
     let page = fs::read_to_string(in_crate("docs/doctor.md")).unwrap();
-    let mut told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    told.retain(|word| in_capitals(word));
+    let mut reported: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    reported.retain(|word| in_capitals(word));
     codes.sort_unstable();
-    told.sort_unstable();
+    reported.sort_unstable();
     assert!(codes.len() > 40, "{codes:?}");
-    assert_eq!(codes, told);
+    assert_eq!(codes, reported);
 }

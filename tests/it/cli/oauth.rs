@@ -21,11 +21,11 @@ use crate::support::process::text;
 /// Allowed, or denied for what reason.
 fn verdict(files: &Files, token: &str, who: &str) -> Value {
     let certificate = files.path(&format!("{who}.pem"));
-    let judge = ["validate", token, "--audience", AUDIENCE, "--certificate", text(&certificate), "-o", "json"];
-    let judged = files.run("proxy", &judge);
-    let allowed = judged.code == Some(0);
+    let evaluate = ["validate", token, "--audience", AUDIENCE, "--certificate", text(&certificate), "-o", "json"];
+    let evaluated = files.run("proxy", &evaluate);
+    let allowed = evaluated.code == Some(0);
     let code = if allowed { 0 } else { 3 };
-    let reason = judged.json(code)["reason"].clone();
+    let reason = evaluated.json(code)["reason"].clone();
     if allowed { json!("allowed") } else { reason }
 }
 
@@ -87,8 +87,8 @@ fn a_client_revokes_its_own_token_and_nobody_elses() {
     let at_file = format!("@{}", text(&file));
     revoke(files, "selfsigned", &[&at_file]).refused("(INVALID_REQUEST)", "--client-id");
     revoke(files, "selfsigned", &["--client-id", "selfsigned", &second]).refused("(NOT_YOURS)", way_out);
-    let told = revoke(files, "selfsigned", &["--client-id", "selfsigned", &at_file, "-o", "json"]).json(0);
-    assert_eq!(told, json!({"result": "revoked", "target": "token"}));
+    let reported = revoke(files, "selfsigned", &["--client-id", "selfsigned", &at_file, "-o", "json"]).json(0);
+    assert_eq!(reported, json!({"result": "revoked", "target": "token"}));
     assert_eq!(verdict(files, &own, "selfsigned"), "DENY_REASON_TOKEN_REVOKED");
 
     // Never good, and good no longer (RFC 7009 section 2.2).
@@ -105,8 +105,8 @@ fn an_admin_revokes_a_token_by_its_text_or_its_jti() {
     let inspected = run(lanyard().args(["token", "inspect", "-o", "json", &second])).json(0);
     let jti = inspected["claims"]["jti"].as_str().unwrap();
     revoke(files, "workload", &["--jti", jti]).refused("(NOT_YOURS)", "role Admin");
-    let told = revoke(files, "admin", &["--jti", jti, "-o", "json"]).json(0);
-    assert_eq!(told, json!({"result": "revoked", "target": "jti", "id": jti}));
+    let reported = revoke(files, "admin", &["--jti", jti, "-o", "json"]).json(0);
+    assert_eq!(reported, json!({"result": "revoked", "target": "jti", "id": jti}));
     revoke(files, "admin", &["--jti", "a b"]).refused("(INVALID_REQUEST)", "correct what the message names");
     for (token, expected) in
         [(&first, "DENY_REASON_TOKEN_REVOKED"), (&second, "DENY_REASON_TOKEN_REVOKED"), (&third, "allowed")]
@@ -121,9 +121,9 @@ fn a_revoked_client_gets_nothing_until_the_revocation_is_lifted() {
     let client = "spiffe://dev.internal/workload";
     let token = files.token("workload", &[]);
     let until = ["--client", client, "--until", "2100-01-01T00:00:00Z"];
-    let told = revoke(files, "admin", &[&until[..], &["-o", "json"]].concat()).json(0);
+    let reported = revoke(files, "admin", &[&until[..], &["-o", "json"]].concat()).json(0);
     let (id, end) = (client, "2100-01-01T00:00:00Z");
-    assert_eq!(told, json!({"result": "revoked", "target": "client", "id": id, "until": end}));
+    assert_eq!(reported, json!({"result": "revoked", "target": "client", "id": id, "until": end}));
     assert_eq!(verdict(files, &token, "workload"), "DENY_REASON_CLIENT_REVOKED");
     assert_eq!(files.run("workload", &["token", "get"]).code, Some(1));
     files.run("thief", &["token", "get"]).ok();
@@ -147,8 +147,8 @@ fn what_a_client_was_issued_is_revoked_and_it_gets_new_tokens() {
     let Dev { files, .. } = &Dev::start();
     let token = files.token("workload", &[]);
     let client = "spiffe://dev.internal/workload";
-    let told = revoke(files, "admin", &["--issued-to", client]).ok();
-    assert_eq!(told, format!("everything issued to {client} up to now revoked\n"));
+    let reported = revoke(files, "admin", &["--issued-to", client]).ok();
+    assert_eq!(reported, format!("everything issued to {client} up to now revoked\n"));
     assert_eq!(verdict(files, &token, "workload"), "DENY_REASON_TOKEN_REVOKED");
     files.token("workload", &[]);
 }
@@ -162,9 +162,9 @@ fn a_revoked_certificate_opens_nothing_and_stays_so_until_its_own_end() {
     let token = get().ok().trim().to_owned();
     let (file, thumbprint) = (files.path("mine.pem"), mine.thumbprint().to_string());
 
-    let told = revoke(files, "admin", &["--certificate", text(&file), "-o", "json"]).json(0);
+    let reported = revoke(files, "admin", &["--certificate", text(&file), "-o", "json"]).json(0);
     let end = "2096-10-02T07:06:40Z";
-    assert_eq!(told, json!({"result": "revoked", "target": "certificate", "id": thumbprint, "until": end}));
+    assert_eq!(reported, json!({"result": "revoked", "target": "certificate", "id": thumbprint, "until": end}));
     assert_eq!(verdict(files, &token, "mine"), "DENY_REASON_CERTIFICATE_REVOKED");
     assert_eq!(get().code, Some(1));
     assert_eq!(

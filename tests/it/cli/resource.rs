@@ -66,19 +66,19 @@ fn apply_creates_updates_and_leaves_alone_and_says_which() {
     assert_eq!(apply(&[]).ok(), "urn:one created\nurn:two created\n");
     assert_eq!(apply(&[]).ok(), "urn:one unchanged\nurn:two unchanged\n");
     fs::write(&file, both("b")).unwrap();
-    let told = apply(&["--dry-run", "-o", "json"]).json(0);
-    assert_eq!(told[1], json!({"audience": "urn:two", "result": "updated", "dry_run": true}));
+    let reported = apply(&["--dry-run", "-o", "json"]).json(0);
+    assert_eq!(reported[1], json!({"audience": "urn:two", "result": "updated", "dry_run": true}));
     assert_eq!(resource(files, &["get", "urn:two", "-o", "json"]).json(0)["owner"], "a");
-    let told = apply(&["-o", "json"]).json(0);
-    assert_eq!(results(&told), [("urn:one", "unchanged"), ("urn:two", "updated")]);
+    let reported = apply(&["-o", "json"]).json(0);
+    assert_eq!(results(&reported), [("urn:one", "unchanged"), ("urn:two", "updated")]);
     assert_eq!(resource(files, &["get", "urn:two", "-o", "json"]).json(0)["owner"], "b");
 
     // A folder, in the order of its names, without what is not YAML; and what a document leaves out is not kept.
     fs::write(&file, both("b").replace("owner: b\n", "")).unwrap();
     fs::write(folder.path().join("third.yml"), document("three", "")).unwrap();
     fs::write(folder.path().join("notes.txt"), "not: a resource").unwrap();
-    let told = resource(files, &["apply", "-f", text(folder.path()), "-o", "json"]).json(0);
-    assert_eq!(results(&told), [("urn:one", "unchanged"), ("urn:two", "updated"), ("urn:three", "created")]);
+    let reported = resource(files, &["apply", "-f", text(folder.path()), "-o", "json"]).json(0);
+    assert_eq!(results(&reported), [("urn:one", "unchanged"), ("urn:two", "updated"), ("urn:three", "created")]);
     assert_eq!(resource(files, &["get", "urn:two", "-o", "json"]).json(0)["owner"], Value::Null);
     assert_eq!(applied(files, &document("four", "")).ok(), "urn:four created\n");
 }
@@ -155,7 +155,7 @@ fn a_document_that_is_wrong_is_named_and_spoils_the_whole_file() {
     apply("- bad\n").refused("expected a mapping, with the fields of a protected resource", shape);
     apply("audience: [bad\n").refused("resources.yaml: ", shape);
     apply(&document("bad", "evidence_from: gateway\n")).refused("evidence_from: peer, or {via: ", shape);
-    apply(&good).refused("audience 'urn:good' stands twice", "leave one of the two out");
+    apply(&good).refused("audience 'urn:good' appears twice", "leave one of the two out");
     fs::write(&file, "").unwrap();
     resource(files, &["apply", "-f", text(&file)]).refused("no resource in ", "audience");
 

@@ -92,12 +92,12 @@ async fn read_on(path: PathBuf, mut bindings: BindingServiceClient<Channel>, sho
                 audience: ORDERS.to_owned(),
                 scope: String::new(),
             };
-            let judged = bindings.validate_binding(request).await.unwrap().into_inner();
-            if judged.decision() == Decision::Allow {
+            let evaluated = bindings.validate_binding(request).await.unwrap().into_inner();
+            if evaluated.decision() == Decision::Allow {
                 refusals.clear();
                 break;
             }
-            refusals.push(judged.reason());
+            refusals.push(evaluated.reason());
         }
         assert!(refusals.is_empty(), "{refusals:?}: {claims}");
         reads += 1;

@@ -103,9 +103,9 @@ fn the_command_line_applies_each_mesh_s_resources_and_clients() {
         for kind in ["resource", "client"] {
             let path = file(&format!("{mesh}/{kind}s.yaml"));
             let count = documents(&format!("{mesh}/{kind}s.yaml")).len();
-            let told = files.run("admin", &[kind, "apply", "-f", text(&path), "-o", "json"]).json(0);
-            assert_eq!(told.as_array().unwrap().len(), count, "{told}");
-            assert!(told.as_array().unwrap().iter().all(|entry| entry["result"] == "created"), "{told}");
+            let reported = files.run("admin", &[kind, "apply", "-f", text(&path), "-o", "json"]).json(0);
+            assert_eq!(reported.as_array().unwrap().len(), count, "{reported}");
+            assert!(reported.as_array().unwrap().iter().all(|entry| entry["result"] == "created"), "{reported}");
         }
     }
 }
@@ -293,16 +293,16 @@ async fn envoy_gateway_names_the_resource_and_forwards_the_certificate_under_its
             from_sidecar(gateway, &token, &header).principal(CHECKOUT).resource(resource).to("GET", "/orders/1");
         server.check_as(&proxy, asked).await.reason().to_owned()
     };
-    let told = element(gateway, &leaf, true, CHECKOUT);
-    assert_eq!(ask(told.clone(), audience).await, "");
-    assert_eq!(ask(told.clone(), "https://payments.shop.example").await, "RESOURCE_UNKNOWN");
+    let reported = element(gateway, &leaf, true, CHECKOUT);
+    assert_eq!(ask(reported.clone(), audience).await, "");
+    assert_eq!(ask(reported.clone(), "https://payments.shop.example").await, "RESOURCE_UNKNOWN");
     assert_eq!(
         ask(element(gateway, &proxy, true, gateway), audience).await,
         "EVIDENCE_MALFORMED",
         "not the principal's"
     );
     // A certificate for callers without the gateway's SPIFFE ID.
-    let web = told.replace(&format!("By={gateway};"), "");
+    let web = reported.replace(&format!("By={gateway};"), "");
     assert_eq!(ask(web, audience).await, "EVIDENCE_TOO_WEAK");
 }
 
@@ -314,9 +314,9 @@ fn the_operators_page_tells_what_to_do_about_every_reason() {
     let mut count = 0;
     for code in denied.chain(refused.map(Into::into)) {
         count += 1;
-        let told = |word: &str| word == code;
+        let reported = |word: &str| word == code;
         let rows = page.lines().filter(|line| line.starts_with('|'));
-        assert!(rows.flat_map(|row| row.split([' ', ',', '|'])).any(told), "{code}");
+        assert!(rows.flat_map(|row| row.split([' ', ',', '|'])).any(reported), "{code}");
     }
     assert_eq!(count, 33);
 }

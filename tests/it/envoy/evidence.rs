@@ -76,8 +76,8 @@ async fn each_grade_of_evidence_is_allowed_and_refused_by_the_least_grade_of_the
             let rightful = mesh.legitimate().await;
             let status = if expected.is_empty() { 200 } else { 401 };
             assert_eq!((rightful.status, reason(&rightful).as_str()), (status, expected), "{name}, {least}");
-            let told = rightful.headers.get("x-grade").map(|grade| grade.to_str().unwrap());
-            assert_eq!(told, expected.is_empty().then_some(grade), "{name}, {least}");
+            let reported = rightful.headers.get("x-grade").map(|grade| grade.to_str().unwrap());
+            assert_eq!(reported, expected.is_empty().then_some(grade), "{name}, {least}");
             // The same with a thief's certificate is never allowed, whatever the thief says of itself.
             let forged = format!("By=spiffe://prod.example/proxy;Hash={}", crate::support::check::hex(&mesh.checkout));
             let stolen = with_header(get("/orders/1", &mesh.token), "x-forwarded-client-cert", &forged);

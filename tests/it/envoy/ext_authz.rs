@@ -104,7 +104,7 @@ async fn each_denial_has_the_status_the_code_and_the_challenge_of_its_kind() {
 }
 
 #[tokio::test]
-async fn time_revocation_and_audience_are_judged_as_everywhere() {
+async fn time_revocation_and_audience_are_evaluated_as_everywhere() {
     let (server, checkout, token) = shop(|_| {}).await;
     let reason = async |token: &str| server.check(Asked::with(token, &checkout)).await.reason().to_owned();
     assert_eq!(reason(&token).await, "");

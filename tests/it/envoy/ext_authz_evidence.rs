@@ -34,7 +34,7 @@ impl Shop {
     }
 
     /// The token, with whatever the proxy saw of the connection.
-    fn shown(&self, principal: &str, forwarded: &str) -> Asked {
+    fn presented(&self, principal: &str, forwarded: &str) -> Asked {
         let asked = Asked::anonymous().header("authorization", &format!("Bearer {}", self.token)).principal(principal);
         if forwarded.is_empty() { asked } else { asked.header("x-forwarded-client-cert", forwarded) }
     }
@@ -56,13 +56,13 @@ async fn each_grade_of_evidence_is_enough_or_too_weak_as_the_resource_says() {
         let cert =
             format!("By={PROXY};Hash={};Cert=\"{}\";URI={CHECKOUT}", hex(&shop.checkout), url_encoded(&shop.checkout));
         for (asked, reason) in [
-            (shop.shown("", "").certificate(&shop.checkout), certificate),
-            (shop.shown(CHECKOUT, &cert), certificate),
-            (shop.shown(CHECKOUT, &hash), thumbprint),
-            (shop.shown("", &hash), thumbprint),
-            (shop.shown(CHECKOUT, ""), spiffe_id),
-            (shop.shown("", &format!("By={PROXY};URI={CHECKOUT}")), spiffe_id),
-            (shop.shown("", ""), "EVIDENCE_MISSING"),
+            (shop.presented("", "").certificate(&shop.checkout), certificate),
+            (shop.presented(CHECKOUT, &cert), certificate),
+            (shop.presented(CHECKOUT, &hash), thumbprint),
+            (shop.presented("", &hash), thumbprint),
+            (shop.presented(CHECKOUT, ""), spiffe_id),
+            (shop.presented("", &format!("By={PROXY};URI={CHECKOUT}")), spiffe_id),
+            (shop.presented("", ""), "EVIDENCE_MISSING"),
         ] {
             assert_eq!(shop.reason(asked.clone()).await, reason, "{least}: {:?}", asked.attributes);
         }
@@ -77,46 +77,46 @@ async fn what_a_client_writes_is_no_evidence() {
     let thief_id = "spiffe://prod.example/thief";
     for (asked, reason) in vec![
         // The thief's connection, with the victim's certificate in every header that comes to mind.
-        (shop.shown("", &format!("By={PROXY};Hash={own}")).certificate(&shop.thief), "CERTIFICATE_MISMATCH"),
-        (shop.shown(thief_id, &format!("Hash={own},By={PROXY};Hash={thief}")), "CERTIFICATE_MISMATCH"),
-        (shop.shown(thief_id, &format!("By={PROXY};Hash={own},By={PROXY};Hash={thief}")), "EVIDENCE_MALFORMED"),
+        (shop.presented("", &format!("By={PROXY};Hash={own}")).certificate(&shop.thief), "CERTIFICATE_MISMATCH"),
+        (shop.presented(thief_id, &format!("Hash={own},By={PROXY};Hash={thief}")), "CERTIFICATE_MISMATCH"),
+        (shop.presented(thief_id, &format!("By={PROXY};Hash={own},By={PROXY};Hash={thief}")), "EVIDENCE_MALFORMED"),
         // A name with a comma in it, behind the true element: as a URI, and as a DNS name.
         (
-            shop.shown(
+            shop.presented(
                 &format!("{thief_id},By={PROXY};Hash={own}"),
                 &format!("By={PROXY};Hash={thief};URI={thief_id},By={PROXY};Hash={own}"),
             ),
             "EVIDENCE_MALFORMED",
         ),
         (
-            shop.shown(
+            shop.presented(
                 thief_id,
                 &format!("By={PROXY};Hash={thief};URI={thief_id};DNS=x,By={PROXY};Hash={own};URI={thief_id}"),
             ),
             "EVIDENCE_MALFORMED",
         ),
         // Not the proxy's element: what is left is the principal.
-        (shop.shown(thief_id, &format!("Hash={own}")), "ROTATION_STRICT"),
-        (shop.shown("", &format!("Hash={own}")), "EVIDENCE_MISSING"),
-        (shop.shown("", &format!("By={PROXY}x;Hash={own}")), "EVIDENCE_MISSING"),
-        (shop.shown("", &format!("By={PROXY};Hash={own},By={GATEWAY};Hash={own}")), "EVIDENCE_MISSING"),
-        (shop.shown("", "").header("client-cert", &format!(":{}:", "AAAA")), "EVIDENCE_MISSING"),
-        (shop.shown("", "").header("x-ssl-client-cert", &url_encoded(&shop.checkout)), "EVIDENCE_MISSING"),
+        (shop.presented(thief_id, &format!("Hash={own}")), "ROTATION_STRICT"),
+        (shop.presented("", &format!("Hash={own}")), "EVIDENCE_MISSING"),
+        (shop.presented("", &format!("By={PROXY}x;Hash={own}")), "EVIDENCE_MISSING"),
+        (shop.presented("", &format!("By={PROXY};Hash={own},By={GATEWAY};Hash={own}")), "EVIDENCE_MISSING"),
+        (shop.presented("", "").header("client-cert", &format!(":{}:", "AAAA")), "EVIDENCE_MISSING"),
+        (shop.presented("", "").header("x-ssl-client-cert", &url_encoded(&shop.checkout)), "EVIDENCE_MISSING"),
         // A principal of another kind is none.
-        (shop.shown("checkout.prod.example", ""), "EVIDENCE_MISSING"),
-        (shop.shown("CN=checkout", ""), "EVIDENCE_MISSING"),
+        (shop.presented("checkout.prod.example", ""), "EVIDENCE_MISSING"),
+        (shop.presented("CN=checkout", ""), "EVIDENCE_MISSING"),
         // What cannot be read, or contradicts itself, is not passed over.
-        (shop.shown(CHECKOUT, "By="), "ROTATION_STRICT"),
-        (shop.shown(CHECKOUT, "garbage"), "EVIDENCE_MALFORMED"),
-        (shop.shown(CHECKOUT, &format!("By={PROXY};Hash={own};Hash={thief}")), "EVIDENCE_MALFORMED"),
-        (shop.shown("spiffe://PROD.example/checkout", ""), "EVIDENCE_MALFORMED"),
-        (shop.shown("", "").certificate(&shop.checkout).principal(thief_id), "EVIDENCE_MALFORMED"),
-        (shop.shown(thief_id, &format!("By={PROXY};URI={CHECKOUT}")), "EVIDENCE_MALFORMED"),
-        (shop.shown(thief_id, &format!("By={PROXY};Hash={own};URI={CHECKOUT}")), "EVIDENCE_MALFORMED"),
+        (shop.presented(CHECKOUT, "By="), "ROTATION_STRICT"),
+        (shop.presented(CHECKOUT, "garbage"), "EVIDENCE_MALFORMED"),
+        (shop.presented(CHECKOUT, &format!("By={PROXY};Hash={own};Hash={thief}")), "EVIDENCE_MALFORMED"),
+        (shop.presented("spiffe://PROD.example/checkout", ""), "EVIDENCE_MALFORMED"),
+        (shop.presented("", "").certificate(&shop.checkout).principal(thief_id), "EVIDENCE_MALFORMED"),
+        (shop.presented(thief_id, &format!("By={PROXY};URI={CHECKOUT}")), "EVIDENCE_MALFORMED"),
+        (shop.presented(thief_id, &format!("By={PROXY};Hash={own};URI={CHECKOUT}")), "EVIDENCE_MALFORMED"),
     ] {
         assert_eq!(shop.reason(asked.clone()).await, reason, "{:?}", asked.attributes);
     }
-    let mut unreadable = shop.shown("", "");
+    let mut unreadable = shop.presented("", "");
     unreadable.source().certificate = "-----BEGIN CERTIFICATE-----".to_owned();
     assert_eq!(shop.reason(unreadable).await, "EVIDENCE_MALFORMED");
 }
@@ -131,11 +131,11 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
     let shop = Shop::new("thumbprint", &[GATEWAY]).await;
     let gateway = shop.server.svid("/gateway");
     let (own, thief, at_gate) = (hex(&shop.checkout), hex(&shop.thief), hex(&gateway));
-    let seen = |forwarded: &str| shop.shown(GATEWAY, forwarded);
+    let seen = |forwarded: &str| shop.presented(GATEWAY, forwarded);
     for (asked, reason) in vec![
         (seen(&row(&own, &at_gate)), ""),
         (seen(&row(&own, &at_gate)).certificate(&gateway), ""),
-        (shop.shown("", &row(&own, &at_gate)), ""),
+        (shop.presented("", &row(&own, &at_gate)), ""),
         (seen(&row(&thief, &at_gate)), "CERTIFICATE_MISMATCH"),
         // A longer row: only the last two count.
         (seen(&format!("By=spiffe://prod.example/edge;Hash={own},{}", row(&thief, &at_gate))), "CERTIFICATE_MISMATCH"),
@@ -154,7 +154,7 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
         (seen(&format!("By={GATEWAY};Hash={own}")), "EVIDENCE_MISSING"),
         // The peer is not the gateway, and only says what the gateway would.
         (
-            shop.shown(
+            shop.presented(
                 "spiffe://prod.example/thief",
                 &row(&own, &thief).replace(&format!("URI={GATEWAY}"), "URI=spiffe://prod.example/thief"),
             ),
@@ -162,9 +162,9 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
         ),
         (seen(&row(&own, &thief)).certificate(&shop.thief), "EVIDENCE_MALFORMED"),
         (seen(&row(&own, &at_gate)).certificate(&shop.thief), "EVIDENCE_MALFORMED"),
-        (shop.shown("spiffe://prod.example/thief", &row(&own, &at_gate)), "EVIDENCE_MALFORMED"),
+        (shop.presented("spiffe://prod.example/thief", &row(&own, &at_gate)), "EVIDENCE_MALFORMED"),
         // The peer's own certificate is none of the resource's business then.
-        (shop.shown("", "").certificate(&shop.checkout), "EVIDENCE_MISSING"),
+        (shop.presented("", "").certificate(&shop.checkout), "EVIDENCE_MISSING"),
     ] {
         assert_eq!(shop.reason(asked.clone()).await, reason, "{:?}", asked.attributes.source);
     }
@@ -181,9 +181,9 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
 async fn a_gateway_that_the_resource_does_not_name_is_a_peer_like_any_other() {
     let shop = Shop::new("thumbprint", &[]).await;
     let gateway = shop.server.svid("/gateway");
-    let asked = shop.shown(GATEWAY, &row(&hex(&shop.checkout), &hex(&gateway)));
+    let asked = shop.presented(GATEWAY, &row(&hex(&shop.checkout), &hex(&gateway)));
     assert_eq!(shop.reason(asked).await, "CERTIFICATE_MISMATCH");
     let other = Shop::new("thumbprint", &["spiffe://prod.example/other-gateway"]).await;
-    let asked = other.shown(GATEWAY, &row(&hex(&other.checkout), &hex(&other.server.svid("/gateway"))));
+    let asked = other.presented(GATEWAY, &row(&hex(&other.checkout), &hex(&other.server.svid("/gateway"))));
     assert_eq!(other.reason(asked).await, "EVIDENCE_MISSING");
 }

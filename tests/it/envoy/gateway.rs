@@ -74,16 +74,18 @@ async fn behind_a_gateway_the_certificate_that_the_gateway_saw_counts() {
     let hash = crate::support::check::hex(&mesh.checkout);
     let by_gateway = format!("By=spiffe://prod.example/gateway;Hash={hash}");
     let by_both = format!("{by_gateway},By=spiffe://prod.example/proxy;URI=spiffe://prod.example/gateway");
-    for (forged, (status, told)) in [(by_gateway, (401, "EVIDENCE_MISSING")), (by_both, (400, "EVIDENCE_MALFORMED"))] {
+    for (forged, (status, reported)) in
+        [(by_gateway, (401, "EVIDENCE_MISSING")), (by_both, (400, "EVIDENCE_MALFORMED"))]
+    {
         // To the gateway, which throws it away.
         let request = || with_header(get("/orders/1", &mesh.token), "x-forwarded-client-cert", &forged);
         let stolen = row.send(&mesh.thief, request()).await;
         assert_eq!((stolen.status, reason(&stolen)), (401, "CERTIFICATE_MISMATCH".to_owned()), "{forged}");
         // Past the gateway, to the inner proxy, which appends to it: the peer is not the gateway, and the proxy writes once.
         let past = mesh.send(&mesh.thief, request()).await;
-        assert_eq!((past.status, reason(&past)), (status, told.to_owned()), "{forged}");
+        assert_eq!((past.status, reason(&past)), (status, reported.to_owned()), "{forged}");
         let past = mesh.send(&mesh.checkout, request()).await;
-        assert_eq!((past.status, reason(&past)), (status, told.to_owned()), "{forged}");
+        assert_eq!((past.status, reason(&past)), (status, reported.to_owned()), "{forged}");
     }
     assert_eq!(mesh.upstream.reached(), 1);
 }
@@ -120,7 +122,7 @@ async fn a_gateway_that_is_not_named_or_says_too_little_lets_nobody_pass() {
 }
 
 #[tokio::test]
-async fn where_the_resource_names_no_gateway_it_is_the_gateway_that_is_judged() {
+async fn where_the_resource_names_no_gateway_it_is_the_gateway_that_is_evaluated() {
     let Some(row) = Row::start().await else { return };
     let Row { mesh, .. } = &row;
     let reply = row.send(&mesh.checkout, get("/orders/1", &mesh.token)).await;

@@ -71,7 +71,7 @@ fn an_endpoint_that_cannot_stand_is_refused_by_the_name_of_its_key() {
         (with("a.example,", "A.example,"), "federation.trust_domain: "),
         (with("a.example,", "prod.example,"), "prod.example: is the server's own trust domain"),
         (with("a.example,", "other.example,"), "other.example: has a file in trust.bundles already"),
-        (format!("[{WEB}, {WEB}]"), "a.example: stands here twice"),
+        (format!("[{WEB}, {WEB}]"), "a.example: appears here twice"),
         (with("profile: https_web", "profile: http"), "unknown variant `http`"),
         (with(", profile: https_web", ""), "missing field `profile`"),
         (with("https_web", "https_web, bundle: a.pem"), "federation.profile: https_web goes without"),

@@ -218,9 +218,10 @@ async fn a_sequence_that_goes_back_is_refused_as_long_as_the_newer_bundle_counts
 #[tokio::test]
 async fn a_publisher_is_asked_as_often_as_it_wants_to_be() {
     let (partner, web) = (TestCa::new(PARTNER), TestCa::new("web"));
-    let shown = web.server_certificate("localhost").issue();
+    let certificate = web.server_certificate("localhost").issue();
     let often = json!({"keys": [root(&partner)], "spiffe_refresh_hint": 1}).to_string();
-    let federated = Federated::with("profile: https_web, ca: web.pem", partner, web, shown, often.as_bytes()).await;
+    let federated =
+        Federated::with("profile: https_web, ca: web.pem", partner, web, certificate, often.as_bytes()).await;
     // Without the hint, the second time would be minutes away.
     for _ in 0..3 {
         within(federated.publisher.asked()).await;

@@ -69,8 +69,8 @@ async fn refused(endpoint: &BundleEndpoint) -> FetchError {
 }
 
 /// The publisher shows each of these, none of which is believed, and no request is sent.
-async fn assert_none_is_believed(publisher: &Publisher, endpoint: &BundleEndpoint, shown: Vec<(&str, Leaf)>) {
-    for (what, leaf) in shown {
+async fn assert_none_is_believed(publisher: &Publisher, endpoint: &BundleEndpoint, leaves: Vec<(&str, Leaf)>) {
+    for (what, leaf) in leaves {
         let before = publisher.requests().len();
         publisher.show(&leaf);
         let error = refused(endpoint).await;
@@ -88,7 +88,7 @@ async fn an_https_spiffe_endpoint_needs_the_configured_id_under_its_own_trust_do
     publisher.answer(200, "", &document(&[&partner], 1));
     let bundle_endpoint = by_spiffe(&publisher, &partner);
     let other = |id: &str| partner.svid(id).dns("localhost").issue();
-    let shown = vec![
+    let leaves = vec![
         ("another workload", other("spiffe://partner.example/spire/other")),
         ("a longer path", other(&format!("{ENDPOINT}/more"))),
         ("the trust domain itself", other("spiffe://partner.example")),
@@ -106,7 +106,7 @@ async fn an_https_spiffe_endpoint_needs_the_configured_id_under_its_own_trust_do
         ("expired", partner.svid(ENDPOINT).expired().issue()),
         ("not yet valid", partner.svid(ENDPOINT).not_yet_valid().issue()),
     ];
-    assert_none_is_believed(&publisher, &bundle_endpoint, shown).await;
+    assert_none_is_believed(&publisher, &bundle_endpoint, leaves).await;
     for leaf in [endpoint(&partner).issue(), partner.intermediate("below").svid(ENDPOINT).without_eku().issue()] {
         publisher.show(&leaf);
         within(bundle_endpoint.refresh()).await.unwrap();
@@ -120,7 +120,7 @@ async fn an_https_web_endpoint_is_trusted_by_its_host_name_and_never_by_an_svid(
     let publisher = Publisher::named(&web, "localhost").await;
     publisher.answer(200, "", &document(&[&partner], 1));
     let bundle_endpoint = by_web(&publisher, &web, Duration::from_hours(1));
-    let shown = vec![
+    let leaves = vec![
         ("an SVID", endpoint(&partner).issue()),
         ("an SVID with the host's name", endpoint(&partner).dns("localhost").issue()),
         ("an SVID of the web's CA", endpoint(&web).issue()),
@@ -128,7 +128,7 @@ async fn an_https_web_endpoint_is_trusted_by_its_host_name_and_never_by_an_svid(
         ("another CA", TestCa::new("web").server_certificate("localhost").issue()),
         ("expired", web.client_certificate().dns("localhost").expired().issue()),
     ];
-    assert_none_is_believed(&publisher, &bundle_endpoint, shown).await;
+    assert_none_is_believed(&publisher, &bundle_endpoint, leaves).await;
     publisher.show(&web.server_certificate("localhost").issue());
     assert!(within(bundle_endpoint.refresh()).await.unwrap());
     // The same again is no change.

@@ -52,7 +52,7 @@ fn the_service_is_where_the_proxies_of_each_mesh_look_for_it() {
 }
 
 #[test]
-fn no_proxy_lets_a_request_through_that_nobody_has_judged() {
+fn no_proxy_lets_a_request_through_that_nobody_has_evaluated() {
     for mesh in MESHES {
         let mut said = 0;
         let example = fs::read_to_string(helm::example(mesh)).unwrap();

@@ -150,10 +150,10 @@ fn the_network_policy_lets_the_job_and_the_test_through_to_the_mtls_port() {
     for rendered in &all {
         let rules = rules(rendered, "mtls");
         for (name, pod) in rendered.pods().iter().filter(|(name, _)| !name.contains("StatefulSet")) {
-            let lets_in = |peer: &&Value| {
+            let admits = |peer: &&Value| {
                 peer["namespaceSelector"].is_null() && selects(&peer["podSelector"]["matchLabels"], labels(pod))
             };
-            assert!(rules.iter().flat_map(|rule| list(&rule["from"])).any(|peer| lets_in(&peer)), "{name}");
+            assert!(rules.iter().flat_map(|rule| list(&rule["from"])).any(|peer| admits(&peer)), "{name}");
         }
     }
 }

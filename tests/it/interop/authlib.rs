@@ -27,22 +27,23 @@ fn authlib_gets_introspects_and_revokes_with_mutual_tls() {
     fixture.offer(RESOURCE, "selfsigned", "self_signed_tls_client_auth", "certificate_file: selfsigned.pem");
 
     let program = in_crate("tests/it/interop/authlib_client.py");
-    let told = run(Command::new(python).arg(program).args([&fixture.public, RESOURCE]).arg(&fixture.files.dir)).json(0);
+    let reported =
+        run(Command::new(python).arg(program).args([&fixture.public, RESOURCE]).arg(&fixture.files.dir)).json(0);
     for (token, name) in [("by_pki", "pki"), ("by_self", "selfsigned")] {
-        assert_eq!(claims(&told[token])["cnf"], json!({"x5t#S256": make.thumbprint(name)}));
+        assert_eq!(claims(&reported[token])["cnf"], json!({"x5t#S256": make.thumbprint(name)}));
     }
-    assert_eq!(told["by_pki"]["scope"], "orders.read");
+    assert_eq!(reported["by_pki"]["scope"], "orders.read");
     for active in ["before", "still"] {
-        assert_eq!(told[active]["active"], true);
-        assert_eq!(told[active]["client_id"], "pki");
-        assert_eq!(told[active]["cnf"], claims(&told["by_pki"])["cnf"]);
+        assert_eq!(reported[active]["active"], true);
+        assert_eq!(reported[active]["client_id"], "pki");
+        assert_eq!(reported[active]["cnf"], claims(&reported["by_pki"])["cnf"]);
     }
     for inactive in ["by_stranger", "after"] {
-        assert_eq!(told[inactive], json!({"active": false}), "{inactive}");
+        assert_eq!(reported[inactive], json!({"active": false}), "{inactive}");
     }
-    assert_eq!(told["of_self"]["active"], true);
-    assert_eq!(told["foreign"], 400);
-    assert_eq!(told["revoked"], 200);
-    assert_eq!(told["scope"], "invalid_scope");
-    assert_eq!(told["other"], "invalid_client");
+    assert_eq!(reported["of_self"]["active"], true);
+    assert_eq!(reported["foreign"], 400);
+    assert_eq!(reported["revoked"], 200);
+    assert_eq!(reported["scope"], "invalid_scope");
+    assert_eq!(reported["other"], "invalid_client");
 }

@@ -56,7 +56,7 @@ def main(issuer, resource, directory):
 
     pki, selfsigned, watcher = client("pki", "pki"), client("selfsigned", "selfsigned"), client("resource", resource)
     by_pki, by_self = token(pki, scope="orders.read"), token(selfsigned)
-    told = {
+    reported = {
         "by_pki": by_pki,
         "by_self": by_self,
         "before": introspected(watcher, by_pki),
@@ -69,7 +69,7 @@ def main(issuer, resource, directory):
         "scope": refusal(lambda: token(client("pki", "pki"), scope="orders.delete")),
         "other": refusal(lambda: token(client("pki", "selfsigned"))),
     }
-    print(json.dumps(told))
+    print(json.dumps(reported))
 
 
 main(*sys.argv[1:])

@@ -34,10 +34,10 @@ fn holds(example: impl Fn([&str; 5]) -> Command) {
         run(&mut example([server, text(&ca), text(&cert), text(&key), AUDIENCE]))
     };
     // Maven ends its colours, of which there are none.
-    let told = as_whom("workload").ok().replace("\u{1b}[0m", "");
-    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let reported = as_whom("workload").ok().replace("\u{1b}[0m", "");
+    let reported: Value = serde_json::from_str(&reported).unwrap_or_else(|error| panic!("{error}: {reported}"));
     let expected = json!({ "scope": "orders.read orders.write", "decision": "DECISION_ALLOW", "match": "MATCH_EXACT" });
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     let refused = as_whom("admin");
     assert_ne!(refused.code, Some(0), "{refused:?}");
     let said = (refused.stdout + &refused.stderr).to_lowercase();

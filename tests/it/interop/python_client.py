@@ -3,7 +3,7 @@
     python_client.py SERVER DIR
 
 SERVER is host:port of the mTLS listener. DIR holds what `lanyard dev` makes, and mine.pem with mine-key.pem: a self-signed
-certificate that nobody knows yet. Registers it, gets a token with it, and has the token judged, by this project's service and
+certificate that nobody knows yet. Registers it, gets a token with it, and has the token evaluated, by this project's service and
 by Envoy's. Prints what came out as JSON.
 Needs grpcio, grpcio-reflection and protobuf.
 """
@@ -67,7 +67,7 @@ def main(server, directory):
     mine = Caller(server, directory, "mine")
     issued = mine.call("lanyard.v1.TokenService/IssueToken", client_id="mine")
 
-    def judged(evidence):
+    def evaluate(evidence):
         return proxy.call(
             "lanyard.v1.BindingService/ValidateBinding",
             access_token=issued["access_token"],
@@ -104,8 +104,8 @@ def main(server, directory):
                 "services": sorted(admin.database.get_services()),
                 "registered": registered,
                 "issued": issued,
-                "own": judged(certificate),
-                "thief": judged((directory / "thief.pem").read_text()),
+                "own": evaluate(certificate),
+                "thief": evaluate((directory / "thief.pem").read_text()),
                 "checked": checked(certificate),
                 "checked_thief": checked((directory / "thief.pem").read_text()),
                 "refusal": refusal,

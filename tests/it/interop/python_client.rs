@@ -13,15 +13,16 @@ use crate::support::server::in_crate;
 use crate::support::tools;
 
 #[test]
-fn a_python_client_made_from_reflection_registers_gets_a_token_and_has_it_judged() {
+fn a_python_client_made_from_reflection_registers_gets_a_token_and_has_it_evaluated() {
     let Some(python) = tools::python() else { return };
     let Dev { files, .. } = &Dev::start();
     let mine = self_signed("mine").between(Timestamp(0), Timestamp(4_000_000_000)).issue();
     fs::write(files.path("mine.pem"), mine.pem()).unwrap();
     fs::write(files.path("mine-key.pem"), mine.key_pem()).unwrap();
     let server = files.server.strip_prefix("https://").unwrap();
-    let told = run(Command::new(python).arg(in_crate("tests/it/interop/python_client.py")).arg(server).arg(&files.dir))
-        .json(0);
+    let reported =
+        run(Command::new(python).arg(in_crate("tests/it/interop/python_client.py")).arg(server).arg(&files.dir))
+            .json(0);
 
     for name in [
         "envoy.service.auth.v3.Authorization",
@@ -30,25 +31,25 @@ fn a_python_client_made_from_reflection_registers_gets_a_token_and_has_it_judged
         "lanyard.v1.RegistryService",
         "lanyard.v1.TokenService",
     ] {
-        assert!(told["services"].as_array().unwrap().contains(&json!(name)), "{told}");
+        assert!(reported["services"].as_array().unwrap().contains(&json!(name)), "{reported}");
     }
-    assert_eq!(told["registered"]["client_id"], "mine");
-    assert_eq!(told["registered"]["access_token_ttl"], "60s");
-    assert_eq!(told["registered"]["tls_client_certificate_bound_access_tokens"], true);
-    assert!(told["registered"]["certificate_pem"].is_null(), "{told}");
-    assert_eq!(told["issued"]["token_type"], "Bearer");
-    assert_eq!(told["issued"]["expires_in"], "60s");
-    assert_eq!(told["issued"]["scope"], "orders.read");
+    assert_eq!(reported["registered"]["client_id"], "mine");
+    assert_eq!(reported["registered"]["access_token_ttl"], "60s");
+    assert_eq!(reported["registered"]["tls_client_certificate_bound_access_tokens"], true);
+    assert!(reported["registered"]["certificate_pem"].is_null(), "{reported}");
+    assert_eq!(reported["issued"]["token_type"], "Bearer");
+    assert_eq!(reported["issued"]["expires_in"], "60s");
+    assert_eq!(reported["issued"]["scope"], "orders.read");
 
     let thumbprint = mine.thumbprint().to_string();
-    assert_eq!(told["own"]["decision"], "DECISION_ALLOW");
-    assert_eq!(told["own"]["match"], "MATCH_EXACT");
-    assert_eq!(told["own"]["claims"]["cnf"]["x5t#S256"], json!(thumbprint));
-    assert_eq!(told["thief"]["decision"], "DECISION_DENY");
-    assert_eq!(told["thief"]["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
-    assert_eq!(told["checked"]["status"], json!({}), "OK: {told}");
-    assert_eq!(told["checked"]["dynamic_metadata"]["client_id"], "mine");
-    assert_eq!(told["checked_thief"]["denied_response"]["status"]["code"], "Unauthorized");
-    assert_eq!(told["checked_thief"]["dynamic_metadata"]["reason"], "CERTIFICATE_MISMATCH");
-    assert_eq!(told["refusal"], "PERMISSION_DENIED");
+    assert_eq!(reported["own"]["decision"], "DECISION_ALLOW");
+    assert_eq!(reported["own"]["match"], "MATCH_EXACT");
+    assert_eq!(reported["own"]["claims"]["cnf"]["x5t#S256"], json!(thumbprint));
+    assert_eq!(reported["thief"]["decision"], "DECISION_DENY");
+    assert_eq!(reported["thief"]["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
+    assert_eq!(reported["checked"]["status"], json!({}), "OK: {reported}");
+    assert_eq!(reported["checked"]["dynamic_metadata"]["client_id"], "mine");
+    assert_eq!(reported["checked_thief"]["denied_response"]["status"]["code"], "Unauthorized");
+    assert_eq!(reported["checked_thief"]["dynamic_metadata"]["reason"], "CERTIFICATE_MISMATCH");
+    assert_eq!(reported["refusal"], "PERMISSION_DENIED");
 }

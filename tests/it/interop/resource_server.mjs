@@ -18,7 +18,7 @@ const [issuer, resource, given] = process.argv.slice(2);
 // that it came on is the one that it is bound to.
 const keys = createRemoteJWKSet(new URL(`${issuer}/oauth2/jwks`));
 
-async function judge(request) {
+async function evaluate(request) {
   const token = request.headers.authorization?.match(/^Bearer (\S+)$/)?.[1];
   const certificate = request.socket.getPeerCertificate().raw;
   if (!token || !certificate) return 401;
@@ -34,7 +34,7 @@ async function judge(request) {
 // Whoever's certificate it is: what counts is that it is the token's.
 const tls = { cert: readFileSync('server.pem'), key: readFileSync('server-key.pem'), requestCert: true, rejectUnauthorized: false };
 const server = createServer(tls, async (request, response) => {
-  response.writeHead(await judge(request)).end();
+  response.writeHead(await evaluate(request)).end();
 });
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 
@@ -55,10 +55,10 @@ function forged(token) {
 }
 
 const tokens = JSON.parse(given);
-const told = {};
+const reported = {};
 for (const [owner, token] of Object.entries(tokens)) {
-  told[owner] = { none: await ask(null, token), forged: await ask(owner, forged(token)), bare: await ask(owner, null) };
-  for (const name of Object.keys(tokens)) told[owner][name] = await ask(name, token);
+  reported[owner] = { none: await ask(null, token), forged: await ask(owner, forged(token)), bare: await ask(owner, null) };
+  for (const name of Object.keys(tokens)) reported[owner][name] = await ask(name, token);
 }
-console.log(JSON.stringify(told));
+console.log(JSON.stringify(reported));
 server.close();

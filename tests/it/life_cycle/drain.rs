@@ -47,15 +47,15 @@ async fn start(tls: &str) -> TestServer {
 /// A health watch stream that has reported its first status.
 async fn watch(server: &TestServer, leaf: &Leaf) -> Streaming<HealthCheckResponse> {
     let mut health = HealthClient::new(server.channel(leaf));
-    let mut told = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
-    assert_eq!(told.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
-    told
+    let mut watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    watched
 }
 
 /// The status that a stream ends with.
-async fn end_of(mut told: Streaming<HealthCheckResponse>) -> tonic::Status {
+async fn end_of(mut watched: Streaming<HealthCheckResponse>) -> tonic::Status {
     loop {
-        match within(told.message()).await {
+        match within(watched.message()).await {
             Ok(state) => assert!(state.is_some(), "it ended as if there were nothing more to come"),
             Err(status) => return status,
         }
@@ -123,7 +123,7 @@ async fn a_stream_ends_with_unavailable_at_the_maximum_age_of_its_connection() {
 async fn a_server_that_stops_ends_all_connections_and_takes_no_new_ones() {
     let server = start("  drain_timeout: 60s\n  handshake_timeout: 1s").await;
     let leaf = server.svid("/checkout");
-    let told = watch(&server, &leaf).await;
+    let watched = watch(&server, &leaf).await;
     let mut idle = Frames::open(connect_h2(&server, &leaf).await).await;
     assert!(within(idle.next_of(SETTINGS)).await.is_some());
     let mut kept_alive = TcpStream::connect(server.addresses.ops).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_server_that_stops_ends_all_connections_and_takes_no_new_ones() {
         assert!(idle.next_of(GOAWAY).await.is_some());
         while idle.next().await.is_some() {}
     };
-    let (status, (), ()) = tokio::join!(end_of(told), within(idle), within(server.stop()));
+    let (status, (), ()) = tokio::join!(end_of(watched), within(idle), within(server.stop()));
     assert_eq!(status.code(), Code::Unavailable);
     for stream in [&mut kept_alive, &mut silent] {
         read_to_end(stream).await;
@@ -189,11 +189,11 @@ async fn a_store_can_be_opened_again_as_soon_as_its_server_has_stopped() {
     setup.write();
     for _ in 0..3 {
         let server = setup.start().await.unwrap();
-        let told = watch(&server, &server.svid("/checkout")).await;
+        let watched = watch(&server, &server.svid("/checkout")).await;
         let TestServer { server, setup: kept, .. } = server;
         setup = kept;
         within(server.stop()).await;
-        drop(told);
+        drop(watched);
     }
 }
 
@@ -204,7 +204,7 @@ async fn a_panic_ends_one_connection_and_gives_its_place_back() {
     let clock = PanickingClock::new(&setup.clock);
     let server = setup.start_by(Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
     let leaf = server.svid("/checkout");
-    let told = watch(&server, &leaf).await;
+    let watched = watch(&server, &leaf).await;
     for _ in 0..5 {
         clock.arm();
         // The place of the one before is given back a moment after the end that the client sees.
@@ -220,6 +220,6 @@ async fn a_panic_ends_one_connection_and_gives_its_place_back() {
     within(keys.get_jwks(GetJwksRequest {})).await.unwrap();
     // The stream that was there before all this has lived on.
     let TestServer { server, .. } = server;
-    let (status, ()) = tokio::join!(end_of(told), within(server.stop()));
+    let (status, ()) = tokio::join!(end_of(watched), within(server.stop()));
     assert_eq!(reason_of(&status), "CONNECTION_OVER");
 }

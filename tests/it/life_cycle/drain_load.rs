@@ -221,11 +221,11 @@ async fn sigterm_under_load_fails_no_client_that_obeys_and_cuts_off_others_at_th
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();
     }
-    let mut told = false;
+    let mut reported = false;
     while let Some(frame) = within(deaf.next()).await {
-        told |= frame.kind == GOAWAY;
+        reported |= frame.kind == GOAWAY;
     }
-    assert!(told);
+    assert!(reported);
     let ended = tokio::task::spawn_blocking(move || {
         first.line_with("cut off");
         first.finish()

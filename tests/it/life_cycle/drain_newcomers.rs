@@ -113,9 +113,9 @@ async fn for_the_delay_the_server_says_that_it_is_not_ready_and_serves_on() {
     let leaf = server.svid("/checkout");
     let (addresses, config) = (server.addresses, server.tls(&leaf));
     let mut frames = Frames::open(connect_h2(&server, &leaf).await).await;
-    let mut standing = server.server.readiness();
+    let mut readiness = server.server.readiness();
     let stopping = tokio::spawn(server.server.stop());
-    assert_eq!(*within(standing.wait_for(Result::is_err)).await.unwrap(), Err("draining"));
+    assert_eq!(*within(readiness.wait_for(Result::is_err)).await.unwrap(), Err("draining"));
     let answer = http1(TcpStream::connect(addresses.ops).await.unwrap(), "GET /readyz").await;
     assert_eq!((answer.status, answer.body.as_str()), (503, "draining"));
     assert_eq!(http1(TcpStream::connect(addresses.ops).await.unwrap(), "GET /livez").await.status, 200);

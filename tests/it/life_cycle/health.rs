@@ -88,14 +88,14 @@ async fn a_watch_tells_that_the_server_drains() {
     let mut health = health(&server);
     let mut whole = health.watch(about("")).await.unwrap().into_inner();
     let mut one = health.watch(about("lanyard.v1.BindingService")).await.unwrap().into_inner();
-    let mut told = async |status| {
+    let mut reported = async |status| {
         for watch in [&mut whole, &mut one] {
             assert_eq!(watch.message().await.unwrap().unwrap().status(), status);
         }
     };
-    told(ServingStatus::Serving).await;
+    reported(ServingStatus::Serving).await;
     let stopped = tokio::spawn(server.server.stop());
-    told(ServingStatus::NotServing).await;
+    reported(ServingStatus::NotServing).await;
     stopped.await.unwrap();
     for watch in [&mut whole, &mut one] {
         assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
@@ -207,27 +207,27 @@ async fn a_server_whose_certificate_has_expired_is_not_ready_until_there_is_anot
     let end = NOW.after(Duration::from_mins(1));
     put(&setup, end);
     let server = setup.start().await.unwrap();
-    let mut standing = server.server.readiness();
-    assert_eq!(*standing.borrow(), Ok(()));
+    let mut readiness = server.server.readiness();
+    assert_eq!(*readiness.borrow(), Ok(()));
     server.setup.clock.set(Timestamp(end.0 + 1));
-    within(standing.wait_for(|standing| *standing == Err("server_certificate_expired"))).await.unwrap();
+    within(readiness.wait_for(|readiness| *readiness == Err("server_certificate_expired"))).await.unwrap();
     let answer = on_ops(&server, "GET /readyz").await;
     assert_eq!((answer.status, answer.body.as_str()), (503, "server_certificate_expired"));
     assert_eq!(on_ops(&server, "GET /livez").await.status, 200);
     put(&server.setup, NOW.after(Duration::from_mins(3)));
     server.server.reload();
-    within(standing.wait_for(Result::is_ok)).await.unwrap();
+    within(readiness.wait_for(Result::is_ok)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_server_that_may_decide_nothing_any_more_is_not_ready() {
     let server = TestServer::started(|setup| setup.store = "{memory: true, max_staleness: 60s}".to_owned()).await;
-    let mut standing = server.server.readiness();
+    let mut readiness = server.server.readiness();
     server.server.authority().mark_disconnected();
     server.advance(Duration::from_secs(61));
-    within(standing.wait_for(|standing| *standing == Err("store_stale"))).await.unwrap();
+    within(readiness.wait_for(|readiness| *readiness == Err("store_stale"))).await.unwrap();
     server.server.authority().mark_synced();
-    within(standing.wait_for(Result::is_ok)).await.unwrap();
+    within(readiness.wait_for(Result::is_ok)).await.unwrap();
 }
 
 #[tokio::test]

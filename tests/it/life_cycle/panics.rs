@@ -109,19 +109,19 @@ async fn a_check_that_panics_is_denied() {
 #[tokio::test]
 async fn what_runs_beside_the_requests_starts_anew_after_a_panic_and_is_counted() {
     let (server, clock) = start().await;
-    let (mut standing, mut heard) = (server.server.readiness(), server.server.trust_updates());
-    heard.mark_unchanged();
+    let (mut readiness, mut updates) = (server.server.readiness(), server.server.trust_updates());
+    updates.mark_unchanged();
     clock.break_background(true);
     // The one who reads files takes in the new bundle, and breaks when it dates it.
     let next = TestCa::new("prod.example");
     fs::write(server.setup.path("ca.pem"), server.setup.ca.pem() + &next.pem()).unwrap();
-    within(heard.changed()).await.unwrap();
+    within(updates.changed()).await.unwrap();
     // So do the probes, each time that they look.
     within(async { while panics(&server).await < 3 {} }).await;
     clock.break_background(false);
     fs::write(server.setup.path("ca.pem"), next.pem()).unwrap();
-    within(heard.changed()).await.unwrap();
+    within(updates.changed()).await.unwrap();
     // Beyond the end of the server's certificate.
     server.setup.clock.set(Timestamp(4_000_000_001));
-    within(standing.wait_for(|standing| *standing == Err("server_certificate_expired"))).await.unwrap();
+    within(readiness.wait_for(|readiness| *readiness == Err("server_certificate_expired"))).await.unwrap();
 }

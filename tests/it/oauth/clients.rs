@@ -219,9 +219,9 @@ async fn an_unbound_token_needs_both_the_servers_and_the_registrations_leave() {
         let answer = issued(&server, &checkout, CHECKOUT).await.ok();
         assert_eq!(claims(&answer).get("cnf").is_some(), bound, "{global} {registered:?}");
         let token = answer["access_token"].as_str().unwrap();
-        let judged = server.validate(token, certificate_of(&checkout)).await.unwrap();
-        assert_eq!(judged.decision() == Decision::Allow, bound);
-        assert_eq!(judged.reason(), if bound { DenyReason::Unspecified } else { DenyReason::NotBound });
+        let evaluated = server.validate(token, certificate_of(&checkout)).await.unwrap();
+        assert_eq!(evaluated.decision() == Decision::Allow, bound);
+        assert_eq!(evaluated.reason(), if bound { DenyReason::Unspecified } else { DenyReason::NotBound });
         let seen = server.post(&server.svid("/proxy"), "/oauth2/introspect", &[("token", token)]).await.ok();
         assert_eq!(seen["active"], json!(bound));
     }

@@ -119,14 +119,14 @@ async fn a_deleted_registration_takes_its_tokens_of_both_kinds_with_it() {
         let reply = manage(&server, &leaf, method, CHECKOUT, &token, &metadata(json!({ "client_id": CHECKOUT }))).await;
         assert_invalid_token(&reply, "deleted");
     }
-    let judged = server.validate(&access, certificate_of(&leaf)).await.unwrap();
-    assert_ne!(judged.decision(), lanyard::proto::Decision::Allow);
+    let evaluated = server.validate(&access, certificate_of(&leaf)).await.unwrap();
+    assert_ne!(evaluated.decision(), lanyard::proto::Decision::Allow);
     // Registered again, it has another token, and neither old one lives again.
     let (_, new) = registered(&server, &leaf, json!({})).await;
     assert_ne!(new, token);
     assert_invalid_token(&read(&server, &leaf, CHECKOUT, &token).await, "recreated");
-    let judged = server.validate(&access, certificate_of(&leaf)).await.unwrap();
-    assert_ne!(judged.decision(), lanyard::proto::Decision::Allow);
+    let evaluated = server.validate(&access, certificate_of(&leaf)).await.unwrap();
+    assert_ne!(evaluated.decision(), lanyard::proto::Decision::Allow);
 }
 
 #[tokio::test]

@@ -94,12 +94,12 @@ async fn only_those_of_the_audience_learn_more_than_for_a_malformed_token() {
         (&registered, "spiffe://prod.example/bystander", false, false),
         (&checkout, CHECKOUT, false, false),
     ] {
-        for (token, told) in [(&token, for_orders), (&elsewhere, for_billing), (&"garbage".to_owned(), false)] {
+        for (token, reported) in [(&token, for_orders), (&elsewhere, for_billing), (&"garbage".to_owned(), false)] {
             let reply = introspect(&server, leaf, &[("token", token), ("client_id", client_id)]).await;
-            assert_eq!(reply.ok()["active"], json!(told), "{client_id}");
-            assert!(told || reply.body == INACTIVE, "{reply:?}");
+            assert_eq!(reply.ok()["active"], json!(reported), "{client_id}");
+            assert!(reported || reply.body == INACTIVE, "{reply:?}");
             let grpc = over_grpc(&server, leaf, token, client_id).await.unwrap();
-            assert_eq!((grpc.active, grpc.claims.is_some()), (told, told), "{client_id}");
+            assert_eq!((grpc.active, grpc.claims.is_some()), (reported, reported), "{client_id}");
         }
     }
 }

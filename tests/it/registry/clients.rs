@@ -325,8 +325,8 @@ async fn a_check_stores_nothing_and_refuses_what_would_not_be_stored() {
         refusal(admin.create(spiffe_client(CHECKOUT), true).await),
         refused(Code::AlreadyExists, "CLIENT_EXISTS")
     );
-    let rival = Client { client_id: "rival".to_owned(), spiffe_id: CHECKOUT.to_owned(), ..spiffe_client("") };
-    assert_eq!(refusal(admin.create(rival, true).await), refused(Code::AlreadyExists, "IDENTITY_TAKEN"));
+    let other = Client { client_id: "other".to_owned(), spiffe_id: CHECKOUT.to_owned(), ..spiffe_client("") };
+    assert_eq!(refusal(admin.create(other, true).await), refused(Code::AlreadyExists, "IDENTITY_TAKEN"));
 
     let check = |client: Client| UpdateClientRequest { client: Some(client), update_mask: None, validate_only: true };
     let changed = Client { owner: "team-shop".to_owned(), ..created.clone() };

@@ -82,8 +82,8 @@ fn two_registrations_for_one_identity_are_refused_and_neither_is_used_if_stored(
     let fixture = TestAuthority::new();
     fixture.register(named_spiffe_client("one", CHECKOUT));
     fixture.register(named_spiffe_client("shop", SHOP));
-    for rival in [named_spiffe_client("two", CHECKOUT), spiffe_client(CHECKOUT), named_spiffe_client("three", SHOP)] {
-        assert!(matches!(fixture.try_register(rival).unwrap_err(), RegistryError::IdentityTaken(_)));
+    for other in [named_spiffe_client("two", CHECKOUT), spiffe_client(CHECKOUT), named_spiffe_client("three", SHOP)] {
+        assert!(matches!(fixture.try_register(other).unwrap_err(), RegistryError::IdentityTaken(_)));
     }
     // Written by an earlier version, which keeps no index, at the same moment through another replica.
     let elsewhere = TestAuthority::new().register(named_spiffe_client("two", CHECKOUT));
@@ -211,16 +211,16 @@ fn a_write_that_the_watch_has_overtaken_is_not_taken_in() {
     let write = |snapshot: &mut Snapshot, revision| {
         snapshot.apply(&key, Some(Entry::Client(Box::new(client(revision)))), Revision(revision));
     };
-    let standing = |snapshot: &Snapshot| snapshot.directory.status(&ClientId::parse(CHECKOUT).unwrap());
+    let status = |snapshot: &Snapshot| snapshot.directory.status(&ClientId::parse(CHECKOUT).unwrap());
     let mut snapshot = Snapshot::default();
     write(&mut snapshot, 5);
     snapshot.apply(&key, None, Revision(6));
     snapshot.advance_to(Revision(6));
     // The thread that made write 5 gets to run only now.
     write(&mut snapshot, 5);
-    assert!(matches!(standing(&snapshot), ClientStatus::Unknown));
+    assert!(matches!(status(&snapshot), ClientStatus::Unknown));
     write(&mut snapshot, 7);
-    assert!(matches!(standing(&snapshot), ClientStatus::Registered(_)));
+    assert!(matches!(status(&snapshot), ClientStatus::Registered(_)));
     // A snapshot that was listed before write 7 and before the deletion 8 takes both over.
     let listed = || {
         let mut listed = Snapshot::default();

@@ -44,9 +44,9 @@ async fn the_window_closes_and_no_answer_may_be_kept_beyond_it() {
     let next = rotating.another(10, None);
     rotating.announce(&rotating.first, &next).await.unwrap();
     rotating.server.advance(Duration::from_secs(15 * 60 - 2));
-    let judged = rotating.judged(certificate_of(&next)).await;
+    let evaluated = rotating.evaluate(certificate_of(&next)).await;
     let now = i64::try_from(rotating.server.now().0).unwrap();
-    assert_eq!((judged.generation, judged.cache_until.unwrap().seconds), (1, now + 2));
+    assert_eq!((evaluated.generation, evaluated.cache_until.unwrap().seconds), (1, now + 2));
     rotating.server.advance(Duration::from_secs(2));
     assert_eq!(rotating.verdict(certificate_of(&next)).await, Err(DenyReason::LineageOver));
     assert_eq!(rotating.verdict(hash_of(&next)).await, Err(DenyReason::LineageOver));

@@ -52,16 +52,16 @@ impl Rotating {
         builder.between(from, NOW.after(VALID_FOR)).issue()
     }
 
-    pub async fn judged(&self, evidence: Option<Evidence>) -> ValidateBindingResponse {
+    pub async fn evaluate(&self, evidence: Option<Evidence>) -> ValidateBindingResponse {
         self.server.validate(&self.token, evidence).await.unwrap()
     }
 
     /// How a certificate matches, or why it does not.
     pub async fn verdict(&self, evidence: Option<Evidence>) -> Result<(Match, u32), DenyReason> {
-        let judged = self.judged(evidence).await;
-        match judged.decision() {
-            Decision::Allow => Ok((judged.r#match(), judged.generation)),
-            Decision::Deny | Decision::Unspecified => Err(judged.reason()),
+        let decision = self.evaluate(evidence).await;
+        match decision.decision() {
+            Decision::Allow => Ok((decision.r#match(), decision.generation)),
+            Decision::Deny | Decision::Unspecified => Err(decision.reason()),
         }
     }
 

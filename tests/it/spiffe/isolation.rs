@@ -148,8 +148,8 @@ fn a_ca_certificate_with_a_spiffe_id_is_nobody_whoever_signed_it() {
                 let signing = signer.svid(&id).ca_leaf().with_key_cert_sign().issue();
                 domains.assert_refused(&signing, &[], &id);
                 let intermediate = signer.intermediate_with_uri("below", &id);
-                let shown = Leaf { chain: vec![intermediate.der().clone()], key: Vec::new(), spki: Vec::new() };
-                domains.assert_refused(&shown, &[], &id);
+                let leaf = Leaf { chain: vec![intermediate.der().clone()], key: Vec::new(), spki: Vec::new() };
+                domains.assert_refused(&leaf, &[], &id);
             }
         }
     }

@@ -111,7 +111,7 @@ fn the_header_has_three_members_at_most_and_none_of_them_brings_a_key() {
     }
     let stranger = JwtKey::new("one");
     let jwk = stranger.jwk();
-    let brought = [
+    let presented = [
         ("jwk", jwk.clone()),
         ("jku", json!("https://attacker.example/jwks")),
         ("x5u", json!("https://attacker.example/x5u")),
@@ -123,7 +123,7 @@ fn the_header_has_three_members_at_most_and_none_of_them_brings_a_key() {
         ("zip", json!("DEF")),
         ("x5t#S256", json!("AAAA")),
     ];
-    for (name, value) in brought {
+    for (name, value) in presented {
         for signer in [&key, &stranger] {
             let mut header = signer.header();
             header[name] = value.clone();

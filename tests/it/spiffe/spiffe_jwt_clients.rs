@@ -69,8 +69,8 @@ async fn a_registration_by_spiffe_jwt_takes_what_one_by_spiffe_x509_takes() {
         assert_eq!(refused_field(server.register(client).await), field);
     }
     // One SPIFFE ID is one client's, whatever its method.
-    let rival = Client { client_id: "rival".to_owned(), spiffe_id: CHECKOUT.to_owned(), ..spiffe_client("") };
-    assert_eq!(refusal(server.register(rival).await), (Code::AlreadyExists, "IDENTITY_TAKEN".to_owned()));
+    let other = Client { client_id: "other".to_owned(), spiffe_id: CHECKOUT.to_owned(), ..spiffe_client("") };
+    assert_eq!(refusal(server.register(other).await), (Code::AlreadyExists, "IDENTITY_TAKEN".to_owned()));
     server.register(named("spiffe://prod.example/ns/*")).await.unwrap();
 }
 

@@ -144,10 +144,10 @@ async fn a_watch_of_another_prefix_has_what_has_expired_deleted_too(store: Arc<d
     let removed = async {
         loop {
             use tokio_stream::StreamExt as _;
-            let told = watch.next().await.unwrap().unwrap();
-            assert_eq!(told.changes, []);
-            if told.revision > written {
-                return told.revision;
+            let reported = watch.next().await.unwrap().unwrap();
+            assert_eq!(reported.changes, []);
+            if reported.revision > written {
+                return reported.revision;
             }
         }
     };

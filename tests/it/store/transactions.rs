@@ -252,7 +252,7 @@ async fn a_thousand_random_transactions_do_what_a_map_would(store: Arc<dyn Store
     println!("seed {seed}");
     let mut chance = Chance::seeded(seed);
     let mut watch = store.watch("/1", Revision(0));
-    let (mut model, mut newest, mut told) = (Model::new(), Revision(0), Model::new());
+    let (mut model, mut newest, mut reported) = (Model::new(), Revision(0), Model::new());
     for _ in 0..1000 {
         let key = |chance: &mut Chance| format!("/{}/{}", chance.below(2), chance.below(4));
         let mut transaction = Transaction::default();
@@ -281,18 +281,18 @@ async fn a_thousand_random_transactions_do_what_a_map_would(store: Arc<dyn Store
         assert_eq!((entries.collect::<Model>(), listing.revision), (model.clone(), newest));
     }
     store.put("/1/end", b"0".to_vec(), Expected::Any).await.unwrap();
-    while !told.contains_key("/1/end") {
+    while !reported.contains_key("/1/end") {
         let Batch { revision, changes } = changed(&mut watch).await.unwrap().unwrap();
         for change in changes {
             match change.value {
-                Some(value) => drop(told.insert(change.key, (value.to_vec(), revision))),
-                None => assert!(told.remove(&change.key).is_some(), "{} was not there", change.key),
+                Some(value) => drop(reported.insert(change.key, (value.to_vec(), revision))),
+                None => assert!(reported.remove(&change.key).is_some(), "{} was not there", change.key),
             }
         }
     }
-    told.remove("/1/end");
+    reported.remove("/1/end");
     model.retain(|key, _| key.starts_with("/1"));
-    assert_eq!(told, model);
+    assert_eq!(reported, model);
 }
 
 fn model_of(model: &mut Model, newest: &mut Revision, transaction: &Transaction) -> Result<Revision, StoreError> {

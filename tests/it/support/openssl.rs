@@ -144,7 +144,7 @@ impl Make {
     }
 
     pub fn leaf(&self, ca: &str, name: &str, subject: &str, extensions: &str) {
-        let [key, request, out, text] = ["-key.pem", ".csr", ".pem", ".ext"].map(|ending| format!("{name}{ending}"));
+        let [key, request, out, text] = ["-key.pem", ".csr", ".pem", ".ext"].map(|suffix| format!("{name}{suffix}"));
         let (ca, ca_key) = (format!("{ca}.pem"), format!("{ca}-key.pem"));
         let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
         let requested = ["req", "-new", "-nodes", "-utf8", "-subj", subject, "-keyout", &key, "-out", &request];

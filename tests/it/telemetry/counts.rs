@@ -73,14 +73,14 @@ async fn each_count_moves_by_exactly_what_was_done() {
     let expired = server.setup.ca.svid("spiffe://prod.example/checkout").expired().issue();
     assert!(!knock(server.addresses.mtls, server.tls(&expired)).await.is_jwks());
 
-    let judged = |labels: &str| format!("lanyard_decisions_total{{question=\"validate_binding\",{labels}}}");
-    let introspected = judged("").replace("validate_binding", "introspect").replace('}', "");
+    let evaluated = |labels: &str| format!("lanyard_decisions_total{{question=\"validate_binding\",{labels}}}");
+    let introspected = evaluated("").replace("validate_binding", "introspect").replace('}', "");
     let mut expected = [
         (format!("{introspected}decision=\"allow\",reason=\"\"}}"), 1.0),
         (format!("{introspected}decision=\"deny\",reason=\"TOKEN_MALFORMED\"}}"), 1.0),
-        (judged("decision=\"allow\",reason=\"\""), 4.0),
-        (judged("decision=\"deny\",reason=\"CERTIFICATE_MISMATCH\""), 2.0),
-        (judged("decision=\"deny\",reason=\"EVIDENCE_MISSING\""), 1.0),
+        (evaluated("decision=\"allow\",reason=\"\""), 4.0),
+        (evaluated("decision=\"deny\",reason=\"CERTIFICATE_MISMATCH\""), 2.0),
+        (evaluated("decision=\"deny\",reason=\"EVIDENCE_MISSING\""), 1.0),
         ("lanyard_tokens_issued_total".to_owned(), 1.0),
         ("lanyard_grants_refused_total{error=\"invalid_client\"}".to_owned(), 1.0),
         ("lanyard_grants_refused_total{error=\"invalid_scope\"}".to_owned(), 1.0),

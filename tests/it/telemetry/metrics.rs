@@ -218,7 +218,7 @@ fn a_duration_counts_in_the_first_bucket_that_it_does_not_pass() {
     }
     let read = durations.read();
     let last = BOUNDS.len() - 1;
-    assert_eq!((read.counts[0], read.counts[1], read.counts[last], read.beyond), (2, 2, 2, 2));
+    assert_eq!((read.counts[0], read.counts[1], read.counts[last], read.overflow), (2, 2, 2, 2));
     assert_eq!((read.count(), read.sum), (8, Duration::from_nanos(spans.iter().sum())));
     assert!(BOUNDS.is_sorted());
 }

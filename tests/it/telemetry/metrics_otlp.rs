@@ -108,11 +108,11 @@ fn metrics(request: &ExportMetricsServiceRequest) -> &[Metric] {
 }
 
 fn all_series(request: &ExportMetricsServiceRequest) -> BTreeMap<String, f64> {
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     for metric in metrics(request) {
-        series(metric, &mut told);
+        series(metric, &mut reported);
     }
-    told
+    reported
 }
 
 /// A server that has done something of everything.
@@ -131,19 +131,19 @@ async fn a_request_holds_the_same_series_and_numbers_as_the_page() {
     let server = used().await;
     let families = server.server.metrics_reader().read();
     let request = request(&families, resource(), STARTED, STARTED.after(Duration::from_secs(9)));
-    let told = all_series(&request);
+    let reported = all_series(&request);
     // The page of this very snapshot.
-    let (_ready, standing) = watch::channel(Ok(()));
-    let routes = ops::routes(standing, MetricsReader::new(move || families.clone()));
+    let (_ready, readiness) = watch::channel(Ok(()));
+    let routes = ops::routes(readiness, MetricsReader::new(move || families.clone()));
     let mut question = get("/metrics");
     question.headers_mut().insert(ACCEPT, HeaderValue::from_static(PROMETHEUS));
     let page = routes.oneshot(question.map(Body::new)).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     let page = Page::parsed(std::str::from_utf8(&page).unwrap());
     for (name, value) in &page.0 {
-        let same = told.get(name).is_some_and(|told| (told - value).abs() < 1e-9);
-        assert!(same, "{name}: {value} on the page, {:?} in OTLP", told.get(name));
+        let same = reported.get(name).is_some_and(|reported| (reported - value).abs() < 1e-9);
+        assert!(same, "{name}: {value} on the page, {:?} in OTLP", reported.get(name));
     }
-    assert_eq!(told.keys().collect::<Vec<_>>(), page.names());
+    assert_eq!(reported.keys().collect::<Vec<_>>(), page.names());
     assert!(page.requests("lanyard.v1.BindingService/ValidateBinding")[0] > 1);
 }
 
@@ -266,7 +266,7 @@ fn export_failures_count_by_signal() {
     failures.lost_spans();
     failures.lost_metrics();
     let request = request(&[failures.family()], resource(), STARTED, STARTED);
-    let told = all_series(&request);
+    let reported = all_series(&request);
     let series = |signal: &str| format!("lanyard_export_failures_total{{signal=\"{signal}\"}}");
-    assert_eq!(told, BTreeMap::from([(series("traces"), 2.0), (series("metrics"), 1.0)]));
+    assert_eq!(reported, BTreeMap::from([(series("traces"), 2.0), (series("metrics"), 1.0)]));
 }

@@ -210,12 +210,12 @@ async fn the_page_has_the_metrics_of_the_table_with_their_types_and_labels_and_n
     let page = metrics(&page(&server, CLASSIC).await);
     assert!(page.len() > 8);
     for (name, metric) in &page {
-        let mut told = table.get(name).unwrap_or_else(|| panic!("docs/metrics.md lacks {name}")).clone();
+        let mut reported = table.get(name).unwrap_or_else(|| panic!("docs/metrics.md lacks {name}")).clone();
         if metric.labels.is_empty() {
             // Of what has no series yet no labels are seen.
-            told.labels.clear();
+            reported.labels.clear();
         }
-        assert_eq!(*metric, told, "{name}");
+        assert_eq!(*metric, reported, "{name}");
     }
     let lacking: Vec<&String> = table.keys().filter(|name| !page.contains_key(*name)).collect();
     assert!(lacking.is_empty(), "the page lacks {lacking:?}");

@@ -188,8 +188,8 @@ async fn good_tokens_are_used(server: &Observed, own: &Leaf, secrets: &mut Secre
         for leaf in [own, &thief] {
             let asked = ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(&token) };
             stream.ask(&asked).await.unwrap();
-            let judged = bindings.validate_binding(asked).await;
-            assert!(judged.is_ok(), "{judged:?}");
+            let evaluated = bindings.validate_binding(asked).await;
+            assert!(evaluated.is_ok(), "{evaluated:?}");
             checks.check(Asked::with(&token, leaf).message()).await.unwrap();
         }
         let asked = IntrospectTokenRequest { token: token.clone(), ..IntrospectTokenRequest::default() };

@@ -79,15 +79,15 @@ async fn a_span_over_grpc_has_its_callers_as_parent_and_says_what_was_decided() 
     {
         let question = ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(&token) };
         server.bindings(&proxy).validate_binding(within_trace(question, &parent(end))).await.unwrap();
-        let judged = of_trace(&collector, end).await;
+        let evaluated = of_trace(&collector, end).await;
         assert_eq!(
-            (judged.parent().as_str(), judged.span.name.as_str()),
+            (evaluated.parent().as_str(), evaluated.span.name.as_str()),
             (SPAN, "lanyard.v1.BindingService/ValidateBinding")
         );
         let said =
-            ["client_id", "resource", "decision", "reason"].map(|name| judged.attribute(&format!("lanyard.{name}")));
+            ["client_id", "resource", "decision", "reason"].map(|name| evaluated.attribute(&format!("lanyard.{name}")));
         assert_eq!(said, [CHECKOUT, ORDERS, decision, reason]);
-        assert!(!judged.failed());
+        assert!(!evaluated.failed());
     }
 
     drop(

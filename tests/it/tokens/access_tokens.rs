@@ -170,13 +170,13 @@ fn a_key_that_a_token_brings_along_is_never_used() {
     let mint = Mint::new();
     let thief = Mint::new();
     let jwks: Value = serde_json::from_str(&thief.fixture.authority.keys().jwks()).unwrap();
-    let brought = [
+    let presented = [
         ("jwk", jwks["keys"][0].clone()),
         ("jku", json!("https://thief.example/jwks")),
         ("x5u", json!("https://thief.example/certificate")),
         ("x5c", json!([STANDARD.encode(thief.leaf.certificate())])),
     ];
-    for (name, value) in brought {
+    for (name, value) in presented {
         assert_eq!(mint.evaluate(&mint.with_header(name, Some(value.clone()))), Ok(()), "{name} is passed over");
         let mut header = mint.header();
         header.insert(name.to_owned(), value);
@@ -247,14 +247,14 @@ fn a_retired_key_verifies_and_a_removed_one_does_not() {
     let leaf = fixture.prod.svid(CHECKOUT).issue();
     let token = fixture.token(&fixture.peer(&leaf));
     let kid = |fixture: &TestAuthority| fixture.authority.keys().active().unwrap().key_id().to_string();
-    let judged = || {
+    let evaluated = || {
         let later = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, second.clone());
         ready(later.authority.load()).unwrap();
         assert_ne!(kid(&later), kid(&fixture));
         later.evaluate(&token, &leaf)
     };
-    assert!(matches!(judged(), Decision::Allow(_)));
+    assert!(matches!(evaluated(), Decision::Allow(_)));
     let removed = format!("/keys/{}", kid(&fixture));
     ready(fixture.store.delete(&removed, Expected::Any)).unwrap();
-    assert_eq!(judged(), Decision::Deny(DenyReason::UnknownKey));
+    assert_eq!(evaluated(), Decision::Deny(DenyReason::UnknownKey));
 }

@@ -264,9 +264,9 @@ async fn unbound_tokens_exist_only_where_the_server_and_the_registration_both_al
         let leaf = server.svid(path);
         let token = server.token(&leaf).await;
         assert_eq!(opened(&token).1.get("cnf").is_some(), bound, "{path}");
-        let judged = server.validate(&token, certificate_of(&leaf)).await.unwrap();
+        let evaluated = server.validate(&token, certificate_of(&leaf)).await.unwrap();
         let reason = if bound { DenyReason::Unspecified } else { DenyReason::NotBound };
-        assert_eq!(judged.reason(), reason, "an unbound token opens nothing where a binding is asked for");
+        assert_eq!(evaluated.reason(), reason, "an unbound token opens nothing where a binding is asked for");
     }
 }
 

@@ -87,7 +87,7 @@ fn only_a_proxy_brings_evidence_of_another_connection() {
 
 // In a sidecar mesh a proxy shares its workload's certificate
 #[test]
-fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
+fn a_proxy_that_brings_nothing_is_never_evaluated_by_its_own_connection() {
     let (fixture, ..) = with_token();
     fixture.register(spiffe_client(PROXY));
     let proxy = fixture.svid(PROXY);
@@ -104,7 +104,7 @@ fn a_proxy_that_brings_nothing_is_never_judged_by_its_own_connection() {
 fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
     let (fixture, leaf, token) = with_token();
     let proxy = fixture.svid(PROXY);
-    let judge = |fronted: Option<Fronted>, audience| {
+    let evaluate = |fronted: Option<Fronted>, audience| {
         let roles = Roles { workload: true, admin: false, proxy: fronted.clone() };
         let evidence = if fronted.is_some() { of(&leaf) } else { PresentedEvidence::OwnConnection };
         let caller = if fronted.is_some() { proxy.clone() } else { fixture.peer(&leaf) };
@@ -116,20 +116,20 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
         Some(Fronted::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect()))
     };
     for unnamed in [None, Some("")] {
-        assert!(allowed(judge(fronting(&[ORDERS]), unnamed)));
-        assert_eq!(judge(fronting(&[STOCK]), unnamed), Ok(Decision::Deny(DenyReason::WrongAudience)));
+        assert!(allowed(evaluate(fronting(&[ORDERS]), unnamed)));
+        assert_eq!(evaluate(fronting(&[STOCK]), unnamed), Ok(Decision::Deny(DenyReason::WrongAudience)));
         for unclear in [fronting(&[ORDERS, STOCK]), fronting(&[]), Some(Fronted::Every), None] {
-            assert_eq!(judge(unclear, unnamed), Err(NoDecision::AudienceMissing));
+            assert_eq!(evaluate(unclear, unnamed), Err(NoDecision::AudienceMissing));
         }
     }
-    assert!(allowed(judge(fronting(&[ORDERS, STOCK]), Some(ORDERS))));
-    assert!(allowed(judge(Some(Fronted::Every), Some(ORDERS))));
-    assert!(allowed(judge(None, Some(ORDERS))));
-    assert_eq!(judge(fronting(&[STOCK]), Some(ORDERS)), Err(NoDecision::ForeignResource));
-    assert_eq!(judge(fronting(&[]), Some(ORDERS)), Err(NoDecision::ForeignResource));
+    assert!(allowed(evaluate(fronting(&[ORDERS, STOCK]), Some(ORDERS))));
+    assert!(allowed(evaluate(Some(Fronted::Every), Some(ORDERS))));
+    assert!(allowed(evaluate(None, Some(ORDERS))));
+    assert_eq!(evaluate(fronting(&[STOCK]), Some(ORDERS)), Err(NoDecision::ForeignResource));
+    assert_eq!(evaluate(fronting(&[]), Some(ORDERS)), Err(NoDecision::ForeignResource));
     let (upper, slash) = (ORDERS.to_uppercase(), format!("{ORDERS}/"));
     for near in [STOCK, &upper, &slash, &ORDERS[..ORDERS.len() - 1], &format!("{ORDERS} {STOCK}")] {
-        assert_eq!(judge(None, Some(near)), Ok(Decision::Deny(DenyReason::WrongAudience)), "{near}");
+        assert_eq!(evaluate(None, Some(near)), Ok(Decision::Deny(DenyReason::WrongAudience)), "{near}");
     }
 }
 
@@ -192,18 +192,18 @@ fn the_old_token_with_the_renewed_certificate_is_denied_and_a_new_token_is_allow
 #[test]
 fn a_disabled_deleted_or_recreated_client_loses_its_tokens_at_once() {
     let (fixture, leaf, token) = with_token();
-    let judge = || fixture.evaluate(&token, &leaf);
-    assert!(matches!(judge(), Decision::Allow(_)));
+    let evaluate = || fixture.evaluate(&token, &leaf);
+    assert!(matches!(evaluate(), Decision::Allow(_)));
     let mut disabled = spiffe_client(CHECKOUT);
     disabled.disabled = true;
     fixture.update(disabled);
-    assert_eq!(judge(), Decision::Deny(DenyReason::ClientDisabled));
+    assert_eq!(evaluate(), Decision::Deny(DenyReason::ClientDisabled));
     fixture.update(spiffe_client(CHECKOUT));
-    assert!(matches!(judge(), Decision::Allow(_)));
+    assert!(matches!(evaluate(), Decision::Allow(_)));
     fixture.delete(CHECKOUT);
-    assert_eq!(judge(), Decision::Deny(DenyReason::ClientUnknown));
+    assert_eq!(evaluate(), Decision::Deny(DenyReason::ClientUnknown));
     fixture.register(spiffe_client(CHECKOUT));
-    assert_eq!(judge(), Decision::Deny(DenyReason::ClientRecreated));
+    assert_eq!(evaluate(), Decision::Deny(DenyReason::ClientRecreated));
 }
 
 #[test]

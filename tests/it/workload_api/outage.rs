@@ -32,7 +32,7 @@ async fn call(keys: &mut KeyServiceClient<tonic::transport::Channel>) -> Result<
 }
 
 /// A certificate that outlives every bundle here.
-fn lasting(server: &TestServer, ca: &TestCa, id: &str) -> crate::support::leaf::Leaf {
+fn long_lived(server: &TestServer, ca: &TestCa, id: &str) -> crate::support::leaf::Leaf {
     ca.svid(id).between(server.now(), server.now().after(MAX_AGE * 100)).issue()
 }
 
@@ -63,8 +63,8 @@ async fn an_agent_that_is_killed_and_restarted_is_found_again_without_an_interru
 #[tokio::test]
 async fn what_was_last_known_counts_for_its_time_and_no_longer_and_the_probes_say_why() {
     let (mut agent, server) = mesh().await;
-    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
-    let other = lasting(&server, &server.setup.other_ca, "spiffe://other.example/checkout");
+    let own = long_lived(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let other = long_lived(&server, &server.setup.other_ca, "spiffe://other.example/checkout");
     let mut open = [&own, &other].map(|leaf| KeyServiceClient::new(server.channel(leaf)));
     for keys in &mut open {
         assert_eq!(call(keys).await, Ok(()));
@@ -98,7 +98,7 @@ async fn what_was_last_known_counts_for_its_time_and_no_longer_and_the_probes_sa
 #[tokio::test]
 async fn an_agent_that_has_nothing_new_to_say_keeps_its_bundles_fresh() {
     let (agent, server) = mesh().await;
-    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let own = long_lived(&server, &server.setup.ca, "spiffe://prod.example/checkout");
     let mut keys = KeyServiceClient::new(server.channel(&own));
     for quarter in 2..6 {
         server.apply_update(|| server.advance(MAX_AGE / 4)).await;
@@ -120,8 +120,8 @@ async fn a_trust_domain_in_a_file_does_not_hang_on_the_agent_as_one_from_the_age
     let third = TestCa::new("third.example");
     agent.say(&context(&server_svid(&setup.ca), LANYARD, &[&setup.ca], &[("third.example", &[&third])]));
     let server = started(Setup { files: true, ..setup }).await.unwrap();
-    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
-    let federated = lasting(&server, &third, "spiffe://third.example/checkout");
+    let own = long_lived(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let federated = long_lived(&server, &third, "spiffe://third.example/checkout");
     let mut open = [&own, &federated].map(|leaf| KeyServiceClient::new(server.channel(leaf)));
     for keys in &mut open {
         assert_eq!(call(keys).await, Ok(()));
@@ -149,7 +149,7 @@ async fn jwt_authorities_no_longer_confirmed_are_dropped_while_the_roots_are_con
     assert_eq!(count(), 1);
     let mut heard = server.server.trust_updates();
     server.advance(MAX_AGE);
-    let own = lasting(&server, &server.setup.ca, "spiffe://prod.example/checkout");
+    let own = long_lived(&server, &server.setup.ca, "spiffe://prod.example/checkout");
     let confirmed = |_: &u64| server.server.authority().prove_now(&own.chain).is_ok();
     within(heard.wait_for(|times| confirmed(times) && count() == 0)).await.unwrap();
 }

@@ -47,7 +47,7 @@ fn write(record: &AuditRecord) {
     let AuditRecord { reason, change, revision, .. } = record;
     let (actor, client_id, jti) = (record.actor.as_deref(), record.client_id.as_deref(), record.jti.as_deref());
     let (resource, cause, method) = (record.resource.as_deref(), record.cause.as_deref(), record.method.as_deref());
-    let shown = record.evidence.as_deref().map(display);
+    let evidence = record.evidence.as_deref().map(display);
     let predecessor = record.predecessor.as_deref().map(display);
     let successor = record.successor.as_deref().map(display);
     let denied = record.outcome != AuditOutcome::Allowed;
@@ -86,13 +86,26 @@ fn write(record: &AuditRecord) {
         AuditEvent::BindingDecided => {
             let caller = actor.map(display);
             let event = if denied { "binding denied" } else { "binding allowed" };
-            line!(record, caller, resource, client_id, jti, shown, reason, "{event}");
+            line!(record, caller, resource, client_id, jti, shown = evidence, reason, "{event}");
         }
         AuditEvent::Checked => {
             let (proxy, method, path) = (actor.map(display), method.map(debug), record.path.as_deref().map(debug));
             let (cause, let_through) = (cause.map(display), denied.then_some(record.outcome == AuditOutcome::Reported));
             let event = if denied { "check denied" } else { "check allowed" };
-            line!(record, proxy, resource, method, path, client_id, jti, shown, reason, cause, let_through, "{event}");
+            line!(
+                record,
+                proxy,
+                resource,
+                method,
+                path,
+                client_id,
+                jti,
+                shown = evidence,
+                reason,
+                cause,
+                let_through,
+                "{event}"
+            );
         }
         AuditEvent::CheckUnread => line!(record, reason, "check denied"),
         AuditEvent::RotationAnnounced => {

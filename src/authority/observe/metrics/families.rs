@@ -67,7 +67,7 @@ impl Metrics {
     fn decisions(&self) -> Family {
         let bindings = decisions("validate_binding", &self.validate_binding);
         let all = bindings.chain(decisions("introspect", &self.introspect)).chain(decisions("check", &self.check));
-        Family::counters("lanyard_decisions", "Uses of tokens that were judged", all)
+        Family::counters("lanyard_decisions", "Uses of tokens that were decided", all)
     }
 
     fn downgrades(&self) -> Family {

@@ -79,7 +79,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// documents reads a file of YAML documents, in which no key stands twice, each as JSON.
+// documents reads a file of YAML documents, in which no key appears twice, each as JSON.
 func documents(file string) [][]byte {
 	contents := must(os.ReadFile(file))
 	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(contents)))

@@ -63,7 +63,7 @@ async fn the_least_evidence_counts_from_registration_through_each_change_to_dele
     let mut admin = Admin::of(&server);
     let checkout = server.workload("/checkout").await;
     let token = server.token(&checkout).await;
-    let judged = async || {
+    let evaluated = async || {
         let mut reasons = Vec::new();
         for evidence in grades(&checkout, "spiffe://prod.example/checkout") {
             reasons.push(denied(&server, &token, evidence).await);
@@ -74,11 +74,11 @@ async fn the_least_evidence_counts_from_registration_through_each_change_to_dele
     // A SPIFFE ID does not tell one certificate from another: where it is not too weak, it still allows nothing.
     let strict = Some(proto::DenyReason::RotationStrict);
     let by_default = [weak, None, None];
-    assert_eq!(judged().await, by_default);
+    assert_eq!(evaluated().await, by_default);
     let certificate = admin.create(least("certificate", "")).await.unwrap();
-    assert_eq!(judged().await, [weak, weak, None]);
+    assert_eq!(evaluated().await, [weak, weak, None]);
     let spiffe_id = admin.update(least("spiffe_id", &certificate.etag), &[]).await.unwrap();
-    assert_eq!(judged().await, [strict, None, None]);
+    assert_eq!(evaluated().await, [strict, None, None]);
     // What is only checked changes nothing.
     let check = proto::UpdateProtectedResourceRequest {
         resource: Some(least("certificate", &spiffe_id.etag)),
@@ -86,13 +86,13 @@ async fn the_least_evidence_counts_from_registration_through_each_change_to_dele
         validate_only: true,
     };
     admin.0.update_protected_resource(check).await.unwrap();
-    assert_eq!(judged().await, [strict, None, None]);
+    assert_eq!(evaluated().await, [strict, None, None]);
     let thumbprint = admin.update(least("thumbprint", &spiffe_id.etag), &["least_evidence"]).await.unwrap();
-    assert_eq!(judged().await, by_default);
+    assert_eq!(evaluated().await, by_default);
     admin.update(least("certificate", &thumbprint.etag), &[]).await.unwrap();
-    assert_eq!(judged().await, [weak, weak, None]);
+    assert_eq!(evaluated().await, [weak, weak, None]);
     admin.delete(ORDERS, "").await.unwrap();
-    assert_eq!(judged().await, by_default);
+    assert_eq!(evaluated().await, by_default);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn mode_and_routes_are_for_proxies_checks_and_change_no_decision() {
 }
 
 #[tokio::test]
-async fn a_workload_that_asks_about_itself_is_judged_by_the_resource_too() {
+async fn a_workload_that_asks_about_itself_is_evaluated_by_the_resource_too() {
     let server = TestServer::start().await;
     let checkout = server.workload("/checkout").await;
     let question = use_of(&server.token(&checkout).await);
@@ -222,37 +222,37 @@ const ELSEWHERE: Decision = Decision::Deny(DenyReason::TrustDomainNotAccepted);
 #[test]
 fn what_another_process_writes_counts_when_the_stores_watch_tells_of_it() {
     let (fixture, leaf, token) = with_token();
-    let judged = || fixture.evaluate(&token, &leaf);
-    assert!(matches!(judged(), Decision::Allow(_)));
+    let evaluated = || fixture.evaluate(&token, &leaf);
+    assert!(matches!(evaluated(), Decision::Allow(_)));
     let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     let value: Arc<[u8]> = ready(fixture.store.get(KEY)).unwrap().unwrap().value;
-    let told = |revision: u64, value: Option<&Arc<[u8]>>| {
+    let reported = |revision: u64, value: Option<&Arc<[u8]>>| {
         let changes = vec![Change { key: KEY.to_owned(), value: value.cloned() }];
         Batch { revision: Revision(revision), changes }
     };
-    let written = |revision: u64| told(revision, Some(&value));
+    let written = |revision: u64| reported(revision, Some(&value));
     let at = first.revision.0;
-    assert_eq!(judged(), ELSEWHERE);
+    assert_eq!(evaluated(), ELSEWHERE);
     // A deletion elsewhere, and a registration elsewhere, each in its turn.
-    fixture.authority.apply(&told(at + 10, None));
-    assert!(matches!(judged(), Decision::Allow(_)));
+    fixture.authority.apply(&reported(at + 10, None));
+    assert!(matches!(evaluated(), Decision::Allow(_)));
     // One that comes late revives nothing.
     fixture.authority.apply(&written(at + 5));
-    assert!(matches!(judged(), Decision::Allow(_)));
+    assert!(matches!(evaluated(), Decision::Allow(_)));
     fixture.authority.apply(&written(at + 20));
-    assert_eq!(judged(), ELSEWHERE);
+    assert_eq!(evaluated(), ELSEWHERE);
     assert_eq!(fixture.authority.resource(authority::ORDERS).unwrap().revision, Revision(at + 20));
 }
 
 #[test]
 fn a_change_that_cannot_be_read_lets_less_in_and_not_more() {
     let (fixture, leaf, token) = with_token();
-    let judged = || fixture.evaluate(&token, &leaf);
+    let evaluated = || fixture.evaluate(&token, &leaf);
     let first = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), only("staging.example"), false)).unwrap();
     let revision = Revision(first.revision.0 + 1);
     let unreadable = Change { key: KEY.to_owned(), value: Some(b"{\"schema\":9}".as_slice().into()) };
     fixture.authority.apply(&Batch { revision, changes: vec![unreadable] });
-    assert_eq!(judged(), ELSEWHERE);
+    assert_eq!(evaluated(), ELSEWHERE);
     let suspended = fixture.authority.resource(authority::ORDERS).unwrap();
     assert_eq!(suspended.registration.metadata.least_evidence.as_deref(), Some("certificate"));
     assert!(suspended.registration.metadata.routes.is_empty());
