@@ -17,6 +17,7 @@ mod token;
 mod token_error;
 mod token_input;
 mod validate;
+mod whoami;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ use crate::cli::resource::ResourceCommand;
 use crate::cli::serve::ServeArguments;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
+use crate::cli::whoami::WhoAmIArguments;
 
 /// Binds each access token to the certificate of the workload that requested it (RFC 8705).
 ///
@@ -69,6 +71,8 @@ enum Command {
     ///
     /// Exit codes: 0 allow, 3 deny, 1 no decision, 2 the command line cannot be read.
     Validate(ValidateArguments),
+    /// Shows what your certificate is to the server: your roles, and the registrations that you get tokens with.
+    Whoami(WhoAmIArguments),
     /// Checks configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -92,6 +96,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
+        Command::Whoami(arguments) => block_on(whoami::run(arguments, format)),
     };
     result.unwrap_or_else(|error| {
         output::print_error(&error);
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 11] = [
+        let commands: [&[&str]; 12] = [
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],
@@ -141,6 +146,7 @@ mod tests {
             &["token", "get"],
             &["token", "revoke", "-"],
             &["validate", "--token", "-", "--own-connection"],
+            &["whoami"],
         ];
         for command in commands {
             let line = [command, &CONNECTION, &["-o", "json"]].concat();

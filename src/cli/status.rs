@@ -22,6 +22,8 @@ pub(in crate::cli) enum Needs {
     WorkloadOrAdmin,
     /// Workload or Proxy, for decisions.
     WorkloadOrProxy,
+    /// Any role.
+    AnyRole,
 }
 
 /// Turns a refusal into an error with the next step.
@@ -39,17 +41,16 @@ pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
 fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
     Some(match (reason?, needs) {
         ("INVALID_CLIENT", _) => {
-            "with an X509-SVID leave out --client-id: it must be the SPIFFE ID; else have an admin hold `lanyard client get \
-             CLIENT_ID` against your certificate (`openssl x509 -noout -text -in CERT`): the client must be registered and \
-             enabled, with the method and the name that the certificate proves"
+            "see `lanyard whoami` for the clients that your certificate proves, and why one gets no tokens; with an \
+             X509-SVID leave out --client-id: it must be the SPIFFE ID"
         }
         ("INVALID_REQUEST", Needs::Workload) => "name the client with --client-id, as it is registered",
         ("INVALID_REQUEST", Needs::WorkloadOrAdmin) => {
             "correct what the message names (`lanyard token inspect` shows a token's jti and client_id); a client that \
              revokes its own token says who it is with --client-id"
         }
-        ("INVALID_SCOPE", _) => "ask for scopes that `lanyard client get CLIENT_ID` shows, or leave out --scope",
-        ("INVALID_TARGET", _) => "ask for audiences that `lanyard client get CLIENT_ID` shows, or leave out --audience",
+        ("INVALID_SCOPE", _) => "ask for scopes that `lanyard whoami` shows, or leave out --scope",
+        ("INVALID_TARGET", _) => "ask for audiences that `lanyard whoami` shows, or leave out --audience",
         ("INVALID_CLIENT_METADATA" | "INVALID_RESOURCE", _) => "correct the named field and apply it again",
         ("IDENTITY_TAKEN", _) => {
             "no two clients may have one identity: change this one, or first delete or change the one that has it"
@@ -86,6 +87,10 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
         (Code::PermissionDenied, Needs::Workload) => {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
              certificate of a registered client"
+        }
+        (Code::PermissionDenied, Needs::AnyRole) => {
+            "the certificate is accepted, but it has no role: have an admin register a client for it (its names are in \
+             `openssl x509 -noout -text -in CERT`), or name it under `roles` in the server's configuration"
         }
         (Code::PermissionDenied, Needs::WorkloadOrAdmin) => "use a certificate with the role Workload or Admin",
         (Code::PermissionDenied, Needs::WorkloadOrProxy) => "use a certificate with the role Proxy or Workload",

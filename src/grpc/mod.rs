@@ -10,6 +10,7 @@ mod readable;
 mod registry;
 pub mod status;
 mod tokens;
+mod whoami;
 
 use std::sync::Arc;
 

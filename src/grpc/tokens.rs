@@ -20,6 +20,7 @@ use crate::grpc::claims;
 use crate::grpc::status;
 use crate::grpc::status::INVALID_REQUEST;
 use crate::grpc::status::malformed;
+use crate::grpc::whoami;
 use crate::proto::AnnounceRotationRequest;
 use crate::proto::AnnounceRotationResponse;
 use crate::proto::IntrospectTokenRequest;
@@ -28,6 +29,8 @@ use crate::proto::IssueTokenRequest;
 use crate::proto::IssueTokenResponse;
 use crate::proto::RevokeTokenRequest;
 use crate::proto::RevokeTokenResponse;
+use crate::proto::WhoAmIRequest;
+use crate::proto::WhoAmIResponse;
 use crate::proto::revoke_token_request::Target;
 use crate::proto::token_service_server::TokenService;
 
@@ -104,6 +107,11 @@ impl TokenService for Services {
         Ok(Response::new(AnnounceRotationResponse {
             overlap_until: Some(prost_types::Timestamp { seconds, nanos: 0 }),
         }))
+    }
+
+    async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        Ok(Response::new(whoami::answer(&self.authority, caller)))
     }
 }
 

@@ -101,6 +101,7 @@ pub const METHODS: &[MethodEntry] = &[
         ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload])
     },
     MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.TokenService/WhoAmI", &[Role::Workload, Role::Proxy, Role::Admin]),
     MethodEntry {
         signed_on_request: true,
         ..MethodEntry::oauth("/oauth2/introspect", &[Role::Workload, Role::Proxy, Role::Admin])

@@ -21,3 +21,4 @@ mod store_feed;
 mod tokens;
 mod unique_index;
 mod vouching;
+mod whoami;

@@ -76,6 +76,17 @@ pub struct Grant {
     pub bound: bool,
 }
 
+/// A registration of a caller.
+#[derive(Clone, Debug)]
+pub struct OwnRegistration {
+    /// The `client_id` to request tokens with.
+    pub client_id: ClientId,
+    /// The registration.
+    pub client: std::sync::Arc<RegisteredClient>,
+    /// Why the caller gets no token with its certificate, if it gets none.
+    pub problem: Option<Mismatch>,
+}
+
 /// Decides on a token request.
 pub fn grant(
     snapshot: &Snapshot,

@@ -30,6 +30,7 @@ pub use crate::authority::decision::client_assertion::ClientAssertion;
 pub use crate::authority::decision::client_assertion::JWT_SPIFFE;
 pub use crate::authority::decision::grant::Credentials;
 pub use crate::authority::decision::grant::Grant;
+pub use crate::authority::decision::grant::OwnRegistration;
 pub use crate::authority::decision::grant::TokenRequest;
 pub use crate::authority::decision::grant::authenticate;
 pub use crate::authority::decision::grant::grant;

@@ -109,6 +109,24 @@ impl Directory {
         self.levels(&id.to_string()).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
     }
 
+    /// The clients that a peer's certificate may authenticate: those at the most specific level of its SPIFFE ID, and those
+    /// with a name or the thumbprint of the certificate. Published certificates are not looked up.
+    pub fn candidates(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredClient>> {
+        let mut found = match peer.spiffe_id() {
+            Some(id) => self.levels(&id.to_string()).into_iter().find(|level| !level.is_empty()).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let subjects = CertificateSubject::of(peer.certificate().names());
+        let by_subject = subjects.iter().filter_map(|subject| self.subjects.get(subject));
+        let names = by_subject.chain(self.thumbprints.get(&peer.thumbprint())).flatten();
+        for client in names.filter_map(|name| self.clients.named(name)) {
+            if !found.iter().any(|other| other.registration.client_id == client.registration.client_id) {
+                found.push(Arc::clone(client));
+            }
+        }
+        found
+    }
+
     /// Another client that claims the same SPIFFE ID or the same pattern.
     pub fn conflicting_client(&self, registration: &ClientRegistration) -> Option<&str> {
         let claimed = match &registration.method {
