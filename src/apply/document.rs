@@ -49,6 +49,9 @@ pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
     /// The message that writes it, on condition that the stored record has this `etag`.
     fn message(&self, etag: String) -> Self::Message;
 
+    /// The document as it applies to a stored record: what it leaves open stays as it is.
+    fn over(&self, present: &Self::Message) -> Self;
+
     /// The fields that the server set.
     fn server_fields(message: &Self::Message) -> ServerFields;
 
@@ -88,6 +91,10 @@ impl Document for ClientMetadata {
 
     fn message(&self, etag: String) -> Client {
         Client { etag, ..self.clone().into() }
+    }
+
+    fn over(&self, _: &Client) -> Self {
+        self.clone()
     }
 
     fn server_fields(message: &Client) -> ServerFields {
@@ -144,6 +151,11 @@ impl Document for ResourceMetadata {
 
     fn message(&self, etag: String) -> ProtectedResource {
         ProtectedResource { etag, ..self.clone().into() }
+    }
+
+    /// A document without `mode` keeps the mode: it could otherwise begin to deny what is only reported, or the reverse.
+    fn over(&self, present: &ProtectedResource) -> Self {
+        Self { mode: self.mode.clone().or_else(|| Some(present.mode.clone())), ..self.clone() }
     }
 
     fn server_fields(message: &ProtectedResource) -> ServerFields {

@@ -66,7 +66,7 @@ async fn apply_one<D: Document, S: Transport>(
     for _ in 0..ATTEMPTS {
         let written = match D::read(registry, document.name()).await {
             Ok(present) => {
-                let wanted = document.message(D::server_fields(&present).etag);
+                let wanted = document.over(&present).message(D::server_fields(&present).etag);
                 let updated = D::update(registry, wanted, validate_only).await;
                 // A write that changes nothing keeps the etag. A validation keeps it too, and is compared by content.
                 updated.map(|updated| if present == updated { Outcome::Unchanged } else { Outcome::Updated })

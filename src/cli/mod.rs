@@ -86,7 +86,7 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     let format = arguments.output;
     let result = match arguments.command {
-        Command::Dev(arguments) => block_on(dev::run(arguments)),
+        Command::Dev(arguments) => block_on(dev::run(arguments, format)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
         Command::Config(command) => config_check::run(command, format),
@@ -99,7 +99,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Whoami(arguments) => block_on(whoami::run(arguments, format)),
     };
     result.unwrap_or_else(|error| {
-        output::print_error(&error);
+        output::print_error(&error, format);
         ExitCode::FAILURE
     })
 }

@@ -35,7 +35,7 @@ pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     let name = reason.as_deref().map_or_else(|| format!("{:?}", status.code()), ToOwned::to_owned);
     let next = by_reason(reason.as_deref(), needs).unwrap_or_else(|| by_code(status.code(), needs));
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
-    CommandError::new(format!("{message} ({name})"), next)
+    CommandError::new(format!("{message} ({name})"), next).with_code(name)
 }
 
 fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
@@ -54,6 +54,9 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("INVALID_CLIENT_METADATA" | "INVALID_RESOURCE", _) => "correct the named field and apply it again",
         ("IDENTITY_TAKEN", _) => {
             "no two clients may have one identity: change this one, or first delete or change the one that has it"
+        }
+        ("CLIENT_NOT_FOUND", _) => {
+            "see `lanyard client list` for what is registered; what covers a name is shown by that registration's own name"
         }
         ("AUDIENCE_MISSING", _) => "say with --audience which protected resource the token was presented to",
         ("NOT_A_PROXY", _) => {

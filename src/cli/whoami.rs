@@ -21,6 +21,9 @@ use crate::proto::WhoAmIRequest;
 use crate::proto::WhoAmIResponse;
 use crate::proto::token_service_client::TokenServiceClient;
 
+/// The first second of the year 10000.
+const END_OF_TIME: u64 = 253_402_300_800;
+
 #[derive(Args, Debug)]
 pub(in crate::cli) struct WhoAmIArguments {
     #[command(flatten)]
@@ -122,7 +125,8 @@ fn thumbprint(answer: &WhoAmIResponse) -> Option<String> {
 }
 
 fn not_after(answer: &WhoAmIResponse) -> Option<String> {
-    let seconds = u64::try_from(answer.certificate_not_after?.seconds).ok()?;
+    // The format has no year after 9999.
+    let seconds = u64::try_from(answer.certificate_not_after?.seconds).ok().filter(|seconds| *seconds < END_OF_TIME)?;
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
     Some(humantime::format_rfc3339_seconds(time).to_string())
 }

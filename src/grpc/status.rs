@@ -148,7 +148,7 @@ pub fn registry_error(error: &RegistryError) -> Status {
         | RegistryError::InvalidPageToken
         | RegistryError::TooLarge(_) => Code::InvalidArgument,
         RegistryError::Exists(_) | RegistryError::IdentityTaken(_) => Code::AlreadyExists,
-        RegistryError::NotFound(_) => Code::NotFound,
+        RegistryError::NotFound(_) | RegistryError::Covered(_) => Code::NotFound,
         RegistryError::Conflict(_) => Code::Aborted,
         RegistryError::Unavailable => Code::Unavailable,
     };

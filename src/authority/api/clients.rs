@@ -6,11 +6,14 @@ use crate::authority::Authority;
 use crate::authority::api::registry::Managed;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::records::RegistryError;
+use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
+use crate::authority::scope::list_comma;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
@@ -48,9 +51,17 @@ impl Authority {
         self.create(admin, metadata, validate_only).await
     }
 
-    /// The client with this `client_id`.
+    /// The client with this `client_id`. The error names the client whose registration covers it by a pattern, if any.
     pub fn client(&self, client_id: &str) -> Result<Arc<RegisteredClient>, RegistryError> {
-        self.named(client_id)
+        self.named(client_id).map_err(|error| {
+            let status = ClientId::parse(client_id).map(|id| self.snapshot.load().directory.status(&id));
+            match status {
+                Some(ClientStatus::Registered(client)) => {
+                    RegistryError::Covered(client.registration.client_id.to_string())
+                }
+                Some(ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled) | None => error,
+            }
+        })
     }
 
     /// The clients after the one named `after`, at most `count`, in the order of their `client_id`s.
@@ -89,6 +100,9 @@ impl Authority {
         metadata: ClientMetadata,
     ) -> Result<ClientRegistration, RegistryError> {
         let registration = ClientRegistration::parse(metadata)?;
+        if let Some(token) = registration.scope.with_list_comma() {
+            return Err(invalid("scope", &list_comma(token)).into());
+        }
         if !registration.bound && !self.policy.unbound_tokens {
             let problem = "this server issues no unbound tokens: leave it out, or set it to true";
             return Err(invalid("tls_client_certificate_bound_access_tokens", problem).into());

@@ -16,6 +16,7 @@ use crate::authority::store::Transaction;
 
 impl Managed for ProtectedResource {
     fn validate(_: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
+        metadata.check_mistakes()?;
         Ok(Self::parse(metadata)?)
     }
 

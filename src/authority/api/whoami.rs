@@ -26,9 +26,9 @@ impl Authority {
             };
             let outcome = authenticate(snapshot, self.credentials(peer, None), &client_id, caller.view.now);
             // A client by spiffe_jwt sends an assertion with each request, and none is sent here.
-            let problem = outcome.err().filter(|mismatch| {
-                !(registration.method.is_spiffe_jwt() && *mismatch == Mismatch::Assertion)
-            });
+            let problem = outcome
+                .err()
+                .filter(|mismatch| !(registration.method.is_spiffe_jwt() && *mismatch == Mismatch::Assertion));
             OwnRegistration { client_id, client, problem }
         });
         own.collect()

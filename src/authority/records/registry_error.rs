@@ -61,6 +61,9 @@ pub enum RegistryError {
     /// There is no registration with this name.
     #[error("no {} is registered", .0.by_name())]
     NotFound(Kind),
+    /// There is no registration with this SPIFFE ID as its name, but that of the client with this name covers it.
+    #[error("no client with this client_id is registered, but the registration '{0}' covers it")]
+    Covered(String),
     /// The `etag` is not the current one.
     #[error("the {} has changed since it was read: read it again and repeat the change", .0.noun())]
     Conflict(Kind),
@@ -87,7 +90,7 @@ impl RegistryError {
             Self::Exists(Kind::Client) => "CLIENT_EXISTS",
             Self::Exists(Kind::Resource) => "RESOURCE_EXISTS",
             Self::IdentityTaken(_) => "IDENTITY_TAKEN",
-            Self::NotFound(Kind::Client) => "CLIENT_NOT_FOUND",
+            Self::NotFound(Kind::Client) | Self::Covered(_) => "CLIENT_NOT_FOUND",
             Self::NotFound(Kind::Resource) => "RESOURCE_NOT_FOUND",
             Self::Conflict(_) => "ETAG_MISMATCH",
             Self::EtagMissing(_) => "ETAG_MISSING",

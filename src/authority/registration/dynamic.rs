@@ -57,7 +57,7 @@ impl From<RegistryError> for DynamicRegistrationError {
             RegistryError::Exists(_) => Self::Invalid(invalid("client_id", "is registered already")),
             RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
             RegistryError::TooLarge(_) => Self::Invalid(invalid("jwks", "is too large")),
-            RegistryError::NotFound(_) => Self::InvalidToken,
+            RegistryError::NotFound(_) | RegistryError::Covered(_) => Self::InvalidToken,
             RegistryError::Conflict(_)
             | RegistryError::EtagMissing(_)
             | RegistryError::InvalidPageToken

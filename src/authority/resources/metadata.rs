@@ -5,6 +5,8 @@ use serde::Serialize;
 
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
+use crate::authority::scope::Scope;
+use crate::authority::scope::list_comma;
 
 /// A protected resource as operators write it. It is stored and returned in this form.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -70,6 +72,32 @@ pub struct RouteMetadata {
 pub struct Gateways {
     /// The SPIFFE IDs of the gateways.
     pub via: Vec<String>,
+}
+
+impl ResourceMetadata {
+    /// Refuses what can be read, but means something else than its author meant. Stored records are not checked for it.
+    pub(in crate::authority) fn check_mistakes(&self) -> Result<(), InvalidMetadata> {
+        let scopes =
+            std::iter::once(("scope", &self.scope)).chain(self.routes.iter().map(|one| ("routes", &one.scope)));
+        for (field, text) in scopes {
+            if let Ok(scope) = Scope::parse(text)
+                && let Some(token) = scope.with_list_comma()
+            {
+                return Err(invalid(field, &list_comma(token)));
+            }
+        }
+        let segments = self.routes.iter().flat_map(|route| route.path.split('/'));
+        match segments.into_iter().find(|segment| segment.starts_with(':')) {
+            Some(segment) => {
+                let name = segment.trim_start_matches(':');
+                Err(invalid(
+                    "routes",
+                    &format!("'{segment}' matches only itself: write {{{name}}} for any one segment"),
+                ))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidMetadata {

@@ -23,6 +23,10 @@ impl Registered for ClientYaml {
         &self.metadata
     }
 
+    fn created_note(_: &ClientMetadata) -> Option<&'static str> {
+        None
+    }
+
     fn row(&self) -> [String; 5] {
         let client = &self.metadata;
         [

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use tonic::Code;
 
 use crate::apply::Applied;
+use crate::apply::Document as _;
 use crate::apply::Mode;
 use crate::apply::Outcome;
 use crate::apply::apply;
@@ -48,17 +50,29 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     }
     let written = apply(&mut registry, &documents, Mode::Write).await;
     print::<K>(&written, Mode::Write, format)?;
+    for (document, Applied { name, outcome }) in documents.iter().zip(&written) {
+        if let (Outcome::Created, Some(note)) = (outcome, K::created_note(document)) {
+            output::note(&format!("{name}: {note}"));
+        }
+    }
     refusal::<K>(&written).map_or(Ok(()), Err)
 }
 
-/// Applies a file without printing the outcomes.
-pub(in crate::cli) async fn quietly<K: Registered>(
+/// Registers the documents of a file that are not registered yet, without printing the outcomes.
+pub(in crate::cli) async fn missing<K: Registered>(
     filename: &Path,
     connection: &ConnectionArguments,
 ) -> Result<(), CommandError> {
-    let documents = sources::read::<K>(filename)?;
     let mut registry = documents::open(connection).await?;
-    let written = apply(&mut registry, &documents, Mode::Write).await;
+    let mut missing = Vec::new();
+    for document in sources::read::<K>(filename)? {
+        match K::Metadata::read(&mut registry, document.name()).await {
+            Ok(_) => {}
+            Err(status) if status.code() == Code::NotFound => missing.push(document),
+            Err(status) => return Err(status::explain(&status, K::NEEDS).of(document.name())),
+        }
+    }
+    let written = apply(&mut registry, &missing, Mode::Write).await;
     refusal::<K>(&written).map_or(Ok(()), Err)
 }
 

@@ -45,6 +45,9 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     /// The metadata in the document, without the contents of the files that it refers to.
     fn metadata(&self) -> &Self::Metadata;
 
+    /// What to say of a record that was created from this document, if anything.
+    fn created_note(document: &Self::Metadata) -> Option<&'static str>;
+
     /// The record's row in the table.
     fn row(&self) -> [String; 5];
 

@@ -22,6 +22,10 @@ impl Registered for ResourceYaml {
         &self.metadata
     }
 
+    fn created_note(document: &ResourceMetadata) -> Option<&'static str> {
+        document.mode.is_none().then_some("the document names no mode: its denials are enforced")
+    }
+
     fn row(&self) -> [String; 5] {
         let ResourceMetadata { audience, mode, least_evidence, evidence_from, routes, owner, .. } = &self.metadata;
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());

@@ -182,7 +182,7 @@ fn a_token_is_had_looked_into_and_evaluated() {
         assert_eq!(allowed["decision"], "DECISION_ALLOW");
         assert_eq!(allowed["claims"], inspected["claims"]);
         let denied = evaluate(given, text(&thief)).json(3);
-        assert_eq!(denied["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
+        assert_eq!(denied["reason"], "CERTIFICATE_MISMATCH");
     }
     for spelling in ["x5t#S256", "hex"] {
         let thumbprint = inspected["certificate"][spelling].as_str().unwrap();

@@ -7,5 +7,7 @@ mod doctor_certificates;
 mod doctor_endpoints;
 mod oauth;
 mod resource;
+mod token_out;
 mod token_watch;
+mod whoami;
 mod yaml_documents;

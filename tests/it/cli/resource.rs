@@ -252,3 +252,32 @@ fn records_as_large_as_they_may_be_are_listed_whole() {
     let listed = resource(files, &["list", "-o", "json"]).json(0);
     assert_eq!(listed.as_array().unwrap().iter().filter(|one| one["owner"] == *owner).count(), 75);
 }
+
+#[test]
+fn a_document_without_mode_keeps_the_mode_and_a_new_one_enforces_and_says_so() {
+    let Dev { files, .. } = &Dev::start();
+    let mode = || resource(files, &["get", "urn:one", "-o", "json"]).json(0)["mode"].clone();
+    let created = applied(files, &document("one", ""));
+    assert!(created.stderr.contains("urn:one: the document names no mode: its denials are enforced"), "{created:?}");
+    assert_eq!(mode(), "enforce");
+    let named = applied(files, &document("one", "mode: report\n"));
+    assert_eq!((named.stdout.as_str(), named.stderr.as_str()), ("urn:one updated\n", ""));
+    assert_eq!(applied(files, &document("one", "owner: me\n")).ok(), "urn:one updated\n");
+    assert_eq!(mode(), "report");
+    assert_eq!(applied(files, &document("one", "owner: me\nmode: enforce\n")).ok(), "urn:one updated\n");
+    assert_eq!(mode(), "enforce");
+}
+
+#[test]
+fn what_means_something_else_than_its_author_meant_is_refused_by_field() {
+    let Dev { files, .. } = &Dev::start();
+    let routes = |route: &str| document("one", &format!("scope: pay a,b\nroutes:\n- {route}\n"));
+    applied(files, &routes("{path: \"/pay/:id\"}")).refused("routes: ':id' matches only itself: write {id}", "field");
+    applied(files, &document("one", "scope: \"orders.read, orders.write\"\n"))
+        .refused("scope: 'orders.read,' has a comma: scopes are separated by spaces", "field");
+    // A comma within a scope is allowed (RFC 6749 section 3.3), and so is a colon within a segment.
+    assert_eq!(applied(files, &routes("{path: \"/pay/v1:id\", scope: \"a,b\"}")).stdout, "urn:one created\n");
+    let client = "client_id: spiffe://dev.internal/new\ntoken_endpoint_auth_method: spiffe_x509\naudience: [urn:one]\n";
+    files.apply(&format!("{client}scope: a, b\n")).refused("scope: 'a,' has a comma", "field");
+    files.apply(&format!("{client}scope: a,b\n")).ok();
+}
