@@ -1,5 +1,7 @@
 //! The documents that can be applied to a registry.
 
+use std::fmt::Debug;
+
 use prost_types::Timestamp;
 use tonic::Response;
 use tonic::Status;
@@ -41,7 +43,7 @@ pub struct ServerFields {
 #[expect(async_fn_in_trait, reason = "callers await on the task that they are on")]
 pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
     /// The registry's message for this metadata. Two messages that are equal are the same revision of the same record.
-    type Message: PartialEq;
+    type Message: Debug + PartialEq;
 
     /// The name of the record.
     fn name(&self) -> &str;

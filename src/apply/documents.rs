@@ -4,6 +4,8 @@ use tonic::Code;
 use tonic::Status;
 
 use crate::apply::document::Document;
+use crate::apply::journal::Change;
+use crate::apply::journal::Journal;
 use crate::apply::transport::Registry;
 use crate::apply::transport::Transport;
 
@@ -44,9 +46,27 @@ pub struct Applied {
 /// Applies documents in order and stops at the first one that is refused: later documents are not applied and not in
 /// the result.
 pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, documents: &[D], mode: Mode) -> Vec<Applied> {
+    apply_in_order(registry, documents, mode, &mut Journal::default()).await
+}
+
+/// Applies documents as [`apply`] does with [`Mode::Write`], and adds what was changed to the journal.
+pub async fn write<D: Document, S: Transport>(
+    registry: &mut Registry<S>,
+    documents: &[D],
+    journal: &mut Journal<D>,
+) -> Vec<Applied> {
+    apply_in_order(registry, documents, Mode::Write, journal).await
+}
+
+async fn apply_in_order<D: Document, S: Transport>(
+    registry: &mut Registry<S>,
+    documents: &[D],
+    mode: Mode,
+    journal: &mut Journal<D>,
+) -> Vec<Applied> {
     let mut applied = Vec::new();
     for document in documents {
-        let outcome = apply_one(registry, document, mode).await.unwrap_or_else(Outcome::Refused);
+        let outcome = apply_one(registry, document, mode, journal).await.unwrap_or_else(Outcome::Refused);
         let is_last = matches!(outcome, Outcome::Refused(_));
         applied.push(Applied { name: document.name().to_owned(), outcome });
         if is_last {
@@ -60,8 +80,15 @@ async fn apply_one<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     document: &D,
     mode: Mode,
+    journal: &mut Journal<D>,
 ) -> Result<Outcome, Status> {
     let validate_only = mode == Mode::Check;
+    let mut record = |before: Option<D::Message>, after: &D::Message| {
+        if mode == Mode::Write {
+            let etag = D::server_fields(after).etag;
+            journal.add(Change { name: document.name().to_owned(), before, etag });
+        }
+    };
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
         let written = match D::read(registry, document.name()).await {
@@ -69,11 +96,20 @@ async fn apply_one<D: Document, S: Transport>(
                 let wanted = document.message(D::server_fields(&present).etag);
                 let updated = D::update(registry, wanted, validate_only).await;
                 // A write that changes nothing keeps the etag. A validation keeps it too, and is compared by content.
-                updated.map(|updated| if present == updated { Outcome::Unchanged } else { Outcome::Updated })
+                updated.map(|updated| {
+                    if present == updated {
+                        return Outcome::Unchanged;
+                    }
+                    record(Some(present), &updated);
+                    Outcome::Updated
+                })
             }
             Err(status) if status.code() == Code::NotFound => {
                 let created = D::create(registry, document.message(String::new()), validate_only).await;
-                created.map(|_| Outcome::Created)
+                created.map(|created| {
+                    record(None, &created);
+                    Outcome::Created
+                })
             }
             Err(status) => return Err(status),
         };

@@ -30,6 +30,8 @@ use crate::cli::client::ClientCommand;
 use crate::cli::config_check::ConfigCommand;
 use crate::cli::dev::DevArguments;
 use crate::cli::doctor::DoctorArguments;
+use crate::cli::documents::apply::ApplyArguments;
+use crate::cli::documents::apply_all;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::cli::resource::ResourceCommand;
@@ -39,7 +41,8 @@ use crate::cli::validate::ValidateArguments;
 
 /// Binds each access token to the certificate of the workload that requested it (RFC 8705).
 ///
-/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, and of `validate` 3: denied.
+/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, of `validate` 3: denied, and of `apply` 4:
+/// a document is refused.
 #[derive(Debug, Parser)]
 #[command(name = "lanyard", version, propagate_version = true)]
 pub struct Arguments {
@@ -62,6 +65,11 @@ enum Command {
     /// Registers the protected resources behind the proxies, and what each requires of requests.
     #[command(subcommand)]
     Resource(ResourceCommand),
+    /// Registers clients and protected resources from YAML documents of both kinds: all of them, or none if one is refused.
+    ///
+    /// Exit codes: 0 done, 4 a document is refused, as it is at each further attempt, 1 any other failure, 2 the command
+    /// line cannot be read.
+    Apply(ApplyArguments),
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -78,6 +86,9 @@ enum Command {
     Doctor(DoctorArguments),
 }
 
+/// The exit code of `apply` for a document that is refused at each attempt.
+const DOCUMENT_REFUSED: u8 = 4;
+
 /// Runs one command. Results go to stdout; an error and its next step go to stderr.
 pub fn run(arguments: Arguments) -> ExitCode {
     let format = arguments.output;
@@ -88,6 +99,16 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Config(command) => config_check::run(command, format),
         Command::Client(command) => block_on(client::run(command, format)),
         Command::Resource(command) => block_on(resource::run(command, format)),
+        Command::Apply(arguments) => block_on(async move {
+            // For programs that try again: they can stop where nothing changes.
+            match apply_all::run(arguments, format).await {
+                Err(error) if !error.is_retryable() => {
+                    output::print_error(&error);
+                    Ok(ExitCode::from(DOCUMENT_REFUSED))
+                }
+                done => done.map(|()| ExitCode::SUCCESS),
+            }
+        }),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
@@ -129,7 +150,8 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 11] = [
+        let commands: [&[&str]; 12] = [
+            &["apply", "-f", "registrations"],
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],

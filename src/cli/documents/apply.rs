@@ -5,11 +5,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use tonic::Code;
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::apply::Applied;
+use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Outcome;
 use crate::apply::apply;
+use crate::apply::undo;
+use crate::apply::write;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
@@ -24,14 +30,15 @@ pub(in crate::cli) struct ApplyArguments {
     /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin.
     ///
     /// Each document describes the whole record: a field that is left out gets its default, also if it was set before.
-    /// All documents are checked, by the server too, before the first is written.
+    /// All documents are checked, by the server too, before the first is written. If one is refused nevertheless, as two
+    /// that contradict each other are, what was written before it is undone.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
-    filename: PathBuf,
+    pub(in crate::cli::documents) filename: PathBuf,
     /// Only print what would be done.
     #[arg(long)]
-    dry_run: bool,
+    pub(in crate::cli::documents) dry_run: bool,
     #[command(flatten)]
-    connection: ConnectionArguments,
+    pub(in crate::cli::documents) connection: ConnectionArguments,
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
@@ -44,11 +51,24 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
         return refusal::<K>(&checked).map_or(Ok(()), Err);
     }
     if let Some(refused) = refusal::<K>(&checked) {
-        return Err(refused.of("nothing was written"));
+        return Err(refused.of(NOTHING_WRITTEN));
     }
-    let written = apply(&mut registry, &documents, Mode::Write).await;
-    print::<K>(&written, Mode::Write, format)?;
-    refusal::<K>(&written).map_or(Ok(()), Err)
+    let mut journal = Journal::default();
+    let written = write(&mut registry, &documents, &mut journal).await;
+    if let Some(refused) = refusal::<K>(&written) {
+        return Err(refused.of(&undone(&undo(&mut registry, journal).await)));
+    }
+    print::<K>(&written, Mode::Write, format)
+}
+
+pub(in crate::cli::documents) const NOTHING_WRITTEN: &str = "nothing was written";
+
+/// Says what became of the records that were written before one was refused; `kept` are those that could not be undone.
+pub(in crate::cli::documents) fn undone(kept: &[String]) -> String {
+    match kept {
+        [] => "what was written is undone".to_owned(),
+        [..] => format!("what was written is undone, except {}", kept.join(", ")),
+    }
 }
 
 /// Applies a file without printing the outcomes.
@@ -64,10 +84,22 @@ pub(in crate::cli) async fn quietly<K: Registered>(
 
 /// Prints the outcome of each document, also if a later one was refused.
 fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Result<(), CommandError> {
-    let done = applied.iter().filter_map(|Applied { name, outcome }| Some((name, result(outcome)?)));
+    print_lines(lines::<K>(applied), mode, format)
+}
+
+/// The name of a record with the field that holds it, and its outcome.
+pub(in crate::cli::documents) type Line = (&'static str, String, &'static str);
+
+/// The documents that were not refused.
+pub(in crate::cli::documents) fn lines<K: Registered>(applied: &[Applied]) -> Vec<Line> {
+    let line = |Applied { name, outcome }: &Applied| Some((K::NAME, name.clone(), result(outcome)?));
+    applied.iter().filter_map(line).collect()
+}
+
+pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, format: Format) -> Result<(), CommandError> {
     match format {
         Format::Text => {
-            for (name, result) in done {
+            for (_, name, result) in lines {
                 let would = if mode == Mode::Check && result != UNCHANGED { "would be " } else { "" };
                 output::print(&format!("{name} {would}{result}"))?;
             }
@@ -75,18 +107,47 @@ fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Resu
         }
         Format::Json => {
             let dry_run = mode == Mode::Check;
-            let lines = done.map(|(name, result)| json!({ (K::NAME): name, "result": result, "dry_run": dry_run }));
-            output::print_json(&lines.collect::<Vec<_>>())
+            let object = |(field, name, result): Line| json!({ (field): name, "result": result, "dry_run": dry_run });
+            output::print_json(&lines.into_iter().map(object).collect::<Vec<_>>())
         }
     }
 }
 
 /// The error with which the last document was refused, if it was.
-fn refusal<K: Registered>(applied: &[Applied]) -> Option<CommandError> {
+pub(in crate::cli::documents) fn refusal<K: Registered>(applied: &[Applied]) -> Option<CommandError> {
     applied.iter().find_map(|Applied { name, outcome }| match outcome {
-        Outcome::Refused(status) => Some(status::explain(status, K::NEEDS).of(name)),
+        Outcome::Refused(refused) => {
+            let error = status::explain(refused, K::NEEDS).of(name);
+            Some(if is_retryable(refused) { error } else { error.not_retryable() })
+        }
         Outcome::Created | Outcome::Updated | Outcome::Unchanged => None,
     })
+}
+
+/// Whether the server can accept the same document later without a change of anything else.
+fn is_retryable(refused: &Status) -> bool {
+    match refused.code() {
+        Code::InvalidArgument | Code::OutOfRange => false,
+        // Only another writer makes a record exist that was not there when it was read.
+        Code::AlreadyExists => {
+            let reason = refused.get_details_error_info().map(|info| info.reason);
+            matches!(reason.as_deref(), Some("CLIENT_EXISTS" | "RESOURCE_EXISTS"))
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => true,
+    }
 }
 
 const UNCHANGED: &str = "unchanged";

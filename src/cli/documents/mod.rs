@@ -1,6 +1,7 @@
 //! The commands for the records of the registry, shared by clients and protected resources.
 
 pub(in crate::cli) mod apply;
+pub(in crate::cli) mod apply_all;
 pub(in crate::cli) mod delete;
 pub(in crate::cli) mod extra_field;
 pub(in crate::cli) mod get;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod apply;
 mod commands;
 mod dev;
 mod doctor;
