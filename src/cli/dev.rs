@@ -27,6 +27,7 @@ use crate::authority::clock::SystemClock;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::serve::StopSignals;
+use crate::cli::serve::files_for_this_user_only;
 use crate::config;
 use crate::config::Listeners;
 use crate::server::Environment;
@@ -65,6 +66,7 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
     let listeners = Listeners { mtls: listen_mtls, public: listen_public, ops: listen_ops };
     loopback_only(&listeners)?;
     let stop = StopSignals::watch()?;
+    files_for_this_user_only();
     let dir = prepare(&dir)?;
     certificates::make(&dir, SystemClock.now())?;
     let sockets = Sockets::bind(&listeners).await.map_err(|error| {

@@ -8,10 +8,11 @@
 //! evaluate -> apply_batch -> flush -> fdatasync -> mark -> apply in memory, wake watchers -> acknowledge
 //! ```
 //!
-//! The directory (mode 0700) contains `LOCK`, held while the store is open; `MARK`, which names the store and its last
-//! revision; `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not open
-//! with; and `trial`, sometimes while opening. A backup is a copy of the whole directory while no process uses it. The
-//! directory must be on a local file system.
+//! The directory (created with mode 0700) contains `LOCK`, held while the store is open; `MARK`, which names the store
+//! and its last revision; `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not
+//! open with; and `trial`, sometimes while opening. Opening takes the rights of group and others from all of them; the
+//! binary also sets its umask, for what sled creates later. A backup is a copy of the whole directory while no process
+//! uses it. The directory must be on a local file system.
 
 mod directory;
 mod durability;

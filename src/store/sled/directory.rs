@@ -4,11 +4,13 @@ use std::fs;
 use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::fs::Permissions;
 use std::fs::TryLockError;
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine;
@@ -47,6 +49,31 @@ pub(super) fn create(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let parent = fs::canonicalize(directory)?;
     parent.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Takes the rights of group and others from all files of the store. sled creates its files by the umask, and a volume
+/// that is shared by group (`fsGroup` of Kubernetes) gives them rights at each mount; the directory itself then belongs to
+/// another user. A file of another user is left as it is, with a warning.
+pub(super) fn make_private(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name() == LOST_AND_FOUND {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        let mode = entry.metadata()?.permissions().mode();
+        if !kind.is_symlink() && mode & 0o077 != 0 {
+            let private = Permissions::from_mode(mode & 0o700);
+            if let Err(error) = fs::set_permissions(entry.path(), private) {
+                let path = entry.path();
+                tracing::warn!(path = %path.display(), %error, "a file of the store may be read by other users of this machine");
+            }
+        }
+        if kind.is_dir() {
+            make_private(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Acquires the lock.

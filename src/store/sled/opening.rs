@@ -20,6 +20,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let damaged = |damage| OpenError::Damaged { directory: path.to_owned(), damage };
     directory::create(path).map_err(io)?;
     let mut lock = directory::lock(path)?;
+    directory::make_private(path).map_err(io)?;
     engine::remove_unfinished_snapshots(path).map_err(io)?;
     engine::remove_trial(path).map_err(io)?;
     let mut mark = directory::open_or_create_mark(path, &lock)?;
@@ -38,6 +39,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
             engine::open(path, is_valid).map_err(damaged)?
         }
     };
+    directory::make_private(path).map_err(io)?;
     let log = File::open(engine::log_path(path)).map_err(io)?;
     let (ledger, entries) = match (mark.stage, content) {
         (Stage::Ready, Some(content)) => content,

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use lanyard::authority::clock::Timestamp;
 use tempfile::TempDir;
@@ -44,6 +45,19 @@ fn commands(printed: &[String]) -> (Vec<&str>, &str) {
 
 fn has_a_time(line: &str) -> bool {
     line.starts_with("cache until") || line.contains("access_token") || line.contains(" ago)") || line.contains("(in ")
+}
+
+#[test]
+fn no_file_of_a_server_is_for_others_whatever_the_umask() {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new("sh");
+    let dev = dev(directory.path(), ANY);
+    command.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(dev.get_program()).args(dev.get_args()).arg("--once");
+    run(&mut command).ok();
+    let data = fs::read_dir(directory.path().join("data")).unwrap().map(Result::unwrap);
+    let modes: Vec<_> = data.map(|entry| (entry.file_name(), entry.metadata().unwrap().permissions().mode())).collect();
+    assert!(modes.iter().any(|(name, _)| name == "db"), "{modes:?}");
+    assert!(modes.iter().all(|(_, mode)| mode & 0o077 == 0), "{modes:?}");
 }
 
 #[test]
