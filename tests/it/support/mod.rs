@@ -6,6 +6,7 @@ pub mod binding_stream;
 pub mod bundle;
 pub mod ca;
 pub mod calls;
+pub mod cert_manager;
 pub mod check;
 pub mod child;
 pub mod collector;
