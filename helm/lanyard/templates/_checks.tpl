@@ -45,6 +45,26 @@
 {{- fail "networkPolicy.ops: name the peers that collect the metrics: serviceMonitor is enabled, and the NetworkPolicy allows no peer to reach the ops port" }}
 {{- end }}
 
+{{- /* Written by the chart: selectors, the replacement of pods and hooks depend on them. */}}
+{{- range $name, $_ := $values.podLabels }}
+{{- if has $name (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component") }}
+{{- fail (printf "podLabels: %s is one of the labels by which the chart's objects select their pods: leave it out" $name) }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := $values.podAnnotations }}
+{{- if or (has $name (list "checksum/config" "kubectl.kubernetes.io/default-container")) (hasPrefix "helm.sh/" $name) }}
+{{- fail (printf "podAnnotations: the chart writes %s by itself: leave it out" $name) }}
+{{- end }}
+{{- end }}
+
+{{- if and (ne $values.service.type "ClusterIP") $values.networkPolicy.enabled }}
+{{- $outside := false }}
+{{- range concat $values.networkPolicy.mtls $values.networkPolicy.public }}{{ if hasKey . "ipBlock" }}{{ $outside = true }}{{ end }}{{ end }}
+{{- if not $outside }}
+{{- fail (printf "service.type is %s, and the NetworkPolicy admits only pods, so no peer outside of the cluster would reach the server: name the addresses that may, as ipBlock, in networkPolicy.mtls or networkPolicy.public, or set networkPolicy.enabled=false" $values.service.type) }}
+{{- end }}
+{{- end }}
+
 {{- range $values.extraEnv }}
 {{- if hasPrefix "LANYARD_" .name }}
 {{- fail (printf "extraEnv: %s would go round what the chart checks and renders: set the key under config, or the value that the chart has for it" .name) }}
