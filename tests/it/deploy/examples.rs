@@ -30,7 +30,7 @@ use crate::support::server::in_crate;
 use crate::support::yaml;
 
 /// The folders with a mesh each.
-const MESHES: [&str; 2] = ["istio", "envoy-gateway"];
+const MESHES: [&str; 3] = ["envoy", "istio", "envoy-gateway"];
 
 pub fn file(name: &str) -> PathBuf {
     in_crate("deploy").join(name)
@@ -98,8 +98,8 @@ fn nothing_passes_any_of_the_meshes_without_an_answer() {
 
 #[test]
 fn the_command_line_applies_each_mesh_s_resources_and_clients() {
-    let Dev { files, .. } = &Dev::start();
     for mesh in MESHES {
+        let Dev { files, .. } = &Dev::start();
         for kind in ["resource", "client"] {
             let path = file(&format!("{mesh}/{kind}s.yaml"));
             let count = documents(&format!("{mesh}/{kind}s.yaml")).len();
