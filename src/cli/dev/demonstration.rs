@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use tonic::Request;
 
 use crate::cli::connect::ConnectionArguments;
+use crate::cli::dev::TRUST_DOMAIN;
 use crate::cli::dev::samples::AUDIENCE;
 use crate::cli::dev::samples::CLIENTS;
 use crate::cli::dev::samples::RESOURCES;
@@ -116,6 +117,11 @@ curl --cacert {ca} --cert {selfsigned} --key {selfsigned_key} \
 curl --cacert {ca} https://localhost:{public}/oauth2/jwks
 curl http://{ops}/readyz
 
+# put Envoy in front of a service at 127.0.0.1:8080, from the folder of Lanyard's sources, and use the token through it
+#   sed -e 's#/etc/envoy/prod.example.pem#ca.pem#' -e 's#/etc/envoy/##' -e 's#prod.example#{TRUST_DOMAIN}#g' -e 's#address: lanyard.lanyard.svc, port_value: 8443#address: 127.0.0.1, port_value: {port}#' -e 's#lanyard.lanyard.svc#localhost#g' deploy/envoy/envoy.yaml > {envoy}
+#   cd {dir} && envoy --disable-hot-restart --config-path envoy.yaml
+#   curl --cacert {ca} --cert {workload} --key {workload_key} --header \"authorization: Bearer $(cat {token})\" https://localhost:10443/orders/1
+
 # run the same server again, on the same data, once this one has stopped
 {lanyard} serve --config {config}
 ",
@@ -128,6 +134,9 @@ curl http://{ops}/readyz
         clients = at(CLIENTS),
         resources = at(RESOURCES),
         config = at("lanyard.yaml"),
+        envoy = at("envoy.yaml"),
+        dir = quoted(dir),
+        workload_key = at("workload-key.pem"),
         public = addresses.public.port(),
         ops = addresses.ops,
     )
