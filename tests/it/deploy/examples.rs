@@ -30,7 +30,7 @@ use crate::support::server::in_crate;
 use crate::support::yaml;
 
 /// The folders with a mesh each.
-const MESHES: [&str; 3] = ["envoy", "istio", "envoy-gateway"];
+const MESHES: [&str; 4] = ["envoy", "istio", "envoy-gateway", "consul"];
 
 pub fn file(name: &str) -> PathBuf {
     in_crate("deploy").join(name)
@@ -112,7 +112,7 @@ fn the_command_line_applies_each_mesh_s_resources_and_clients() {
 
 #[test]
 fn each_mesh_s_configuration_loads_and_its_proxies_front_every_resource() {
-    for mesh in MESHES {
+    for mesh in MESHES.into_iter().chain(["linkerd"]) {
         let name = format!("{mesh}/lanyard.yaml");
         // All but the secret, which the file has elsewhere.
         let folder = TempDir::new().unwrap();
@@ -159,6 +159,11 @@ fn protected(written: ResourceMetadata) -> ProtectedResource {
         authorities: written.authorities,
         ..ProtectedResource::default()
     }
+}
+
+/// The resources in a text, as the registry takes them.
+pub fn protected_from(text: &str) -> Vec<ProtectedResource> {
+    yaml::documents::<ResourceMetadata>(text).into_iter().map(protected).collect()
 }
 
 /// A server with a mesh's resources and roles, in the trust domain of the tests.

@@ -4,3 +4,4 @@ mod envoy_page;
 pub mod examples;
 mod image;
 pub mod manifests;
+mod mesh_certificates;
