@@ -24,7 +24,7 @@ const PORTS: [&str; 6] = ["8080", "8443", "8444", "9464", "9901", "10443"];
 /// The commands of a page, in their order.
 fn commands(page: &str) -> String {
     let fenced = page.split("\n```").skip(1).step_by(2);
-    fenced.map(|block| format!("{}\n", block.strip_prefix("sh\n").expect("a block of commands"))).collect()
+    fenced.map(|block| block.strip_prefix("sh\n").expect("a block of commands")).collect::<Vec<_>>().join("\n")
 }
 
 /// Copies deploy/envoy, with these changes to every file.

@@ -116,9 +116,9 @@ async fn a_certificate_of_kumas_own_ca_is_refused_for_its_many_names_and_one_of_
 #[test]
 fn the_files_of_consul_deny_while_lanyard_does_not_answer_and_send_the_whole_certificate() {
     let text = read("consul/orders.hcl");
-    let code: String = text.lines().map(|line| format!("{}\n", line.split('#').next().unwrap())).collect();
+    let code: Vec<&str> = text.lines().map(|line| line.split('#').next().unwrap()).collect();
     for line in ["Required = true", "IncludePeerCertificate = true", "StatusOnError = 503", "Timeout = \"250ms\""] {
-        assert!(code.contains(line), "{line}");
+        assert!(code.iter().any(|code| code.contains(line)), "{line}");
     }
     for name in ["orders.hcl", "lanyard.hcl", "intentions.hcl"] {
         let text = read(&format!("consul/{name}"));

@@ -75,8 +75,8 @@ fn documents_that_contradict_each_other_are_undone_and_what_was_there_is_as_befo
         format!("registrations.clients.{name}={document}")
     };
     let (first, second) = (document("a-first"), document("z-second"));
-    let owned = ["--set", "registrations.clients.checkout.owner=another"];
-    let flags = [&["--set-json", &first, "--set-json", &second][..], &owned].concat();
+    let changed = ["--set", "registrations.clients.checkout.owner=another"];
+    let flags = [&["--set-json", &first, "--set-json", &second][..], &changed].concat();
     let after = Rendered::of(&example, &flags).unwrap();
     let map = after.named("ConfigMap", "lanyard-registrations").unwrap();
     let file = pod.path("/etc/lanyard/registrations/clients.yaml");

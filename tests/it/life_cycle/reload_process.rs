@@ -1,18 +1,21 @@
 //! The configuration file of a real process: read again by SIGHUP, and when it changes.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListClientsRequest;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
+use rustls_pki_types::CertificateDer;
 
 use crate::support::child::Serve;
 use crate::support::child::real_time;
 use crate::support::server::SEAL;
 use crate::support::server::Setup;
 use crate::support::server::channel;
+use crate::support::server::connect;
 
 const TAKEN: &str = "the configuration was changed";
 const REFUSED: &str = "the configuration file is not applied";
@@ -87,6 +90,44 @@ async fn a_volume_whose_links_are_swapped_as_kubernetes_does_is_seen_without_a_s
     let lines = serve.lines_until("agree again");
     assert!(!lines.iter().any(|line| line.contains(REFUSED)), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains(TAKEN)), "{lines:?}");
+}
+
+/// The certificate that a listener presents.
+async fn presented(setup: &Setup, listener: SocketAddr) -> CertificateDer<'static> {
+    let leaf = setup.ca.svid("spiffe://prod.example/checkout").issue();
+    let stream = connect(listener, setup.tls(&leaf)).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+/// The case 48: a Secret's volume, whose files are links through `..data`.
+#[tokio::test]
+async fn both_listeners_present_the_certificate_of_a_secret_whose_links_are_swapped() {
+    let setup = real_time();
+    setup.write();
+    let files = ["server.pem", "server-key.pem"];
+    let volume = |name: &str, contents: [String; 2]| {
+        fs::create_dir(setup.path(name)).unwrap();
+        for (file, contents) in files.iter().zip(contents) {
+            fs::write(setup.path(name).join(file), contents).unwrap();
+        }
+        symlink(name, setup.path("..data_tmp")).unwrap();
+        fs::rename(setup.path("..data_tmp"), setup.path("..data")).unwrap();
+    };
+    volume("..first", files.map(|file| fs::read_to_string(setup.path(file)).unwrap()));
+    for file in files {
+        fs::remove_file(setup.path(file)).unwrap();
+        symlink(format!("..data/{file}"), setup.path(file)).unwrap();
+    }
+    let serve = Serve::start(&setup, 1024);
+    let before = presented(&setup, serve.mtls).await;
+    let renewed = setup.ca.server_certificate("localhost").issue();
+    volume("..second", [renewed.chain_pem(), renewed.key_pem()]);
+    fs::remove_dir_all(setup.path("..first")).unwrap();
+    serve.line_with("the server certificate was replaced");
+    for listener in [serve.mtls, serve.public] {
+        let after = presented(&setup, listener).await;
+        assert!(after == *renewed.certificate() && after != before, "{listener}");
+    }
 }
 
 #[tokio::test]

@@ -89,18 +89,19 @@ async fn one_that_is_refused_is_the_last_and_says_why() {
 async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept() {
     let (server, mut registry) = started().await;
     let authority = server.server.authority();
-    let owned = |client_id: &str, owner: &str| ClientMetadata { owner: Some(owner.to_owned()), ..client(client_id) };
+    let client = |client_id: &str, owner: &str| ClientMetadata { owner: Some(owner.to_owned()), ..client(client_id) };
     let owner = |client_id: &str| authority.client(client_id).unwrap().registration.metadata.owner.clone();
-    applied(&mut registry, &[owned("a", "before"), owned("b", "before")], Mode::Write).await;
+    applied(&mut registry, &[client("a", "before"), client("b", "before")], Mode::Write).await;
 
-    let all = [owned("a", "after"), owned("b", "after"), owned("c", "after"), owned("d", "after"), owned("e", "after")];
+    let all =
+        [client("a", "after"), client("b", "after"), client("c", "after"), client("d", "after"), client("e", "after")];
     let mut journal = Journal::default();
     let written = write(&mut registry, &all, &mut journal).await;
     assert_eq!(written.len(), all.len());
     // One that was not changed is not in the journal.
-    write(&mut registry, &[owned("e", "after")], &mut journal).await;
+    write(&mut registry, &[client("e", "after")], &mut journal).await;
     // Another writer changes one that was updated and one that was created, and deletes a third.
-    applied(&mut registry, &[owned("b", "another"), owned("d", "another")], Mode::Write).await;
+    applied(&mut registry, &[client("b", "another"), client("d", "another")], Mode::Write).await;
     ClientMetadata::delete(&mut registry, "e".to_owned(), String::new()).await.unwrap();
 
     assert_eq!(undo(&mut registry, journal).await, ["d", "b"]);
