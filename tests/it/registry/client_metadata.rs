@@ -10,6 +10,7 @@ use tonic_types::StatusExt as _;
 use crate::support::ca::self_signed;
 use crate::support::calls::pki_client;
 use crate::support::calls::self_signed_client;
+use crate::support::calls::spiffe_uri_client;
 use crate::support::server::TestServer;
 use crate::support::server::spiffe_client;
 
@@ -221,10 +222,7 @@ async fn the_nearest_metadata_that_can_stand_is_taken() {
         Client { client_ca: "corp".to_owned(), ..named("of-corp") },
         named(&"a".repeat(2048)),
         named("!#[]~"),
-        Client {
-            tls_client_auth_san_uri: "spiffe://prod.example/x".to_owned(),
-            ..pki_client("spiffe://prod.example/x")
-        },
+        spiffe_uri_client("spiffe://prod.example/x", "spiffe://prod.example/x"),
         self_signed_client("ci", &(ci.pem() + &self_signed("ci").issue().pem())),
     ] {
         server.register(client).await.unwrap();

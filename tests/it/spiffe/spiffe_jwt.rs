@@ -18,6 +18,7 @@ use crate::support::NOW;
 use crate::support::calls::opened;
 use crate::support::calls::pki_client;
 use crate::support::calls::refusal;
+use crate::support::calls::spiffe_uri_client;
 use crate::support::http::Http;
 use crate::support::http::http1_only;
 use crate::support::http::post;
@@ -270,7 +271,7 @@ async fn each_client_authenticates_by_its_registered_method_and_by_no_other() {
     let server = &signing.server;
     let by_x509 = server.workload("/by-x509").await;
     let by_uri = "spiffe://prod.example/by-uri";
-    server.register(Client { tls_client_auth_san_uri: by_uri.to_owned(), ..pki_client(by_uri) }).await.unwrap();
+    server.register(spiffe_uri_client(by_uri, by_uri)).await.unwrap();
     // By the certificate alone, where an assertion is wanted.
     for client_id in ["", CHECKOUT] {
         let request = IssueTokenRequest { client_id: client_id.to_owned(), ..IssueTokenRequest::default() };

@@ -181,9 +181,16 @@ pub fn named_spiffe_client(client_id: &str, spiffe_id: &str) -> ClientMetadata {
     ClientMetadata { spiffe_id: Some(spiffe_id.to_owned()), ..spiffe_client(client_id) }
 }
 
-/// A `tls_client_auth` client whose subject field is not set yet.
+/// A `tls_client_auth` client with certificates of the client CA `partner`, whose subject field is not set yet.
 pub fn pki_client(client_id: &str) -> ClientMetadata {
-    ClientMetadata { token_endpoint_auth_method: "tls_client_auth".to_owned(), ..client(client_id) }
+    let token_endpoint_auth_method = "tls_client_auth".to_owned();
+    ClientMetadata { token_endpoint_auth_method, client_ca: Some("partner".to_owned()), ..client(client_id) }
+}
+
+/// A `tls_client_auth` client with this SPIFFE ID, for which no client CA vouches.
+pub fn spiffe_uri_client(client_id: &str, spiffe_id: &str) -> ClientMetadata {
+    let tls_client_auth_san_uri = Some(spiffe_id.to_owned());
+    ClientMetadata { client_ca: None, tls_client_auth_san_uri, ..pki_client(client_id) }
 }
 
 /// A `self_signed_tls_client_auth` client with this certificate.
