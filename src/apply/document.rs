@@ -1,5 +1,7 @@
 //! The documents that can be applied to a registry.
 
+use std::time::Duration;
+
 use prost_types::Timestamp;
 use tonic::Response;
 use tonic::Status;
@@ -7,6 +9,7 @@ use tonic::Status;
 use crate::apply::transport::Registry;
 use crate::apply::transport::Transport;
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRegistration;
 use crate::authority::resources::ResourceMetadata;
 use crate::messages::Malformed;
 use crate::proto::Client;
@@ -51,6 +54,10 @@ pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
 
     /// The fields that the server set.
     fn server_fields(message: &Self::Message) -> ServerFields;
+
+    /// For how long tokens that were issued before would still have been accepted at most, where the change from `present`
+    /// to `updated` by this document denies them. `None` where it denies none.
+    fn denied_lifetime(&self, present: &Self::Message, updated: &Self::Message) -> Option<Duration>;
 
     /// Reads one record.
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Self::Message, Status>;
@@ -98,6 +105,20 @@ impl Document for ClientMetadata {
             created_by: message.created_by.clone(),
             updated_by: message.updated_by.clone(),
         }
+    }
+
+    fn denied_lifetime(&self, present: &Client, updated: &Client) -> Option<Duration> {
+        let parse = |message: &Client| {
+            let metadata = Self::try_from(message.clone()).ok()?;
+            ClientRegistration::parse(metadata).ok()
+        };
+        let mut present = present.clone();
+        // A client CA that the document leaves out is the only one, which the server fills in.
+        if self.client_ca.is_none() && present.client_ca.is_empty() {
+            present.client_ca.clone_from(&updated.client_ca);
+        }
+        let (before, after) = (parse(&present)?, parse(updated)?);
+        (!after.keeps_authentication(&before)).then_some(before.access_token_ttl)
     }
 
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Client, Status> {
@@ -154,6 +175,10 @@ impl Document for ResourceMetadata {
             created_by: message.created_by.clone(),
             updated_by: message.updated_by.clone(),
         }
+    }
+
+    fn denied_lifetime(&self, _: &ProtectedResource, _: &ProtectedResource) -> Option<Duration> {
+        None
     }
 
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<ProtectedResource, Status> {

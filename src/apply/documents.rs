@@ -1,5 +1,7 @@
 //! Applies documents to a registry.
 
+use std::time::Duration;
+
 use tonic::Code;
 use tonic::Status;
 
@@ -39,6 +41,8 @@ pub struct Applied {
     pub name: String,
     /// The outcome.
     pub outcome: Outcome,
+    /// Where the change denies tokens that were issued before it: for how long they would have been accepted at most.
+    pub denied_tokens: Option<Duration>,
 }
 
 /// Applies documents in order and stops at the first one that is refused: later documents are not applied and not in
@@ -46,9 +50,10 @@ pub struct Applied {
 pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, documents: &[D], mode: Mode) -> Vec<Applied> {
     let mut applied = Vec::new();
     for document in documents {
-        let outcome = apply_one(registry, document, mode).await.unwrap_or_else(Outcome::Refused);
+        let result = apply_one(registry, document, mode).await;
+        let (outcome, denied_tokens) = result.unwrap_or_else(|status| (Outcome::Refused(status), None));
         let is_last = matches!(outcome, Outcome::Refused(_));
-        applied.push(Applied { name: document.name().to_owned(), outcome });
+        applied.push(Applied { name: document.name().to_owned(), outcome, denied_tokens });
         if is_last {
             break;
         }
@@ -60,7 +65,7 @@ async fn apply_one<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     document: &D,
     mode: Mode,
-) -> Result<Outcome, Status> {
+) -> Result<(Outcome, Option<Duration>), Status> {
     let validate_only = mode == Mode::Check;
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
@@ -69,11 +74,17 @@ async fn apply_one<D: Document, S: Transport>(
                 let wanted = document.message(D::server_fields(&present).etag);
                 let updated = D::update(registry, wanted, validate_only).await;
                 // A write that changes nothing keeps the etag. A validation keeps it too, and is compared by content.
-                updated.map(|updated| if present == updated { Outcome::Unchanged } else { Outcome::Updated })
+                updated.map(|updated| {
+                    if present == updated {
+                        (Outcome::Unchanged, None)
+                    } else {
+                        (Outcome::Updated, document.denied_lifetime(&present, &updated))
+                    }
+                })
             }
             Err(status) if status.code() == Code::NotFound => {
                 let created = D::create(registry, document.message(String::new()), validate_only).await;
-                created.map(|_| Outcome::Created)
+                created.map(|_| (Outcome::Created, None))
             }
             Err(status) => return Err(status),
         };

@@ -34,6 +34,15 @@ pub enum DenyReason {
     /// The token was issued to an earlier registration of the client.
     #[error("the token was issued to an earlier registration of its client")]
     ClientRecreated,
+    /// The token was issued before the client's method, subject, certificates or client CA changed.
+    #[error("the client's authentication has changed since the token was issued")]
+    AuthenticationChanged,
+    /// The client CA that vouches for the client is no longer configured.
+    #[error("the client CA of the token's client is no longer configured")]
+    ClientCaRemoved,
+    /// The trust domain of the client has no bundle that is in effect.
+    #[error("the trust domain of the token's client has no bundle that is in effect")]
+    TrustDomainUntrusted,
     /// The token was revoked, alone or together with all tokens of its client.
     #[error("the token has been revoked")]
     TokenRevoked,

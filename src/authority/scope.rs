@@ -46,6 +46,17 @@ impl Scope {
         self.0.is_empty()
     }
 
+    /// Whether a scope is in this set.
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.iter().any(|token| token == scope)
+    }
+
+    /// The scopes of this set for which `keeps` holds, in their order.
+    #[must_use]
+    pub fn restricted(&self, keeps: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|token| keeps(token)).cloned().collect())
+    }
+
     /// Whether every scope of `other` is in this set. Scopes are case-sensitive and have no order.
     pub fn covers(&self, other: &Self) -> bool {
         other.0.iter().all(|token| self.0.contains(token))

@@ -88,7 +88,7 @@ fn evidence(presented: Option<Brought>) -> Result<PresentedEvidence, InvalidEvid
 fn print(evaluation: &Evaluation) -> ValidateBindingResponse {
     let mut response = ValidateBindingResponse {
         evidence_grade: evaluation.grade.map_or(proto::EvidenceGrade::Unspecified, grade).into(),
-        claims: evaluation.token.as_deref().map(|token| claims::print(&token.claims)),
+        claims: evaluation.claims().map(claims::print),
         ..ValidateBindingResponse::default()
     };
     match evaluation.decision {

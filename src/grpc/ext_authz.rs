@@ -119,8 +119,8 @@ fn print(answer: &CheckAnswer) -> CheckResponse {
 fn allowed(allowance: &Allowance) -> CheckResponse {
     let Allowance { asserted, remove, let_through, say_so } = allowance;
     let mut response = OkHttpResponse { headers_to_remove: remove.clone(), ..OkHttpResponse::default() };
-    if let Some(Asserted { token, verdict, .. }) = asserted {
-        let claims = &token.claims;
+    if let Some(asserted) = asserted {
+        let (claims, verdict) = (asserted.claims(), &asserted.verdict);
         response.headers.push(header("x-lanyard-client-id", &claims.client_id));
         response.headers.push(header("x-lanyard-subject", &claims.sub));
         response.headers.extend(claims.scope.as_deref().map(|scope| header("x-lanyard-scope", scope)));
@@ -140,8 +140,7 @@ fn allowed(allowance: &Allowance) -> CheckResponse {
 
 /// Dynamic metadata for later filters and the access log.
 fn metadata(asserted: &Asserted) -> Vec<(&'static str, Value)> {
-    let Asserted { audience, token, verdict } = asserted;
-    let claims = &token.claims;
+    let (claims, Asserted { audience, verdict, .. }) = (asserted.claims(), asserted);
     let values = claims.aud.all().iter().map(|one| text(one)).collect();
     let grade = match verdict.grade {
         EvidenceGrade::SpiffeId => "spiffe_id",

@@ -133,12 +133,12 @@ impl Authority {
     pub(in crate::authority::api) fn record_introspected(
         &self,
         requester: Option<&ClientId>,
-        outcome: Result<&VerifiedToken, DenyReason>,
+        outcome: Result<&AccessTokenClaims, DenyReason>,
     ) {
         let refused = outcome.err();
         self.metrics.introspected(refused);
         let reason = refused.map(DenyReason::code);
-        let token = outcome.ok().map(|token| &token.claims);
+        let token = outcome.ok();
         let (outcome, severity) = match refused {
             None => (AuditOutcome::Allowed, Severity::Debug),
             Some(_) => (AuditOutcome::Denied, Severity::Info),

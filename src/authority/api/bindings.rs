@@ -8,6 +8,7 @@ use crate::authority::decision::BindingRequest;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Evaluation;
 use crate::authority::decision::NoDecision;
+use crate::authority::decision::ProvingTrust;
 use crate::authority::decision::ValidateRequest;
 use crate::authority::decision::admissible;
 use crate::authority::decision::decide;
@@ -17,11 +18,14 @@ use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::observe;
 use crate::authority::registration::ClientStatus;
+use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
+use crate::authority::tokens::Compared;
+use crate::authority::tokens::Permitted;
 use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
@@ -89,44 +93,55 @@ impl Authority {
         let grade = evidence.map(Evidence::grade);
         match self.verified(view, access_token) {
             Ok(token) => {
-                Evaluation { decision: self.evaluate(view, &token, evidence, demands), token: Some(token), grade }
+                let (decision, permitted) = self.evaluate(view, &token, evidence, demands);
+                let narrowed = match (&decision, permitted) {
+                    (Decision::Allow(_), Some(permitted)) => token.narrowed(&permitted, |_| true),
+                    (Decision::Allow(_), None) | (Decision::Deny(_), _) => None,
+                };
+                Evaluation { decision, token: Some(token), narrowed, grade }
             }
-            Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, grade },
+            Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, narrowed: None, grade },
         }
     }
 
-    /// The decision that every protocol returns.
+    /// The decision that every protocol returns, and what the client's registration permits of the token, if it has one.
     pub(in crate::authority) fn evaluate(
         &self,
         view: &View,
         token: &VerifiedToken,
         evidence: Option<&Evidence>,
         demands: &Demands,
-    ) -> Decision {
+    ) -> (Decision, Option<Arc<Permitted>>) {
         let View { now, snapshot, .. } = view;
         let holder = token.holder.as_ref();
         let client = holder.map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
-        let registered_as = match &client {
-            ClientStatus::Registered(client) => Some(&client.registration.client_id),
+        let registered = match &client {
+            ClientStatus::Registered(client) => Some(&**client),
             ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
         };
+        let permitted = registered.map(|client| permitted(view, token, client));
+        let registered_as = registered.map(|client| &client.registration.client_id);
         let names: Vec<_> = holder.into_iter().chain(registered_as).collect();
         let presented = evidence.and_then(Evidence::thumbprint);
         let revoked = snapshot.revocations.reason_against(token, &names, presented, *now);
         // Evaluated only if it affects the decision: it costs a path validation, once per certificate.
-        let vouched = match (&client, evidence, &token.holder_spiffe_id) {
-            (ClientStatus::Registered(client), Some(Evidence::Certificate(certificate)), Some(holder)) => {
-                client.registration.rotation == Rotation::Identity
+        let vouched = match (&permitted, evidence, &token.holder_spiffe_id) {
+            (Some(permitted), Some(Evidence::Certificate(certificate)), Some(holder)) => {
+                permitted.rotation == Rotation::Identity
                     && presented != token.bound_to
                     && self.vouches_for(view, certificate, holder)
             }
             _ => false,
         };
-        decide(&BindingRequest {
+        let decision = decide(&BindingRequest {
             token,
             issuer: &self.policy.issuer,
             evidence,
             client: &client,
+            permitted: permitted.as_deref(),
+            refused: registered
+                .zip(permitted.as_deref())
+                .and_then(|(client, permitted)| refused(view, token, client, permitted)),
             revoked,
             vouched,
             lineages: &snapshot.lineages,
@@ -134,6 +149,33 @@ impl Authority {
             demands,
             now: *now,
             verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl),
-        })
+        });
+        (decision, permitted)
     }
+}
+
+/// What the registrations permit of a token.
+fn permitted(view: &View, token: &VerifiedToken, client: &RegisteredClient) -> Arc<Permitted> {
+    let limit = view.snapshot.directory.limit_of(client);
+    let compared = Compared { client, limit: limit.as_deref(), trust_generation: view.trust_generation };
+    token.permitted(compared, || {
+        let trust = ProvingTrust::of(&client.registration, token.holder_spiffe_id.as_ref(), &view.trust);
+        (trust.client_ca_removed, trust.trust_domain)
+    })
+}
+
+/// Why the authentication of a token's client no longer counts, if it does not. What changes with time alone, or without
+/// the registration, is looked at here and not remembered.
+fn refused(view: &View, token: &VerifiedToken, client: &RegisteredClient, permitted: &Permitted) -> Option<DenyReason> {
+    if permitted.refused == Some(DenyReason::AuthenticationChanged) {
+        return permitted.refused;
+    }
+    if let Some((uri, bound_to)) = client.registration.jwks_uri().zip(token.bound_to.as_ref()) {
+        let client_id = client.registration.client_id.as_str();
+        if view.snapshot.published_jwks.has_dropped(client_id, uri, bound_to, view.now) {
+            return Some(DenyReason::AuthenticationChanged);
+        }
+    }
+    let proven = permitted.trust_domain.as_ref().is_none_or(|name| view.trust.can_prove(name, view.now));
+    permitted.refused.or((!proven).then_some(DenyReason::TrustDomainUntrusted))
 }

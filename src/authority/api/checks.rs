@@ -16,6 +16,7 @@ use crate::authority::decision::CheckRefusal;
 use crate::authority::decision::CheckRequest;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Denial;
+use crate::authority::decision::Evaluation;
 use crate::authority::decision::Findings;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::bearer_token;
@@ -94,9 +95,10 @@ impl Authority {
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
         let evaluation = self.evaluate_text(&caller.view, access_token, findings.evidence.as_ref(), &demands);
         findings.token.clone_from(&evaluation.token);
-        match (evaluation.decision, evaluation.token) {
+        let Evaluation { decision, token, narrowed, .. } = evaluation;
+        match (decision, token) {
             (Decision::Allow(verdict), Some(token)) => {
-                Ok(Some(Asserted { audience: resource.audience().to_owned(), token, verdict }))
+                Ok(Some(Asserted { audience: resource.audience().to_owned(), token, narrowed, verdict }))
             }
             (Decision::Deny(reason), _) => Err(CheckRefusal::Denied(reason)),
             // A decision allows only with a token, so this is unreachable.

@@ -23,6 +23,18 @@ impl Managed for ClientRegistration {
         authority.random_id().map_err(|_| RegistryError::Unavailable)
     }
 
+    fn keeps_authentication(authority: &Authority, present: &RegisteredClient, registration: &Self) -> bool {
+        let mut before = present.registration.clone();
+        // A record of an earlier version that names no client CA is pinned to the only one.
+        if before.takes_any_client_ca()
+            && let Some(name) = only(authority.trust.load().client_cas.keys())
+        {
+            before.pin_client_ca(name);
+        }
+        // What a record said that cannot be read is unknown.
+        !present.suspended && registration.keeps_authentication(&before)
+    }
+
     async fn commit(
         authority: &Authority,
         name: &str,
@@ -108,4 +120,9 @@ impl Authority {
         }
         Ok(registration)
     }
+}
+
+/// The only item, if there is exactly one.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
 }

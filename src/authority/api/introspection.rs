@@ -20,7 +20,7 @@ use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::Stale;
 use crate::authority::state::View;
-use crate::authority::tokens::VerifiedToken;
+use crate::authority::tokens::AccessTokenClaims;
 
 impl Authority {
     /// Authenticates a caller at the introspection, revocation and registration endpoints as at the token endpoint (RFC
@@ -62,16 +62,16 @@ impl Authority {
         Ok(Requester { client_id, roles: roles.clone() })
     }
 
-    /// The token, if it is active and the requester may know it: exactly when `ValidateBinding` would allow its use
-    /// with the certificate that it is bound to, at a protected resource that the requester represents. An admin
-    /// represents all resources, a proxy those that it fronts, a client the one whose audience is its own name. `None`
-    /// does not tell why (RFC 7662 section 2.2).
+    /// The claims that count of a token, if it is active and the requester may know it: exactly when `ValidateBinding`
+    /// would allow its use with the certificate that it is bound to, at a protected resource that the requester
+    /// represents. An admin represents all resources, a proxy those that it fronts, a client the one whose audience is
+    /// its own name. `None` does not tell why (RFC 7662 section 2.2).
     pub fn introspect(
         &self,
         view: &View,
         requester: &Requester,
         access_token: &str,
-    ) -> Result<Option<Arc<VerifiedToken>>, Stale> {
+    ) -> Result<Option<Arc<AccessTokenClaims>>, Stale> {
         view.freshness().inspect_err(|stale| {
             let (peer, reason) = (requester.client_id.as_ref().map(ClientId::as_str), NoDecision::Stale(*stale).code());
             self.record_refused(peer, "introspection", reason, stale.sentence());
@@ -81,20 +81,34 @@ impl Authority {
         Ok(outcome.ok())
     }
 
-    fn active(&self, view: &View, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
+    fn active(
+        &self,
+        view: &View,
+        requester: &Requester,
+        access_token: &str,
+    ) -> Result<Arc<AccessTokenClaims>, DenyReason> {
         let token = self.verified(view, access_token)?;
-        let mut audiences = token.claims.aud.all().iter();
-        let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
         // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
-        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
-        // The grade of the evidence is not checked: the resource's requirement does not matter here.
-        let demands =
-            Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        match self.evaluate(view, &token, evidence.as_ref(), &demands) {
-            Decision::Allow(_) => Ok(token),
-            Decision::Deny(why) => Err(why),
+        for audience in token.claims.aud.all().iter().filter(|audience| requester.speaks_for(audience)) {
+            let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
+            // The grade of the evidence is not checked: the resource's requirement does not matter here.
+            let demands = Demands {
+                least_evidence: EvidenceGrade::Thumbprint,
+                ..Demands::of(audience, resource, Scope::default())
+            };
+            match self.evaluate(view, &token, evidence.as_ref(), &demands) {
+                (Decision::Allow(_), permitted) => {
+                    let permitted = permitted.ok_or(DenyReason::ClientUnknown)?;
+                    let narrowed = token.narrowed(&permitted, |_| true);
+                    return Ok(narrowed.unwrap_or_else(|| Arc::new(token.claims.clone())));
+                }
+                // The registration may have lost this audience, and not the next one.
+                (Decision::Deny(DenyReason::WrongAudience), _) => {}
+                (Decision::Deny(why), _) => return Err(why),
+            }
         }
+        Err(DenyReason::WrongAudience)
     }
 }
 

@@ -22,6 +22,10 @@ pub(in crate::authority::api) trait Managed: Indexed {
     /// The creation id of a new registration.
     fn creation_id(authority: &Authority) -> Result<Self::CreationId, RegistryError>;
 
+    /// Whether a change keeps what authenticates the holders of tokens. Otherwise tokens that were issued before it are
+    /// refused.
+    fn keeps_authentication(authority: &Authority, present: &Registered<Self>, registration: &Self) -> bool;
+
     /// Commits a change of a record, together with what else the store keeps for its kind. The registration before or
     /// after is `None` where there is none.
     fn commit(
@@ -83,7 +87,12 @@ impl Authority {
             return Ok(present);
         }
         let by = admin.to_string();
-        let record = present.record.updated(self.clock.now(), &by);
+        let now = self.clock.now();
+        let mut record = present.record.updated(now, &by);
+        if !T::keeps_authentication(self, &present, &registration) {
+            // A clock that was set back makes no earlier change undone.
+            record.authentication_changed_at = record.authentication_changed_at.max(Some(now));
+        }
         if validate_only {
             return validated(Registered::new(registration, record, from));
         }

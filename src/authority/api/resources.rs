@@ -23,6 +23,10 @@ impl Managed for ProtectedResource {
         Ok(NotKept)
     }
 
+    fn keeps_authentication(_: &Authority, _: &RegisteredResource, _: &Self) -> bool {
+        true
+    }
+
     async fn commit(
         authority: &Authority,
         _: &str,

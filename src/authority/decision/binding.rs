@@ -14,6 +14,7 @@ use crate::authority::resources::Demands;
 use crate::authority::state::Descent;
 use crate::authority::state::LineagePolicy;
 use crate::authority::state::Lineages;
+use crate::authority::tokens::Permitted;
 use crate::authority::tokens::VerifiedToken;
 
 /// How far in the future a token's `nbf` may be. `exp` has no leeway.
@@ -30,6 +31,10 @@ pub struct BindingRequest<'a> {
     pub evidence: Option<&'a Evidence>,
     /// The present status of the client that the token names.
     pub client: &'a ClientStatus,
+    /// What the client's registration permits of the token. It must be given where the client is registered.
+    pub permitted: Option<&'a Permitted>,
+    /// Why the client's authentication no longer counts, if it does not.
+    pub refused: Option<DenyReason>,
     /// Why the token is revoked, if it is.
     pub revoked: Option<DenyReason>,
     /// Whether the present bundles prove that the certificate in the evidence belongs to the token's holder.
@@ -99,19 +104,20 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if claims.nbf > now.after(NOT_BEFORE_LEEWAY) {
         return Err(DenyReason::TokenNotYetValid);
     }
-    let rotation = match request.client {
+    match request.client {
         // With several candidates it is ambiguous which client is meant, so none is used.
         ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
         ClientStatus::Disabled => return Err(DenyReason::ClientDisabled),
         ClientStatus::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
             return Err(DenyReason::ClientRecreated);
         }
-        ClientStatus::Registered(client) => client.registration.rotation,
-    };
-    if let Some(reason) = request.revoked {
+        ClientStatus::Registered(_) => {}
+    }
+    let permitted = request.permitted.ok_or(DenyReason::ClientUnknown)?;
+    if let Some(reason) = request.refused.or(request.revoked) {
         return Err(reason);
     }
-    if !claims.aud.includes(&demands.audience) {
+    if !claims.aud.includes(&demands.audience) || !permitted.has_audience(&demands.audience) {
         return Err(DenyReason::WrongAudience);
     }
     if !demands.accept(token.holder_spiffe_id.as_ref()) {
@@ -122,8 +128,9 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if evidence.grade() < demands.least_evidence {
         return Err(DenyReason::EvidenceTooWeak);
     }
-    let (matched, until) = confirm(request, evidence, bound_to, rotation)?;
-    if !token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?.covers(&demands.scope) {
+    let (matched, until) = confirm(request, evidence, bound_to, permitted.rotation)?;
+    let issued = token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?;
+    if !(issued.covers(&demands.scope) && permitted.covers(&demands.scope)) {
         return Err(DenyReason::InsufficientScope);
     }
     let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);

@@ -89,9 +89,7 @@ pub fn grant(
     let registration = &client.registration;
     // A client that a workload registered for itself never exceeds what an operator has registered for it, even if the
     // operator's registration is newer.
-    if client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
-        let limit = peer.spiffe_id().and_then(|id| snapshot.directory.operator_limit(id));
-        let limit = limit.ok_or(GrantError::InvalidClient(Mismatch::UnknownClient))?;
+    if let Some(limit) = snapshot.directory.limit_of(&client) {
         match registration.exceeded_field(&limit.registration) {
             None => {}
             Some("token_endpoint_auth_method") => return Err(Mismatch::Assertion.into()),

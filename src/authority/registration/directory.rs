@@ -23,7 +23,8 @@ pub enum ClientStatus {
     Unknown,
     /// More than one registration claims this SPIFFE ID at the same level. None of them applies.
     Ambiguous,
-    /// A matching registration, at any level, is disabled.
+    /// A matching registration, at any level, is disabled, or the client registered itself and no operator's registration
+    /// is left that allows it.
     Disabled,
     /// The registration that applies.
     Registered(Arc<RegisteredClient>),
@@ -64,7 +65,8 @@ impl Directory {
     }
 
     /// The registration for the `client_id` of a request or a token. For a SPIFFE ID the most specific registration
-    /// applies: the exact one, then the longest pattern. A disabled registration at any level refuses the client.
+    /// applies: the exact one, then the longest pattern. A disabled registration at any level refuses the client, and so
+    /// does the loss of the operator's registration that limits a client which registered itself.
     pub fn status(&self, client_id: &ClientId) -> ClientStatus {
         if !client_id.is_spiffe_id() {
             return match self.clients.named(client_id.as_str()) {
@@ -107,6 +109,11 @@ impl Directory {
             level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
         };
         self.levels(&id.to_string()).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
+    }
+
+    /// The operator's registration that limits a client, where the client registered itself.
+    pub(in crate::authority) fn limit_of(&self, client: &RegisteredClient) -> Option<Arc<RegisteredClient>> {
+        if is_own_identity(client) { self.operator_limit(&client.registration.client_id.spiffe_id()?) } else { None }
     }
 
     /// Another client that claims the same SPIFFE ID or the same pattern.
@@ -192,9 +199,16 @@ fn settle(nearest: &[Arc<RegisteredClient>], farther: &[Arc<RegisteredClient>]) 
     }
     match nearest {
         [] => ClientStatus::Unknown,
+        [client] if is_own_identity(client) && !farther.iter().any(|other| other.record.dynamic.is_none()) => {
+            ClientStatus::Disabled
+        }
         [client] => ClientStatus::Registered(Arc::clone(client)),
         _ => ClientStatus::Ambiguous,
     }
+}
+
+fn is_own_identity(client: &RegisteredClient) -> bool {
+    client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity)
 }
 
 fn touch<K: Clone + Eq + std::hash::Hash>(index: &mut HashMap<K, Names>, key: K, change: impl Fn(&mut Names)) {

@@ -54,6 +54,20 @@ impl PublishedJwks {
         })
     }
 
+    /// Whether the client's document at this URL no longer has a certificate: it lacks it, or has not been fetched for too
+    /// long. Before the first fetch, as after a restart, this is not known of any certificate.
+    pub fn has_dropped(
+        &self,
+        client_id: &str,
+        uri: &JwksUri,
+        certificate: &CertificateThumbprint,
+        now: Timestamp,
+    ) -> bool {
+        self.fetched.get(client_id).is_some_and(|fetched| {
+            fetched.uri == *uri && (now >= fetched.good_until || !fetched.certificates.contains(certificate))
+        })
+    }
+
     /// The clients that published a certificate, at any time and URL.
     pub fn publishers(&self, certificate: &CertificateThumbprint) -> &[String] {
         self.publishers.get(certificate).map_or(&[], Vec::as_slice)

@@ -3,6 +3,7 @@
 mod claims;
 mod issued;
 mod jws;
+mod permitted;
 mod verified;
 
 pub use crate::authority::tokens::claims::AccessTokenClaims;
@@ -15,4 +16,6 @@ pub use crate::authority::tokens::jws::NotSigned;
 pub use crate::authority::tokens::jws::sign;
 pub use crate::authority::tokens::jws::sign_as;
 pub use crate::authority::tokens::jws::verify;
+pub use crate::authority::tokens::permitted::Compared;
+pub use crate::authority::tokens::permitted::Permitted;
 pub use crate::authority::tokens::verified::VerifiedToken;

@@ -81,6 +81,11 @@ impl TrustBundles {
         self.trust_domains.get(trust_domain).is_some_and(|bundle| !bundle.is_stale(now))
     }
 
+    /// Whether the bundle of a trust domain can prove SVIDs: the bound of the handshake.
+    pub fn can_prove(&self, trust_domain: &TrustDomain, now: Timestamp) -> bool {
+        self.trust_domains.get(trust_domain).is_some_and(|bundle| !bundle.is_stale(now) && !bundle.x509.is_empty())
+    }
+
     /// How long ago each trust domain's bundle was last confirmed; `None` where it is in effect until it is replaced.
     pub fn ages(&self, now: Timestamp) -> impl Iterator<Item = (&TrustDomain, Option<Duration>)> {
         let age = move |bundle: &Bundle| bundle.confirmed.map(|confirmed| confirmed.until(now));

@@ -64,18 +64,31 @@ pub(in crate::cli) async fn quietly<K: Registered>(
 
 /// Prints the outcome of each document, also if a later one was refused.
 fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Result<(), CommandError> {
-    let done = applied.iter().filter_map(|Applied { name, outcome }| Some((name, result(outcome)?)));
+    let done = applied.iter().filter_map(|Applied { name, outcome, denied_tokens }| {
+        let denied = denied_tokens.map(|lifetime| humantime::format_duration(lifetime).to_string());
+        Some((name, result(outcome)?, denied))
+    });
     match format {
         Format::Text => {
-            for (name, result) in done {
+            for (name, result, denied) in done {
                 let would = if mode == Mode::Check && result != UNCHANGED { "would be " } else { "" };
-                output::print(&format!("{name} {would}{result}"))?;
+                let denied = denied.map_or_else(String::new, |lifetime| {
+                    let verb = if mode == Mode::Check { "would be" } else { "are" };
+                    format!(": its authentication changes, and tokens issued before, with up to {lifetime} left, {verb} denied")
+                });
+                output::print(&format!("{name} {would}{result}{denied}"))?;
             }
             Ok(())
         }
         Format::Json => {
             let dry_run = mode == Mode::Check;
-            let lines = done.map(|(name, result)| json!({ (K::NAME): name, "result": result, "dry_run": dry_run }));
+            let lines = done.map(|(name, result, denied)| {
+                let mut line = json!({ (K::NAME): name, "result": result, "dry_run": dry_run });
+                if let (Some(members), Some(lifetime)) = (line.as_object_mut(), denied) {
+                    members.insert("denied_tokens_lifetime".to_owned(), lifetime.into());
+                }
+                line
+            });
             output::print_json(&lines.collect::<Vec<_>>())
         }
     }
@@ -83,7 +96,7 @@ fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Resu
 
 /// The error with which the last document was refused, if it was.
 fn refusal<K: Registered>(applied: &[Applied]) -> Option<CommandError> {
-    applied.iter().find_map(|Applied { name, outcome }| match outcome {
+    applied.iter().find_map(|Applied { name, outcome, .. }| match outcome {
         Outcome::Refused(status) => Some(status::explain(status, K::NEEDS).of(name)),
         Outcome::Created | Outcome::Updated | Outcome::Unchanged => None,
     })

@@ -23,6 +23,7 @@ use lanyard::authority::state::LineageRecord;
 use lanyard::authority::state::Lineages;
 use lanyard::authority::store::Revision;
 use lanyard::authority::tokens::AccessTokenClaims;
+use lanyard::authority::tokens::Compared;
 use lanyard::authority::tokens::VerifiedToken;
 use serde_json::Value;
 use serde_json::json;
@@ -44,6 +45,7 @@ struct Question {
     claims: AccessTokenClaims,
     evidence: Option<Evidence>,
     client: ClientStatus,
+    refused: Option<DenyReason>,
     revoked: Option<DenyReason>,
     vouched: bool,
     lineages: Lineages,
@@ -61,16 +63,27 @@ impl Question {
         let scope = Scope::parse("orders.read").unwrap();
         let demands = Demands::of(ORDERS, None, scope);
         let evidence = Some(certificate(&mint.leaf));
-        let (revoked, vouched, lineages, verdict_ttl) = (None, false, Lineages::default(), Duration::from_secs(5));
-        Self { mint, key_id, claims, evidence, client, revoked, vouched, lineages, demands, now: NOW, verdict_ttl }
+        let (vouched, lineages, verdict_ttl) = (false, Lineages::default(), Duration::from_secs(5));
+        let (refused, revoked, now) = (None, None, NOW);
+        Self { mint, key_id, claims, evidence, client, refused, revoked, vouched, lineages, demands, now, verdict_ttl }
     }
 
     fn decide(&self) -> Decision {
+        let token = VerifiedToken::new(self.key_id.clone(), self.claims.clone());
+        let permitted = match &self.client {
+            ClientStatus::Registered(client) => {
+                let compared = Compared { client, limit: None, trust_generation: 0 };
+                Some(token.permitted(compared, || (false, None)))
+            }
+            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
+        };
         decide(&BindingRequest {
-            token: &VerifiedToken::new(self.key_id.clone(), self.claims.clone()),
+            token: &token,
             issuer: ISSUER,
             evidence: self.evidence.as_ref(),
             client: &self.client,
+            permitted: permitted.as_deref(),
+            refused: self.refused,
             revoked: self.revoked,
             vouched: self.vouched,
             lineages: &self.lineages,
@@ -109,13 +122,16 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 23] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
     (DenyReason::ClientUnknown, |question| question.client = ClientStatus::Unknown),
     (DenyReason::ClientDisabled, |question| question.client = ClientStatus::Disabled),
     (DenyReason::ClientRecreated, |question| question.claims.lanyard_creation.push('x')),
+    (DenyReason::AuthenticationChanged, |question| question.refused = Some(DenyReason::AuthenticationChanged)),
+    (DenyReason::ClientCaRemoved, |question| question.refused = Some(DenyReason::ClientCaRemoved)),
+    (DenyReason::TrustDomainUntrusted, |question| question.refused = Some(DenyReason::TrustDomainUntrusted)),
     (DenyReason::TokenRevoked, |question| question.revoked = Some(DenyReason::TokenRevoked)),
     (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
     (DenyReason::CertificateRevoked, |question| question.revoked = Some(DenyReason::CertificateRevoked)),
@@ -214,26 +230,29 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::ClientUnknown => 7,
             Why::ClientDisabled => 8,
             Why::ClientRecreated => 9,
-            Why::TokenRevoked => 10,
-            Why::ClientRevoked => 11,
-            Why::CertificateRevoked => 12,
-            Why::WrongAudience => 13,
-            Why::TrustDomainNotAccepted => 14,
-            Why::NotBound => 15,
-            Why::EvidenceMissing => 16,
-            Why::EvidenceTooWeak => 17,
-            Why::CertificateExpired => 18,
-            Why::CertificateNotYetValid => 19,
-            Why::CertificateMismatch => 20,
-            Why::LineageOver => 21,
-            Why::RotationStrict => 22,
-            Why::InsufficientScope => 23,
+            Why::AuthenticationChanged => 10,
+            Why::ClientCaRemoved => 11,
+            Why::TrustDomainUntrusted => 12,
+            Why::TokenRevoked => 13,
+            Why::ClientRevoked => 14,
+            Why::CertificateRevoked => 15,
+            Why::WrongAudience => 16,
+            Why::TrustDomainNotAccepted => 17,
+            Why::NotBound => 18,
+            Why::EvidenceMissing => 19,
+            Why::EvidenceTooWeak => 20,
+            Why::CertificateExpired => 21,
+            Why::CertificateNotYetValid => 22,
+            Why::CertificateMismatch => 23,
+            Why::LineageOver => 24,
+            Why::RotationStrict => 25,
+            Why::InsufficientScope => 26,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 24);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 27);
 }
 
 // RFC 9068 section 4: no leeway for exp, five seconds for nbf

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod authentication;
 mod commands;
 mod dev;
 mod doctor;

@@ -30,7 +30,7 @@ fn resource(audience: &str) -> ResourceMetadata {
 
 /// What became of each document, in a word or the reason of its refusal.
 async fn applied<D: Document>(registry: &mut Registry<Channel>, documents: &[D], mode: Mode) -> Vec<String> {
-    let word = |Applied { name, outcome }: &Applied| match outcome {
+    let word = |Applied { name, outcome, .. }: &Applied| match outcome {
         Outcome::Created => format!("{name} created"),
         Outcome::Updated => format!("{name} updated"),
         Outcome::Unchanged => format!("{name} unchanged"),

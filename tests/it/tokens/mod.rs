@@ -4,6 +4,7 @@ mod access_tokens;
 mod grants;
 mod issue_token;
 mod malformed;
+mod permitted;
 mod sealed_keys;
 mod signing_keys;
 mod texts;
