@@ -95,7 +95,7 @@ impl Authority {
             Ok(token) => {
                 let (decision, permitted) = self.evaluate(view, &token, evidence, demands);
                 let narrowed = match (&decision, permitted) {
-                    (Decision::Allow(_), Some(permitted)) => token.narrowed(&permitted, |_| true),
+                    (Decision::Allow(_), Some(permitted)) => token.narrowed(&permitted, |scope| demands.counts(scope)),
                     (Decision::Allow(_), None) | (Decision::Deny(_), _) => None,
                 };
                 Evaluation { decision, token: Some(token), narrowed, grade }

@@ -100,7 +100,11 @@ impl Authority {
             match self.evaluate(view, &token, evidence.as_ref(), &demands) {
                 (Decision::Allow(_), permitted) => {
                     let permitted = permitted.ok_or(DenyReason::ClientUnknown)?;
-                    let narrowed = token.narrowed(&permitted, |_| true);
+                    let left = permitted.audience.as_ref().unwrap_or(&token.claims.aud);
+                    let resources = &view.snapshot.resources;
+                    let spoken_for = left.all().iter().filter(|audience| requester.speaks_for(audience));
+                    let counted = resources.defined_by(spoken_for.map(String::as_str));
+                    let narrowed = token.narrowed(&permitted, |scope| counted.counts(scope));
                     return Ok(narrowed.unwrap_or_else(|| Arc::new(token.claims.clone())));
                 }
                 // The registration may have lost this audience, and not the next one.

@@ -130,7 +130,7 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     }
     let (matched, until) = confirm(request, evidence, bound_to, permitted.rotation)?;
     let issued = token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?;
-    if !(issued.covers(&demands.scope) && permitted.covers(&demands.scope)) {
+    if !(issued.covers(&demands.scope) && permitted.covers(&demands.scope) && demands.define_scope()) {
         return Err(DenyReason::InsufficientScope);
     }
     let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);

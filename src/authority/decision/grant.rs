@@ -98,8 +98,7 @@ pub fn grant(
         }
     }
     let asked = Scope::parse(&request.scope).map_err(|_| GrantError::InvalidScope)?;
-    let scope = if asked.is_empty() { registration.scope.clone() } else { asked };
-    if !registration.scope.covers(&scope) {
+    if !registration.scope.covers(&asked) {
         return Err(GrantError::InvalidScope);
     }
     let registered = &registration.metadata.audience;
@@ -109,6 +108,13 @@ pub fn grant(
         return Err(GrantError::InvalidTarget);
     }
     let audience = distinct(if request.audience.is_empty() { registered } else { &request.audience });
+    // RFC 9068 section 2.2.3: the scopes of a token mean what its resources define by them.
+    let defined = snapshot.resources.defined_by(audience.iter().map(String::as_str));
+    let wanted = if asked.is_empty() { &registration.scope } else { &asked };
+    let scope = wanted.restricted(|scope| defined.counts(scope));
+    if !scope.covers(&asked) {
+        return Err(GrantError::InvalidScope);
+    }
     let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
     let bound = credentials.binds(&client);
     Ok(Grant { client_id, client, scope, audience, expires, bound })

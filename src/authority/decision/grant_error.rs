@@ -22,7 +22,7 @@ pub enum GrantError {
     ForeignConnection,
     /// The request cannot be read.
     InvalidRequest,
-    /// A scope that the client may not have, or a malformed list of scopes.
+    /// A scope that the client may not have or that none of the resources defines, or a malformed list of scopes.
     InvalidScope,
     /// An audience that the client may not have.
     InvalidTarget,
@@ -40,7 +40,7 @@ pub enum GrantErrorCode {
     InvalidClient,
     /// The request is malformed.
     InvalidRequest,
-    /// The scope is malformed, or exceeds what is registered.
+    /// The scope is malformed, exceeds what is registered, or is one that none of the resources defines.
     InvalidScope,
     /// The resource is malformed, or is not registered.
     InvalidTarget,
@@ -133,7 +133,9 @@ impl GrantError {
                 "client_id is missing or malformed: only a caller with an SVID may leave it out"
             }
             (Self::InvalidRequest, RequestForm::OAuth) => "client_id is missing or malformed",
-            (Self::InvalidScope, _) => "the scope is malformed, or goes beyond what is registered for this client",
+            (Self::InvalidScope, _) => {
+                "the scope is malformed, goes beyond what is registered for this client, or is defined by no requested resource"
+            }
             (Self::InvalidTarget, RequestForm::Message) => {
                 "the audience goes beyond what is registered for this client"
             }

@@ -6,6 +6,7 @@ use imbl::HashMap;
 
 use crate::authority::access::Fronted;
 use crate::authority::records::ByName;
+use crate::authority::resources::defined_scopes::DefinedScopes;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
 use crate::authority::resources::resource::split_port;
@@ -56,6 +57,12 @@ impl Resources {
     /// Whether there are no resources.
     pub fn is_empty(&self) -> bool {
         self.by_audience.is_empty()
+    }
+
+    /// The scopes that count at these audiences.
+    pub fn defined_by<'a>(&self, audiences: impl Iterator<Item = &'a str>) -> DefinedScopes {
+        let defined = |audience| self.named(audience).and_then(|registered| registered.registration.defined.clone());
+        audiences.map(defined).collect::<Option<_>>().map_or(DefinedScopes::Every, DefinedScopes::Of)
     }
 
     /// The resource that a request to this destination addresses, among those that the proxy fronts: the one that the

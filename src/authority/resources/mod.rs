@@ -1,11 +1,13 @@
 //! Protected resources (RFC 8707): metadata, routes, and the lookup of a request's resource.
 
+mod defined_scopes;
 mod demands;
 mod index;
 mod metadata;
 mod resource;
 mod route;
 
+pub use crate::authority::resources::defined_scopes::DefinedScopes;
 pub use crate::authority::resources::demands::Demands;
 pub use crate::authority::resources::index::Destination;
 pub use crate::authority::resources::index::Resources;

@@ -41,6 +41,8 @@ pub type RegisteredResource = Registered<ProtectedResource>;
 pub struct ProtectedResource {
     /// The metadata in normal form: defaults filled in.
     pub metadata: ResourceMetadata,
+    /// The scopes that the resource defines; `None` where it defines none, so that every scope of a token for it counts.
+    pub defined: Option<Arc<Scope>>,
     /// The routes, each with its requirements.
     pub routes: Routes,
     /// The lowest grade of evidence that the resource accepts.
@@ -152,7 +154,8 @@ impl ProtectedResource {
                 return Err(invalid(field, "there are too many"));
             }
         }
-        Ok(Self { metadata, routes, least_evidence, evidence_from, trust_domains, mode })
+        let defined = (!defined.is_empty()).then(|| Arc::new(defined));
+        Ok(Self { metadata, defined, routes, least_evidence, evidence_from, trust_domains, mode })
     }
 
     /// The resource indicator that tokens for the resource contain in `aud`.

@@ -38,6 +38,10 @@ impl Registered for ClientYaml {
         document.get("client_id").is_none() && document.get("audience").is_some_and(Node::is_text)
     }
 
+    fn warning(_: &ClientMetadata) -> Option<String> {
+        None
+    }
+
     /// Converts the certificates of `certificate_file` to `jwks`. Nothing else in that file is sent, such as a private
     /// key next to the certificate.
     fn completed(self, folder: &Path) -> Result<ClientMetadata, CommandError> {

@@ -41,14 +41,21 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     let checked = apply(&mut registry, &documents, Mode::Check).await;
     if arguments.dry_run {
         print::<K>(&checked, Mode::Check, format)?;
-        return refusal::<K>(&checked).map_or(Ok(()), Err);
+        return refusal::<K>(&checked).map_or_else(|| Ok(warn::<K>(&documents)), Err);
     }
     if let Some(refused) = refusal::<K>(&checked) {
         return Err(refused.of("nothing was written"));
     }
     let written = apply(&mut registry, &documents, Mode::Write).await;
     print::<K>(&written, Mode::Write, format)?;
-    refusal::<K>(&written).map_or(Ok(()), Err)
+    refusal::<K>(&written).map_or_else(|| Ok(warn::<K>(&documents)), Err)
+}
+
+/// Prints what documents that are accepted allow though their authors may not expect it.
+fn warn<K: Registered>(documents: &[K::Metadata]) {
+    for warning in documents.iter().filter_map(K::warning) {
+        output::note(&format!("warning: {warning}"));
+    }
 }
 
 /// Applies a file without printing the outcomes.

@@ -51,6 +51,9 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     /// Whether a document that could not be parsed is one of the other kind.
     fn is_other(document: &Node) -> bool;
 
+    /// What the document allows that its author may not expect.
+    fn warning(metadata: &Self::Metadata) -> Option<String>;
+
     /// Adds the contents of the files that the document refers to. Paths are relative to `folder`.
     fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;
 }

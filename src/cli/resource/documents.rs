@@ -38,6 +38,16 @@ impl Registered for ResourceYaml {
         document.get("client_id").is_some()
     }
 
+    fn warning(resource: &ResourceMetadata) -> Option<String> {
+        let audience = &resource.audience;
+        let warning = || {
+            format!(
+                "{audience} defines no scope: every scope of a token for it counts there, whatever resource it is meant for"
+            )
+        };
+        resource.scope.is_empty().then(warning)
+    }
+
     fn completed(self, _: &Path) -> Result<ResourceMetadata, CommandError> {
         Ok(self.metadata)
     }

@@ -9,6 +9,8 @@ use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
 use lanyard::proto::GetClientRequest;
 use lanyard::proto::IntrospectTokenRequest;
+use lanyard::proto::ProtectedResource;
+use lanyard::proto::UpdateProtectedResourceRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::validate_binding_request::Evidence;
 use serde_json::Value;
@@ -317,4 +319,42 @@ async fn a_client_that_registered_itself_has_no_more_than_the_operators_limit_le
     // A client that an operator registered needs no limit.
     let alone = fixture.0.workload("/alone").await;
     assert_eq!(fixture.said(&fixture.0.token(&alone).await, &alone, "orders.write").await, Ok(()));
+}
+
+// RFC 9068 section 2.2.3
+#[tokio::test]
+async fn at_a_resource_that_defines_scopes_no_other_scope_of_a_token_counts() {
+    let fixture = Fixture::new().await;
+    let leaf = fixture.0.workload("/checkout").await;
+    let token = fixture.0.token(&leaf).await;
+    let define = async |scope: &str, route_scope: &str| {
+        let mut registry = fixture.0.registry(&fixture.0.svid("/admin"));
+        let request = lanyard::proto::GetProtectedResourceRequest { audience: ORDERS.to_owned() };
+        let present = registry.get_protected_resource(request).await.unwrap().into_inner();
+        let mut resource = ProtectedResource { etag: present.etag, scope: scope.to_owned(), ..orders() };
+        for route in &mut resource.routes {
+            if !route_scope.contains(route.scope.as_str()) {
+                route.scope = String::new();
+            }
+        }
+        let request = UpdateProtectedResourceRequest { resource: Some(resource), ..Default::default() };
+        registry.update_protected_resource(request).await.unwrap();
+    };
+    let asked = async |scope: &str| {
+        let request = ValidateBindingRequest {
+            access_token: token.clone(),
+            evidence: certificate_of(&leaf),
+            audience: ORDERS.to_owned(),
+            scope: scope.to_owned(),
+        };
+        let answer = fixture.0.ask(&fixture.0.svid("/proxy"), request).await.unwrap();
+        (answer.decision() == Decision::Allow, fixture.introspected(&token).await["scope"].clone())
+    };
+    assert_eq!(asked("orders.write").await, (true, json!(BOTH)));
+    define("orders.read", "orders.read").await;
+    assert_eq!(asked("orders.write").await, (false, json!("orders.read")));
+    assert_eq!(asked("orders.read").await, (true, json!("orders.read")));
+    // One that defines none leaves it to the token.
+    define("", "").await;
+    assert_eq!(asked("orders.write").await, (true, json!(BOTH)));
 }

@@ -5,6 +5,7 @@ mod grants;
 mod issue_token;
 mod malformed;
 mod permitted;
+mod resource_scopes;
 mod sealed_keys;
 mod signing_keys;
 mod texts;
