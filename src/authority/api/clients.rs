@@ -100,7 +100,8 @@ impl Authority {
         &self,
         metadata: ClientMetadata,
     ) -> Result<ClientRegistration, RegistryError> {
-        let registration = ClientRegistration::parse(metadata)?;
+        let mut registration = ClientRegistration::parse(metadata)?;
+        self.pin_client_ca(&mut registration)?;
         if !registration.bound && !self.policy.unbound_tokens {
             let problem = "this server issues no unbound tokens: leave it out, or set it to true";
             return Err(invalid("tls_client_certificate_bound_access_tokens", problem).into());
@@ -120,6 +121,43 @@ impl Authority {
         }
         Ok(registration)
     }
+
+    /// Fills in the client CA where the registration leaves it out: the one that the stored record of the same subject
+    /// names, or the only one that is configured. Of several, a new or changed registration must name its own. A record of
+    /// an earlier version that names none is kept as it is.
+    fn pin_client_ca(&self, registration: &mut ClientRegistration) -> Result<(), RegistryError> {
+        if !registration.takes_any_client_ca() {
+            return Ok(());
+        }
+        let client_cas = &self.trust.load().client_cas;
+        let snapshot = self.snapshot.load();
+        let present = snapshot.directory.named(registration.client_id.as_str());
+        if let Some(name) = present.and_then(|present| stored_client_ca(&present.registration, registration))
+            && client_cas.contains_key(name)
+        {
+            registration.pin_client_ca(name);
+            return Ok(());
+        }
+        if let Some(name) = only(client_cas.keys()) {
+            registration.pin_client_ca(name);
+            return Ok(());
+        }
+        let unchanged = |present: &Arc<RegisteredClient>| {
+            !present.suspended && present.registration.metadata == registration.metadata
+        };
+        if client_cas.is_empty() || present.is_some_and(unchanged) {
+            return Ok(());
+        }
+        let problem = "must name the client CA that issues its certificates: more than one is configured";
+        Err(invalid("client_ca", problem).into())
+    }
+}
+
+/// The client CA that a stored registration names for the same subject.
+fn stored_client_ca<'a>(stored: &'a ClientRegistration, wanted: &ClientRegistration) -> Option<&'a String> {
+    let mut pinned = wanted.clone();
+    pinned.pin_client_ca(stored.metadata.client_ca.as_deref()?);
+    if pinned.method == stored.method { stored.metadata.client_ca.as_ref() } else { None }
 }
 
 /// The only item, if there is exactly one.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRegistration;
 use crate::cli::client::convert_jwks;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
@@ -67,7 +68,9 @@ fn identity(client: &ClientMetadata) -> String {
         ("email ", &client.tls_client_auth_san_email),
     ];
     if let Some((kind, name)) = named.into_iter().find_map(|(kind, name)| name.as_ref().map(|name| (kind, name))) {
-        return format!("{kind}{name}");
+        // Only a record of an earlier version names no client CA, unless none is configured.
+        let any = ClientRegistration::parse(client.clone()).is_ok_and(|client| client.takes_any_client_ca());
+        return format!("{kind}{name}{}", if any { " (any client CA)" } else { "" });
     }
     let keys = client.jwks.as_ref().and_then(|jwks| jwks.get("keys")).and_then(|keys| keys.as_array());
     match keys.map(Vec::len) {
@@ -96,5 +99,28 @@ mod tests {
             "CLIENT_ID                  METHOD           IDENTITY       SCOPE  DISABLED\n\
              a-client-with-a-long-name  tls_client_auth  dns a.example  -      no"
         );
+    }
+
+    #[test]
+    fn the_list_shows_which_clients_any_client_ca_vouches_for() {
+        let client = |client_ca: Option<&str>, uri: Option<&str>| {
+            let dns = if uri.is_none() { Some("a.example".to_owned()) } else { None };
+            ClientYaml::from(ClientMetadata {
+                client_id: "a".to_owned(),
+                token_endpoint_auth_method: "tls_client_auth".to_owned(),
+                tls_client_auth_san_dns: dns,
+                tls_client_auth_san_uri: uri.map(ToOwned::to_owned),
+                client_ca: client_ca.map(ToOwned::to_owned),
+                audience: vec!["https://orders.example".to_owned()],
+                ..ClientMetadata::default()
+            })
+        };
+        let [_, _, unnamed, ..] = client(None, None).row();
+        assert_eq!(unnamed, "dns a.example (any client CA)");
+        let [_, _, named, ..] = client(Some("corp"), None).row();
+        assert_eq!(named, "dns a.example");
+        // The bundle of its trust domain proves a SPIFFE ID.
+        let [_, _, spiffe, ..] = client(None, Some("spiffe://prod.example/a")).row();
+        assert_eq!(spiffe, "uri spiffe://prod.example/a");
     }
 }

@@ -43,6 +43,7 @@ pub(in crate::cli::doctor) enum Fault {
     StoreUnwritable,
     StoreForeign,
     StoreDamaged,
+    ClientCaNotNamed,
     DiskFull,
     DiskFilling,
     ServerUnreachable,
@@ -238,6 +239,11 @@ impl Fault {
             Self::StoreDamaged => {
                 ("STORE_DAMAGED", Error, "restore the store from an export or a backup; keep a copy of the damaged one")
             }
+            Self::ClientCaNotNamed => (
+                "CLIENT_CA_NOT_NAMED",
+                Warning,
+                "set client_ca in the registration to the client CA that issues the client's certificates, and apply it",
+            ),
             Self::DiskFull => (
                 "DISK_FULL",
                 Error,

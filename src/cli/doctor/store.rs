@@ -16,6 +16,7 @@ use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::registrations;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::store::copy::Copy;
 use crate::config::Config;
@@ -52,8 +53,14 @@ pub(in crate::cli::doctor) async fn check(
         // The fault of the key is already reported.
         (None, _) => {}
         (Some(_), Opened::Nothing(why)) => report.ok(KEY, "", format!("it can be read, and {why}")),
-        (Some(_), Opened::Unavailable(why)) => report.not_checked(KEY, "", why),
+        (Some(_), Opened::Unavailable(why)) => {
+            report.not_checked(KEY, "", why);
+            if held == Held::InUse {
+                registrations::check_running(config, report);
+            }
+        }
         (Some(key), Opened::Copy(store, _copy)) => {
+            registrations::check(&store, &key_sealer(key.clone()), config, report).await;
             // If the store has no key yet, one is made in the copy and removed with it.
             let keys = open_signing_keys(&store, &key_sealer(key.clone()), config.algorithm, environment.now).await;
             check_keys(keys.err(), report);

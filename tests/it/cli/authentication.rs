@@ -1,10 +1,15 @@
 //! What `apply`, `list` and `doctor` say of changes and records that decide which tokens and certificates are accepted.
 
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Store as _;
+use lanyard::store::sled::SledOptions;
+use lanyard::store::sled::SledStore;
 use serde_json::json;
 
 use crate::support::ca::self_signed;
 use crate::support::dev::AUDIENCE;
 use crate::support::dev::Dev;
+use crate::support::doctor::DoctorFixture;
 use crate::support::process::run_with;
 
 fn self_signed_document(pem: &str, more: &str) -> String {
@@ -35,4 +40,43 @@ fn apply_says_how_long_tokens_would_have_lived_that_a_change_denies() {
     assert_eq!(dry, json!([line]));
     assert_eq!(apply(&second, &[]).ok(), format!("batch updated: {denied} are denied\n"));
     assert_eq!(apply(&second, &[]).ok(), "batch unchanged\n");
+}
+
+#[test]
+fn apply_warns_of_a_resource_that_defines_no_scope() {
+    let Dev { files, .. } = &Dev::start();
+    let apply = |document: &str, flags: &[&str]| {
+        run_with(&mut files.command("admin", &[&["resource", "apply", "-f", "-"], flags].concat()), document)
+    };
+    for flags in [&["--dry-run"][..], &[]] {
+        let applied = apply("audience: urn:plain\n", flags);
+        assert!(applied.stderr.starts_with("warning: urn:plain defines no scope"), "{applied:?}");
+        let applied = apply("audience: urn:scoped\nscope: stock.read\n", flags);
+        assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""), "{applied:?}");
+    }
+}
+
+const EARLIER: &str = r#"{"schema":1,"creation_id":"AAAAAAAAAAAAAAAAAAAAAA","metadata":{"client_id":"legacy","token_endpoint_auth_method":"tls_client_auth","tls_client_auth_san_dns":"legacy.example","audience":["https://orders.prod.example"]},"create_time":1800000000,"created_by":"admin","update_time":1800000000,"updated_by":"admin"}"#;
+
+#[test]
+fn doctor_names_a_client_that_any_of_several_client_cas_vouches_for() {
+    let fixture = DoctorFixture::new().served();
+    let put = |record: &str, expected| {
+        let store = SledStore::open(&fixture.path("volume/data"), SledOptions::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(store.put("/clients/legacy", record.as_bytes().to_vec(), expected)).unwrap();
+    };
+    put(EARLIER, Expected::Absent);
+    // It is pinned to the only one.
+    fixture.seen().healthy();
+    fixture.configure("client_cas: {corp: corp.pem}", "client_cas: {corp: corp.pem, other: other.pem}");
+    let seen = fixture.seen();
+    seen.only_warns("CLIENT_CA_NOT_NAMED");
+    assert!(seen.lines().any(|line| line["check"] == "registrations" && line["subject"] == "legacy"), "{seen:#?}");
+    put(&EARLIER.replace("\"audience\"", "\"client_ca\":\"corp\",\"audience\""), Expected::Any);
+    let seen = fixture.seen();
+    seen.healthy();
+    assert!(seen.checks("ok").contains(&"registrations"), "{seen:#?}");
+    let _server = fixture.serve();
+    assert!(fixture.seen().checks("not_checked").contains(&"registrations"));
 }

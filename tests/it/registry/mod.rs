@@ -1,6 +1,7 @@
 //! Clients and protected resources that are registered.
 
 mod applied;
+mod client_cas;
 mod client_metadata;
 mod clients;
 mod directory;
