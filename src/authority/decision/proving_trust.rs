@@ -22,16 +22,15 @@ impl ProvingTrust {
         match &client.method {
             TokenEndpointAuthMethod::Spiffe(..) => Self::bundle(holder),
             // The bundle of its trust domain proves a SPIFFE ID, never a client CA.
-            TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => match client.method.exact_spiffe_id() {
-                Some(id) => Self::bundle(Some(&id)),
-                None => {
-                    let client_ca_removed = match client_ca {
+            TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => {
+                let spiffe_id = client.method.exact_spiffe_id();
+                let client_ca_removed = spiffe_id.is_none()
+                    && match client_ca {
                         Some(name) => !trust.client_cas.contains_key(name),
                         None => trust.client_cas.is_empty(),
                     };
-                    Self { client_ca_removed, trust_domain: None }
-                }
-            },
+                Self { client_ca_removed, ..Self::bundle(spiffe_id.as_ref()) }
+            }
             TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
             | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => Self::default(),
         }

@@ -41,21 +41,26 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     let checked = apply(&mut registry, &documents, Mode::Check).await;
     if arguments.dry_run {
         print::<K>(&checked, Mode::Check, format)?;
-        return refusal::<K>(&checked).map_or_else(|| Ok(warn::<K>(&documents)), Err);
+        return outcome::<K>(&checked, &documents);
     }
     if let Some(refused) = refusal::<K>(&checked) {
         return Err(refused.of("nothing was written"));
     }
     let written = apply(&mut registry, &documents, Mode::Write).await;
     print::<K>(&written, Mode::Write, format)?;
-    refusal::<K>(&written).map_or_else(|| Ok(warn::<K>(&documents)), Err)
+    outcome::<K>(&written, &documents)
 }
 
-/// Prints what documents that are accepted allow though their authors may not expect it.
-fn warn<K: Registered>(documents: &[K::Metadata]) {
+/// The error with which a document was refused. If all are accepted, prints what they allow though their authors may not
+/// expect it.
+fn outcome<K: Registered>(applied: &[Applied], documents: &[K::Metadata]) -> Result<(), CommandError> {
+    if let Some(refused) = refusal::<K>(applied) {
+        return Err(refused);
+    }
     for warning in documents.iter().filter_map(K::warning) {
         output::note(&format!("warning: {warning}"));
     }
+    Ok(())
 }
 
 /// Applies a file without printing the outcomes.

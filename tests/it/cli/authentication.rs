@@ -13,9 +13,9 @@ use crate::support::doctor::DoctorFixture;
 use crate::support::process::run_with;
 
 fn self_signed_document(pem: &str, more: &str) -> String {
-    let pem: String = pem.lines().map(|line| format!("  {line}\n")).collect();
+    let pem = pem.trim_end().replace('\n', "\n  ");
     format!(
-        "client_id: batch\ntoken_endpoint_auth_method: self_signed_tls_client_auth\ncertificate_pem: |\n{pem}\
+        "client_id: batch\ntoken_endpoint_auth_method: self_signed_tls_client_auth\ncertificate_pem: |\n  {pem}\n\
          audience: [{AUDIENCE}]\naccess_token_ttl: 10m\n{more}"
     )
 }

@@ -138,7 +138,7 @@ fn a_bundle_counts_for_tokens_as_long_as_it_counts_in_the_handshake() {
     let leaf = fixture.prod.svid(CHECKOUT).issue();
     let token = fixture.token(&fixture.peer(&leaf));
     let prod = TrustDomain::new("prod.example").unwrap();
-    let until = NOW.after(Duration::from_secs(60));
+    let until = NOW.after(Duration::from_mins(1));
     let trust = |bundle: Option<Bundle>| TrustBundles {
         trust_domains: bundle.map(|bundle| (prod.clone(), bundle)).into_iter().collect(),
         ..TrustBundles::default()
@@ -169,7 +169,7 @@ fn a_bundle_counts_for_tokens_as_long_as_it_counts_in_the_handshake() {
 // RFC 8705 section 2.2: the certificates are those that the client publishes
 #[test]
 fn a_jwks_uri_that_is_not_fetched_removes_no_certificate_before_its_bound() {
-    let keep = Duration::from_secs(60);
+    let keep = Duration::from_mins(1);
     let allowed_hosts = AllowedHosts::parse(&["keys.example".to_owned()]).unwrap();
     let policy = JwksUriPolicy { allowed_hosts, keep, on_demand: false };
     let fixture = TestAuthority::with(|settings| settings.jwks_uri = policy, TestAuthority::keys());

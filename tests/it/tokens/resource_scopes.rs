@@ -29,13 +29,13 @@ const NOWHERE: &str = "https://nowhere.shop.internal";
 
 const ALL: &str = "orders.read orders.write stock.read audit";
 
-struct Fixture {
+struct ScopedResources {
     fixture: TestAuthority,
     leaf: Leaf,
     peer: PeerIdentity,
 }
 
-impl Fixture {
+impl ScopedResources {
     /// Orders and stock define scopes, `audit` both of them.
     fn new() -> Self {
         let fixture = TestAuthority::new();
@@ -79,7 +79,7 @@ impl Fixture {
 
 #[test]
 fn a_request_gets_the_registered_scopes_that_its_resources_define_and_no_others() {
-    let fixture = Fixture::new();
+    let fixture = ScopedResources::new();
     for (audience, asked, granted) in [
         (&[ORDERS][..], "", Ok("orders.read orders.write audit")),
         (&[STOCK], "", Ok("stock.read audit")),
@@ -102,7 +102,7 @@ fn a_request_gets_the_registered_scopes_that_its_resources_define_and_no_others(
 
 #[test]
 fn a_token_for_several_resources_opens_at_each_only_what_that_one_defines() {
-    let fixture = Fixture::new();
+    let fixture = ScopedResources::new();
     let (_, token) = fixture.request(&[], "").unwrap();
     let insufficient = || Err(DenyReason::InsufficientScope);
     let [orders, stock] = ["orders.read orders.write audit", "stock.read audit"].map(|scope| Ok(scope.to_owned()));
@@ -124,7 +124,7 @@ fn a_token_for_several_resources_opens_at_each_only_what_that_one_defines() {
 // RFC 6749 section 3.3
 #[test]
 fn a_request_for_a_resource_that_defines_none_of_the_scopes_gets_a_token_without_scope() {
-    let fixture = Fixture::new();
+    let fixture = ScopedResources::new();
     let audience = vec![STOCK.to_owned()];
     fixture.fixture.update(ClientMetadata { scope: "orders.read".to_owned(), audience, ..spiffe_client(CHECKOUT) });
     let (granted, token) = fixture.request(&[], "").unwrap();
