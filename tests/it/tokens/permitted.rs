@@ -6,7 +6,10 @@ use std::time::Duration;
 use lanyard::authority::clock::Clock as _;
 use lanyard::authority::clock::Timestamp;
 use lanyard::authority::decision::Decision;
+use lanyard::authority::decision::PresentedEvidence;
+use lanyard::authority::decision::ValidateRequest;
 use lanyard::authority::deny_reason::DenyReason;
+use lanyard::authority::evidence::Evidence;
 use lanyard::authority::registration::AllowedHosts;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::JwksUri;
@@ -14,6 +17,7 @@ use lanyard::authority::registration::JwksUriPolicy;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::registration::Rotation;
 use lanyard::authority::scope::Scope;
+use lanyard::authority::state::Caller;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store as _;
 use lanyard::authority::tokens::Compared;
@@ -27,6 +31,8 @@ use spiffe::TrustDomain;
 use crate::support::NOW;
 use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::CHECKOUT;
+use crate::support::authority::ORDERS;
+use crate::support::authority::PROXY;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 use crate::support::authority::self_signed_client;
@@ -128,6 +134,38 @@ fn a_token_of_the_second_in_which_the_authentication_changed_is_denied_also_afte
     assert_eq!(record.authentication_changed_at, Some(NOW));
     let stored = ready(fixture.store.get("/clients/own")).unwrap().unwrap().value;
     assert!(String::from_utf8_lossy(&stored).contains("\"authentication_changed_at\":1800000000"));
+}
+
+// The same remembered token, asked about by requests that began before a change and after it
+#[test]
+fn each_request_is_decided_by_its_own_view_though_the_token_is_remembered() {
+    let fixture = TestAuthority::new();
+    fixture.register(spiffe_client(CHECKOUT));
+    let leaf = fixture.prod.svid(CHECKOUT).issue();
+    let token = fixture.token(&fixture.peer(&leaf));
+    let proxy = fixture.svid(PROXY);
+    let ask = |caller: &Caller| {
+        let request = ValidateRequest {
+            access_token: &token,
+            evidence: PresentedEvidence::Of(Some(Evidence::from_der(leaf.certificate()).unwrap())),
+            audience: Some(ORDERS),
+            scope: "orders.write",
+        };
+        match fixture.authority.validate_binding(caller, request).unwrap().decision {
+            Decision::Allow(_) => None,
+            Decision::Deny(reason) => Some(reason),
+        }
+    };
+    let before = fixture.authority.as_caller(&proxy);
+    fixture.update(ClientMetadata { scope: "orders.read".to_owned(), ..spiffe_client(CHECKOUT) });
+    let narrowed = fixture.authority.as_caller(&proxy);
+    fixture.authority.replace_trust(TrustBundles::default());
+    let untrusted = fixture.authority.as_caller(&proxy);
+    for _ in 0..2 {
+        assert_eq!(ask(&before), None);
+        assert_eq!(ask(&narrowed), Some(DenyReason::InsufficientScope));
+        assert_eq!(ask(&untrusted), Some(DenyReason::TrustDomainUntrusted));
+    }
 }
 
 // SPIFFE Federation section 5.2.5: the bound of the handshake and that of tokens are one
