@@ -51,6 +51,11 @@ impl Scope {
         self.0.iter().any(|token| token == scope)
     }
 
+    /// Whether `holds` is true of every scope in this set.
+    pub fn all(&self, holds: impl Fn(&str) -> bool) -> bool {
+        self.0.iter().all(|token| holds(token))
+    }
+
     /// The scopes of this set for which `keeps` holds, in their order.
     #[must_use]
     pub fn restricted(&self, keeps: impl Fn(&str) -> bool) -> Self {

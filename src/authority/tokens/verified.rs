@@ -68,13 +68,14 @@ impl VerifiedToken {
     /// The claims that count at a use, where these are fewer than the token has: the scopes that are both permitted and
     /// among those that `counts` accepts, and the audiences that are permitted.
     pub fn narrowed(&self, permitted: &Permitted, counts: impl Fn(&str) -> bool) -> Option<Arc<AccessTokenClaims>> {
-        let scope = permitted.scope.as_ref().or(self.scope.as_ref());
-        let left = scope.map(|scope| scope.restricted(counts)).filter(|left| Some(left) != self.scope.as_ref());
-        if left.is_none() && permitted.audience.is_none() {
+        let whole = permitted.scope.is_none() && self.scope.as_ref().is_none_or(|scope| scope.all(&counts));
+        // The usual case.
+        if whole && permitted.audience.is_none() {
             return None;
         }
         let mut claims = self.claims.clone();
-        if let Some(left) = left {
+        if let Some(scope) = permitted.scope.as_ref().or(self.scope.as_ref()).filter(|_| !whole) {
+            let left = scope.restricted(counts);
             claims.scope = (!left.is_empty()).then(|| left.to_string());
         }
         if let Some(audience) = &permitted.audience {
