@@ -89,9 +89,9 @@ impl Directory {
         let as_it_is = || self.thumbprints.contains_key(&peer.thumbprint());
         match peer.proof() {
             Proof::Svid(id) => {
-                self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer)
+                self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer, &[])
             }
-            Proof::Pki(_) => as_it_is() || self.knows_subject(peer),
+            Proof::Pki(vouching) => as_it_is() || self.knows_subject(peer, vouching),
             Proof::SelfSigned => as_it_is(),
             Proof::Unknown => false,
         }
@@ -160,11 +160,20 @@ impl Directory {
         std::iter::once(resolve(self.exact.get(id))).chain(below).collect()
     }
 
-    fn knows_subject(&self, peer: &PeerIdentity) -> bool {
+    /// Whether a `tls_client_auth` client has one of the peer's names, and takes a certificate that these client CAs issued.
+    fn knows_subject(&self, peer: &PeerIdentity, vouching: &[String]) -> bool {
+        let takes = |name: &String| {
+            let client = self.clients.named(name);
+            client.is_some_and(|client| match &client.registration.metadata.client_ca {
+                Some(client_ca) => vouching.contains(client_ca),
+                None => true,
+            })
+        };
         !self.subjects.is_empty()
             && CertificateSubject::of(peer.certificate().names())
                 .iter()
-                .any(|subject| self.subjects.contains_key(subject))
+                .filter_map(|subject| self.subjects.get(subject))
+                .any(|names| names.iter().any(takes))
     }
 
     fn index(&mut self, registration: &ClientRegistration, change: impl Fn(&mut Names)) {

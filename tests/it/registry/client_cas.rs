@@ -7,6 +7,7 @@ use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 use lanyard::authority::trust::TrustBundles;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::pki_client;
@@ -67,6 +68,20 @@ fn of_several_client_cas_a_new_registration_names_its_own() {
     // The bundle of its trust domain vouches for a SPIFFE ID, and never a client CA.
     fixture.register(spiffe_uri_client("by-uri", CHECKOUT));
     assert_eq!(client_ca(&fixture, "by-uri"), None);
+}
+
+// A peer that no client accepts is no workload either
+#[test]
+fn the_subject_of_a_client_makes_a_workload_only_with_its_own_client_ca() {
+    let fixture = with_earlier_record();
+    fixture.register(ClientMetadata { client_ca: Some("partner".to_owned()), ..unnamed("a") });
+    let is_workload = |leaf: &Leaf| fixture.authority.roles_now(&fixture.peer(leaf)).workload;
+    assert!(is_workload(&of(&fixture.partner, "a")));
+    assert!(!is_workload(&of(&fixture.vendor, "a")));
+    for ca in [&fixture.partner, &fixture.vendor] {
+        assert!(is_workload(&of(ca, "legacy")), "it names none");
+        assert!(!is_workload(&of(ca, "stranger")));
+    }
 }
 
 #[test]
