@@ -1,5 +1,6 @@
 //! Roles, the peers that hold them by configuration, and the resources that a proxy fronts.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::authority::identity::CertificateThumbprint;
@@ -35,6 +36,25 @@ impl RoleHolder {
             Self::Thumbprint(thumbprint) => *thumbprint == peer.thumbprint(),
         }
     }
+
+    /// How specific the holder is: one certificate, one SPIFFE ID, then patterns, the longest first.
+    fn specificity(&self) -> (u8, usize) {
+        match self {
+            Self::Thumbprint(_) => (2, 0),
+            Self::Spiffe(SpiffeIdPattern::Exact(_)) => (1, 0),
+            Self::Spiffe(SpiffeIdPattern::Below(prefix)) => (0, prefix.len()),
+        }
+    }
+}
+
+impl fmt::Display for RoleHolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(SpiffeIdPattern::Exact(id)) => id.fmt(formatter),
+            Self::Spiffe(SpiffeIdPattern::Below(prefix)) => write!(formatter, "{prefix}*"),
+            Self::Thumbprint(thumbprint) => thumbprint.fmt(formatter),
+        }
+    }
 }
 
 /// The protected resources that a proxy fronts, by audience.
@@ -65,6 +85,17 @@ impl Fronted {
             Self::Every => None,
         }
     }
+
+    /// Whether this is the same set of resources, in any order.
+    fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Every, Self::Every) => true,
+            (Self::Audiences(one), Self::Audiences(two)) => {
+                one.iter().all(|audience| two.contains(audience)) && two.iter().all(|audience| one.contains(audience))
+            }
+            (Self::Every, Self::Audiences(_)) | (Self::Audiences(_), Self::Every) => false,
+        }
+    }
 }
 
 /// The roles that the configuration assigns.
@@ -72,7 +103,8 @@ impl Fronted {
 pub struct RoleGrants {
     /// The holders of the Admin role.
     pub admins: Vec<RoleHolder>,
-    /// The holders of the Proxy role, and the resources that each fronts. The first entry that matches a peer applies.
+    /// The holders of the Proxy role, and the resources that each fronts. The most specific entry that matches a peer
+    /// applies: its thumbprint, its exact SPIFFE ID, then the longest pattern.
     pub proxies: Vec<(RoleHolder, Fronted)>,
 }
 
@@ -91,12 +123,21 @@ impl RoleGrants {
     /// The roles of a peer. `registered` says whether its certificate belongs to a client. A peer with an SVID is
     /// always a workload.
     pub fn roles_of(&self, peer: &PeerIdentity, registered: bool) -> Roles {
-        let proxy = self.proxies.iter().find(|(holder, _)| holder.is(peer)).map(|(_, fronted)| fronted.clone());
+        let matching = self.proxies.iter().filter(|(holder, _)| holder.is(peer));
+        let proxy = matching.max_by_key(|(holder, _)| holder.specificity()).map(|(_, fronted)| fronted.clone());
         Roles {
             workload: registered || peer.spiffe_id().is_some(),
             admin: self.admins.iter().any(|holder| holder.is(peer)),
             proxy,
         }
+    }
+
+    /// A holder that two entries of `proxies` name with different resources. Neither of them is more specific.
+    pub fn contradictory_proxy(&self) -> Option<&RoleHolder> {
+        self.proxies.iter().enumerate().find_map(|(place, (holder, fronted))| {
+            let mut earlier = self.proxies.iter().take(place);
+            earlier.any(|(known, other)| known == holder && !fronted.is_same_as(other)).then_some(holder)
+        })
     }
 
     /// Whether a role is assigned to this thumbprint. Such a certificate is accepted without any other proof.
