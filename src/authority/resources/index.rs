@@ -6,9 +6,9 @@ use imbl::HashMap;
 
 use crate::authority::access::Fronted;
 use crate::authority::records::ByName;
+use crate::authority::resources::host::HostAndPort;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
-use crate::authority::resources::resource::split_port;
 
 /// All resources. A clone is cheap: a change creates a new snapshot that shares the unchanged entries.
 #[derive(Clone, Debug, Default)]
@@ -70,13 +70,10 @@ impl Resources {
             let audiences = audiences.into_iter().flatten();
             audiences.filter(|audience| fronted.includes(audience)).cloned().collect()
         };
-        let authority = destination.authority.to_ascii_lowercase();
-        let (host, port) = split_port(&authority);
-        let mut here = among(self.authorities.get(&authority));
+        let host = HostAndPort::parse(destination.authority);
         // A resource that is registered with this port takes precedence over one for all ports.
-        if here.is_empty() && port.is_some() {
-            here = among(self.authorities.get(host));
-        }
+        let keys = host.iter().flat_map(HostAndPort::keys);
+        let here = keys.map(|key| among(self.authorities.get(key))).find(|here| !here.is_empty()).unwrap_or_default();
         let mut meant = match destination.principal {
             "" => Vec::new(),
             principal => among(self.principals.get(principal)),

@@ -1,6 +1,7 @@
 //! Protected resources (RFC 8707): metadata, routes, and the lookup of a request's resource.
 
 mod demands;
+mod host;
 mod index;
 mod metadata;
 mod resource;

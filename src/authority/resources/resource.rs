@@ -14,6 +14,7 @@ use crate::authority::records::NotKept;
 use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::resources::host::HostAndPort;
 use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::metadata::RouteMetadata;
 use crate::authority::resources::metadata::invalid;
@@ -132,11 +133,9 @@ impl ProtectedResource {
         };
         spiffe_ids("destination_principals", &metadata.destination_principals)?;
         for authority in &mut metadata.authorities {
-            // Host names are case-insensitive (RFC 9110 section 4.2.3).
-            authority.make_ascii_lowercase();
-        }
-        if !metadata.authorities.iter().all(|authority| is_authority(authority)) {
-            return Err(invalid("authorities", "each is a host, or a host and a port: orders.shop.internal:8443"));
+            let problem = "each is a host, or a host and a port: orders.shop.internal:8443";
+            let parsed = HostAndPort::registered(authority).ok_or_else(|| invalid("authorities", problem))?;
+            *authority = parsed.into_text();
         }
         let trust_domains = metadata.trust_domains.iter().map(|name| {
             let parsed = TrustDomain::new(name).ok().filter(|parsed| parsed.as_str() == name);
@@ -189,25 +188,4 @@ fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, In
     }
     let parse = |text: &String| parse_spiffe_id(text).filter(|id| !id.path().is_empty());
     texts.iter().map(|text| parse(text).ok_or_else(|| invalid(field, "each is a SPIFFE ID with a path"))).collect()
-}
-
-/// Whether the text is a URI host, with or without a port, in lower case.
-fn is_authority(text: &str) -> bool {
-    let (host, port) = split_port(text);
-    let port_is_one = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number.to_string() == port));
-    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let host_is_one = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte)),
-    };
-    !host.is_empty() && port_is_one && host_is_one
-}
-
-/// Splits an authority into its host and its port, if it has one.
-pub(in crate::authority) fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        // A colon within brackets is part of an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    }
 }

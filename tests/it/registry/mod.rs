@@ -7,6 +7,7 @@ mod directory;
 mod fields;
 mod registrations;
 mod resource_defaults;
+mod resource_lookup;
 pub mod resources;
 mod resources_fields;
 mod stored;
