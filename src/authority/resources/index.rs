@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use imbl::HashMap;
-
 use crate::authority::access::Fronted;
 use crate::authority::records::ByName;
 use crate::authority::resources::host::HostAndPort;
+use crate::authority::resources::metadata::ResourceMetadata;
+use crate::authority::resources::places::Places;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
 
@@ -14,19 +14,16 @@ use crate::authority::resources::resource::RegisteredResource;
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     by_audience: ByName<ProtectedResource>,
-    principals: HashMap<String, Audiences>,
-    authorities: HashMap<String, Audiences>,
+    places: Places,
 }
-
-/// The audiences under one index entry: nearly always one.
-type Audiences = Vec<String>;
 
 /// The destination of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
     /// The audience that the proxy's own configuration names. If it is set, no other is considered.
     pub named: Option<&'a str>,
-    /// The SPIFFE ID of the resource's workload, as the proxy reports it.
+    /// The SPIFFE ID of the resource's workload, as the proxy reports it. Anything else, such as a DNS name, is as if
+    /// nothing were reported.
     pub principal: &'a str,
     /// The host, and the port if the request has one, as the client sent them.
     pub authority: &'a str,
@@ -58,71 +55,67 @@ impl Resources {
         self.by_audience.is_empty()
     }
 
-    /// The resource that a request to this destination addresses, among those that the proxy fronts: the one that the
-    /// proxy's configuration names; else the one that the destination's workload serves; else the one at this
-    /// authority. If a workload serves several, the authority selects one. `None` if no resource or more than one
-    /// matches.
+    /// The resource that a request to this destination addresses, among those that the proxy fronts:
+    ///
+    /// 1. the one that the proxy's configuration names;
+    /// 2. else, if the destination's workload serves any resource, the one that it serves. If it serves several, the
+    ///    authority selects one of them;
+    /// 3. else the one at this authority, among those without destination principals.
+    ///
+    /// `None` if no resource or more than one matches.
     pub fn find(&self, destination: &Destination<'_>, fronted: &Fronted) -> Option<&Arc<RegisteredResource>> {
         if let Some(audience) = destination.named {
             return self.by_audience.named(audience).filter(|_| fronted.includes(audience));
         }
-        let among = |audiences: Option<&Audiences>| -> Audiences {
-            let audiences = audiences.into_iter().flatten();
-            audiences.filter(|audience| fronted.includes(audience)).cloned().collect()
-        };
-        let host = HostAndPort::parse(destination.authority);
-        // A resource that is registered with this port takes precedence over one for all ports.
-        let keys = host.iter().flat_map(HostAndPort::keys);
-        let here = keys.map(|key| among(self.authorities.get(key))).find(|here| !here.is_empty()).unwrap_or_default();
-        let mut meant = match destination.principal {
-            "" => Vec::new(),
-            principal => among(self.principals.get(principal)),
-        };
-        if meant.is_empty() {
-            meant = here;
-        } else if meant.len() > 1 {
-            meant.retain(|audience| here.contains(audience));
+        let served = self.places.at_principal(destination.principal);
+        let is_fronted = |audience: &&String| fronted.includes(audience);
+        // Whether the workload serves any is asked of all resources: a proxy that fronts none of those finds none.
+        if served.is_empty() {
+            return self.at(destination.authority, is_fronted, <[String]>::is_empty);
         }
-        match meant.as_slice() {
-            [only] => self.by_audience.named(only),
-            _ => None,
+        let mut found = served.iter().filter(is_fronted);
+        let (first, second) = (found.next(), found.next());
+        if second.is_none() {
+            return self.by_audience.named(first?);
         }
+        let is_here = |audience: &&String| is_fronted(audience) && served.contains(audience);
+        self.at(destination.authority, is_here, |_| true)
+    }
+
+    /// The one resource at this authority, under the host with its port or else under the host for all ports. It must be
+    /// one of those that `contend`, the only one of them there, and have principals that are `eligible`.
+    fn at(
+        &self,
+        authority: &str,
+        contend: impl Fn(&&String) -> bool,
+        eligible: impl Fn(&[String]) -> bool,
+    ) -> Option<&Arc<RegisteredResource>> {
+        let host = HostAndPort::parse(authority)?;
+        for key in host.keys() {
+            let here = || {
+                let audiences = self.places.at_authority(key).iter().filter(&contend);
+                audiences.filter_map(|audience| self.by_audience.named(audience))
+            };
+            let found = here().find(|resource| eligible(&resource.registration.metadata.destination_principals));
+            if found.is_some() {
+                return found.filter(|_| here().count() == 1);
+            }
+        }
+        None
     }
 
     /// Inserts a resource, replacing any with the same audience.
     pub fn insert(&mut self, registered: RegisteredResource) {
-        let audience = registered.registration.audience().to_owned();
-        self.remove(&audience);
-        let metadata = &registered.registration.metadata;
-        for (index, keys) in
-            [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
-        {
-            for key in keys {
-                let audiences = index.entry(key.clone()).or_default();
-                // An entry that is listed twice refers to the same resource.
-                if audiences.last() != Some(&audience) {
-                    audiences.push(audience.clone());
-                }
-            }
-        }
+        self.remove(registered.registration.audience());
+        let ResourceMetadata { audience, destination_principals, authorities, .. } = &registered.registration.metadata;
+        self.places.insert(audience, destination_principals, authorities);
         self.by_audience.insert(registered);
     }
 
     /// Removes the resource with this audience.
     pub fn remove(&mut self, audience: &str) {
         let Some(removed) = self.by_audience.remove(audience) else { return };
-        let metadata = &removed.registration.metadata;
-        for (index, keys) in
-            [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
-        {
-            for key in keys {
-                if let Some(audiences) = index.get_mut(key) {
-                    audiences.retain(|known| known != audience);
-                    if audiences.is_empty() {
-                        index.remove(key);
-                    }
-                }
-            }
-        }
+        let ResourceMetadata { destination_principals, authorities, .. } = &removed.registration.metadata;
+        self.places.remove(audience, destination_principals, authorities);
     }
 }

@@ -4,6 +4,7 @@ mod demands;
 mod host;
 mod index;
 mod metadata;
+mod places;
 mod resource;
 mod route;
 

@@ -38,7 +38,8 @@ async fn the_resource_is_found_by_the_destination_and_else_by_the_authority() {
     let server = TestServer::start().await;
     for resource in [
         served_by(&["spiffe://prod.example/orders"], &["orders.prod.example"], "https://orders.prod.example"),
-        served_by(&["spiffe://prod.example/sales"], &["sales.prod.example:8443", "[2001:db8::1]:443"], SALES),
+        served_by(&["spiffe://prod.example/stock"], &["stock.prod.example"], "https://stock.prod.example"),
+        served_by(&[], &["sales.prod.example:8443", "[2001:db8::1]:443"], SALES),
         served_by(&[], &["b.example"], B),
         served_by(&[], &["b.example:9000"], "https://b.example/special"),
     ] {
@@ -48,6 +49,12 @@ async fn the_resource_is_found_by_the_destination_and_else_by_the_authority() {
         ("spiffe://prod.example/orders", "", true),
         // The destination comes first, whatever the client wrote into its request.
         ("spiffe://prod.example/orders", "sales.prod.example:8443", true),
+        // What has destination principals is found by one of them, and by no host alone.
+        ("spiffe://prod.example/stock", "stock.prod.example", true),
+        ("spiffe://prod.example/unknown", "stock.prod.example", false),
+        ("stock.prod.example", "stock.prod.example", false),
+        ("", "stock.prod.example", false),
+        ("", "orders.prod.example", false),
         ("spiffe://prod.example/orders/", "", false),
         ("spiffe://prod.example/ORDERS", "", false),
         ("spiffe://prod.example/unknown", "sales.prod.example:8443", true),
@@ -91,6 +98,20 @@ async fn where_it_is_not_clear_which_resource_is_meant_the_request_is_denied() {
     assert_eq!(reason(&server, "/proxy", "", "twice.example").await, "RESOURCE_UNKNOWN");
 }
 
+// The route of B is public, the one of a is not
+#[tokio::test]
+async fn a_host_that_the_client_writes_opens_no_other_resource_than_the_workloads() {
+    let server = TestServer::start().await;
+    let (a, b) = ("spiffe://prod.example/a", "spiffe://prod.example/b");
+    let closed = ProtectedResource { routes: vec![route(&[], "/**", "")], ..served_by(&[a], &["a.example"], SALES) };
+    server.protect(closed).await.unwrap();
+    server.protect(served_by(&[b], &["b.example"], B)).await.unwrap();
+    assert_eq!(reason(&server, "/proxy", b, "b.example").await, "");
+    assert_eq!(reason(&server, "/proxy", a, "b.example").await, "TOKEN_MISSING");
+    let unknown = "spiffe://prod.example/unknown";
+    assert_eq!(reason(&server, "/proxy", unknown, "b.example").await, "RESOURCE_UNKNOWN");
+}
+
 // Always only among the resources that the calling proxy fronts
 #[tokio::test]
 async fn a_proxy_finds_only_what_it_fronts_by_whatever_the_request_says() {
@@ -101,6 +122,9 @@ async fn a_proxy_finds_only_what_it_fronts_by_whatever_the_request_says() {
     // This one fronts orders alone.
     assert_eq!(reason(&server, "/orders-proxy", principal, "").await, "RESOURCE_UNKNOWN");
     assert_eq!(reason(&server, "/orders-proxy", "", "sales.prod.example").await, "RESOURCE_UNKNOWN");
+    server.protect(served_by(&[], &["b.example"], B)).await.unwrap();
+    assert_eq!(reason(&server, "/proxy", "", "b.example").await, "");
+    assert_eq!(reason(&server, "/orders-proxy", "", "b.example").await, "RESOURCE_UNKNOWN");
     let sales = Asked::anonymous().resource(SALES).to("GET", "/x");
     assert_eq!(server.check_as(&server.svid("/orders-proxy"), sales.clone()).await.reason(), "RESOURCE_UNKNOWN");
     assert_eq!(server.check(sales).await.reason(), "");

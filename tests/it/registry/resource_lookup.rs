@@ -6,9 +6,14 @@ use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 
 use crate::support::authority::ADMIN;
+use crate::support::authority::PROXY;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 use crate::support::resources::at;
+
+const A: &str = "spiffe://prod.example/a";
+const B: &str = "spiffe://prod.example/b";
+const GATEWAY: &str = "spiffe://prod.example/gateway";
 
 fn with(resources: impl IntoIterator<Item = ResourceMetadata>) -> TestAuthority {
     let fixture = TestAuthority::new();
@@ -21,6 +26,69 @@ fn assert_found(fixture: &TestAuthority, cases: &[(&str, &str, Option<&str>)]) {
     for (principal, authority, expected) in cases {
         assert_eq!(fixture.found(principal, authority).as_deref(), *expected, "{principal:?} {authority:?}");
     }
+}
+
+#[test]
+fn a_resource_with_principals_is_found_for_one_of_them_and_never_by_its_host_alone() {
+    let fixture = with([
+        at("urn:a", &[A], &["a.example"]),
+        at("urn:b", &[B, GATEWAY], &["b.example"]),
+        at("urn:open", &[], &["open.example"]),
+    ]);
+    assert_found(
+        &fixture,
+        &[
+            // The client writes the host: it selects no resource that the workload does not serve.
+            (A, "b.example", Some("urn:a")),
+            (A, "open.example", Some("urn:a")),
+            (B, "a.example", Some("urn:b")),
+            (GATEWAY, "b.example", Some("urn:b")),
+            // Where the proxy reports nothing that a resource has, by the host alone.
+            ("", "b.example", None),
+            ("", "open.example", Some("urn:open")),
+            ("spiffe://prod.example/unknown", "b.example", None),
+            ("spiffe://prod.example/unknown", "open.example", Some("urn:open")),
+            // Neither a DNS name nor a subject is a report of a workload.
+            ("b.example", "b.example", None),
+            ("b.example", "open.example", Some("urn:open")),
+            ("CN=b,O=shop", "open.example", Some("urn:open")),
+        ],
+    );
+}
+
+#[test]
+fn of_several_resources_of_a_workload_the_authority_selects_one_among_them() {
+    let fixture = with([
+        at("urn:a", &[A], &["a.example"]),
+        at("urn:special", &[A], &["a.example:8443"]),
+        at("urn:plain", &[A], &[]),
+        at("urn:b", &[B], &["a.example:9000"]),
+        at("urn:open", &[], &["open.example"]),
+    ]);
+    assert_found(
+        &fixture,
+        &[
+            (A, "a.example", Some("urn:a")),
+            (A, "a.example:8443", Some("urn:special")),
+            // Another workload's resource is not among them.
+            (A, "a.example:9000", Some("urn:a")),
+            (A, "open.example", None),
+            (A, "", None),
+        ],
+    );
+}
+
+// A proxy that does not front what the workload serves finds nothing else in its place
+#[test]
+fn a_workload_whose_resources_the_proxy_does_not_front_is_no_unknown_one() {
+    let holder = lanyard::authority::access::RoleHolder::Spiffe(
+        lanyard::authority::identity::SpiffeIdPattern::parse(PROXY).unwrap(),
+    );
+    let fronted = lanyard::authority::access::Fronted::Audiences(["urn:open".to_owned()].into());
+    let fixture = TestAuthority::with(|policy| policy.roles.proxies = vec![(holder, fronted)], TestAuthority::keys());
+    fixture.protect(at("urn:a", &[A], &[]));
+    fixture.protect(at("urn:open", &[], &["open.example"]));
+    assert_found(&fixture, &[(A, "open.example", None), (B, "open.example", Some("urn:open"))]);
 }
 
 // RFC 1034 section 3.1, RFC 5952, RFC 9110 section 4.2.3
