@@ -46,6 +46,9 @@ pub enum DenyReason {
     /// The `aud` claim names another audience.
     #[error("the token is for another audience")]
     WrongAudience,
+    /// The protected resource was deleted, and neither registered again nor forgotten.
+    #[error("the resource that the token is for was deleted")]
+    ResourceDeleted,
     /// The token's workload belongs to a trust domain that the resource does not accept.
     #[error("the resource accepts no workloads of the token's trust domain")]
     TrustDomainNotAccepted,

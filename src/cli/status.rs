@@ -54,6 +54,9 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("IDENTITY_TAKEN", _) => {
             "no two clients may have one identity: change this one, or first delete or change the one that has it"
         }
+        ("RESOURCE_NOT_DELETED", _) => {
+            "nothing needs to be forgotten: `lanyard resource list` shows what is registered"
+        }
         ("AUDIENCE_MISSING", _) => "say with --audience which protected resource the token was presented to",
         ("NOT_A_PROXY", _) => {
             "use a certificate with the role Proxy to present evidence of another connection, or ask about your own \

@@ -24,6 +24,8 @@ use crate::proto::DeleteClientRequest;
 use crate::proto::DeleteClientResponse;
 use crate::proto::DeleteProtectedResourceRequest;
 use crate::proto::DeleteProtectedResourceResponse;
+use crate::proto::ForgetResourceRequest;
+use crate::proto::ForgetResourceResponse;
 use crate::proto::GetClientRequest;
 use crate::proto::GetProtectedResourceRequest;
 use crate::proto::ListClientsRequest;
@@ -156,6 +158,17 @@ impl RegistryService for Services {
         };
         self.authority.delete_resource(&caller.identity, &message.audience, from).await.map_err(refuse)?;
         Ok(Response::new(DeleteProtectedResourceResponse {}))
+    }
+
+    async fn forget_resource(
+        &self,
+        request: Request<ForgetResourceRequest>,
+    ) -> Result<Response<ForgetResourceResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let forgotten = self.authority.forget_resource(&caller.identity, &message.audience).await;
+        forgotten.map_err(|error| status::registry_error(&error))?;
+        Ok(Response::new(ForgetResourceResponse {}))
     }
 }
 

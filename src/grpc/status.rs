@@ -106,6 +106,7 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
         DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
         DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
+        DenyReason::ResourceDeleted => proto::DenyReason::ResourceDeleted,
         DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
         DenyReason::NotBound => proto::DenyReason::NotBound,
         DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
@@ -148,7 +149,7 @@ pub fn registry_error(error: &RegistryError) -> Status {
         | RegistryError::InvalidPageToken
         | RegistryError::TooLarge(_) => Code::InvalidArgument,
         RegistryError::Exists(_) | RegistryError::IdentityTaken(_) => Code::AlreadyExists,
-        RegistryError::NotFound(_) => Code::NotFound,
+        RegistryError::NotFound(_) | RegistryError::NotDeleted => Code::NotFound,
         RegistryError::Conflict(_) => Code::Aborted,
         RegistryError::Unavailable => Code::Unavailable,
     };

@@ -84,6 +84,7 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteProtectedResource", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ForgetResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]),

@@ -58,7 +58,8 @@ impl Authority {
                 seen.evidence(identity.spiffe_id(), from)?
             }
         };
-        let demands = Demands::of(audience, resource, scope);
+        let deleted = view.snapshot.resources.deleted(audience).is_some();
+        let demands = Demands { deleted, ..Demands::of(audience, resource, scope) };
         let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), &demands);
         let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
         self.record_binding_decided(identity, audience, token, evidence.as_ref(), decision);

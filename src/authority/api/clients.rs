@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::records::RegistryError;
@@ -25,11 +26,13 @@ impl Managed for ClientRegistration {
 
     async fn commit(
         authority: &Authority,
+        _: &str,
         name: &str,
         registrations: (Option<&Self>, Option<&Self>),
         change: Transaction,
-    ) -> Result<Revision, RegistryError> {
-        authority.transact_client(name, registrations, change).await
+    ) -> Result<Committed, RegistryError> {
+        let revision = authority.transact_client(name, registrations, change).await?;
+        Ok(Committed { revision, beside: Vec::new() })
     }
 
     fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision) {

@@ -83,14 +83,19 @@ impl Authority {
 
     fn active(&self, view: &View, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
         let token = self.verified(view, access_token)?;
-        let mut audiences = token.claims.aud.all().iter();
-        let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
+        let deleted = |audience: &str| view.snapshot.resources.deleted(audience).is_some();
+        let mut audiences = token.claims.aud.all().iter().filter(|audience| requester.speaks_for(audience)).peekable();
+        let first = audiences.peek().copied().ok_or(DenyReason::WrongAudience)?;
+        let audience = audiences.find(|audience| !deleted(audience)).unwrap_or(first);
         // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
         let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
         // The grade of the evidence is not checked: the resource's requirement does not matter here.
-        let demands =
-            Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
+        let demands = Demands {
+            deleted: deleted(audience),
+            least_evidence: EvidenceGrade::Thumbprint,
+            ..Demands::of(audience, resource, Scope::default())
+        };
         match self.evaluate(view, &token, evidence.as_ref(), &demands) {
             Decision::Allow(_) => Ok(token),
             Decision::Deny(why) => Err(why),

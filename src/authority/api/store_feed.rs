@@ -84,7 +84,20 @@ impl Authority {
 
     /// Applies this server's own write as soon as it is acknowledged, so that its caller sees it.
     pub(in crate::authority) fn apply_write(&self, key: &str, entry: Option<Entry>, revision: Revision) {
-        self.change_snapshot(|snapshot| snapshot.apply(key, entry, revision));
+        self.apply_writes([(key.to_owned(), entry)], revision);
+    }
+
+    /// Applies this server's own writes of one transaction, all at once.
+    pub(in crate::authority) fn apply_writes(
+        &self,
+        writes: impl IntoIterator<Item = (String, Option<Entry>)>,
+        revision: Revision,
+    ) {
+        self.change_snapshot(|snapshot| {
+            for (key, entry) in writes {
+                snapshot.apply(&key, entry, revision);
+            }
+        });
     }
 
     /// Deletes the keys that have not changed since these revisions.

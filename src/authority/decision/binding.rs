@@ -114,6 +114,9 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if !claims.aud.includes(&demands.audience) {
         return Err(DenyReason::WrongAudience);
     }
+    if demands.deleted {
+        return Err(DenyReason::ResourceDeleted);
+    }
     if !demands.accept(token.holder_spiffe_id.as_ref()) {
         return Err(DenyReason::TrustDomainNotAccepted);
     }

@@ -61,6 +61,9 @@ pub enum RegistryError {
     /// There is no registration with this name.
     #[error("no {} is registered", .0.by_name())]
     NotFound(Kind),
+    /// There is no mark of a deleted resource with this audience.
+    #[error("no protected resource with this audience was deleted, or it has been registered again or forgotten")]
+    NotDeleted,
     /// The `etag` is not the current one.
     #[error("the {} has changed since it was read: read it again and repeat the change", .0.noun())]
     Conflict(Kind),
@@ -87,6 +90,7 @@ impl RegistryError {
             Self::Exists(Kind::Client) => "CLIENT_EXISTS",
             Self::Exists(Kind::Resource) => "RESOURCE_EXISTS",
             Self::IdentityTaken(_) => "IDENTITY_TAKEN",
+            Self::NotDeleted => "RESOURCE_NOT_DELETED",
             Self::NotFound(Kind::Client) => "CLIENT_NOT_FOUND",
             Self::NotFound(Kind::Resource) => "RESOURCE_NOT_FOUND",
             Self::Conflict(_) => "ETAG_MISMATCH",

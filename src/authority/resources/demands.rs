@@ -14,6 +14,8 @@ use crate::authority::scope::Scope;
 pub struct Demands {
     /// The audience of the resource.
     pub audience: String,
+    /// Whether the resource was deleted, so that every use is denied.
+    pub deleted: bool,
     /// The scopes that the use needs.
     pub scope: Scope,
     /// The lowest grade of evidence that the resource accepts.
@@ -27,7 +29,7 @@ impl Demands {
     pub fn of(audience: &str, resource: Option<&ProtectedResource>, scope: Scope) -> Self {
         let least_evidence = resource.map_or(EvidenceGrade::Thumbprint, |resource| resource.least_evidence);
         let trust_domains = resource.map(|resource| Arc::clone(&resource.trust_domains)).unwrap_or_default();
-        Self { audience: audience.to_owned(), scope, least_evidence, trust_domains }
+        Self { audience: audience.to_owned(), deleted: false, scope, least_evidence, trust_domains }
     }
 
     /// Whether the resource accepts holders of this trust domain.

@@ -2,19 +2,26 @@
 
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use crate::authority::access::Fronted;
 use crate::authority::records::ByName;
+use crate::authority::resources::deleted::DeletedResource;
 use crate::authority::resources::host::HostAndPort;
 use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::places::Places;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
+use crate::authority::store::Revision;
 
-/// All resources. A clone is cheap: a change creates a new snapshot that shares the unchanged entries.
+/// All resources, and the marks of deleted ones. A clone is cheap: a change creates a new snapshot that shares the
+/// unchanged entries.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     by_audience: ByName<ProtectedResource>,
     places: Places,
+    deleted: OrdMap<String, (Arc<DeletedResource>, Revision)>,
+    deleted_places: Places,
 }
 
 /// The destination of a request.
@@ -55,6 +62,22 @@ impl Resources {
         self.by_audience.is_empty()
     }
 
+    /// The mark of the deleted resource with this audience, unless the audience is registered again.
+    pub fn deleted(&self, audience: &str) -> Option<&DeletedResource> {
+        let (mark, _) = self.deleted.get(audience)?;
+        self.by_audience.named(audience).is_none().then_some(&**mark)
+    }
+
+    /// All marks, with their revisions.
+    pub(in crate::authority) fn marks(&self) -> impl Iterator<Item = (&DeletedResource, Revision)> {
+        self.deleted.values().map(|(mark, revision)| (&**mark, *revision))
+    }
+
+    /// The mark of an audience, whether or not that is registered again, with its revision.
+    pub(in crate::authority) fn mark(&self, audience: &str) -> Option<(&DeletedResource, Revision)> {
+        self.deleted.get(audience).map(|(mark, revision)| (&**mark, *revision))
+    }
+
     /// The resource that a request to this destination addresses, among those that the proxy fronts:
     ///
     /// 1. the one that the proxy's configuration names;
@@ -62,23 +85,28 @@ impl Resources {
     ///    authority selects one of them;
     /// 3. else the one at this authority, among those without destination principals.
     ///
-    /// `None` if no resource or more than one matches.
+    /// `None` if no resource or more than one matches. A deleted resource keeps its place: it is not found, and nor is
+    /// another one there, except one that is registered for the same place.
     pub fn find(&self, destination: &Destination<'_>, fronted: &Fronted) -> Option<&Arc<RegisteredResource>> {
         if let Some(audience) = destination.named {
             return self.by_audience.named(audience).filter(|_| fronted.includes(audience));
         }
         let served = self.places.at_principal(destination.principal);
+        let marked = self.deleted_places.at_principal(destination.principal);
         let is_fronted = |audience: &&String| fronted.includes(audience);
         // Whether the workload serves any is asked of all resources: a proxy that fronts none of those finds none.
-        if served.is_empty() {
+        if served.is_empty() && !marked.iter().any(|audience| self.deleted(audience).is_some()) {
             return self.at(destination.authority, is_fronted, <[String]>::is_empty);
         }
         let mut found = served.iter().filter(is_fronted);
         let (first, second) = (found.next(), found.next());
-        if second.is_none() {
+        let has_authorities =
+            |audience: &String| self.deleted(audience).is_some_and(|mark| !mark.authorities.is_empty());
+        if second.is_none() && !marked.iter().filter(is_fronted).any(has_authorities) {
             return self.by_audience.named(first?);
         }
-        let is_here = |audience: &&String| is_fronted(audience) && served.contains(audience);
+        let is_here =
+            |audience: &&String| is_fronted(audience) && (served.contains(audience) || marked.contains(audience));
         self.at(destination.authority, is_here, |_| true)
     }
 
@@ -100,6 +128,10 @@ impl Resources {
             if found.is_some() {
                 return found.filter(|_| here().count() == 1);
             }
+            let marks = self.deleted_places.at_authority(key).iter().filter(&contend);
+            if marks.filter_map(|audience| self.deleted(audience)).any(|mark| eligible(&mark.destination_principals)) {
+                return None;
+            }
         }
         None
     }
@@ -117,5 +149,18 @@ impl Resources {
         let Some(removed) = self.by_audience.remove(audience) else { return };
         let ResourceMetadata { destination_principals, authorities, .. } = &removed.registration.metadata;
         self.places.remove(audience, destination_principals, authorities);
+    }
+
+    /// Inserts the mark of a deleted resource, replacing any with the same audience.
+    pub(in crate::authority) fn insert_mark(&mut self, mark: DeletedResource, revision: Revision) {
+        self.remove_mark(&mark.audience);
+        self.deleted_places.insert(&mark.audience, &mark.destination_principals, &mark.authorities);
+        self.deleted.insert(mark.audience.clone(), (Arc::new(mark), revision));
+    }
+
+    /// Removes the mark of this audience.
+    pub(in crate::authority) fn remove_mark(&mut self, audience: &str) {
+        let Some((mark, _)) = self.deleted.remove(audience) else { return };
+        self.deleted_places.remove(audience, &mark.destination_principals, &mark.authorities);
     }
 }

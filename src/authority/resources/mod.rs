@@ -1,5 +1,6 @@
 //! Protected resources (RFC 8707): metadata, routes, and the lookup of a request's resource.
 
+mod deleted;
 mod demands;
 mod host;
 mod index;
@@ -8,6 +9,8 @@ mod places;
 mod resource;
 mod route;
 
+pub use crate::authority::resources::deleted::DELETED;
+pub use crate::authority::resources::deleted::DeletedResource;
 pub use crate::authority::resources::demands::Demands;
 pub use crate::authority::resources::index::Destination;
 pub use crate::authority::resources::index::Resources;

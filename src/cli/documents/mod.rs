@@ -51,6 +51,11 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     /// Whether a document that could not be parsed is one of the other kind.
     fn is_other(document: &Node) -> bool;
 
+    /// What to say after the record with this name is deleted.
+    fn deletion_note(_: &str) -> Option<String> {
+        None
+    }
+
     /// Adds the contents of the files that the document refers to. Paths are relative to `folder`.
     fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;
 }
@@ -106,6 +111,6 @@ pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K
     yaml::documents(text, PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
 }
 
-async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {
+pub(in crate::cli) async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {
     Ok(Registry::new(connection.open().await?).max_decoding_message_size(MAX_ANSWER_BYTES))
 }

@@ -38,6 +38,13 @@ impl Registered for ResourceYaml {
         document.get("client_id").is_some()
     }
 
+    fn deletion_note(name: &str) -> Option<String> {
+        Some(format!(
+            "note: requests to it and tokens for it are denied from now on (RESOURCE_UNKNOWN, RESOURCE_DELETED), until it is \
+             registered again, or `lanyard resource forget {name}` says that the audience is to count as never registered"
+        ))
+    }
+
     fn completed(self, _: &Path) -> Result<ResourceMetadata, CommandError> {
         Ok(self.metadata)
     }

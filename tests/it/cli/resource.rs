@@ -108,8 +108,27 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     for again in [delete(&[]), resource(files, &["get", STOCK])] {
         again.refused(&format!("{STOCK}: no protected resource with this audience"), "lanyard resource list");
     }
-    assert_eq!(resource(files, &["delete", AUDIENCE]).ok(), format!("{AUDIENCE} deleted\n"));
+    let deleted = resource(files, &["delete", AUDIENCE]);
+    assert!(deleted.stderr.contains(&format!("`lanyard resource forget {AUDIENCE}`")), "{deleted:?}");
+    assert_eq!(deleted.ok(), format!("{AUDIENCE} deleted\n"));
     assert_eq!(resource(files, &["list", "-o", "json"]).json(0), json!([]));
+}
+
+#[test]
+fn a_deleted_resource_is_denied_until_it_is_forgotten() {
+    let Dev { files, .. } = &Dev::start();
+    let token = files.token("workload", &[]);
+    resource(files, &["delete", AUDIENCE]).ok();
+    let denied = files.validate(&token, "workload.pem");
+    assert_eq!(denied.code, Some(3), "{denied:?}");
+    assert!(denied.stdout.contains("RESOURCE_DELETED"), "{denied:?}");
+    let forget = |flags: &[&str]| resource(files, &[&["forget", AUDIENCE], flags].concat());
+    assert_eq!(forget(&["-o", "json"]).json(0), json!({"audience": AUDIENCE, "result": "forgotten"}));
+    files.validate(&token, "workload.pem").ok();
+    forget(&[]).refused("(RESOURCE_NOT_DELETED)", "lanyard resource list");
+    applied(files, &format!("audience: {AUDIENCE}\n")).ok();
+    resource(files, &["delete", AUDIENCE]).ok();
+    assert_eq!(forget(&[]).ok(), format!("{AUDIENCE} forgotten\n"));
 }
 
 #[test]
@@ -218,7 +237,8 @@ fn of_two_who_apply_at_once_neither_fails_and_one_of_them_has_the_last_word() {
 fn only_an_admin_may() {
     let Dev { files, .. } = &Dev::start();
     let file = files.path("resources.yaml");
-    let commands: [&[&str]; 4] = [&["apply", "-f", text(&file)], &["get", AUDIENCE], &["list"], &["delete", AUDIENCE]];
+    let commands: [&[&str]; 5] =
+        [&["apply", "-f", text(&file)], &["get", AUDIENCE], &["list"], &["delete", AUDIENCE], &["forget", AUDIENCE]];
     for who in ["workload", "proxy"] {
         for command in commands {
             files.run(who, &[&["resource"], command].concat()).refused("(WRONG_ROLE)", "role Admin");
@@ -239,6 +259,7 @@ fn what_is_applied_counts_in_the_next_decision() {
     assert_eq!(denied.code, Some(3), "{denied:?}");
     assert!(denied.stdout.contains("TRUST_DOMAIN_NOT_ACCEPTED"), "{denied:?}");
     resource(files, &["delete", AUDIENCE]).ok();
+    resource(files, &["forget", AUDIENCE]).ok();
     files.validate(&token, "workload.pem").ok();
 }
 

@@ -1,5 +1,6 @@
 //! Which resource a request is for.
 
+use lanyard::proto::DeleteProtectedResourceRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Route;
 
@@ -110,6 +111,14 @@ async fn a_host_that_the_client_writes_opens_no_other_resource_than_the_workload
     assert_eq!(reason(&server, "/proxy", a, "b.example").await, "TOKEN_MISSING");
     let unknown = "spiffe://prod.example/unknown";
     assert_eq!(reason(&server, "/proxy", unknown, "b.example").await, "RESOURCE_UNKNOWN");
+    // Deleting the one does not open the other.
+    let request = DeleteProtectedResourceRequest { audience: SALES.to_owned(), etag: String::new() };
+    server.registry(&server.svid("/admin")).delete_protected_resource(request).await.unwrap();
+    server.protect(served_by(&[], &["open.example"], "https://open.example")).await.unwrap();
+    for host in ["b.example", "a.example", "open.example"] {
+        assert_eq!(reason(&server, "/proxy", a, host).await, "RESOURCE_UNKNOWN", "{host}");
+    }
+    assert_eq!(reason(&server, "/proxy", "", "open.example").await, "");
 }
 
 // Always only among the resources that the calling proxy fronts

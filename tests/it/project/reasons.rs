@@ -69,6 +69,7 @@ fn no_code_has_changed() {
         "CLIENT_REVOKED",
         "CERTIFICATE_REVOKED",
         "WRONG_AUDIENCE",
+        "RESOURCE_DELETED",
         "TRUST_DOMAIN_NOT_ACCEPTED",
         "NOT_BOUND",
         "EVIDENCE_MISSING",

@@ -3,6 +3,7 @@
 mod applied;
 mod client_metadata;
 mod clients;
+mod deleted_resources;
 mod directory;
 mod fields;
 mod registrations;
