@@ -148,7 +148,9 @@ pub fn registry_error(error: &RegistryError) -> Status {
         | RegistryError::EtagMissing(_)
         | RegistryError::InvalidPageToken
         | RegistryError::TooLarge(_) => Code::InvalidArgument,
-        RegistryError::Exists(_) | RegistryError::IdentityTaken(_) => Code::AlreadyExists,
+        RegistryError::Exists(_) | RegistryError::IdentityTaken(_) | RegistryError::AuthorityTaken { .. } => {
+            Code::AlreadyExists
+        }
         RegistryError::NotFound(_) | RegistryError::NotDeleted => Code::NotFound,
         RegistryError::Conflict(_) => Code::Aborted,
         RegistryError::Unavailable => Code::Unavailable,

@@ -3,6 +3,7 @@
 
 mod admission;
 mod audit;
+mod authority_index;
 mod bindings;
 mod checks;
 mod client_assertion;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::authority::api::authority_index::authority_taken;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::identity::PeerIdentity;
@@ -19,8 +20,12 @@ use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
 impl Managed for ProtectedResource {
-    fn validate(_: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
-        Ok(Self::parse(metadata)?)
+    fn validate(authority: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
+        let resource = Self::parse(metadata)?;
+        match authority.snapshot.load().resources.contested(&resource.metadata) {
+            Some((audience, authority)) => Err(authority_taken(audience, authority)),
+            None => Ok(resource),
+        }
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {
@@ -42,8 +47,7 @@ impl Managed for ProtectedResource {
             Some(mark) => change.put(&key, mark.to_bytes().ok_or(RegistryError::Unavailable)?),
             None => change.delete(&key),
         };
-        let committed = authority.store.transact(change).await;
-        let revision = committed.map_err(|error| RegistryError::of_store(Kind::Resource, &error))?;
+        let revision = authority.transact_resource((before, after), change).await?;
         Ok(Committed { revision, beside: vec![(key, mark.map(|mark| Entry::Deleted(Box::new(mark))))] })
     }
 

@@ -58,6 +58,17 @@ pub enum RegistryError {
     /// The SPIFFE ID or the pattern belongs to the client with this name.
     #[error("the client '{0}' is registered for the same SPIFFE ID or pattern")]
     IdentityTaken(String),
+    /// Another resource has the authority, and the two may not share it.
+    #[error(
+        "the resource '{audience}' is registered for the authority '{authority}': two resources share one only \
+             where both have destination_principals and none in common"
+    )]
+    AuthorityTaken {
+        /// The other resource, by its audience.
+        audience: String,
+        /// The authority.
+        authority: String,
+    },
     /// There is no registration with this name.
     #[error("no {} is registered", .0.by_name())]
     NotFound(Kind),
@@ -90,6 +101,7 @@ impl RegistryError {
             Self::Exists(Kind::Client) => "CLIENT_EXISTS",
             Self::Exists(Kind::Resource) => "RESOURCE_EXISTS",
             Self::IdentityTaken(_) => "IDENTITY_TAKEN",
+            Self::AuthorityTaken { .. } => "AUTHORITY_TAKEN",
             Self::NotDeleted => "RESOURCE_NOT_DELETED",
             Self::NotFound(Kind::Client) => "CLIENT_NOT_FOUND",
             Self::NotFound(Kind::Resource) => "RESOURCE_NOT_FOUND",

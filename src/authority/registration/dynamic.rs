@@ -58,11 +58,12 @@ impl From<RegistryError> for DynamicRegistrationError {
             RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
             RegistryError::TooLarge(_) => Self::Invalid(invalid("jwks", "is too large")),
             RegistryError::NotFound(_) => Self::InvalidToken,
-            // The last one is of resources.
+            // The last two are of resources.
             RegistryError::Conflict(_)
             | RegistryError::EtagMissing(_)
             | RegistryError::InvalidPageToken
             | RegistryError::Unavailable
+            | RegistryError::AuthorityTaken { .. }
             | RegistryError::NotDeleted => Self::Unavailable,
         }
     }

@@ -12,6 +12,7 @@ use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::places::Places;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
+use crate::authority::resources::shared::contested;
 use crate::authority::store::Revision;
 
 /// All resources, and the marks of deleted ones. A clone is cheap: a change creates a new snapshot that shares the
@@ -134,6 +135,17 @@ impl Resources {
             }
         }
         None
+    }
+
+    /// A resource with which this one may not share an authority, and that authority. What it shares already, where it
+    /// replaces a registered one, is left as it is.
+    pub(in crate::authority) fn contested<'a>(&self, wanted: &'a ResourceMetadata) -> Option<(&str, &'a str)> {
+        let before = self.by_audience.named(&wanted.audience).map(|registered| &registered.registration.metadata);
+        let others = wanted.authorities.iter().flat_map(|authority| self.places.at_authority(authority));
+        others.filter_map(|audience| self.by_audience.named(audience)).find_map(|other| {
+            let authority = contested(wanted, before, &other.registration.metadata)?;
+            Some((other.registration.audience(), authority))
+        })
     }
 
     /// Inserts a resource, replacing any with the same audience.

@@ -8,6 +8,7 @@ mod metadata;
 mod places;
 mod resource;
 mod route;
+mod shared;
 
 pub use crate::authority::resources::deleted::DELETED;
 pub use crate::authority::resources::deleted::DeletedResource;
@@ -28,3 +29,6 @@ pub use crate::authority::resources::route::PathTemplate;
 pub use crate::authority::resources::route::RequestPath;
 pub use crate::authority::resources::route::Route;
 pub use crate::authority::resources::route::Routes;
+pub use crate::authority::resources::shared::Finding;
+pub(in crate::authority) use crate::authority::resources::shared::contested;
+pub use crate::authority::resources::shared::findings;

@@ -154,6 +154,11 @@ impl ProtectedResource {
         Ok(Self { metadata, routes, least_evidence, evidence_from, trust_domains, mode })
     }
 
+    /// Parses a stored value; `None` where this version cannot read it.
+    pub fn from_bytes(value: &[u8]) -> Option<Self> {
+        Registered::<Self>::parse(value).ok()
+    }
+
     /// The resource indicator that tokens for the resource contain in `aud`.
     pub fn audience(&self) -> &str {
         &self.metadata.audience

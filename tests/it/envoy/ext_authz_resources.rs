@@ -3,7 +3,9 @@
 use lanyard::proto::DeleteProtectedResourceRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Route;
+use tonic::Code;
 
+use crate::support::calls::refusal;
 use crate::support::check::Asked;
 use crate::support::check::orders;
 use crate::support::check::route;
@@ -89,14 +91,14 @@ async fn where_it_is_not_clear_which_resource_is_meant_the_request_is_denied() {
     for resource in [served_by(both, &["a.example"], "https://a.example"), served_by(both, &["b.example"], B)] {
         server.protect(resource).await.unwrap();
     }
-    for resource in [served_by(&[], &["twice.example"], SALES), served_by(&[], &["twice.example"], "https://c.example")]
-    {
-        server.protect(resource).await.unwrap();
-    }
     // One workload serves both: the authority tells which.
     assert_eq!(reason(&server, "/proxy", both[0], "a.example").await, "");
     assert_eq!(reason(&server, "/proxy", both[0], "other.example").await, "RESOURCE_UNKNOWN");
-    assert_eq!(reason(&server, "/proxy", "", "twice.example").await, "RESOURCE_UNKNOWN");
+    // Two that nothing tells apart cannot be registered.
+    server.protect(served_by(&[], &["twice.example"], SALES)).await.unwrap();
+    let twice = server.protect(served_by(&[], &["twice.example"], "https://c.example")).await;
+    assert_eq!(refusal(twice), (Code::AlreadyExists, "AUTHORITY_TAKEN".to_owned()));
+    assert_eq!(reason(&server, "/proxy", "", "twice.example").await, "");
 }
 
 // The route of B is public, the one of a is not

@@ -13,4 +13,5 @@ pub mod resources;
 mod resources_fields;
 mod stored;
 mod suspended;
+mod unique_authorities;
 mod unique_identities;
