@@ -12,6 +12,7 @@ mod fault;
 mod http;
 mod permissions;
 mod report;
+mod resources;
 mod roots;
 mod server;
 mod severity;
@@ -42,7 +43,7 @@ use crate::config::Inspected;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All checks after the first. They need its result.
-const AFTER_THE_CONFIGURATION: [&str; 15] = [
+const AFTER_THE_CONFIGURATION: [&str; 16] = [
     "key_encryption_key",
     "key_file",
     "workload_api",
@@ -51,6 +52,7 @@ const AFTER_THE_CONFIGURATION: [&str; 15] = [
     "client_ca",
     "ca_file",
     "store",
+    "resource",
     "disk",
     "server",
     "clock",

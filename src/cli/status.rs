@@ -54,6 +54,9 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("IDENTITY_TAKEN", _) => {
             "no two clients may have one identity: change this one, or first delete or change the one that has it"
         }
+        ("AUTHORITY_TAKEN", _) => {
+            "leave the authority to one of the two resources, or give each destination_principals of its own"
+        }
         ("RESOURCE_NOT_DELETED", _) => {
             "nothing needs to be forgotten: `lanyard resource list` shows what is registered"
         }

@@ -43,6 +43,8 @@ pub(in crate::cli::doctor) enum Fault {
     StoreUnwritable,
     StoreForeign,
     StoreDamaged,
+    ResourceAuthorityShared,
+    ResourceNotFoundByHost,
     DiskFull,
     DiskFilling,
     ServerUnreachable,
@@ -238,6 +240,16 @@ impl Fault {
             Self::StoreDamaged => {
                 ("STORE_DAMAGED", Error, "restore the store from an export or a backup; keep a copy of the damaged one")
             }
+            Self::ResourceAuthorityShared => (
+                "RESOURCE_AUTHORITY_SHARED",
+                Warning,
+                "leave the authority to one of them, or give each destination_principals of its own",
+            ),
+            Self::ResourceNotFoundByHost => (
+                "RESOURCE_NOT_FOUND_BY_HOST",
+                Warning,
+                "if a gateway asks about it, list the gateway's SPIFFE ID as well, or name the resource in the filter",
+            ),
             Self::DiskFull => (
                 "DISK_FULL",
                 Error,

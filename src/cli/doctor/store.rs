@@ -17,6 +17,7 @@ use crate::authority::keys::SealError;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
+use crate::cli::doctor::resources;
 use crate::cli::doctor::store::copy::Copy;
 use crate::config::Config;
 use crate::server::KeysError;
@@ -48,6 +49,11 @@ pub(in crate::cli::doctor) async fn check(
     report: &mut Report,
 ) -> Held {
     let (held, opened) = open(config, report);
+    match &opened {
+        Opened::Copy(store, _copy) => resources::check(store, report).await,
+        Opened::Nothing(why) => report.ok(resources::CHECK, "", *why),
+        Opened::Unavailable(why) => resources::not_checked(why, held == Held::InUse, report),
+    }
     match (key, opened) {
         // The fault of the key is already reported.
         (None, _) => {}

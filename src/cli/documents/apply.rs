@@ -48,7 +48,14 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     }
     let written = apply(&mut registry, &documents, Mode::Write).await;
     print::<K>(&written, Mode::Write, format)?;
-    refusal::<K>(&written).map_or(Ok(()), Err)
+    if let Some(refused) = refusal::<K>(&written) {
+        return Err(refused);
+    }
+    let is_applied = |name: &str| written.iter().any(|applied| applied.name == name);
+    for note in K::contradictions(&mut registry, is_applied).await? {
+        output::note(&note);
+    }
+    Ok(())
 }
 
 /// Applies a file without printing the outcomes.

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::apply::Document as _;
+use crate::apply::Registry;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Record;
@@ -11,6 +12,7 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
+use crate::client::connection::Channel;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ListArguments {
@@ -20,22 +22,34 @@ pub(in crate::cli) struct ListArguments {
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format: Format) -> Result<(), CommandError> {
     let mut registry = documents::open(&arguments.connection).await?;
+    let records = all::<K>(&mut registry).await?;
+    match format {
+        Format::Json => output::print_json(&records)?,
+        Format::Text => output::print(&table(K::HEADER, records.iter().map(|record| record.document.row())))?,
+    }
+    let registered: Vec<&K::Metadata> = records.iter().map(|record| record.document.metadata()).collect();
+    for note in K::notes(&registered) {
+        output::note(&note);
+    }
+    Ok(())
+}
+
+/// All records, in the order of their names.
+pub(in crate::cli) async fn all<K: Registered>(
+    registry: &mut Registry<Channel>,
+) -> Result<Vec<Record<K>>, CommandError> {
     let mut records: Vec<Record<K>> = Vec::new();
     let mut page_token = String::new();
     loop {
-        let page = K::Metadata::page(&mut registry, page_token).await;
+        let page = K::Metadata::page(registry, page_token).await;
         let (messages, next) = page.map_err(|status| status::explain(&status, K::NEEDS))?;
         for message in messages {
             records.push(Record::read(message)?);
         }
         if next.is_empty() {
-            break;
+            return Ok(records);
         }
         page_token = next;
-    }
-    match format {
-        Format::Json => output::print_json(&records),
-        Format::Text => output::print(&table(K::HEADER, records.iter().map(|record| record.document.row()))),
     }
 }
 

@@ -56,6 +56,16 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
         None
     }
 
+    /// Notes on all records that are registered.
+    fn notes(_: &[&Self::Metadata]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Notes on records that contradict each other, of which at least one has such a name. Reads what is registered.
+    async fn contradictions(_: &mut Registry<Channel>, _: impl Fn(&str) -> bool) -> Result<Vec<String>, CommandError> {
+        Ok(Vec::new())
+    }
+
     /// Adds the contents of the files that the document refers to. Paths are relative to `folder`.
     fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;
 }

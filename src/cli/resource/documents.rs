@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
+use crate::apply::Registry;
+use crate::authority::resources::Finding;
 use crate::authority::resources::ResourceMetadata;
+use crate::authority::resources::findings;
 use crate::cli::documents::Registered;
+use crate::cli::documents::list;
 use crate::cli::error::CommandError;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::status::Needs;
+use crate::client::connection::Channel;
 use crate::yaml::Node;
 
 impl Registered for ResourceYaml {
@@ -45,7 +50,38 @@ impl Registered for ResourceYaml {
         ))
     }
 
+    fn notes(registered: &[&ResourceMetadata]) -> Vec<String> {
+        findings(registered).iter().map(note).collect()
+    }
+
+    async fn contradictions(
+        registry: &mut Registry<Channel>,
+        concern: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, CommandError> {
+        let records = list::all::<Self>(registry).await?;
+        let registered: Vec<&ResourceMetadata> = records.iter().map(|record| record.document.metadata()).collect();
+        let concerns = |finding: &Finding| match finding {
+            Finding::SharedAuthority { audiences, .. } => audiences.iter().any(|audience| concern(audience)),
+            Finding::NotByHost { .. } => false,
+        };
+        Ok(findings(&registered).iter().filter(|finding| concerns(finding)).map(note).collect())
+    }
+
     fn completed(self, _: &Path) -> Result<ResourceMetadata, CommandError> {
         Ok(self.metadata)
+    }
+}
+
+fn note(finding: &Finding) -> String {
+    match finding {
+        Finding::SharedAuthority { authority, audiences } => format!(
+            "note: {} share the authority {authority}: requests are denied where only that says which is meant; leave it to \
+             one of them, or give each destination_principals of its own",
+            audiences.join(", ")
+        ),
+        Finding::NotByHost { audience } => format!(
+            "note: {audience} has authorities and destination_principals: its host alone does not find it; if a gateway \
+             asks about it, list the gateway's SPIFFE ID as well, or name the resource in the filter"
+        ),
     }
 }

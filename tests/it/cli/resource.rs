@@ -131,6 +131,26 @@ fn a_deleted_resource_is_denied_until_it_is_forgotten() {
     assert_eq!(forget(&[]).ok(), format!("{AUDIENCE} forgotten\n"));
 }
 
+// cases/02: two resources at one host
+#[test]
+fn an_authority_of_another_resource_is_refused_and_what_no_host_finds_is_noted() {
+    let Dev { files, .. } = &Dev::start();
+    let first = "audience: https://o.test\nauthorities: [o.test]\nroutes:\n  - path: /**\n";
+    let second = first.replace("https://o.test", "https://p.test").replace("[o.test]", "[O.TEST]");
+    let plain = applied(files, first);
+    assert_eq!((plain.stderr.as_str(), plain.code), ("", Some(0)));
+    applied(files, &second).refused("(AUTHORITY_TAKEN)", "destination_principals of its own");
+    assert!(applied(files, &second).stderr.contains("'https://o.test'"));
+    applied(files, &second.replace("O.TEST", "O.TEST:8443")).ok();
+    let listed = resource(files, &["list"]);
+    assert_eq!((listed.stderr.as_str(), listed.code), ("", Some(0)));
+    let both = format!("{first}destination_principals: [spiffe://dev.internal/o]\n");
+    assert_eq!(applied(files, &both).ok(), "https://o.test updated\n");
+    let listed = resource(files, &["list"]);
+    assert!(listed.stderr.contains("note: https://o.test has authorities and destination_principals"), "{listed:?}");
+    assert_eq!(listed.code, Some(0));
+}
+
 #[test]
 fn the_list_is_a_table_with_a_line_for_each() {
     let Dev { files, .. } = &Dev::start();
