@@ -40,6 +40,7 @@ pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
         ("scope", claims.scope.as_deref().map(text)),
         ("cnf", confirmation),
         ("lanyard_bound", bound),
+        ("lanyard_spiffe_id", claims.lanyard_spiffe_id.as_deref().map(text)),
         ("lanyard_creation", Some(text(&claims.lanyard_creation))),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

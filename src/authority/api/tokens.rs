@@ -71,6 +71,10 @@ impl Authority {
             cnf: grant.bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
             lanyard_bound: (grant.bound && grant.client.registration.rotation != Rotation::Strict)
                 .then(|| BoundCertificate::of(peer.certificate())),
+            lanyard_spiffe_id: grant
+                .bound
+                .then(|| tokens::spiffe_id_claim(&grant.client_id, peer.certificate()))
+                .flatten(),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };
         let access_token = tokens::sign(&view.snapshot.keys, &claims).map_err(|error| {

@@ -9,6 +9,7 @@ pub use crate::authority::tokens::claims::AccessTokenClaims;
 pub use crate::authority::tokens::claims::Audience;
 pub use crate::authority::tokens::claims::BoundCertificate;
 pub use crate::authority::tokens::claims::Confirmation;
+pub(in crate::authority) use crate::authority::tokens::claims::spiffe_id_claim;
 pub use crate::authority::tokens::issued::IssuedToken;
 pub use crate::authority::tokens::jws::MAX_TOKEN_BYTES;
 pub use crate::authority::tokens::jws::NotSigned;

@@ -3,6 +3,7 @@
 use spiffe::SpiffeId;
 
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::parse_spiffe_id;
 use crate::authority::keys::KeyId;
 use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
@@ -23,6 +24,9 @@ pub struct VerifiedToken {
     pub holder_spiffe_id: Option<SpiffeId>,
     /// The certificate that the token is bound to (RFC 8705 section 3.1).
     pub bound_to: Option<CertificateThumbprint>,
+    /// The SPIFFE ID of the certificate that the token is bound to: of the claim, or else the holder's. `None` where the
+    /// certificate has none, or where the token was issued before there was that claim.
+    pub bound_spiffe_id: Option<SpiffeId>,
     /// The granted scopes; `None` where the claim is not a list of scopes.
     pub scope: Option<Scope>,
 }
@@ -33,7 +37,11 @@ impl VerifiedToken {
         let holder = ClientId::parse(&claims.client_id);
         let holder_spiffe_id = holder.as_ref().and_then(ClientId::spiffe_id);
         let bound_to = claims.bound_to();
+        let bound_spiffe_id = match &claims.lanyard_spiffe_id {
+            Some(text) => parse_spiffe_id(text),
+            None => holder_spiffe_id.clone(),
+        };
         let scope = Scope::parse(claims.scope.as_deref().unwrap_or_default()).ok();
-        Self { key_id, claims, holder, holder_spiffe_id, bound_to, scope }
+        Self { key_id, claims, holder, holder_spiffe_id, bound_to, bound_spiffe_id, scope }
     }
 }
