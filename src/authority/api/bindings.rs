@@ -54,12 +54,12 @@ impl Authority {
             Admissible::Evidence(evidence) => evidence,
             Admissible::Header(forwarded) => {
                 let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);
-                let seen = SeenPeer { forwarded: &forwarded, ..SeenPeer::default() };
+                let seen = SeenPeer { forwarded: &forwarded, presented: true, ..SeenPeer::default() };
                 seen.evidence(identity.spiffe_id(), from)?
             }
         };
         let demands = Demands::of(audience, resource, scope);
-        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), &demands);
+        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), None, &demands);
         let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
         self.record_binding_decided(identity, audience, token, evidence.as_ref(), decision);
         Ok(evaluation)
@@ -84,12 +84,14 @@ impl Authority {
         view: &View,
         access_token: &str,
         evidence: Option<&Evidence>,
+        principal: Option<&str>,
         demands: &Demands,
     ) -> Evaluation {
         let grade = evidence.map(Evidence::grade);
         match self.verified(view, access_token) {
             Ok(token) => {
-                Evaluation { decision: self.evaluate(view, &token, evidence, demands), token: Some(token), grade }
+                let decision = self.evaluate(view, &token, evidence, principal, demands);
+                Evaluation { decision, token: Some(token), grade }
             }
             Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, grade },
         }
@@ -101,6 +103,7 @@ impl Authority {
         view: &View,
         token: &VerifiedToken,
         evidence: Option<&Evidence>,
+        principal: Option<&str>,
         demands: &Demands,
     ) -> Decision {
         let View { now, snapshot, .. } = view;
@@ -126,6 +129,7 @@ impl Authority {
             token,
             issuer: &self.policy.issuer,
             evidence,
+            principal,
             client: &client,
             revoked,
             vouched,

@@ -89,10 +89,13 @@ impl Authority {
         findings.scope = scope.clone();
         let access_token = bearer_token(&request.headers)?;
         let forwarded = joined(&request.headers, "x-forwarded-client-cert")?;
-        let peer = SeenPeer { certificate: request.certificate, principal: request.principal, forwarded: &forwarded };
+        let CheckRequest { certificate, principal, .. } = *request;
+        let peer = SeenPeer { certificate, principal, forwarded: &forwarded, presented: false };
         findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
-        let evaluation = self.evaluate_text(&caller.view, access_token, findings.evidence.as_ref(), &demands);
+        let principal = peer.principal_of_user(&resource.evidence_from);
+        let evidence = findings.evidence.as_ref();
+        let evaluation = self.evaluate_text(&caller.view, access_token, evidence, principal, &demands);
         findings.token.clone_from(&evaluation.token);
         match (evaluation.decision, evaluation.token) {
             (Decision::Allow(verdict), Some(token)) => {

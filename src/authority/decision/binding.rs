@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::decision::principal::is_another_workload;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
@@ -28,6 +29,8 @@ pub struct BindingRequest<'a> {
     pub issuer: &'a str,
     /// What is known about the certificate, if anything.
     pub evidence: Option<&'a Evidence>,
+    /// The name of the proxy's immediate peer, where the proxy reports it and that peer must be the token's user.
+    pub principal: Option<&'a str>,
     /// The present status of the client that the token names.
     pub client: &'a ClientStatus,
     /// Why the token is revoked, if it is.
@@ -99,14 +102,14 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if claims.nbf > now.after(NOT_BEFORE_LEEWAY) {
         return Err(DenyReason::TokenNotYetValid);
     }
-    let rotation = match request.client {
+    let client = match request.client {
         // With several candidates it is ambiguous which client is meant, so none is used.
         ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
         ClientStatus::Disabled => return Err(DenyReason::ClientDisabled),
         ClientStatus::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
             return Err(DenyReason::ClientRecreated);
         }
-        ClientStatus::Registered(client) => client.registration.rotation,
+        ClientStatus::Registered(client) => client,
     };
     if let Some(reason) = request.revoked {
         return Err(reason);
@@ -122,7 +125,10 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if evidence.grade() < demands.least_evidence {
         return Err(DenyReason::EvidenceTooWeak);
     }
-    let (matched, until) = confirm(request, evidence, bound_to, rotation)?;
+    let (matched, until) = confirm(request, evidence, bound_to, client.registration.rotation)?;
+    if request.principal.is_some_and(|principal| is_another_workload(principal, token, &client.registration)) {
+        return Err(DenyReason::CertificateMismatch);
+    }
     if !token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?.covers(&demands.scope) {
         return Err(DenyReason::InsufficientScope);
     }

@@ -5,6 +5,7 @@ mod check;
 mod client_assertion;
 mod grant;
 mod grant_error;
+mod principal;
 mod question;
 mod revocation;
 mod rotation;

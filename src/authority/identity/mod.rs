@@ -20,4 +20,5 @@ pub use crate::authority::identity::peer::Proof;
 pub use crate::authority::identity::spiffe_id::MAX_SPIFFE_ID_BYTES;
 pub use crate::authority::identity::spiffe_id::SpiffeIdPattern;
 pub use crate::authority::identity::spiffe_id::is_spiffe_uri;
+pub use crate::authority::identity::spiffe_id::is_text_of;
 pub use crate::authority::identity::spiffe_id::parse_spiffe_id;

@@ -23,7 +23,7 @@ pub struct ResourceMetadata {
     pub least_evidence: Option<String>,
     /// The source of the evidence, if it is not the immediate peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence_from: Option<Gateways>,
+    pub evidence_from: Option<EvidenceSource>,
     /// The names of the trust domains whose workloads are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust_domains: Vec<String>,
@@ -64,12 +64,16 @@ pub struct RouteMetadata {
     pub public: bool,
 }
 
-/// The gateways in front of a proxy.
+/// Where a check finds the evidence, if not with the immediate peer. Exactly one of the two is set.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gateways {
-    /// The SPIFFE IDs of the gateways.
+pub struct EvidenceSource {
+    /// The SPIFFE IDs of the gateways in front of the proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<String>,
+    /// Whether the header is evidence by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub header: bool,
 }
 
 pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidMetadata {

@@ -9,7 +9,7 @@ mod route;
 pub use crate::authority::resources::demands::Demands;
 pub use crate::authority::resources::index::Destination;
 pub use crate::authority::resources::index::Resources;
-pub use crate::authority::resources::metadata::Gateways;
+pub use crate::authority::resources::metadata::EvidenceSource;
 pub use crate::authority::resources::metadata::ResourceMetadata;
 pub use crate::authority::resources::metadata::RouteMetadata;
 pub use crate::authority::resources::resource::Mode;

@@ -14,6 +14,7 @@ use crate::authority::records::NotKept;
 use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::resources::metadata::EvidenceSource;
 use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::metadata::RouteMetadata;
 use crate::authority::resources::metadata::invalid;
@@ -125,10 +126,14 @@ impl ProtectedResource {
         }
         let evidence_from = match &metadata.evidence_from {
             None => EvidenceFrom::Peer,
-            Some(from) if from.via.is_empty() => {
+            Some(EvidenceSource { via, header: true }) if via.is_empty() => EvidenceFrom::Header,
+            Some(EvidenceSource { header: true, .. }) => {
+                return Err(invalid("evidence_from", "is either the header or via gateways"));
+            }
+            Some(EvidenceSource { via, header: false }) if via.is_empty() => {
                 return Err(invalid("evidence_from", "via names no gateway; leave it out for the immediate peer"));
             }
-            Some(from) => EvidenceFrom::Via(spiffe_ids("evidence_from", &from.via)?),
+            Some(EvidenceSource { via, header: false }) => EvidenceFrom::Via(spiffe_ids("evidence_from", via)?),
         };
         spiffe_ids("destination_principals", &metadata.destination_principals)?;
         for authority in &mut metadata.authorities {

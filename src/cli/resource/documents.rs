@@ -26,10 +26,11 @@ impl Registered for ResourceYaml {
         let ResourceMetadata { audience, mode, least_evidence, evidence_from, routes, owner, .. } = &self.metadata;
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let least = or_dash(least_evidence);
-        let evidence = match evidence_from.as_ref().map(|gateways| gateways.via.as_slice()) {
+        let evidence = match evidence_from.as_ref().map(|from| (from.via.as_slice(), from.header)) {
             None => least,
-            Some([only]) => format!("{least} via {only}"),
-            Some(several) => format!("{least} via {} gateways", several.len()),
+            Some((_, true)) => format!("{least} by the header"),
+            Some(([only], false)) => format!("{least} via {only}"),
+            Some((several, false)) => format!("{least} via {} gateways", several.len()),
         };
         [audience.clone(), or_dash(mode), evidence, routes.len().to_string(), or_dash(owner)]
     }

@@ -70,6 +70,7 @@ impl Question {
             token: &VerifiedToken::new(self.key_id.clone(), self.claims.clone()),
             issuer: ISSUER,
             evidence: self.evidence.as_ref(),
+            principal: None,
             client: &self.client,
             revoked: self.revoked,
             vouched: self.vouched,

@@ -87,11 +87,15 @@ fn apply_creates_updates_and_leaves_alone_and_says_which() {
 fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     let Dev { files, .. } = &Dev::start();
     applied(files, WHOLE).ok();
-    for audience in [STOCK, AUDIENCE] {
+    let by_header = "urn:by-header";
+    applied(files, &document("by-header", "evidence_from: header\n")).ok();
+    for audience in [STOCK, AUDIENCE, by_header] {
         let printed = resource(files, &["get", audience]).ok();
         assert!(printed.starts_with("# etag: "), "{printed}");
         assert_eq!(applied(files, &printed).ok(), format!("{audience} unchanged\n"), "{printed}");
     }
+    assert_eq!(resource(files, &["get", by_header, "-o", "json"]).json(0)["evidence_from"], "header");
+    resource(files, &["delete", by_header]).ok();
     let shown = resource(files, &["get", STOCK, "-o", "json"]).json(0);
     assert_eq!(shown["created_by"], "spiffe://dev.internal/admin");
     assert_eq!(shown["evidence_from"], json!({"via": ["spiffe://dev.internal/gateway"]}));
@@ -118,6 +122,7 @@ fn the_list_is_a_table_with_a_line_for_each() {
     applied(files, WHOLE).ok();
     let two = "evidence_from: {via: [spiffe://dev.internal/a, spiffe://dev.internal/b]}\n";
     applied(files, &document("two-gateways", two)).ok();
+    applied(files, &document("by-header", "evidence_from: header\n")).ok();
     applied(files, &document("with-lines", "owner: \"me\\nurn:other  enforce\"\n")).ok();
     let list = resource(files, &["list"]).ok();
     let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split("  ").map(str::trim).collect()).collect();
@@ -130,6 +135,7 @@ fn the_list_is_a_table_with_a_line_for_each() {
             cells(&["AUDIENCE", "MODE", "EVIDENCE", "ROUTES", "OWNER"]),
             cells(&[AUDIENCE, "enforce", "thumbprint", "3", "-"]),
             cells(&[STOCK, "report", "certificate via spiffe://dev.internal/gateway", "3", "team-stock"]),
+            cells(&["urn:by-header", "enforce", "thumbprint by the header", "0", "-"]),
             cells(&["urn:two-gateways", "enforce", "thumbprint via 2 gateways", "0", "-"]),
             cells(&["urn:with-lines", "enforce", "thumbprint", "0", r"me\nurn:other", "enforce"]),
         ]
@@ -154,7 +160,7 @@ fn a_document_that_is_wrong_is_named_and_spoils_the_whole_file() {
     apply("scope: a\n").refused("missing field `audience` at line 3", shape);
     apply("- bad\n").refused("expected a mapping, with the fields of a protected resource", shape);
     apply("audience: [bad\n").refused("resources.yaml: ", shape);
-    apply(&document("bad", "evidence_from: gateway\n")).refused("evidence_from: peer, or {via: ", shape);
+    apply(&document("bad", "evidence_from: gateway\n")).refused("evidence_from: peer, header, or {via: ", shape);
     apply(&good).refused("audience 'urn:good' appears twice", "leave one of the two out");
     fs::write(&file, "").unwrap();
     resource(files, &["apply", "-f", text(&file)]).refused("no resource in ", "audience");

@@ -153,7 +153,7 @@ fn protected(written: ResourceMetadata) -> ProtectedResource {
         scope: written.scope,
         routes: written.routes.into_iter().map(route).collect(),
         least_evidence: written.least_evidence.unwrap_or_default(),
-        evidence_from: written.evidence_from.map(|from| EvidenceFrom { via: from.via }),
+        evidence_from: written.evidence_from.map(|from| EvidenceFrom { via: from.via, header: from.header }),
         trust_domains: written.trust_domains,
         destination_principals: written.destination_principals,
         authorities: written.authorities,
@@ -161,19 +161,28 @@ fn protected(written: ResourceMetadata) -> ProtectedResource {
     }
 }
 
+/// A file, in the trust domain of the tests.
+fn moved(name: &str) -> String {
+    let read = read(name);
+    read.replace("spiffe://cluster.local/", "spiffe://prod.example/").replace("[cluster.local]", "[prod.example]")
+}
+
+/// The word `header` as the registry's field of the same name.
+fn with_evidence_source(resources: &str) -> String {
+    resources.replace("evidence_from: header", "evidence_from: {header: true}")
+}
+
 /// A server with a mesh's resources and roles, in the trust domain of the tests.
 async fn server(mesh: &str) -> TestServer {
-    let moved = |name: &str| {
-        let read = read(&format!("{mesh}/{name}"));
-        read.replace("spiffe://cluster.local/", "spiffe://prod.example/").replace("[cluster.local]", "[prod.example]")
-    };
-    let roles = yaml::value(&moved("lanyard.yaml"));
+    let roles = yaml::value(&moved(&format!("{mesh}/lanyard.yaml")));
     let proxies = serde_json::to_string(&roles["roles"]["proxies"]).unwrap();
     let server = TestServer::started(|setup| {
         setup.roles = format!("{{admins: [{{spiffe_id: spiffe://prod.example/admin}}], proxies: {proxies}}}");
     })
     .await;
-    for document in yaml::documents::<ResourceMetadata>(&moved("resources.yaml")) {
+    for document in
+        yaml::documents::<ResourceMetadata>(&with_evidence_source(&moved(&format!("{mesh}/resources.yaml"))))
+    {
         server.protect(protected(document)).await.unwrap();
     }
     server
@@ -273,13 +282,36 @@ async fn behind_the_ingress_gateway_the_evidence_is_what_the_gateway_saw() {
 }
 
 #[tokio::test]
-async fn a_waypoint_s_spiffe_id_allows_nothing() {
+async fn a_waypoint_s_header_is_evidence_only_where_the_resource_says_so() {
     let server = server("istio").await;
     let waypoint = server.svid("/ns/shop/sa/waypoint");
+    let header = |id: &str| format!("By=spiffe://prod.example/ns/shop/sa/waypoint;URI={id}");
+    // For a resource of sidecars, it is the text of anybody: a waypoint reports no peer.
     let (_, token) = workload(&server, "https://orders.shop.internal", "orders.read").await;
-    let header = format!("By=spiffe://prod.example/ns/shop/sa/waypoint;URI={CHECKOUT}");
-    let asked = from_sidecar("spiffe://prod.example/ns/shop/sa/orders", &token, &header).to("GET", "/orders/1");
-    assert_eq!(server.check_as(&waypoint, asked).await.reason(), "EVIDENCE_TOO_WEAK");
+    let asked = from_sidecar("spiffe://prod.example/ns/shop/sa/orders", &token, &header(CHECKOUT));
+    let asked = asked.to("GET", "/orders/1");
+    assert_eq!(server.check_as(&waypoint, asked.clone()).await.reason(), "EVIDENCE_MISSING");
+    assert_eq!(server.check_as(&waypoint, asked.principal(CHECKOUT)).await.reason(), "EVIDENCE_TOO_WEAK");
+
+    let search = "spiffe://prod.example/ns/shop/sa/search";
+    let clients: Vec<Value> = yaml::documents(&moved("istio/clients.yaml"));
+    let written = clients.iter().find(|client| client["client_id"] == search).unwrap();
+    let field = |name: &str| written[name].as_str().unwrap().to_owned();
+    let client = Client {
+        client_id: field("client_id"),
+        token_endpoint_auth_method: field("token_endpoint_auth_method"),
+        scope: field("scope"),
+        audience: vec!["https://catalog.shop.internal".to_owned()],
+        rotation: field("rotation"),
+        ..Client::default()
+    };
+    server.register(client).await.unwrap();
+    let token = server.token(&server.svid("/ns/shop/sa/search")).await;
+    for (id, reason) in [(search, ""), (CHECKOUT, "CERTIFICATE_MISMATCH")] {
+        let mut asked = from_sidecar("", &token, &header(id)).to("GET", "/items/1");
+        "catalog.shop.svc.cluster.local".clone_into(&mut asked.http().host);
+        assert_eq!(server.check_as(&waypoint, asked).await.reason(), reason, "{id}");
+    }
 }
 
 #[tokio::test]

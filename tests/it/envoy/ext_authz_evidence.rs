@@ -25,7 +25,7 @@ impl Shop {
     async fn new(least: &str, via: &[&str]) -> Self {
         let server = TestServer::start().await;
         let via: Vec<String> = via.iter().map(|&id| id.to_owned()).collect();
-        let evidence_from = (!via.is_empty()).then_some(EvidenceFrom { via });
+        let evidence_from = (!via.is_empty()).then_some(EvidenceFrom { via, header: false });
         let resource = ProtectedResource { least_evidence: least.to_owned(), evidence_from, ..orders() };
         server.protect(resource).await.unwrap();
         let (checkout, thief) = (server.workload("/checkout").await, server.workload("/thief").await);
@@ -59,9 +59,10 @@ async fn each_grade_of_evidence_is_enough_or_too_weak_as_the_resource_says() {
             (shop.presented("", "").certificate(&shop.checkout), certificate),
             (shop.presented(CHECKOUT, &cert), certificate),
             (shop.presented(CHECKOUT, &hash), thumbprint),
-            (shop.presented("", &hash), thumbprint),
+            (shop.presented("", &hash), "EVIDENCE_MISSING"),
             (shop.presented(CHECKOUT, ""), spiffe_id),
-            (shop.presented("", &format!("By={PROXY};URI={CHECKOUT}")), spiffe_id),
+            (shop.presented(CHECKOUT, &format!("By={PROXY};URI={CHECKOUT}")), spiffe_id),
+            (shop.presented("", &format!("By={PROXY};URI={CHECKOUT}")), "EVIDENCE_MISSING"),
             (shop.presented("", ""), "EVIDENCE_MISSING"),
         ] {
             assert_eq!(shop.reason(asked.clone()).await, reason, "{least}: {:?}", asked.attributes);
@@ -135,7 +136,8 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
     for (asked, reason) in vec![
         (seen(&row(&own, &at_gate)), ""),
         (seen(&row(&own, &at_gate)).certificate(&gateway), ""),
-        (shop.presented("", &row(&own, &at_gate)), ""),
+        // The proxy reports no peer, so that anybody may have written all of it.
+        (shop.presented("", &row(&own, &at_gate)), "EVIDENCE_MISSING"),
         (seen(&row(&thief, &at_gate)), "CERTIFICATE_MISMATCH"),
         // A longer row: only the last two count.
         (seen(&format!("By=spiffe://prod.example/edge;Hash={own},{}", row(&thief, &at_gate))), "CERTIFICATE_MISMATCH"),

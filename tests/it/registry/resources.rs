@@ -105,7 +105,7 @@ pub(crate) fn orders() -> ProtectedResource {
             Route { path: "/healthz".to_owned(), public: true, ..Route::default() },
         ],
         least_evidence: "certificate".to_owned(),
-        evidence_from: Some(EvidenceFrom { via: texts(["spiffe://prod.example/gateway"]) }),
+        evidence_from: Some(EvidenceFrom { via: texts(["spiffe://prod.example/gateway"]), header: false }),
         trust_domains: texts(["prod.example"]),
         mode: "report".to_owned(),
         report_header: true,

@@ -31,7 +31,7 @@ fn change(change: impl Fn(&mut ProtectedResource) + 'static) -> Change {
 /// Lists that are set whole.
 fn lists(field: &'static str, values: Vec<Vec<String>>) -> Vec<Change> {
     let set = |resource: &mut ProtectedResource, field, value: Vec<String>| match field {
-        "evidence_from" => resource.evidence_from = Some(EvidenceFrom { via: value }),
+        "evidence_from" => resource.evidence_from = Some(EvidenceFrom { via: value, header: false }),
         "trust_domains" => resource.trust_domains = value,
         "destination_principals" => resource.destination_principals = value,
         "authorities" => resource.authorities = value,
@@ -160,11 +160,21 @@ fn table() -> Vec<(&'static str, Vec<Change>, Vec<Change>)> {
         ),
         (
             "evidence_from",
-            [lists("evidence_from", each(&not_ids)), lists("evidence_from", vec![vec![], numbered(129, id)])]
-                .into_iter()
-                .flatten()
-                .collect(),
-            lists("evidence_from", vec![vec![id(1)], numbered(128, id)]),
+            [
+                lists("evidence_from", each(&not_ids)),
+                lists("evidence_from", vec![vec![], numbered(129, id)]),
+                vec![change(move |it| it.evidence_from = Some(EvidenceFrom { via: vec![id(1)], header: true }))],
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            [
+                lists("evidence_from", vec![vec![id(1)], numbered(128, id)]),
+                vec![change(|it| it.evidence_from = Some(EvidenceFrom { via: Vec::new(), header: true }))],
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         ),
         (
             "trust_domains",
