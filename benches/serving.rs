@@ -129,7 +129,6 @@ fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
             source: Some(Peer {
                 certificate: certificate.to_owned(),
                 principal: "spiffe://dev.internal/workload".to_owned(),
-                ..Peer::default()
             }),
             request: Some(envoy::Request { http: Some(http.clone()) }),
             context_extensions: [("resource".to_owned(), AUDIENCE.to_owned())].into(),

@@ -27,6 +27,7 @@ use crate::support::authority::named_spiffe_client;
 use crate::support::authority::pki_client;
 use crate::support::authority::spiffe_client;
 use crate::support::leaf::Leaf;
+use crate::support::leaf::LeafBuilder;
 use crate::support::mint::part;
 
 const OTHER: &str = "spiffe://prod.example/thief";
@@ -89,7 +90,7 @@ fn by_dns(uri: Option<&'static str>) -> Holder {
     let metadata = ClientMetadata { tls_client_auth_san_dns: Some("shop.example".to_owned()), ..pki_client("shop") };
     Holder::new("shop", metadata, |fixture| {
         let builder = fixture.partner.client_certificate().dns("shop.example");
-        uri.into_iter().fold(builder, |builder, uri| builder.uri(uri)).issue()
+        uri.into_iter().fold(builder, LeafBuilder::uri).issue()
     })
 }
 

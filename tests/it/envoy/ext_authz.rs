@@ -195,6 +195,14 @@ async fn raw_headers_are_read_too_and_a_repeated_one_is_seen() {
     let mut both = raw(fine(), &[]);
     both.http().headers.insert("authorization".to_owned(), bearer);
     assert_eq!(server.check(both).await.reason(), "AUTHORIZATION_MALFORMED");
+    // Headers of ours that a client sent raw are overwritten, or removed where nothing is asserted.
+    let forged: [(&str, &[u8]); 2] = [("x-lanyard-client-id", b"root"), ("X_Lanyard_Subject", b"\xff")];
+    let Answer::Through { set, removed, .. } = server.check(raw(fine(), &forged)).await else { panic!() };
+    assert_eq!(set["x-lanyard-client-id"], "spiffe://prod.example/checkout");
+    assert_eq!(removed, ["X_Lanyard_Subject"]);
+    let public = raw(Asked::anonymous().to("GET", "/healthz"), &forged);
+    let Answer::Through { set, removed, .. } = server.check(public).await else { panic!() };
+    assert!(set.is_empty() && forged.iter().all(|(name, _)| removed.iter().any(|one| one == name)), "{removed:?}");
 }
 
 // What a client says of itself under our names reaches no resource, in whatever spelling a server takes for them

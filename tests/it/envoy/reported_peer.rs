@@ -229,6 +229,19 @@ async fn an_envoy_that_passes_the_client_s_header_on_opens_nothing_to_a_thief() 
     }
 }
 
+/// The JSON format of newer Envoys is another language in the same header. In the text format the same goes through.
+#[tokio::test]
+async fn an_envoy_that_writes_the_header_as_json_is_refused() {
+    for (format, expected) in [("JSON", (400, "EVIDENCE_MALFORMED")), ("TEXT", (200, ""))] {
+        let details = "set_current_client_cert_details: {cert: true, uri: true";
+        let mut changes = passing_on("SANITIZE_SET");
+        changes.push((details, format!("{details}, format: {format}")));
+        let Some(mesh) = Mesh::start(changes, |_| {}).await else { return };
+        let reply = mesh.legitimate().await;
+        assert_eq!((reply.status, reason(&reply).as_str()), expected, "{format}");
+    }
+}
+
 /// Without TLS there is no peer to report, and `ALWAYS_FORWARD_ONLY` passes the header on all the same.
 #[tokio::test]
 async fn an_envoy_without_tls_that_passes_a_header_on_opens_nothing() {
