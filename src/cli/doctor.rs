@@ -8,6 +8,7 @@ mod certificate;
 mod configuration;
 mod disk;
 mod endpoints;
+mod envoy;
 mod fault;
 mod http;
 mod permissions;
@@ -63,8 +64,12 @@ const AFTER_THE_CONFIGURATION: [&str; 15] = [
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DoctorArguments {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG", required_unless_present = "envoy")]
+    config: Option<PathBuf>,
+    /// Also checks a proxy: a configuration of Envoy in YAML or JSON, or the dump that its admin interface prints. May be
+    /// given several times, and without --config.
+    #[arg(long, value_name = "FILE")]
+    envoy: Vec<PathBuf>,
     /// A listener of the running server to compare clocks with, if that is not on this machine: its ops listener by
     /// http, or its public one by https.
     #[arg(long, value_name = "URL", value_parser = server_url)]
@@ -88,13 +93,18 @@ pub(in crate::cli) async fn run(arguments: DoctorArguments, format: Format) -> R
     let mut report = Report::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let environment = Environment { now: clock.now(), clock, provider: Arc::new(aws_lc_rs::default_provider()) };
-    match configuration::check(&arguments.config, &mut report) {
-        Some(inspected) => examine(&arguments, &inspected, &environment, &mut report).await,
-        None => {
-            for check in AFTER_THE_CONFIGURATION {
-                report.not_checked(check, "", "the configuration cannot be read");
+    if let Some(config) = &arguments.config {
+        match configuration::check(config, &mut report) {
+            Some(inspected) => examine(&arguments, &inspected, &environment, &mut report).await,
+            None => {
+                for check in AFTER_THE_CONFIGURATION {
+                    report.not_checked(check, "", "the configuration cannot be read");
+                }
             }
         }
+    }
+    for path in &arguments.envoy {
+        envoy::check(path, &mut report);
     }
     report.print(format)?;
     Ok(if report.count(Status::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

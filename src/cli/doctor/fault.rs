@@ -59,6 +59,15 @@ pub(in crate::cli::doctor) enum Fault {
     JwksHostUnreachable,
     JwksHostPrivate,
     OtlpUnreachable,
+    EnvoyUnreadable,
+    EnvoyInvalid,
+    EnvoyWithoutChecks,
+    EnvoyHeaderPassedOn,
+    EnvoyHeaderFormat,
+    EnvoyTlsResumption,
+    EnvoyIdentityHeaders,
+    EnvoyFailureModeAllow,
+    EnvoyWithoutCertificate,
 }
 
 impl Fault {
@@ -301,6 +310,49 @@ impl Fault {
                 "OTLP_UNREACHABLE",
                 Error,
                 "see that telemetry.otlp.endpoint names the collector, and that a NetworkPolicy lets this server out to it",
+            ),
+            Self::EnvoyUnreadable => (
+                "ENVOY_UNREADABLE",
+                Error,
+                "name a configuration of Envoy with --envoy, or what its admin interface prints at /config_dump",
+            ),
+            Self::EnvoyInvalid => (
+                "ENVOY_INVALID",
+                Error,
+                "where listeners come from xDS or other files, give what the admin interface prints at /config_dump",
+            ),
+            Self::EnvoyWithoutChecks => (
+                "ENVOY_WITHOUT_CHECKS",
+                Warning,
+                "see that the proxy in front of the service has the ext_authz filter; a gateway before that proxy needs none",
+            ),
+            Self::EnvoyHeaderPassedOn => (
+                "ENVOY_HEADER_PASSED_ON",
+                Error,
+                "set SANITIZE_SET; behind a gateway that the resource names (evidence_from: via) APPEND_FORWARD",
+            ),
+            Self::EnvoyHeaderFormat => (
+                "ENVOY_HEADER_FORMAT",
+                Error,
+                "take `format` out of set_current_client_cert_details: the text format is the one that is read",
+            ),
+            Self::EnvoyTlsResumption => (
+                "ENVOY_TLS_RESUMPTION",
+                Warning,
+                "set disable_stateless_session_resumption and disable_stateful_session_resumption to true: a resumed session skips the verification of the certificate",
+            ),
+            Self::EnvoyIdentityHeaders => (
+                "ENVOY_IDENTITY_HEADERS",
+                Warning,
+                "add the header_mutation filter of deploy/envoy/envoy.yaml before ext_authz: it also works while Lanyard is not asked",
+            ),
+            Self::EnvoyFailureModeAllow => {
+                ("ENVOY_FAILURE_MODE_ALLOW", Warning, "set it to false, and status_on_error to ServiceUnavailable")
+            }
+            Self::EnvoyWithoutCertificate => (
+                "ENVOY_WITHOUT_CERTIFICATE",
+                Error,
+                "give the cluster an UpstreamTlsContext with the proxy's own X509-SVID: it gives the proxy its role",
             ),
         }
     }

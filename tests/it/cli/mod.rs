@@ -5,6 +5,7 @@ mod dev;
 mod doctor;
 mod doctor_certificates;
 mod doctor_endpoints;
+mod doctor_envoy;
 mod oauth;
 mod resource;
 mod token_watch;

@@ -74,7 +74,7 @@ fn step(number: usize, block: &Block) -> String {
 #[track_caller]
 fn holds(pages: &[&str]) {
     let folder = TempDir::new().unwrap();
-    for shared in ["examples", "helm", "proto"] {
+    for shared in ["deploy", "examples", "helm", "proto"] {
         run(Command::new("cp").arg("-r").args([in_crate(shared), folder.path().join(shared)])).ok();
     }
     let built = folder.path().join("target/release");
