@@ -21,3 +21,4 @@ pub use crate::authority::identity::spiffe_id::MAX_SPIFFE_ID_BYTES;
 pub use crate::authority::identity::spiffe_id::SpiffeIdPattern;
 pub use crate::authority::identity::spiffe_id::is_spiffe_uri;
 pub use crate::authority::identity::spiffe_id::parse_spiffe_id;
+pub use crate::authority::identity::spiffe_id::prefixes;

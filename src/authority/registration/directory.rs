@@ -9,6 +9,7 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::identity::prefixes;
 use crate::authority::records::ByName;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
@@ -95,6 +96,42 @@ impl Directory {
         }
     }
 
+    /// The registrations that a peer's certificate proves: of those by SPIFFE ID the most specific ones, and each whose
+    /// subject or certificate is the peer's. Several clients may be registered for one certificate.
+    pub fn clients_of(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredClient>> {
+        let mut found = peer.spiffe_id().map(|id| self.nearest(id)).unwrap_or_default();
+        if matches!(peer.proof(), Proof::Pki(_) | Proof::SelfSigned) {
+            found.extend(self.resolve(self.thumbprints.get(&peer.thumbprint())));
+        }
+        if !self.subjects.is_empty() {
+            for subject in CertificateSubject::of(peer.certificate().names()) {
+                let registered = self.resolve(self.subjects.get(&subject));
+                found.extend(registered.filter(|client| match &client.registration.method {
+                    TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => {
+                        subject.is_proven_by(peer, client_ca.as_ref())
+                    }
+                    TokenEndpointAuthMethod::Spiffe(..)
+                    | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+                    | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
+                }));
+            }
+        }
+        found
+    }
+
+    /// The most specific registrations for a SPIFFE ID. There is more than one only where they conflict.
+    pub fn nearest(&self, id: &SpiffeId) -> Vec<Arc<RegisteredClient>> {
+        self.levels(&id.to_string()).into_iter().find(|level| !level.is_empty()).unwrap_or_default()
+    }
+
+    /// The clients that are registered with a certificate itself.
+    pub fn with_certificate(
+        &self,
+        thumbprint: &CertificateThumbprint,
+    ) -> impl Iterator<Item = Arc<RegisteredClient>> + '_ {
+        self.resolve(self.thumbprints.get(thumbprint))
+    }
+
     /// Whether the thumbprint of a certificate is registered.
     pub fn has_certificate(&self, thumbprint: &CertificateThumbprint) -> bool {
         self.thumbprints.contains_key(thumbprint)
@@ -143,14 +180,14 @@ impl Directory {
 
     /// The registrations for a SPIFFE ID, most specific level first.
     fn levels(&self, id: &str) -> Vec<Vec<Arc<RegisteredClient>>> {
-        let resolve = |names: Option<&Names>| {
-            names.into_iter().flatten().filter_map(|name| self.clients.named(name)).map(Arc::clone).collect()
-        };
-        let slashes = id.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
-        // From the last segment up to the trust domain. The two slashes of `spiffe://` are not part of the path.
-        let prefixes = slashes.filter(|at| *at > "spiffe://".len()).filter_map(|at| id.get(..=at));
-        let below = prefixes.filter(|_| !self.below.is_empty()).map(|prefix| resolve(self.below.get(prefix)));
-        std::iter::once(resolve(self.exact.get(id))).chain(below).collect()
+        let below = prefixes(id)
+            .filter(|_| !self.below.is_empty())
+            .map(|prefix| self.resolve(self.below.get(prefix)).collect());
+        std::iter::once(self.resolve(self.exact.get(id)).collect()).chain(below).collect()
+    }
+
+    fn resolve<'a>(&'a self, names: Option<&'a Names>) -> impl Iterator<Item = Arc<RegisteredClient>> + 'a {
+        names.into_iter().flatten().filter_map(|name| self.clients.named(name)).map(Arc::clone)
     }
 
     fn knows_subject(&self, peer: &PeerIdentity) -> bool {
