@@ -6,6 +6,7 @@ mod claims;
 pub mod ext_authz;
 pub mod health;
 mod keys;
+mod page;
 mod readable;
 mod registry;
 pub mod status;

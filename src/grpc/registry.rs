@@ -1,7 +1,5 @@
 //! `lanyard.v1.RegistryService`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -12,6 +10,7 @@ use crate::authority::registration::ClientMetadata;
 use crate::authority::resources::ResourceMetadata;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::page::Page;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
 use crate::grpc::status::unreadable;
@@ -34,9 +33,6 @@ use crate::proto::ProtectedResource;
 use crate::proto::UpdateClientRequest;
 use crate::proto::UpdateProtectedResourceRequest;
 use crate::proto::registry_service_server::RegistryService;
-
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
 
 #[tonic::async_trait]
 impl RegistryService for Services {
@@ -159,34 +155,6 @@ impl RegistryService for Services {
     }
 }
 
-/// The page that a list request asks for.
-struct Page {
-    size: usize,
-    after: Option<String>,
-}
-
-impl Page {
-    fn read(page_size: i32, page_token: &str) -> Result<Self, Status> {
-        let size = match usize::try_from(page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) => size.min(MAX_PAGE),
-            Err(_) => return Err(malformed("page_size", "is negative")),
-        };
-        let after = decode_page_token(page_token).map_err(|error| status::registry_error(&error))?;
-        Ok(Self { size, after })
-    }
-
-    /// Splits the entries into the page and the token of the next one. The input has one entry more than the page if
-    /// there is a next one.
-    fn cut<T>(&self, mut entries: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
-        let more = entries.len() > self.size;
-        entries.truncate(self.size);
-        let last = entries.last().filter(|_| more).map(name);
-        let next_page_token = last.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default();
-        (entries, next_page_token)
-    }
-}
-
 fn required_resource(resource: Option<ProtectedResource>) -> Result<ProtectedResource, Status> {
     resource.ok_or_else(|| malformed("resource", "is missing"))
 }
@@ -197,12 +165,4 @@ fn required(client: Option<Client>) -> Result<Client, Status> {
 
 fn printed<'a, T, M: From<&'a T>>(registered: Result<&'a T, &RegistryError>) -> Result<Response<M>, Status> {
     registered.map(|registered| Response::new(registered.into())).map_err(status::registry_error)
-}
-
-fn decode_page_token(token: &str) -> Result<Option<String>, RegistryError> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    name.map(Some).ok_or(RegistryError::InvalidPageToken)
 }
