@@ -83,7 +83,7 @@ impl Authority {
     /// Deletes the revocations that revoke nothing any more.
     pub async fn sweep_revocations(&self) -> Result<(), StoreError> {
         let expired = self.snapshot.load().revocations.expired(self.clock.now());
-        self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
+        self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision)).collect()).await
     }
 
     fn record_not_revoked(&self, peer: &PeerIdentity, error: RevokeError) {

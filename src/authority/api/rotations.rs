@@ -93,6 +93,7 @@ impl Authority {
     /// Deletes the successions that have no effect any more.
     pub async fn sweep_lineages(&self) -> Result<(), StoreError> {
         let ended = self.snapshot.load().lineages.ended(self.policy.lineage, self.clock.now());
-        self.delete_all(ended.iter().map(|(predecessor, revision)| (succession_key(*predecessor), *revision))).await
+        let keys = ended.iter().map(|(predecessor, revision)| (succession_key(*predecessor), *revision));
+        self.delete_all(keys.collect()).await
     }
 }
