@@ -40,8 +40,12 @@ pub enum DenyReason {
     /// The client is revoked.
     #[error("the token's client has been revoked")]
     ClientRevoked,
-    /// The certificate that the token is bound to is revoked.
-    #[error("the certificate that the token is bound to has been revoked")]
+    /// The SPIFFE ID of the token's holder, or of the certificate, is revoked: alone, with a path above it, with its
+    /// trust domain, or with a role that it holds.
+    #[error("the identity of the token's holder, or of the certificate, has been revoked")]
+    IdentityRevoked,
+    /// The certificate that the token is bound to, the presented one, or one between them in their lineage is revoked.
+    #[error("the certificate that the token is bound to, or one that follows it, has been revoked")]
     CertificateRevoked,
     /// The `aud` claim names another audience.
     #[error("the token is for another audience")]

@@ -16,6 +16,8 @@ pub(in crate::cli) enum Needs {
     Clients,
     /// Admin, for the registry of protected resources.
     Resources,
+    /// Admin, for the list of revocations.
+    Revocations,
     /// Workload, for tokens.
     Workload,
     /// Workload or Admin, for revocations.
@@ -63,11 +65,15 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
             "ask about an audience that the server's configuration lists for this proxy, or have it listed there"
         }
         ("CERTIFICATE_NOT_PROVEN", _) => {
-            "renew the certificate if it has expired; else see that the server still trusts its CA or trust domain"
+            "renew the certificate if it has expired; else see that the server still trusts its CA or trust domain; what is \
+             revoked an admin sees with `lanyard revocation list`"
         }
         ("NOT_YOURS", _) => {
             "use the certificate of the client that the token was issued to (and its --client-id, unless it has an \
              X509-SVID), or one with the role Admin"
+        }
+        ("LAST_ADMIN", _) => {
+            "add --yes if it is meant: then only `lanyard store unrevoke`, on a stopped server, lifts it"
         }
         ("REVOCATION_UNAVAILABLE", _) => {
             "try again until it succeeds: it is not known whether the revocation is stored"
@@ -80,7 +86,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
 
 fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
-        (Code::PermissionDenied, Needs::Clients | Needs::Resources) => {
+        (Code::PermissionDenied, Needs::Clients | Needs::Resources | Needs::Revocations) => {
             "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
         }
         (Code::PermissionDenied, Needs::Workload) => {

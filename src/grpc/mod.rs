@@ -9,6 +9,7 @@ mod keys;
 mod page;
 mod readable;
 mod registry;
+mod revocations;
 pub mod status;
 mod tokens;
 

@@ -104,6 +104,7 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
         DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
         DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
+        DenyReason::IdentityRevoked => proto::DenyReason::IdentityRevoked,
         DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
         DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
         DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
@@ -123,7 +124,8 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
 pub fn revoke_error(error: RevokeError) -> Status {
     let code = match error {
         RevokeError::NotYours => Code::PermissionDenied,
-        RevokeError::Malformed | RevokeError::NotLiftable => Code::InvalidArgument,
+        RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable => Code::InvalidArgument,
+        RevokeError::LastAdmin => Code::FailedPrecondition,
         RevokeError::Unavailable => Code::Unavailable,
     };
     plain(code, error.code(), error)

@@ -201,7 +201,9 @@ impl From<RevokeError> for OAuthError {
                 ErrorCode::UnauthorizedClient,
                 "the token was issued to another client",
             ),
-            RevokeError::Malformed | RevokeError::NotLiftable => Self::invalid_request("the token cannot be revoked"),
+            RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable | RevokeError::LastAdmin => {
+                Self::invalid_request("the token cannot be revoked")
+            }
             RevokeError::Unavailable => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),

@@ -117,7 +117,7 @@ fn alert(unproven: Unproven) -> CertificateError {
             CertificateError::UnknownIssuer
         }
         Unproven::KeyUsage => CertificateError::InvalidPurpose,
-        Unproven::Revoked => CertificateError::Revoked,
+        Unproven::Revoked | Unproven::IdentityRevoked => CertificateError::Revoked,
         Unproven::SeveralUris
         | Unproven::InvalidSpiffeId
         | Unproven::SigningCertificate

@@ -100,6 +100,7 @@ pub const METHODS: &[MethodEntry] = &[
         for_unknown_certificates: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload])
     },
+    MethodEntry::grpc("/lanyard.v1.TokenService/ListRevocations", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin]),
     MethodEntry {
         signed_on_request: true,

@@ -19,6 +19,7 @@ pub use crate::authority::access::methods::Protocol;
 pub use crate::authority::access::methods::SPIFFE_BUNDLE;
 pub use crate::authority::access::requester::Requester;
 pub use crate::authority::access::roles::Fronted;
+pub use crate::authority::access::roles::GrantedRole;
 pub use crate::authority::access::roles::Role;
 pub use crate::authority::access::roles::RoleGrants;
 pub use crate::authority::access::roles::RoleHolder;

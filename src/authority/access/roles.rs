@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use spiffe::SpiffeId;
+
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
@@ -19,6 +21,28 @@ pub enum Role {
     Admin,
 }
 
+/// A role that the configuration assigns.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum GrantedRole {
+    /// [`Role::Admin`].
+    Admin,
+    /// [`Role::Proxy`].
+    Proxy,
+}
+
 /// How the configuration identifies a peer that holds a role.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RoleHolder {
@@ -30,9 +54,14 @@ pub enum RoleHolder {
 
 impl RoleHolder {
     fn is(&self, peer: &PeerIdentity) -> bool {
+        self.is_named_by(peer.spiffe_id(), Some(peer.thumbprint()))
+    }
+
+    /// Whether a SPIFFE ID or a thumbprint is the holder's.
+    fn is_named_by(&self, id: Option<&SpiffeId>, thumbprint: Option<CertificateThumbprint>) -> bool {
         match self {
-            Self::Spiffe(pattern) => peer.spiffe_id().is_some_and(|id| pattern.matches(id)),
-            Self::Thumbprint(thumbprint) => *thumbprint == peer.thumbprint(),
+            Self::Spiffe(pattern) => id.is_some_and(|id| pattern.matches(id)),
+            Self::Thumbprint(own) => thumbprint == Some(*own),
         }
     }
 }
@@ -96,6 +125,19 @@ impl RoleGrants {
             workload: registered || peer.spiffe_id().is_some(),
             admin: self.admins.iter().any(|holder| holder.is(peer)),
             proxy,
+        }
+    }
+
+    /// Whether a role is assigned to this SPIFFE ID, or to this thumbprint.
+    pub fn assigns(&self, role: GrantedRole, id: Option<&SpiffeId>, thumbprint: Option<CertificateThumbprint>) -> bool {
+        self.holders(role).any(|holder| holder.is_named_by(id, thumbprint))
+    }
+
+    /// The holders of a role.
+    pub fn holders(&self, role: GrantedRole) -> Box<dyn Iterator<Item = &RoleHolder> + '_> {
+        match role {
+            GrantedRole::Admin => Box::new(self.admins.iter()),
+            GrantedRole::Proxy => Box::new(self.proxies.iter().map(|(holder, _)| holder)),
         }
     }
 

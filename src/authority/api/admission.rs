@@ -47,8 +47,7 @@ impl Authority {
             }
             outcome => outcome?,
         };
-        let revoked = view.snapshot.revocations.has_certificate(identity.thumbprint(), view.now);
-        if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
+        view.revocation_of_peer(&identity).map_or(Ok(identity), Err)
     }
 
     /// Validates the chain of a connection, and notes for how long the proof holds.
@@ -120,8 +119,8 @@ impl Authority {
         if *identity.proof() == Proof::SelfSigned && !view.is_known_certificate(&identity.thumbprint()) {
             return Err(Unproven::Unknown);
         }
-        if view.snapshot.revocations.has_certificate(identity.thumbprint(), now) {
-            return Err(Unproven::Revoked);
+        if let Some(revoked) = view.revocation_of_peer(&identity) {
+            return Err(revoked);
         }
         let held = view.roles_of(&identity);
         let roles = match connection.reach {

@@ -104,15 +104,9 @@ impl Authority {
         demands: &Demands,
     ) -> Decision {
         let View { now, snapshot, .. } = view;
-        let holder = token.holder.as_ref();
-        let client = holder.map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
-        let registered_as = match &client {
-            ClientStatus::Registered(client) => Some(&client.registration.client_id),
-            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
-        };
-        let names: Vec<_> = holder.into_iter().chain(registered_as).collect();
+        let client = token.holder.as_ref().map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
         let presented = evidence.and_then(Evidence::thumbprint);
-        let revoked = snapshot.revocations.reason_against(token, &names, presented, *now);
+        let revoked = view.revocation_of_use(token, &client, evidence, self.policy.lineage);
         // Evaluated only if it affects the decision: it costs a path validation, once per certificate.
         let vouched = match (&client, evidence, &token.holder_spiffe_id) {
             (ClientStatus::Registered(client), Some(Evidence::Certificate(certificate)), Some(holder)) => {

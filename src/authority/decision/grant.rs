@@ -151,15 +151,8 @@ pub fn authenticate(
             *peer.proof() != Proof::Unknown
         }
         TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca } => {
-            let proven = match (peer.proof(), client_ca) {
-                (Proof::Pki(vouching), Some(wanted)) => vouching.contains(wanted),
-                (Proof::Pki(_), None) => true,
-                // The only proven name of an SVID is its SPIFFE ID: its trust domain attests no DN, even if the
-                // certificate has one.
-                (Proof::Svid(id), None) => *subject == CertificateSubject::Uri(id.to_string()),
-                (Proof::Svid(_), Some(_)) | (Proof::SelfSigned | Proof::Unknown, _) => false,
-            };
-            proven && CertificateSubject::of(peer.certificate().names()).contains(subject)
+            subject.is_proven_by(peer, client_ca.as_ref())
+                && CertificateSubject::of(peer.certificate().names()).contains(subject)
         }
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
         TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => {
@@ -172,7 +165,9 @@ pub fn authenticate(
     // Checks both names: the claimed one, and the registered one, which may be a pattern's.
     let names = [client_id, &client.registration.client_id];
     let revoked = names.into_iter().any(|name| snapshot.revocations.has_client(name, now));
-    if revoked {
+    // An assertion, unlike the peer, has not passed the handshake.
+    let asserted = assertion.is_some_and(|svid| snapshot.revocations.has_identity(svid.spiffe_id(), now));
+    if revoked || asserted {
         return Err(Mismatch::RevokedClient);
     }
     // Otherwise a stolen assertion would be enough for any caller with a certificate of its own.

@@ -33,10 +33,10 @@ use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::LineageRecord;
 use crate::authority::state::lineages::Lineages;
 use crate::authority::state::published_jwks::PublishedJwks;
-use crate::authority::state::revocations::REVOCATIONS;
-use crate::authority::state::revocations::RevocationRecord;
 use crate::authority::state::revocations::Revocations;
-use crate::authority::state::revocations::Revoked;
+use crate::authority::state::revoked::REVOCATIONS;
+use crate::authority::state::revoked::RevocationRecord;
+use crate::authority::state::revoked::Revoked;
 use crate::authority::store::Revision;
 
 /// The prefixes of the keys that a snapshot is made from. The only other prefix is `/index/`.
@@ -158,11 +158,29 @@ impl Snapshot {
 
     /// Whether a certificate is itself registered, or is published by a client that is registered to publish.
     pub fn has_certificate(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
-        let publishes = |name: &String| {
-            let uri = self.directory.named(name).and_then(|client| client.registration.jwks_uri());
-            uri.is_some_and(|uri| self.published_jwks.has(name, uri, thumbprint, now))
-        };
-        self.directory.has_certificate(thumbprint) || self.published_jwks.publishers(thumbprint).iter().any(publishes)
+        self.directory.has_certificate(thumbprint) || self.publishers(thumbprint, now).next().is_some()
+    }
+
+    /// The clients that are registered to publish, and have published a certificate.
+    fn publishers(
+        &self,
+        thumbprint: &CertificateThumbprint,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &Arc<RegisteredClient>> {
+        self.published_jwks.publishers(thumbprint).iter().filter_map(move |name| {
+            let client = self.directory.named(name)?;
+            let uri = client.registration.jwks_uri()?;
+            self.published_jwks.has(name, uri, thumbprint, now).then_some(client)
+        })
+    }
+
+    /// The registrations that a peer's certificate proves.
+    pub fn clients_of(&self, peer: &PeerIdentity, now: Timestamp) -> Vec<Arc<RegisteredClient>> {
+        let mut clients = self.directory.clients_of(peer);
+        if peer.spiffe_id().is_none() {
+            clients.extend(self.publishers(&peer.thumbprint(), now).map(Arc::clone));
+        }
+        clients
     }
 
     /// Whether any client matches this peer.

@@ -50,6 +50,10 @@ pub enum Unproven {
     /// The certificate has been revoked at this server.
     #[error("the certificate has been revoked")]
     Revoked,
+    /// The identity that the certificate proves has been revoked at this server: its SPIFFE ID, its client, its trust
+    /// domain, or a role that it holds.
+    #[error("the identity that the certificate proves has been revoked")]
+    IdentityRevoked,
     /// The certificate is not an SVID, has no path to a client CA, and is not registered.
     #[error("the certificate is not from a known CA and is not registered")]
     Unknown,

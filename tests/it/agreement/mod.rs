@@ -1,5 +1,6 @@
 //! All protocols give one answer.
 
 mod faults;
+mod revocations;
 mod routes;
 mod tokens;

@@ -109,7 +109,7 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 21] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
@@ -118,6 +118,7 @@ const FAULTS: [Fault; 20] = [
     (DenyReason::ClientRecreated, |question| question.claims.lanyard_creation.push('x')),
     (DenyReason::TokenRevoked, |question| question.revoked = Some(DenyReason::TokenRevoked)),
     (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
+    (DenyReason::IdentityRevoked, |question| question.revoked = Some(DenyReason::IdentityRevoked)),
     (DenyReason::CertificateRevoked, |question| question.revoked = Some(DenyReason::CertificateRevoked)),
     (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
     (DenyReason::TrustDomainNotAccepted, |question| {
@@ -216,24 +217,25 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::ClientRecreated => 9,
             Why::TokenRevoked => 10,
             Why::ClientRevoked => 11,
-            Why::CertificateRevoked => 12,
-            Why::WrongAudience => 13,
-            Why::TrustDomainNotAccepted => 14,
-            Why::NotBound => 15,
-            Why::EvidenceMissing => 16,
-            Why::EvidenceTooWeak => 17,
-            Why::CertificateExpired => 18,
-            Why::CertificateNotYetValid => 19,
-            Why::CertificateMismatch => 20,
-            Why::LineageOver => 21,
-            Why::RotationStrict => 22,
-            Why::InsufficientScope => 23,
+            Why::IdentityRevoked => 12,
+            Why::CertificateRevoked => 13,
+            Why::WrongAudience => 14,
+            Why::TrustDomainNotAccepted => 15,
+            Why::NotBound => 16,
+            Why::EvidenceMissing => 17,
+            Why::EvidenceTooWeak => 18,
+            Why::CertificateExpired => 19,
+            Why::CertificateNotYetValid => 20,
+            Why::CertificateMismatch => 21,
+            Why::LineageOver => 22,
+            Why::RotationStrict => 23,
+            Why::InsufficientScope => 24,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 24);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 25);
 }
 
 // RFC 9068 section 4: no leeway for exp, five seconds for nbf

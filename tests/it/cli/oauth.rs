@@ -104,6 +104,8 @@ fn an_admin_revokes_a_token_by_its_text_or_its_jti() {
     assert_eq!(revoke(files, "admin", &[&first]).ok(), "token revoked\n");
     let inspected = run(lanyard().args(["token", "inspect", "-o", "json", &second])).json(0);
     let jti = inspected["claims"]["jti"].as_str().unwrap();
+    // The server knows of a token when it has been used.
+    assert_eq!(verdict(files, &second, "workload"), "allowed");
     revoke(files, "workload", &["--jti", jti]).refused("(NOT_YOURS)", "role Admin");
     let reported = revoke(files, "admin", &["--jti", jti, "-o", "json"]).json(0);
     assert_eq!(reported, json!({"result": "revoked", "target": "jti", "id": jti}));

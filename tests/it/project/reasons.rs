@@ -67,6 +67,7 @@ fn no_code_has_changed() {
         "CLIENT_RECREATED",
         "TOKEN_REVOKED",
         "CLIENT_REVOKED",
+        "IDENTITY_REVOKED",
         "CERTIFICATE_REVOKED",
         "WRONG_AUDIENCE",
         "TRUST_DOMAIN_NOT_ACCEPTED",
@@ -127,7 +128,8 @@ fn no_code_has_changed() {
         "REGISTRY_UNAVAILABLE",
     ];
     assert_eq!(codes::<NotAnnouncedCode>(), successors);
-    let revocations = ["NOT_YOURS", "INVALID_REQUEST", "NOT_LIFTABLE", "REVOCATION_UNAVAILABLE"];
+    let revocations =
+        ["NOT_YOURS", "INVALID_REQUEST", "INVALID_REQUEST", "NOT_LIFTABLE", "LAST_ADMIN", "REVOCATION_UNAVAILABLE"];
     assert_eq!(codes::<RevokeErrorCode>(), revocations);
     let certificates = [
         "CHAIN_SIZE",
@@ -143,6 +145,7 @@ fn no_code_has_changed() {
         "STALE_BUNDLE",
         "NO_PATH",
         "REVOKED",
+        "IDENTITY_REVOKED",
         "UNKNOWN",
     ];
     assert_eq!(codes::<UnprovenCode>(), certificates);
@@ -285,7 +288,9 @@ fn revoke_error(code: RevokeErrorCode) -> RevokeError {
     match code {
         RevokeErrorCode::NotYours => RevokeError::NotYours,
         RevokeErrorCode::Malformed => RevokeError::Malformed,
+        RevokeErrorCode::EndPassed => RevokeError::EndPassed,
         RevokeErrorCode::NotLiftable => RevokeError::NotLiftable,
+        RevokeErrorCode::LastAdmin => RevokeError::LastAdmin,
         RevokeErrorCode::Unavailable => RevokeError::Unavailable,
     }
 }

@@ -12,6 +12,7 @@ use crate::rotation::policies::Rotating;
 use crate::rotation::policies::hash_of;
 use crate::rotation::policies::hour;
 use crate::support::calls::refusal;
+use crate::support::leaf::Leaf;
 use crate::support::server::certificate_of;
 use crate::support::server::spiffe_client;
 
@@ -162,6 +163,37 @@ async fn a_revoked_certificate_neither_succeeds_nor_is_succeeded() {
     assert_eq!(rotating.verdict(certificate_of(&next)).await, Err(DenyReason::CertificateRevoked));
     assert!(rotating.announce(&next, &more).await.is_err());
     assert_eq!(rotating.verdict(certificate_of(&rotating.first)).await, Ok((Match::Exact, 0)));
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_in_the_middle_cuts_the_lineage() {
+    let rotating = Rotating::new("lineage", "thumbprint").await;
+    let [second, third, fourth] = [10, 20, 30].map(|later| rotating.another(later, None));
+    rotating.announce(&rotating.first, &second).await.unwrap();
+    rotating.announce(&second, &third).await.unwrap();
+    rotating.announce(&third, &fourth).await.unwrap();
+    let from_second = rotating.server.token(&second).await;
+    let from_third = rotating.server.token(&third).await;
+    assert_eq!(rotating.verdict(certificate_of(&third)).await, Ok((Match::Lineage, 2)));
+    let target =
+        lanyard::proto::revoke_token_request::Target::CertificateThumbprint(second.thumbprint().as_bytes().to_vec());
+    let request = lanyard::proto::RevokeTokenRequest { target: Some(target), ..Default::default() };
+    let mut admin = rotating.server.tokens(&rotating.server.svid("/admin"));
+    admin.revoke_token(request.clone()).await.unwrap();
+    for beyond in [&second, &third, &fourth] {
+        for evidence in [certificate_of(beyond), hash_of(beyond)] {
+            assert_eq!(rotating.verdict(evidence).await, Err(DenyReason::CertificateRevoked));
+        }
+    }
+    // What was issued before it, or after it, goes on with the certificates on its own side.
+    assert_eq!(rotating.verdict(certificate_of(&rotating.first)).await, Ok((Match::Exact, 0)));
+    let reason =
+        async |token: &str, leaf: &Leaf| rotating.server.validate(token, certificate_of(leaf)).await.unwrap().reason();
+    assert_eq!(reason(&from_second, &third).await, DenyReason::CertificateRevoked);
+    assert_eq!(reason(&from_third, &fourth).await, DenyReason::Unspecified);
+    let lift = lanyard::proto::RevokeTokenRequest { lift: true, ..request };
+    admin.revoke_token(lift).await.unwrap();
+    assert_eq!(rotating.verdict(certificate_of(&third)).await, Ok((Match::Lineage, 2)));
 }
 
 #[tokio::test]

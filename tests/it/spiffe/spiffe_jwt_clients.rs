@@ -162,8 +162,13 @@ async fn a_revoked_or_disabled_client_gets_no_token_by_its_assertion() {
         ..RevokeTokenRequest::default()
     };
     let mut admin = server.tokens(&server.svid("/admin"));
+    let mut open = server.tokens(&checkout);
+    open.issue_token(asserting(&assertion)).await.unwrap();
     admin.revoke_token(revoke(false)).await.unwrap();
-    assert_eq!(refusal(server.issue(&checkout, asserting(&assertion)).await), invalid);
+    let revoked = (Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned());
+    assert_eq!(refusal(open.issue_token(asserting(&assertion)).await), revoked);
+    // Nor does another workload, over its own connection.
+    assert_eq!(refusal(server.issue(&server.svid("/thief"), asserting(&assertion)).await), invalid);
     admin.revoke_token(revoke(true)).await.unwrap();
     token(&server, &checkout, &assertion).await;
     server.update(Client { disabled: true, ..client }).await.unwrap();

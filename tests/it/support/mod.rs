@@ -37,6 +37,7 @@ pub mod panicking_clock;
 pub mod process;
 pub mod publisher;
 pub mod raw;
+pub mod revocation;
 pub mod server;
 pub mod terminator;
 pub mod test_process;

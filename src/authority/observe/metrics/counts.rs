@@ -197,6 +197,7 @@ mod tests {
             UnprovenCode::StaleBundle => Unproven::StaleBundle,
             UnprovenCode::NoPath => Unproven::NoPath,
             UnprovenCode::Revoked => Unproven::Revoked,
+            UnprovenCode::IdentityRevoked => Unproven::IdentityRevoked,
             UnprovenCode::Unknown => Unproven::Unknown,
         });
         let unproven = unproven.map(HandshakeError::Unproven);

@@ -7,6 +7,7 @@ use lanyard::authority::access::PeerConnection;
 use lanyard::authority::access::Requester;
 use lanyard::authority::decision::CheckRequest;
 use lanyard::authority::decision::ClientAssertion;
+use lanyard::authority::decision::LastAdmin;
 use lanyard::authority::decision::PresentedEvidence;
 use lanyard::authority::decision::RevokeRequest;
 use lanyard::authority::decision::TokenRequest;
@@ -123,10 +124,14 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     ready(authority.announce_rotation(&authority.as_caller(&checkout), &other.chain)).unwrap_err();
 
     let client = || RevokeRequest::Client(ClientId::parse(CHECKOUT).unwrap(), None);
-    ready(authority.revoke(&authority.as_caller(&checkout), &requester(authority, &checkout), client())).unwrap_err();
+    let revoke = |peer: &PeerIdentity, request| {
+        let (caller, requester) = (authority.as_caller(peer), requester(authority, peer));
+        ready(authority.revoke(&caller, &requester, request, LastAdmin::Stays))
+    };
+    revoke(&checkout, client()).unwrap_err();
+    revoke(&admin, RevokeRequest::Token(issued.clone())).unwrap();
+    revoke(&admin, client()).unwrap();
     let by_admin = requester(authority, &admin);
-    ready(authority.revoke(&authority.as_caller(&admin), &by_admin, RevokeRequest::Token(issued.clone()))).unwrap();
-    ready(authority.revoke(&authority.as_caller(&admin), &by_admin, client())).unwrap();
     ready(authority.lift_revocation(&authority.as_caller(&admin), &by_admin, client())).unwrap();
     fixture.delete(CHECKOUT);
 
