@@ -10,8 +10,10 @@ mod documents;
 mod error;
 mod output;
 mod resource;
+mod revocation;
 mod serve;
 mod status;
+mod table;
 mod thumbprint;
 mod token;
 mod token_error;
@@ -33,6 +35,7 @@ use crate::cli::doctor::DoctorArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::cli::resource::ResourceCommand;
+use crate::cli::revocation::RevocationCommand;
 use crate::cli::serve::ServeArguments;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
@@ -65,6 +68,9 @@ enum Command {
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Lists what is revoked.
+    #[command(subcommand)]
+    Revocation(RevocationCommand),
     /// Asks whether an access token and a certificate belong together.
     ///
     /// Exit codes: 0 allow, 3 deny, 1 no decision, 2 the command line cannot be read.
@@ -91,6 +97,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
+        Command::Revocation(command) => block_on(revocation::run(command, format)),
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
     };
     result.unwrap_or_else(|error| {
@@ -129,7 +136,7 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 11] = [
+        let commands: [&[&str]; 12] = [
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],
@@ -140,6 +147,7 @@ mod tests {
             &["resource", "delete", "https://orders.shop.internal"],
             &["token", "get"],
             &["token", "revoke", "-"],
+            &["revocation", "list", "--kind", "trust-domain"],
             &["validate", "--token", "-", "--own-connection"],
         ];
         for command in commands {
@@ -169,13 +177,16 @@ mod tests {
     #[test]
     fn exactly_one_target_is_revoked() {
         let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
-        let targets: [&[&str]; 6] = [
+        let targets: [&[&str]; 9] = [
             &["a.b.c"],
             &["--jti", "x"],
             &["--client", "x"],
             &["--certificate", "x.pem"],
             &["--thumbprint", "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0"],
             &["--issued-to", "x"],
+            &["--identity", "spiffe://a.example/*"],
+            &["--trust-domain", "a.example"],
+            &["--role", "proxy"],
         ];
         for (place, one) in targets.iter().enumerate() {
             assert!(revoke(one).is_ok(), "{one:?}");
@@ -187,10 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn only_revocations_of_clients_and_certificates_may_expire_or_be_lifted() {
+    fn only_revocations_of_anything_but_tokens_may_expire_or_be_lifted() {
         let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
         for more in [&["--for", "1h"][..], &["--until", "2100-01-01T00:00:00Z"], &["--lift"]] {
-            for target in [["--client", "x"], ["--certificate", "x.pem"]] {
+            for target in [
+                ["--client", "x"],
+                ["--certificate", "x.pem"],
+                ["--identity", "spiffe://a.example/*"],
+                ["--trust-domain", "a.example"],
+                ["--role", "admin"],
+            ] {
                 assert!(revoke(&[&target, more].concat()).is_ok(), "{target:?} {more:?}");
             }
             for final_one in [["--jti", "x"], ["--issued-to", "x"], ["--", "a.b.c"]] {

@@ -7,6 +7,7 @@ use crate::cli::client::convert_jwks;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
+use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
 use crate::yaml::Node;
 
@@ -18,6 +19,7 @@ impl Registered for ClientYaml {
     const NEEDS: Needs = Needs::Clients;
     const HEADER: [&'static str; 5] = ["CLIENT_ID", "METHOD", "IDENTITY", "SCOPE", "DISABLED"];
     const OTHER: &'static str = "resource";
+    const IS_REVOCABLE: bool = true;
 
     fn metadata(&self) -> &ClientMetadata {
         &self.metadata
@@ -32,6 +34,10 @@ impl Registered for ClientYaml {
             if client.scope.is_empty() { "-".to_owned() } else { client.scope.clone() },
             if client.disabled { "yes" } else { "no" }.to_owned(),
         ]
+    }
+
+    fn is_revoked_by(&self, revocation: &ListedRevocation) -> bool {
+        revocation.concerns(&self.metadata)
     }
 
     fn is_other(document: &Node) -> bool {
@@ -76,7 +82,7 @@ fn identity(client: &ClientMetadata) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::documents::list::table;
+    use crate::cli::table::table;
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

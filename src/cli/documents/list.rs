@@ -10,7 +10,9 @@ use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::revocation::ListedRevocation;
 use crate::cli::status;
+use crate::cli::table::table;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ListArguments {
@@ -19,7 +21,8 @@ pub(in crate::cli) struct ListArguments {
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format: Format) -> Result<(), CommandError> {
-    let mut registry = documents::open(&arguments.connection).await?;
+    let channel = arguments.connection.open().await?;
+    let mut registry = documents::registry(channel.clone());
     let mut records: Vec<Record<K>> = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -33,26 +36,26 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format:
         }
         page_token = next;
     }
+    let revocations = documents::revocations::<K>(channel).await?;
+    let records: Vec<_> = records.into_iter().map(|record| record.with_revocations(&revocations)).collect();
     match format {
         Format::Json => output::print_json(&records),
+        Format::Text if K::IS_REVOCABLE => {
+            let [first, second, third, fourth, fifth] = K::HEADER;
+            let header = [first, second, third, fourth, fifth, "REVOKED"];
+            let row = |record: &Record<K>| {
+                let [first, second, third, fourth, fifth] = record.document.row();
+                [first, second, third, fourth, fifth, revoked(&record.revocations)]
+            };
+            output::print(&table(header, records.iter().map(row)))
+        }
         Format::Text => output::print(&table(K::HEADER, records.iter().map(|record| record.document.row()))),
     }
 }
 
-/// Formats rows under a header, with columns as wide as their widest cell. A line break in a cell does not start a new
-/// line.
-pub(in crate::cli) fn table(header: [&str; 5], rows: impl Iterator<Item = [String; 5]>) -> String {
-    let rows = rows.map(|row| row.map(|cell| cell.replace('\n', "\\n")));
-    let rows: Vec<[String; 5]> = std::iter::once(header.map(ToOwned::to_owned)).chain(rows).collect();
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: &[String; 5]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+/// The kinds of the revocations that are in effect.
+fn revoked(revocations: &[ListedRevocation]) -> String {
+    let mut kinds: Vec<&str> = revocations.iter().filter(|one| one.in_effect).map(|one| one.kind).collect();
+    kinds.dedup();
+    if kinds.is_empty() { "-".to_owned() } else { kinds.join(",") }
 }

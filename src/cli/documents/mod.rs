@@ -17,6 +17,8 @@ use crate::apply::Registry;
 use crate::apply::ServerFields;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
+use crate::cli::revocation;
+use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
 use crate::client::connection::Channel;
 use crate::yaml;
@@ -41,12 +43,17 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     const HEADER: [&'static str; 5];
     /// The name of the other kind of documents.
     const OTHER: &'static str;
+    /// Whether records of this kind can be revoked.
+    const IS_REVOCABLE: bool;
 
     /// The metadata in the document, without the contents of the files that it refers to.
     fn metadata(&self) -> &Self::Metadata;
 
     /// The record's row in the table.
     fn row(&self) -> [String; 5];
+
+    /// Whether a revocation concerns the record.
+    fn is_revoked_by(&self, revocation: &ListedRevocation) -> bool;
 
     /// Whether a document that could not be parsed is one of the other kind.
     fn is_other(document: &Node) -> bool;
@@ -65,6 +72,8 @@ pub(in crate::cli) struct Record<K> {
     pub(in crate::cli) update_time: Option<String>,
     pub(in crate::cli) created_by: String,
     pub(in crate::cli) updated_by: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::cli) revocations: Vec<ListedRevocation>,
 }
 
 impl<K: Registered> Record<K> {
@@ -82,19 +91,28 @@ impl<K: Registered> Record<K> {
             update_time: update_time.map(|time| time.to_string()),
             created_by,
             updated_by,
+            revocations: Vec::new(),
         })
+    }
+
+    /// Adds those of these revocations that concern the record.
+    fn with_revocations(self, all: &[ListedRevocation]) -> Self {
+        let revocations = all.iter().filter(|revocation| self.document.is_revoked_by(revocation)).cloned().collect();
+        Self { revocations, ..self }
     }
 
     /// A YAML document that can be applied. The fields that the server added precede it as comments.
     pub(in crate::cli) fn to_yaml(&self) -> Result<String, yaml::YamlError> {
         // Escaped, so that a line break in a name does not add a line to the document.
         let comment = |name: &str, value: &str| format!("# {name}: {}\n", value.escape_debug());
+        let revocations = self.revocations.iter().map(|one| comment("revoked", &one.comment()));
         Ok([
             comment("etag", &self.etag),
             comment("create_time", self.create_time.as_deref().unwrap_or_default()),
             comment("created_by", &self.created_by),
             comment("update_time", self.update_time.as_deref().unwrap_or_default()),
             comment("updated_by", &self.updated_by),
+            revocations.collect(),
             yaml::to_string(&self.document)?,
         ]
         .concat())
@@ -107,5 +125,14 @@ pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K
 }
 
 async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {
-    Ok(Registry::new(connection.open().await?).max_decoding_message_size(MAX_ANSWER_BYTES))
+    Ok(registry(connection.open().await?))
+}
+
+fn registry(channel: Channel) -> Registry<Channel> {
+    Registry::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+/// The revocations that may concern records of a kind.
+async fn revocations<K: Registered>(channel: Channel) -> Result<Vec<ListedRevocation>, CommandError> {
+    if K::IS_REVOCABLE { revocation::of_clients(channel).await } else { Ok(Vec::new()) }
 }

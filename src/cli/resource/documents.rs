@@ -6,6 +6,7 @@ use crate::authority::resources::ResourceMetadata;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::resource::yaml::ResourceYaml;
+use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
 use crate::yaml::Node;
 
@@ -17,6 +18,7 @@ impl Registered for ResourceYaml {
     const NEEDS: Needs = Needs::Resources;
     const HEADER: [&'static str; 5] = ["AUDIENCE", "MODE", "EVIDENCE", "ROUTES", "OWNER"];
     const OTHER: &'static str = "client";
+    const IS_REVOCABLE: bool = false;
 
     fn metadata(&self) -> &ResourceMetadata {
         &self.metadata
@@ -32,6 +34,10 @@ impl Registered for ResourceYaml {
             Some(several) => format!("{least} via {} gateways", several.len()),
         };
         [audience.clone(), or_dash(mode), evidence, routes.len().to_string(), or_dash(owner)]
+    }
+
+    fn is_revoked_by(&self, _: &ListedRevocation) -> bool {
+        false
     }
 
     fn is_other(document: &Node) -> bool {
