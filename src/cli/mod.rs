@@ -13,6 +13,7 @@ mod resource;
 mod revocation;
 mod serve;
 mod status;
+mod store;
 mod table;
 mod thumbprint;
 mod token;
@@ -37,6 +38,7 @@ use crate::cli::output::Format;
 use crate::cli::resource::ResourceCommand;
 use crate::cli::revocation::RevocationCommand;
 use crate::cli::serve::ServeArguments;
+use crate::cli::store::StoreCommand;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
 
@@ -78,6 +80,9 @@ enum Command {
     /// Checks configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Changes the store of a server that is stopped.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Checks everything that a server needs, whether one runs or not, and reports each problem with the next step.
     ///
     /// Exit codes: 0 no errors (there may be warnings), 1 errors, 2 the command line cannot be read.
@@ -98,6 +103,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
         Command::Revocation(command) => block_on(revocation::run(command, format)),
+        Command::Store(command) => block_on(store::run(command, format)),
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
     };
     result.unwrap_or_else(|error| {
@@ -217,6 +223,18 @@ mod tests {
         assert!(revoke(&["--client", "x", "--for", "1h", "--until", "2100-01-01T00:00:00Z"]).is_err());
         assert!(revoke(&["--client", "x", "--for", "1h", "--lift"]).is_err());
         assert!(revoke(&["--client", "x", "--until", "tomorrow"]).is_err());
+    }
+
+    #[test]
+    fn lifting_in_the_store_takes_the_configuration_and_one_target_that_can_be_lifted() {
+        let unrevoke = |flags: &[&str]| parse(&[&["store", "unrevoke", "--config", "x.yaml"][..], flags].concat());
+        for one in [["--client", "x"], ["--role", "admin"], ["--trust-domain", "a.example"]] {
+            assert!(unrevoke(&one).is_ok(), "{one:?}");
+            assert!(unrevoke(&[&one[..], &["--identity", "spiffe://a.example/*"]].concat()).is_err(), "{one:?}");
+        }
+        for bad in [&[][..], &["--jti", "x"], &["--issued-to", "x"], &["--identity", "spiffe://a.example/b"]] {
+            assert!(unrevoke(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

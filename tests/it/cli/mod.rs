@@ -7,5 +7,6 @@ mod doctor_certificates;
 mod doctor_endpoints;
 mod oauth;
 mod resource;
+mod revocations;
 mod token_watch;
 mod yaml_documents;
