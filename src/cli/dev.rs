@@ -145,6 +145,9 @@ fn not_started(dir: &Path, error: &StartError) -> CommandError {
         let next = "stop the server that runs on this directory, or choose another directory with --dir";
         return CommandError::new(error.to_string(), next);
     }
+    if let Some(next) = error.remedy_of_intact_store() {
+        return CommandError::new(error.to_string(), next);
+    }
     failed(dir, error)
 }
 

@@ -45,11 +45,13 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
 }
 
 fn explain(error: &StartError) -> CommandError {
+    if let Some(next) = error.remedy_of_intact_store() {
+        return CommandError::new(error.to_string(), next);
+    }
     let next = match error {
         StartError::Bind { .. } | StartError::Forwarded(_) => {
             "stop what listens there, or choose another address under `listeners`, or `forwarded`, in the configuration"
         }
-        _ if error.is_store_in_use() => "stop that process first: one server at a time may use a store",
         StartError::Certificate(_) | StartError::Trust(_) | StartError::Outbound(_) => {
             "fix the file, or name another one in the configuration; `lanyard config check` checks without starting"
         }

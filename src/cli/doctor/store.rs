@@ -136,6 +136,10 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
             report.not_checked(CHECK, subject, format!("a copy of it cannot be used: {source}"));
             (Held::Free, Opened::Unavailable("the store was not opened"))
         }
+        Err(OpenError::NoSpace { .. }) => {
+            report.not_checked(CHECK, subject, "a copy of it cannot be used: no space is left where it was made");
+            (Held::Free, Opened::Unavailable("the store was not opened"))
+        }
         Err(error) => {
             report.fault(CHECK, subject, Fault::StoreDamaged, problem(&error));
             (Held::Free, Opened::Unavailable("the store does not open"))
@@ -152,7 +156,7 @@ fn problem(error: &OpenError) -> String {
             format!("its log ends at revision {found}, but {marked} was reached: it was cut short or replaced")
         }
         OpenError::Stuck { limit, .. } => format!("a copy of it did not open within {limit:?}"),
-        OpenError::Io { .. } | OpenError::InUse { .. } | OpenError::Foreign { .. } => {
+        OpenError::Io { .. } | OpenError::NoSpace { .. } | OpenError::InUse { .. } | OpenError::Foreign { .. } => {
             "a copy of it is not recognised as a store".to_owned()
         }
     }

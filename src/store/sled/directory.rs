@@ -56,7 +56,7 @@ pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     if !is_store && names.iter().any(|name| name != LOST_AND_FOUND) {
         return Err(OpenError::Foreign { directory: directory.to_owned() });
     }
-    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let io = |source| OpenError::of_system(directory, source);
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600);
     let lock = options.open(directory.join(LOCK)).map_err(io)?;
@@ -79,7 +79,7 @@ pub(super) fn name_store_in_lock(Lock(lock): &mut Lock, store: &str) -> io::Resu
 
 /// Opens the mark, or creates it if there was never a store here.
 pub(super) fn open_or_create_mark(directory: &Path, Lock(lock): &Lock) -> Result<Mark, OpenError> {
-    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let io = |source| OpenError::of_system(directory, source);
     let names = names_in(directory)?;
     if names.iter().any(|name| name == MARK) {
         let mark = Mark::open(directory).map_err(io)?;
@@ -96,7 +96,7 @@ pub(super) fn open_or_create_mark(directory: &Path, Lock(lock): &Lock) -> Result
 }
 
 fn names_in(directory: &Path) -> Result<Vec<String>, OpenError> {
-    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let io = |source| OpenError::of_system(directory, source);
     let names = fs::read_dir(directory).map_err(io)?;
     names.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()).map_err(io)).collect()
 }
