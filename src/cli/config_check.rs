@@ -14,7 +14,6 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::config;
-use crate::telemetry;
 use crate::telemetry::otlp;
 use crate::tls::outbound;
 use crate::tls::server_certificate::ServerCertificate;
@@ -76,6 +75,5 @@ fn problem_with(arguments: &CheckArguments) -> Option<String> {
     };
     let files = || trust_sources::files::load(&config.trust).err().map(|error| error.to_string());
     let collector = || config.otlp.as_ref().and_then(|otlp| otlp::tls(otlp).err()).map(|error| error.to_string());
-    let log = || telemetry::check(&config.log).err().map(|error| error.to_string());
-    certificate.or_else(files).or_else(outbound).or_else(federated).or_else(collector).or_else(log)
+    certificate.or_else(files).or_else(outbound).or_else(federated).or_else(collector)
 }

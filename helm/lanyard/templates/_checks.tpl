@@ -5,6 +5,15 @@
 {{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one could not open it. A replicated store comes later" (int $values.replicas)) }}
 {{- end }}
 
+{{- $parts := list "apply" "audit" "authority" "cli" "client" "config" "grpc" "http" "messages" "proto" "server" "signer" "store" "telemetry" "tls" "trace_context" "trust_sources" "yaml" }}
+{{- range splitList "," $values.log.level }}
+{{- $target := trim . | splitList "=" | first }}
+{{- $part := $target | trimPrefix "lanyard::" | splitList "::" | first }}
+{{- if and (hasPrefix "lanyard::" $target) (not (has $part $parts)) }}
+{{- fail (printf "log.level: %s is no target of the server: name lanyard, or lanyard:: and one of %s" $target (join ", " $parts)) }}
+{{- end }}
+{{- end }}
+
 {{- if eq $values.image.tag "latest" }}
 {{- fail "image.tag is latest: name a version, which stays the same until you change it" }}
 {{- end }}

@@ -3,16 +3,21 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use lanyard::proto::CreateClientRequest;
+use lanyard::proto::Decision;
+use lanyard::proto::DeleteClientRequest;
 use lanyard::proto::IssueTokenRequest;
-use lanyard::proto::ListClientsRequest;
+use lanyard::proto::binding_service_client::BindingServiceClient;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
 
+use crate::support::calls::use_of;
 use crate::support::child::Serve;
 use crate::support::child::real_time;
 use crate::support::server::SEAL;
 use crate::support::server::Setup;
 use crate::support::server::channel;
+use crate::support::server::spiffe_client;
 
 const TAKEN: &str = "the configuration was changed";
 const REFUSED: &str = "the configuration file is not applied";
@@ -24,17 +29,22 @@ fn replace(setup: &Setup, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// The lines that the server logs about one call, which is not admitted.
+/// The lines that the server logs about one use of a token, which is allowed.
 async fn logged(setup: &Setup, serve: &Serve) -> Vec<String> {
-    let leaf = setup.ca.svid("spiffe://prod.example/checkout").issue();
-    let channel = channel(serve.mtls, setup.tls(&leaf));
-    let mut tokens = TokenServiceClient::new(channel.clone());
-    // Between two other calls, which are also logged at warn.
-    tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
-    serve.line_with("token refused");
-    RegistryServiceClient::new(channel).list_clients(ListClientsRequest::default()).await.unwrap_err();
-    tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
-    serve.lines_until("token refused")
+    let [admin, checkout] =
+        ["admin", "checkout"].map(|name| setup.ca.svid(&format!("spiffe://prod.example/{name}")).issue());
+    let mut registry = RegistryServiceClient::new(channel(serve.mtls, setup.tls(&admin)));
+    let client = spiffe_client("spiffe://prod.example/checkout");
+    registry.create_client(CreateClientRequest { client: Some(client.clone()), validate_only: false }).await.unwrap();
+    let channel = channel(serve.mtls, setup.tls(&checkout));
+    let token = TokenServiceClient::new(channel.clone()).issue_token(IssueTokenRequest::default()).await.unwrap();
+    serve.line_with("token issued");
+    let mut bindings = BindingServiceClient::new(channel);
+    let decided = bindings.validate_binding(use_of(&token.into_inner().access_token)).await.unwrap().into_inner();
+    assert_eq!(decided.decision(), Decision::Allow);
+    let request = DeleteClientRequest { client_id: client.client_id, etag: String::new() };
+    registry.delete_client(request).await.unwrap();
+    serve.lines_until("change=\"deleted\"")
 }
 
 #[tokio::test]
@@ -44,18 +54,22 @@ async fn sighup_changes_what_is_logged() {
     let path = setup.path("lanyard.yaml");
     fs::write(&path, fs::read_to_string(&path).unwrap() + "log: {level: info}\n").unwrap();
     let serve = Serve::start(&setup, 1024);
-    let is_told = |lines: Vec<String>| lines.iter().any(|line| line.contains("a call was not admitted"));
-    assert!(is_told(logged(&setup, &serve).await));
+    let is_told = |lines: Vec<String>| lines.iter().any(|line| line.contains("binding allowed"));
+    assert!(!is_told(logged(&setup, &serve).await));
     for _ in 0..2 {
-        replace(&setup, "level: info", "level: 'info,lanyard::audit=warn'");
-        serve.signal("HUP");
-        assert!(serve.line_with(TAKEN).contains("log.level"));
-        assert!(!is_told(logged(&setup, &serve).await));
-        replace(&setup, "level: 'info,lanyard::audit=warn'", "level: info");
+        replace(&setup, "level: info", "level: 'info,lanyard::audit=debug'");
         serve.signal("HUP");
         assert!(serve.line_with(TAKEN).contains("log.level"));
         assert!(is_told(logged(&setup, &serve).await));
+        replace(&setup, "level: 'info,lanyard::audit=debug'", "level: info");
+        serve.signal("HUP");
+        assert!(serve.line_with(TAKEN).contains("log.level"));
+        assert!(!is_told(logged(&setup, &serve).await));
     }
+    // A level that is none is not applied, and the old one stays.
+    replace(&setup, "level: info", "level: warning");
+    serve.signal("HUP");
+    assert!(serve.line_with(REFUSED).contains("did you mean warn?"));
     serve.signal("TERM");
     assert!(serve.finish());
 }

@@ -11,7 +11,7 @@ use crate::authority::observe::audit::record::Severity;
 use crate::authority::observe::audit::sink::AuditSink;
 
 /// The target by which the lines are filtered.
-const TARGET: &str = "lanyard::audit";
+pub const AUDIT_TARGET: &str = "lanyard::audit";
 
 /// Writes each record as one line. The subscriber adds the trace.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +21,9 @@ pub struct LogSink;
 macro_rules! line {
     ($record:ident, $($line:tt)*) => {
         match $record.severity {
-            Severity::Debug => tracing::debug!(target: TARGET, $($line)*),
-            Severity::Info => tracing::info!(target: TARGET, $($line)*),
-            Severity::Warn => tracing::warn!(target: TARGET, $($line)*),
+            Severity::Debug => tracing::debug!(target: AUDIT_TARGET, $($line)*),
+            Severity::Info => tracing::info!(target: AUDIT_TARGET, $($line)*),
+            Severity::Warn => tracing::warn!(target: AUDIT_TARGET, $($line)*),
         }
     };
 }
@@ -31,9 +31,9 @@ macro_rules! line {
 impl AuditSink for LogSink {
     fn wants(&self, severity: Severity) -> bool {
         match severity {
-            Severity::Debug => tracing::enabled!(target: TARGET, Level::DEBUG),
-            Severity::Info => tracing::enabled!(target: TARGET, Level::INFO),
-            Severity::Warn => tracing::enabled!(target: TARGET, Level::WARN),
+            Severity::Debug => tracing::enabled!(target: AUDIT_TARGET, Level::DEBUG),
+            Severity::Info => tracing::enabled!(target: AUDIT_TARGET, Level::INFO),
+            Severity::Warn => tracing::enabled!(target: AUDIT_TARGET, Level::WARN),
         }
     }
 
