@@ -64,7 +64,11 @@ pub enum DenyReason {
     /// The certificate's notBefore is in the future.
     #[error("the certificate is not valid yet")]
     CertificateNotYetValid,
-    /// The token is bound to another certificate.
+    /// The certificate is another one of the same SPIFFE ID, most likely its renewal, and the client's rotation does not
+    /// accept it.
+    #[error("the token is bound to another certificate of the same SPIFFE ID, as after a renewal: get a new token")]
+    CertificateRenewed,
+    /// The token is bound to another certificate, which is not known to be of the same workload.
     #[error("the token is bound to another certificate")]
     CertificateMismatch,
     /// The certificate is a successor of the one that the token is bound to, but is no longer accepted as one.

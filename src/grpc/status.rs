@@ -112,6 +112,7 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::EvidenceTooWeak => proto::DenyReason::EvidenceTooWeak,
         DenyReason::CertificateExpired => proto::DenyReason::CertificateExpired,
         DenyReason::CertificateNotYetValid => proto::DenyReason::CertificateNotYetValid,
+        DenyReason::CertificateRenewed => proto::DenyReason::CertificateRenewed,
         DenyReason::CertificateMismatch => proto::DenyReason::CertificateMismatch,
         DenyReason::LineageOver => proto::DenyReason::LineageOver,
         DenyReason::RotationStrict => proto::DenyReason::RotationStrict,

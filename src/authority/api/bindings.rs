@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use spiffe::SpiffeId;
+
 use crate::authority::Authority;
 use crate::authority::decision::Admissible;
 use crate::authority::decision::BindingRequest;
@@ -10,6 +12,7 @@ use crate::authority::decision::Evaluation;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::ValidateRequest;
 use crate::authority::decision::admissible;
+use crate::authority::decision::bound_spiffe_id;
 use crate::authority::decision::decide;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
@@ -50,16 +53,20 @@ impl Authority {
             (None, None) => return Err(NoDecision::AudienceMissing),
         };
         let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
-        let evidence = match admissible {
-            Admissible::Evidence(evidence) => evidence,
+        let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);
+        let (evidence, forwarded) = match admissible {
+            Admissible::Evidence(evidence) => (evidence, None),
             Admissible::Header(forwarded) => {
-                let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);
                 let seen = SeenPeer { forwarded: &forwarded, ..SeenPeer::default() };
-                seen.evidence(identity.spiffe_id(), from)?
+                (seen.evidence(identity.spiffe_id(), from)?, Some(forwarded))
             }
         };
+        let reported = || {
+            let seen = SeenPeer { forwarded: forwarded.as_deref()?, ..SeenPeer::default() };
+            seen.reported_spiffe_id(identity.spiffe_id(), from)
+        };
         let demands = Demands::of(audience, resource, scope);
-        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), &demands);
+        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), reported, &demands);
         let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
         self.record_binding_decided(identity, audience, token, evidence.as_ref(), decision);
         Ok(evaluation)
@@ -78,18 +85,21 @@ impl Authority {
         verified
     }
 
-    /// Verifies the text of a token, and decides on its use.
+    /// Verifies the text of a token, and decides on its use. `reported` is the SPIFFE ID that a proxy reports beside a
+    /// thumbprint.
     pub(in crate::authority) fn evaluate_text(
         &self,
         view: &View,
         access_token: &str,
         evidence: Option<&Evidence>,
+        reported: impl FnOnce() -> Option<SpiffeId>,
         demands: &Demands,
     ) -> Evaluation {
         let grade = evidence.map(Evidence::grade);
         match self.verified(view, access_token) {
             Ok(token) => {
-                Evaluation { decision: self.evaluate(view, &token, evidence, demands), token: Some(token), grade }
+                let decision = self.evaluate(view, &token, evidence, reported, demands);
+                Evaluation { decision, token: Some(token), grade }
             }
             Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, grade },
         }
@@ -101,6 +111,7 @@ impl Authority {
         view: &View,
         token: &VerifiedToken,
         evidence: Option<&Evidence>,
+        reported: impl FnOnce() -> Option<SpiffeId>,
         demands: &Demands,
     ) -> Decision {
         let View { now, snapshot, .. } = view;
@@ -122,18 +133,43 @@ impl Authority {
             }
             _ => false,
         };
-        decide(&BindingRequest {
+        let request = BindingRequest {
             token,
             issuer: &self.policy.issuer,
             evidence,
             client: &client,
             revoked,
             vouched,
+            same_identity: false,
             lineages: &snapshot.lineages,
             lineage: self.policy.lineage,
             demands,
             now: *now,
             verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl),
-        })
+        };
+        let decision = decide(&request);
+        if decision == Decision::Deny(DenyReason::CertificateMismatch)
+            && self.is_same_identity(view, token, evidence, reported)
+        {
+            return decide(&BindingRequest { same_identity: true, ..request });
+        }
+        decision
+    }
+
+    /// Whether another certificate than the one that a token is bound to has the same SPIFFE ID: by the current bundle
+    /// where it is known, else as the proxy reports it. It is evaluated for denials only, and only names their reason.
+    fn is_same_identity(
+        &self,
+        view: &View,
+        token: &VerifiedToken,
+        evidence: Option<&Evidence>,
+        reported: impl FnOnce() -> Option<SpiffeId>,
+    ) -> bool {
+        let Some(bound) = bound_spiffe_id(token) else { return false };
+        match evidence {
+            Some(Evidence::Certificate(certificate)) => self.vouches_for(view, certificate, bound),
+            Some(Evidence::Thumbprint(_)) => reported().as_ref() == Some(bound),
+            Some(Evidence::SpiffeId(_)) | None => false,
+        }
     }
 }

@@ -92,7 +92,8 @@ impl Authority {
         let peer = SeenPeer { certificate: request.certificate, principal: request.principal, forwarded: &forwarded };
         findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
-        let evaluation = self.evaluate_text(&caller.view, access_token, findings.evidence.as_ref(), &demands);
+        let reported = || peer.reported_spiffe_id(caller.identity.spiffe_id(), &resource.evidence_from);
+        let evaluation = self.evaluate_text(&caller.view, access_token, findings.evidence.as_ref(), reported, &demands);
         findings.token.clone_from(&evaluation.token);
         match (evaluation.decision, evaluation.token) {
             (Decision::Allow(verdict), Some(token)) => {

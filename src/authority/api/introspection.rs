@@ -91,7 +91,7 @@ impl Authority {
         // The grade of the evidence is not checked: the resource's requirement does not matter here.
         let demands =
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        match self.evaluate(view, &token, evidence.as_ref(), &demands) {
+        match self.evaluate(view, &token, evidence.as_ref(), || None, &demands) {
             Decision::Allow(_) => Ok(token),
             Decision::Deny(why) => Err(why),
         }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use spiffe::SpiffeId;
+
 use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
@@ -34,6 +36,9 @@ pub struct BindingRequest<'a> {
     pub revoked: Option<DenyReason>,
     /// Whether the present bundles prove that the certificate in the evidence belongs to the token's holder.
     pub vouched: bool,
+    /// Whether the certificate in the evidence is known to have the SPIFFE ID that the token is bound to. It selects the
+    /// reason of a denial, and allows nothing.
+    pub same_identity: bool,
     /// The announced successions of certificates.
     pub lineages: &'a Lineages,
     /// The limits of a lineage.
@@ -170,17 +175,27 @@ fn confirm(
         return Ok((Match::Exact, NO_END));
     }
     match rotation {
-        Rotation::Strict => Err(DenyReason::CertificateMismatch),
+        Rotation::Strict => Err(other_certificate(request)),
         Rotation::Identity => {
             let renewed = certificate.filter(|_| request.vouched).is_some_and(|certificate| {
                 token.claims.lanyard_bound.as_ref().is_some_and(|bound| bound.is_renewed_by(certificate))
             });
-            if renewed { Ok((Match::SameIdentity, NO_END)) } else { Err(DenyReason::CertificateMismatch) }
+            if renewed { Ok((Match::SameIdentity, NO_END)) } else { Err(other_certificate(request)) }
         }
         Rotation::Lineage => match request.lineages.descent(bound_to, presented, request.lineage, *now) {
             Descent::Of(generation, until) => Ok((Match::Lineage(generation), until)),
             Descent::Over => Err(DenyReason::LineageOver),
-            Descent::None => Err(DenyReason::CertificateMismatch),
+            Descent::None => Err(other_certificate(request)),
         },
     }
+}
+
+/// A certificate of the same SPIFFE ID is most likely a renewal; any other may be a thief's.
+fn other_certificate(request: &BindingRequest<'_>) -> DenyReason {
+    if request.same_identity { DenyReason::CertificateRenewed } else { DenyReason::CertificateMismatch }
+}
+
+/// The SPIFFE ID of the certificate that a token was bound to, if the token tells it.
+pub(in crate::authority) fn bound_spiffe_id(token: &VerifiedToken) -> Option<&SpiffeId> {
+    token.holder_spiffe_id.as_ref()
 }

@@ -13,6 +13,7 @@ pub use crate::authority::decision::binding::BindingRequest;
 pub use crate::authority::decision::binding::Decision;
 pub use crate::authority::decision::binding::Match;
 pub use crate::authority::decision::binding::Verdict;
+pub(in crate::authority) use crate::authority::decision::binding::bound_spiffe_id;
 pub use crate::authority::decision::binding::decide;
 pub use crate::authority::decision::check::Allowance;
 pub use crate::authority::decision::check::Asserted;

@@ -59,6 +59,26 @@ impl SeenPeer<'_> {
         }
     }
 
+    /// The SPIFFE ID that the proxy reports of the evidence's certificate, where it shows no more of it than a
+    /// thumbprint. It is a hint for the reason of a denial, and not evidence.
+    pub(in crate::authority) fn reported_spiffe_id(
+        &self,
+        own: Option<&SpiffeId>,
+        from: &EvidenceFrom,
+    ) -> Option<SpiffeId> {
+        let elements = self.elements().ok()?;
+        let name = match from {
+            EvidenceFrom::Peer if is_spiffe_uri(self.principal) => Some(self.principal),
+            EvidenceFrom::Peer => own_element(&elements, own).ok()?.and_then(|element| sole(&element.uri)),
+            EvidenceFrom::Via(_) => {
+                let gateway = self.gateway_peer(&elements, own).ok()??;
+                let before = elements.iter().rev().nth(1).filter(|element| is_by(element, Some(&gateway)));
+                before.and_then(|element| sole(&element.uri))
+            }
+        };
+        name.and_then(parse_spiffe_id)
+    }
+
     fn elements(&self) -> Result<Vec<ForwardedElement>, InvalidEvidence> {
         if self.forwarded.is_empty() {
             return Ok(Vec::new());

@@ -46,6 +46,7 @@ struct Question {
     client: ClientStatus,
     revoked: Option<DenyReason>,
     vouched: bool,
+    same_identity: bool,
     lineages: Lineages,
     demands: Demands,
     now: Timestamp,
@@ -62,7 +63,20 @@ impl Question {
         let demands = Demands::of(ORDERS, None, scope);
         let evidence = Some(certificate(&mint.leaf));
         let (revoked, vouched, lineages, verdict_ttl) = (None, false, Lineages::default(), Duration::from_secs(5));
-        Self { mint, key_id, claims, evidence, client, revoked, vouched, lineages, demands, now: NOW, verdict_ttl }
+        Self {
+            mint,
+            key_id,
+            claims,
+            evidence,
+            client,
+            revoked,
+            vouched,
+            same_identity: false,
+            lineages,
+            demands,
+            now: NOW,
+            verdict_ttl,
+        }
     }
 
     fn decide(&self) -> Decision {
@@ -73,6 +87,7 @@ impl Question {
             client: &self.client,
             revoked: self.revoked,
             vouched: self.vouched,
+            same_identity: self.same_identity,
             lineages: &self.lineages,
             lineage: LineagePolicy::default(),
             demands: &self.demands,
@@ -109,7 +124,7 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 21] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
@@ -134,9 +149,15 @@ const FAULTS: [Fault; 20] = [
         let early = question.mint.fixture.prod.svid(CHECKOUT).key(&question.mint.leaf.key).not_yet_valid().issue();
         question.evidence = Some(certificate(&early));
     }),
-    (DenyReason::CertificateMismatch, |question| {
+    (DenyReason::CertificateRenewed, |question| {
         let same_name = question.mint.fixture.prod.svid(CHECKOUT).issue();
         question.evidence = Some(certificate(&same_name));
+        question.same_identity = true;
+    }),
+    (DenyReason::CertificateMismatch, |question| {
+        let other = question.mint.fixture.prod.svid("spiffe://prod.example/thief").issue();
+        question.evidence = Some(certificate(&other));
+        question.same_identity = false;
     }),
     (DenyReason::LineageOver, |question| {
         question.rotate(Rotation::Lineage);
@@ -224,16 +245,17 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::EvidenceTooWeak => 17,
             Why::CertificateExpired => 18,
             Why::CertificateNotYetValid => 19,
-            Why::CertificateMismatch => 20,
-            Why::LineageOver => 21,
-            Why::RotationStrict => 22,
-            Why::InsufficientScope => 23,
+            Why::CertificateRenewed => 20,
+            Why::CertificateMismatch => 21,
+            Why::LineageOver => 22,
+            Why::RotationStrict => 23,
+            Why::InsufficientScope => 24,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 24);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 25);
 }
 
 // RFC 9068 section 4: no leeway for exp, five seconds for nbf

@@ -88,8 +88,8 @@ async fn a_new_certificate_gets_a_new_token_and_missing_announcements_are_rememb
     assert!(matches!(event, Event::NotLineage), "{event:?}");
     let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
-    assert_eq!(verdict(&server, after.as_str(), &first).await, Err(DenyReason::CertificateMismatch));
-    assert_eq!(verdict(&server, before.as_str(), &second).await, Err(DenyReason::CertificateMismatch));
+    assert_eq!(verdict(&server, after.as_str(), &first).await, Err(DenyReason::CertificateRenewed));
+    assert_eq!(verdict(&server, before.as_str(), &second).await, Err(DenyReason::CertificateRenewed));
     let third = svid(&server);
     workload.hold(&third);
     // The server is not asked again.
@@ -108,7 +108,7 @@ async fn by_lineage_the_next_certificate_is_announced_before_the_token_is_renewe
     // At this moment the workload has only the token of before.
     assert_eq!(verdict(&server, before.as_str(), &second).await, Ok(Match::Lineage));
     assert_eq!(verdict(&server, before.as_str(), &first).await, Ok(Match::Exact));
-    assert_eq!(verdict(&server, before.as_str(), &sibling).await, Err(DenyReason::CertificateMismatch));
+    assert_eq!(verdict(&server, before.as_str(), &sibling).await, Err(DenyReason::CertificateRenewed));
     let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
     let third = svid(&server);

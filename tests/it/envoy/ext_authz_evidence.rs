@@ -187,3 +187,31 @@ async fn a_gateway_that_the_resource_does_not_name_is_a_peer_like_any_other() {
     let asked = other.presented(GATEWAY, &row(&hex(&other.checkout), &hex(&other.server.svid("/gateway"))));
     assert_eq!(other.reason(asked).await, "EVIDENCE_MISSING");
 }
+
+// The name beside a hash selects the reason of a denial, and allows nothing
+#[tokio::test]
+async fn a_hash_with_the_name_of_the_tokens_workload_is_a_renewal_and_with_another_a_mismatch() {
+    let shop = Shop::new("thumbprint", &[]).await;
+    let (renewed, thief) = (hex(&shop.server.svid("/checkout")), hex(&shop.thief));
+    let thief_id = "spiffe://prod.example/thief";
+    for (principal, header, reason) in [
+        (CHECKOUT, format!("By={PROXY};Hash={renewed}"), "CERTIFICATE_RENEWED"),
+        ("", format!("By={PROXY};Hash={renewed};URI={CHECKOUT}"), "CERTIFICATE_RENEWED"),
+        (thief_id, format!("By={PROXY};Hash={thief}"), "CERTIFICATE_MISMATCH"),
+        ("", format!("By={PROXY};Hash={thief};URI={thief_id}"), "CERTIFICATE_MISMATCH"),
+        // Two names are none, and without a name nothing is known.
+        ("", format!("By={PROXY};Hash={thief};URI={CHECKOUT};URI={thief_id}"), "CERTIFICATE_MISMATCH"),
+        ("", format!("By={PROXY};Hash={renewed}"), "CERTIFICATE_MISMATCH"),
+        // A name that a client wrote in front of the proxy's element does not count.
+        (thief_id, format!("Hash={thief};URI={CHECKOUT},By={PROXY};Hash={thief}"), "CERTIFICATE_MISMATCH"),
+    ] {
+        assert_eq!(shop.reason(shop.presented(principal, &header)).await, reason, "{principal} {header}");
+    }
+    let gateway = shop.server.svid("/gateway");
+    let behind = Shop::new("thumbprint", &[GATEWAY]).await;
+    let (renewed, at_gate) = (hex(&behind.server.svid("/checkout")), hex(&gateway));
+    for (id, reason) in [(CHECKOUT, "CERTIFICATE_RENEWED"), (thief_id, "CERTIFICATE_MISMATCH")] {
+        let row = format!("By={GATEWAY};Hash={renewed};URI={id},By={PROXY};Hash={at_gate};URI={GATEWAY}");
+        assert_eq!(behind.reason(behind.presented(GATEWAY, &row)).await, reason, "{id}");
+    }
+}

@@ -75,6 +75,7 @@ fn no_code_has_changed() {
         "EVIDENCE_TOO_WEAK",
         "CERTIFICATE_EXPIRED",
         "CERTIFICATE_NOT_YET_VALID",
+        "CERTIFICATE_RENEWED",
         "CERTIFICATE_MISMATCH",
         "LINEAGE_OVER",
         "ROTATION_STRICT",

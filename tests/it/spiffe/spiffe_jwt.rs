@@ -123,7 +123,7 @@ async fn a_jwt_svid_over_its_own_connection_gets_a_token_bound_to_the_certificat
     let own = server.validate(&token, certificate_of(checkout)).await.unwrap();
     assert_eq!(own.decision(), Decision::Allow);
     let sibling = server.validate(&token, certificate_of(&server.svid("/checkout"))).await.unwrap();
-    assert_eq!(sibling.reason(), DenyReason::CertificateMismatch);
+    assert_eq!(sibling.reason(), DenyReason::CertificateRenewed);
     for client_id in ["", CHECKOUT] {
         let claims = signing.asked(checkout, client_id, JWT_SPIFFE, &signing.svid(CHECKOUT)).await.unwrap();
         assert_eq!(claims["cnf"]["x5t#S256"], json!(checkout.thumbprint().to_string()));

@@ -13,10 +13,11 @@ use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::read;
 
 /// The denials that a check of a bearer token alone would have allowed.
-const DOWNGRADES: [DenyReason; 6] = [
+const DOWNGRADES: [DenyReason; 7] = [
     DenyReason::NotBound,
     DenyReason::EvidenceMissing,
     DenyReason::EvidenceTooWeak,
+    DenyReason::CertificateRenewed,
     DenyReason::CertificateMismatch,
     DenyReason::LineageOver,
     DenyReason::RotationStrict,
