@@ -312,7 +312,8 @@ fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() 
         }
         let cold = TestAuthority::on(Arc::clone(&warm.store), |_| {}, keys.clone());
         cold.clock.set(now);
-        // The reason of a denial depends on the bundles.
+        // The reason of a denial depends on the bundles. The proxy that asks is proven by those of before.
+        cold.evaluate("x", &leaves[0]);
         cold.authority.replace_trust((*warm.authority.trust()).clone());
         ready(cold.authority.load()).unwrap();
         for _ in 0..6 {
