@@ -57,7 +57,7 @@ impl Services {
     ) -> Result<ValidateBindingResponse, Status> {
         let evidence = evidence(message.evidence).map_err(|error| {
             let why = NoDecision::from(error);
-            self.authority.report_not_decided(&caller.identity, why);
+            self.authority.report_not_decided(caller, &message.audience, why);
             status::no_decision(why)
         })?;
         let request = ValidateRequest {

@@ -62,7 +62,7 @@ impl TokenService for Services {
         let requester = self.requester(caller, message.client_id, &assertion)?;
         if message.token.is_empty() {
             let (request, status) = (RefusedRequest::Introspection(INVALID_REQUEST), malformed("token", "is missing"));
-            self.authority.report_refused(Some(&caller.identity), request, status.message());
+            self.authority.report_refused(&caller.sender(), request, status.message());
             return Err(status);
         }
         let token = self.authority.introspect(&caller.view, &requester, &message.token).map_err(status::stale)?;
@@ -80,7 +80,7 @@ impl TokenService for Services {
         let requester = self.requester(caller, message.client_id, &assertion)?;
         let target = wanted(message.target, message.until).inspect_err(|status| {
             let request = RefusedRequest::Revocation(INVALID_REQUEST);
-            self.authority.report_refused(Some(&caller.identity), request, status.message());
+            self.authority.report_refused(&caller.sender(), request, status.message());
         })?;
         let outcome = if message.lift {
             self.authority.lift_revocation(caller, &requester, target).await

@@ -17,7 +17,7 @@ use crate::http::error::Line;
 
 /// Calls the handler, and reports a refusal that did not come from the core.
 pub(super) async fn logged(State(authority): State<Arc<Authority>>, request: Request, next: Next) -> Response {
-    let caller = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.identity));
+    let sender = request.extensions().get().map(Caller::sender).unwrap_or_default();
     let refused: fn(ErrorCode) -> RefusedRequest = match request.uri().path() {
         "/oauth2/token" => |code| RefusedRequest::Token(code.of_token_endpoint()),
         "/oauth2/introspect" => |code| RefusedRequest::Introspection(code.as_str()),
@@ -33,7 +33,7 @@ pub(super) async fn logged(State(authority): State<Arc<Authority>>, request: Req
             None => return response,
         },
     };
-    authority.report_refused(caller.as_deref(), refused(code), &cause);
+    authority.report_refused(&sender, refused(code), &cause);
     response
 }
 

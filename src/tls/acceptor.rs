@@ -19,10 +19,12 @@ use tokio_rustls::server::TlsStream;
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
 use crate::authority::clock::Clock;
+use crate::authority::identity::PresentedCertificate;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::tls::verifier::PeerVerifier;
+use crate::tls::verifier::Rejected;
 
 /// Runs the handshakes of the TLS listeners.
 #[derive(Debug)]
@@ -48,6 +50,22 @@ pub enum Refused {
     Slow,
 }
 
+/// A handshake that failed, with the client's certificate if one was read.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct RefusedHandshake {
+    /// Why it failed.
+    pub why: Refused,
+    /// What the certificate says of its holder. Possession of its key may not be proven.
+    pub certificate: Option<PresentedCertificate>,
+}
+
+impl From<Refused> for RefusedHandshake {
+    fn from(why: Refused) -> Self {
+        Self { why, certificate: None }
+    }
+}
+
 impl Acceptor {
     /// An acceptor that presents `certificate` and verifies client certificates with `authority`.
     pub fn new(
@@ -62,13 +80,17 @@ impl Acceptor {
 
     /// A handshake with client authentication. Each connection has a verifier of its own, so that the result of the
     /// verification can be read afterwards without computing it again.
-    pub async fn mutual<S>(&self, stream: S, limit: Duration) -> Result<(TlsStream<S>, Option<PeerConnection>), Refused>
+    pub async fn mutual<S>(
+        &self,
+        stream: S,
+        limit: Duration,
+    ) -> Result<(TlsStream<S>, Option<PeerConnection>), RefusedHandshake>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
         match self.handshake_with(verifier, stream, limit).await {
-            Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(no_certificate()),
+            Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(no_certificate().into()),
             outcome => outcome,
         }
     }
@@ -79,14 +101,14 @@ impl Acceptor {
         peer: SpiffeId,
         stream: S,
         limit: Duration,
-    ) -> Result<(TlsStream<S>, PeerConnection), Refused>
+    ) -> Result<(TlsStream<S>, PeerConnection), RefusedHandshake>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
         match self.handshake_with(verifier.only_for(peer), stream, limit).await? {
             (stream, Some(peer)) => Ok((stream, peer)),
-            (_, None) => Err(no_certificate()),
+            (_, None) => Err(no_certificate().into()),
         }
     }
 
@@ -95,7 +117,7 @@ impl Acceptor {
         verifier: PeerVerifier,
         stream: S,
         limit: Duration,
-    ) -> Result<(TlsStream<S>, Option<PeerConnection>), Refused>
+    ) -> Result<(TlsStream<S>, Option<PeerConnection>), RefusedHandshake>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -107,20 +129,31 @@ impl Acceptor {
         let outcome = handshake(config, stream, limit).await;
         match (outcome, verifier.take()) {
             (Ok(stream), Some(Ok(peer))) => Ok((stream, Some(peer))),
-            (_, Some(Err(unproven))) => Err(Refused::Unproven(unproven)),
-            (Err(refused), _) => Err(refused),
+            (_, Some(Err(Rejected { unproven: Some(unproven), certificate }))) => {
+                Err(RefusedHandshake { why: Refused::Unproven(unproven), certificate: Some(certificate) })
+            }
+            (Err(why), Some(Err(Rejected { certificate, .. }))) => {
+                Err(RefusedHandshake { why, certificate: Some(certificate) })
+            }
+            (Err(why), Some(Ok(peer))) => {
+                let certificate = PresentedCertificate::from(peer.identity().certificate());
+                Err(RefusedHandshake { why, certificate: Some(certificate) })
+            }
+            (Err(why), None) => Err(why.into()),
+            // A handshake with a rejected certificate does not succeed.
+            (Ok(_), Some(Err(_))) => Err(no_certificate().into()),
             // Sessions are never resumed, so the client sent no certificate.
             (Ok(stream), None) => Ok((stream, None)),
         }
     }
 
     /// A handshake without client authentication.
-    pub async fn server_only<S>(&self, stream: S, limit: Duration) -> Result<TlsStream<S>, Refused>
+    pub async fn server_only<S>(&self, stream: S, limit: Duration) -> Result<TlsStream<S>, RefusedHandshake>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.builder()?.with_no_client_auth().with_cert_resolver(Arc::clone(&self.certificate) as Arc<_>);
-        handshake(config, stream, limit).await
+        Ok(handshake(config, stream, limit).await?)
     }
 
     fn builder(&self) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, Refused> {

@@ -22,6 +22,7 @@ use spiffe::SpiffeId;
 
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
+use crate::authority::identity::PresentedCertificate;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;
 
@@ -33,7 +34,16 @@ pub(super) struct PeerVerifier {
     client_auth: ClientAuth,
     /// The only SPIFFE ID that is accepted, if set.
     only: Option<SpiffeId>,
-    outcome: Mutex<Option<Result<PeerConnection, Unproven>>>,
+    outcome: Mutex<Option<Result<PeerConnection, Rejected>>>,
+}
+
+/// A certificate that is not accepted.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    /// Why no rule accepts it; `None` where it is not that of the only peer that is accepted.
+    pub(super) unproven: Option<Unproven>,
+    /// What it says of its holder.
+    pub(super) certificate: PresentedCertificate,
 }
 
 impl PeerVerifier {
@@ -47,7 +57,7 @@ impl PeerVerifier {
     }
 
     /// The result of the verification; `None` if the handshake ended before it.
-    pub(super) fn take(&self) -> Option<Result<PeerConnection, Unproven>> {
+    pub(super) fn take(&self) -> Option<Result<PeerConnection, Rejected>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -70,18 +80,17 @@ impl ClientCertVerifier for PeerVerifier {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let chain = std::iter::once(end_entity).chain(intermediates).map(|one| one.clone().into_owned()).collect();
-        let outcome = self.authority.admit(chain);
-        if let (Ok(peer), Some(only)) = (&outcome, &self.only)
-            && peer.identity().spiffe_id() != Some(only)
-        {
-            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
-        }
-        let verified = match &outcome {
-            Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(unproven) => Err(Error::InvalidCertificate(alert(*unproven))),
+        let is_expected =
+            |peer: &PeerConnection| self.only.as_ref().is_none_or(|only| peer.identity().spiffe_id() == Some(only));
+        let (outcome, verified) = match self.authority.admit(chain) {
+            Ok(peer) if is_expected(&peer) => (Ok(peer), Ok(ClientCertVerified::assertion())),
+            Ok(_) => (Err(None), Err(CertificateError::ApplicationVerificationFailure)),
+            Err(unproven) => (Err(Some(unproven)), Err(alert(unproven))),
         };
+        let outcome = outcome
+            .map_err(|unproven| Rejected { unproven, certificate: PresentedCertificate::of(end_entity.as_ref()) });
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        verified
+        verified.map_err(Error::InvalidCertificate)
     }
 
     fn verify_tls12_signature(

@@ -4,6 +4,7 @@ mod caller;
 mod methods;
 mod requester;
 mod roles;
+mod sender;
 
 pub use crate::authority::access::caller::NotAdmitted;
 pub use crate::authority::access::caller::NotAdmittedCode;
@@ -23,3 +24,5 @@ pub use crate::authority::access::roles::Role;
 pub use crate::authority::access::roles::RoleGrants;
 pub use crate::authority::access::roles::RoleHolder;
 pub use crate::authority::access::roles::Roles;
+pub use crate::authority::access::sender::ConnectionInfo;
+pub use crate::authority::access::sender::Sender;

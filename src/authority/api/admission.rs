@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
+use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Proven;
@@ -129,6 +130,6 @@ impl Authority {
             Reach::Forwarded => Roles { admin: false, ..held },
             Reach::Insecure => Roles { admin: false, proxy: None, ..held },
         };
-        Ok(Caller { identity, roles, view })
+        Ok(Caller { identity, roles, view, connection: ConnectionInfo::default() })
     }
 }

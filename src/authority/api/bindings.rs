@@ -30,15 +30,16 @@ use crate::authority::tokens::VerifiedToken;
 impl Authority {
     /// Decides on one use of one token.
     pub fn validate_binding(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
+        let audience = request.audience;
         let evaluated = self.evaluate_request(caller, request);
         if let Err(why) = &evaluated {
-            self.record_not_decided(&caller.identity, *why);
+            self.record_not_decided(caller, audience, *why);
         }
         evaluated
     }
 
     fn evaluate_request(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
-        let Caller { identity, roles, view } = caller;
+        let Caller { identity, roles, view, .. } = caller;
         view.freshness()?;
         if request.access_token.is_empty() {
             return Err(NoDecision::TokenMissing);
@@ -68,7 +69,7 @@ impl Authority {
         let demands = Demands::of(audience, resource, scope);
         let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), reported, &demands);
         let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
-        self.record_binding_decided(identity, audience, token, evidence.as_ref(), decision);
+        self.record_binding_decided(caller, audience, token, evidence.as_ref(), decision);
         Ok(evaluation)
     }
 

@@ -35,7 +35,7 @@ impl Authority {
     pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
         let view = &caller.view;
         view.freshness().inspect_err(|stale| {
-            self.record_not_decided(&caller.identity, NoDecision::Stale(*stale));
+            self.record_not_decided(caller, request.destination.named, NoDecision::Stale(*stale));
         })?;
         let mut findings = Findings::default();
         let none = Fronted::Audiences(Arc::default());
@@ -48,12 +48,10 @@ impl Authority {
         let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
         let audience = resource.map(ProtectedResource::audience);
         self.record_checked(&Checked {
-            proxy: &caller.identity,
-            resource: audience,
-            method: request.method,
-            path: request.path,
-            token: findings.token.as_deref(),
-            evidence: findings.evidence.as_ref(),
+            caller,
+            request,
+            resource,
+            findings: &findings,
             refused: outcome.as_ref().err().copied(),
             let_through: outcome.is_err() && mode == Mode::Report,
         });
@@ -73,18 +71,19 @@ impl Authority {
     }
 
     /// The token's client; `None` if the route is public.
-    fn look(
+    fn look<'a>(
         &self,
         caller: &Caller,
         request: &CheckRequest<'_>,
-        resource: &ProtectedResource,
-        findings: &mut Findings,
+        resource: &'a ProtectedResource,
+        findings: &mut Findings<'a>,
     ) -> Result<Option<Asserted>, CheckRefusal> {
         let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
-        let scope = match resource.routes.need(request.method, &path) {
-            None => return Err(CheckRefusal::RouteUnknown),
-            Some(Need::Nothing) => return Ok(None),
-            Some(Need::Token(scope)) => scope,
+        let route = resource.routes.find(request.method, &path).ok_or(CheckRefusal::RouteUnknown)?;
+        findings.route = Some(route);
+        let scope = match &route.need {
+            Need::Nothing => return Ok(None),
+            Need::Token(scope) => scope,
         };
         findings.scope = scope.clone();
         let access_token = bearer_token(&request.headers)?;

@@ -34,7 +34,7 @@ impl Authority {
     ) -> Result<Requester, GrantError> {
         let requester = self.authenticated(caller, client_id, assertion);
         if let Err(error) = &requester {
-            self.record_client_refused(&caller.identity, client_id, *error);
+            self.record_client_refused(caller, client_id, *error);
         }
         requester
     }
@@ -45,13 +45,15 @@ impl Authority {
         client_id: Option<&str>,
         assertion: &ClientAssertion,
     ) -> Result<Requester, GrantError> {
-        let Caller { identity, roles, view } = caller;
+        let Caller { identity, roles, view, .. } = caller;
         let has_role = roles.admin || roles.proxy.is_some();
         let assertion = self.prove_assertion(view, assertion)?;
         let credentials = self.credentials(identity, assertion.as_ref());
         let named = match credentials.name(client_id)? {
             Some(named) => named,
-            None if has_role => return Ok(Requester { client_id: None, roles: roles.clone() }),
+            None if has_role => {
+                return Ok(Requester { client_id: None, roles: roles.clone(), sender: caller.sender() });
+            }
             None => return Err(GrantError::InvalidRequest),
         };
         let client_id = match authenticate(&view.snapshot, credentials, &named, view.now) {
@@ -59,7 +61,7 @@ impl Authority {
             Err(Mismatch::UnknownClient) if has_role && assertion.is_none() && is_itself(identity, &named) => None,
             Err(mismatch) => return Err(mismatch.into()),
         };
-        Ok(Requester { client_id, roles: roles.clone() })
+        Ok(Requester { client_id, roles: roles.clone(), sender: caller.sender() })
     }
 
     /// The token, if it is active and the requester may know it: exactly when `ValidateBinding` would allow its use
@@ -73,18 +75,27 @@ impl Authority {
         access_token: &str,
     ) -> Result<Option<Arc<VerifiedToken>>, Stale> {
         view.freshness().inspect_err(|stale| {
-            let (peer, reason) = (requester.client_id.as_ref().map(ClientId::as_str), NoDecision::Stale(*stale).code());
-            self.record_refused(peer, "introspection", reason, stale.sentence());
+            let reason = NoDecision::Stale(*stale).code();
+            self.record_refused(&requester.sender, "introspection", reason, stale.sentence());
         })?;
         let outcome = self.active(view, requester, access_token);
-        self.record_introspected(requester.client_id.as_ref(), outcome.as_deref().map_err(|why| *why));
+        let found = outcome.as_deref().map_err(|(why, token)| (*why, token.as_deref()));
+        self.record_introspected(view, requester, found);
         Ok(outcome.ok())
     }
 
-    fn active(&self, view: &View, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
-        let token = self.verified(view, access_token)?;
+    /// The token if it is active; else the reason, and the token if its signature verified.
+    fn active(
+        &self,
+        view: &View,
+        requester: &Requester,
+        access_token: &str,
+    ) -> Result<Arc<VerifiedToken>, (DenyReason, Option<Arc<VerifiedToken>>)> {
+        let token = self.verified(view, access_token).map_err(|why| (why, None))?;
         let mut audiences = token.claims.aud.all().iter();
-        let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
+        let Some(audience) = audiences.find(|audience| requester.speaks_for(audience)) else {
+            return Err((DenyReason::WrongAudience, Some(token)));
+        };
         // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
         let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
@@ -93,7 +104,7 @@ impl Authority {
             Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
         match self.evaluate(view, &token, evidence.as_ref(), || None, &demands) {
             Decision::Allow(_) => Ok(token),
-            Decision::Deny(why) => Err(why),
+            Decision::Deny(why) => Err((why, Some(token))),
         }
     }
 }

@@ -5,7 +5,6 @@ use crate::authority::access::Requester;
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::RevokeError;
 use crate::authority::decision::RevokeRequest;
-use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::MAX_TTL;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
@@ -26,7 +25,7 @@ impl Authority {
     ) -> Result<(), RevokeError> {
         self.put_revocation(caller, requester, request)
             .await
-            .inspect_err(|error| self.record_not_revoked(&caller.identity, *error))
+            .inspect_err(|error| self.record_not_revoked(caller, *error))
     }
 
     async fn put_revocation(
@@ -56,7 +55,7 @@ impl Authority {
     ) -> Result<(), RevokeError> {
         self.delete_revocation(caller, requester, request)
             .await
-            .inspect_err(|error| self.record_not_revoked(&caller.identity, *error))
+            .inspect_err(|error| self.record_not_revoked(caller, *error))
     }
 
     async fn delete_revocation(
@@ -86,8 +85,8 @@ impl Authority {
         self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
     }
 
-    fn record_not_revoked(&self, peer: &PeerIdentity, error: RevokeError) {
-        self.record_refused(Some(&peer.to_string()), "revocation", error.code(), &error.to_string());
+    fn record_not_revoked(&self, caller: &Caller, error: RevokeError) {
+        self.record_refused(&caller.sender(), "revocation", error.code(), &error.to_string());
     }
 
     fn resolve(

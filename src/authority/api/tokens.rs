@@ -38,7 +38,7 @@ impl Authority {
             .and_then(|grant| self.mint(view, peer, &grant));
         match &outcome {
             Ok((client_id, claims, _)) => self.record_issued(peer, client_id, claims),
-            Err(error) => self.record_token_refused(peer, request.client_id.as_deref(), *error),
+            Err(error) => self.record_token_refused(caller, request, *error),
         }
         outcome.map(|(_, _, token)| token)
     }

@@ -8,6 +8,7 @@ use crate::authority::evidence::Evidence;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::evidence::InvalidForwardedCertificate;
 use crate::authority::resources::Destination;
+use crate::authority::resources::Route;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::VerifiedToken;
 
@@ -134,7 +135,9 @@ pub struct Denial {
 
 /// What is known about a request so far.
 #[derive(Default)]
-pub(in crate::authority) struct Findings {
+pub(in crate::authority) struct Findings<'a> {
+    /// The route that the request matches.
+    pub(in crate::authority) route: Option<&'a Route>,
     pub(in crate::authority) scope: Scope,
     pub(in crate::authority) token: Option<Arc<VerifiedToken>>,
     pub(in crate::authority) evidence: Option<Evidence>,

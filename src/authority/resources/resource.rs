@@ -169,6 +169,7 @@ fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidMetad
     if !methods.iter().all(named) {
         return Err(invalid("routes", "a method is written in capitals: GET"));
     }
+    let template = path.clone();
     let path = PathTemplate::parse(path).ok_or_else(|| {
         let problem = "is not a template such as /orders/{id} or /static/**";
         invalid("routes", &format!("'{}' {problem}", path.escape_default()))
@@ -180,7 +181,8 @@ fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidMetad
     if *public && !scope.is_empty() {
         return Err(invalid("routes", "a public route needs no scope: leave one of the two out"));
     }
-    Ok(Route { methods: methods.clone(), path, need: if *public { Need::Nothing } else { Need::Token(scope) } })
+    let need = if *public { Need::Nothing } else { Need::Token(scope) };
+    Ok(Route { methods: methods.clone(), path, template, need })
 }
 
 fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, InvalidMetadata> {

@@ -9,6 +9,7 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::Protocol;
+use crate::authority::access::Sender;
 use crate::authority::decision::CheckRefusal;
 use crate::grpc;
 use crate::grpc::ext_authz;
@@ -34,19 +35,24 @@ pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: Not
 }
 
 /// The response to a request that failed internally. It does not disclose the cause.
-pub(super) fn broken(authority: &Authority, protocol: Protocol) -> Response<Body> {
+pub(super) fn broken(authority: &Authority, sender: &Sender, protocol: Protocol) -> Response<Body> {
     match protocol {
         Protocol::Grpc => grpc::status::broken().into_http(),
         Protocol::OAuth | Protocol::Http => http::error::broken(),
         // A gRPC error could let the request through (see `failure_mode_allow`).
-        Protocol::ExtAuthz => ext_authz::unread(authority, CheckRefusal::Unable),
+        Protocol::ExtAuthz => ext_authz::unread(authority, sender, CheckRefusal::Unable),
     }
 }
 
 /// Converts the response of a method. Code that rejects a check before the method, such as tonic, returns only errors.
-pub(super) fn answered(authority: &Authority, protocol: Protocol, response: Response<Body>) -> Response<Body> {
+pub(super) fn answered(
+    authority: &Authority,
+    sender: impl FnOnce() -> Sender,
+    protocol: Protocol,
+    response: Response<Body>,
+) -> Response<Body> {
     match protocol {
         Protocol::Grpc | Protocol::OAuth | Protocol::Http => response,
-        Protocol::ExtAuthz => ext_authz::into_denied_response(authority, response),
+        Protocol::ExtAuthz => ext_authz::into_denied_response(authority, sender, response),
     }
 }

@@ -96,10 +96,8 @@ impl OpenError {
     /// The system refused an operation.
     pub(super) fn of_system(directory: &Path, source: io::Error) -> Self {
         let directory = directory.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { directory },
-            _ => Self::Io { directory, source },
-        }
+        let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if is_full { Self::NoSpace { directory } } else { Self::Io { directory, source } }
     }
 
     /// The files are damaged, unless the engine failed because the disk is full: it then panics or reports an error of

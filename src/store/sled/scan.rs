@@ -65,11 +65,14 @@ impl From<Damage> for ReadError {
 
 impl From<::sled::Error> for ReadError {
     fn from(error: ::sled::Error) -> Self {
-        match error {
-            ::sled::Error::Io(error) if is_of_system(&error) => Self::System(error),
-            // sled appends an empty backtrace to some of its messages.
-            error => Self::Damaged(Damage::Engine(error.to_string().trim_end_matches(" backtrace ()").to_owned())),
+        if let ::sled::Error::Io(error) = &error
+            && is_of_system(error)
+        {
+            let kind = error.kind();
+            return Self::System(error.raw_os_error().map_or_else(|| kind.into(), io::Error::from_raw_os_error));
         }
+        // sled appends an empty backtrace to some of its messages.
+        Self::Damaged(Damage::Engine(error.to_string().trim_end_matches(" backtrace ()").to_owned()))
     }
 }
 

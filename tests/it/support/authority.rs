@@ -161,8 +161,12 @@ impl TestAuthority {
             audience: Some(ORDERS),
             scope: "orders.read",
         };
-        let proxy = self.proxy.get_or_init(|| self.svid(PROXY));
-        self.authority.validate_binding(&self.authority.as_caller(proxy), request).unwrap().decision
+        self.authority.validate_binding(&self.authority.as_caller(self.proxy()), request).unwrap().decision
+    }
+
+    /// The proxy that asks in `evaluate`.
+    pub fn proxy(&self) -> &PeerIdentity {
+        self.proxy.get_or_init(|| self.svid(PROXY))
     }
 
     /// A token of the holder of an SVID.

@@ -141,5 +141,7 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
         (successor.to_string(), "{successor}"),
         (second.to_string(), "{second}"),
         (stolen.to_string(), "{stolen}"),
+        (proxy.thumbprint().to_string(), "{proxy}"),
+        (fixture.proxy().thumbprint().to_string(), "{evaluator}"),
     ])
 }
