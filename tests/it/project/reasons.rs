@@ -27,6 +27,7 @@ use lanyard::authority::evidence::NotForwarded;
 use lanyard::authority::observe::Family;
 use lanyard::authority::observe::HandshakeErrorCode;
 use lanyard::authority::observe::Samples;
+use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::state::Stale;
 use lanyard::authority::trust::InvalidJwtSvid;
 use lanyard::authority::trust::Unproven;
@@ -41,6 +42,7 @@ use serde_json::Value;
 use strum::VariantArray;
 use tonic::Status;
 
+use crate::support::authority::ADMIN;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 use crate::support::server::in_crate;
@@ -297,7 +299,15 @@ const HANDSHAKES: &str = "docs/runbooks/LanyardHandshakesRefused.md";
 
 #[test]
 fn every_reason_is_in_every_protocol_the_metrics_and_the_documentation() {
-    let families = TestAuthority::new().authority.metric_families();
+    let fixture = TestAuthority::new();
+    // A resource in report mode has its series from the start.
+    let resource = ResourceMetadata {
+        audience: "https://orders.shop.internal".to_owned(),
+        mode: Some("report".to_owned()),
+        ..ResourceMetadata::default()
+    };
+    ready(fixture.authority.create_resource(&fixture.svid(ADMIN), resource, false)).unwrap();
+    let families = fixture.authority.metric_families();
     let mut missing = Missing::default();
     for reason in DenyReason::VARIANTS {
         let code = reason.code();

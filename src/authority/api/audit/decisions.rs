@@ -131,7 +131,9 @@ impl Authority {
     pub(in crate::authority::api) fn record_checked(&self, checked: &Checked<'_>) {
         let Checked { caller, request, resource, findings, refused, let_through } = checked;
         let audience = resource.map(ProtectedResource::audience);
-        self.metrics.checked(*refused, *let_through);
+        let let_through_at =
+            audience.filter(|_| *let_through).map(|audience| (audience, &caller.view.snapshot.resources));
+        self.metrics.checked(*refused, let_through_at);
         let reason = refused.map(CheckRefusal::code);
         let claims = findings.token.as_deref().map(|token| &token.claims);
         let (outcome, severity) = match refused {
