@@ -1,6 +1,7 @@
 //! Access tokens that are issued and verified.
 
 mod access_tokens;
+mod clock;
 mod grants;
 mod issue_token;
 mod malformed;
