@@ -19,6 +19,7 @@ use crate::telemetry::otlp;
 use crate::tls::outbound;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust_sources;
+use crate::trust_sources::bundle_endpoint::EndpointRoots;
 use crate::trust_sources::bundle_endpoint::Profile;
 
 #[derive(Debug, Subcommand)]
@@ -69,9 +70,10 @@ fn problem_with(arguments: &CheckArguments) -> Option<String> {
                 let outbound = outbound::config(ca.as_deref(), Arc::clone(&provider), Arc::new(SystemClock));
                 outbound.err().map(|error| error.to_string())
             }
-            Profile::HttpsSpiffe { bundle, .. } => {
-                trust_sources::files::roots(bundle).err().map(|error| error.to_string())
+            Profile::HttpsSpiffe { roots: EndpointRoots::Fetched(file) | EndpointRoots::File(file), .. } => {
+                trust_sources::files::roots(file).err().map(|error| error.to_string())
             }
+            Profile::HttpsSpiffe { roots: EndpointRoots::BundleOf(_), .. } => None,
         })
     };
     let files = || trust_sources::files::load(&config.trust).err().map(|error| error.to_string());

@@ -8,6 +8,7 @@ mod dev;
 mod doctor;
 mod documents;
 mod error;
+mod moment;
 mod output;
 mod resource;
 mod serve;

@@ -15,9 +15,10 @@ use crate::authority::trust::Anchors;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::validity::Validity;
-use crate::cli::doctor::validity::moment;
+use crate::cli::moment::moment;
 use crate::config::Config;
 use crate::trust_sources;
+use crate::trust_sources::bundle_endpoint::EndpointRoots;
 use crate::trust_sources::bundle_endpoint::Profile;
 
 const BUNDLE: &str = "bundle";
@@ -48,8 +49,8 @@ pub(in crate::cli::doctor) fn check(config: &Config, now: Timestamp, report: &mu
     for endpoint in &config.federation {
         let path = match &endpoint.profile {
             Profile::HttpsWeb { ca: Some(ca) } => ca,
-            Profile::HttpsWeb { ca: None } => continue,
-            Profile::HttpsSpiffe { bundle, .. } => bundle,
+            Profile::HttpsSpiffe { roots: EndpointRoots::Fetched(file) | EndpointRoots::File(file), .. } => file,
+            Profile::HttpsWeb { ca: None } | Profile::HttpsSpiffe { roots: EndpointRoots::BundleOf(_), .. } => continue,
         };
         let subject = format!("{} ({})", endpoint.trust_domain, path.display());
         if is_document(path) {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use spiffe::TrustDomain;
 use tokio::sync::watch;
 
 use crate::authority::Authority;
+use crate::authority::trust::Anchors;
 use crate::authority::trust::TrustBundles;
 
 /// A source of bundles and client CAs. The order is that of precedence.
@@ -56,6 +58,13 @@ impl Feeds {
         }
         self.authority.replace_trust(combined);
         self.updates.send_modify(|count| *count += 1);
+    }
+
+    /// The current roots of a trust domain; none if it has no bundle, or a stale one.
+    pub(in crate::server) fn roots_of(&self, trust_domain: &TrustDomain) -> Anchors {
+        let (trust, now) = (self.authority.trust(), self.authority.clock().now());
+        let bundle = trust.trust_domains.get(trust_domain).filter(|bundle| !bundle.is_stale(now));
+        bundle.map(|bundle| bundle.x509.clone()).unwrap_or_default()
     }
 
     /// The number of updates applied, over all sources.
