@@ -8,6 +8,7 @@ mod signing_keys;
 
 pub use crate::authority::keys::jwk::PublicJwk;
 pub(in crate::authority) use crate::authority::keys::jwk::is_private;
+pub(in crate::authority) use crate::authority::keys::jwk::may_verify;
 pub(in crate::authority) use crate::authority::keys::jwk::public_key;
 pub(in crate::authority) use crate::authority::keys::jws::Algorithm;
 pub(in crate::authority) use crate::authority::keys::jws::CompactJws;

@@ -12,6 +12,7 @@ use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::keys::is_private;
+use crate::authority::keys::may_verify;
 use crate::authority::keys::public_key;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
@@ -53,6 +54,10 @@ pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenE
 /// Converts PEM certificates into a JWK Set that contains each in `x5c`.
 pub fn from_pem(pem: &str) -> Result<Value, InvalidMetadata> {
     let refuse = |problem: &str| invalid("certificate_pem", problem);
+    // Also an encrypted one, or one in the form of a kind of key.
+    if pem.contains("PRIVATE KEY-----") {
+        return Err(refuse("holds a private key: leave only the certificates in it, and replace that key"));
+    }
     let certificates: Vec<CertificateDer<'_>> =
         CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| refuse("is not PEM"))?;
     if certificates.is_empty() {
@@ -102,6 +107,9 @@ pub(in crate::authority) fn published_in(jwks: &Value) -> Option<Vec<Certificate
 
 fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, InvalidMetadata> {
     let refuse = |problem: &str| invalid("jwks", problem);
+    if !may_verify(jwk) {
+        return Err(refuse("the key_ops of a key with a certificate do not include verify"));
+    }
     let text = jwk.get("x5c").and_then(|chain| chain.get(0)).and_then(Value::as_str);
     let der = text
         .and_then(|text| STANDARD.decode(text).ok())

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::authority::json::parse as strict;
 use crate::authority::keys::is_private;
+use crate::authority::keys::may_verify;
 use crate::authority::keys::public_key;
 use crate::authority::trust::anchors::Anchors;
 use crate::authority::trust::bundles::Bundle;
@@ -53,8 +54,8 @@ pub enum InvalidBundleDocument {
 
 impl BundleDocument {
     /// Parses a document. A key is skipped if its `kty` or `use` is unknown or missing (section 4.2), or if it cannot
-    /// be used: an `x509-svid` without a CA certificate, a `jwt-svid` without `kid`, or a key with its private part. A
-    /// document without usable keys is therefore an empty bundle, as one without keys is.
+    /// be used: an `x509-svid` without a CA certificate, a `jwt-svid` without `kid`, a key with its private part, or one
+    /// whose `key_ops` do not allow verifying (RFC 7517 section 4.3). A document without usable keys is therefore an empty bundle, as one without keys is.
     ///
     /// X509-SVID section 6.1 forbids a publisher to give an `x509-svid` key a `kid`. Section 6.2, on reading one, does
     /// not check it, and neither does this.
@@ -100,14 +101,14 @@ impl BundleDocument {
 fn root(jwk: &Map<String, Value>) -> Option<CertificateDer<'static>> {
     let text = jwk.get("x5c")?.get(0)?.as_str()?;
     let certificate = CertificateDer::from(STANDARD.decode(text).ok()?);
-    let described = public_key(&certificate).is_some_and(|key| key.is(jwk)) && !is_private(jwk);
+    let described = public_key(&certificate).is_some_and(|key| key.is(jwk)) && !is_private(jwk) && may_verify(jwk);
     (described && Anchors::new(std::slice::from_ref(&certificate)).is_ok()).then_some(certificate)
 }
 
 /// JWT-SVID section 2.1 has no algorithm for any other kind of key.
 fn signs_jwts(jwk: &Value) -> bool {
     let known = matches!(jwk.get("kty").and_then(Value::as_str), Some("RSA" | "EC"));
-    known && jwk.as_object().is_some_and(|jwk| !is_private(jwk))
+    known && jwk.as_object().is_some_and(|jwk| !is_private(jwk) && may_verify(jwk))
 }
 
 fn print_root(root: &CertificateDer<'_>) -> Option<Value> {

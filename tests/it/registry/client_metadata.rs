@@ -152,6 +152,9 @@ async fn a_jwks_has_certificates_that_match_the_keys_beside_them_and_nothing_pri
     let of = |jwk: Value| set(json!({ "keys": [jwk] }).to_string());
     let mut private = jwk(&leaf, json!([encoded(&leaf)]));
     private["d"] = json!("AAAA");
+    // RFC 7517 section 4.3
+    let mut encrypting = jwk(&leaf, json!([encoded(&leaf)]));
+    encrypting["key_ops"] = json!(["encrypt"]);
     let good = jwk(&leaf, json!([encoded(&leaf)]));
     assert_refused_by_field(vec![
         ("jwks", set("{".to_owned())),
@@ -165,9 +168,11 @@ async fn a_jwks_has_certificates_that_match_the_keys_beside_them_and_nothing_pri
         ("jwks", of(jwk(&leaf, json!([format!(" {}", encoded(&leaf))])))),
         ("jwks", of(jwk(&svid, json!([encoded(&svid)])))),
         ("jwks", of(private)),
+        ("jwks", of(encrypting)),
         ("jwks", set(json!({ "keys": vec![good; 17] }).to_string())),
         ("certificate_pem", self_signed_client("ci", "garbage")),
         ("certificate_pem", self_signed_client("ci", &leaf.key_pem())),
+        ("certificate_pem", self_signed_client("ci", &(leaf.pem() + &leaf.key_pem()))),
     ])
     .await;
 }

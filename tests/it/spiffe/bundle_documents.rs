@@ -105,6 +105,25 @@ fn a_key_of_no_use_is_skipped_and_the_others_count() {
     assert!(trusts(&with(&[key()]), &ca));
 }
 
+// RFC 7517 section 4.3: a key is not used for what its key_ops leave out.
+#[test]
+fn a_key_whose_key_ops_do_not_allow_verifying_is_skipped() {
+    let ca = TestCa::new("prod.example");
+    for (operations, used) in [
+        (json!(["verify"]), true),
+        (json!(["sign", "verify"]), true),
+        (json!(["sign"]), false),
+        (json!(["encrypt", "wrapKey"]), false),
+        (json!([]), false),
+        (json!("verify"), false),
+        (Value::Null, false),
+    ] {
+        let (root, jwt) = (root(&ca), jwt_key("one"));
+        let read = with(&[changed(root, "key_ops", operations.clone()), changed(jwt, "key_ops", operations.clone())]);
+        assert_eq!((trusts(&read, &ca), kids(&read).len()), (used, usize::from(used)), "{operations}");
+    }
+}
+
 // X509-SVID section 6.2
 #[test]
 fn only_the_first_certificate_of_a_root_counts() {
