@@ -11,6 +11,7 @@ mod endpoints;
 mod fault;
 mod http;
 mod permissions;
+mod registrations;
 mod report;
 mod roots;
 mod server;

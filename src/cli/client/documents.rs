@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::registration::ClientMetadata;
 use crate::cli::client::convert_jwks;
+use crate::cli::client::warning::ClientWarning;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
@@ -38,10 +40,17 @@ impl Registered for ClientYaml {
         document.get("client_id").is_none() && document.get("audience").is_some_and(Node::is_text)
     }
 
-    /// Converts the certificates of `certificate_file` to `jwks`. Nothing else in that file is sent, such as a private
-    /// key next to the certificate.
+    fn warnings(metadata: &ClientMetadata, now: Timestamp) -> Vec<String> {
+        ClientWarning::about(metadata, now).iter().map(ToString::to_string).collect()
+    }
+
+    /// Converts the certificates of `certificate_file` to `jwks`. A file with a private key is refused.
     fn completed(self, folder: &Path) -> Result<ClientMetadata, CommandError> {
         let Self { mut metadata, certificate_file } = self;
+        if let Some(pem) = &metadata.certificate_pem {
+            // Before it is sent: a private key must not leave this machine.
+            convert_jwks::convert(pem, "certificate_pem")?;
+        }
         let Some(file) = certificate_file else { return Ok(metadata) };
         if metadata.jwks.is_some() || metadata.certificate_pem.is_some() {
             let next = "leave in only one of certificate_file, certificate_pem and jwks";

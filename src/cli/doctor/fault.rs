@@ -59,6 +59,8 @@ pub(in crate::cli::doctor) enum Fault {
     JwksHostUnreachable,
     JwksHostPrivate,
     OtlpUnreachable,
+    ClientCertificateExpired,
+    ClientSubjectOrder,
 }
 
 impl Fault {
@@ -296,6 +298,16 @@ impl Fault {
                 "JWKS_HOST_PRIVATE",
                 Error,
                 "set jwks_uri.allow_private_addresses if the host is meant to be on this network, else take it off the list",
+            ),
+            Self::ClientCertificateExpired => (
+                "CLIENT_CERTIFICATE_EXPIRED",
+                Warning,
+                "register the client's present certificate, or delete the client",
+            ),
+            Self::ClientSubjectOrder => (
+                "CLIENT_SUBJECT_ORDER",
+                Warning,
+                "register the subject as `openssl x509 -subject -nameopt RFC2253` prints it, unless the certificate has it so",
             ),
             Self::OtlpUnreachable => (
                 "OTLP_UNREACHABLE",

@@ -16,6 +16,7 @@ use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::registrations;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::store::copy::Copy;
 use crate::config::Config;
@@ -48,6 +49,9 @@ pub(in crate::cli::doctor) async fn check(
     report: &mut Report,
 ) -> Held {
     let (held, opened) = open(config, report);
+    if let Opened::Copy(store, _) = &opened {
+        registrations::check(store, environment.now, report).await;
+    }
     match (key, opened) {
         // The fault of the key is already reported.
         (None, _) => {}

@@ -7,9 +7,12 @@ use clap::Args;
 use serde_json::json;
 
 use crate::apply::Applied;
+use crate::apply::Document as _;
 use crate::apply::Mode;
 use crate::apply::Outcome;
 use crate::apply::apply;
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
@@ -36,6 +39,12 @@ pub(in crate::cli) struct ApplyArguments {
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
     let documents = sources::read::<K>(&arguments.filename)?;
+    let now = SystemClock.now();
+    for document in &documents {
+        for warning in K::warnings(document, now) {
+            output::note(&format!("warning: {}: {warning}", document.name()));
+        }
+    }
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only validates, so that a document that the server refuses is found before anything is written.
     let checked = apply(&mut registry, &documents, Mode::Check).await;

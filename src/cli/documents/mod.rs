@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::apply::Document;
 use crate::apply::Registry;
 use crate::apply::ServerFields;
+use crate::authority::clock::Timestamp;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::status::Needs;
@@ -50,6 +51,11 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
 
     /// Whether a document that could not be parsed is one of the other kind.
     fn is_other(document: &Node) -> bool;
+
+    /// What is accepted in a document, but will probably not work.
+    fn warnings(_: &Self::Metadata, _: Timestamp) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Adds the contents of the files that the document refers to. Paths are relative to `folder`.
     fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;

@@ -64,7 +64,7 @@ fn a_subject_is_found_under_its_own_type_of_name_and_no_other() {
 #[test]
 fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
     type Near = (fn(LeafBuilder<'_>) -> LeafBuilder<'_>, bool);
-    let cases: [(SetSubject, &str, &[Near]); 5] = [
+    let cases: [(SetSubject, &str, &[Near]); 7] = [
         (
             |metadata, text| metadata.tls_client_auth_subject_dn = Some(text),
             "CN=checkout,O=Shop Inc",
@@ -121,6 +121,20 @@ fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
                 (|leaf| leaf.ip("2001:db8::1".parse().unwrap()), true),
                 (|leaf| leaf.ip("2001:db8::2".parse().unwrap()), false),
                 (|leaf| leaf.dns("2001:db8::1"), false),
+            ],
+        ),
+        (
+            |metadata, text| metadata.tls_client_auth_san_ip = Some(text),
+            "2001:DB8:0:0:0:0:0:1",
+            &[(|leaf| leaf.ip("2001:db8::1".parse().unwrap()), true)],
+        ),
+        (
+            |metadata, text| metadata.tls_client_auth_san_ip = Some(text),
+            "::ffff:10.0.0.1",
+            &[
+                (|leaf| leaf.ip("::ffff:a00:1".parse().unwrap()), true),
+                // An IPv4 address in a certificate has four octets, and is another one.
+                (|leaf| leaf.ip("10.0.0.1".parse().unwrap()), false),
             ],
         ),
         (

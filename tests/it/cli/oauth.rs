@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::SystemClock;
 use lanyard::authority::clock::Timestamp;
 use lanyard::authority::identity::CertificateThumbprint;
 use serde_json::Value;
@@ -182,13 +184,24 @@ fn a_revoked_certificate_opens_nothing_and_stays_so_until_its_own_end() {
 }
 
 #[test]
-fn a_certificate_file_is_found_beside_the_document_and_its_key_stays_where_it_is() {
+fn a_certificate_file_is_found_beside_the_document_and_one_with_a_key_is_refused() {
     let Dev { files, .. } = &Dev::start();
     let mine = certificate(files, "mine");
-    // As some tools write them: the key and the certificate in one file.
     fs::create_dir(files.path("certificates")).unwrap();
+    fs::write(files.path("certificates/mine.pem"), mine.pem()).unwrap();
+    // As some tools write them: the key and the certificate in one file.
     fs::write(files.path("certificates/both.pem"), format!("{}{}", mine.key_pem(), mine.pem())).unwrap();
-    let document = by_file("mine", "certificate_file: certificates/both.pem\n");
+    for (field, named) in [
+        ("certificate_file: certificates/both.pem\n".to_owned(), "both.pem holds a private key"),
+        (format!("certificate_pem: {:?}\n", mine.key_pem() + &mine.pem()), "certificate_pem holds a private key"),
+    ] {
+        let refused = files.apply(&by_file("mine", &field));
+        // Not even a part of the key is in the message, or at the server.
+        let secret = mine.key_pem().lines().nth(1).unwrap().to_owned();
+        assert!(!refused.stderr.contains(&secret), "{refused:?}");
+        refused.refused(named, "no private key");
+    }
+    let document = by_file("mine", "certificate_file: certificates/mine.pem\n");
     assert_eq!(files.apply(&document).ok(), "mine created\n");
     assert_eq!(files.apply(&document).ok(), "mine unchanged\n");
     files.run("mine", &["token", "get", "--client-id", "mine"]).ok();
@@ -206,7 +219,31 @@ fn a_certificate_file_is_found_beside_the_document_and_its_key_stays_where_it_is
     files.apply(&twice).refused("mine: certificate_file goes only without", one_way);
     files.apply(&by_file("mine", "certificate_file: nowhere.pem\n")).refused("nowhere.pem: No such file", "path");
     let keyless = files.apply(&by_file("mine", "certificate_file: mine-key.pem\n"));
-    keyless.refused("mine-key.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
+    keyless.refused("mine-key.pem holds a private key", "BEGIN CERTIFICATE");
+}
+
+#[test]
+fn an_expired_certificate_and_a_subject_in_the_order_of_openssl_are_applied_with_a_warning() {
+    let Dev { files, .. } = &Dev::start();
+    let now = SystemClock.now();
+    let ended = self_signed("old").between(Timestamp(now.0 - 7200), Timestamp(now.0 - 3600)).issue();
+    fs::write(files.path("old.pem"), ended.pem()).unwrap();
+    let subject = |subject: &str| {
+        format!(
+            "client_id: named\ntoken_endpoint_auth_method: tls_client_auth\ntls_client_auth_subject_dn: {subject}\n\
+             audience: ['https://orders.dev.internal']\n"
+        )
+    };
+    for (document, warning) in [
+        (by_file("old", "certificate_file: old.pem\n"), "warning: old: a certificate of the client expired at "),
+        (subject("C = DE, O = Example, CN = named"), "in RFC 4514 order it is 'CN = named,O = Example,C = DE'"),
+    ] {
+        let applied = files.apply(&document);
+        assert!(applied.stderr.contains(warning), "{applied:?}");
+        assert!(applied.ok().ends_with(" created\n"));
+    }
+    let usual = files.apply(&subject("CN=named,O=Example,C=DE"));
+    assert_eq!((usual.stderr.as_str(), usual.stdout.as_str()), ("", "named updated\n"));
 }
 
 #[test]
@@ -230,5 +267,9 @@ fn a_converted_certificate_registers_the_client_that_has_it() {
 
     let key = files.path("mine-key.pem");
     let refused = run(lanyard().args(["client", "convert-jwks", text(&key)]));
-    refused.refused("mine-key.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
+    refused.refused("mine-key.pem holds a private key", "BEGIN CERTIFICATE");
+    let empty = files.path("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let refused = run(lanyard().args(["client", "convert-jwks", text(&empty)]));
+    refused.refused("empty.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
 }
