@@ -61,7 +61,7 @@ pub fn grant_error(error: GrantError) -> Status {
         | GrantError::InvalidAssertion(_)
         | GrantError::UnknownAssertionType
         | GrantError::ForeignConnection => plain(Code::Unauthenticated, "INVALID_CLIENT", error),
-        GrantError::InvalidRequest | GrantError::HalfAnAssertion => {
+        GrantError::InvalidRequest | GrantError::HalfAnAssertion | GrantError::TokenTooLarge => {
             plain(Code::InvalidArgument, INVALID_REQUEST, error)
         }
         GrantError::InvalidScope => plain(Code::InvalidArgument, "INVALID_SCOPE", error),

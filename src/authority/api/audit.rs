@@ -324,6 +324,7 @@ fn cause(error: GrantError) -> String {
         | GrantError::InvalidRequest
         | GrantError::InvalidScope
         | GrantError::InvalidTarget
+        | GrantError::TokenTooLarge
         | GrantError::ServerError
         | GrantError::Stale(_) => error.to_string(),
     }

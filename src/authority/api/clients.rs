@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::api::registry::Managed;
+use crate::authority::clock::Timestamp;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
@@ -13,6 +15,10 @@ use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
+use crate::authority::tokens;
+use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::BoundCertificate;
+use crate::authority::tokens::Confirmation;
 
 impl Managed for ClientRegistration {
     fn validate(authority: &Authority, metadata: ClientMetadata) -> Result<Self, RegistryError> {
@@ -103,9 +109,43 @@ impl Authority {
         {
             return Err(invalid("jwks_uri", "its host is not one of those that this server fetches from").into());
         }
+        if !tokens::can_be_signed(&largest_claims(&self.policy.issuer, &registration)) {
+            let problem = "a token for all of them, with all scopes, would be larger than 16 KiB: register fewer";
+            return Err(invalid("audience", problem).into());
+        }
         if let Some(other) = self.snapshot.load().directory.conflicting_client(&registration) {
             return Err(RegistryError::IdentityTaken(other.to_owned()));
         }
         Ok(registration)
+    }
+}
+
+/// How much longer than its pattern a workload's SPIFFE ID is expected to be, in bytes. A token for one that is longer
+/// still may be refused when it is requested.
+const BELOW_PATTERN_BYTES: usize = 256;
+
+/// Claims as large as those of a token with everything that is registered.
+fn largest_claims(issuer: &str, registration: &ClientRegistration) -> AccessTokenClaims {
+    let mut client_id = registration.client_id.to_string();
+    if let TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(_)) = &registration.method {
+        let below = registration.metadata.spiffe_id.as_deref().unwrap_or_default();
+        client_id = below.to_owned() + &"x".repeat(BELOW_PATTERN_BYTES);
+    }
+    // 256 bits as base64url.
+    let hash = "x".repeat(43);
+    let time = Timestamp(u64::from(u32::MAX));
+    AccessTokenClaims {
+        iss: issuer.to_owned(),
+        sub: client_id.clone(),
+        aud: registration.metadata.audience.clone().into(),
+        exp: time,
+        iat: time,
+        nbf: time,
+        jti: hash.clone(),
+        client_id,
+        scope: Some(registration.scope.to_string()),
+        cnf: Some(Confirmation { x5t_s256: Some(hash.clone()) }),
+        lanyard_bound: Some(BoundCertificate { nbf: time, spki: hash.clone() }),
+        lanyard_creation: hash,
     }
 }

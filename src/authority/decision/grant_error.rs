@@ -26,6 +26,8 @@ pub enum GrantError {
     InvalidScope,
     /// An audience that the client may not have.
     InvalidTarget,
+    /// The token would be larger than the largest accepted token.
+    TokenTooLarge,
     /// The signing key or the random number generator failed.
     ServerError,
     /// The snapshot is stale, so it is unknown whether the client is still registered.
@@ -104,7 +106,7 @@ impl GrantError {
             | Self::InvalidAssertion(_)
             | Self::UnknownAssertionType
             | Self::ForeignConnection => GrantErrorCode::InvalidClient,
-            Self::InvalidRequest | Self::HalfAnAssertion => GrantErrorCode::InvalidRequest,
+            Self::InvalidRequest | Self::HalfAnAssertion | Self::TokenTooLarge => GrantErrorCode::InvalidRequest,
             Self::InvalidScope => GrantErrorCode::InvalidScope,
             Self::InvalidTarget => GrantErrorCode::InvalidTarget,
             Self::ServerError => GrantErrorCode::ServerError,
@@ -138,6 +140,7 @@ impl GrantError {
                 "the audience goes beyond what is registered for this client"
             }
             (Self::InvalidTarget, RequestForm::OAuth) => "the resource goes beyond what is registered for this client",
+            (Self::TokenTooLarge, _) => "the token would be too large: ask for fewer scopes or resources",
             (Self::ServerError, _) => "the token could not be made",
             (Self::Stale(stale), _) => stale.sentence(),
         }

@@ -12,6 +12,7 @@ pub use crate::authority::tokens::claims::Confirmation;
 pub use crate::authority::tokens::issued::IssuedToken;
 pub use crate::authority::tokens::jws::MAX_TOKEN_BYTES;
 pub use crate::authority::tokens::jws::NotSigned;
+pub(in crate::authority) use crate::authority::tokens::jws::can_be_signed;
 pub use crate::authority::tokens::jws::sign;
 pub use crate::authority::tokens::jws::sign_as;
 pub use crate::authority::tokens::jws::verify;

@@ -243,6 +243,7 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
         GrantErrorKind::InvalidRequest => vec![GrantError::InvalidRequest],
         GrantErrorKind::InvalidScope => vec![GrantError::InvalidScope],
         GrantErrorKind::InvalidTarget => vec![GrantError::InvalidTarget],
+        GrantErrorKind::TokenTooLarge => vec![GrantError::TokenTooLarge],
         GrantErrorKind::ServerError => vec![GrantError::ServerError],
         GrantErrorKind::Stale => vec![GrantError::Stale(Stale)],
     }
