@@ -72,7 +72,7 @@ fn inactive() -> Value {
     json!({ "active": false })
 }
 
-/// Whether the `Accept` header lists the signed form.
+/// Whether the `Accept` header lists the signed form, and does not prefer JSON.
 pub fn wants_signed(headers: &HeaderMap) -> bool {
-    accept::names(headers, SIGNED)
+    accept::prefers(headers, SIGNED, "application/json")
 }

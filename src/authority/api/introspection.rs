@@ -64,8 +64,9 @@ impl Authority {
 
     /// The token, if it is active and the requester may know it: exactly when `ValidateBinding` would allow its use
     /// with the certificate that it is bound to, at a protected resource that the requester represents. An admin
-    /// represents all resources, a proxy those that it fronts, a client the one whose audience is its own name. `None`
-    /// does not tell why (RFC 7662 section 2.2).
+    /// represents all resources, a proxy those that it fronts, a client the one whose audience is its own name. The
+    /// client that a token was issued to may know it too, wherever it is accepted. `None` does not tell why (RFC 7662
+    /// section 2.2).
     pub fn introspect(
         &self,
         view: &View,
@@ -83,18 +84,23 @@ impl Authority {
 
     fn active(&self, view: &View, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
         let token = self.verified(view, access_token)?;
-        let mut audiences = token.claims.aud.all().iter();
-        let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
+        let own = requester.client_id.is_some() && requester.client_id == token.holder;
         // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
-        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
-        // The grade of the evidence is not checked: the resource's requirement does not matter here.
-        let demands =
-            Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        match self.evaluate(view, &token, evidence.as_ref(), &demands) {
-            Decision::Allow(_) => Ok(token),
-            Decision::Deny(why) => Err(why),
+        let mut denied = None;
+        for audience in token.claims.aud.all().iter().filter(|audience| own || requester.speaks_for(audience)) {
+            let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
+            // The grade of the evidence is not checked: the resource's requirement does not matter here.
+            let demands = Demands {
+                least_evidence: EvidenceGrade::Thumbprint,
+                ..Demands::of(audience, resource, Scope::default())
+            };
+            match self.evaluate(view, &token, evidence.as_ref(), &demands) {
+                Decision::Allow(_) => return Ok(token),
+                Decision::Deny(why) => denied = denied.or(Some(why)),
+            }
         }
+        Err(denied.unwrap_or(DenyReason::WrongAudience))
     }
 }
 
