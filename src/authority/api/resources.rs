@@ -14,6 +14,9 @@ use crate::authority::resources::ResourceMetadata;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
+/// The most scopes in the server's metadata.
+const MAX_SCOPES: usize = 1000;
+
 impl Managed for ProtectedResource {
     fn validate(_: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
         Ok(Self::parse(metadata)?)
@@ -47,6 +50,11 @@ impl Authority {
         validate_only: bool,
     ) -> Result<Arc<RegisteredResource>, RegistryError> {
         self.create(admin, metadata, validate_only).await
+    }
+
+    /// The scopes that resources define, sorted: at most [`MAX_SCOPES`]. RFC 8414 section 2 allows leaving some out.
+    pub fn scopes_supported(&self) -> Vec<String> {
+        self.snapshot.load().resources.scopes().take(MAX_SCOPES).cloned().collect()
     }
 
     /// The resource with this audience.

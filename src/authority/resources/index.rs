@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use imbl::HashMap;
+use imbl::OrdMap;
 
 use crate::authority::access::Fronted;
 use crate::authority::records::ByName;
+use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
 use crate::authority::resources::resource::split_port;
@@ -16,6 +18,8 @@ pub struct Resources {
     by_audience: ByName<ProtectedResource>,
     principals: HashMap<String, Audiences>,
     authorities: HashMap<String, Audiences>,
+    /// The scopes that resources define, each with the number of those resources.
+    scopes: OrdMap<String, usize>,
 }
 
 /// The audiences under one index entry: nearly always one.
@@ -46,6 +50,11 @@ impl Resources {
     /// All resources.
     pub fn all(&self) -> impl Iterator<Item = &Arc<RegisteredResource>> {
         self.by_audience.all()
+    }
+
+    /// The scopes that resources define, sorted.
+    pub fn scopes(&self) -> impl Iterator<Item = &String> {
+        self.scopes.keys()
     }
 
     /// The number of resources.
@@ -108,6 +117,9 @@ impl Resources {
                 }
             }
         }
+        for scope in defined(metadata) {
+            *self.scopes.entry(scope.to_owned()).or_default() += 1;
+        }
         self.by_audience.insert(registered);
     }
 
@@ -127,5 +139,18 @@ impl Resources {
                 }
             }
         }
+        for scope in defined(metadata) {
+            if let Some(count) = self.scopes.get_mut(scope) {
+                *count -= 1;
+                if *count == 0 {
+                    self.scopes.remove(scope);
+                }
+            }
+        }
     }
+}
+
+/// The scopes that a resource defines.
+fn defined(metadata: &ResourceMetadata) -> impl Iterator<Item = &str> {
+    metadata.scope.split(' ').filter(|scope| !scope.is_empty())
 }
