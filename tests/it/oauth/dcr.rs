@@ -63,9 +63,7 @@ async fn a_workload_registers_itself_under_its_own_name_with_its_operators_limit
         "registration_access_token": "chosen",
         "client_id_issued_at": 1,
         "sub": "admin",
-        "disabled": true,
         "owner": "me",
-        "client_ca": "corp",
         "certificate_pem": "x",
         "software_statement": "a.b.c",
     });
@@ -83,6 +81,7 @@ async fn a_workload_registers_itself_under_its_own_name_with_its_operators_limit
         "spiffe_id": CHECKOUT,
         "token_endpoint_auth_method": "spiffe_x509",
         "grant_types": ["client_credentials"],
+        "response_types": [],
         "scope": "orders.read orders.write",
         "audience": [ORDERS, BILLING],
         "tls_client_certificate_bound_access_tokens": true,
