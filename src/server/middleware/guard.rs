@@ -49,7 +49,7 @@ pub(super) async fn admit(
                 request.extensions_mut().insert(caller);
             }
             let response = router.oneshot(request).await?;
-            Ok(refusal::answered(authority, method.protocol(), response))
+            Ok(refusal::answered(authority, method, response))
         }
         Err(error) => Ok(refused(authority, peer, method, request.headers(), error)),
     }

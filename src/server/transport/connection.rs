@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderValue;
+use axum::http::Method;
 use axum::http::Version;
 use axum::http::header::CONNECTION;
 use hyper::Request;
@@ -33,6 +34,7 @@ use tower::ServiceExt as _;
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
 use crate::authority::observe::HandshakeError;
+use crate::http::error::invalid_host;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
@@ -41,10 +43,12 @@ use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
 use crate::server::middleware::called_method;
 use crate::server::middleware::catch_panic;
+use crate::server::middleware::with_body;
 use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
+use crate::server::transport::host;
 use crate::server::transport::stream::Stream;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
@@ -244,7 +248,9 @@ fn unguarded(
         let method = called_method(&request);
         let observed = observed.then(|| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method)));
         async move {
-            let answer = catch_panic(&authority, method, router.oneshot(request.map(Body::new)));
+            let answer =
+                async { router.oneshot(request.map(Body::new)).await.map(|response| with_body(method, response)) };
+            let answer = catch_panic(&authority, method, answer);
             match observed {
                 None => answer.await,
                 Some((span, mut metrics)) => {
@@ -301,9 +307,19 @@ where
         service_fn(move |request: Request<IncomingBody>| {
             // HTTP/2 uses GOAWAY instead.
             let closing = (request.version() < Version::HTTP_2).then(|| Arc::clone(&closing));
-            let answer = service.call(request);
+            let (is_head, http2) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
+            let answer = host::is_allowed(request.version(), request.headers()).then(|| service.call(request));
             async move {
+                let Some(answer) = answer else {
+                    let mut refused = invalid_host();
+                    refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    return Ok(refused);
+                };
                 let mut response = answer.await?;
+                // Over HTTP/1.1, hyper does not send the body.
+                if is_head && http2 {
+                    *response.body_mut() = Body::empty();
+                }
                 if closing.is_some_and(|closing| closing.load(Ordering::Relaxed)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
