@@ -250,7 +250,7 @@ fn pages() -> Vec<PathBuf> {
     ]
     .map(in_crate)
     .to_vec();
-    for folder in ["docs", "docs/decisions", "docs/runbooks"] {
+    for folder in ["docs", "docs/clients", "docs/decisions", "docs/runbooks"] {
         let files = fs::read_dir(in_crate(folder)).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     }

@@ -3,6 +3,7 @@
 pub mod as_of_now;
 pub mod authority;
 pub mod binding_stream;
+pub mod bound_resource;
 pub mod bundle;
 pub mod ca;
 pub mod calls;
