@@ -126,6 +126,20 @@ async fn time_revocation_and_audience_are_evaluated_as_everywhere() {
     assert_eq!(reason(&fresh).await, "TOKEN_EXPIRED");
 }
 
+// Fetch standard, CORS-preflight: it has no token, so it is denied, unless a route is public.
+#[tokio::test]
+async fn a_preflight_request_is_denied_as_any_request_without_a_token() {
+    let (server, checkout, token) = shop(|_| {}).await;
+    let preflight =
+        |asked: Asked| asked.header("origin", "https://app.example").header("access-control-request-method", "GET");
+    let asked = preflight(Asked::anonymous().to("OPTIONS", "/orders/1"));
+    assert_ne!(server.check(asked).await.reason(), "");
+    let asked = preflight(Asked::anonymous());
+    assert_eq!(server.check(asked).await.reason(), "TOKEN_MISSING");
+    let asked = Asked::with(&token, &checkout).header("authorization", &format!("bearer {token}"));
+    assert_eq!(server.check(asked).await.reason(), "");
+}
+
 // RFC 6750 section 2.1
 #[tokio::test]
 async fn one_bearer_token_in_one_authorization_header_is_read_and_nothing_else() {
