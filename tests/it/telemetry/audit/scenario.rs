@@ -96,7 +96,9 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
 
     drop(authority.requester(&authority.as_caller(&thief), Some(CHECKOUT), &ClientAssertion::default()));
     drop(authority.introspect(&authority.view(), &requester(authority, &proxy), &issued));
-    drop(authority.introspect(&authority.view(), &requester(authority, &checkout), &issued));
+    let stranger = ClientId::parse("spiffe://prod.example/thief");
+    let stranger = Requester { client_id: stranger, ..requester(authority, &checkout) };
+    drop(authority.introspect(&authority.view(), &stranger, &issued));
     drop(authority.introspect(&authority.view(), &requester(authority, &proxy), "x"));
 
     fixture.evaluate(&issued, &leaf);
