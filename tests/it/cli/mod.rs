@@ -4,6 +4,7 @@ mod commands;
 mod dev;
 mod doctor;
 mod doctor_certificates;
+mod doctor_clients;
 mod doctor_endpoints;
 mod oauth;
 mod resource;
