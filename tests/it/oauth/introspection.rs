@@ -267,7 +267,7 @@ async fn the_answer_is_signed_where_the_caller_accepts_that_type_and_else_plain_
     for (accept, is_signed) in [
         (SIGNED, true),
         ("application/json;q=0.5, Application/Token-Introspection+JWT;q=0.5", true),
-        // RFC 9110 section 12.5.1: the weights decide. The first is what curityio/nginx_phantom_token_module sends.
+        // RFC 9110 section 12.5.1: the weights decide.
         ("application/token-introspection+jwt;q=0.1, application/json;q=1", false),
         ("application/json, Application/Token-Introspection+JWT;q=0.5", false),
         ("application/token-introspection+jwt;q=0.5, */*;q=0.9", false),
