@@ -111,7 +111,11 @@ pub(in crate::server) async fn serve(
                     serve_guarded(http2, stream, Peers::Direct(router.clone(), peer.map(Arc::new)), authority, end)
                         .await;
                 }
-                Err(refused) => record_refusal(&refused, &authority),
+                Err(refusal) => {
+                    drop(permit);
+                    record_refusal(&refusal.why, &authority);
+                    refusal.close().await;
+                }
             }
         }
         Door::Forwarded(forwarded_service) => {
@@ -127,7 +131,11 @@ pub(in crate::server) async fn serve(
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
                     serve_guarded(http2(&stream), stream, peers, authority, end).await;
                 }
-                Err(refused) => record_refusal(&refused, &authority),
+                Err(refusal) => {
+                    drop(permit);
+                    record_refusal(&refusal.why, &authority);
+                    refusal.close().await;
+                }
             }
         }
         Door::ServerOnly(router) => {
@@ -137,7 +145,11 @@ pub(in crate::server) async fn serve(
                     drop(permit);
                     serve_http(http2(&stream), stream, unguarded(router, authority, true), end).await;
                 }
-                Err(refused) => record_refusal(&refused, &authority),
+                Err(refusal) => {
+                    drop(permit);
+                    record_refusal(&refusal.why, &authority);
+                    refusal.close().await;
+                }
             }
         }
         // Probes and collectors request often, and would distort the metrics of callers.
