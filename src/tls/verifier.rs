@@ -22,8 +22,10 @@ use spiffe::SpiffeId;
 
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
+use crate::authority::identity::Proof;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;
+use crate::tls::possession;
 
 /// Serves one handshake. rustls's own verifier pools all roots and does not keep what it found.
 #[derive(Debug)]
@@ -44,6 +46,16 @@ impl PeerVerifier {
     /// Accepts this peer only, and requires its certificate.
     pub(super) fn only_for(self, peer: SpiffeId) -> Self {
         Self { client_auth: ClientAuth::Require, only: Some(peer), ..self }
+    }
+
+    /// Whether the certificate has a path to an anchor. Another one is also parsed by rustls, which refuses X.509 version 1
+    /// and unknown critical extensions; a path has the same rules of its own.
+    fn has_path(&self) -> bool {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.as_ref().and_then(|outcome| outcome.as_ref().ok()).is_some_and(|peer| match peer.identity().proof() {
+            Proof::Svid(_) | Proof::Pki(_) => true,
+            Proof::SelfSigned | Proof::Unknown => false,
+        })
     }
 
     /// The result of the verification; `None` if the handshake ended before it.
@@ -90,6 +102,9 @@ impl ClientCertVerifier for PeerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if self.has_path() {
+            return possession::verify_tls12(message, certificate, signature, &self.provider);
+        }
         verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
@@ -99,6 +114,9 @@ impl ClientCertVerifier for PeerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if self.has_path() {
+            return possession::verify_tls13(message, certificate, signature, &self.provider);
+        }
         verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
@@ -107,20 +125,37 @@ impl ClientCertVerifier for PeerVerifier {
     }
 }
 
-/// The TLS alert that the peer receives. It distinguishes an expired certificate from an unknown one.
+/// The TLS alert that the peer receives (RFC 8446 section 6.2): `certificate_expired` for one that has expired or is not
+/// valid yet, `bad_certificate` for a broken one, `unknown_ca` where no path is found, `unsupported_certificate` for a
+/// certificate or a CA that is for other uses or of a kind that is not supported, `certificate_revoked`, and
+/// `certificate_unknown` for every other rule.
 fn alert(unproven: Unproven) -> CertificateError {
     match unproven {
-        Unproven::Expired => CertificateError::Expired,
-        Unproven::NotYetValid => CertificateError::NotValidYet,
+        Unproven::Expired | Unproven::IssuerExpired => CertificateError::Expired,
+        Unproven::NotYetValid | Unproven::IssuerNotYetValid => CertificateError::NotValidYet,
         Unproven::Invalid(_) | Unproven::ChainSize => CertificateError::BadEncoding,
         Unproven::UnknownTrustDomain | Unproven::StaleBundle | Unproven::NoPath | Unproven::Unknown => {
             CertificateError::UnknownIssuer
         }
-        Unproven::KeyUsage => CertificateError::InvalidPurpose,
+        Unproven::KeyUsage
+        | Unproven::ExtendedKeyUsage
+        | Unproven::UnsupportedVersion
+        | Unproven::UnsupportedKey
+        | Unproven::UnsupportedSignature
+        | Unproven::CriticalExtension(_)
+        | Unproven::IssuerKeyUsage
+        | Unproven::IssuerExtendedKeyUsage => CertificateError::InvalidPurpose,
         Unproven::Revoked => CertificateError::Revoked,
         Unproven::SeveralUris
         | Unproven::InvalidSpiffeId
         | Unproven::SigningCertificate
-        | Unproven::NamesNotCritical => CertificateError::Other(OtherError(Arc::new(unproven))),
+        | Unproven::NamesNotCritical
+        | Unproven::IssuerNotCa
+        | Unproven::IssuerSpiffeId
+        | Unproven::PathLength
+        | Unproven::NameConstraints
+        | Unproven::UnsupportedNameConstraints
+        | Unproven::PolicyRequired
+        | Unproven::PathTooComplex => CertificateError::Other(OtherError(Arc::new(unproven))),
     }
 }

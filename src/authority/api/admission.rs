@@ -43,7 +43,7 @@ impl Authority {
             // period.
             Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
                 let leaf = chain.first().ok_or(Unproven::ChainSize)?;
-                PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown)
+                PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown, None)
             }
             outcome => outcome?,
         };

@@ -104,6 +104,11 @@ impl DistinguishedName {
         Self::new(der::relative_names(name)?)
     }
 
+    /// Whether it is `prefix`, or a name below it: a subtree of directory names (RFC 5280 section 4.2.1.10).
+    pub fn begins_with(&self, prefix: &Self) -> bool {
+        self.0.starts_with(&prefix.0)
+    }
+
     fn new(names: Vec<RelativeName>) -> Result<Self, InvalidDistinguishedName> {
         match names.len() {
             0 => Err(InvalidDistinguishedName::Empty),

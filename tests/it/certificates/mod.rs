@@ -1,6 +1,10 @@
 //! Certificates, their names and thumbprints.
 
+mod chain_kinds;
 mod distinguished_name;
+mod generated_chains;
+mod path_names;
+mod paths;
 mod subjects;
 mod thumbprints;
 mod without_spiffe_id;

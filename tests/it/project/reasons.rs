@@ -129,6 +129,10 @@ fn no_code_has_changed() {
     assert_eq!(codes::<NotAnnouncedCode>(), successors);
     let revocations = ["NOT_YOURS", "INVALID_REQUEST", "NOT_LIFTABLE", "REVOCATION_UNAVAILABLE"];
     assert_eq!(codes::<RevokeErrorCode>(), revocations);
+}
+
+#[test]
+fn no_code_of_a_refused_handshake_has_changed() {
     let certificates = [
         "CHAIN_SIZE",
         "INVALID",
@@ -142,6 +146,22 @@ fn no_code_has_changed() {
         "UNKNOWN_TRUST_DOMAIN",
         "STALE_BUNDLE",
         "NO_PATH",
+        "EXTENDED_KEY_USAGE",
+        "UNSUPPORTED_VERSION",
+        "UNSUPPORTED_KEY",
+        "UNSUPPORTED_SIGNATURE",
+        "CRITICAL_EXTENSION",
+        "ISSUER_NOT_CA",
+        "ISSUER_KEY_USAGE",
+        "ISSUER_EXTENDED_KEY_USAGE",
+        "ISSUER_SPIFFE_ID",
+        "ISSUER_EXPIRED",
+        "ISSUER_NOT_YET_VALID",
+        "PATH_LENGTH",
+        "NAME_CONSTRAINTS",
+        "UNSUPPORTED_NAME_CONSTRAINTS",
+        "POLICY_REQUIRED",
+        "PATH_TOO_COMPLEX",
         "REVOKED",
         "UNKNOWN",
     ];

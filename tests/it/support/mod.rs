@@ -28,6 +28,7 @@ pub mod jwt_svid;
 pub mod keys;
 pub mod leaf;
 pub mod logged;
+pub mod made;
 pub mod mesh;
 pub mod mint;
 pub mod observed;
