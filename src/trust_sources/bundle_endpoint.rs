@@ -163,6 +163,15 @@ impl BundleEndpoint {
             }
             document.sequence = Some(sequence);
         }
+        let last = current.as_ref().map(|current| &current.skipped);
+        if !document.skipped.0.is_empty() && last != Some(&document.skipped) {
+            let (roots, jwt_keys) = (document.bundle.x509.len(), document.bundle.jwt.all().count());
+            let (trust_domain, skipped, keys) = (&self.trust_domain, document.skipped.0.len(), &document.skipped);
+            tracing::warn!(
+                %trust_domain, roots, jwt_keys, skipped, %keys,
+                "keys in the bundle of a federated trust domain are skipped"
+            );
+        }
         self.latest.store(Arc::new(document.bundle.x509.clone()));
         *current = Some(document);
         Ok(changed)

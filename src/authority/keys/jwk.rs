@@ -77,6 +77,11 @@ impl PublicJwk {
         self.0.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect()
     }
 
+    /// The first of its members that a JWK lacks.
+    pub(in crate::authority) fn missing_in(&self, jwk: &Map<String, Value>) -> Option<&'static str> {
+        self.0.iter().map(|(name, _)| *name).find(|name| !jwk.contains_key(*name))
+    }
+
     /// Whether a JWK is this key. Its other members are ignored.
     pub fn is(&self, jwk: &Map<String, Value>) -> bool {
         self.0.iter().all(|(name, value)| jwk.get(*name).and_then(Value::as_str) == Some(value))

@@ -5,6 +5,8 @@ mod jws;
 mod sealer;
 mod sealing;
 mod signing_keys;
+mod skipped;
+mod x5c;
 
 pub use crate::authority::keys::jwk::PublicJwk;
 pub(in crate::authority) use crate::authority::keys::jwk::is_private;
@@ -29,3 +31,7 @@ pub use crate::authority::keys::signing_keys::SigningFailed;
 pub use crate::authority::keys::signing_keys::SigningKey;
 pub use crate::authority::keys::signing_keys::SigningKeys;
 pub use crate::authority::keys::signing_keys::UnusableKey;
+pub use crate::authority::keys::skipped::SkippedKey;
+pub use crate::authority::keys::skipped::SkippedKeys;
+pub use crate::authority::keys::x5c::InvalidX5c;
+pub(in crate::authority) use crate::authority::keys::x5c::certificate_in;

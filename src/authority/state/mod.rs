@@ -21,7 +21,6 @@ pub use crate::authority::state::lineages::store_key as succession_key;
 pub use crate::authority::state::load_error::LoadError;
 pub use crate::authority::state::published_jwks::FetchedJwks;
 pub use crate::authority::state::published_jwks::JwksSource;
-pub use crate::authority::state::published_jwks::NotAJwkSet;
 pub use crate::authority::state::published_jwks::PublishedJwks;
 pub use crate::authority::state::revocations::REVOCATIONS;
 pub use crate::authority::state::revocations::RevocationRecord;

@@ -164,10 +164,13 @@ fn a_document_without_keys_or_with_none_of_use_vouches_for_nobody() {
 fn a_document_that_cannot_be_understood_is_refused_as_a_whole() {
     let refused = |text: &[u8]| BundleDocument::parse(text).unwrap_err();
     let key = root(&TestCa::new("prod.example")).to_string();
-    for text in ["", "{", "keys", "{\"keys\":[]}x", "\u{feff}{\"keys\":[]}"] {
+    for text in ["", "{", "keys", "{\"keys\":[]}x"] {
         assert_eq!(refused(text.as_bytes()), InvalidBundleDocument::NotJson, "{text}");
     }
-    for text in ["{}", "[]", "7", "{\"keys\":null}", "{\"keys\":{}}", "{\"Keys\":[]}", "{\"spiffe_sequence\":1}"] {
+    assert_eq!(refused("\u{feff}{\"keys\":[]}".as_bytes()), InvalidBundleDocument::ByteOrderMark);
+    assert_eq!(refused(&[0x1f, 0x8b, 8, 0]), InvalidBundleDocument::Compressed);
+    assert_eq!(refused(b"[]"), InvalidBundleDocument::Array);
+    for text in ["{}", "7", "{\"keys\":null}", "{\"keys\":{}}", "{\"Keys\":[]}", "{\"spiffe_sequence\":1}"] {
         assert_eq!(refused(text.as_bytes()), InvalidBundleDocument::NoKeys, "{text}");
     }
     let twice = key.replacen('{', "{\"use\":\"jwt-svid\",", 1);
