@@ -4,6 +4,8 @@ use tonic::Code;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
 use crate::cli::connect_error;
 use crate::cli::error::CommandError;
 use crate::client::connection;
@@ -27,7 +29,7 @@ pub(in crate::cli) enum Needs {
 /// Turns a refusal into an error with the next step.
 pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     if let Some(cause) = connection::find::<ConnectError>(status) {
-        return connect_error::explain(cause);
+        return connect_error::explain(cause, None, SystemClock.now());
     }
     let reason = status.get_details_error_info().map(|info| info.reason);
     let name = reason.as_deref().map_or_else(|| format!("{:?}", status.code()), ToOwned::to_owned);

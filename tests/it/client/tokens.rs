@@ -146,7 +146,7 @@ async fn a_certificate_without_its_key_is_not_used_until_both_are_there() {
     let second = svid(&server);
     fs::write(workload.path("svid.pem"), second.chain_pem()).unwrap();
     let event = next(&mut renewal).await;
-    let Event::Unusable(TokenError::Files(FileError::NotTogether(cert, key, _))) = event else { panic!("{event:?}") };
+    let Event::Unusable(TokenError::Files(FileError::NotTogether(cert, key))) = event else { panic!("{event:?}") };
     assert_eq!((cert, key), (workload.path("svid.pem"), workload.path("svid-key.pem")));
     // What it held before is what it goes on with, and announces from.
     fs::write(workload.path("svid-key.pem"), second.key_pem()).unwrap();
