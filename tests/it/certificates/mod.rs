@@ -1,5 +1,6 @@
 //! Certificates, their names and thumbprints.
 
+mod cases;
 mod chain_kinds;
 mod distinguished_name;
 mod generated_chains;
