@@ -126,7 +126,10 @@ fn checks(token: &str, der: &[u8]) -> (CheckRequest, CheckRequest) {
     let certificate = pem::encode(der);
     let request = |certificate: &str| CheckRequest {
         attributes: Some(AttributeContext {
-            source: Some(Peer { certificate: certificate.to_owned(), ..Peer::default() }),
+            source: Some(Peer {
+                certificate: certificate.to_owned(),
+                principal: "spiffe://dev.internal/workload".to_owned(),
+            }),
             request: Some(envoy::Request { http: Some(http.clone()) }),
             context_extensions: [("resource".to_owned(), AUDIENCE.to_owned())].into(),
             ..AttributeContext::default()

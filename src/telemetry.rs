@@ -3,6 +3,7 @@
 mod audit;
 mod export_failures;
 mod format;
+mod level;
 mod line;
 pub mod metrics;
 pub mod otlp;
@@ -14,12 +15,11 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use tracing::Level;
 use tracing::Metadata;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
@@ -28,46 +28,26 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub use crate::telemetry::audit::WithTrace;
 pub use crate::telemetry::export_failures::ExportFailures;
 pub use crate::telemetry::format::Format;
+pub use crate::telemetry::level::InvalidLevel;
+pub use crate::telemetry::level::LogLevel;
 use crate::telemetry::line::Line;
 use crate::telemetry::otlp::OtlpError;
 use crate::telemetry::otlp::Traces;
 use crate::trace_context::REQUESTS;
 
 /// The configuration of the log.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The format of each event: a line of text or a JSON object.
     pub format: Format,
-    /// The level: `info`, or directives such as `warn,lanyard::audit=info`. Other crates are never logged below `info`,
-    /// whatever the directives say: their debug output may contain what callers send, including tokens.
-    pub level: String,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { format: Format::Text, level: "info".to_owned() }
-    }
-}
-
-/// The level is not a valid list of directives.
-#[derive(Debug, thiserror::Error)]
-#[error("log.level: {0}")]
-pub struct InvalidLevel(#[from] ParseError);
-
-/// Why telemetry cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The log's level is invalid.
-    #[error(transparent)]
-    Log(#[from] InvalidLevel),
-    /// The export to the collector cannot be set up.
-    #[error(transparent)]
-    Otlp(#[from] OtlpError),
+    /// The level. Other crates are never logged below `info`, whatever it says: their debug output may contain what
+    /// callers send, including tokens.
+    pub level: LogLevel,
 }
 
 /// The handle to the level of the log. A process has one log, which lives as long as the process.
-static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Starts the log on standard error, and the export of traces if a collector is configured. With or without a
 /// collector, each line of a request has its `trace_id`. Failed exports are counted in `failures`. A second call in one
@@ -76,8 +56,8 @@ pub fn start(
     log: &Config,
     otlp: Option<&otlp::Config>,
     failures: &Arc<ExportFailures>,
-) -> Result<Option<Traces>, StartError> {
-    let (level, handle) = reload::Layer::new(filter(&log.level)?);
+) -> Result<Option<Traces>, OtlpError> {
+    let (level, handle) = reload::Layer::new(log.level.targets());
     // No ANSI colours: programs read the log too, and what callers send must not become control sequences.
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let format = log.format;
@@ -115,23 +95,12 @@ pub fn start(
     Ok(exporting)
 }
 
-/// Whether the log could start with this configuration.
-pub fn check(log: &Config) -> Result<(), InvalidLevel> {
-    filter(&log.level).map(drop)
-}
-
 /// Changes the level from now on. Has no effect if no log was started.
-pub fn set_level(level: &str) -> Result<(), InvalidLevel> {
-    let filter = filter(level)?;
+pub fn set_level(level: &LogLevel) {
     if let Some(handle) = LEVEL.get() {
         // This fails only if the subscriber is gone, which lives as long as the process.
-        drop(handle.reload(filter));
+        drop(handle.reload(level.targets()));
     }
-    Ok(())
-}
-
-fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
-    EnvFilter::try_new(level).map_err(InvalidLevel)
 }
 
 fn is_request(metadata: &Metadata<'_>) -> bool {

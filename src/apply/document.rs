@@ -1,5 +1,8 @@
 //! The documents that can be applied to a registry.
 
+use std::fmt::Debug;
+use std::time::Duration;
+
 use prost_types::Timestamp;
 use tonic::Response;
 use tonic::Status;
@@ -7,6 +10,7 @@ use tonic::Status;
 use crate::apply::transport::Registry;
 use crate::apply::transport::Transport;
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRegistration;
 use crate::authority::resources::ResourceMetadata;
 use crate::messages::Malformed;
 use crate::proto::Client;
@@ -14,6 +18,7 @@ use crate::proto::CreateClientRequest;
 use crate::proto::CreateProtectedResourceRequest;
 use crate::proto::DeleteClientRequest;
 use crate::proto::DeleteProtectedResourceRequest;
+use crate::proto::ForgetResourceRequest;
 use crate::proto::GetClientRequest;
 use crate::proto::GetProtectedResourceRequest;
 use crate::proto::ListClientsRequest;
@@ -41,7 +46,7 @@ pub struct ServerFields {
 #[expect(async_fn_in_trait, reason = "callers await on the task that they are on")]
 pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
     /// The registry's message for this metadata. Two messages that are equal are the same revision of the same record.
-    type Message: PartialEq;
+    type Message: Debug + PartialEq;
 
     /// The name of the record.
     fn name(&self) -> &str;
@@ -49,8 +54,19 @@ pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
     /// The message that writes it, on condition that the stored record has this `etag`.
     fn message(&self, etag: String) -> Self::Message;
 
+    /// The document as it applies to a stored record: what it leaves open stays as it is.
+    #[must_use]
+    fn over(&self, present: &Self::Message) -> Self;
+
+    /// Takes the server's warnings out of an answer, which is then equal to that of a read.
+    fn take_warnings(message: &mut Self::Message) -> Vec<String>;
+
     /// The fields that the server set.
     fn server_fields(message: &Self::Message) -> ServerFields;
+
+    /// For how long tokens that were issued before would still have been accepted at most, where the change from `present`
+    /// to `updated` by this document denies them. `None` where it denies none.
+    fn denied_lifetime(&self, present: &Self::Message, updated: &Self::Message) -> Option<Duration>;
 
     /// Reads one record.
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Self::Message, Status>;
@@ -75,6 +91,9 @@ pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
         validate_only: bool,
     ) -> Result<Self::Message, Status>;
 
+    /// Removes what the deletion of a record leaves, so that it is as if it had never been registered.
+    async fn forget<S: Transport>(registry: &mut Registry<S>, name: String) -> Result<(), Status>;
+
     /// Deletes a record, at any revision if `etag` is empty.
     async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status>;
 }
@@ -90,6 +109,14 @@ impl Document for ClientMetadata {
         Client { etag, ..self.clone().into() }
     }
 
+    fn over(&self, _: &Client) -> Self {
+        self.clone()
+    }
+
+    fn take_warnings(message: &mut Client) -> Vec<String> {
+        std::mem::take(&mut message.warnings)
+    }
+
     fn server_fields(message: &Client) -> ServerFields {
         ServerFields {
             etag: message.etag.clone(),
@@ -98,6 +125,20 @@ impl Document for ClientMetadata {
             created_by: message.created_by.clone(),
             updated_by: message.updated_by.clone(),
         }
+    }
+
+    fn denied_lifetime(&self, present: &Client, updated: &Client) -> Option<Duration> {
+        let parse = |message: &Client| {
+            let metadata = Self::try_from(message.clone()).ok()?;
+            ClientRegistration::parse(metadata).ok()
+        };
+        let mut present = present.clone();
+        // A client CA that the document leaves out is the only one, which the server fills in.
+        if self.client_ca.is_none() && present.client_ca.is_empty() {
+            present.client_ca.clone_from(&updated.client_ca);
+        }
+        let (before, after) = (parse(&present)?, parse(updated)?);
+        (!after.keeps_authentication(&before)).then_some(before.access_token_ttl)
     }
 
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Client, Status> {
@@ -133,6 +174,10 @@ impl Document for ClientMetadata {
     async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status> {
         registry.delete_client(DeleteClientRequest { client_id: name, etag }).await.map(drop)
     }
+
+    async fn forget<S: Transport>(_: &mut Registry<S>, _: String) -> Result<(), Status> {
+        Ok(())
+    }
 }
 
 impl Document for ResourceMetadata {
@@ -146,6 +191,15 @@ impl Document for ResourceMetadata {
         ProtectedResource { etag, ..self.clone().into() }
     }
 
+    /// A document without `mode` keeps the mode: it could otherwise begin to deny what is only reported, or the reverse.
+    fn over(&self, present: &ProtectedResource) -> Self {
+        Self { mode: self.mode.clone().or_else(|| Some(present.mode.clone())), ..self.clone() }
+    }
+
+    fn take_warnings(message: &mut ProtectedResource) -> Vec<String> {
+        std::mem::take(&mut message.warnings)
+    }
+
     fn server_fields(message: &ProtectedResource) -> ServerFields {
         ServerFields {
             etag: message.etag.clone(),
@@ -154,6 +208,10 @@ impl Document for ResourceMetadata {
             created_by: message.created_by.clone(),
             updated_by: message.updated_by.clone(),
         }
+    }
+
+    fn denied_lifetime(&self, _: &ProtectedResource, _: &ProtectedResource) -> Option<Duration> {
+        None
     }
 
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<ProtectedResource, Status> {
@@ -190,5 +248,9 @@ impl Document for ResourceMetadata {
 
     async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status> {
         registry.delete_protected_resource(DeleteProtectedResourceRequest { audience: name, etag }).await.map(drop)
+    }
+
+    async fn forget<S: Transport>(registry: &mut Registry<S>, name: String) -> Result<(), Status> {
+        registry.forget_resource(ForgetResourceRequest { audience: name }).await.map(drop)
     }
 }

@@ -1,7 +1,9 @@
 //! Brings a registry to the state that documents describe: reads each record, compares it, and creates or updates it.
+//! Changes are recorded in a journal, and can be undone.
 
 mod document;
 mod documents;
+mod journal;
 mod transport;
 
 pub use crate::apply::document::Document;
@@ -10,5 +12,8 @@ pub use crate::apply::documents::Applied;
 pub use crate::apply::documents::Mode;
 pub use crate::apply::documents::Outcome;
 pub use crate::apply::documents::apply;
+pub use crate::apply::documents::write;
+pub use crate::apply::journal::Journal;
+pub use crate::apply::journal::undo;
 pub use crate::apply::transport::Registry;
 pub use crate::apply::transport::Transport;

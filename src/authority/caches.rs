@@ -49,6 +49,11 @@ impl VerifiedTokens {
         }
         (verified, Some(Lookup::Miss))
     }
+
+    /// Whether any token in the cache meets a condition. It reads the whole cache.
+    pub(in crate::authority) fn has(&self, condition: impl Fn(&VerifiedToken) -> bool) -> bool {
+        self.0.iter().any(|(_, token)| condition(&token))
+    }
 }
 
 /// The most certificates in the cache.

@@ -23,6 +23,12 @@ impl Timestamp {
         Self(self.0.saturating_add(span.as_secs()))
     }
 
+    /// The moment `span` before this one; not before 1970.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span.as_secs()))
+    }
+
     /// The duration from this moment to `later`: zero where that is not later.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_secs(later.0.saturating_sub(self.0))

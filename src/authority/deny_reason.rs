@@ -34,18 +34,34 @@ pub enum DenyReason {
     /// The token was issued to an earlier registration of the client.
     #[error("the token was issued to an earlier registration of its client")]
     ClientRecreated,
+    /// The token was issued before the client's method, subject, certificates or client CA changed.
+    #[error("the client's authentication has changed since the token was issued")]
+    AuthenticationChanged,
+    /// The client CA that vouches for the client is no longer configured.
+    #[error("the client CA of the token's client is no longer configured")]
+    ClientCaRemoved,
+    /// The trust domain of the client has no bundle that is in effect.
+    #[error("the trust domain of the token's client has no bundle that is in effect")]
+    TrustDomainUntrusted,
     /// The token was revoked, alone or together with all tokens of its client.
     #[error("the token has been revoked")]
     TokenRevoked,
     /// The client is revoked.
     #[error("the token's client has been revoked")]
     ClientRevoked,
-    /// The certificate that the token is bound to is revoked.
-    #[error("the certificate that the token is bound to has been revoked")]
+    /// The SPIFFE ID of the token's holder, or of the certificate, is revoked: alone, with a path above it, with its
+    /// trust domain, or with a role that it holds.
+    #[error("the identity of the token's holder, or of the certificate, has been revoked")]
+    IdentityRevoked,
+    /// The certificate that the token is bound to, the presented one, or one between them in their lineage is revoked.
+    #[error("the certificate that the token is bound to, or one that follows it, has been revoked")]
     CertificateRevoked,
     /// The `aud` claim names another audience.
     #[error("the token is for another audience")]
     WrongAudience,
+    /// The protected resource was deleted, and neither registered again nor forgotten.
+    #[error("the resource that the token is for was deleted")]
+    ResourceDeleted,
     /// The token's workload belongs to a trust domain that the resource does not accept.
     #[error("the resource accepts no workloads of the token's trust domain")]
     TrustDomainNotAccepted,
@@ -64,7 +80,11 @@ pub enum DenyReason {
     /// The certificate's notBefore is in the future.
     #[error("the certificate is not valid yet")]
     CertificateNotYetValid,
-    /// The token is bound to another certificate.
+    /// The certificate is another one of the same SPIFFE ID, most likely its renewal, and the client's rotation does not
+    /// accept it.
+    #[error("the token is bound to another certificate of the same SPIFFE ID, as after a renewal: get a new token")]
+    CertificateRenewed,
+    /// The token is bound to another certificate, which is not known to be of the same workload.
     #[error("the token is bound to another certificate")]
     CertificateMismatch,
     /// The certificate is a successor of the one that the token is bound to, but is no longer accepted as one.

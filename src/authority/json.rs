@@ -20,6 +20,16 @@ pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(text).map(|strict| strict.0)
 }
 
+/// A text without the UTF-8 byte order mark that some editors and servers put before it (RFC 8259 section 8.1).
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Whether bytes are compressed with gzip (RFC 1952 section 2.3.1).
+pub(in crate::authority) fn is_gzip(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x1f, 0x8b])
+}
+
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {

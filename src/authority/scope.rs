@@ -41,9 +41,31 @@ impl Scope {
         Ok(scope)
     }
 
+    /// A scope that begins or ends with a comma. Commas are allowed in scopes, but there this is a list that is separated by
+    /// commas.
+    pub fn with_list_comma(&self) -> Option<&str> {
+        self.0.iter().map(String::as_str).find(|token| token.starts_with(',') || token.ends_with(','))
+    }
+
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a scope is in this set.
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.iter().any(|token| token == scope)
+    }
+
+    /// Whether `holds` is true of every scope in this set.
+    pub fn all(&self, holds: impl Fn(&str) -> bool) -> bool {
+        self.0.iter().all(|token| holds(token))
+    }
+
+    /// The scopes of this set for which `keeps` holds, in their order.
+    #[must_use]
+    pub fn restricted(&self, keeps: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|token| keeps(token)).cloned().collect())
     }
 
     /// Whether every scope of `other` is in this set. Scopes are case-sensitive and have no order.
@@ -56,6 +78,11 @@ impl fmt::Display for Scope {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0.join(" "))
     }
+}
+
+/// The problem with a scope that [`Scope::with_list_comma`] found, as a phrase that follows the field's name.
+pub fn list_comma(token: &str) -> String {
+    format!("'{token}' has a comma: scopes are separated by spaces (RFC 6749 section 3.3)")
 }
 
 /// Whether a text can identify a protected resource: an absolute URI without a fragment (RFC 8707 section 2).

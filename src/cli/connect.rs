@@ -4,9 +4,12 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
+use rustls_pki_types::CertificateDer;
 use spiffe::transport::Endpoint;
 use tonic::transport::Uri;
 
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
 use crate::cli::connect_error;
 use crate::cli::error::CommandError;
 use crate::cli::token_error;
@@ -14,6 +17,7 @@ use crate::client::connection;
 use crate::client::connection::Channel;
 use crate::client::connection::ConnectError;
 use crate::client::connection::server_url;
+use crate::client::files;
 use crate::client::files::ConnectionFiles;
 use crate::client::supply::Credentials;
 use crate::trace_context::IncomingTrace;
@@ -63,13 +67,19 @@ impl ConnectionArguments {
         let incoming = IncomingTrace::from_raw(&[("traceparent", traceparent.as_bytes())]);
         connection::connect(&self.server, tls, incoming).await.map_err(|error| {
             match connection::find::<ConnectError>(&error) {
-                Some(cause) => connect_error::explain(cause),
+                Some(cause) => connect_error::explain(cause, self.leaf().as_ref(), SystemClock.now()),
                 None => CommandError::new(
                     format!("no connection to {}: {}", self.server, connection::root_cause(&error)),
                     "see whether --server names the mTLS listener, which speaks HTTP/2",
                 ),
             }
         })
+    }
+
+    /// The certificate that the flags name; `None` where it comes from the Workload API.
+    fn leaf(&self) -> Option<CertificateDer<'static>> {
+        let path = self.cert.as_ref().filter(|_| self.workload_api.is_none())?;
+        files::certificate(path).ok()
     }
 
     /// The server's URL.

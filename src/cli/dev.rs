@@ -20,13 +20,16 @@ use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::cli::error::CommandError;
 use crate::cli::output;
+use crate::cli::output::Format;
 use crate::cli::serve::StopSignals;
+use crate::cli::serve::files_for_this_user_only;
 use crate::config;
 use crate::config::Listeners;
 use crate::server::Environment;
@@ -60,11 +63,12 @@ pub(in crate::cli) struct DevArguments {
     listen_ops: SocketAddr,
 }
 
-pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, CommandError> {
+pub(in crate::cli) async fn run(arguments: DevArguments, format: Format) -> Result<ExitCode, CommandError> {
     let DevArguments { dir, once, listen_mtls, listen_public, listen_ops } = arguments;
     let listeners = Listeners { mtls: listen_mtls, public: listen_public, ops: listen_ops };
     loopback_only(&listeners)?;
     let stop = StopSignals::watch()?;
+    files_for_this_user_only();
     let dir = prepare(&dir)?;
     certificates::make(&dir, SystemClock.now())?;
     let sockets = Sockets::bind(&listeners).await.map_err(|error| {
@@ -92,11 +96,18 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
     let demonstration = async {
         samples::register(&dir, addresses.mtls.port()).await?;
         server.ready();
-        demonstrate(&dir, addresses).await?;
+        match demonstrate(&dir, addresses, format).await {
+            Ok(()) => {}
+            Err(error) if once => return Err(error),
+            // Samples that were changed since the first start may end it otherwise.
+            Err(error) => output::print_error(&error, format),
+        }
         if once {
             return Ok(ExitCode::SUCCESS);
         }
-        output::print(&demonstration::commands(&dir, addresses))?;
+        if format == Format::Text {
+            output::print(&demonstration::commands(&dir, addresses))?;
+        }
         // The log starts here, so that it does not interrupt the demonstration.
         telemetry::start(&log, None, &Arc::default()).map_err(|error| failed(&dir, &error))?;
         future::pending().await
@@ -110,14 +121,25 @@ pub(in crate::cli) async fn run(arguments: DevArguments) -> Result<ExitCode, Com
     outcome
 }
 
-async fn demonstrate(dir: &Path, addresses: Listeners) -> Result<(), CommandError> {
-    output::print(&format!(
-        "Lanyard serves: https://localhost:{} (mTLS), https://localhost:{} (public), http://{} (probes)\n\n",
-        addresses.mtls.port(),
-        addresses.public.port(),
-        addresses.ops,
-    ))?;
-    demonstration::run(dir, addresses.mtls.port()).await
+async fn demonstrate(dir: &Path, addresses: Listeners, format: Format) -> Result<(), CommandError> {
+    let (mtls, public) = (addresses.mtls.port(), addresses.public.port());
+    if format == Format::Text {
+        output::print(&format!(
+            "Lanyard serves: https://localhost:{mtls} (mTLS), https://localhost:{public} (public), http://{} (probes)\n\n",
+            addresses.ops,
+        ))?;
+    }
+    let [own, stolen] = demonstration::run(dir, mtls, format).await?;
+    match format {
+        Format::Text => Ok(()),
+        Format::Json => output::print_json(&json!({
+            "mtls": format!("https://localhost:{mtls}"),
+            "public": format!("https://localhost:{public}"),
+            "ops": format!("http://{}", addresses.ops),
+            "directory": dir,
+            "demonstration": { "workload": own, "thief": stolen },
+        })),
+    }
 }
 
 /// Only loopback: the private keys of this set-up, the CA's included, are plain files in a directory.
@@ -143,6 +165,9 @@ fn failed(dir: &Path, error: &dyn std::fmt::Display) -> CommandError {
 fn not_started(dir: &Path, error: &StartError) -> CommandError {
     if error.is_store_in_use() {
         let next = "stop the server that runs on this directory, or choose another directory with --dir";
+        return CommandError::new(error.to_string(), next);
+    }
+    if let Some(next) = error.remedy_of_intact_store() {
         return CommandError::new(error.to_string(), next);
     }
     failed(dir, error)

@@ -5,13 +5,17 @@
 //! the network are those that a server or a probe makes.
 
 mod certificate;
+mod clients;
 mod configuration;
 mod disk;
 mod endpoints;
+mod envoy;
 mod fault;
 mod http;
 mod permissions;
+mod registrations;
 mod report;
+mod resources;
 mod roots;
 mod server;
 mod severity;
@@ -42,7 +46,7 @@ use crate::config::Inspected;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All checks after the first. They need its result.
-const AFTER_THE_CONFIGURATION: [&str; 15] = [
+const AFTER_THE_CONFIGURATION: [&str; 16] = [
     "key_encryption_key",
     "key_file",
     "workload_api",
@@ -51,6 +55,7 @@ const AFTER_THE_CONFIGURATION: [&str; 15] = [
     "client_ca",
     "ca_file",
     "store",
+    "resource",
     "disk",
     "server",
     "clock",
@@ -63,8 +68,12 @@ const AFTER_THE_CONFIGURATION: [&str; 15] = [
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DoctorArguments {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG", required_unless_present = "envoy")]
+    config: Option<PathBuf>,
+    /// Also checks a proxy: a configuration of Envoy in YAML or JSON, or the dump that its admin interface prints. May be
+    /// given several times, and without --config.
+    #[arg(long, value_name = "FILE")]
+    envoy: Vec<PathBuf>,
     /// A listener of the running server to compare clocks with, if that is not on this machine: its ops listener by
     /// http, or its public one by https.
     #[arg(long, value_name = "URL", value_parser = server_url)]
@@ -88,13 +97,18 @@ pub(in crate::cli) async fn run(arguments: DoctorArguments, format: Format) -> R
     let mut report = Report::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let environment = Environment { now: clock.now(), clock, provider: Arc::new(aws_lc_rs::default_provider()) };
-    match configuration::check(&arguments.config, &mut report) {
-        Some(inspected) => examine(&arguments, &inspected, &environment, &mut report).await,
-        None => {
-            for check in AFTER_THE_CONFIGURATION {
-                report.not_checked(check, "", "the configuration cannot be read");
+    if let Some(config) = &arguments.config {
+        match configuration::check(config, &mut report) {
+            Some(inspected) => examine(&arguments, &inspected, &environment, &mut report).await,
+            None => {
+                for check in AFTER_THE_CONFIGURATION {
+                    report.not_checked(check, "", "the configuration cannot be read");
+                }
             }
         }
+    }
+    for path in &arguments.envoy {
+        envoy::check(path, &mut report);
     }
     report.print(format)?;
     Ok(if report.count(Status::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

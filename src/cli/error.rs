@@ -6,18 +6,42 @@
 pub(in crate::cli) struct CommandError {
     problem: String,
     next: String,
+    code: Option<String>,
+    retryable: bool,
 }
 
 impl CommandError {
     /// Both texts are lower case without a full stop. `next` is an instruction.
     pub(in crate::cli) fn new(problem: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { problem: problem.into(), next: next.into() }
+        Self { problem: problem.into(), next: next.into(), code: None, retryable: true }
+    }
+
+    /// Adds the fixed code of a server's refusal.
+    #[must_use]
+    pub(in crate::cli) fn with_code(self, code: String) -> Self {
+        Self { code: Some(code), ..self }
     }
 
     /// Prefixes the problem with its subject.
     #[must_use]
     pub(in crate::cli) fn of(self, subject: &str) -> Self {
-        Self { problem: format!("{subject}: {}", self.problem), next: self.next }
+        Self { problem: format!("{subject}: {}", self.problem), ..self }
+    }
+
+    /// The fixed code of a server's refusal; `None` for other errors.
+    pub(in crate::cli) fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// Marks an error that the same input causes again, however often it is tried.
+    #[must_use]
+    pub(in crate::cli) fn not_retryable(self) -> Self {
+        Self { retryable: false, ..self }
+    }
+
+    /// Whether the same input can succeed later.
+    pub(in crate::cli) fn is_retryable(&self) -> bool {
+        self.retryable
     }
 
     /// The next step.

@@ -8,15 +8,20 @@ mod dev;
 mod doctor;
 mod documents;
 mod error;
+mod moment;
 mod output;
 mod resource;
+mod revocation;
 mod serve;
 mod status;
+mod store;
+mod table;
 mod thumbprint;
 mod token;
 mod token_error;
 mod token_input;
 mod validate;
+mod whoami;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -30,16 +35,22 @@ use crate::cli::client::ClientCommand;
 use crate::cli::config_check::ConfigCommand;
 use crate::cli::dev::DevArguments;
 use crate::cli::doctor::DoctorArguments;
+use crate::cli::documents::apply::ApplyArguments;
+use crate::cli::documents::apply_all;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::cli::resource::ResourceCommand;
+use crate::cli::revocation::RevocationCommand;
 use crate::cli::serve::ServeArguments;
+use crate::cli::store::StoreCommand;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
+use crate::cli::whoami::WhoAmIArguments;
 
 /// Binds each access token to the certificate of the workload that requested it (RFC 8705).
 ///
-/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, and of `validate` 3: denied.
+/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, of `validate` 3: denied, and of `apply` 4:
+/// a document is refused.
 #[derive(Debug, Parser)]
 #[command(name = "lanyard", version, propagate_version = true)]
 pub struct Arguments {
@@ -62,39 +73,68 @@ enum Command {
     /// Registers the protected resources behind the proxies, and what each requires of requests.
     #[command(subcommand)]
     Resource(ResourceCommand),
+    /// Registers clients and protected resources from YAML documents of both kinds: all of them, or none if one is refused.
+    ///
+    /// Exit codes: 0 done, 4 a document is refused, as it is at each further attempt, 1 any other failure, 2 the command
+    /// line cannot be read.
+    Apply(ApplyArguments),
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Lists what is revoked.
+    #[command(subcommand)]
+    Revocation(RevocationCommand),
     /// Asks whether an access token and a certificate belong together.
     ///
     /// Exit codes: 0 allow, 3 deny, 1 no decision, 2 the command line cannot be read.
     Validate(ValidateArguments),
+    /// Shows what your certificate is to the server: your roles, and the registrations that you get tokens with.
+    Whoami(WhoAmIArguments),
     /// Checks configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Changes the store of a server that is stopped.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Checks everything that a server needs, whether one runs or not, and reports each problem with the next step.
     ///
     /// Exit codes: 0 no errors (there may be warnings), 1 errors, 2 the command line cannot be read.
     Doctor(DoctorArguments),
 }
 
+/// The exit code of `apply` for a document that is refused at each attempt.
+const DOCUMENT_REFUSED: u8 = 4;
+
 /// Runs one command. Results go to stdout; an error and its next step go to stderr.
 pub fn run(arguments: Arguments) -> ExitCode {
     let format = arguments.output;
     let result = match arguments.command {
-        Command::Dev(arguments) => block_on(dev::run(arguments)),
+        Command::Dev(arguments) => block_on(dev::run(arguments, format)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
         Command::Config(command) => config_check::run(command, format),
         Command::Client(command) => block_on(client::run(command, format)),
         Command::Resource(command) => block_on(resource::run(command, format)),
+        Command::Apply(arguments) => block_on(async move {
+            // For programs that try again: they can stop where nothing changes.
+            match apply_all::run(arguments, format).await {
+                Err(error) if !error.is_retryable() => {
+                    output::print_error(&error, format);
+                    Ok(ExitCode::from(DOCUMENT_REFUSED))
+                }
+                done => done.map(|()| ExitCode::SUCCESS),
+            }
+        }),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
+        Command::Revocation(command) => block_on(revocation::run(command, format)),
+        Command::Store(command) => block_on(store::run(command, format)),
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
+        Command::Whoami(arguments) => block_on(whoami::run(arguments, format)),
     };
     result.unwrap_or_else(|error| {
-        output::print_error(&error);
+        output::print_error(&error, format);
         ExitCode::FAILURE
     })
 }
@@ -129,7 +169,8 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 11] = [
+        let commands: [&[&str]; 14] = [
+            &["apply", "-f", "registrations"],
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],
@@ -140,7 +181,9 @@ mod tests {
             &["resource", "delete", "https://orders.shop.internal"],
             &["token", "get"],
             &["token", "revoke", "-"],
+            &["revocation", "list", "--kind", "trust-domain"],
             &["validate", "--token", "-", "--own-connection"],
+            &["whoami"],
         ];
         for command in commands {
             let line = [command, &CONNECTION, &["-o", "json"]].concat();
@@ -169,13 +212,16 @@ mod tests {
     #[test]
     fn exactly_one_target_is_revoked() {
         let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
-        let targets: [&[&str]; 6] = [
+        let targets: [&[&str]; 9] = [
             &["a.b.c"],
             &["--jti", "x"],
             &["--client", "x"],
             &["--certificate", "x.pem"],
             &["--thumbprint", "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0"],
             &["--issued-to", "x"],
+            &["--identity", "spiffe://a.example/*"],
+            &["--trust-domain", "a.example"],
+            &["--role", "proxy"],
         ];
         for (place, one) in targets.iter().enumerate() {
             assert!(revoke(one).is_ok(), "{one:?}");
@@ -187,10 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn only_revocations_of_clients_and_certificates_may_expire_or_be_lifted() {
+    fn only_revocations_of_anything_but_tokens_may_expire_or_be_lifted() {
         let revoke = |flags: &[&str]| parse(&[&["token", "revoke"][..], flags, &CONNECTION].concat());
         for more in [&["--for", "1h"][..], &["--until", "2100-01-01T00:00:00Z"], &["--lift"]] {
-            for target in [["--client", "x"], ["--certificate", "x.pem"]] {
+            for target in [
+                ["--client", "x"],
+                ["--certificate", "x.pem"],
+                ["--identity", "spiffe://a.example/*"],
+                ["--trust-domain", "a.example"],
+                ["--role", "admin"],
+            ] {
                 assert!(revoke(&[&target, more].concat()).is_ok(), "{target:?} {more:?}");
             }
             for final_one in [["--jti", "x"], ["--issued-to", "x"], ["--", "a.b.c"]] {
@@ -200,6 +252,18 @@ mod tests {
         assert!(revoke(&["--client", "x", "--for", "1h", "--until", "2100-01-01T00:00:00Z"]).is_err());
         assert!(revoke(&["--client", "x", "--for", "1h", "--lift"]).is_err());
         assert!(revoke(&["--client", "x", "--until", "tomorrow"]).is_err());
+    }
+
+    #[test]
+    fn lifting_in_the_store_takes_the_configuration_and_one_target_that_can_be_lifted() {
+        let unrevoke = |flags: &[&str]| parse(&[&["store", "unrevoke", "--config", "x.yaml"][..], flags].concat());
+        for one in [["--client", "x"], ["--role", "admin"], ["--trust-domain", "a.example"]] {
+            assert!(unrevoke(&one).is_ok(), "{one:?}");
+            assert!(unrevoke(&[&one[..], &["--identity", "spiffe://a.example/*"]].concat()).is_err(), "{one:?}");
+        }
+        for bad in [&[][..], &["--jti", "x"], &["--issued-to", "x"], &["--identity", "spiffe://a.example/b"]] {
+            assert!(unrevoke(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

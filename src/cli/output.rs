@@ -6,6 +6,7 @@ use std::io::Write as _;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::error::CommandError;
 
@@ -15,7 +16,7 @@ pub(in crate::cli) enum Format {
     /// Text for people. It may change from version to version.
     #[default]
     Text,
-    /// One JSON document for programs.
+    /// One JSON document for programs; an error is one on stderr.
     Json,
 }
 
@@ -47,9 +48,14 @@ pub(in crate::cli) fn note(text: &str) {
     let _written = writeln!(io::stderr().lock(), "{}", escape(text)).is_ok();
 }
 
-/// Prints an error to stderr, and the next step on a second line.
-pub(in crate::cli) fn print_error(error: &CommandError) {
-    note(&format!("error: {error}\n  next: {}", error.next()));
+/// Prints an error to stderr: as text, with the next step on a second line, or as a JSON document.
+pub(in crate::cli) fn print_error(error: &CommandError, format: Format) {
+    match format {
+        Format::Text => note(&format!("error: {error}\n  next: {}", error.next())),
+        Format::Json => {
+            note(&json!({ "error": error.to_string(), "code": error.code(), "next": error.next() }).to_string());
+        }
+    }
 }
 
 /// Escapes control characters, since tokens, files and responses come from elsewhere and must not steer the terminal.

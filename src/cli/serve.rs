@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use rustix::fs::Mode;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -29,6 +30,7 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
         let next = "fix it, or name another file with --config; `lanyard config check` checks without starting";
         CommandError::new(error.to_string(), next)
     };
+    files_for_this_user_only();
     let config = config::load(&arguments.config).map_err(|error| invalid(&error))?;
     let environment = Environment::default();
     let traces = telemetry::start(&config.log, config.otlp.as_ref(), &environment.export_failures)
@@ -44,12 +46,19 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
     Ok(ExitCode::SUCCESS)
 }
 
+/// Sets the umask of the process: sled writes snapshots while it runs, and has no option for their permissions.
+pub(in crate::cli) fn files_for_this_user_only() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
 fn explain(error: &StartError) -> CommandError {
+    if let Some(next) = error.remedy_of_intact_store() {
+        return CommandError::new(error.to_string(), next);
+    }
     let next = match error {
         StartError::Bind { .. } | StartError::Forwarded(_) => {
             "stop what listens there, or choose another address under `listeners`, or `forwarded`, in the configuration"
         }
-        _ if error.is_store_in_use() => "stop that process first: one server at a time may use a store",
         StartError::Certificate(_) | StartError::Trust(_) | StartError::Outbound(_) => {
             "fix the file, or name another one in the configuration; `lanyard config check` checks without starting"
         }

@@ -4,6 +4,8 @@ use tonic::Code;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
 use crate::cli::connect_error;
 use crate::cli::error::CommandError;
 use crate::client::connection;
@@ -16,43 +18,55 @@ pub(in crate::cli) enum Needs {
     Clients,
     /// Admin, for the registry of protected resources.
     Resources,
+    /// Admin, for the list of revocations.
+    Revocations,
     /// Workload, for tokens.
     Workload,
     /// Workload or Admin, for revocations.
     WorkloadOrAdmin,
     /// Workload or Proxy, for decisions.
     WorkloadOrProxy,
+    /// Any role.
+    AnyRole,
 }
 
 /// Turns a refusal into an error with the next step.
 pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     if let Some(cause) = connection::find::<ConnectError>(status) {
-        return connect_error::explain(cause);
+        return connect_error::explain(cause, None, SystemClock.now());
     }
     let reason = status.get_details_error_info().map(|info| info.reason);
     let name = reason.as_deref().map_or_else(|| format!("{:?}", status.code()), ToOwned::to_owned);
     let next = by_reason(reason.as_deref(), needs).unwrap_or_else(|| by_code(status.code(), needs));
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
-    CommandError::new(format!("{message} ({name})"), next)
+    CommandError::new(format!("{message} ({name})"), next).with_code(name)
 }
 
 fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
     Some(match (reason?, needs) {
         ("INVALID_CLIENT", _) => {
-            "with an X509-SVID leave out --client-id: it must be the SPIFFE ID; else have an admin hold `lanyard client get \
-             CLIENT_ID` against your certificate (`openssl x509 -noout -text -in CERT`): the client must be registered and \
-             enabled, with the method and the name that the certificate proves"
+            "see `lanyard whoami` for the clients that your certificate proves, and why one gets no tokens; with an \
+             X509-SVID leave out --client-id: it must be the SPIFFE ID"
         }
         ("INVALID_REQUEST", Needs::Workload) => "name the client with --client-id, as it is registered",
         ("INVALID_REQUEST", Needs::WorkloadOrAdmin) => {
             "correct what the message names (`lanyard token inspect` shows a token's jti and client_id); a client that \
              revokes its own token says who it is with --client-id"
         }
-        ("INVALID_SCOPE", _) => "ask for scopes that `lanyard client get CLIENT_ID` shows, or leave out --scope",
-        ("INVALID_TARGET", _) => "ask for audiences that `lanyard client get CLIENT_ID` shows, or leave out --audience",
+        ("INVALID_SCOPE", _) => "ask for scopes that `lanyard whoami` shows, or leave out --scope",
+        ("INVALID_TARGET", _) => "ask for audiences that `lanyard whoami` shows, or leave out --audience",
         ("INVALID_CLIENT_METADATA" | "INVALID_RESOURCE", _) => "correct the named field and apply it again",
         ("IDENTITY_TAKEN", _) => {
             "no two clients may have one identity: change this one, or first delete or change the one that has it"
+        }
+        ("CLIENT_NOT_FOUND", _) => {
+            "see `lanyard client list` for what is registered; what covers a name is shown by that registration's own name"
+        }
+        ("AUTHORITY_TAKEN", _) => {
+            "leave the authority to one of the two resources, or give each destination_principals of its own"
+        }
+        ("RESOURCE_NOT_DELETED", _) => {
+            "nothing needs to be forgotten: `lanyard resource list` shows what is registered"
         }
         ("AUDIENCE_MISSING", _) => "say with --audience which protected resource the token was presented to",
         ("NOT_A_PROXY", _) => {
@@ -63,11 +77,15 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
             "ask about an audience that the server's configuration lists for this proxy, or have it listed there"
         }
         ("CERTIFICATE_NOT_PROVEN", _) => {
-            "renew the certificate if it has expired; else see that the server still trusts its CA or trust domain"
+            "renew the certificate if it has expired; else see that the server still trusts its CA or trust domain; what is \
+             revoked an admin sees with `lanyard revocation list`"
         }
         ("NOT_YOURS", _) => {
             "use the certificate of the client that the token was issued to (and its --client-id, unless it has an \
              X509-SVID), or one with the role Admin"
+        }
+        ("LAST_ADMIN", _) => {
+            "add --yes if it is meant: then only `lanyard store unrevoke`, on a stopped server, lifts it"
         }
         ("REVOCATION_UNAVAILABLE", _) => {
             "try again until it succeeds: it is not known whether the revocation is stored"
@@ -80,12 +98,16 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
 
 fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
-        (Code::PermissionDenied, Needs::Clients | Needs::Resources) => {
+        (Code::PermissionDenied, Needs::Clients | Needs::Resources | Needs::Revocations) => {
             "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
         }
         (Code::PermissionDenied, Needs::Workload) => {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
              certificate of a registered client"
+        }
+        (Code::PermissionDenied, Needs::AnyRole) => {
+            "the certificate is accepted, but it has no role: have an admin register a client for it (its names are in \
+             `openssl x509 -noout -text -in CERT`), or name it under `roles` in the server's configuration"
         }
         (Code::PermissionDenied, Needs::WorkloadOrAdmin) => "use a certificate with the role Workload or Admin",
         (Code::PermissionDenied, Needs::WorkloadOrProxy) => "use a certificate with the role Proxy or Workload",

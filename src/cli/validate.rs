@@ -20,6 +20,7 @@ use crate::cli::thumbprint;
 use crate::cli::token_input::TokenInput;
 use crate::client::files;
 use crate::proto::Decision;
+use crate::proto::DenyReason;
 use crate::proto::ValidateBindingRequest;
 use crate::proto::ValidateBindingResponse;
 use crate::proto::binding_service_client::BindingServiceClient;
@@ -126,7 +127,7 @@ fn text(answer: &ValidateBindingResponse) -> String {
     let cache_until = answer.cache_until.as_ref().map_or_else(|| "must not be cached".to_owned(), ToString::to_string);
     let rows = [
         ("decision", short(answer.decision().as_str_name(), "DECISION_")),
-        ("reason", short(answer.reason().as_str_name(), "DENY_REASON_")),
+        ("reason", reason_code(answer.reason()).to_owned()),
         ("match", short(answer.r#match().as_str_name(), "MATCH_")),
         ("evidence", short(answer.evidence_grade().as_str_name(), "EVIDENCE_GRADE_")),
         ("explanation", answer.explanation.clone()),
@@ -136,11 +137,17 @@ fn text(answer: &ValidateBindingResponse) -> String {
     present.map(|(label, value)| format!("{label:<12} {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The protobuf JSON form of the message.
+/// The code of a reason as the log, the metrics and the other protocols have it.
+pub(in crate::cli) fn reason_code(reason: DenyReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("DENY_REASON_").unwrap_or(name)
+}
+
+/// The protobuf JSON form of the message, but for the reason, which has its code.
 fn to_json(answer: &ValidateBindingResponse) -> Value {
     json!({
         "decision": answer.decision().as_str_name(),
-        "reason": answer.reason().as_str_name(),
+        "reason": if answer.decision() == Decision::Deny { Some(reason_code(answer.reason())) } else { None },
         "match": answer.r#match().as_str_name(),
         "evidence_grade": answer.evidence_grade().as_str_name(),
         "explanation": answer.explanation,
@@ -183,7 +190,7 @@ mod tests {
         let text = text(&answer);
         assert!(text.starts_with("decision     DENY\nreason       CERTIFICATE_MISMATCH\n"), "{text}");
         assert!(!text.contains("match"), "{text}");
-        assert_eq!(to_json(&answer)["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
+        assert_eq!(to_json(&answer)["reason"], "CERTIFICATE_MISMATCH");
     }
 
     #[test]

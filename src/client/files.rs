@@ -9,10 +9,14 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::client::Resumption;
+use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
+
+use crate::client::pair::PairError;
+use crate::client::pair::certified_key;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +39,15 @@ pub enum FileError {
     /// The file contains a certificate that is not a CA's.
     #[error("{0} holds what is no CA certificate: {1}")]
     NotCa(PathBuf, #[source] rustls::Error),
-    /// The key does not match the certificate, or TLS supports neither.
-    #[error("the certificate in {0} and the key in {1} do not go together: {2}")]
-    NotTogether(PathBuf, PathBuf, #[source] rustls::Error),
+    /// The key does not match the certificate.
+    #[error("the certificate in {0} and the key in {1} do not go together")]
+    NotTogether(PathBuf, PathBuf),
+    /// The first certificate in the file cannot be parsed.
+    #[error("the first certificate in {0} cannot be read")]
+    NotACertificate(PathBuf),
+    /// TLS does not support the kind of key.
+    #[error("the key in {0} cannot be used: {1}")]
+    UnsupportedKey(PathBuf, #[source] PairError),
 }
 
 /// The PEM files with the trusted CAs, and with the workload's certificate and key.
@@ -81,9 +91,13 @@ impl ConnectionFiles {
         let roots = certificates_in(&self.ca, &contents.ca)?;
         let chain = self.chain(contents)?;
         let key = private_key_in(&self.key, &contents.key)?;
-        client_tls(roots, chain, key).map_err(|error| match error {
-            ClientTlsError::Root(error) => FileError::NotCa(self.ca.clone(), error),
-            ClientTlsError::Pair(error) => FileError::NotTogether(self.cert.clone(), self.key.clone(), error),
+        client_tls(roots, chain, &key).map_err(|error| match error {
+            ClientTlsError::Root(error) | ClientTlsError::Provider(error) => FileError::NotCa(self.ca.clone(), error),
+            ClientTlsError::Pair(PairError::Mismatch) => FileError::NotTogether(self.cert.clone(), self.key.clone()),
+            ClientTlsError::Pair(PairError::NotACertificate) => FileError::NotACertificate(self.cert.clone()),
+            ClientTlsError::Pair(error @ PairError::UnsupportedKey) => {
+                FileError::UnsupportedKey(self.key.clone(), error)
+            }
         })
     }
 }
@@ -93,8 +107,10 @@ impl ConnectionFiles {
 pub(in crate::client) enum ClientTlsError {
     #[error("a root is no CA certificate: {0}")]
     Root(#[source] rustls::Error),
-    #[error("the certificate and the key do not go together: {0}")]
-    Pair(#[source] rustls::Error),
+    #[error("the certificate and the key cannot be used: {0}")]
+    Pair(#[source] PairError),
+    #[error(transparent)]
+    Provider(rustls::Error),
 }
 
 /// A TLS client that trusts only these roots. Sessions are never resumed, so each handshake presents the present
@@ -102,16 +118,18 @@ pub(in crate::client) enum ClientTlsError {
 pub(in crate::client) fn client_tls(
     roots: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    key: &PrivateKeyDer<'_>,
 ) -> Result<ClientConfig, ClientTlsError> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root).map_err(ClientTlsError::Root)?;
     }
+    let own = certified_key(chain, key).map_err(ClientTlsError::Pair)?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_root_certificates(store).with_client_auth_cert(chain, key))
-        .map_err(ClientTlsError::Pair)?;
+        .map_err(ClientTlsError::Provider)?
+        .with_root_certificates(store)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)
@@ -134,7 +152,7 @@ pub fn certificate(path: &Path) -> Result<CertificateDer<'static>, FileError> {
 }
 
 fn private_key_in(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, FileError> {
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| {
+    PrivateKeyDer::from_pem_slice(without_byte_order_mark(bytes)).map_err(|_| {
         let encrypted = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
         let text = String::from_utf8_lossy(bytes);
         if encrypted.iter().any(|mark| text.contains(mark)) {
@@ -146,9 +164,14 @@ fn private_key_in(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, F
 }
 
 fn certificates_in(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(without_byte_order_mark(bytes)).collect();
     let found = found.map_err(|_| FileError::NotPem(path.to_owned()))?;
     if found.is_empty() { Err(FileError::NoCertificate(path.to_owned())) } else { Ok(found) }
+}
+
+/// A text without the UTF-8 byte order mark that some editors put before it.
+fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {

@@ -30,6 +30,7 @@ pub mod files;
 #[cfg(feature = "opentelemetry")]
 mod onward;
 mod pace;
+pub mod pair;
 pub mod renewal;
 pub mod source;
 pub mod supply;

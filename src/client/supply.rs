@@ -197,7 +197,7 @@ impl WorkloadApiStream {
         };
         let chain: Vec<_> = svid.cert_chain().iter().map(|one| CertificateDer::from(one.as_bytes().to_vec())).collect();
         let key = PrivatePkcs8KeyDer::from(svid.private_key().as_bytes().to_vec());
-        let tls = files::client_tls(roots, chain.clone(), key.into());
+        let tls = files::client_tls(roots, chain.clone(), &key.into());
         let tls = tls.map_err(|error| TokenError::WorkloadApi(format!("what it gave cannot be used: {error}")))?;
         Ok(Identity { chain, tls: Arc::new(tls) })
     }

@@ -52,7 +52,17 @@ impl Roles {
             let holder = holder_of("roles.proxies", proxy.spiffe_id, proxy.certificate_thumbprint)?;
             Ok((fronted(&holder, &proxy.resources, own)?, holder)).map(|(fronted, holder)| (holder, fronted))
         });
-        Ok(RoleGrants { admins: admins.collect::<Result<_, _>>()?, proxies: proxies.collect::<Result<_, _>>()? })
+        let roles =
+            RoleGrants { admins: admins.collect::<Result<_, _>>()?, proxies: proxies.collect::<Result<_, _>>()? };
+        match roles.contradictory_proxy() {
+            Some(holder) => Err(value(
+                "roles.proxies",
+                &format!(
+                    "two entries for '{holder}' list different resources: leave one of them out, or put both lists into it"
+                ),
+            )),
+            None => Ok(roles),
+        }
     }
 }
 

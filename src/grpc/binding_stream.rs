@@ -19,8 +19,12 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use crate::authority::access::CalledMethod;
+use crate::authority::access::ConnectionInfo;
 use crate::authority::access::PeerConnection;
+use crate::authority::access::Sender;
+use crate::authority::state::Caller;
 use crate::grpc::Services;
+use crate::grpc::caller;
 use crate::grpc::readable::Readable;
 use crate::grpc::status;
 use crate::proto::ValidateBindingRequest;
@@ -54,10 +58,11 @@ pub(super) fn answers(
     let (_, extensions, messages) = request.into_parts();
     let peer = extensions.get::<Arc<PeerConnection>>();
     let peer = peer.map(Arc::clone).ok_or_else(|| Status::internal("the request did not pass the guard"))?;
-    let open = Some((services, peer, messages));
+    let connection = caller(&extensions)?.connection;
+    let open = Some((services, (peer, connection), messages));
     let trace = trace_context::current();
     Ok(Box::pin(stream::unfold((open, trace), async |(open, trace)| {
-        let (services, peer, mut messages) = open?;
+        let (services, from, mut messages) = open?;
         // Other connections share this thread, so a peer that sends without pause has to yield to them.
         tokio::task::consume_budget().await;
         let message = match messages.message().await {
@@ -65,13 +70,13 @@ pub(super) fn answers(
             // The stream is broken and cannot be resynchronized.
             Err(status) => return Some((Err(status), (None, trace))),
         };
-        let answer = || answer(&services, &peer, message);
+        let answer = || answer(&services, &from.0, from.1, message);
         let answered = match &trace {
             Some(trace) => trace.clone().in_scope(&span(trace), answer),
             None => answer(),
         };
         match answered {
-            Ok(answer) => Some((Ok(answer), (Some((services, peer, messages)), trace))),
+            Ok(answer) => Some((Ok(answer), (Some((services, from, messages)), trace))),
             Err(status) => Some((Err(status), (None, trace))),
         }
     })))
@@ -99,14 +104,16 @@ fn span(trace: &RequestTrace) -> Span {
 fn answer(
     services: &Services,
     peer: &PeerConnection,
+    connection: ConnectionInfo,
     message: ValidateBindingRequest,
 ) -> Result<ValidateBindingsResponse, Status> {
     let caller =
         services.authority.authorize(services.authority.view(), Some(peer), *CALLED_METHOD).map_err(|error| {
-            services.authority.report_not_admitted(Some(peer), METHOD, error, true);
+            services.authority.report_not_admitted(&Sender::of(Some(peer), connection), METHOD, error, true);
             status::not_admitted(error)
         })?;
     let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
+    let caller = Caller { connection, ..caller };
     let outcome = match services.evaluate(&caller, message) {
         Ok(answer) => Outcome::Judged(answer),
         Err(status) => Outcome::Error(print(&status)),

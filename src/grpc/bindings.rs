@@ -57,7 +57,7 @@ impl Services {
     ) -> Result<ValidateBindingResponse, Status> {
         let evidence = evidence(message.evidence).map_err(|error| {
             let why = NoDecision::from(error);
-            self.authority.report_not_decided(&caller.identity, why);
+            self.authority.report_not_decided(caller, &message.audience, why);
             status::no_decision(why)
         })?;
         let request = ValidateRequest {
@@ -88,7 +88,7 @@ fn evidence(presented: Option<Brought>) -> Result<PresentedEvidence, InvalidEvid
 fn print(evaluation: &Evaluation) -> ValidateBindingResponse {
     let mut response = ValidateBindingResponse {
         evidence_grade: evaluation.grade.map_or(proto::EvidenceGrade::Unspecified, grade).into(),
-        claims: evaluation.token.as_deref().map(|token| claims::print(&token.claims)),
+        claims: evaluation.claims().map(claims::print),
         ..ValidateBindingResponse::default()
     };
     match evaluation.decision {

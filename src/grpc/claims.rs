@@ -7,7 +7,7 @@ use prost_types::value::Kind;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::Audience;
 
-/// The claims exactly as in the token.
+/// The claims, in the form that they have in the token.
 pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
     // A NumericDate is far below the 2^53 up to which a double is exact.
@@ -40,6 +40,7 @@ pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
         ("scope", claims.scope.as_deref().map(text)),
         ("cnf", confirmation),
         ("lanyard_bound", bound),
+        ("lanyard_spiffe_id", claims.lanyard_spiffe_id.as_deref().map(text)),
         ("lanyard_creation", Some(text(&claims.lanyard_creation))),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

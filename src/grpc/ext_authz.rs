@@ -22,6 +22,7 @@ use tonic_prost::ProstCodec;
 
 use crate::authority::Authority;
 use crate::authority::access::NotAdmitted;
+use crate::authority::access::Sender;
 use crate::authority::decision;
 use crate::authority::decision::Match;
 use crate::authority::evidence::EvidenceGrade;
@@ -69,7 +70,7 @@ impl Authorization for Services {
             self.authority.check(caller, &request).map_err(status::stale)?
         } else {
             let refusal = CheckRefusal::RequestMalformed;
-            self.authority.report_unread_check(refusal);
+            self.authority.report_unread_check(&caller.sender(), refusal);
             CheckAnswer::Deny(denial(refusal))
         };
         let mut response = tonic::Response::new(print(&answer));
@@ -119,8 +120,8 @@ fn print(answer: &CheckAnswer) -> CheckResponse {
 fn allowed(allowance: &Allowance) -> CheckResponse {
     let Allowance { asserted, remove, let_through, say_so } = allowance;
     let mut response = OkHttpResponse { headers_to_remove: remove.clone(), ..OkHttpResponse::default() };
-    if let Some(Asserted { token, verdict, .. }) = asserted {
-        let claims = &token.claims;
+    if let Some(asserted) = asserted {
+        let (claims, verdict) = (asserted.claims(), &asserted.verdict);
         response.headers.push(header("x-lanyard-client-id", &claims.client_id));
         response.headers.push(header("x-lanyard-subject", &claims.sub));
         response.headers.extend(claims.scope.as_deref().map(|scope| header("x-lanyard-scope", scope)));
@@ -140,8 +141,7 @@ fn allowed(allowance: &Allowance) -> CheckResponse {
 
 /// Dynamic metadata for later filters and the access log.
 fn metadata(asserted: &Asserted) -> Vec<(&'static str, Value)> {
-    let Asserted { audience, token, verdict } = asserted;
-    let claims = &token.claims;
+    let (claims, Asserted { audience, verdict, .. }) = (asserted.claims(), asserted);
     let values = claims.aud.all().iter().map(|one| text(one)).collect();
     let grade = match verdict.grade {
         EvidenceGrade::SpiffeId => "spiffe_id",
@@ -265,14 +265,18 @@ pub fn not_admitted(_: NotAdmitted) -> Response<Body> {
 
 /// Converts to a denied response the status of a check that failed before it was read (a message that is too large, or
 /// no message at all) or that failed internally. UNAVAILABLE is kept: it means that no decision is possible.
-pub fn into_denied_response(authority: &Authority, response: Response<Body>) -> Response<Body> {
+pub fn into_denied_response(
+    authority: &Authority,
+    sender: impl FnOnce() -> Sender,
+    response: Response<Body>,
+) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     match status.code() {
         Code::Ok | Code::Unavailable => response,
         Code::InvalidArgument | Code::OutOfRange | Code::Internal | Code::Unimplemented => {
-            unread(authority, CheckRefusal::RequestMalformed)
+            unread(authority, &sender(), CheckRefusal::RequestMalformed)
         }
-        Code::PermissionDenied | Code::Unauthenticated => unread(authority, CheckRefusal::NotAProxy),
+        Code::PermissionDenied | Code::Unauthenticated => unread(authority, &sender(), CheckRefusal::NotAProxy),
         Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
@@ -281,13 +285,13 @@ pub fn into_denied_response(authority: &Authority, response: Response<Body>) -> 
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
-        | Code::DataLoss => unread(authority, CheckRefusal::Unable),
+        | Code::DataLoss => unread(authority, &sender(), CheckRefusal::Unable),
     }
 }
 
 /// Reports a check that did not reach the authority, and returns the response to it.
-pub fn unread(authority: &Authority, refusal: CheckRefusal) -> Response<Body> {
-    authority.report_unread_check(refusal);
+pub fn unread(authority: &Authority, sender: &Sender, refusal: CheckRefusal) -> Response<Body> {
+    authority.report_unread_check(sender, refusal);
     denied_response(refusal)
 }
 

@@ -6,10 +6,13 @@ mod claims;
 pub mod ext_authz;
 pub mod health;
 mod keys;
+mod page;
 mod readable;
 mod registry;
+mod revocations;
 pub mod status;
 mod tokens;
+mod whoami;
 
 use std::sync::Arc;
 

@@ -1,7 +1,5 @@
 //! `lanyard.v1.RegistryService`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -9,9 +7,12 @@ use tonic::Status;
 use crate::authority::records::Kind;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::RegisteredClient;
+use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::page::Page;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
 use crate::grpc::status::unreadable;
@@ -24,6 +25,8 @@ use crate::proto::DeleteClientRequest;
 use crate::proto::DeleteClientResponse;
 use crate::proto::DeleteProtectedResourceRequest;
 use crate::proto::DeleteProtectedResourceResponse;
+use crate::proto::ForgetResourceRequest;
+use crate::proto::ForgetResourceResponse;
 use crate::proto::GetClientRequest;
 use crate::proto::GetProtectedResourceRequest;
 use crate::proto::ListClientsRequest;
@@ -35,9 +38,6 @@ use crate::proto::UpdateClientRequest;
 use crate::proto::UpdateProtectedResourceRequest;
 use crate::proto::registry_service_server::RegistryService;
 
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
-
 #[tonic::async_trait]
 impl RegistryService for Services {
     async fn create_client(&self, request: Request<CreateClientRequest>) -> Result<Response<Client>, Status> {
@@ -45,7 +45,7 @@ impl RegistryService for Services {
         let caller = caller(&extensions)?;
         let metadata = ClientMetadata::try_from(required(message.client)?).map_err(unreadable)?;
         let created = self.authority.create_client(&caller.identity, metadata, message.validate_only).await;
-        printed(created.as_deref())
+        self.written_client(created.as_deref())
     }
 
     async fn get_client(&self, request: Request<GetClientRequest>) -> Result<Response<Client>, Status> {
@@ -76,7 +76,7 @@ impl RegistryService for Services {
         }
         let metadata = ClientMetadata::try_from(client).map_err(unreadable)?;
         let updated = self.authority.update_client(&caller.identity, metadata, from, message.validate_only).await;
-        printed(updated.as_deref())
+        self.written_client(updated.as_deref())
     }
 
     async fn delete_client(
@@ -102,7 +102,7 @@ impl RegistryService for Services {
         let caller = caller(&extensions)?;
         let metadata = ResourceMetadata::try_from(required_resource(message.resource)?).map_err(unreadable)?;
         let created = self.authority.create_resource(&caller.identity, metadata, message.validate_only).await;
-        printed(created.as_deref())
+        self.written_resource(created.as_deref())
     }
 
     async fn get_protected_resource(
@@ -140,7 +140,7 @@ impl RegistryService for Services {
         }
         let metadata = ResourceMetadata::try_from(resource).map_err(unreadable)?;
         let updated = self.authority.update_resource(&caller.identity, metadata, from, message.validate_only).await;
-        printed(updated.as_deref())
+        self.written_resource(updated.as_deref())
     }
 
     async fn delete_protected_resource(
@@ -157,33 +157,16 @@ impl RegistryService for Services {
         self.authority.delete_resource(&caller.identity, &message.audience, from).await.map_err(refuse)?;
         Ok(Response::new(DeleteProtectedResourceResponse {}))
     }
-}
 
-/// The page that a list request asks for.
-struct Page {
-    size: usize,
-    after: Option<String>,
-}
-
-impl Page {
-    fn read(page_size: i32, page_token: &str) -> Result<Self, Status> {
-        let size = match usize::try_from(page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) => size.min(MAX_PAGE),
-            Err(_) => return Err(malformed("page_size", "is negative")),
-        };
-        let after = decode_page_token(page_token).map_err(|error| status::registry_error(&error))?;
-        Ok(Self { size, after })
-    }
-
-    /// Splits the entries into the page and the token of the next one. The input has one entry more than the page if
-    /// there is a next one.
-    fn cut<T>(&self, mut entries: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
-        let more = entries.len() > self.size;
-        entries.truncate(self.size);
-        let last = entries.last().filter(|_| more).map(name);
-        let next_page_token = last.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default();
-        (entries, next_page_token)
+    async fn forget_resource(
+        &self,
+        request: Request<ForgetResourceRequest>,
+    ) -> Result<Response<ForgetResourceResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let forgotten = self.authority.forget_resource(&caller.identity, &message.audience).await;
+        forgotten.map_err(|error| status::registry_error(&error))?;
+        Ok(Response::new(ForgetResourceResponse {}))
     }
 }
 
@@ -195,14 +178,22 @@ fn required(client: Option<Client>) -> Result<Client, Status> {
     client.ok_or_else(|| malformed("client", "is missing"))
 }
 
-fn printed<'a, T, M: From<&'a T>>(registered: Result<&'a T, &RegistryError>) -> Result<Response<M>, Status> {
-    registered.map(|registered| Response::new(registered.into())).map_err(status::registry_error)
+impl Services {
+    fn written_client(&self, client: Result<&RegisteredClient, &RegistryError>) -> Result<Response<Client>, Status> {
+        let client = client.map_err(status::registry_error)?;
+        Ok(Response::new(Client { warnings: self.authority.client_warnings(client), ..client.into() }))
+    }
+
+    fn written_resource(
+        &self,
+        resource: Result<&RegisteredResource, &RegistryError>,
+    ) -> Result<Response<ProtectedResource>, Status> {
+        let resource = resource.map_err(status::registry_error)?;
+        let warnings = self.authority.resource_warnings(resource);
+        Ok(Response::new(ProtectedResource { warnings, ..resource.into() }))
+    }
 }
 
-fn decode_page_token(token: &str) -> Result<Option<String>, RegistryError> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    name.map(Some).ok_or(RegistryError::InvalidPageToken)
+fn printed<'a, T, M: From<&'a T>>(registered: Result<&'a T, &RegistryError>) -> Result<Response<M>, Status> {
+    registered.map(|registered| Response::new(registered.into())).map_err(status::registry_error)
 }

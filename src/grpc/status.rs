@@ -61,7 +61,7 @@ pub fn grant_error(error: GrantError) -> Status {
         | GrantError::InvalidAssertion(_)
         | GrantError::UnknownAssertionType
         | GrantError::ForeignConnection => plain(Code::Unauthenticated, "INVALID_CLIENT", error),
-        GrantError::InvalidRequest | GrantError::HalfAnAssertion => {
+        GrantError::InvalidRequest | GrantError::HalfAnAssertion | GrantError::TokenTooLarge => {
             plain(Code::InvalidArgument, INVALID_REQUEST, error)
         }
         GrantError::InvalidScope => plain(Code::InvalidArgument, "INVALID_SCOPE", error),
@@ -102,16 +102,22 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::ClientUnknown => proto::DenyReason::ClientUnknown,
         DenyReason::ClientDisabled => proto::DenyReason::ClientDisabled,
         DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
+        DenyReason::AuthenticationChanged => proto::DenyReason::AuthenticationChanged,
+        DenyReason::ClientCaRemoved => proto::DenyReason::ClientCaRemoved,
+        DenyReason::TrustDomainUntrusted => proto::DenyReason::TrustDomainUntrusted,
         DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
         DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
+        DenyReason::IdentityRevoked => proto::DenyReason::IdentityRevoked,
         DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
         DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
+        DenyReason::ResourceDeleted => proto::DenyReason::ResourceDeleted,
         DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
         DenyReason::NotBound => proto::DenyReason::NotBound,
         DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
         DenyReason::EvidenceTooWeak => proto::DenyReason::EvidenceTooWeak,
         DenyReason::CertificateExpired => proto::DenyReason::CertificateExpired,
         DenyReason::CertificateNotYetValid => proto::DenyReason::CertificateNotYetValid,
+        DenyReason::CertificateRenewed => proto::DenyReason::CertificateRenewed,
         DenyReason::CertificateMismatch => proto::DenyReason::CertificateMismatch,
         DenyReason::LineageOver => proto::DenyReason::LineageOver,
         DenyReason::RotationStrict => proto::DenyReason::RotationStrict,
@@ -123,7 +129,8 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
 pub fn revoke_error(error: RevokeError) -> Status {
     let code = match error {
         RevokeError::NotYours => Code::PermissionDenied,
-        RevokeError::Malformed | RevokeError::NotLiftable => Code::InvalidArgument,
+        RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable => Code::InvalidArgument,
+        RevokeError::LastAdmin => Code::FailedPrecondition,
         RevokeError::Unavailable => Code::Unavailable,
     };
     plain(code, error.code(), error)
@@ -147,13 +154,31 @@ pub fn registry_error(error: &RegistryError) -> Status {
         | RegistryError::EtagMissing(_)
         | RegistryError::InvalidPageToken
         | RegistryError::TooLarge(_) => Code::InvalidArgument,
-        RegistryError::Exists(_) | RegistryError::IdentityTaken(_) => Code::AlreadyExists,
-        RegistryError::NotFound(_) => Code::NotFound,
+        RegistryError::Exists(_) | RegistryError::IdentityTaken(_) | RegistryError::AuthorityTaken { .. } => {
+            Code::AlreadyExists
+        }
+        RegistryError::NotFound(_) | RegistryError::Covered(_) | RegistryError::Deleted | RegistryError::NotDeleted => {
+            Code::NotFound
+        }
         RegistryError::Conflict(_) => Code::Aborted,
         RegistryError::Unavailable => Code::Unavailable,
     };
-    let field = if let RegistryError::Invalid(invalid) = error { Some(invalid.field) } else { None };
-    let metadata = field.map(|field| ("field".to_owned(), field.to_owned())).into_iter().collect();
+    let detail = match error {
+        RegistryError::Invalid(invalid) => Some(("field", invalid.field)),
+        RegistryError::Deleted => Some(("deleted", "true")),
+        RegistryError::Exists(_)
+        | RegistryError::IdentityTaken(_)
+        | RegistryError::AuthorityTaken { .. }
+        | RegistryError::NotFound(_)
+        | RegistryError::Covered(_)
+        | RegistryError::NotDeleted
+        | RegistryError::Conflict(_)
+        | RegistryError::EtagMissing(_)
+        | RegistryError::InvalidPageToken
+        | RegistryError::TooLarge(_)
+        | RegistryError::Unavailable => None,
+    };
+    let metadata = detail.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
     refusal(code, error.code(), error.to_string(), metadata)
 }
 

@@ -1,34 +1,39 @@
 //! `lanyard.v1.TokenService`.
 
 use rustls_pki_types::CertificateDer;
+use strum::VariantArray as _;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
 use crate::authority::access::Requester;
-use crate::authority::clock::Timestamp;
 use crate::authority::decision::ClientAssertion;
-use crate::authority::decision::RevokeRequest;
+use crate::authority::decision::LastAdmin;
 use crate::authority::decision::TokenRequest;
-use crate::authority::identity::CertificateThumbprint;
 use crate::authority::observe::RefusedRequest;
-use crate::authority::registration::ClientId;
 use crate::authority::state::Caller;
+use crate::authority::state::RevokedKind;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::claims;
+use crate::grpc::page::Page;
+use crate::grpc::revocations;
 use crate::grpc::status;
 use crate::grpc::status::INVALID_REQUEST;
 use crate::grpc::status::malformed;
+use crate::grpc::whoami;
 use crate::proto::AnnounceRotationRequest;
 use crate::proto::AnnounceRotationResponse;
 use crate::proto::IntrospectTokenRequest;
 use crate::proto::IntrospectTokenResponse;
 use crate::proto::IssueTokenRequest;
 use crate::proto::IssueTokenResponse;
+use crate::proto::ListRevocationsRequest;
+use crate::proto::ListRevocationsResponse;
 use crate::proto::RevokeTokenRequest;
 use crate::proto::RevokeTokenResponse;
-use crate::proto::revoke_token_request::Target;
+use crate::proto::WhoAmIRequest;
+use crate::proto::WhoAmIResponse;
 use crate::proto::token_service_server::TokenService;
 
 #[tonic::async_trait]
@@ -62,11 +67,11 @@ impl TokenService for Services {
         let requester = self.requester(caller, message.client_id, &assertion)?;
         if message.token.is_empty() {
             let (request, status) = (RefusedRequest::Introspection(INVALID_REQUEST), malformed("token", "is missing"));
-            self.authority.report_refused(Some(&caller.identity), request, status.message());
+            self.authority.report_refused(&caller.sender(), request, status.message());
             return Err(status);
         }
-        let token = self.authority.introspect(&caller.view, &requester, &message.token).map_err(status::stale)?;
-        let claims = token.as_deref().map(|token| claims::print(&token.claims));
+        let claims = self.authority.introspect(&caller.view, &requester, &message.token).map_err(status::stale)?;
+        let claims = claims.as_deref().map(claims::print);
         Ok(Response::new(IntrospectTokenResponse { active: claims.is_some(), claims }))
     }
 
@@ -78,17 +83,33 @@ impl TokenService for Services {
         let caller = caller(&extensions)?;
         let assertion = assertion(message.client_assertion_type, message.client_assertion);
         let requester = self.requester(caller, message.client_id, &assertion)?;
-        let target = wanted(message.target, message.until).inspect_err(|status| {
+        let target = revocations::wanted(message.target, message.until).inspect_err(|status| {
             let request = RefusedRequest::Revocation(INVALID_REQUEST);
-            self.authority.report_refused(Some(&caller.identity), request, status.message());
+            self.authority.report_refused(&caller.sender(), request, status.message());
         })?;
         let outcome = if message.lift {
             self.authority.lift_revocation(caller, &requester, target).await
         } else {
-            self.authority.revoke(caller, &requester, target).await
+            let last_admin = if message.allow_no_admin { LastAdmin::MayGo } else { LastAdmin::Stays };
+            self.authority.revoke(caller, &requester, target, last_admin).await
         };
-        outcome.map_err(status::revoke_error)?;
-        Ok(Response::new(RevokeTokenResponse {}))
+        Ok(Response::new(revocations::printed(&outcome.map_err(status::revoke_error)?)))
+    }
+
+    async fn list_revocations(
+        &self,
+        request: Request<ListRevocationsRequest>,
+    ) -> Result<Response<ListRevocationsResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let view = &caller(&extensions)?.view;
+        let page = Page::read(message.page_size, &message.page_token)?;
+        let kinds = revocations::kinds(&message.kinds)?;
+        let kinds = if kinds.is_empty() { RevokedKind::VARIANTS } else { &kinds };
+        let found = self.authority.revocations(view, kinds, page.after.as_deref(), page.size + 1);
+        let (found, next_page_token) =
+            page.cut(found.map_err(|error| status::registry_error(&error))?, |(revoked, _)| revoked.store_key());
+        let revocations = found.iter().map(|(revoked, record)| revocations::listed(revoked, record, view.now));
+        Ok(Response::new(ListRevocationsResponse { revocations: revocations.collect(), next_page_token }))
     }
 
     async fn announce_rotation(
@@ -100,10 +121,12 @@ impl TokenService for Services {
         let chain: Vec<CertificateDer<'static>> =
             std::iter::once(message.certificate).chain(message.intermediates).map(CertificateDer::from).collect();
         let announced = self.authority.announce_rotation(caller, &chain).await.map_err(status::not_announced)?;
-        let seconds = i64::try_from(announced.until.0).unwrap_or(i64::MAX);
-        Ok(Response::new(AnnounceRotationResponse {
-            overlap_until: Some(prost_types::Timestamp { seconds, nanos: 0 }),
-        }))
+        Ok(Response::new(AnnounceRotationResponse { overlap_until: Some(revocations::timestamp(announced.until)) }))
+    }
+
+    async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        Ok(Response::new(whoami::answer(&self.authority, caller)))
     }
 }
 
@@ -120,27 +143,4 @@ fn sent(text: String) -> Option<String> {
 
 fn assertion(assertion_type: String, assertion: String) -> ClientAssertion {
     ClientAssertion { assertion_type: sent(assertion_type), assertion: sent(assertion) }
-}
-
-fn wanted(wanted: Option<Target>, until: Option<prost_types::Timestamp>) -> Result<RevokeRequest, Status> {
-    let until = until
-        .map(|until| u64::try_from(until.seconds).map(Timestamp).map_err(|_| malformed("until", "is before 1970")));
-    target(wanted, until.transpose()?)
-}
-
-fn target(target: Option<Target>, until: Option<Timestamp>) -> Result<RevokeRequest, Status> {
-    let client = |field, text: &str| ClientId::parse(text).ok_or_else(|| malformed(field, "is not a client_id"));
-    match target {
-        Some(Target::Token(token)) => Ok(RevokeRequest::Token(token)),
-        Some(Target::Jti(jti)) => Ok(RevokeRequest::TokenId(jti)),
-        Some(Target::RevokedClientId(text)) => Ok(RevokeRequest::Client(client("revoked_client_id", &text)?, until)),
-        Some(Target::IssuedToClientId(text)) => Ok(RevokeRequest::IssuedTo(client("issued_to_client_id", &text)?)),
-        Some(Target::CertificateThumbprint(digest)) => {
-            let thumbprint = CertificateThumbprint::from_digest(&digest);
-            let thumbprint =
-                thumbprint.ok_or_else(|| malformed("certificate_thumbprint", "must be the 32 bytes of a SHA-256"))?;
-            Ok(RevokeRequest::Certificate(thumbprint, until))
-        }
-        None => Err(malformed("target", "is missing")),
-    }
 }

@@ -27,7 +27,7 @@ impl<'a> Authentication<'a> {
         if assertion.is_present() && (has_secret || has_header) {
             // RFC 7521 section 4.2.1 requires invalid_client, where RFC 6749 section 5.2 has invalid_request.
             let error = OAuthError::invalid_client("a request with a client assertion authenticates in no other way");
-            return Err(if has_header { error.with_challenge() } else { error });
+            return Err(error.challenging(headers));
         }
         if has_secret {
             return Err(OAuthError::invalid_request("there are no client secrets"));
@@ -37,7 +37,7 @@ impl<'a> Authentication<'a> {
             (true, Some(_)) => Err(OAuthError::invalid_request("the request authenticates in two ways")),
             (true, None) => {
                 Err(OAuthError::invalid_client("clients authenticate by their certificate, not by a header")
-                    .with_challenge())
+                    .challenging(headers))
             }
         }
     }

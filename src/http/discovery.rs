@@ -1,56 +1,88 @@
 //! The public documents: the authorization server metadata (RFC 8414) and the public keys.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use axum::routing::get;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
+use crate::authority::access::JWKS;
 use crate::authority::access::METADATA;
+use crate::authority::access::OPENID_CONFIGURATION;
+use crate::http::document::Document;
+use crate::http::document::public;
 
-/// Both documents change seldom, and keys are published before they sign, so caching for a minute is safe.
-const CACHEABLE: (axum::http::HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60");
+/// The documents change seldom, and keys are published before they sign, so caching for a minute is safe.
+const CACHEABLE: &str = "public, max-age=60";
 
 /// The routes of the public listener, which the mTLS listener has too.
 pub fn routes(authority: Arc<Authority>) -> Router {
-    let metadata = metadata_path(&authority.policy().issuer);
-    Router::new()
-        // axum panics at `:` and `*` at the start of a path segment, which older versions treated as captures. Here
-        // they are literal parts of an issuer.
-        .without_v07_checks()
-        .route("/oauth2/jwks", get(jwks))
-        .route(
-            &metadata,
-            get(async |State(authority): State<Arc<Authority>>| ([CACHEABLE], Json(document(&authority)))),
-        )
-        .with_state(authority)
+    let path = path(&authority.policy().issuer);
+    // axum panics at `:` and `*` at the start of a path segment, which older versions treated as captures. Here they are
+    // literal parts of an issuer.
+    let mut routes = Router::new().without_v07_checks();
+    for place in places(METADATA, path) {
+        routes = routes.route(&place, public(get(metadata)));
+    }
+    for place in places(OPENID_CONFIGURATION, path) {
+        routes = routes.route(&place, public(get(openid_configuration)));
+    }
+    for place in BTreeSet::from([JWKS.to_owned(), format!("{path}{JWKS}")]) {
+        routes = routes.route(&place, public(get(jwks)));
+    }
+    routes.with_state(authority)
 }
 
-/// RFC 8414 section 3: the well-known path is inserted between the host and the path of the issuer, without the
-/// issuer's trailing slash.
-fn metadata_path(issuer: &str) -> String {
-    let after_scheme = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
-    let path = after_scheme.split_once('/').map_or("", |(_, path)| path).trim_end_matches('/');
-    if path.is_empty() { METADATA.to_owned() } else { format!("{METADATA}/{path}") }
+/// The path of a URL, without its trailing slash.
+fn path(url: &str) -> &str {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = after_scheme.find('/').and_then(|at| after_scheme.get(at..)).unwrap_or_default();
+    path.trim_end_matches('/')
+}
+
+/// The paths of a well-known name for an issuer with this path: the name goes between host and path (RFC 8414 section
+/// 3.1). Some clients look for it behind the path, as in OpenID Connect Discovery section 4.
+fn places(name: &str, path: &str) -> BTreeSet<String> {
+    BTreeSet::from([format!("{name}{path}"), format!("{path}{name}")])
 }
 
 /// RFC 7517 section 8.5 registers the media type.
-async fn jwks(State(authority): State<Arc<Authority>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/jwk-set+json"), CACHEABLE], authority.keys().jwks())
+async fn jwks(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Response {
+    let body = authority.keys().jwks();
+    Document { content_type: "application/jwk-set+json", cache_control: CACHEABLE, body }.answer(&headers)
+}
+
+async fn metadata(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Response {
+    answer(&document(&authority), &headers)
+}
+
+/// The same metadata under the name that OpenID Connect Discovery has, for clients that look only there. Its section 3
+/// requires two more members. They describe ID tokens, which are not issued.
+async fn openid_configuration(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Response {
+    let mut document = document(&authority);
+    if let Some(members) = document.as_object_mut() {
+        let algorithms = json!([authority.keys().algorithm().name()]);
+        members.insert("id_token_signing_alg_values_supported".to_owned(), algorithms);
+        members.insert("subject_types_supported".to_owned(), json!(["public"]));
+    }
+    answer(&document, &headers)
+}
+
+fn answer(document: &Value, headers: &HeaderMap) -> Response {
+    let body = document.to_string();
+    Document { content_type: "application/json", cache_control: CACHEABLE, body }.answer(headers)
 }
 
 /// Both listeners serve the same document. Its endpoints name the mTLS host, and so do the aliases (RFC 8705 section
 /// 5), so that a client without support for aliases reaches the right listener too.
 ///
-/// `response_types_supported` is left out: RFC 8414 section 2 requires it, and section 3.2 forbids an empty array,
-/// which it would be without an authorization endpoint.
+/// `response_types_supported` is required (RFC 8414 section 2), and empty: there is no authorization endpoint.
 fn document(authority: &Authority) -> Value {
     const METHODS: [&str; 4] = ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
     let policy = authority.policy();
@@ -67,7 +99,9 @@ fn document(authority: &Authority) -> Value {
     }
     let mut document = json!({
         "issuer": policy.issuer,
-        "jwks_uri": format!("{}/oauth2/jwks", origin(&policy.issuer)),
+        // Within the issuer's path: of a shared host, only that path leads here.
+        "jwks_uri": format!("{}{JWKS}", policy.issuer.trim_end_matches('/')),
+        "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": METHODS,
         "introspection_endpoint_auth_methods_supported": METHODS,
@@ -78,32 +112,26 @@ fn document(authority: &Authority) -> Value {
     });
     if let (Some(document), Some(endpoints)) = (document.as_object_mut(), endpoints.as_object_mut()) {
         document.append(endpoints);
+        let scopes = authority.scopes_supported();
+        // RFC 8414 section 3.2: no empty array.
+        if !scopes.is_empty() {
+            document.insert("scopes_supported".to_owned(), Value::from(scopes));
+        }
     }
     document
 }
 
-/// Scheme and authority of a URL.
-fn origin(url: &str) -> &str {
-    let path = url.find("://").and_then(|scheme| url.get(scheme + 3..)?.find('/').map(|path| scheme + 3 + path));
-    path.and_then(|path| url.get(..path)).unwrap_or(url)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::metadata_path;
-    use super::origin;
+    use super::*;
 
     #[test]
-    fn the_well_known_name_goes_between_host_and_path_of_the_issuer() {
-        assert_eq!(metadata_path("https://h"), "/.well-known/oauth-authorization-server");
-        assert_eq!(metadata_path("https://h/"), "/.well-known/oauth-authorization-server");
-        assert_eq!(metadata_path("https://h/t1"), "/.well-known/oauth-authorization-server/t1");
-        assert_eq!(metadata_path("https://h:1/a/b/"), "/.well-known/oauth-authorization-server/a/b");
-    }
-
-    #[test]
-    fn the_origin_of_a_url_is_without_its_path() {
-        assert_eq!(origin("https://h:1/a/b"), "https://h:1");
-        assert_eq!(origin("https://h"), "https://h");
+    fn a_well_known_name_goes_between_host_and_path_of_the_issuer_and_behind_the_path() {
+        let found = |issuer: &str| places("/.well-known/x", path(issuer)).into_iter().collect::<Vec<_>>();
+        for issuer in ["https://h", "https://h/", "https://h:1"] {
+            assert_eq!(found(issuer), ["/.well-known/x"], "{issuer}");
+        }
+        assert_eq!(found("https://h/t1"), ["/.well-known/x/t1", "/t1/.well-known/x"]);
+        assert_eq!(found("https://h:1/a/b/"), ["/.well-known/x/a/b", "/a/b/.well-known/x"]);
     }
 }

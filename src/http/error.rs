@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use axum::Extension;
 use axum::Json;
+use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::header::ALLOW;
 use axum::http::header::CACHE_CONTROL;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::header::PRAGMA;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::response::IntoResponse;
@@ -20,6 +23,7 @@ use crate::authority::decision::RequestForm;
 use crate::authority::decision::RevokeError;
 use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::state::Stale;
+use crate::http::challenge;
 
 /// The `error` of a response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,8 +70,8 @@ pub struct OAuthError {
     status: StatusCode,
     code: ErrorCode,
     description: &'static str,
-    /// The scheme of the `WWW-Authenticate` header, for a 401 that needs one.
-    challenge: Option<&'static str>,
+    /// The `WWW-Authenticate` header of a 401.
+    challenge: &'static str,
     /// Whether the core refused the request and has already logged it.
     logged: bool,
 }
@@ -89,7 +93,7 @@ impl Line {
 
 impl OAuthError {
     const fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        Self { status, code, description, challenge: None, logged: false }
+        Self { status, code, description, challenge: challenge::BASIC, logged: false }
     }
 
     /// A request with a parameter that is missing, repeated or contradictory.
@@ -108,11 +112,31 @@ impl OAuthError {
         Self::new(StatusCode::BAD_REQUEST, code, "only client_credentials is served")
     }
 
-    /// RFC 6749 section 5.2: the response to a client that used the Authorization header must name a scheme. In fact no
-    /// scheme is accepted: clients authenticate by their certificates.
-    pub(super) const fn with_challenge(mut self) -> Self {
-        self.challenge = Some("Basic realm=\"lanyard\"");
+    /// A request that names its target in `audience`, where RFC 8707 has `resource`.
+    pub(super) const fn audience_without_resource() -> Self {
+        let code = ErrorCode::Grant(GrantErrorCode::InvalidTarget);
+        let description = "audience is not supported: name the protected resource in resource (RFC 8707)";
+        Self::new(StatusCode::BAD_REQUEST, code, description)
+    }
+
+    /// RFC 6749 section 5.2: the response to a client that used the Authorization header names the scheme that it tried.
+    #[must_use]
+    pub fn challenging(mut self, headers: &HeaderMap) -> Self {
+        self.challenge = challenge::in_scheme_of(headers);
         self
+    }
+
+    /// A request that did not reach its endpoint, or whose parts cannot be read there. `None` if the status is no error
+    /// of the request.
+    pub(super) fn of_the_framework(status: StatusCode) -> Option<Self> {
+        let description = match status {
+            StatusCode::NOT_FOUND => "there is no such endpoint here: the metadata names those that there are",
+            StatusCode::METHOD_NOT_ALLOWED => "the endpoint does not support this HTTP method",
+            StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than 64 KiB",
+            status if status.is_client_error() => "the request cannot be read",
+            _ => return None,
+        };
+        Some(Self::new(status, ErrorCode::INVALID_REQUEST, description))
     }
 
     const fn logged(mut self) -> Self {
@@ -124,7 +148,7 @@ impl OAuthError {
     #[must_use]
     pub fn as_refusal_of_signed_response(self) -> Self {
         let unauthenticated = self.status == StatusCode::UNAUTHORIZED;
-        if unauthenticated { Self { status: StatusCode::BAD_REQUEST, challenge: None, ..self } } else { self }
+        if unauthenticated { Self { status: StatusCode::BAD_REQUEST, ..self } } else { self }
     }
 
     /// A call that the guard rejects at an OAuth endpoint. `None` if the path is not an OAuth endpoint, which has no
@@ -146,8 +170,8 @@ impl OAuthError {
     }
 }
 
-/// A call that the guard rejects at a path that is not an OAuth endpoint. Only the status is set.
-pub fn not_admitted(error: NotAdmitted) -> Response {
+/// A call that the guard rejects at a path that is not an OAuth endpoint.
+pub fn not_admitted(error: NotAdmitted, headers: &HeaderMap) -> Response {
     let status = match error {
         NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
         NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => {
@@ -155,7 +179,52 @@ pub fn not_admitted(error: NotAdmitted) -> Response {
         }
         NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
     };
-    status.into_response()
+    let mut response = (status, error.to_string()).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static(challenge::in_scheme_of(headers));
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Adds a body to a refusal of the router that has none, as an OAuth error or as text.
+pub fn with_body(response: Response, oauth: bool) -> Response {
+    if response.headers().contains_key(CONTENT_TYPE) {
+        return response;
+    }
+    match (response.status(), oauth) {
+        (StatusCode::NOT_FOUND, _) => no_such_path(oauth),
+        (status @ StatusCode::METHOD_NOT_ALLOWED, true) => match OAuthError::of_the_framework(status) {
+            Some(error) => with_allow_of(&response, error.into_response()),
+            None => response,
+        },
+        (status @ StatusCode::METHOD_NOT_ALLOWED, false) => {
+            with_allow_of(&response, (status, "this path does not support this method").into_response())
+        }
+        _ => response,
+    }
+}
+
+/// A path without a method, as an OAuth error or as text.
+pub fn no_such_path(oauth: bool) -> Response {
+    let status = StatusCode::NOT_FOUND;
+    match OAuthError::of_the_framework(status) {
+        Some(error) if oauth => error.into_response(),
+        Some(_) | None => (status, "there is no such path").into_response(),
+    }
+}
+
+/// Copies the `Allow` header, which a 405 must have (RFC 9110 section 15.5.6).
+pub(super) fn with_allow_of(response: &Response, mut body: Response) -> Response {
+    if let Some(allow) = response.headers().get(ALLOW) {
+        body.headers_mut().insert(ALLOW, allow.clone());
+    }
+    body
+}
+
+/// A request without exactly one valid `Host` (RFC 9112 section 3.2).
+pub fn invalid_host() -> Response {
+    (StatusCode::BAD_REQUEST, "HTTP/1.1 requires exactly one valid Host header").into_response()
 }
 
 /// A request that failed because of an internal error, at any endpoint.
@@ -201,7 +270,9 @@ impl From<RevokeError> for OAuthError {
                 ErrorCode::UnauthorizedClient,
                 "the token was issued to another client",
             ),
-            RevokeError::Malformed | RevokeError::NotLiftable => Self::invalid_request("the token cannot be revoked"),
+            RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable | RevokeError::LastAdmin => {
+                Self::invalid_request("the token cannot be revoked")
+            }
             RevokeError::Unavailable => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
@@ -221,8 +292,8 @@ impl IntoResponse for OAuthError {
         } else {
             Line::open(self.code, self.description)
         });
-        if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(axum::http::header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -260,12 +331,13 @@ impl IntoResponse for RegistrationRefused {
             (StatusCode::BAD_REQUEST, NO_STORE, line, Json(body)).into_response()
         };
         let unauthorized = |challenge: &'static str, cause: String| {
+            let body = json!({ "error": ErrorCode::InvalidToken.as_str(), "error_description": cause });
             let line = Extension(Line::open(ErrorCode::InvalidToken, cause));
-            (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)], line).into_response()
+            (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)], line, Json(body)).into_response()
         };
         match self {
             // RFC 6750 section 3.1: no error code if the request has no credentials.
-            Self::NoToken => unauthorized("Bearer realm=\"lanyard\"", "no registration access token came".to_owned()),
+            Self::NoToken => unauthorized(challenge::BEARER, "the request has no registration access token".to_owned()),
             Self::Core(error @ DynamicRegistrationError::InvalidToken) => {
                 unauthorized("Bearer realm=\"lanyard\", error=\"invalid_token\"", error.to_string())
             }

@@ -48,8 +48,8 @@ fn answer(
     // token_type_hint is ignored: there is one type of token, and a wrong hint must have no effect (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
     let answer = match authority.introspect(&caller.view, &requester, token)? {
-        Some(token) => {
-            let mut answer = serde_json::to_value(&token.claims).unwrap_or_else(|_| inactive());
+        Some(claims) => {
+            let mut answer = serde_json::to_value(&*claims).unwrap_or_else(|_| inactive());
             if let Some(members) = answer.as_object_mut() {
                 members.insert("active".to_owned(), Value::from(true));
                 members.insert("token_type".to_owned(), Value::from("Bearer"));
@@ -72,7 +72,7 @@ fn inactive() -> Value {
     json!({ "active": false })
 }
 
-/// Whether the `Accept` header lists the signed form.
+/// Whether the `Accept` header lists the signed form, and does not prefer JSON.
 pub fn wants_signed(headers: &HeaderMap) -> bool {
-    accept::names(headers, SIGNED)
+    accept::prefers(headers, SIGNED, "application/json")
 }

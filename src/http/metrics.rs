@@ -34,10 +34,14 @@ enum Format {
 }
 
 impl Format {
-    /// `OpenMetrics` for a scraper that lists it, as Prometheus does. Every other scraper gets the older format.
+    /// `OpenMetrics` for a scraper that lists it and does not prefer the older format, as Prometheus does. Every other
+    /// scraper gets the older format.
     fn wanted_by(headers: &HeaderMap) -> Self {
-        let named = accept::names(headers, "application/openmetrics-text");
-        if named { Self::OpenMetrics } else { Self::Prometheus }
+        if accept::prefers(headers, "application/openmetrics-text", "text/plain") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
     }
 
     fn media_type(self) -> &'static str {

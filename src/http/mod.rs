@@ -2,8 +2,10 @@
 //! and encodes its results.
 
 mod accept;
+mod challenge;
 mod client;
 pub mod discovery;
+mod document;
 pub mod error;
 mod form;
 pub mod introspect;
@@ -41,5 +43,6 @@ pub fn routes(authority: Arc<Authority>) -> Router {
         routes = routes.route("/oauth2/register", register);
     }
     let logged = from_fn_with_state(Arc::clone(&authority), refused::logged);
-    routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).layer(logged).with_state(authority)
+    // Not around paths without a route: those are no requests to an endpoint.
+    routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).route_layer(logged).with_state(authority)
 }

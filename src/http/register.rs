@@ -50,6 +50,13 @@ const REGISTRANTS_OWN: [&str; 14] = [
     "rotation",
 ];
 
+/// Metadata that restricts a client and that only an operator sets, each with its refusal: a registrant that sends it must
+/// not believe that it is in effect.
+const OPERATORS_OWN: [(&str, &str); 2] = [
+    ("client_ca", "client_ca is for an operator to set: leave it out"),
+    ("disabled", "disabled is for an operator to set: leave it out"),
+];
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
     /// If absent, the response is that for an unknown client.
@@ -63,8 +70,13 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<impl IntoResponse, RegistrationRefused> {
-    let metadata = requested(&object(&headers, &body)?)?;
-    let registered = authority.register_dynamically(&caller, metadata).await?;
+    let object = object(&headers, &body)?;
+    for (member, refused) in OPERATORS_OWN {
+        if object.contains_key(member) {
+            return Err(RegistrationRefused::Metadata(refused));
+        }
+    }
+    let registered = authority.register_dynamically(&caller, requested(&object)?).await?;
     let mut answer = print(&authority, &registered.client);
     let token = registered.registration_access_token.expose();
     answer.insert("registration_access_token".to_owned(), Value::from(token));
@@ -100,6 +112,13 @@ pub(super) async fn replace(
     }
     if object.get("client_id").and_then(Value::as_str) != Some(&named.client_id) {
         return Err(RegistrationRefused::Malformed("client_id must be there, and be the client's own"));
+    }
+    // A client sends back what it has read (RFC 7592 section 2.2).
+    let read = print(&authority, &present);
+    for (member, refused) in OPERATORS_OWN {
+        if object.contains_key(member) && object.get(member) != read.get(member) {
+            return Err(RegistrationRefused::Metadata(refused));
+        }
     }
     let client = authority.replace_registration(&caller, &present, requested(&object)?).await?;
     let mut answer = print(&authority, &client);
@@ -179,6 +198,7 @@ fn print(authority: &Authority, client: &RegisteredClient) -> Map<String, Value>
     let mut members = metadata.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
     let client_id = utf8_percent_encode(&client.registration.metadata.client_id, NON_ALPHANUMERIC);
     let uri = format!("{}/oauth2/register?client_id={client_id}", authority.policy().mtls_url);
+    members.insert("response_types".to_owned(), Value::Array(Vec::new()));
     members.insert("registration_client_uri".to_owned(), Value::from(uri));
     members.insert("client_id_issued_at".to_owned(), Value::from(client.record.create_time.0));
     members

@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 
 use crate::authority::Authority;
+use crate::authority::decision::LastAdmin;
 use crate::authority::decision::RevokeRequest;
 use crate::authority::state::Caller;
 use crate::http::client::Authentication;
@@ -27,7 +28,7 @@ pub(super) async fn revoke(
     let requester = authority.requester(&caller, client_id, &assertion)?;
     // A wrong or unknown token_type_hint has no effect (section 2.1).
     let token = form.one("token")?.ok_or(OAuthError::invalid_request("token is missing"))?;
-    authority.revoke(&caller, &requester, RevokeRequest::Token(token.to_owned())).await?;
+    authority.revoke(&caller, &requester, RevokeRequest::Token(token.to_owned()), LastAdmin::Stays).await?;
     // Also for a token that was never valid (section 2.2).
     Ok(NO_STORE)
 }

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
@@ -36,19 +37,30 @@ pub(super) async fn issue(
     if client_id.is_none() && !assertion.is_present() {
         return Err(OAuthError::invalid_request("client_id is missing"));
     }
+    let audience = form.all("resource");
+    // The parameter that some servers have in place of `resource`. Ignoring it would issue a token for more than was
+    // requested.
+    if audience.is_empty() && !form.all("audience").is_empty() {
+        return Err(OAuthError::audience_without_resource());
+    }
     let request = TokenRequest {
         client_id: client_id.map(str::to_owned),
         assertion,
         scope: form.one("scope")?.unwrap_or_default().to_owned(),
-        audience: form.all("resource"),
+        audience,
     };
     authority.discover(&mut caller, client_id).await;
     let issued = authority.issue_token(&caller, &request)?;
-    let body = json!({
+    let mut body = json!({
         "access_token": issued.access_token,
         "token_type": "Bearer",
         "expires_in": issued.expires_in.as_secs(),
-        "scope": issued.scope.to_string(),
     });
+    // RFC 6749 section 3.3: a scope has at least one token.
+    if let Some(members) = body.as_object_mut()
+        && !issued.scope.is_empty()
+    {
+        members.insert("scope".to_owned(), Value::from(issued.scope.to_string()));
+    }
     Ok((NO_STORE, Json(body)))
 }

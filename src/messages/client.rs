@@ -84,6 +84,7 @@ impl From<ClientMetadata> for Client {
             update_time: None,
             created_by: String::new(),
             updated_by: String::new(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Conversion of a protected resource between the registry's message and the core's metadata.
 
-use crate::authority::resources::Gateways;
+use crate::authority::resources::EvidenceSource;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::resources::RouteMetadata;
@@ -25,7 +25,7 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
             scope: resource.scope,
             routes: resource.routes.into_iter().map(route).collect(),
             least_evidence: set(resource.least_evidence),
-            evidence_from: resource.evidence_from.map(|EvidenceFrom { via }| Gateways { via }),
+            evidence_from: resource.evidence_from.map(|EvidenceFrom { via, header }| EvidenceSource { via, header }),
             trust_domains: resource.trust_domains,
             mode: set(resource.mode),
             report_header: resource.report_header,
@@ -47,7 +47,7 @@ impl From<ResourceMetadata> for ProtectedResource {
             scope: metadata.scope,
             routes: metadata.routes.into_iter().map(route).collect(),
             least_evidence: metadata.least_evidence.unwrap_or_default(),
-            evidence_from: metadata.evidence_from.map(|Gateways { via }| EvidenceFrom { via }),
+            evidence_from: metadata.evidence_from.map(|EvidenceSource { via, header }| EvidenceFrom { via, header }),
             trust_domains: metadata.trust_domains,
             mode: metadata.mode.unwrap_or_default(),
             report_header: metadata.report_header,
@@ -60,6 +60,7 @@ impl From<ResourceMetadata> for ProtectedResource {
             update_time: None,
             created_by: String::new(),
             updated_by: String::new(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -56,4 +56,36 @@ impl StartError {
     pub fn is_store_in_use(&self) -> bool {
         matches!(self, Self::Store(OpenError::InUse { .. }))
     }
+
+    /// What the operator does about a store that is not opened or written, if it is not damaged.
+    pub fn remedy_of_intact_store(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(OpenError::InUse { .. }) => {
+                Some("stop that process first: one server at a time may use a store")
+            }
+            Self::Store(OpenError::NoSpace { .. }) => {
+                Some("nothing that is stored is lost: with space on that disk the server starts again")
+            }
+            Self::Store(OpenError::Io { .. }) | Self::Keys(KeysError::Store(_)) => Some(
+                "see the space and the permissions of the store's directory, and the limits of this process, and start \
+                 again",
+            ),
+            Self::Bind { .. }
+            | Self::Forwarded(_)
+            | Self::Certificate(_)
+            | Self::Trust(_)
+            | Self::WorkloadApi(_)
+            | Self::Outbound(_)
+            | Self::Store(
+                OpenError::Foreign { .. }
+                | OpenError::Emptied { .. }
+                | OpenError::RolledBack { .. }
+                | OpenError::Damaged { .. }
+                | OpenError::Stuck { .. },
+            )
+            | Self::Registrations(_)
+            | Self::Keys(KeysError::Record { .. } | KeysError::NotMade(_) | KeysError::Sealing(_))
+            | Self::Setup(_) => None,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::iter;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
@@ -27,6 +28,16 @@ pub(super) enum Accepted {
     Tcp(std::net::TcpStream),
     /// A connection over a Unix domain socket.
     Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// The address of the peer; `None` over a Unix domain socket.
+    pub(in crate::server) fn remote(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl Socket {

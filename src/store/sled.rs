@@ -8,10 +8,11 @@
 //! evaluate -> apply_batch -> flush -> fdatasync -> mark -> apply in memory, wake watchers -> acknowledge
 //! ```
 //!
-//! The directory (mode 0700) contains `LOCK`, held while the store is open; `MARK`, which names the store and its last
-//! revision; `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not open
-//! with; and `trial`, sometimes while opening. A backup is a copy of the whole directory while no process uses it. The
-//! directory must be on a local file system.
+//! The directory (created with mode 0700) contains `LOCK`, held while the store is open; `MARK`, which names the store
+//! and its last revision; `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not
+//! open with; and `trial`, sometimes while opening. Opening takes the rights of group and others from all of them; the
+//! binary also sets its umask, for what sled creates later. A backup is a copy of the whole directory while no process
+//! uses it. The directory must be on a local file system.
 
 mod directory;
 mod durability;
@@ -112,7 +113,7 @@ impl SledStore {
     /// thread that holds the lock is left behind: the process should end.
     pub fn open(directory: &Path, options: SledOptions) -> Result<Self, OpenError> {
         let SledOptions { open_limit, flush_limit, durability, clock } = options;
-        let io = |source: io::Error| OpenError::Io { directory: directory.to_owned(), source };
+        let io = |source: io::Error| OpenError::of_system(directory, source);
         keep_engine_panics_off_stderr();
         let (health, progress) = (Health::new(), Progress::default());
         let (queue, requests) = mpsc::channel(QUEUE);
@@ -138,11 +139,11 @@ impl SledStore {
         let table = match opening.recv_timeout(open_limit) {
             Ok(table) => table?,
             Err(RecvTimeoutError::Timeout) => {
-                return Err(OpenError::Stuck { directory: directory.to_owned(), limit: open_limit });
+                return Err(OpenError::stuck(directory, open_limit));
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let damage = Damage::Panic("opening ended without an answer".to_owned());
-                return Err(OpenError::Damaged { directory: directory.to_owned(), damage });
+                return Err(OpenError::damaged(directory, damage));
             }
         };
         watchdog::start(progress, health.clone(), flush_limit, stop).map_err(io)?;

@@ -12,17 +12,21 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use spiffe::SpiffeId;
 use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
 use crate::authority::clock::Clock;
+use crate::authority::identity::PresentedCertificate;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::tls::verifier::PeerVerifier;
+use crate::tls::verifier::Rejected;
 
 /// Runs the handshakes of the TLS listeners.
 #[derive(Debug)]
@@ -48,6 +52,47 @@ pub enum Refused {
     Slow,
 }
 
+/// How long, and how many bytes, a refused client may still send before its connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// A failed handshake, and its connection if that is still open.
+#[derive(Debug)]
+pub struct Refusal<S> {
+    /// Why it failed.
+    pub why: Refused,
+    /// What the client's certificate says of its holder, if one was read. Possession of its key may not be proven.
+    pub certificate: Option<PresentedCertificate>,
+    stream: Option<S>,
+}
+
+impl<S> From<Refused> for Refusal<S> {
+    fn from(why: Refused) -> Self {
+        Self { why, certificate: None, stream: None }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Refusal<S> {
+    /// Closes the connection so that the alert reaches the client. In TLS 1.3 a client sends its request before it is
+    /// refused; closing a TCP connection with bytes that were not read resets it, and the reset overtakes the alert.
+    pub async fn close(self) {
+        let Some(mut stream) = self.stream else { return };
+        let closing = async {
+            stream.shutdown().await?;
+            let (mut buffer, mut read) = ([0; 4096], 0);
+            while read < LINGER_BYTES {
+                match stream.read(&mut buffer).await? {
+                    0 => break,
+                    count => read += count,
+                }
+            }
+            Ok::<(), io::Error>(())
+        };
+        // The client may be gone by now, which needs no answer.
+        drop(tokio::time::timeout(LINGER, closing).await);
+    }
+}
+
 impl Acceptor {
     /// An acceptor that presents `certificate` and verifies client certificates with `authority`.
     pub fn new(
@@ -62,13 +107,17 @@ impl Acceptor {
 
     /// A handshake with client authentication. Each connection has a verifier of its own, so that the result of the
     /// verification can be read afterwards without computing it again.
-    pub async fn mutual<S>(&self, stream: S, limit: Duration) -> Result<(TlsStream<S>, Option<PeerConnection>), Refused>
+    pub async fn mutual<S>(
+        &self,
+        stream: S,
+        limit: Duration,
+    ) -> Result<(TlsStream<S>, Option<PeerConnection>), Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
         match self.handshake_with(verifier, stream, limit).await {
-            Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(no_certificate()),
+            Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(no_certificate().into()),
             outcome => outcome,
         }
     }
@@ -79,14 +128,14 @@ impl Acceptor {
         peer: SpiffeId,
         stream: S,
         limit: Duration,
-    ) -> Result<(TlsStream<S>, PeerConnection), Refused>
+    ) -> Result<(TlsStream<S>, PeerConnection), Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
         match self.handshake_with(verifier.only_for(peer), stream, limit).await? {
             (stream, Some(peer)) => Ok((stream, peer)),
-            (_, None) => Err(no_certificate()),
+            (_, None) => Err(no_certificate().into()),
         }
     }
 
@@ -95,7 +144,7 @@ impl Acceptor {
         verifier: PeerVerifier,
         stream: S,
         limit: Duration,
-    ) -> Result<(TlsStream<S>, Option<PeerConnection>), Refused>
+    ) -> Result<(TlsStream<S>, Option<PeerConnection>), Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -107,15 +156,24 @@ impl Acceptor {
         let outcome = handshake(config, stream, limit).await;
         match (outcome, verifier.take()) {
             (Ok(stream), Some(Ok(peer))) => Ok((stream, Some(peer))),
-            (_, Some(Err(unproven))) => Err(Refused::Unproven(unproven)),
-            (Err(refused), _) => Err(refused),
+            (Err(refusal), Some(Err(Rejected { unproven, certificate }))) => {
+                let why = unproven.map_or(refusal.why, Refused::Unproven);
+                Err(Refusal { why, certificate: Some(certificate), stream: refusal.stream })
+            }
+            (Err(refusal), Some(Ok(peer))) => {
+                let certificate = PresentedCertificate::from(peer.identity().certificate());
+                Err(Refusal { certificate: Some(certificate), ..refusal })
+            }
+            (Err(refusal), None) => Err(refusal),
+            // A handshake with a rejected certificate does not succeed.
+            (Ok(_), Some(Err(_))) => Err(no_certificate().into()),
             // Sessions are never resumed, so the client sent no certificate.
             (Ok(stream), None) => Ok((stream, None)),
         }
     }
 
     /// A handshake without client authentication.
-    pub async fn server_only<S>(&self, stream: S, limit: Duration) -> Result<TlsStream<S>, Refused>
+    pub async fn server_only<S>(&self, stream: S, limit: Duration) -> Result<TlsStream<S>, Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -134,7 +192,7 @@ fn no_certificate() -> Refused {
     Refused::Handshake(io::Error::other("no certificate was verified"))
 }
 
-async fn handshake<S>(config: ServerConfig, stream: S, limit: Duration) -> Result<TlsStream<S>, Refused>
+async fn handshake<S>(config: ServerConfig, stream: S, limit: Duration) -> Result<TlsStream<S>, Refusal<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -144,10 +202,14 @@ where
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let accepting = TlsAcceptor::from(Arc::new(config)).accept(stream);
+    let accepting = TlsAcceptor::from(Arc::new(config)).accept(stream).into_fallible();
     match tokio::time::timeout(limit, accepting).await {
-        Ok(outcome) => outcome.map_err(Refused::Handshake),
-        Err(_) => Err(Refused::Slow),
+        Ok(outcome) => outcome.map_err(|(error, stream)| Refusal {
+            why: Refused::Handshake(error),
+            certificate: None,
+            stream: Some(stream),
+        }),
+        Err(_) => Err(Refused::Slow.into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod acceptor;
 pub mod outbound;
+pub mod possession;
 pub mod server_certificate;
 mod svid_server;
 mod verifier;

@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use spiffe::SpiffeId;
 
 use crate::authority::clock::Clock;
+use crate::authority::json::without_byte_order_mark;
 use crate::authority::trust::Anchors;
 use crate::tls::acceptor::AuthorityTime;
 use crate::tls::svid_server::SvidServerVerifier;
@@ -56,7 +57,7 @@ pub fn config(
     if let Some(path) = ca {
         let pem = std::fs::read(path).map_err(|error| OutboundError::Unreadable { path: path.to_owned(), error })?;
         let not_pem = || OutboundError::NotPem(path.to_owned());
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
+        for certificate in CertificateDer::pem_slice_iter(without_byte_order_mark(&pem)) {
             roots.add(certificate.map_err(|_| not_pem())?).map_err(|_| not_pem())?;
         }
         if roots.is_empty() {

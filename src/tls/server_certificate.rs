@@ -18,7 +18,10 @@ use rustls::sign::CertifiedKey;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
+use crate::authority::json::without_byte_order_mark;
 use crate::tls::CertificateFiles;
+use crate::tls::possession::PairError;
+use crate::tls::possession::certified_key;
 
 /// The certificate that new handshakes present.
 #[derive(Debug)]
@@ -65,9 +68,16 @@ pub enum CertificateFileError {
     /// The file has no PEM block of the expected kind.
     #[error("{0} holds no PEM {1}")]
     NotPem(PathBuf, &'static str),
-    /// The key does not match the certificate, or TLS does not support it.
-    #[error("the private key in {0} is not the one of the certificate in {1}")]
-    Mismatch(PathBuf, PathBuf),
+    /// The certificate and the key cannot be presented together.
+    #[error("the certificate in {certificate} and the private key in {key} cannot be used: {error}")]
+    Pair {
+        /// The file with the certificate.
+        certificate: PathBuf,
+        /// The file with the private key.
+        key: PathBuf,
+        /// Why.
+        error: PairError,
+    },
 }
 
 impl ServerCertificate {
@@ -89,13 +99,9 @@ impl ServerCertificate {
 
     /// Presents this chain from now on. Returns whether it differs from the previous one. If the key does not match the
     /// leaf, the present certificate stays.
-    pub fn replace(
-        &self,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<bool, rustls::Error> {
+    pub fn replace(&self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<bool, PairError> {
         let read = (chain.iter().flat_map(|one| one.to_vec()).collect(), key.secret_der().to_vec());
-        let key = CertifiedKey::from_der(chain, key, &self.provider)?;
+        let key = certified_key(chain, key, &self.provider)?;
         Ok(self.put(Loaded::new(read, key)))
     }
 
@@ -140,14 +146,16 @@ fn load(
     let read =
         |path: &Path| fs::read(path).map_err(|error| CertificateFileError::Unreadable { path: path.to_owned(), error });
     let read = (read(certificate)?, read(key)?);
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read.0)
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(without_byte_order_mark(&read.0))
         .collect::<Result<_, _>>()
         .ok()
         .filter(|chain: &Vec<_>| !chain.is_empty())
         .ok_or_else(|| CertificateFileError::NotPem(certificate.clone(), "certificate"))?;
-    let private =
-        PrivateKeyDer::from_pem_slice(&read.1).map_err(|_| CertificateFileError::NotPem(key.clone(), "private key"))?;
-    let certified = CertifiedKey::from_der(chain, private, provider)
-        .map_err(|_| CertificateFileError::Mismatch(key.clone(), certificate.clone()))?;
+    let private = PrivateKeyDer::from_pem_slice(without_byte_order_mark(&read.1))
+        .map_err(|_| CertificateFileError::NotPem(key.clone(), "private key"))?;
+    let certified = certified_key(chain, private, provider).map_err(|error| {
+        let (certificate, key) = (certificate.clone(), key.clone());
+        CertificateFileError::Pair { certificate, key, error }
+    })?;
     Ok(Loaded::new(read, certified))
 }

@@ -12,8 +12,6 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::danger::ServerCertVerified;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::verify_tls12_signature;
-use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::UnixTime;
@@ -21,6 +19,7 @@ use spiffe::SpiffeId;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::trust::Anchors;
+use crate::tls::possession;
 
 /// Accepts only a server whose X509-SVID has this SPIFFE ID and chains to the current roots of its trust domain.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl ServerCertVerifier for SvidServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        possession::verify_tls12(message, certificate, signature, &self.provider)
     }
 
     fn verify_tls13_signature(
@@ -62,7 +61,7 @@ impl ServerCertVerifier for SvidServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        possession::verify_tls13(message, certificate, signature, &self.provider)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

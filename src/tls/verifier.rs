@@ -22,8 +22,11 @@ use spiffe::SpiffeId;
 
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
+use crate::authority::identity::PresentedCertificate;
+use crate::authority::identity::Proof;
 use crate::authority::trust::Unproven;
 use crate::tls::ClientAuth;
+use crate::tls::possession;
 
 /// Serves one handshake. rustls's own verifier pools all roots and does not keep what it found.
 #[derive(Debug)]
@@ -33,7 +36,16 @@ pub(super) struct PeerVerifier {
     client_auth: ClientAuth,
     /// The only SPIFFE ID that is accepted, if set.
     only: Option<SpiffeId>,
-    outcome: Mutex<Option<Result<PeerConnection, Unproven>>>,
+    outcome: Mutex<Option<Result<PeerConnection, Rejected>>>,
+}
+
+/// A certificate that is not accepted.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    /// Why no rule accepts it; `None` where it is not that of the only peer that is accepted.
+    pub(super) unproven: Option<Unproven>,
+    /// What it says of its holder.
+    pub(super) certificate: PresentedCertificate,
 }
 
 impl PeerVerifier {
@@ -46,8 +58,18 @@ impl PeerVerifier {
         Self { client_auth: ClientAuth::Require, only: Some(peer), ..self }
     }
 
+    /// Whether the certificate has a path to an anchor. Another one is also parsed by rustls, which refuses X.509 version 1
+    /// and unknown critical extensions; a path has the same rules of its own.
+    fn has_path(&self) -> bool {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.as_ref().and_then(|outcome| outcome.as_ref().ok()).is_some_and(|peer| match peer.identity().proof() {
+            Proof::Svid(_) | Proof::Pki(_) => true,
+            Proof::SelfSigned | Proof::Unknown => false,
+        })
+    }
+
     /// The result of the verification; `None` if the handshake ended before it.
-    pub(super) fn take(&self) -> Option<Result<PeerConnection, Unproven>> {
+    pub(super) fn take(&self) -> Option<Result<PeerConnection, Rejected>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -70,18 +92,17 @@ impl ClientCertVerifier for PeerVerifier {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let chain = std::iter::once(end_entity).chain(intermediates).map(|one| one.clone().into_owned()).collect();
-        let outcome = self.authority.admit(chain);
-        if let (Ok(peer), Some(only)) = (&outcome, &self.only)
-            && peer.identity().spiffe_id() != Some(only)
-        {
-            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
-        }
-        let verified = match &outcome {
-            Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(unproven) => Err(Error::InvalidCertificate(alert(*unproven))),
+        let is_expected =
+            |peer: &PeerConnection| self.only.as_ref().is_none_or(|only| peer.identity().spiffe_id() == Some(only));
+        let (outcome, verified) = match self.authority.admit(chain) {
+            Ok(peer) if is_expected(&peer) => (Ok(peer), Ok(ClientCertVerified::assertion())),
+            Ok(_) => (Err(None), Err(CertificateError::ApplicationVerificationFailure)),
+            Err(unproven) => (Err(Some(unproven)), Err(alert(unproven))),
         };
+        let outcome = outcome
+            .map_err(|unproven| Rejected { unproven, certificate: PresentedCertificate::of(end_entity.as_ref()) });
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        verified
+        verified.map_err(Error::InvalidCertificate)
     }
 
     fn verify_tls12_signature(
@@ -90,6 +111,9 @@ impl ClientCertVerifier for PeerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if self.has_path() {
+            return possession::verify_tls12(message, certificate, signature, &self.provider);
+        }
         verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
@@ -99,6 +123,9 @@ impl ClientCertVerifier for PeerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if self.has_path() {
+            return possession::verify_tls13(message, certificate, signature, &self.provider);
+        }
         verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
@@ -107,20 +134,37 @@ impl ClientCertVerifier for PeerVerifier {
     }
 }
 
-/// The TLS alert that the peer receives. It distinguishes an expired certificate from an unknown one.
+/// The TLS alert that the peer receives (RFC 8446 section 6.2): `certificate_expired` for one that has expired or is not
+/// valid yet, `bad_certificate` for a broken one, `unknown_ca` where no path is found, `unsupported_certificate` for a
+/// certificate or a CA that is for other uses or of a kind that is not supported, `certificate_revoked`, and
+/// `certificate_unknown` for every other rule.
 fn alert(unproven: Unproven) -> CertificateError {
     match unproven {
-        Unproven::Expired => CertificateError::Expired,
-        Unproven::NotYetValid => CertificateError::NotValidYet,
+        Unproven::Expired | Unproven::IssuerExpired => CertificateError::Expired,
+        Unproven::NotYetValid | Unproven::IssuerNotYetValid => CertificateError::NotValidYet,
         Unproven::Invalid(_) | Unproven::ChainSize => CertificateError::BadEncoding,
         Unproven::UnknownTrustDomain | Unproven::StaleBundle | Unproven::NoPath | Unproven::Unknown => {
             CertificateError::UnknownIssuer
         }
-        Unproven::KeyUsage => CertificateError::InvalidPurpose,
-        Unproven::Revoked => CertificateError::Revoked,
+        Unproven::KeyUsage
+        | Unproven::ExtendedKeyUsage
+        | Unproven::UnsupportedVersion
+        | Unproven::UnsupportedKey
+        | Unproven::UnsupportedSignature
+        | Unproven::CriticalExtension(_)
+        | Unproven::IssuerKeyUsage
+        | Unproven::IssuerExtendedKeyUsage => CertificateError::InvalidPurpose,
+        Unproven::Revoked | Unproven::IdentityRevoked => CertificateError::Revoked,
         Unproven::SeveralUris
         | Unproven::InvalidSpiffeId
         | Unproven::SigningCertificate
-        | Unproven::NamesNotCritical => CertificateError::Other(OtherError(Arc::new(unproven))),
+        | Unproven::NamesNotCritical
+        | Unproven::IssuerNotCa
+        | Unproven::IssuerSpiffeId
+        | Unproven::PathLength
+        | Unproven::NameConstraints
+        | Unproven::UnsupportedNameConstraints
+        | Unproven::PolicyRequired
+        | Unproven::PathTooComplex => CertificateError::Other(OtherError(Arc::new(unproven))),
     }
 }

@@ -16,6 +16,7 @@ use spiffe::TrustDomain;
 use tokio::net::TcpStream;
 
 use crate::authority::clock::Clock;
+use crate::authority::registration::AllowedHosts;
 use crate::authority::registration::JwksUri;
 use crate::authority::trust::Anchors;
 use crate::authority::trust::Bundle;
@@ -24,6 +25,7 @@ use crate::authority::trust::InvalidBundleDocument;
 use crate::authority::trust::MAX_BUNDLE_DOCUMENT_BYTES;
 use crate::trust_sources::https::Answer;
 use crate::trust_sources::https::FetchError;
+use crate::trust_sources::https::MAX_REDIRECTS;
 use crate::trust_sources::https::exchange;
 
 /// How often a document without a refresh hint is fetched (SPIFFE Federation section 4.1).
@@ -47,6 +49,8 @@ pub struct Config {
     pub trust_domain: TrustDomain,
     /// The https URL, under the rules of a `jwks_uri`, so without userinfo.
     pub url: JwksUri,
+    /// The hosts to which it may redirect, besides its own.
+    pub redirect_hosts: AllowedHosts,
     /// How the endpoint is authenticated.
     pub profile: Profile,
     /// How long the last valid document stays in effect.
@@ -61,27 +65,36 @@ pub enum Profile {
         /// The trusted CAs, PEM; `None`: the machine's.
         ca: Option<PathBuf>,
     },
-    /// By an X509-SVID of its own trust domain (section 5.2.2), verified against the roots that were fetched last. Once
-    /// a fetched bundle has no roots, the endpoint cannot be authenticated any more. The trust domain then has no
-    /// bundle until a restart with a new file.
+    /// By an X509-SVID (section 5.2.2).
     HttpsSpiffe {
         /// The SPIFFE ID that the endpoint must have.
         endpoint_spiffe_id: SpiffeId,
-        /// The bundle that the first fetch is verified against: PEM, or a bundle document. It is used for nothing else.
-        bundle: PathBuf,
+        /// The roots that the SVID is verified against.
+        roots: EndpointRoots,
     },
+}
+
+/// The roots that the SVID of an endpoint is verified against.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum EndpointRoots {
+    /// The endpoint is in the trust domain whose bundle it serves: the roots that were fetched last. This file, PEM or a
+    /// bundle document, is for the first fetch alone. Once a fetched bundle has no roots, the endpoint cannot be
+    /// authenticated any more. The trust domain then has no bundle until a restart with a new file.
+    Fetched(PathBuf),
+    /// The endpoint is in another trust domain, whose roots are those of this file.
+    File(PathBuf),
+    /// The endpoint is in another trust domain, whose current bundle this server has.
+    BundleOf(TrustDomain),
 }
 
 /// An endpoint, and the last valid document from it.
 #[derive(Debug)]
 pub struct BundleEndpoint {
-    trust_domain: TrustDomain,
-    url: JwksUri,
-    max_age: Duration,
+    config: Config,
     tls: Arc<ClientConfig>,
     clock: Arc<dyn Clock>,
-    /// The roots that were fetched last. The verifier in `tls` reads them under [`Profile::HttpsSpiffe`].
-    latest: Arc<ArcSwap<Anchors>>,
+    /// The roots that the verifier in `tls` reads under [`Profile::HttpsSpiffe`].
+    roots: Arc<ArcSwap<Anchors>>,
     current: Mutex<Option<BundleDocument>>,
     turn: tokio::sync::Mutex<()>,
 }
@@ -106,25 +119,30 @@ pub enum RefreshError {
 }
 
 impl BundleEndpoint {
-    /// An endpoint without a document yet. `tls` authenticates the server. The roots of each fetched bundle are stored
-    /// in `latest`; the verifier for [`Profile::HttpsSpiffe`] must read them there.
-    pub fn new(config: &Config, tls: Arc<ClientConfig>, clock: Arc<dyn Clock>, latest: Arc<ArcSwap<Anchors>>) -> Self {
-        let Config { trust_domain, url, max_age, .. } = config.clone();
-        Self {
-            trust_domain,
-            url,
-            max_age,
-            tls,
-            clock,
-            latest,
-            current: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-        }
+    /// An endpoint without a document yet. `tls` authenticates the server; for [`Profile::HttpsSpiffe`] its verifier must
+    /// read `roots`.
+    pub fn new(config: &Config, tls: Arc<ClientConfig>, clock: Arc<dyn Clock>, roots: Arc<ArcSwap<Anchors>>) -> Self {
+        let (current, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { config: config.clone(), tls, clock, roots, current, turn }
     }
 
     /// The trust domain of the bundle.
     pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
+        &self.config.trust_domain
+    }
+
+    /// The other trust domain whose current bundle authenticates the endpoint, if there is one.
+    pub fn authenticated_by(&self) -> Option<&TrustDomain> {
+        match &self.config.profile {
+            Profile::HttpsSpiffe { roots: EndpointRoots::BundleOf(trust_domain), .. } => Some(trust_domain),
+            Profile::HttpsSpiffe { roots: EndpointRoots::Fetched(_) | EndpointRoots::File(_), .. }
+            | Profile::HttpsWeb { .. } => None,
+        }
+    }
+
+    /// Sets the roots that authenticate the endpoint from now on.
+    pub fn authenticate_with(&self, roots: Anchors) {
+        self.roots.store(Arc::new(roots));
     }
 
     /// The bundle of the last valid document; `None` before the first.
@@ -135,7 +153,7 @@ impl BundleEndpoint {
     /// How long to wait after a fetch, successful or not, before the next (sections 4.1 and 6.2).
     pub fn interval(&self) -> Duration {
         let hint = self.current().as_ref().and_then(|document| document.refresh_hint).filter(|hint| !hint.is_zero());
-        let longest = (self.max_age / FETCHES_IN_MAX_AGE).clamp(MIN_INTERVAL, MAX_INTERVAL);
+        let longest = (self.config.max_age / FETCHES_IN_MAX_AGE).clamp(MIN_INTERVAL, MAX_INTERVAL);
         hint.unwrap_or(DEFAULT_INTERVAL).clamp(MIN_INTERVAL, longest)
     }
 
@@ -151,7 +169,7 @@ impl BundleEndpoint {
         let fetched = tokio::time::timeout(TIMEOUT, self.fetch()).await.map_err(|_| FetchError::Slow)??;
         let mut document = BundleDocument::parse(&fetched)?;
         document.bundle.confirmed = Some(requested_at);
-        document.bundle.good_until = Some(requested_at.after(self.max_age));
+        document.bundle.good_until = Some(requested_at.after(self.config.max_age));
         let mut current = self.current();
         let changed = current.as_ref().is_none_or(|current| !current.bundle.vouches_like(&document.bundle));
         if let Some(current) = current.as_ref().filter(|current| !current.bundle.is_stale(requested_at))
@@ -163,18 +181,38 @@ impl BundleEndpoint {
             }
             document.sequence = Some(sequence);
         }
-        self.latest.store(Arc::new(document.bundle.x509.clone()));
+        let last = current.as_ref().map(|current| &current.skipped);
+        if !document.skipped.0.is_empty() && last != Some(&document.skipped) {
+            let (roots, jwt_keys) = (document.bundle.x509.len(), document.bundle.jwt.all().count());
+            let (trust_domain, skipped, keys) = (self.trust_domain(), document.skipped.0.len(), &document.skipped);
+            tracing::warn!(
+                %trust_domain, roots, jwt_keys, skipped, %keys,
+                "keys in the bundle of a federated trust domain are skipped"
+            );
+        }
+        if let Profile::HttpsSpiffe { roots: EndpointRoots::Fetched(_), .. } = &self.config.profile {
+            self.authenticate_with(document.bundle.x509.clone());
+        }
         *current = Some(document);
         Ok(changed)
     }
 
-    /// Redirects are refused: the configured URL can name the final location.
+    /// Follows redirects to the allowed hosts, each of which is authenticated like the endpoint (section 5.2). The next
+    /// fetch begins at the configured URL again.
     async fn fetch(&self) -> Result<Bytes, FetchError> {
-        let stream = TcpStream::connect((self.url.host(), self.url.port())).await?;
-        match exchange(stream, &self.tls, &self.url, MAX_BUNDLE_DOCUMENT_BYTES).await? {
-            Answer::Document(document) => Ok(document),
-            Answer::Redirect(_) => Err(FetchError::Redirect),
+        let Config { url: first, redirect_hosts, .. } = &self.config;
+        let mut url = first.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let stream = TcpStream::connect((url.host(), url.port())).await?;
+            match exchange(stream, &self.tls, &url, MAX_BUNDLE_DOCUMENT_BYTES).await? {
+                Answer::Document(document) => return Ok(document),
+                Answer::Redirect(location) => url = url.redirected(&location).ok_or(FetchError::Redirect)?,
+            }
+            if url.authority() != first.authority() && !redirect_hosts.allows(&url) {
+                return Err(FetchError::Redirect);
+            }
         }
+        Err(FetchError::Redirect)
     }
 
     fn current(&self) -> MutexGuard<'_, Option<BundleDocument>> {

@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use spiffe::TrustDomain;
 
+use crate::authority::json::without_byte_order_mark;
 use crate::authority::trust::Anchors;
 use crate::authority::trust::BundleDocument;
 use crate::authority::trust::InvalidAnchor;
@@ -96,7 +97,7 @@ pub fn load(config: &Config) -> Result<(TrustBundles, Contents), TrustFileError>
 /// Reads the roots of one trust domain from a file: PEM, or a SPIFFE bundle document.
 pub fn roots(path: &Path) -> Result<Anchors, TrustFileError> {
     let text = read(path)?;
-    if text.trim_ascii_start().first() != Some(&b'{') {
+    if without_byte_order_mark(&text).trim_ascii_start().first() != Some(&b'{') {
         return anchors(path, &pem(path, &text)?);
     }
     let document = BundleDocument::parse(&text);
@@ -117,7 +118,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TrustFileError> {
 }
 
 fn pem(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustFileError> {
-    CertificateDer::pem_slice_iter(text)
+    CertificateDer::pem_slice_iter(without_byte_order_mark(text))
         .collect::<Result<_, _>>()
         .ok()
         .filter(|certificates: &Vec<_>| !certificates.is_empty())

@@ -34,7 +34,7 @@ use crate::trust_sources::network::Network;
 const MAX_BYTES: usize = 64 * 1024;
 
 /// How many redirects are followed. Each must obey the rules of the first URL.
-const MAX_REDIRECTS: usize = 3;
+pub(in crate::trust_sources) const MAX_REDIRECTS: usize = 3;
 
 /// An HTTPS client that contacts only listed hosts, at allowed addresses, over TLS with configured roots. It sends the
 /// URL and the `traceparent` of the present request, nothing else. It does not keep connections.

@@ -142,11 +142,18 @@ async fn fetch_once(authority: &Authority, client: &GuardedClient, client_id: &s
     // The age is counted from before the request, so that a document is never in effect for longer than it should.
     let requested_at = authority.clock().now();
     match client.get(uri).await {
-        Ok(document) => {
-            if let Err(error) = authority.store_published_jwks(client_id, uri, &document, requested_at) {
-                tracing::warn!(client_id, uri = uri.as_str(), %error, "the JWK set that a client publishes is invalid");
+        Ok(document) => match authority.store_published_jwks(client_id, uri, &document, requested_at) {
+            Ok(Some(published)) if !published.skipped.0.is_empty() => {
+                let (used, skipped) = (published.certificates.len(), published.skipped.0.len());
+                let (uri, keys) = (uri.as_str(), published.skipped);
+                tracing::warn!(client_id, uri, used, skipped, %keys, "keys that a client publishes are skipped");
             }
-        }
+            Ok(_) => {}
+            Err(error) => {
+                let uri = uri.as_str();
+                tracing::warn!(client_id, uri, %error, "the JWK set that a client publishes is invalid");
+            }
+        },
         Err(error) => {
             tracing::warn!(client_id, uri = uri.as_str(), %error, "the JWK set that a client publishes cannot be fetched");
         }

@@ -86,12 +86,11 @@ impl WorkloadBundles {
     }
 }
 
-/// The roots of a bundle. If one of its certificates is not a CA's, the whole bundle is refused: it is unclear which
-/// roots were meant.
+/// The roots of a bundle. One that cannot be an anchor is left out, and logged where the bundles are set.
 fn anchors(bundle: &X509Bundle) -> Anchors {
     let certificates: Vec<_> = bundle.authorities().iter().map(|root| CertificateDer::from(root.as_bytes())).collect();
     Anchors::new(&certificates).unwrap_or_else(|error| {
-        tracing::error!(trust_domain = %bundle.trust_domain(), %error, "a bundle of the Workload API is invalid");
+        tracing::error!(trust_domain = %bundle.trust_domain(), %error, "a bundle of the Workload API has no usable root");
         Anchors::default()
     })
 }

@@ -20,6 +20,7 @@ mod oauth;
 mod project;
 mod published_jwks;
 mod registry;
+mod revocation;
 mod rotation;
 mod spiffe;
 mod store;

@@ -5,6 +5,15 @@
 {{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one could not open it. A replicated store comes later" (int $values.replicas)) }}
 {{- end }}
 
+{{- $parts := list "apply" "audit" "authority" "cli" "client" "config" "grpc" "http" "messages" "proto" "server" "signer" "store" "telemetry" "tls" "trace_context" "trust_sources" "yaml" }}
+{{- range splitList "," $values.log.level }}
+{{- $target := trim . | splitList "=" | first }}
+{{- $part := $target | trimPrefix "lanyard::" | splitList "::" | first }}
+{{- if and (hasPrefix "lanyard::" $target) (not (has $part $parts)) }}
+{{- fail (printf "log.level: %s is no target of the server: name lanyard, or lanyard:: and one of %s" $target (join ", " $parts)) }}
+{{- end }}
+{{- end }}
+
 {{- if eq $values.image.tag "latest" }}
 {{- fail "image.tag is latest: name a version, which stays the same until you change it" }}
 {{- end }}
@@ -43,6 +52,26 @@
 
 {{- if and $values.serviceMonitor.enabled $values.networkPolicy.enabled (not $values.networkPolicy.ops) }}
 {{- fail "networkPolicy.ops: name the peers that collect the metrics: serviceMonitor is enabled, and the NetworkPolicy allows no peer to reach the ops port" }}
+{{- end }}
+
+{{- /* Written by the chart: selectors, the replacement of pods and hooks depend on them. */}}
+{{- range $name, $_ := $values.podLabels }}
+{{- if has $name (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component") }}
+{{- fail (printf "podLabels: %s is one of the labels by which the chart's objects select their pods: leave it out" $name) }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := $values.podAnnotations }}
+{{- if or (has $name (list "checksum/config" "kubectl.kubernetes.io/default-container")) (hasPrefix "helm.sh/" $name) }}
+{{- fail (printf "podAnnotations: the chart writes %s by itself: leave it out" $name) }}
+{{- end }}
+{{- end }}
+
+{{- if and (ne $values.service.type "ClusterIP") $values.networkPolicy.enabled }}
+{{- $outside := false }}
+{{- range concat $values.networkPolicy.mtls $values.networkPolicy.public }}{{ if hasKey . "ipBlock" }}{{ $outside = true }}{{ end }}{{ end }}
+{{- if not $outside }}
+{{- fail (printf "service.type is %s, and the NetworkPolicy admits only pods, so no peer outside of the cluster would reach the server: name the addresses that may, as ipBlock, in networkPolicy.mtls or networkPolicy.public, or set networkPolicy.enabled=false" $values.service.type) }}
+{{- end }}
 {{- end }}
 
 {{- range $values.extraEnv }}

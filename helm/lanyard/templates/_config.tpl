@@ -48,11 +48,13 @@
 {{- toYaml $config }}
 {{- end }}
 
-{{/* A change of this replaces the pod. The log level and the roles are not in it: the server applies those without a restart. */}}
+{{/* A change of this replaces the pod. The log level and the roles are not in it: the server applies those without a restart. The
+role of the hook Job is in it: the Job runs as soon as the pod is ready, and a mounted ConfigMap takes up to two minutes. */}}
 {{- define "lanyard.configChecksum" -}}
 {{- $config := include "lanyard.config" . | fromYaml }}
 {{- $_ := set $config "log" (omit $config.log "level") }}
-{{- omit $config "roles" | toYaml | sha256sum }}
+{{- $_ := set $config "roles" (ternary (include "lanyard.adminId" .) "" (not (empty (include "lanyard.hasRegistrations" .)))) }}
+{{- toYaml $config | sha256sum }}
 {{- end }}
 
 {{/* The grace period: drain delay, drain timeout, and ten seconds more. */}}

@@ -19,8 +19,8 @@ runAsNonRoot: true
 
 {{/* Fields of all containers. */}}
 {{- define "lanyard.container" -}}
-image: {{ include "lanyard.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "lanyard.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 securityContext:
   {{- include "lanyard.containerSecurity" . | nindent 2 }}
 {{- end }}
@@ -33,7 +33,7 @@ enableServiceLinks: false
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
@@ -53,12 +53,12 @@ tolerations:
 {{- if .root.Values.certificates.workloadApi -}}
 name: workload-api
 csi:
-  driver: {{ default "csi.spiffe.io" .root.Values.certificates.workloadApi.csiDriver }}
+  driver: {{ default "csi.spiffe.io" .root.Values.certificates.workloadApi.csiDriver | quote }}
   readOnly: true
 {{- else -}}
 name: tls
 secret:
-  secretName: {{ .secret }}
+  secretName: {{ .secret | quote }}
   defaultMode: 288 # 0440
   items:
     - {key: tls.crt, path: tls.crt}
@@ -81,9 +81,9 @@ readOnly: true
 {{/* Takes {source, path}: one source of a projected volume. */}}
 {{- define "lanyard.projection" }}
 - {{ ternary "secret" "configMap" (not (empty .source.secret)) }}:
-    name: {{ default .source.configMap .source.secret }}
+    name: {{ default .source.configMap .source.secret | quote }}
     items:
-      - {key: {{ default "ca.crt" .source.key }}, path: {{ .path }}}
+      - {key: {{ default "ca.crt" .source.key | quote }}, path: {{ .path | quote }}}
 {{- end }}
 
 {{/* The bundles and CAs that the server trusts, or empty. */}}
@@ -99,17 +99,29 @@ readOnly: true
 {{- end }}
 {{- end }}
 
+{{/* Takes {root, name}: the Secret that cert-manager writes for the Certificate of this name. cert-manager overwrites what is there,
+and `helm rollback` does not restore it, so a Secret of somebody else is refused. */}}
+{{- define "lanyard.issuedSecret" -}}
+{{- $secret := printf "%s-certificate" .name }}
+{{- with lookup "v1" "Secret" .root.Release.Namespace $secret }}
+{{- if ne (dig "metadata" "annotations" "cert-manager.io/certificate-name" "" .) $.name }}
+{{- fail (printf "certificates.certManager: the Secret %s in %s is not one that cert-manager wrote for the Certificate %s, and would be overwritten: rename it, or choose another fullnameOverride" $secret $.root.Release.Namespace $.name) }}
+{{- end }}
+{{- end }}
+{{- $secret }}
+{{- end }}
+
 {{/* Where the server's own Secret is. */}}
 {{- define "lanyard.tlsSecret" -}}
-{{- if .Values.certificates.secret }}{{ .Values.certificates.secret.name }}{{ else }}{{ include "lanyard.fullname" . }}-tls{{ end }}
+{{- if .Values.certificates.secret }}{{ .Values.certificates.secret.name }}{{ else }}{{ include "lanyard.issuedSecret" (dict "root" . "name" (include "lanyard.fullname" .)) }}{{ end }}
 {{- end }}
 
 {{- define "lanyard.adminSecret" -}}
-{{- if .Values.certificates.secret }}{{ .Values.registrations.admin.secret }}{{ else }}{{ include "lanyard.adminName" . }}-tls{{ end }}
+{{- if .Values.certificates.secret }}{{ .Values.registrations.admin.secret }}{{ else }}{{ include "lanyard.issuedSecret" (dict "root" . "name" (include "lanyard.adminName" .)) }}{{ end }}
 {{- end }}
 
 {{- define "lanyard.testSecret" -}}
-{{- if .Values.certificates.secret }}{{ .Values.test.secret }}{{ else }}{{ include "lanyard.testName" . }}-tls{{ end }}
+{{- if .Values.certificates.secret }}{{ .Values.test.secret }}{{ else }}{{ include "lanyard.issuedSecret" (dict "root" . "name" (include "lanyard.testName" .)) }}{{ end }}
 {{- end }}
 
 {{- define "lanyard.keySecret" -}}
@@ -158,6 +170,6 @@ readOnly: true
 {{/* The flag for the Workload API, or empty. */}}
 {{- define "lanyard.callerArguments" -}}
 {{- if .Values.certificates.workloadApi }}
-- --workload-api={{ include "lanyard.socket" . }}
+- {{ printf "--workload-api=%s" (include "lanyard.socket" .) | quote }}
 {{- end }}
 {{- end }}

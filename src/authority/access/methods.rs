@@ -3,8 +3,15 @@
 
 use crate::authority::access::roles::Role;
 
-/// The path of the authorization server metadata (RFC 8414 section 3). For an issuer with a path, that path follows it.
+/// The path of the authorization server metadata (RFC 8414 section 3).
 pub const METADATA: &str = "/.well-known/oauth-authorization-server";
+
+/// The path of the same metadata for clients that look for OpenID Connect Discovery (its section 4). For an issuer with a
+/// path, that path precedes or follows each of the two.
+pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
+
+/// The path of the public keys, which an issuer's path may precede.
+pub const JWKS: &str = "/oauth2/jwks";
 
 /// The path of the bundle document of the server's own trust domain (SPIFFE Federation section 5).
 pub const SPIFFE_BUNDLE: &str = "/spiffe/bundle";
@@ -40,7 +47,7 @@ pub struct MethodEntry {
     /// The caller must hold one of these roles.
     pub roles: &'static [Role],
     /// Whether a peer with an unknown certificate can call the method, where such peers are accepted to request a
-    /// token.
+    /// token. They can read the public documents too.
     pub for_unknown_certificates: bool,
     /// Whether the method is refused to peers whose TLS is terminated in front of Lanyard.
     pub never_forwarded: bool,
@@ -64,6 +71,11 @@ impl MethodEntry {
         Self::new(name, Protocol::Grpc, roles)
     }
 
+    /// A public document, for every peer that a handshake accepts.
+    const fn document(name: &'static str, protocol: Protocol) -> Self {
+        Self { for_unknown_certificates: true, ..Self::new(name, protocol, &[Role::Anyone]) }
+    }
+
     const fn oauth(name: &'static str, roles: &'static [Role]) -> Self {
         Self::new(name, Protocol::OAuth, roles)
     }
@@ -71,7 +83,8 @@ impl MethodEntry {
 
 /// The access table, sorted by name.
 pub const METHODS: &[MethodEntry] = &[
-    MethodEntry::new(METADATA, Protocol::Http, &[Role::Anyone]),
+    MethodEntry::document(METADATA, Protocol::Http),
+    MethodEntry::document(OPENID_CONFIGURATION, Protocol::Http),
     MethodEntry::new("/envoy.service.auth.v3.Authorization/Check", Protocol::ExtAuthz, &[Role::Proxy]),
     MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]),
     MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]),
@@ -84,6 +97,7 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteProtectedResource", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ForgetResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]),
@@ -100,16 +114,18 @@ pub const METHODS: &[MethodEntry] = &[
         for_unknown_certificates: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload])
     },
+    MethodEntry::grpc("/lanyard.v1.TokenService/ListRevocations", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.TokenService/WhoAmI", &[Role::Workload, Role::Proxy, Role::Admin]),
     MethodEntry {
         signed_on_request: true,
         ..MethodEntry::oauth("/oauth2/introspect", &[Role::Workload, Role::Proxy, Role::Admin])
     },
-    MethodEntry::oauth("/oauth2/jwks", &[Role::Anyone]),
+    MethodEntry::document(JWKS, Protocol::OAuth),
     MethodEntry::oauth("/oauth2/register", &[Role::Workload, Role::Admin]),
     MethodEntry::oauth("/oauth2/revoke", &[Role::Workload, Role::Admin]),
     MethodEntry { for_unknown_certificates: true, ..MethodEntry::oauth("/oauth2/token", &[Role::Workload]) },
-    MethodEntry::new(SPIFFE_BUNDLE, Protocol::Http, &[Role::Anyone]),
+    MethodEntry::document(SPIFFE_BUNDLE, Protocol::Http),
 ];
 
 /// The method that a request calls. It is looked up once, when the request head has been read.
@@ -174,6 +190,10 @@ impl CalledMethod {
 
 fn position(path: &str) -> Option<usize> {
     let at = |name: &str| METHODS.binary_search_by(|entry| entry.name.cmp(name)).ok();
-    let below_metadata = || path.strip_prefix(METADATA).is_some_and(|tail| tail.starts_with('/'));
-    at(path).or_else(|| if below_metadata() { at(METADATA) } else { None })
+    // The documents of an issuer with a path. The router knows which path that is.
+    let of_issuer =
+        |name: &str| path.ends_with(name) || path.strip_prefix(name).is_some_and(|tail| tail.starts_with('/'));
+    let document = || [METADATA, OPENID_CONFIGURATION].into_iter().find(|name| of_issuer(name));
+    let keys = || path.ends_with(JWKS).then_some(JWKS);
+    at(path).or_else(|| at(document().or_else(keys)?))
 }

@@ -1,6 +1,7 @@
 //! The caller of an endpoint that authenticates clients.
 
 use crate::authority::access::roles::Roles;
+use crate::authority::access::sender::Sender;
 use crate::authority::registration::ClientId;
 
 /// The authenticated caller of an endpoint: a registered client, a peer that holds a role, or both.
@@ -10,6 +11,8 @@ pub struct Requester {
     pub client_id: Option<ClientId>,
     /// The roles of the caller.
     pub roles: Roles,
+    /// Who sent the request.
+    pub sender: Sender,
 }
 
 impl Requester {

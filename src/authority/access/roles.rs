@@ -1,6 +1,9 @@
 //! Roles, the peers that hold them by configuration, and the resources that a proxy fronts.
 
+use std::fmt;
 use std::sync::Arc;
+
+use spiffe::SpiffeId;
 
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
@@ -19,6 +22,28 @@ pub enum Role {
     Admin,
 }
 
+/// A role that the configuration assigns.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum GrantedRole {
+    /// [`Role::Admin`].
+    Admin,
+    /// [`Role::Proxy`].
+    Proxy,
+}
+
 /// How the configuration identifies a peer that holds a role.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RoleHolder {
@@ -30,9 +55,33 @@ pub enum RoleHolder {
 
 impl RoleHolder {
     fn is(&self, peer: &PeerIdentity) -> bool {
+        self.is_named_by(peer.spiffe_id(), Some(peer.thumbprint()))
+    }
+
+    /// Whether a SPIFFE ID or a thumbprint is the holder's.
+    fn is_named_by(&self, id: Option<&SpiffeId>, thumbprint: Option<CertificateThumbprint>) -> bool {
         match self {
-            Self::Spiffe(pattern) => peer.spiffe_id().is_some_and(|id| pattern.matches(id)),
-            Self::Thumbprint(thumbprint) => *thumbprint == peer.thumbprint(),
+            Self::Spiffe(pattern) => id.is_some_and(|id| pattern.matches(id)),
+            Self::Thumbprint(own) => thumbprint == Some(*own),
+        }
+    }
+
+    /// How specific the holder is: one certificate, one SPIFFE ID, then patterns, the longest first.
+    fn specificity(&self) -> (u8, usize) {
+        match self {
+            Self::Thumbprint(_) => (2, 0),
+            Self::Spiffe(SpiffeIdPattern::Exact(_)) => (1, 0),
+            Self::Spiffe(SpiffeIdPattern::Below(prefix)) => (0, prefix.len()),
+        }
+    }
+}
+
+impl fmt::Display for RoleHolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(SpiffeIdPattern::Exact(id)) => id.fmt(formatter),
+            Self::Spiffe(SpiffeIdPattern::Below(prefix)) => write!(formatter, "{prefix}*"),
+            Self::Thumbprint(thumbprint) => thumbprint.fmt(formatter),
         }
     }
 }
@@ -65,6 +114,17 @@ impl Fronted {
             Self::Every => None,
         }
     }
+
+    /// Whether this is the same set of resources, in any order.
+    fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Every, Self::Every) => true,
+            (Self::Audiences(one), Self::Audiences(two)) => {
+                one.iter().all(|audience| two.contains(audience)) && two.iter().all(|audience| one.contains(audience))
+            }
+            (Self::Every, Self::Audiences(_)) | (Self::Audiences(_), Self::Every) => false,
+        }
+    }
 }
 
 /// The roles that the configuration assigns.
@@ -72,7 +132,8 @@ impl Fronted {
 pub struct RoleGrants {
     /// The holders of the Admin role.
     pub admins: Vec<RoleHolder>,
-    /// The holders of the Proxy role, and the resources that each fronts. The first entry that matches a peer applies.
+    /// The holders of the Proxy role, and the resources that each fronts. The most specific entry that matches a peer
+    /// applies: its thumbprint, its exact SPIFFE ID, then the longest pattern.
     pub proxies: Vec<(RoleHolder, Fronted)>,
 }
 
@@ -91,11 +152,33 @@ impl RoleGrants {
     /// The roles of a peer. `registered` says whether its certificate belongs to a client. A peer with an SVID is
     /// always a workload.
     pub fn roles_of(&self, peer: &PeerIdentity, registered: bool) -> Roles {
-        let proxy = self.proxies.iter().find(|(holder, _)| holder.is(peer)).map(|(_, fronted)| fronted.clone());
+        let matching = self.proxies.iter().filter(|(holder, _)| holder.is(peer));
+        let proxy = matching.max_by_key(|(holder, _)| holder.specificity()).map(|(_, fronted)| fronted.clone());
         Roles {
             workload: registered || peer.spiffe_id().is_some(),
             admin: self.admins.iter().any(|holder| holder.is(peer)),
             proxy,
+        }
+    }
+
+    /// A holder that two entries of `proxies` name with different resources. Neither of them is more specific.
+    pub fn contradictory_proxy(&self) -> Option<&RoleHolder> {
+        self.proxies.iter().enumerate().find_map(|(place, (holder, fronted))| {
+            let mut earlier = self.proxies.iter().take(place);
+            earlier.any(|(known, other)| known == holder && !fronted.is_same_as(other)).then_some(holder)
+        })
+    }
+
+    /// Whether a role is assigned to this SPIFFE ID, or to this thumbprint.
+    pub fn assigns(&self, role: GrantedRole, id: Option<&SpiffeId>, thumbprint: Option<CertificateThumbprint>) -> bool {
+        self.holders(role).any(|holder| holder.is_named_by(id, thumbprint))
+    }
+
+    /// The holders of a role.
+    pub fn holders(&self, role: GrantedRole) -> Box<dyn Iterator<Item = &RoleHolder> + '_> {
+        match role {
+            GrantedRole::Admin => Box::new(self.admins.iter()),
+            GrantedRole::Proxy => Box::new(self.proxies.iter().map(|(holder, _)| holder)),
         }
     }
 

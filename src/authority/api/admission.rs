@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
+use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Proven;
@@ -43,12 +44,11 @@ impl Authority {
             // period.
             Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
                 let leaf = chain.first().ok_or(Unproven::ChainSize)?;
-                PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown)
+                PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown, None)
             }
             outcome => outcome?,
         };
-        let revoked = view.snapshot.revocations.has_certificate(identity.thumbprint(), view.now);
-        if revoked { Err(Unproven::Revoked) } else { Ok(identity) }
+        view.revocation_of_peer(&identity).map_or(Ok(identity), Err)
     }
 
     /// Validates the chain of a connection, and notes for how long the proof holds.
@@ -120,8 +120,8 @@ impl Authority {
         if *identity.proof() == Proof::SelfSigned && !view.is_known_certificate(&identity.thumbprint()) {
             return Err(Unproven::Unknown);
         }
-        if view.snapshot.revocations.has_certificate(identity.thumbprint(), now) {
-            return Err(Unproven::Revoked);
+        if let Some(revoked) = view.revocation_of_peer(&identity) {
+            return Err(revoked);
         }
         let held = view.roles_of(&identity);
         let roles = match connection.reach {
@@ -129,6 +129,6 @@ impl Authority {
             Reach::Forwarded => Roles { admin: false, ..held },
             Reach::Insecure => Roles { admin: false, proxy: None, ..held },
         };
-        Ok(Caller { identity, roles, view })
+        Ok(Caller { identity, roles, view, connection: ConnectionInfo::default() })
     }
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use spiffe::SpiffeId;
+
 use crate::authority::Authority;
 use crate::authority::decision::Admissible;
 use crate::authority::decision::BindingRequest;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Evaluation;
 use crate::authority::decision::NoDecision;
+use crate::authority::decision::ProvingTrust;
 use crate::authority::decision::ValidateRequest;
 use crate::authority::decision::admissible;
 use crate::authority::decision::decide;
@@ -17,25 +20,29 @@ use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::observe;
 use crate::authority::registration::ClientStatus;
+use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
+use crate::authority::tokens::Compared;
+use crate::authority::tokens::Permitted;
 use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
     /// Decides on one use of one token.
     pub fn validate_binding(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
+        let audience = request.audience;
         let evaluated = self.evaluate_request(caller, request);
         if let Err(why) = &evaluated {
-            self.record_not_decided(&caller.identity, *why);
+            self.record_not_decided(caller, audience, *why);
         }
         evaluated
     }
 
     fn evaluate_request(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
-        let Caller { identity, roles, view } = caller;
+        let Caller { identity, roles, view, .. } = caller;
         view.freshness()?;
         if request.access_token.is_empty() {
             return Err(NoDecision::TokenMissing);
@@ -50,18 +57,23 @@ impl Authority {
             (None, None) => return Err(NoDecision::AudienceMissing),
         };
         let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
-        let evidence = match admissible {
-            Admissible::Evidence(evidence) => evidence,
+        let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);
+        let (evidence, forwarded) = match admissible {
+            Admissible::Evidence(evidence) => (evidence, None),
             Admissible::Header(forwarded) => {
-                let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);
-                let seen = SeenPeer { forwarded: &forwarded, ..SeenPeer::default() };
-                seen.evidence(identity.spiffe_id(), from)?
+                let seen = SeenPeer { forwarded: &forwarded, presented: true, ..SeenPeer::default() };
+                (seen.evidence(identity.spiffe_id(), from)?, Some(forwarded))
             }
         };
-        let demands = Demands::of(audience, resource, scope);
-        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), &demands);
+        let reported = || {
+            let seen = SeenPeer { forwarded: forwarded.as_deref()?, presented: true, ..SeenPeer::default() };
+            seen.reported_spiffe_id(identity.spiffe_id(), from)
+        };
+        let deleted = view.snapshot.resources.deleted(audience).is_some();
+        let demands = Demands { deleted, ..Demands::of(audience, resource, scope) };
+        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), None, reported, &demands);
         let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
-        self.record_binding_decided(identity, audience, token, evidence.as_ref(), decision);
+        self.record_binding_decided(caller, audience, token, evidence.as_ref(), decision);
         Ok(evaluation)
     }
 
@@ -78,62 +90,127 @@ impl Authority {
         verified
     }
 
-    /// Verifies the text of a token, and decides on its use.
+    /// Verifies the text of a token, and decides on its use. `reported` is the SPIFFE ID that a proxy reports beside a
+    /// thumbprint.
     pub(in crate::authority) fn evaluate_text(
         &self,
         view: &View,
         access_token: &str,
         evidence: Option<&Evidence>,
+        principal: Option<&str>,
+        reported: impl FnOnce() -> Option<SpiffeId>,
         demands: &Demands,
     ) -> Evaluation {
         let grade = evidence.map(Evidence::grade);
         match self.verified(view, access_token) {
             Ok(token) => {
-                Evaluation { decision: self.evaluate(view, &token, evidence, demands), token: Some(token), grade }
+                let (decision, permitted) = self.evaluate(view, &token, evidence, principal, reported, demands);
+                let narrowed = match (&decision, permitted) {
+                    (Decision::Allow(_), Some(permitted)) => token.narrowed(&permitted, |scope| demands.counts(scope)),
+                    (Decision::Allow(_), None) | (Decision::Deny(_), _) => None,
+                };
+                Evaluation { decision, token: Some(token), narrowed, grade }
             }
-            Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, grade },
+            Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, narrowed: None, grade },
         }
     }
 
-    /// The decision that every protocol returns.
+    /// The decision that every protocol returns, and what the client's registration permits of the token, if it has one.
     pub(in crate::authority) fn evaluate(
         &self,
         view: &View,
         token: &VerifiedToken,
         evidence: Option<&Evidence>,
+        principal: Option<&str>,
+        reported: impl FnOnce() -> Option<SpiffeId>,
         demands: &Demands,
-    ) -> Decision {
+    ) -> (Decision, Option<Arc<Permitted>>) {
         let View { now, snapshot, .. } = view;
-        let holder = token.holder.as_ref();
-        let client = holder.map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
-        let registered_as = match &client {
-            ClientStatus::Registered(client) => Some(&client.registration.client_id),
+        let client = token.holder.as_ref().map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
+        let registered = match &client {
+            ClientStatus::Registered(client) => Some(&**client),
             ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
         };
-        let names: Vec<_> = holder.into_iter().chain(registered_as).collect();
+        let permitted = registered.map(|client| permitted(view, token, client));
         let presented = evidence.and_then(Evidence::thumbprint);
-        let revoked = snapshot.revocations.reason_against(token, &names, presented, *now);
+        let revoked = view.revocation_of_use(token, &client, evidence, self.policy.lineage);
         // Evaluated only if it affects the decision: it costs a path validation, once per certificate.
-        let vouched = match (&client, evidence, &token.holder_spiffe_id) {
-            (ClientStatus::Registered(client), Some(Evidence::Certificate(certificate)), Some(holder)) => {
-                client.registration.rotation == Rotation::Identity
+        let vouched = match (&permitted, evidence, &token.holder_spiffe_id) {
+            (Some(permitted), Some(Evidence::Certificate(certificate)), Some(holder)) => {
+                permitted.rotation == Rotation::Identity
                     && presented != token.bound_to
                     && self.vouches_for(view, certificate, holder)
             }
             _ => false,
         };
-        decide(&BindingRequest {
+        let request = BindingRequest {
             token,
             issuer: &self.policy.issuer,
             evidence,
+            principal,
             client: &client,
+            permitted: permitted.as_deref(),
+            refused: registered
+                .zip(permitted.as_deref())
+                .and_then(|(client, permitted)| refused(view, token, client, permitted)),
             revoked,
             vouched,
+            same_identity: false,
             lineages: &snapshot.lineages,
             lineage: self.policy.lineage,
             demands,
             now: *now,
             verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl),
-        })
+        };
+        let decision = decide(&request);
+        if decision == Decision::Deny(DenyReason::CertificateMismatch)
+            && self.is_same_identity(view, token, evidence, reported)
+        {
+            return (decide(&BindingRequest { same_identity: true, ..request }), permitted.clone());
+        }
+        (decision, permitted.clone())
     }
+
+    /// Whether another certificate than the one that a token is bound to has the same SPIFFE ID: by the current bundle
+    /// where it is known, else as the proxy reports it. It is evaluated for denials only, and only names their reason.
+    fn is_same_identity(
+        &self,
+        view: &View,
+        token: &VerifiedToken,
+        evidence: Option<&Evidence>,
+        reported: impl FnOnce() -> Option<SpiffeId>,
+    ) -> bool {
+        let Some(bound) = token.bound_spiffe_id.as_ref() else { return false };
+        match evidence {
+            Some(Evidence::Certificate(certificate)) => self.vouches_for(view, certificate, bound),
+            Some(Evidence::Thumbprint(_)) => reported().as_ref() == Some(bound),
+            Some(Evidence::SpiffeId(_)) | None => false,
+        }
+    }
+}
+
+/// What the registrations permit of a token.
+fn permitted(view: &View, token: &VerifiedToken, client: &RegisteredClient) -> Arc<Permitted> {
+    let limit = view.snapshot.directory.limit_of(client);
+    let compared = Compared { client, limit: limit.as_deref(), trust_generation: view.trust_generation };
+    token.permitted(compared, || {
+        let trust = ProvingTrust::of(&client.registration, token.holder_spiffe_id.as_ref(), &view.trust);
+        (trust.client_ca_removed, trust.trust_domain)
+    })
+}
+
+/// Why the authentication of a token's client no longer counts, if it does not. What changes with time alone, or without
+/// the registration, is looked at here and not remembered.
+fn refused(view: &View, token: &VerifiedToken, client: &RegisteredClient, permitted: &Permitted) -> Option<DenyReason> {
+    if permitted.refused == Some(DenyReason::AuthenticationChanged) {
+        return permitted.refused;
+    }
+    if let Some((uri, bound_to)) = client.registration.jwks_uri().zip(token.bound_to.as_ref()) {
+        let client_id = client.registration.client_id.as_str();
+        if view.snapshot.published_jwks.has_dropped(client_id, uri, bound_to, view.now) {
+            return Some(DenyReason::AuthenticationChanged);
+        }
+    }
+    let proven = permitted.trust_domain.as_ref().is_none_or(|name| view.trust.can_prove(name, view.now));
+    permitted.refused.or((!proven).then_some(DenyReason::TrustDomainUntrusted))
 }

@@ -16,6 +16,7 @@ use crate::authority::decision::CheckRefusal;
 use crate::authority::decision::CheckRequest;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Denial;
+use crate::authority::decision::Evaluation;
 use crate::authority::decision::Findings;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::bearer_token;
@@ -35,7 +36,7 @@ impl Authority {
     pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
         let view = &caller.view;
         view.freshness().inspect_err(|stale| {
-            self.record_not_decided(&caller.identity, NoDecision::Stale(*stale));
+            self.record_not_decided(caller, request.destination.named, NoDecision::Stale(*stale));
         })?;
         let mut findings = Findings::default();
         let none = Fronted::Audiences(Arc::default());
@@ -48,12 +49,10 @@ impl Authority {
         let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
         let audience = resource.map(ProtectedResource::audience);
         self.record_checked(&Checked {
-            proxy: &caller.identity,
-            resource: audience,
-            method: request.method,
-            path: request.path,
-            token: findings.token.as_deref(),
-            evidence: findings.evidence.as_ref(),
+            caller,
+            request,
+            resource,
+            findings: &findings,
             refused: outcome.as_ref().err().copied(),
             let_through: outcome.is_err() && mode == Mode::Report,
         });
@@ -73,30 +72,36 @@ impl Authority {
     }
 
     /// The token's client; `None` if the route is public.
-    fn look(
+    fn look<'a>(
         &self,
         caller: &Caller,
         request: &CheckRequest<'_>,
-        resource: &ProtectedResource,
-        findings: &mut Findings,
+        resource: &'a ProtectedResource,
+        findings: &mut Findings<'a>,
     ) -> Result<Option<Asserted>, CheckRefusal> {
         let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
-        let scope = match resource.routes.need(request.method, &path) {
-            None => return Err(CheckRefusal::RouteUnknown),
-            Some(Need::Nothing) => return Ok(None),
-            Some(Need::Token(scope)) => scope,
+        let route = resource.routes.find(request.method, &path).ok_or(CheckRefusal::RouteUnknown)?;
+        findings.route = Some(route);
+        let scope = match &route.need {
+            Need::Nothing => return Ok(None),
+            Need::Token(scope) => scope,
         };
         findings.scope = scope.clone();
         let access_token = bearer_token(&request.headers)?;
         let forwarded = joined(&request.headers, "x-forwarded-client-cert")?;
-        let peer = SeenPeer { certificate: request.certificate, principal: request.principal, forwarded: &forwarded };
+        let CheckRequest { certificate, principal, .. } = *request;
+        let peer = SeenPeer { certificate, principal, forwarded: &forwarded, presented: false };
         findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
-        let evaluation = self.evaluate_text(&caller.view, access_token, findings.evidence.as_ref(), &demands);
+        let principal = peer.principal_of_user(&resource.evidence_from);
+        let reported = || peer.reported_spiffe_id(caller.identity.spiffe_id(), &resource.evidence_from);
+        let evidence = findings.evidence.as_ref();
+        let evaluation = self.evaluate_text(&caller.view, access_token, evidence, principal, reported, &demands);
         findings.token.clone_from(&evaluation.token);
-        match (evaluation.decision, evaluation.token) {
+        let Evaluation { decision, token, narrowed, .. } = evaluation;
+        match (decision, token) {
             (Decision::Allow(verdict), Some(token)) => {
-                Ok(Some(Asserted { audience: resource.audience().to_owned(), token, verdict }))
+                Ok(Some(Asserted { audience: resource.audience().to_owned(), token, narrowed, verdict }))
             }
             (Decision::Deny(reason), _) => Err(CheckRefusal::Denied(reason)),
             // A decision allows only with a token, so this is unreachable.

@@ -3,16 +3,26 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
+use crate::authority::clock::Timestamp;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::records::RegistryError;
+use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
+use crate::authority::scope::list_comma;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
+use crate::authority::tokens;
+use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::BoundCertificate;
+use crate::authority::tokens::Confirmation;
 
 impl Managed for ClientRegistration {
     fn validate(authority: &Authority, metadata: ClientMetadata) -> Result<Self, RegistryError> {
@@ -23,13 +33,27 @@ impl Managed for ClientRegistration {
         authority.random_id().map_err(|_| RegistryError::Unavailable)
     }
 
+    fn keeps_authentication(authority: &Authority, present: &RegisteredClient, registration: &Self) -> bool {
+        let mut before = present.registration.clone();
+        // A record of an earlier version that names no client CA is pinned to the only one.
+        if before.takes_any_client_ca()
+            && let Some(name) = only(authority.trust.load().client_cas.keys())
+        {
+            before.pin_client_ca(name);
+        }
+        // What a record said that cannot be read is unknown.
+        !present.suspended && registration.keeps_authentication(&before)
+    }
+
     async fn commit(
         authority: &Authority,
+        _: &str,
         name: &str,
         registrations: (Option<&Self>, Option<&Self>),
         change: Transaction,
-    ) -> Result<Revision, RegistryError> {
-        authority.transact_client(name, registrations, change).await
+    ) -> Result<Committed, RegistryError> {
+        let revision = authority.transact_client(name, registrations, change).await?;
+        Ok(Committed { revision, beside: Vec::new() })
     }
 
     fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision) {
@@ -48,9 +72,17 @@ impl Authority {
         self.create(admin, metadata, validate_only).await
     }
 
-    /// The client with this `client_id`.
+    /// The client with this `client_id`. The error names the client whose registration covers it by a pattern, if any.
     pub fn client(&self, client_id: &str) -> Result<Arc<RegisteredClient>, RegistryError> {
-        self.named(client_id)
+        self.named(client_id).map_err(|error| {
+            let status = ClientId::parse(client_id).map(|id| self.snapshot.load().directory.status(&id));
+            match status {
+                Some(ClientStatus::Registered(client)) => {
+                    RegistryError::Covered(client.registration.client_id.to_string())
+                }
+                Some(ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled) | None => error,
+            }
+        })
     }
 
     /// The clients after the one named `after`, at most `count`, in the order of their `client_id`s.
@@ -88,7 +120,11 @@ impl Authority {
         &self,
         metadata: ClientMetadata,
     ) -> Result<ClientRegistration, RegistryError> {
-        let registration = ClientRegistration::parse(metadata)?;
+        let mut registration = ClientRegistration::parse(metadata)?;
+        if let Some(token) = registration.scope.with_list_comma() {
+            return Err(invalid("scope", &list_comma(token)).into());
+        }
+        self.pin_client_ca(&mut registration)?;
         if !registration.bound && !self.policy.unbound_tokens {
             let problem = "this server issues no unbound tokens: leave it out, or set it to true";
             return Err(invalid("tls_client_certificate_bound_access_tokens", problem).into());
@@ -103,9 +139,86 @@ impl Authority {
         {
             return Err(invalid("jwks_uri", "its host is not one of those that this server fetches from").into());
         }
+        if !tokens::can_be_signed(&largest_claims(&self.policy.issuer, &registration)) {
+            let problem = "a token for all of them, with all scopes, would be larger than 16 KiB: register fewer";
+            return Err(invalid("audience", problem).into());
+        }
         if let Some(other) = self.snapshot.load().directory.conflicting_client(&registration) {
             return Err(RegistryError::IdentityTaken(other.to_owned()));
         }
         Ok(registration)
+    }
+
+    /// Fills in the client CA where the registration leaves it out: the one that the stored record of the same subject
+    /// names, or the only one that is configured. Of several, a new or changed registration must name its own. A record of
+    /// an earlier version that names none is kept as it is.
+    fn pin_client_ca(&self, registration: &mut ClientRegistration) -> Result<(), RegistryError> {
+        if !registration.takes_any_client_ca() {
+            return Ok(());
+        }
+        let client_cas = &self.trust.load().client_cas;
+        let snapshot = self.snapshot.load();
+        let present = snapshot.directory.named(registration.client_id.as_str());
+        if let Some(name) = present.and_then(|present| stored_client_ca(&present.registration, registration))
+            && client_cas.contains_key(name)
+        {
+            registration.pin_client_ca(name);
+            return Ok(());
+        }
+        if let Some(name) = only(client_cas.keys()) {
+            registration.pin_client_ca(name);
+            return Ok(());
+        }
+        let unchanged = |present: &Arc<RegisteredClient>| {
+            !present.suspended && present.registration.metadata == registration.metadata
+        };
+        if client_cas.is_empty() || present.is_some_and(unchanged) {
+            return Ok(());
+        }
+        let problem = "must name the client CA that issues its certificates: more than one is configured";
+        Err(invalid("client_ca", problem).into())
+    }
+}
+
+/// The client CA that a stored registration names for the same subject.
+fn stored_client_ca<'a>(stored: &'a ClientRegistration, wanted: &ClientRegistration) -> Option<&'a String> {
+    let mut pinned = wanted.clone();
+    pinned.pin_client_ca(stored.metadata.client_ca.as_deref()?);
+    if pinned.method == stored.method { stored.metadata.client_ca.as_ref() } else { None }
+}
+
+/// The only item, if there is exactly one.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
+}
+
+/// How much longer than its pattern a workload's SPIFFE ID is expected to be, in bytes. A token for one that is longer
+/// still may be refused when it is requested.
+const BELOW_PATTERN_BYTES: usize = 256;
+
+/// Claims as large as those of a token with everything that is registered.
+fn largest_claims(issuer: &str, registration: &ClientRegistration) -> AccessTokenClaims {
+    let mut client_id = registration.client_id.to_string();
+    if let TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(_)) = &registration.method {
+        let below = registration.metadata.spiffe_id.as_deref().unwrap_or_default();
+        client_id = below.to_owned() + &"x".repeat(BELOW_PATTERN_BYTES);
+    }
+    // 256 bits as base64url.
+    let hash = "x".repeat(43);
+    let time = Timestamp(u64::from(u32::MAX));
+    AccessTokenClaims {
+        iss: issuer.to_owned(),
+        sub: client_id.clone(),
+        aud: registration.metadata.audience.clone().into(),
+        exp: time,
+        iat: time,
+        nbf: time,
+        jti: hash.clone(),
+        client_id,
+        scope: Some(registration.scope.to_string()),
+        cnf: Some(Confirmation { x5t_s256: Some(hash.clone()) }),
+        lanyard_bound: Some(BoundCertificate { nbf: time, spki: hash.clone() }),
+        lanyard_spiffe_id: registration.metadata.tls_client_auth_san_uri.clone(),
+        lanyard_creation: hash,
     }
 }

@@ -20,6 +20,7 @@ use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::Stale;
 use crate::authority::state::View;
+use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
@@ -34,7 +35,7 @@ impl Authority {
     ) -> Result<Requester, GrantError> {
         let requester = self.authenticated(caller, client_id, assertion);
         if let Err(error) = &requester {
-            self.record_client_refused(&caller.identity, client_id, *error);
+            self.record_client_refused(caller, client_id, *error);
         }
         requester
     }
@@ -45,13 +46,15 @@ impl Authority {
         client_id: Option<&str>,
         assertion: &ClientAssertion,
     ) -> Result<Requester, GrantError> {
-        let Caller { identity, roles, view } = caller;
+        let Caller { identity, roles, view, .. } = caller;
         let has_role = roles.admin || roles.proxy.is_some();
         let assertion = self.prove_assertion(view, assertion)?;
         let credentials = self.credentials(identity, assertion.as_ref());
         let named = match credentials.name(client_id)? {
             Some(named) => named,
-            None if has_role => return Ok(Requester { client_id: None, roles: roles.clone() }),
+            None if has_role => {
+                return Ok(Requester { client_id: None, roles: roles.clone(), sender: caller.sender() });
+            }
             None => return Err(GrantError::InvalidRequest),
         };
         let client_id = match authenticate(&view.snapshot, credentials, &named, view.now) {
@@ -59,42 +62,68 @@ impl Authority {
             Err(Mismatch::UnknownClient) if has_role && assertion.is_none() && is_itself(identity, &named) => None,
             Err(mismatch) => return Err(mismatch.into()),
         };
-        Ok(Requester { client_id, roles: roles.clone() })
+        Ok(Requester { client_id, roles: roles.clone(), sender: caller.sender() })
     }
 
-    /// The token, if it is active and the requester may know it: exactly when `ValidateBinding` would allow its use
-    /// with the certificate that it is bound to, at a protected resource that the requester represents. An admin
-    /// represents all resources, a proxy those that it fronts, a client the one whose audience is its own name. `None`
-    /// does not tell why (RFC 7662 section 2.2).
+    /// The claims that count of a token, if it is active and the requester may know it: exactly when `ValidateBinding`
+    /// would allow its use with the certificate that it is bound to, at a protected resource that the requester
+    /// represents. An admin represents all resources, a proxy those that it fronts, a client the one whose audience is
+    /// its own name. The client that a token was issued to may know it too, wherever it is accepted. `None` does not tell
+    /// why (RFC 7662 section 2.2).
     pub fn introspect(
         &self,
         view: &View,
         requester: &Requester,
         access_token: &str,
-    ) -> Result<Option<Arc<VerifiedToken>>, Stale> {
+    ) -> Result<Option<Arc<AccessTokenClaims>>, Stale> {
         view.freshness().inspect_err(|stale| {
-            let (peer, reason) = (requester.client_id.as_ref().map(ClientId::as_str), NoDecision::Stale(*stale).code());
-            self.record_refused(peer, "introspection", reason, stale.sentence());
+            let reason = NoDecision::Stale(*stale).code();
+            self.record_refused(&requester.sender, "introspection", reason, stale.sentence());
         })?;
         let outcome = self.active(view, requester, access_token);
-        self.record_introspected(requester.client_id.as_ref(), outcome.as_deref().map_err(|why| *why));
+        let found = outcome.as_deref().map_err(|(why, token)| (*why, token.as_deref().map(|token| &token.claims)));
+        self.record_introspected(view, requester, found);
         Ok(outcome.ok())
     }
 
-    fn active(&self, view: &View, requester: &Requester, access_token: &str) -> Result<Arc<VerifiedToken>, DenyReason> {
-        let token = self.verified(view, access_token)?;
-        let mut audiences = token.claims.aud.all().iter();
-        let audience = audiences.find(|audience| requester.speaks_for(audience)).ok_or(DenyReason::WrongAudience)?;
+    /// The token if it is active; else the reason, and the token if its signature verified.
+    fn active(
+        &self,
+        view: &View,
+        requester: &Requester,
+        access_token: &str,
+    ) -> Result<Arc<AccessTokenClaims>, (DenyReason, Option<Arc<VerifiedToken>>)> {
+        let token = self.verified(view, access_token).map_err(|why| (why, None))?;
         // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
-        let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
-        // The grade of the evidence is not checked: the resource's requirement does not matter here.
-        let demands =
-            Demands { least_evidence: EvidenceGrade::Thumbprint, ..Demands::of(audience, resource, Scope::default()) };
-        match self.evaluate(view, &token, evidence.as_ref(), &demands) {
-            Decision::Allow(_) => Ok(token),
-            Decision::Deny(why) => Err(why),
+        let own = requester.client_id.is_some() && requester.client_id == token.holder;
+        let may_know = |audience: &&String| own || requester.speaks_for(audience);
+        let mut reason = DenyReason::WrongAudience;
+        for audience in token.claims.aud.all().iter().filter(may_know) {
+            let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
+            // The grade of the evidence is not checked: the resource's requirement does not matter here.
+            let demands = Demands {
+                deleted: view.snapshot.resources.deleted(audience).is_some(),
+                least_evidence: EvidenceGrade::Thumbprint,
+                ..Demands::of(audience, resource, Scope::default())
+            };
+            match self.evaluate(view, &token, evidence.as_ref(), None, || None, &demands) {
+                (Decision::Allow(_), permitted) => {
+                    let permitted = permitted.ok_or((DenyReason::ClientUnknown, None))?;
+                    let left = permitted.audience.as_ref().unwrap_or(&token.claims.aud);
+                    let resources = &view.snapshot.resources;
+                    let spoken_for = left.all().iter().filter(may_know);
+                    let counted = resources.defined_by(spoken_for.map(String::as_str));
+                    let narrowed = token.narrowed(&permitted, |scope| counted.counts(scope));
+                    return Ok(narrowed.unwrap_or_else(|| Arc::new(token.claims.clone())));
+                }
+                // The registration may have lost this audience, and not the next one; and so for deleted resources.
+                (Decision::Deny(DenyReason::WrongAudience), _) => {}
+                (Decision::Deny(DenyReason::ResourceDeleted), _) => reason = DenyReason::ResourceDeleted,
+                (Decision::Deny(why), _) => return Err((why, Some(token))),
+            }
         }
+        Err((reason, Some(token)))
     }
 }
 

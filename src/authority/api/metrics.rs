@@ -32,7 +32,7 @@ impl Authority {
             Family::gauges("lanyard_signing_key_age_seconds", "How old the key is that signs", key_age),
             Family::gauges("lanyard_registrations", "What is registered", registered),
         ];
-        families.extend(self.metrics.families());
+        families.extend(self.metrics.families(&snapshot.resources));
         families
     }
 }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod audit;
+mod authority_index;
 mod bindings;
 mod checks;
 mod client_assertion;
@@ -21,3 +22,5 @@ mod store_feed;
 mod tokens;
 mod unique_index;
 mod vouching;
+mod warnings;
+mod whoami;

@@ -7,11 +7,12 @@ use crate::authority::clock::Timestamp;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::JwksUri;
+use crate::authority::registration::NotAJwkSet;
+use crate::authority::registration::PublishedCertificates;
 use crate::authority::registration::published_certificates;
 use crate::authority::state::Caller;
 use crate::authority::state::FetchedJwks;
 use crate::authority::state::JwksSource;
-use crate::authority::state::NotAJwkSet;
 
 impl Authority {
     /// The `client_id`s of the clients that publish their certificates, each with its `jwks_uri`.
@@ -43,18 +44,22 @@ impl Authority {
     }
 
     /// Stores the document that a client published at `uri`, requested at `fetched_at`. Unusable keys are skipped; a
-    /// document that is not a JWK set leaves the last valid one in place.
+    /// document that is not a JWK set leaves the last valid one in place. Returns what was read, if the keys that are
+    /// skipped differ from those of the last document.
     pub fn store_published_jwks(
         &self,
         client_id: &str,
         uri: &JwksUri,
         json: &[u8],
         fetched_at: Timestamp,
-    ) -> Result<(), NotAJwkSet> {
-        let document = serde_json::from_slice(json).map_err(|_| NotAJwkSet)?;
-        let certificates = published_certificates(&document).ok_or(NotAJwkSet)?;
+    ) -> Result<Option<PublishedCertificates>, NotAJwkSet> {
+        let published = published_certificates(json)?;
+        let PublishedCertificates { certificates, skipped } = published.clone();
         let good_until = fetched_at.after(self.policy().jwks_uri.keep);
-        let fetched = FetchedJwks { uri: uri.clone(), certificates, fetched_at, good_until };
+        let fetched = FetchedJwks { uri: uri.clone(), certificates, skipped, fetched_at, good_until };
+        let snapshot = self.snapshot.load();
+        let last = snapshot.published_jwks.last(client_id).map(|last| &last.skipped);
+        let changed = last.map_or(!published.skipped.0.is_empty(), |last| *last != published.skipped);
         self.change_snapshot(|snapshot| {
             // The client may have been deleted, or registered anew with another URL, during the fetch.
             let client = snapshot.directory.named(client_id);
@@ -62,7 +67,7 @@ impl Authority {
                 snapshot.published_jwks.insert(client_id, fetched);
             }
         });
-        Ok(())
+        Ok(changed.then_some(published))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::authority::records::Record;
 use crate::authority::records::RecordOf;
 use crate::authority::records::Registered;
 use crate::authority::records::RegistryError;
+use crate::authority::state::Entry;
 use crate::authority::state::Indexed;
 use crate::authority::store::Expected;
 use crate::authority::store::MAX_VALUE_BYTES;
@@ -22,17 +23,29 @@ pub(in crate::authority::api) trait Managed: Indexed {
     /// The creation id of a new registration.
     fn creation_id(authority: &Authority) -> Result<Self::CreationId, RegistryError>;
 
-    /// Commits a change of a record, together with what else the store keeps for its kind. The registration before or
-    /// after is `None` where there is none.
+    /// Whether a change keeps what authenticates the holders of tokens. Otherwise tokens that were issued before it are
+    /// refused.
+    fn keeps_authentication(authority: &Authority, present: &Registered<Self>, registration: &Self) -> bool;
+
+    /// Commits a change of a record by this caller, together with what else the store keeps for its kind. The
+    /// registration before or after is `None` where there is none.
     fn commit(
         authority: &Authority,
+        by: &str,
         name: &str,
         registrations: (Option<&Self>, Option<&Self>),
         change: Transaction,
-    ) -> impl Future<Output = Result<Revision, RegistryError>> + Send;
+    ) -> impl Future<Output = Result<Committed, RegistryError>> + Send;
 
     /// Records a change in the audit trail.
     fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision);
+}
+
+/// A change that the store has acknowledged.
+pub(in crate::authority::api) struct Committed {
+    pub(in crate::authority::api) revision: Revision,
+    /// What was written beside the record, for the snapshot; `None` for a key that was deleted.
+    pub(in crate::authority::api) beside: Vec<(String, Option<Entry>)>,
 }
 
 impl Authority {
@@ -83,7 +96,12 @@ impl Authority {
             return Ok(present);
         }
         let by = admin.to_string();
-        let record = present.record.updated(self.clock.now(), &by);
+        let now = self.clock.now();
+        let mut record = present.record.updated(now, &by);
+        if !T::keeps_authentication(self, &present, &registration) {
+            // A clock that was set back makes no earlier change undone.
+            record.authentication_changed_at = record.authentication_changed_at.max(Some(now));
+        }
         if validate_only {
             return validated(Registered::new(registration, record, from));
         }
@@ -103,9 +121,11 @@ impl Authority {
         let key = T::key(name);
         let from = Expected::At(from.unwrap_or(present.revision));
         let deletion = Transaction::default().compare(&key, from).delete(&key);
-        let revision = T::commit(self, name, (Some(&present.registration), None), deletion).await?;
-        self.apply_write(&key, None, revision);
-        T::record_change(self, &admin.to_string(), name, "deleted", revision);
+        let by = admin.to_string();
+        let Committed { revision, beside } =
+            T::commit(self, &by, name, (Some(&present.registration), None), deletion).await?;
+        self.apply_writes(std::iter::once((key, None)).chain(beside), revision);
+        T::record_change(self, &by, name, "deleted", revision);
         Ok(())
     }
 
@@ -149,8 +169,11 @@ impl Authority {
         let after = &registered.registration;
         let key = T::key(after.name());
         let change = Transaction::default().compare(&key, expected).put(&key, bytes);
-        registered.revision = T::commit(self, after.name(), (before, Some(after)), change).await?;
-        self.apply_write(&key, Some(T::entry(registered.clone())), registered.revision);
+        let Committed { revision, beside } =
+            T::commit(self, &registered.record.updated_by, after.name(), (before, Some(after)), change).await?;
+        registered.revision = revision;
+        let entry = Some(T::entry(registered.clone()));
+        self.apply_writes(std::iter::once((key, entry)).chain(beside), revision);
         Ok(Arc::new(registered))
     }
 }

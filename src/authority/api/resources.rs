@@ -3,34 +3,60 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::authority::api::authority_index::authority_taken;
+use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::records::Kind;
 use crate::authority::records::NotKept;
 use crate::authority::records::RegistryError;
+use crate::authority::resources::DeletedResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
+use crate::authority::state::Entry;
+use crate::authority::store::Expected;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
+/// The most scopes in the server's metadata.
+const MAX_SCOPES: usize = 1000;
+
 impl Managed for ProtectedResource {
-    fn validate(_: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
-        Ok(Self::parse(metadata)?)
+    fn validate(authority: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
+        metadata.check_mistakes()?;
+        let resource = Self::parse(metadata)?;
+        match authority.snapshot.load().resources.contested(&resource.metadata) {
+            Some((audience, authority)) => Err(authority_taken(audience, authority)),
+            None => Ok(resource),
+        }
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {
         Ok(NotKept)
     }
 
+    fn keeps_authentication(_: &Authority, _: &RegisteredResource, _: &Self) -> bool {
+        true
+    }
+
+    /// A deleted resource leaves a mark, and a registered one removes it.
     async fn commit(
         authority: &Authority,
-        _: &str,
-        _: (Option<&Self>, Option<&Self>),
+        by: &str,
+        name: &str,
+        (before, after): (Option<&Self>, Option<&Self>),
         change: Transaction,
-    ) -> Result<Revision, RegistryError> {
-        let committed = authority.store.transact(change).await;
-        committed.map_err(|error| RegistryError::of_store(Kind::Resource, &error))
+    ) -> Result<Committed, RegistryError> {
+        let key = DeletedResource::key(name);
+        let deleted = before.filter(|_| after.is_none());
+        let mark = deleted.map(|resource| DeletedResource::new(&resource.metadata, authority.clock.now(), by));
+        let change = match &mark {
+            Some(mark) => change.put(&key, mark.to_bytes().ok_or(RegistryError::Unavailable)?),
+            None => change.delete(&key),
+        };
+        let revision = authority.transact_resource((before, after), change).await?;
+        Ok(Committed { revision, beside: vec![(key, mark.map(|mark| Entry::Deleted(Box::new(mark))))] })
     }
 
     fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision) {
@@ -49,9 +75,15 @@ impl Authority {
         self.create(admin, metadata, validate_only).await
     }
 
-    /// The resource with this audience.
+    /// The scopes that resources define, sorted: at most [`MAX_SCOPES`]. RFC 8414 section 2 allows leaving some out.
+    pub fn scopes_supported(&self) -> Vec<String> {
+        self.snapshot.load().resources.scopes().take(MAX_SCOPES).cloned().collect()
+    }
+
+    /// The resource with this audience. The error says whether it was deleted.
     pub fn resource(&self, audience: &str) -> Result<Arc<RegisteredResource>, RegistryError> {
-        self.named(audience)
+        let deleted = || self.snapshot.load().resources.deleted(audience).is_some();
+        self.named(audience).map_err(|error| if deleted() { RegistryError::Deleted } else { error })
     }
 
     /// The resources after the one with the audience `after`, at most `count`, in the order of their audiences.
@@ -71,8 +103,8 @@ impl Authority {
         self.update(admin, metadata, from, validate_only).await
     }
 
-    /// Deletes a resource, if its revision is `from`, or at any revision if that is `None`. Checks of requests to it
-    /// are denied from then on.
+    /// Deletes a resource, if its revision is `from`, or at any revision if that is `None`. Requests to it, and tokens
+    /// for it, are denied until its audience is registered again or forgotten.
     pub async fn delete_resource(
         &self,
         admin: &PeerIdentity,
@@ -80,5 +112,16 @@ impl Authority {
         from: Option<Revision>,
     ) -> Result<(), RegistryError> {
         self.delete::<ProtectedResource>(admin, audience, from).await
+    }
+
+    /// Removes the mark of a deleted resource. Its audience is then one that was never registered.
+    pub async fn forget_resource(&self, admin: &PeerIdentity, audience: &str) -> Result<(), RegistryError> {
+        let mark = self.snapshot.load().resources.mark(audience).map(|(_, revision)| revision);
+        let (key, expected) = (DeletedResource::key(audience), Expected::At(mark.ok_or(RegistryError::NotDeleted)?));
+        let removed = self.store.delete(&key, expected).await;
+        let revision = removed.map_err(|error| RegistryError::of_store(Kind::Resource, &error))?;
+        self.apply_write(&key, None, revision);
+        self.record_resource_changed(&admin.to_string(), audience, "forgotten", revision);
+        Ok(())
     }
 }

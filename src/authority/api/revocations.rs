@@ -1,32 +1,48 @@
-//! Revokes tokens, clients and certificates (RFC 7009), and sweeps revocations that have no effect any more.
+//! Revokes tokens, clients, certificates and identities (RFC 7009), lists revocations, and sweeps those that have no
+//! effect any more.
 
 use crate::authority::Authority;
+use crate::authority::access::GrantedRole;
 use crate::authority::access::Requester;
 use crate::authority::clock::Timestamp;
+use crate::authority::decision::LastAdmin;
 use crate::authority::decision::RevokeError;
+use crate::authority::decision::RevokeOutcome;
 use crate::authority::decision::RevokeRequest;
-use crate::authority::identity::PeerIdentity;
+use crate::authority::decision::RevokeWarning;
+use crate::authority::identity::parse_spiffe_id;
+use crate::authority::records::RegistryError;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::ClientStatus;
 use crate::authority::registration::MAX_TTL;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::state::RevocationRecord;
 use crate::authority::state::Revoked;
+use crate::authority::state::RevokedKind;
 use crate::authority::state::View;
+use crate::authority::state::lifting;
 use crate::authority::store::Expected;
+use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
+use crate::authority::store::Transaction;
+
+/// How often a change is tried anew because another one came before it.
+const ATTEMPTS: usize = 8;
 
 impl Authority {
-    /// Revokes a token, a client or a certificate. When this returns, the revocation is stored, and every protocol
-    /// enforces it.
+    /// Revokes a token, a client, a certificate or identities. When this returns, the revocation is stored, and every
+    /// protocol enforces it.
     pub async fn revoke(
         &self,
         caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
-    ) -> Result<(), RevokeError> {
-        self.put_revocation(caller, requester, request)
+        last_admin: LastAdmin,
+    ) -> Result<RevokeOutcome, RevokeError> {
+        self.put_revocation(caller, requester, request, last_admin)
             .await
-            .inspect_err(|error| self.record_not_revoked(&caller.identity, *error))
+            .inspect_err(|error| self.record_not_revoked(caller, *error))
     }
 
     async fn put_revocation(
@@ -34,60 +50,120 @@ impl Authority {
         caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
-    ) -> Result<(), RevokeError> {
+        last_admin: LastAdmin,
+    ) -> Result<RevokeOutcome, RevokeError> {
         let view = &caller.view;
-        let Some((revoked, until)) = self.resolve(view, requester, request)? else { return Ok(()) };
+        // Its own token is revoked by a client, who has no part in who is an admin.
+        let by_admin = !matches!(request, RevokeRequest::Token(_));
+        let Some((revoked, until)) = self.resolve(view, requester, request)? else {
+            return Ok(RevokeOutcome { warnings: vec![RevokeWarning::TokenNotValid], until: None });
+        };
+        if by_admin && last_admin == LastAdmin::Stays && !view.leaves_an_admin(&revoked, &caller.identity) {
+            return Err(RevokeError::LastAdmin);
+        }
+        let mut warnings = Vec::new();
+        if by_admin && !self.is_known(view, &revoked) {
+            warnings.push(RevokeWarning::UnknownTarget);
+        }
         let by = caller.identity.to_string();
         let record = RevocationRecord::new(view.now, &by, until);
         let bytes = record.to_bytes().ok_or(RevokeError::Unavailable)?;
         let key = revoked.store_key();
-        let revision = self.store.put(&key, bytes, Expected::Any).await?;
-        self.apply_write(&key, Some(Entry::Revocation(record)), revision);
-        self.record_revocation(&by, &revoked, "revoked", revision);
-        Ok(())
+        for _ in 0..ATTEMPTS {
+            let (present, expected) = self.stored_revocation(&key).await?;
+            // What was issued up to now is more than what was issued up to an earlier time.
+            let is_enough = |present: &RevocationRecord| {
+                present.lasts(until, view.now) && (revoked.is_liftable() || present.revoked_at >= view.now)
+            };
+            if let Some(present) = present.filter(is_enough) {
+                if present.until != until {
+                    warnings.push(RevokeWarning::LaterEndKept);
+                }
+                return Ok(RevokeOutcome { warnings, until: present.until });
+            }
+            let change = Transaction::default().compare(&key, expected).put(&key, bytes.clone());
+            let change = if by_admin { unless_revoked(change, caller, &key) } else { change };
+            if let Some(revision) = self.attempt(change, &key).await? {
+                self.apply_write(&key, Some(Entry::Revocation(record)), revision);
+                self.record_revocation(&by, &revoked, "revoked", revision);
+                return Ok(RevokeOutcome { warnings, until });
+            }
+        }
+        Err(RevokeError::Unavailable)
     }
 
-    /// Lifts the revocation of a client or a certificate.
+    /// Lifts a revocation. Tokens that were issued before stay refused, but those that are bound to a certificate.
     pub async fn lift_revocation(
         &self,
         caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
-    ) -> Result<(), RevokeError> {
-        self.delete_revocation(caller, requester, request)
+    ) -> Result<RevokeOutcome, RevokeError> {
+        self.end_revocation(caller, requester, request)
             .await
-            .inspect_err(|error| self.record_not_revoked(&caller.identity, *error))
+            .inspect_err(|error| self.record_not_revoked(caller, *error))
     }
 
-    async fn delete_revocation(
+    async fn end_revocation(
         &self,
         caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
-    ) -> Result<(), RevokeError> {
+    ) -> Result<RevokeOutcome, RevokeError> {
+        let view = &caller.view;
         let revoked = match request {
             _ if !requester.roles.admin => return Err(RevokeError::NotYours),
             RevokeRequest::Client(client_id, _) => Revoked::Client(client_id),
             RevokeRequest::Certificate(thumbprint, _) => Revoked::Certificate(thumbprint),
-            RevokeRequest::Token(_) | RevokeRequest::TokenId(_) | RevokeRequest::IssuedTo(_) => {
-                return Err(RevokeError::NotLiftable);
-            }
+            RevokeRequest::Peers(revoked, _) if revoked.is_liftable() => revoked,
+            RevokeRequest::Token(_)
+            | RevokeRequest::TokenId(_)
+            | RevokeRequest::IssuedTo(_)
+            | RevokeRequest::Peers(..) => return Err(RevokeError::NotLiftable),
         };
         let key = revoked.store_key();
-        let revision = self.store.delete(&key, Expected::Any).await?;
-        self.apply_write(&key, None, revision);
-        self.record_revocation(&caller.identity.to_string(), &revoked, "lifted", revision);
-        Ok(())
+        // In the view of a caller whose request was admitted, none of the caller's own is in effect. One that was made
+        // since is not the caller's to lift.
+        let own = view.is_of_peer(&revoked, &caller.identity);
+        for _ in 0..ATTEMPTS {
+            let (present, expected) = if own { (None, Expected::Any) } else { self.stored_revocation(&key).await? };
+            let Some(present) = present.filter(|present| present.is_in_effect(view.now)) else {
+                return Ok(RevokeOutcome { warnings: vec![RevokeWarning::NotRevoked], until: None });
+            };
+            let by = caller.identity.to_string();
+            let lifted = revoked.lifted(present, view.now, &by);
+            let change = lifting(&key, expected, lifted.as_ref()).ok_or(RevokeError::Unavailable)?;
+            let entry = lifted.map(Entry::Revocation);
+            if let Some(revision) = self.attempt(unless_revoked(change, caller, &key), &key).await? {
+                self.apply_write(&key, entry, revision);
+                self.record_revocation(&by, &revoked, "lifted", revision);
+                return Ok(RevokeOutcome::default());
+            }
+        }
+        Err(RevokeError::Unavailable)
+    }
+
+    /// At most `count` revocations of these kinds after the one with the store key `after`, as they are in the view.
+    pub fn revocations(
+        &self,
+        view: &View,
+        kinds: &[RevokedKind],
+        after: Option<&str>,
+        count: usize,
+    ) -> Result<Vec<(Revoked, RevocationRecord)>, RegistryError> {
+        let after = after.map(|key| Revoked::from_store_key(key).ok_or(RegistryError::InvalidPageToken)).transpose()?;
+        let page = view.snapshot.revocations.page(kinds, after.as_ref(), count);
+        Ok(page.into_iter().map(|(revoked, record, _)| (revoked, record.clone())).collect())
     }
 
     /// Deletes the revocations that revoke nothing any more.
     pub async fn sweep_revocations(&self) -> Result<(), StoreError> {
         let expired = self.snapshot.load().revocations.expired(self.clock.now());
-        self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision))).await
+        self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision)).collect()).await
     }
 
-    fn record_not_revoked(&self, peer: &PeerIdentity, error: RevokeError) {
-        self.record_refused(Some(&peer.to_string()), "revocation", error.code(), &error.to_string());
+    fn record_not_revoked(&self, caller: &Caller, error: RevokeError) {
+        self.record_refused(&caller.sender(), "revocation", error.code(), &error.to_string());
     }
 
     fn resolve(
@@ -111,12 +187,88 @@ impl Authority {
         }
         // No token that is issued now is valid for longer than this.
         let last_token = Some(view.now.after(MAX_TTL));
-        Ok(Some(match request {
+        let resolved = match request {
             RevokeRequest::TokenId(jti) => (Revoked::token(&jti).ok_or(RevokeError::Malformed)?, last_token),
             RevokeRequest::Client(client_id, until) => (Revoked::Client(client_id), until),
             RevokeRequest::Certificate(thumbprint, until) => (Revoked::Certificate(thumbprint), until),
             RevokeRequest::IssuedTo(client_id) => (Revoked::IssuedTo(client_id), last_token),
+            RevokeRequest::Peers(revoked, until) => (revoked, until),
             RevokeRequest::Token(_) => return Ok(None),
-        }))
+        };
+        if resolved.1.is_some_and(|until| until <= view.now) {
+            return Err(RevokeError::EndPassed);
+        }
+        Ok(Some(resolved))
     }
+
+    /// Whether anything that is registered, configured or in use has this name.
+    fn is_known(&self, view: &View, revoked: &Revoked) -> bool {
+        let directory = &view.snapshot.directory;
+        let is_client = |client_id: &ClientId| {
+            directory.named(client_id.as_str()).is_some()
+                || !matches!(directory.status(client_id), ClientStatus::Unknown)
+        };
+        let has_role = |client_id: &ClientId| {
+            let id = client_id.spiffe_id();
+            let roles = [GrantedRole::Admin, GrantedRole::Proxy];
+            id.is_some() && roles.iter().any(|role| view.roles.assigns(*role, id.as_ref(), None))
+        };
+        match revoked {
+            Revoked::Token(jti) => self.verified.has(|token| token.claims.jti == *jti),
+            Revoked::Client(client_id) => is_client(client_id) || has_role(client_id),
+            Revoked::IssuedTo(client_id) => is_client(client_id),
+            Revoked::Certificate(thumbprint) => {
+                view.is_known_certificate(thumbprint)
+                    || view.snapshot.lineages.names(thumbprint)
+                    || self.verified.has(|token| token.bound_to == Some(*thumbprint))
+            }
+            Revoked::Identities(prefix) => {
+                let parent = prefix.strip_suffix('/').and_then(parse_spiffe_id);
+                parent.is_some_and(|parent| view.trust.trust_domains.contains_key(parent.trust_domain()))
+            }
+            Revoked::TrustDomain(trust_domain) => view.trust.trust_domains.contains_key(trust_domain),
+            Revoked::Role(role) => view.roles.holders(*role).next().is_some(),
+        }
+    }
+
+    /// The revocation at a key, and the state of the key to expect when it is replaced.
+    async fn stored_revocation(&self, key: &str) -> Result<(Option<RevocationRecord>, Expected), RevokeError> {
+        let Some(stored) = self.store.get(key).await? else { return Ok((None, Expected::Absent)) };
+        if let Some(record) = RevocationRecord::from_bytes(&stored.value) {
+            return Ok((Some(record), Expected::At(stored.revision)));
+        }
+        // It may have a later end.
+        tracing::error!(key, "the stored revocation cannot be read, and is not replaced");
+        Err(RevokeError::Unavailable)
+    }
+
+    /// Commits a change; `None` if the key has changed, so that it is to be tried again.
+    async fn attempt(&self, change: Transaction, key: &str) -> Result<Option<Revision>, RevokeError> {
+        match self.store.transact(change).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(StoreError::Conflict { key: changed }) if changed == key => Ok(None),
+            // The caller has been revoked since its request was admitted, and is no admin any more.
+            Err(StoreError::Conflict { .. }) => Err(RevokeError::NotYours),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Adds the condition that the caller is not revoked meanwhile, by its own name, certificate, trust domain or role: two
+/// admins who revoke each other at once do not both succeed.
+fn unless_revoked(mut change: Transaction, caller: &Caller, key: &str) -> Transaction {
+    let (peer, revocations) = (&caller.identity, &caller.view.snapshot.revocations);
+    let by_id = peer
+        .spiffe_id()
+        .into_iter()
+        .flat_map(|id| [Revoked::Client(ClientId::from(id)), Revoked::TrustDomain(id.trust_domain().clone())]);
+    let own = [Revoked::Certificate(peer.thumbprint()), Revoked::Role(GrantedRole::Admin)];
+    for revoked in by_id.chain(own) {
+        let own_key = revoked.store_key();
+        if own_key != key {
+            let expected = revocations.revision_of(&revoked).map_or(Expected::Absent, Expected::At);
+            change = change.compare(&own_key, expected);
+        }
+    }
+    change
 }

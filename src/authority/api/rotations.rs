@@ -28,7 +28,7 @@ impl Authority {
         self.take_successor(caller, chain).await.inspect_err(|error| {
             // A second successor is recorded separately, in more detail.
             if *error != NotAnnounced::Taken {
-                self.record_refused(Some(&caller.identity.to_string()), "rotation", error.code(), &error.to_string());
+                self.record_refused(&caller.sender(), "rotation", error.code(), &error.to_string());
             }
         })
     }
@@ -57,10 +57,10 @@ impl Authority {
         match self.store.put(&key, bytes, Expected::Absent).await {
             Ok(revision) => {
                 self.apply_write(&key, Some(Entry::Lineage(record)), revision);
-                self.record_rotation(&spiffe_id, predecessor, successor, true);
+                self.record_rotation(&caller.sender(), predecessor, successor, true);
                 Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
             }
-            Err(StoreError::Conflict { .. }) => self.announced_before(&key, &spiffe_id, predecessor, successor).await,
+            Err(StoreError::Conflict { .. }) => self.announced_before(&key, caller, predecessor, successor).await,
             Err(error) => {
                 tracing::error!(%error, "cannot store an announced successor");
                 Err(NotAnnounced::Unavailable)
@@ -72,7 +72,7 @@ impl Authority {
     async fn announced_before(
         &self,
         key: &str,
-        spiffe_id: &str,
+        caller: &Caller,
         predecessor: CertificateThumbprint,
         successor: CertificateThumbprint,
     ) -> Result<Announced, NotAnnounced> {
@@ -81,7 +81,7 @@ impl Authority {
         if let Some(record) = record.filter(|record| record.successor == successor.to_string()) {
             return Ok(Announced { successor, until: record.announced_at.after(self.policy.lineage.overlap) });
         }
-        self.record_rotation(spiffe_id, predecessor, successor, false);
+        self.record_rotation(&caller.sender(), predecessor, successor, false);
         Err(NotAnnounced::Taken)
     }
 
@@ -93,6 +93,7 @@ impl Authority {
     /// Deletes the successions that have no effect any more.
     pub async fn sweep_lineages(&self) -> Result<(), StoreError> {
         let ended = self.snapshot.load().lineages.ended(self.policy.lineage, self.clock.now());
-        self.delete_all(ended.iter().map(|(predecessor, revision)| (succession_key(*predecessor), *revision))).await
+        let keys = ended.iter().map(|(predecessor, revision)| (succession_key(*predecessor), *revision));
+        self.delete_all(keys.collect()).await
     }
 }

@@ -15,8 +15,11 @@ use crate::authority::state::Unusable;
 use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::Expected;
+use crate::authority::store::MAX_TRANSACTION_BYTES;
+use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
+use crate::authority::store::Transaction;
 
 impl Authority {
     /// Reads the whole store, and returns the revision from which to watch it. A record that cannot be read is an
@@ -84,19 +87,55 @@ impl Authority {
 
     /// Applies this server's own write as soon as it is acknowledged, so that its caller sees it.
     pub(in crate::authority) fn apply_write(&self, key: &str, entry: Option<Entry>, revision: Revision) {
-        self.change_snapshot(|snapshot| snapshot.apply(key, entry, revision));
+        self.apply_writes([(key.to_owned(), entry)], revision);
     }
 
-    /// Deletes the keys that have not changed since these revisions.
-    pub(in crate::authority) async fn delete_all(
+    /// Applies this server's own writes of one transaction, all at once.
+    pub(in crate::authority) fn apply_writes(
         &self,
-        keys: impl Iterator<Item = (String, Revision)>,
-    ) -> Result<(), StoreError> {
-        for (key, revision) in keys {
-            match self.store.delete(&key, Expected::At(revision)).await {
-                Ok(deleted) => self.apply_write(&key, None, deleted),
+        writes: impl IntoIterator<Item = (String, Option<Entry>)>,
+        revision: Revision,
+    ) {
+        self.change_snapshot(|snapshot| {
+            for (key, entry) in writes {
+                snapshot.apply(&key, entry, revision);
+            }
+        });
+    }
+
+    /// Deletes the keys that have not changed since these revisions, as many in one transaction as a store accepts.
+    pub(in crate::authority) async fn delete_all(&self, keys: Vec<(String, Revision)>) -> Result<(), StoreError> {
+        let mut keys = keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            while batch.len() < MAX_TRANSACTION_OPERATIONS
+                && let Some((key, revision)) = keys.next_if(|(key, _)| bytes + 2 * key.len() <= MAX_TRANSACTION_BYTES)
+            {
+                // A key is in the comparison and in the write.
+                bytes += 2 * key.len();
+                batch.push((key, revision));
+            }
+            self.delete_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_batch(&self, mut batch: Vec<(String, Revision)>) -> Result<(), StoreError> {
+        while !batch.is_empty() {
+            let deletion = batch.iter().fold(Transaction::default(), |deletion, (key, revision)| {
+                deletion.compare(key, Expected::At(*revision)).delete(key)
+            });
+            match self.store.transact(deletion).await {
+                Ok(deleted) => {
+                    self.change_snapshot(|snapshot| {
+                        for (key, _) in &batch {
+                            snapshot.apply(key, None, deleted);
+                        }
+                    });
+                    return Ok(());
+                }
                 // The key was written anew in the meantime, or another replica has deleted it.
-                Err(StoreError::Conflict { .. }) => {}
+                Err(StoreError::Conflict { key: changed }) => batch.retain(|(key, _)| *key != changed),
                 Err(error) => return Err(error),
             }
         }

@@ -1,5 +1,7 @@
 //! Issues tokens, and signs introspection responses.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -22,7 +24,11 @@ use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::BoundCertificate;
 use crate::authority::tokens::Confirmation;
 use crate::authority::tokens::IssuedToken;
+use crate::authority::tokens::NotSigned;
 use crate::authority::trust::JwtSvid;
+
+/// How far `nbf` is before `iat`. A verifier whose clock is a little behind accepts a new token then.
+const NOT_BEFORE_SKEW: Duration = Duration::from_secs(5);
 
 impl Authority {
     /// Issues a token by the client credentials grant, bound to the peer's certificate.
@@ -38,7 +44,7 @@ impl Authority {
             .and_then(|grant| self.mint(view, peer, &grant));
         match &outcome {
             Ok((client_id, claims, _)) => self.record_issued(peer, client_id, claims),
-            Err(error) => self.record_token_refused(peer, request.client_id.as_deref(), *error),
+            Err(error) => self.record_token_refused(caller, request, *error),
         }
         outcome.map(|(_, _, token)| token)
     }
@@ -64,18 +70,25 @@ impl Authority {
             aud: grant.audience.clone().into(),
             exp: grant.expires,
             iat: now,
-            nbf: now,
+            nbf: now.before(NOT_BEFORE_SKEW),
             jti: self.random_id().map_err(|_| GrantError::ServerError)?,
             client_id: grant.client_id.to_string(),
             scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
             cnf: grant.bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
             lanyard_bound: (grant.bound && grant.client.registration.rotation != Rotation::Strict)
                 .then(|| BoundCertificate::of(peer.certificate())),
+            lanyard_spiffe_id: grant
+                .bound
+                .then(|| tokens::spiffe_id_claim(&grant.client_id, peer.certificate()))
+                .flatten(),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };
-        let access_token = tokens::sign(&view.snapshot.keys, &claims).map_err(|error| {
-            tracing::error!(%error, "a token could not be signed");
-            GrantError::ServerError
+        let access_token = tokens::sign(&view.snapshot.keys, &claims).map_err(|error| match error {
+            NotSigned::TooLarge => GrantError::TokenTooLarge,
+            NotSigned::Signing(_) | NotSigned::NoKey(_) => {
+                tracing::error!(%error, "a token could not be signed");
+                GrantError::ServerError
+            }
         })?;
         let token = IssuedToken { access_token, expires_in: now.until(grant.expires), scope: grant.scope.clone() };
         Ok((grant.client_id.clone(), claims, token))

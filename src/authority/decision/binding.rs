@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::decision::principal::is_another_workload;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
@@ -14,9 +15,10 @@ use crate::authority::resources::Demands;
 use crate::authority::state::Descent;
 use crate::authority::state::LineagePolicy;
 use crate::authority::state::Lineages;
+use crate::authority::tokens::Permitted;
 use crate::authority::tokens::VerifiedToken;
 
-/// How far in the future a token's `nbf` may be. `exp` has no leeway.
+/// How far in the future a token's `nbf` and `iat` may be. `exp` has no leeway.
 const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
 
 /// The inputs of one decision.
@@ -28,12 +30,21 @@ pub struct BindingRequest<'a> {
     pub issuer: &'a str,
     /// What is known about the certificate, if anything.
     pub evidence: Option<&'a Evidence>,
+    /// The name of the proxy's immediate peer, where the proxy reports it and that peer must be the token's user.
+    pub principal: Option<&'a str>,
     /// The present status of the client that the token names.
     pub client: &'a ClientStatus,
+    /// What the client's registration permits of the token. It must be given where the client is registered.
+    pub permitted: Option<&'a Permitted>,
+    /// Why the client's authentication no longer counts, if it does not.
+    pub refused: Option<DenyReason>,
     /// Why the token is revoked, if it is.
     pub revoked: Option<DenyReason>,
     /// Whether the present bundles prove that the certificate in the evidence belongs to the token's holder.
     pub vouched: bool,
+    /// Whether the certificate in the evidence is known to have the SPIFFE ID that the token is bound to. It selects the
+    /// reason of a denial, and allows nothing.
+    pub same_identity: bool,
     /// The announced successions of certificates.
     pub lineages: &'a Lineages,
     /// The limits of a lineage.
@@ -96,23 +107,28 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if *now >= claims.exp {
         return Err(DenyReason::TokenExpired);
     }
-    if claims.nbf > now.after(NOT_BEFORE_LEEWAY) {
+    // `nbf` is before `iat`, for the clocks of other verifiers.
+    if claims.nbf.max(claims.iat) > now.after(NOT_BEFORE_LEEWAY) {
         return Err(DenyReason::TokenNotYetValid);
     }
-    let rotation = match request.client {
+    let client = match request.client {
         // With several candidates it is ambiguous which client is meant, so none is used.
         ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
         ClientStatus::Disabled => return Err(DenyReason::ClientDisabled),
         ClientStatus::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
             return Err(DenyReason::ClientRecreated);
         }
-        ClientStatus::Registered(client) => client.registration.rotation,
+        ClientStatus::Registered(client) => client,
     };
-    if let Some(reason) = request.revoked {
+    let permitted = request.permitted.ok_or(DenyReason::ClientUnknown)?;
+    if let Some(reason) = request.refused.or(request.revoked) {
         return Err(reason);
     }
-    if !claims.aud.includes(&demands.audience) {
+    if !claims.aud.includes(&demands.audience) || !permitted.has_audience(&demands.audience) {
         return Err(DenyReason::WrongAudience);
+    }
+    if demands.deleted {
+        return Err(DenyReason::ResourceDeleted);
     }
     if !demands.accept(token.holder_spiffe_id.as_ref()) {
         return Err(DenyReason::TrustDomainNotAccepted);
@@ -122,8 +138,12 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     if evidence.grade() < demands.least_evidence {
         return Err(DenyReason::EvidenceTooWeak);
     }
-    let (matched, until) = confirm(request, evidence, bound_to, rotation)?;
-    if !token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?.covers(&demands.scope) {
+    let (matched, until) = confirm(request, evidence, bound_to, permitted.rotation)?;
+    if request.principal.is_some_and(|principal| is_another_workload(principal, token, &client.registration)) {
+        return Err(DenyReason::CertificateMismatch);
+    }
+    let issued = token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?;
+    if !(issued.covers(&demands.scope) && permitted.covers(&demands.scope) && demands.define_scope()) {
         return Err(DenyReason::InsufficientScope);
     }
     let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);
@@ -170,17 +190,22 @@ fn confirm(
         return Ok((Match::Exact, NO_END));
     }
     match rotation {
-        Rotation::Strict => Err(DenyReason::CertificateMismatch),
+        Rotation::Strict => Err(other_certificate(request)),
         Rotation::Identity => {
             let renewed = certificate.filter(|_| request.vouched).is_some_and(|certificate| {
                 token.claims.lanyard_bound.as_ref().is_some_and(|bound| bound.is_renewed_by(certificate))
             });
-            if renewed { Ok((Match::SameIdentity, NO_END)) } else { Err(DenyReason::CertificateMismatch) }
+            if renewed { Ok((Match::SameIdentity, NO_END)) } else { Err(other_certificate(request)) }
         }
         Rotation::Lineage => match request.lineages.descent(bound_to, presented, request.lineage, *now) {
             Descent::Of(generation, until) => Ok((Match::Lineage(generation), until)),
             Descent::Over => Err(DenyReason::LineageOver),
-            Descent::None => Err(DenyReason::CertificateMismatch),
+            Descent::None => Err(other_certificate(request)),
         },
     }
+}
+
+/// A certificate of the same SPIFFE ID is most likely a renewal; any other may be a thief's.
+fn other_certificate(request: &BindingRequest<'_>) -> DenyReason {
+    if request.same_identity { DenyReason::CertificateRenewed } else { DenyReason::CertificateMismatch }
 }

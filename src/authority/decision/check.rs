@@ -8,7 +8,9 @@ use crate::authority::evidence::Evidence;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::evidence::InvalidForwardedCertificate;
 use crate::authority::resources::Destination;
+use crate::authority::resources::Route;
 use crate::authority::scope::Scope;
+use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
 
 /// The headers in which an allowed request carries the caller's identity to the resource.
@@ -117,8 +119,17 @@ pub struct Asserted {
     pub audience: String,
     /// The verified token.
     pub token: Arc<VerifiedToken>,
+    /// The claims that count at the resource, where these are fewer than the token's.
+    pub narrowed: Option<Arc<AccessTokenClaims>>,
     /// How the use of the token was evaluated.
     pub verdict: Verdict,
+}
+
+impl Asserted {
+    /// The claims that count at the resource.
+    pub fn claims(&self) -> &AccessTokenClaims {
+        self.narrowed.as_deref().unwrap_or(&self.token.claims)
+    }
 }
 
 /// How a request is denied.
@@ -134,7 +145,9 @@ pub struct Denial {
 
 /// What is known about a request so far.
 #[derive(Default)]
-pub(in crate::authority) struct Findings {
+pub(in crate::authority) struct Findings<'a> {
+    /// The route that the request matches.
+    pub(in crate::authority) route: Option<&'a Route>,
     pub(in crate::authority) scope: Scope,
     pub(in crate::authority) token: Option<Arc<VerifiedToken>>,
     pub(in crate::authority) evidence: Option<Evidence>,
@@ -184,7 +197,7 @@ pub(in crate::authority) fn removed(
     drops_token: bool,
 ) -> Vec<String> {
     let kept = |name: &str| {
-        let empty = name == "x-lanyard-scope" && asserted.is_some_and(|asserted| asserted.token.claims.scope.is_none());
+        let empty = name == "x-lanyard-scope" && asserted.is_some_and(|asserted| asserted.claims().scope.is_none());
         asserted.is_some() && !empty && IDENTITY_HEADERS.contains(&name)
     };
     let ours = |name: &str| {

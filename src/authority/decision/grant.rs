@@ -76,6 +76,17 @@ pub struct Grant {
     pub bound: bool,
 }
 
+/// A registration of a caller.
+#[derive(Clone, Debug)]
+pub struct OwnRegistration {
+    /// The `client_id` to request tokens with.
+    pub client_id: ClientId,
+    /// The registration.
+    pub client: std::sync::Arc<RegisteredClient>,
+    /// Why the caller gets no token with its certificate, if it gets none.
+    pub problem: Option<Mismatch>,
+}
+
 /// Decides on a token request.
 pub fn grant(
     snapshot: &Snapshot,
@@ -89,9 +100,7 @@ pub fn grant(
     let registration = &client.registration;
     // A client that a workload registered for itself never exceeds what an operator has registered for it, even if the
     // operator's registration is newer.
-    if client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
-        let limit = peer.spiffe_id().and_then(|id| snapshot.directory.operator_limit(id));
-        let limit = limit.ok_or(GrantError::InvalidClient(Mismatch::UnknownClient))?;
+    if let Some(limit) = snapshot.directory.limit_of(&client) {
         match registration.exceeded_field(&limit.registration) {
             None => {}
             Some("token_endpoint_auth_method") => return Err(Mismatch::Assertion.into()),
@@ -100,8 +109,7 @@ pub fn grant(
         }
     }
     let asked = Scope::parse(&request.scope).map_err(|_| GrantError::InvalidScope)?;
-    let scope = if asked.is_empty() { registration.scope.clone() } else { asked };
-    if !registration.scope.covers(&scope) {
+    if !registration.scope.covers(&asked) {
         return Err(GrantError::InvalidScope);
     }
     let registered = &registration.metadata.audience;
@@ -111,6 +119,13 @@ pub fn grant(
         return Err(GrantError::InvalidTarget);
     }
     let audience = distinct(if request.audience.is_empty() { registered } else { &request.audience });
+    // RFC 9068 section 2.2.3: the scopes of a token mean what its resources define by them.
+    let defined = snapshot.resources.defined_by(audience.iter().map(String::as_str));
+    let wanted = if asked.is_empty() { &registration.scope } else { &asked };
+    let scope = wanted.restricted(|scope| defined.counts(scope));
+    if !scope.covers(&asked) {
+        return Err(GrantError::InvalidScope);
+    }
     let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
     let bound = credentials.binds(&client);
     Ok(Grant { client_id, client, scope, audience, expires, bound })
@@ -151,15 +166,8 @@ pub fn authenticate(
             *peer.proof() != Proof::Unknown
         }
         TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca } => {
-            let proven = match (peer.proof(), client_ca) {
-                (Proof::Pki(vouching), Some(wanted)) => vouching.contains(wanted),
-                (Proof::Pki(_), None) => true,
-                // The only proven name of an SVID is its SPIFFE ID: its trust domain attests no DN, even if the
-                // certificate has one.
-                (Proof::Svid(id), None) => *subject == CertificateSubject::Uri(id.to_string()),
-                (Proof::Svid(_), Some(_)) | (Proof::SelfSigned | Proof::Unknown, _) => false,
-            };
-            proven && CertificateSubject::of(peer.certificate().names()).contains(subject)
+            subject.is_proven_by(peer, client_ca.as_ref())
+                && CertificateSubject::of(peer.certificate().names()).contains(subject)
         }
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
         TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => {
@@ -172,7 +180,9 @@ pub fn authenticate(
     // Checks both names: the claimed one, and the registered one, which may be a pattern's.
     let names = [client_id, &client.registration.client_id];
     let revoked = names.into_iter().any(|name| snapshot.revocations.has_client(name, now));
-    if revoked {
+    // An assertion, unlike the peer, has not passed the handshake.
+    let asserted = assertion.is_some_and(|svid| snapshot.revocations.has_identity(svid.spiffe_id(), now));
+    if revoked || asserted {
         return Err(Mismatch::RevokedClient);
     }
     // Otherwise a stolen assertion would be enough for any caller with a certificate of its own.

@@ -22,10 +22,12 @@ pub enum GrantError {
     ForeignConnection,
     /// The request cannot be read.
     InvalidRequest,
-    /// A scope that the client may not have, or a malformed list of scopes.
+    /// A scope that the client may not have or that none of the resources defines, or a malformed list of scopes.
     InvalidScope,
     /// An audience that the client may not have.
     InvalidTarget,
+    /// The token would be larger than the largest accepted token.
+    TokenTooLarge,
     /// The signing key or the random number generator failed.
     ServerError,
     /// The snapshot is stale, so it is unknown whether the client is still registered.
@@ -40,7 +42,7 @@ pub enum GrantErrorCode {
     InvalidClient,
     /// The request is malformed.
     InvalidRequest,
-    /// The scope is malformed, or exceeds what is registered.
+    /// The scope is malformed, exceeds what is registered, or is one that none of the resources defines.
     InvalidScope,
     /// The resource is malformed, or is not registered.
     InvalidTarget,
@@ -104,7 +106,7 @@ impl GrantError {
             | Self::InvalidAssertion(_)
             | Self::UnknownAssertionType
             | Self::ForeignConnection => GrantErrorCode::InvalidClient,
-            Self::InvalidRequest | Self::HalfAnAssertion => GrantErrorCode::InvalidRequest,
+            Self::InvalidRequest | Self::HalfAnAssertion | Self::TokenTooLarge => GrantErrorCode::InvalidRequest,
             Self::InvalidScope => GrantErrorCode::InvalidScope,
             Self::InvalidTarget => GrantErrorCode::InvalidTarget,
             Self::ServerError => GrantErrorCode::ServerError,
@@ -133,11 +135,14 @@ impl GrantError {
                 "client_id is missing or malformed: only a caller with an SVID may leave it out"
             }
             (Self::InvalidRequest, RequestForm::OAuth) => "client_id is missing or malformed",
-            (Self::InvalidScope, _) => "the scope is malformed, or goes beyond what is registered for this client",
+            (Self::InvalidScope, _) => {
+                "the scope is malformed, goes beyond what is registered for this client, or is defined by no requested resource"
+            }
             (Self::InvalidTarget, RequestForm::Message) => {
                 "the audience goes beyond what is registered for this client"
             }
             (Self::InvalidTarget, RequestForm::OAuth) => "the resource goes beyond what is registered for this client",
+            (Self::TokenTooLarge, _) => "the token would be too large: ask for fewer scopes or resources",
             (Self::ServerError, _) => "the token could not be made",
             (Self::Stale(stale), _) => stale.sentence(),
         }

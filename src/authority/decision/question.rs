@@ -9,6 +9,7 @@ use crate::authority::evidence::EvidenceGrade;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::state::Stale;
+use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
 
 /// A request to check one use of one token, as parsed by a protocol.
@@ -84,8 +85,17 @@ pub struct Evaluation {
     pub decision: Decision,
     /// The verified token.
     pub token: Option<Arc<VerifiedToken>>,
+    /// The claims that count at an allowed use, where these are fewer than the token's.
+    pub narrowed: Option<Arc<AccessTokenClaims>>,
     /// The grade of the evidence, if there was any.
     pub grade: Option<EvidenceGrade>,
+}
+
+impl Evaluation {
+    /// The claims: of an allowed use those that count there, of a denied one those of the token.
+    pub fn claims(&self) -> Option<&AccessTokenClaims> {
+        self.narrowed.as_deref().or(self.token.as_deref().map(|token| &token.claims))
+    }
 }
 
 /// The evidence that a caller may present, as far as it can be read without the resource.

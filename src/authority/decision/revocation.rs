@@ -1,8 +1,9 @@
-//! What can be revoked, and why a revocation is refused.
+//! What can be revoked, what is answered, and why a revocation is refused.
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::registration::ClientId;
+use crate::authority::state::Revoked;
 use crate::authority::store::StoreError;
 
 /// The subject of a revocation.
@@ -19,6 +20,39 @@ pub enum RevokeRequest {
     Certificate(CertificateThumbprint, Option<Timestamp>),
     /// All tokens that were issued to a client up to now.
     IssuedTo(ClientId),
+    /// The SPIFFE IDs below a path, a trust domain or the holders of a role, likewise.
+    Peers(Revoked, Option<Timestamp>),
+}
+
+/// Whether a revocation may leave no admin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LastAdmin {
+    /// It is refused if it would.
+    Stays,
+    /// It may.
+    MayGo,
+}
+
+/// What became of a request to revoke or to lift.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RevokeOutcome {
+    /// What the caller should know although the request was carried out.
+    pub warnings: Vec<RevokeWarning>,
+    /// When the revocation ends. `None` where it has no end, or there is none.
+    pub until: Option<Timestamp>,
+}
+
+/// What a caller should know about a revocation that was carried out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RevokeWarning {
+    /// Nothing that this server knows has this name. It is revoked all the same.
+    UnknownTarget,
+    /// It was revoked before, until a later time, and that revocation stays as it is.
+    LaterEndKept,
+    /// There was no revocation to lift.
+    NotRevoked,
+    /// The token was not issued by this server or is not valid any more, so there was nothing to revoke.
+    TokenNotValid,
 }
 
 /// Why a revocation is refused.
@@ -37,9 +71,16 @@ pub enum RevokeError {
     #[strum_discriminants(strum(serialize = "INVALID_REQUEST"))]
     #[error("the token identifier is malformed")]
     Malformed,
+    /// The revocation would have ended already.
+    #[strum_discriminants(strum(serialize = "INVALID_REQUEST"))]
+    #[error("the end of the revocation is not in the future")]
+    EndPassed,
     /// The revocation of a token cannot be lifted.
-    #[error("only the revocation of a client or a certificate can be lifted")]
+    #[error("only the revocation of a client, a certificate, a path, a trust domain or a role can be lifted")]
     NotLiftable,
+    /// The revocation would leave no admin, who could lift it.
+    #[error("the revocation would leave no admin")]
+    LastAdmin,
     /// The store does not answer, so it is unknown whether the revocation was stored.
     #[strum_discriminants(strum(serialize = "REVOCATION_UNAVAILABLE"))]
     #[error("the store is unavailable")]

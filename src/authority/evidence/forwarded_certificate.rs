@@ -40,8 +40,8 @@ pub const MAX_ELEMENTS: usize = 32;
 /// The most pairs in one element.
 pub const MAX_PAIRS: usize = 256;
 
-/// The most certificates in a chain, including the client's own.
-pub const MAX_CHAIN_CERTIFICATES: usize = 8;
+/// The most certificates in a chain, including the client's own: as many as in a handshake.
+pub const MAX_CHAIN_CERTIFICATES: usize = 10;
 
 /// What one hop writes about its client in `x-forwarded-client-cert`. The module's documentation says which parts can
 /// be forged.

@@ -4,6 +4,10 @@
 //! `x-forwarded-client-cert` is a header, and a client can send headers. The proxy writes the last element. That
 //! element is trusted only where its `By` is the proxy's own SPIFFE ID, which the proxy has just proven. An element
 //! that a gateway wrote is trusted where the resource names that gateway and the proxy saw the gateway as its peer.
+//!
+//! A proxy that passes a client's header on (Envoy's `FORWARD_ONLY`, `ALWAYS_FORWARD_ONLY`) writes no element, and the
+//! client can write one in its name. What the proxy reports of its peer outside of the header must therefore be there,
+//! and agree.
 
 use spiffe::SpiffeId;
 
@@ -14,6 +18,7 @@ use crate::authority::evidence::forwarded_certificate::parse_url_encoded_certifi
 use crate::authority::evidence::grades::Evidence;
 use crate::authority::evidence::grades::InvalidEvidence;
 use crate::authority::identity::is_spiffe_uri;
+use crate::authority::identity::is_text_of;
 use crate::authority::identity::parse_spiffe_id;
 
 /// What an `ext_authz` request says about the proxy's immediate peer.
@@ -25,6 +30,9 @@ pub struct SeenPeer<'a> {
     pub principal: &'a str,
     /// The header `x-forwarded-client-cert`, its lines joined by commas. Empty where there is none.
     pub forwarded: &'a str,
+    /// Whether the caller presents the header itself as its evidence, as in `ValidateBinding`. In a check it is one of
+    /// the headers that the proxy received.
+    pub presented: bool,
 }
 
 impl SeenPeer<'_> {
@@ -33,12 +41,13 @@ impl SeenPeer<'_> {
     /// read.
     pub fn evidence(&self, own: Option<&SpiffeId>, from: &EvidenceFrom) -> Result<Option<Evidence>, InvalidEvidence> {
         match from {
-            EvidenceFrom::Peer => {
+            EvidenceFrom::Peer | EvidenceFrom::Header => {
                 if let Some(seen) = self.source_certificate()? {
                     return Ok(Some(seen));
                 }
-                if let Some(forwarded) =
-                    own_element(&self.elements()?, own)?.map_or(Ok(None), |own| self.forwarded_evidence(own))?
+                let elements = self.elements()?;
+                if let Some(element) = own_element(&elements, own)?.filter(|_| self.header_counts(from))
+                    && let Some(forwarded) = self.forwarded_evidence(element)?
                 {
                     return Ok(Some(forwarded));
                 }
@@ -47,7 +56,8 @@ impl SeenPeer<'_> {
             }
             EvidenceFrom::Via(gateways) => {
                 let elements = self.elements()?;
-                let Some(gateway) = self.gateway_peer(&elements, own)? else { return Ok(None) };
+                let own = own_element(&elements, own)?.filter(|_| self.header_counts(from));
+                let Some(gateway) = own.map_or(Ok(None), |own| self.gateway_peer(own))? else { return Ok(None) };
                 if !gateways.contains(&gateway) {
                     tracing::info!(peer = %gateway, "the immediate peer is none of the resource's gateways");
                     return Ok(None);
@@ -57,6 +67,48 @@ impl SeenPeer<'_> {
                 before.map_or(Ok(None), Evidence::from_element)
             }
         }
+    }
+
+    /// The name of the immediate peer, where the user of the token must be that peer and the proxy reports it.
+    pub fn principal_of_user(&self, from: &EvidenceFrom) -> Option<&str> {
+        match from {
+            EvidenceFrom::Peer | EvidenceFrom::Header => Some(self.principal).filter(|principal| !principal.is_empty()),
+            // It names the gateway, which is compared where the evidence is read.
+            EvidenceFrom::Via(_) => None,
+        }
+    }
+
+    /// Whether the header is evidence: the proxy reports a peer besides it, or the resource or the caller vouches for
+    /// it.
+    fn header_counts(&self, from: &EvidenceFrom) -> bool {
+        let reported = !self.principal.is_empty() || !self.certificate.is_empty();
+        let counts = reported || self.presented || *from == EvidenceFrom::Header;
+        if !counts {
+            tracing::info!("the proxy reports no peer besides the header, so the header is no evidence");
+        }
+        counts
+    }
+
+    /// The SPIFFE ID that the proxy reports of the evidence's certificate, where it shows no more of it than a
+    /// thumbprint. It is a hint for the reason of a denial, and not evidence.
+    pub(in crate::authority) fn reported_spiffe_id(
+        &self,
+        own: Option<&SpiffeId>,
+        from: &EvidenceFrom,
+    ) -> Option<SpiffeId> {
+        let elements = self.elements().ok()?;
+        let name = match from {
+            EvidenceFrom::Peer | EvidenceFrom::Header if is_spiffe_uri(self.principal) => Some(self.principal),
+            EvidenceFrom::Peer | EvidenceFrom::Header => {
+                own_element(&elements, own).ok()?.and_then(|element| sole(&element.uri))
+            }
+            EvidenceFrom::Via(_) => {
+                let gateway = self.gateway_peer(own_element(&elements, own).ok()??).ok()??;
+                let before = elements.iter().rev().nth(1).filter(|element| is_by(element, Some(&gateway)));
+                before.and_then(|element| sole(&element.uri))
+            }
+        };
+        name.and_then(parse_spiffe_id)
     }
 
     fn elements(&self) -> Result<Vec<ForwardedElement>, InvalidEvidence> {
@@ -77,12 +129,7 @@ impl SeenPeer<'_> {
 
     /// The SPIFFE ID of the immediate peer, where that is a gateway that wrote an element too. The proxy's own element
     /// describes it, and what the proxy says elsewhere must agree.
-    fn gateway_peer(
-        &self,
-        elements: &[ForwardedElement],
-        own: Option<&SpiffeId>,
-    ) -> Result<Option<SpiffeId>, InvalidEvidence> {
-        let Some(element) = own_element(elements, own)? else { return Ok(None) };
+    fn gateway_peer(&self, element: &ForwardedElement) -> Result<Option<SpiffeId>, InvalidEvidence> {
         let forwarded = self.forwarded_evidence(element)?;
         let seen = self.source_certificate()?;
         if let (Some(Evidence::Certificate(seen)), Some(hash)) = (&seen, &element.hash)
@@ -94,7 +141,7 @@ impl SeenPeer<'_> {
             (Some(Evidence::Certificate(certificate)), _) | (None, Some(Evidence::Certificate(certificate))) => {
                 sole(&certificate.names().uri).and_then(parse_spiffe_id)
             }
-            _ if is_spiffe_uri(self.principal) => parse_spiffe_id(self.principal),
+            _ if !self.principal.is_empty() => parse_spiffe_id(self.principal),
             _ => sole(&element.uri).and_then(parse_spiffe_id),
         })
     }
@@ -103,7 +150,7 @@ impl SeenPeer<'_> {
     /// further names. The principal, which is a single name, must therefore agree with the first.
     fn forwarded_evidence(&self, element: &ForwardedElement) -> Result<Option<Evidence>, InvalidEvidence> {
         let first = element.uri.first();
-        if is_spiffe_uri(self.principal) && first.is_some_and(|first| first != self.principal) {
+        if !self.principal.is_empty() && first.is_some_and(|first| first != self.principal) {
             return Err(InvalidEvidence::Inconsistent);
         }
         check_principal(Evidence::from_element(element)?, self.principal)
@@ -129,7 +176,7 @@ fn check_written_once(elements: &[ForwardedElement], writer: Option<&SpiffeId>) 
 
 /// Whether the holder of this SPIFFE ID wrote an element. An X509-SVID has exactly one SPIFFE ID (X509-SVID section 2).
 fn is_by(element: &ForwardedElement, writer: Option<&SpiffeId>) -> bool {
-    writer.is_some_and(|writer| sole(&element.by).is_some_and(|by| by == writer.to_string()))
+    writer.is_some_and(|writer| sole(&element.by).is_some_and(|by| is_text_of(by, writer)))
 }
 
 fn sole(names: &[String]) -> Option<&str> {
@@ -139,15 +186,17 @@ fn sole(names: &[String]) -> Option<&str> {
     }
 }
 
-/// Returns the evidence, if it agrees with the principal that the proxy saw: a URI principal is the certificate's
-/// first.
+/// Returns the evidence, if it agrees with the principal that the proxy saw: the first URI name of a certificate that
+/// has one. A DNS name or a subject is not compared with a certificate without a SPIFFE ID.
 fn check_principal(evidence: Option<Evidence>, principal: &str) -> Result<Option<Evidence>, InvalidEvidence> {
     let agrees = match &evidence {
-        _ if !is_spiffe_uri(principal) => true,
+        _ if principal.is_empty() => true,
         Some(Evidence::Certificate(certificate)) => {
-            certificate.names().uri.first().is_some_and(|first| first == principal)
+            let first = certificate.names().uri.first();
+            let comparable = is_spiffe_uri(principal) || first.is_some_and(|first| is_spiffe_uri(first));
+            !comparable || first.is_some_and(|first| first == principal)
         }
-        Some(Evidence::SpiffeId(id)) => id.to_string() == principal,
+        Some(Evidence::SpiffeId(id)) => is_text_of(principal, id),
         Some(Evidence::Thumbprint(_)) | None => true,
     };
     if agrees { Ok(evidence) } else { Err(InvalidEvidence::Inconsistent) }

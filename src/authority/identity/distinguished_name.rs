@@ -88,8 +88,8 @@ pub enum InvalidDistinguishedName {
 impl DistinguishedName {
     /// Parses RFC 4514 text, such as `CN=checkout,O=Example\, Inc.,C=DE`: the last relative name comes first.
     ///
-    /// By default `openssl x509 -subject` prints the opposite order, which is refused or names another subject;
-    /// `-nameopt RFC2253` prints this form. Values written as `#hex` contain BER with definite lengths.
+    /// By default `openssl x509 -subject` prints the opposite order, which names another subject (see
+    /// [`DistinguishedName::is_probably_reversed`]); `-nameopt RFC2253` prints this form. Values written as `#hex` contain BER with definite lengths.
     pub fn parse(text: &str) -> Result<Self, InvalidDistinguishedName> {
         within_limit(text.len())?;
         let mut names = text::relative_names(text)?;
@@ -97,11 +97,39 @@ impl DistinguishedName {
         Self::new(names)
     }
 
+    /// Whether the name was probably written in the order of `openssl x509 -subject`: it begins with the most specific
+    /// relative name, such as the common name, and ends with a country or an organization.
+    pub fn is_probably_reversed(&self) -> bool {
+        let (Some(first), Some(last)) = (self.0.first(), self.0.last()) else { return false };
+        let general = |name: &RelativeName| name.0.iter().any(|attribute| attribute.kind.is_general());
+        let specific = |name: &RelativeName| name.0.iter().any(|attribute| attribute.kind.is_specific());
+        specific(first) && !general(first) && general(last) && !specific(last)
+    }
+
+    /// The text of a name with its relative names in the opposite order.
+    pub fn in_reverse(text: &str) -> String {
+        let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+        for (at, character) in text.char_indices() {
+            if character == ',' && !escaped {
+                parts.extend(text.get(start..at));
+                start = at + 1;
+            }
+            escaped = character == '\\' && !escaped;
+        }
+        parts.extend(text.get(start..));
+        parts.iter().rev().map(|part| part.trim_start_matches(' ')).collect::<Vec<_>>().join(",")
+    }
+
     /// Parses the DER of an X.501 Name, such as a certificate's subject. A subject without relative names is
     /// [`InvalidDistinguishedName::Empty`].
     pub fn from_der(name: &[u8]) -> Result<Self, InvalidDistinguishedName> {
         within_limit(name.len())?;
         Self::new(der::relative_names(name)?)
+    }
+
+    /// Whether it is `prefix`, or a name below it: a subtree of directory names (RFC 5280 section 4.2.1.10).
+    pub fn begins_with(&self, prefix: &Self) -> bool {
+        self.0.starts_with(&prefix.0)
     }
 
     fn new(names: Vec<RelativeName>) -> Result<Self, InvalidDistinguishedName> {

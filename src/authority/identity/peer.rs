@@ -4,6 +4,7 @@ use std::fmt;
 
 use spiffe::SpiffeId;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::identity::certificate::Certificate;
 use crate::authority::identity::certificate::CertificateThumbprint;
 
@@ -15,6 +16,7 @@ use crate::authority::identity::certificate::CertificateThumbprint;
 pub struct PeerIdentity {
     certificate: Certificate,
     proof: Proof,
+    issuers_until: Option<Timestamp>,
 }
 
 /// The rule that accepted a peer's certificate.
@@ -33,8 +35,18 @@ pub enum Proof {
 
 impl PeerIdentity {
     /// Only the code that validates certificates creates peers.
-    pub(in crate::authority) fn proven(certificate: Certificate, proof: Proof) -> Self {
-        Self { certificate, proof }
+    /// `issuers_until` is the end of the shortest validity among the issuers in its path, and `None` without a path.
+    pub(in crate::authority) fn proven(
+        certificate: Certificate,
+        proof: Proof,
+        issuers_until: Option<Timestamp>,
+    ) -> Self {
+        Self { certificate, proof, issuers_until }
+    }
+
+    /// Until when the path that proved the certificate is valid; the leaf's own validity is not in it.
+    pub(in crate::authority) fn issuers_until(&self) -> Option<Timestamp> {
+        self.issuers_until
     }
 
     /// The leaf certificate. The certificates after it prove nothing about names.

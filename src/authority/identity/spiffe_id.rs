@@ -1,5 +1,7 @@
 //! SPIFFE IDs and patterns of them.
 
+use std::fmt;
+
 use spiffe::SpiffeId;
 
 /// The longest accepted SPIFFE ID, in bytes. SPIFFE-ID section 2.3 requires support for 2048 and forbids longer ones.
@@ -12,6 +14,12 @@ pub fn parse_spiffe_id(text: &str) -> Option<SpiffeId> {
         return None;
     }
     SpiffeId::new(text).ok().filter(|id| id.to_string() == text)
+}
+
+/// Whether `text` is the text of this SPIFFE ID. It copies nothing.
+pub fn is_text_of(text: &str, id: &SpiffeId) -> bool {
+    let rest = text.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(id.trust_domain_name()));
+    rest == Some(id.path())
 }
 
 /// Whether a URI has the SPIFFE scheme, well-formed or not.
@@ -46,4 +54,21 @@ impl SpiffeIdPattern {
             Self::Below(prefix) => id.to_string().strip_prefix(prefix.as_str()).is_some_and(|rest| !rest.is_empty()),
         }
     }
+}
+
+/// The text that [`SpiffeIdPattern::parse`] takes.
+impl fmt::Display for SpiffeIdPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(id) => fmt::Display::fmt(id, formatter),
+            Self::Below(prefix) => write!(formatter, "{prefix}*"),
+        }
+    }
+}
+
+/// The prefixes of a SPIFFE ID that end in a slash, the longest first: those below which a pattern matches the ID.
+pub fn prefixes(id: &str) -> impl Iterator<Item = &str> {
+    let slashes = id.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
+    // From the last segment up to the trust domain. The two slashes of `spiffe://` are not part of the path.
+    slashes.filter(|at| *at > "spiffe://".len()).filter_map(|at| id.get(..=at))
 }

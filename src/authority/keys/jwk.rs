@@ -20,6 +20,13 @@ pub(in crate::authority) fn is_private(jwk: &Map<String, Value>) -> bool {
     ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part))
 }
 
+/// Whether the key may verify signatures. `key_ops`, if the key has them, must say so (RFC 7517 section 4.3).
+pub(in crate::authority) fn may_verify(jwk: &Map<String, Value>) -> bool {
+    jwk.get("key_ops").is_none_or(|operations| {
+        operations.as_array().is_some_and(|operations| operations.iter().any(|operation| operation == "verify"))
+    })
+}
+
 /// The public key of a certificate. `None` where either cannot be parsed, or the kind of key has no JWK.
 pub(in crate::authority) fn public_key(certificate: &[u8]) -> Option<PublicJwk> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
@@ -75,6 +82,11 @@ impl PublicJwk {
     /// The members as JSON.
     pub fn to_json(&self) -> Map<String, Value> {
         self.0.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect()
+    }
+
+    /// The first of its members that a JWK lacks.
+    pub(in crate::authority) fn missing_in(&self, jwk: &Map<String, Value>) -> Option<&'static str> {
+        self.0.iter().map(|(name, _)| *name).find(|name| !jwk.contains_key(*name))
     }
 
     /// Whether a JWK is this key. Its other members are ignored.

@@ -6,6 +6,7 @@ mod record;
 mod sink;
 mod span;
 
+pub use crate::authority::observe::audit::log::AUDIT_TARGET;
 pub use crate::authority::observe::audit::log::LogSink;
 pub use crate::authority::observe::audit::record::AuditEvent;
 pub use crate::authority::observe::audit::record::AuditOutcome;

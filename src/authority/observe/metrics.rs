@@ -4,6 +4,7 @@
 
 mod counts;
 mod families;
+mod report_denials;
 
 use std::sync::atomic::AtomicU64;
 
@@ -15,7 +16,9 @@ use crate::authority::observe::handshake_error::HandshakeError;
 use crate::authority::observe::metrics::counts::Counts;
 use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::increment;
+use crate::authority::observe::metrics::report_denials::ReportDenials;
 use crate::authority::observe::requests::Requests;
+use crate::authority::resources::Resources;
 
 /// The caches of results that are expensive to compute.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,7 +61,7 @@ pub struct Metrics {
     introspect: Decisions<DenyReason>,
     /// Envoy's checks.
     check: Decisions<CheckRefusal>,
-    report_denials: Counts<CheckRefusal>,
+    report_denials: ReportDenials,
     issued: AtomicU64,
     grants_refused: Counts<GrantErrorCode>,
     calls_refused: Counts<NotAdmitted>,
@@ -107,11 +110,16 @@ impl Metrics {
         self.introspect.add(refused);
     }
 
-    /// With `let_through` a denial did not stop the request, because its resource is in the mode `report`.
-    pub(in crate::authority) fn checked(&self, refused: Option<CheckRefusal>, let_through: bool) {
+    /// `let_through_at` is the resource at which a denial did not stop the request, because it is in the mode `report`,
+    /// beside all that are registered.
+    pub(in crate::authority) fn checked(
+        &self,
+        refused: Option<CheckRefusal>,
+        let_through_at: Option<(&str, &Resources)>,
+    ) {
         self.check.add(refused);
-        if let Some(refusal) = refused.filter(|_| let_through) {
-            self.report_denials.add(refusal);
+        if let (Some(refusal), Some((audience, registered))) = (refused, let_through_at) {
+            self.report_denials.add(audience, refusal, registered);
         }
     }
 

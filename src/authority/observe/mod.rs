@@ -8,6 +8,7 @@ mod refused_request;
 mod reloads;
 mod requests;
 
+pub use crate::authority::observe::audit::AUDIT_TARGET;
 pub use crate::authority::observe::audit::AuditEvent;
 pub use crate::authority::observe::audit::AuditOutcome;
 pub use crate::authority::observe::audit::AuditRecord;

@@ -26,6 +26,9 @@ pub struct Record<C, D> {
     pub update_time: Timestamp,
     /// The identity that last changed it.
     pub updated_by: String,
+    /// When a change of its authentication last took effect; `None` where it never changed. Tokens that were issued until
+    /// then are refused. Records of earlier versions lack it.
+    pub authentication_changed_at: Option<Timestamp>,
     /// The data of a dynamic registration, if it was registered over HTTP.
     pub dynamic: D,
 }
@@ -39,6 +42,7 @@ impl<C, D: Default> Record<C, D> {
             created_by: by.to_owned(),
             update_time: now,
             updated_by: by.to_owned(),
+            authentication_changed_at: None,
             dynamic: D::default(),
         }
     }
@@ -64,6 +68,8 @@ struct Stored<M, C: Part, D: Part> {
     created_by: String,
     update_time: Timestamp,
     updated_by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authentication_changed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Part::is_left_out")]
     dynamic: D,
 }
@@ -74,8 +80,11 @@ pub(super) fn read<M: DeserializeOwned, C: DeserializeOwned + Part, D: Deseriali
     schema: u32,
 ) -> Result<(M, Record<C, D>), UnreadableRecord> {
     let stored: Stored<M, C, D> = read_record(bytes, schema)?;
-    let Stored { schema: _, creation_id, metadata, create_time, created_by, update_time, updated_by, dynamic } = stored;
-    Ok((metadata, Record { creation_id, create_time, created_by, update_time, updated_by, dynamic }))
+    let Stored { schema: _, creation_id, metadata, create_time, created_by, update_time, updated_by, .. } = stored;
+    let Stored { authentication_changed_at, dynamic, .. } = stored;
+    let record =
+        Record { creation_id, create_time, created_by, update_time, updated_by, authentication_changed_at, dynamic };
+    Ok((metadata, record))
 }
 
 /// The value to store.
@@ -84,8 +93,19 @@ pub(super) fn write<M: Serialize, C: Part + Serialize, D: Part + Serialize>(
     record: &Record<C, D>,
     schema: u32,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let Record { creation_id, create_time, created_by, update_time, updated_by, dynamic } = record.clone();
-    let stored = Stored { schema, creation_id, metadata, create_time, created_by, update_time, updated_by, dynamic };
+    let Record { creation_id, create_time, created_by, update_time, updated_by, authentication_changed_at, dynamic } =
+        record.clone();
+    let stored = Stored {
+        schema,
+        creation_id,
+        metadata,
+        create_time,
+        created_by,
+        update_time,
+        updated_by,
+        authentication_changed_at,
+        dynamic,
+    };
     serde_json::to_vec(&stored)
 }
 

@@ -58,9 +58,29 @@ pub enum RegistryError {
     /// The SPIFFE ID or the pattern belongs to the client with this name.
     #[error("the client '{0}' is registered for the same SPIFFE ID or pattern")]
     IdentityTaken(String),
+    /// Another resource has the authority, and the two may not share it.
+    #[error(
+        "the resource '{audience}' is registered for the authority '{authority}': two resources share one only \
+             where both have destination_principals and none in common"
+    )]
+    AuthorityTaken {
+        /// The other resource, by its audience.
+        audience: String,
+        /// The authority.
+        authority: String,
+    },
     /// There is no registration with this name.
     #[error("no {} is registered", .0.by_name())]
     NotFound(Kind),
+    /// There is no registration with this SPIFFE ID as its name, but that of the client with this name covers it.
+    #[error("no client with this client_id is registered, but the registration '{0}' covers it")]
+    Covered(String),
+    /// The protected resource was deleted, and its mark remains.
+    #[error("no protected resource with this audience is registered: it was deleted, and not forgotten")]
+    Deleted,
+    /// There is no mark of a deleted resource with this audience.
+    #[error("no protected resource with this audience was deleted, or it has been registered again or forgotten")]
+    NotDeleted,
     /// The `etag` is not the current one.
     #[error("the {} has changed since it was read: read it again and repeat the change", .0.noun())]
     Conflict(Kind),
@@ -87,8 +107,10 @@ impl RegistryError {
             Self::Exists(Kind::Client) => "CLIENT_EXISTS",
             Self::Exists(Kind::Resource) => "RESOURCE_EXISTS",
             Self::IdentityTaken(_) => "IDENTITY_TAKEN",
-            Self::NotFound(Kind::Client) => "CLIENT_NOT_FOUND",
-            Self::NotFound(Kind::Resource) => "RESOURCE_NOT_FOUND",
+            Self::NotFound(Kind::Client) | Self::Covered(_) => "CLIENT_NOT_FOUND",
+            Self::AuthorityTaken { .. } => "AUTHORITY_TAKEN",
+            Self::NotDeleted => "RESOURCE_NOT_DELETED",
+            Self::NotFound(Kind::Resource) | Self::Deleted => "RESOURCE_NOT_FOUND",
             Self::Conflict(_) => "ETAG_MISMATCH",
             Self::EtagMissing(_) => "ETAG_MISSING",
             Self::InvalidPageToken => "INVALID_PAGE_TOKEN",

@@ -1,7 +1,10 @@
 //! The client authentication method (`token_endpoint_auth_method`).
 
+use spiffe::SpiffeId;
+
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::identity::parse_spiffe_id;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client_id::ClientId;
@@ -39,6 +42,18 @@ impl TokenEndpointAuthMethod {
     /// Whether each request must include a JWT-SVID.
     pub fn is_spiffe_jwt(&self) -> bool {
         matches!(self, Self::Spiffe(SvidKind::Jwt, _))
+    }
+
+    /// The only SPIFFE ID that it proves, if it proves exactly one. The bundle of its trust domain proves it.
+    pub fn exact_spiffe_id(&self) -> Option<SpiffeId> {
+        match self {
+            Self::Spiffe(_, SpiffeIdPattern::Exact(id)) => Some(id.clone()),
+            Self::TlsClientAuth { subject: CertificateSubject::Uri(uri), .. } => parse_spiffe_id(uri),
+            Self::Spiffe(_, SpiffeIdPattern::Below(_))
+            | Self::TlsClientAuth { .. }
+            | Self::SelfSignedTlsClientAuth(_)
+            | Self::PublishedTlsClientAuth(_) => None,
+        }
     }
 
     /// The value of `token_endpoint_auth_method`.

@@ -3,8 +3,12 @@
 
 use std::net::IpAddr;
 
+use spiffe::SpiffeId;
+
 use crate::authority::identity::CertificateNames;
 use crate::authority::identity::DistinguishedName;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::Proof;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::records::InvalidMetadata;
@@ -77,6 +81,26 @@ impl CertificateSubject {
         let ip = names.ip.iter().copied().map(Self::Ip);
         let mail = names.email.iter().filter_map(|name| email(name));
         subject.into_iter().chain(dns).chain(uri).chain(ip).chain(mail).collect()
+    }
+
+    /// Whether the proof of a peer covers this name in its certificate, for a registration that names this client CA.
+    pub(in crate::authority) fn is_proven_by(&self, peer: &PeerIdentity, client_ca: Option<&String>) -> bool {
+        match (peer.proof(), client_ca) {
+            (Proof::Pki(vouching), Some(wanted)) => vouching.contains(wanted),
+            (Proof::Pki(_), None) => true,
+            // The only proven name of an SVID is its SPIFFE ID: its trust domain attests no DN, even if the
+            // certificate has one.
+            (Proof::Svid(id), None) => *self == Self::Uri(id.to_string()),
+            (Proof::Svid(_), Some(_)) | (Proof::SelfSigned | Proof::Unknown, _) => false,
+        }
+    }
+
+    /// The SPIFFE ID, if the name is one.
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+        match self {
+            Self::Uri(uri) => parse_spiffe_id(uri),
+            Self::Dn(_) | Self::Dns(_) | Self::Ip(_) | Self::Email(_) => None,
+        }
     }
 }
 

@@ -155,6 +155,41 @@ impl ClientRegistration {
         }
     }
 
+    /// Whether what authenticates the client is still what it was before. A client with the same exact SPIFFE ID is the
+    /// same workload under any method; a self-signed client keeps its authentication while one of its certificates stays.
+    pub fn keeps_authentication(&self, before: &Self) -> bool {
+        use TokenEndpointAuthMethod::SelfSignedTlsClientAuth;
+        match (self.method.exact_spiffe_id(), before.method.exact_spiffe_id()) {
+            (Some(now), Some(then)) => return now == then,
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return false,
+        }
+        if let (SelfSignedTlsClientAuth(now), SelfSignedTlsClientAuth(then)) = (&self.method, &before.method) {
+            return now.iter().any(|certificate| then.contains(certificate));
+        }
+        self.method == before.method
+    }
+
+    /// Names the client CA that must have issued the certificate. Has no effect on a client of another method.
+    pub(in crate::authority) fn pin_client_ca(&mut self, name: &str) {
+        if let TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } = &mut self.method {
+            *client_ca = Some(name.to_owned());
+            self.metadata.client_ca.clone_from(client_ca);
+        }
+    }
+
+    /// Whether any client CA may have issued the client's certificate, because the registration names none.
+    pub fn takes_any_client_ca(&self) -> bool {
+        match &self.method {
+            TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => {
+                client_ca.is_none() && self.method.exact_spiffe_id().is_none()
+            }
+            TokenEndpointAuthMethod::Spiffe(..)
+            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
+        }
+    }
+
     /// The field in which this registration exceeds the limit `most`, if any.
     pub fn exceeded_field(&self, most: &Self) -> Option<&'static str> {
         let audience = &most.metadata.audience;

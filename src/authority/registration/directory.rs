@@ -9,6 +9,7 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::identity::prefixes;
 use crate::authority::records::ByName;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
@@ -23,7 +24,8 @@ pub enum ClientStatus {
     Unknown,
     /// More than one registration claims this SPIFFE ID at the same level. None of them applies.
     Ambiguous,
-    /// A matching registration, at any level, is disabled.
+    /// A matching registration, at any level, is disabled, or the client registered itself and no operator's registration
+    /// is left that allows it.
     Disabled,
     /// The registration that applies.
     Registered(Arc<RegisteredClient>),
@@ -64,7 +66,8 @@ impl Directory {
     }
 
     /// The registration for the `client_id` of a request or a token. For a SPIFFE ID the most specific registration
-    /// applies: the exact one, then the longest pattern. A disabled registration at any level refuses the client.
+    /// applies: the exact one, then the longest pattern. A disabled registration at any level refuses the client, and so
+    /// does the loss of the operator's registration that limits a client which registered itself.
     pub fn status(&self, client_id: &ClientId) -> ClientStatus {
         if !client_id.is_spiffe_id() {
             return match self.clients.named(client_id.as_str()) {
@@ -87,12 +90,48 @@ impl Directory {
         let as_it_is = || self.thumbprints.contains_key(&peer.thumbprint());
         match peer.proof() {
             Proof::Svid(id) => {
-                self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer)
+                self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer, &[])
             }
-            Proof::Pki(_) => as_it_is() || self.knows_subject(peer),
+            Proof::Pki(vouching) => as_it_is() || self.knows_subject(peer, vouching),
             Proof::SelfSigned => as_it_is(),
             Proof::Unknown => false,
         }
+    }
+
+    /// The registrations that a peer's certificate proves: of those by SPIFFE ID the most specific ones, and each whose
+    /// subject or certificate is the peer's. Several clients may be registered for one certificate.
+    pub fn clients_of(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredClient>> {
+        let mut found = peer.spiffe_id().map(|id| self.nearest(id)).unwrap_or_default();
+        if matches!(peer.proof(), Proof::Pki(_) | Proof::SelfSigned) {
+            found.extend(self.resolve(self.thumbprints.get(&peer.thumbprint())));
+        }
+        if !self.subjects.is_empty() {
+            for subject in CertificateSubject::of(peer.certificate().names()) {
+                let registered = self.resolve(self.subjects.get(&subject));
+                found.extend(registered.filter(|client| match &client.registration.method {
+                    TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => {
+                        subject.is_proven_by(peer, client_ca.as_ref())
+                    }
+                    TokenEndpointAuthMethod::Spiffe(..)
+                    | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+                    | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
+                }));
+            }
+        }
+        found
+    }
+
+    /// The most specific registrations for a SPIFFE ID. There is more than one only where they conflict.
+    pub fn nearest(&self, id: &SpiffeId) -> Vec<Arc<RegisteredClient>> {
+        self.levels(&id.to_string()).into_iter().find(|level| !level.is_empty()).unwrap_or_default()
+    }
+
+    /// The clients that are registered with a certificate itself.
+    pub fn with_certificate(
+        &self,
+        thumbprint: &CertificateThumbprint,
+    ) -> impl Iterator<Item = Arc<RegisteredClient>> + '_ {
+        self.resolve(self.thumbprints.get(thumbprint))
     }
 
     /// Whether the thumbprint of a certificate is registered.
@@ -107,6 +146,29 @@ impl Directory {
             level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
         };
         self.levels(&id.to_string()).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
+    }
+
+    /// The clients that a peer's certificate may authenticate: those at the most specific level of its SPIFFE ID, and those
+    /// with a name or the thumbprint of the certificate. Published certificates are not looked up.
+    pub fn candidates(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredClient>> {
+        let mut found = match peer.spiffe_id() {
+            Some(id) => self.levels(&id.to_string()).into_iter().find(|level| !level.is_empty()).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let subjects = CertificateSubject::of(peer.certificate().names());
+        let by_subject = subjects.iter().filter_map(|subject| self.subjects.get(subject));
+        let names = by_subject.chain(self.thumbprints.get(&peer.thumbprint())).flatten();
+        for client in names.filter_map(|name| self.clients.named(name)) {
+            if !found.iter().any(|other| other.registration.client_id == client.registration.client_id) {
+                found.push(Arc::clone(client));
+            }
+        }
+        found
+    }
+
+    /// The operator's registration that limits a client, where the client registered itself.
+    pub(in crate::authority) fn limit_of(&self, client: &RegisteredClient) -> Option<Arc<RegisteredClient>> {
+        if is_own_identity(client) { self.operator_limit(&client.registration.client_id.spiffe_id()?) } else { None }
     }
 
     /// Another client that claims the same SPIFFE ID or the same pattern.
@@ -143,21 +205,30 @@ impl Directory {
 
     /// The registrations for a SPIFFE ID, most specific level first.
     fn levels(&self, id: &str) -> Vec<Vec<Arc<RegisteredClient>>> {
-        let resolve = |names: Option<&Names>| {
-            names.into_iter().flatten().filter_map(|name| self.clients.named(name)).map(Arc::clone).collect()
-        };
-        let slashes = id.char_indices().rev().filter(|(_, character)| *character == '/').map(|(at, _)| at);
-        // From the last segment up to the trust domain. The two slashes of `spiffe://` are not part of the path.
-        let prefixes = slashes.filter(|at| *at > "spiffe://".len()).filter_map(|at| id.get(..=at));
-        let below = prefixes.filter(|_| !self.below.is_empty()).map(|prefix| resolve(self.below.get(prefix)));
-        std::iter::once(resolve(self.exact.get(id))).chain(below).collect()
+        let below = prefixes(id)
+            .filter(|_| !self.below.is_empty())
+            .map(|prefix| self.resolve(self.below.get(prefix)).collect());
+        std::iter::once(self.resolve(self.exact.get(id)).collect()).chain(below).collect()
     }
 
-    fn knows_subject(&self, peer: &PeerIdentity) -> bool {
+    fn resolve<'a>(&'a self, names: Option<&'a Names>) -> impl Iterator<Item = Arc<RegisteredClient>> + 'a {
+        names.into_iter().flatten().filter_map(|name| self.clients.named(name)).map(Arc::clone)
+    }
+
+    /// Whether a `tls_client_auth` client has one of the peer's names, and takes a certificate that these client CAs issued.
+    fn knows_subject(&self, peer: &PeerIdentity, vouching: &[String]) -> bool {
+        let takes = |name: &String| {
+            let client = self.clients.named(name);
+            client.is_some_and(|client| match &client.registration.metadata.client_ca {
+                Some(client_ca) => vouching.contains(client_ca),
+                None => true,
+            })
+        };
         !self.subjects.is_empty()
             && CertificateSubject::of(peer.certificate().names())
                 .iter()
-                .any(|subject| self.subjects.contains_key(subject))
+                .filter_map(|subject| self.subjects.get(subject))
+                .any(|names| names.iter().any(takes))
     }
 
     fn index(&mut self, registration: &ClientRegistration, change: impl Fn(&mut Names)) {
@@ -192,9 +263,16 @@ fn settle(nearest: &[Arc<RegisteredClient>], farther: &[Arc<RegisteredClient>]) 
     }
     match nearest {
         [] => ClientStatus::Unknown,
+        [client] if is_own_identity(client) && !farther.iter().any(|other| other.record.dynamic.is_none()) => {
+            ClientStatus::Disabled
+        }
         [client] => ClientStatus::Registered(Arc::clone(client)),
         _ => ClientStatus::Ambiguous,
     }
+}
+
+fn is_own_identity(client: &RegisteredClient) -> bool {
+    client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity)
 }
 
 fn touch<K: Clone + Eq + std::hash::Hash>(index: &mut HashMap<K, Names>, key: K, change: impl Fn(&mut Names)) {

@@ -57,11 +57,15 @@ impl From<RegistryError> for DynamicRegistrationError {
             RegistryError::Exists(_) => Self::Invalid(invalid("client_id", "is registered already")),
             RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
             RegistryError::TooLarge(_) => Self::Invalid(invalid("jwks", "is too large")),
-            RegistryError::NotFound(_) => Self::InvalidToken,
+            RegistryError::NotFound(_) | RegistryError::Covered(_) => Self::InvalidToken,
+            // The last three are of resources.
             RegistryError::Conflict(_)
             | RegistryError::EtagMissing(_)
             | RegistryError::InvalidPageToken
-            | RegistryError::Unavailable => Self::Unavailable,
+            | RegistryError::Unavailable
+            | RegistryError::AuthorityTaken { .. }
+            | RegistryError::Deleted
+            | RegistryError::NotDeleted => Self::Unavailable,
         }
     }
 }

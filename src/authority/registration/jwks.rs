@@ -11,7 +11,13 @@ use serde_json::Value;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::is_spiffe_uri;
+use crate::authority::json::is_gzip;
+use crate::authority::json::without_byte_order_mark;
+use crate::authority::keys::SkippedKey;
+use crate::authority::keys::SkippedKeys;
+use crate::authority::keys::certificate_in;
 use crate::authority::keys::is_private;
+use crate::authority::keys::may_verify;
 use crate::authority::keys::public_key;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
@@ -53,8 +59,13 @@ pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenE
 /// Converts PEM certificates into a JWK Set that contains each in `x5c`.
 pub fn from_pem(pem: &str) -> Result<Value, InvalidMetadata> {
     let refuse = |problem: &str| invalid("certificate_pem", problem);
-    let certificates: Vec<CertificateDer<'_>> =
-        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| refuse("is not PEM"))?;
+    // Also an encrypted one, or one in the form of a kind of key.
+    if pem.contains("PRIVATE KEY-----") {
+        return Err(refuse("holds a private key: leave only the certificates in it, and replace that key"));
+    }
+    let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(without_byte_order_mark(pem.as_bytes()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| refuse("is not PEM"))?;
     if certificates.is_empty() {
         return Err(refuse("holds no CERTIFICATE block"));
     }
@@ -86,33 +97,80 @@ fn certificates_in(jwks: &Value) -> Result<Vec<CertificateThumbprint>, InvalidMe
     match with_certificates.len() {
         0 => Err(invalid("jwks", "no key in it carries a certificate in x5c")),
         count if count > MAX_CERTIFICATES => Err(invalid("jwks", "carries more than 16 certificates")),
-        _ => with_certificates.into_iter().map(certificate_of).collect(),
+        _ => with_certificates
+            .into_iter()
+            .map(|jwk| certificate_of(jwk).map_err(|problem| invalid("jwks", &problem)))
+            .collect(),
     }
 }
 
-/// The certificates in a JWK Set that its client published. A key that cannot be used is skipped, because it may be
-/// meant for another party (RFC 7517 section 5). A key whose private half is published too is skipped, because it
-/// authenticates no one. `None` if the value is not a JWK Set, or has more certificates than one client may have.
-pub(in crate::authority) fn published_in(jwks: &Value) -> Option<Vec<CertificateThumbprint>> {
-    let keys = jwks.get("keys").and_then(Value::as_array)?.iter().filter_map(Value::as_object);
-    let keys = keys.filter(|jwk| jwk.contains_key("x5c") && !is_private(jwk));
-    let certificates: Vec<_> = keys.filter_map(|jwk| certificate_of(jwk).ok()).take(MAX_CERTIFICATES + 1).collect();
-    (certificates.len() <= MAX_CERTIFICATES).then_some(certificates)
+/// The certificates in a JWK Set that its client published, and the keys that give none.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PublishedCertificates {
+    /// The thumbprints of the certificates.
+    pub certificates: Vec<CertificateThumbprint>,
+    /// The keys that are not used, each with its reason.
+    pub skipped: SkippedKeys,
 }
 
-fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, InvalidMetadata> {
-    let refuse = |problem: &str| invalid("jwks", problem);
-    let text = jwk.get("x5c").and_then(|chain| chain.get(0)).and_then(Value::as_str);
-    let der = text
-        .and_then(|text| STANDARD.decode(text).ok())
-        .ok_or_else(|| refuse("x5c is not an array of standard base64"))?;
-    let certificate = Certificate::parse(&der).map_err(|error| refuse(&error.to_string()))?;
+/// Why a document is not a JWK Set of a client's certificates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotAJwkSet {
+    /// The bytes are compressed.
+    #[error("the document is compressed with gzip, which was not asked for")]
+    Compressed,
+    /// The text begins with a byte order mark, which RFC 8259 section 8.1 forbids.
+    #[error("the document begins with a byte order mark")]
+    ByteOrderMark,
+    /// The text is not JSON.
+    #[error("the document is not JSON")]
+    NotJson,
+    /// The text is an array.
+    #[error("the document is an array, and not an object with the array `keys`")]
+    Array,
+    /// The text is not an object with the array `keys`.
+    #[error("the document lacks the array `keys`")]
+    NoKeys,
+    /// The document has more certificates than one client may have.
+    #[error("the document has more than {MAX_CERTIFICATES} certificates")]
+    TooMany,
+}
+
+/// Parses a document that a client published. A key that cannot be used is skipped, because it may be meant for another
+/// party (RFC 7517 section 5). A key whose private half is published too is skipped, because it authenticates no one.
+pub(in crate::authority) fn published_in(json: &[u8]) -> Result<PublishedCertificates, NotAJwkSet> {
+    if is_gzip(json) {
+        return Err(NotAJwkSet::Compressed);
+    }
+    if without_byte_order_mark(json).len() < json.len() {
+        return Err(NotAJwkSet::ByteOrderMark);
+    }
+    let document: Value = serde_json::from_slice(json).map_err(|_| NotAJwkSet::NotJson)?;
+    if document.is_array() {
+        return Err(NotAJwkSet::Array);
+    }
+    let keys = document.get("keys").and_then(Value::as_array).ok_or(NotAJwkSet::NoKeys)?;
+    let mut published = PublishedCertificates::default();
+    for (place, key) in keys.iter().enumerate() {
+        match key.as_object().ok_or_else(|| "it is not an object".to_owned()).and_then(certificate_of) {
+            Ok(certificate) => published.certificates.push(certificate),
+            Err(why) => published.skipped.0.push(SkippedKey::new(place, key, why)),
+        }
+        if published.certificates.len() > MAX_CERTIFICATES {
+            return Err(NotAJwkSet::TooMany);
+        }
+    }
+    Ok(published)
+}
+
+fn certificate_of(jwk: &Map<String, Value>) -> Result<CertificateThumbprint, String> {
+    if !may_verify(jwk) {
+        return Err("its key_ops do not include verify".to_owned());
+    }
+    let der = certificate_in(jwk).map_err(|error| error.to_string())?;
+    let certificate = Certificate::parse(&der).map_err(|error| error.to_string())?;
     if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
-        return Err(refuse("a certificate with a SPIFFE ID authenticates by spiffe_x509 only"));
+        return Err("a certificate with a SPIFFE ID authenticates by spiffe_x509 only".to_owned());
     }
-    // RFC 7517 section 4.7: the key in the first certificate MUST match the other members.
-    match public_key(&der) {
-        Some(key) if key.is(jwk) => Ok(certificate.thumbprint()),
-        _ => Err(refuse("the key in x5c is not the one that the other members describe")),
-    }
+    Ok(certificate.thumbprint())
 }

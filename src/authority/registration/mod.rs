@@ -30,6 +30,8 @@ pub use crate::authority::registration::dynamic::DynamicRegistrationError;
 pub use crate::authority::registration::dynamic::DynamicallyRegistered;
 pub use crate::authority::registration::dynamic::RegistrationAccessToken;
 pub use crate::authority::registration::dynamic_registration::DynamicRegistration;
+pub use crate::authority::registration::jwks::NotAJwkSet;
+pub use crate::authority::registration::jwks::PublishedCertificates;
 pub use crate::authority::registration::jwks::from_pem as jwks_from_pem;
 pub(in crate::authority) use crate::authority::registration::jwks::published_in as published_certificates;
 pub use crate::authority::registration::jwks_uri::AllowedHosts;

@@ -14,12 +14,16 @@ use crate::authority::scope::Scope;
 pub struct Demands {
     /// The audience of the resource.
     pub audience: String,
+    /// Whether the resource was deleted, so that every use is denied.
+    pub deleted: bool,
     /// The scopes that the use needs.
     pub scope: Scope,
     /// The lowest grade of evidence that the resource accepts.
     pub least_evidence: EvidenceGrade,
     /// The trust domains whose workloads it accepts. An empty list accepts all, and clients without a SPIFFE ID.
     pub trust_domains: Arc<[TrustDomain]>,
+    /// The scopes that the resource defines: of a token's scopes only these count there. `None` where it defines none.
+    pub defined: Option<Arc<Scope>>,
 }
 
 impl Demands {
@@ -27,7 +31,18 @@ impl Demands {
     pub fn of(audience: &str, resource: Option<&ProtectedResource>, scope: Scope) -> Self {
         let least_evidence = resource.map_or(EvidenceGrade::Thumbprint, |resource| resource.least_evidence);
         let trust_domains = resource.map(|resource| Arc::clone(&resource.trust_domains)).unwrap_or_default();
-        Self { audience: audience.to_owned(), scope, least_evidence, trust_domains }
+        let defined = resource.and_then(|resource| resource.defined.clone());
+        Self { audience: audience.to_owned(), deleted: false, scope, least_evidence, trust_domains, defined }
+    }
+
+    /// Whether the resource defines the scopes that the use needs.
+    pub(in crate::authority) fn define_scope(&self) -> bool {
+        self.defined.as_ref().is_none_or(|defined| defined.covers(&self.scope))
+    }
+
+    /// Whether a scope of a token counts at the resource.
+    pub(in crate::authority) fn counts(&self, scope: &str) -> bool {
+        self.defined.as_ref().is_none_or(|defined| defined.contains(scope))
     }
 
     /// Whether the resource accepts holders of this trust domain.

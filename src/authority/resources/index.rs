@@ -2,31 +2,39 @@
 
 use std::sync::Arc;
 
-use imbl::HashMap;
+use imbl::OrdMap;
 
 use crate::authority::access::Fronted;
 use crate::authority::records::ByName;
+use crate::authority::resources::defined_scopes::DefinedScopes;
+use crate::authority::resources::deleted::DeletedResource;
+use crate::authority::resources::host::HostAndPort;
+use crate::authority::resources::metadata::ResourceMetadata;
+use crate::authority::resources::places::Places;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
-use crate::authority::resources::resource::split_port;
+use crate::authority::resources::shared::contested;
+use crate::authority::store::Revision;
 
-/// All resources. A clone is cheap: a change creates a new snapshot that shares the unchanged entries.
+/// All resources, and the marks of deleted ones. A clone is cheap: a change creates a new snapshot that shares the
+/// unchanged entries.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     by_audience: ByName<ProtectedResource>,
-    principals: HashMap<String, Audiences>,
-    authorities: HashMap<String, Audiences>,
+    places: Places,
+    deleted: OrdMap<String, (Arc<DeletedResource>, Revision)>,
+    deleted_places: Places,
+    /// The scopes that resources define, each with the number of those resources.
+    scopes: OrdMap<String, usize>,
 }
-
-/// The audiences under one index entry: nearly always one.
-type Audiences = Vec<String>;
 
 /// The destination of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
     /// The audience that the proxy's own configuration names. If it is set, no other is considered.
     pub named: Option<&'a str>,
-    /// The SPIFFE ID of the resource's workload, as the proxy reports it.
+    /// The SPIFFE ID of the resource's workload, as the proxy reports it. Anything else, such as a DNS name, is as if
+    /// nothing were reported.
     pub principal: &'a str,
     /// The host, and the port if the request has one, as the client sent them.
     pub authority: &'a str,
@@ -48,6 +56,11 @@ impl Resources {
         self.by_audience.all()
     }
 
+    /// The scopes that resources define, sorted.
+    pub fn scopes(&self) -> impl Iterator<Item = &String> {
+        self.scopes.keys()
+    }
+
     /// The number of resources.
     pub fn len(&self) -> usize {
         self.by_audience.len()
@@ -58,55 +71,105 @@ impl Resources {
         self.by_audience.is_empty()
     }
 
-    /// The resource that a request to this destination addresses, among those that the proxy fronts: the one that the
-    /// proxy's configuration names; else the one that the destination's workload serves; else the one at this
-    /// authority. If a workload serves several, the authority selects one. `None` if no resource or more than one
-    /// matches.
+    /// The scopes that count at these audiences.
+    pub fn defined_by<'a>(&self, audiences: impl Iterator<Item = &'a str>) -> DefinedScopes {
+        let defined = |audience| self.named(audience).and_then(|registered| registered.registration.defined.clone());
+        audiences.map(defined).collect::<Option<_>>().map_or(DefinedScopes::Every, DefinedScopes::Of)
+    }
+
+    /// The mark of the deleted resource with this audience, unless the audience is registered again.
+    pub fn deleted(&self, audience: &str) -> Option<&DeletedResource> {
+        let (mark, _) = self.deleted.get(audience)?;
+        self.by_audience.named(audience).is_none().then_some(&**mark)
+    }
+
+    /// All marks, with their revisions.
+    pub(in crate::authority) fn marks(&self) -> impl Iterator<Item = (&DeletedResource, Revision)> {
+        self.deleted.values().map(|(mark, revision)| (&**mark, *revision))
+    }
+
+    /// The mark of an audience, whether or not that is registered again, with its revision.
+    pub(in crate::authority) fn mark(&self, audience: &str) -> Option<(&DeletedResource, Revision)> {
+        self.deleted.get(audience).map(|(mark, revision)| (&**mark, *revision))
+    }
+
+    /// The resource that a request to this destination addresses, among those that the proxy fronts:
+    ///
+    /// 1. the one that the proxy's configuration names;
+    /// 2. else, if the destination's workload serves any resource, the one that it serves. If it serves several, the
+    ///    authority selects one of them;
+    /// 3. else the one at this authority, among those without destination principals.
+    ///
+    /// `None` if no resource or more than one matches. A deleted resource keeps its place: it is not found, and nor is
+    /// another one there, except one that is registered for the same place.
     pub fn find(&self, destination: &Destination<'_>, fronted: &Fronted) -> Option<&Arc<RegisteredResource>> {
         if let Some(audience) = destination.named {
             return self.by_audience.named(audience).filter(|_| fronted.includes(audience));
         }
-        let among = |audiences: Option<&Audiences>| -> Audiences {
-            let audiences = audiences.into_iter().flatten();
-            audiences.filter(|audience| fronted.includes(audience)).cloned().collect()
-        };
-        let authority = destination.authority.to_ascii_lowercase();
-        let (host, port) = split_port(&authority);
-        let mut here = among(self.authorities.get(&authority));
-        // A resource that is registered with this port takes precedence over one for all ports.
-        if here.is_empty() && port.is_some() {
-            here = among(self.authorities.get(host));
+        let served = self.places.at_principal(destination.principal);
+        let marked = self.deleted_places.at_principal(destination.principal);
+        let is_fronted = |audience: &&String| fronted.includes(audience);
+        // Whether the workload serves any is asked of all resources: a proxy that fronts none of those finds none.
+        if served.is_empty() && !marked.iter().any(|audience| self.deleted(audience).is_some()) {
+            return self.at(destination.authority, is_fronted, <[String]>::is_empty);
         }
-        let mut meant = match destination.principal {
-            "" => Vec::new(),
-            principal => among(self.principals.get(principal)),
-        };
-        if meant.is_empty() {
-            meant = here;
-        } else if meant.len() > 1 {
-            meant.retain(|audience| here.contains(audience));
+        let mut found = served.iter().filter(is_fronted);
+        let (first, second) = (found.next(), found.next());
+        let has_authorities =
+            |audience: &String| self.deleted(audience).is_some_and(|mark| !mark.authorities.is_empty());
+        if second.is_none() && !marked.iter().filter(is_fronted).any(has_authorities) {
+            return self.by_audience.named(first?);
         }
-        match meant.as_slice() {
-            [only] => self.by_audience.named(only),
-            _ => None,
+        let is_here =
+            |audience: &&String| is_fronted(audience) && (served.contains(audience) || marked.contains(audience));
+        self.at(destination.authority, is_here, |_| true)
+    }
+
+    /// The one resource at this authority, under the host with its port or else under the host for all ports. It must be
+    /// one of those that `contend`, the only one of them there, and have principals that are `eligible`.
+    fn at(
+        &self,
+        authority: &str,
+        contend: impl Fn(&&String) -> bool,
+        eligible: impl Fn(&[String]) -> bool,
+    ) -> Option<&Arc<RegisteredResource>> {
+        let host = HostAndPort::parse(authority)?;
+        for key in host.keys() {
+            let here = || {
+                let audiences = self.places.at_authority(key).iter().filter(&contend);
+                audiences.filter_map(|audience| self.by_audience.named(audience))
+            };
+            let found = here().find(|resource| eligible(&resource.registration.metadata.destination_principals));
+            if found.is_some() {
+                return found.filter(|_| here().count() == 1);
+            }
+            let marks = self.deleted_places.at_authority(key).iter().filter(&contend);
+            if marks.filter_map(|audience| self.deleted(audience)).any(|mark| eligible(&mark.destination_principals)) {
+                return None;
+            }
         }
+        None
+    }
+
+    /// A resource with which this one may not share an authority, and that authority. What it shares already, where it
+    /// replaces a registered one, is left as it is.
+    pub(in crate::authority) fn contested<'a>(&self, wanted: &'a ResourceMetadata) -> Option<(&str, &'a str)> {
+        let before = self.by_audience.named(&wanted.audience).map(|registered| &registered.registration.metadata);
+        let others = wanted.authorities.iter().flat_map(|authority| self.places.at_authority(authority));
+        others.filter_map(|audience| self.by_audience.named(audience)).find_map(|other| {
+            let authority = contested(wanted, before, &other.registration.metadata)?;
+            Some((other.registration.audience(), authority))
+        })
     }
 
     /// Inserts a resource, replacing any with the same audience.
     pub fn insert(&mut self, registered: RegisteredResource) {
-        let audience = registered.registration.audience().to_owned();
-        self.remove(&audience);
+        self.remove(registered.registration.audience());
         let metadata = &registered.registration.metadata;
-        for (index, keys) in
-            [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
-        {
-            for key in keys {
-                let audiences = index.entry(key.clone()).or_default();
-                // An entry that is listed twice refers to the same resource.
-                if audiences.last() != Some(&audience) {
-                    audiences.push(audience.clone());
-                }
-            }
+        let ResourceMetadata { audience, destination_principals, authorities, .. } = metadata;
+        self.places.insert(audience, destination_principals, authorities);
+        for scope in defined(metadata) {
+            *self.scopes.entry(scope.to_owned()).or_default() += 1;
         }
         self.by_audience.insert(registered);
     }
@@ -115,17 +178,33 @@ impl Resources {
     pub fn remove(&mut self, audience: &str) {
         let Some(removed) = self.by_audience.remove(audience) else { return };
         let metadata = &removed.registration.metadata;
-        for (index, keys) in
-            [(&mut self.principals, &metadata.destination_principals), (&mut self.authorities, &metadata.authorities)]
-        {
-            for key in keys {
-                if let Some(audiences) = index.get_mut(key) {
-                    audiences.retain(|known| known != audience);
-                    if audiences.is_empty() {
-                        index.remove(key);
-                    }
+        let ResourceMetadata { destination_principals, authorities, .. } = metadata;
+        self.places.remove(audience, destination_principals, authorities);
+        for scope in defined(metadata) {
+            if let Some(count) = self.scopes.get_mut(scope) {
+                *count -= 1;
+                if *count == 0 {
+                    self.scopes.remove(scope);
                 }
             }
         }
     }
+
+    /// Inserts the mark of a deleted resource, replacing any with the same audience.
+    pub(in crate::authority) fn insert_mark(&mut self, mark: DeletedResource, revision: Revision) {
+        self.remove_mark(&mark.audience);
+        self.deleted_places.insert(&mark.audience, &mark.destination_principals, &mark.authorities);
+        self.deleted.insert(mark.audience.clone(), (Arc::new(mark), revision));
+    }
+
+    /// Removes the mark of this audience.
+    pub(in crate::authority) fn remove_mark(&mut self, audience: &str) {
+        let Some((mark, _)) = self.deleted.remove(audience) else { return };
+        self.deleted_places.remove(audience, &mark.destination_principals, &mark.authorities);
+    }
+}
+
+/// The scopes that a resource defines.
+fn defined(metadata: &ResourceMetadata) -> impl Iterator<Item = &str> {
+    metadata.scope.split(' ').filter(|scope| !scope.is_empty())
 }

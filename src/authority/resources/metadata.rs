@@ -5,6 +5,8 @@ use serde::Serialize;
 
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
+use crate::authority::scope::Scope;
+use crate::authority::scope::list_comma;
 
 /// A protected resource as operators write it. It is stored and returned in this form.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -23,7 +25,7 @@ pub struct ResourceMetadata {
     pub least_evidence: Option<String>,
     /// The source of the evidence, if it is not the immediate peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence_from: Option<Gateways>,
+    pub evidence_from: Option<EvidenceSource>,
     /// The names of the trust domains whose workloads are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust_domains: Vec<String>,
@@ -64,12 +66,42 @@ pub struct RouteMetadata {
     pub public: bool,
 }
 
-/// The gateways in front of a proxy.
+/// Where a check finds the evidence, if not with the immediate peer. Exactly one of the two is set.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gateways {
-    /// The SPIFFE IDs of the gateways.
+pub struct EvidenceSource {
+    /// The SPIFFE IDs of the gateways in front of the proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<String>,
+    /// Whether the header is evidence by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub header: bool,
+}
+
+impl ResourceMetadata {
+    /// Refuses what can be read, but means something else than its author meant. Stored records are not checked for it.
+    pub(in crate::authority) fn check_mistakes(&self) -> Result<(), InvalidMetadata> {
+        let scopes =
+            std::iter::once(("scope", &self.scope)).chain(self.routes.iter().map(|one| ("routes", &one.scope)));
+        for (field, text) in scopes {
+            if let Ok(scope) = Scope::parse(text)
+                && let Some(token) = scope.with_list_comma()
+            {
+                return Err(invalid(field, &list_comma(token)));
+            }
+        }
+        let segments = self.routes.iter().flat_map(|route| route.path.split('/'));
+        match segments.into_iter().find(|segment| segment.starts_with(':')) {
+            Some(segment) => {
+                let name = segment.trim_start_matches(':');
+                Err(invalid(
+                    "routes",
+                    &format!("'{segment}' matches only itself: write {{{name}}} for any one segment"),
+                ))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidMetadata {

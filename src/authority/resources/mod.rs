@@ -1,15 +1,23 @@
 //! Protected resources (RFC 8707): metadata, routes, and the lookup of a request's resource.
 
+mod defined_scopes;
+mod deleted;
 mod demands;
+mod host;
 mod index;
 mod metadata;
+mod places;
 mod resource;
 mod route;
+mod shared;
 
+pub use crate::authority::resources::defined_scopes::DefinedScopes;
+pub use crate::authority::resources::deleted::DELETED;
+pub use crate::authority::resources::deleted::DeletedResource;
 pub use crate::authority::resources::demands::Demands;
 pub use crate::authority::resources::index::Destination;
 pub use crate::authority::resources::index::Resources;
-pub use crate::authority::resources::metadata::Gateways;
+pub use crate::authority::resources::metadata::EvidenceSource;
 pub use crate::authority::resources::metadata::ResourceMetadata;
 pub use crate::authority::resources::metadata::RouteMetadata;
 pub use crate::authority::resources::resource::Mode;
@@ -23,3 +31,6 @@ pub use crate::authority::resources::route::PathTemplate;
 pub use crate::authority::resources::route::RequestPath;
 pub use crate::authority::resources::route::Route;
 pub use crate::authority::resources::route::Routes;
+pub use crate::authority::resources::shared::Finding;
+pub(in crate::authority) use crate::authority::resources::shared::contested;
+pub use crate::authority::resources::shared::findings;

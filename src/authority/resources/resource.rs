@@ -14,6 +14,8 @@ use crate::authority::records::NotKept;
 use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::resources::host::HostAndPort;
+use crate::authority::resources::metadata::EvidenceSource;
 use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::metadata::RouteMetadata;
 use crate::authority::resources::metadata::invalid;
@@ -41,6 +43,8 @@ pub type RegisteredResource = Registered<ProtectedResource>;
 pub struct ProtectedResource {
     /// The metadata in normal form: defaults filled in.
     pub metadata: ResourceMetadata,
+    /// The scopes that the resource defines; `None` where it defines none, so that every scope of a token for it counts.
+    pub defined: Option<Arc<Scope>>,
     /// The routes, each with its requirements.
     pub routes: Routes,
     /// The lowest grade of evidence that the resource accepts.
@@ -125,18 +129,20 @@ impl ProtectedResource {
         }
         let evidence_from = match &metadata.evidence_from {
             None => EvidenceFrom::Peer,
-            Some(from) if from.via.is_empty() => {
+            Some(EvidenceSource { via, header: true }) if via.is_empty() => EvidenceFrom::Header,
+            Some(EvidenceSource { header: true, .. }) => {
+                return Err(invalid("evidence_from", "is either the header or via gateways"));
+            }
+            Some(EvidenceSource { via, header: false }) if via.is_empty() => {
                 return Err(invalid("evidence_from", "via names no gateway; leave it out for the immediate peer"));
             }
-            Some(from) => EvidenceFrom::Via(spiffe_ids("evidence_from", &from.via)?),
+            Some(EvidenceSource { via, header: false }) => EvidenceFrom::Via(spiffe_ids("evidence_from", via)?),
         };
         spiffe_ids("destination_principals", &metadata.destination_principals)?;
         for authority in &mut metadata.authorities {
-            // Host names are case-insensitive (RFC 9110 section 4.2.3).
-            authority.make_ascii_lowercase();
-        }
-        if !metadata.authorities.iter().all(|authority| is_authority(authority)) {
-            return Err(invalid("authorities", "each is a host, or a host and a port: orders.shop.internal:8443"));
+            let problem = "each is a host, or a host and a port: orders.shop.internal:8443";
+            let parsed = HostAndPort::registered(authority).ok_or_else(|| invalid("authorities", problem))?;
+            *authority = parsed.into_text();
         }
         let trust_domains = metadata.trust_domains.iter().map(|name| {
             let parsed = TrustDomain::new(name).ok().filter(|parsed| parsed.as_str() == name);
@@ -152,7 +158,13 @@ impl ProtectedResource {
                 return Err(invalid(field, "there are too many"));
             }
         }
-        Ok(Self { metadata, routes, least_evidence, evidence_from, trust_domains, mode })
+        let defined = (!defined.is_empty()).then(|| Arc::new(defined));
+        Ok(Self { metadata, defined, routes, least_evidence, evidence_from, trust_domains, mode })
+    }
+
+    /// Parses a stored value; `None` where this version cannot read it.
+    pub fn from_bytes(value: &[u8]) -> Option<Self> {
+        Registered::<Self>::parse(value).ok()
     }
 
     /// The resource indicator that tokens for the resource contain in `aud`.
@@ -169,6 +181,7 @@ fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidMetad
     if !methods.iter().all(named) {
         return Err(invalid("routes", "a method is written in capitals: GET"));
     }
+    let template = path.clone();
     let path = PathTemplate::parse(path).ok_or_else(|| {
         let problem = "is not a template such as /orders/{id} or /static/**";
         invalid("routes", &format!("'{}' {problem}", path.escape_default()))
@@ -180,7 +193,8 @@ fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidMetad
     if *public && !scope.is_empty() {
         return Err(invalid("routes", "a public route needs no scope: leave one of the two out"));
     }
-    Ok(Route { methods: methods.clone(), path, need: if *public { Need::Nothing } else { Need::Token(scope) } })
+    let need = if *public { Need::Nothing } else { Need::Token(scope) };
+    Ok(Route { methods: methods.clone(), path, template, need })
 }
 
 fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, InvalidMetadata> {
@@ -189,25 +203,4 @@ fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, In
     }
     let parse = |text: &String| parse_spiffe_id(text).filter(|id| !id.path().is_empty());
     texts.iter().map(|text| parse(text).ok_or_else(|| invalid(field, "each is a SPIFFE ID with a path"))).collect()
-}
-
-/// Whether the text is a URI host, with or without a port, in lower case.
-fn is_authority(text: &str) -> bool {
-    let (host, port) = split_port(text);
-    let port_is_one = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number.to_string() == port));
-    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let host_is_one = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte)),
-    };
-    !host.is_empty() && port_is_one && host_is_one
-}
-
-/// Splits an authority into its host and its port, if it has one.
-pub(in crate::authority) fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        // A colon within brackets is part of an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    }
 }

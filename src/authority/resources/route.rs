@@ -154,6 +154,8 @@ pub struct Route {
     pub methods: Vec<String>,
     /// The paths that the route matches.
     pub path: PathTemplate,
+    /// The template of these paths, as it was written.
+    pub template: String,
     /// What these requests need.
     pub need: Need,
 }
@@ -193,13 +195,13 @@ impl Routes {
         Some(Self(routes))
     }
 
-    /// What a request needs by the most specific route that it matches: literal segments before variable ones, those
+    /// The most specific route that a request matches: literal segments before variable ones, those
     /// before `**`, from left to right, and a route for this method before one for all. `None` where no route matches.
-    pub fn need(&self, method: &str, path: &RequestPath) -> Option<&Need> {
+    pub fn find(&self, method: &str, path: &RequestPath) -> Option<&Route> {
         let matches = |route: &&Route| {
             (route.methods.is_empty() || route.methods.iter().any(|one| one == method)) && route.path.matches(path)
         };
-        self.0.iter().find(matches).map(|route| &route.need)
+        self.0.iter().find(matches)
     }
 }
 
@@ -328,6 +330,7 @@ mod tests {
         let route = |methods: &[&str], path: &str, need: Need| Route {
             methods: methods.iter().map(|&method| method.to_owned()).collect(),
             path: PathTemplate::parse(path).unwrap(),
+            template: path.to_owned(),
             need,
         };
         let mut routes = vec![
@@ -352,10 +355,11 @@ mod tests {
                 ("GET", "/books/recent", scope("shop")),
                 ("POST", "/books/recent", scope("any")),
             ] {
-                assert_eq!(routes.need(method, &path(target)), Some(&expected), "{method} {target}");
+                let found = routes.find(method, &path(target)).map(|route| &route.need);
+                assert_eq!(found, Some(&expected), "{method} {target}");
             }
         }
-        assert_eq!(Routes::default().need("GET", &path("/")), None);
+        assert!(Routes::default().find("GET", &path("/")).is_none());
     }
 
     #[test]
@@ -363,6 +367,7 @@ mod tests {
         let route = |methods: &[&str], path: &str| Route {
             methods: methods.iter().map(|&method| method.to_owned()).collect(),
             path: PathTemplate::parse(path).unwrap(),
+            template: path.to_owned(),
             need: Need::Nothing,
         };
         assert!(Routes::new(vec![route(&["GET"], "/a/{b}"), route(&["POST", "GET"], "/a/{c}")]).is_none());

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::authority::access::ConnectionInfo;
 use crate::authority::access::Roles;
+use crate::authority::access::Sender;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::state::view::View;
 
@@ -15,4 +17,13 @@ pub struct Caller {
     pub roles: Roles,
     /// The view by which its request is decided.
     pub view: View,
+    /// The connection that its request came on.
+    pub connection: ConnectionInfo,
+}
+
+impl Caller {
+    /// The caller as the records of refusals name it.
+    pub fn sender(&self) -> Sender {
+        Sender { identity: Some(Arc::clone(&self.identity)), connection: self.connection }
+    }
 }

@@ -112,6 +112,12 @@ impl Lineages {
         self.0.get(predecessor).map(|(record, _)| record)
     }
 
+    /// Whether a certificate is in any succession.
+    pub fn names(&self, thumbprint: &CertificateThumbprint) -> bool {
+        let text = thumbprint.to_string();
+        self.0.contains_key(thumbprint) || self.0.values().any(|(record, _)| record.successor == text)
+    }
+
     /// The store revision of a certificate's succession.
     pub fn revision_of(&self, predecessor: &CertificateThumbprint) -> Option<Revision> {
         self.0.get(predecessor).map(|(_, revision)| *revision)
@@ -146,5 +152,26 @@ impl Lineages {
             at = next;
         }
         Descent::None
+    }
+
+    /// Whether the lineage from `bound` to `presented` has a certificate between the two for which `cut` holds.
+    pub fn passes(
+        &self,
+        bound: CertificateThumbprint,
+        presented: CertificateThumbprint,
+        policy: LineagePolicy,
+        cut: impl Fn(CertificateThumbprint) -> bool,
+    ) -> bool {
+        let (mut at, mut is_cut) = (bound, false);
+        for _ in 1..=policy.max_generations.saturating_add(1) {
+            let next = self.of(&at).and_then(|record| CertificateThumbprint::parse(&record.successor));
+            let Some(next) = next else { return false };
+            if next == presented {
+                return is_cut;
+            }
+            is_cut |= cut(next);
+            at = next;
+        }
+        false
     }
 }

@@ -2,10 +2,13 @@
 
 mod caller;
 mod freshness;
+mod last_admin;
 mod lineages;
 mod load_error;
 mod published_jwks;
+mod refusal;
 mod revocations;
+mod revoked;
 mod snapshot;
 mod view;
 
@@ -21,12 +24,13 @@ pub use crate::authority::state::lineages::store_key as succession_key;
 pub use crate::authority::state::load_error::LoadError;
 pub use crate::authority::state::published_jwks::FetchedJwks;
 pub use crate::authority::state::published_jwks::JwksSource;
-pub use crate::authority::state::published_jwks::NotAJwkSet;
 pub use crate::authority::state::published_jwks::PublishedJwks;
-pub use crate::authority::state::revocations::REVOCATIONS;
-pub use crate::authority::state::revocations::RevocationRecord;
 pub use crate::authority::state::revocations::Revocations;
-pub use crate::authority::state::revocations::Revoked;
+pub use crate::authority::state::revoked::REVOCATIONS;
+pub use crate::authority::state::revoked::RevocationRecord;
+pub use crate::authority::state::revoked::Revoked;
+pub use crate::authority::state::revoked::RevokedKind;
+pub use crate::authority::state::revoked::lifting;
 pub use crate::authority::state::snapshot::Entry;
 pub use crate::authority::state::snapshot::Indexed;
 pub use crate::authority::state::snapshot::PREFIXES;

@@ -9,6 +9,7 @@ use imbl::HashMap;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::keys::SkippedKeys;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::JwksUri;
 
@@ -28,16 +29,13 @@ pub struct FetchedJwks {
     pub uri: JwksUri,
     /// The certificates in it.
     pub certificates: Vec<CertificateThumbprint>,
+    /// The keys in it that are not used.
+    pub skipped: SkippedKeys,
     /// When the request was sent.
     pub fetched_at: Timestamp,
     /// The first moment at which it is no longer valid.
     pub good_until: Timestamp,
 }
-
-/// The fetched document is not a JWK Set, or has more certificates than one client may have.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a JWK Set with 16 certificates at most")]
-pub struct NotAJwkSet;
 
 /// Fetches what a client publishes when its certificate is not known.
 pub trait JwksSource: fmt::Debug + Send + Sync {
@@ -52,6 +50,25 @@ impl PublishedJwks {
         self.fetched.get(client_id).is_some_and(|fetched| {
             fetched.uri == *uri && now < fetched.good_until && fetched.certificates.contains(certificate)
         })
+    }
+
+    /// Whether the client's document at this URL no longer has a certificate: it lacks it, or has not been fetched for too
+    /// long. Before the first fetch, as after a restart, this is not known of any certificate.
+    pub fn has_dropped(
+        &self,
+        client_id: &str,
+        uri: &JwksUri,
+        certificate: &CertificateThumbprint,
+        now: Timestamp,
+    ) -> bool {
+        self.fetched.get(client_id).is_some_and(|fetched| {
+            fetched.uri == *uri && (now >= fetched.good_until || !fetched.certificates.contains(certificate))
+        })
+    }
+
+    /// The last document of a client, at any URL.
+    pub fn last(&self, client_id: &str) -> Option<&FetchedJwks> {
+        self.fetched.get(client_id).map(Arc::as_ref)
     }
 
     /// The clients that published a certificate, at any time and URL.

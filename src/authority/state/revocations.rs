@@ -1,188 +1,224 @@
-//! What is revoked, and until when. A revocation is kept for as long as what it revokes could otherwise be used, and
-//! deleted after that.
+//! All revocations, by what they apply to. A revocation is kept for as long as what it revokes could otherwise be used,
+//! and deleted after that.
 
-use imbl::HashMap;
-use serde::Deserialize;
-use serde::Serialize;
+use std::ops::Bound;
 
+use imbl::OrdMap;
+use spiffe::SpiffeId;
+use spiffe::TrustDomain;
+use strum::VariantArray as _;
+
+use crate::authority::access::GrantedRole;
 use crate::authority::clock::Timestamp;
-use crate::authority::deny_reason::DenyReason;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::prefixes;
 use crate::authority::registration::ClientId;
+use crate::authority::state::revoked::RevocationRecord;
+use crate::authority::state::revoked::Revoked;
+use crate::authority::state::revoked::RevokedKind;
 use crate::authority::store::Revision;
-use crate::authority::tokens::VerifiedToken;
 
-/// The prefix of all store keys of revocations.
-pub const REVOCATIONS: &str = "/revocations/";
+type Stored = (RevocationRecord, Revision);
 
-/// The schema of the records that this version writes.
-const SCHEMA: u32 = 1;
+/// A revocation with its subject and its revision.
+type Row<'a> = (Revoked, &'a RevocationRecord, Revision);
 
-/// The longest `jti` that can be revoked, in bytes.
-const MAX_JTI_BYTES: usize = 256;
-
-/// What a revocation applies to.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Revoked {
-    /// One token, by its `jti`. Never by its text: base64 has more than one text for the same signature.
-    Token(String),
-    /// A client. The client and its tokens are refused.
-    Client(ClientId),
-    /// A certificate. Tokens bound to it, and callers that present it, are refused.
-    Certificate(CertificateThumbprint),
-    /// The tokens of a client that were issued up to the time of the revocation. The client itself is not refused.
-    IssuedTo(ClientId),
-}
-
-impl Revoked {
-    /// One token by its `jti`: 1 to 256 visible ASCII characters.
-    pub fn token(jti: &str) -> Option<Self> {
-        let visible = jti.bytes().all(|byte| byte.is_ascii_graphic());
-        (!jti.is_empty() && jti.len() <= MAX_JTI_BYTES && visible).then(|| Self::Token(jti.to_owned()))
-    }
-
-    /// The store key of its record.
-    pub fn store_key(&self) -> String {
-        let (kind, name) = match self {
-            Self::Token(jti) => ("token", jti.clone()),
-            Self::Client(client_id) => ("client", client_id.to_string()),
-            Self::Certificate(thumbprint) => ("certificate", thumbprint.to_string()),
-            Self::IssuedTo(client_id) => ("issued", client_id.to_string()),
-        };
-        format!("{REVOCATIONS}{kind}/{name}")
-    }
-
-    /// Parses a store key.
-    pub fn from_store_key(key: &str) -> Option<Self> {
-        let (kind, name) = key.strip_prefix(REVOCATIONS)?.split_once('/')?;
-        match kind {
-            "token" => Self::token(name),
-            "client" => ClientId::parse(name).map(Self::Client),
-            "certificate" => CertificateThumbprint::parse(name).map(Self::Certificate),
-            "issued" => ClientId::parse(name).map(Self::IssuedTo),
-            _ => None,
-        }
-    }
-}
-
-/// The record of a revocation in the store.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct RevocationRecord {
-    schema: u32,
-    /// The time of the revocation.
-    pub revoked_at: Timestamp,
-    /// The identity of the caller that revoked.
-    pub revoked_by: String,
-    /// When it may be deleted; `None` where it is in effect until an admin removes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-}
-
-impl RevocationRecord {
-    /// A revocation made now.
-    pub fn new(now: Timestamp, by: &str, until: Option<Timestamp>) -> Self {
-        Self { schema: SCHEMA, revoked_at: now, revoked_by: by.to_owned(), until }
-    }
-
-    /// Parses a stored value; `None` where this version cannot.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<Self>(bytes).ok().filter(|record| record.schema == SCHEMA)
-    }
-
-    /// The value to store; `None` where it cannot be serialized.
-    pub fn to_bytes(&self) -> Option<Vec<u8>> {
-        serde_json::to_vec(self).ok()
-    }
-
-    fn is_in_effect(&self, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now <= until)
-    }
-}
-
-/// All revocations at one moment.
+/// All revocations at one moment. Those of one kind are in a map of their own: nearly always most of them are empty.
 #[derive(Clone, Debug, Default)]
-pub struct Revocations(HashMap<Revoked, (RevocationRecord, Revision)>);
+pub struct Revocations {
+    tokens: OrdMap<String, Stored>,
+    clients: OrdMap<ClientId, Stored>,
+    certificates: OrdMap<CertificateThumbprint, Stored>,
+    issued: OrdMap<ClientId, Stored>,
+    identities: OrdMap<String, Stored>,
+    trust_domains: OrdMap<TrustDomain, Stored>,
+    roles: OrdMap<GrantedRole, Stored>,
+}
 
 impl Revocations {
     /// Adds a revocation.
     pub fn insert(&mut self, revoked: Revoked, record: RevocationRecord, revision: Revision) {
-        self.0.insert(revoked, (record, revision));
+        let stored = (record, revision);
+        drop(match revoked {
+            Revoked::Token(jti) => self.tokens.insert(jti, stored),
+            Revoked::Client(client_id) => self.clients.insert(client_id, stored),
+            Revoked::Certificate(thumbprint) => self.certificates.insert(thumbprint, stored),
+            Revoked::IssuedTo(client_id) => self.issued.insert(client_id, stored),
+            Revoked::Identities(prefix) => self.identities.insert(prefix, stored),
+            Revoked::TrustDomain(trust_domain) => self.trust_domains.insert(trust_domain, stored),
+            Revoked::Role(role) => self.roles.insert(role, stored),
+        });
     }
 
     /// Removes a revocation.
     pub fn remove(&mut self, revoked: &Revoked) {
-        self.0.remove(revoked);
+        drop(match revoked {
+            Revoked::Token(jti) => self.tokens.remove(jti),
+            Revoked::Client(client_id) => self.clients.remove(client_id),
+            Revoked::Certificate(thumbprint) => self.certificates.remove(thumbprint),
+            Revoked::IssuedTo(client_id) => self.issued.remove(client_id),
+            Revoked::Identities(prefix) => self.identities.remove(prefix),
+            Revoked::TrustDomain(trust_domain) => self.trust_domains.remove(trust_domain),
+            Revoked::Role(role) => self.roles.remove(role),
+        });
     }
 
-    /// The number of revocations.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    fn stored(&self, revoked: &Revoked) -> Option<&Stored> {
+        match revoked {
+            Revoked::Token(jti) => self.tokens.get(jti),
+            Revoked::Client(client_id) => self.clients.get(client_id),
+            Revoked::Certificate(thumbprint) => self.certificates.get(thumbprint),
+            Revoked::IssuedTo(client_id) => self.issued.get(client_id),
+            Revoked::Identities(prefix) => self.identities.get(prefix),
+            Revoked::TrustDomain(trust_domain) => self.trust_domains.get(trust_domain),
+            Revoked::Role(role) => self.roles.get(role),
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tokens.is_empty() && self.issued.is_empty() && !self.concerns_peers()
+    }
+
+    /// Whether there are any that may refuse peers.
+    pub fn concerns_peers(&self) -> bool {
+        !self.certificates.is_empty() || self.concerns_identities()
+    }
+
+    /// Whether there are any of clients, SPIFFE IDs, trust domains or roles.
+    pub fn concerns_identities(&self) -> bool {
+        !(self.clients.is_empty()
+            && self.identities.is_empty()
+            && self.trust_domains.is_empty()
+            && self.roles.is_empty())
+    }
+
+    /// Whether there are any of clients.
+    pub fn concerns_clients(&self) -> bool {
+        !self.clients.is_empty()
+    }
+
+    /// Whether there are any of certificates.
+    pub fn concerns_certificates(&self) -> bool {
+        !self.certificates.is_empty()
     }
 
     /// All revocations, with their revisions.
-    pub fn all(&self) -> impl Iterator<Item = (&Revoked, &RevocationRecord, Revision)> {
-        self.0.iter().map(|(revoked, (record, revision))| (revoked, record, *revision))
+    pub fn all(&self) -> impl Iterator<Item = Row<'_>> {
+        RevokedKind::VARIANTS.iter().flat_map(|kind| self.of_kind(*kind, None))
+    }
+
+    /// At most `count` revocations of these kinds after one of them, in the order of their kinds and names.
+    pub fn page(&self, kinds: &[RevokedKind], after: Option<&Revoked>, count: usize) -> Vec<Row<'_>> {
+        let last = after.map(Revoked::kind);
+        let wanted = |kind: &&RevokedKind| last.is_none_or(|last| last <= **kind) && kinds.contains(kind);
+        let rows = RevokedKind::VARIANTS.iter().filter(wanted).flat_map(|kind| self.of_kind(*kind, after));
+        rows.take(count).collect()
+    }
+
+    /// The revocations of a kind, after `after` if that is one of them.
+    fn of_kind<'a>(&'a self, kind: RevokedKind, after: Option<&Revoked>) -> Box<dyn Iterator<Item = Row<'a>> + 'a> {
+        let after = after.filter(|after| after.kind() == kind).cloned();
+        match kind {
+            RevokedKind::Token => {
+                let after = if let Some(Revoked::Token(jti)) = after { Some(jti) } else { None };
+                rows(&self.tokens, after, Revoked::Token)
+            }
+            RevokedKind::Client => {
+                let after = if let Some(Revoked::Client(client_id)) = after { Some(client_id) } else { None };
+                rows(&self.clients, after, Revoked::Client)
+            }
+            RevokedKind::Certificate => {
+                let after = if let Some(Revoked::Certificate(thumbprint)) = after { Some(thumbprint) } else { None };
+                rows(&self.certificates, after, Revoked::Certificate)
+            }
+            RevokedKind::Issued => {
+                let after = if let Some(Revoked::IssuedTo(client_id)) = after { Some(client_id) } else { None };
+                rows(&self.issued, after, Revoked::IssuedTo)
+            }
+            RevokedKind::Identity => {
+                let after = if let Some(Revoked::Identities(prefix)) = after { Some(prefix) } else { None };
+                rows(&self.identities, after, Revoked::Identities)
+            }
+            RevokedKind::TrustDomain => {
+                let after = if let Some(Revoked::TrustDomain(name)) = after { Some(name) } else { None };
+                rows(&self.trust_domains, after, Revoked::TrustDomain)
+            }
+            RevokedKind::Role => {
+                let after = if let Some(Revoked::Role(role)) = after { Some(role) } else { None };
+                rows(&self.roles, after, Revoked::Role)
+            }
+        }
     }
 
     /// The store revision of a revocation.
     pub fn revision_of(&self, revoked: &Revoked) -> Option<Revision> {
-        self.0.get(revoked).map(|(_, revision)| *revision)
+        self.stored(revoked).map(|(_, revision)| *revision)
     }
 
-    /// The revocations that are no longer in effect.
+    /// The record of a revocation.
+    pub fn record(&self, revoked: &Revoked) -> Option<&RevocationRecord> {
+        self.stored(revoked).map(|(record, _)| record)
+    }
+
+    /// The revocations that have no effect any more.
     pub fn expired(&self, now: Timestamp) -> Vec<(Revoked, Revision)> {
-        let expired = self.all().filter(|(_, record, _)| !record.is_in_effect(now));
-        expired.map(|(revoked, _, revision)| (revoked.clone(), revision)).collect()
+        let over = |(revoked, record, _): &Row<'_>| record.last_effect(revoked).is_some_and(|last| now > last);
+        self.all().filter(over).map(|(revoked, _, revision)| (revoked, revision)).collect()
+    }
+
+    /// Whether a token is refused by its `jti`.
+    pub fn has_token(&self, jti: &str, now: Timestamp) -> bool {
+        self.tokens.get(jti).is_some_and(|(record, _)| record.is_in_effect(now))
     }
 
     /// Whether a client, and with it each of its tokens, is refused under this name.
     pub fn has_client(&self, client_id: &ClientId, now: Timestamp) -> bool {
-        self.in_effect(&Revoked::Client(client_id.clone()), now).is_some()
+        self.clients.get(client_id).is_some_and(|(record, _)| record.is_in_effect(now))
     }
 
     /// Whether a certificate is refused.
     pub fn has_certificate(&self, thumbprint: CertificateThumbprint, now: Timestamp) -> bool {
-        self.in_effect(&Revoked::Certificate(thumbprint), now).is_some()
+        self.certificates.get(&thumbprint).is_some_and(|(record, _)| record.is_in_effect(now))
     }
 
-    /// Returns why the use of a token with a certificate is refused, or `None` where it is not. A client has one name
-    /// or two: the `client_id` in its tokens, and the one that it is registered under.
-    pub fn reason_against(
-        &self,
-        token: &VerifiedToken,
-        client: &[&ClientId],
-        presented: Option<CertificateThumbprint>,
-        now: Timestamp,
-    ) -> Option<DenyReason> {
-        // The usual case.
-        if self.0.is_empty() {
-            return None;
-        }
-        if self.in_effect(&Revoked::Token(token.claims.jti.clone()), now).is_some() {
-            return Some(DenyReason::TokenRevoked);
-        }
-        if client.iter().any(|name| self.has_client(name, now)) {
-            return Some(DenyReason::ClientRevoked);
-        }
+    /// Whether what was issued to a client at this time is refused, although the client is not.
+    pub fn has_issued(&self, client_id: &ClientId, issued: Timestamp, now: Timestamp) -> bool {
         // A token of the same second may have been issued before or after the revocation; it is refused.
-        let mut issued =
-            client.iter().filter_map(|name| self.in_effect(&Revoked::IssuedTo(ClientId::clone(name)), now));
-        if issued.any(|record| token.claims.iat <= record.revoked_at) {
-            return Some(DenyReason::TokenRevoked);
-        }
-        // The presented certificate may differ from the one that the token is bound to.
-        let mut certificates = token.bound_to.into_iter().chain(presented);
-        let revoked = certificates.any(|thumbprint| self.has_certificate(thumbprint, now));
-        revoked.then_some(DenyReason::CertificateRevoked)
+        let up_to = |(record, _): &Stored| record.is_in_effect(now) && issued <= record.revoked_at;
+        let ended = |(record, _): &Stored| record.refuses_issued_at(issued, now);
+        self.issued.get(client_id).is_some_and(up_to) || self.clients.get(client_id).is_some_and(ended)
     }
 
-    fn in_effect(&self, revoked: &Revoked, now: Timestamp) -> Option<&RevocationRecord> {
-        self.0.get(revoked).map(|(record, _)| record).filter(|record| record.is_in_effect(now))
+    /// Whether a SPIFFE ID is refused: as a client, with a path above it, or with its trust domain.
+    pub fn has_identity(&self, id: &SpiffeId, now: Timestamp) -> bool {
+        self.records_of(id).any(|record| record.is_in_effect(now))
     }
+
+    /// The revocations of a SPIFFE ID as a client, of a path above it, and of its trust domain.
+    pub fn records_of(&self, id: &SpiffeId) -> impl Iterator<Item = &RevocationRecord> {
+        let name = (!self.clients.is_empty() || !self.identities.is_empty()).then(|| ClientId::from(id));
+        let client = name.as_ref().and_then(|name| self.clients.get(name));
+        let below = name.as_ref().filter(|_| !self.identities.is_empty());
+        let below: Vec<_> =
+            below.iter().flat_map(|name| prefixes(name.as_str())).filter_map(|one| self.identities.get(one)).collect();
+        let trust_domain = self.trust_domains.get(id.trust_domain());
+        client.into_iter().chain(below).chain(trust_domain).map(|(record, _)| record)
+    }
+
+    /// The roles whose holders are, or were, revoked.
+    pub fn roles(&self) -> impl Iterator<Item = (GrantedRole, &RevocationRecord)> {
+        self.roles.iter().map(|(role, (record, _))| (*role, record))
+    }
+}
+
+/// The revocations of one map after a name.
+fn rows<K: Clone + Ord>(
+    map: &OrdMap<K, Stored>,
+    after: Option<K>,
+    revoked: fn(K) -> Revoked,
+) -> Box<dyn Iterator<Item = Row<'_>> + '_> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let rows = map.range((from, Bound::Unbounded));
+    Box::new(rows.map(move |(name, (record, revision))| (revoked(name.clone()), record, *revision)))
 }

@@ -24,6 +24,8 @@ use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::Directory;
 use crate::authority::registration::RegisteredClient;
+use crate::authority::resources::DELETED;
+use crate::authority::resources::DeletedResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::RegisteredResource;
@@ -33,14 +35,16 @@ use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::LineageRecord;
 use crate::authority::state::lineages::Lineages;
 use crate::authority::state::published_jwks::PublishedJwks;
-use crate::authority::state::revocations::REVOCATIONS;
-use crate::authority::state::revocations::RevocationRecord;
 use crate::authority::state::revocations::Revocations;
-use crate::authority::state::revocations::Revoked;
+use crate::authority::state::revoked::REVOCATIONS;
+use crate::authority::state::revoked::RevocationRecord;
+use crate::authority::state::revoked::Revoked;
 use crate::authority::store::Revision;
 
-/// The prefixes of the keys that a snapshot is made from. The only other prefix is `/index/`.
-pub const PREFIXES: [&str; 5] = [CLIENTS, KEYS, LINEAGES, RESOURCES, REVOCATIONS];
+/// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only other prefix
+/// is `/index/`. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
+/// before and after the resources, no moment is read that has neither.
+pub const PREFIXES: [&str; 7] = [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS];
 
 /// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +76,8 @@ pub enum Entry {
     Client(Box<RegisteredClient>),
     /// A protected resource.
     Resource(Box<RegisteredResource>),
+    /// The mark of a deleted resource.
+    Deleted(Box<DeletedResource>),
     /// A revocation.
     Revocation(RevocationRecord),
     /// The successor of a certificate.
@@ -118,6 +124,9 @@ pub enum Unusable {
     /// The signing key.
     #[error(transparent)]
     SigningKey(#[from] KeyRecordError),
+    /// The mark of a deleted resource, or its key.
+    #[error("the record is not the mark of a deleted resource as this version writes them")]
+    Deleted,
     /// A revocation, or its key.
     #[error("the record is not a revocation as this version writes them")]
     Revocation,
@@ -137,6 +146,10 @@ impl Entry {
         }
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return Ok(Some(ProtectedResource::entry(Registered::read(audience, value, revision)?)));
+        }
+        if let Some(audience) = key.strip_prefix(DELETED) {
+            let mark = DeletedResource::from_bytes(audience, value).ok_or(Unusable::Deleted)?;
+            return Ok(Some(Self::Deleted(Box::new(mark))));
         }
         if key.starts_with(LINEAGES) {
             let record = lineages::predecessor(key).and_then(|_| LineageRecord::from_bytes(value));
@@ -158,11 +171,29 @@ impl Snapshot {
 
     /// Whether a certificate is itself registered, or is published by a client that is registered to publish.
     pub fn has_certificate(&self, thumbprint: &CertificateThumbprint, now: Timestamp) -> bool {
-        let publishes = |name: &String| {
-            let uri = self.directory.named(name).and_then(|client| client.registration.jwks_uri());
-            uri.is_some_and(|uri| self.published_jwks.has(name, uri, thumbprint, now))
-        };
-        self.directory.has_certificate(thumbprint) || self.published_jwks.publishers(thumbprint).iter().any(publishes)
+        self.directory.has_certificate(thumbprint) || self.publishers(thumbprint, now).next().is_some()
+    }
+
+    /// The clients that are registered to publish, and have published a certificate.
+    fn publishers(
+        &self,
+        thumbprint: &CertificateThumbprint,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &Arc<RegisteredClient>> {
+        self.published_jwks.publishers(thumbprint).iter().filter_map(move |name| {
+            let client = self.directory.named(name)?;
+            let uri = client.registration.jwks_uri()?;
+            self.published_jwks.has(name, uri, thumbprint, now).then_some(client)
+        })
+    }
+
+    /// The registrations that a peer's certificate proves.
+    pub fn clients_of(&self, peer: &PeerIdentity, now: Timestamp) -> Vec<Arc<RegisteredClient>> {
+        let mut clients = self.directory.clients_of(peer);
+        if peer.spiffe_id().is_none() {
+            clients.extend(self.publishers(&peer.thumbprint(), now).map(Arc::clone));
+        }
+        clients
     }
 
     /// Whether any client matches this peer.
@@ -181,6 +212,7 @@ impl Snapshot {
         match (entry, revoked) {
             (Some(Entry::Client(client)), _) => self.directory.insert(*client),
             (Some(Entry::Resource(resource)), _) => self.resources.insert(*resource),
+            (Some(Entry::Deleted(mark)), _) => self.resources.insert_mark(*mark, revision),
             (Some(Entry::Revocation(record)), Some(revoked)) => self.revocations.insert(revoked, record, revision),
             (Some(Entry::Revocation(_)), None) => {}
             (Some(Entry::Lineage(record)), _) => {
@@ -196,6 +228,8 @@ impl Snapshot {
                     self.published_jwks.remove(name);
                 } else if let Some(audience) = key.strip_prefix(RESOURCES) {
                     self.resources.remove(audience);
+                } else if let Some(audience) = key.strip_prefix(DELETED) {
+                    self.resources.remove_mark(audience);
                 } else if let Some(key_id) = key.strip_prefix(KEYS) {
                     Arc::make_mut(&mut self.keys).remove(key_id);
                 } else if let Some(predecessor) = lineages::predecessor(key) {
@@ -208,12 +242,17 @@ impl Snapshot {
     }
 
     /// Handles an unreadable record that was written at `revision`. A client is refused rather than removed, since its
-    /// removal could make a wider pattern match; a resource allows nothing; a revocation and a signing key remain as
-    /// they were.
+    /// removal could make a wider pattern match; a resource allows nothing; a mark of a deleted resource marks its
+    /// audience; a revocation and a signing key remain as they were.
     pub fn suspend(&mut self, key: &str, revision: Revision) {
+        let marked = |audience| {
+            let known = self.resources.mark(audience).map(|(mark, _)| mark.clone());
+            Entry::Deleted(Box::new(known.unwrap_or_else(|| DeletedResource::unreadable(audience))))
+        };
         let suspended = self
             .suspended::<ProtectedResource>(key, revision)
-            .or_else(|| self.suspended::<ClientRegistration>(key, revision));
+            .or_else(|| self.suspended::<ClientRegistration>(key, revision))
+            .or_else(|| key.strip_prefix(DELETED).map(marked));
         if let Some(entry) = suspended {
             self.apply(key, Some(entry), revision);
         }
@@ -243,6 +282,10 @@ impl Snapshot {
         let reached = self.reached;
         self.take_later::<ClientRegistration>(earlier, reached);
         self.take_later::<ProtectedResource>(earlier, reached);
+        for (mark, revision) in earlier.resources.marks().filter(|(_, revision)| *revision > reached) {
+            let key = DeletedResource::key(&mark.audience);
+            self.apply(&key, Some(Entry::Deleted(Box::new(mark.clone()))), revision);
+        }
         for (key, revision) in earlier.keys.all().filter(|(_, revision)| *revision > reached) {
             let entry = Entry::SigningKey(Arc::clone(key));
             self.apply(&format!("{KEYS}{}", key.key_id()), Some(entry), revision);
@@ -268,6 +311,9 @@ impl Snapshot {
     fn revision_of(&self, key: &str) -> Option<Revision> {
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return self.resources.named(audience).map(|resource| resource.revision);
+        }
+        if let Some(audience) = key.strip_prefix(DELETED) {
+            return self.resources.mark(audience).map(|(_, revision)| revision);
         }
         if let Some(key_id) = key.strip_prefix(KEYS) {
             return self.keys.named(key_id).map(|(_, revision)| revision);

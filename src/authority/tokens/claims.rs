@@ -6,8 +6,10 @@ use serde::Serialize;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::parse_spiffe_id;
 use crate::authority::json::object;
 use crate::authority::json::present;
+use crate::authority::registration::ClientId;
 
 /// The claims of an access token (RFC 9068 section 2.2). A member of the wrong JSON type makes the token malformed and
 /// is never treated as absent. A member that occurs twice does so too.
@@ -38,6 +40,10 @@ pub struct AccessTokenClaims {
     /// Further facts about the certificate that it is bound to, where its client's rotation mode needs them.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub lanyard_bound: Option<BoundCertificate>,
+    /// The SPIFFE ID of the certificate that it is bound to, where that is not its `client_id`; empty where the
+    /// certificate has none. It is the first URI name, which is what proxies report of a peer. Older tokens lack it.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub lanyard_spiffe_id: Option<String>,
     /// The creation id of the registration that the token was issued under.
     pub lanyard_creation: String,
 }
@@ -107,6 +113,13 @@ impl From<Vec<String>> for Audience {
             Err(several) => Self::Several(several),
         }
     }
+}
+
+/// The claim `lanyard_spiffe_id` of a token for this client that is bound to this certificate.
+pub(in crate::authority) fn spiffe_id_claim(client_id: &ClientId, certificate: &Certificate) -> Option<String> {
+    let first = certificate.names().uri.first().filter(|uri| parse_spiffe_id(uri).is_some());
+    let text = first.map_or("", String::as_str);
+    (text != client_id.as_str()).then(|| text.to_owned())
 }
 
 impl AccessTokenClaims {

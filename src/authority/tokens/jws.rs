@@ -38,13 +38,24 @@ pub enum NotSigned {
 /// Signs claims into a token, with the key that signs.
 pub fn sign(keys: &SigningKeys, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
     let key = active(keys)?;
-    sign_under(key, key.header(), claims)
+    let token = sign_under(key, key.header(), claims)?;
+    if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
 }
 
 /// Signs the claims of another kind of JWT, whose `typ` prevents its use as an access token (RFC 8725 section 3.12).
 pub fn sign_as(keys: &SigningKeys, typ: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
     let key = active(keys)?;
     sign_under(key, &key.header_of(typ), claims)
+}
+
+/// The room for the header and the signature of a token, in bytes: enough for an RSA key of 4096 bits.
+const AROUND_PAYLOAD_BYTES: usize = 1024;
+
+/// Whether a token with these claims has a size that is accepted, with any key.
+pub(in crate::authority) fn can_be_signed(claims: &AccessTokenClaims) -> bool {
+    let payload = serde_json::to_vec(claims).map_or(usize::MAX, |payload| payload.len());
+    let encoded = base64::encoded_len(payload, false).unwrap_or(usize::MAX);
+    encoded.saturating_add(AROUND_PAYLOAD_BYTES) <= MAX_TOKEN_BYTES
 }
 
 fn active(keys: &SigningKeys) -> Result<&SigningKey, NotSigned> {
@@ -60,7 +71,7 @@ fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result
     let signature = key.signer().sign(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
-    if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
+    Ok(token)
 }
 
 /// The JWS header (RFC 7515 section 4). Keys, or URLs of keys, in `jwk`, `jku`, `x5c` and `x5u` are ignored.

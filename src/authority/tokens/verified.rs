@@ -1,16 +1,23 @@
 //! A token with a verified signature, parsed completely: a use of the token decodes nothing again.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use spiffe::SpiffeId;
+use spiffe::TrustDomain;
 
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::parse_spiffe_id;
 use crate::authority::keys::KeyId;
 use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::claims::AccessTokenClaims;
+use crate::authority::tokens::permitted::Compared;
+use crate::authority::tokens::permitted::Permitted;
 
 /// A token whose signature verified with one of this server's keys. Time, audience, client and binding are not checked
 /// yet; they are checked at every use.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct VerifiedToken {
     /// The key that verified it. Whether that key is still in the key set is checked at every use too.
     pub key_id: KeyId,
@@ -23,8 +30,13 @@ pub struct VerifiedToken {
     pub holder_spiffe_id: Option<SpiffeId>,
     /// The certificate that the token is bound to (RFC 8705 section 3.1).
     pub bound_to: Option<CertificateThumbprint>,
+    /// The SPIFFE ID of the certificate that the token is bound to: of the claim, or else the holder's. `None` where the
+    /// certificate has none, or where the token was issued before there was that claim.
+    pub bound_spiffe_id: Option<SpiffeId>,
     /// The granted scopes; `None` where the claim is not a list of scopes.
     pub scope: Option<Scope>,
+    /// The result of the last comparison with what is registered.
+    permitted: ArcSwapOption<Permitted>,
 }
 
 impl VerifiedToken {
@@ -33,7 +45,59 @@ impl VerifiedToken {
         let holder = ClientId::parse(&claims.client_id);
         let holder_spiffe_id = holder.as_ref().and_then(ClientId::spiffe_id);
         let bound_to = claims.bound_to();
+        let bound_spiffe_id = match &claims.lanyard_spiffe_id {
+            Some(text) => parse_spiffe_id(text),
+            None => holder_spiffe_id.clone(),
+        };
         let scope = Scope::parse(claims.scope.as_deref().unwrap_or_default()).ok();
-        Self { key_id, claims, holder, holder_spiffe_id, bound_to, scope }
+        Self {
+            key_id,
+            claims,
+            holder,
+            holder_spiffe_id,
+            bound_to,
+            bound_spiffe_id,
+            scope,
+            permitted: ArcSwapOption::empty(),
+        }
+    }
+
+    /// What the registrations permit of the token. It is compared with them once, and again after one of them, a bundle
+    /// or a client CA has changed. `trust` returns whether the client's CA is no longer configured, and the trust domain
+    /// whose bundle proves the client.
+    pub fn permitted(
+        &self,
+        compared: Compared<'_>,
+        trust: impl FnOnce() -> (bool, Option<TrustDomain>),
+    ) -> Arc<Permitted> {
+        if let Some(last) = &*self.permitted.load()
+            && last.is_of(compared)
+        {
+            return Arc::clone(last);
+        }
+        let (client_ca_removed, trust_domain) = trust();
+        let token = (&self.claims, self.scope.as_ref(), self.bound_to);
+        let permitted = Arc::new(Permitted::compare(token, compared, client_ca_removed, trust_domain));
+        self.permitted.store(Some(Arc::clone(&permitted)));
+        permitted
+    }
+
+    /// The claims that count at a use, where these are fewer than the token has: the scopes that are both permitted and
+    /// among those that `counts` accepts, and the audiences that are permitted.
+    pub fn narrowed(&self, permitted: &Permitted, counts: impl Fn(&str) -> bool) -> Option<Arc<AccessTokenClaims>> {
+        let whole = permitted.scope.is_none() && self.scope.as_ref().is_none_or(|scope| scope.all(&counts));
+        // The usual case.
+        if whole && permitted.audience.is_none() {
+            return None;
+        }
+        let mut claims = self.claims.clone();
+        if let Some(scope) = permitted.scope.as_ref().or(self.scope.as_ref()).filter(|_| !whole) {
+            let left = scope.restricted(counts);
+            claims.scope = (!left.is_empty()).then(|| left.to_string());
+        }
+        if let Some(audience) = &permitted.audience {
+            claims.aud = audience.clone();
+        }
+        Some(Arc::new(claims))
     }
 }

@@ -1,69 +1,129 @@
-//! Trust anchors, and path validation against them.
+//! Trust anchors, and the rules for the certificates that have a path to them.
 
-use std::time::Duration;
+use std::fmt;
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::TrustAnchor;
-use rustls_pki_types::UnixTime;
 use spiffe::SpiffeId;
-use webpki::EndEntityCert;
-use webpki::KeyUsage;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
+use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::trust::path::Anchor;
+use crate::authority::trust::path::Chain;
+use crate::authority::trust::path::InvalidAnchor;
+use crate::authority::trust::path::Purpose;
 use crate::authority::trust::unproven::Unproven;
 
 /// The most certificates that a peer may present: the leaf and its intermediates.
-const MAX_CHAIN_CERTIFICATES: usize = 10;
+pub const MAX_CHAIN_CERTIFICATES: usize = 10;
 
 /// The largest chain, in bytes of all its certificates together.
 const MAX_CHAIN_BYTES: usize = 64 * 1024;
 
 /// The trust anchors of one trust domain, or of one client CA.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Anchors(Vec<TrustAnchor<'static>>);
+pub struct Anchors {
+    usable: Arc<[Anchor]>,
+    refused: Arc<[RefusedAnchor]>,
+}
+
+/// A CA certificate that is not used as an anchor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RefusedAnchor {
+    /// Its place among the certificates, from 1.
+    pub number: usize,
+    /// SHA-256 of its DER.
+    pub thumbprint: CertificateThumbprint,
+    /// Why.
+    pub why: InvalidAnchor,
+}
+
+impl fmt::Display for RefusedAnchor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, thumbprint, why } = self;
+        write!(formatter, "certificate number {number} (thumbprint {thumbprint}) is {why}")
+    }
+}
 
 impl Anchors {
-    /// Reads CA certificates in DER. With an empty list no certificate is accepted.
+    /// Reads CA certificates in DER. One that cannot be an anchor is left out and is in [`refused`](Self::refused); the
+    /// error is that none can. With an empty list no certificate is accepted.
     pub fn new(certificates: &[CertificateDer<'_>]) -> Result<Self, InvalidAnchor> {
-        certificates.iter().map(anchor).collect::<Result<_, _>>().map(Self)
+        let (mut usable, mut refused) = (Vec::new(), Vec::new());
+        for (place, certificate) in certificates.iter().enumerate() {
+            match Anchor::new(certificate) {
+                Ok(anchor) => usable.push(anchor),
+                Err(why) => {
+                    let thumbprint = CertificateThumbprint::of(certificate);
+                    refused.push(RefusedAnchor { number: place + 1, thumbprint, why });
+                }
+            }
+        }
+        match refused.first() {
+            Some(first) if usable.is_empty() => Err(first.why),
+            _ => Ok(Self { usable: usable.into(), refused: refused.into() }),
+        }
     }
 
     /// Whether there are no anchors, so that no certificate is accepted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.usable.is_empty()
+    }
+
+    /// The number of anchors.
+    pub fn len(&self) -> usize {
+        self.usable.len()
+    }
+
+    /// The certificates that are not used, each with its reason.
+    pub fn refused(&self) -> &[RefusedAnchor] {
+        &self.refused
+    }
+
+    pub(super) fn usable(&self) -> &[Anchor] {
+        &self.usable
     }
 
     /// Validates the X509-SVID that a server presents, the leaf first, against these anchors alone, and returns its
     /// SPIFFE ID. The caller checks that this is the server it meant to call.
     pub fn prove_server(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<SpiffeId, Unproven> {
-        let (leaf, intermediates) = split(chain)?;
+        let (leaf, others) = split(chain)?;
         let certificate = Certificate::parse(leaf)?;
         let id = svid_name(&certificate)?;
-        let proven = has_path(&certificate, intermediates, self, now, KeyUsage::server_auth());
-        if proven { Ok(id) } else { Err(Unproven::NoPath) }
+        check_validity(&certificate, now)?;
+        Chain::parse(leaf, others)?.path_to(&self.usable, Purpose::SvidOfServer, now)?;
+        Ok(id)
     }
 }
 
-/// Why a certificate cannot be a trust anchor.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum InvalidAnchor {
-    /// The certificate cannot be parsed.
-    #[error("not an X.509 certificate")]
-    NotACertificate,
-    /// basicConstraints cA is not set, or keyUsage lacks keyCertSign, so it may not sign certificates.
-    #[error("not a CA certificate: it lacks basicConstraints CA:TRUE, or keyCertSign in its keyUsage")]
-    NotACa,
+/// What is wrong with the certificate of a client by itself, as far as that shows without its path and registration: a
+/// command says so about its own certificate after a server has refused it.
+pub fn client_fault(leaf: &CertificateDer<'_>, now: Timestamp) -> Option<Unproven> {
+    let examine = || {
+        let certificate = Certificate::parse(leaf)?;
+        check_validity(&certificate, now)?;
+        if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
+            svid_name(&certificate)?;
+            return Chain::parse(leaf, &[])?.check_leaf(Purpose::SvidOfClient);
+        }
+        let chain = Chain::parse(leaf, &[])?;
+        // One that is registered itself needs no more than its key.
+        if chain.is_self_issued() { Ok(()) } else { chain.check_leaf(Purpose::Client) }
+    };
+    examine().err()
 }
 
-fn anchor(certificate: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, InvalidAnchor> {
-    let uses = Certificate::parse(certificate).map_err(|_| InvalidAnchor::NotACertificate)?.uses();
-    if !uses.is_ca || (uses.has_key_usage && !uses.key_cert_sign) {
-        return Err(InvalidAnchor::NotACa);
+pub(super) fn check_validity(certificate: &Certificate, now: Timestamp) -> Result<(), Unproven> {
+    if now < certificate.not_before() {
+        return Err(Unproven::NotYetValid);
     }
-    let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| InvalidAnchor::NotACertificate)?;
-    Ok(anchor.to_owned())
+    if now > certificate.not_after() {
+        return Err(Unproven::Expired);
+    }
+    Ok(())
 }
 
 /// Splits a chain into its leaf and its intermediates.
@@ -75,8 +135,7 @@ pub(super) fn split<'a>(
     chain.split_first().filter(|_| !too_large).ok_or(Unproven::ChainSize)
 }
 
-/// The SPIFFE ID of a leaf that follows all of X509-SVID's rules for leaves: those that path validation checks, and
-/// those that it does not (webpki ignores digitalSignature, cRLSign and the critical flags).
+/// The SPIFFE ID of a leaf that follows X509-SVID's rules for leaves.
 pub(super) fn svid_name(certificate: &Certificate) -> Result<SpiffeId, Unproven> {
     let [uri] = certificate.names().uri.as_slice() else { return Err(Unproven::SeveralUris) };
     let id = parse_spiffe_id(uri).filter(|id| !id.path().is_empty()).ok_or(Unproven::InvalidSpiffeId)?;
@@ -89,32 +148,10 @@ pub(super) fn svid_name(certificate: &Certificate) -> Result<SpiffeId, Unproven>
     }
     // X509-SVID section 4.4: an extendedKeyUsage has both.
     if uses.has_extended_key_usage && !(uses.client_auth && uses.server_auth) {
-        return Err(Unproven::KeyUsage);
+        return Err(Unproven::ExtendedKeyUsage);
     }
     if uses.subject_empty && !uses.names_critical {
         return Err(Unproven::NamesNotCritical);
     }
     Ok(id)
-}
-
-/// RFC 5280 section 6 path validation. No certificate is fetched from a URL in another certificate.
-pub(super) fn has_path(
-    certificate: &Certificate,
-    intermediates: &[CertificateDer<'_>],
-    anchors: &Anchors,
-    now: Timestamp,
-    usage: KeyUsage,
-) -> bool {
-    EndEntityCert::try_from(certificate.der()).is_ok_and(|leaf| {
-        leaf.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            &anchors.0,
-            intermediates,
-            UnixTime::since_unix_epoch(Duration::from_secs(now.0)),
-            usage,
-            None,
-            None,
-        )
-        .is_ok()
-    })
 }

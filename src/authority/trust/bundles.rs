@@ -7,7 +7,6 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use spiffe::SpiffeId;
 use spiffe::TrustDomain;
-use webpki::KeyUsage;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
@@ -16,10 +15,13 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::trust::anchors::Anchors;
-use crate::authority::trust::anchors::has_path;
+use crate::authority::trust::anchors::RefusedAnchor;
+use crate::authority::trust::anchors::check_validity;
 use crate::authority::trust::anchors::split;
 use crate::authority::trust::anchors::svid_name;
 use crate::authority::trust::jwt_authorities::JwtAuthorities;
+use crate::authority::trust::path::Chain;
+use crate::authority::trust::path::Purpose;
 use crate::authority::trust::unproven::Unproven;
 
 /// The trust anchors and keys of one trust domain. All of a bundle comes from one source.
@@ -76,9 +78,23 @@ impl TrustBundles {
             })
     }
 
+    /// The CA certificates that are not used, each with the trust domain, or the client CA, that it was given for.
+    pub fn refused(&self) -> impl Iterator<Item = (String, &RefusedAnchor)> {
+        let bundles = self.trust_domains.iter().map(|(name, bundle)| (name.to_string(), &bundle.x509));
+        let client_cas = self.client_cas.iter().map(|(name, anchors)| (format!("client CA {name}"), anchors));
+        bundles
+            .chain(client_cas)
+            .flat_map(|(place, anchors)| anchors.refused().iter().map(move |refused| (place.clone(), refused)))
+    }
+
     /// Whether a trust domain has a bundle that is not stale.
     pub(in crate::authority) fn is_fresh_for(&self, trust_domain: &TrustDomain, now: Timestamp) -> bool {
         self.trust_domains.get(trust_domain).is_some_and(|bundle| !bundle.is_stale(now))
+    }
+
+    /// Whether the bundle of a trust domain can prove SVIDs: the bound of the handshake.
+    pub fn can_prove(&self, trust_domain: &TrustDomain, now: Timestamp) -> bool {
+        self.trust_domains.get(trust_domain).is_some_and(|bundle| !bundle.is_stale(now) && !bundle.x509.is_empty())
     }
 
     /// How long ago each trust domain's bundle was last confirmed; `None` where it is in effect until it is replaced.
@@ -87,9 +103,11 @@ impl TrustBundles {
         self.trust_domains.iter().map(move |(trust_domain, bundle)| (trust_domain, age(bundle)))
     }
 
-    /// Until when the proof of a peer can be valid without being repeated.
+    /// Until when the proof of a peer can be valid without being repeated: the end of its bundle, or of an issuer.
     pub(in crate::authority) fn good_until(&self, peer: &PeerIdentity) -> Option<Timestamp> {
-        self.trust_domains.get(peer.spiffe_id()?.trust_domain())?.good_until
+        let bundle = peer.spiffe_id().and_then(|id| self.trust_domains.get(id.trust_domain()));
+        let bundle = bundle.and_then(|bundle| bundle.good_until);
+        bundle.into_iter().chain(peer.issuers_until()).min()
     }
 
     /// Validates a certificate by the one rule for its kind. An SVID that its rule refuses is not tried by another
@@ -103,63 +121,69 @@ impl TrustBundles {
         now: Timestamp,
         is_registered: impl Fn(&CertificateThumbprint) -> bool,
     ) -> Result<PeerIdentity, Unproven> {
-        let (leaf, intermediates) = split(chain)?;
+        let (leaf, others) = split(chain)?;
         let certificate = Certificate::parse(leaf)?;
-        if now < certificate.not_before() {
-            return Err(Unproven::NotYetValid);
+        check_validity(&certificate, now)?;
+        if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
+            let (id, until) = self.prove_svid(&certificate, others, now)?;
+            return Ok(PeerIdentity::proven(certificate, Proof::Svid(id), Some(until)));
         }
-        if now > certificate.not_after() {
-            return Err(Unproven::Expired);
-        }
-        let proof = if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
-            Proof::Svid(self.prove_svid(&certificate, intermediates, now)?)
-        } else if let Some(client_cas) = self.prove_pki(&certificate, intermediates, now)? {
-            Proof::Pki(client_cas)
-        } else if is_registered(&certificate.thumbprint()) {
-            Proof::SelfSigned
-        } else {
-            return Err(Unproven::Unknown);
+        let unvouched = match self.prove_pki(&certificate, others, now) {
+            Ok((names, until)) => return Ok(PeerIdentity::proven(certificate, Proof::Pki(names), Some(until))),
+            Err(unproven) => unproven,
         };
-        Ok(PeerIdentity::proven(certificate, proof))
+        if is_registered(&certificate.thumbprint()) {
+            return Ok(PeerIdentity::proven(certificate, Proof::SelfSigned, None));
+        }
+        Err(unvouched)
     }
 
     fn prove_svid(
         &self,
         certificate: &Certificate,
-        intermediates: &[CertificateDer<'_>],
+        others: &[CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<SpiffeId, Unproven> {
+    ) -> Result<(SpiffeId, Timestamp), Unproven> {
         let id = svid_name(certificate)?;
         let bundle = self.trust_domains.get(id.trust_domain()).ok_or(Unproven::UnknownTrustDomain)?;
         if bundle.is_stale(now) {
             return Err(Unproven::StaleBundle);
         }
-        if has_path(certificate, intermediates, &bundle.x509, now, KeyUsage::client_auth()) {
-            Ok(id)
-        } else {
-            Err(Unproven::NoPath)
-        }
+        let mut chain = Chain::parse(certificate.der(), others)?;
+        Ok((id, chain.path_to(bundle.x509.usable(), Purpose::SvidOfClient, now)?))
     }
 
+    /// The client CAs that vouch for a certificate, and until when all of their paths are valid. If none does, the
+    /// error says why the first path failed, or that the certificate is unknown.
     fn prove_pki(
         &self,
         certificate: &Certificate,
-        intermediates: &[CertificateDer<'_>],
+        others: &[CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<Option<Vec<String>>, Unproven> {
-        let vouching = self
-            .client_cas
-            .iter()
-            .filter(|(_, anchors)| has_path(certificate, intermediates, anchors, now, KeyUsage::client_auth()));
-        let names: Vec<String> = vouching.map(|(name, _)| name.clone()).collect();
-        if names.is_empty() {
-            return Ok(None);
+    ) -> Result<(Vec<String>, Timestamp), Unproven> {
+        if self.client_cas.is_empty() {
+            return Err(Unproven::Unknown);
         }
-        // webpki has refused a CA as a leaf before this, and an extendedKeyUsage without clientAuth.
+        let mut chain = Chain::parse(certificate.der(), others).map_err(|_| Unproven::Unknown)?;
+        let (mut names, mut until, mut why) = (Vec::new(), Timestamp(u64::MAX), Unproven::Unknown);
+        for (name, anchors) in &self.client_cas {
+            match chain.path_to(anchors.usable(), Purpose::Client, now) {
+                Ok(end) => {
+                    names.push(name.clone());
+                    until = until.min(end);
+                }
+                Err(Unproven::NoPath) => {}
+                Err(reason) if why == Unproven::Unknown => why = reason,
+                Err(_) => {}
+            }
+        }
+        if names.is_empty() {
+            return Err(why);
+        }
         let uses = certificate.uses();
         if uses.has_key_usage && !uses.digital_signature {
             return Err(Unproven::KeyUsage);
         }
-        Ok(Some(names))
+        Ok((names, until))
     }
 }

@@ -3,19 +3,25 @@
 mod anchors;
 mod bundle_document;
 mod bundles;
+mod extension_oid;
 mod jwt_authorities;
 mod jwt_svid;
+mod path;
 mod unproven;
 
 pub use crate::authority::trust::anchors::Anchors;
-pub use crate::authority::trust::anchors::InvalidAnchor;
+pub use crate::authority::trust::anchors::MAX_CHAIN_CERTIFICATES;
+pub use crate::authority::trust::anchors::RefusedAnchor;
+pub use crate::authority::trust::anchors::client_fault;
 pub use crate::authority::trust::bundle_document::BundleDocument;
 pub use crate::authority::trust::bundle_document::InvalidBundleDocument;
 pub use crate::authority::trust::bundle_document::MAX_BYTES as MAX_BUNDLE_DOCUMENT_BYTES;
 pub use crate::authority::trust::bundles::Bundle;
 pub use crate::authority::trust::bundles::TrustBundles;
+pub use crate::authority::trust::extension_oid::ExtensionOid;
 pub use crate::authority::trust::jwt_authorities::JwtAuthorities;
 pub use crate::authority::trust::jwt_svid::InvalidJwtSvid;
 pub use crate::authority::trust::jwt_svid::JwtSvid;
+pub use crate::authority::trust::path::InvalidAnchor;
 pub use crate::authority::trust::unproven::Unproven;
 pub use crate::authority::trust::unproven::UnprovenCode;

@@ -14,7 +14,8 @@ use crate::client::files::FileError;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ConvertArguments {
-    /// PEM file with one certificate, or several: the current one and the next. Other blocks in it are ignored.
+    /// PEM file with one certificate, or several: the current one and the next. A file with a private key is refused;
+    /// other blocks are ignored.
     #[arg(value_name = "FILE")]
     certificate: PathBuf,
 }
@@ -28,10 +29,15 @@ pub(in crate::cli::client) fn run(arguments: &ConvertArguments) -> Result<(), Co
 pub(in crate::cli::client) fn read(path: &Path) -> Result<Value, CommandError> {
     let text = fs::read(path).map_err(|error| FileError::Unreadable(path.to_owned(), error))?;
     let text = String::from_utf8(text).map_err(|_| FileError::NotPem(path.to_owned()))?;
-    jwks_from_pem(&text).map_err(|error| {
-        let next = "name a PEM file with -----BEGIN CERTIFICATE----- blocks (`openssl x509 -inform der -in FILE` makes one \
-                    of DER)";
-        CommandError::new(format!("{} {}", path.display(), error.problem), next)
+    convert(&text, &path.display().to_string())
+}
+
+/// The same of PEM text with this name.
+pub(in crate::cli::client) fn convert(pem: &str, name: &str) -> Result<Value, CommandError> {
+    jwks_from_pem(pem).map_err(|error| {
+        let next = "name PEM with -----BEGIN CERTIFICATE----- blocks and no private key (`openssl x509 -in FILE` prints \
+                    the certificate alone; with `-inform der` of DER)";
+        CommandError::new(format!("{name} {}", error.problem), next)
     })
 }
 

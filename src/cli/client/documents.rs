@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRegistration;
 use crate::cli::client::convert_jwks;
+use crate::cli::client::warning::ClientWarning;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
+use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
 use crate::yaml::Node;
 
@@ -18,9 +22,14 @@ impl Registered for ClientYaml {
     const NEEDS: Needs = Needs::Clients;
     const HEADER: [&'static str; 5] = ["CLIENT_ID", "METHOD", "IDENTITY", "SCOPE", "DISABLED"];
     const OTHER: &'static str = "resource";
+    const IS_REVOCABLE: bool = true;
 
     fn metadata(&self) -> &ClientMetadata {
         &self.metadata
+    }
+
+    fn created_note(_: &ClientMetadata) -> Option<&'static str> {
+        None
     }
 
     fn row(&self) -> [String; 5] {
@@ -34,14 +43,25 @@ impl Registered for ClientYaml {
         ]
     }
 
+    fn is_revoked_by(&self, revocation: &ListedRevocation) -> bool {
+        revocation.concerns(&self.metadata)
+    }
+
     fn is_other(document: &Node) -> bool {
         document.get("client_id").is_none() && document.get("audience").is_some_and(Node::is_text)
     }
 
-    /// Converts the certificates of `certificate_file` to `jwks`. Nothing else in that file is sent, such as a private
-    /// key next to the certificate.
+    fn warnings(metadata: &ClientMetadata, now: Timestamp) -> Vec<String> {
+        ClientWarning::about(metadata, now).iter().map(ToString::to_string).collect()
+    }
+
+    /// Converts the certificates of `certificate_file` to `jwks`. A file with a private key is refused.
     fn completed(self, folder: &Path) -> Result<ClientMetadata, CommandError> {
         let Self { mut metadata, certificate_file } = self;
+        if let Some(pem) = &metadata.certificate_pem {
+            // Before it is sent: a private key must not leave this machine.
+            convert_jwks::convert(pem, "certificate_pem")?;
+        }
         let Some(file) = certificate_file else { return Ok(metadata) };
         if metadata.jwks.is_some() || metadata.certificate_pem.is_some() {
             let next = "leave in only one of certificate_file, certificate_pem and jwks";
@@ -63,7 +83,9 @@ fn identity(client: &ClientMetadata) -> String {
         ("email ", &client.tls_client_auth_san_email),
     ];
     if let Some((kind, name)) = named.into_iter().find_map(|(kind, name)| name.as_ref().map(|name| (kind, name))) {
-        return format!("{kind}{name}");
+        // Only a record of an earlier version names no client CA, unless none is configured.
+        let any = ClientRegistration::parse(client.clone()).is_ok_and(|client| client.takes_any_client_ca());
+        return format!("{kind}{name}{}", if any { " (any client CA)" } else { "" });
     }
     let keys = client.jwks.as_ref().and_then(|jwks| jwks.get("keys")).and_then(|keys| keys.as_array());
     match keys.map(Vec::len) {
@@ -76,7 +98,7 @@ fn identity(client: &ClientMetadata) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::documents::list::table;
+    use crate::cli::table::table;
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
@@ -92,5 +114,28 @@ mod tests {
             "CLIENT_ID                  METHOD           IDENTITY       SCOPE  DISABLED\n\
              a-client-with-a-long-name  tls_client_auth  dns a.example  -      no"
         );
+    }
+
+    #[test]
+    fn the_list_shows_which_clients_any_client_ca_vouches_for() {
+        let client = |client_ca: Option<&str>, uri: Option<&str>| {
+            let dns = if uri.is_none() { Some("a.example".to_owned()) } else { None };
+            ClientYaml::from(ClientMetadata {
+                client_id: "a".to_owned(),
+                token_endpoint_auth_method: "tls_client_auth".to_owned(),
+                tls_client_auth_san_dns: dns,
+                tls_client_auth_san_uri: uri.map(ToOwned::to_owned),
+                client_ca: client_ca.map(ToOwned::to_owned),
+                audience: vec!["https://orders.example".to_owned()],
+                ..ClientMetadata::default()
+            })
+        };
+        let [_, _, unnamed, ..] = client(None, None).row();
+        assert_eq!(unnamed, "dns a.example (any client CA)");
+        let [_, _, named, ..] = client(Some("corp"), None).row();
+        assert_eq!(named, "dns a.example");
+        // The bundle of its trust domain proves a SPIFFE ID.
+        let [_, _, spiffe, ..] = client(None, Some("spiffe://prod.example/a")).row();
+        assert_eq!(spiffe, "uri spiffe://prod.example/a");
     }
 }

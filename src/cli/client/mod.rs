@@ -2,6 +2,7 @@
 
 mod convert_jwks;
 mod documents;
+mod warning;
 pub(in crate::cli) mod yaml;
 
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::cli::client::convert_jwks::ConvertArguments;
+pub(in crate::cli) use crate::cli::client::warning::ClientWarning;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::apply;
 use crate::cli::documents::apply::ApplyArguments;

@@ -39,6 +39,10 @@ pub(super) fn make(dir: &Path, now: Timestamp) -> Result<(), CommandError> {
         issue(dir, name, now, &ca, |params| {
             let id = Ia5String::try_from(format!("spiffe://{TRUST_DOMAIN}/{name}"))?;
             params.subject_alt_names = vec![SanType::URI(id)];
+            if name == "proxy" {
+                // The name by which clients of a proxy on this machine verify it.
+                params.subject_alt_names.push(SanType::DnsName(Ia5String::try_from("localhost")?));
+            }
             params.use_authority_key_identifier_extension = true;
             // X509-SVID section 4.4: with an extended key usage, both must be present.
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];

@@ -7,13 +7,16 @@ use std::path::PathBuf;
 use tonic::Request;
 
 use crate::cli::connect::ConnectionArguments;
+use crate::cli::dev::TRUST_DOMAIN;
 use crate::cli::dev::samples::AUDIENCE;
 use crate::cli::dev::samples::CLIENTS;
 use crate::cli::dev::samples::RESOURCES;
 use crate::cli::error::CommandError;
 use crate::cli::output;
+use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
+use crate::cli::validate::reason_code;
 use crate::client::files;
 use crate::config::Listeners;
 use crate::proto::Decision;
@@ -25,31 +28,34 @@ use crate::proto::binding_service_client::BindingServiceClient;
 use crate::proto::token_service_client::TokenServiceClient;
 use crate::proto::validate_binding_request::Evidence;
 
-/// Runs it with real connections. Fails at the first step with an unexpected result.
-pub(super) async fn run(dir: &Path, port: u16) -> Result<(), CommandError> {
+/// Runs it with real connections. Fails at the first step with an unexpected result. Returns the decisions on the token with
+/// the certificate of the workload, and with that of the thief. As text, each step is printed.
+pub(super) async fn run(dir: &Path, port: u16, format: Format) -> Result<[String; 2], CommandError> {
+    let say = |text: &str| if format == Format::Text { output::print(text) } else { Ok(()) };
     let workload = ConnectionArguments::local(port, dir, "workload")?.open().await?;
     let issued = TokenServiceClient::new(workload)
         .issue_token(Request::new(IssueTokenRequest::default()))
         .await
         .map_err(|status| status::explain(&status, Needs::Workload))?
         .into_inner();
-    output::print("1. A workload asks for a token over mTLS, and gets one that is bound to its certificate:")?;
-    output::print(&format!("   {}…\n\n", issued.access_token.chars().take(48).collect::<String>()))?;
+    say("1. A workload asks for a token over mTLS, and gets one that is bound to its certificate:")?;
+    say(&format!("   {}…\n\n", issued.access_token.chars().take(48).collect::<String>()))?;
 
     let own = validate(dir, port, &issued.access_token, "workload").await?;
-    output::print("2. It uses the token with its own certificate. The proxy in front of the resource asks Lanyard:")?;
-    output::print(&format!("   {}\n\n", decision_text(&own)))?;
+    say("2. It uses the token with its own certificate. The proxy in front of the resource asks Lanyard:")?;
+    say(&format!("   {}\n\n", decision_text(&own)))?;
     if own.decision() != Decision::Allow {
         return Err(unexpected("the use with its own certificate was not allowed"));
     }
 
     let stolen = validate(dir, port, &issued.access_token, "thief").await?;
-    output::print("3. A thief has copied the token, and uses it with the certificate that it has. The proxy asks:")?;
-    output::print(&format!("   {}\n\n", decision_text(&stolen)))?;
+    say("3. A thief has copied the token, and uses it with the certificate that it has. The proxy asks:")?;
+    say(&format!("   {}\n\n", decision_text(&stolen)))?;
     if stolen.decision() != Decision::Deny || stolen.reason() != DenyReason::CertificateMismatch {
         return Err(unexpected("the stolen token was not denied for its certificate"));
     }
-    output::print("Stolen, the token opens nothing.")
+    say("Stolen, the token opens nothing.")?;
+    Ok([decision(&own), decision(&stolen)])
 }
 
 /// Asks as the proxy that received the token on a connection with the certificate of `who`.
@@ -68,8 +74,16 @@ async fn validate(dir: &Path, port: u16, token: &str, who: &str) -> Result<Valid
 
 fn decision_text(answer: &ValidateBindingResponse) -> String {
     match answer.decision() {
-        Decision::Allow => "ALLOW: the token is bound to this certificate".to_owned(),
-        Decision::Deny => format!("DENY ({}): {}", answer.reason().as_str_name(), answer.explanation),
+        Decision::Allow => format!("{}: the token is bound to this certificate", decision(answer)),
+        Decision::Deny => format!("{}: {}", decision(answer), answer.explanation),
+        Decision::Unspecified => decision(answer),
+    }
+}
+
+fn decision(answer: &ValidateBindingResponse) -> String {
+    match answer.decision() {
+        Decision::Allow => "ALLOW".to_owned(),
+        Decision::Deny => format!("DENY ({})", reason_code(answer.reason())),
         Decision::Unspecified => "no decision".to_owned(),
     }
 }
@@ -116,6 +130,11 @@ curl --cacert {ca} --cert {selfsigned} --key {selfsigned_key} \
 curl --cacert {ca} https://localhost:{public}/oauth2/jwks
 curl http://{ops}/readyz
 
+# put Envoy in front of a service at 127.0.0.1:8080, from the folder of Lanyard's sources, and use the token through it
+#   sed -e 's#/etc/envoy/prod.example.pem#ca.pem#' -e 's#/etc/envoy/##' -e 's#prod.example#{TRUST_DOMAIN}#g' -e 's#address: lanyard.lanyard.svc, port_value: 8443#address: 127.0.0.1, port_value: {port}#' -e 's#lanyard.lanyard.svc#localhost#g' deploy/envoy/envoy.yaml > {envoy}
+#   cd {dir} && envoy --disable-hot-restart --config-path envoy.yaml
+#   curl --cacert {ca} --cert {workload} --key {workload_key} --header \"authorization: Bearer $(cat {token})\" https://localhost:10443/orders/1
+
 # run the same server again, on the same data, once this one has stopped
 {lanyard} serve --config {config}
 ",
@@ -128,6 +147,9 @@ curl http://{ops}/readyz
         clients = at(CLIENTS),
         resources = at(RESOURCES),
         config = at("lanyard.yaml"),
+        envoy = at("envoy.yaml"),
+        dir = quoted(dir),
+        workload_key = at("workload-key.pem"),
         public = addresses.public.port(),
         ops = addresses.ops,
     )

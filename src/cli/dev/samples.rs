@@ -23,7 +23,8 @@ const SCOPE: &str = "orders.read orders.write";
 pub(super) const CLIENTS: &str = "clients.yaml";
 pub(super) const RESOURCES: &str = "resources.yaml";
 
-/// Writes the files and applies them.
+/// Writes the files that are not there yet, and registers what is in them and not registered yet. What was changed since
+/// the first start stays as it is.
 pub(super) async fn register(dir: &Path, port: u16) -> Result<(), CommandError> {
     write::<ClientYaml>(dir, CLIENTS, &clients(), port).await?;
     write::<ResourceYaml>(dir, RESOURCES, &resources(), port).await
@@ -31,8 +32,10 @@ pub(super) async fn register(dir: &Path, port: u16) -> Result<(), CommandError> 
 
 async fn write<K: Registered>(dir: &Path, file: &str, documents: &str, port: u16) -> Result<(), CommandError> {
     let path = dir.join(file);
-    fs::write(&path, documents).map_err(|error| cannot_write(&path, &error))?;
-    apply::quietly::<K>(&path, &ConnectionArguments::local(port, dir, "admin")?).await
+    if !path.exists() {
+        fs::write(&path, documents).map_err(|error| cannot_write(&path, &error))?;
+    }
+    apply::missing::<K>(&path, &ConnectionArguments::local(port, dir, "admin")?).await
 }
 
 fn clients() -> String {
@@ -49,7 +52,7 @@ audience: [{AUDIENCE}]
     };
     format!(
         "\
-# The clients of `lanyard dev`, as `lanyard client apply -f` takes them. Written at each start.
+# The clients of `lanyard dev`, as `lanyard client apply -f` takes them. Written at the first start.
 {}{}client_id: selfsigned
 token_endpoint_auth_method: self_signed_tls_client_auth
 scope: {SCOPE}
@@ -64,7 +67,7 @@ certificate_file: selfsigned.pem
 fn resources() -> String {
     format!(
         "\
-# The protected resource of `lanyard dev`, as `lanyard resource apply -f` takes it. Written at each start.
+# The protected resource of `lanyard dev`, as `lanyard resource apply -f` takes it. Written at the first start.
 audience: {AUDIENCE}
 scope: {SCOPE}
 routes:

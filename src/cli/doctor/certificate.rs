@@ -4,12 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use fluent_uri::Uri;
-use rustls::Error;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
@@ -18,16 +16,19 @@ use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::json::without_byte_order_mark;
 use crate::authority::trust::Anchors;
 use crate::authority::trust::Unproven;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::validity::Validity;
-use crate::cli::doctor::validity::moment;
 use crate::cli::doctor::workload_api::Identity;
+use crate::cli::moment::moment;
 use crate::config::Config;
 use crate::tls::CertificateFiles;
+use crate::tls::possession::PairError;
+use crate::tls::possession::certified_key;
 use crate::trust_sources;
 
 const CHECK: &str = "server_certificate";
@@ -52,7 +53,9 @@ pub(in crate::cli::doctor) fn check_files(
     let before = report.len();
     let name = files.certificate.display().to_string();
     let chain = match fs::read(&files.certificate) {
-        Ok(text) => CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().unwrap_or_default(),
+        Ok(text) => CertificateDer::pem_slice_iter(without_byte_order_mark(&text))
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap_or_default(),
         Err(error) => {
             report.fault(CHECK, name, Fault::CertificateUnreadable, format!("cannot read the file: {error}"));
             check_key_file(files, None, environment, report);
@@ -84,7 +87,7 @@ pub(in crate::cli::doctor) fn check_svid(
     let name = svid.spiffe_id.to_string();
     let Some(subject) = parse(name.clone(), &svid.chain, report) else { return };
     let key = PrivateKeyDer::from(svid.key.clone_key());
-    if CertifiedKey::from_der(svid.chain.clone(), key, &environment.provider).is_err() {
+    if certified_key(svid.chain.clone(), key, &environment.provider).is_err() {
         let problem = "the private key is not the one of the certificate";
         report.fault(CHECK, name, Fault::CertificateKeyMismatch, problem);
     }
@@ -122,19 +125,19 @@ fn check_key_file(
             return;
         }
     };
-    let Ok(key) = PrivateKeyDer::from_pem_slice(&text) else {
+    let Ok(key) = PrivateKeyDer::from_pem_slice(without_byte_order_mark(&text)) else {
         report.fault(CHECK, name, Fault::CertificateKeyInvalid, "the file holds no unencrypted PEM private key");
         return;
     };
     let Some(chain) = chain else { return };
-    match CertifiedKey::from_der(chain.to_vec(), key, &environment.provider) {
+    match certified_key(chain.to_vec(), key, &environment.provider) {
         Ok(_) => {}
-        Err(Error::InconsistentKeys(_)) => {
+        Err(PairError::Mismatch) => {
             let problem =
                 format!("the private key is not the one of the certificate in {}", files.certificate.display());
             report.fault(CHECK, name, Fault::CertificateKeyMismatch, problem);
         }
-        Err(error) => {
+        Err(error @ (PairError::UnsupportedKey | PairError::NotACertificate)) => {
             let problem = format!("TLS cannot use the private key: {error}");
             report.fault(CHECK, name, Fault::CertificateKeyInvalid, problem);
         }
@@ -248,6 +251,7 @@ fn check_identity(
     let (fault, problem) = match proven {
         // Without the bundle the path cannot be checked; a chain with a wrong validity or order is already reported.
         Err(Unproven::NoPath) if known.is_none() || !whole => return,
+        Err(Unproven::IssuerExpired | Unproven::IssuerNotYetValid) if !whole => return,
         Ok(_) => return,
         Err(Unproven::SeveralUris) => {
             let problem = format!("it has {} URI SANs where one with a SPIFFE ID has exactly one", uris.len());
@@ -256,9 +260,12 @@ fn check_identity(
         Err(Unproven::InvalidSpiffeId) => {
             (Fault::CertificateSpiffeIdInvalid, "its URI SAN is not the SPIFFE ID of a workload".to_owned())
         }
-        Err(error @ (Unproven::SigningCertificate | Unproven::KeyUsage | Unproven::NamesNotCritical)) => {
-            (Fault::CertificateKeyUsage, error.to_string())
-        }
+        Err(
+            error @ (Unproven::SigningCertificate
+            | Unproven::KeyUsage
+            | Unproven::ExtendedKeyUsage
+            | Unproven::NamesNotCritical),
+        ) => (Fault::CertificateKeyUsage, error.to_string()),
         Err(Unproven::NoPath) => {
             let problem =
                 "there is no path from it, through the certificates that follow it, to the bundle of its trust domain";

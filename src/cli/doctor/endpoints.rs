@@ -22,6 +22,7 @@ use crate::telemetry::otlp;
 use crate::trust_sources::addresses::Reach;
 use crate::trust_sources::bundle_endpoint::Profile;
 use crate::trust_sources::bundle_endpoint::RefreshError;
+use crate::trust_sources::files;
 
 const LISTENER: &str = "listener";
 const FEDERATION: &str = "federation";
@@ -115,6 +116,15 @@ pub(in crate::cli::doctor) async fn check_outbound(config: &Config, environment:
                 continue;
             }
         };
+        if let Some(other) = endpoint.authenticated_by() {
+            let Some(roots) = config.trust.bundles.get(other).and_then(|file| files::roots(file).ok()) else {
+                let reason =
+                    format!("its endpoint is authenticated by the bundle of {other}, which a running server has");
+                report.not_checked(FEDERATION, subject, reason);
+                continue;
+            };
+            endpoint.authenticate_with(roots);
+        }
         match endpoint.refresh().await {
             Ok(_) => report.ok(FEDERATION, subject, "its bundle can be fetched"),
             Err(RefreshError::Fetch(error)) => {

@@ -43,6 +43,9 @@ pub(in crate::cli::doctor) enum Fault {
     StoreUnwritable,
     StoreForeign,
     StoreDamaged,
+    ClientCaNotNamed,
+    ResourceAuthorityShared,
+    ResourceNotFoundByHost,
     DiskFull,
     DiskFilling,
     ServerUnreachable,
@@ -59,6 +62,17 @@ pub(in crate::cli::doctor) enum Fault {
     JwksHostUnreachable,
     JwksHostPrivate,
     OtlpUnreachable,
+    ClientCertificateExpired,
+    ClientSubjectOrder,
+    EnvoyUnreadable,
+    EnvoyInvalid,
+    EnvoyWithoutChecks,
+    EnvoyHeaderPassedOn,
+    EnvoyHeaderFormat,
+    EnvoyTlsResumption,
+    EnvoyIdentityHeaders,
+    EnvoyFailureModeAllow,
+    EnvoyWithoutCertificate,
 }
 
 impl Fault {
@@ -238,6 +252,21 @@ impl Fault {
             Self::StoreDamaged => {
                 ("STORE_DAMAGED", Error, "restore the store from an export or a backup; keep a copy of the damaged one")
             }
+            Self::ClientCaNotNamed => (
+                "CLIENT_CA_NOT_NAMED",
+                Warning,
+                "set client_ca in the registration to the client CA that issues the client's certificates, and apply it",
+            ),
+            Self::ResourceAuthorityShared => (
+                "RESOURCE_AUTHORITY_SHARED",
+                Warning,
+                "leave the authority to one of them, or give each destination_principals of its own",
+            ),
+            Self::ResourceNotFoundByHost => (
+                "RESOURCE_NOT_FOUND_BY_HOST",
+                Warning,
+                "if a gateway asks about it, list the gateway's SPIFFE ID as well, or name the resource in the filter",
+            ),
             Self::DiskFull => (
                 "DISK_FULL",
                 Error,
@@ -297,10 +326,63 @@ impl Fault {
                 Error,
                 "set jwks_uri.allow_private_addresses if the host is meant to be on this network, else take it off the list",
             ),
+            Self::ClientCertificateExpired => (
+                "CLIENT_CERTIFICATE_EXPIRED",
+                Warning,
+                "register the client's present certificate, or delete the client",
+            ),
+            Self::ClientSubjectOrder => (
+                "CLIENT_SUBJECT_ORDER",
+                Warning,
+                "register the subject as `openssl x509 -subject -nameopt RFC2253` prints it, unless the certificate has it so",
+            ),
             Self::OtlpUnreachable => (
                 "OTLP_UNREACHABLE",
                 Error,
                 "see that telemetry.otlp.endpoint names the collector, and that a NetworkPolicy lets this server out to it",
+            ),
+            Self::EnvoyUnreadable => (
+                "ENVOY_UNREADABLE",
+                Error,
+                "name a configuration of Envoy with --envoy, or what its admin interface prints at /config_dump",
+            ),
+            Self::EnvoyInvalid => (
+                "ENVOY_INVALID",
+                Error,
+                "where listeners come from xDS or other files, give what the admin interface prints at /config_dump",
+            ),
+            Self::EnvoyWithoutChecks => (
+                "ENVOY_WITHOUT_CHECKS",
+                Warning,
+                "see that the proxy in front of the service has the ext_authz filter; a gateway before that proxy needs none",
+            ),
+            Self::EnvoyHeaderPassedOn => (
+                "ENVOY_HEADER_PASSED_ON",
+                Error,
+                "set SANITIZE_SET; behind a gateway that the resource names (evidence_from: via) APPEND_FORWARD",
+            ),
+            Self::EnvoyHeaderFormat => (
+                "ENVOY_HEADER_FORMAT",
+                Error,
+                "take `format` out of set_current_client_cert_details: the text format is the one that is read",
+            ),
+            Self::EnvoyTlsResumption => (
+                "ENVOY_TLS_RESUMPTION",
+                Warning,
+                "set disable_stateless_session_resumption and disable_stateful_session_resumption to true: a resumed session skips the verification of the certificate",
+            ),
+            Self::EnvoyIdentityHeaders => (
+                "ENVOY_IDENTITY_HEADERS",
+                Warning,
+                "add the header_mutation filter of deploy/envoy/envoy.yaml before ext_authz: it also works while Lanyard is not asked",
+            ),
+            Self::EnvoyFailureModeAllow => {
+                ("ENVOY_FAILURE_MODE_ALLOW", Warning, "set it to false, and status_on_error to ServiceUnavailable")
+            }
+            Self::EnvoyWithoutCertificate => (
+                "ENVOY_WITHOUT_CERTIFICATE",
+                Error,
+                "give the cluster an UpstreamTlsContext with the proxy's own X509-SVID: it gives the proxy its role",
             ),
         }
     }

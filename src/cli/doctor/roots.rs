@@ -11,13 +11,15 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::json::without_byte_order_mark;
 use crate::authority::trust::Anchors;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::validity::Validity;
-use crate::cli::doctor::validity::moment;
+use crate::cli::moment::moment;
 use crate::config::Config;
 use crate::trust_sources;
+use crate::trust_sources::bundle_endpoint::EndpointRoots;
 use crate::trust_sources::bundle_endpoint::Profile;
 
 const BUNDLE: &str = "bundle";
@@ -48,8 +50,8 @@ pub(in crate::cli::doctor) fn check(config: &Config, now: Timestamp, report: &mu
     for endpoint in &config.federation {
         let path = match &endpoint.profile {
             Profile::HttpsWeb { ca: Some(ca) } => ca,
-            Profile::HttpsWeb { ca: None } => continue,
-            Profile::HttpsSpiffe { bundle, .. } => bundle,
+            Profile::HttpsSpiffe { roots: EndpointRoots::Fetched(file) | EndpointRoots::File(file), .. } => file,
+            Profile::HttpsWeb { ca: None } | Profile::HttpsSpiffe { roots: EndpointRoots::BundleOf(_), .. } => continue,
         };
         let subject = format!("{} ({})", endpoint.trust_domain, path.display());
         if is_document(path) {
@@ -83,15 +85,22 @@ fn check_file(
         report.fault(check, subject, Fault::RootsEmpty, "the file is empty");
         return Vec::new();
     }
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(without_byte_order_mark(&text)).collect();
     let Some(certificates) = certificates.ok().filter(|certificates| !certificates.is_empty()) else {
         let problem = "the file holds no PEM certificate, or a broken one";
         report.fault(check, subject, Fault::RootsInvalid, problem);
         return Vec::new();
     };
-    if let Err(error) = Anchors::new(&certificates) {
-        report.fault(check, subject, Fault::RootsInvalid, format!("a certificate in it is {error}"));
-        return Vec::new();
+    match Anchors::new(&certificates) {
+        Ok(anchors) => {
+            for refused in anchors.refused() {
+                report.fault(check, subject, Fault::RootsInvalid, format!("{refused}, and is not used"));
+            }
+        }
+        Err(error) => {
+            report.fault(check, subject, Fault::RootsInvalid, format!("a certificate in it is {error}"));
+            return Vec::new();
+        }
     }
     let roots: Vec<_> = certificates.iter().filter_map(|der| Certificate::parse(der).ok()).collect();
     check_roots(check, subject, &roots, now, report);
@@ -127,7 +136,7 @@ fn check_roots(check: &'static str, subject: &str, roots: &[Certificate], now: T
 }
 
 fn is_document(path: &Path) -> bool {
-    fs::read(path).is_ok_and(|text| text.trim_ascii_start().first() == Some(&b'{'))
+    fs::read(path).is_ok_and(|text| without_byte_order_mark(&text).trim_ascii_start().first() == Some(&b'{'))
 }
 
 fn check_document(subject: &str, path: &Path, report: &mut Report) {

@@ -15,8 +15,11 @@ use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
 use crate::cli::doctor::Environment;
+use crate::cli::doctor::clients;
 use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::registrations;
 use crate::cli::doctor::report::Report;
+use crate::cli::doctor::resources;
 use crate::cli::doctor::store::copy::Copy;
 use crate::config::Config;
 use crate::server::KeysError;
@@ -48,12 +51,26 @@ pub(in crate::cli::doctor) async fn check(
     report: &mut Report,
 ) -> Held {
     let (held, opened) = open(config, report);
+    match &opened {
+        Opened::Copy(store, _copy) => {
+            resources::check(store, report).await;
+            clients::check(store, environment.now, report).await;
+        }
+        Opened::Nothing(why) => report.ok(resources::CHECK, "", *why),
+        Opened::Unavailable(why) => resources::not_checked(why, held == Held::InUse, report),
+    }
     match (key, opened) {
         // The fault of the key is already reported.
         (None, _) => {}
         (Some(_), Opened::Nothing(why)) => report.ok(KEY, "", format!("it can be read, and {why}")),
-        (Some(_), Opened::Unavailable(why)) => report.not_checked(KEY, "", why),
+        (Some(_), Opened::Unavailable(why)) => {
+            report.not_checked(KEY, "", why);
+            if held == Held::InUse {
+                registrations::check_running(config, report);
+            }
+        }
         (Some(key), Opened::Copy(store, _copy)) => {
+            registrations::check(&store, &key_sealer(key.clone()), config, report).await;
             // If the store has no key yet, one is made in the copy and removed with it.
             let keys = open_signing_keys(&store, &key_sealer(key.clone()), config.algorithm, environment.now).await;
             check_keys(keys.err(), report);
@@ -136,6 +153,10 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
             report.not_checked(CHECK, subject, format!("a copy of it cannot be used: {source}"));
             (Held::Free, Opened::Unavailable("the store was not opened"))
         }
+        Err(OpenError::NoSpace { .. }) => {
+            report.not_checked(CHECK, subject, "a copy of it cannot be used: no space is left where it was made");
+            (Held::Free, Opened::Unavailable("the store was not opened"))
+        }
         Err(error) => {
             report.fault(CHECK, subject, Fault::StoreDamaged, problem(&error));
             (Held::Free, Opened::Unavailable("the store does not open"))
@@ -152,7 +173,7 @@ fn problem(error: &OpenError) -> String {
             format!("its log ends at revision {found}, but {marked} was reached: it was cut short or replaced")
         }
         OpenError::Stuck { limit, .. } => format!("a copy of it did not open within {limit:?}"),
-        OpenError::Io { .. } | OpenError::InUse { .. } | OpenError::Foreign { .. } => {
+        OpenError::Io { .. } | OpenError::NoSpace { .. } | OpenError::InUse { .. } | OpenError::Foreign { .. } => {
             "a copy of it is not recognised as a store".to_owned()
         }
     }

@@ -5,11 +5,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use tonic::Code;
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::apply::Applied;
+use crate::apply::Document as _;
+use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Outcome;
 use crate::apply::apply;
+use crate::apply::undo;
+use crate::apply::write;
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
@@ -24,14 +33,18 @@ pub(in crate::cli) struct ApplyArguments {
     /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin.
     ///
     /// Each document describes the whole record: a field that is left out gets its default, also if it was set before.
-    /// All documents are checked, by the server too, before the first is written.
+    /// All documents are checked, by the server too, before the first is written. If one is refused nevertheless, as two
+    /// that contradict each other are, what was written before it is undone.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
-    filename: PathBuf,
+    pub(in crate::cli::documents) filename: PathBuf,
+    /// Refuse all documents if there is a warning about one.
+    #[arg(long)]
+    pub(in crate::cli::documents) strict: bool,
     /// Only print what would be done.
     #[arg(long)]
-    dry_run: bool,
+    pub(in crate::cli::documents) dry_run: bool,
     #[command(flatten)]
-    connection: ConnectionArguments,
+    pub(in crate::cli::documents) connection: ConnectionArguments,
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
@@ -39,54 +52,196 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only validates, so that a document that the server refuses is found before anything is written.
     let checked = apply(&mut registry, &documents, Mode::Check).await;
+    let warnings = warnings::<K>(&documents, &checked);
     if arguments.dry_run {
         print::<K>(&checked, Mode::Check, format)?;
-        return refusal::<K>(&checked).map_or(Ok(()), Err);
+        outcome::<K>(&checked, &documents)?;
+        refused_for(&warnings, arguments.strict)?;
+        print_warnings(&warnings);
+        return Ok(());
     }
     if let Some(refused) = refusal::<K>(&checked) {
-        return Err(refused.of("nothing was written"));
+        return Err(refused.of(NOTHING_WRITTEN));
     }
-    let written = apply(&mut registry, &documents, Mode::Write).await;
+    refused_for(&warnings, arguments.strict)?;
+    let mut journal = Journal::default();
+    let written = write(&mut registry, &documents, &mut journal).await;
+    if let Some(refused) = refusal::<K>(&written) {
+        return Err(refused.of(&undone(&undo(&mut registry, journal).await)));
+    }
     print::<K>(&written, Mode::Write, format)?;
-    refusal::<K>(&written).map_or(Ok(()), Err)
+    outcome::<K>(&written, &documents)?;
+    print_warnings(&warnings);
+    let is_applied = |name: &str| written.iter().any(|applied| applied.name == name);
+    for note in K::contradictions(&mut registry, is_applied).await? {
+        output::note(&note);
+    }
+    Ok(())
 }
 
-/// Applies a file without printing the outcomes.
-pub(in crate::cli) async fn quietly<K: Registered>(
+/// The warnings about documents that were checked, the server's after those that need none.
+pub(in crate::cli::documents) fn warnings<K: Registered>(
+    documents: &[K::Metadata],
+    checked: &[Applied],
+) -> Vec<String> {
+    let (now, mut warnings) = (SystemClock.now(), Vec::new());
+    for (document, applied) in documents.iter().zip(checked) {
+        let server = applied.warnings.iter().cloned();
+        let all = K::warnings(document, now).into_iter().chain(server);
+        warnings.extend(all.map(|warning| format!("{}: {warning}", document.name())));
+    }
+    warnings
+}
+
+pub(in crate::cli::documents) fn print_warnings(warnings: &[String]) {
+    for warning in warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+}
+
+/// Prints the warnings, and refuses the documents for them under `--strict`.
+pub(in crate::cli::documents) fn refused_for(warnings: &[String], strict: bool) -> Result<(), CommandError> {
+    if !strict || warnings.is_empty() {
+        return Ok(());
+    }
+    print_warnings(warnings);
+    Err(warned_of())
+}
+
+/// The refusal under `--strict`.
+fn warned_of() -> CommandError {
+    let next = "correct what the warnings name, or leave out --strict";
+    CommandError::new("nothing was written: there are warnings", next).not_retryable()
+}
+
+/// The error with which a document was refused. If all are accepted, prints what they allow though their authors may not
+/// expect it.
+fn outcome<K: Registered>(applied: &[Applied], documents: &[K::Metadata]) -> Result<(), CommandError> {
+    if let Some(refused) = refusal::<K>(applied) {
+        return Err(refused);
+    }
+    for (document, Applied { name, outcome, .. }) in documents.iter().zip(applied) {
+        if let (Outcome::Created, Some(note)) = (outcome, K::created_note(document)) {
+            output::note(&format!("{name}: {note}"));
+        }
+    }
+    Ok(())
+}
+
+pub(in crate::cli::documents) const NOTHING_WRITTEN: &str = "nothing was written";
+
+/// Says what became of the records that were written before one was refused; `kept` are those that could not be undone.
+pub(in crate::cli::documents) fn undone(kept: &[String]) -> String {
+    match kept {
+        [] => "what was written is undone".to_owned(),
+        [..] => format!("what was written is undone, except {}", kept.join(", ")),
+    }
+}
+
+/// Registers the documents of a file that are not registered yet, without printing the outcomes.
+pub(in crate::cli) async fn missing<K: Registered>(
     filename: &Path,
     connection: &ConnectionArguments,
 ) -> Result<(), CommandError> {
-    let documents = sources::read::<K>(filename)?;
     let mut registry = documents::open(connection).await?;
-    let written = apply(&mut registry, &documents, Mode::Write).await;
+    let mut missing = Vec::new();
+    for document in sources::read::<K>(filename)? {
+        match K::Metadata::read(&mut registry, document.name()).await {
+            Ok(_) => {}
+            Err(status) if status.code() == Code::NotFound => missing.push(document),
+            Err(status) => return Err(status::explain(&status, K::NEEDS).of(document.name())),
+        }
+    }
+    let written = apply(&mut registry, &missing, Mode::Write).await;
     refusal::<K>(&written).map_or(Ok(()), Err)
 }
 
 /// Prints the outcome of each document, also if a later one was refused.
 fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Result<(), CommandError> {
-    let done = applied.iter().filter_map(|Applied { name, outcome }| Some((name, result(outcome)?)));
+    print_lines(lines::<K>(applied), mode, format)
+}
+
+/// The result for one record, as it is printed.
+pub(in crate::cli::documents) struct Line {
+    /// The field that holds the record's name.
+    field: &'static str,
+    name: String,
+    result: &'static str,
+    /// How long tokens that are denied from now on would have lived.
+    denied: Option<String>,
+}
+
+/// The documents that were not refused.
+pub(in crate::cli::documents) fn lines<K: Registered>(applied: &[Applied]) -> Vec<Line> {
+    let line = |Applied { name, outcome, denied_tokens, .. }: &Applied| {
+        let denied = denied_tokens.map(|lifetime| humantime::format_duration(lifetime).to_string());
+        Some(Line { field: K::NAME, name: name.clone(), result: result(outcome)?, denied })
+    };
+    applied.iter().filter_map(line).collect()
+}
+
+pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, format: Format) -> Result<(), CommandError> {
     match format {
         Format::Text => {
-            for (name, result) in done {
+            for Line { name, result, denied, .. } in lines {
                 let would = if mode == Mode::Check && result != UNCHANGED { "would be " } else { "" };
-                output::print(&format!("{name} {would}{result}"))?;
+                let denied = denied.map_or_else(String::new, |lifetime| {
+                    let verb = if mode == Mode::Check { "would be" } else { "are" };
+                    format!(": its authentication changes, and tokens issued before, with up to {lifetime} left, {verb} denied")
+                });
+                output::print(&format!("{name} {would}{result}{denied}"))?;
             }
             Ok(())
         }
         Format::Json => {
             let dry_run = mode == Mode::Check;
-            let lines = done.map(|(name, result)| json!({ (K::NAME): name, "result": result, "dry_run": dry_run }));
-            output::print_json(&lines.collect::<Vec<_>>())
+            let object = |Line { field, name, result, denied }: Line| {
+                let mut object = json!({ (field): name, "result": result, "dry_run": dry_run });
+                if let (Some(members), Some(lifetime)) = (object.as_object_mut(), denied) {
+                    members.insert("denied_tokens_lifetime".to_owned(), lifetime.into());
+                }
+                object
+            };
+            output::print_json(&lines.into_iter().map(object).collect::<Vec<_>>())
         }
     }
 }
 
 /// The error with which the last document was refused, if it was.
-fn refusal<K: Registered>(applied: &[Applied]) -> Option<CommandError> {
-    applied.iter().find_map(|Applied { name, outcome }| match outcome {
-        Outcome::Refused(status) => Some(status::explain(status, K::NEEDS).of(name)),
+pub(in crate::cli::documents) fn refusal<K: Registered>(applied: &[Applied]) -> Option<CommandError> {
+    applied.iter().find_map(|Applied { name, outcome, .. }| match outcome {
+        Outcome::Refused(refused) => {
+            let error = status::explain(refused, K::NEEDS).of(name);
+            Some(if is_retryable(refused) { error } else { error.not_retryable() })
+        }
         Outcome::Created | Outcome::Updated | Outcome::Unchanged => None,
     })
+}
+
+/// Whether the server can accept the same document later without a change of anything else.
+fn is_retryable(refused: &Status) -> bool {
+    match refused.code() {
+        Code::InvalidArgument | Code::OutOfRange => false,
+        // Only another writer makes a record exist that was not there when it was read.
+        Code::AlreadyExists => {
+            let reason = refused.get_details_error_info().map(|info| info.reason);
+            matches!(reason.as_deref(), Some("CLIENT_EXISTS" | "RESOURCE_EXISTS"))
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => true,
+    }
 }
 
 const UNCHANGED: &str = "unchanged";

@@ -30,7 +30,11 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: DeleteArguments, forma
     let deleted = K::Metadata::delete(&mut registry, name.clone(), etag.unwrap_or_default()).await;
     deleted.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
     match format {
-        Format::Json => output::print_json(&json!({ (K::NAME): name, "result": "deleted" })),
-        Format::Text => output::print(&format!("{name} deleted")),
+        Format::Json => output::print_json(&json!({ (K::NAME): name, "result": "deleted" }))?,
+        Format::Text => output::print(&format!("{name} deleted"))?,
     }
+    if let Some(note) = K::deletion_note(&name) {
+        output::note(&note);
+    }
+    Ok(())
 }

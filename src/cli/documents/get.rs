@@ -23,10 +23,11 @@ pub(in crate::cli) struct GetArguments {
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: GetArguments, format: Format) -> Result<(), CommandError> {
     let GetArguments { name, connection } = arguments;
-    let mut registry = documents::open(&connection).await?;
+    let channel = connection.open().await?;
+    let mut registry = documents::registry(channel.clone());
     let message = K::Metadata::read(&mut registry, &name).await;
     let message = message.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
-    let record = Record::<K>::read(message)?;
+    let record = Record::<K>::read(message)?.with_revocations(&documents::revocations::<K>(channel).await?);
     match format {
         Format::Json => output::print_json(&record),
         Format::Text => output::print(&record.to_yaml().map_err(|error| {

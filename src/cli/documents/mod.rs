@@ -1,6 +1,7 @@
 //! The commands for the records of the registry, shared by clients and protected resources.
 
 pub(in crate::cli) mod apply;
+pub(in crate::cli) mod apply_all;
 pub(in crate::cli) mod delete;
 pub(in crate::cli) mod extra_field;
 pub(in crate::cli) mod get;
@@ -15,8 +16,11 @@ use serde::de::DeserializeOwned;
 use crate::apply::Document;
 use crate::apply::Registry;
 use crate::apply::ServerFields;
+use crate::authority::clock::Timestamp;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
+use crate::cli::revocation;
+use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
 use crate::client::connection::Channel;
 use crate::yaml;
@@ -41,15 +45,43 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     const HEADER: [&'static str; 5];
     /// The name of the other kind of documents.
     const OTHER: &'static str;
+    /// Whether records of this kind can be revoked.
+    const IS_REVOCABLE: bool;
 
     /// The metadata in the document, without the contents of the files that it refers to.
     fn metadata(&self) -> &Self::Metadata;
 
+    /// What to say of a record that was created from this document, if anything.
+    fn created_note(document: &Self::Metadata) -> Option<&'static str>;
+
     /// The record's row in the table.
     fn row(&self) -> [String; 5];
 
+    /// Whether a revocation concerns the record.
+    fn is_revoked_by(&self, revocation: &ListedRevocation) -> bool;
+
     /// Whether a document that could not be parsed is one of the other kind.
     fn is_other(document: &Node) -> bool;
+
+    /// What is accepted in a document, but will probably not work as its author expects.
+    fn warnings(_: &Self::Metadata, _: Timestamp) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What to say after the record with this name is deleted.
+    fn deletion_note(_: &str) -> Option<String> {
+        None
+    }
+
+    /// Notes on all records that are registered.
+    fn notes(_: &[&Self::Metadata]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Notes on records that contradict each other, of which at least one has such a name. Reads what is registered.
+    async fn contradictions(_: &mut Registry<Channel>, _: impl Fn(&str) -> bool) -> Result<Vec<String>, CommandError> {
+        Ok(Vec::new())
+    }
 
     /// Adds the contents of the files that the document refers to. Paths are relative to `folder`.
     fn completed(self, folder: &Path) -> Result<Self::Metadata, CommandError>;
@@ -65,6 +97,8 @@ pub(in crate::cli) struct Record<K> {
     pub(in crate::cli) update_time: Option<String>,
     pub(in crate::cli) created_by: String,
     pub(in crate::cli) updated_by: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::cli) revocations: Vec<ListedRevocation>,
 }
 
 impl<K: Registered> Record<K> {
@@ -82,19 +116,28 @@ impl<K: Registered> Record<K> {
             update_time: update_time.map(|time| time.to_string()),
             created_by,
             updated_by,
+            revocations: Vec::new(),
         })
+    }
+
+    /// Adds those of these revocations that concern the record.
+    fn with_revocations(self, all: &[ListedRevocation]) -> Self {
+        let revocations = all.iter().filter(|revocation| self.document.is_revoked_by(revocation)).cloned().collect();
+        Self { revocations, ..self }
     }
 
     /// A YAML document that can be applied. The fields that the server added precede it as comments.
     pub(in crate::cli) fn to_yaml(&self) -> Result<String, yaml::YamlError> {
         // Escaped, so that a line break in a name does not add a line to the document.
         let comment = |name: &str, value: &str| format!("# {name}: {}\n", value.escape_debug());
+        let revocations = self.revocations.iter().map(|one| comment("revoked", &one.comment()));
         Ok([
             comment("etag", &self.etag),
             comment("create_time", self.create_time.as_deref().unwrap_or_default()),
             comment("created_by", &self.created_by),
             comment("update_time", self.update_time.as_deref().unwrap_or_default()),
             comment("updated_by", &self.updated_by),
+            revocations.collect(),
             yaml::to_string(&self.document)?,
         ]
         .concat())
@@ -106,6 +149,15 @@ pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K
     yaml::documents(text, PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
 }
 
-async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {
-    Ok(Registry::new(connection.open().await?).max_decoding_message_size(MAX_ANSWER_BYTES))
+pub(in crate::cli) async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {
+    Ok(registry(connection.open().await?))
+}
+
+fn registry(channel: Channel) -> Registry<Channel> {
+    Registry::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+/// The revocations that may concern records of a kind.
+async fn revocations<K: Registered>(channel: Channel) -> Result<Vec<ListedRevocation>, CommandError> {
+    if K::IS_REVOCABLE { revocation::of_clients(channel).await } else { Ok(Vec::new()) }
 }

@@ -8,35 +8,89 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::apply::Document as _;
+use crate::authority::registration::ClientMetadata;
+use crate::authority::resources::ResourceMetadata;
+use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
+use crate::cli::resource::yaml::ResourceYaml;
 use crate::yaml;
 use crate::yaml::PlainScalars;
 
 /// Reads every document of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
 /// stdin (`-`). Fails if any document cannot be read or appears twice.
 pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<K::Metadata>, CommandError> {
-    let mut documents = Vec::new();
-    let mut seen: HashMap<String, String> = HashMap::new();
-    for Source { name, folder, text } in texts(path)? {
-        let found = documents::documents::<K>(&text).map_err(|error| unsound::<K>(&name, &text, &error))?;
+    let mut collected = Collected::<K>::default();
+    for source in texts(path)? {
+        let (name, text) = (&source.name, &source.text);
+        let found = documents::documents::<K>(text).map_err(|error| unsound::<K>(name, text, &error))?;
         for document in found {
-            let called = document.metadata().name().to_owned();
-            if let Some(first) = seen.insert(called.clone(), name.clone()) {
-                let problem = format!("{} '{called}' appears twice: in {first} and in {name}", K::NAME);
-                return Err(CommandError::new(problem, "leave one of the two out"));
-            }
-            documents.push(document.completed(&folder).map_err(|error| error.of(&format!("{name}: {called}")))?);
+            collected.add(&source, document)?;
         }
     }
-    if documents.is_empty() {
+    if collected.documents.is_empty() {
         return Err(CommandError::new(
             format!("no {} in {}", K::KIND, path.display()),
             format!("name YAML documents, each with {}; a directory is not searched deeper", K::NAME),
-        ));
+        )
+        .not_retryable());
     }
-    Ok(documents)
+    Ok(collected.documents)
+}
+
+/// Reads the documents of both kinds from the same sources as [`read`].
+pub(in crate::cli::documents) fn read_both(
+    path: &Path,
+) -> Result<(Vec<ClientMetadata>, Vec<ResourceMetadata>), CommandError> {
+    let (mut clients, mut resources) = (Collected::<ClientYaml>::default(), Collected::<ResourceYaml>::default());
+    for source in texts(path)? {
+        let wrong = |error: yaml::YamlError| {
+            let next = "correct the document; `lanyard client get CLIENT_ID` and `lanyard resource get AUDIENCE` show \
+                        the forms";
+            CommandError::new(format!("{}: {error}", source.name), next).not_retryable()
+        };
+        for document in yaml::documents(&source.text, PlainScalars::MayBeText).map_err(wrong)? {
+            if ClientYaml::is_other(&document) {
+                resources.add(&source, yaml::read(&document).map_err(wrong)?)?;
+            } else {
+                clients.add(&source, yaml::read(&document).map_err(wrong)?)?;
+            }
+        }
+    }
+    if clients.documents.is_empty() && resources.documents.is_empty() {
+        return Err(CommandError::new(
+            format!("no client and no resource in {}", path.display()),
+            "name YAML documents, each with client_id, or of a resource with audience; a directory is not searched deeper",
+        )
+        .not_retryable());
+    }
+    Ok((clients.documents, resources.documents))
+}
+
+/// The documents of one kind, and the source of each by its name.
+struct Collected<K: Registered> {
+    documents: Vec<K::Metadata>,
+    sources: HashMap<String, String>,
+}
+
+impl<K: Registered> Default for Collected<K> {
+    fn default() -> Self {
+        Self { documents: Vec::new(), sources: HashMap::new() }
+    }
+}
+
+impl<K: Registered> Collected<K> {
+    fn add(&mut self, source: &Source, document: K) -> Result<(), CommandError> {
+        let Source { name, folder, .. } = source;
+        let called = document.metadata().name().to_owned();
+        if let Some(first) = self.sources.insert(called.clone(), name.clone()) {
+            let problem = format!("{} '{called}' appears twice: in {first} and in {name}", K::NAME);
+            return Err(CommandError::new(problem, "leave one of the two out").not_retryable());
+        }
+        self.documents.push(document.completed(folder).map_err(|error| error.of(&format!("{name}: {called}")))?);
+        Ok(())
+    }
 }
 
 /// The error for a text in which a document is invalid or of the other kind.
@@ -94,8 +148,6 @@ fn unreadable(name: &str, error: &io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::registration::ClientMetadata;
-    use crate::cli::client::yaml::ClientYaml;
 
     fn read(path: &Path) -> Result<Vec<ClientMetadata>, CommandError> {
         super::read::<ClientYaml>(path)

@@ -1,6 +1,7 @@
 //! `lanyard resource`: manages protected resources. Every command needs the role Admin.
 
 mod documents;
+mod forget;
 pub(in crate::cli) mod yaml;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use crate::cli::documents::list;
 use crate::cli::documents::list::ListArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
+use crate::cli::resource::forget::ForgetArguments;
 use crate::cli::resource::yaml::ResourceYaml;
 
 #[derive(Debug, Subcommand)]
@@ -28,10 +30,13 @@ pub(in crate::cli) enum ResourceCommand {
     Get(GetArguments),
     /// Lists the protected resources.
     List(ListArguments),
-    /// Deletes a protected resource. Checks of requests to it are denied from then on; `ValidateBinding` uses the
-    /// defaults, which accept every trust domain and a thumbprint.
+    /// Deletes a protected resource. Requests to it and tokens for it are denied from then on, until its audience is
+    /// registered again or forgotten.
     #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
     Delete(DeleteArguments),
+    /// Forgets a deleted protected resource, so that its audience counts as never registered: `ValidateBinding` uses the
+    /// defaults, which accept every trust domain and a thumbprint, and its place may be another resource's.
+    Forget(ForgetArguments),
 }
 
 pub(in crate::cli) async fn run(command: ResourceCommand, format: Format) -> Result<ExitCode, CommandError> {
@@ -40,6 +45,7 @@ pub(in crate::cli) async fn run(command: ResourceCommand, format: Format) -> Res
         ResourceCommand::Get(arguments) => get::run::<ResourceYaml>(arguments, format).await?,
         ResourceCommand::List(arguments) => list::run::<ResourceYaml>(arguments, format).await?,
         ResourceCommand::Delete(arguments) => delete::run::<ResourceYaml>(arguments, format).await?,
+        ResourceCommand::Forget(arguments) => forget::run(arguments, format).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

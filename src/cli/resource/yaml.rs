@@ -12,7 +12,7 @@ use serde::de::MapAccess;
 use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 
-use crate::authority::resources::Gateways;
+use crate::authority::resources::EvidenceSource;
 use crate::authority::resources::ResourceMetadata;
 use crate::cli::documents::extra_field;
 
@@ -35,7 +35,8 @@ impl<'de> Deserialize<'de> for ResourceYaml {
         let (metadata, from) = extra_field::read(deserializer, expecting, "evidence_from")?;
         let evidence_from = match from {
             None | Some(EvidenceFromYaml::Peer) => None,
-            Some(EvidenceFromYaml::Via(gateways)) => Some(gateways),
+            Some(EvidenceFromYaml::Header) => Some(EvidenceSource { via: Vec::new(), header: true }),
+            Some(EvidenceFromYaml::Via(via)) => Some(EvidenceSource { via, header: false }),
         };
         Ok(Self { metadata: ResourceMetadata { evidence_from, ..metadata } })
     }
@@ -50,15 +51,27 @@ impl Serialize for ResourceYaml {
             #[serde(skip_serializing_if = "Option::is_none")]
             evidence_from: Option<&'static str>,
         }
-        let evidence_from = self.metadata.evidence_from.is_none().then_some("peer");
-        Printed { metadata: &self.metadata, evidence_from }.serialize(serializer)
+        let (evidence_from, printed) = match &self.metadata.evidence_from {
+            None => (Some("peer"), None),
+            Some(EvidenceSource { header: true, .. }) => (Some("header"), None),
+            via @ Some(EvidenceSource { header: false, .. }) => (None, via.clone()),
+        };
+        let metadata = &ResourceMetadata { evidence_from: printed, ..self.metadata.clone() };
+        Printed { metadata, evidence_from }.serialize(serializer)
     }
 }
 
-/// The word `peer`, or a mapping `{via: [SPIFFE IDs]}`.
+/// The word `peer` or `header`, or a mapping `{via: [SPIFFE IDs]}`.
 enum EvidenceFromYaml {
     Peer,
-    Via(Gateways),
+    Header,
+    Via(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GatewaysYaml {
+    via: Vec<String>,
 }
 
 impl<'de> Deserialize<'de> for EvidenceFromYaml {
@@ -68,18 +81,20 @@ impl<'de> Deserialize<'de> for EvidenceFromYaml {
             type Value = EvidenceFromYaml;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("evidence_from: peer, or {via: [SPIFFE IDs of gateways]}")
+                formatter.write_str("evidence_from: peer, header, or {via: [SPIFFE IDs of gateways]}")
             }
 
             fn visit_str<E: Error>(self, word: &str) -> Result<EvidenceFromYaml, E> {
-                if word == "peer" {
-                    return Ok(EvidenceFromYaml::Peer);
+                match word {
+                    "peer" => Ok(EvidenceFromYaml::Peer),
+                    "header" => Ok(EvidenceFromYaml::Header),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)),
                 }
-                Err(E::invalid_value(serde::de::Unexpected::Str(word), &self))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<EvidenceFromYaml, A::Error> {
-                Gateways::deserialize(MapAccessDeserializer::new(mapping)).map(EvidenceFromYaml::Via)
+                let GatewaysYaml { via } = GatewaysYaml::deserialize(MapAccessDeserializer::new(mapping))?;
+                Ok(EvidenceFromYaml::Via(via))
             }
         }
         deserializer.deserialize_any(Either)
@@ -138,7 +153,7 @@ owner: team-shop
                 route(&[], "/healthz", "", true),
             ],
             least_evidence: "certificate".to_owned(),
-            evidence_from: Some(EvidenceFrom { via: vec!["spiffe://prod.example/gateway".to_owned()] }),
+            evidence_from: Some(EvidenceFrom { via: vec!["spiffe://prod.example/gateway".to_owned()], header: false }),
             trust_domains: vec!["prod.example".to_owned()],
             mode: "report".to_owned(),
             report_header: true,
@@ -154,7 +169,8 @@ owner: team-shop
     #[test]
     fn what_is_printed_can_be_applied_again() {
         let shortest = "audience: urn:orders\n";
-        for text in [ORDERS, shortest] {
+        let by_header = "audience: urn:orders\nevidence_from: header\n";
+        for text in [ORDERS, shortest, by_header] {
             let printed = Record::<ResourceYaml>::read(ProtectedResource { etag: "7".to_owned(), ..message(text) });
             let printed = printed.unwrap().to_yaml().unwrap();
             assert!(printed.starts_with("# etag: 7\n"), "{printed}");
@@ -164,17 +180,33 @@ owner: team-shop
     }
 
     #[test]
-    fn evidence_is_from_the_peer_or_via_gateways() {
+    fn evidence_is_from_the_peer_the_header_or_via_gateways() {
         let from = |text: &str| documents(&format!("audience: urn:orders\nevidence_from: {text}\n"));
         for peer in ["peer", "'peer'"] {
             assert_eq!(from(peer).unwrap()[0].metadata.evidence_from, None);
         }
         assert!(matches!(&from("{via: [a, b]}").unwrap()[0].metadata.evidence_from, Some(two) if two.via.len() == 2));
-        for refused in ["Peer", "via", "[a]", "true", "''", "{}", "{via: a}", "{from: [a]}", "{via: [a], peer: true}"] {
+        let by_header = EvidenceSource { via: Vec::new(), header: true };
+        for header in ["header", "'header'"] {
+            assert_eq!(from(header).unwrap()[0].metadata.evidence_from.as_ref(), Some(&by_header));
+        }
+        for refused in [
+            "Peer",
+            "Header",
+            "{header: true}",
+            "via",
+            "[a]",
+            "true",
+            "''",
+            "{}",
+            "{via: a}",
+            "{from: [a]}",
+            "{via: [a], peer: true}",
+        ] {
             let error = from(refused).unwrap_err().to_string();
             assert!(error.contains("line 2"), "{refused}: {error}");
         }
-        assert!(from("gateway").unwrap_err().to_string().contains("expected evidence_from: peer, or {via: "));
+        assert!(from("gateway").unwrap_err().to_string().contains("expected evidence_from: peer, header, or {via: "));
     }
 
     #[test]

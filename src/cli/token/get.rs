@@ -13,7 +13,7 @@ use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
-use crate::cli::token::token_file::TokenFile;
+use crate::cli::token::token_file::TokenTarget;
 use crate::cli::token::watch;
 use crate::cli::token_input::TokenInput;
 use crate::client::renewal::TokenSettings;
@@ -42,7 +42,7 @@ pub(in crate::cli) struct GetArguments {
     #[arg(long, requires = "out")]
     watch: bool,
     /// Write the token to this file, alone and without a newline, instead of printing it. Readers find a whole token or
-    /// no file; only its owner may read it.
+    /// no file; only its owner may read it. A FIFO or a character device is written to.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -59,26 +59,23 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
         client_assertion_type: client_assertion_type.unwrap_or_default(),
         client_assertion: client_assertion.unwrap_or_default(),
     };
-    let file = |out: PathBuf| {
-        TokenFile::new(&out)
-            .ok_or_else(|| CommandError::new(format!("{} is not a file", out.display()), "name a file with --out"))
-    };
-    let file = match arguments.out.map(file).transpose()? {
-        Some(file) if arguments.watch => {
+    let target = match arguments.out.as_deref().map(TokenTarget::at).transpose()? {
+        Some(TokenTarget::File(file)) if arguments.watch => {
             let server = arguments.connection.server().clone();
             let settings = TokenSettings { server, credentials: arguments.connection.credentials()?, request };
             return watch::run(settings, file).await;
         }
-        file => file,
+        Some(TokenTarget::Stream(path)) if arguments.watch => {
+            let problem = format!("{} is not a regular file, so no token can be kept in it", path.display());
+            return Err(CommandError::new(problem, "name a file with --out"));
+        }
+        target => target,
     };
     let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let issued = tokens.issue_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;
     let issued = issued.into_inner();
-    if let Some(file) = file {
-        file.put(&issued.access_token).map_err(|error| {
-            let problem = format!("cannot write {}: {error}", file.path().display());
-            CommandError::new(problem, "name a file with --out, in a folder that you may write to")
-        })?;
+    if let Some(target) = target {
+        target.put(&issued.access_token)?;
         return Ok(ExitCode::SUCCESS);
     }
     match format {

@@ -18,7 +18,8 @@ pub(in crate::cli) enum TokenCommand {
     Get(GetArguments),
     /// Shows the content of a token, without verifying it and without a server.
     Inspect(InspectArguments),
-    /// Revokes a token, a client, a certificate, or everything that was issued to a client.
+    /// Revokes a token, a client, a certificate, everything that was issued to a client, a path of SPIFFE IDs, a trust
+    /// domain, or a role.
     ///
     /// A client may revoke its own tokens; everything else needs the role Admin. When the command succeeds, the
     /// revocation is stored, and the server refuses what was revoked. Revoking a token that is invalid or has expired

@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use clap::Args;
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::authority::clock::Clock as _;
@@ -22,7 +23,10 @@ use crate::cli::status::Needs;
 use crate::cli::thumbprint;
 use crate::cli::token_input::TokenInput;
 use crate::client::files;
+use crate::proto::AssignedRole;
+use crate::proto::RevocationWarning;
 use crate::proto::RevokeTokenRequest;
+use crate::proto::RevokeTokenResponse;
 use crate::proto::revoke_token_request::Target;
 use crate::proto::token_service_client::TokenServiceClient;
 
@@ -30,16 +34,20 @@ use crate::proto::token_service_client::TokenServiceClient;
 pub(in crate::cli) struct RevokeArguments {
     #[command(flatten)]
     what: What,
-    /// When the revocation of a client or a certificate ends. Left out, that of a certificate given as a file ends when
-    /// the certificate expires, and any other stays until it is lifted.
+    /// When the revocation of anything but a token ends. Left out, that of a certificate given as a file ends when the
+    /// certificate expires, and any other stays until it is lifted. A revocation with a later end stays as it is.
     #[arg(long, value_name = "RFC3339", value_parser = moment, conflicts_with_all = ["for_span", "lift"])]
     until: Option<Timestamp>,
     /// The same, as a duration from now.
     #[arg(long = "for", id = "for_span", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "lift")]
     span: Option<Duration>,
-    /// Lifts the revocation of a client or a certificate.
+    /// Lifts the revocation of anything but a token. Tokens that were issued before stay refused, but those bound to a
+    /// certificate.
     #[arg(long)]
     lift: bool,
+    /// Revokes even if no admin is left then. `lanyard store unrevoke` lifts a revocation on a stopped server.
+    #[arg(long, conflicts_with = "lift")]
+    yes: bool,
     /// The client's identifier, for a client that revokes its own token. May be left out with an X509-SVID, and by
     /// admins.
     #[arg(long, value_name = "ID")]
@@ -58,7 +66,8 @@ struct What {
     /// A token, by its `jti`.
     #[arg(long, conflicts_with_all = FOR_A_TIME)]
     jti: Option<String>,
-    /// A client: its tokens are refused, and it gets no new ones.
+    /// A client, or any SPIFFE ID: its tokens are refused, it gets no new ones, and it is refused as a caller, whatever
+    /// its roles.
     #[arg(long, value_name = "ID")]
     client: Option<String>,
     /// A certificate, in a PEM file (its first one) or a DER file: tokens bound to it are refused, and so are callers
@@ -72,6 +81,21 @@ struct What {
     /// Everything issued to this client up to now, including the present second. It may request new tokens.
     #[arg(long, value_name = "ID", conflicts_with_all = FOR_A_TIME)]
     issued_to: Option<String>,
+    /// All SPIFFE IDs below a path, such as `spiffe://prod.example/ns/shop/*`, as with --client.
+    #[arg(long, value_name = "PATTERN")]
+    identity: Option<String>,
+    /// All SPIFFE IDs of a trust domain, as with --client.
+    #[arg(long, value_name = "NAME")]
+    trust_domain: Option<String>,
+    /// All callers to whom the server's configuration gives a role, as with --client.
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    Admin,
+    Proxy,
 }
 
 const FOR_A_TIME: [&str; 3] = ["until", "for_span", "lift"];
@@ -86,10 +110,12 @@ struct Revoked {
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
 }
 
 pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> Result<ExitCode, CommandError> {
-    let RevokeArguments { what, until, span, lift, client_id, connection } = arguments;
+    let RevokeArguments { what, until, span, lift, yes, client_id, connection } = arguments;
     let now = SystemClock.now();
     let (target, end) = what.read()?;
     let until = until.or_else(|| span.map(|span| now.after(span)));
@@ -98,16 +124,22 @@ pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> R
         return Err(CommandError::new("a revocation that has ended already revokes nothing", next));
     }
     let until = until.or(end).filter(|_| !lift);
-    let revoked = Revoked::new(&target, until, lift);
+    let mut revoked = Revoked::new(&target, until, lift);
     let request = RevokeTokenRequest {
         client_id: client_id.unwrap_or_default(),
         target: Some(target),
         until: until.map(|until| prost_types::Timestamp { seconds: seconds(until), nanos: 0 }),
         lift,
+        allow_no_admin: yes,
         ..RevokeTokenRequest::default()
     };
     let mut tokens = TokenServiceClient::new(connection.open().await?);
-    tokens.revoke_token(request).await.map_err(|status| status::explain(&status, Needs::WorkloadOrAdmin))?;
+    let response = tokens.revoke_token(request).await;
+    let response = response.map_err(|status| status::explain(&status, Needs::WorkloadOrAdmin))?.into_inner();
+    revoked.add(&response);
+    for warning in response.warnings() {
+        output::note(&format!("warning: {}", sentence_of(warning)));
+    }
     match format {
         Format::Json => output::print_json(&revoked)?,
         Format::Text => output::print(&revoked.sentence())?,
@@ -118,7 +150,7 @@ pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> R
 impl What {
     /// The target, and the certificate's expiry.
     fn read(self) -> Result<(Target, Option<Timestamp>), CommandError> {
-        let Self { token, jti, client, certificate, thumbprint, issued_to } = self;
+        let Self { token, jti, client, certificate, thumbprint, issued_to, identity, trust_domain, role } = self;
         if let Some(path) = certificate {
             let certificate = Certificate::parse(&files::certificate(&path)?).map_err(|error| {
                 let next = "name a certificate, or give its SHA-256 with --thumbprint";
@@ -132,7 +164,15 @@ impl What {
             .or_else(|| jti.map(Target::Jti))
             .or_else(|| client.map(Target::RevokedClientId))
             .or_else(|| thumbprint.map(|digest| Target::CertificateThumbprint(digest.as_bytes().to_vec())))
-            .or_else(|| issued_to.map(Target::IssuedToClientId));
+            .or_else(|| issued_to.map(Target::IssuedToClientId))
+            .or_else(|| identity.map(Target::SpiffeIdPattern))
+            .or_else(|| trust_domain.map(Target::TrustDomain))
+            .or_else(|| {
+                role.map(|role| match role {
+                    Role::Admin => Target::Role(AssignedRole::Admin.into()),
+                    Role::Proxy => Target::Role(AssignedRole::Proxy.into()),
+                })
+            });
         let target =
             target.ok_or_else(|| CommandError::new("nothing to revoke", "--help lists what can be revoked"))?;
         Ok((target, None))
@@ -149,20 +189,55 @@ impl Revoked {
             Target::CertificateThumbprint(digest) => {
                 ("certificate", CertificateThumbprint::from_digest(digest).map(|thumbprint| thumbprint.to_string()))
             }
+            Target::SpiffeIdPattern(pattern) => ("identity", Some(pattern.clone())),
+            Target::TrustDomain(name) => ("trust_domain", Some(name.clone())),
+            Target::Role(role) if *role == i32::from(AssignedRole::Admin) => ("role", Some("admin".to_owned())),
+            Target::Role(_) => ("role", Some("proxy".to_owned())),
         };
         let until = until.map(|until| prost_types::Timestamp { seconds: seconds(until), nanos: 0 }.to_string());
-        Self { result: if lift { "lifted" } else { "revoked" }, target, id, until }
+        Self { result: if lift { "lifted" } else { "revoked" }, target, id, until, warnings: Vec::new() }
+    }
+
+    /// Adds what the server answered.
+    fn add(&mut self, response: &RevokeTokenResponse) {
+        self.warnings = response.warnings().map(code_of).collect();
+        if response.warnings().any(|warning| warning == RevocationWarning::LaterEndKept) {
+            self.until = response.until.map(|until| until.to_string());
+        }
     }
 
     fn sentence(&self) -> String {
         let id = self.id.as_deref().unwrap_or_default();
         let what = match self.target {
             "issued_to" => format!("everything issued to {id} up to now"),
+            "trust_domain" => format!("trust domain {id}"),
             target => format!("{target} {id}"),
         };
         let done = if self.result == "lifted" { "no longer revoked" } else { "revoked" };
         let until = self.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
         format!("{} {done}{until}", what.trim_end())
+    }
+}
+
+fn code_of(warning: RevocationWarning) -> &'static str {
+    let name = warning.as_str_name();
+    name.strip_prefix("REVOCATION_WARNING_").unwrap_or(name)
+}
+
+fn sentence_of(warning: RevocationWarning) -> &'static str {
+    match warning {
+        RevocationWarning::UnknownTarget => {
+            "the server knows nothing of this name, or no token that was used under it; it is revoked all the same: see \
+             that the name is right"
+        }
+        RevocationWarning::LaterEndKept => {
+            "it was revoked already until a later time, and that stays: to shorten it, lift it first"
+        }
+        RevocationWarning::NotRevoked => "it was not revoked",
+        RevocationWarning::TokenNotValid => {
+            "the token is not one of this server's that is still valid: nothing was revoked"
+        }
+        RevocationWarning::Unspecified => "the server warns of something that this command does not know",
     }
 }
 

@@ -1,4 +1,4 @@
-//! The file for a token.
+//! Where `--out` writes a token.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,9 +7,57 @@ use std::fs::OpenOptions;
 use std::io;
 use std::io::ErrorKind;
 use std::io::Write as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+
+use crate::cli::error::CommandError;
+
+/// The target of `--out`. Only a regular file is replaced: a rename over a device or a FIFO would put a file with a
+/// token in its place.
+#[derive(Debug)]
+pub(in crate::cli::token) enum TokenTarget {
+    /// A regular file, or a name that is not there yet.
+    File(TokenFile),
+    /// A FIFO or a character device, such as `/dev/stdout`, that the token is written to.
+    Stream(PathBuf),
+}
+
+impl TokenTarget {
+    /// Looks at what is at the path, before a token is requested for it.
+    pub(in crate::cli::token) fn at(path: &Path) -> Result<Self, CommandError> {
+        let refused = |what: &str| {
+            let problem = format!("{} is {what}", path.display());
+            Err(CommandError::new(problem, "name a file, a FIFO or a character device with --out"))
+        };
+        match fs::metadata(path).map(|metadata| metadata.file_type()) {
+            Ok(kind) if kind.is_fifo() || kind.is_char_device() => Ok(Self::Stream(path.to_owned())),
+            Ok(kind) if kind.is_dir() => refused("a directory"),
+            Ok(kind) if kind.is_socket() => refused("a socket"),
+            Ok(kind) if !kind.is_file() => refused("not a regular file"),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(path, &error)),
+            Ok(_) | Err(_) => TokenFile::new(path).map_or_else(|| refused("not a file"), |file| Ok(Self::File(file))),
+        }
+    }
+
+    /// Writes a token, whole or not at all where the target is a file.
+    pub(in crate::cli::token) fn put(&self, token: &str) -> Result<(), CommandError> {
+        match self {
+            Self::File(file) => file.put(token).map_err(|error| unwritable(file.path(), &error)),
+            Self::Stream(path) => OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|mut stream| stream.write_all(token.as_bytes()))
+                .map_err(|error| unwritable(path, &error)),
+        }
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+    let problem = format!("cannot write {}: {error}", path.display());
+    CommandError::new(problem, "name a file with --out, in a folder that you may write to")
+}
 
 /// A file that contains a whole token, or does not exist.
 #[derive(Debug)]
@@ -36,14 +84,21 @@ impl TokenFile {
     }
 
     /// Replaces the file's content with this token. Readers find the old or the new token, whole. Only its owner may
-    /// read it. The file is synced when this returns.
+    /// read it. The file is synced when this returns. After an error no other file holds the token.
     pub(in crate::cli::token) fn put(&self, token: &str) -> io::Result<()> {
         remove_if_present(&self.unfinished)?;
+        self.write(token).inspect_err(|_| {
+            // Ignore a second error: the first one is reported.
+            let _removed = remove_if_present(&self.unfinished).is_ok();
+        })?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn write(&self, token: &str) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.unfinished)?;
         file.write_all(token.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&self.unfinished, &self.path)?;
-        File::open(&self.folder)?.sync_all()
+        fs::rename(&self.unfinished, &self.path)
     }
 
     /// Removes the file, and an unfinished one.
@@ -106,5 +161,14 @@ mod tests {
         let file = TokenFile::new(&folder.path().join("missing/token")).unwrap();
         assert!(file.put("token").is_err());
         assert!(TokenFile::new(Path::new("/")).is_none());
+    }
+
+    #[test]
+    fn no_token_is_left_behind_where_its_name_cannot_be_taken() {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join("token")).unwrap();
+        let file = TokenFile::new(&folder.path().join("token")).unwrap();
+        assert!(file.put("token").is_err());
+        assert_eq!(names(&folder), ["token"]);
     }
 }

@@ -10,11 +10,13 @@ use hyper::Response;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
+use crate::authority::access::Sender;
 use crate::server::middleware::refusal;
 
-/// Awaits the response to a request of this method, or returns the response for an internal error if it panics.
+/// Awaits the response to a request of this method by this sender, or returns the response for an internal error if it panics.
 pub(in crate::server) async fn catch_panic(
     authority: &Authority,
+    sender: impl FnOnce() -> Sender,
     method: CalledMethod,
     answer: impl Future<Output = Result<Response<Body>, Infallible>>,
 ) -> Result<Response<Body>, Infallible> {
@@ -24,7 +26,7 @@ pub(in crate::server) async fn catch_panic(
         return answer;
     }
     report(authority, method.metric_label());
-    Ok(refusal::broken(authority, method.protocol()))
+    Ok(refusal::broken(authority, &sender(), method.protocol()))
 }
 
 /// Counts and logs a panic.

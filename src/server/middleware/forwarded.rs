@@ -29,9 +29,11 @@ use tokio::net::UnixListener;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
+use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Reach;
+use crate::authority::access::Sender;
 use crate::authority::evidence::ForwardedHeaders;
 use crate::authority::evidence::NotForwarded;
 use crate::authority::observe::Cache;
@@ -154,33 +156,39 @@ impl ForwardedService {
         Self { router, terminator, peers: sync::Cache::with_weighter(REMEMBERED_PEERS, REMEMBERED_BYTES, ChainBytes) }
     }
 
-    /// Answers a request on a connection. `connection` is the terminator's, if it has a certificate.
+    /// Answers a request on a connection of the terminator, which is its peer if it has a certificate.
     pub(in crate::server) async fn call(
         &self,
         authority: &Authority,
-        connection: Option<&PeerConnection>,
+        terminator: Option<&PeerConnection>,
+        connection: ConnectionInfo,
         method: CalledMethod,
         request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
-        catch_panic(authority, method, self.answer(authority, connection, method, request)).await
+        let sender = || Sender { identity: None, connection };
+        catch_panic(authority, sender, method, self.answer(authority, terminator, connection, method, request)).await
     }
 
     async fn answer(
         &self,
         authority: &Authority,
-        connection: Option<&PeerConnection>,
+        terminator: Option<&PeerConnection>,
+        connection: ConnectionInfo,
         method: CalledMethod,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
         let view = authority.view();
-        match self.peer(authority, &view, connection, request.headers()) {
+        match self.peer(authority, &view, terminator, request.headers()) {
             Ok(peer) => {
                 for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                     request.headers_mut().remove(name);
                 }
-                guard::admit(self.router.clone(), authority, view, Some(&peer), method, request).await
+                guard::admit(self.router.clone(), authority, view, Some(&peer), connection, method, request).await
             }
-            Err(error) => Ok(guard::refused(authority, None, method, request.headers(), error)),
+            Err(error) => {
+                let sender = Sender { identity: None, connection };
+                Ok(guard::refused(authority, &sender, method, request.headers(), error))
+            }
         }
     }
 

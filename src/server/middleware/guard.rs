@@ -12,8 +12,11 @@ use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
+use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
+use crate::authority::access::Sender;
+use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::refusal;
@@ -23,11 +26,13 @@ pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
     peer: Option<&Arc<PeerConnection>>,
+    connection: ConnectionInfo,
     method: CalledMethod,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    let answer = async { admit(router, authority, authority.view(), peer, method, request).await };
-    catch_panic(authority, method, answer).await
+    let answer = async { admit(router, authority, authority.view(), peer, connection, method, request).await };
+    let sender = || Sender::of(peer.map(Arc::as_ref), connection);
+    catch_panic(authority, sender, method, answer).await
 }
 
 /// Answers a request without catching panics, using this view.
@@ -36,6 +41,7 @@ pub(super) async fn admit(
     authority: &Authority,
     view: View,
     peer: Option<&Arc<PeerConnection>>,
+    connection: ConnectionInfo,
     method: CalledMethod,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
@@ -46,23 +52,27 @@ pub(super) async fn admit(
                 request.extensions_mut().insert(Arc::clone(peer));
             }
             if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(Caller { connection, ..caller });
             }
             let response = router.oneshot(request).await?;
-            Ok(refusal::answered(authority, method.protocol(), response))
+            let sender = || Sender::of(peer.map(Arc::as_ref), connection);
+            Ok(refusal::answered(authority, sender, method, response))
         }
-        Err(error) => Ok(refused(authority, peer, method, request.headers(), error)),
+        Err(error) => {
+            let sender = Sender::of(peer.map(Arc::as_ref), connection);
+            Ok(refused(authority, &sender, method, request.headers(), error))
+        }
     }
 }
 
 /// The response to a call that is not admitted.
 pub(in crate::server) fn refused(
     authority: &Authority,
-    peer: Option<&Arc<PeerConnection>>,
+    sender: &Sender,
     method: CalledMethod,
     headers: &HeaderMap,
     error: NotAdmitted,
 ) -> Response<Body> {
-    authority.report_not_admitted(peer.map(Arc::as_ref), method.metric_label(), error, false);
+    authority.report_not_admitted(sender, method.metric_label(), error, false);
     refusal::not_admitted(method, headers, error)
 }

@@ -9,6 +9,7 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::Protocol;
+use crate::authority::access::Sender;
 use crate::authority::decision::CheckRefusal;
 use crate::grpc;
 use crate::grpc::ext_authz;
@@ -24,29 +25,44 @@ pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: Not
             Some(error) => {
                 let may_be_signed = method.entry().is_some_and(|entry| entry.signed_on_request);
                 let signed = may_be_signed && introspect::wants_signed(headers);
+                let error = error.challenging(headers);
                 if signed { error.as_refusal_of_signed_response() } else { error }.into_response()
             }
-            None => http::error::not_admitted(error),
+            None => http::error::no_such_path(true),
         },
         Protocol::ExtAuthz => ext_authz::not_admitted(error),
-        Protocol::Http => http::error::not_admitted(error),
+        Protocol::Http => http::error::not_admitted(error, headers),
     }
 }
 
 /// The response to a request that failed internally. It does not disclose the cause.
-pub(super) fn broken(authority: &Authority, protocol: Protocol) -> Response<Body> {
+pub(super) fn broken(authority: &Authority, sender: &Sender, protocol: Protocol) -> Response<Body> {
     match protocol {
         Protocol::Grpc => grpc::status::broken().into_http(),
         Protocol::OAuth | Protocol::Http => http::error::broken(),
         // A gRPC error could let the request through (see `failure_mode_allow`).
-        Protocol::ExtAuthz => ext_authz::unread(authority, CheckRefusal::Unable),
+        Protocol::ExtAuthz => ext_authz::unread(authority, sender, CheckRefusal::Unable),
     }
 }
 
 /// Converts the response of a method. Code that rejects a check before the method, such as tonic, returns only errors.
-pub(super) fn answered(authority: &Authority, protocol: Protocol, response: Response<Body>) -> Response<Body> {
-    match protocol {
-        Protocol::Grpc | Protocol::OAuth | Protocol::Http => response,
-        Protocol::ExtAuthz => ext_authz::into_denied_response(authority, response),
+pub(super) fn answered(
+    authority: &Authority,
+    sender: impl FnOnce() -> Sender,
+    method: CalledMethod,
+    response: Response<Body>,
+) -> Response<Body> {
+    match method.protocol() {
+        Protocol::Grpc | Protocol::OAuth | Protocol::Http => with_body(method, response),
+        Protocol::ExtAuthz => ext_authz::into_denied_response(authority, sender, response),
+    }
+}
+
+/// Adds a body to a refusal of the router, which has none: no such path, or another HTTP method.
+pub(in crate::server) fn with_body(method: CalledMethod, response: Response<Body>) -> Response<Body> {
+    match method.protocol() {
+        Protocol::Grpc | Protocol::ExtAuthz => response,
+        Protocol::OAuth => http::error::with_body(response, true),
+        Protocol::Http => http::error::with_body(response, false),
     }
 }

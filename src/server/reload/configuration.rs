@@ -6,7 +6,6 @@ use crate::config;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Source;
-use crate::telemetry::InvalidLevel;
 use crate::trust_sources::files::TrustFileError;
 
 /// The keys that can change without a restart. The log level and the roles are read for each event and each request;
@@ -20,9 +19,6 @@ pub(in crate::server) enum NotApplied {
     /// The configuration is invalid, and a server would not start with it.
     #[error(transparent)]
     Invalid(#[from] ConfigError),
-    /// The log level is invalid.
-    #[error(transparent)]
-    Level(#[from] InvalidLevel),
     /// A bundle or client CA that it names cannot be loaded.
     #[error(transparent)]
     Trust(#[from] TrustFileError),

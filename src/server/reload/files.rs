@@ -162,7 +162,7 @@ impl Reloader {
         let Some(followed) = &files.configuration else { return Ok(()) };
         let Some(change) = followed.change()? else { return Ok(()) };
         let trust = change.is_of_trust().then(|| files::load(&change.config.trust)).transpose()?;
-        telemetry::set_level(&change.config.log.level)?;
+        telemetry::set_level(&change.config.log.level);
         tracing::info!(keys = ?change.keys, "the configuration was changed");
         self.authority.replace_roles(change.config.policy.roles);
         if let Some((bundles, contents)) = trust {

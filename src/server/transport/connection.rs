@@ -1,6 +1,7 @@
 //! One connection, from the handshake to its end.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderValue;
+use axum::http::Method;
 use axum::http::Version;
 use axum::http::header::CONNECTION;
 use hyper::Request;
@@ -31,8 +33,12 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use crate::authority::Authority;
+use crate::authority::access::ConnectionInfo;
 use crate::authority::access::PeerConnection;
+use crate::authority::access::Sender;
+use crate::authority::identity::PresentedCertificate;
 use crate::authority::observe::HandshakeError;
+use crate::http::error::invalid_host;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
@@ -41,10 +47,12 @@ use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
 use crate::server::middleware::called_method;
 use crate::server::middleware::catch_panic;
+use crate::server::middleware::with_body;
 use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
+use crate::server::transport::host;
 use crate::server::transport::stream::Stream;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
@@ -85,12 +93,14 @@ pub(in crate::server) async fn serve(
     limits: Limits,
     stages: watch::Receiver<Stage>,
 ) {
-    let Incoming { stream, door, connection, handshakes } = incoming;
+    let Incoming { stream, door, listener, connection, handshakes } = incoming;
+    let info = ConnectionInfo { remote: stream.remote(), listener: Some(listener) };
     let stream = match stream {
         Accepted::Tcp(stream) => stream,
         Accepted::Unix(stream) => {
             if let Door::Forwarded(forwarded_service) = &*door {
-                serve_local(stream, Arc::clone(forwarded_service), authority, end(limits.max_age, stages)).await;
+                let end = end(limits.max_age, stages);
+                serve_local(stream, Arc::clone(forwarded_service), info, authority, end).await;
             }
             return;
         }
@@ -100,44 +110,56 @@ pub(in crate::server) async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let end = end(max_age_of(limits.max_age, &stream), stages);
+    let end = end(max_age_of(limits.max_age, info.remote), stages);
     match &*door {
         Door::Mutual(router) => {
-            let Some(permit) = permit(&handshakes, limits, &authority).await else { return };
+            let Some(permit) = permit(&handshakes, limits, info, &authority).await else { return };
             match acceptor.mutual(stream, limits.handshake).await {
                 Ok((stream, peer)) => {
                     drop(permit);
                     let http2 = http2(&stream);
-                    serve_guarded(http2, stream, Peers::Direct(router.clone(), peer.map(Arc::new)), authority, end)
-                        .await;
+                    let peers = Peers::Direct(router.clone(), peer.map(Arc::new));
+                    serve_guarded(http2, stream, peers, info, authority, end).await;
                 }
-                Err(refused) => record_refusal(&refused, &authority),
+                Err(refusal) => {
+                    drop(permit);
+                    record_refusal(&refusal.why, refusal.certificate.as_ref(), info, &authority);
+                    refusal.close().await;
+                }
             }
         }
         Door::Forwarded(forwarded_service) => {
             let Terminator::Svid(id) = &forwarded_service.terminator else {
-                serve_guarded(false, stream, Peers::Forwarded(Arc::clone(forwarded_service), None), authority, end)
-                    .await;
+                let peers = Peers::Forwarded(Arc::clone(forwarded_service), None);
+                serve_guarded(false, stream, peers, info, authority, end).await;
                 return drop(connection);
             };
-            let Some(permit) = permit(&handshakes, limits, &authority).await else { return };
+            let Some(permit) = permit(&handshakes, limits, info, &authority).await else { return };
             match acceptor.only_for(id.clone(), stream, limits.handshake).await {
                 Ok((stream, terminator)) => {
                     drop(permit);
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    serve_guarded(http2(&stream), stream, peers, authority, end).await;
+                    serve_guarded(http2(&stream), stream, peers, info, authority, end).await;
                 }
-                Err(refused) => record_refusal(&refused, &authority),
+                Err(refusal) => {
+                    drop(permit);
+                    record_refusal(&refusal.why, refusal.certificate.as_ref(), info, &authority);
+                    refusal.close().await;
+                }
             }
         }
         Door::ServerOnly(router) => {
-            let Some(permit) = permit(&handshakes, limits, &authority).await else { return };
+            let Some(permit) = permit(&handshakes, limits, info, &authority).await else { return };
             match acceptor.server_only(stream, limits.handshake).await {
                 Ok(stream) => {
                     drop(permit);
                     serve_http(http2(&stream), stream, unguarded(router, authority, true), end).await;
                 }
-                Err(refused) => record_refusal(&refused, &authority),
+                Err(refusal) => {
+                    drop(permit);
+                    record_refusal(&refusal.why, refusal.certificate.as_ref(), info, &authority);
+                    refusal.close().await;
+                }
             }
         }
         // Probes and collectors request often, and would distort the metrics of callers.
@@ -150,6 +172,7 @@ pub(in crate::server) async fn serve(
 async fn serve_local(
     stream: std::os::unix::net::UnixStream,
     forwarded_service: Arc<ForwardedService>,
+    info: ConnectionInfo,
     authority: Arc<Authority>,
     end: impl Future<Output = ()>,
 ) {
@@ -157,10 +180,15 @@ async fn serve_local(
     let user = stream.peer_cred().map(|peer| peer.uid());
     match (&forwarded_service.terminator, user) {
         (Terminator::User(wanted), Ok(user)) if *wanted == user => {
-            serve_guarded(false, stream, Peers::Forwarded(forwarded_service, None), authority, end).await;
+            serve_guarded(false, stream, Peers::Forwarded(forwarded_service, None), info, authority, end).await;
         }
         (terminator, user) => {
-            tracing::warn!(?terminator, ?user, "a connection was refused: its user is not the terminator");
+            tracing::warn!(
+                ?terminator,
+                ?user,
+                listener = info.listener,
+                "a connection was refused: its user is not the terminator"
+            );
         }
     }
 }
@@ -179,6 +207,7 @@ async fn serve_guarded<S>(
     http2: bool,
     stream: S,
     peers: Peers,
+    info: ConnectionInfo,
     authority: Arc<Authority>,
     end: impl Future<Output = ()>,
 ) where
@@ -194,10 +223,10 @@ async fn serve_guarded<S>(
             let response = span.answered(async {
                 match peers {
                     Peers::Direct(router, peer) => {
-                        call_guarded(router, &authority, peer.as_ref(), method, request).await
+                        call_guarded(router, &authority, peer.as_ref(), info, method, request).await
                     }
                     Peers::Forwarded(forwarded_service, terminator) => {
-                        forwarded_service.call(&authority, terminator.as_deref(), method, request).await
+                        forwarded_service.call(&authority, terminator.as_deref(), info, method, request).await
                     }
                 }
             });
@@ -212,21 +241,32 @@ async fn serve_guarded<S>(
 }
 
 /// Returns a permit for a handshake. It is waited for no longer than a handshake may take.
-async fn permit(handshakes: &Arc<Semaphore>, limits: Limits, authority: &Authority) -> Option<OwnedSemaphorePermit> {
+async fn permit(
+    handshakes: &Arc<Semaphore>,
+    limits: Limits,
+    info: ConnectionInfo,
+    authority: &Authority,
+) -> Option<OwnedSemaphorePermit> {
     let permit = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
     if permit.is_err() {
-        authority.report_handshake(HandshakeError::TooSlow, "the handshake waited too long for a permit");
+        let cause = "the handshake waited too long for a permit";
+        authority.report_handshake(info, None, HandshakeError::TooSlow, cause);
     }
     permit.ok()?.ok()
 }
 
-fn record_refusal(refused: &Refused, authority: &Authority) {
-    let error = match refused {
+fn record_refusal(
+    why: &Refused,
+    certificate: Option<&PresentedCertificate>,
+    info: ConnectionInfo,
+    authority: &Authority,
+) {
+    let error = match why {
         Refused::Unproven(unproven) => HandshakeError::Unproven(*unproven),
         Refused::Handshake(_) => HandshakeError::HandshakeFailed,
         Refused::Slow => HandshakeError::TooSlow,
     };
-    authority.report_handshake(error, &refused.to_string());
+    authority.report_handshake(info, certificate, error, &why.to_string());
 }
 
 /// Serves requests of any caller. Those of probes are neither counted nor traced.
@@ -244,7 +284,9 @@ fn unguarded(
         let method = called_method(&request);
         let observed = observed.then(|| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method)));
         async move {
-            let answer = catch_panic(&authority, method, router.oneshot(request.map(Body::new)));
+            let answer =
+                async { router.oneshot(request.map(Body::new)).await.map(|response| with_body(method, response)) };
+            let answer = catch_panic(&authority, Sender::default, method, answer);
             match observed {
                 None => answer.await,
                 Some((span, mut metrics)) => {
@@ -301,9 +343,19 @@ where
         service_fn(move |request: Request<IncomingBody>| {
             // HTTP/2 uses GOAWAY instead.
             let closing = (request.version() < Version::HTTP_2).then(|| Arc::clone(&closing));
-            let answer = service.call(request);
+            let (is_head, http2) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
+            let answer = host::is_allowed(request.version(), request.headers()).then(|| service.call(request));
             async move {
+                let Some(answer) = answer else {
+                    let mut refused = invalid_host();
+                    refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    return Ok(refused);
+                };
                 let mut response = answer.await?;
+                // Over HTTP/1.1, hyper does not send the body.
+                if is_head && http2 {
+                    *response.body_mut() = Body::empty();
+                }
                 if closing.is_some_and(|closing| closing.load(Ordering::Relaxed)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -331,7 +383,7 @@ where
 }
 
 /// The maximum age, reduced by up to a tenth, so that connections made together do not all reconnect together.
-fn max_age_of(max_age: Duration, stream: &TcpStream) -> Duration {
-    let share = stream.peer_addr().map_or(0, |peer| peer.port() % 100);
+fn max_age_of(max_age: Duration, peer: Option<SocketAddr>) -> Duration {
+    let share = peer.map_or(0, |peer| peer.port() % 100);
     max_age.saturating_sub(max_age / 1000 * u32::from(share))
 }

@@ -27,6 +27,8 @@ pub(in crate::server) enum Door {
 pub(in crate::server) struct Incoming {
     pub(in crate::server) stream: Accepted,
     pub(in crate::server) door: Arc<Door>,
+    /// The name of the listener.
+    pub(in crate::server) listener: &'static str,
     /// Held for as long as the connection is open.
     pub(in crate::server) connection: OwnedSemaphorePermit,
     /// A permit of these is held during the handshake.

@@ -85,13 +85,15 @@ impl Listener {
     /// Hands a connection to a serving thread, unless the limit is reached. `None` where no thread accepts connections
     /// any more.
     async fn dispatch(&self, stream: Accepted, dispatcher: &Dispatcher) -> Option<()> {
+        let listener = self.connection_limits.listener();
         let Some(connection) = self.connection_limits.take() else {
             // Closed at once: a refused peer can try another replica, a waiting one cannot.
-            tracing::warn!("a connection was refused: the limit is reached");
+            let remote = stream.remote().map(tracing::field::display);
+            tracing::warn!(remote, listener, "a connection was refused: the limit is reached");
             return Some(());
         };
         let (door, handshakes) = (Arc::clone(&self.door), Arc::clone(&self.handshakes));
-        dispatcher.dispatch(Incoming { stream, door, connection, handshakes }).await
+        dispatcher.dispatch(Incoming { stream, door, listener, connection, handshakes }).await
     }
 }
 

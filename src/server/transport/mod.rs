@@ -3,6 +3,7 @@
 mod connection;
 mod connection_limit;
 mod door;
+mod host;
 mod listener;
 mod stream;
 mod workers;

@@ -20,6 +20,7 @@ use crate::server::trust::feeds::Source;
 use crate::tls::outbound;
 use crate::trust_sources::bundle_endpoint::BundleEndpoint;
 use crate::trust_sources::bundle_endpoint::Config;
+use crate::trust_sources::bundle_endpoint::EndpointRoots;
 use crate::trust_sources::bundle_endpoint::Profile;
 use crate::trust_sources::files;
 
@@ -29,16 +30,19 @@ pub(crate) fn endpoint(
     provider: &Arc<CryptoProvider>,
     clock: &Arc<dyn Clock>,
 ) -> Result<BundleEndpoint, StartError> {
-    let latest = Arc::new(ArcSwap::<_>::default());
+    let roots = Arc::new(ArcSwap::<_>::default());
     let (provider, time) = (Arc::clone(provider), Arc::clone(clock));
     let tls = match &config.profile {
         Profile::HttpsWeb { ca } => outbound::config(ca.as_deref(), provider, time)?,
-        Profile::HttpsSpiffe { endpoint_spiffe_id, bundle } => {
-            latest.store(Arc::new(files::roots(bundle)?));
-            outbound::svid_config(endpoint_spiffe_id.clone(), Arc::clone(&latest), provider, time)?
+        Profile::HttpsSpiffe { endpoint_spiffe_id, roots: source } => {
+            match source {
+                EndpointRoots::Fetched(file) | EndpointRoots::File(file) => roots.store(Arc::new(files::roots(file)?)),
+                EndpointRoots::BundleOf(_) => {}
+            }
+            outbound::svid_config(endpoint_spiffe_id.clone(), Arc::clone(&roots), provider, time)?
         }
     };
-    Ok(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), latest))
+    Ok(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), roots))
 }
 
 /// All endpoints. Until an endpoint has answered, its trust domain is unknown and its workloads are refused.
@@ -97,6 +101,9 @@ impl Federation {
 
     async fn refresh(&self, endpoint: &BundleEndpoint) {
         let trust_domain = endpoint.trust_domain();
+        if let Some(other) = endpoint.authenticated_by() {
+            endpoint.authenticate_with(self.feeds.roots_of(other));
+        }
         match endpoint.refresh().await {
             Ok(changed) => {
                 if changed {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use spiffe::TrustDomain;
 use tokio::sync::watch;
 
 use crate::authority::Authority;
+use crate::authority::trust::Anchors;
 use crate::authority::trust::TrustBundles;
 
 /// A source of bundles and client CAs. The order is that of precedence.
@@ -40,7 +42,10 @@ impl Feeds {
     /// 4.2), not even two of the same trust domain: one may have withdrawn what the other still contains.
     pub(in crate::server) fn set(&self, source: Source, bundles: TrustBundles) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.insert(source, bundles);
+        let previous = latest.insert(source, bundles);
+        if let Some(bundles) = latest.get(&source) {
+            log_refused(bundles, previous.as_ref());
+        }
         let mut combined = TrustBundles::default();
         for (source, bundles) in latest.iter() {
             for (trust_domain, bundle) in &bundles.trust_domains {
@@ -58,8 +63,28 @@ impl Feeds {
         self.updates.send_modify(|count| *count += 1);
     }
 
+    /// The current roots of a trust domain; none if it has no bundle, or a stale one.
+    pub(in crate::server) fn roots_of(&self, trust_domain: &TrustDomain) -> Anchors {
+        let (trust, now) = (self.authority.trust(), self.authority.clock().now());
+        let bundle = trust.trust_domains.get(trust_domain).filter(|bundle| !bundle.is_stale(now));
+        bundle.map(|bundle| bundle.x509.clone()).unwrap_or_default()
+    }
+
     /// The number of updates applied, over all sources.
     pub(in crate::server) fn updates(&self) -> watch::Receiver<u64> {
         self.updates.subscribe()
+    }
+}
+
+/// Logs the CA certificates that cannot be used as anchors, unless they were logged with the previous bundles.
+fn log_refused(bundles: &TrustBundles, previous: Option<&TrustBundles>) {
+    let known: Vec<_> = previous.into_iter().flat_map(TrustBundles::refused).collect();
+    for (place, refused) in bundles.refused() {
+        let is_known = known.iter().any(|(known_place, known)| {
+            *known_place == place && known.thumbprint == refused.thumbprint && known.why == refused.why
+        });
+        if !is_known {
+            tracing::error!(bundle = %place, certificate = %refused.thumbprint, why = %refused.why, "a CA certificate is not used");
+        }
     }
 }

@@ -4,11 +4,13 @@ use std::fs;
 use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::fs::Permissions;
 use std::fs::TryLockError;
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine;
@@ -49,6 +51,31 @@ pub(super) fn create(directory: &Path) -> io::Result<()> {
     parent.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
+/// Takes the rights of group and others from all files of the store. sled creates its files by the umask, and a volume
+/// that is shared by group (`fsGroup` of Kubernetes) gives them rights at each mount; the directory itself then belongs to
+/// another user. A file of another user is left as it is, with a warning.
+pub(super) fn make_private(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name() == LOST_AND_FOUND {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        let mode = entry.metadata()?.permissions().mode();
+        if !kind.is_symlink() && mode & 0o077 != 0 {
+            let private = Permissions::from_mode(mode & 0o700);
+            if let Err(error) = fs::set_permissions(entry.path(), private) {
+                let path = entry.path();
+                tracing::warn!(path = %path.display(), %error, "a file of the store may be read by other users of this machine");
+            }
+        }
+        if kind.is_dir() {
+            make_private(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Acquires the lock.
 pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let names = names_in(directory)?;
@@ -56,7 +83,7 @@ pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     if !is_store && names.iter().any(|name| name != LOST_AND_FOUND) {
         return Err(OpenError::Foreign { directory: directory.to_owned() });
     }
-    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let io = |source| OpenError::of_system(directory, source);
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600);
     let lock = options.open(directory.join(LOCK)).map_err(io)?;
@@ -79,7 +106,7 @@ pub(super) fn name_store_in_lock(Lock(lock): &mut Lock, store: &str) -> io::Resu
 
 /// Opens the mark, or creates it if there was never a store here.
 pub(super) fn open_or_create_mark(directory: &Path, Lock(lock): &Lock) -> Result<Mark, OpenError> {
-    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let io = |source| OpenError::of_system(directory, source);
     let names = names_in(directory)?;
     if names.iter().any(|name| name == MARK) {
         let mark = Mark::open(directory).map_err(io)?;
@@ -96,7 +123,7 @@ pub(super) fn open_or_create_mark(directory: &Path, Lock(lock): &Lock) -> Result
 }
 
 fn names_in(directory: &Path) -> Result<Vec<String>, OpenError> {
-    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let io = |source| OpenError::of_system(directory, source);
     let names = fs::read_dir(directory).map_err(io)?;
     names.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()).map_err(io)).collect()
 }

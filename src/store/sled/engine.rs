@@ -12,6 +12,7 @@ use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
 use crate::store::sled::scan::Content;
 use crate::store::sled::scan::Damage;
+use crate::store::sled::scan::ReadError;
 use crate::store::sled::scan::scan;
 
 /// The directory for snapshots that sled could not open with. Snapshots only speed up opening; the log has everything.
@@ -40,23 +41,23 @@ pub(super) fn wait_until_free(directory: &Path) -> io::Result<()> {
 
 /// Opens sled in `directory`. If that fails because of damage, opens it once more without its snapshots, provided that
 /// `is_valid` accepts the ledger that is then found.
-pub(super) fn open(directory: &Path, is_valid: impl Fn(&Ledger) -> bool) -> Result<Attempt, Damage> {
+pub(super) fn open(directory: &Path, is_valid: impl Fn(&Ledger) -> bool) -> Result<Attempt, ReadError> {
     let damage = match attempt(directory) {
-        Ok(opened) => return Ok(opened),
-        Err(damage) => damage,
+        Err(ReadError::Damaged(damage)) => damage,
+        outcome => return outcome,
     };
     if !matches!(damage, Damage::Engine(_) | Damage::Panic(_)) || !opens_without_snapshots(directory, is_valid) {
-        return Err(damage);
+        return Err(damage.into());
     }
     tracing::warn!(directory = %directory.display(), %damage, "opening without sled's snapshots, which are moved to set-aside");
-    set_snapshots_aside(directory).map_err(|error| Damage::Engine(error.to_string()))?;
+    set_snapshots_aside(directory).map_err(ReadError::System)?;
     attempt(directory)
 }
 
 /// Opens sled and reads everything. A panic of sled becomes an error here.
-fn attempt(directory: &Path) -> Result<Attempt, Damage> {
-    wait_until_free(directory).map_err(|error| Damage::Engine(error.to_string()))?;
-    let open = || -> Result<_, Damage> {
+fn attempt(directory: &Path) -> Result<Attempt, ReadError> {
+    wait_until_free(directory).map_err(ReadError::System)?;
+    let open = || -> Result<_, ReadError> {
         let config = ::sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_BYTES)
@@ -70,7 +71,7 @@ fn attempt(directory: &Path) -> Result<Attempt, Damage> {
     panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason was given");
-        Err(Damage::Panic(text.to_owned()))
+        Err(Damage::Panic(text.to_owned()).into())
     })
 }
 

@@ -1,6 +1,7 @@
 //! Why a store is not opened.
 
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +69,16 @@ pub enum OpenError {
         /// The limit.
         limit: Duration,
     },
+    /// The disk is full. What is stored is not affected.
+    #[error(
+        "the store in {} cannot be opened: no space is left on its disk: free some or enlarge the volume, and start again; \
+         a restore would lose what was written since the backup",
+        directory.display()
+    )]
+    NoSpace {
+        /// The store's directory.
+        directory: PathBuf,
+    },
     /// An operation on the file system failed.
     #[error("the store in {} cannot be opened: {source}", directory.display())]
     Io {
@@ -76,4 +87,43 @@ pub enum OpenError {
         /// The error of the operating system.
         source: io::Error,
     },
+}
+
+/// The least free space with which a failure of the engine is not attributed to a full disk, in bytes: a few pages.
+const LEAST_FREE: u64 = 64 * 1024;
+
+impl OpenError {
+    /// The system refused an operation.
+    pub(super) fn of_system(directory: &Path, source: io::Error) -> Self {
+        let directory = directory.to_owned();
+        let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if is_full { Self::NoSpace { directory } } else { Self::Io { directory, source } }
+    }
+
+    /// The files are damaged, unless the engine failed because the disk is full: it then panics or reports an error of
+    /// its own. If they are damaged too, the next start says so.
+    pub(super) fn damaged(directory: &Path, damage: Damage) -> Self {
+        let of_engine = match damage {
+            Damage::Engine(_) | Damage::Panic(_) => true,
+            Damage::Record { .. } | Damage::Ledger | Damage::Sum { .. } | Damage::Mark => false,
+        };
+        if of_engine && is_full(directory) {
+            return Self::NoSpace { directory: directory.to_owned() };
+        }
+        Self::Damaged { directory: directory.to_owned(), damage }
+    }
+
+    /// Opening did not end in time, which may be because the disk is full.
+    pub(super) fn stuck(directory: &Path, limit: Duration) -> Self {
+        let directory = directory.to_owned();
+        if is_full(&directory) { Self::NoSpace { directory } } else { Self::Stuck { directory, limit } }
+    }
+}
+
+/// Whether the file system has no more room for a page or a file. Some file systems do not count files.
+fn is_full(directory: &Path) -> bool {
+    rustix::fs::statvfs(directory).is_ok_and(|found| {
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        free < LEAST_FREE || (found.f_files > 0 && found.f_favail == 0)
+    })
 }

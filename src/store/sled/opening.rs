@@ -12,14 +12,19 @@ use crate::store::sled::ledger::Ledger;
 use crate::store::sled::mark::Mark;
 use crate::store::sled::mark::Stage;
 use crate::store::sled::open_error::OpenError;
+use crate::store::sled::scan::ReadError;
 use crate::store::step::Entry;
 
 /// Opens or creates the store in `path`. It can hang where sled does, so call it on a thread that can be abandoned.
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
-    let io = |source| OpenError::Io { directory: path.to_owned(), source };
-    let damaged = |damage| OpenError::Damaged { directory: path.to_owned(), damage };
+    let io = |source| OpenError::of_system(path, source);
+    let unread = |error| match error {
+        ReadError::Damaged(damage) => OpenError::damaged(path, damage),
+        ReadError::System(source) => OpenError::of_system(path, source),
+    };
     directory::create(path).map_err(io)?;
     let mut lock = directory::lock(path)?;
+    directory::make_private(path).map_err(io)?;
     engine::remove_unfinished_snapshots(path).map_err(io)?;
     engine::remove_trial(path).map_err(io)?;
     let mut mark = directory::open_or_create_mark(path, &lock)?;
@@ -29,15 +34,16 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         Stage::Creating => {
             // These files are of a store that was never finished and acknowledged nothing.
             engine::remove_files(path).map_err(io)?;
-            engine::open(path, is_valid).map_err(damaged)?
+            engine::open(path, is_valid).map_err(unread)?
         }
         Stage::Ready => {
             if !fs::metadata(engine::log_path(path)).is_ok_and(|log| log.is_file() && log.len() > 0) {
                 return Err(OpenError::Emptied { directory: path.to_owned(), missing: "db" });
             }
-            engine::open(path, is_valid).map_err(damaged)?
+            engine::open(path, is_valid).map_err(unread)?
         }
     };
+    directory::make_private(path).map_err(io)?;
     let log = File::open(engine::log_path(path)).map_err(io)?;
     let (ledger, entries) = match (mark.stage, content) {
         (Stage::Ready, Some(content)) => content,

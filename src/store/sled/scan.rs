@@ -1,9 +1,11 @@
 //! The full scan at the start: every record is read and verified before the first request is answered.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::io::Errno;
 
 use crate::authority::store::Versioned;
 use crate::store::sled::ledger::LEDGER_KEY;
@@ -46,18 +48,59 @@ pub enum Damage {
     Mark,
 }
 
-impl From<::sled::Error> for Damage {
-    fn from(error: ::sled::Error) -> Self {
-        // sled appends an empty backtrace to some of its messages.
-        Self::Engine(error.to_string().trim_end_matches(" backtrace ()").to_owned())
+/// Why a store's files were not read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// They are damaged.
+    Damaged(Damage),
+    /// The system refused an operation, whatever they contain.
+    System(io::Error),
+}
+
+impl From<Damage> for ReadError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
     }
+}
+
+impl From<::sled::Error> for ReadError {
+    fn from(error: ::sled::Error) -> Self {
+        if let ::sled::Error::Io(error) = &error
+            && is_of_system(error)
+        {
+            let kind = error.kind();
+            return Self::System(error.raw_os_error().map_or_else(|| kind.into(), io::Error::from_raw_os_error));
+        }
+        // sled appends an empty backtrace to some of its messages.
+        Self::Damaged(Damage::Engine(error.to_string().trim_end_matches(" backtrace ()").to_owned()))
+    }
+}
+
+/// Whether the error does not depend on the content of the files. Others, such as EINVAL, may come from an offset that
+/// was read from a damaged file.
+fn is_of_system(error: &io::Error) -> bool {
+    const ERRORS: [Errno; 9] = [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::ROFS,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::IO,
+    ];
+    // sled's copies of an error keep only its kind.
+    let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    let errors = ERRORS.map(Errno::raw_os_error);
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|code| errors.contains(&code))
 }
 
 /// The whole content of the tree.
 pub(super) type Content = (Ledger, BTreeMap<String, Entry>);
 
 /// Reads and verifies everything; `None` if the tree is empty.
-pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, Damage> {
+pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, ReadError> {
     let mut ledger = None;
     let mut entries = BTreeMap::new();
     let mut found = Ledger::new(String::new());
@@ -74,13 +117,13 @@ pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, Damage> {
         settle(&assembly, &mut found, &mut entries)?;
     }
     let Some(ledger) = ledger else {
-        return if entries.is_empty() { Ok(None) } else { Err(Damage::Ledger) };
+        return if entries.is_empty() { Ok(None) } else { Err(Damage::Ledger.into()) };
     };
     if let Some((key, _)) = entries.iter().find(|(_, entry)| entry.revision > ledger.revision) {
-        return Err(Damage::Record { key: key.clone(), flaw: Flaw::FromTheFuture });
+        return Err(Damage::Record { key: key.clone(), flaw: Flaw::FromTheFuture }.into());
     }
     if (found.records, found.sum) != (ledger.records, ledger.sum) {
-        return Err(Damage::Sum { counted: ledger.records, found: found.records });
+        return Err(Damage::Sum { counted: ledger.records, found: found.records }.into());
     }
     Ok(Some((ledger, entries)))
 }

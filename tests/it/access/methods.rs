@@ -60,12 +60,12 @@ fn is_http(method: &str) -> bool {
 fn the_table_names_each_method_that_is_served_and_no_other() {
     assert_eq!(listed(), described());
     let others: Vec<&str> = METHODS.iter().map(|method| method.name).filter(|method| is_http(method)).collect();
-    let metadata = "/.well-known/oauth-authorization-server";
+    let metadata = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
     let endpoints = ["introspect", "jwks", "register", "revoke", "token"].map(|name| format!("/oauth2/{name}"));
-    assert_eq!(others.first(), Some(&metadata));
+    assert_eq!(others[..2], metadata);
     let (bundle, others) = others.split_last().unwrap();
     assert_eq!(*bundle, "/spiffe/bundle");
-    assert_eq!(others[1..], endpoints);
+    assert_eq!(others[2..], endpoints);
 }
 
 #[test]
@@ -93,8 +93,15 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
     let those = |column: fn(&MethodEntry) -> bool| {
         METHODS.iter().filter(|method| column(method)).map(|method| method.name).collect::<Vec<_>>()
     };
-    let tokens = ["/lanyard.v1.TokenService/IssueToken", "/oauth2/token"];
-    assert_eq!(those(|method| method.for_unknown_certificates), tokens);
+    let tokens_and_documents = [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/lanyard.v1.TokenService/IssueToken",
+        "/oauth2/jwks",
+        "/oauth2/token",
+        "/spiffe/bundle",
+    ];
+    assert_eq!(those(|method| method.for_unknown_certificates), tokens_and_documents);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }
@@ -102,6 +109,7 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
 #[test]
 fn a_request_has_one_protocol_by_its_method_and_its_content_type() {
     const METADATA: &str = "/.well-known/oauth-authorization-server";
+    const OPENID: &str = "/.well-known/openid-configuration";
     for (path, name, by_grpc, by_another) in [
         ("/lanyard.v1.KeyService/GetJwks", "/lanyard.v1.KeyService/GetJwks", Protocol::Grpc, Protocol::Http),
         ("/lanyard.v1.KeyService/GetKeys", "other", Protocol::Grpc, Protocol::Http),
@@ -111,6 +119,12 @@ fn a_request_has_one_protocol_by_its_method_and_its_content_type() {
         (METADATA, METADATA, Protocol::Grpc, Protocol::Http),
         ("/.well-known/oauth-authorization-server/tenant", METADATA, Protocol::Grpc, Protocol::Http),
         ("/.well-known/oauth-authorization-servers", "other", Protocol::Grpc, Protocol::Http),
+        ("/tenant/.well-known/oauth-authorization-server", METADATA, Protocol::Grpc, Protocol::Http),
+        ("/tenant/.well-known/openid-configuration", OPENID, Protocol::Grpc, Protocol::Http),
+        ("/.well-known/openid-configuration/tenant", OPENID, Protocol::Grpc, Protocol::Http),
+        ("/tenant/.well-known/openid-configurations", "other", Protocol::Grpc, Protocol::Http),
+        ("/tenant/oauth2/jwks", "/oauth2/jwks", Protocol::Grpc, Protocol::OAuth),
+        ("/tenant/oauth2/token", "other", Protocol::Grpc, Protocol::Http),
         ("/envoy.service.auth.v3.Authorization/Check/", "other", Protocol::Grpc, Protocol::Http),
         ("", "other", Protocol::Grpc, Protocol::Http),
     ] {
@@ -280,5 +294,6 @@ async fn without_grpc_a_wrong_role_is_told_so_in_http() {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let stream = connect(server.addresses.mtls, config).await.unwrap();
     let answer = http1(stream, "POST /lanyard.v1.RegistryService/ListClients").await;
-    assert_eq!((answer.status, answer.body.as_str()), (403, ""));
+    let sentence = "the caller holds none of the roles that this method asks for";
+    assert_eq!((answer.status, answer.body.as_str()), (403, sentence));
 }

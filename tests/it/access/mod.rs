@@ -2,4 +2,5 @@
 
 mod callers;
 mod methods;
+mod proxies;
 mod refusals;

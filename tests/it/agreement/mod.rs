@@ -1,5 +1,7 @@
 //! All protocols give one answer.
 
 mod faults;
+mod registrations;
+mod revocations;
 mod routes;
 mod tokens;

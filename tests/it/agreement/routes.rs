@@ -51,7 +51,7 @@ fn presented(leaf: &Leaf, id: &str) -> Vec<Presented> {
         },
         Presented {
             name: "header",
-            asked: anonymous().header("x-forwarded-client-cert", &header),
+            asked: anonymous().principal(id).header("x-forwarded-client-cert", &header),
             evidence: Some(Evidence::ForwardedClientCert(header)),
         },
         Presented {

@@ -308,7 +308,8 @@ async fn all_protocols_agree_about_tokens_whose_client_or_certificate_has_change
         ("certificate-revoked", Some(DenyReason::CertificateRevoked)),
         ("token-revoked", Some(DenyReason::TokenRevoked)),
         ("issued-revoked", Some(DenyReason::TokenRevoked)),
-        ("revoked-and-lifted", None),
+        // What was issued before a client was revoked stays refused.
+        ("revoked-and-lifted", Some(DenyReason::TokenRevoked)),
     ] {
         let server = &fixture.server;
         let id = format!("spiffe://prod.example/{name}");

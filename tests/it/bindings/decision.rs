@@ -23,6 +23,7 @@ use lanyard::authority::state::LineageRecord;
 use lanyard::authority::state::Lineages;
 use lanyard::authority::store::Revision;
 use lanyard::authority::tokens::AccessTokenClaims;
+use lanyard::authority::tokens::Compared;
 use lanyard::authority::tokens::VerifiedToken;
 use serde_json::Value;
 use serde_json::json;
@@ -44,8 +45,10 @@ struct Question {
     claims: AccessTokenClaims,
     evidence: Option<Evidence>,
     client: ClientStatus,
+    refused: Option<DenyReason>,
     revoked: Option<DenyReason>,
     vouched: bool,
+    same_identity: bool,
     lineages: Lineages,
     demands: Demands,
     now: Timestamp,
@@ -61,18 +64,45 @@ impl Question {
         let scope = Scope::parse("orders.read").unwrap();
         let demands = Demands::of(ORDERS, None, scope);
         let evidence = Some(certificate(&mint.leaf));
-        let (revoked, vouched, lineages, verdict_ttl) = (None, false, Lineages::default(), Duration::from_secs(5));
-        Self { mint, key_id, claims, evidence, client, revoked, vouched, lineages, demands, now: NOW, verdict_ttl }
+        let (refused, revoked) = (None, None);
+        let (vouched, lineages, verdict_ttl) = (false, Lineages::default(), Duration::from_secs(5));
+        Self {
+            mint,
+            key_id,
+            claims,
+            evidence,
+            client,
+            refused,
+            revoked,
+            vouched,
+            same_identity: false,
+            lineages,
+            demands,
+            now: NOW,
+            verdict_ttl,
+        }
     }
 
     fn decide(&self) -> Decision {
+        let token = VerifiedToken::new(self.key_id.clone(), self.claims.clone());
+        let permitted = match &self.client {
+            ClientStatus::Registered(client) => {
+                let compared = Compared { client, limit: None, trust_generation: 0 };
+                Some(token.permitted(compared, || (false, None)))
+            }
+            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
+        };
         decide(&BindingRequest {
-            token: &VerifiedToken::new(self.key_id.clone(), self.claims.clone()),
+            token: &token,
             issuer: ISSUER,
             evidence: self.evidence.as_ref(),
+            principal: None,
             client: &self.client,
+            permitted: permitted.as_deref(),
+            refused: self.refused,
             revoked: self.revoked,
             vouched: self.vouched,
+            same_identity: self.same_identity,
             lineages: &self.lineages,
             lineage: LineagePolicy::default(),
             demands: &self.demands,
@@ -109,17 +139,22 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 26] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
     (DenyReason::ClientUnknown, |question| question.client = ClientStatus::Unknown),
     (DenyReason::ClientDisabled, |question| question.client = ClientStatus::Disabled),
     (DenyReason::ClientRecreated, |question| question.claims.lanyard_creation.push('x')),
+    (DenyReason::AuthenticationChanged, |question| question.refused = Some(DenyReason::AuthenticationChanged)),
+    (DenyReason::ClientCaRemoved, |question| question.refused = Some(DenyReason::ClientCaRemoved)),
+    (DenyReason::TrustDomainUntrusted, |question| question.refused = Some(DenyReason::TrustDomainUntrusted)),
     (DenyReason::TokenRevoked, |question| question.revoked = Some(DenyReason::TokenRevoked)),
     (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
+    (DenyReason::IdentityRevoked, |question| question.revoked = Some(DenyReason::IdentityRevoked)),
     (DenyReason::CertificateRevoked, |question| question.revoked = Some(DenyReason::CertificateRevoked)),
     (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
+    (DenyReason::ResourceDeleted, |question| question.demands.deleted = true),
     (DenyReason::TrustDomainNotAccepted, |question| {
         question.demands.trust_domains = [TrustDomain::new("other.example").unwrap()].into();
     }),
@@ -134,9 +169,15 @@ const FAULTS: [Fault; 20] = [
         let early = question.mint.fixture.prod.svid(CHECKOUT).key(&question.mint.leaf.key).not_yet_valid().issue();
         question.evidence = Some(certificate(&early));
     }),
-    (DenyReason::CertificateMismatch, |question| {
+    (DenyReason::CertificateRenewed, |question| {
         let same_name = question.mint.fixture.prod.svid(CHECKOUT).issue();
         question.evidence = Some(certificate(&same_name));
+        question.same_identity = true;
+    }),
+    (DenyReason::CertificateMismatch, |question| {
+        let other = question.mint.fixture.prod.svid("spiffe://prod.example/thief").issue();
+        question.evidence = Some(certificate(&other));
+        question.same_identity = false;
     }),
     (DenyReason::LineageOver, |question| {
         question.rotate(Rotation::Lineage);
@@ -214,26 +255,32 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::ClientUnknown => 7,
             Why::ClientDisabled => 8,
             Why::ClientRecreated => 9,
-            Why::TokenRevoked => 10,
-            Why::ClientRevoked => 11,
-            Why::CertificateRevoked => 12,
-            Why::WrongAudience => 13,
-            Why::TrustDomainNotAccepted => 14,
-            Why::NotBound => 15,
-            Why::EvidenceMissing => 16,
-            Why::EvidenceTooWeak => 17,
-            Why::CertificateExpired => 18,
-            Why::CertificateNotYetValid => 19,
-            Why::CertificateMismatch => 20,
-            Why::LineageOver => 21,
-            Why::RotationStrict => 22,
-            Why::InsufficientScope => 23,
+            Why::AuthenticationChanged => 10,
+            Why::ClientCaRemoved => 11,
+            Why::TrustDomainUntrusted => 12,
+            Why::TokenRevoked => 13,
+            Why::ClientRevoked => 14,
+            Why::IdentityRevoked => 15,
+            Why::CertificateRevoked => 16,
+            Why::WrongAudience => 17,
+            Why::ResourceDeleted => 18,
+            Why::TrustDomainNotAccepted => 19,
+            Why::NotBound => 20,
+            Why::EvidenceMissing => 21,
+            Why::EvidenceTooWeak => 22,
+            Why::CertificateExpired => 23,
+            Why::CertificateNotYetValid => 24,
+            Why::CertificateRenewed => 25,
+            Why::CertificateMismatch => 26,
+            Why::LineageOver => 27,
+            Why::RotationStrict => 28,
+            Why::InsufficientScope => 29,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 24);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 30);
 }
 
 // RFC 9068 section 4: no leeway for exp, five seconds for nbf
@@ -260,7 +307,8 @@ fn time_is_looked_at_to_the_second_and_up_to_its_end() {
 #[test]
 fn a_certificate_counts_as_evidence_within_its_validity_only() {
     let mut question = Question::new();
-    (question.claims.nbf, question.claims.exp) = (Timestamp(0), Timestamp(u64::MAX));
+    (question.claims.iat, question.claims.nbf) = (Timestamp(0), Timestamp(0));
+    question.claims.exp = Timestamp(u64::MAX);
     let (first, last) = (Timestamp(NOW.0 - 60), NOW.after(VALID_FOR));
     for (now, reason) in [
         (first.0 - 1, Some(DenyReason::CertificateNotYetValid)),

@@ -2,6 +2,7 @@
 
 mod decision;
 mod evidence;
+mod principal;
 mod staleness;
 mod validate_binding;
 mod validate_stream;

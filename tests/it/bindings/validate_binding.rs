@@ -146,7 +146,7 @@ async fn certificate_evidence_out_of_its_time_is_denied_whatever_token_comes_wit
     for (leaf, reason) in [
         (svid().expired().issue(), DenyReason::CertificateExpired),
         (svid().not_yet_valid().issue(), DenyReason::CertificateNotYetValid),
-        (svid().between(Timestamp(NOW.0), Timestamp(NOW.0)).issue(), DenyReason::CertificateMismatch),
+        (svid().between(Timestamp(NOW.0), Timestamp(NOW.0)).issue(), DenyReason::CertificateRenewed),
     ] {
         assert_eq!(evaluate(&mut proxy, &question(&leaf, &token)).await.reason(), reason);
     }
@@ -175,9 +175,9 @@ async fn a_renewed_certificate_needs_a_new_token() {
     assert_eq!(evaluate(&mut proxy, &seen(&old, &token)).await.decision(), Decision::Allow);
     // RFC 8705 section 6.3: the same name and even the same key in another certificate.
     let denied = evaluate(&mut proxy, &seen(&renewed, &token)).await;
-    assert_eq!(denied.reason(), DenyReason::CertificateMismatch);
+    assert_eq!(denied.reason(), DenyReason::CertificateRenewed);
     let own = server.ask(&renewed, use_of(&token)).await.unwrap();
-    assert_eq!(own.reason(), DenyReason::CertificateMismatch);
+    assert_eq!(own.reason(), DenyReason::CertificateRenewed);
     let token = server.token(&renewed).await;
     assert_eq!(evaluate(&mut proxy, &seen(&renewed, &token)).await.decision(), Decision::Allow);
 }

@@ -127,7 +127,7 @@ fn introspection_verifies_a_token_once() {
     let mint = Mint::new();
     let authority = &mint.fixture.authority;
     let admin = authority.as_caller(&mint.fixture.svid(ADMIN));
-    let requester = Requester { client_id: None, roles: admin.roles.clone() };
+    let requester = Requester { client_id: None, roles: admin.roles.clone(), sender: admin.sender() };
     let introspect = || {
         assert!(authority.introspect(&admin.view, &requester, &mint.token).unwrap().is_some());
         token_lookups(&authority.metric_families())

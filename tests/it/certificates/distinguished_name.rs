@@ -124,19 +124,17 @@ fn text_outside_the_grammar_is_refused() {
         (",CN=a", Invalid::Syntax { at: 0 }),
         ("CN=a,,O=b", Invalid::Syntax { at: 5 }),
         ("CN=a+", Invalid::Syntax { at: 5 }),
-        ("CN=a, O=b", Invalid::Syntax { at: 5 }),
-        ("CN =a", Invalid::Syntax { at: 0 }),
-        ("CN= a", Invalid::Syntax { at: 3 }),
-        ("CN=a ", Invalid::Syntax { at: 5 }),
-        ("CN=a ,O=b", Invalid::Syntax { at: 5 }),
-        ("CN=a +O=b", Invalid::Syntax { at: 5 }),
+        ("CN=a, ", Invalid::Syntax { at: 6 }),
+        ("CN=a , ,O=b", Invalid::Syntax { at: 7 }),
+        ("C N=a", Invalid::Syntax { at: 0 }),
+        ("CN=a,\tO=b", Invalid::Syntax { at: 5 }),
         ("CN=a;O=b", Invalid::Syntax { at: 4 }),
         ("CN=\"a\"", Invalid::Syntax { at: 3 }),
         ("CN=a\"b", Invalid::Syntax { at: 4 }),
         ("CN=<a", Invalid::Syntax { at: 3 }),
         ("CN=a>", Invalid::Syntax { at: 4 }),
         ("/C=DE/CN=a", Invalid::Syntax { at: 0 }),
-        ("OID.2.5.4.3=a", Invalid::UnknownAttributeType { at: 0 }),
+        ("OID.CN=a", Invalid::UnknownAttributeType { at: 0 }),
         (r"CN=a\", Invalid::Syntax { at: 4 }),
         (r"CN=a\x", Invalid::Syntax { at: 4 }),
         (r"CN=a\4", Invalid::Syntax { at: 4 }),
@@ -149,7 +147,7 @@ fn text_outside_the_grammar_is_refused() {
         ("CN=#zz", Invalid::Syntax { at: 4 }),
         ("Ü=a", Invalid::Syntax { at: 0 }),
         ("CN=a,X=b", Invalid::UnknownAttributeType { at: 5 }),
-        ("E=a", Invalid::UnknownAttributeType { at: 0 }),
+        ("S=a", Invalid::UnknownAttributeType { at: 0 }),
         ("2.5.4.03=a", Invalid::UnknownAttributeType { at: 0 }),
         ("3.1=a", Invalid::UnknownAttributeType { at: 0 }),
         ("CN=a+CN=b", Invalid::RepeatedAttributeType),
@@ -331,7 +329,9 @@ fn what_openssl_prints_in_rfc_2253_form_is_the_name_that_it_wrote() {
         // The same form in the order of the encoding, which is openssl's default.
         let in_order = parse(&print("esc_2253,esc_ctrl,esc_msb,utf8,dump_unknown,dump_der,sep_comma_plus,sname"));
         assert_eq!(from_certificate == in_order, subject.matches('/').count() - subject.matches(r"\/").count() == 1);
-        assert!(DistinguishedName::parse(&print("oneline")).is_err(), "{subject}");
+        // In that order with spaces, and with quotes, which are refused.
+        let printed = print("oneline");
+        assert_eq!(DistinguishedName::parse(&printed).ok(), (!printed.contains('"')).then_some(in_order), "{printed}");
     }
 }
 

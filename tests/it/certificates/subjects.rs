@@ -10,6 +10,7 @@ use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::pki_client;
+use crate::support::authority::spiffe_uri_client;
 use crate::support::ca::TestCa;
 use crate::support::der;
 use crate::support::leaf::LeafBuilder;
@@ -64,7 +65,7 @@ fn a_subject_is_found_under_its_own_type_of_name_and_no_other() {
 #[test]
 fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
     type Near = (fn(LeafBuilder<'_>) -> LeafBuilder<'_>, bool);
-    let cases: [(SetSubject, &str, &[Near]); 5] = [
+    let cases: [(SetSubject, &str, &[Near]); 7] = [
         (
             |metadata, text| metadata.tls_client_auth_subject_dn = Some(text),
             "CN=checkout,O=Shop Inc",
@@ -124,6 +125,20 @@ fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
             ],
         ),
         (
+            |metadata, text| metadata.tls_client_auth_san_ip = Some(text),
+            "2001:DB8:0:0:0:0:0:1",
+            &[(|leaf| leaf.ip("2001:db8::1".parse().unwrap()), true)],
+        ),
+        (
+            |metadata, text| metadata.tls_client_auth_san_ip = Some(text),
+            "::ffff:10.0.0.1",
+            &[
+                (|leaf| leaf.ip("::ffff:a00:1".parse().unwrap()), true),
+                // An IPv4 address in a certificate has four octets, and is another one.
+                (|leaf| leaf.ip("10.0.0.1".parse().unwrap()), false),
+            ],
+        ),
+        (
             |metadata, text| metadata.tls_client_auth_san_email = Some(text),
             "ops@shop.example",
             &[
@@ -151,28 +166,27 @@ fn a_subject_matches_what_is_the_same_name_and_nothing_near_it() {
 #[test]
 fn the_registered_client_ca_alone_vouches_and_a_renewed_certificate_still_matches() {
     let fixture = TestAuthority::new();
-    let mut any = pki_client("any");
-    any.tls_client_auth_san_dns = Some("any.example".to_owned());
-    fixture.register(any);
+    let mut other = pki_client("other");
+    other.tls_client_auth_san_dns = Some("other.example".to_owned());
+    other.client_ca = Some("vendor".to_owned());
+    fixture.register(other);
     let mut named = pki_client("named");
     named.tls_client_auth_san_dns = Some("named.example".to_owned());
     named.client_ca = Some("partner".to_owned());
     fixture.register(named);
     let peer = |ca: &TestCa, name: &str| fixture.peer(&ca.client_certificate().dns(name).issue());
     for _ in 0..2 {
-        assert!(fixture.issue(&peer(&fixture.partner, "any.example"), "any").is_ok());
-        assert!(fixture.issue(&peer(&fixture.vendor, "any.example"), "any").is_ok());
+        assert!(fixture.issue(&peer(&fixture.vendor, "other.example"), "other").is_ok());
         assert!(fixture.issue(&peer(&fixture.partner, "named.example"), "named").is_ok());
     }
     let refused = GrantError::InvalidClient(Mismatch::Certificate);
     assert_eq!(fixture.issue(&peer(&fixture.vendor, "named.example"), "named").unwrap_err(), refused);
-    assert_eq!(fixture.issue(&peer(&fixture.partner, "named.example"), "any").unwrap_err(), refused);
+    assert_eq!(fixture.issue(&peer(&fixture.partner, "other.example"), "other").unwrap_err(), refused);
+    assert_eq!(fixture.issue(&peer(&fixture.vendor, "named.example"), "other").unwrap_err(), refused);
     // What an SVID bears beside its SPIFFE ID, its trust domain does not vouch for.
-    let svid = fixture.peer(&fixture.prod.svid(CHECKOUT).dns("any.example").issue());
-    assert_eq!(fixture.issue(&svid, "any").unwrap_err(), refused);
-    let mut by_uri = pki_client("by-uri");
-    by_uri.tls_client_auth_san_uri = Some(CHECKOUT.to_owned());
-    fixture.register(by_uri);
+    let svid = fixture.peer(&fixture.prod.svid(CHECKOUT).dns("other.example").issue());
+    assert_eq!(fixture.issue(&svid, "other").unwrap_err(), refused);
+    fixture.register(spiffe_uri_client("by-uri", CHECKOUT));
     assert!(fixture.issue(&svid, "by-uri").is_ok());
 }
 

@@ -73,10 +73,10 @@ fn a_pki_certificate_is_vouched_for_by_the_client_cas_that_it_has_a_path_to() {
     let refused = |builder: LeafBuilder<'_>, why| assert_eq!(proof(&builder.issue()), Err(why));
     refused(TestCa::new("partner").client_certificate(), Unproven::Unknown);
     refused(fixture.prod.client_certificate(), Unproven::Unknown);
-    refused(fixture.partner.client_certificate().ca_leaf(), Unproven::Unknown);
-    refused(fixture.partner.client_certificate().eku_server_only(), Unproven::Unknown);
+    refused(fixture.partner.client_certificate().ca_leaf(), Unproven::SigningCertificate);
+    refused(fixture.partner.client_certificate().eku_server_only(), Unproven::ExtendedKeyUsage);
     refused(fixture.partner.client_certificate().without_digital_signature(), Unproven::KeyUsage);
-    refused(fixture.partner.client_certificate().version_1(), Unproven::Unknown);
+    refused(fixture.partner.client_certificate().version_1(), Unproven::UnsupportedVersion);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn name_constraints_of_an_intermediate_hold() {
     let below = fixture.partner.constrained_intermediate("below", constraints);
     assert!(fixture.prove(&below.client_certificate().dns("a.shop.example").issue()).is_ok());
     let outside = below.client_certificate().dns("a.bank.example").issue();
-    assert_eq!(fixture.prove(&outside).unwrap_err(), Unproven::Unknown);
+    assert_eq!(fixture.prove(&outside).unwrap_err(), Unproven::NameConstraints);
 }
 
 // RFC 8705 section 2.2

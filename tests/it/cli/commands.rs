@@ -182,7 +182,7 @@ fn a_token_is_had_looked_into_and_evaluated() {
         assert_eq!(allowed["decision"], "DECISION_ALLOW");
         assert_eq!(allowed["claims"], inspected["claims"]);
         let denied = evaluate(given, text(&thief)).json(3);
-        assert_eq!(denied["reason"], "DENY_REASON_CERTIFICATE_MISMATCH");
+        assert_eq!(denied["reason"], "CERTIFICATE_MISMATCH");
     }
     for spelling in ["x5t#S256", "hex"] {
         let thumbprint = inspected["certificate"][spelling].as_str().unwrap();
@@ -218,7 +218,7 @@ fn no_decision_is_neither_allow_nor_deny() {
 fn what_a_client_may_not_have_is_refused_with_a_way_out() {
     let Dev { files, .. } = &Dev::start();
     let get = |who: &str, flags: &[&str]| files.run(who, &[&["token", "get"], flags].concat());
-    get("admin", &[]).refused("(INVALID_CLIENT)", "lanyard client get");
+    get("admin", &[]).refused("(INVALID_CLIENT)", "lanyard whoami");
     get("workload", &["--client-id", "selfsigned"]).refused("(INVALID_CLIENT)", "--client-id");
     get("workload", &["--scope", "orders.delete"]).refused("(INVALID_SCOPE)", "--scope");
     get("workload", &["--audience", "https://stock.dev.internal"]).refused("(INVALID_TARGET)", "--audience");
@@ -239,10 +239,11 @@ fn no_connection_is_said_with_what_to_look_at() {
     let [unknown, expired] =
         [forever, (Timestamp(0), Timestamp(86_400))].map(|(from, to)| self_signed("unknown").between(from, to).issue());
     write("ca.pem", &read("ca.pem"));
-    for (name, leaf) in [("unknown", &unknown), ("expired", &expired)] {
+    let known = [("unknown", &unknown, "must be registered first"), ("expired", &expired, "--cert renewed")];
+    for (name, leaf, next) in known {
         write(&format!("{name}.pem"), &leaf.pem());
         write(&format!("{name}-key.pem"), &leaf.key_pem());
-        list(name).refused("refused your certificate", "must be registered first");
+        list(name).refused("refused your certificate", next);
     }
     write("mixed.pem", &read("admin.pem"));
     write("mixed-key.pem", &read("proxy-key.pem"));
@@ -295,7 +296,7 @@ fn config_check_tells_a_sound_configuration_from_one_that_would_not_start() {
     };
     let serve = |file: &str| run(lanyard().args(["serve", "--config"]).arg(files.path(file)));
     assert_eq!(check("lanyard.yaml", &[]).ok(), "the configuration is valid\n");
-    assert_eq!(check("lanyard.yaml", &["-o", "json"]).json(0), json!({"valid": true, "problem": null}));
+    assert_eq!(check("lanyard.yaml", &["-o", "json"]).json(0), json!({"valid": true, "problem": null, "warnings": []}));
     // Valid, but its ports are already in use.
     serve("lanyard.yaml").refused("cannot listen on", "listeners");
     let sound = fs::read_to_string(files.path("lanyard.yaml")).unwrap();

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use lanyard::authority::clock::Timestamp;
 use tempfile::TempDir;
@@ -47,12 +48,25 @@ fn has_a_time(line: &str) -> bool {
 }
 
 #[test]
+fn no_file_of_a_server_is_for_others_whatever_the_umask() {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new("sh");
+    let dev = dev(directory.path(), ANY);
+    command.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(dev.get_program()).args(dev.get_args()).arg("--once");
+    run(&mut command).ok();
+    let data = fs::read_dir(directory.path().join("data")).unwrap().map(Result::unwrap);
+    let modes: Vec<_> = data.map(|entry| (entry.file_name(), entry.metadata().unwrap().permissions().mode())).collect();
+    assert!(modes.iter().any(|(name, _)| name == "db"), "{modes:?}");
+    assert!(modes.iter().all(|(_, mode)| (mode & 0o777) & !0o700 == 0), "{modes:?}");
+}
+
+#[test]
 fn once_tells_the_story_and_ends_with_0() {
     let directory = TempDir::new().unwrap();
     let finished = once(directory.path());
     assert_eq!(finished.stderr, "");
     let story = finished.ok();
-    for part in ["\n1. ", "\n\n2. ", "ALLOW", "\n\n3. ", "DENY (DENY_REASON_CERTIFICATE_MISMATCH)", "opens nothing"] {
+    for part in ["\n1. ", "\n\n2. ", "ALLOW", "\n\n3. ", "DENY (CERTIFICATE_MISMATCH)", "opens nothing"] {
         assert!(story.contains(part), "{part} in {story}");
     }
     assert!(!story.contains("copy these"), "{story}");
@@ -192,7 +206,42 @@ fn a_second_run_keeps_the_data_of_the_first() {
 }
 
 #[test]
-fn it_is_ready_only_when_the_samples_stand() {
+fn a_sample_that_was_changed_stays_changed() {
+    let directory = TempDir::new().unwrap();
+    let start = || {
+        let process = Process::start(&mut dev(directory.path(), ANY));
+        let printed = process.until(LAST_LINE);
+        (process, Files { dir: directory.path().to_owned(), server: server(&printed) })
+    };
+    let (first, files) = start();
+    let documents = fs::read_to_string(files.path("clients.yaml")).unwrap();
+    let narrowed = documents.replacen("scope: orders.read orders.write", "scope: orders.read", 1);
+    fs::write(files.path("clients.yaml"), &narrowed).unwrap();
+    let applied = files.run("admin", &["client", "apply", "-f", files.path("clients.yaml").to_str().unwrap()]).ok();
+    assert!(applied.contains("workload updated"), "{applied}");
+    files.run("admin", &["client", "delete", "selfsigned"]).ok();
+    assert_eq!(first.end_by("INT").0, Some(0));
+
+    let (second, files) = start();
+    assert_eq!(fs::read_to_string(files.path("clients.yaml")).unwrap(), narrowed);
+    let scope = |name: &str| files.run("admin", &["client", "get", name, "-o", "json"]).json(0)["scope"].clone();
+    assert_eq!(scope("spiffe://dev.internal/workload"), "orders.read");
+    // One that is not there is registered again.
+    assert_eq!(scope("selfsigned"), "orders.read orders.write");
+    assert_eq!(second.end_by("TERM").0, Some(0));
+}
+
+#[test]
+fn its_addresses_and_decisions_are_one_json_document_if_asked_for() {
+    let directory = TempDir::new().unwrap();
+    let shown = run(dev(directory.path(), ANY).args(["--once", "-o", "json"])).json(0);
+    assert!(shown["mtls"].as_str().unwrap().starts_with("https://localhost:"), "{shown}");
+    assert_eq!(shown["demonstration"]["workload"], "ALLOW");
+    assert_eq!(shown["demonstration"]["thief"], "DENY (CERTIFICATE_MISMATCH)");
+}
+
+#[test]
+fn it_is_ready_only_when_the_samples_are_registered() {
     let directory = TempDir::new().unwrap();
     let ports: [u16; 3] = free_ports();
     let mut process = Process::start(&mut dev(directory.path(), ports));

@@ -1,11 +1,20 @@
 //! The command line.
 
+mod apply;
+mod authentication;
 mod commands;
 mod dev;
 mod doctor;
 mod doctor_certificates;
+mod doctor_clients;
 mod doctor_endpoints;
+mod doctor_envoy;
+mod doctor_resources;
 mod oauth;
+mod refused_certificates;
 mod resource;
+mod revocations;
+mod token_out;
 mod token_watch;
+mod whoami;
 mod yaml_documents;

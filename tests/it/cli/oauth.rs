@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::SystemClock;
 use lanyard::authority::clock::Timestamp;
 use lanyard::authority::identity::CertificateThumbprint;
 use serde_json::Value;
@@ -77,7 +79,7 @@ fn a_client_revokes_its_own_token_and_nobody_elses() {
     // From stdin, and only that one. The token itself is not said again.
     let revoked = run_with(&mut files.command("workload", &["token", "revoke", "-"]), &first);
     assert_eq!(revoked.ok(), "token revoked\n");
-    assert_eq!(verdict(files, &first, "workload"), "DENY_REASON_TOKEN_REVOKED");
+    assert_eq!(verdict(files, &first, "workload"), "TOKEN_REVOKED");
     assert_eq!(verdict(files, &second, "workload"), "allowed");
 
     // A client without a SPIFFE ID says who it is.
@@ -89,7 +91,7 @@ fn a_client_revokes_its_own_token_and_nobody_elses() {
     revoke(files, "selfsigned", &["--client-id", "selfsigned", &second]).refused("(NOT_YOURS)", way_out);
     let reported = revoke(files, "selfsigned", &["--client-id", "selfsigned", &at_file, "-o", "json"]).json(0);
     assert_eq!(reported, json!({"result": "revoked", "target": "token"}));
-    assert_eq!(verdict(files, &own, "selfsigned"), "DENY_REASON_TOKEN_REVOKED");
+    assert_eq!(verdict(files, &own, "selfsigned"), "TOKEN_REVOKED");
 
     // Never good, and good no longer (RFC 7009 section 2.2).
     revoke(files, "workload", &["nonsense"]).ok();
@@ -104,13 +106,13 @@ fn an_admin_revokes_a_token_by_its_text_or_its_jti() {
     assert_eq!(revoke(files, "admin", &[&first]).ok(), "token revoked\n");
     let inspected = run(lanyard().args(["token", "inspect", "-o", "json", &second])).json(0);
     let jti = inspected["claims"]["jti"].as_str().unwrap();
+    // The server knows of a token when it has been used.
+    assert_eq!(verdict(files, &second, "workload"), "allowed");
     revoke(files, "workload", &["--jti", jti]).refused("(NOT_YOURS)", "role Admin");
     let reported = revoke(files, "admin", &["--jti", jti, "-o", "json"]).json(0);
     assert_eq!(reported, json!({"result": "revoked", "target": "jti", "id": jti}));
     revoke(files, "admin", &["--jti", "a b"]).refused("(INVALID_REQUEST)", "correct what the message names");
-    for (token, expected) in
-        [(&first, "DENY_REASON_TOKEN_REVOKED"), (&second, "DENY_REASON_TOKEN_REVOKED"), (&third, "allowed")]
-    {
+    for (token, expected) in [(&first, "TOKEN_REVOKED"), (&second, "TOKEN_REVOKED"), (&third, "allowed")] {
         assert_eq!(verdict(files, token, "workload"), expected);
     }
 }
@@ -124,7 +126,7 @@ fn a_revoked_client_gets_nothing_until_the_revocation_is_lifted() {
     let reported = revoke(files, "admin", &[&until[..], &["-o", "json"]].concat()).json(0);
     let (id, end) = (client, "2100-01-01T00:00:00Z");
     assert_eq!(reported, json!({"result": "revoked", "target": "client", "id": id, "until": end}));
-    assert_eq!(verdict(files, &token, "workload"), "DENY_REASON_CLIENT_REVOKED");
+    assert_eq!(verdict(files, &token, "workload"), "CLIENT_REVOKED");
     assert_eq!(files.run("workload", &["token", "get"]).code, Some(1));
     files.run("thief", &["token", "get"]).ok();
 
@@ -149,7 +151,7 @@ fn what_a_client_was_issued_is_revoked_and_it_gets_new_tokens() {
     let client = "spiffe://dev.internal/workload";
     let reported = revoke(files, "admin", &["--issued-to", client]).ok();
     assert_eq!(reported, format!("everything issued to {client} up to now revoked\n"));
-    assert_eq!(verdict(files, &token, "workload"), "DENY_REASON_TOKEN_REVOKED");
+    assert_eq!(verdict(files, &token, "workload"), "TOKEN_REVOKED");
     files.token("workload", &[]);
 }
 
@@ -165,7 +167,7 @@ fn a_revoked_certificate_opens_nothing_and_stays_so_until_its_own_end() {
     let reported = revoke(files, "admin", &["--certificate", text(&file), "-o", "json"]).json(0);
     let end = "2096-10-02T07:06:40Z";
     assert_eq!(reported, json!({"result": "revoked", "target": "certificate", "id": thumbprint, "until": end}));
-    assert_eq!(verdict(files, &token, "mine"), "DENY_REASON_CERTIFICATE_REVOKED");
+    assert_eq!(verdict(files, &token, "mine"), "CERTIFICATE_REVOKED");
     assert_eq!(get().code, Some(1));
     assert_eq!(
         revoke(files, "admin", &["--thumbprint", &thumbprint, "--lift"]).ok(),
@@ -182,13 +184,24 @@ fn a_revoked_certificate_opens_nothing_and_stays_so_until_its_own_end() {
 }
 
 #[test]
-fn a_certificate_file_is_found_beside_the_document_and_its_key_stays_where_it_is() {
+fn a_certificate_file_is_found_beside_the_document_and_one_with_a_key_is_refused() {
     let Dev { files, .. } = &Dev::start();
     let mine = certificate(files, "mine");
-    // As some tools write them: the key and the certificate in one file.
     fs::create_dir(files.path("certificates")).unwrap();
+    fs::write(files.path("certificates/mine.pem"), mine.pem()).unwrap();
+    // As some tools write them: the key and the certificate in one file.
     fs::write(files.path("certificates/both.pem"), format!("{}{}", mine.key_pem(), mine.pem())).unwrap();
-    let document = by_file("mine", "certificate_file: certificates/both.pem\n");
+    for (field, named) in [
+        ("certificate_file: certificates/both.pem\n".to_owned(), "both.pem holds a private key"),
+        (format!("certificate_pem: {:?}\n", mine.key_pem() + &mine.pem()), "certificate_pem holds a private key"),
+    ] {
+        let refused = files.apply(&by_file("mine", &field));
+        // Not even a part of the key is in the message, or at the server.
+        let secret = mine.key_pem().lines().nth(1).unwrap().to_owned();
+        assert!(!refused.stderr.contains(&secret), "{refused:?}");
+        refused.refused(named, "no private key");
+    }
+    let document = by_file("mine", "certificate_file: certificates/mine.pem\n");
     assert_eq!(files.apply(&document).ok(), "mine created\n");
     assert_eq!(files.apply(&document).ok(), "mine unchanged\n");
     files.run("mine", &["token", "get", "--client-id", "mine"]).ok();
@@ -206,7 +219,32 @@ fn a_certificate_file_is_found_beside_the_document_and_its_key_stays_where_it_is
     files.apply(&twice).refused("mine: certificate_file goes only without", one_way);
     files.apply(&by_file("mine", "certificate_file: nowhere.pem\n")).refused("nowhere.pem: No such file", "path");
     let keyless = files.apply(&by_file("mine", "certificate_file: mine-key.pem\n"));
-    keyless.refused("mine-key.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
+    keyless.refused("mine-key.pem holds a private key", "BEGIN CERTIFICATE");
+}
+
+#[test]
+fn an_expired_certificate_and_a_subject_in_the_order_of_openssl_are_applied_with_a_warning() {
+    let Dev { files, .. } = &Dev::start();
+    let now = SystemClock.now();
+    let ended = self_signed("old").between(Timestamp(now.0 - 7200), Timestamp(now.0 - 3600)).issue();
+    fs::write(files.path("old.pem"), ended.pem()).unwrap();
+    let subject = |subject: &str| {
+        format!(
+            "client_id: named\ntoken_endpoint_auth_method: tls_client_auth\ntls_client_auth_subject_dn: {subject}\n\
+             audience: ['https://orders.dev.internal']\n"
+        )
+    };
+    for (document, warning) in [
+        (by_file("old", "certificate_file: old.pem\n"), "warning: old: a certificate of the client expired at "),
+        (subject("C = DE, O = Example, CN = named"), "in RFC 4514 order it is 'CN = named,O = Example,C = DE'"),
+    ] {
+        let applied = files.apply(&document);
+        assert!(applied.stderr.contains(warning), "{applied:?}");
+        assert!(applied.ok().ends_with(" created\n"));
+    }
+    let usual = files.apply(&subject("CN=named,O=Example,C=DE"));
+    assert_eq!(usual.stderr, "");
+    assert!(usual.stdout.starts_with("named updated: its authentication changes"), "{usual:?}");
 }
 
 #[test]
@@ -230,5 +268,9 @@ fn a_converted_certificate_registers_the_client_that_has_it() {
 
     let key = files.path("mine-key.pem");
     let refused = run(lanyard().args(["client", "convert-jwks", text(&key)]));
-    refused.refused("mine-key.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
+    refused.refused("mine-key.pem holds a private key", "BEGIN CERTIFICATE");
+    let empty = files.path("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let refused = run(lanyard().args(["client", "convert-jwks", text(&empty)]));
+    refused.refused("empty.pem holds no CERTIFICATE block", "BEGIN CERTIFICATE");
 }

@@ -87,11 +87,15 @@ fn apply_creates_updates_and_leaves_alone_and_says_which() {
 fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     let Dev { files, .. } = &Dev::start();
     applied(files, WHOLE).ok();
-    for audience in [STOCK, AUDIENCE] {
+    let by_header = "urn:by-header";
+    applied(files, &document("by-header", "evidence_from: header\n")).ok();
+    for audience in [STOCK, AUDIENCE, by_header] {
         let printed = resource(files, &["get", audience]).ok();
         assert!(printed.starts_with("# etag: "), "{printed}");
         assert_eq!(applied(files, &printed).ok(), format!("{audience} unchanged\n"), "{printed}");
     }
+    assert_eq!(resource(files, &["get", by_header, "-o", "json"]).json(0)["evidence_from"], "header");
+    resource(files, &["delete", by_header]).ok();
     let shown = resource(files, &["get", STOCK, "-o", "json"]).json(0);
     assert_eq!(shown["created_by"], "spiffe://dev.internal/admin");
     assert_eq!(shown["evidence_from"], json!({"via": ["spiffe://dev.internal/gateway"]}));
@@ -108,8 +112,47 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     for again in [delete(&[]), resource(files, &["get", STOCK])] {
         again.refused(&format!("{STOCK}: no protected resource with this audience"), "lanyard resource list");
     }
-    assert_eq!(resource(files, &["delete", AUDIENCE]).ok(), format!("{AUDIENCE} deleted\n"));
+    let deleted = resource(files, &["delete", AUDIENCE]);
+    assert!(deleted.stderr.contains(&format!("`lanyard resource forget {AUDIENCE}`")), "{deleted:?}");
+    assert_eq!(deleted.ok(), format!("{AUDIENCE} deleted\n"));
     assert_eq!(resource(files, &["list", "-o", "json"]).json(0), json!([]));
+}
+
+#[test]
+fn a_deleted_resource_is_denied_until_it_is_forgotten() {
+    let Dev { files, .. } = &Dev::start();
+    let token = files.token("workload", &[]);
+    resource(files, &["delete", AUDIENCE]).ok();
+    let denied = files.validate(&token, "workload.pem");
+    assert_eq!(denied.code, Some(3), "{denied:?}");
+    assert!(denied.stdout.contains("RESOURCE_DELETED"), "{denied:?}");
+    let forget = |flags: &[&str]| resource(files, &[&["forget", AUDIENCE], flags].concat());
+    assert_eq!(forget(&["-o", "json"]).json(0), json!({"audience": AUDIENCE, "result": "forgotten"}));
+    files.validate(&token, "workload.pem").ok();
+    forget(&[]).refused("(RESOURCE_NOT_DELETED)", "lanyard resource list");
+    applied(files, &format!("audience: {AUDIENCE}\n")).ok();
+    resource(files, &["delete", AUDIENCE]).ok();
+    assert_eq!(forget(&[]).ok(), format!("{AUDIENCE} forgotten\n"));
+}
+
+// cases/02: two resources at one host
+#[test]
+fn an_authority_of_another_resource_is_refused_and_what_no_host_finds_is_noted() {
+    let Dev { files, .. } = &Dev::start();
+    let first = "audience: https://o.test\nscope: a\nmode: enforce\nauthorities: [o.test]\nroutes:\n  - path: /**\n";
+    let second = first.replace("https://o.test", "https://p.test").replace("[o.test]", "[O.TEST]");
+    let plain = applied(files, first);
+    assert_eq!((plain.stderr.as_str(), plain.code), ("", Some(0)));
+    applied(files, &second).refused("(AUTHORITY_TAKEN)", "destination_principals of its own");
+    assert!(applied(files, &second).stderr.contains("'https://o.test'"));
+    applied(files, &second.replace("O.TEST", "O.TEST:8443")).ok();
+    let listed = resource(files, &["list"]);
+    assert_eq!((listed.stderr.as_str(), listed.code), ("", Some(0)));
+    let both = format!("{first}destination_principals: [spiffe://dev.internal/o]\n");
+    assert_eq!(applied(files, &both).ok(), "https://o.test updated\n");
+    let listed = resource(files, &["list"]);
+    assert!(listed.stderr.contains("note: https://o.test has authorities and destination_principals"), "{listed:?}");
+    assert_eq!(listed.code, Some(0));
 }
 
 #[test]
@@ -118,6 +161,7 @@ fn the_list_is_a_table_with_a_line_for_each() {
     applied(files, WHOLE).ok();
     let two = "evidence_from: {via: [spiffe://dev.internal/a, spiffe://dev.internal/b]}\n";
     applied(files, &document("two-gateways", two)).ok();
+    applied(files, &document("by-header", "evidence_from: header\n")).ok();
     applied(files, &document("with-lines", "owner: \"me\\nurn:other  enforce\"\n")).ok();
     let list = resource(files, &["list"]).ok();
     let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split("  ").map(str::trim).collect()).collect();
@@ -130,6 +174,7 @@ fn the_list_is_a_table_with_a_line_for_each() {
             cells(&["AUDIENCE", "MODE", "EVIDENCE", "ROUTES", "OWNER"]),
             cells(&[AUDIENCE, "enforce", "thumbprint", "3", "-"]),
             cells(&[STOCK, "report", "certificate via spiffe://dev.internal/gateway", "3", "team-stock"]),
+            cells(&["urn:by-header", "enforce", "thumbprint by the header", "0", "-"]),
             cells(&["urn:two-gateways", "enforce", "thumbprint via 2 gateways", "0", "-"]),
             cells(&["urn:with-lines", "enforce", "thumbprint", "0", r"me\nurn:other", "enforce"]),
         ]
@@ -154,7 +199,7 @@ fn a_document_that_is_wrong_is_named_and_spoils_the_whole_file() {
     apply("scope: a\n").refused("missing field `audience` at line 3", shape);
     apply("- bad\n").refused("expected a mapping, with the fields of a protected resource", shape);
     apply("audience: [bad\n").refused("resources.yaml: ", shape);
-    apply(&document("bad", "evidence_from: gateway\n")).refused("evidence_from: peer, or {via: ", shape);
+    apply(&document("bad", "evidence_from: gateway\n")).refused("evidence_from: peer, header, or {via: ", shape);
     apply(&good).refused("audience 'urn:good' appears twice", "leave one of the two out");
     fs::write(&file, "").unwrap();
     resource(files, &["apply", "-f", text(&file)]).refused("no resource in ", "audience");
@@ -218,7 +263,8 @@ fn of_two_who_apply_at_once_neither_fails_and_one_of_them_has_the_last_word() {
 fn only_an_admin_may() {
     let Dev { files, .. } = &Dev::start();
     let file = files.path("resources.yaml");
-    let commands: [&[&str]; 4] = [&["apply", "-f", text(&file)], &["get", AUDIENCE], &["list"], &["delete", AUDIENCE]];
+    let commands: [&[&str]; 5] =
+        [&["apply", "-f", text(&file)], &["get", AUDIENCE], &["list"], &["delete", AUDIENCE], &["forget", AUDIENCE]];
     for who in ["workload", "proxy"] {
         for command in commands {
             files.run(who, &[&["resource"], command].concat()).refused("(WRONG_ROLE)", "role Admin");
@@ -239,6 +285,7 @@ fn what_is_applied_counts_in_the_next_decision() {
     assert_eq!(denied.code, Some(3), "{denied:?}");
     assert!(denied.stdout.contains("TRUST_DOMAIN_NOT_ACCEPTED"), "{denied:?}");
     resource(files, &["delete", AUDIENCE]).ok();
+    resource(files, &["forget", AUDIENCE]).ok();
     files.validate(&token, "workload.pem").ok();
 }
 
@@ -251,4 +298,69 @@ fn records_as_large_as_they_may_be_are_listed_whole() {
     applied(files, &many.join("---\n")).ok();
     let listed = resource(files, &["list", "-o", "json"]).json(0);
     assert_eq!(listed.as_array().unwrap().iter().filter(|one| one["owner"] == *owner).count(), 75);
+}
+
+#[test]
+fn a_document_without_mode_keeps_the_mode_and_a_new_one_enforces_and_says_so() {
+    let Dev { files, .. } = &Dev::start();
+    let with = |more: &str| document("one", &format!("scope: a\nroutes: [{{path: /a}}]\n{more}"));
+    let mode = || resource(files, &["get", "urn:one", "-o", "json"]).json(0)["mode"].clone();
+    let created = applied(files, &with(""));
+    assert!(created.stderr.contains("urn:one: the document names no mode: its denials are enforced"), "{created:?}");
+    assert_eq!(mode(), "enforce");
+    let named = applied(files, &with("mode: report\n"));
+    assert_eq!((named.stdout.as_str(), named.stderr.as_str()), ("urn:one updated\n", ""));
+    assert_eq!(applied(files, &with("owner: me\n")).ok(), "urn:one updated\n");
+    assert_eq!(mode(), "report");
+    assert_eq!(applied(files, &with("owner: me\nmode: enforce\n")).ok(), "urn:one updated\n");
+    assert_eq!(mode(), "enforce");
+}
+
+#[test]
+fn what_means_something_else_than_its_author_meant_is_refused_by_field() {
+    let Dev { files, .. } = &Dev::start();
+    let routes = |route: &str| document("one", &format!("scope: pay a,b\nroutes:\n- {route}\n"));
+    applied(files, &routes("{path: \"/pay/:id\"}")).refused("routes: ':id' matches only itself: write {id}", "field");
+    applied(files, &document("one", "scope: \"orders.read, orders.write\"\n"))
+        .refused("scope: 'orders.read,' has a comma: scopes are separated by spaces", "field");
+    // A comma within a scope is allowed (RFC 6749 section 3.3), and so is a colon within a segment.
+    assert_eq!(applied(files, &routes("{path: \"/pay/v1:id\", scope: \"a,b\"}")).stdout, "urn:one created\n");
+    let client = "client_id: spiffe://dev.internal/new\ntoken_endpoint_auth_method: spiffe_x509\naudience: [urn:one]\n";
+    files.apply(&format!("{client}scope: a, b\n")).refused("scope: 'a,' has a comma", "field");
+    files.apply(&format!("{client}scope: a,b\n")).ok();
+}
+
+#[test]
+fn what_may_not_be_meant_is_a_warning_and_refused_under_strict() {
+    let Dev { files, .. } = &Dev::start();
+    let file = files.path("strict.yaml");
+    let apply = |kind: &str, yaml: &str, flags: &[&str]| {
+        fs::write(&file, yaml).unwrap();
+        files.run("admin", &[&[kind, "apply", "-f", text(&file)], flags].concat())
+    };
+    let empty = "audience: urn:empty\nscope: a\nmode: enforce\n";
+    let refused = apply("resource", empty, &["--strict"]);
+    assert!(refused.stderr.starts_with("warning: urn:empty: it has no routes"), "{refused:?}");
+    assert!(refused.stderr.contains("error: nothing was written: there are warnings\n  next: "), "{refused:?}");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    resource(files, &["get", "urn:empty"]).refused("RESOURCE_NOT_FOUND", "");
+    assert_eq!(apply("resource", empty, &["--strict", "--dry-run"]).code, Some(1));
+    let applied = apply("resource", empty, &[]);
+    assert_eq!(applied.stdout, "urn:empty created\n");
+    assert!(applied.stderr.contains("it has no routes: every request"), "{applied:?}");
+    assert_eq!(apply("resource", empty, &[]).stdout, "urn:empty unchanged\n");
+
+    let client = |id: &str, scope: &str| {
+        format!("client_id: {id}\ntoken_endpoint_auth_method: spiffe_x509\naudience: [urn:empty]\nscope: {scope}\n")
+    };
+    let elsewhere = apply("client", &client("spiffe://elsewhere.internal/a", "a"), &[]);
+    assert!(elsewhere.stderr.contains("no bundle of the trust domain elsewhere.internal"), "{elsewhere:?}");
+    let undefined = apply("client", &client("spiffe://dev.internal/a", "a b"), &[]);
+    assert!(undefined.stderr.contains("none of its audiences defines the scope b"), "{undefined:?}");
+    // The nearest client without a warning.
+    let good = apply("client", &client("spiffe://dev.internal/b", "a"), &["--strict"]);
+    assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("spiffe://dev.internal/b created\n", ""));
+    let route = "routes:\n- {path: /a, scope: a}\n";
+    let good = apply("resource", &format!("{empty}{route}"), &["--strict"]);
+    assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("urn:empty updated\n", ""));
 }

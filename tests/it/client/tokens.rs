@@ -88,8 +88,8 @@ async fn a_new_certificate_gets_a_new_token_and_missing_announcements_are_rememb
     assert!(matches!(event, Event::NotLineage), "{event:?}");
     let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
-    assert_eq!(verdict(&server, after.as_str(), &first).await, Err(DenyReason::CertificateMismatch));
-    assert_eq!(verdict(&server, before.as_str(), &second).await, Err(DenyReason::CertificateMismatch));
+    assert_eq!(verdict(&server, after.as_str(), &first).await, Err(DenyReason::CertificateRenewed));
+    assert_eq!(verdict(&server, before.as_str(), &second).await, Err(DenyReason::CertificateRenewed));
     let third = svid(&server);
     workload.hold(&third);
     // The server is not asked again.
@@ -108,7 +108,7 @@ async fn by_lineage_the_next_certificate_is_announced_before_the_token_is_renewe
     // At this moment the workload has only the token of before.
     assert_eq!(verdict(&server, before.as_str(), &second).await, Ok(Match::Lineage));
     assert_eq!(verdict(&server, before.as_str(), &first).await, Ok(Match::Exact));
-    assert_eq!(verdict(&server, before.as_str(), &sibling).await, Err(DenyReason::CertificateMismatch));
+    assert_eq!(verdict(&server, before.as_str(), &sibling).await, Err(DenyReason::CertificateRenewed));
     let after = token(next(&mut renewal).await);
     assert_eq!(verdict(&server, after.as_str(), &second).await, Ok(Match::Exact));
     let third = svid(&server);
@@ -146,7 +146,7 @@ async fn a_certificate_without_its_key_is_not_used_until_both_are_there() {
     let second = svid(&server);
     fs::write(workload.path("svid.pem"), second.chain_pem()).unwrap();
     let event = next(&mut renewal).await;
-    let Event::Unusable(TokenError::Files(FileError::NotTogether(cert, key, _))) = event else { panic!("{event:?}") };
+    let Event::Unusable(TokenError::Files(FileError::NotTogether(cert, key))) = event else { panic!("{event:?}") };
     assert_eq!((cert, key), (workload.path("svid.pem"), workload.path("svid-key.pem")));
     // What it held before is what it goes on with, and announces from.
     fs::write(workload.path("svid-key.pem"), second.key_pem()).unwrap();

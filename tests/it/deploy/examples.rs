@@ -30,7 +30,7 @@ use crate::support::server::in_crate;
 use crate::support::yaml;
 
 /// The folders with a mesh each.
-const MESHES: [&str; 2] = ["istio", "envoy-gateway"];
+const MESHES: [&str; 4] = ["envoy", "istio", "envoy-gateway", "consul"];
 
 pub fn file(name: &str) -> PathBuf {
     in_crate("deploy").join(name)
@@ -98,8 +98,8 @@ fn nothing_passes_any_of_the_meshes_without_an_answer() {
 
 #[test]
 fn the_command_line_applies_each_mesh_s_resources_and_clients() {
-    let Dev { files, .. } = &Dev::start();
     for mesh in MESHES {
+        let Dev { files, .. } = &Dev::start();
         for kind in ["resource", "client"] {
             let path = file(&format!("{mesh}/{kind}s.yaml"));
             let count = documents(&format!("{mesh}/{kind}s.yaml")).len();
@@ -112,7 +112,7 @@ fn the_command_line_applies_each_mesh_s_resources_and_clients() {
 
 #[test]
 fn each_mesh_s_configuration_loads_and_its_proxies_front_every_resource() {
-    for mesh in MESHES {
+    for mesh in MESHES.into_iter().chain(["linkerd"]) {
         let name = format!("{mesh}/lanyard.yaml");
         // All but the secret, which the file has elsewhere.
         let folder = TempDir::new().unwrap();
@@ -153,7 +153,7 @@ fn protected(written: ResourceMetadata) -> ProtectedResource {
         scope: written.scope,
         routes: written.routes.into_iter().map(route).collect(),
         least_evidence: written.least_evidence.unwrap_or_default(),
-        evidence_from: written.evidence_from.map(|from| EvidenceFrom { via: from.via }),
+        evidence_from: written.evidence_from.map(|from| EvidenceFrom { via: from.via, header: from.header }),
         trust_domains: written.trust_domains,
         destination_principals: written.destination_principals,
         authorities: written.authorities,
@@ -161,19 +161,33 @@ fn protected(written: ResourceMetadata) -> ProtectedResource {
     }
 }
 
+/// A file, in the trust domain of the tests.
+fn moved(name: &str) -> String {
+    let read = read(name);
+    read.replace("spiffe://cluster.local/", "spiffe://prod.example/").replace("[cluster.local]", "[prod.example]")
+}
+
+/// The word `header` as the registry's field of the same name.
+fn with_evidence_source(resources: &str) -> String {
+    resources.replace("evidence_from: header", "evidence_from: {header: true}")
+}
+
+/// The resources in a text, as the registry takes them.
+pub fn protected_from(text: &str) -> Vec<ProtectedResource> {
+    yaml::documents::<ResourceMetadata>(text).into_iter().map(protected).collect()
+}
+
 /// A server with a mesh's resources and roles, in the trust domain of the tests.
 async fn server(mesh: &str) -> TestServer {
-    let moved = |name: &str| {
-        let read = read(&format!("{mesh}/{name}"));
-        read.replace("spiffe://cluster.local/", "spiffe://prod.example/").replace("[cluster.local]", "[prod.example]")
-    };
-    let roles = yaml::value(&moved("lanyard.yaml"));
+    let roles = yaml::value(&moved(&format!("{mesh}/lanyard.yaml")));
     let proxies = serde_json::to_string(&roles["roles"]["proxies"]).unwrap();
     let server = TestServer::started(|setup| {
         setup.roles = format!("{{admins: [{{spiffe_id: spiffe://prod.example/admin}}], proxies: {proxies}}}");
     })
     .await;
-    for document in yaml::documents::<ResourceMetadata>(&moved("resources.yaml")) {
+    for document in
+        yaml::documents::<ResourceMetadata>(&with_evidence_source(&moved(&format!("{mesh}/resources.yaml"))))
+    {
         server.protect(protected(document)).await.unwrap();
     }
     server
@@ -224,7 +238,7 @@ async fn a_default_istio_sidecar_forwards_the_thumbprint_and_only_its_element_co
     let edge = "spiffe://prod.example/ns/mesh/sa/edge";
     assert_eq!(ask(&format!("{},{own}", element(edge, &thief, false, CHECKOUT))).await, "");
     let stolen = element(orders, &thief, false, CHECKOUT);
-    assert_eq!(ask(&format!("{},{stolen}", element(edge, &leaf, false, CHECKOUT))).await, "CERTIFICATE_MISMATCH");
+    assert_eq!(ask(&format!("{},{stolen}", element(edge, &leaf, false, CHECKOUT))).await, "CERTIFICATE_RENEWED");
     assert_eq!(ask(&format!("{own},{stolen}")).await, "EVIDENCE_MALFORMED");
     assert_eq!(ask(&own.replace("sa/orders", "sa/payments")).await, "EVIDENCE_TOO_WEAK", "another's element");
 }
@@ -237,7 +251,7 @@ async fn only_a_sidecar_with_the_annotation_forwards_the_whole_certificate() {
     let (leaf, token) = workload(&server, "https://payments.shop.internal", "payments.write").await;
     let thief = server.svid("/ns/shop/sa/checkout");
     for (seen, whole, reason) in
-        [(&leaf, true, ""), (&thief, true, "CERTIFICATE_MISMATCH"), (&leaf, false, "EVIDENCE_TOO_WEAK")]
+        [(&leaf, true, ""), (&thief, true, "CERTIFICATE_RENEWED"), (&leaf, false, "EVIDENCE_TOO_WEAK")]
     {
         let header = element(payments, seen, whole, CHECKOUT);
         let asked = from_sidecar(payments, &token, &header).principal(CHECKOUT).to("POST", "/payments");
@@ -273,13 +287,36 @@ async fn behind_the_ingress_gateway_the_evidence_is_what_the_gateway_saw() {
 }
 
 #[tokio::test]
-async fn a_waypoint_s_spiffe_id_allows_nothing() {
+async fn a_waypoint_s_header_is_evidence_only_where_the_resource_says_so() {
     let server = server("istio").await;
     let waypoint = server.svid("/ns/shop/sa/waypoint");
+    let header = |id: &str| format!("By=spiffe://prod.example/ns/shop/sa/waypoint;URI={id}");
+    // For a resource of sidecars, it is the text of anybody: a waypoint reports no peer.
     let (_, token) = workload(&server, "https://orders.shop.internal", "orders.read").await;
-    let header = format!("By=spiffe://prod.example/ns/shop/sa/waypoint;URI={CHECKOUT}");
-    let asked = from_sidecar("spiffe://prod.example/ns/shop/sa/orders", &token, &header).to("GET", "/orders/1");
-    assert_eq!(server.check_as(&waypoint, asked).await.reason(), "EVIDENCE_TOO_WEAK");
+    let asked = from_sidecar("spiffe://prod.example/ns/shop/sa/orders", &token, &header(CHECKOUT));
+    let asked = asked.to("GET", "/orders/1");
+    assert_eq!(server.check_as(&waypoint, asked.clone()).await.reason(), "EVIDENCE_MISSING");
+    assert_eq!(server.check_as(&waypoint, asked.principal(CHECKOUT)).await.reason(), "EVIDENCE_TOO_WEAK");
+
+    let search = "spiffe://prod.example/ns/shop/sa/search";
+    let clients: Vec<Value> = yaml::documents(&moved("istio/clients.yaml"));
+    let written = clients.iter().find(|client| client["client_id"] == search).unwrap();
+    let field = |name: &str| written[name].as_str().unwrap().to_owned();
+    let client = Client {
+        client_id: field("client_id"),
+        token_endpoint_auth_method: field("token_endpoint_auth_method"),
+        scope: field("scope"),
+        audience: vec!["https://catalog.shop.internal".to_owned()],
+        rotation: field("rotation"),
+        ..Client::default()
+    };
+    server.register(client).await.unwrap();
+    let token = server.token(&server.svid("/ns/shop/sa/search")).await;
+    for (id, reason) in [(search, ""), (CHECKOUT, "CERTIFICATE_MISMATCH")] {
+        let mut asked = from_sidecar("", &token, &header(id)).to("GET", "/items/1");
+        "catalog.shop.svc.cluster.local".clone_into(&mut asked.http().host);
+        assert_eq!(server.check_as(&waypoint, asked).await.reason(), reason, "{id}");
+    }
 }
 
 #[tokio::test]
@@ -318,5 +355,5 @@ fn the_operators_page_tells_what_to_do_about_every_reason() {
         let rows = page.lines().filter(|line| line.starts_with('|'));
         assert!(rows.flat_map(|row| row.split([' ', ',', '|'])).any(reported), "{code}");
     }
-    assert_eq!(count, 33);
+    assert_eq!(count, 39);
 }

@@ -14,7 +14,8 @@ use crate::support::process::run;
 use crate::support::tools;
 
 /// The definitions, by Go module and file in it.
-const DEFINITIONS: [(&str, &[&str]); 2] = [
+const DEFINITIONS: [(&str, &[&str]); 3] = [
+    ("github.com/cert-manager/cert-manager@v1.19.0", &["deploy/crds/cert-manager.io_certificates.yaml"]),
     ("istio.io/api@v1.31.1", &["kubernetes/customresourcedefinitions.gen.yaml"]),
     (
         "github.com/envoyproxy/gateway@v1.9.1",
@@ -28,7 +29,8 @@ const DEFINITIONS: [(&str, &[&str]); 2] = [
 ];
 
 /// The manifests, and how many objects each has.
-const MANIFESTS: [(&str, usize); 5] = [
+const MANIFESTS: [(&str, usize); 6] = [
+    ("linkerd/certificates.yaml", 2),
     ("istio/checks.yaml", 3),
     ("istio/ingress-gateway.yaml", 3),
     ("istio/waypoint.yaml", 2),
@@ -36,8 +38,17 @@ const MANIFESTS: [(&str, usize); 5] = [
     ("envoy-gateway/checks.yaml", 3),
 ];
 
-/// Files that are held to something else, in `deploy.rs` or here.
-const OTHERS: [&str; 8] = [
+/// Files that are held to something else, in `examples.rs`, in `mesh_certificates.rs` or here.
+const OTHERS: [&str; 17] = [
+    "consul/clients.yaml",
+    "consul/intentions.hcl",
+    "consul/lanyard.hcl",
+    "consul/lanyard.yaml",
+    "consul/orders.hcl",
+    "consul/resources.yaml",
+    "linkerd/clients.yaml",
+    "linkerd/lanyard.yaml",
+    "linkerd/resources.yaml",
     "istio/mesh-config.yaml",
     "istio/proxy-config.yaml",
     "istio/resources.yaml",
@@ -100,7 +111,7 @@ fn each_refused(kind: &str, changes: &[(&str, &str, &str, &str)]) {
 #[test]
 fn every_file_for_a_mesh_is_held_to_something() {
     let mut known: Vec<String> = MANIFESTS.iter().map(|(name, _)| *name).chain(OTHERS).map(ToOwned::to_owned).collect();
-    let mut there: Vec<String> = ["istio", "envoy-gateway"]
+    let mut there: Vec<String> = ["istio", "envoy-gateway", "consul", "linkerd"]
         .iter()
         .flat_map(|folder| fs::read_dir(file(folder)).unwrap().map(move |entry| (folder, entry.unwrap().file_name())))
         .map(|(folder, name)| format!("{folder}/{}", name.to_str().unwrap()))

@@ -126,6 +126,20 @@ async fn time_revocation_and_audience_are_evaluated_as_everywhere() {
     assert_eq!(reason(&fresh).await, "TOKEN_EXPIRED");
 }
 
+// Fetch standard, CORS-preflight: it has no token, so it is denied, unless a route is public.
+#[tokio::test]
+async fn a_preflight_request_is_denied_as_any_request_without_a_token() {
+    let (server, checkout, token) = shop(|_| {}).await;
+    let preflight =
+        |asked: Asked| asked.header("origin", "https://app.example").header("access-control-request-method", "GET");
+    let asked = preflight(Asked::anonymous().to("OPTIONS", "/orders/1"));
+    assert_ne!(server.check(asked).await.reason(), "");
+    let asked = preflight(Asked::anonymous());
+    assert_eq!(server.check(asked).await.reason(), "TOKEN_MISSING");
+    let asked = Asked::with(&token, &checkout).header("authorization", &format!("bearer {token}"));
+    assert_eq!(server.check(asked).await.reason(), "");
+}
+
 // RFC 6750 section 2.1
 #[tokio::test]
 async fn one_bearer_token_in_one_authorization_header_is_read_and_nothing_else() {
@@ -195,6 +209,14 @@ async fn raw_headers_are_read_too_and_a_repeated_one_is_seen() {
     let mut both = raw(fine(), &[]);
     both.http().headers.insert("authorization".to_owned(), bearer);
     assert_eq!(server.check(both).await.reason(), "AUTHORIZATION_MALFORMED");
+    // Headers of ours that a client sent raw are overwritten, or removed where nothing is asserted.
+    let forged: [(&str, &[u8]); 2] = [("x-lanyard-client-id", b"root"), ("X_Lanyard_Subject", b"\xff")];
+    let Answer::Through { set, removed, .. } = server.check(raw(fine(), &forged)).await else { panic!() };
+    assert_eq!(set["x-lanyard-client-id"], "spiffe://prod.example/checkout");
+    assert_eq!(removed, ["X_Lanyard_Subject"]);
+    let public = raw(Asked::anonymous().to("GET", "/healthz"), &forged);
+    let Answer::Through { set, removed, .. } = server.check(public).await else { panic!() };
+    assert!(set.is_empty() && forged.iter().all(|(name, _)| removed.iter().any(|one| one == name)), "{removed:?}");
 }
 
 // What a client says of itself under our names reaches no resource, in whatever spelling a server takes for them

@@ -25,7 +25,7 @@ impl Shop {
     async fn new(least: &str, via: &[&str]) -> Self {
         let server = TestServer::start().await;
         let via: Vec<String> = via.iter().map(|&id| id.to_owned()).collect();
-        let evidence_from = (!via.is_empty()).then_some(EvidenceFrom { via });
+        let evidence_from = (!via.is_empty()).then_some(EvidenceFrom { via, header: false });
         let resource = ProtectedResource { least_evidence: least.to_owned(), evidence_from, ..orders() };
         server.protect(resource).await.unwrap();
         let (checkout, thief) = (server.workload("/checkout").await, server.workload("/thief").await);
@@ -59,9 +59,10 @@ async fn each_grade_of_evidence_is_enough_or_too_weak_as_the_resource_says() {
             (shop.presented("", "").certificate(&shop.checkout), certificate),
             (shop.presented(CHECKOUT, &cert), certificate),
             (shop.presented(CHECKOUT, &hash), thumbprint),
-            (shop.presented("", &hash), thumbprint),
+            (shop.presented("", &hash), "EVIDENCE_MISSING"),
             (shop.presented(CHECKOUT, ""), spiffe_id),
-            (shop.presented("", &format!("By={PROXY};URI={CHECKOUT}")), spiffe_id),
+            (shop.presented(CHECKOUT, &format!("By={PROXY};URI={CHECKOUT}")), spiffe_id),
+            (shop.presented("", &format!("By={PROXY};URI={CHECKOUT}")), "EVIDENCE_MISSING"),
             (shop.presented("", ""), "EVIDENCE_MISSING"),
         ] {
             assert_eq!(shop.reason(asked.clone()).await, reason, "{least}: {:?}", asked.attributes);
@@ -135,7 +136,8 @@ async fn behind_a_gateway_the_evidence_is_what_the_gateway_saw() {
     for (asked, reason) in vec![
         (seen(&row(&own, &at_gate)), ""),
         (seen(&row(&own, &at_gate)).certificate(&gateway), ""),
-        (shop.presented("", &row(&own, &at_gate)), ""),
+        // The proxy reports no peer, so that anybody may have written all of it.
+        (shop.presented("", &row(&own, &at_gate)), "EVIDENCE_MISSING"),
         (seen(&row(&thief, &at_gate)), "CERTIFICATE_MISMATCH"),
         // A longer row: only the last two count.
         (seen(&format!("By=spiffe://prod.example/edge;Hash={own},{}", row(&thief, &at_gate))), "CERTIFICATE_MISMATCH"),
@@ -186,4 +188,29 @@ async fn a_gateway_that_the_resource_does_not_name_is_a_peer_like_any_other() {
     let other = Shop::new("thumbprint", &["spiffe://prod.example/other-gateway"]).await;
     let asked = other.presented(GATEWAY, &row(&hex(&other.checkout), &hex(&other.server.svid("/gateway"))));
     assert_eq!(other.reason(asked).await, "EVIDENCE_MISSING");
+}
+
+// The name beside a hash selects the reason of a denial, and allows nothing
+#[tokio::test]
+async fn a_hash_with_the_name_of_the_tokens_workload_is_a_renewal_and_with_another_a_mismatch() {
+    let shop = Shop::new("thumbprint", &[]).await;
+    let (renewed, thief) = (hex(&shop.server.svid("/checkout")), hex(&shop.thief));
+    let thief_id = "spiffe://prod.example/thief";
+    for (principal, header, reason) in [
+        (CHECKOUT, format!("By={PROXY};Hash={renewed}"), "CERTIFICATE_RENEWED"),
+        // Without a principal the header is no evidence.
+        ("", format!("By={PROXY};Hash={renewed};URI={CHECKOUT}"), "EVIDENCE_MISSING"),
+        (thief_id, format!("By={PROXY};Hash={thief}"), "CERTIFICATE_MISMATCH"),
+        // A name that a client wrote in front of the proxy's element does not count.
+        (thief_id, format!("Hash={thief};URI={CHECKOUT},By={PROXY};Hash={thief}"), "CERTIFICATE_MISMATCH"),
+    ] {
+        assert_eq!(shop.reason(shop.presented(principal, &header)).await, reason, "{principal} {header}");
+    }
+    let gateway = shop.server.svid("/gateway");
+    let behind = Shop::new("thumbprint", &[GATEWAY]).await;
+    let (renewed, at_gate) = (hex(&behind.server.svid("/checkout")), hex(&gateway));
+    for (id, reason) in [(CHECKOUT, "CERTIFICATE_RENEWED"), (thief_id, "CERTIFICATE_MISMATCH")] {
+        let row = format!("By={GATEWAY};Hash={renewed};URI={id},By={PROXY};Hash={at_gate};URI={GATEWAY}");
+        assert_eq!(behind.reason(behind.presented(GATEWAY, &row)).await, reason, "{id}");
+    }
 }

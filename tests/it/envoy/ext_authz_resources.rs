@@ -1,8 +1,11 @@
 //! Which resource a request is for.
 
+use lanyard::proto::DeleteProtectedResourceRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Route;
+use tonic::Code;
 
+use crate::support::calls::refusal;
 use crate::support::check::Asked;
 use crate::support::check::orders;
 use crate::support::check::route;
@@ -38,7 +41,8 @@ async fn the_resource_is_found_by_the_destination_and_else_by_the_authority() {
     let server = TestServer::start().await;
     for resource in [
         served_by(&["spiffe://prod.example/orders"], &["orders.prod.example"], "https://orders.prod.example"),
-        served_by(&["spiffe://prod.example/sales"], &["sales.prod.example:8443", "[2001:db8::1]:443"], SALES),
+        served_by(&["spiffe://prod.example/stock"], &["stock.prod.example"], "https://stock.prod.example"),
+        served_by(&[], &["sales.prod.example:8443", "[2001:db8::1]:443"], SALES),
         served_by(&[], &["b.example"], B),
         served_by(&[], &["b.example:9000"], "https://b.example/special"),
     ] {
@@ -48,6 +52,12 @@ async fn the_resource_is_found_by_the_destination_and_else_by_the_authority() {
         ("spiffe://prod.example/orders", "", true),
         // The destination comes first, whatever the client wrote into its request.
         ("spiffe://prod.example/orders", "sales.prod.example:8443", true),
+        // What has destination principals is found by one of them, and by no host alone.
+        ("spiffe://prod.example/stock", "stock.prod.example", true),
+        ("spiffe://prod.example/unknown", "stock.prod.example", false),
+        ("stock.prod.example", "stock.prod.example", false),
+        ("", "stock.prod.example", false),
+        ("", "orders.prod.example", false),
         ("spiffe://prod.example/orders/", "", false),
         ("spiffe://prod.example/ORDERS", "", false),
         ("spiffe://prod.example/unknown", "sales.prod.example:8443", true),
@@ -60,7 +70,11 @@ async fn the_resource_is_found_by_the_destination_and_else_by_the_authority() {
         ("", "b.example", true),
         ("", "b.example:8443", true),
         ("", "b.example:9000", true),
-        ("", "b.example.", false),
+        ("", "b.example.", true),
+        ("", "b.example.:8443", true),
+        ("", "[2001:DB8:0::1]:443", true),
+        ("", "b.example..", false),
+        ("", "b.example:8443:8443", false),
         ("", "xb.example", false),
         ("", "b.example:", true),
         ("", "", false),
@@ -77,14 +91,36 @@ async fn where_it_is_not_clear_which_resource_is_meant_the_request_is_denied() {
     for resource in [served_by(both, &["a.example"], "https://a.example"), served_by(both, &["b.example"], B)] {
         server.protect(resource).await.unwrap();
     }
-    for resource in [served_by(&[], &["twice.example"], SALES), served_by(&[], &["twice.example"], "https://c.example")]
-    {
-        server.protect(resource).await.unwrap();
-    }
     // One workload serves both: the authority tells which.
     assert_eq!(reason(&server, "/proxy", both[0], "a.example").await, "");
     assert_eq!(reason(&server, "/proxy", both[0], "other.example").await, "RESOURCE_UNKNOWN");
-    assert_eq!(reason(&server, "/proxy", "", "twice.example").await, "RESOURCE_UNKNOWN");
+    // Two that nothing tells apart cannot be registered.
+    server.protect(served_by(&[], &["twice.example"], SALES)).await.unwrap();
+    let twice = server.protect(served_by(&[], &["twice.example"], "https://c.example")).await;
+    assert_eq!(refusal(twice), (Code::AlreadyExists, "AUTHORITY_TAKEN".to_owned()));
+    assert_eq!(reason(&server, "/proxy", "", "twice.example").await, "");
+}
+
+// The route of B is public, the one of a is not
+#[tokio::test]
+async fn a_host_that_the_client_writes_opens_no_other_resource_than_the_workloads() {
+    let server = TestServer::start().await;
+    let (a, b) = ("spiffe://prod.example/a", "spiffe://prod.example/b");
+    let closed = ProtectedResource { routes: vec![route(&[], "/**", "")], ..served_by(&[a], &["a.example"], SALES) };
+    server.protect(closed).await.unwrap();
+    server.protect(served_by(&[b], &["b.example"], B)).await.unwrap();
+    assert_eq!(reason(&server, "/proxy", b, "b.example").await, "");
+    assert_eq!(reason(&server, "/proxy", a, "b.example").await, "TOKEN_MISSING");
+    let unknown = "spiffe://prod.example/unknown";
+    assert_eq!(reason(&server, "/proxy", unknown, "b.example").await, "RESOURCE_UNKNOWN");
+    // Deleting the one does not open the other.
+    let request = DeleteProtectedResourceRequest { audience: SALES.to_owned(), etag: String::new() };
+    server.registry(&server.svid("/admin")).delete_protected_resource(request).await.unwrap();
+    server.protect(served_by(&[], &["open.example"], "https://open.example")).await.unwrap();
+    for host in ["b.example", "a.example", "open.example"] {
+        assert_eq!(reason(&server, "/proxy", a, host).await, "RESOURCE_UNKNOWN", "{host}");
+    }
+    assert_eq!(reason(&server, "/proxy", "", "open.example").await, "");
 }
 
 // Always only among the resources that the calling proxy fronts
@@ -97,6 +133,9 @@ async fn a_proxy_finds_only_what_it_fronts_by_whatever_the_request_says() {
     // This one fronts orders alone.
     assert_eq!(reason(&server, "/orders-proxy", principal, "").await, "RESOURCE_UNKNOWN");
     assert_eq!(reason(&server, "/orders-proxy", "", "sales.prod.example").await, "RESOURCE_UNKNOWN");
+    server.protect(served_by(&[], &["b.example"], B)).await.unwrap();
+    assert_eq!(reason(&server, "/proxy", "", "b.example").await, "");
+    assert_eq!(reason(&server, "/orders-proxy", "", "b.example").await, "RESOURCE_UNKNOWN");
     let sales = Asked::anonymous().resource(SALES).to("GET", "/x");
     assert_eq!(server.check_as(&server.svid("/orders-proxy"), sales.clone()).await.reason(), "RESOURCE_UNKNOWN");
     assert_eq!(server.check(sales).await.reason(), "");

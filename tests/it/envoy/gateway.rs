@@ -35,7 +35,8 @@ impl Row {
         let append =
             ("forward_client_cert_details: SANITIZE_SET", "forward_client_cert_details: APPEND_FORWARD".to_owned());
         let via = |resource: &mut ProtectedResource| {
-            resource.evidence_from = Some(EvidenceFrom { via: vec!["spiffe://prod.example/gateway".to_owned()] });
+            let via = vec!["spiffe://prod.example/gateway".to_owned()];
+            resource.evidence_from = Some(EvidenceFrom { via, header: false });
         };
         let mesh = Mesh::start(vec![append], via).await?;
         // The gateway checks nothing, and calls the inner proxy over mTLS as itself.

@@ -82,18 +82,19 @@ impl Rotating {
 }
 
 const MISMATCH: &str = "CERTIFICATE_MISMATCH";
+const RENEWED: &str = "CERTIFICATE_RENEWED";
 
 #[tokio::test]
 async fn by_certificate_each_rotation_has_its_verdict_about_each_certificate() {
-    for (rotation, renewed) in [("strict", MISMATCH), ("identity", "same-identity"), ("lineage", MISMATCH)] {
+    for (rotation, renewed) in [("strict", RENEWED), ("identity", "same-identity"), ("lineage", RENEWED)] {
         let Some(rotating) = Rotating::start(rotation, "thumbprint", Vec::new()).await else { return };
         let checkout = rotating.mesh.checkout.clone();
         for (name, leaf, expected) in [
             ("the same", checkout.clone(), "exact"),
             ("renewed with the same key", rotating.another(10, Some(&checkout)), renewed),
             ("renewed with a new key", rotating.another(10, None), renewed),
-            ("a sibling", rotating.another(0, None), MISMATCH),
-            ("an older sibling, with the stolen token", rotating.another(-30, None), MISMATCH),
+            ("a sibling", rotating.another(0, None), RENEWED),
+            ("an older sibling, with the stolen token", rotating.another(-30, None), RENEWED),
             ("another workload's", rotating.mesh.thief.clone(), MISMATCH),
         ] {
             assert_eq!(rotating.verdict(&leaf).await, expected, "{rotation}: {name}");
@@ -105,9 +106,9 @@ async fn by_certificate_each_rotation_has_its_verdict_about_each_certificate() {
 async fn by_hash_and_by_name_only_what_the_rotation_and_the_resource_let_pass_does() {
     let weak = "EVIDENCE_TOO_WEAK";
     for (rotation, least, changes, same, renewed) in [
-        ("strict", "thumbprint", hash_only(), "exact", MISMATCH),
-        ("identity", "thumbprint", hash_only(), "exact", MISMATCH),
-        ("lineage", "thumbprint", hash_only(), "exact", MISMATCH),
+        ("strict", "thumbprint", hash_only(), "exact", RENEWED),
+        ("identity", "thumbprint", hash_only(), "exact", RENEWED),
+        ("lineage", "thumbprint", hash_only(), "exact", RENEWED),
         ("strict", "spiffe_id", principal_only(), "ROTATION_STRICT", "ROTATION_STRICT"),
         ("identity", "spiffe_id", principal_only(), "same-identity", "same-identity"),
         ("identity", "thumbprint", principal_only(), weak, weak),
@@ -118,7 +119,10 @@ async fn by_hash_and_by_name_only_what_the_rotation_and_the_resource_let_pass_do
         assert_eq!(rotating.verdict(&checkout).await, same, "{rotation} {least}");
         assert_eq!(rotating.verdict(&rotating.another(10, None)).await, renewed, "{rotation} {least}");
         let thief = rotating.verdict(&rotating.mesh.thief).await;
-        assert!(!["exact", "same-identity", "lineage"].contains(&thief.as_str()), "{rotation} {least}: {thief}");
+        assert!(
+            !["exact", "same-identity", "lineage", RENEWED].contains(&thief.as_str()),
+            "{rotation} {least}: {thief}"
+        );
     }
 }
 
@@ -130,20 +134,20 @@ async fn a_lineage_passes_by_certificate_and_by_hash_within_its_window_and_gener
         let mut descendants = Vec::new();
         for generation in 1..=5_i64 {
             let next = rotating.another(generation * 5, None);
-            assert_eq!(rotating.verdict(&next).await, MISMATCH, "not announced yet");
+            assert_eq!(rotating.verdict(&next).await, RENEWED, "not announced yet");
             rotating.announce(&present, &next).await.unwrap();
             let second = rotating.announce(&present, &rotating.another(50, None)).await;
             assert_eq!(refusal(second), (Code::Aborted, "SUCCESSOR_TAKEN".to_owned()));
             let expected = match generation {
                 1..=3 => "lineage",
                 4 => "LINEAGE_OVER",
-                _ => MISMATCH,
+                _ => RENEWED,
             };
             assert_eq!(rotating.verdict(&next).await, expected, "{generation}");
             descendants.push(next.clone());
             present = next;
         }
-        assert_eq!(rotating.verdict(&rotating.another(55, None)).await, MISMATCH, "a sibling of them all");
+        assert_eq!(rotating.verdict(&rotating.another(55, None)).await, RENEWED, "a sibling of them all");
         rotating.mesh.server.advance(std::time::Duration::from_mins(15));
         rotating.mesh.server.is_fresh_again().await;
         assert_eq!(rotating.verdict(&descendants[0]).await, "LINEAGE_OVER");

@@ -136,7 +136,8 @@ async fn in_report_mode_a_denial_passes_asserts_nothing_and_is_counted() {
     assert_eq!(seen(&rightful, "x-lanyard-subject"), [CHECKOUT]);
     let ops = tokio::net::TcpStream::connect(mesh.server.addresses.ops).await.unwrap();
     let counts = crate::support::wire::http1(ops, "GET /metrics").await.body;
-    let count = "lanyard_report_mode_denials_total{reason=\"CERTIFICATE_MISMATCH\"} 1";
+    let count =
+        "lanyard_report_mode_denials_total{resource=\"https://orders.prod.example\",reason=\"CERTIFICATE_MISMATCH\"} 1";
     assert!(counts.lines().any(|line| line == count), "{counts}");
 }
 

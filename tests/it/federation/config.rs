@@ -6,8 +6,10 @@ use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::trust::Unproven;
 use lanyard::config;
 use lanyard::server::StartError;
+use lanyard::trust_sources::bundle_endpoint::EndpointRoots;
 use lanyard::trust_sources::bundle_endpoint::Profile;
 use serde_json::json;
+use spiffe::TrustDomain;
 
 use crate::support::as_of_now::AsOfNow as _;
 use crate::support::bundle::document;
@@ -46,9 +48,31 @@ fn an_endpoint_is_configured_by_trust_domain_url_and_profile() {
     assert_eq!((web.trust_domain.as_str(), web.url.as_str()), ("a.example", "https://a.example/bundle"));
     assert_eq!((&web.profile, web.max_age.as_secs()), (&Profile::HttpsWeb { ca: None }, 3600));
     assert_eq!((spiffe.trust_domain.as_str(), spiffe.url.as_str()), ("b.example", "https://10.0.0.1:8443"));
-    let Profile::HttpsSpiffe { endpoint_spiffe_id, bundle } = &spiffe.profile else { panic!("{spiffe:?}") };
+    let Profile::HttpsSpiffe { endpoint_spiffe_id, roots } = &spiffe.profile else { panic!("{spiffe:?}") };
     assert_eq!(endpoint_spiffe_id.to_string(), "spiffe://b.example/endpoint");
-    assert_eq!((bundle, spiffe.max_age.as_secs()), (&setup.path("b.pem"), 60));
+    assert_eq!((roots, spiffe.max_age.as_secs()), (&EndpointRoots::Fetched(setup.path("b.pem")), 60));
+}
+
+// SPIFFE Federation section 5.2.2: the endpoint may be in another trust domain than the bundle.
+#[test]
+fn an_endpoint_of_another_trust_domain_has_the_roots_of_a_file_or_those_that_are_known_here() {
+    for (endpoint, bundle, expected) in [
+        ("spiffe://b.example/endpoint", ", bundle: b.pem", None),
+        ("spiffe://prod.example/endpoint", "", Some("prod.example")),
+        ("spiffe://other.example/endpoint", "", Some("other.example")),
+        ("spiffe://c.example/endpoint", "", Some("c.example")),
+    ] {
+        let web = WEB.replace("a.example", "c.example");
+        let spiffe = format!("profile: https_spiffe, endpoint_spiffe_id: '{endpoint}'{bundle}");
+        let setup = written(&format!("[{}, {web}]", WEB.replace("profile: https_web", &spiffe)));
+        let config = config::load(&setup.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{endpoint}: {error}"));
+        let Profile::HttpsSpiffe { roots, .. } = &config.federation[0].profile else { panic!("{endpoint}") };
+        let expected = match expected {
+            Some(name) => EndpointRoots::BundleOf(TrustDomain::new(name).unwrap()),
+            None => EndpointRoots::File(setup.path("b.pem")),
+        };
+        assert_eq!(*roots, expected, "{endpoint}");
+    }
 }
 
 // SPIFFE Federation sections 4.2, 5.1 and 5.2.1
@@ -78,9 +102,15 @@ fn an_endpoint_that_cannot_stand_is_refused_by_the_name_of_its_key() {
         (with("https_web", "https_web, endpoint_spiffe_id: 'spiffe://a.example/e'"), "https_web goes without"),
         (with("https_web", "https_spiffe"), "federation.profile: https_spiffe needs"),
         (with("https_web", "https_spiffe, bundle: a.pem"), "federation.profile: https_spiffe needs"),
+        (with("profile: https_web", &spiffe.replace(", bundle: a.pem", "")), "federation.bundle: is needed"),
         (with("profile: https_web", &format!("{spiffe}, ca: a.pem")), "goes without ca"),
         (id("spiffe://a.example"), "federation.endpoint_spiffe_id: "),
-        (id("spiffe://b.example/endpoint"), "federation.endpoint_spiffe_id: "),
+        (id("spiffe://b.example/endpoint").replace(", bundle: a.pem", ""), "federation.bundle: is needed"),
+        (
+            with("https_web", "https_web, redirect_hosts: ['https://b.example']"),
+            "federation.redirect_hosts: must be HOST",
+        ),
+        (with("https_web", "https_web, redirect_hosts: ['b.example/x']"), "federation.redirect_hosts: must be HOST"),
         (id("https://a.example/endpoint"), "federation.endpoint_spiffe_id: "),
         (with("https_web", "https_web, max_age: 59s"), "federation.max_age: must be 1m or longer"),
         (with("https_web", "https_web, keep: 1h"), "unknown field `keep`"),

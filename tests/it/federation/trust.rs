@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use lanyard::authority::clock::ManualClock;
+use lanyard::authority::registration::AllowedHosts;
 use lanyard::authority::registration::JwksUri;
 use lanyard::authority::trust::Anchors;
 use lanyard::authority::trust::MAX_BUNDLE_DOCUMENT_BYTES;
 use lanyard::tls::outbound;
 use lanyard::trust_sources::bundle_endpoint::BundleEndpoint;
 use lanyard::trust_sources::bundle_endpoint::Config;
+use lanyard::trust_sources::bundle_endpoint::EndpointRoots;
 use lanyard::trust_sources::bundle_endpoint::Profile;
 use lanyard::trust_sources::bundle_endpoint::RefreshError;
 use lanyard::trust_sources::https::FetchError;
@@ -33,7 +35,8 @@ use crate::support::publisher::Publisher;
 
 fn config(publisher: &Publisher, profile: Profile, max_age: Duration) -> Config {
     let url = JwksUri::parse(&publisher.uri()).unwrap();
-    Config { trust_domain: TrustDomain::new(PARTNER).unwrap(), url, profile, max_age }
+    let redirect_hosts = AllowedHosts::default();
+    Config { trust_domain: TrustDomain::new(PARTNER).unwrap(), url, redirect_hosts, profile, max_age }
 }
 
 /// Trusts this CA of the web.
@@ -56,7 +59,7 @@ fn by_spiffe(publisher: &Publisher, partner: &TestCa) -> BundleEndpoint {
     let endpoint_spiffe_id = SpiffeId::new(ENDPOINT).unwrap();
     let time = Arc::clone(&clock) as Arc<_>;
     let tls = outbound::svid_config(endpoint_spiffe_id.clone(), Arc::clone(&latest), provider, time).unwrap();
-    let profile = Profile::HttpsSpiffe { endpoint_spiffe_id, bundle: "unread".into() };
+    let profile = Profile::HttpsSpiffe { endpoint_spiffe_id, roots: EndpointRoots::Fetched("unread".into()) };
     let config = config(publisher, profile, Duration::from_hours(1));
     BundleEndpoint::new(&config, Arc::new(tls), clock, latest)
 }
@@ -135,9 +138,9 @@ async fn an_https_web_endpoint_is_trusted_by_its_host_name_and_never_by_an_svid(
     assert!(!within(bundle_endpoint.refresh()).await.unwrap());
 }
 
-// SPIFFE Federation section 5.2.1: a redirect is refused, so that no target has to be checked and none can be persisted
+// SPIFFE Federation section 5.2.1
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_no_answer_but_200_is_read() {
+async fn a_redirect_to_a_host_that_is_not_listed_is_not_followed_and_no_answer_but_200_is_read() {
     let web = TestCa::new("web");
     let publisher = Publisher::named(&web, "localhost").await;
     let elsewhere = Publisher::named(&web, "localhost").await;

@@ -158,7 +158,11 @@ async fn the_rules_of_the_handshake_hold_for_each_kind_of_certificate() {
     let own = self_signed("billing").issue();
     server.register(self_signed_client("billing", &own.pem())).await.unwrap();
     let partner = server.setup.partner.client_certificate().dns("reports.example").issue();
-    let reports = Client { tls_client_auth_san_dns: "reports.example".to_owned(), ..pki_client("reports") };
+    let reports = Client {
+        tls_client_auth_san_dns: "reports.example".to_owned(),
+        client_ca: "partner".to_owned(),
+        ..pki_client("reports")
+    };
     server.register(reports).await.unwrap();
     let mut http = server.terminator(Kind::Tcp).http().await;
     gets_token(&mut http, "billing", &own).await;

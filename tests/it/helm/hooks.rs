@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::helm;
 use crate::support::helm::list;
 use crate::support::helm_pod::Pod;
@@ -13,22 +15,26 @@ use crate::support::process::Finished;
 use crate::support::process::run;
 use crate::support::yaml;
 
-/// Runs a Job's pod: its init containers one after the other, then the container. All must end well.
-fn job(pod: &Pod<'_>) -> Vec<String> {
-    let steps = pod.init_containers().iter().chain(pod.containers());
-    let done = steps.map(|container| run(&mut pod.command(container)).ok());
-    done.flat_map(|said| said.lines().map(ToOwned::to_owned).collect::<Vec<_>>()).collect()
+/// Runs the container of a Job's pod, which must end well.
+pub fn job(pod: &Pod<'_>) -> Vec<String> {
+    run(&mut pod.command(container(pod))).ok().lines().map(ToOwned::to_owned).collect()
+}
+
+/// The only container of a Job's pod.
+pub fn container<'a>(pod: &Pod<'a>) -> &'a Value {
+    let ([], [container]) = (pod.init_containers(), pod.containers()) else { panic!("one container") };
+    container
 }
 
 /// A command of the admin, in the place of the Job's container.
-fn as_admin(pod: &Pod<'_>, arguments: &[&str]) -> Finished {
+pub fn as_admin(pod: &Pod<'_>, arguments: &[&str]) -> Finished {
     let container = &pod.containers()[0];
     let flags = connection_flags(container);
     run(&mut pod.other_command(container, [arguments, &flags].concat()))
 }
 
 /// The names of all that is registered.
-fn registered(pod: &Pod<'_>, kind: &str, key: &str) -> BTreeSet<String> {
+pub fn registered(pod: &Pod<'_>, kind: &str, key: &str) -> BTreeSet<String> {
     let found = as_admin(pod, &[kind, "list", "-o", "json"]).json(0);
     list(&found).iter().map(|one| one[key].as_str().unwrap().to_owned()).collect()
 }
@@ -79,8 +85,7 @@ fn the_job_fails_when_its_identity_is_no_admin_or_a_document_is_refused() {
     };
     let _server = Server::start(&site);
     let pod = site.registrations().unwrap();
-    let first = pod.init_containers().first().unwrap_or(&pod.containers()[0]);
-    let refused = run(&mut pod.command(first));
+    let refused = run(&mut pod.command(&pod.containers()[0]));
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("WRONG_ROLE"), "{refused:?}");
 
@@ -88,9 +93,8 @@ fn the_job_fails_when_its_identity_is_no_admin_or_a_document_is_refused() {
     let Some(site) = Site::of(&example, &wrong) else { return };
     let _server = Server::start(&site);
     let pod = site.registrations().unwrap();
-    let first = pod.init_containers().first().unwrap_or(&pod.containers()[0]);
-    let refused = run(&mut pod.command(first));
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let refused = run(&mut pod.command(&pod.containers()[0]));
+    assert_eq!(refused.code, Some(4), "{refused:?}");
     assert!(refused.stderr.contains("access_token_ttl"), "{refused:?}");
     assert!(registered(&pod, "client", "client_id").is_empty());
 }

@@ -21,7 +21,7 @@ fn documents(text: &str) -> Vec<Value> {
 
 #[test]
 fn what_an_example_registers_is_what_the_folder_of_its_mesh_registers() {
-    for mesh in ["envoy-gateway", "istio"] {
+    for mesh in MESHES {
         let Some(rendered) = Rendered::of(&helm::example(mesh), &["--set", "test.enabled=false"]) else { return };
         let map = rendered.named("ConfigMap", "lanyard-registrations").unwrap();
         for name in ["clients.yaml", "resources.yaml"] {

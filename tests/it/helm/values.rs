@@ -96,6 +96,46 @@ fn values_that_contradict_each_other_are_refused_with_the_reason() {
 }
 
 #[test]
+fn labels_and_annotations_that_the_chart_needs_are_its_own() {
+    each_refused(&[
+        (
+            &["--set", "podLabels.app\\.kubernetes\\.io/name=mine"],
+            "podLabels: app.kubernetes.io/name is one of the labels by which the chart's objects select their pods",
+            &["--set", "podLabels.app\\.kubernetes\\.io/part-of=mine"],
+        ),
+        (&["--set", "podLabels.app\\.kubernetes\\.io/instance=mine"], "podLabels: app.kubernetes.io/instance", &[]),
+        (&["--set", "podLabels.app\\.kubernetes\\.io/component=mine"], "podLabels: app.kubernetes.io/component", &[]),
+        (
+            &["--set", "podAnnotations.checksum/config=mine"],
+            "podAnnotations: the chart writes checksum/config by itself",
+            &["--set", "podAnnotations.checksum/mine=mine"],
+        ),
+        (
+            &["--set", "podAnnotations.helm\\.sh/hook=test"],
+            "podAnnotations: the chart writes helm.sh/hook by itself",
+            &[],
+        ),
+    ]);
+}
+
+#[test]
+fn a_service_for_peers_outside_of_the_cluster_wants_a_network_policy_that_admits_some() {
+    const POLICY: &str = "networkPolicy.public=[{\"ipBlock\": {\"cidr\": \"192.0.2.0/24\"}}]";
+    each_refused(&[
+        (
+            &["--set", "service.type=LoadBalancer"],
+            "service.type is LoadBalancer, and the NetworkPolicy admits only pods",
+            &["--set", "service.type=LoadBalancer", "--set-json", POLICY],
+        ),
+        (
+            &["--set", "service.type=NodePort"],
+            "service.type is NodePort, and the NetworkPolicy admits only pods",
+            &["--set", "service.type=NodePort,networkPolicy.enabled=false"],
+        ),
+    ]);
+}
+
+#[test]
 fn no_variable_goes_round_what_the_chart_checks() {
     const VALUE: &str = "extraEnv[0].value=x";
     each_refused(&[

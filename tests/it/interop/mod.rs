@@ -1,6 +1,7 @@
 //! Clients and resource servers that others wrote, and certificates from openssl.
 
 mod authlib;
+mod client_pages;
 mod curl;
 mod example_clients;
 mod openid_client;

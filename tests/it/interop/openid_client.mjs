@@ -39,6 +39,9 @@ async function refusal(call) {
     await call;
     return null;
   } catch (error) {
+    // A 401 with a challenge (RFC 9110 section 15.5.2), whose body the library leaves unread.
+    const challenged = error.code === 'OAUTH_WWW_AUTHENTICATE_CHALLENGE' && error.response.bodyUsed === false;
+    if (challenged) return (await error.response.json()).error;
     return error.error ?? error.cause?.error ?? String(error);
   }
 }

@@ -80,6 +80,11 @@ fn a_value_of_another_type_is_told_by_key_file_and_line() {
             "log: {level: true}",
             "FILE: log.level: invalid type: true or false, expected text: write it in quotes at line ",
         ),
+        (
+            "tokens: {}",
+            "log: {level: warning}",
+            "FILE: log.level: 'warning' is not a level, did you mean warn?: expected error, warn, info, debug or trace at line ",
+        ),
         ("tokens: {}", "tokens:", "FILE: tokens: invalid type: null, expected a mapping at line "),
         ("tokens: {}", "tokens: []", "FILE: tokens: invalid type: a list, expected a mapping at line "),
         (
@@ -144,9 +149,12 @@ fn the_first_wrong_value_of_a_file_full_of_them_is_named() {
     let said = |expected: &str| {
         check(&setup, &[]).refused(&format!("error: {}: {expected}", path.display()), "");
     };
-    // `off` is text in YAML 1.2, and a level.
+    // `off` is text in YAML 1.2, but would log nothing.
+    said("log.level: it matches nothing of this server: add a level, such as info at line 1 column 14");
+    let logging = NULL_AND_NUMBERS.replace("off", "warn");
+    fs::write(&path, &logging).unwrap();
     said("issuer: invalid type: null, expected text at line 2 column 9");
-    fs::write(&path, NULL_AND_NUMBERS.replace("issuer: null", "issuer: 'https://a.example'")).unwrap();
+    fs::write(&path, logging.replace("issuer: null", "issuer: 'https://a.example'")).unwrap();
     said("trust.trust_domain: invalid type: a number, expected text: write it in quotes at line 3 column 23");
     fs::write(&path, NULL_AND_NUMBERS.replace("off", "null")).unwrap();
     said("log.level: invalid type: null, expected text at line 1 column 14");
@@ -211,7 +219,7 @@ fn values_of_the_environment_are_text_numbers_or_yaml_as_the_key_wants() {
     for (variable, value) in [
         ("LANYARD_LISTENERS__MTLS", "[::1]:8443"),
         ("LANYARD_ISSUER", "\"https://quoted.example\""),
-        ("LANYARD_LOG__LEVEL", "off"),
+        ("LANYARD_LOG__LEVEL", "error"),
         ("lanyard_tokens__verdict_ttl", "2s"),
         ("LANYARD_TLS__MAX_CONNECTIONS", "5"),
         ("LANYARD_TOKENS", "{unbound: true}"),

@@ -189,6 +189,9 @@ async fn the_ops_listener_serves_the_probes_and_nothing_else() {
         let answer = on_ops(&server, &format!("GET {target}")).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, "ok"), "{target}");
         assert_eq!(on_ops(&server, &format!("POST {target}")).await.status, 405, "{target}");
+        // As `curl -I` and some load balancers probe.
+        let head = on_ops(&server, &format!("HEAD {target}")).await;
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{target}");
     }
     for target in ["/", "/oauth2/jwks", "/livez/", "/shutdown", "/quitquitquit", "/debug/pprof"] {
         assert_eq!(on_ops(&server, &format!("GET {target}")).await.status, 404, "{target}");

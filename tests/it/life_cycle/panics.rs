@@ -122,6 +122,6 @@ async fn what_runs_beside_the_requests_starts_anew_after_a_panic_and_is_counted(
     fs::write(server.setup.path("ca.pem"), next.pem()).unwrap();
     within(updates.changed()).await.unwrap();
     // Beyond the end of the server's certificate.
-    server.setup.clock.set(Timestamp(4_000_000_001));
+    server.setup.clock.set(Timestamp(8_000_000_001));
     within(readiness.wait_for(|readiness| *readiness == Err("server_certificate_expired"))).await.unwrap();
 }

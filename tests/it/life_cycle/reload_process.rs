@@ -1,18 +1,26 @@
 //! The configuration file of a real process: read again by SIGHUP, and when it changes.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 
+use lanyard::proto::CreateClientRequest;
+use lanyard::proto::Decision;
+use lanyard::proto::DeleteClientRequest;
 use lanyard::proto::IssueTokenRequest;
-use lanyard::proto::ListClientsRequest;
+use lanyard::proto::binding_service_client::BindingServiceClient;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
+use rustls_pki_types::CertificateDer;
 
+use crate::support::calls::use_of;
 use crate::support::child::Serve;
 use crate::support::child::real_time;
 use crate::support::server::SEAL;
 use crate::support::server::Setup;
 use crate::support::server::channel;
+use crate::support::server::connect;
+use crate::support::server::spiffe_client;
 
 const TAKEN: &str = "the configuration was changed";
 const REFUSED: &str = "the configuration file is not applied";
@@ -24,17 +32,22 @@ fn replace(setup: &Setup, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// The lines that the server logs about one call, which is not admitted.
+/// The lines that the server logs about one use of a token, which is allowed.
 async fn logged(setup: &Setup, serve: &Serve) -> Vec<String> {
-    let leaf = setup.ca.svid("spiffe://prod.example/checkout").issue();
-    let channel = channel(serve.mtls, setup.tls(&leaf));
-    let mut tokens = TokenServiceClient::new(channel.clone());
-    // Between two other calls, which are also logged at warn.
-    tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
-    serve.line_with("token refused");
-    RegistryServiceClient::new(channel).list_clients(ListClientsRequest::default()).await.unwrap_err();
-    tokens.issue_token(IssueTokenRequest::default()).await.unwrap_err();
-    serve.lines_until("token refused")
+    let [admin, checkout] =
+        ["admin", "checkout"].map(|name| setup.ca.svid(&format!("spiffe://prod.example/{name}")).issue());
+    let mut registry = RegistryServiceClient::new(channel(serve.mtls, setup.tls(&admin)));
+    let client = spiffe_client("spiffe://prod.example/checkout");
+    registry.create_client(CreateClientRequest { client: Some(client.clone()), validate_only: false }).await.unwrap();
+    let channel = channel(serve.mtls, setup.tls(&checkout));
+    let token = TokenServiceClient::new(channel.clone()).issue_token(IssueTokenRequest::default()).await.unwrap();
+    serve.line_with("token issued");
+    let mut bindings = BindingServiceClient::new(channel);
+    let decided = bindings.validate_binding(use_of(&token.into_inner().access_token)).await.unwrap().into_inner();
+    assert_eq!(decided.decision(), Decision::Allow);
+    let request = DeleteClientRequest { client_id: client.client_id, etag: String::new() };
+    registry.delete_client(request).await.unwrap();
+    serve.lines_until("change=\"deleted\"")
 }
 
 #[tokio::test]
@@ -44,18 +57,22 @@ async fn sighup_changes_what_is_logged() {
     let path = setup.path("lanyard.yaml");
     fs::write(&path, fs::read_to_string(&path).unwrap() + "log: {level: info}\n").unwrap();
     let serve = Serve::start(&setup, 1024);
-    let is_told = |lines: Vec<String>| lines.iter().any(|line| line.contains("a call was not admitted"));
-    assert!(is_told(logged(&setup, &serve).await));
+    let is_told = |lines: Vec<String>| lines.iter().any(|line| line.contains("binding allowed"));
+    assert!(!is_told(logged(&setup, &serve).await));
     for _ in 0..2 {
-        replace(&setup, "level: info", "level: 'info,lanyard::audit=warn'");
-        serve.signal("HUP");
-        assert!(serve.line_with(TAKEN).contains("log.level"));
-        assert!(!is_told(logged(&setup, &serve).await));
-        replace(&setup, "level: 'info,lanyard::audit=warn'", "level: info");
+        replace(&setup, "level: info", "level: 'info,lanyard::audit=debug'");
         serve.signal("HUP");
         assert!(serve.line_with(TAKEN).contains("log.level"));
         assert!(is_told(logged(&setup, &serve).await));
+        replace(&setup, "level: 'info,lanyard::audit=debug'", "level: info");
+        serve.signal("HUP");
+        assert!(serve.line_with(TAKEN).contains("log.level"));
+        assert!(!is_told(logged(&setup, &serve).await));
     }
+    // A level that is none is not applied, and the old one stays.
+    replace(&setup, "level: info", "level: warning");
+    serve.signal("HUP");
+    assert!(serve.line_with(REFUSED).contains("did you mean warn?"));
     serve.signal("TERM");
     assert!(serve.finish());
 }
@@ -87,6 +104,44 @@ async fn a_volume_whose_links_are_swapped_as_kubernetes_does_is_seen_without_a_s
     let lines = serve.lines_until("agree again");
     assert!(!lines.iter().any(|line| line.contains(REFUSED)), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains(TAKEN)), "{lines:?}");
+}
+
+/// The certificate that a listener presents.
+async fn presented(setup: &Setup, listener: SocketAddr) -> CertificateDer<'static> {
+    let leaf = setup.ca.svid("spiffe://prod.example/checkout").issue();
+    let stream = connect(listener, setup.tls(&leaf)).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+/// The case 48: a Secret's volume, whose files are links through `..data`.
+#[tokio::test]
+async fn both_listeners_present_the_certificate_of_a_secret_whose_links_are_swapped() {
+    let setup = real_time();
+    setup.write();
+    let files = ["server.pem", "server-key.pem"];
+    let volume = |name: &str, contents: [String; 2]| {
+        fs::create_dir(setup.path(name)).unwrap();
+        for (file, contents) in files.iter().zip(contents) {
+            fs::write(setup.path(name).join(file), contents).unwrap();
+        }
+        symlink(name, setup.path("..data_tmp")).unwrap();
+        fs::rename(setup.path("..data_tmp"), setup.path("..data")).unwrap();
+    };
+    volume("..first", files.map(|file| fs::read_to_string(setup.path(file)).unwrap()));
+    for file in files {
+        fs::remove_file(setup.path(file)).unwrap();
+        symlink(format!("..data/{file}"), setup.path(file)).unwrap();
+    }
+    let serve = Serve::start(&setup, 1024);
+    let before = presented(&setup, serve.mtls).await;
+    let renewed = setup.ca.server_certificate("localhost").issue();
+    volume("..second", [renewed.chain_pem(), renewed.key_pem()]);
+    fs::remove_dir_all(setup.path("..first")).unwrap();
+    serve.line_with("the server certificate was replaced");
+    for listener in [serve.mtls, serve.public] {
+        let after = presented(&setup, listener).await;
+        assert!(after == *renewed.certificate() && after != before, "{listener}");
+    }
 }
 
 #[tokio::test]

@@ -63,9 +63,7 @@ async fn a_workload_registers_itself_under_its_own_name_with_its_operators_limit
         "registration_access_token": "chosen",
         "client_id_issued_at": 1,
         "sub": "admin",
-        "disabled": true,
         "owner": "me",
-        "client_ca": "corp",
         "certificate_pem": "x",
         "software_statement": "a.b.c",
     });
@@ -83,6 +81,7 @@ async fn a_workload_registers_itself_under_its_own_name_with_its_operators_limit
         "spiffe_id": CHECKOUT,
         "token_endpoint_auth_method": "spiffe_x509",
         "grant_types": ["client_credentials"],
+        "response_types": [],
         "scope": "orders.read orders.write",
         "audience": [ORDERS, BILLING],
         "tls_client_certificate_bound_access_tokens": true,
@@ -132,7 +131,11 @@ async fn a_workload_registers_nobody_but_itself_and_never_more_than_it_was_given
 // RFC 7591 sections 2, 2.1 and 3.2.2; RFC 8705 section 2.1.2
 #[tokio::test]
 async fn metadata_whose_defaults_or_values_are_not_served_are_refused_by_their_code() {
-    let server = TestServer::started(own_identity).await;
+    let server = TestServer::started(|setup| {
+        own_identity(setup);
+        setup.client_cas = "{corp: corp.pem}".to_owned();
+    })
+    .await;
     let admin = server.svid("/admin");
     let secret = json!({ "grant_types": ["client_credentials"], "audience": [ORDERS] });
     let pki = |more: Value| {
@@ -247,7 +250,11 @@ async fn a_ceiling_that_is_lowered_or_deleted_later_holds_for_what_is_registered
 // RFC 7591 section 5; RFC 8705 section 2.2: an admin registers for others, and what is registered works.
 #[tokio::test]
 async fn an_admin_registers_clients_of_each_method_whose_certificates_get_tokens() {
-    let server = TestServer::started(|setup| setup.registration = "admins".to_owned()).await;
+    let server = TestServer::started(|setup| {
+        setup.registration = "admins".to_owned();
+        setup.client_cas = "{corp: corp.pem}".to_owned();
+    })
+    .await;
     let admin = server.svid("/admin");
     let spiffe = json!({ "spiffe_id": "spiffe://prod.example/new", "audience": [ORDERS] });
     let (answer, token) = registered(&server, &admin, spiffe.clone()).await;

@@ -61,7 +61,8 @@ async fn a_registration_is_opened_only_by_its_token_from_its_registrant() {
             assert_invalid_token(&manage(&server, leaf, method.clone(), client_id, token, &put).await, about);
         }
         let without = manage(&server, &leaf, method, CHECKOUT, "", &put).await;
-        assert_eq!((without.status, without.header(WWW_AUTHENTICATE)), (401, "Bearer realm=\"lanyard\""));
+        assert_eq!(without.error(), (401, "invalid_token".to_owned()));
+        assert_eq!(without.header(WWW_AUTHENTICATE), "Bearer realm=\"lanyard\"");
     }
     for method in [Method::PATCH, Method::OPTIONS] {
         let reply = manage(&server, &leaf, method, CHECKOUT, &token, &put).await;
@@ -200,6 +201,34 @@ async fn what_an_admin_registered_is_closed_to_it_when_it_loses_the_role() {
     for method in [Method::GET, Method::PUT, Method::DELETE] {
         assert_invalid_token(&manage(&server, &admin, method, new, &token, &put).await, "no admin any more");
     }
+}
+
+// RFC 7591 section 2: metadata that restricts a client is never dropped silently.
+#[tokio::test]
+async fn what_only_an_operator_sets_is_refused_unless_a_put_sends_it_back_unchanged() {
+    let (server, leaf) = with_operator_limit().await;
+    for (field, value) in [("client_ca", json!("corp")), ("disabled", json!(true)), ("disabled", json!(false))] {
+        let refused = register(&server, &leaf, &metadata(json!({ field: value }))).await;
+        assert_eq!(refused.error(), invalid_metadata(), "{field}");
+        assert!(refused.body.contains(field), "{refused:?}");
+    }
+    let (_, token) = registered(&server, &leaf, json!({ "client_ca": null, "owner": "me" })).await;
+    let put = async |more: Value| {
+        let mut body = metadata(json!({ "client_id": CHECKOUT }));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        manage(&server, &leaf, Method::PUT, CHECKOUT, &token, &body).await
+    };
+    for (field, value) in [("client_ca", json!("corp")), ("disabled", json!(true))] {
+        assert_eq!(put(json!({ field: value })).await.error(), invalid_metadata(), "{field}");
+    }
+    // RFC 7592 section 2.2: a client sends back what it has read.
+    let request = lanyard::proto::GetClientRequest { client_id: CHECKOUT.to_owned() };
+    let client = server.registry(&server.svid("/admin")).get_client(request).await.unwrap().into_inner();
+    server.update(Client { disabled: true, ..client }).await.unwrap();
+    assert_eq!(read(&server, &leaf, CHECKOUT, &token).await.json()["disabled"], json!(true));
+    assert_eq!(put(json!({ "disabled": true })).await.status, 200);
+    assert_eq!(put(json!({ "disabled": false })).await.error(), invalid_metadata());
+    assert_eq!(put(json!({})).await.json()["disabled"], json!(true));
 }
 
 fn contains(bytes: &[u8], sought: &[u8]) -> bool {

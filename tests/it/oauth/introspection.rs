@@ -76,7 +76,7 @@ async fn over_grpc(
 
 // RFC 7662 sections 2.1, 2.2 and 4; RFC 9701 section 3
 #[tokio::test]
-async fn only_those_of_the_audience_learn_more_than_for_a_malformed_token() {
+async fn only_those_of_the_audience_and_the_client_itself_learn_more_than_for_a_malformed_token() {
     let (server, checkout, token) = with_token().await;
     let orders = orders_itself(&server).await;
     let foreign_proxy = server.setup.other_ca.svid("spiffe://other.example/proxy").issue();
@@ -92,7 +92,8 @@ async fn only_those_of_the_audience_learn_more_than_for_a_malformed_token() {
         (&foreign_proxy, "", true, false),
         (&orders, ORDERS, true, false),
         (&registered, "spiffe://prod.example/bystander", false, false),
-        (&checkout, CHECKOUT, false, false),
+        // The client that the token was issued to.
+        (&checkout, CHECKOUT, true, false),
     ] {
         for (token, reported) in [(&token, for_orders), (&elsewhere, for_billing), (&"garbage".to_owned(), false)] {
             let reply = introspect(&server, leaf, &[("token", token), ("client_id", client_id)]).await;
@@ -186,7 +187,10 @@ async fn an_active_token_is_told_with_its_claims_and_its_confirmation() {
     expected["token_type"] = json!("Bearer");
     assert_eq!(answer, expected);
     assert_eq!(answer["cnf"], json!({ "x5t#S256": checkout.thumbprint().to_string() }));
-    assert_eq!((&answer["iat"], &answer["nbf"], &answer["exp"]), (&json!(NOW.0), &json!(NOW.0), &json!(NOW.0 + 300)));
+    assert_eq!(
+        (&answer["iat"], &answer["nbf"], &answer["exp"]),
+        (&json!(NOW.0), &json!(NOW.0 - 5), &json!(NOW.0 + 300))
+    );
     assert_eq!(
         (&answer["iss"], &answer["aud"], &answer["scope"]),
         (&json!(ISSUER), &json!(ORDERS), &json!("orders.read orders.write"))
@@ -262,7 +266,12 @@ async fn the_answer_is_signed_where_the_caller_accepts_that_type_and_else_plain_
     let proxy = server.svid("/proxy");
     for (accept, is_signed) in [
         (SIGNED, true),
-        ("application/json, Application/Token-Introspection+JWT;q=0.5", true),
+        ("application/json;q=0.5, Application/Token-Introspection+JWT;q=0.5", true),
+        // RFC 9110 section 12.5.1: the weights decide.
+        ("application/token-introspection+jwt;q=0.1, application/json;q=1", false),
+        ("application/json, Application/Token-Introspection+JWT;q=0.5", false),
+        ("application/token-introspection+jwt;q=0.5, */*;q=0.9", false),
+        ("application/token-introspection+jwt;q=0.9, */*;q=0.5", true),
         ("application/json", false),
         ("*/*", false),
         ("application/jwt", false),

@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::calls::opened;
 use crate::support::http::Http;
 use crate::support::http::Reply;
 use crate::support::http::get;
@@ -18,6 +19,7 @@ use crate::support::server::TestServer;
 use crate::support::server::connect;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+const OPENID: &str = "/.well-known/openid-configuration";
 const METHODS: [&str; 4] = ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
 
 /// Sends a request to the public listener, without a client certificate.
@@ -57,7 +59,9 @@ async fn what_needs_a_client_certificate_is_not_on_the_public_listener() {
     }
     for path in [WELL_KNOWN, "/oauth2/jwks"] {
         let refused = publicly(&server, post(path, &[])).await;
-        assert_eq!((refused.status, refused.allowed()), (405, vec!["GET".to_owned(), "HEAD".to_owned()]), "{path}");
+        let allowed = ["GET", "HEAD", "OPTIONS"].map(str::to_owned).to_vec();
+        assert_eq!((refused.status, refused.allowed()), (405, allowed), "{path}");
+        assert!(!refused.body.is_empty(), "{path}");
         let head = Request::builder().method(Method::HEAD).uri(path).body(Body::empty()).unwrap();
         let head = publicly(&server, head).await;
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
@@ -76,6 +80,7 @@ async fn the_document_says_what_is_served_and_where() {
     let mut expected = json!({
         "issuer": ISSUER,
         "jwks_uri": format!("{ISSUER}/oauth2/jwks"),
+        "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": METHODS,
         "introspection_endpoint_auth_methods_supported": METHODS,
@@ -88,16 +93,18 @@ async fn the_document_says_what_is_served_and_where() {
     assert_eq!(document(&server).await, expected);
 }
 
-// RFC 8414 sections 2 and 3.2
+// RFC 8414 sections 2 and 3.2. `response_types_supported` is required by section 2, though it is empty.
 #[tokio::test]
-async fn no_array_is_empty_and_nothing_is_said_of_methods_that_are_not_served() {
+async fn no_other_array_is_empty_and_nothing_is_said_of_methods_that_are_not_served() {
     let document = document(&TestServer::start().await).await;
     for (name, value) in document.as_object().unwrap() {
-        assert!(value.as_array().is_none_or(|array| !array.is_empty()), "{name}");
+        let may_be_empty = name == "response_types_supported";
+        assert!(may_be_empty || value.as_array().is_none_or(|array| !array.is_empty()), "{name}");
         assert!(!name.ends_with("_endpoint_auth_signing_alg_values_supported"), "{name}");
     }
-    // Required by section 2, forbidden while empty by section 3.2: left out.
-    assert_eq!(document.get("response_types_supported"), None);
+    assert_eq!(document["response_types_supported"], json!([]));
+    // No resource is registered that defines scopes.
+    assert_eq!(document.get("scopes_supported"), None);
     assert_eq!(document.get("authorization_endpoint"), None);
 }
 
@@ -129,17 +136,43 @@ async fn an_issuer_with_a_path_has_its_document_behind_the_well_known_name() {
         let path = format!("{WELL_KNOWN}{tail}");
         let reply = publicly(&server, get(&path)).await;
         assert_eq!(reply.json()["issuer"], json!(issuer));
-        assert_eq!(reply.json()["jwks_uri"], json!("https://lanyard.prod.example/oauth2/jwks"));
+        assert_eq!(reply.json()["jwks_uri"], json!(format!("https://lanyard.prod.example{tail}/oauth2/jwks")));
+        let keys = publicly(&server, get("/oauth2/jwks")).await;
+        assert_eq!(publicly(&server, get(&format!("{tail}/oauth2/jwks"))).await.body, keys.body, "{issuer}");
+        // Behind the path too, and under the name of OpenID Connect Discovery (its section 4).
+        assert_eq!(publicly(&server, get(&format!("{tail}{WELL_KNOWN}"))).await.body, reply.body, "{issuer}");
+        let openid = publicly(&server, get(&format!("{tail}{OPENID}"))).await;
+        assert_eq!(publicly(&server, get(&format!("{OPENID}{tail}"))).await.body, openid.body, "{issuer}");
+        let mut expected = reply.json();
+        expected["id_token_signing_alg_values_supported"] = json!(["ES256"]);
+        expected["subject_types_supported"] = json!(["public"]);
+        assert_eq!(openid.json(), expected, "{issuer}");
         let mutual = server.send(&server.svid("/stranger"), get(&path)).await;
         assert_eq!(mutual.body, reply.body);
-        let mut elsewhere = vec![format!("{path}/"), format!("{WELL_KNOWN}/other"), format!("/tenant{WELL_KNOWN}")];
+        let mut elsewhere = vec![format!("{path}/"), format!("{WELL_KNOWN}/other"), format!("/other{WELL_KNOWN}")];
+        elsewhere.extend(["/other/oauth2/jwks".to_owned(), format!("/other{OPENID}"), format!("{OPENID}/other")]);
         if !tail.is_empty() {
-            elsewhere.push(WELL_KNOWN.to_owned());
+            elsewhere.extend([WELL_KNOWN.to_owned(), OPENID.to_owned()]);
         }
         for path in elsewhere {
             assert_eq!(publicly(&server, get(&path)).await.status, 404, "{issuer} {path}");
             assert_eq!(server.send(&server.svid("/stranger"), get(&path)).await.status, 404, "{issuer} {path}");
         }
+    }
+}
+
+// RFC 8414 section 3.3: an issuer is compared as a whole, so a slash at its end is the same everywhere.
+#[tokio::test]
+async fn an_issuer_with_a_slash_at_its_end_has_it_in_metadata_tokens_and_introspection() {
+    for issuer in ["https://localhost:8444/", "https://localhost:8444"] {
+        let server = TestServer::started(|setup| setup.issuer = issuer.to_owned()).await;
+        let checkout = server.workload("/checkout").await;
+        let token = server.token(&checkout).await;
+        assert_eq!(document(&server).await["issuer"], issuer);
+        assert_eq!(document(&server).await["jwks_uri"], "https://localhost:8444/oauth2/jwks");
+        assert_eq!(opened(&token).1["iss"], issuer);
+        let form = [("token", token.as_str()), ("client_id", "spiffe://prod.example/checkout")];
+        assert_eq!(server.post(&checkout, "/oauth2/introspect", &form).await.ok()["iss"], issuer);
     }
 }
 

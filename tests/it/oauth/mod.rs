@@ -4,6 +4,8 @@ mod client_authentication;
 mod clients;
 mod dcr;
 mod dcr_management;
+mod documents;
+mod http_semantics;
 mod introspection;
 mod metadata;
 mod revocation;

@@ -12,6 +12,7 @@ use lanyard::authority::Authority;
 use lanyard::authority::access::Requester;
 use lanyard::authority::clock::SystemEntropy;
 use lanyard::authority::decision::ClientAssertion;
+use lanyard::authority::decision::LastAdmin;
 use lanyard::authority::decision::RevokeError;
 use lanyard::authority::decision::RevokeRequest;
 use lanyard::authority::decision::TokenRequest;
@@ -45,7 +46,8 @@ fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
 }
 
 fn revoke(authority: &Authority, peer: &PeerIdentity, request: RevokeRequest) -> Result<(), RevokeError> {
-    ready(authority.revoke(&authority.as_caller(peer), &requester(authority, peer), request))
+    let (caller, requester) = (authority.as_caller(peer), requester(authority, peer));
+    ready(authority.revoke(&caller, &requester, request, LastAdmin::Stays)).map(drop)
 }
 
 /// The keys of all stored revocations.
@@ -58,7 +60,7 @@ fn a_revocation_is_stored_until_it_has_no_effect_and_one_without_an_end_for_good
     let fixture = TestAuthority::new();
     fixture.register(spiffe_client(CHECKOUT));
     let (admin, checkout) = (fixture.svid(ADMIN), fixture.svid(CHECKOUT));
-    let client = ClientId::parse(CHECKOUT).unwrap();
+    let (client, other) = (ClientId::parse(CHECKOUT).unwrap(), ClientId::parse("other").unwrap());
     let until = Some(fixture.authority.clock().now().after(Duration::from_mins(10)));
     let token = fixture.token(&checkout);
     revoke(&fixture.authority, &checkout, RevokeRequest::Token(token)).unwrap();
@@ -66,17 +68,21 @@ fn a_revocation_is_stored_until_it_has_no_effect_and_one_without_an_end_for_good
     revoke(&fixture.authority, &admin, RevokeRequest::IssuedTo(client.clone())).unwrap();
     revoke(&fixture.authority, &admin, RevokeRequest::Certificate(checkout.thumbprint(), until)).unwrap();
     revoke(&fixture.authority, &admin, RevokeRequest::Client(client, None)).unwrap();
+    revoke(&fixture.authority, &admin, RevokeRequest::Client(other, until)).unwrap();
     let left_after = |span: Duration| {
         fixture.clock.advance(span);
         ready(fixture.authority.sweep_revocations()).unwrap();
         stored(&fixture).len()
     };
-    // The token lives for five minutes, the certificate's revocation for ten, and no token for longer than an hour.
-    assert_eq!(left_after(Duration::ZERO), 5);
-    assert_eq!(left_after(Duration::from_mins(5)), 5);
-    assert_eq!(left_after(Duration::from_secs(1)), 4);
-    assert_eq!(left_after(Duration::from_mins(5)), 3);
-    assert_eq!(left_after(Duration::from_mins(50) - Duration::from_secs(1)), 3);
+    // The token lives for five minutes, the certificate's revocation for ten, and no token for longer than an hour: so
+    // long a client's revocation is kept for what was issued before its end.
+    assert_eq!(left_after(Duration::ZERO), 6);
+    assert_eq!(left_after(Duration::from_mins(5)), 6);
+    assert_eq!(left_after(Duration::from_secs(1)), 5);
+    assert_eq!(left_after(Duration::from_mins(5)), 4);
+    assert_eq!(left_after(Duration::from_mins(50) - Duration::from_secs(1)), 4);
+    assert_eq!(left_after(Duration::from_secs(1)), 2);
+    assert_eq!(left_after(Duration::from_mins(10) - Duration::from_secs(1)), 2);
     assert_eq!(left_after(Duration::from_secs(1)), 1);
     assert_eq!(stored(&fixture), [format!("{REVOCATIONS}client/{CHECKOUT}")]);
     assert_eq!(left_after(Duration::from_hours(24 * 365)), 1);
@@ -144,12 +150,15 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     let (admin, checkout) = (peer(ADMIN), peer(CHECKOUT));
     ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();
     let token = authority.issue_token(&authority.as_caller(&checkout), &TokenRequest::default()).unwrap().access_token;
+    let revoked = RevokeRequest::Client(ClientId::parse("revoked").unwrap(), None);
+    revoke(&authority, &admin, revoked.clone()).unwrap();
     store.broken.store(true, Ordering::Relaxed);
     let client = RevokeRequest::Client(ClientId::parse(CHECKOUT).unwrap(), None);
-    for request in [RevokeRequest::Token(token.clone()), RevokeRequest::TokenId("a".to_owned()), client.clone()] {
+    for request in [RevokeRequest::Token(token.clone()), RevokeRequest::TokenId("a".to_owned()), client] {
         assert_eq!(revoke(&authority, &admin, request), Err(RevokeError::Unavailable));
     }
-    let lifted = ready(authority.lift_revocation(&authority.as_caller(&admin), &requester(&authority, &admin), client));
+    let lifted =
+        ready(authority.lift_revocation(&authority.as_caller(&admin), &requester(&authority, &admin), revoked));
     assert_eq!(lifted, Err(RevokeError::Unavailable));
     let caller = authority.as_caller(&checkout);
     let asked = async || {

@@ -22,11 +22,12 @@ use crate::support::server::in_crate;
 use crate::support::tools;
 
 /// The pages with commands, in the order in which a reader goes through them; each list by a reader of its own.
-const READERS: [&[&str]; 5] = [
+const READERS: [&[&str]; 6] = [
     &["README.md", "docs/registrations.md", "docs/oauth.md"],
     &["docs/developers.md"],
     &["docs/checks.md", "docs/configuration.md", "docs/operations.md"],
     &["docs/doctor.md", "docs/upgrade-and-backup.md"],
+    &["docs/revocations.md"],
     &["docs/install.md"],
 ];
 
@@ -74,7 +75,7 @@ fn step(number: usize, block: &Block) -> String {
 #[track_caller]
 fn holds(pages: &[&str]) {
     let folder = TempDir::new().unwrap();
-    for shared in ["examples", "helm", "proto"] {
+    for shared in ["deploy", "examples", "helm", "proto"] {
         run(Command::new("cp").arg("-r").args([in_crate(shared), folder.path().join(shared)])).ok();
     }
     let built = folder.path().join("target/release");
@@ -134,8 +135,13 @@ fn the_pages_for_doctor_and_upgrade_are_as_written() {
 }
 
 #[test]
-fn the_page_for_installation_is_as_written_as_far_as_it_needs_no_cluster() {
+fn the_page_for_revocations_is_as_written() {
     holds(READERS[4]);
+}
+
+#[test]
+fn the_page_for_installation_is_as_written_as_far_as_it_needs_no_cluster() {
+    holds(READERS[5]);
 }
 
 #[test]
@@ -175,9 +181,9 @@ fn each_command_of_a_page_names_commands_and_flags_that_there_are() {
             });
             let named: Vec<&str> = named.copied().collect();
             // A sentence that begins with the name.
-            if !["client", "config", "dev", "doctor", "resource", "serve", "token", "validate"]
-                .contains(named.first().unwrap_or(&""))
-            {
+            let commands =
+                ["client", "config", "dev", "doctor", "resource", "revocation", "serve", "store", "token", "validate"];
+            if !commands.contains(named.first().unwrap_or(&"")) {
                 continue;
             }
             let help = run(lanyard().args(&named).arg("--help"));
@@ -250,7 +256,7 @@ fn pages() -> Vec<PathBuf> {
     ]
     .map(in_crate)
     .to_vec();
-    for folder in ["docs", "docs/decisions", "docs/runbooks"] {
+    for folder in ["docs", "docs/clients", "docs/decisions", "docs/runbooks"] {
         let files = fs::read_dir(in_crate(folder)).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     }

@@ -27,6 +27,7 @@ use lanyard::authority::evidence::NotForwarded;
 use lanyard::authority::observe::Family;
 use lanyard::authority::observe::HandshakeErrorCode;
 use lanyard::authority::observe::Samples;
+use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::state::Stale;
 use lanyard::authority::trust::InvalidJwtSvid;
 use lanyard::authority::trust::Unproven;
@@ -41,6 +42,7 @@ use serde_json::Value;
 use strum::VariantArray;
 use tonic::Status;
 
+use crate::support::authority::ADMIN;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 use crate::support::server::in_crate;
@@ -65,16 +67,22 @@ fn no_code_has_changed() {
         "CLIENT_UNKNOWN",
         "CLIENT_DISABLED",
         "CLIENT_RECREATED",
+        "AUTHENTICATION_CHANGED",
+        "CLIENT_CA_REMOVED",
+        "TRUST_DOMAIN_UNTRUSTED",
         "TOKEN_REVOKED",
         "CLIENT_REVOKED",
+        "IDENTITY_REVOKED",
         "CERTIFICATE_REVOKED",
         "WRONG_AUDIENCE",
+        "RESOURCE_DELETED",
         "TRUST_DOMAIN_NOT_ACCEPTED",
         "NOT_BOUND",
         "EVIDENCE_MISSING",
         "EVIDENCE_TOO_WEAK",
         "CERTIFICATE_EXPIRED",
         "CERTIFICATE_NOT_YET_VALID",
+        "CERTIFICATE_RENEWED",
         "CERTIFICATE_MISMATCH",
         "LINEAGE_OVER",
         "ROTATION_STRICT",
@@ -127,8 +135,13 @@ fn no_code_has_changed() {
         "REGISTRY_UNAVAILABLE",
     ];
     assert_eq!(codes::<NotAnnouncedCode>(), successors);
-    let revocations = ["NOT_YOURS", "INVALID_REQUEST", "NOT_LIFTABLE", "REVOCATION_UNAVAILABLE"];
+    let revocations =
+        ["NOT_YOURS", "INVALID_REQUEST", "INVALID_REQUEST", "NOT_LIFTABLE", "LAST_ADMIN", "REVOCATION_UNAVAILABLE"];
     assert_eq!(codes::<RevokeErrorCode>(), revocations);
+}
+
+#[test]
+fn no_code_of_a_refused_handshake_has_changed() {
     let certificates = [
         "CHAIN_SIZE",
         "INVALID",
@@ -142,7 +155,24 @@ fn no_code_has_changed() {
         "UNKNOWN_TRUST_DOMAIN",
         "STALE_BUNDLE",
         "NO_PATH",
+        "EXTENDED_KEY_USAGE",
+        "UNSUPPORTED_VERSION",
+        "UNSUPPORTED_KEY",
+        "UNSUPPORTED_SIGNATURE",
+        "CRITICAL_EXTENSION",
+        "ISSUER_NOT_CA",
+        "ISSUER_KEY_USAGE",
+        "ISSUER_EXTENDED_KEY_USAGE",
+        "ISSUER_SPIFFE_ID",
+        "ISSUER_EXPIRED",
+        "ISSUER_NOT_YET_VALID",
+        "PATH_LENGTH",
+        "NAME_CONSTRAINTS",
+        "UNSUPPORTED_NAME_CONSTRAINTS",
+        "POLICY_REQUIRED",
+        "PATH_TOO_COMPLEX",
         "REVOKED",
+        "IDENTITY_REVOKED",
         "UNKNOWN",
     ];
     assert_eq!(codes::<UnprovenCode>(), certificates);
@@ -243,6 +273,7 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
         GrantErrorKind::InvalidRequest => vec![GrantError::InvalidRequest],
         GrantErrorKind::InvalidScope => vec![GrantError::InvalidScope],
         GrantErrorKind::InvalidTarget => vec![GrantError::InvalidTarget],
+        GrantErrorKind::TokenTooLarge => vec![GrantError::TokenTooLarge],
         GrantErrorKind::ServerError => vec![GrantError::ServerError],
         GrantErrorKind::Stale => vec![GrantError::Stale(Stale)],
     }
@@ -285,7 +316,9 @@ fn revoke_error(code: RevokeErrorCode) -> RevokeError {
     match code {
         RevokeErrorCode::NotYours => RevokeError::NotYours,
         RevokeErrorCode::Malformed => RevokeError::Malformed,
+        RevokeErrorCode::EndPassed => RevokeError::EndPassed,
         RevokeErrorCode::NotLiftable => RevokeError::NotLiftable,
+        RevokeErrorCode::LastAdmin => RevokeError::LastAdmin,
         RevokeErrorCode::Unavailable => RevokeError::Unavailable,
     }
 }
@@ -296,7 +329,15 @@ const HANDSHAKES: &str = "docs/runbooks/LanyardHandshakesRefused.md";
 
 #[test]
 fn every_reason_is_in_every_protocol_the_metrics_and_the_documentation() {
-    let families = TestAuthority::new().authority.metric_families();
+    let fixture = TestAuthority::new();
+    // A resource in report mode has its series from the start.
+    let resource = ResourceMetadata {
+        audience: "https://orders.shop.internal".to_owned(),
+        mode: Some("report".to_owned()),
+        ..ResourceMetadata::default()
+    };
+    ready(fixture.authority.create_resource(&fixture.svid(ADMIN), resource, false)).unwrap();
+    let families = fixture.authority.metric_families();
     let mut missing = Missing::default();
     for reason in DenyReason::VARIANTS {
         let code = reason.code();

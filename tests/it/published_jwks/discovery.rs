@@ -92,7 +92,7 @@ async fn nothing_is_fetched_for_a_client_that_is_not_there_or_publishes_nothing(
 }
 
 #[tokio::test]
-async fn an_unknown_certificate_reaches_nothing_but_the_token_endpoint() {
+async fn an_unknown_certificate_reaches_the_token_endpoint_the_public_documents_and_nothing_else() {
     let (server, publisher) = server(ON_DEMAND).await;
     server.register(publishing(&publisher.uri())).await.unwrap();
     let stranger = self_signed("stranger").issue();
@@ -100,8 +100,16 @@ async fn an_unknown_certificate_reaches_nothing_but_the_token_endpoint() {
     for method in METHODS.iter().map(|method| method.name) {
         let called = CalledMethod::find(method, true);
         let admitted = server.server.authority().authorize_now(&connection, called).map(drop);
-        let token = matches!(method, "/lanyard.v1.TokenService/IssueToken" | "/oauth2/token");
-        assert_eq!(admitted, if token { Ok(()) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) }, "{method}");
+        let open = [
+            "/.well-known/oauth-authorization-server",
+            "/.well-known/openid-configuration",
+            "/lanyard.v1.TokenService/IssueToken",
+            "/oauth2/jwks",
+            "/oauth2/token",
+            "/spiffe/bundle",
+        ];
+        let open = open.contains(&method);
+        assert_eq!(admitted, if open { Ok(()) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) }, "{method}");
     }
     let refused = server.registry(&stranger).list_clients(ListClientsRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
@@ -149,7 +157,7 @@ async fn it_works_over_http_too() {
         (&leaf, "/oauth2/token", "200"),
         (&stranger, "/oauth2/token", "401"),
         (&stranger, "/oauth2/introspect", "401"),
-        (&stranger, "/oauth2/jwks", "401"),
+        (&stranger, "/oauth2/jwks", "405"),
     ] {
         let mut config = server.tls(leaf);
         config.alpn_protocols.clear();

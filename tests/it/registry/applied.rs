@@ -2,10 +2,13 @@
 
 use lanyard::apply::Applied;
 use lanyard::apply::Document;
+use lanyard::apply::Journal;
 use lanyard::apply::Mode;
 use lanyard::apply::Outcome;
 use lanyard::apply::Registry;
 use lanyard::apply::apply;
+use lanyard::apply::undo;
+use lanyard::apply::write;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::resources::ResourceMetadata;
 use tonic::transport::Channel;
@@ -30,7 +33,7 @@ fn resource(audience: &str) -> ResourceMetadata {
 
 /// What became of each document, in a word or the reason of its refusal.
 async fn applied<D: Document>(registry: &mut Registry<Channel>, documents: &[D], mode: Mode) -> Vec<String> {
-    let word = |Applied { name, outcome }: &Applied| match outcome {
+    let word = |Applied { name, outcome, .. }: &Applied| match outcome {
         Outcome::Created => format!("{name} created"),
         Outcome::Updated => format!("{name} updated"),
         Outcome::Unchanged => format!("{name} unchanged"),
@@ -80,4 +83,40 @@ async fn one_that_is_refused_is_the_last_and_says_why() {
     let mut others = server.registry(&server.svid("/checkout"));
     assert_eq!(applied(&mut others, &[resource(ORDERS)], Mode::Write).await, [format!("{ORDERS} WRONG_ROLE")]);
     assert_eq!(applied::<ClientMetadata>(&mut registry, &[], Mode::Write).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept() {
+    let (server, mut registry) = started().await;
+    let authority = server.server.authority();
+    let client = |client_id: &str, owner: &str| ClientMetadata { owner: Some(owner.to_owned()), ..client(client_id) };
+    let owner = |client_id: &str| authority.client(client_id).unwrap().registration.metadata.owner.clone();
+    applied(&mut registry, &[client("a", "before"), client("b", "before")], Mode::Write).await;
+
+    let all =
+        [client("a", "after"), client("b", "after"), client("c", "after"), client("d", "after"), client("e", "after")];
+    let mut journal = Journal::default();
+    let written = write(&mut registry, &all, &mut journal).await;
+    assert_eq!(written.len(), all.len());
+    // One that was not changed is not in the journal.
+    write(&mut registry, &[client("e", "after")], &mut journal).await;
+    // Another writer changes one that was updated and one that was created, and deletes a third.
+    applied(&mut registry, &[client("b", "another"), client("d", "another")], Mode::Write).await;
+    ClientMetadata::delete(&mut registry, "e".to_owned(), String::new()).await.unwrap();
+
+    assert_eq!(undo(&mut registry, journal).await, ["d", "b"]);
+    assert_eq!(owner("a").as_deref(), Some("before"));
+    assert_eq!(owner("b").as_deref(), Some("another"));
+    assert!(authority.client("c").is_err());
+    assert_eq!(owner("d").as_deref(), Some("another"));
+    assert!(authority.client("e").is_err());
+}
+
+#[tokio::test]
+async fn where_the_server_is_gone_everything_keeps_its_change_and_is_named() {
+    let (server, mut registry) = started().await;
+    let mut journal = Journal::default();
+    write(&mut registry, &[client("a"), client("b")], &mut journal).await;
+    server.server.stop().await;
+    assert_eq!(undo(&mut registry, journal).await, ["b", "a"]);
 }

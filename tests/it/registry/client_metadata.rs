@@ -10,6 +10,7 @@ use tonic_types::StatusExt as _;
 use crate::support::ca::self_signed;
 use crate::support::calls::pki_client;
 use crate::support::calls::self_signed_client;
+use crate::support::calls::spiffe_uri_client;
 use crate::support::server::TestServer;
 use crate::support::server::spiffe_client;
 
@@ -152,6 +153,9 @@ async fn a_jwks_has_certificates_that_match_the_keys_beside_them_and_nothing_pri
     let of = |jwk: Value| set(json!({ "keys": [jwk] }).to_string());
     let mut private = jwk(&leaf, json!([encoded(&leaf)]));
     private["d"] = json!("AAAA");
+    // RFC 7517 section 4.3
+    let mut encrypting = jwk(&leaf, json!([encoded(&leaf)]));
+    encrypting["key_ops"] = json!(["encrypt"]);
     let good = jwk(&leaf, json!([encoded(&leaf)]));
     assert_refused_by_field(vec![
         ("jwks", set("{".to_owned())),
@@ -165,9 +169,11 @@ async fn a_jwks_has_certificates_that_match_the_keys_beside_them_and_nothing_pri
         ("jwks", of(jwk(&leaf, json!([format!(" {}", encoded(&leaf))])))),
         ("jwks", of(jwk(&svid, json!([encoded(&svid)])))),
         ("jwks", of(private)),
+        ("jwks", of(encrypting)),
         ("jwks", set(json!({ "keys": vec![good; 17] }).to_string())),
         ("certificate_pem", self_signed_client("ci", "garbage")),
         ("certificate_pem", self_signed_client("ci", &leaf.key_pem())),
+        ("certificate_pem", self_signed_client("ci", &(leaf.pem() + &leaf.key_pem()))),
     ])
     .await;
 }
@@ -221,10 +227,7 @@ async fn the_nearest_metadata_that_can_stand_is_taken() {
         Client { client_ca: "corp".to_owned(), ..named("of-corp") },
         named(&"a".repeat(2048)),
         named("!#[]~"),
-        Client {
-            tls_client_auth_san_uri: "spiffe://prod.example/x".to_owned(),
-            ..pki_client("spiffe://prod.example/x")
-        },
+        spiffe_uri_client("spiffe://prod.example/x", "spiffe://prod.example/x"),
         self_signed_client("ci", &(ci.pem() + &self_signed("ci").issue().pem())),
     ] {
         server.register(client).await.unwrap();

@@ -21,6 +21,7 @@ use crate::support::ca::self_signed;
 use crate::support::calls::pki_client;
 use crate::support::calls::refusal;
 use crate::support::calls::self_signed_client;
+use crate::support::calls::spiffe_uri_client;
 use crate::support::server::ORDERS;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
@@ -194,9 +195,9 @@ async fn a_mask_can_move_a_client_to_another_method_if_it_names_all_that_goes_wi
         ..pki_client("ci")
     };
     let method = "token_endpoint_auth_method";
-    let half = admin.update(by_dns.clone(), &[method, "tls_client_auth_san_dns"]).await;
+    let half = admin.update(by_dns.clone(), &[method, "tls_client_auth_san_dns", "client_ca"]).await;
     assert_eq!(refusal(half), refused(Code::InvalidArgument, "INVALID_CLIENT_METADATA"));
-    let moved = admin.update(by_dns, &[method, "tls_client_auth_san_dns", "jwks"]).await.unwrap();
+    let moved = admin.update(by_dns, &[method, "tls_client_auth_san_dns", "client_ca", "jwks"]).await.unwrap();
     assert_eq!((moved.jwks.as_str(), moved.tls_client_auth_san_dns.as_str()), ("", "ci.corp.example"));
 }
 
@@ -362,7 +363,7 @@ async fn one_spiffe_id_or_pattern_is_one_clients() {
     let taken = refused(Code::AlreadyExists, "IDENTITY_TAKEN");
     let named =
         |name: &str, id: &str| Client { client_id: name.to_owned(), spiffe_id: id.to_owned(), ..spiffe_client("") };
-    let by_uri = Client { tls_client_auth_san_uri: CHECKOUT.to_owned(), ..pki_client(CHECKOUT) };
+    let by_uri = spiffe_uri_client(CHECKOUT, CHECKOUT);
     let first = admin.create(named("first", CHECKOUT), false).await.unwrap();
     let pattern = "spiffe://prod.example/ns/shop/*";
     admin.create(named("shop", pattern), false).await.unwrap();

@@ -1,14 +1,18 @@
 //! Clients and protected resources that are registered.
 
 mod applied;
+mod client_cas;
 mod client_metadata;
 mod clients;
+mod deleted_resources;
 mod directory;
 mod fields;
 mod registrations;
 mod resource_defaults;
+mod resource_lookup;
 pub mod resources;
 mod resources_fields;
 mod stored;
 mod suspended;
+mod unique_authorities;
 mod unique_identities;

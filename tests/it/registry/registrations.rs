@@ -21,6 +21,7 @@ use crate::support::authority::named_spiffe_client;
 use crate::support::authority::pki_client;
 use crate::support::authority::self_signed_client;
 use crate::support::authority::spiffe_client;
+use crate::support::authority::spiffe_uri_client;
 use crate::support::ca::self_signed;
 use crate::support::leaf::Leaf;
 
@@ -217,7 +218,7 @@ fn a_client_ca_must_be_configured_and_vouches_for_no_spiffe_id() {
         invalid.field
     };
     assert_eq!(field(with(&dns_client("b"), "client_ca", json!("stranger"))), "client_ca");
-    let by_uri = with(&pki_client("c"), "tls_client_auth_san_uri", json!(CHECKOUT));
+    let by_uri = spiffe_uri_client("c", CHECKOUT);
     assert_eq!(field(with(&by_uri, "client_ca", json!("partner"))), "client_ca");
 }
 
@@ -251,12 +252,14 @@ fn each_subject_field_is_read_by_its_own_grammar() {
             &["", "a", "@b.example", "a@", "a@*.example", "a@b c"],
         ),
     ];
+    // A SPIFFE ID and a client CA do not go together.
+    let unnamed_ca = || ClientMetadata { client_ca: None, ..pki_client("a") };
     for (field, good, bad) in cases {
         for text in good {
-            assert!(ClientRegistration::parse(with(&pki_client("a"), field, json!(text))).is_ok(), "{field} {text:?}");
+            assert!(ClientRegistration::parse(with(&unnamed_ca(), field, json!(text))).is_ok(), "{field} {text:?}");
         }
         for text in bad {
-            assert_eq!(refused(with(&pki_client("a"), field, json!(text))), field, "{text:?}");
+            assert_eq!(refused(with(&unnamed_ca(), field, json!(text))), field, "{text:?}");
         }
     }
 }
@@ -269,13 +272,13 @@ fn nobody_is_named_after_a_spiffe_id_that_the_method_does_not_prove() {
         named_spiffe_client(CHECKOUT, "spiffe://prod.example/ns/shop/sa/other"),
         named_spiffe_client(CHECKOUT, "spiffe://prod.example/ns/shop/*"),
         dns_client(CHECKOUT),
-        with(&pki_client(CHECKOUT), "tls_client_auth_san_uri", json!("spiffe://prod.example/ns/shop/sa/other")),
+        spiffe_uri_client(CHECKOUT, "spiffe://prod.example/ns/shop/sa/other"),
         self_signed_client(CHECKOUT, &own.pem()),
     ] {
         assert_eq!(refused(impostor), "client_id");
     }
     assert!(ClientRegistration::parse(named_spiffe_client(CHECKOUT, CHECKOUT)).is_ok());
-    assert!(ClientRegistration::parse(with(&pki_client(CHECKOUT), "tls_client_auth_san_uri", json!(CHECKOUT))).is_ok());
+    assert!(ClientRegistration::parse(spiffe_uri_client(CHECKOUT, CHECKOUT)).is_ok());
     assert_eq!(refused(spiffe_client("checkout")), "spiffe_id");
 }
 

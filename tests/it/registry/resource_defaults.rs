@@ -92,6 +92,8 @@ async fn the_least_evidence_counts_from_registration_through_each_change_to_dele
     admin.update(least("certificate", &thumbprint.etag), &[]).await.unwrap();
     assert_eq!(evaluated().await, [weak, weak, None]);
     admin.delete(ORDERS, "").await.unwrap();
+    assert_eq!(evaluated().await, [Some(proto::DenyReason::ResourceDeleted); 3]);
+    admin.forget(ORDERS).await.unwrap();
     assert_eq!(evaluated().await, by_default);
 }
 
@@ -199,6 +201,7 @@ async fn trust_domains_count_in_introspection_too_and_evidence_in_decisions_only
     assert_eq!(denied(&server, &tokens[0], thumbprint).await, Some(proto::DenyReason::EvidenceTooWeak));
     assert!(active(&tokens[0]).await);
     admin.delete(ORDERS, "").await.unwrap();
+    admin.forget(ORDERS).await.unwrap();
     assert_eq!(accepted().await, [true, true, true]);
 }
 

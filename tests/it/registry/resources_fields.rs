@@ -31,7 +31,7 @@ fn change(change: impl Fn(&mut ProtectedResource) + 'static) -> Change {
 /// Lists that are set whole.
 fn lists(field: &'static str, values: Vec<Vec<String>>) -> Vec<Change> {
     let set = |resource: &mut ProtectedResource, field, value: Vec<String>| match field {
-        "evidence_from" => resource.evidence_from = Some(EvidenceFrom { via: value }),
+        "evidence_from" => resource.evidence_from = Some(EvidenceFrom { via: value, header: false }),
         "trust_domains" => resource.trust_domains = value,
         "destination_principals" => resource.destination_principals = value,
         "authorities" => resource.authorities = value,
@@ -160,11 +160,21 @@ fn table() -> Vec<(&'static str, Vec<Change>, Vec<Change>)> {
         ),
         (
             "evidence_from",
-            [lists("evidence_from", each(&not_ids)), lists("evidence_from", vec![vec![], numbered(129, id)])]
-                .into_iter()
-                .flatten()
-                .collect(),
-            lists("evidence_from", vec![vec![id(1)], numbered(128, id)]),
+            [
+                lists("evidence_from", each(&not_ids)),
+                lists("evidence_from", vec![vec![], numbered(129, id)]),
+                vec![change(move |it| it.evidence_from = Some(EvidenceFrom { via: vec![id(1)], header: true }))],
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            [
+                lists("evidence_from", vec![vec![id(1)], numbered(128, id)]),
+                vec![change(|it| it.evidence_from = Some(EvidenceFrom { via: Vec::new(), header: true }))],
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         ),
         (
             "trust_domains",
@@ -256,21 +266,24 @@ async fn an_update_is_held_to_the_same_rules_also_where_a_mask_names_a_part() {
 fn what_is_written_twice_is_no_second_resource() {
     let twice = |text: &str| vec![text.to_owned(), text.to_owned()];
     let principal = "spiffe://prod.example/orders";
-    let metadata = ResourceMetadata {
-        audience: "urn:orders".to_owned(),
-        destination_principals: twice(principal),
-        authorities: twice("orders.example"),
-        ..ResourceMetadata::default()
-    };
-    let resource = Parsed::parse(metadata).unwrap();
-    let record = ResourceRecord::new(NotKept, NOW, "admin");
     let mut resources = Resources::default();
-    resources.insert(RegisteredResource::new(resource, record, Revision(1)));
-    let by_principal = Destination { named: None, principal, authority: "elsewhere" };
-    let by_authority = Destination { named: None, principal: "", authority: "orders.example:443" };
-    for destination in [by_principal, by_authority] {
-        assert!(resources.find(&destination, &Fronted::Every).is_some(), "{destination:?}");
+    for (audience, principals, authorities) in
+        [("urn:orders", twice(principal), vec![]), ("urn:users", vec![], twice("users.example"))]
+    {
+        let metadata = ResourceMetadata {
+            audience: audience.to_owned(),
+            destination_principals: principals,
+            authorities,
+            ..ResourceMetadata::default()
+        };
+        let record = ResourceRecord::new(NotKept, NOW, "admin");
+        resources.insert(RegisteredResource::new(Parsed::parse(metadata).unwrap(), record, Revision(1)));
     }
-    resources.remove("urn:orders");
-    assert!(resources.find(&by_principal, &Fronted::Every).is_none());
+    let by_principal = Destination { named: None, principal, authority: "elsewhere" };
+    let by_authority = Destination { named: None, principal: "", authority: "users.example:443" };
+    for (destination, audience) in [(by_principal, "urn:orders"), (by_authority, "urn:users")] {
+        assert!(resources.find(&destination, &Fronted::Every).is_some(), "{destination:?}");
+        resources.remove(audience);
+        assert!(resources.find(&destination, &Fronted::Every).is_none());
+    }
 }

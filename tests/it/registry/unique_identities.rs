@@ -21,6 +21,7 @@ use crate::support::authority::named_spiffe_client;
 use crate::support::authority::pki_client;
 use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
+use crate::support::authority::spiffe_uri_client;
 
 const SHOP: &str = "spiffe://prod.example/ns/shop/*";
 const CART: &str = "spiffe://prod.example/ns/shop/sa/cart";
@@ -76,14 +77,14 @@ fn a_claim_that_this_replica_does_not_know_of_is_refused_as_one_that_it_knows() 
     let other = beside(&one);
     one.register(named_spiffe_client("one", CHECKOUT));
     one.register(named_spiffe_client("shop", SHOP));
-    one.register(ClientMetadata { tls_client_auth_san_uri: Some(CART.to_owned()), ..pki_client(CART) });
+    one.register(spiffe_uri_client(CART, CART));
     let known = |claim: &ClientMetadata| one.try_register(claim.clone()).unwrap_err();
     for (claim, by) in [
         (named_spiffe_client("two", CHECKOUT), "one"),
         (spiffe_client(CHECKOUT), "one"),
         (named_spiffe_client("three", SHOP), "shop"),
         (named_spiffe_client("cart", CART), CART),
-        (ClientMetadata { tls_client_auth_san_uri: Some(CHECKOUT.to_owned()), ..pki_client(CHECKOUT) }, "one"),
+        (spiffe_uri_client(CHECKOUT, CHECKOUT), "one"),
     ] {
         assert!(other.authority.client(by).is_err());
         assert_eq!(other.try_register(claim.clone()).unwrap_err(), taken(by));

@@ -12,6 +12,7 @@ use crate::rotation::policies::Rotating;
 use crate::rotation::policies::hash_of;
 use crate::rotation::policies::hour;
 use crate::support::calls::refusal;
+use crate::support::leaf::Leaf;
 use crate::support::server::certificate_of;
 use crate::support::server::spiffe_client;
 
@@ -21,21 +22,25 @@ const CHECKOUT: &str = "spiffe://prod.example/checkout";
 async fn a_successor_passes_in_both_grades_and_its_siblings_do_not() {
     let rotating = Rotating::new("lineage", "thumbprint").await;
     let (next, sibling) = (rotating.another(10, None), rotating.another(20, None));
-    assert_eq!(rotating.verdict(certificate_of(&next)).await, Err(DenyReason::CertificateMismatch));
+    assert_eq!(rotating.verdict(certificate_of(&next)).await, Err(DenyReason::CertificateRenewed));
     let announced = rotating.announce(&rotating.first, &next).await.unwrap();
     let until = i64::try_from(rotating.server.now().0).unwrap() + 15 * 60;
     assert_eq!(announced.overlap_until.unwrap().seconds, until);
     for evidence in [certificate_of(&next), hash_of(&next)] {
         assert_eq!(rotating.verdict(evidence).await, Ok((Match::Lineage, 1)));
     }
-    for evidence in [certificate_of(&sibling), hash_of(&sibling)] {
-        assert_eq!(rotating.verdict(evidence).await, Err(DenyReason::CertificateMismatch));
+    // A hash alone does not tell whose certificate it is.
+    for (evidence, reason) in [
+        (certificate_of(&sibling), DenyReason::CertificateRenewed),
+        (hash_of(&sibling), DenyReason::CertificateMismatch),
+    ] {
+        assert_eq!(rotating.verdict(evidence).await, Err(reason));
     }
     assert_eq!(rotating.verdict(certificate_of(&rotating.first)).await, Ok((Match::Exact, 0)));
     // It leads forward only: the successor's own tokens are none of its predecessor's.
     let token = rotating.server.token(&next).await;
     let back = rotating.server.validate(&token, certificate_of(&rotating.first)).await.unwrap();
-    assert_eq!(back.reason(), DenyReason::CertificateMismatch);
+    assert_eq!(back.reason(), DenyReason::CertificateRenewed);
 }
 
 #[tokio::test]
@@ -63,7 +68,7 @@ async fn generations_are_counted_and_end() {
             1..=3 => Ok((Match::Lineage, generation)),
             // The first one past the end has its own reason; a later one is refused like any unrelated certificate.
             4 => Err(DenyReason::LineageOver),
-            _ => Err(DenyReason::CertificateMismatch),
+            _ => Err(DenyReason::CertificateRenewed),
         };
         assert_eq!(rotating.verdict(certificate_of(&next)).await, expected, "{generation}");
         present = next;
@@ -80,7 +85,7 @@ async fn a_certificate_has_one_successor_and_the_first_wins() {
     assert_eq!(again, first, "to announce it again moves nothing");
     let taken = rotating.announce(&rotating.first, &second).await;
     assert_eq!(refusal(taken), (Code::Aborted, "SUCCESSOR_TAKEN".to_owned()));
-    assert_eq!(rotating.verdict(certificate_of(&second)).await, Err(DenyReason::CertificateMismatch));
+    assert_eq!(rotating.verdict(certificate_of(&second)).await, Err(DenyReason::CertificateRenewed));
     assert_eq!(rotating.verdict(certificate_of(&next)).await, Ok((Match::Lineage, 1)));
 }
 
@@ -162,6 +167,37 @@ async fn a_revoked_certificate_neither_succeeds_nor_is_succeeded() {
     assert_eq!(rotating.verdict(certificate_of(&next)).await, Err(DenyReason::CertificateRevoked));
     assert!(rotating.announce(&next, &more).await.is_err());
     assert_eq!(rotating.verdict(certificate_of(&rotating.first)).await, Ok((Match::Exact, 0)));
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_in_the_middle_cuts_the_lineage() {
+    let rotating = Rotating::new("lineage", "thumbprint").await;
+    let [second, third, fourth] = [10, 20, 30].map(|later| rotating.another(later, None));
+    rotating.announce(&rotating.first, &second).await.unwrap();
+    rotating.announce(&second, &third).await.unwrap();
+    rotating.announce(&third, &fourth).await.unwrap();
+    let from_second = rotating.server.token(&second).await;
+    let from_third = rotating.server.token(&third).await;
+    assert_eq!(rotating.verdict(certificate_of(&third)).await, Ok((Match::Lineage, 2)));
+    let target =
+        lanyard::proto::revoke_token_request::Target::CertificateThumbprint(second.thumbprint().as_bytes().to_vec());
+    let request = lanyard::proto::RevokeTokenRequest { target: Some(target), ..Default::default() };
+    let mut admin = rotating.server.tokens(&rotating.server.svid("/admin"));
+    admin.revoke_token(request.clone()).await.unwrap();
+    for beyond in [&second, &third, &fourth] {
+        for evidence in [certificate_of(beyond), hash_of(beyond)] {
+            assert_eq!(rotating.verdict(evidence).await, Err(DenyReason::CertificateRevoked));
+        }
+    }
+    // What was issued before it, or after it, goes on with the certificates on its own side.
+    assert_eq!(rotating.verdict(certificate_of(&rotating.first)).await, Ok((Match::Exact, 0)));
+    let reason =
+        async |token: &str, leaf: &Leaf| rotating.server.validate(token, certificate_of(leaf)).await.unwrap().reason();
+    assert_eq!(reason(&from_second, &third).await, DenyReason::CertificateRevoked);
+    assert_eq!(reason(&from_third, &fourth).await, DenyReason::Unspecified);
+    let lift = lanyard::proto::RevokeTokenRequest { lift: true, ..request };
+    admin.revoke_token(lift).await.unwrap();
+    assert_eq!(rotating.verdict(certificate_of(&third)).await, Ok((Match::Lineage, 2)));
 }
 
 #[tokio::test]

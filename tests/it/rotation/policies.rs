@@ -94,6 +94,7 @@ fn id(text: &str) -> Option<Evidence> {
 const EXACT: Result<(Match, u32), DenyReason> = Ok((Match::Exact, 0));
 const SAME: Result<(Match, u32), DenyReason> = Ok((Match::SameIdentity, 0));
 const MISMATCH: Result<(Match, u32), DenyReason> = Err(DenyReason::CertificateMismatch);
+const RENEWED: Result<(Match, u32), DenyReason> = Err(DenyReason::CertificateRenewed);
 const STRICT: Result<(Match, u32), DenyReason> = Err(DenyReason::RotationStrict);
 const WEAK: Result<(Match, u32), DenyReason> = Err(DenyReason::EvidenceTooWeak);
 
@@ -101,14 +102,14 @@ const WEAK: Result<(Match, u32), DenyReason> = Err(DenyReason::EvidenceTooWeak);
 #[tokio::test]
 async fn each_rotation_has_its_verdict_about_each_certificate() {
     for (rotation, least, renewed, by_id) in [
-        ("strict", "thumbprint", MISMATCH, WEAK),
-        ("strict", "spiffe_id", MISMATCH, STRICT),
+        ("strict", "thumbprint", RENEWED, WEAK),
+        ("strict", "spiffe_id", RENEWED, STRICT),
         ("identity", "thumbprint", SAME, WEAK),
         ("identity", "certificate", SAME, WEAK),
         ("identity", "spiffe_id", SAME, SAME),
         // Nothing was announced.
-        ("lineage", "thumbprint", MISMATCH, WEAK),
-        ("lineage", "spiffe_id", MISMATCH, STRICT),
+        ("lineage", "thumbprint", RENEWED, WEAK),
+        ("lineage", "spiffe_id", RENEWED, STRICT),
     ] {
         let rotating = Rotating::new(rotation, least).await;
         let ca = &rotating.server.setup.ca;
@@ -121,8 +122,8 @@ async fn each_rotation_has_its_verdict_about_each_certificate() {
             ("renewed with the same key", certificate_of(&rotating.another(10, Some(&rotating.first))), renewed),
             ("older with the same key", certificate_of(&rotating.another(-10, Some(&rotating.first))), renewed),
             ("renewed with a new key", certificate_of(&rotating.another(10, None)), renewed),
-            ("a sibling of the same second", certificate_of(&rotating.another(0, None)), MISMATCH),
-            ("an older sibling", certificate_of(&rotating.another(-10, None)), MISMATCH),
+            ("a sibling of the same second", certificate_of(&rotating.another(0, None)), RENEWED),
+            ("an older sibling", certificate_of(&rotating.another(-10, None)), RENEWED),
             ("renewed, by its hash", hash_of(&rotating.another(10, None)), weak(MISMATCH)),
             ("of another trust domain", certificate_of(&other_domain), MISMATCH),
             ("its name signed by another trust domain", certificate_of(&foreign), MISMATCH),
@@ -201,7 +202,7 @@ async fn a_looser_rotation_does_not_loosen_tokens_of_before() {
         ..spiffe_client(CHECKOUT)
     };
     rotating.server.update(changed).await.unwrap();
-    assert_eq!(rotating.verdict(certificate_of(&rotating.another(10, None))).await, MISMATCH);
+    assert_eq!(rotating.verdict(certificate_of(&rotating.another(10, None))).await, RENEWED);
     assert_eq!(rotating.verdict(certificate_of(&rotating.first)).await, EXACT);
 }
 
@@ -232,7 +233,8 @@ async fn envoy_is_told_how_a_renewed_certificate_matched() {
     };
     assert_eq!(through(&rotating.first).await, "exact");
     assert_eq!(through(&rotating.another(10, None)).await, "same-identity");
-    assert_eq!(through(&rotating.another(0, None)).await, "CERTIFICATE_MISMATCH");
+    assert_eq!(through(&rotating.another(0, None)).await, "CERTIFICATE_RENEWED");
+    assert_eq!(through(&rotating.server.svid("/thief")).await, "CERTIFICATE_MISMATCH");
     let lineage = Rotating::new("lineage", "thumbprint").await;
     let next = lineage.another(10, None);
     lineage.announce(&lineage.first, &next).await.unwrap();

@@ -105,6 +105,25 @@ fn a_key_of_no_use_is_skipped_and_the_others_count() {
     assert!(trusts(&with(&[key()]), &ca));
 }
 
+// RFC 7517 section 4.3: a key is not used for what its key_ops leave out.
+#[test]
+fn a_key_whose_key_ops_do_not_allow_verifying_is_skipped() {
+    let ca = TestCa::new("prod.example");
+    for (operations, used) in [
+        (json!(["verify"]), true),
+        (json!(["sign", "verify"]), true),
+        (json!(["sign"]), false),
+        (json!(["encrypt", "wrapKey"]), false),
+        (json!([]), false),
+        (json!("verify"), false),
+        (Value::Null, false),
+    ] {
+        let (root, jwt) = (root(&ca), jwt_key("one"));
+        let read = with(&[changed(root, "key_ops", operations.clone()), changed(jwt, "key_ops", operations.clone())]);
+        assert_eq!((trusts(&read, &ca), kids(&read).len()), (used, usize::from(used)), "{operations}");
+    }
+}
+
 // X509-SVID section 6.2
 #[test]
 fn only_the_first_certificate_of_a_root_counts() {
@@ -164,10 +183,13 @@ fn a_document_without_keys_or_with_none_of_use_vouches_for_nobody() {
 fn a_document_that_cannot_be_understood_is_refused_as_a_whole() {
     let refused = |text: &[u8]| BundleDocument::parse(text).unwrap_err();
     let key = root(&TestCa::new("prod.example")).to_string();
-    for text in ["", "{", "keys", "{\"keys\":[]}x", "\u{feff}{\"keys\":[]}"] {
+    for text in ["", "{", "keys", "{\"keys\":[]}x"] {
         assert_eq!(refused(text.as_bytes()), InvalidBundleDocument::NotJson, "{text}");
     }
-    for text in ["{}", "[]", "7", "{\"keys\":null}", "{\"keys\":{}}", "{\"Keys\":[]}", "{\"spiffe_sequence\":1}"] {
+    assert_eq!(refused("\u{feff}{\"keys\":[]}".as_bytes()), InvalidBundleDocument::ByteOrderMark);
+    assert_eq!(refused(&[0x1f, 0x8b, 8, 0]), InvalidBundleDocument::Compressed);
+    assert_eq!(refused(b"[]"), InvalidBundleDocument::Array);
+    for text in ["{}", "7", "{\"keys\":null}", "{\"keys\":{}}", "{\"Keys\":[]}", "{\"spiffe_sequence\":1}"] {
         assert_eq!(refused(text.as_bytes()), InvalidBundleDocument::NoKeys, "{text}");
     }
     let twice = key.replacen('{', "{\"use\":\"jwt-svid\",", 1);

@@ -18,6 +18,7 @@ use crate::support::NOW;
 use crate::support::calls::opened;
 use crate::support::calls::pki_client;
 use crate::support::calls::refusal;
+use crate::support::calls::spiffe_uri_client;
 use crate::support::http::Http;
 use crate::support::http::http1_only;
 use crate::support::http::post;
@@ -123,7 +124,7 @@ async fn a_jwt_svid_over_its_own_connection_gets_a_token_bound_to_the_certificat
     let own = server.validate(&token, certificate_of(checkout)).await.unwrap();
     assert_eq!(own.decision(), Decision::Allow);
     let sibling = server.validate(&token, certificate_of(&server.svid("/checkout"))).await.unwrap();
-    assert_eq!(sibling.reason(), DenyReason::CertificateMismatch);
+    assert_eq!(sibling.reason(), DenyReason::CertificateRenewed);
     for client_id in ["", CHECKOUT] {
         let claims = signing.asked(checkout, client_id, JWT_SPIFFE, &signing.svid(CHECKOUT)).await.unwrap();
         assert_eq!(claims["cnf"]["x5t#S256"], json!(checkout.thumbprint().to_string()));
@@ -270,7 +271,7 @@ async fn each_client_authenticates_by_its_registered_method_and_by_no_other() {
     let server = &signing.server;
     let by_x509 = server.workload("/by-x509").await;
     let by_uri = "spiffe://prod.example/by-uri";
-    server.register(Client { tls_client_auth_san_uri: by_uri.to_owned(), ..pki_client(by_uri) }).await.unwrap();
+    server.register(spiffe_uri_client(by_uri, by_uri)).await.unwrap();
     // By the certificate alone, where an assertion is wanted.
     for client_id in ["", CHECKOUT] {
         let request = IssueTokenRequest { client_id: client_id.to_owned(), ..IssueTokenRequest::default() };

@@ -103,8 +103,8 @@ async fn introspection_and_revocation_accept_an_assertion_from_its_own_connectio
         assert_eq!(server.post(&checkout, path, &form[..1]).await.error(), refused, "{path} without an assertion");
         assert_eq!(server.post(&checkout, path, &form[..2]).await.error(), (400, "invalid_request".to_owned()));
     }
-    // The client is not an audience of its own token, so the response says only "inactive"; but it is authenticated.
-    assert_eq!(server.post(&checkout, "/oauth2/introspect", &form).await.ok(), json!({ "active": false }));
+    // A client may know its own token.
+    assert_eq!(server.post(&checkout, "/oauth2/introspect", &form).await.ok()["active"], json!(true));
     let introspect = |kind: &str| IntrospectTokenRequest {
         token: token.clone(),
         client_assertion_type: kind.to_owned(),
@@ -112,7 +112,7 @@ async fn introspection_and_revocation_accept_an_assertion_from_its_own_connectio
         ..IntrospectTokenRequest::default()
     };
     let answer = server.tokens(&checkout).introspect_token(introspect(JWT_SPIFFE)).await.unwrap().into_inner();
-    assert!(!answer.active);
+    assert!(answer.active);
     let invalid = (Code::Unauthenticated, "INVALID_CLIENT".to_owned());
     assert_eq!(refusal(server.tokens(&thief).introspect_token(introspect(JWT_SPIFFE)).await), invalid);
     assert_eq!(refusal(server.tokens(&checkout).introspect_token(introspect("x")).await), invalid);
@@ -162,8 +162,13 @@ async fn a_revoked_or_disabled_client_gets_no_token_by_its_assertion() {
         ..RevokeTokenRequest::default()
     };
     let mut admin = server.tokens(&server.svid("/admin"));
+    let mut open = server.tokens(&checkout);
+    open.issue_token(asserting(&assertion)).await.unwrap();
     admin.revoke_token(revoke(false)).await.unwrap();
-    assert_eq!(refusal(server.issue(&checkout, asserting(&assertion)).await), invalid);
+    let revoked = (Code::Unauthenticated, "CERTIFICATE_NOT_PROVEN".to_owned());
+    assert_eq!(refusal(open.issue_token(asserting(&assertion)).await), revoked);
+    // Nor does another workload, over its own connection.
+    assert_eq!(refusal(server.issue(&server.svid("/thief"), asserting(&assertion)).await), invalid);
     admin.revoke_token(revoke(true)).await.unwrap();
     token(&server, &checkout, &assertion).await;
     server.update(Client { disabled: true, ..client }).await.unwrap();

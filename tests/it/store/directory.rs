@@ -52,6 +52,41 @@ async fn a_new_store_is_made_in_a_directory_for_its_user_alone() {
     assert_eq!(open(&directory).unwrap().list("").await.unwrap().entries.len(), 1);
 }
 
+/// The files and folders below a directory that group or others have any right to.
+fn shared(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        if mode & 0o077 != 0 {
+            found.push(format!("{} {:04o}", entry.path().display(), mode & 0o777));
+        }
+        if entry.path().is_dir() {
+            found.extend(shared(&entry.path()));
+        }
+    }
+    found
+}
+
+/// A volume that Kubernetes mounts for a group (`fsGroup`) belongs to root, and its directory cannot be changed.
+#[tokio::test]
+async fn the_files_of_a_store_are_for_its_user_alone_in_a_directory_that_others_share() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o2775)).unwrap();
+    filled(directory.path(), 3).await;
+    assert_eq!(shared(directory.path()), [""; 0]);
+    assert!(["db", "conf", "blobs"].iter().all(|name| directory.path().join(name).exists()));
+
+    // The next mount gives its group all rights to what is there.
+    for entry in fs::read_dir(directory.path()).unwrap().map(Result::unwrap) {
+        fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o775)).unwrap();
+    }
+    assert!(shared(directory.path()).len() >= 5);
+    let store = open(directory.path()).unwrap();
+    assert_eq!(shared(directory.path()), [""; 0]);
+    assert_eq!(store.list("").await.unwrap().entries.len(), 3);
+    assert_eq!(fs::metadata(directory.path()).unwrap().permissions().mode() & 0o777, 0o775, "it is not the store's");
+}
+
 #[tokio::test]
 async fn a_fresh_volume_with_lost_and_found_is_taken_for_empty() {
     let directory = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 pub mod durability;
 mod expiry;
+mod full_disk;
 pub mod store_contract;
 mod transactions;
 mod watch;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lanyard::authority::Authority;
 use lanyard::authority::access::CalledMethod;
+use lanyard::authority::access::ConnectionInfo;
 use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::PeerConnection;
 use lanyard::authority::access::Roles;
@@ -41,6 +42,7 @@ impl AsOfNow for Authority {
 
     fn as_caller(&self, peer: &PeerIdentity) -> Caller {
         let view = self.view();
-        Caller { identity: Arc::new(peer.clone()), roles: view.roles_of(peer), view }
+        let connection = ConnectionInfo::default();
+        Caller { identity: Arc::new(peer.clone()), roles: view.roles_of(peer), view, connection }
     }
 }

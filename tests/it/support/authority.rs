@@ -161,8 +161,12 @@ impl TestAuthority {
             audience: Some(ORDERS),
             scope: "orders.read",
         };
-        let proxy = self.proxy.get_or_init(|| self.svid(PROXY));
-        self.authority.validate_binding(&self.authority.as_caller(proxy), request).unwrap().decision
+        self.authority.validate_binding(&self.authority.as_caller(self.proxy()), request).unwrap().decision
+    }
+
+    /// The proxy that asks in `evaluate`.
+    pub fn proxy(&self) -> &PeerIdentity {
+        self.proxy.get_or_init(|| self.svid(PROXY))
     }
 
     /// A token of the holder of an SVID.
@@ -181,9 +185,16 @@ pub fn named_spiffe_client(client_id: &str, spiffe_id: &str) -> ClientMetadata {
     ClientMetadata { spiffe_id: Some(spiffe_id.to_owned()), ..spiffe_client(client_id) }
 }
 
-/// A `tls_client_auth` client whose subject field is not set yet.
+/// A `tls_client_auth` client with certificates of the client CA `partner`, whose subject field is not set yet.
 pub fn pki_client(client_id: &str) -> ClientMetadata {
-    ClientMetadata { token_endpoint_auth_method: "tls_client_auth".to_owned(), ..client(client_id) }
+    let token_endpoint_auth_method = "tls_client_auth".to_owned();
+    ClientMetadata { token_endpoint_auth_method, client_ca: Some("partner".to_owned()), ..client(client_id) }
+}
+
+/// A `tls_client_auth` client with this SPIFFE ID, for which no client CA vouches.
+pub fn spiffe_uri_client(client_id: &str, spiffe_id: &str) -> ClientMetadata {
+    let tls_client_auth_san_uri = Some(spiffe_id.to_owned());
+    ClientMetadata { client_ca: None, tls_client_auth_san_uri, ..pki_client(client_id) }
 }
 
 /// A `self_signed_tls_client_auth` client with this certificate.

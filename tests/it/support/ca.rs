@@ -116,7 +116,7 @@ impl TestCa {
     /// A server's certificate, valid at any time: clients on the system clock accept it too.
     pub fn server_certificate(&self, host: &str) -> LeafBuilder<'_> {
         let builder = self.client_certificate().dns(host);
-        builder.between(Timestamp(0), Timestamp(4_000_000_000))
+        builder.between(Timestamp(0), Timestamp(8_000_000_000))
     }
 }
 

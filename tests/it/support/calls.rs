@@ -47,8 +47,17 @@ impl TestServer {
     }
 }
 
-/// A client by `tls_client_auth`, whose subject is not set yet.
+/// A client by `tls_client_auth` with certificates of the client CA `corp`, whose subject is not set yet.
 pub fn pki_client(client_id: &str) -> Client {
+    Client { client_ca: "corp".to_owned(), ..tls_client(client_id) }
+}
+
+/// A client by `tls_client_auth` with this SPIFFE ID, for which no client CA vouches.
+pub fn spiffe_uri_client(client_id: &str, spiffe_id: &str) -> Client {
+    Client { tls_client_auth_san_uri: spiffe_id.to_owned(), ..tls_client(client_id) }
+}
+
+fn tls_client(client_id: &str) -> Client {
     Client {
         client_id: client_id.to_owned(),
         token_endpoint_auth_method: "tls_client_auth".to_owned(),
@@ -63,7 +72,7 @@ pub fn self_signed_client(client_id: &str, certificate_pem: &str) -> Client {
     Client {
         token_endpoint_auth_method: "self_signed_tls_client_auth".to_owned(),
         certificate_pem: certificate_pem.to_owned(),
-        ..pki_client(client_id)
+        ..tls_client(client_id)
     }
 }
 

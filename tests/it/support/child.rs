@@ -26,6 +26,8 @@ pub struct Serve {
     lines: mpsc::Receiver<String>,
     /// The address of its mTLS listener.
     pub mtls: SocketAddr,
+    /// The address of its public listener.
+    pub public: SocketAddr,
     /// The address of its probes.
     pub ops: SocketAddr,
 }
@@ -58,11 +60,11 @@ impl Serve {
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut serve = Self { child, lines, mtls: nowhere, ops: nowhere };
+        let mut serve = Self { child, lines, mtls: nowhere, public: nowhere, ops: nowhere };
         let line = serve.line_with("mtls=");
         let address =
             |name: &str| line.split_once(name).unwrap().1.split(' ').next().unwrap().parse::<SocketAddr>().unwrap();
-        (serve.mtls, serve.ops) = (address("mtls="), address("ops="));
+        (serve.mtls, serve.public, serve.ops) = (address("mtls="), address("public="), address("ops="));
         serve
     }
 

@@ -93,7 +93,7 @@ pub async fn issued(server: &TestServer, leaf: &Leaf, client_id: &str) -> Reply 
 }
 
 pub fn assert_invalid_token(reply: &Reply, about: &str) {
-    assert_eq!((reply.status, reply.body.as_str()), (401, ""), "{about}: {reply:?}");
+    assert_eq!(reply.error(), (401, "invalid_token".to_owned()), "{about}: {reply:?}");
     assert_eq!(reply.header(WWW_AUTHENTICATE), "Bearer realm=\"lanyard\", error=\"invalid_token\"", "{about}");
     reply.assert_no_store();
 }

@@ -32,6 +32,8 @@ pub struct EnvoySetup<'a> {
 pub struct Envoy {
     process: Option<Process>,
     pub address: SocketAddr,
+    /// The address of its admin interface.
+    pub admin: SocketAddr,
 }
 
 impl EnvoySetup<'_> {
@@ -91,7 +93,7 @@ impl EnvoySetup<'_> {
         let listeners = wire::http1(TcpStream::connect(admin).await.unwrap(), "GET /listeners").await.body;
         let address = listeners.lines().find_map(|line| line.strip_prefix("orders::")?.trim().parse().ok());
         let address = address.unwrap_or_else(|| panic!("no listener in {listeners}"));
-        Some(Envoy { process: Some(process), address })
+        Some(Envoy { process: Some(process), address, admin })
     }
 }
 

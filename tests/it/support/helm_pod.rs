@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::support::ca::TestCa;
+use crate::support::cert_manager;
 use crate::support::helm::Rendered;
 use crate::support::helm::list;
 use crate::support::leaf::Leaf;
@@ -166,7 +167,11 @@ impl Site {
                 match own.map(|own| own["data"][key].as_str().unwrap_or_else(|| panic!("{name} has no {key}"))) {
                     Some(data) if kind == "Secret" => String::from_utf8(STANDARD.decode(data).unwrap()).unwrap(),
                     Some(data) => pod.mapped(&self.listening(data)),
-                    None => self.external_file(pod, part, name, path),
+                    None => {
+                        let known = cert_manager::SECRET_KEYS.contains(&key);
+                        assert!(known || self.requested(name).is_none(), "cert-manager writes no {key} into {name}");
+                        self.external_file(pod, part, name, path)
+                    }
                 };
             fs::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
             fs::write(folder.join(path), contents).unwrap();
@@ -188,25 +193,22 @@ impl Site {
         }
     }
 
+    /// The Certificate for this Secret, if there is one.
+    fn requested(&self, secret: &str) -> Option<&Value> {
+        self.rendered.all("Certificate").find(|certificate| certificate["spec"]["secretName"] == secret)
+    }
+
     /// A certificate as cert-manager makes it where there is a Certificate for this Secret, or else as the examples
     /// require.
     fn certificate(&self, pod: &Pod<'_>, part: &str, secret: &str) -> Leaf {
-        let requested =
-            self.rendered.all("Certificate").find(|certificate| certificate["spec"]["secretName"] == secret);
-        let id = requested.map_or_else(
+        let requested = self.requested(secret);
+        let certificate = requested.map_or_else(
             || {
                 assert!(self.values["certificates"]["secret"].is_object(), "no source makes the Secret {secret}");
-                self.identity(part, pod)
+                self.ca.svid(&self.identity(part, pod))
             },
-            |requested| {
-                assert_eq!(list(&requested["spec"]["uris"]).len(), 1);
-                requested["spec"]["uris"][0].as_str().unwrap().to_owned()
-            },
+            |requested| cert_manager::issue(&self.ca, &requested["spec"]),
         );
-        let mut certificate = self.ca.svid(&id);
-        for name in requested.iter().flat_map(|requested| list(&requested["spec"]["dnsNames"])) {
-            certificate = certificate.dns(name.as_str().unwrap());
-        }
         if part == "server" { certificate.dns("localhost").issue() } else { certificate.issue() }
     }
 
@@ -266,15 +268,17 @@ pub struct Pod<'a> {
     root: PathBuf,
 }
 
-impl Pod<'_> {
-    pub fn init_containers(&self) -> &[Value] {
+impl<'a> Pod<'a> {
+    pub fn init_containers(&self) -> &'a [Value] {
         list(&self.spec["initContainers"])
     }
 
-    pub fn containers(&self) -> &[Value] {
+    pub fn containers(&self) -> &'a [Value] {
         list(&self.spec["containers"])
     }
+}
 
+impl Pod<'_> {
     /// The mount paths in its containers and their volumes.
     fn mounts(&self) -> impl Iterator<Item = (&str, &str)> {
         let mounts = self.init_containers().iter().chain(self.containers());

@@ -195,6 +195,18 @@ impl<'ca> LeafBuilder<'ca> {
         self.eku(Vec::new())
     }
 
+    /// Has exactly these usages, of both kinds.
+    pub fn usages(mut self, key: Vec<KeyUsagePurpose>, extended: Vec<ExtendedKeyUsagePurpose>) -> Self {
+        self.params.key_usages = key;
+        self.eku(extended)
+    }
+
+    /// Valid from now on, for this long.
+    pub fn valid_for(self, duration: Duration) -> Self {
+        let now = self.now;
+        self.between(now, now.after(duration))
+    }
+
     fn eku(mut self, purposes: Vec<ExtendedKeyUsagePurpose>) -> Self {
         self.params.extended_key_usages = purposes;
         self

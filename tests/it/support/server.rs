@@ -75,6 +75,7 @@ pub struct Setup {
     pub roles: String,
     pub jwks_uri: String,
     pub federation: String,
+    pub client_cas: String,
     /// More lines for the section `tls`.
     pub tls: String,
     /// The section `forwarded`, if there is one.
@@ -107,6 +108,7 @@ impl Default for Setup {
                 .to_owned(),
             jwks_uri: "{}".to_owned(),
             federation: "[]".to_owned(),
+            client_cas: "\n    corp: corp.pem\n    partner: partner.pem".to_owned(),
             tls: String::new(),
             forwarded: None,
             files: true,
@@ -147,7 +149,7 @@ impl Setup {
         if self.files {
             writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
             yaml.push_str("trust:\n  trust_domain: prod.example\n  bundles:\n    prod.example: ca.pem\n    other.example: other.pem\n");
-            yaml.push_str("  client_cas:\n    corp: corp.pem\n    partner: partner.pem\n");
+            writeln!(yaml, "  client_cas: {}", self.client_cas).unwrap();
         } else {
             yaml.push_str("trust: {trust_domain: prod.example}\n");
         }

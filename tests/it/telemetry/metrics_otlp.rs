@@ -65,7 +65,7 @@ fn text(attribute: &KeyValue) -> &str {
 
 fn number(point: &NumberDataPoint) -> f64 {
     let Some(number_data_point::Value::AsInt(value)) = point.value else { panic!("{point:?}") };
-    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
+    value.to_string().parse().unwrap()
 }
 
 /// The series of a metric, as the page would have them.

@@ -5,6 +5,7 @@ mod audit;
 mod config;
 mod counts;
 mod dashboard;
+mod log_level;
 mod metrics;
 mod metrics_bounds;
 mod metrics_otlp;

@@ -127,8 +127,8 @@ async fn a_certificate_of_a_client_ca_gets_in_and_one_of_an_unknown_ca_does_not(
             AlertDescription::UnknownCA,
         ),
         ("no digitalSignature", client().without_digital_signature(), AlertDescription::UnsupportedCertificate),
-        ("a CA as a leaf", client().ca_leaf(), AlertDescription::UnknownCA),
-        ("serverAuth only", client().eku_server_only(), AlertDescription::UnknownCA),
+        ("a CA as a leaf", client().ca_leaf(), AlertDescription::CertificateUnknown),
+        ("serverAuth only", client().eku_server_only(), AlertDescription::UnsupportedCertificate),
         ("expired", client().expired(), AlertDescription::CertificateExpired),
         ("not yet valid", client().not_yet_valid(), AlertDescription::CertificateExpired),
     ];

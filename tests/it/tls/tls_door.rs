@@ -215,7 +215,8 @@ async fn the_ops_listener_speaks_plain_http_and_has_only_the_probes() {
     for (path, head, body) in [
         ("/livez", "HTTP/1.1 200 OK\r\n", "\r\n\r\nok"),
         ("/readyz", "HTTP/1.1 200 OK\r\n", "\r\n\r\nok"),
-        ("/oauth2/jwks", "HTTP/1.1 404 Not Found\r\n", "\r\n\r\n"),
+        ("/oauth2/jwks", "HTTP/1.1 404 Not Found\r\n", "the metadata names those that there are\"}"),
+        ("/other", "HTTP/1.1 404 Not Found\r\n", "\r\n\r\nthere is no such path"),
     ] {
         let mut stream = TcpStream::connect(server.addresses.ops).await.unwrap();
         let Outcome::Answered(answer) = within(request(&mut stream, path)).await else { panic!("{path}") };

@@ -46,7 +46,7 @@ fn a_token_says_what_rfc_9068_and_rfc_8705_want_and_nothing_more() {
         "aud": ORDERS,
         "exp": NOW.0 + 300,
         "iat": NOW.0,
-        "nbf": NOW.0,
+        "nbf": NOW.0 - 5,
         "client_id": CHECKOUT,
         "scope": "orders.read orders.write",
         "cnf": {"x5t#S256": mint.leaf.thumbprint().to_string()},

@@ -105,7 +105,7 @@ async fn a_newer_key_of_another_process_verifies_and_signs_as_soon_as_the_watch_
     mint.denied(&foreign, DenyReason::UnknownKey);
     fixture.authority.apply(&watch.next().await.unwrap().unwrap());
     // Its signature counts now; that it is bound to another certificate is another matter.
-    mint.denied(&foreign, DenyReason::CertificateMismatch);
+    mint.denied(&foreign, DenyReason::CertificateRenewed);
     assert_eq!(mint.evaluate(&mint.token), Ok(()));
     let token = issue(&mint).unwrap();
     assert_eq!((kid_of(&token), mint.evaluate(&token)), (second.clone(), Ok(())));
@@ -216,7 +216,7 @@ fn where_no_key_is_left_to_sign_with_tokens_are_refused_and_verified_as_before()
     ready(other.authority.load()).unwrap();
     let es256 = other.issue(&other.svid(CHECKOUT), CHECKOUT).unwrap().access_token;
     ready(fixture.authority.load()).unwrap();
-    mint.denied(&es256, DenyReason::CertificateMismatch);
+    mint.denied(&es256, DenyReason::CertificateRenewed);
     let ((), log) = logged(|| remove(fixture, &first));
     let error =
         |line: &String| line.contains("ERROR") && line.contains("EdDSA") && line.contains("no tokens are issued");
@@ -228,7 +228,7 @@ fn where_no_key_is_left_to_sign_with_tokens_are_refused_and_verified_as_before()
     let signed = fixture.authority.sign_introspection(&view, PROXY, &json!({"active": false}));
     assert_eq!(signed, Err(GrantError::ServerError));
     mint.denied(&mint.token, DenyReason::UnknownKey);
-    mint.denied(&es256, DenyReason::CertificateMismatch);
+    mint.denied(&es256, DenyReason::CertificateRenewed);
     assert_eq!(published(fixture), [kid_of(&es256)]);
     let families = fixture.authority.metric_families();
     assert!(!format!("{families:?}").contains(&first));

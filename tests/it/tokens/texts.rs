@@ -20,7 +20,7 @@ use crate::support::mint::Mint;
 #[test]
 fn a_claim_of_another_json_type_or_twice_or_missing_denies() {
     let mint = Mint::new();
-    let texts = ["iss", "sub", "jti", "client_id", "lanyard_creation", "scope"];
+    let texts = ["iss", "sub", "jti", "client_id", "lanyard_creation", "lanyard_spiffe_id", "scope"];
     let times = ["exp", "iat", "nbf"];
     for claim in texts {
         for json in ["null", "7", "1.5", "-1", "1e400", "true", "[]", "{}", "[\"a\"]"] {

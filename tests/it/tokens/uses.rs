@@ -180,10 +180,10 @@ fn the_old_token_with_the_renewed_certificate_is_denied_and_a_new_token_is_allow
     for renewed in
         [fixture.prod.svid(CHECKOUT).issue(), fixture.prod.svid(CHECKOUT).key(&leaf.key).common_name("b").issue()]
     {
-        assert_eq!(fixture.evaluate(&old, &renewed), Decision::Deny(DenyReason::CertificateMismatch));
+        assert_eq!(fixture.evaluate(&old, &renewed), Decision::Deny(DenyReason::CertificateRenewed));
         let new = fixture.token(&fixture.peer(&renewed));
         assert!(matches!(fixture.evaluate(&new, &renewed), Decision::Allow(_)));
-        assert_eq!(fixture.evaluate(&new, &leaf), Decision::Deny(DenyReason::CertificateMismatch));
+        assert_eq!(fixture.evaluate(&new, &leaf), Decision::Deny(DenyReason::CertificateRenewed));
     }
     assert!(matches!(fixture.evaluate(&old, &leaf), Decision::Allow(_)));
 }
@@ -312,6 +312,9 @@ fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() 
         }
         let cold = TestAuthority::on(Arc::clone(&warm.store), |_| {}, keys.clone());
         cold.clock.set(now);
+        // The reason of a denial depends on the bundles. The proxy that asks is proven by those of before.
+        cold.evaluate("x", &leaves[0]);
+        cold.authority.replace_trust((*warm.authority.trust()).clone());
         ready(cold.authority.load()).unwrap();
         for _ in 0..6 {
             let recent = tokens.len() - random.below(tokens.len().min(12)) - 1;

@@ -108,14 +108,17 @@ async fn an_empty_bundle_and_one_that_holds_no_ca_vouch_for_nobody_and_hold_up_n
         crate::support::workload_api::X509Response { federated_bundles: bundles, ..first_response(&server.setup) }
     };
     let root = server.setup.other_ca.der().to_vec();
-    let leaf_among_roots = [root.clone(), foreign.certificate().to_vec()].concat();
-    for useless in [Vec::new(), leaf_among_roots] {
+    let leaf = foreign.certificate().to_vec();
+    for useless in [Vec::new(), leaf.clone()] {
         server.apply_update(|| agent.say(&with_other(useless.clone()))).await;
         assert_eq!(foreign_call.call().await, unproven());
         assert_eq!(own_call.call().await, Ok(()));
         server.apply_update(|| agent.say(&with_other(root.clone()))).await;
         assert_eq!(foreign_call.call().await, Ok(()));
     }
+    // A leaf among the roots is left out, and the root counts.
+    server.apply_update(|| agent.say(&with_other([leaf, root].concat()))).await;
+    assert_eq!(foreign_call.call().await, Ok(()));
 }
 
 #[tokio::test]

@@ -5,10 +5,13 @@
 pub(super) struct AttributeType(Vec<u8>);
 
 impl AttributeType {
-    /// Parses a dotted object identifier, or a name in any case. `None` if it is neither.
+    /// Parses a dotted object identifier, also with the prefix `OID.` of RFC 1779, or a name in any case. `None` if it is
+    /// none of these.
     pub(super) fn from_text(text: &str) -> Option<Self> {
-        if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return encode(text).map(Self);
+        let (prefix, rest) = text.split_at_checked(4).unwrap_or_default();
+        let dotted = if prefix.eq_ignore_ascii_case("OID.") { rest } else { text };
+        if dotted.starts_with(|c: char| c.is_ascii_digit()) {
+            return encode(dotted).map(Self);
         }
         let (_, dotted) = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text))?;
         encode(dotted).map(Self)
@@ -30,6 +33,16 @@ impl AttributeType {
         Some(Self(content.to_vec()))
     }
 
+    /// Whether the type is one that names a place or an organization: the end of a name in RFC 4514 text.
+    pub(super) fn is_general(&self) -> bool {
+        ["C", "ST", "L", "O", "DC"].iter().any(|name| Self::from_text(name).as_ref() == Some(self))
+    }
+
+    /// Whether the type is one that names the subject itself: the start of a name in RFC 4514 text.
+    pub(super) fn is_specific(&self) -> bool {
+        ["CN", "UID", "serialNumber", "emailAddress"].iter().any(|name| Self::from_text(name).as_ref() == Some(self))
+    }
+
     /// Whether values of this type are IA5 strings: domainComponent and emailAddress.
     pub(super) fn is_ia5(&self) -> bool {
         const DOMAIN_COMPONENT: &[u8] = &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19];
@@ -38,8 +51,8 @@ impl AttributeType {
     }
 }
 
-/// The names that RFC 4514 section 3 requires, then those that RFC 4519 registers and those that OpenSSL prints. `S`
-/// and `E` are left out, because their meaning differs between programs.
+/// The names that RFC 4514 section 3 requires, then those that RFC 4519 registers and those that OpenSSL and keytool print.
+/// `S` is left out, because its meaning differs between programs.
 const NAMES: &[(&str, &str)] = &[
     ("CN", "2.5.4.3"),
     ("L", "2.5.4.7"),
@@ -60,10 +73,12 @@ const NAMES: &[(&str, &str)] = &[
     ("domainComponent", "0.9.2342.19200300.100.1.25"),
     ("userId", "0.9.2342.19200300.100.1.1"),
     ("emailAddress", "1.2.840.113549.1.9.1"),
+    ("E", "1.2.840.113549.1.9.1"),
     ("SN", "2.5.4.4"),
     ("surname", "2.5.4.4"),
     ("serialNumber", "2.5.4.5"),
     ("title", "2.5.4.12"),
+    ("T", "2.5.4.12"),
     ("description", "2.5.4.13"),
     ("businessCategory", "2.5.4.15"),
     ("postalCode", "2.5.4.17"),
@@ -72,13 +87,18 @@ const NAMES: &[(&str, &str)] = &[
     ("givenName", "2.5.4.42"),
     ("initials", "2.5.4.43"),
     ("generationQualifier", "2.5.4.44"),
+    ("generation", "2.5.4.44"),
     ("x500UniqueIdentifier", "2.5.4.45"),
     ("dnQualifier", "2.5.4.46"),
+    ("DNQ", "2.5.4.46"),
     ("pseudonym", "2.5.4.65"),
     ("organizationIdentifier", "2.5.4.97"),
     ("jurisdictionL", "1.3.6.1.4.1.311.60.2.1.1"),
     ("jurisdictionST", "1.3.6.1.4.1.311.60.2.1.2"),
     ("jurisdictionC", "1.3.6.1.4.1.311.60.2.1.3"),
+    ("jurisdictionLocalityName", "1.3.6.1.4.1.311.60.2.1.1"),
+    ("jurisdictionStateOrProvinceName", "1.3.6.1.4.1.311.60.2.1.2"),
+    ("jurisdictionCountryName", "1.3.6.1.4.1.311.60.2.1.3"),
 ];
 
 /// Encodes the `numericoid` of RFC 4512 section 1.4 as in X.690 section 8.19. Arcs may have 128 bits, because 2.25
@@ -133,7 +153,7 @@ mod tests {
     fn the_ia5_types_are_domain_component_and_email_address() {
         let names = NAMES.iter().map(|(name, _)| *name);
         let ia5: Vec<_> = names.filter(|name| AttributeType::from_text(name).unwrap().is_ia5()).collect();
-        assert_eq!(ia5, ["DC", "domainComponent", "emailAddress"]);
+        assert_eq!(ia5, ["DC", "domainComponent", "emailAddress", "E"]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The text of RFC 4514 section 3. Everything outside the grammar is refused: spaces around separators, quoted values,
-//! semicolons and the `OID.` prefix, which older forms of this text allowed.
+//! The text of RFC 4514 section 3. Of what older forms of this text allowed, spaces around separators and the `OID.`
+//! prefix are read, as programs still print them (RFC 2253 section 4); quoted values and semicolons are refused.
 
 use hex::FromHex as _;
 
@@ -19,9 +19,11 @@ pub(super) fn relative_names(text: &str) -> Result<Vec<RelativeName>, InvalidDis
     let mut rest = text;
     loop {
         let offset = |rest: &str| text.len() - rest.len();
+        rest = rest.trim_start_matches(' ');
         let (kind, value) =
             rest.split_once('=').ok_or_else(|| InvalidDistinguishedName::Syntax { at: offset(rest) })?;
-        let kind = attribute_type(kind, offset(rest))?;
+        let kind = attribute_type(kind.trim_end_matches(' '), offset(rest))?;
+        let value = value.trim_start_matches(' ');
         let (attribute, after) = match value.strip_prefix('#') {
             Some(hex) => hex_value(kind, hex, offset(hex))?,
             None => string_value(kind, value, offset(value))?,
@@ -53,7 +55,7 @@ fn attribute_type(text: &str, at: usize) -> Result<AttributeType, InvalidDisting
 fn hex_value(kind: AttributeType, text: &str, at: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
     let end = text.find([',', '+']).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end).ok_or(InvalidDistinguishedName::Syntax { at })?;
-    let encoding = hex::decode(digits).map_err(|_| InvalidDistinguishedName::Syntax { at })?;
+    let encoding = hex::decode(digits.trim_end_matches(' ')).map_err(|_| InvalidDistinguishedName::Syntax { at })?;
     if encoding.is_empty() {
         return Err(InvalidDistinguishedName::Syntax { at });
     }
@@ -64,7 +66,8 @@ fn hex_value(kind: AttributeType, text: &str, at: usize) -> Result<(Attribute, &
 /// text.
 fn string_value(kind: AttributeType, value: &str, start: usize) -> Result<(Attribute, &str), InvalidDistinguishedName> {
     let mut octets = Vec::new();
-    let mut ends_in_bare_space = false;
+    // A space at the end of a value is part of it only if it is escaped.
+    let mut bare_spaces = 0;
     let mut end = value.len();
     let mut characters = value.char_indices();
     while let Some((index, character)) = characters.next() {
@@ -75,7 +78,7 @@ fn string_value(kind: AttributeType, value: &str, start: usize) -> Result<(Attri
                 break;
             }
             '\\' => {
-                ends_in_bare_space = false;
+                bare_spaces = 0;
                 let escaped = characters.next().map(|(_, escaped)| escaped).ok_or(syntax)?;
                 if is_special(escaped) {
                     octets.push(u8::try_from(escaped).map_err(|_| syntax)?);
@@ -85,16 +88,13 @@ fn string_value(kind: AttributeType, value: &str, start: usize) -> Result<(Attri
             }
             '"' | ';' | '<' | '>' => return Err(syntax),
             '\0' => return Err(InvalidDistinguishedName::Null),
-            ' ' if index == 0 => return Err(syntax),
             plain => {
-                ends_in_bare_space = plain == ' ';
+                bare_spaces = if plain == ' ' { bare_spaces + 1 } else { 0 };
                 octets.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
     }
-    if ends_in_bare_space {
-        return Err(InvalidDistinguishedName::Syntax { at: start.saturating_add(end) });
-    }
+    octets.truncate(octets.len() - bare_spaces);
     let text = String::from_utf8(octets).map_err(|_| InvalidDistinguishedName::Characters)?;
     Ok((Attribute::from_text(kind, &text)?, value.get(end..).unwrap_or_default()))
 }

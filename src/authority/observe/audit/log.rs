@@ -11,7 +11,7 @@ use crate::authority::observe::audit::record::Severity;
 use crate::authority::observe::audit::sink::AuditSink;
 
 /// The target by which the lines are filtered.
-const TARGET: &str = "lanyard::audit";
+pub const AUDIT_TARGET: &str = "lanyard::audit";
 
 /// Writes each record as one line. The subscriber adds the trace.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +21,9 @@ pub struct LogSink;
 macro_rules! line {
     ($record:ident, $($line:tt)*) => {
         match $record.severity {
-            Severity::Debug => tracing::debug!(target: TARGET, $($line)*),
-            Severity::Info => tracing::info!(target: TARGET, $($line)*),
-            Severity::Warn => tracing::warn!(target: TARGET, $($line)*),
+            Severity::Debug => tracing::debug!(target: AUDIT_TARGET, $($line)*),
+            Severity::Info => tracing::info!(target: AUDIT_TARGET, $($line)*),
+            Severity::Warn => tracing::warn!(target: AUDIT_TARGET, $($line)*),
         }
     };
 }
@@ -31,9 +31,9 @@ macro_rules! line {
 impl AuditSink for LogSink {
     fn wants(&self, severity: Severity) -> bool {
         match severity {
-            Severity::Debug => tracing::enabled!(target: TARGET, Level::DEBUG),
-            Severity::Info => tracing::enabled!(target: TARGET, Level::INFO),
-            Severity::Warn => tracing::enabled!(target: TARGET, Level::WARN),
+            Severity::Debug => tracing::enabled!(target: AUDIT_TARGET, Level::DEBUG),
+            Severity::Info => tracing::enabled!(target: AUDIT_TARGET, Level::INFO),
+            Severity::Warn => tracing::enabled!(target: AUDIT_TARGET, Level::WARN),
         }
     }
 
@@ -42,58 +42,73 @@ impl AuditSink for LogSink {
     }
 }
 
-/// The field names are part of the log format and do not change.
+/// The field names are part of the log format and do not change. New fields are added at the end. Those of the
+/// connection are in the lines of refusals only.
 fn write(record: &AuditRecord) {
-    let AuditRecord { reason, change, revision, .. } = record;
+    let AuditRecord { reason, change, revision, listener, .. } = record;
     let (actor, client_id, jti) = (record.actor.as_deref(), record.client_id.as_deref(), record.jti.as_deref());
     let (resource, cause, method) = (record.resource.as_deref(), record.cause.as_deref(), record.method.as_deref());
+    let (remote, certificate) = (record.remote.as_deref().map(display), record.certificate.as_deref().map(display));
+    let (subject, registration) = (record.subject.as_deref(), record.registration.as_deref());
     let evidence = record.evidence.as_deref().map(display);
     let predecessor = record.predecessor.as_deref().map(display);
     let successor = record.successor.as_deref().map(display);
     let denied = record.outcome != AuditOutcome::Allowed;
+    // The fields of the event, and then those of the connection.
+    macro_rules! refusal {
+        ($($field:ident $(= $value:expr)?),*; $($message:tt)*) => {
+            line!(record, $($field $(= $value)?,)* remote, listener, certificate, subject, $($message)*)
+        };
+    }
     match record.event {
         AuditEvent::TokenIssued => {
             let (client_id, bound_to) = (client_id.map(display), record.bound_to.as_deref().map(display));
             line!(record, client_id, jti, bound_to, "token issued");
         }
-        AuditEvent::TokenRefused => line!(record, peer = actor, client_id, reason, cause, "token refused"),
-        AuditEvent::ClientRefused => line!(record, peer = actor, client_id, reason, cause, "client refused"),
+        AuditEvent::TokenRefused => {
+            refusal!(peer = actor, client_id, reason, cause, resource, registration; "token refused");
+        }
+        AuditEvent::ClientRefused => refusal!(peer = actor, client_id, reason, cause; "client refused"),
         AuditEvent::RequestRefused => {
             let request = record.request.unwrap_or("request");
-            line!(record, peer = actor, reason, cause, "{request} refused");
+            refusal!(peer = actor, reason, cause; "{request} refused");
         }
         AuditEvent::CallNotAdmitted => {
             let (caller, cause) = (actor.map(display), cause.map(display));
-            line!(record, caller, method, reason, cause, "a call was not admitted");
+            refusal!(caller, method, reason, cause; "a call was not admitted");
         }
         AuditEvent::StreamEnded => {
             let (caller, cause) = (actor.map(display), cause.map(display));
-            line!(record, caller, method, reason, cause, "a stream was ended");
+            refusal!(caller, method, reason, cause; "a stream was ended");
         }
         AuditEvent::HandshakeRefused => {
-            line!(record, reason, cause = cause.map(display), "a handshake was refused");
+            let (cause, spiffe_id) = (cause.map(display), record.spiffe_id.as_deref());
+            refusal!(reason, cause, spiffe_id; "a handshake was refused");
         }
-        AuditEvent::HandshakeFailed => line!(record, reason, cause, "a handshake failed"),
+        AuditEvent::HandshakeFailed => {
+            refusal!(reason, cause, spiffe_id = record.spiffe_id.as_deref(); "a handshake failed");
+        }
         AuditEvent::Introspected if denied => {
-            line!(record, requester = actor.map(display), reason, "introspection denied");
+            let (requester, caller) = (actor.map(display), record.caller.as_deref().map(display));
+            refusal!(requester, reason, client_id, jti, registration, caller; "introspection denied");
         }
         AuditEvent::Introspected => {
             line!(record, requester = actor.map(display), client_id, jti, "introspection allowed");
         }
         AuditEvent::NotDecided => {
-            line!(record, caller = actor.map(display), reason, cause = cause.map(display), "no decision");
+            let (caller, cause) = (actor.map(display), cause.map(display));
+            refusal!(caller, reason, cause, resource; "no decision");
         }
         AuditEvent::BindingDecided => {
             let caller = actor.map(display);
             let event = if denied { "binding denied" } else { "binding allowed" };
-            line!(record, caller, resource, client_id, jti, shown = evidence, reason, "{event}");
+            refusal!(caller, resource, client_id, jti, shown = evidence, reason, registration; "{event}");
         }
         AuditEvent::Checked => {
             let (proxy, method, path) = (actor.map(display), method.map(debug), record.path.as_deref().map(debug));
             let (cause, let_through) = (cause.map(display), denied.then_some(record.outcome == AuditOutcome::Reported));
             let event = if denied { "check denied" } else { "check allowed" };
-            line!(
-                record,
+            refusal!(
                 proxy,
                 resource,
                 method,
@@ -104,17 +119,22 @@ fn write(record: &AuditRecord) {
                 reason,
                 cause,
                 let_through,
+                principal = record.principal.as_deref(),
+                route = record.route.as_deref(),
+                requested = record.requested.as_deref(),
+                destination = record.destination.as_deref(),
+                registration;
                 "{event}"
             );
         }
-        AuditEvent::CheckUnread => line!(record, reason, "check denied"),
+        AuditEvent::CheckUnread => refusal!(reason, proxy = actor.map(display); "check denied"),
         AuditEvent::RotationAnnounced => {
             let event = if record.outcome == AuditOutcome::Denied {
                 "a second successor was refused"
             } else {
                 "rotation announced"
             };
-            line!(record, spiffe_id = actor, predecessor, successor, "{event}");
+            line!(record, spiffe_id = actor, predecessor, successor, remote, listener, "{event}");
         }
         AuditEvent::Revocation => {
             line!(record, by = actor, key = record.revoked.as_deref(), change, revision, "revocation");

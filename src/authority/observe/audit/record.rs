@@ -11,12 +11,45 @@ pub struct AuditRecord {
     /// The caller, as far as it is known: by its certificate; by its `client_id` at an introspection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) actor: Option<String>,
+    /// The caller by its certificate, where the actor is a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) caller: Option<String>,
+    /// The address of the peer of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) remote: Option<String>,
+    /// The listener of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) listener: Option<&'static str>,
+    /// The thumbprint of the certificate of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) certificate: Option<String>,
+    /// The SPIFFE ID in a certificate that no rule accepts, which proves nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) spiffe_id: Option<String>,
+    /// The subject of a certificate without a SPIFFE ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) subject: Option<String>,
     /// The client concerned: that of the token, that of the registration, or the one that the caller claims to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) client_id: Option<String>,
     /// The protected resource, by its audience; several audiences are joined by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) resource: Option<String>,
+    /// The registration that applied, by its `client_id`, which may be a pattern's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) registration: Option<String>,
+    /// What a check names as its resource, where no resource matches: the audience, or the authority of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) requested: Option<String>,
+    /// The destination's principal in such a check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) destination: Option<String>,
+    /// The template of the route that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) route: Option<String>,
+    /// The principal that the proxy saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) principal: Option<String>,
     /// The token's identifier (`jti`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) jti: Option<String>,
@@ -137,6 +170,17 @@ impl AuditRecord {
             severity,
             outcome,
             actor: None,
+            caller: None,
+            remote: None,
+            listener: None,
+            certificate: None,
+            spiffe_id: None,
+            subject: None,
+            registration: None,
+            requested: None,
+            destination: None,
+            route: None,
+            principal: None,
             client_id: None,
             resource: None,
             jti: None,

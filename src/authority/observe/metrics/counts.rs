@@ -138,6 +138,7 @@ mod tests {
     use crate::authority::evidence::InvalidEvidence;
     use crate::authority::evidence::NotForwarded;
     use crate::authority::identity::InvalidCertificate;
+    use crate::authority::trust::ExtensionOid;
     use crate::authority::trust::Unproven;
 
     /// Each of these reasons is counted under its own code, and there are no other codes.
@@ -196,7 +197,24 @@ mod tests {
             UnprovenCode::UnknownTrustDomain => Unproven::UnknownTrustDomain,
             UnprovenCode::StaleBundle => Unproven::StaleBundle,
             UnprovenCode::NoPath => Unproven::NoPath,
+            UnprovenCode::ExtendedKeyUsage => Unproven::ExtendedKeyUsage,
+            UnprovenCode::UnsupportedVersion => Unproven::UnsupportedVersion,
+            UnprovenCode::UnsupportedKey => Unproven::UnsupportedKey,
+            UnprovenCode::UnsupportedSignature => Unproven::UnsupportedSignature,
+            UnprovenCode::CriticalExtension => Unproven::CriticalExtension(ExtensionOid::from_der_content(&[])),
+            UnprovenCode::IssuerNotCa => Unproven::IssuerNotCa,
+            UnprovenCode::IssuerKeyUsage => Unproven::IssuerKeyUsage,
+            UnprovenCode::IssuerExtendedKeyUsage => Unproven::IssuerExtendedKeyUsage,
+            UnprovenCode::IssuerSpiffeId => Unproven::IssuerSpiffeId,
+            UnprovenCode::IssuerExpired => Unproven::IssuerExpired,
+            UnprovenCode::IssuerNotYetValid => Unproven::IssuerNotYetValid,
+            UnprovenCode::PathLength => Unproven::PathLength,
+            UnprovenCode::NameConstraints => Unproven::NameConstraints,
+            UnprovenCode::UnsupportedNameConstraints => Unproven::UnsupportedNameConstraints,
+            UnprovenCode::PolicyRequired => Unproven::PolicyRequired,
+            UnprovenCode::PathTooComplex => Unproven::PathTooComplex,
             UnprovenCode::Revoked => Unproven::Revoked,
+            UnprovenCode::IdentityRevoked => Unproven::IdentityRevoked,
             UnprovenCode::Unknown => Unproven::Unknown,
         });
         let unproven = unproven.map(HandshakeError::Unproven);

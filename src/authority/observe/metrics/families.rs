@@ -11,12 +11,14 @@ use crate::authority::observe::metrics::Metrics;
 use crate::authority::observe::metrics::counts::Counts;
 use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::read;
+use crate::authority::resources::Resources;
 
 /// The denials that a check of a bearer token alone would have allowed.
-const DOWNGRADES: [DenyReason; 6] = [
+const DOWNGRADES: [DenyReason; 7] = [
     DenyReason::NotBound,
     DenyReason::EvidenceMissing,
     DenyReason::EvidenceTooWeak,
+    DenyReason::CertificateRenewed,
     DenyReason::CertificateMismatch,
     DenyReason::LineageOver,
     DenyReason::RotationStrict,
@@ -27,17 +29,16 @@ const OTHER: &str = "OTHER";
 
 impl Metrics {
     /// All counters. Series at 0 are included: a rate can only be computed for a series that existed before it grew.
-    pub(in crate::authority) fn families(&self) -> Vec<Family> {
+    pub(in crate::authority) fn families(&self, registered: &Resources) -> Vec<Family> {
         let caches = |count: fn(&super::Lookups) -> u64| {
             Cache::ALL.map(|cache| (labels([("cache", cache.label())]), count(self.lookups(cache))))
         };
         vec![
             self.decisions(),
-            by(
+            Family::counters(
                 "lanyard_report_mode_denials",
                 "Denials that were let through in report mode",
-                "reason",
-                &self.report_denials,
+                self.report_denials.read(registered),
             ),
             self.downgrades(),
             one("lanyard_tokens_issued", "Tokens issued", read(&self.issued)),

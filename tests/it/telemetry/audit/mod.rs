@@ -2,24 +2,29 @@
 
 mod log;
 mod scenario;
+mod senders;
 
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use lanyard::authority::Authority;
+use lanyard::authority::access::ConnectionInfo;
 use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::PeerConnection;
+use lanyard::authority::access::Sender;
 use lanyard::authority::decision::CheckRefusal;
 use lanyard::authority::decision::GrantErrorCode;
 use lanyard::authority::decision::NoDecision;
 use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::identity::PresentedCertificate;
 use lanyard::authority::observe::AuditRecord;
 use lanyard::authority::observe::AuditSink;
 use lanyard::authority::observe::HandshakeError;
 use lanyard::authority::observe::LogSink;
 use lanyard::authority::observe::RefusedRequest;
 use lanyard::authority::observe::Severity;
+use lanyard::authority::state::Caller;
 use lanyard::authority::trust::Unproven;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListClientsRequest;
@@ -34,6 +39,7 @@ use serde_json::json;
 use tracing::Level;
 use tracing::field::Empty;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::TestAuthority;
 use crate::support::ca::self_signed;
 use crate::support::calls::use_of;
@@ -84,21 +90,21 @@ fn audited_by(sink: &Collected) -> TestAuthority {
 fn reports(authority: &Authority, peer: &PeerIdentity, connection: &PeerConnection) {
     let expired = NotAdmitted::Unproven(Unproven::Expired);
     let stream = "/lanyard.v1.BindingService/ValidateBindings";
-    authority.report_not_admitted(
-        Some(connection),
-        "/lanyard.v1.TokenService/IssueToken",
-        NotAdmitted::WrongRole,
-        false,
-    );
-    authority.report_not_admitted(None, "other", NotAdmitted::NoSuchMethod, false);
-    authority.report_not_admitted(Some(connection), stream, expired, true);
-    authority.report_handshake(HandshakeError::Unproven(Unproven::NoPath), &Unproven::NoPath.to_string());
-    authority.report_handshake(HandshakeError::TooSlow, "the handshake took too long");
+    let info = ConnectionInfo { remote: Some("192.0.2.7:40000".parse().unwrap()), listener: Some("mtls") };
+    let (unknown, sender) = (Sender::of(None, info), Sender::of(Some(connection), info));
+    authority.report_not_admitted(&sender, "/lanyard.v1.TokenService/IssueToken", NotAdmitted::WrongRole, false);
+    authority.report_not_admitted(&unknown, "other", NotAdmitted::NoSuchMethod, false);
+    authority.report_not_admitted(&sender, stream, expired, true);
+    let presented = PresentedCertificate::from(peer.certificate());
+    let cause = Unproven::NoPath.to_string();
+    authority.report_handshake(info, Some(&presented), HandshakeError::Unproven(Unproven::NoPath), &cause);
+    authority.report_handshake(info, None, HandshakeError::TooSlow, "the handshake took too long");
     let grant = RefusedRequest::Token(GrantErrorCode::UnsupportedGrantType);
-    authority.report_refused(Some(peer), grant, "only client_credentials is served");
-    authority.report_refused(None, RefusedRequest::Introspection("invalid_request"), "token is missing");
-    authority.report_not_decided(peer, NoDecision::ScopeMalformed);
-    authority.report_unread_check(CheckRefusal::RequestMalformed);
+    authority.report_refused(&sender, grant, "only client_credentials is served");
+    authority.report_refused(&unknown, RefusedRequest::Introspection("invalid_request"), "token is missing");
+    let caller = Caller { connection: info, ..authority.as_caller(peer) };
+    authority.report_not_decided(&caller, "https://orders.shop.internal", NoDecision::ScopeMalformed);
+    authority.report_unread_check(&sender, CheckRefusal::RequestMalformed);
 }
 
 #[test]
@@ -116,7 +122,7 @@ fn each_event_is_a_record_of_who_what_on_what_with_outcome_and_reason() {
 }
 
 #[test]
-fn each_line_of_the_trail_is_as_it_was_before_there_were_records() {
+fn each_line_of_the_trail_has_its_fields_and_a_refusal_who_was_refused() {
     let fixture = TestAuthority::new();
     let mut names = None;
     let lines = log::logged(Level::DEBUG, || names = Some(scenario::happen(&fixture, reports)));
@@ -149,7 +155,7 @@ fn line(refusal: CheckRefusal) -> String {
     let text = log::logged(Level::INFO, || {
         let span =
             tracing::info_span!("request", lanyard.decision = Empty, lanyard.reason = Empty, otel.status_code = Empty);
-        span.in_scope(|| fixture.authority.report_unread_check(refusal));
+        span.in_scope(|| fixture.authority.report_unread_check(&Sender::default(), refusal));
     });
     assert_eq!(text.lines().count(), 1, "{text}");
     text

@@ -7,6 +7,7 @@ use lanyard::authority::access::PeerConnection;
 use lanyard::authority::access::Requester;
 use lanyard::authority::decision::CheckRequest;
 use lanyard::authority::decision::ClientAssertion;
+use lanyard::authority::decision::LastAdmin;
 use lanyard::authority::decision::PresentedEvidence;
 use lanyard::authority::decision::RevokeRequest;
 use lanyard::authority::decision::TokenRequest;
@@ -96,7 +97,9 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
 
     drop(authority.requester(&authority.as_caller(&thief), Some(CHECKOUT), &ClientAssertion::default()));
     drop(authority.introspect(&authority.view(), &requester(authority, &proxy), &issued));
-    drop(authority.introspect(&authority.view(), &requester(authority, &checkout), &issued));
+    let stranger = ClientId::parse("spiffe://prod.example/thief");
+    let stranger = Requester { client_id: stranger, ..requester(authority, &checkout) };
+    drop(authority.introspect(&authority.view(), &stranger, &issued));
     drop(authority.introspect(&authority.view(), &requester(authority, &proxy), "x"));
 
     fixture.evaluate(&issued, &leaf);
@@ -123,10 +126,14 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     ready(authority.announce_rotation(&authority.as_caller(&checkout), &other.chain)).unwrap_err();
 
     let client = || RevokeRequest::Client(ClientId::parse(CHECKOUT).unwrap(), None);
-    ready(authority.revoke(&authority.as_caller(&checkout), &requester(authority, &checkout), client())).unwrap_err();
+    let revoke = |peer: &PeerIdentity, request| {
+        let (caller, requester) = (authority.as_caller(peer), requester(authority, peer));
+        ready(authority.revoke(&caller, &requester, request, LastAdmin::Stays))
+    };
+    revoke(&checkout, client()).unwrap_err();
+    revoke(&admin, RevokeRequest::Token(issued.clone())).unwrap();
+    revoke(&admin, client()).unwrap();
     let by_admin = requester(authority, &admin);
-    ready(authority.revoke(&authority.as_caller(&admin), &by_admin, RevokeRequest::Token(issued.clone()))).unwrap();
-    ready(authority.revoke(&authority.as_caller(&admin), &by_admin, client())).unwrap();
     ready(authority.lift_revocation(&authority.as_caller(&admin), &by_admin, client())).unwrap();
     fixture.delete(CHECKOUT);
 
@@ -141,5 +148,7 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
         (successor.to_string(), "{successor}"),
         (second.to_string(), "{second}"),
         (stolen.to_string(), "{stolen}"),
+        (proxy.thumbprint().to_string(), "{proxy}"),
+        (fixture.proxy().thumbprint().to_string(), "{evaluator}"),
     ])
 }

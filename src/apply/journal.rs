@@ -1,0 +1,80 @@
+//! What was written, so that it can be undone.
+
+use tonic::Code;
+use tonic::Status;
+
+use crate::apply::document::Document;
+use crate::apply::transport::Registry;
+use crate::apply::transport::Transport;
+
+/// The changes of records of one kind, in the order in which they were written.
+#[derive(Debug)]
+pub struct Journal<D: Document> {
+    changes: Vec<Change<D>>,
+}
+
+/// A record that was created or updated.
+#[derive(Debug)]
+pub(in crate::apply) struct Change<D: Document> {
+    /// The name of the record.
+    pub(in crate::apply) name: String,
+    /// The record before, or `None` if it was created.
+    pub(in crate::apply) before: Option<D::Message>,
+    /// Whether the record was deleted before it was created, so that its deletion is to be remembered again.
+    pub(in crate::apply) was_deleted: bool,
+    /// The etag that the change gave it.
+    pub(in crate::apply) etag: String,
+}
+
+impl<D: Document> Default for Journal<D> {
+    fn default() -> Self {
+        Self { changes: Vec::new() }
+    }
+}
+
+impl<D: Document> Journal<D> {
+    pub(in crate::apply) fn add(&mut self, change: Change<D>) {
+        self.changes.push(change);
+    }
+}
+
+/// Undoes changes, the last one first: deletes what was created, and writes back what was updated. Returns the names of
+/// the records that keep their change: those that another writer has changed since, and if the server stops answering
+/// all that are left.
+pub async fn undo<D: Document, S: Transport>(registry: &mut Registry<S>, journal: Journal<D>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut answers = true;
+    for change in journal.changes.into_iter().rev() {
+        let name = change.name.clone();
+        if !answers {
+            kept.push(name);
+            continue;
+        }
+        match undo_one(registry, change).await {
+            Ok(()) => {}
+            Err(status) => {
+                answers = matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::InvalidArgument);
+                kept.push(name);
+            }
+        }
+    }
+    kept
+}
+
+async fn undo_one<D: Document, S: Transport>(registry: &mut Registry<S>, change: Change<D>) -> Result<(), Status> {
+    let Change { name, before, was_deleted, etag } = change;
+    let Some(before) = before else {
+        return match D::delete(registry, name.clone(), etag).await {
+            // Another writer has deleted it already.
+            Err(status) if status.code() == Code::NotFound => Ok(()),
+            Ok(()) if !was_deleted => D::forget(registry, name).await,
+            deleted => deleted,
+        };
+    };
+    let before = D::try_from(before).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    match D::update(registry, before.message(etag), false).await {
+        // Another writer has changed it, by deleting it.
+        Err(status) if status.code() == Code::NotFound => Err(Status::aborted(name)),
+        updated => updated.map(drop),
+    }
+}

@@ -1,0 +1,42 @@
+//! What the record of a refusal says of its sender.
+
+use crate::authority::access::ConnectionInfo;
+use crate::authority::access::Sender;
+use crate::authority::identity::PresentedCertificate;
+use crate::authority::observe::AuditRecord;
+use crate::authority::observe::beginning;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::ClientStatus;
+use crate::authority::state::View;
+
+/// Adds who sent the request, and on which connection.
+pub(in crate::authority::api) fn sent_by(sender: &Sender, record: AuditRecord) -> AuditRecord {
+    let ConnectionInfo { remote, listener } = sender.connection;
+    let certificate = sender.identity.as_deref().map(|identity| PresentedCertificate::from(identity.certificate()));
+    AuditRecord { remote: remote.map(|remote| remote.to_string()), listener, ..presented(certificate.as_ref(), record) }
+}
+
+/// Adds the thumbprint of a certificate, and its subject if it has no SPIFFE ID.
+pub(in crate::authority::api) fn presented(
+    certificate: Option<&PresentedCertificate>,
+    record: AuditRecord,
+) -> AuditRecord {
+    AuditRecord {
+        certificate: certificate.map(|certificate| certificate.thumbprint.to_string()),
+        subject: certificate.and_then(|certificate| certificate.subject.as_deref()).map(beginning).map(str::to_owned),
+        ..record
+    }
+}
+
+/// The sender by its certificate.
+pub(in crate::authority::api) fn actor(sender: &Sender) -> Option<String> {
+    sender.identity.as_ref().map(ToString::to_string)
+}
+
+/// The registration that applies to a client, by its `client_id`.
+pub(in crate::authority::api) fn registration(view: &View, client: Option<&ClientId>) -> Option<String> {
+    match view.snapshot.directory.status(client?) {
+        ClientStatus::Registered(client) => Some(client.registration.client_id.to_string()),
+        ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
+    }
+}

@@ -1,0 +1,79 @@
+//! Whether a revocation leaves an admin.
+
+use std::sync::Arc;
+
+use spiffe::SpiffeId;
+
+use crate::authority::access::GrantedRole;
+use crate::authority::access::RoleHolder;
+use crate::authority::identity::CertificateThumbprint;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::registration::RegisteredClient;
+use crate::authority::state::revoked::Revoked;
+use crate::authority::state::view::View;
+
+/// A peer, as far as it is known.
+struct KnownPeer<'a> {
+    id: Option<&'a SpiffeId>,
+    thumbprint: Option<CertificateThumbprint>,
+    clients: Vec<Arc<RegisteredClient>>,
+}
+
+impl View {
+    /// Whether an admin is left once an admin that is this peer has revoked this.
+    pub fn leaves_an_admin(&self, revoked: &Revoked, admin: &PeerIdentity) -> bool {
+        let is_left = |holder| self.known_peer(holder).is_some_and(|peer| self.is_left(revoked, &peer));
+        !self.is_of_peer(revoked, admin) || self.roles.holders(GrantedRole::Admin).any(is_left)
+    }
+
+    /// `None` for a pattern: the configuration assigns the role Admin to none.
+    fn known_peer<'a>(&self, holder: &'a RoleHolder) -> Option<KnownPeer<'a>> {
+        let directory = &self.snapshot.directory;
+        match holder {
+            RoleHolder::Spiffe(SpiffeIdPattern::Below(_)) => None,
+            RoleHolder::Spiffe(SpiffeIdPattern::Exact(id)) => {
+                Some(KnownPeer { id: Some(id), thumbprint: None, clients: directory.nearest(id) })
+            }
+            RoleHolder::Thumbprint(thumbprint) => {
+                let clients = directory.with_certificate(thumbprint).collect();
+                Some(KnownPeer { id: None, thumbprint: Some(*thumbprint), clients })
+            }
+        }
+    }
+
+    /// Whether a holder is refused neither by the present revocations nor by a further one.
+    fn is_left(&self, revoked: &Revoked, peer: &KnownPeer<'_>) -> bool {
+        let (revocations, now) = (&self.snapshot.revocations, self.now);
+        // The SPIFFE ID in a certificate of which only the thumbprint is known may be one of those.
+        let may_cover = peer.id.is_none() && matches!(revoked, Revoked::Identities(_) | Revoked::TrustDomain(_));
+        let is_refused = peer.id.is_some_and(|id| revocations.has_identity(id, now))
+            || peer.thumbprint.is_some_and(|thumbprint| revocations.has_certificate(thumbprint, now))
+            || peer.clients.iter().any(|client| revocations.has_client(&client.registration.client_id, now))
+            || revocations
+                .roles()
+                .any(|(role, record)| record.is_in_effect(now) && self.roles.assigns(role, peer.id, peer.thumbprint));
+        !may_cover && !is_refused && !self.covers(revoked, peer)
+    }
+
+    /// Whether a revocation refuses a peer.
+    fn covers(&self, revoked: &Revoked, peer: &KnownPeer<'_>) -> bool {
+        match revoked {
+            Revoked::Token(_) | Revoked::IssuedTo(_) => false,
+            Revoked::Client(name) => {
+                peer.id.is_some() && name.spiffe_id().as_ref() == peer.id
+                    || peer.clients.iter().any(|client| client.registration.client_id == *name)
+            }
+            Revoked::Certificate(thumbprint) => peer.thumbprint == Some(*thumbprint),
+            Revoked::Identities(prefix) => peer.id.is_some_and(|id| id.to_string().starts_with(prefix.as_str())),
+            Revoked::TrustDomain(trust_domain) => peer.id.is_some_and(|id| id.is_member_of(trust_domain)),
+            Revoked::Role(role) => self.roles.assigns(*role, peer.id, peer.thumbprint),
+        }
+    }
+
+    /// Whether a revocation refuses this peer.
+    pub fn is_of_peer(&self, revoked: &Revoked, peer: &PeerIdentity) -> bool {
+        let clients = self.snapshot.clients_of(peer, self.now);
+        self.covers(revoked, &KnownPeer { id: peer.spiffe_id(), thumbprint: Some(peer.thumbprint()), clients })
+    }
+}

@@ -1,0 +1,60 @@
+//! The answer to `WhoAmI`.
+
+use crate::authority::Authority;
+use crate::authority::access::Fronted;
+use crate::authority::access::Roles;
+use crate::authority::clock::Timestamp;
+use crate::authority::decision::OwnRegistration;
+use crate::authority::identity::Proof;
+use crate::authority::state::Caller;
+use crate::proto;
+use crate::proto::WhoAmIResponse;
+
+pub(super) fn answer(authority: &Authority, caller: &Caller) -> WhoAmIResponse {
+    let identity = &caller.identity;
+    let client_cas = match identity.proof() {
+        Proof::Pki(client_cas) => client_cas.clone(),
+        Proof::Svid(_) | Proof::SelfSigned | Proof::Unknown => Vec::new(),
+    };
+    let fronted_audiences = match &caller.roles.proxy {
+        None => Vec::new(),
+        Some(Fronted::Every) => vec!["*".to_owned()],
+        Some(Fronted::Audiences(audiences)) => audiences.to_vec(),
+    };
+    WhoAmIResponse {
+        spiffe_id: identity.spiffe_id().map(ToString::to_string).unwrap_or_default(),
+        certificate_thumbprint: identity.thumbprint().as_bytes().to_vec(),
+        certificate_not_after: Some(timestamp(identity.certificate().not_after())),
+        client_cas,
+        roles: roles(&caller.roles).into_iter().map(Into::into).collect(),
+        fronted_audiences,
+        registrations: authority.registrations_of(caller).iter().map(registration).collect(),
+    }
+}
+
+fn roles(held: &Roles) -> Vec<proto::Role> {
+    let all = [
+        (held.workload, proto::Role::Workload),
+        (held.proxy.is_some(), proto::Role::Proxy),
+        (held.admin, proto::Role::Admin),
+    ];
+    all.into_iter().filter(|(holds, _)| *holds).map(|(_, role)| role).collect()
+}
+
+fn registration(own: &OwnRegistration) -> proto::OwnRegistration {
+    let metadata = own.client.registration.metadata.clone();
+    proto::OwnRegistration {
+        client_id: own.client_id.to_string(),
+        registered_client_id: metadata.client_id,
+        token_endpoint_auth_method: metadata.token_endpoint_auth_method,
+        scope: metadata.scope,
+        audience: metadata.audience,
+        access_token_ttl: own.client.registration.access_token_ttl.try_into().ok(),
+        rotation: metadata.rotation.unwrap_or_default(),
+        problem: own.problem.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: i64::try_from(time.0).unwrap_or(i64::MAX), nanos: 0 }
+}

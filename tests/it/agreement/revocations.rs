@@ -1,0 +1,152 @@
+//! Before and after each revocation, and after its end, all protocols say the same of the same token: `ValidateBinding` and
+//! its stream, Envoy's check, and introspection over HTTP and gRPC.
+
+use std::time::Duration;
+
+use lanyard::proto::AssignedRole;
+use lanyard::proto::Client;
+use lanyard::proto::DenyReason;
+use lanyard::proto::IntrospectTokenRequest;
+use lanyard::proto::ProtectedResource;
+use lanyard::proto::RevokeTokenRequest;
+use lanyard::proto::ValidateBindingRequest;
+use lanyard::proto::revoke_token_request::Target;
+use serde_json::json;
+
+use crate::support::binding_stream::BindingStream;
+use crate::support::binding_stream::StreamOutcome;
+use crate::support::calls::opened;
+use crate::support::calls::use_of;
+use crate::support::check;
+use crate::support::check::Asked;
+use crate::support::check::route;
+use crate::support::leaf::Leaf;
+use crate::support::revocation::certificate;
+use crate::support::revocation::client;
+use crate::support::revocation::identities;
+use crate::support::revocation::of;
+use crate::support::revocation::trust_domain;
+use crate::support::server::TestServer;
+use crate::support::server::certificate_of;
+use crate::support::server::spiffe_client;
+
+/// Those who ask are of another trust domain than those whom the revocations concern.
+struct Protocols {
+    server: TestServer,
+    proxy: Leaf,
+    stream: BindingStream,
+}
+
+impl Protocols {
+    async fn new() -> Self {
+        let server = TestServer::start().await;
+        server.protect(ProtectedResource { routes: vec![route(&[], "/**", "")], ..check::orders() }).await.unwrap();
+        let pattern = "spiffe://other.example/ns/*".to_owned();
+        server.register(Client { client_id: "all".to_owned(), spiffe_id: pattern, ..spiffe_client("") }).await.unwrap();
+        let proxy = server.svid("/proxy");
+        let stream = BindingStream::open(server.bindings(&proxy)).await;
+        Self { server, proxy, stream }
+    }
+
+    /// Why all of them refuse a token with its own certificate, if they do.
+    async fn answer(&mut self, name: &str, token: &str, leaf: &Leaf) -> Option<DenyReason> {
+        let question = ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) };
+        let reason = self.server.ask(&self.proxy, question.clone()).await.unwrap().reason();
+        let denied = Some(reason).filter(|reason| *reason != DenyReason::Unspecified);
+        let streamed = self.stream.ask(&question).await.unwrap();
+        assert_eq!(streamed, denied.map_or(StreamOutcome::Allowed, StreamOutcome::Denied), "{name}");
+        let checked = self.server.check_as(&self.proxy, Asked::with(token, leaf).to("GET", "/any")).await;
+        let code = denied.map(|reason| reason.as_str_name().replace("DENY_REASON_", "")).unwrap_or_default();
+        assert_eq!(checked.reason(), code, "{name}");
+        let form = [("token", token)];
+        let over_http = self.server.post(&self.proxy, "/oauth2/introspect", &form).await.ok();
+        assert_eq!(over_http["active"], json!(denied.is_none()), "{name}");
+        let request = IntrospectTokenRequest { token: token.to_owned(), ..IntrospectTokenRequest::default() };
+        let over_grpc = self.server.tokens(&self.proxy).introspect_token(request).await.unwrap().into_inner();
+        assert_eq!(over_grpc.active, denied.is_none(), "{name}");
+        denied
+    }
+}
+
+#[tokio::test]
+async fn all_protocols_agree_before_and_after_each_revocation_and_after_its_end() {
+    use DenyReason as Why;
+    let mut protocols = Protocols::new().await;
+    for (name, why, after) in [
+        ("token", Why::TokenRevoked, None),
+        ("issued", Why::TokenRevoked, None),
+        ("client", Why::ClientRevoked, Some(Why::TokenRevoked)),
+        ("registration", Why::ClientRevoked, Some(Why::TokenRevoked)),
+        ("certificate", Why::CertificateRevoked, None),
+        ("path", Why::IdentityRevoked, Some(Why::TokenRevoked)),
+        ("trust domain", Why::IdentityRevoked, Some(Why::TokenRevoked)),
+        ("role", Why::IdentityRevoked, Some(Why::TokenRevoked)),
+    ] {
+        let path = name.replace(' ', "-");
+        let id = if name == "role" {
+            "spiffe://other.example/proxy".to_owned()
+        } else {
+            format!("spiffe://other.example/ns/{path}/a")
+        };
+        if name == "role" {
+            protocols.server.register(spiffe_client(&id)).await.unwrap();
+        }
+        let leaf = protocols.server.setup.other_ca.svid(&id).issue();
+        let bystander = protocols.server.workload(&format!("/bystander/{path}")).await;
+        let token = protocols.server.token(&leaf).await;
+        let others = protocols.server.token(&bystander).await;
+        assert_eq!(protocols.answer(name, &token, &leaf).await, None, "{name}");
+        let target = match name {
+            "token" => Target::Jti(opened(&token).1["jti"].as_str().unwrap().to_owned()),
+            "issued" => Target::IssuedToClientId(id.clone()),
+            "client" => client(&id),
+            "registration" => client("all"),
+            "certificate" => certificate(&leaf),
+            "path" => identities("spiffe://other.example/ns/path/*"),
+            "trust domain" => trust_domain("other.example"),
+            // The proxy that asks here would be refused too, and asks no more.
+            _ => Target::Role(AssignedRole::Proxy.into()),
+        };
+        if name == "role" {
+            protocols.server.revoke(target.clone()).await;
+            let form = [("token", token.as_str())];
+            let active =
+                protocols.server.post(&protocols.server.svid("/admin"), "/oauth2/introspect", &form).await.ok();
+            assert_eq!(active["active"], json!(false));
+            let own = protocols.server.ask(&bystander, use_of(&others)).await.unwrap();
+            assert_eq!(own.reason(), Why::Unspecified);
+            protocols.server.lift(target).await;
+            protocols.stream = BindingStream::open(protocols.server.bindings(&protocols.proxy)).await;
+        } else {
+            protocols.server.revoke(target.clone()).await;
+            assert_eq!(protocols.answer(name, &token, &leaf).await, Some(why), "{name}");
+            assert_eq!(protocols.answer(name, &others, &bystander).await, None, "{name}");
+            if name == "token" || name == "issued" {
+                continue;
+            }
+            protocols.server.lift(target).await;
+        }
+        assert_eq!(protocols.answer(name, &token, &leaf).await, after, "{name}");
+        protocols.server.advance(Duration::from_secs(1));
+        let fresh = protocols.server.token(&leaf).await;
+        assert_eq!(protocols.answer(name, &fresh, &leaf).await, None, "{name}");
+        assert_eq!(protocols.answer(name, &others, &bystander).await, None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn all_protocols_agree_on_the_last_second_of_a_revocation_and_on_the_one_after_it() {
+    let mut protocols = Protocols::new().await;
+    let leaf = protocols.server.workload("/checkout").await;
+    let token = protocols.server.token(&leaf).await;
+    let until = i64::try_from(protocols.server.now().0 + 10).unwrap();
+    let until = Some(prost_types::Timestamp { seconds: until, nanos: 0 });
+    let request = RevokeTokenRequest { until, ..of(client("spiffe://prod.example/checkout")) };
+    protocols.server.revoke_as(&protocols.server.svid("/admin"), request).await.unwrap();
+    protocols.server.advance(Duration::from_secs(10));
+    assert_eq!(protocols.answer("last", &token, &leaf).await, Some(DenyReason::ClientRevoked));
+    protocols.server.advance(Duration::from_secs(1));
+    assert_eq!(protocols.answer("after", &token, &leaf).await, Some(DenyReason::TokenRevoked));
+    let fresh = protocols.server.token(&leaf).await;
+    assert_eq!(protocols.answer("fresh", &fresh, &leaf).await, None);
+}

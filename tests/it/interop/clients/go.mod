@@ -1,0 +1,5 @@
+module client
+
+go 1.25.0
+
+require golang.org/x/oauth2 v0.34.0
