@@ -62,6 +62,11 @@ impl Scope {
         self.0.iter().all(|token| holds(token))
     }
 
+    /// The scopes, in their order.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// The scopes of this set for which `keeps` holds, in their order.
     #[must_use]
     pub fn restricted(&self, keeps: impl Fn(&str) -> bool) -> Self {

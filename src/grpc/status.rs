@@ -54,8 +54,14 @@ pub fn broken() -> Status {
     plain(Code::Internal, "INTERNAL", "the server failed at this request")
 }
 
-/// A refused token request.
+/// A client that is not authenticated, or a refused token request.
 pub fn grant_error(error: GrantError) -> Status {
+    token_refused(error, None)
+}
+
+/// A refused token request, with an explanation for the client in place of the fixed sentence.
+pub fn token_refused(error: GrantError, explanation: Option<String>) -> Status {
+    let explained = |reason| plain(Code::InvalidArgument, reason, explanation.unwrap_or_else(|| error.to_string()));
     match error {
         GrantError::InvalidClient(_)
         | GrantError::InvalidAssertion(_)
@@ -64,8 +70,8 @@ pub fn grant_error(error: GrantError) -> Status {
         GrantError::InvalidRequest | GrantError::HalfAnAssertion | GrantError::TokenTooLarge => {
             plain(Code::InvalidArgument, INVALID_REQUEST, error)
         }
-        GrantError::InvalidScope => plain(Code::InvalidArgument, "INVALID_SCOPE", error),
-        GrantError::InvalidTarget => plain(Code::InvalidArgument, "INVALID_TARGET", error),
+        GrantError::InvalidScope => explained("INVALID_SCOPE"),
+        GrantError::InvalidTarget => explained("INVALID_TARGET"),
         GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),
         GrantError::Stale(error) => stale(error),
     }

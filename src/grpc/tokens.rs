@@ -45,10 +45,11 @@ impl TokenService for Services {
         let client_id = sent(client_id);
         let assertion = assertion(client_assertion_type, client_assertion);
         self.authority.discover(&mut caller, client_id.as_deref()).await;
+        let request = TokenRequest { client_id, assertion, scope, audience };
         let issued = self
             .authority
-            .issue_token(&caller, &TokenRequest { client_id, assertion, scope, audience })
-            .map_err(status::grant_error)?;
+            .issue_token(&caller, &request)
+            .map_err(|error| status::token_refused(error, self.authority.explain_refusal(&caller, &request, error)))?;
         Ok(Response::new(IssueTokenResponse {
             access_token: issued.access_token,
             token_type: "Bearer".to_owned(),

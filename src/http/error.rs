@@ -63,13 +63,14 @@ impl ErrorCode {
     }
 }
 
-/// An error response: a code of the RFCs and a fixed sentence. `error_description` allows only printable ASCII without
-/// quotation marks and backslashes (RFC 6749 section 5.2), so it never includes anything that a caller sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// An error response: a code of the RFCs, and a fixed sentence or what explains the refusal to an authenticated client.
+/// `error_description` allows only printable ASCII without quotation marks and backslashes (RFC 6749 section 5.2), so it
+/// includes of what a caller sent only names that have no others.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OAuthError {
     status: StatusCode,
     code: ErrorCode,
-    description: &'static str,
+    description: Cow<'static, str>,
     /// The `WWW-Authenticate` header of a 401.
     challenge: &'static str,
     /// Whether the core refused the request and has already logged it.
@@ -93,7 +94,15 @@ impl Line {
 
 impl OAuthError {
     const fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        Self { status, code, description, challenge: challenge::BASIC, logged: false }
+        Self { status, code, description: Cow::Borrowed(description), challenge: challenge::BASIC, logged: false }
+    }
+
+    /// The same error with this description, if there is one.
+    pub(super) fn explained(self, description: Option<String>) -> Self {
+        match description {
+            Some(description) => Self { description: Cow::Owned(description), ..self },
+            None => self,
+        }
     }
 
     /// A request with a parameter that is missing, repeated or contradictory.

@@ -50,7 +50,9 @@ pub(super) async fn issue(
         audience,
     };
     authority.discover(&mut caller, client_id).await;
-    let issued = authority.issue_token(&caller, &request)?;
+    let issued = authority
+        .issue_token(&caller, &request)
+        .map_err(|error| OAuthError::from(error).explained(authority.explain_refusal(&caller, &request, error)))?;
     let mut body = json!({
         "access_token": issued.access_token,
         "token_type": "Bearer",

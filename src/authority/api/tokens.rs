@@ -13,6 +13,7 @@ use crate::authority::decision::Credentials;
 use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::TokenRequest;
+use crate::authority::decision::explain_refusal;
 use crate::authority::decision::grant;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::registration::ClientId;
@@ -47,6 +48,13 @@ impl Authority {
             Err(error) => self.record_token_refused(caller, request, *error),
         }
         outcome.map(|(_, _, token)| token)
+    }
+
+    /// What a refused request asks for beyond what its client may have, for the client itself; see [`explain_refusal`].
+    pub fn explain_refusal(&self, caller: &Caller, request: &TokenRequest, error: GrantError) -> Option<String> {
+        let assertion = self.prove_assertion(&caller.view, &request.assertion).ok()?;
+        let credentials = self.credentials(&caller.identity, assertion.as_ref());
+        explain_refusal(&caller.view.snapshot, credentials, request, caller.view.now, error)
     }
 
     pub(in crate::authority) fn credentials<'a>(

@@ -16,6 +16,7 @@ use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::scope::Scope;
 use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
+use crate::authority::scope::is_resource_indicator;
 use crate::authority::state::Snapshot;
 use crate::authority::trust::JwtSvid;
 
@@ -129,6 +130,79 @@ pub fn grant(
     let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
     let bound = credentials.binds(&client);
     Ok(Grant { client_id, client, scope, audience, expires, bound })
+}
+
+/// The most bytes of a list of names in an explanation.
+const MAX_LIST_BYTES: usize = 512;
+
+/// What a refused request asks for beyond what its client may have, and what that is. It is for the client alone, whose
+/// own registration it discloses: `None` where the client is not authenticated, and where something else is refused. Only
+/// printable ASCII without quotation marks and backslashes, as an `error_description` must be (RFC 6749 section 5.2).
+pub fn explain_refusal(
+    snapshot: &Snapshot,
+    credentials: Credentials<'_>,
+    request: &TokenRequest,
+    now: Timestamp,
+    error: GrantError,
+) -> Option<String> {
+    let client_id = credentials.name(request.client_id.as_deref()).ok().flatten()?;
+    let client = authenticate(snapshot, credentials, &client_id, now).ok()?;
+    let registered = &client.registration.metadata.audience;
+    let (foreign, allowed): (Vec<&str>, Vec<&str>) = match error {
+        GrantError::InvalidScope => {
+            let asked = Scope::parse(&request.scope).ok()?;
+            let audience = if request.audience.is_empty() { registered } else { &request.audience };
+            let defined = snapshot.resources.defined_by(audience.iter().map(String::as_str));
+            let allowed = client.registration.scope.restricted(|scope| defined.counts(scope));
+            return explanation(
+                asked.restricted(|scope| !allowed.contains(scope)).tokens(),
+                "scopes",
+                allowed.tokens(),
+            );
+        }
+        GrantError::InvalidTarget => {
+            let asked = request.audience.iter().filter(|one| !registered.contains(one) && is_resource_indicator(one));
+            (asked.map(String::as_str).collect(), registered.iter().map(String::as_str).collect())
+        }
+        GrantError::InvalidClient(_)
+        | GrantError::InvalidAssertion(_)
+        | GrantError::UnknownAssertionType
+        | GrantError::HalfAnAssertion
+        | GrantError::ForeignConnection
+        | GrantError::InvalidRequest
+        | GrantError::TokenTooLarge
+        | GrantError::ServerError
+        | GrantError::Stale(_) => return None,
+    };
+    explanation(foreign.into_iter(), "audiences", allowed.into_iter())
+}
+
+fn explanation<'a>(
+    foreign: impl Iterator<Item = &'a str>,
+    kind: &str,
+    allowed: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let (foreign, allowed) = (list(foreign), list(allowed));
+    let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed };
+    (!foreign.is_empty()).then(|| {
+        format!("not among the {kind} that this client may ask for here: {foreign}; it may ask for: {allowed}")
+    })
+}
+
+/// Names, separated by spaces, as many as fit.
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut list = String::new();
+    for name in names {
+        if list.len() + name.len() > MAX_LIST_BYTES {
+            list.push_str(" ...");
+            break;
+        }
+        if !list.is_empty() {
+            list.push(' ');
+        }
+        list.push_str(name);
+    }
+    list
 }
 
 /// Compares what was proven with what the registration of `client_id` expects (RFC 8705 section 2,

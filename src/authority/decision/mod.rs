@@ -35,6 +35,7 @@ pub use crate::authority::decision::grant::Grant;
 pub use crate::authority::decision::grant::OwnRegistration;
 pub use crate::authority::decision::grant::TokenRequest;
 pub use crate::authority::decision::grant::authenticate;
+pub use crate::authority::decision::grant::explain_refusal;
 pub use crate::authority::decision::grant::grant;
 pub use crate::authority::decision::grant_error::GrantError;
 pub use crate::authority::decision::grant_error::GrantErrorCode;

@@ -2,6 +2,7 @@
 
 mod access_tokens;
 mod clock;
+mod explained;
 mod grants;
 mod issue_token;
 mod malformed;
