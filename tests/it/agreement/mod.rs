@@ -3,5 +3,6 @@
 mod faults;
 mod registrations;
 mod revocations;
+mod roles;
 mod routes;
 mod tokens;
