@@ -1,5 +1,5 @@
 //! The one form of a host with or without a port. Resources are registered in it, and the hosts of requests are
-//! brought to it, so that no other spelling of a name finds another resource or none.
+//! normalized to it, so that no other spelling of a name finds another resource or none.
 
 use std::net::Ipv6Addr;
 

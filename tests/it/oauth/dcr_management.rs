@@ -255,6 +255,6 @@ async fn a_registrant_neither_reads_replaces_nor_deletes_a_client_whose_record_c
     assert_eq!(issued(&server, &leaf, CHECKOUT).await.error(), (401, "invalid_client".to_owned()));
     // An admin sees it as it counts, disabled.
     let request = lanyard::proto::GetClientRequest { client_id: CHECKOUT.to_owned() };
-    let shown = server.registry(&server.svid("/admin")).get_client(request).await.unwrap().into_inner();
-    assert!(shown.disabled);
+    let client = server.registry(&server.svid("/admin")).get_client(request).await.unwrap().into_inner();
+    assert!(client.disabled);
 }
