@@ -8,9 +8,9 @@ use crate::authority::access::Fronted;
 use crate::authority::records::ByName;
 use crate::authority::resources::defined_scopes::DefinedScopes;
 use crate::authority::resources::deleted::DeletedResource;
+use crate::authority::resources::destinations::Destinations;
 use crate::authority::resources::host::HostAndPort;
 use crate::authority::resources::metadata::ResourceMetadata;
-use crate::authority::resources::places::Places;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::resources::resource::RegisteredResource;
 use crate::authority::resources::shared::contested;
@@ -21,9 +21,9 @@ use crate::authority::store::Revision;
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     by_audience: ByName<ProtectedResource>,
-    places: Places,
+    destinations: Destinations,
     deleted: OrdMap<String, (Arc<DeletedResource>, Revision)>,
-    deleted_places: Places,
+    deleted_destinations: Destinations,
     /// The scopes that resources define, each with the number of those resources.
     scopes: OrdMap<String, usize>,
 }
@@ -106,8 +106,8 @@ impl Resources {
         if let Some(audience) = destination.named {
             return self.by_audience.named(audience).filter(|_| fronted.includes(audience));
         }
-        let served = self.places.at_principal(destination.principal);
-        let marked = self.deleted_places.at_principal(destination.principal);
+        let served = self.destinations.at_principal(destination.principal);
+        let marked = self.deleted_destinations.at_principal(destination.principal);
         let is_fronted = |audience: &&String| fronted.includes(audience);
         // Whether the workload serves any is asked of all resources: a proxy that fronts none of those finds none.
         if served.is_empty() && !marked.iter().any(|audience| self.deleted(audience).is_some()) {
@@ -136,14 +136,14 @@ impl Resources {
         let host = HostAndPort::parse(authority)?;
         for key in host.keys() {
             let here = || {
-                let audiences = self.places.at_authority(key).iter().filter(&contend);
+                let audiences = self.destinations.at_authority(key).iter().filter(&contend);
                 audiences.filter_map(|audience| self.by_audience.named(audience))
             };
             let found = here().find(|resource| eligible(&resource.registration.metadata.destination_principals));
             if found.is_some() {
                 return found.filter(|_| here().count() == 1);
             }
-            let marks = self.deleted_places.at_authority(key).iter().filter(&contend);
+            let marks = self.deleted_destinations.at_authority(key).iter().filter(&contend);
             if marks.filter_map(|audience| self.deleted(audience)).any(|mark| eligible(&mark.destination_principals)) {
                 return None;
             }
@@ -155,7 +155,7 @@ impl Resources {
     /// replaces a registered one, is left as it is.
     pub(in crate::authority) fn contested<'a>(&self, wanted: &'a ResourceMetadata) -> Option<(&str, &'a str)> {
         let before = self.by_audience.named(&wanted.audience).map(|registered| &registered.registration.metadata);
-        let others = wanted.authorities.iter().flat_map(|authority| self.places.at_authority(authority));
+        let others = wanted.authorities.iter().flat_map(|authority| self.destinations.at_authority(authority));
         others.filter_map(|audience| self.by_audience.named(audience)).find_map(|other| {
             let authority = contested(wanted, before, &other.registration.metadata)?;
             Some((other.registration.audience(), authority))
@@ -167,7 +167,7 @@ impl Resources {
         self.remove(registered.registration.audience());
         let metadata = &registered.registration.metadata;
         let ResourceMetadata { audience, destination_principals, authorities, .. } = metadata;
-        self.places.insert(audience, destination_principals, authorities);
+        self.destinations.insert(audience, destination_principals, authorities);
         for scope in defined(metadata) {
             *self.scopes.entry(scope.to_owned()).or_default() += 1;
         }
@@ -179,7 +179,7 @@ impl Resources {
         let Some(removed) = self.by_audience.remove(audience) else { return };
         let metadata = &removed.registration.metadata;
         let ResourceMetadata { destination_principals, authorities, .. } = metadata;
-        self.places.remove(audience, destination_principals, authorities);
+        self.destinations.remove(audience, destination_principals, authorities);
         for scope in defined(metadata) {
             if let Some(count) = self.scopes.get_mut(scope) {
                 *count -= 1;
@@ -193,14 +193,14 @@ impl Resources {
     /// Inserts the mark of a deleted resource, replacing any with the same audience.
     pub(in crate::authority) fn insert_mark(&mut self, mark: DeletedResource, revision: Revision) {
         self.remove_mark(&mark.audience);
-        self.deleted_places.insert(&mark.audience, &mark.destination_principals, &mark.authorities);
+        self.deleted_destinations.insert(&mark.audience, &mark.destination_principals, &mark.authorities);
         self.deleted.insert(mark.audience.clone(), (Arc::new(mark), revision));
     }
 
     /// Removes the mark of this audience.
     pub(in crate::authority) fn remove_mark(&mut self, audience: &str) {
         let Some((mark, _)) = self.deleted.remove(audience) else { return };
-        self.deleted_places.remove(audience, &mark.destination_principals, &mark.authorities);
+        self.deleted_destinations.remove(audience, &mark.destination_principals, &mark.authorities);
     }
 }
 

@@ -3,10 +3,10 @@
 mod defined_scopes;
 mod deleted;
 mod demands;
+mod destinations;
 mod host;
 mod index;
 mod metadata;
-mod places;
 mod resource;
 mod route;
 mod shared;

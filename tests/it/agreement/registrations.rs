@@ -38,7 +38,7 @@ const CHECKOUT: &str = "spiffe://prod.example/checkout";
 const BOTH: &str = "orders.read orders.write";
 
 /// What every protocol says of a use.
-type Said = Result<(), DenyReason>;
+type Agreed = Result<(), DenyReason>;
 
 /// A server with the orders resource, and the questions about it.
 struct Fixture(TestServer);
@@ -54,7 +54,7 @@ impl Fixture {
     }
 
     /// Holds all protocols to one answer about a use of the token at the orders resource that needs this scope.
-    async fn said(&self, token: &str, leaf: &Leaf, scope: &str) -> Said {
+    async fn agreed(&self, token: &str, leaf: &Leaf, scope: &str) -> Agreed {
         let request = |evidence: Option<Evidence>| ValidateBindingRequest {
             access_token: token.to_owned(),
             evidence,
@@ -63,27 +63,27 @@ impl Fixture {
         };
         let proxy = self.0.svid("/proxy");
         let validated = self.0.ask(&proxy, request(certificate_of(leaf))).await.unwrap();
-        let said = match validated.decision() {
+        let answer = match validated.decision() {
             Decision::Allow => Ok(()),
             Decision::Deny => Err(validated.reason()),
             Decision::Unspecified => panic!("no decision"),
         };
         let mut stream = BindingStream::open(self.0.bindings(&proxy)).await;
         let streamed = stream.ask(&request(certificate_of(leaf))).await.unwrap();
-        assert_eq!(streamed, said.map_or_else(StreamOutcome::Denied, |()| StreamOutcome::Allowed));
+        assert_eq!(streamed, answer.map_or_else(StreamOutcome::Denied, |()| StreamOutcome::Allowed));
         let (method, path) = match scope {
             "orders.read" => ("GET", "/orders/1"),
             "orders.write" => ("POST", "/orders"),
             _ => ("GET", "/whoami"),
         };
         let checked = self.0.check(Asked::with(token, leaf).to(method, path)).await;
-        let code = said.err().map_or("", |reason| reason.as_str_name().trim_start_matches("DENY_REASON_"));
+        let code = answer.err().map_or("", |reason| reason.as_str_name().trim_start_matches("DENY_REASON_"));
         assert_eq!(checked.reason(), code, "{checked:?}");
         let introspected = self.introspected(token).await;
         let active = introspected["active"] == true;
         let scopes = introspected["scope"].as_str().unwrap_or_default();
         let counts = active && scope.split(' ').all(|one| one.is_empty() || scopes.split(' ').any(|has| has == one));
-        assert_eq!(counts, said.is_ok(), "{introspected}");
+        assert_eq!(counts, answer.is_ok(), "{introspected}");
         if let Answer::Through { set, .. } = &checked {
             assert_eq!(set.get("x-lanyard-scope").map_or("", String::as_str), scopes);
             let claims = validated.claims.as_ref().unwrap();
@@ -91,7 +91,7 @@ impl Fixture {
             let claimed = claimed.map(|kind| format!("{kind:?}")).unwrap_or_default();
             assert!(claimed.contains(&format!("\"{scopes}\"")) || scopes.is_empty(), "{claimed}");
         }
-        said
+        answer
     }
 
     /// Introspection by a proxy for the orders resource, over HTTP and gRPC.
@@ -141,16 +141,16 @@ async fn a_scope_that_the_registration_loses_is_lost_to_its_tokens_until_it_is_b
     let fixture = Fixture::new().await;
     let leaf = fixture.0.workload("/checkout").await;
     let token = fixture.0.token(&leaf).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Ok(()));
-    assert_eq!(fixture.said(&token, &leaf, "orders.write").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Ok(()));
     fixture.change(CHECKOUT, |client| Client { scope: "orders.read".to_owned(), ..client }).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.write").await, Err(DenyReason::InsufficientScope));
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Err(DenyReason::InsufficientScope));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()));
     assert_eq!(fixture.introspected(&token).await["scope"], "orders.read");
     // A scope that it never had is not given to a token by the registration.
     let wide = "orders.read orders.write orders.admin".to_owned();
     fixture.change(CHECKOUT, |client| Client { scope: wide, ..client }).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.write").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Ok(()));
     assert_eq!(fixture.introspected(&token).await["scope"], BOTH);
 }
 
@@ -162,10 +162,10 @@ async fn an_audience_that_the_registration_loses_is_lost_to_its_tokens_and_no_ot
     fixture.0.register(client).await.unwrap();
     let leaf = fixture.0.svid("/checkout");
     let token = fixture.0.token(&leaf).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()));
     assert_eq!(fixture.introspected(&token).await["aud"], json!(both));
     fixture.change(CHECKOUT, |client| Client { audience: vec![BILLING.to_owned()], ..client }).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Err(DenyReason::WrongAudience));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Err(DenyReason::WrongAudience));
     let elsewhere = ValidateBindingRequest {
         access_token: token.clone(),
         evidence: certificate_of(&leaf),
@@ -179,7 +179,7 @@ async fn an_audience_that_the_registration_loses_is_lost_to_its_tokens_and_no_ot
     let shown = fixture.0.send(&fixture.0.svid("/admin"), post("/oauth2/introspect", &form)).await.ok();
     assert_eq!((&shown["active"], &shown["aud"]), (&json!(true), &json!(BILLING)));
     fixture.change(CHECKOUT, |client| Client { audience: both, ..client }).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()));
 }
 
 #[tokio::test]
@@ -209,14 +209,18 @@ async fn a_change_of_authentication_denies_what_was_issued_before_and_nothing_af
         let named = if id == "pattern" { "" } else { id.as_str() };
         fixture.0.register(before).await.unwrap();
         let token = fixture.token_as(holder, named).await;
-        assert_eq!(fixture.said(&token, holder, "orders.read").await, Ok(()), "{what}");
+        assert_eq!(fixture.agreed(&token, holder, "orders.read").await, Ok(()), "{what}");
         // Whatever else changes keeps the token.
         fixture.change(&id, |client| Client { owner: "team-shop".to_owned(), ..client }).await;
-        assert_eq!(fixture.said(&token, holder, "orders.read").await, Ok(()), "{what}");
+        assert_eq!(fixture.agreed(&token, holder, "orders.read").await, Ok(()), "{what}");
         fixture.change(&id, |present| Client { etag: present.etag, ..after }).await;
-        assert_eq!(fixture.said(&token, holder, "orders.read").await, Err(DenyReason::AuthenticationChanged), "{what}");
+        assert_eq!(
+            fixture.agreed(&token, holder, "orders.read").await,
+            Err(DenyReason::AuthenticationChanged),
+            "{what}"
+        );
         let token = fixture.token_as(successor, named).await;
-        assert_eq!(fixture.said(&token, successor, "orders.read").await, Ok(()), "{what}");
+        assert_eq!(fixture.agreed(&token, successor, "orders.read").await, Ok(()), "{what}");
         fixture.0.delete(&id).await;
     }
 }
@@ -230,7 +234,7 @@ async fn the_same_spiffe_id_under_another_method_keeps_its_tokens() {
     for client in [by_jwt, spiffe_uri_client(CHECKOUT, CHECKOUT), spiffe_client(CHECKOUT)] {
         let method = client.token_endpoint_auth_method.clone();
         fixture.change(CHECKOUT, |present| Client { etag: present.etag, ..client }).await;
-        assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Ok(()), "{method}");
+        assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()), "{method}");
     }
 }
 
@@ -244,10 +248,10 @@ async fn a_self_signed_certificate_that_stays_registered_keeps_its_tokens() {
         |pem: String| move |present: Client| Client { etag: present.etag, ..self_signed_client("own", &pem) };
     fixture.change("own", certificates(old.pem() + &new.pem())).await;
     let next = fixture.token_as(&new, "own").await;
-    assert_eq!(fixture.said(&token, &old, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &old, "orders.read").await, Ok(()));
     fixture.change("own", certificates(new.pem())).await;
-    assert_eq!(fixture.said(&token, &old, "orders.read").await, Err(DenyReason::AuthenticationChanged));
-    assert_eq!(fixture.said(&next, &new, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &old, "orders.read").await, Err(DenyReason::AuthenticationChanged));
+    assert_eq!(fixture.agreed(&next, &new, "orders.read").await, Ok(()));
 }
 
 #[tokio::test]
@@ -272,8 +276,8 @@ async fn a_client_ca_that_is_removed_denies_its_clients_and_no_others() {
         (partner, both.as_str(), [Ok(()), Ok(())]),
     ] {
         fixture.configure(from, to);
-        assert_eq!(fixture.said(&tokens[0], &ours, "orders.read").await, expected[0], "{to}");
-        assert_eq!(fixture.said(&tokens[1], &theirs, "orders.read").await, expected[1], "{to}");
+        assert_eq!(fixture.agreed(&tokens[0], &ours, "orders.read").await, expected[0], "{to}");
+        assert_eq!(fixture.agreed(&tokens[1], &theirs, "orders.read").await, expected[1], "{to}");
     }
 }
 
@@ -287,12 +291,12 @@ async fn a_trust_domain_without_a_bundle_denies_its_workloads_and_no_others() {
         let client = if method == "spiffe_x509" { spiffe_client(id) } else { spiffe_uri_client(id, id) };
         fixture.0.register(client).await.unwrap();
         let tokens = [fixture.token_as(&leaf, CHECKOUT).await, fixture.token_as(&theirs, id).await];
-        assert_eq!(fixture.said(&tokens[1], &theirs, "orders.read").await, Ok(()), "{method}");
+        assert_eq!(fixture.agreed(&tokens[1], &theirs, "orders.read").await, Ok(()), "{method}");
         fixture.configure("    other.example: other.pem\n", "");
-        assert_eq!(fixture.said(&tokens[1], &theirs, "orders.read").await, Err(DenyReason::TrustDomainUntrusted));
-        assert_eq!(fixture.said(&tokens[0], &leaf, "orders.read").await, Ok(()), "{method}");
+        assert_eq!(fixture.agreed(&tokens[1], &theirs, "orders.read").await, Err(DenyReason::TrustDomainUntrusted));
+        assert_eq!(fixture.agreed(&tokens[0], &leaf, "orders.read").await, Ok(()), "{method}");
         fixture.configure("    prod.example: ca.pem\n", "    prod.example: ca.pem\n    other.example: other.pem\n");
-        assert_eq!(fixture.said(&tokens[1], &theirs, "orders.read").await, Ok(()), "{method}");
+        assert_eq!(fixture.agreed(&tokens[1], &theirs, "orders.read").await, Ok(()), "{method}");
         fixture.0.delete(id).await;
     }
 }
@@ -304,21 +308,21 @@ async fn a_client_that_registered_itself_has_no_more_than_the_operators_limit_le
     let fixture = Fixture::of(server).await;
     dcr::registered(&fixture.0, &leaf, json!({})).await;
     let token = fixture.0.token(&leaf).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.write").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Ok(()));
     fixture.change("shop", |limit| Client { scope: "orders.read".to_owned(), ..limit }).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.write").await, Err(DenyReason::InsufficientScope));
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Err(DenyReason::InsufficientScope));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()));
     fixture.change("shop", |limit| Client { audience: vec![BILLING.to_owned()], ..limit }).await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Err(DenyReason::WrongAudience));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Err(DenyReason::WrongAudience));
     fixture.0.delete("shop").await;
-    assert_eq!(fixture.said(&token, &leaf, "orders.read").await, Err(DenyReason::ClientDisabled));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Err(DenyReason::ClientDisabled));
     let refused = dcr::issued(&fixture.0, &leaf, dcr::CHECKOUT).await;
     assert_eq!(refused.error(), (401, "invalid_client".to_owned()));
     fixture.0.register(dcr::operator_limit()).await.unwrap();
-    assert_eq!(fixture.said(&token, &leaf, "orders.write").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Ok(()));
     // A client that an operator registered needs no limit.
     let alone = fixture.0.workload("/alone").await;
-    assert_eq!(fixture.said(&fixture.0.token(&alone).await, &alone, "orders.write").await, Ok(()));
+    assert_eq!(fixture.agreed(&fixture.0.token(&alone).await, &alone, "orders.write").await, Ok(()));
 }
 
 // RFC 9068 section 2.2.3

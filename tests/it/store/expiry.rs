@@ -37,7 +37,7 @@ macro_rules! contract_over_time {
             })+
         }
 
-        mod measured {
+        mod instrumented {
             $(#[tokio::test]
             async fn $promise() {
                 let clock = super::new_clock();

@@ -26,10 +26,10 @@ macro_rules! contract {
             })+
         }
 
-        mod measured {
+        mod instrumented {
             $(#[tokio::test]
             async fn $promise() {
-                super::$promise(crate::store::store_contract::measured()).await;
+                super::$promise(crate::store::store_contract::instrumented()).await;
             })+
         }
 
@@ -49,7 +49,7 @@ pub(crate) fn in_memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new())
 }
 
-pub(crate) fn measured() -> Arc<dyn Store> {
+pub(crate) fn instrumented() -> Arc<dyn Store> {
     Arc::new(InstrumentedStore::new(in_memory()))
 }
 

@@ -4,7 +4,7 @@ use imbl::HashMap;
 
 /// The audiences under each destination principal and each authority. A clone shares the unchanged entries.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Destinations {
     principals: HashMap<String, Audiences>,
     authorities: HashMap<String, Audiences>,
 }
@@ -12,7 +12,7 @@ pub(super) struct Places {
 /// The audiences under one entry: nearly always one.
 type Audiences = Vec<String>;
 
-impl Places {
+impl Destinations {
     /// The audiences of the resources that this workload serves.
     pub(super) fn at_principal(&self, principal: &str) -> &[String] {
         self.principals.get(principal).map(Vec::as_slice).unwrap_or_default()
@@ -23,7 +23,7 @@ impl Places {
         self.authorities.get(authority).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Adds the places of one resource, which has none yet.
+    /// Adds the destinations of one resource, which has none yet.
     pub(super) fn insert(&mut self, audience: &str, principals: &[String], authorities: &[String]) {
         for (index, keys) in [(&mut self.principals, principals), (&mut self.authorities, authorities)] {
             for key in keys {
@@ -36,7 +36,7 @@ impl Places {
         }
     }
 
-    /// Removes the places of one resource.
+    /// Removes the destinations of one resource.
     pub(super) fn remove(&mut self, audience: &str, principals: &[String], authorities: &[String]) {
         for (index, keys) in [(&mut self.principals, principals), (&mut self.authorities, authorities)] {
             for key in keys {
