@@ -1,8 +1,6 @@
 //! The messages for failed connections, each with the next step.
 
 use std::io;
-use std::time::Duration;
-use std::time::SystemTime;
 
 use rustls::AlertDescription;
 use rustls::CertificateError;
@@ -13,6 +11,7 @@ use crate::authority::identity::Certificate;
 use crate::authority::trust::Unproven;
 use crate::authority::trust::client_fault;
 use crate::cli::error::CommandError;
+use crate::cli::moment::moment;
 use crate::client::connection::ConnectError;
 use crate::client::files::FileError;
 
@@ -143,9 +142,4 @@ const REFUSED_NEXT: &str = "see that --cert was issued by a CA, or in a trust do
 
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
-}
-
-fn moment(at: Timestamp) -> String {
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at.0));
-    time.map_or_else(|| at.0.to_string(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }

@@ -2,15 +2,16 @@
 
 use std::process::ExitCode;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
+use crate::cli::moment::date;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
@@ -20,9 +21,6 @@ use crate::proto::Role;
 use crate::proto::WhoAmIRequest;
 use crate::proto::WhoAmIResponse;
 use crate::proto::token_service_client::TokenServiceClient;
-
-/// The first second of the year 10000.
-const END_OF_TIME: u64 = 253_402_300_800;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct WhoAmIArguments {
@@ -125,10 +123,7 @@ fn thumbprint(answer: &WhoAmIResponse) -> Option<String> {
 }
 
 fn not_after(answer: &WhoAmIResponse) -> Option<String> {
-    // The format has no year after 9999.
-    let seconds = u64::try_from(answer.certificate_not_after?.seconds).ok().filter(|seconds| *seconds < END_OF_TIME)?;
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
-    Some(humantime::format_rfc3339_seconds(time).to_string())
+    u64::try_from(answer.certificate_not_after?.seconds).ok().map(Timestamp).and_then(date)
 }
 
 fn lifetime(ttl: prost_types::Duration) -> Option<String> {

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,13 +15,11 @@ use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::cli::error::CommandError;
+use crate::cli::moment::date;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::token_input::TokenInput;
 use crate::client::files;
-
-/// The first second of the year 10000, which RFC 3339 cannot represent.
-const END_OF_TIME: u64 = 253_402_300_800;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct InspectArguments {
@@ -117,7 +113,7 @@ impl Inspection {
         lines.extend(self.header.iter().map(|(name, value)| member(name, &display(value))));
         lines.push("claims".to_owned());
         lines.extend(self.claims.iter().map(|(name, value)| match (name.as_str(), value.as_u64()) {
-            ("exp" | "iat" | "nbf", Some(seconds)) => member(name, &moment(Timestamp(seconds), now)),
+            ("exp" | "iat" | "nbf", Some(seconds)) => member(name, &relative(Timestamp(seconds), now)),
             _ => member(name, &display(value)),
         }));
         match &self.bound_to {
@@ -164,11 +160,11 @@ fn object(part: &'static str, text: &str) -> Result<Map<String, Value>, Unreadab
     serde_json::from_slice(&bytes).map_err(|_| Unreadable::Json(part))
 }
 
-fn moment(time: Timestamp, now: Timestamp) -> String {
-    if time.0 >= END_OF_TIME {
+/// The date of a time and how far off it is.
+fn relative(time: Timestamp, now: Timestamp) -> String {
+    let Some(date) = date(time) else {
         return time.0.to_string();
-    }
-    let date = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(time.0));
+    };
     let (ahead, behind) = (humantime::format_duration(now.until(time)), humantime::format_duration(time.until(now)));
     if time > now { format!("{date} (in {ahead})") } else { format!("{date} ({behind} ago)") }
 }
@@ -236,7 +232,7 @@ mod tests {
 
     #[test]
     fn no_time_is_too_late_to_be_shown() {
-        for seconds in [END_OF_TIME - 1, END_OF_TIME, u64::MAX] {
+        for seconds in [253_402_300_799, 253_402_300_800, u64::MAX] {
             let text = Inspection::read(&token(&format!(r#"{{"exp":{seconds}}}"#))).unwrap().text(Timestamp(0));
             assert!(text.contains("exp"), "{text}");
         }
