@@ -13,6 +13,7 @@ use crate::authority::state::RevocationRecord;
 use crate::authority::state::Revoked;
 use crate::authority::state::RevokedKind;
 use crate::grpc::status::malformed;
+use crate::messages::timestamp;
 use crate::proto::AssignedRole;
 use crate::proto::Revocation;
 use crate::proto::RevocationKind;
@@ -107,9 +108,4 @@ pub(super) fn listed(revoked: &Revoked, record: &RevocationRecord, now: Timestam
         lift_time: record.lifted_at.map(timestamp),
         lifted_by: record.lifted_by.clone().unwrap_or_default(),
     }
-}
-
-/// A later time than the message can represent is replaced by the latest possible.
-pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: i64::try_from(time.0).unwrap_or(i64::MAX), nanos: 0 }
 }

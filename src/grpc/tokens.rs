@@ -22,6 +22,7 @@ use crate::grpc::status;
 use crate::grpc::status::INVALID_REQUEST;
 use crate::grpc::status::malformed;
 use crate::grpc::whoami;
+use crate::messages;
 use crate::proto::AnnounceRotationRequest;
 use crate::proto::AnnounceRotationResponse;
 use crate::proto::IntrospectTokenRequest;
@@ -122,7 +123,7 @@ impl TokenService for Services {
         let chain: Vec<CertificateDer<'static>> =
             std::iter::once(message.certificate).chain(message.intermediates).map(CertificateDer::from).collect();
         let announced = self.authority.announce_rotation(caller, &chain).await.map_err(status::not_announced)?;
-        Ok(Response::new(AnnounceRotationResponse { overlap_until: Some(revocations::timestamp(announced.until)) }))
+        Ok(Response::new(AnnounceRotationResponse { overlap_until: Some(messages::timestamp(announced.until)) }))
     }
 
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {

@@ -3,10 +3,10 @@
 use crate::authority::Authority;
 use crate::authority::access::Fronted;
 use crate::authority::access::Roles;
-use crate::authority::clock::Timestamp;
 use crate::authority::decision::OwnRegistration;
 use crate::authority::identity::Proof;
 use crate::authority::state::Caller;
+use crate::messages::timestamp;
 use crate::proto;
 use crate::proto::WhoAmIResponse;
 
@@ -53,8 +53,4 @@ fn registration(own: &OwnRegistration) -> proto::OwnRegistration {
         rotation: metadata.rotation.unwrap_or_default(),
         problem: own.problem.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
-}
-
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: i64::try_from(time.0).unwrap_or(i64::MAX), nanos: 0 }
 }

@@ -52,7 +52,8 @@ pub fn revision(text: &str) -> Option<Revision> {
     text.parse().ok().map(Revision).filter(|revision| etag(*revision) == text)
 }
 
-pub(super) fn timestamp(time: clock::Timestamp) -> Timestamp {
+/// A later time than the message can represent is replaced by the latest possible.
+pub fn timestamp(time: clock::Timestamp) -> Timestamp {
     Timestamp { seconds: i64::try_from(time.0).unwrap_or(i64::MAX), nanos: 0 }
 }
 

@@ -8,3 +8,4 @@ pub use crate::messages::common::Malformed;
 pub use crate::messages::common::Masked;
 pub use crate::messages::common::etag;
 pub use crate::messages::common::revision;
+pub use crate::messages::common::timestamp;
