@@ -105,13 +105,8 @@ pub(in crate::cli::documents) fn refused_for(warnings: &[String], strict: bool) 
         return Ok(());
     }
     print_warnings(warnings);
-    Err(warned_of())
-}
-
-/// The refusal under `--strict`.
-fn warned_of() -> CommandError {
     let next = "correct what the warnings name, or leave out --strict";
-    CommandError::new("nothing was written: there are warnings", next).not_retryable()
+    Err(CommandError::new("nothing was written: there are warnings", next).not_retryable())
 }
 
 /// The error with which a document was refused. If all are accepted, prints what they allow though their authors may not
