@@ -1,10 +1,14 @@
 //! The real binary as a process.
 
+use std::cell::RefCell;
+use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -12,6 +16,8 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+use tokio::net::TcpSocket;
 
 use crate::support::test_process::Chance;
 
@@ -122,11 +128,17 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Sends it a signal, such as `HUP`.
+    #[track_caller]
+    pub fn signal(&self, signal: &str) {
+        let sent = run(&mut shell(&format!("kill -{signal} {}", self.child.id())));
+        assert_eq!(sent.code, Some(0), "{sent:?}");
+    }
+
     /// Sends it a signal, such as `TERM`, and waits for its end: its exit code, and its remaining output.
     #[track_caller]
     pub fn end_by(mut self, signal: &str) -> (Option<i32>, String) {
-        let sent = run(&mut shell(&format!("kill -{signal} {}", self.child.id())));
-        assert_eq!(sent.code, Some(0), "{sent:?}");
+        self.signal(signal);
         let mut printed = Vec::new();
         loop {
             match self.lines.recv_timeout(OUTPUT_TIMEOUT) {
@@ -151,23 +163,52 @@ fn forward(stream: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
     thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
 }
 
-/// Unused ports below the range that the system uses for outgoing connections, so that a server that starts a second
-/// time finds its ports free again.
+/// Ports for this test alone, below the range that the system uses for outgoing connections, so that a server that
+/// starts a second time finds its ports free again.
 pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let mut chance = Chance::seeded(Chance::new_seed());
-    let mut held = Vec::new();
     let candidates = std::iter::repeat_with(|| 20_000 + u16::try_from(chance.below(10_000)).unwrap());
-    for port in candidates.take(1000) {
-        held.extend(TcpListener::bind(("127.0.0.1", port)));
-        if held.len() == COUNT {
-            break;
-        }
-    }
-    let ports: Vec<u16> = held.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    let ports: Vec<u16> = candidates.take(1000).filter(|port| reserve(*port).is_ok()).take(COUNT).collect();
     ports.try_into().unwrap()
+}
+
+thread_local! {
+    /// The reserved ports of a test, which has a thread of its own.
+    static RESERVED: RefCell<Vec<TcpSocket>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Binds a socket to the port, without listening, until the test's thread ends. Nobody else reserves the port then, also
+/// in another process. A server can listen there: it binds with `SO_REUSEADDR`, as this socket has it afterwards.
+fn reserve(port: u16) -> io::Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.set_reuseaddr(true)?;
+    RESERVED.with_borrow_mut(|reserved| reserved.push(socket));
+    Ok(())
 }
 
 /// A path as text.
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+#[test]
+fn a_free_port_is_reserved_for_its_test_until_that_ends() {
+    let (held, number) = (mpsc::channel(), mpsc::channel());
+    let test = thread::spawn(move || {
+        let [port] = free_ports();
+        number.0.send(port).unwrap();
+        held.1.recv().unwrap();
+    });
+    let port = number.1.recv().unwrap();
+    assert!(reserve(port).is_err());
+    // Its own server can listen there, also a second time, and nobody answers before.
+    let address = (Ipv4Addr::LOCALHOST, port);
+    for _ in 0..2 {
+        assert!(TcpStream::connect(address).is_err());
+        drop(TcpListener::bind(address).unwrap());
+    }
+    held.0.send(()).unwrap();
+    test.join().unwrap();
+    assert!(reserve(port).is_ok());
 }
