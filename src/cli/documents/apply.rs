@@ -109,8 +109,7 @@ pub(in crate::cli::documents) fn refused_for(warnings: &[String], strict: bool) 
     Err(CommandError::new("nothing was written: there are warnings", next).not_retryable())
 }
 
-/// The error with which a document was refused. If all are accepted, prints what they allow though their authors may not
-/// expect it.
+/// The error with which a document was refused. If all are accepted, prints what there is to say of those that are new.
 fn outcome<K: Registered>(applied: &[Applied], documents: &[K::Metadata]) -> Result<(), CommandError> {
     if let Some(refused) = refusal::<K>(applied) {
         return Err(refused);
