@@ -145,6 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn a_character_device_is_written_to_and_replaced_by_nothing() {
+        // cases/01: as root, a rename would replace the device for the whole machine.
+        assert!(matches!(TokenTarget::at(Path::new("/dev/null")), Ok(TokenTarget::Stream(_))));
+        let folder = TempDir::new().unwrap();
+        assert!(matches!(TokenTarget::at(&folder.path().join("token")), Ok(TokenTarget::File(_))));
+    }
+
+    #[test]
     fn removing_succeeds_with_or_without_a_file() {
         let folder = TempDir::new().unwrap();
         let file = TokenFile::new(&folder.path().join("token")).unwrap();
