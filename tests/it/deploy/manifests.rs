@@ -38,7 +38,7 @@ const MANIFESTS: [(&str, usize); 6] = [
     ("envoy-gateway/checks.yaml", 3),
 ];
 
-/// Files that are held to something else, in `examples.rs`, in `mesh_certificates.rs` or here.
+/// Files that are held to something else, in `examples.rs`, `mesh_certificates.rs`, `consul.rs` or here.
 const OTHERS: [&str; 17] = [
     "consul/clients.yaml",
     "consul/intentions.hcl",

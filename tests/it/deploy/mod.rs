@@ -1,5 +1,6 @@
 //! The examples in `deploy/`, and the container image.
 
+mod consul;
 mod envoy_page;
 pub mod examples;
 mod image;

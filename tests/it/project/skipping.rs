@@ -14,10 +14,11 @@ use crate::support::tools::leaves_out;
 const NOT_FETCHED: [&str; 5] = ["curl", "image", "jq", "openssl", "unshare"];
 
 /// Parts of the names of tests that have fetched counterparts, at least one for each counterpart.
-const WITH_COUNTERPARTS: [&str; 11] = [
+const WITH_COUNTERPARTS: [&str; 12] = [
     "alerts",
     "authlib",
     "client_pages",
+    "deploy::consul",
     "deploy::manifests",
     "envoy",
     "example_clients",
