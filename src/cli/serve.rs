@@ -1,6 +1,7 @@
 //! `lanyard serve`: runs a server until it receives a stop signal.
 
 use std::fmt::Display;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -84,16 +85,20 @@ fn explain(error: &StartError) -> CommandError {
 pub(in crate::cli) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
     pub(in crate::cli) fn watch() -> Result<Self, CommandError> {
-        let watched = |kind| {
-            signal(kind).map_err(|error| {
-                CommandError::new(format!("cannot watch for signals: {error}"), "see the limits of this process")
-            })
-        };
-        Ok(Self { terminate: watched(SignalKind::terminate())?, interrupt: watched(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (watched(SignalKind::terminate())?, watched(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: None })
+    }
+
+    /// Also stops at SIGHUP, which a terminal sends when it is closed and which asks a server to read its files again.
+    /// A process that was started to ignore it, as by `nohup`, goes on ignoring it.
+    pub(in crate::cli) fn watch_with_hangup() -> Result<Self, CommandError> {
+        let hangup = if ignores_hangup() { None } else { Some(watched(SignalKind::hangup())?) };
+        Ok(Self { hangup, ..Self::watch()? })
     }
 
     /// Waits for one of the signals.
@@ -101,6 +106,21 @@ impl StopSignals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            Some(()) = async { self.hangup.as_mut()?.recv().await } => {}
         }
     }
+}
+
+fn watched(kind: SignalKind) -> Result<Signal, CommandError> {
+    signal(kind).map_err(|error| {
+        CommandError::new(format!("cannot watch for signals: {error}"), "see the limits of this process")
+    })
+}
+
+/// Whether this process ignores SIGHUP, the first of the signals in the mask `SigIgn` (`proc_pid_status(5)`). Watching for
+/// a signal ends that.
+fn ignores_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

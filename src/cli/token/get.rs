@@ -34,7 +34,7 @@ pub(in crate::cli) struct GetArguments {
     /// The audience of the token; may be given several times. Left out: all that are registered.
     #[arg(long, value_name = "URI")]
     audience: Vec<String>,
-    /// Keep a valid token in --out until SIGTERM or SIGINT, then remove it.
+    /// Keep a valid token in --out until SIGTERM, SIGINT or SIGHUP, then remove it. Under `nohup` a SIGHUP has no effect.
     ///
     /// It is renewed before it expires, and at once when the files of --cert and --key change. If the registration has
     /// `rotation: lineage`, the next certificate is announced first. Each renewal is a line on stderr. If no new token

@@ -24,7 +24,7 @@ const WRITE_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until a stop signal. The file exists exactly while it contains a usable token.
 pub(in crate::cli::token) async fn run(settings: TokenSettings, file: TokenFile) -> Result<ExitCode, CommandError> {
-    let mut stopped = pin!(StopSignals::watch()?.received());
+    let mut stopped = pin!(StopSignals::watch_with_hangup()?.received());
     // The token of an earlier run may have expired.
     file.remove().map_err(|error| {
         let problem = format!("cannot remove {}: {error}", file.path().display());

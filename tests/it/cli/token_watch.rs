@@ -198,6 +198,36 @@ async fn what_cannot_be_had_is_told_at_the_start_and_nothing_stale_stays() {
     spawn_blocking(move || run(&mut refused)).await.unwrap().refused("refused your certificate", "--cert");
 }
 
+/// A terminal that is closed sends SIGHUP.
+#[tokio::test]
+async fn a_hangup_ends_it_and_no_token_is_left() {
+    let (_server, workload, _) = Workload::start("strict", Duration::from_mins(5)).await;
+    let mut process = Watching::start(&workload);
+    process.until("renewed:").await;
+    let (code, said) = process.end_by("HUP").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!workload.path("token").exists());
+}
+
+/// `nohup` starts a command that ignores SIGHUP.
+#[tokio::test]
+async fn what_was_started_to_ignore_a_hangup_renews_after_one() {
+    let (server, workload, _) = Workload::start("strict", Duration::from_mins(5)).await;
+    let watch = watch(&workload);
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(watch.get_program()).args(watch.get_args());
+    let mut process = Watching(Some(Process::start(&mut ignoring)));
+    process.until("renewed:").await;
+    process.0.as_ref().unwrap().signal("HUP");
+    let next = server.setup.ca.svid(CHECKOUT).issue();
+    workload.hold(&next);
+    process.until(&format!("renewed: bound to {}", next.thumbprint())).await;
+    assert!(workload.path("token").exists());
+    let (code, said) = process.end_by("TERM").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!workload.path("token").exists());
+}
+
 #[test]
 fn watching_needs_a_file() {
     let mut command = lanyard();
