@@ -12,6 +12,8 @@ use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::cli::connect_error;
 use crate::cli::error::CommandError;
+use crate::cli::origins;
+use crate::cli::origins::Origins;
 use crate::cli::token_error;
 use crate::client::connection;
 use crate::client::connection::Channel;
@@ -19,25 +21,30 @@ use crate::client::connection::ConnectError;
 use crate::client::connection::server_url;
 use crate::client::files;
 use crate::client::files::ConnectionFiles;
+use crate::client::files::FileError;
 use crate::client::supply::Credentials;
+use crate::client::token::TokenError;
 use crate::trace_context::IncomingTrace;
 
 /// The server to connect to, and the certificate to connect with. The same flags for every command.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(in crate::cli) struct ConnectionArguments {
+    // The first: the fields below take their values out of what was parsed, and the origins with them.
+    #[command(flatten)]
+    origins: Origins,
     /// The server's mTLS listener.
-    #[arg(long, value_name = "URL", env = "LANYARD_SERVER", default_value = "https://localhost:8443", value_parser = server_url)]
+    #[arg(long, value_name = "URL", env = origins::SERVER, default_value = "https://localhost:8443", value_parser = server_url)]
     server: Uri,
     /// PEM file with the CA certificates that are trusted for the server. The system's are not trusted.
     /// With --workload-api it may be left out: the bundle of your own trust domain is then trusted.
-    #[arg(long, value_name = "FILE", env = "LANYARD_CA", required_unless_present = "workload_api")]
+    #[arg(long, value_name = "FILE", env = origins::CA, required_unless_present = "workload_api")]
     ca: Option<PathBuf>,
     /// PEM file with your certificate, followed by its intermediates.
-    #[arg(long, value_name = "FILE", env = "LANYARD_CERT", required_unless_present = "workload_api")]
+    #[arg(long, value_name = "FILE", env = origins::CERT, required_unless_present = "workload_api")]
     cert: Option<PathBuf>,
     /// PEM file with the private key of your certificate.
-    #[arg(long, value_name = "FILE", env = "LANYARD_KEY", required_unless_present = "workload_api")]
+    #[arg(long, value_name = "FILE", env = origins::KEY, required_unless_present = "workload_api")]
     key: Option<PathBuf>,
     /// Take the certificate from the SPIFFE Workload API instead, at this socket or at the one in `SPIFFE_ENDPOINT_SOCKET`.
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -56,24 +63,67 @@ impl ConnectionArguments {
             .map_err(|problem| CommandError::new(problem, "choose another port"))?;
         let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")));
         let (workload_api, spiffe_endpoint_socket, traceparent) = (None, None, None);
-        let ca = Some(dir.join("ca.pem"));
-        Ok(Self { server, ca, cert: Some(cert), key: Some(key), workload_api, spiffe_endpoint_socket, traceparent })
+        let (ca, origins) = (Some(dir.join("ca.pem")), Origins::OWN);
+        Ok(Self {
+            origins,
+            server,
+            ca,
+            cert: Some(cert),
+            key: Some(key),
+            workload_api,
+            spiffe_endpoint_socket,
+            traceparent,
+        })
     }
 
     /// Connects.
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
-        let tls = self.credentials()?.now().await.map_err(token_error::explain_token)?;
+        let tls = self.credentials()?.now().await.map_err(|error| self.explain(error))?;
         let traceparent = self.traceparent.as_deref().unwrap_or_default();
         let incoming = IncomingTrace::from_raw(&[("traceparent", traceparent.as_bytes())]);
         connection::connect(&self.server, tls, incoming).await.map_err(|error| {
-            match connection::find::<ConnectError>(&error) {
-                Some(cause) => connect_error::explain(cause, self.leaf().as_ref(), SystemClock.now()),
+            let explained = match connection::find::<ConnectError>(&error) {
+                Some(cause) => self.explain_connection(cause),
                 None => CommandError::new(
                     format!("no connection to {}: {}", self.server, connection::root_cause(&error)),
                     "see whether --server names the mTLS listener, which speaks HTTP/2",
                 ),
-            }
+            };
+            explained.with_next(|next| self.origins.named_in(next))
         })
+    }
+
+    /// The message for a certificate or a token that could not be had. The flags in it say which variable set them.
+    pub(in crate::cli) fn explain(&self, error: TokenError) -> CommandError {
+        let cause = error.status().and_then(|status| connection::find::<ConnectError>(status));
+        let explained = match (&error, cause) {
+            (_, Some(cause)) => self.explain_connection(cause),
+            (TokenError::Files(file), None) => {
+                let flag = self.flag_of(file);
+                let explained = token_error::explain_token(error);
+                explained.with_next(|next| flag.map_or(next.to_owned(), |flag| format!("{flag} names it: {next}")))
+            }
+            _ => token_error::explain_token(error),
+        };
+        explained.with_next(|next| self.origins.named_in(next))
+    }
+
+    fn explain_connection(&self, cause: &ConnectError) -> CommandError {
+        connect_error::explain(cause, self.leaf().as_ref(), SystemClock.now())
+    }
+
+    /// The flag that names the file; `None` where the message names it.
+    fn flag_of(&self, error: &FileError) -> Option<&'static str> {
+        let path = match error {
+            FileError::Unreadable(path, _)
+            | FileError::NotPem(path)
+            | FileError::NoCertificate(path)
+            | FileError::NotACertificate(path) => path,
+            FileError::EncryptedKey(_) | FileError::UnsupportedKey(..) => return Some("--key"),
+            FileError::NoKey(_) | FileError::NotCa(..) | FileError::NotTogether(..) => return None,
+        };
+        let flags = [("--ca", &self.ca), ("--cert", &self.cert), ("--key", &self.key)];
+        flags.into_iter().find(|(_, named)| named.as_ref() == Some(path)).map(|(flag, _)| flag)
     }
 
     /// The certificate that the flags name; `None` where it comes from the Workload API.
@@ -111,6 +161,8 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use clap::Command;
+    use clap::FromArgMatches as _;
     use rcgen::BasicConstraints;
     use rcgen::CertificateParams;
     use rcgen::CertifiedIssuer;
@@ -156,6 +208,7 @@ mod tests {
             workload_api: None,
             spiffe_endpoint_socket: None,
             traceparent: None,
+            origins: Origins::OWN,
         }
     }
 
@@ -243,6 +296,15 @@ mod tests {
         let flags = right();
         fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
         assert!(complaint(flags).await.contains("do not go together"));
+    }
+
+    #[test]
+    fn a_default_is_no_value_from_the_command_line() {
+        let line = ["lanyard", "--ca", "ca.pem", "--cert", "me.pem", "--key", "me-key.pem"];
+        let command =
+            ConnectionArguments::augment_args(Command::new("lanyard")).mut_arg("server", |flag| flag.env(None));
+        let origins = Origins::from_arg_matches(&command.get_matches_from(line)).unwrap();
+        assert_eq!(origins.named_in("--server, --ca"), "--server (or LANYARD_SERVER), --ca");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl From<FileError> for CommandError {
             }
             FileError::UnsupportedKey(..) => "have a certificate issued for a key of a kind that is supported",
             FileError::NotTogether(..) => {
-                "name the key that the certificate was issued for; in --cert, your own certificate comes first"
+                "name the key that the certificate was issued for with --key; in --cert, your own certificate comes first"
             }
         };
         Self::new(error.to_string(), next)
@@ -58,14 +58,14 @@ pub(in crate::cli) fn explain(error: &ConnectError, leaf: Option<&CertificateDer
             )) => "use a host name in --server that the server's certificate contains",
             Some(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            )) => "the server's certificate is not valid yet: the clocks of this machine and of its CA differ",
-            Some(rustls::Error::InvalidCertificate(_)) => "have the server's certificate renewed or reissued",
+            )) => "the certificate of --server is not valid yet: the clocks of this machine and of its CA differ",
+            Some(rustls::Error::InvalidCertificate(_)) => "have the certificate of --server renewed or reissued",
             Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
                 "the server there speaks no HTTP/2: see whether --server names the mTLS listener"
             }
             Some(rustls::Error::AlertReceived(alert)) => return refused(error, Some(*alert), leaf, now),
             Some(_) => "see whether --server names the mTLS listener, and look into the server's log",
-            None => "the server ended the connection in the handshake: look into its log for the reason",
+            None => "see whether --server names the mTLS listener of a lanyard server, whose log has the reason then",
         },
         ConnectError::Refused(_, cause) => {
             let alert = match tls_error(cause) {
@@ -99,11 +99,11 @@ fn refused(
                 moment(own.not_before()),
                 moment(now)
             ),
-            "wait, or set the clock of this machine or of the CA: they differ (the server's log has its reason)",
+            "wait until the certificate in --cert is valid, or set the clock of this machine or of the CA: they differ (the server's log has its reason)",
         ),
         (Some(fault), _) => (
             fault.to_string(),
-            "have a certificate issued that authenticates a client; the server's log has its reason",
+            "have a certificate issued for --cert that authenticates a client; the server's log has its reason",
         ),
         (None, Some(own)) if alert == Some(AlertDescription::CertificateExpired) => (
             format!(
@@ -112,7 +112,7 @@ fn refused(
                 moment(own.not_before()),
                 moment(own.not_after())
             ),
-            "compare the clocks, and look at the dates of the CA certificates; the server's log has the reason",
+            "compare the clocks, and look at the dates of the CA certificates above --cert; the server's log has the reason",
         ),
         (None, _) => match alert {
             Some(AlertDescription::CertificateExpired) => (
@@ -121,15 +121,16 @@ fn refused(
             ),
             Some(AlertDescription::UnsupportedCertificate) => (
                 "it, or a CA above it, is for other uses or has something that is not supported".to_owned(),
-                "look into the server's log for the reason, and have the certificate or its CA issued anew",
+                "look into the server's log for the reason, and have the certificate in --cert or its CA issued anew",
             ),
             Some(AlertDescription::CertificateUnknown) => (
                 "it breaks a rule of X509-SVID, or one that a CA above it sets".to_owned(),
-                "look into the server's log for the reason, and have the certificate or its CA issued anew",
+                "look into the server's log for the reason, and have the certificate in --cert or its CA issued anew",
             ),
-            Some(AlertDescription::CertificateRevoked) => {
-                ("it has been revoked there".to_owned(), "ask an admin of the server")
-            }
+            Some(AlertDescription::CertificateRevoked) => (
+                "it has been revoked there".to_owned(),
+                "ask an admin of the server, or use another one with --cert and --key",
+            ),
             Some(_) | None => return CommandError::new(error.to_string(), REFUSED_NEXT),
         },
     };

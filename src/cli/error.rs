@@ -28,6 +28,12 @@ impl CommandError {
         Self { problem: format!("{subject}: {}", self.problem), ..self }
     }
 
+    /// Changes the next step.
+    #[must_use]
+    pub(in crate::cli) fn with_next(self, change: impl FnOnce(&str) -> String) -> Self {
+        Self { next: change(&self.next), ..self }
+    }
+
     /// The fixed code of a server's refusal; `None` for other errors.
     pub(in crate::cli) fn code(&self) -> Option<&str> {
         self.code.as_deref()

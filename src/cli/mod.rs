@@ -9,6 +9,7 @@ mod doctor;
 mod documents;
 mod error;
 mod moment;
+mod origins;
 mod output;
 mod resource;
 mod revocation;
@@ -20,6 +21,7 @@ mod thumbprint;
 mod token;
 mod token_error;
 mod token_input;
+mod usage_error;
 mod validate;
 mod whoami;
 
@@ -27,6 +29,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::CommandFactory as _;
 use clap::Parser;
 use clap::Subcommand;
 use tokio::runtime::Builder;
@@ -105,6 +108,16 @@ enum Command {
 /// The exit code of `apply` for a document that is refused at each attempt.
 const DOCUMENT_REFUSED: u8 = 4;
 
+/// Reads the command line; prints what is wrong with it and exits with code 2 if it cannot be read.
+pub fn arguments() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| {
+        let line: Vec<_> = std::env::args_os().collect();
+        let mut command = Arguments::command();
+        command.build();
+        usage_error::with_variables(error, &command, &line).exit()
+    })
+}
+
 /// Runs one command. Results go to stdout; an error and its next step go to stderr.
 pub fn run(arguments: Arguments) -> ExitCode {
     let format = arguments.output;
@@ -152,8 +165,6 @@ fn block_on(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Re
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     const CONNECTION: [&str; 6] = ["--ca", "ca.pem", "--cert", "me.pem", "--key", "me-key.pem"];

@@ -63,7 +63,7 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
         Some(TokenTarget::File(file)) if arguments.watch => {
             let server = arguments.connection.server().clone();
             let settings = TokenSettings { server, credentials: arguments.connection.credentials()?, request };
-            return watch::run(settings, file).await;
+            return watch::run(settings, file, &arguments.connection).await;
         }
         Some(TokenTarget::Stream(path)) if arguments.watch => {
             let problem = format!("{} is not a regular file, so no token can be kept in it", path.display());

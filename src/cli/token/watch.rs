@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::authority::identity::CertificateThumbprint;
+use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::serve::StopSignals;
 use crate::cli::token::token_file::TokenFile;
-use crate::cli::token_error;
 use crate::client::renewal::Event;
 use crate::client::renewal::Renewal;
 use crate::client::renewal::TokenSettings;
@@ -23,15 +23,19 @@ use crate::client::token::BoundToken;
 const WRITE_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until a stop signal. The file exists exactly while it contains a usable token.
-pub(in crate::cli::token) async fn run(settings: TokenSettings, file: TokenFile) -> Result<ExitCode, CommandError> {
+pub(in crate::cli::token) async fn run(
+    settings: TokenSettings,
+    file: TokenFile,
+    connection: &ConnectionArguments,
+) -> Result<ExitCode, CommandError> {
     let mut stopped = pin!(StopSignals::watch_with_hangup()?.received());
     // The token of an earlier run may have expired.
     file.remove().map_err(|error| {
         let problem = format!("cannot remove {}: {error}", file.path().display());
         CommandError::new(problem, "name a file with --out, in a folder that you may write to")
     })?;
-    let mut renewal = Renewal::new(settings)?;
-    let mut watch = Watch { file, written: None, pending_write: None, reported: None, begun: false };
+    let mut renewal = Renewal::new(settings).map_err(|error| connection.explain(error.into()))?;
+    let mut watch = Watch { connection, file, written: None, pending_write: None, reported: None, begun: false };
     let result = loop {
         tokio::select! {
             () = &mut stopped => break Ok(ExitCode::SUCCESS),
@@ -47,7 +51,8 @@ pub(in crate::cli::token) async fn run(settings: TokenSettings, file: TokenFile)
     result
 }
 
-struct Watch {
+struct Watch<'a> {
+    connection: &'a ConnectionArguments,
     file: TokenFile,
     /// The token in the file.
     written: Option<BoundToken>,
@@ -59,7 +64,7 @@ struct Watch {
     begun: bool,
 }
 
-impl Watch {
+impl Watch<'_> {
     fn take(&mut self, event: Event) -> Result<(), CommandError> {
         match event {
             Event::Renewed(token) => {
@@ -77,18 +82,18 @@ impl Watch {
                 output::note("the registration has no rotation: lineage, so certificates are not announced");
             }
             Event::NotAnnounced(error) => {
-                let error = token_error::explain_token(error);
+                let error = self.connection.explain(error);
                 output::note(&format!("not announced: {error}\n  next: {}", error.next()));
             }
             Event::Failed { error, .. } => {
                 // A permanent error at the start is most likely an error in the arguments.
                 if !self.begun && !error.is_temporary() {
-                    return Err(token_error::explain_token(error));
+                    return Err(self.connection.explain(error));
                 }
-                self.report("no new token yet", &token_error::explain_token(error));
+                self.report("no new token yet", &self.connection.explain(error));
             }
             Event::Unusable(error) => {
-                self.report("the previous certificate stays in use", &token_error::explain_token(error));
+                self.report("the previous certificate stays in use", &self.connection.explain(error));
             }
             // The file has a timer of its own.
             Event::Expired => {}

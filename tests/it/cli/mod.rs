@@ -3,6 +3,7 @@
 mod apply;
 mod authentication;
 mod commands;
+mod connection_flags;
 mod dev;
 mod doctor;
 mod doctor_certificates;
