@@ -26,9 +26,10 @@ fn a_fifo_and_a_device_are_written_to_and_stay_what_they_are() {
         thread::spawn(move || fs::read_to_string(pipe).unwrap())
     };
     assert_eq!(get(files, "pipe", &[]).ok(), "");
+    // Before the reader is waited for, which would wait forever.
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
     let token = reader.join().unwrap();
     assert_eq!(token.split('.').count(), 3, "{token}");
-    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
 
     // A pipe, as it is behind a shell's >(…).
     let printed = files.run("workload", &["token", "get", "--out", "/proc/self/fd/1"]).ok();
