@@ -220,12 +220,18 @@ fn a_sample_that_was_changed_stays_changed() {
     let applied = files.run("admin", &["client", "apply", "-f", files.path("clients.yaml").to_str().unwrap()]).ok();
     assert!(applied.contains("workload updated"), "{applied}");
     files.run("admin", &["client", "delete", "selfsigned"]).ok();
+    // Another one is changed beside the file.
+    let thief = documents.split("---\n").find(|document| document.contains("spiffe://dev.internal/thief")).unwrap();
+    let owned = files.apply(&format!("{thief}owner: me\n")).ok();
+    assert!(owned.contains("thief updated"), "{owned}");
     assert_eq!(first.end_by("INT").0, Some(0));
 
     let (second, files) = start();
     assert_eq!(fs::read_to_string(files.path("clients.yaml")).unwrap(), narrowed);
     let scope = |name: &str| files.run("admin", &["client", "get", name, "-o", "json"]).json(0)["scope"].clone();
     assert_eq!(scope("spiffe://dev.internal/workload"), "orders.read");
+    let thief = files.run("admin", &["client", "get", "spiffe://dev.internal/thief", "-o", "json"]).json(0);
+    assert_eq!(thief["owner"], "me");
     // One that is not there is registered again.
     assert_eq!(scope("selfsigned"), "orders.read orders.write");
     assert_eq!(second.end_by("TERM").0, Some(0));
