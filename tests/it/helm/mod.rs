@@ -1,5 +1,6 @@
 //! The chart.
 
+mod cluster;
 mod hooks;
 mod manifests;
 mod meshes;

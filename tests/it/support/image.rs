@@ -74,6 +74,9 @@ mount -o remount,bind,ro "$root"
 exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" "$@"
 "#;
 
+/// The step that builds the binary.
+const BUILD: &str = "cargo build --release --locked";
+
 /// The result of a Dockerfile.
 pub struct Image {
     /// The files of the image.
@@ -88,9 +91,15 @@ impl Image {
     /// Builds the Dockerfile of a checkout from the files that its `.dockerignore` includes; `None` if the image is to
     /// be skipped.
     pub fn build(checkout: &Path) -> Option<Self> {
-        if skipped("image") {
-            return None;
-        }
+        (!skipped("image")).then(|| Self::assemble(checkout, None))
+    }
+
+    /// What this checkout's Dockerfile makes, with this binary in the place of the one that it would build.
+    pub fn around(binary: &Path) -> Self {
+        Self::assemble(&in_crate(""), Some(binary))
+    }
+
+    fn assemble(checkout: &Path, binary: Option<&Path>) -> Self {
         let remedy = "be root, as in a container, or have user namespaces with a range of subordinate ids (on Debian: \
             apt-get install uidmap); or leave it out with LANYARD_SKIP=image";
         let may = run(within(&["true"]).env("LC_ALL", "C"));
@@ -110,13 +119,20 @@ impl Image {
             }
             let mut working_directory = "/".to_owned();
             for step in &stage.steps {
-                image.take(step, checkout, &context, &mut working_directory);
+                image.take(step, checkout, &context, binary, &mut working_directory);
             }
         }
-        Some(image)
+        image
     }
 
-    fn take(&mut self, step: &Step, checkout: &Path, context: &[String], working_directory: &mut String) {
+    fn take(
+        &mut self,
+        step: &Step,
+        checkout: &Path,
+        context: &[String],
+        binary: Option<&Path>,
+        working_directory: &mut String,
+    ) {
         match step {
             Step::WorkingDirectory(path) => {
                 working_directory.clone_from(path);
@@ -132,7 +148,11 @@ impl Image {
                 let from = inside(&self.folder.path().join(stage), folder);
                 run(within(&["cp", "-a"]).arg(from.join(".")).arg(&self.root)).ok();
             }
-            Step::Run(line) => self.run_step(line, working_directory),
+            Step::Run(line) => match binary {
+                Some(binary) if line == BUILD => copy(binary, &self.folder.path().join("target/release/lanyard")),
+                Some(_) => self.run_step(line, working_directory, &self.folder.path().join("target")),
+                None => self.run_step(line, working_directory, &target()),
+            },
             Step::User(user) => self.user.clone_from(user),
             Step::Entrypoint(words) => self.entrypoint.clone_from(words),
             Step::Command(words) => self.command.clone_from(words),
@@ -140,15 +160,11 @@ impl Image {
         }
     }
 
-    fn run_step(&self, line: &str, working_directory: &str) {
+    fn run_step(&self, line: &str, working_directory: &str, target: &Path) {
         say(&format!("RUN {line}"));
         let home = PathBuf::from(env::var_os("HOME").unwrap());
         let tools = |name, usual| env::var_os(name).map_or_else(|| home.join(usual), PathBuf::from);
-        let target = env::var_os(TARGET).map_or_else(
-            || Path::new(env!("CARGO_TARGET_TMPDIR")).join("image-target"),
-            |target| in_crate("").join(target),
-        );
-        fs::create_dir_all(&target).unwrap();
+        fs::create_dir_all(target).unwrap();
         let mut command = within(&["sh", "-c", STEP, "step"]);
         command.arg(&self.root).arg(target).arg(tools("CARGO_HOME", ".cargo")).arg(tools("RUSTUP_HOME", ".rustup"));
         run(command.args([working_directory, line])).ok();
@@ -226,6 +242,12 @@ pub fn copy(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap();
     let changed = fs::metadata(from).unwrap().modified().unwrap();
     File::options().write(true).open(to).unwrap().set_modified(changed).unwrap();
+}
+
+/// The folder for cargo's output.
+fn target() -> PathBuf {
+    let own = || Path::new(env!("CARGO_TARGET_TMPDIR")).join("image-target");
+    env::var_os(TARGET).map_or_else(own, |target| in_crate("").join(target))
 }
 
 fn inside(root: &Path, path: &str) -> PathBuf {

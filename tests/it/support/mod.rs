@@ -28,6 +28,7 @@ pub mod http;
 pub mod image;
 pub mod jwt_svid;
 pub mod keys;
+pub mod kubernetes;
 pub mod leaf;
 pub mod logged;
 pub mod made;

@@ -136,7 +136,7 @@ pub fn kubernetes_validate() -> Option<Command> {
 }
 
 /// The Go command: on the path, or in the folder of Go's installation instructions.
-fn go_program(remedy: &str) -> &'static str {
+pub fn go_program(remedy: &str) -> &'static str {
     let mut places = ["go", "/usr/local/go/bin/go"].into_iter();
     let go = places.find(|go| run_if_there(Command::new(go).arg("version")).is_some());
     go.unwrap_or_else(|| panic!("these tests need go: {remedy}"))
@@ -234,7 +234,7 @@ fn node_packages() -> PathBuf {
 
 /// A folder among the tools, which `build` fills if it is missing. It is filled under a temporary name and renamed when
 /// it is complete; other processes and threads wait for that.
-fn built(name: &str, build: impl FnOnce(&Path)) -> PathBuf {
+pub fn built(name: &str, build: impl FnOnce(&Path)) -> PathBuf {
     let tools = folder();
     let (folder, unfinished) = (tools.join(name), tools.join(format!("{name}.unfinished")));
     let create = fs::create_dir_all(&tools).and_then(|()| File::create(tools.join(format!("{name}.lock"))));
@@ -258,11 +258,13 @@ fn folder() -> PathBuf {
         .expect("set LANYARD_TOOLS to a folder that the tests may keep their tools in")
 }
 
-fn remedy(packages: &str, name: &str) -> String {
+/// What to do where a counterpart is missing.
+pub fn remedy(packages: &str, name: &str) -> String {
     format!("install it (on Debian: apt-get install {packages}), or leave them out with LANYARD_SKIP={name}")
 }
 
-fn done(command: &mut Command, remedy: &str) -> Finished {
+/// Runs a command that must succeed.
+pub fn done(command: &mut Command, remedy: &str) -> Finished {
     let finished = run_if_there(command);
     let ok = finished.as_ref().is_some_and(|finished| finished.code == Some(0));
     assert!(ok, "a tool for the tests cannot be made: {remedy}\n{command:?}: {finished:#?}");
