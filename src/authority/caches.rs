@@ -1,11 +1,13 @@
-//! Caches of verified tokens, and of certificates with a path to their bundle.
+//! Caches of verified tokens, of certificates with a path to their bundle, and of chains without one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::keys::SigningKeys;
@@ -13,6 +15,7 @@ use crate::authority::observe::Lookup;
 use crate::authority::tokens::MAX_TOKEN_BYTES;
 use crate::authority::tokens::VerifiedToken;
 use crate::authority::tokens::verify;
+use crate::authority::trust::Unproven;
 
 /// Remembers which tokens' signatures verified with which key, and their parsed claims. Keyed by the SHA-256 of the
 /// whole text, so that keys have a fixed size and only the same text is found.
@@ -78,5 +81,43 @@ impl VouchedCertificates {
     /// Records that a path was found in this generation.
     pub(in crate::authority) fn insert(&self, thumbprint: CertificateThumbprint, generation: u64) {
         self.0.insert(thumbprint, generation);
+    }
+}
+
+/// The most refused chains in the cache: about 500 KB.
+const REMEMBERED_REFUSALS: usize = 4096;
+
+/// How long a refusal is remembered. It cannot become wrong before the bundles change.
+const REFUSAL_LIFETIME: Duration = Duration::from_mins(1);
+
+/// Remembers which chains have no path to any CA, so that a peer that shows one again and again, in requests or on new
+/// connections, causes signatures to be verified once. What is accepted is never remembered here.
+pub(in crate::authority) struct RefusedChains(Cache<[u8; 32], RefusedChain>);
+
+#[derive(Clone, Copy)]
+struct RefusedChain {
+    why: Unproven,
+    generation: u64,
+    since: Timestamp,
+}
+
+impl Default for RefusedChains {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED_REFUSALS))
+    }
+}
+
+impl RefusedChains {
+    /// Why the chain with this fingerprint was refused in this generation of the bundles.
+    pub(in crate::authority) fn why(&self, chain: &[u8; 32], generation: u64, now: Timestamp) -> Option<Unproven> {
+        let refused = self.0.get(chain).filter(|refused| refused.generation == generation)?;
+        (refused.since <= now && refused.since.until(now) < REFUSAL_LIFETIME).then_some(refused.why)
+    }
+
+    /// Records a refusal, if it stays the same for as long as the bundles do. One by the time does not.
+    pub(in crate::authority) fn insert(&self, chain: [u8; 32], why: Unproven, generation: u64, now: Timestamp) {
+        if matches!(why, Unproven::NoPath | Unproven::Unknown | Unproven::PathTooComplex) {
+            self.0.insert(chain, RefusedChain { why, generation, since: now });
+        }
     }
 }

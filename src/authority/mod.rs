@@ -34,6 +34,7 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwap;
 
 use crate::authority::access::RoleGrants;
+use crate::authority::caches::RefusedChains;
 use crate::authority::caches::VerifiedTokens;
 use crate::authority::caches::VouchedCertificates;
 use crate::authority::clock::Clock;
@@ -65,6 +66,7 @@ pub struct Authority {
     trust_generation: AtomicU64,
     verified: VerifiedTokens,
     vouched: VouchedCertificates,
+    refused_chains: RefusedChains,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     metrics: Metrics,
     audit: Arc<dyn AuditSink>,
@@ -97,6 +99,7 @@ impl Authority {
             trust_generation: AtomicU64::new(0),
             verified: VerifiedTokens::default(),
             vouched: VouchedCertificates::default(),
+            refused_chains: RefusedChains::default(),
             jwks_source: OnceLock::new(),
             metrics: Metrics::default(),
             audit: Arc::new(LogSink),

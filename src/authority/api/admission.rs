@@ -16,11 +16,13 @@ use crate::authority::access::Reach;
 use crate::authority::access::Role;
 use crate::authority::access::Roles;
 use crate::authority::identity::Certificate;
+use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::trust::Unproven;
+use crate::authority::trust::chain_fingerprint;
 
 impl Authority {
     /// The state by which a request that arrives now is decided.
@@ -39,7 +41,7 @@ impl Authority {
 
     /// Validates the certificate chain of a peer; see [`TrustBundles::prove`].
     pub fn prove(&self, view: &View, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
-        let identity = match view.trust.prove(chain, view.now, |thumbprint| view.is_known_certificate(thumbprint)) {
+        let identity = match self.prove_unless_refused(view, chain) {
             // No rule accepts the certificate, so it has none of the other proofs, and it is within its validity
             // period.
             Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
@@ -49,6 +51,22 @@ impl Authority {
             outcome => outcome?,
         };
         view.revocation_of_peer(&identity).map_or(Ok(identity), Err)
+    }
+
+    /// Validates a chain, unless it was refused before. One that is registered by now is looked at again.
+    fn prove_unless_refused(&self, view: &View, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
+        let leaf = chain.first().ok_or(Unproven::ChainSize)?;
+        let (fingerprint, generation) = (chain_fingerprint(chain)?, view.trust_generation);
+        if let Some(why) = self.refused_chains.why(&fingerprint, generation, view.now)
+            && !view.is_known_certificate(&CertificateThumbprint::of(leaf))
+        {
+            return Err(why);
+        }
+        let mut signatures = 0;
+        let is_registered = |thumbprint: &CertificateThumbprint| view.is_known_certificate(thumbprint);
+        let proven = view.trust.prove_counted(chain, view.now, is_registered, &mut signatures);
+        self.metrics.path_signatures_verified(signatures);
+        proven.inspect_err(|why| self.refused_chains.insert(fingerprint, *why, generation, view.now))
     }
 
     /// Validates the chain of a connection, and notes for how long the proof holds.
@@ -104,9 +122,10 @@ impl Authority {
         // A single load: between two loads, another request on this connection could pair a later proof with an earlier
         // identity.
         let mut proven = connection.proven.load_full();
-        // A certificate that was unknown may have become known since.
         let stale = proven.good_until.is_some_and(|until| now > until);
-        if proven.generation != view.trust_generation || stale || *proven.identity.proof() == Proof::Unknown {
+        let is_unknown = *proven.identity.proof() == Proof::Unknown;
+        let became_known = is_unknown && view.is_known_certificate(&proven.identity.thumbprint());
+        if proven.generation != view.trust_generation || stale || became_known {
             proven = Arc::new(self.prove_connection(&view, &connection.chain)?);
             connection.proven.store(Arc::clone(&proven));
         }

@@ -25,7 +25,9 @@ impl Authority {
             return view.trust.is_fresh_for(holder.trust_domain(), view.now);
         }
         let never_registered = |_: &CertificateThumbprint| false;
-        let proven = view.trust.prove(std::slice::from_ref(certificate.der()), view.now, never_registered);
+        let (chain, mut signatures) = (std::slice::from_ref(certificate.der()), 0);
+        let proven = view.trust.prove_counted(chain, view.now, never_registered, &mut signatures);
+        self.metrics.path_signatures_verified(signatures);
         let vouched = proven.is_ok_and(|peer| peer.spiffe_id() == Some(holder));
         if vouched {
             self.vouched.insert(thumbprint, view.trust_generation);

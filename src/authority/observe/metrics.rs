@@ -7,6 +7,7 @@ mod families;
 mod report_denials;
 
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use crate::authority::access::NotAdmitted;
 use crate::authority::decision::CheckRefusal;
@@ -66,6 +67,7 @@ pub struct Metrics {
     grants_refused: Counts<GrantErrorCode>,
     calls_refused: Counts<NotAdmitted>,
     handshakes_refused: Counts<HandshakeError>,
+    path_signatures: AtomicU64,
     panics: AtomicU64,
     requests: Requests,
     tokens: Lookups,
@@ -133,6 +135,10 @@ impl Metrics {
 
     pub(in crate::authority) fn call_refused(&self, error: NotAdmitted) {
         self.calls_refused.add(error);
+    }
+
+    pub(in crate::authority) fn path_signatures_verified(&self, signatures: u32) {
+        self.path_signatures.fetch_add(signatures.into(), Ordering::Relaxed);
     }
 
     pub(in crate::authority) fn handshake_refused(&self, error: HandshakeError) {

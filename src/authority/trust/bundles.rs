@@ -121,14 +121,25 @@ impl TrustBundles {
         now: Timestamp,
         is_registered: impl Fn(&CertificateThumbprint) -> bool,
     ) -> Result<PeerIdentity, Unproven> {
+        self.prove_counted(chain, now, is_registered, &mut 0)
+    }
+
+    /// The same, and adds the number of signatures that were verified for it to `signatures`.
+    pub fn prove_counted(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+        is_registered: impl Fn(&CertificateThumbprint) -> bool,
+        signatures: &mut u32,
+    ) -> Result<PeerIdentity, Unproven> {
         let (leaf, others) = split(chain)?;
         let certificate = Certificate::parse(leaf)?;
         check_validity(&certificate, now)?;
         if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
-            let (id, until) = self.prove_svid(&certificate, others, now)?;
+            let (id, until) = self.prove_svid(&certificate, others, now, signatures)?;
             return Ok(PeerIdentity::proven(certificate, Proof::Svid(id), Some(until)));
         }
-        let unvouched = match self.prove_pki(&certificate, others, now) {
+        let unvouched = match self.prove_pki(&certificate, others, now, signatures) {
             Ok((names, until)) => return Ok(PeerIdentity::proven(certificate, Proof::Pki(names), Some(until))),
             Err(unproven) => unproven,
         };
@@ -143,6 +154,7 @@ impl TrustBundles {
         certificate: &Certificate,
         others: &[CertificateDer<'_>],
         now: Timestamp,
+        signatures: &mut u32,
     ) -> Result<(SpiffeId, Timestamp), Unproven> {
         let id = svid_name(certificate)?;
         let bundle = self.trust_domains.get(id.trust_domain()).ok_or(Unproven::UnknownTrustDomain)?;
@@ -150,7 +162,9 @@ impl TrustBundles {
             return Err(Unproven::StaleBundle);
         }
         let mut chain = Chain::parse(certificate.der(), others)?;
-        Ok((id, chain.path_to(bundle.x509.usable(), Purpose::SvidOfClient, now)?))
+        let path = chain.path_to(bundle.x509.usable(), Purpose::SvidOfClient, now);
+        *signatures += chain.verified_signatures();
+        Ok((id, path?))
     }
 
     /// The client CAs that vouch for a certificate, and until when all of their paths are valid. If none does, the
@@ -160,6 +174,7 @@ impl TrustBundles {
         certificate: &Certificate,
         others: &[CertificateDer<'_>],
         now: Timestamp,
+        signatures: &mut u32,
     ) -> Result<(Vec<String>, Timestamp), Unproven> {
         if self.client_cas.is_empty() {
             return Err(Unproven::Unknown);
@@ -177,6 +192,7 @@ impl TrustBundles {
                 Err(_) => {}
             }
         }
+        *signatures += chain.verified_signatures();
         if names.is_empty() {
             return Err(why);
         }

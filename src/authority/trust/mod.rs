@@ -4,6 +4,7 @@ mod anchors;
 mod bundle_document;
 mod bundles;
 mod extension_oid;
+mod fingerprint;
 mod jwt_authorities;
 mod jwt_svid;
 mod path;
@@ -19,6 +20,7 @@ pub use crate::authority::trust::bundle_document::MAX_BYTES as MAX_BUNDLE_DOCUME
 pub use crate::authority::trust::bundles::Bundle;
 pub use crate::authority::trust::bundles::TrustBundles;
 pub use crate::authority::trust::extension_oid::ExtensionOid;
+pub use crate::authority::trust::fingerprint::chain_fingerprint;
 pub use crate::authority::trust::jwt_authorities::JwtAuthorities;
 pub use crate::authority::trust::jwt_svid::InvalidJwtSvid;
 pub use crate::authority::trust::jwt_svid::JwtSvid;

@@ -20,9 +20,6 @@ use hyper::Request;
 use hyper::Response;
 use quick_cache::Weighter;
 use quick_cache::sync;
-use rustls_pki_types::CertificateDer;
-use sha2::Digest as _;
-use sha2::Sha256;
 use spiffe::SpiffeId;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
@@ -39,6 +36,7 @@ use crate::authority::evidence::NotForwarded;
 use crate::authority::observe::Cache;
 use crate::authority::observe::Lookup;
 use crate::authority::state::View;
+use crate::authority::trust::chain_fingerprint;
 use crate::config::forwarded::Forwarded;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::guard;
@@ -219,7 +217,7 @@ impl ForwardedService {
             client_cert_chain: lines(CLIENT_CERT_CHAIN),
         };
         let chain = forwarded.chain(own).map_err(NotAdmitted::NotForwarded)?;
-        let key = fingerprint(&chain);
+        let key = chain_fingerprint(&chain)?;
         let known = self.peers.get(&key);
         authority.metrics().looked_up(Cache::ForwardedPeers, if known.is_some() { Lookup::Hit } else { Lookup::Miss });
         if let Some(Remembered(peer, _)) = known {
@@ -235,14 +233,3 @@ impl ForwardedService {
 const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
 const CLIENT_CERT: &str = "client-cert";
 const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
-
-/// Hashes a chain to a unique key. The bytes after the leaf may not be DER, so the lengths are included to separate the
-/// certificates.
-fn fingerprint(chain: &[CertificateDer<'_>]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for certificate in chain {
-        hash.update(certificate.len().to_be_bytes());
-        hash.update(certificate);
-    }
-    hash.finalize().into()
-}

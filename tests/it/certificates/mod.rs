@@ -4,6 +4,7 @@ mod cases;
 mod chain_kinds;
 mod distinguished_name;
 mod generated_chains;
+mod path_budget;
 mod path_names;
 mod paths;
 mod printed_names;

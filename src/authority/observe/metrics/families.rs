@@ -51,6 +51,11 @@ impl Metrics {
                 &self.handshakes_refused,
             ),
             one(
+                "lanyard_path_signatures_verified",
+                "Signatures of certificates that were verified to find paths to CAs",
+                read(&self.path_signatures),
+            ),
+            one(
                 "lanyard_panics",
                 "Requests, handshakes and tasks beside them that ended in a panic",
                 read(&self.panics),

@@ -233,10 +233,17 @@ impl PathCertificate {
         .any(|rest| rest.iter().skip_while(|byte| **byte != b'/').count() > 1)
     }
 
-    /// Whether the key identifiers say that `issuer` did not sign this. They are a hint (section 4.2.1.1): a CA may
-    /// have several certificates for one key.
-    pub(super) fn hints_at_another_than(&self, issuer: &Self) -> bool {
-        matches!((&self.authority_key, &issuer.subject_key), (Some(wanted), Some(own)) if wanted != own)
+    /// Whether both have a key identifier, and it is the same (section 4.2.1.1).
+    pub(super) fn names_key_of(&self, issuer: &Self) -> bool {
+        self.authority_key.is_some() && self.authority_key == issuer.subject_key
+    }
+
+    /// Whether `issuer` may have signed this, as far as that shows without its signature: it has the issuer's name, and
+    /// the key identifiers, where both have one, are the same. openssl asks the same of an issuer.
+    pub(super) fn may_be_signed_by(&self, issuer: &Self) -> bool {
+        let is_another_key =
+            matches!((&self.authority_key, &issuer.subject_key), (Some(wanted), Some(own)) if wanted != own);
+        !is_another_key && issuer.subject.matches(&self.issuer)
     }
 
     /// The bytes that are signed, and the signature.

@@ -21,15 +21,19 @@ pub(in crate::authority::trust) struct Chain {
 }
 
 impl Chain {
-    /// Parses the certificates. The caller has bounded their number and their sizes.
+    /// Parses the certificates. The caller has bounded their number and their sizes. One that is presented twice counts
+    /// once.
     pub(in crate::authority::trust) fn parse(
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
     ) -> Result<Self, Unproven> {
         let leaf = PathCertificate::parse(leaf).map_err(|_| Unproven::Invalid(InvalidCertificate::NotACertificate))?;
-        let others = others.iter().map(|other| PathCertificate::parse(other).ok());
-        let certificates = std::iter::once(Some(leaf)).chain(others).collect();
-        Ok(Self { certificates, work: Work::default() })
+        let is_new =
+            |(place, other): &(usize, &CertificateDer<'_>)| others.iter().take(*place).all(|earlier| earlier != *other);
+        let others = others.iter().enumerate().filter(is_new).map(|(_, other)| PathCertificate::parse(other).ok());
+        let certificates: Vec<_> = std::iter::once(Some(leaf)).chain(others).collect();
+        let work = Work::for_presented(certificates.len());
+        Ok(Self { certificates, work })
     }
 
     /// Looks for a path to one of the anchors on which every certificate keeps its rules. Returns the end of the
@@ -50,6 +54,11 @@ impl Chain {
     /// Checks that the leaf may authenticate a peer.
     pub(in crate::authority::trust) fn check_leaf(&self, purpose: Purpose) -> Result<(), Unproven> {
         self.leaf().and_then(|leaf| leaf_fault(leaf, purpose)).map_or(Ok(()), Err)
+    }
+
+    /// How many signatures were verified so far.
+    pub(in crate::authority::trust) fn verified_signatures(&self) -> u32 {
+        self.work.budget.verified()
     }
 
     /// Whether the leaf's issuer and subject have the same name.

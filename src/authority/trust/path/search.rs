@@ -15,6 +15,8 @@ pub(super) struct Search<'a> {
     certificates: &'a [Option<PathCertificate>],
     work: &'a mut Work,
     anchors: &'a [Anchor],
+    /// Whether each certificate of the chain leads to an anchor by names and key identifiers.
+    leading: Vec<bool>,
     purpose: Purpose,
     now: Timestamp,
     /// The places in the chain of the certificates of the path so far, the leaf first.
@@ -37,15 +39,44 @@ impl<'a> Search<'a> {
         purpose: Purpose,
         now: Timestamp,
     ) -> Self {
-        Self { certificates, work, anchors, purpose, now, path: vec![0], why: None }
+        let leading = vec![false; certificates.len()];
+        Self { certificates, work, anchors, leading, purpose, now, path: vec![0], why: None }
     }
 
     /// Runs the search.
     pub(super) fn run(mut self) -> Result<Timestamp, Unproven> {
+        let ends = self.follow_names();
+        // Anybody can present certificates that lead nowhere; no signature is verified for them.
+        if self.leading.first() != Some(&true) {
+            return Err(Unproven::NoPath);
+        }
+        self.work.budget.allow_anchors(ends);
         match self.extend(Timestamp(u64::MAX))? {
             Some(until) => Ok(until),
             None => Err(self.why.map_or(Unproven::NoPath, |failed| failed.reason)),
         }
+    }
+
+    /// Finds the certificates that lead to an anchor by names and key identifiers, and returns how many anchors there are
+    /// at their ends.
+    fn follow_names(&mut self) -> usize {
+        let presented = || self.certificates.iter().enumerate().filter_map(|(place, one)| Some((place, one.as_ref()?)));
+        let is_end = |anchor: &&Anchor| presented().any(|(_, one)| one.may_be_signed_by(anchor.certificate()));
+        let ends: Vec<&Anchor> = self.anchors.iter().filter(is_end).collect();
+        let mut leading = vec![false; self.certificates.len()];
+        let mut found: Vec<&PathCertificate> = ends.iter().map(|anchor| anchor.certificate()).collect();
+        while let Some(issuer) = found.pop() {
+            for (place, certificate) in presented() {
+                if let Some(leads @ false) = leading.get_mut(place)
+                    && certificate.may_be_signed_by(issuer)
+                {
+                    *leads = true;
+                    found.push(certificate);
+                }
+            }
+        }
+        self.leading = leading;
+        ends.len()
     }
 
     /// Extends the path to an anchor. `until` is the end of the shortest validity of the issuers in it. The error is
@@ -80,16 +111,17 @@ impl<'a> Search<'a> {
         self.path.last().and_then(|place| self.certificate(*place))
     }
 
-    /// The anchors with the name of the issuer, those first that the key identifiers hint at.
+    /// The anchors with the name of the issuer, those first whose key identifier is the issuer's.
     fn candidates(&self, identical: bool) -> Vec<&'a Anchor> {
         let Some(head) = self.head() else { return Vec::new() };
         let named = |anchor: &&Anchor| has_name(anchor.certificate(), head, identical);
         let mut found: Vec<&Anchor> = self.anchors.iter().filter(named).collect();
-        found.sort_by_key(|anchor| head.hints_at_another_than(anchor.certificate()));
+        found.sort_by_key(|anchor| !head.names_key_of(anchor.certificate()));
         found
     }
 
-    /// The places of the presented certificates with the name of the issuer that are not in the path yet.
+    /// The places of the presented certificates with the name of the issuer that lead to an anchor and are not in the
+    /// path yet. A CA's own successor has its name and another key.
     fn intermediates(&self, identical: bool) -> Vec<usize> {
         let Some(head) = self.head() else { return Vec::new() };
         let is_new = |candidate: &PathCertificate| {
@@ -100,8 +132,9 @@ impl<'a> Search<'a> {
         let mut found: Vec<(bool, usize)> = places
             .filter_map(|place| {
                 let candidate = self.certificate(place)?;
-                let fits = has_name(candidate, head, identical) && is_new(candidate);
-                fits.then(|| (head.hints_at_another_than(candidate), place))
+                let leads = self.leading.get(place).is_some_and(|leads| *leads);
+                let fits = leads && has_name(candidate, head, identical) && is_new(candidate);
+                fits.then(|| (!head.names_key_of(candidate), place))
             })
             .collect();
         found.sort_unstable();
@@ -120,7 +153,7 @@ impl<'a> Search<'a> {
             self.fail(reason, true);
             return Ok(false);
         }
-        if let Err(reason) = self.check_names(anchor)? {
+        if let Err(reason) = self.check_all_names(anchor)? {
             self.fail(reason, true);
             return Ok(false);
         }
@@ -146,7 +179,10 @@ impl<'a> Search<'a> {
     /// rules for issuers. Returns the end of its validity.
     fn step_to(&mut self, place: usize) -> Result<Option<Timestamp>, Unproven> {
         let (Some(head), Some(issuer)) = (self.path.last().copied(), self.certificate(place)) else { return Ok(None) };
-        let known = self.work.verified.iter().find(|(pair, _)| *pair == (head, place)).map(|(_, verified)| *verified);
+        // What one certificate of a key has signed, all certificates of that key have.
+        let has_key = |one: usize| self.certificate(one).is_some_and(|one| one.key == issuer.key);
+        let mut verified = self.work.verified.iter();
+        let known = verified.find(|((signed, by), _)| *signed == head && has_key(*by)).map(|(_, verified)| *verified);
         let verified = if let Some(verified) = known {
             verified
         } else {
@@ -158,11 +194,7 @@ impl<'a> Search<'a> {
         if !self.is_valid(verified) {
             return Ok(None);
         }
-        let fault = match self.issuer_fault(issuer) {
-            Some(reason) => Some(reason),
-            None => self.check_names(issuer)?.err(),
-        };
-        if let Some(reason) = fault {
+        if let Some(reason) = self.issuer_fault(issuer) {
             self.fail(reason, true);
             return Ok(None);
         }
@@ -224,14 +256,28 @@ impl<'a> Search<'a> {
         (below.filter(|one| !one.is_self_issued()).count() > most).then_some(Unproven::PathLength)
     }
 
-    /// The name constraints of an issuer, for all certificates below it but the self-issued intermediates (section
-    /// 6.1.3 b and c).
-    fn check_names(&mut self, issuer: &PathCertificate) -> Result<Result<(), Unproven>, Unproven> {
+    /// The name constraints of the anchor and of all issuers below it. They are looked at once an anchor has signed the
+    /// path: whoever has no certificate of it may present any number of names and constraints.
+    fn check_all_names(&mut self, anchor: &PathCertificate) -> Result<Result<(), Unproven>, Unproven> {
+        let below = self.path.len();
+        let mut checked = self.check_names(anchor, below)?;
+        for depth in (1..below).rev() {
+            let Some(issuer) = self.path.get(depth).and_then(|place| self.certificate(*place)) else { continue };
+            if checked.is_ok() {
+                checked = self.check_names(issuer, depth)?;
+            }
+        }
+        Ok(checked)
+    }
+
+    /// The name constraints of an issuer, for the first `below` certificates of the path but the self-issued
+    /// intermediates (section 6.1.3 b and c).
+    fn check_names(&mut self, issuer: &PathCertificate, below: usize) -> Result<Result<(), Unproven>, Unproven> {
         let Ok(constraints) = &issuer.constraints else { return Ok(Err(Unproven::UnsupportedNameConstraints)) };
         if constraints.is_empty() {
             return Ok(Ok(()));
         }
-        for depth in 0..self.path.len() {
+        for depth in 0..below {
             let Some(certificate) = self.path.get(depth).and_then(|place| self.certificate(*place)) else { continue };
             if depth > 0 && certificate.is_self_issued() {
                 continue;
@@ -252,10 +298,9 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether a certificate has the name of the issuer of another: the same bytes, or the same name in other bytes.
+/// Whether a certificate may have signed another, and has the issuer's name in the same bytes, or in others.
 fn has_name(issuer: &PathCertificate, signed: &PathCertificate, identical: bool) -> bool {
-    let same = issuer.subject.is_identical(&signed.issuer);
-    if identical { same } else { !same && issuer.subject.matches(&signed.issuer) }
+    signed.may_be_signed_by(issuer) && issuer.subject.is_identical(&signed.issuer) == identical
 }
 
 fn verify(signed: &PathCertificate, issuer: &PathCertificate) -> Verified {

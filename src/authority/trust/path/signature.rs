@@ -11,6 +11,10 @@ use crate::authority::trust::path::der::Malformed;
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 
+/// The largest public exponent of an RSA key, in bits, as aws-lc has it. Verifying takes as many squarings, and more than
+/// 17 bits are rare.
+const MAX_RSA_EXPONENT_BITS: usize = 33;
+
 /// A public key.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct PublicKey {
@@ -48,11 +52,8 @@ impl PublicKey {
         let known = ALL_VERIFICATION_ALGS.iter().any(|known| *known.public_key_alg_id() == *algorithm);
         let fits = match info.parsed() {
             Ok(ParsedKey::RSA(rsa)) => {
-                // Leading zeros do not count.
-                let modulus = rsa.modulus.iter().skip_while(|byte| **byte == 0);
-                let first = modulus.clone().next().map_or(0, |byte| byte.leading_zeros() as usize);
-                let bits = (modulus.count() * 8).saturating_sub(first);
-                (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits)
+                (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits(rsa.modulus))
+                    && bits(rsa.exponent) <= MAX_RSA_EXPONENT_BITS
             }
             Ok(_) => true,
             Err(_) => false,
@@ -88,6 +89,13 @@ impl Signature {
     pub(super) fn new(algorithm: &[u8], bits: &[u8], unused_bits: u8) -> Result<Self, Malformed> {
         Ok(Self { algorithm: algorithm.into(), bits: whole_bytes(bits, unused_bits)? })
     }
+}
+
+/// The size of a number. Leading zeros do not count.
+fn bits(number: &[u8]) -> usize {
+    let significant = number.iter().skip_while(|byte| **byte == 0);
+    let first = significant.clone().next().map_or(0, |byte| byte.leading_zeros() as usize);
+    (significant.count() * 8).saturating_sub(first)
 }
 
 fn whole_bytes(bits: &[u8], unused: u8) -> Result<Box<[u8]>, Malformed> {
