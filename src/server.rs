@@ -4,6 +4,7 @@
 //! are distributed among them (measured: twice the throughput of one runtime over all cores). The thread that started
 //! the server accepts connections, reloads files and follows the store.
 
+mod descriptors;
 mod error;
 mod keys_error;
 mod metrics;
@@ -18,6 +19,8 @@ mod supervised;
 mod transport;
 mod trust;
 
+pub(crate) use crate::server::descriptors::Permitted as PermittedConnections;
+pub(crate) use crate::server::descriptors::reachable as reachable_descriptors;
 pub use crate::server::error::StartError;
 pub(crate) use crate::server::keys_error::KeysError;
 pub(crate) use crate::server::start::key_sealer;
@@ -58,10 +61,10 @@ use crate::server::reload::Reloader;
 use crate::server::socket::Socket;
 use crate::server::stage::Stage;
 use crate::server::start::Components;
-use crate::server::transport::ConnectionLimit;
 use crate::server::transport::Door;
 use crate::server::transport::Limits;
 use crate::server::transport::Listener;
+use crate::server::transport::Newcomers;
 use crate::server::transport::Workers;
 use crate::server::trust::Federation;
 use crate::server::trust::OwnBundle;
@@ -165,6 +168,7 @@ impl Server {
         // Registered first: until then a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
+        let descriptors = descriptors::raise();
         let Environment { clock, entropy, store, threads, export_failures, audit } = environment;
         let chance = Arc::clone(&entropy);
         let components = Components::build(&config, clock, entropy, store, audit).await?;
@@ -194,8 +198,8 @@ impl Server {
         let limits = Limits::from(&config.tls);
         let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
         let routes = mtls.clone();
-        let connection_limits = ConnectionLimit::of_all(config.forwarded.is_some(), config.tls.max_connections);
-        let sources = Sources::new(&authority, &certificate, &readiness, stored, &connection_limits, export_failures);
+        let newcomers = Newcomers::new(descriptors, &config.tls, config.forwarded.is_some());
+        let sources = Sources::new(&authority, &certificate, &readiness, stored, &newcomers, export_failures);
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
             (Socket::Tcp(sockets.public), Door::ServerOnly(public)),
@@ -207,8 +211,8 @@ impl Server {
             (forwarded_address, socket_file) = (bound.address, bound.file);
             doors.push((bound.socket, Door::Forwarded(Arc::new(bound.forwarded_service))));
         }
-        for ((socket, door), connection_limits) in doors.into_iter().zip(connection_limits) {
-            let listener = Listener::new(socket, door, connection_limits, config.tls.max_handshakes);
+        for ((socket, door), (connection_limits, gate)) in doors.into_iter().zip(newcomers.of_listeners) {
+            let listener = Listener::new(socket, door, connection_limits, gate, Arc::clone(&newcomers.accept_errors));
             listener.start(&mut tasks, &authority, workers.dispatcher(), stages.clone());
         }
         let (trust, targets) = ((config.trust, contents), (Arc::clone(&authority), feeds));

@@ -7,6 +7,7 @@
 mod certificate;
 mod clients;
 mod configuration;
+mod descriptors;
 mod disk;
 mod endpoints;
 mod envoy;
@@ -46,9 +47,10 @@ use crate::config::Inspected;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All checks after the first. They need its result.
-const AFTER_THE_CONFIGURATION: [&str; 16] = [
+const AFTER_THE_CONFIGURATION: [&str; 17] = [
     "key_encryption_key",
     "key_file",
+    "descriptors",
     "workload_api",
     "server_certificate",
     "bundle",
@@ -118,6 +120,7 @@ async fn examine(arguments: &DoctorArguments, inspected: &Inspected, environment
     let config = &inspected.config;
     let key = configuration::check_key(inspected, report);
     permissions::check(inspected, report);
+    descriptors::check(config, report);
     let identity = match &config.workload_api {
         Some(workload_api) => workload_api::check(workload_api, report).await,
         None => None,

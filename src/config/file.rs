@@ -26,6 +26,7 @@ use crate::config::federation;
 use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
+use crate::config::listeners;
 use crate::config::reading::count;
 use crate::config::reading::duration;
 use crate::config::reading::pause;
@@ -51,7 +52,7 @@ pub(super) struct File {
     #[serde(default)]
     registration: RegistrationPolicy,
     #[serde(default)]
-    listeners: Listeners,
+    listeners: listeners::Section,
     forwarded: Option<forwarded::Section>,
     #[serde(default)]
     tls: Tls,
@@ -95,6 +96,8 @@ struct Tls {
     max_connections: Option<NonZero<usize>>,
     #[serde(default, deserialize_with = "count")]
     max_handshakes: Option<NonZero<usize>>,
+    #[serde(default, deserialize_with = "count")]
+    max_unfinished: Option<NonZero<usize>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,7 +183,7 @@ impl File {
             // RFC 8414 section 2.
             return Err(value("issuer", "must be an https URL without query and fragment"));
         }
-        let listeners = self.listeners;
+        let listeners = Listeners::from(&self.listeners);
         if self.dev
             && [listeners.mtls, listeners.public, listeners.ops].iter().any(|address| !address.ip().is_loopback())
         {
@@ -236,6 +239,8 @@ impl File {
                 connection_max_age: self.tls.connection_max_age.unwrap_or(Duration::from_mins(30)),
                 max_connections: self.tls.max_connections.map_or(10_000, NonZero::get),
                 max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
+                max_unfinished: self.tls.max_unfinished.map_or(1024, NonZero::get),
+                proxies: self.listeners.proxies()?.into(),
             },
             trust: trust_sources::files::Config { own, bundles, client_cas },
             workload_api,

@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::policy::Policy;
@@ -65,8 +63,7 @@ pub struct Source {
 }
 
 /// The addresses of the three listeners.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Listeners {
     /// gRPC and OAuth, with a client certificate.
     pub mtls: SocketAddr,

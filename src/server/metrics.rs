@@ -12,7 +12,7 @@ use crate::authority::observe::labels;
 use crate::http::ops::Readiness;
 use crate::server::start::Stored;
 use crate::server::supervised;
-use crate::server::transport::ConnectionLimit;
+use crate::server::transport::Newcomers;
 use crate::store::disk::Disk;
 use crate::telemetry::ExportFailures;
 use crate::telemetry::metrics::Push;
@@ -27,7 +27,7 @@ pub(super) struct Sources {
     certificate: Arc<ServerCertificate>,
     readiness: Readiness,
     stored: Stored,
-    connection_limits: Vec<Arc<ConnectionLimit>>,
+    newcomers: Newcomers,
     pub(super) export_failures: Arc<ExportFailures>,
 }
 
@@ -37,7 +37,7 @@ impl Sources {
         certificate: &Arc<ServerCertificate>,
         readiness: &Readiness,
         stored: Stored,
-        connection_limits: &[Arc<ConnectionLimit>],
+        newcomers: &Newcomers,
         export_failures: Arc<ExportFailures>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -45,7 +45,7 @@ impl Sources {
             certificate: Arc::clone(certificate),
             readiness: readiness.clone(),
             stored,
-            connection_limits: connection_limits.to_vec(),
+            newcomers: newcomers.clone(),
             export_failures,
         })
     }
@@ -80,33 +80,12 @@ impl Sources {
         ));
         let ready = u64::from(self.readiness.borrow().is_ok());
         families.push(Family::gauges("lanyard_ready", "Whether the server is ready", [(Vec::new(), ready)]));
-        families.extend(self.connections());
+        families.extend(self.newcomers.families());
         families.push(self.stored.operations.family());
         families.extend(self.stored.disk.iter().flat_map(Disk::families));
         families.push(self.reloads());
         families.push(self.export_failures.family());
         families
-    }
-
-    fn connections(&self) -> [Family; 3] {
-        let each = |count: fn(&ConnectionLimit) -> u64| {
-            self.connection_limits.iter().map(move |connection_limits| {
-                (labels([("listener", connection_limits.listener())]), count(connection_limits))
-            })
-        };
-        [
-            Family::gauges("lanyard_connections", "Open connections", each(ConnectionLimit::open)),
-            Family::counters(
-                "lanyard_connections_accepted",
-                "Connections that were accepted",
-                each(ConnectionLimit::accepted),
-            ),
-            Family::counters(
-                "lanyard_connections_refused",
-                "Connections that were closed at once, because the limit was reached",
-                each(ConnectionLimit::refused),
-            ),
-        ]
     }
 
     fn reloads(&self) -> Family {

@@ -15,7 +15,8 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use crate::authority::Authority;
@@ -50,6 +51,12 @@ pub enum Refused {
     /// The handshake exceeded its time limit.
     #[error("the handshake took too long")]
     Slow,
+    /// It comes from a load balancer, and does not say so as it must.
+    #[error("{0}")]
+    ProxyHeader(io::Error),
+    /// Its place was given to another connection.
+    #[error("the client kept the handshake waiting, and its place was given to another")]
+    Displaced,
 }
 
 /// How long, and how many bytes, a refused client may still send before its connection is closed.
@@ -93,6 +100,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Refusal<S> {
     }
 }
 
+/// A whole `ClientHello`, and its connection. Nothing was computed for it so far.
+#[derive(Debug)]
+pub struct Hello<S>(StartHandshake<S>);
+
+/// Reads the `ClientHello` of a connection.
+pub async fn hello<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<Hello<S>, Refusal<S>> {
+    let mut reading = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    match (&mut reading).await {
+        Ok(start) => Ok(Hello(start)),
+        Err(error) => Err(Refusal { why: Refused::Handshake(error), certificate: None, stream: reading.take_io() }),
+    }
+}
+
 impl Acceptor {
     /// An acceptor that presents `certificate` and verifies client certificates with `authority`.
     pub fn new(
@@ -107,16 +127,12 @@ impl Acceptor {
 
     /// A handshake with client authentication. Each connection has a verifier of its own, so that the result of the
     /// verification can be read afterwards without computing it again.
-    pub async fn mutual<S>(
-        &self,
-        stream: S,
-        limit: Duration,
-    ) -> Result<(TlsStream<S>, Option<PeerConnection>), Refusal<S>>
+    pub async fn mutual<S>(&self, hello: Hello<S>) -> Result<(TlsStream<S>, Option<PeerConnection>), Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
-        match self.handshake_with(verifier, stream, limit).await {
+        match self.handshake_with(verifier, hello).await {
             Ok((_, None)) if self.client_auth == ClientAuth::Require => Err(no_certificate().into()),
             outcome => outcome,
         }
@@ -126,14 +142,13 @@ impl Acceptor {
     pub async fn only_for<S>(
         &self,
         peer: SpiffeId,
-        stream: S,
-        limit: Duration,
+        hello: Hello<S>,
     ) -> Result<(TlsStream<S>, PeerConnection), Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let verifier = PeerVerifier::new(Arc::clone(&self.authority), Arc::clone(&self.provider), self.client_auth);
-        match self.handshake_with(verifier.only_for(peer), stream, limit).await? {
+        match self.handshake_with(verifier.only_for(peer), hello).await? {
             (stream, Some(peer)) => Ok((stream, peer)),
             (_, None) => Err(no_certificate().into()),
         }
@@ -142,8 +157,7 @@ impl Acceptor {
     async fn handshake_with<S>(
         &self,
         verifier: PeerVerifier,
-        stream: S,
-        limit: Duration,
+        hello: Hello<S>,
     ) -> Result<(TlsStream<S>, Option<PeerConnection>), Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -153,7 +167,7 @@ impl Acceptor {
             .builder()?
             .with_client_cert_verifier(Arc::clone(&verifier) as Arc<_>)
             .with_cert_resolver(Arc::clone(&self.certificate) as Arc<_>);
-        let outcome = handshake(config, stream, limit).await;
+        let outcome = handshake(config, hello).await;
         match (outcome, verifier.take()) {
             (Ok(stream), Some(Ok(peer))) => Ok((stream, Some(peer))),
             (Err(refusal), Some(Err(Rejected { unproven, certificate }))) => {
@@ -173,12 +187,12 @@ impl Acceptor {
     }
 
     /// A handshake without client authentication.
-    pub async fn server_only<S>(&self, stream: S, limit: Duration) -> Result<TlsStream<S>, Refusal<S>>
+    pub async fn server_only<S>(&self, hello: Hello<S>) -> Result<TlsStream<S>, Refusal<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.builder()?.with_no_client_auth().with_cert_resolver(Arc::clone(&self.certificate) as Arc<_>);
-        handshake(config, stream, limit).await
+        handshake(config, hello).await
     }
 
     fn builder(&self) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, Refused> {
@@ -192,7 +206,7 @@ fn no_certificate() -> Refused {
     Refused::Handshake(io::Error::other("no certificate was verified"))
 }
 
-async fn handshake<S>(config: ServerConfig, stream: S, limit: Duration) -> Result<TlsStream<S>, Refusal<S>>
+async fn handshake<S>(config: ServerConfig, hello: Hello<S>) -> Result<TlsStream<S>, Refusal<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -202,15 +216,12 @@ where
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let accepting = TlsAcceptor::from(Arc::new(config)).accept(stream).into_fallible();
-    match tokio::time::timeout(limit, accepting).await {
-        Ok(outcome) => outcome.map_err(|(error, stream)| Refusal {
-            why: Refused::Handshake(error),
-            certificate: None,
-            stream: Some(stream),
-        }),
-        Err(_) => Err(Refused::Slow.into()),
-    }
+    let accepting = hello.0.into_stream(Arc::new(config)).into_fallible();
+    accepting.await.map_err(|(error, stream)| Refusal {
+        why: Refused::Handshake(error),
+        certificate: None,
+        stream: Some(stream),
+    })
 }
 
 /// The authority's clock as rustls's time source.

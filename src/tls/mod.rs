@@ -8,8 +8,10 @@ mod svid_server;
 mod verifier;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// Whether clients must present a certificate on the mTLS listener.
@@ -48,4 +50,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The maximum number of concurrent handshakes on each listener.
     pub max_handshakes: usize,
+    /// The maximum number of connections on each listener that have not begun their handshake.
+    pub max_unfinished: usize,
+    /// The networks of the load balancers that begin each connection with a header of the PROXY protocol.
+    pub proxies: Arc<[IpNet]>,
 }

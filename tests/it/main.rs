@@ -17,6 +17,7 @@ mod helm;
 mod interop;
 mod life_cycle;
 mod oauth;
+mod pressure;
 mod project;
 mod published_jwks;
 mod registry;

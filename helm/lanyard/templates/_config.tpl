@@ -11,6 +11,9 @@
   "keys" (dict "key_encryption_key_file" "/var/run/lanyard/keys/key-encryption-key")
   "log" (dict "level" $values.log.level "format" $values.log.format)
 }}
+{{- with $values.service.proxyProtocolFrom }}
+{{- $_ := set $config.listeners "proxy_protocol_from" . }}
+{{- end }}
 {{- $trust := dict "trust_domain" $values.trustDomain }}
 {{- with $values.trust.bundles }}
 {{- $bundles := dict }}

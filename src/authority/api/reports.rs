@@ -49,7 +49,10 @@ impl Authority {
         self.metrics.handshake_refused(error);
         let (event, severity) = match error {
             HandshakeError::Unproven(_) => (AuditEvent::HandshakeRefused, Severity::Warn),
-            HandshakeError::HandshakeFailed | HandshakeError::TooSlow => (AuditEvent::HandshakeFailed, Severity::Info),
+            HandshakeError::HandshakeFailed
+            | HandshakeError::TooSlow
+            | HandshakeError::Displaced
+            | HandshakeError::ProxyHeader => (AuditEvent::HandshakeFailed, Severity::Info),
         };
         self.record(event, severity, AuditOutcome::Denied, |record| AuditRecord {
             reason: Some(error.code()),

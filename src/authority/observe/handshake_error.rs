@@ -17,6 +17,10 @@ pub enum HandshakeError {
     HandshakeFailed,
     /// The handshake timed out, or waited too long to start.
     TooSlow,
+    /// The client kept the handshake waiting, and its place was needed for another.
+    Displaced,
+    /// A load balancer did not begin the connection with a header of the PROXY protocol that can be read.
+    ProxyHeader,
 }
 
 impl HandshakeError {

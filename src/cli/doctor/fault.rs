@@ -13,6 +13,7 @@ pub(in crate::cli::doctor) enum Fault {
     KeyEncryptionKeyWrong,
     SigningKeyInvalid,
     KeyFileReadableByOthers,
+    DescriptorsFew,
     CertificateUnreadable,
     CertificateInvalid,
     CertificateExpired,
@@ -125,6 +126,11 @@ impl Fault {
                 "KEY_FILE_READABLE_BY_OTHERS",
                 Warning,
                 "take the right away with `chmod o-r FILE`, or with defaultMode 0440 where a Secret is mounted",
+            ),
+            Self::DescriptorsFew => (
+                "DESCRIPTORS_FEW",
+                Warning,
+                "raise the hard limit of open files of whatever starts the server, or lower tls.max_connections",
             ),
             Self::CertificateUnreadable => (
                 "SERVER_CERTIFICATE_UNREADABLE",

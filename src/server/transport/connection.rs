@@ -26,9 +26,8 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
@@ -36,8 +35,6 @@ use crate::authority::Authority;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Sender;
-use crate::authority::identity::PresentedCertificate;
-use crate::authority::observe::HandshakeError;
 use crate::http::error::invalid_host;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::RequestMetrics;
@@ -52,11 +49,13 @@ use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
+use crate::server::transport::gate::until_displaced;
 use crate::server::transport::host;
+use crate::server::transport::refusal::record_refusal;
+use crate::server::transport::refusal::refuse;
 use crate::server::transport::stream::Stream;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
-use crate::tls::acceptor::Refused;
 
 /// How long requests may still take that are under way at a connection's maximum age.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -93,11 +92,15 @@ pub(in crate::server) async fn serve(
     limits: Limits,
     stages: watch::Receiver<Stage>,
 ) {
-    let Incoming { stream, door, listener, connection, handshakes } = incoming;
-    let info = ConnectionInfo { remote: stream.remote(), listener: Some(listener) };
+    let Incoming { stream, door, listener, connection, mut place, gate } = incoming;
+    let mut departure = place.departure();
+    // Dropped before it.
+    let connection = connection;
+    let mut info = ConnectionInfo { remote: stream.remote(), listener: Some(listener) };
     let stream = match stream {
         Accepted::Tcp(stream) => stream,
         Accepted::Unix(stream) => {
+            drop(place);
             if let Door::Forwarded(forwarded_service) = &*door {
                 let end = end(limits.max_age, stages);
                 serve_local(stream, Arc::clone(forwarded_service), info, authority, end).await;
@@ -105,67 +108,70 @@ pub(in crate::server) async fn serve(
             return;
         }
     };
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let Ok(mut stream) = TcpStream::from_std(stream) else { return };
     // Responses are small and complete, so waiting for more data only delays them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let end = end(max_age_of(limits.max_age, info.remote), stages);
+    let deadline = Instant::now() + limits.handshake;
+    if door.is_tls() {
+        match gate.client_of(&mut stream, info.remote, &mut place, deadline).await {
+            Ok(client) => info.remote = client,
+            Err(why) => return record_refusal(&why, None, info, &authority),
+        }
+    }
+    let remote = info.remote;
     match &*door {
         Door::Mutual(router) => {
-            let Some(permit) = permit(&handshakes, limits, info, &authority).await else { return };
-            match acceptor.mutual(stream, limits.handshake).await {
+            let finish = |hello| acceptor.mutual(hello);
+            match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok((stream, peer)) => {
-                    drop(permit);
-                    let http2 = http2(&stream);
                     let peers = Peers::Direct(router.clone(), peer.map(Arc::new));
-                    serve_guarded(http2, stream, peers, info, authority, end).await;
+                    serve_guarded(http2(&stream), stream, peers, info, authority, end).await;
                 }
-                Err(refusal) => {
-                    drop(permit);
-                    record_refusal(&refusal.why, refusal.certificate.as_ref(), info, &authority);
-                    refusal.close().await;
-                }
+                Err(refusal) => refuse(refusal, info, &authority).await,
             }
         }
         Door::Forwarded(forwarded_service) => {
             let Terminator::Svid(id) = &forwarded_service.terminator else {
+                // Its peer is a process of the operator's, which may open connections before it needs them.
+                drop(place);
                 let peers = Peers::Forwarded(Arc::clone(forwarded_service), None);
                 serve_guarded(false, stream, peers, info, authority, end).await;
                 return drop(connection);
             };
-            let Some(permit) = permit(&handshakes, limits, info, &authority).await else { return };
-            match acceptor.only_for(id.clone(), stream, limits.handshake).await {
+            let finish = |hello| acceptor.only_for(id.clone(), hello);
+            match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok((stream, terminator)) => {
-                    drop(permit);
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
                     serve_guarded(http2(&stream), stream, peers, info, authority, end).await;
                 }
-                Err(refusal) => {
-                    drop(permit);
-                    record_refusal(&refusal.why, refusal.certificate.as_ref(), info, &authority);
-                    refusal.close().await;
-                }
+                Err(refusal) => refuse(refusal, info, &authority).await,
             }
         }
         Door::ServerOnly(router) => {
-            let Some(permit) = permit(&handshakes, limits, info, &authority).await else { return };
-            match acceptor.server_only(stream, limits.handshake).await {
+            let finish = |hello| acceptor.server_only(hello);
+            match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok(stream) => {
-                    drop(permit);
-                    serve_http(http2(&stream), stream, unguarded(router, authority, true), end).await;
+                    let place = gate.enter(remote);
+                    departure = place.departure();
+                    let (asks, asked) = watch::channel(false);
+                    let service = unguarded(router, authority, true, asks);
+                    until_displaced(place, asked, serve_http(http2(&stream), stream, service, end)).await;
                 }
-                Err(refusal) => {
-                    drop(permit);
-                    record_refusal(&refusal.why, refusal.certificate.as_ref(), info, &authority);
-                    refusal.close().await;
-                }
+                Err(refusal) => refuse(refusal, info, &authority).await,
             }
         }
         // Probes and collectors request often, and would distort the metrics of callers.
-        Door::Plain(router) => serve_http(false, stream, unguarded(router, authority, false), end).await,
+        Door::Plain(router) => {
+            let (asks, asked) = watch::channel(false);
+            let service = unguarded(router, authority, false, asks);
+            until_displaced(place, asked, serve_http(false, stream, service, end)).await;
+        }
     }
     drop(connection);
+    drop(departure);
 }
 
 /// Serves a connection over a Unix domain socket, if its peer has the configured user id.
@@ -240,46 +246,19 @@ async fn serve_guarded<S>(
     serve_http(http2, stream, service, end).await;
 }
 
-/// Returns a permit for a handshake. It is waited for no longer than a handshake may take.
-async fn permit(
-    handshakes: &Arc<Semaphore>,
-    limits: Limits,
-    info: ConnectionInfo,
-    authority: &Authority,
-) -> Option<OwnedSemaphorePermit> {
-    let permit = tokio::time::timeout(limits.handshake, Arc::clone(handshakes).acquire_owned()).await;
-    if permit.is_err() {
-        let cause = "the handshake waited too long for a permit";
-        authority.report_handshake(info, None, HandshakeError::TooSlow, cause);
-    }
-    permit.ok()?.ok()
-}
-
-fn record_refusal(
-    why: &Refused,
-    certificate: Option<&PresentedCertificate>,
-    info: ConnectionInfo,
-    authority: &Authority,
-) {
-    let error = match why {
-        Refused::Unproven(unproven) => HandshakeError::Unproven(*unproven),
-        Refused::Handshake(_) => HandshakeError::HandshakeFailed,
-        Refused::Slow => HandshakeError::TooSlow,
-    };
-    authority.report_handshake(info, certificate, error, &why.to_string());
-}
-
-/// Serves requests of any caller. Those of probes are neither counted nor traced.
+/// Serves requests of any caller, and reports that one came. Those of probes are neither counted nor traced.
 fn unguarded(
     router: &Router,
     authority: Arc<Authority>,
     observed: bool,
+    asks: watch::Sender<bool>,
 ) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Send
 + 'static
 + use<> {
     let router = router.clone();
     service_fn(move |request: Request<IncomingBody>| {
+        asks.send_replace(true);
         let (router, authority) = (router.clone(), Arc::clone(&authority));
         let method = called_method(&request);
         let observed = observed.then(|| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method)));

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+
+use crate::server::descriptors::Permitted;
 
 /// The limit of a listener's connections, and their counts.
 #[derive(Debug)]
@@ -25,14 +28,28 @@ impl ConnectionLimit {
     }
 
     /// The limits of all listeners, in the order in which they are opened.
-    pub(in crate::server) fn of_all(forwarded: bool, max_connections: usize) -> Vec<Arc<Self>> {
-        let names = ["mtls", "public", "ops"].into_iter().chain(forwarded.then_some("forwarded"));
-        names.map(|name| Arc::new(Self::new(name, max_connections))).collect()
+    pub(in crate::server) fn of_all(forwarded: bool, permitted: Permitted) -> Vec<Arc<Self>> {
+        let Permitted { mtls, public, ops, forwarded: behind } = permitted;
+        let listeners = [("mtls", mtls), ("public", public), ("ops", ops)];
+        let listeners = listeners.into_iter().chain(forwarded.then_some(("forwarded", behind)));
+        listeners.map(|(name, most)| Arc::new(Self::new(name, most))).collect()
     }
 
-    /// Returns a permit for a connection, if the limit is not reached. Dropping it releases the connection's place.
-    pub(in crate::server) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.free).try_acquire_owned().ok();
+    /// Returns a permit for a connection, if the limit is not reached. Dropping it releases the connection's place. At
+    /// the limit, `make_room` is asked to end another connection, whose permit is waited for up to `timeout` if it does.
+    pub(in crate::server) async fn take(
+        &self,
+        make_room: impl FnOnce() -> bool,
+        timeout: Duration,
+    ) -> Option<OwnedSemaphorePermit> {
+        let place = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) if make_room() => {
+                let freed = tokio::time::timeout(timeout, Arc::clone(&self.free).acquire_owned()).await;
+                freed.ok().and_then(Result::ok)
+            }
+            Err(_) => None,
+        };
         let counted = if place.is_some() { &self.accepted } else { &self.refused };
         counted.fetch_add(1, Ordering::Relaxed);
         place
@@ -41,6 +58,11 @@ impl ConnectionLimit {
     /// The name of the listener.
     pub(in crate::server) fn listener(&self) -> &'static str {
         self.listener
+    }
+
+    /// The most connections that may be open.
+    pub(in crate::server) fn most(&self) -> usize {
+        self.most
     }
 
     /// The number of open connections.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
 
 use crate::server::middleware::ForwardedService;
+use crate::server::middleware::Terminator;
 use crate::server::socket::Accepted;
+use crate::server::transport::gate::Gate;
+use crate::server::transport::places::Place;
 
 /// How the connections of a listener are served.
 #[derive(Debug)]
@@ -22,6 +24,17 @@ pub(in crate::server) enum Door {
     Forwarded(Arc<ForwardedService>),
 }
 
+impl Door {
+    /// Whether connections begin with a handshake.
+    pub(in crate::server) fn is_tls(&self) -> bool {
+        match self {
+            Self::Mutual(_) | Self::ServerOnly(_) => true,
+            Self::Forwarded(service) => matches!(service.terminator, Terminator::Svid(_)),
+            Self::Plain(_) => false,
+        }
+    }
+}
+
 /// An accepted connection.
 #[derive(Debug)]
 pub(in crate::server) struct Incoming {
@@ -31,6 +44,8 @@ pub(in crate::server) struct Incoming {
     pub(in crate::server) listener: &'static str,
     /// Held for as long as the connection is open.
     pub(in crate::server) connection: OwnedSemaphorePermit,
-    /// A permit of these is held during the handshake.
-    pub(in crate::server) handshakes: Arc<Semaphore>,
+    /// Held until the peer has shown that it means to get on.
+    pub(in crate::server) place: Place,
+    /// What the connection passes before its peer is known.
+    pub(in crate::server) gate: Arc<Gate>,
 }

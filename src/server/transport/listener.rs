@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -13,14 +13,14 @@ use crate::server::socket::Accepted;
 use crate::server::socket::Socket;
 use crate::server::stage::Stage;
 use crate::server::supervised;
+use crate::server::transport::bounds::ACCEPT_PAUSES;
+use crate::server::transport::bounds::HANDSHAKE_PATIENCE;
+use crate::server::transport::bounds::ROOM_TIMEOUT;
 use crate::server::transport::connection_limit::ConnectionLimit;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
+use crate::server::transport::gate::Gate;
 use crate::server::transport::workers::Dispatcher;
-
-/// How long to wait when the process has no more file descriptors. A connection must end before another can be
-/// accepted, and retrying at once would keep a core busy.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// One listening socket, and how its connections are served.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ pub(in crate::server) struct Listener {
     socket: Socket,
     door: Arc<Door>,
     connection_limits: Arc<ConnectionLimit>,
-    handshakes: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    accept_errors: Arc<AtomicU64>,
 }
 
 impl Listener {
@@ -36,10 +37,10 @@ impl Listener {
         socket: Socket,
         door: Door,
         connection_limits: Arc<ConnectionLimit>,
-        max_handshakes: usize,
+        gate: Arc<Gate>,
+        accept_errors: Arc<AtomicU64>,
     ) -> Self {
-        let handshakes = Arc::new(Semaphore::new(max_handshakes.min(Semaphore::MAX_PERMITS)));
-        Self { socket, door: Arc::new(door), connection_limits, handshakes }
+        Self { socket, door: Arc::new(door), connection_limits, gate, accept_errors }
     }
 
     /// Runs until the server drains.
@@ -57,6 +58,8 @@ impl Listener {
 
     /// Accepts until the server drains, and then the connections that are pending at that moment.
     async fn run(self: Arc<Self>, dispatcher: Dispatcher, mut stages: watch::Receiver<Stage>) {
+        let (first_pause, longest_pause) = ACCEPT_PAUSES;
+        let mut pause = first_pause;
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -64,14 +67,20 @@ impl Listener {
             };
             match accepted {
                 Ok(stream) => {
+                    pause = first_pause;
                     if self.dispatch(stream, &dispatcher).await.is_none() {
                         return;
                     }
                 }
                 Err(error) if is_caused_by_peer(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, "cannot accept connections");
-                    tokio::time::sleep(EXHAUSTED).await;
+                    self.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(%error, listener = self.connection_limits.listener(), "cannot accept connections");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = stages.wait_for(|stage| *stage == Stage::Draining) => break,
+                    }
+                    pause = (pause * 2).min(longest_pause);
                 }
             }
         }
@@ -86,14 +95,17 @@ impl Listener {
     /// any more.
     async fn dispatch(&self, stream: Accepted, dispatcher: &Dispatcher) -> Option<()> {
         let listener = self.connection_limits.listener();
-        let Some(connection) = self.connection_limits.take() else {
+        // Whoever is kept waiting by its peer makes room for whoever may get on.
+        let make_room = || self.gate.unfinished.make_room(HANDSHAKE_PATIENCE);
+        let Some(connection) = self.connection_limits.take(make_room, ROOM_TIMEOUT).await else {
             // Closed at once: a refused peer can try another replica, a waiting one cannot.
             let remote = stream.remote().map(tracing::field::display);
             tracing::warn!(remote, listener, "a connection was refused: the limit is reached");
             return Some(());
         };
-        let (door, handshakes) = (Arc::clone(&self.door), Arc::clone(&self.handshakes));
-        dispatcher.dispatch(Incoming { stream, door, listener, connection, handshakes }).await
+        let (door, gate) = (Arc::clone(&self.door), Arc::clone(&self.gate));
+        let place = gate.enter(stream.remote());
+        dispatcher.dispatch(Incoming { stream, door, listener, connection, place, gate }).await
     }
 }
 

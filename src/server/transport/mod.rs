@@ -1,15 +1,22 @@
 //! Connections: accepted, distributed among the serving threads, and served.
 
+mod bounds;
 mod connection;
 mod connection_limit;
 mod door;
+mod gate;
 mod host;
 mod listener;
+mod newcomers;
+mod origin;
+mod places;
+mod proxy_header;
+mod refusal;
 mod stream;
 mod workers;
 
 pub(in crate::server) use crate::server::transport::connection::Limits;
-pub(in crate::server) use crate::server::transport::connection_limit::ConnectionLimit;
 pub(in crate::server) use crate::server::transport::door::Door;
 pub(in crate::server) use crate::server::transport::listener::Listener;
+pub(in crate::server) use crate::server::transport::newcomers::Newcomers;
 pub(in crate::server) use crate::server::transport::workers::Workers;

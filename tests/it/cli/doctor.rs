@@ -126,6 +126,22 @@ fn a_key_that_every_user_may_read_is_warned_of() {
 }
 
 #[test]
+fn a_limit_of_file_descriptors_below_the_connections_is_warned_of() {
+    let fixture = DoctorFixture::new();
+    let with = |descriptors: &str| {
+        let doctor = fixture.doctor();
+        let mut limited = shell("ulimit -n \"$0\"; exec \"$@\"");
+        limited.arg(descriptors).arg(doctor.get_program()).args(doctor.get_args()).args(["-o", "json"]);
+        limited.env("TMPDIR", fixture.path("scratch"));
+        Seen::new(&run(&mut limited))
+    };
+    with("1024").only_warns("DESCRIPTORS_FEW");
+    with("16384").healthy();
+    fixture.configure("tls: {", "tls: {max_connections: 600, ");
+    with("1024").healthy();
+}
+
+#[test]
 fn no_key_is_shown_whatever_is_wrong_with_it() {
     let fixture = DoctorFixture::new();
     let key = fs::read_to_string(fixture.path("server-key.pem")).unwrap();

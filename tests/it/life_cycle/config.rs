@@ -102,6 +102,20 @@ fn listeners_are_on_loopback_unless_told_otherwise() {
 }
 
 #[test]
+fn the_networks_of_load_balancers_are_none_unless_named_and_named_as_networks() {
+    let proxies = |setup: &Setup| config::load(&setup.path("lanyard.yaml")).unwrap().tls.proxies.len();
+    assert_eq!(proxies(&sound()), 0);
+    let named = |list: &str| with("ops: '127.0.0.1:0'", &format!("ops: '127.0.0.1:0', proxy_protocol_from: [{list}]"));
+    assert_eq!(proxies(&named("10.1.0.0/16, 'fd00::/8', 127.0.0.1/32, '0.0.0.0/0'")), 4);
+    for list in
+        ["10.1.0.1/16", "10.1.0.0", "10.1.0.0/33", "'fd00::/129'", "balancer.example", "10.0.0.0-10.0.0.9", "''"]
+    {
+        let problem = problem(&named(list));
+        assert!(problem.contains("listeners.proxy_protocol_from") && problem.contains("is not a network"), "{problem}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_by_its_name_and_line() {
     for (text, replacement, key) in [
         ("issuer: ", "isuer: x\nissuer: ", "isuer"),

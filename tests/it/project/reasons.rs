@@ -177,7 +177,10 @@ fn no_code_of_a_refused_handshake_has_changed() {
     ];
     assert_eq!(codes::<UnprovenCode>(), certificates);
     // A certificate is refused under its own reason.
-    assert_eq!(codes::<HandshakeErrorCode>(), ["UNPROVEN", "HANDSHAKE_FAILED", "TOO_SLOW"]);
+    assert_eq!(
+        codes::<HandshakeErrorCode>(),
+        ["UNPROVEN", "HANDSHAKE_FAILED", "TOO_SLOW", "DISPLACED", "PROXY_HEADER"]
+    );
 }
 
 /// What is missing, and where.

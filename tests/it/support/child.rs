@@ -46,6 +46,15 @@ impl Serve {
 
     /// The same with these variables in its environment.
     pub fn start_in(environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> Self {
+        Self::started(environment, setup, descriptors).0
+    }
+
+    /// The same, and what it logs until it serves.
+    pub fn start_with_lines(setup: &Setup, descriptors: u32) -> (Self, Vec<String>) {
+        Self::started(&[], setup, descriptors)
+    }
+
+    fn started(environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> (Self, Vec<String>) {
         let mut child = Command::new("sh")
             .envs(environment.iter().copied())
             .args(["-c", "ulimit -n \"$2\"; exec \"$0\" serve --config \"$1\"", env!("CARGO_BIN_EXE_lanyard")])
@@ -61,11 +70,12 @@ impl Serve {
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut serve = Self { child, lines, mtls: nowhere, public: nowhere, ops: nowhere };
-        let line = serve.line_with("mtls=");
+        let lines = serve.lines_until("mtls=");
+        let line = lines.last().unwrap();
         let address =
             |name: &str| line.split_once(name).unwrap().1.split(' ').next().unwrap().parse::<SocketAddr>().unwrap();
         (serve.mtls, serve.public, serve.ops) = (address("mtls="), address("public="), address("ops="));
-        serve
+        (serve, lines)
     }
 
     /// The next line of its log that contains `text`.
@@ -105,15 +115,10 @@ impl Serve {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// The processor time that it has used.
-    pub fn processor_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name of the command, which may contain anything, is in brackets; then utime and stime are the 12th and
-        // 13th field.
-        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // Linux reports times to user space in hundredths of a second, independently of its own ticks.
-        Duration::from_millis(ticks * 10)
+    /// Sets how many file descriptors it may have from now on. Returns whether this machine has the command for it.
+    pub fn allow_descriptors(&self, count: u32) -> bool {
+        let (pid, limit) = (self.child.id().to_string(), format!("--nofile={count}:"));
+        Command::new("prlimit").args(["--pid", &pid, &limit]).status().is_ok_and(|status| status.success())
     }
 }
 

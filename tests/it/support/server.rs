@@ -76,6 +76,8 @@ pub struct Setup {
     pub jwks_uri: String,
     pub federation: String,
     pub client_cas: String,
+    /// More keys for the section `listeners`, each after a comma.
+    pub listeners: String,
     /// More lines for the section `tls`.
     pub tls: String,
     /// The section `forwarded`, if there is one.
@@ -109,6 +111,7 @@ impl Default for Setup {
             jwks_uri: "{}".to_owned(),
             federation: "[]".to_owned(),
             client_cas: "\n    corp: corp.pem\n    partner: partner.pem".to_owned(),
+            listeners: String::new(),
             tls: String::new(),
             forwarded: None,
             files: true,
@@ -145,7 +148,7 @@ impl Setup {
             writeln!(yaml, "mtls_url: {url}").unwrap();
         }
         let any = "127.0.0.1:0";
-        writeln!(yaml, "listeners: {{mtls: '{any}', public: '{any}', ops: '{any}'}}").unwrap();
+        writeln!(yaml, "listeners: {{mtls: '{any}', public: '{any}', ops: '{any}'{}}}", self.listeners).unwrap();
         if self.files {
             writeln!(yaml, "tls:\n  certificate: server.pem\n  key: server-key.pem\n{}", self.tls).unwrap();
             yaml.push_str("trust:\n  trust_domain: prod.example\n  bundles:\n    prod.example: ca.pem\n    other.example: other.pem\n");

@@ -25,9 +25,17 @@ async fn get(address: SocketAddr, path: &str) -> Answer {
     http1(TcpStream::connect(address).await.unwrap(), &format!("GET {path}")).await
 }
 
-/// The counts of what is decided, by name and labels: what `metrics` and `metrics_server` look at is left out.
+/// The counts of what is decided, by name and labels: what `metrics`, `metrics_server` and `pressure` look at is left
+/// out.
 async fn series(server: &TestServer) -> Page {
-    let elsewhere = ["lanyard_request_", "lanyard_store_", "lanyard_connections", "lanyard_registrations"];
+    let elsewhere = [
+        "lanyard_request_",
+        "lanyard_store_",
+        "lanyard_connections",
+        "lanyard_handshakes{",
+        "lanyard_path_signatures",
+        "lanyard_registrations",
+    ];
     let Page(mut series) = server.page().await;
     series.retain(|name, _| !elsewhere.iter().any(|prefix| name.starts_with(prefix)));
     Page(series)

@@ -218,7 +218,12 @@ mod tests {
             UnprovenCode::Unknown => Unproven::Unknown,
         });
         let unproven = unproven.map(HandshakeError::Unproven);
-        let handshakes = unproven.chain([HandshakeError::HandshakeFailed, HandshakeError::TooSlow]);
+        let handshakes = unproven.chain([
+            HandshakeError::HandshakeFailed,
+            HandshakeError::TooSlow,
+            HandshakeError::Displaced,
+            HandshakeError::ProxyHeader,
+        ]);
         each_is_counted_under_its_code(handshakes.map(|error| (error, error.code())));
     }
 }
