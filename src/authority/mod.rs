@@ -10,6 +10,8 @@ pub mod clock;
 pub mod decision;
 pub mod deny_reason;
 pub mod evidence;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod identity;
 pub mod json;
 pub mod keys;

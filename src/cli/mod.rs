@@ -8,6 +8,8 @@ mod dev;
 mod doctor;
 mod documents;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod moment;
 mod origins;
 mod output;

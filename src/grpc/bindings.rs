@@ -71,7 +71,7 @@ impl Services {
     }
 }
 
-fn evidence(presented: Option<Brought>) -> Result<PresentedEvidence, InvalidEvidence> {
+pub(super) fn evidence(presented: Option<Brought>) -> Result<PresentedEvidence, InvalidEvidence> {
     Ok(match presented {
         // `own_connection: false` is the same as leaving it out.
         None | Some(Brought::OwnConnection(false)) => PresentedEvidence::Nothing,

@@ -87,7 +87,7 @@ fn outcome(refusal: CheckRefusal) -> RequestOutcome {
 }
 
 /// Reads the request that a proxy describes. `None` if the attributes describe no HTTP request.
-fn read(attributes: &AttributeContext) -> Option<decision::CheckRequest<'_>> {
+pub(super) fn read(attributes: &AttributeContext) -> Option<decision::CheckRequest<'_>> {
     let http = attributes.request.as_ref()?.http.as_ref()?;
     let (source, destination) = (attributes.source.as_ref(), attributes.destination.as_ref());
     // With Envoy's encode_raw_headers the headers are in `header_map`, otherwise in `headers`.

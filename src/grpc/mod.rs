@@ -4,6 +4,8 @@ mod binding_stream;
 mod bindings;
 mod claims;
 pub mod ext_authz;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod health;
 mod keys;
 mod page;

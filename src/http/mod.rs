@@ -8,6 +8,8 @@ pub mod discovery;
 mod document;
 pub mod error;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod introspect;
 mod metrics;
 pub mod ops;

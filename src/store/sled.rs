@@ -17,6 +17,8 @@
 mod directory;
 mod durability;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod ledger;
 mod mark;
 mod open_error;

@@ -11,12 +11,13 @@ use std::path::Path;
 const NOT_IN_THE_CORE: [&str; 9] =
     ["tokio", "tonic", "prost", "axum", "hyper", "rustls", "sled", "etcd_client", "opentelemetry"];
 
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "apply",
     "authority",
     "cli",
     "client",
     "config",
+    "fuzzing",
     "grpc",
     "http",
     "messages",

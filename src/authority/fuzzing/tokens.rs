@@ -1,0 +1,98 @@
+//! Compact JWS: access tokens with their claims, and JWT-SVIDs.
+
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use spiffe::TrustDomain;
+
+use crate::authority::fuzzing::now::NOW;
+use crate::authority::json::Object;
+use crate::authority::keys::CompactJws;
+use crate::authority::keys::Signer;
+use crate::authority::keys::SigningAlgorithm;
+use crate::authority::keys::SigningFailed;
+use crate::authority::keys::SigningKey;
+use crate::authority::keys::SigningKeys;
+use crate::authority::store::Revision;
+use crate::authority::tokens;
+use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::trust::BundleDocument;
+use crate::authority::trust::TrustBundles;
+
+/// The public half of the key that signed the seeds. Its private half is lost, so that nothing else verifies.
+const SIGNING_KEY: &[u8] = include_bytes!("../../../fuzz/keys/signing-key.spki.der");
+
+/// A bundle with the key of the JWT-SVIDs among the seeds. Its private half is lost.
+const BUNDLE: &[u8] = include_bytes!("../../../fuzz/keys/bundle.json");
+
+const AUDIENCE: &str = "https://lanyard.prod.example";
+
+static KEYS: LazyLock<SigningKeys> = LazyLock::new(keys);
+
+static TRUST: LazyLock<TrustBundles> = LazyLock::new(trust);
+
+/// The input as an access token, and as the claims of one.
+pub(crate) fn access_tokens(input: &[u8]) {
+    if let Ok(Object::<AccessTokenClaims>(claims)) = serde_json::from_slice(input) {
+        let printed = serde_json::to_vec(&claims).unwrap_or_default();
+        let again = serde_json::from_slice(&printed).map(|Object::<AccessTokenClaims>(claims)| claims);
+        assert_eq!(again.ok().as_ref(), Some(&claims));
+        // A thumbprint has one text.
+        let written = claims.cnf.as_ref().and_then(|confirmation| confirmation.x5t_s256.as_ref());
+        assert!(claims.bound_to().is_none_or(|bound| Some(&bound.to_string()) == written));
+        assert!(claims.aud.all().iter().all(|audience| claims.aud.includes(audience)));
+    }
+    let Ok(text) = str::from_utf8(input) else { return };
+    if let Some(jws) = CompactJws::parse(text) {
+        // base64url has one spelling here: another token with the same bytes would escape the revocation by its hash.
+        let parts = [&jws.header, &jws.payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+        assert!(text.starts_with(&format!("{}.", parts.join("."))));
+    }
+    if let Ok(token) = tokens::verify(&KEYS, text) {
+        assert_eq!((&*token.claims.sub, &*token.claims.jti), ("checkout", "AAAAAAAAAAAAAAAAAAAAAA"));
+        assert!(TRUST.prove_jwt_svid(text, AUDIENCE, NOW).is_err());
+    }
+}
+
+/// The input as a JWT-SVID.
+pub(crate) fn jwt_svids(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(svid) = TRUST.prove_jwt_svid(text, AUDIENCE, NOW) else { return };
+    assert_eq!(svid.spiffe_id().to_string(), "spiffe://prod.example/checkout");
+    assert!(tokens::verify(&KEYS, text).is_err());
+    assert!(TRUST.prove_jwt_svid(text, "https://elsewhere.example", NOW).is_err());
+    assert!(TrustBundles::default().prove_jwt_svid(text, AUDIENCE, NOW).is_err());
+}
+
+fn keys() -> SigningKeys {
+    let Ok(key) = SigningKey::new(Arc::new(LostKey), NOW) else { unreachable!("the key of the seeds is one") };
+    let mut keys = SigningKeys::new(SigningAlgorithm::Es256);
+    keys.insert(Arc::new(key), Revision(1));
+    keys
+}
+
+fn trust() -> TrustBundles {
+    let (Ok(document), Ok(domain)) = (BundleDocument::parse(BUNDLE), TrustDomain::new("prod.example")) else {
+        unreachable!("the bundle of the seeds is one")
+    };
+    TrustBundles { trust_domains: [(domain, document.bundle)].into(), ..TrustBundles::default() }
+}
+
+#[derive(Debug)]
+struct LostKey;
+
+impl Signer for LostKey {
+    fn algorithm(&self) -> SigningAlgorithm {
+        SigningAlgorithm::Es256
+    }
+
+    fn public_key(&self) -> &[u8] {
+        SIGNING_KEY
+    }
+
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SigningFailed> {
+        Err(SigningFailed)
+    }
+}
