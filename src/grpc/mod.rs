@@ -42,6 +42,18 @@ const MAX_REQUEST_BYTES: usize = 256 * 1024;
 /// be configured to accept.
 const MAX_CHECK_BYTES: usize = 1024 * 1024;
 
+/// The methods that take a stream of messages.
+const STREAMED: [&str; 3] = [
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "/lanyard.v1.BindingService/ValidateBindings",
+];
+
+/// Whether the method takes a stream of messages, so that its caller may pause between them.
+pub fn takes_a_stream(path: &str) -> bool {
+    STREAMED.contains(&path)
+}
+
 /// Implements all gRPC services.
 #[derive(Clone, Debug)]
 struct Services {
@@ -77,4 +89,33 @@ pub fn routes(
 /// The caller that the guard in front of the routes has admitted. A request without one fails.
 fn caller(extensions: &Extensions) -> Result<&Caller, Status> {
     extensions.get::<Caller>().ok_or_else(|| Status::internal("the request did not pass the guard"))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn the_methods_that_take_a_stream_are_those_of_the_protos() {
+        let sets = [
+            proto::FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let mut streamed = Vec::new();
+        for file in sets.iter().flat_map(|set| FileDescriptorSet::decode(*set).unwrap().file) {
+            for service in &file.service {
+                let methods = service.method.iter().filter(|method| method.client_streaming());
+                streamed
+                    .extend(methods.map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())));
+            }
+        }
+        streamed.sort();
+        streamed.dedup();
+        assert_eq!(streamed, STREAMED);
+    }
 }

@@ -142,6 +142,8 @@ impl OAuthError {
             StatusCode::NOT_FOUND => "there is no such endpoint here: the metadata names those that there are",
             StatusCode::METHOD_NOT_ALLOWED => "the endpoint does not support this HTTP method",
             StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than 64 KiB",
+            StatusCode::REQUEST_TIMEOUT => "the body did not arrive in time",
+            StatusCode::TOO_MANY_REQUESTS => "too much of this connection's requests and answers is unfinished",
             status if status.is_client_error() => "the request cannot be read",
             _ => return None,
         };
@@ -194,6 +196,15 @@ pub fn not_admitted(error: NotAdmitted, headers: &HeaderMap) -> Response {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
+}
+
+/// The answer, with this status, to a request whose body was not read to its end, as an OAuth error or as text.
+pub fn cut_off(status: StatusCode, oauth: bool) -> Response {
+    match OAuthError::of_the_framework(status) {
+        Some(error) if oauth => error.into_response(),
+        Some(error) => (status, error.description).into_response(),
+        None => status.into_response(),
+    }
 }
 
 /// Adds a body to a refusal of the router that has none, as an OAuth error or as text.

@@ -18,5 +18,6 @@ pub(in crate::server) use crate::server::middleware::forwarded::Terminator;
 pub(in crate::server) use crate::server::middleware::forwarded::bind as bind_forwarded;
 pub(in crate::server) use crate::server::middleware::guard::call as call_guarded;
 pub(in crate::server) use crate::server::middleware::metrics::RequestMetrics;
+pub(in crate::server) use crate::server::middleware::refusal::cut_off;
 pub(in crate::server) use crate::server::middleware::refusal::with_body;
 pub(in crate::server) use crate::server::middleware::trace::RequestSpan;

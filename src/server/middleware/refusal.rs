@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::HeaderMap;
+use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use hyper::Response;
 
@@ -64,5 +65,15 @@ pub(in crate::server) fn with_body(method: CalledMethod, response: Response<Body
         Protocol::Grpc | Protocol::ExtAuthz => response,
         Protocol::OAuth => http::error::with_body(response, true),
         Protocol::Http => http::error::with_body(response, false),
+    }
+}
+
+/// The answer, with this status, to a request whose body was not read to its end. gRPC has ended such a request with a
+/// status of its own.
+pub(in crate::server) fn cut_off(method: CalledMethod, status: StatusCode, answer: Response<Body>) -> Response<Body> {
+    match method.protocol() {
+        Protocol::Grpc | Protocol::ExtAuthz => answer,
+        Protocol::OAuth => http::error::cut_off(status, true),
+        Protocol::Http => http::error::cut_off(status, false),
     }
 }

@@ -3,25 +3,15 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::HeaderValue;
-use axum::http::Method;
-use axum::http::Version;
-use axum::http::header::CONNECTION;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming as IncomingBody;
 use hyper::service::Service;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -35,7 +25,6 @@ use crate::authority::Authority;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Sender;
-use crate::http::error::invalid_host;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
@@ -50,26 +39,13 @@ use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
 use crate::server::transport::gate::until_displaced;
-use crate::server::transport::host;
+use crate::server::transport::http::serve_http;
+use crate::server::transport::memory::Memory;
 use crate::server::transport::refusal::record_refusal;
 use crate::server::transport::refusal::refuse;
-use crate::server::transport::stream::Stream;
+use crate::server::transport::request_body::bounded as bounded_body;
 use crate::tls;
 use crate::tls::acceptor::Acceptor;
-
-/// How long requests may still take that are under way at a connection's maximum age.
-const LAST_REQUESTS: Duration = Duration::from_secs(10);
-
-/// How long an HTTP/1.1 connection at its end is kept open for a request that may be on its way. HTTP/1.1 has no
-/// GOAWAY: a client learns of the end by `connection: close` in a response, or when the connection ends, which its next
-/// request may cross.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
-
-/// How long a request's head may take to arrive, and before the first one the HTTP/2 preface.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The largest size of a request's header fields, in bytes: room for a token and a certificate.
-const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
 /// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +66,7 @@ pub(in crate::server) async fn serve(
     acceptor: Arc<Acceptor>,
     authority: Arc<Authority>,
     limits: Limits,
+    memory: Arc<Memory>,
     stages: watch::Receiver<Stage>,
 ) {
     let Incoming { stream, door, listener, connection, mut place, gate } = incoming;
@@ -103,7 +80,7 @@ pub(in crate::server) async fn serve(
             drop(place);
             if let Door::Forwarded(forwarded_service) = &*door {
                 let end = end(limits.max_age, stages);
-                serve_local(stream, Arc::clone(forwarded_service), info, authority, end).await;
+                serve_local(stream, Arc::clone(forwarded_service), info, authority, memory, end).await;
             }
             return;
         }
@@ -128,7 +105,7 @@ pub(in crate::server) async fn serve(
             match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok((stream, peer)) => {
                     let peers = Peers::Direct(router.clone(), peer.map(Arc::new));
-                    serve_guarded(http2(&stream), stream, peers, info, authority, end).await;
+                    serve_guarded(http2(&stream), stream, peers, info, authority, memory, end).await;
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -138,14 +115,14 @@ pub(in crate::server) async fn serve(
                 // Its peer is a process of the operator's, which may open connections before it needs them.
                 drop(place);
                 let peers = Peers::Forwarded(Arc::clone(forwarded_service), None);
-                serve_guarded(false, stream, peers, info, authority, end).await;
+                serve_guarded(false, stream, peers, info, authority, memory, end).await;
                 return drop(connection);
             };
             let finish = |hello| acceptor.only_for(id.clone(), hello);
             match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok((stream, terminator)) => {
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    serve_guarded(http2(&stream), stream, peers, info, authority, end).await;
+                    serve_guarded(http2(&stream), stream, peers, info, authority, memory, end).await;
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -158,7 +135,7 @@ pub(in crate::server) async fn serve(
                     departure = place.departure();
                     let (asks, asked) = watch::channel(false);
                     let service = unguarded(router, authority, true, asks);
-                    until_displaced(place, asked, serve_http(http2(&stream), stream, service, end)).await;
+                    until_displaced(place, asked, serve_http(http2(&stream), stream, service, memory, end)).await;
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -167,7 +144,7 @@ pub(in crate::server) async fn serve(
         Door::Plain(router) => {
             let (asks, asked) = watch::channel(false);
             let service = unguarded(router, authority, false, asks);
-            until_displaced(place, asked, serve_http(false, stream, service, end)).await;
+            until_displaced(place, asked, serve_http(false, stream, service, memory, end)).await;
         }
     }
     drop(connection);
@@ -180,13 +157,14 @@ async fn serve_local(
     forwarded_service: Arc<ForwardedService>,
     info: ConnectionInfo,
     authority: Arc<Authority>,
+    memory: Arc<Memory>,
     end: impl Future<Output = ()>,
 ) {
     let Ok(stream) = UnixStream::from_std(stream) else { return };
     let user = stream.peer_cred().map(|peer| peer.uid());
     match (&forwarded_service.terminator, user) {
         (Terminator::User(wanted), Ok(user)) if *wanted == user => {
-            serve_guarded(false, stream, Peers::Forwarded(forwarded_service, None), info, authority, end).await;
+            serve_guarded(false, stream, Peers::Forwarded(forwarded_service, None), info, authority, memory, end).await;
         }
         (terminator, user) => {
             tracing::warn!(
@@ -215,6 +193,7 @@ async fn serve_guarded<S>(
     peers: Peers,
     info: ConnectionInfo,
     authority: Arc<Authority>,
+    memory: Arc<Memory>,
     end: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -225,7 +204,8 @@ async fn serve_guarded<S>(
         let method = called_method(&request);
         let metrics = RequestMetrics::begin(&authority, method);
         async move {
-            let (span, request) = (RequestSpan::of(&request, method), request.map(Body::new));
+            let (request, why) = bounded_body(request, method);
+            let span = RequestSpan::of(&request, method);
             let response = span.answered(async {
                 match peers {
                     Peers::Direct(router, peer) => {
@@ -236,14 +216,14 @@ async fn serve_guarded<S>(
                     }
                 }
             });
-            response.await.map(|response| bounded(response, shutdown, &authority, metrics))
+            response.await.map(|response| bounded(why.answer(method, response), shutdown, &authority, metrics))
         }
     });
     let end = async move {
         end.await;
         over.send_replace(true);
     };
-    serve_http(http2, stream, service, end).await;
+    serve_http(http2, stream, service, memory, end).await;
 }
 
 /// Serves requests of any caller, and reports that one came. Those of probes are neither counted nor traced.
@@ -262,9 +242,12 @@ fn unguarded(
         let (router, authority) = (router.clone(), Arc::clone(&authority));
         let method = called_method(&request);
         let observed = observed.then(|| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method)));
+        let (request, why) = bounded_body(request, method);
         async move {
-            let answer =
-                async { router.oneshot(request.map(Body::new)).await.map(|response| with_body(method, response)) };
+            let answer = async {
+                let response = router.oneshot(request).await?;
+                Ok(why.answer(method, with_body(method, response)))
+            };
             let answer = catch_panic(&authority, Sender::default, method, answer);
             match observed {
                 None => answer.await,
@@ -291,74 +274,6 @@ async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
 /// Whether the handshake negotiated HTTP/2.
 fn http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
-}
-
-/// Serves HTTP/2, or else the version that the peer begins with, until the peer disconnects, or `end` completes and the
-/// requests under way are answered.
-async fn serve_http<S, V>(http2: bool, stream: S, service: V, end: impl Future<Output = ()>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    V: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible> + Send + 'static,
-    V::Future: Send + 'static,
-{
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    if http2 {
-        // The server then sends first (RFC 9113 section 3.4), as soon as the peer is accepted. In TLS 1.3 a refusal
-        // arrives after the client's side of the handshake is done; a client that waits for the server's preface learns
-        // of it before it sends anything.
-        builder = builder.http2_only();
-    }
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES as usize);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
-        .max_header_list_size(MAX_HEAD_BYTES)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10));
-    let closing = Arc::new(AtomicBool::new(false));
-    let service = {
-        let closing = Arc::clone(&closing);
-        service_fn(move |request: Request<IncomingBody>| {
-            // HTTP/2 uses GOAWAY instead.
-            let closing = (request.version() < Version::HTTP_2).then(|| Arc::clone(&closing));
-            let (is_head, http2) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
-            let answer = host::is_allowed(request.version(), request.headers()).then(|| service.call(request));
-            async move {
-                let Some(answer) = answer else {
-                    let mut refused = invalid_host();
-                    refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    return Ok(refused);
-                };
-                let mut response = answer.await?;
-                // Over HTTP/1.1, hyper does not send the body.
-                if is_head && http2 {
-                    *response.body_mut() = Body::empty();
-                }
-                if closing.is_some_and(|closing| closing.load(Ordering::Relaxed)) {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(response)
-            }
-        })
-    };
-    let connection = builder.serve_connection(TokioIo::new(Stream::new(stream, HEAD_TIMEOUT)), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // An error here is caused by the peer: it disconnected, or did not send HTTP.
-        ended = &mut connection => return drop(ended),
-        () = end => {}
-    }
-    if !http2 {
-        closing.store(true, Ordering::Relaxed);
-        if let Ok(ended) = tokio::time::timeout(LAST_ANSWER, connection.as_mut()).await {
-            return drop(ended);
-        }
-    }
-    connection.as_mut().graceful_shutdown();
-    if tokio::time::timeout(LAST_REQUESTS, connection).await.is_err() {
-        tracing::debug!("a connection did not end in time");
-    }
 }
 
 /// The maximum age, reduced by up to a tenth, so that connections made together do not all reconnect together.

@@ -1,17 +1,22 @@
 //! Connections: accepted, distributed among the serving threads, and served.
 
+mod answer_body;
 mod bounds;
 mod connection;
 mod connection_limit;
+mod control_frames;
 mod door;
 mod gate;
 mod host;
+mod http;
 mod listener;
+mod memory;
 mod newcomers;
 mod origin;
 mod places;
 mod proxy_header;
 mod refusal;
+mod request_body;
 mod stream;
 mod workers;
 

@@ -14,9 +14,11 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::server::stage::Stage;
+use crate::server::transport::bounds::MAX_HELD;
 use crate::server::transport::connection::Limits;
 use crate::server::transport::connection::serve;
 use crate::server::transport::door::Incoming;
+use crate::server::transport::memory::Memory;
 use crate::tls::acceptor::Acceptor;
 
 /// How long blocking calls that are under way at shutdown may take.
@@ -57,6 +59,7 @@ impl Workers {
         stages: &watch::Receiver<Stage>,
     ) -> io::Result<Self> {
         let (deadline, deadlines) = watch::channel(None);
+        let memory = Memory::new(MAX_HELD);
         let (mut queues, mut finished) = (Vec::new(), Vec::new());
         for number in 0..threads.max(1) {
             let (sender, queue) = mpsc::channel(QUEUE);
@@ -66,6 +69,7 @@ impl Workers {
                 acceptor: Arc::clone(acceptor),
                 authority: Arc::clone(authority),
                 limits,
+                memory: Arc::clone(&memory),
                 stages: stages.clone(),
                 deadlines: deadlines.clone(),
             };
@@ -104,6 +108,7 @@ struct Worker {
     acceptor: Arc<Acceptor>,
     authority: Arc<Authority>,
     limits: Limits,
+    memory: Arc<Memory>,
     stages: watch::Receiver<Stage>,
     deadlines: watch::Receiver<Option<Duration>>,
 }
@@ -129,7 +134,8 @@ impl Worker {
             tokio::select! {
                 Some(incoming) = queue.recv() => {
                     let (acceptor, authority) = (Arc::clone(&self.acceptor), Arc::clone(&self.authority));
-                    connections.spawn(serve(incoming, acceptor, authority, self.limits, self.stages.clone()));
+                    let (memory, stages) = (Arc::clone(&self.memory), self.stages.clone());
+                    connections.spawn(serve(incoming, acceptor, authority, self.limits, memory, stages));
                 }
                 Some(ended) = connections.join_next() => log_panic(ended, &self.authority),
                 else => return,

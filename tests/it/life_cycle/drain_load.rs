@@ -207,14 +207,14 @@ async fn sigterm_under_load_fails_no_client_that_obeys_and_cuts_off_others_at_th
         clients.spawn(client(&checkout).newcomers());
         clients.spawn(client(&proxy).stream());
     }
-    // Opens a call, and never ends it, nor does it heed GOAWAY.
-    let mut deaf = Frames::open(connect(first.mtls, setup.tls(&checkout)).await.unwrap()).await;
-    deaf.send(HEADERS, END_HEADERS, 1, &call("/lanyard.v1.TokenService/IssueToken")).await.unwrap();
     for answered in &mut heard {
         for _ in 0..ENOUGH {
             assert_eq!(within(answered.recv()).await, Some(0));
         }
     }
+    // Opens a call, and never ends it, nor does it heed GOAWAY. A body has longer to arrive than the server to drain.
+    let mut deaf = Frames::open(connect(first.mtls, setup.tls(&checkout)).await.unwrap()).await;
+    deaf.send(HEADERS, END_HEADERS, 1, &call("/lanyard.v1.TokenService/IssueToken")).await.unwrap();
     first.signal("TERM");
     // A second one changes nothing.
     first.signal("TERM");

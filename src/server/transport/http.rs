@@ -1,0 +1,103 @@
+//! HTTP on a connection, within its bounds.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::Method;
+use axum::http::Version;
+use axum::http::header::CONNECTION;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+
+use crate::http::error::invalid_host;
+use crate::server::transport::answer_body::AnswerBody;
+use crate::server::transport::bounds;
+use crate::server::transport::bounds::UNREAD_TIME;
+use crate::server::transport::host;
+use crate::server::transport::memory::Memory;
+use crate::server::transport::memory::Share;
+use crate::server::transport::stream::Stream;
+
+/// How long requests may still take that are under way at a connection's maximum age.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
+/// How long an HTTP/1.1 connection at its end is kept open for a request that may be on its way. HTTP/1.1 has no
+/// GOAWAY: a client learns of the end by `connection: close` in a response, or when the connection ends, which its next
+/// request may cross.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// Serves HTTP/2, or else the version that the peer begins with, until the peer disconnects or reads no answers, or
+/// `end` completes and the requests under way are answered. Each request has the share of the connection as an extension.
+pub(super) async fn serve_http<S, V>(
+    http2: bool,
+    stream: S,
+    service: V,
+    memory: Arc<Memory>,
+    end: impl Future<Output = ()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    V::Future: Send + 'static,
+{
+    let closing = Arc::new(AtomicBool::new(false));
+    let share = Share::of(&memory);
+    let service = {
+        let (closing, share) = (Arc::clone(&closing), Arc::clone(&share));
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&share));
+            // HTTP/2 uses GOAWAY instead.
+            let closing = (request.version() < Version::HTTP_2).then(|| Arc::clone(&closing));
+            let (is_head, http2) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
+            let is_allowed = host::is_allowed(request.version(), request.headers());
+            let share = Arc::clone(&share);
+            let answer = is_allowed.then(|| service.call(request));
+            async move {
+                let Some(answer) = answer else {
+                    let mut refused = invalid_host();
+                    refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    return Ok(refused.map(|body| AnswerBody::new(body, share)));
+                };
+                let mut response = answer.await?;
+                // Over HTTP/1.1, hyper does not send the body.
+                if is_head && http2 {
+                    *response.body_mut() = Body::empty();
+                }
+                if closing.is_some_and(|closing| closing.load(Ordering::Relaxed)) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, share)))
+            }
+        })
+    };
+    let builder = bounds::builder(http2);
+    let connection = builder.serve_connection(TokioIo::new(Stream::new(stream)), service);
+    tokio::pin!(connection);
+    let stalled = share.stalled(|| tokio::time::sleep(UNREAD_TIME));
+    tokio::select! {
+        // An error here is caused by the peer: it disconnected, or did not send HTTP.
+        ended = &mut connection => return drop(ended),
+        () = stalled => return tracing::debug!("a connection was ended whose peer reads no answers"),
+        () = end => {}
+    }
+    if !http2 {
+        closing.store(true, Ordering::Relaxed);
+        if let Ok(ended) = tokio::time::timeout(LAST_ANSWER, connection.as_mut()).await {
+            return drop(ended);
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    if tokio::time::timeout(LAST_REQUESTS, connection).await.is_err() {
+        tracing::debug!("a connection did not end in time");
+    }
+}

@@ -1,0 +1,338 @@
+//! The body of a request: it arrives within its time and at a least rate, and what is held of it is bounded.
+//!
+//! The body of a method that takes a stream of messages may pause between them for as long as it likes, and nothing is
+//! held meanwhile. The same holds for it that holds for a whole body, for each message.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Body as HttpBody;
+use hyper::body::Bytes;
+use hyper::body::Frame;
+use hyper::body::Incoming;
+use hyper::body::SizeHint;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+use tonic::Status;
+
+use crate::authority::access::CalledMethod;
+use crate::grpc;
+use crate::server::middleware::cut_off;
+use crate::server::transport::bounds::BODY_RATE;
+use crate::server::transport::bounds::BODY_TIME;
+use crate::server::transport::bounds::MAX_BODY_TIME;
+use crate::server::transport::bounds::PIECE_BYTES;
+use crate::server::transport::memory::Held;
+use crate::server::transport::memory::Share;
+
+/// Why a body was not read to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cut {
+    /// It did not arrive within its time.
+    TooSlow,
+    /// The connection already holds as much of unfinished requests as it may.
+    NoRoom,
+}
+
+impl From<Cut> for Status {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::TooSlow => Self::deadline_exceeded("the request did not arrive in time"),
+            Cut::NoRoom => Self::resource_exhausted("too much of this connection's requests and answers is unfinished"),
+        }
+    }
+}
+
+/// Why the body of a request was cut, once it was.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WhyCut(Arc<OnceLock<Cut>>);
+
+impl WhyCut {
+    /// The answer to the request: gRPC's has the status that the body ended with.
+    pub(super) fn answer(&self, method: CalledMethod, answer: Response<Body>) -> Response<Body> {
+        match self.0.get() {
+            None => answer,
+            Some(Cut::TooSlow) => cut_off(method, StatusCode::REQUEST_TIMEOUT, answer),
+            Some(Cut::NoRoom) => cut_off(method, StatusCode::TOO_MANY_REQUESTS, answer),
+        }
+    }
+}
+
+/// Puts the body of a request for this method within its bounds.
+pub(super) fn bounded(mut request: Request<Incoming>, method: CalledMethod) -> (Request<Body>, WhyCut) {
+    let why = WhyCut::default();
+    let request = match request.extensions_mut().remove::<Arc<Share>>() {
+        // Many requests have no body.
+        Some(share) if !request.body().is_end_stream() => {
+            let streamed = grpc::takes_a_stream(method.metric_label());
+            request.map(|body| Body::new(RequestBody::new(body, streamed, &share, why.clone())))
+        }
+        _ => request.map(|_| Body::empty()),
+    };
+    (request, why)
+}
+
+/// A body within its bounds. The error is a [`Status`], which gRPC sends as it is.
+#[derive(Debug)]
+pub(super) struct RequestBody<B = Incoming> {
+    body: B,
+    /// Where in a message the body is, if it is a stream of messages.
+    messages: Option<Messages>,
+    held: Held,
+    time: Option<Time>,
+    why: WhyCut,
+}
+
+/// The time that is left.
+#[derive(Debug)]
+struct Time {
+    limit: Pin<Box<Sleep>>,
+    /// The end, however much arrives.
+    end: Instant,
+}
+
+impl Time {
+    fn new() -> Self {
+        let begun = Instant::now();
+        Self { limit: Box::pin(tokio::time::sleep_until(begun + BODY_TIME)), end: begun + MAX_BODY_TIME }
+    }
+
+    fn extend(&mut self, bytes: usize) {
+        let more = Duration::from_secs(1) / BODY_RATE * u32::try_from(bytes).unwrap_or(u32::MAX);
+        let extended = self.limit.deadline() + more.min(MAX_BODY_TIME);
+        self.limit.as_mut().reset(extended.min(self.end));
+    }
+}
+
+impl<B> RequestBody<B> {
+    /// `streamed`: the method takes a stream of messages in gRPC's framing.
+    pub(super) fn new(body: B, streamed: bool, share: &Arc<Share>, why: WhyCut) -> Self {
+        Self { body, messages: streamed.then(Messages::default), held: share.hold(0), time: None, why }
+    }
+
+    fn cut(&mut self, cut: Cut) -> Status {
+        self.held.release();
+        // The first reason is kept.
+        self.why.0.get_or_init(|| cut);
+        cut.into()
+    }
+
+    /// Whether something has begun that has to end.
+    fn has_begun(&self) -> bool {
+        self.messages.as_ref().is_none_or(Messages::has_begun)
+    }
+
+    /// Counts what arrived.
+    fn arrived(&mut self, data: &Bytes) -> Result<(), Cut> {
+        let mut held = data.len();
+        if let Some(messages) = &mut self.messages
+            && let Some(begun) = messages.advance(data)
+        {
+            // What was there before belongs to messages that are whole now.
+            self.held.release();
+            self.time = None;
+            held = begun;
+        }
+        if held == 0 {
+            return Ok(());
+        }
+        let held = held.saturating_add(PIECE_BYTES);
+        if !self.held.share().has_room(held) {
+            return Err(Cut::NoRoom);
+        }
+        self.held.add(held);
+        if let Some(time) = &mut self.time {
+            time.extend(data.len());
+        }
+        Ok(())
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for RequestBody<B> {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        if polled.is_pending() && this.has_begun() {
+            // Most bodies arrive with their head, and need no timer.
+            ready!(this.time.get_or_insert_with(Time::new).limit.as_mut().poll(context));
+            return Poll::Ready(Some(Err(this.cut(Cut::TooSlow).into())));
+        }
+        let Some(frame) = ready!(polled) else {
+            this.held.release();
+            return Poll::Ready(None);
+        };
+        let frame = frame?;
+        if let Some(data) = frame.data_ref()
+            && let Err(cut) = this.arrived(data)
+        {
+            return Poll::Ready(Some(Err(this.cut(cut).into())));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Where a body in gRPC's framing is: each message has a head of five bytes, the last four of them its length.
+#[derive(Debug, Default)]
+struct Messages {
+    /// How many bytes of the head have arrived.
+    head: u8,
+    length: u32,
+    /// How many bytes of the message are still to come, once the head is whole.
+    rest: u32,
+}
+
+impl Messages {
+    fn has_begun(&self) -> bool {
+        self.head > 0
+    }
+
+    /// Passes over bytes. Returns how many of them belong to a message that has begun, where one ended before.
+    fn advance(&mut self, mut bytes: &[u8]) -> Option<usize> {
+        let mut begun = None;
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.head < 5 {
+                self.length = if self.head == 0 { 0 } else { self.length << 8 | u32::from(*first) };
+                self.head += 1;
+                self.rest = self.length;
+                bytes = rest;
+            } else {
+                let passed = bytes.len().min(usize::try_from(self.rest).unwrap_or(usize::MAX));
+                self.rest = self.rest.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+                bytes = bytes.get(passed..).unwrap_or_default();
+            }
+            if self.head == 5 && self.rest == 0 {
+                self.head = 0;
+                begun = Some(bytes.len());
+            }
+        }
+        begun
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::server::transport::memory::Memory;
+
+    /// A body of these pieces, after which nothing more comes.
+    struct Pieces(Vec<&'static [u8]>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = hyper::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+            if self.0.is_empty() { Poll::Pending } else { Poll::Ready(Some(Ok(Frame::data(self.0.remove(0).into())))) }
+        }
+    }
+
+    /// Reads a body as far as it comes. Returns it, and the status that it ended with.
+    fn read(streamed: bool, memory: usize, pieces: &[&'static [u8]]) -> (RequestBody<Pieces>, Option<Status>) {
+        let share = Share::of(&Memory::new(memory));
+        let mut body = RequestBody::new(Pieces(pieces.to_vec()), streamed, &share, WhyCut::default());
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match Pin::new(&mut body).poll_frame(&mut context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return (body, Some(*error.downcast::<Status>().unwrap())),
+                Poll::Ready(None) | Poll::Pending => return (body, None),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_has_its_time_and_more_for_each_kibibyte_up_to_an_end() {
+        let (mut body, _) = read(false, usize::MAX, &[b"begun"]);
+        let time = body.time.as_mut().unwrap();
+        let begun = time.end - MAX_BODY_TIME;
+        assert_eq!(time.limit.deadline() - begun, BODY_TIME);
+        time.extend(usize::try_from(BODY_RATE).unwrap() * 4);
+        let extended = time.limit.deadline() - begun;
+        assert!((BODY_TIME + Duration::from_millis(3999)..=BODY_TIME + Duration::from_secs(4)).contains(&extended));
+        time.extend(1 << 30);
+        assert_eq!(time.limit.deadline(), time.end);
+        // It is over.
+        time.limit.as_mut().reset(Instant::now());
+        time.limit.as_mut().await;
+        let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Some(Err(error))) = polled else { panic!("it goes on") };
+        assert_eq!(error.downcast::<Status>().unwrap().code(), tonic::Code::DeadlineExceeded);
+        assert_eq!(body.why.0.get(), Some(&Cut::TooSlow));
+        assert!(body.held.share().has_room(usize::MAX / 8), "it is held on");
+    }
+
+    #[tokio::test]
+    async fn only_a_message_that_has_begun_has_a_time_in_a_stream() {
+        let cases: [(&[&'static [u8]], bool); 5] = [
+            (&[], false),
+            (&[&[0, 0, 0, 0, 1, b'a']], false),
+            (&[&[0, 0, 0, 0, 1]], true),
+            (&[&[0, 0, 0, 0, 1], b"a"], false),
+            (&[&[0, 0, 0, 0, 1, b'a', 0]], true),
+        ];
+        for (pieces, timed) in cases {
+            assert_eq!(read(true, usize::MAX, pieces).0.time.is_some(), timed, "{pieces:?}");
+            assert!(read(false, usize::MAX, pieces).0.time.is_some(), "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_of_a_body_is_bounded_and_of_a_stream_only_its_unfinished_message() {
+        const MESSAGE: &[u8] = &[0, 0, 0, 0, 1, b'a'];
+        let room = 4 * 2 * (MESSAGE.len() + PIECE_BYTES);
+        let (body, ended) = read(false, room, &[MESSAGE; 10]);
+        assert_eq!(ended.map(|status| status.code()), Some(tonic::Code::ResourceExhausted));
+        assert_eq!(body.why.0.get(), Some(&Cut::NoRoom));
+        assert!(read(true, room, &[MESSAGE; 10]).1.is_none());
+        assert!(read(false, room, &[MESSAGE]).1.is_none());
+        let unfinished: &[u8] = &[0, 0, 0, 0, 9, b'a'];
+        assert!(read(true, room, &[MESSAGE, unfinished]).1.is_none());
+        assert!(read(true, room, &[unfinished, b"b", b"c", b"d"]).1.is_some());
+    }
+
+    /// Whether a message has begun, and what [`Messages::advance`] says, after each piece.
+    fn advanced(pieces: &[&[u8]]) -> Vec<(Option<usize>, bool)> {
+        let mut messages = Messages::default();
+        pieces.iter().map(|piece| (messages.advance(piece), messages.has_begun())).collect()
+    }
+
+    #[test]
+    fn a_message_has_begun_from_its_first_byte_to_its_last() {
+        assert_eq!(advanced(&[b"", &[0, 0, 0, 0, 0]]), [(None, false), (Some(0), false)]);
+        assert_eq!(
+            advanced(&[&[0], &[0, 0, 0], &[2, b'a'], b"b"]),
+            [(None, true), (None, true), (None, true), (Some(0), false)]
+        );
+        // Two messages and the beginning of a third in one piece, whose length is of no matter yet.
+        assert_eq!(advanced(&[&[0, 0, 0, 0, 1, b'a', 0, 0, 0, 0, 0, 9, 0xff]]), [(Some(2), true)]);
+        assert_eq!(advanced(&[&[1, 0xff, 0xff, 0xff, 0xff], &[0; 100]]), [(None, true), (None, true)]);
+    }
+}
