@@ -8,6 +8,7 @@ mod federation;
 mod file;
 pub mod forwarded;
 mod jwks_uri;
+mod limits;
 mod listeners;
 mod reading;
 mod roles;

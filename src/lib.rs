@@ -22,6 +22,8 @@ pub mod grpc;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
+pub mod limits;
+#[cfg(feature = "server")]
 pub mod messages;
 #[cfg(feature = "client")]
 pub mod proto;

@@ -53,8 +53,13 @@ use crate::config::Config;
 use crate::config::Listeners;
 use crate::grpc;
 use crate::http;
+use crate::limits::Admission;
+use crate::limits::Lateness;
+use crate::limits::Refusals;
+use crate::limits::Shares;
 use crate::server::metrics::Sources;
 use crate::server::middleware::SocketFile;
+use crate::server::middleware::ThreadLimits;
 use crate::server::middleware::bind_forwarded;
 use crate::server::probes::Probes;
 use crate::server::reload::Reloader;
@@ -119,6 +124,8 @@ pub struct Environment {
     pub export_failures: Arc<ExportFailures>,
     /// Where the audit trail goes.
     pub audit: Arc<dyn AuditSink>,
+    /// How late the serving threads are; `None` measures it.
+    pub lateness: Option<Lateness>,
 }
 
 impl Default for Environment {
@@ -126,7 +133,15 @@ impl Default for Environment {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let entropy = Arc::new(SystemEntropy::default());
         let audit = Arc::new(WithTrace(LogSink));
-        Self { clock: Arc::new(SystemClock), entropy, store: None, threads, export_failures: Arc::default(), audit }
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy,
+            store: None,
+            threads,
+            export_failures: Arc::default(),
+            audit,
+            lateness: None,
+        }
     }
 }
 
@@ -169,7 +184,7 @@ impl Server {
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
         let descriptors = descriptors::raise();
-        let Environment { clock, entropy, store, threads, export_failures, audit } = environment;
+        let Environment { clock, entropy, store, threads, export_failures, audit, lateness } = environment;
         let chance = Arc::clone(&entropy);
         let components = Components::build(&config, clock, entropy, store, audit).await?;
         let Components { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
@@ -196,10 +211,21 @@ impl Server {
         let acceptor =
             Acceptor::new(Arc::clone(&authority), Arc::clone(&certificate), provider, config.tls.client_auth);
         let limits = Limits::from(&config.tls);
-        let workers = Workers::start(threads, &Arc::new(acceptor), &authority, limits, &stages).map_err(setup)?;
+        // Twice as many as may be connected at a time, and those that terminators forward.
+        let shares = Shares::new(config.limits.clone(), config.tls.max_connections.saturating_mul(2).max(8192));
+        let refusals = Arc::new(Refusals::default());
+        let thread_limits = || ThreadLimits {
+            shares: Arc::clone(&shares),
+            admission: Admission::new(config.limits.queue_delay, Arc::clone(&refusals), lateness.clone()),
+        };
+        let workers =
+            Workers::start(threads, &Arc::new(acceptor), &authority, limits, thread_limits, &stages).map_err(setup)?;
         let routes = mtls.clone();
         let newcomers = Newcomers::new(descriptors, &config.tls, config.forwarded.is_some());
-        let sources = Sources::new(&authority, &certificate, &readiness, stored, &newcomers, export_failures);
+        let sources = {
+            let limits = (shares, refusals);
+            Sources::new(&authority, &certificate, &readiness, stored, &newcomers, limits, export_failures)
+        };
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
             (Socket::Tcp(sockets.public), Door::ServerOnly(public)),

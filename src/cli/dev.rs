@@ -236,6 +236,10 @@ roles:
   proxies:
     - spiffe_id: spiffe://{TRUST_DOMAIN}/proxy
       resources: [\"*\"]
+limits:
+  callers:                                 # a load test comes from one address
+    - role: workload
+      address: {{requests_per_second: 1000000}}
 "
     )
 }

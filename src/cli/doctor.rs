@@ -13,6 +13,7 @@ mod endpoints;
 mod envoy;
 mod fault;
 mod http;
+mod memory;
 mod permissions;
 mod registrations;
 mod report;
@@ -42,6 +43,7 @@ use crate::cli::doctor::severity::Status;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::config::Inspected;
+use crate::limits::Machine;
 
 /// The timeout of each request over the network.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,6 +61,7 @@ const AFTER_THE_CONFIGURATION: [&str; 17] = [
     "store",
     "resource",
     "disk",
+    "memory",
     "server",
     "clock",
     "listener",
@@ -133,6 +136,7 @@ async fn examine(arguments: &DoctorArguments, inspected: &Inspected, environment
     roots::check(config, environment.now, report);
     let store = store::check(config, key, environment, report).await;
     disk::check(config, arguments.min_free, report);
+    memory::check(config, Machine::detect(), report);
     let running = server::check(config, store, arguments, environment, report).await;
     endpoints::check_listeners(config, running, report);
     endpoints::check_outbound(config, environment, report).await;

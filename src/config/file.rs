@@ -26,6 +26,7 @@ use crate::config::federation;
 use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
+use crate::config::limits::Limits;
 use crate::config::listeners;
 use crate::config::reading::count;
 use crate::config::reading::duration;
@@ -36,6 +37,7 @@ use crate::config::settings::Config;
 use crate::config::settings::Listeners;
 use crate::config::telemetry::Telemetry;
 use crate::config::workload_api::WorkloadApi;
+use crate::limits::Machine;
 use crate::telemetry;
 use crate::tls;
 use crate::tls::CertificateFiles;
@@ -71,6 +73,8 @@ pub(super) struct File {
     rotation: Rotation,
     #[serde(default)]
     jwks_uri: JwksUri,
+    #[serde(default)]
+    limits: Limits,
     #[serde(default)]
     log: telemetry::Config,
     #[serde(default)]
@@ -208,6 +212,8 @@ impl File {
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
         let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;
+        let machine = Machine::detect();
+        let max_connections = self.tls.max_connections.map_or(machine.max_connections(), NonZero::get);
         Ok(Config {
             dev: self.dev,
             listeners,
@@ -237,11 +243,12 @@ impl File {
                 client_auth: self.tls.client_auth,
                 handshake_timeout: self.tls.handshake_timeout.unwrap_or(Duration::from_secs(5)),
                 connection_max_age: self.tls.connection_max_age.unwrap_or(Duration::from_mins(30)),
-                max_connections: self.tls.max_connections.map_or(10_000, NonZero::get),
+                max_connections,
                 max_handshakes: self.tls.max_handshakes.map_or(256, NonZero::get),
                 max_unfinished: self.tls.max_unfinished.map_or(1024, NonZero::get),
                 proxies: self.listeners.proxies()?.into(),
             },
+            limits: self.limits.resolve(max_connections, machine)?,
             trust: trust_sources::files::Config { own, bundles, client_cas },
             workload_api,
             federation,

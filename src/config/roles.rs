@@ -66,7 +66,7 @@ impl Roles {
     }
 }
 
-fn holder_of(
+pub(super) fn holder_of(
     key: &'static str,
     spiffe_id: Option<String>,
     thumbprint: Option<String>,

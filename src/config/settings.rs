@@ -9,6 +9,7 @@ use crate::authority::keys::SigningAlgorithm;
 use crate::authority::policy::Policy;
 use crate::config::digest::ConfigDigest;
 use crate::config::forwarded::Forwarded;
+use crate::limits;
 use crate::telemetry::otlp;
 use crate::tls;
 use crate::trust_sources;
@@ -24,6 +25,8 @@ pub struct Config {
     pub forwarded: Option<Forwarded>,
     /// The settings of TLS.
     pub tls: tls::Config,
+    /// The shares of callers, and how long requests may wait.
+    pub limits: limits::Config,
     /// The trust sources that are files.
     pub trust: trust_sources::files::Config,
     /// The Workload API, if it is used.

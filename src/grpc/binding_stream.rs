@@ -21,12 +21,14 @@ use tracing::field::Empty;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::PeerConnection;
+use crate::authority::access::Priority;
 use crate::authority::access::Sender;
 use crate::authority::state::Caller;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::readable::Readable;
 use crate::grpc::status;
+use crate::limits::CallerLimits;
 use crate::proto::ValidateBindingRequest;
 use crate::proto::ValidateBindingsError;
 use crate::proto::ValidateBindingsResponse;
@@ -47,7 +49,11 @@ pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<ValidateBindingsRespo
 /// Replaces undecodable messages of a `ValidateBindings` stream (see [`Readable`]). Requests of other methods are
 /// unchanged.
 pub(super) fn readable(request: http::Request<Body>) -> http::Request<Body> {
-    if request.uri().path() == METHOD { request.map(|body| Body::new(Readable::new(body))) } else { request }
+    if request.uri().path() != METHOD {
+        return request;
+    }
+    let hold = request.extensions().get::<Arc<CallerLimits>>().map(|limits| limits.hold());
+    request.map(|body| Body::new(Readable::new(body, hold)))
 }
 
 /// Returns a stream with one response for each message.
@@ -59,7 +65,9 @@ pub(super) fn answers(
     let peer = extensions.get::<Arc<PeerConnection>>();
     let peer = peer.map(Arc::clone).ok_or_else(|| Status::internal("the request did not pass the guard"))?;
     let connection = caller(&extensions)?.connection;
-    let open = Some((services, (peer, connection), messages));
+    let limits = extensions.get::<Arc<CallerLimits>>().map(Arc::clone);
+    let limits = limits.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
+    let open = Some((services, (peer, limits, connection), messages));
     let trace = trace_context::current();
     Ok(Box::pin(stream::unfold((open, trace), async |(open, trace)| {
         let (services, from, mut messages) = open?;
@@ -70,7 +78,7 @@ pub(super) fn answers(
             // The stream is broken and cannot be resynchronized.
             Err(status) => return Some((Err(status), (None, trace))),
         };
-        let answer = || answer(&services, &from.0, from.1, message);
+        let answer = || answer(&services, (&from.0, &from.1), from.2, message);
         let answered = match &trace {
             Some(trace) => trace.clone().in_scope(&span(trace), answer),
             None => answer(),
@@ -103,10 +111,14 @@ fn span(trace: &RequestTrace) -> Span {
 /// whole stream.
 fn answer(
     services: &Services,
-    peer: &PeerConnection,
+    (peer, limits): (&PeerConnection, &CallerLimits),
     connection: ConnectionInfo,
     message: ValidateBindingRequest,
 ) -> Result<ValidateBindingsResponse, Status> {
+    if let Err(error) = limits.message(Priority::Decision) {
+        services.authority.report_not_admitted(&Sender::of(Some(peer), connection), METHOD, error, false);
+        return Ok(answered(Outcome::Error(print(&status::not_admitted(error)))));
+    }
     let caller =
         services.authority.authorize(services.authority.view(), Some(peer), *CALLED_METHOD).map_err(|error| {
             services.authority.report_not_admitted(&Sender::of(Some(peer), connection), METHOD, error, true);
@@ -118,7 +130,11 @@ fn answer(
         Ok(answer) => Outcome::Judged(answer),
         Err(status) => Outcome::Error(print(&status)),
     };
-    Ok(ValidateBindingsResponse { outcome: Some(outcome) })
+    Ok(answered(outcome))
+}
+
+fn answered(outcome: Outcome) -> ValidateBindingsResponse {
+    ValidateBindingsResponse { outcome: Some(outcome) }
 }
 
 fn print(status: &Status) -> ValidateBindingsError {

@@ -22,6 +22,7 @@ use tonic_prost::ProstCodec;
 
 use crate::authority::Authority;
 use crate::authority::access::NotAdmitted;
+use crate::authority::access::RETRY_AFTER;
 use crate::authority::access::Sender;
 use crate::authority::decision;
 use crate::authority::decision::Match;
@@ -219,7 +220,7 @@ fn saying(refusal: CheckRefusal) -> Saying {
         CheckRefusal::ResourceUnknown | CheckRefusal::RouteUnknown | CheckRefusal::NotAProxy => {
             other(403, Code::PermissionDenied)
         }
-        CheckRefusal::Unable => other(503, Code::ResourceExhausted),
+        CheckRefusal::Overloaded | CheckRefusal::Unable => other(503, Code::ResourceExhausted),
     }
 }
 
@@ -234,6 +235,9 @@ fn denied(denial: &Denial) -> CheckResponse {
         "reason": refusal.code(),
     });
     let mut headers = vec![header("content-type", "application/json"), header("cache-control", "no-store")];
+    if *refusal == CheckRefusal::Overloaded {
+        headers.push(header("retry-after", &RETRY_AFTER.as_secs().to_string()));
+    }
     if challenge {
         let mut parameters = vec![format!("realm=\"{}\"", audience.as_deref().unwrap_or("lanyard"))];
         if let Some(error) = error {
@@ -257,10 +261,17 @@ fn denied(denial: &Denial) -> CheckResponse {
     }
 }
 
-/// The response to a caller that the access table or its certificate rejects. It is a denied response too, because a
-/// request must not pass on account of its proxy not being authorized.
-pub fn not_admitted(_: NotAdmitted) -> Response<Body> {
-    denied_response(CheckRefusal::NotAProxy)
+/// The response to a caller that the access table, its certificate or a limit rejects. It is a denied response too,
+/// because a request must not pass on account of its proxy not being authorized, or of asking too often.
+pub fn not_admitted(error: NotAdmitted) -> Response<Body> {
+    denied_response(match error {
+        NotAdmitted::ShareExceeded(_) | NotAdmitted::Overloaded => CheckRefusal::Overloaded,
+        NotAdmitted::NoSuchMethod
+        | NotAdmitted::NoCertificate
+        | NotAdmitted::Unproven(_)
+        | NotAdmitted::NotForwarded(_)
+        | NotAdmitted::WrongRole => CheckRefusal::NotAProxy,
+    })
 }
 
 /// Converts to a denied response the status of a check that failed before it was read (a message that is too large, or

@@ -2,13 +2,16 @@
 //! sentence; the cause is in the log.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::Code;
 use tonic::Status;
 use tonic_types::ErrorDetails;
 use tonic_types::StatusExt as _;
 
+use crate::authority::access::Exceeded;
 use crate::authority::access::NotAdmitted;
+use crate::authority::access::RETRY_AFTER;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
@@ -34,12 +37,29 @@ fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
     refusal(code, reason, message.to_string(), HashMap::new())
 }
 
-/// A call that the access table or the certificate rejects.
+/// A request that may be repeated after this time.
+fn exhausted(
+    reason: &str,
+    message: impl std::fmt::Display,
+    retry_after: Duration,
+    metadata: HashMap<String, String>,
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(Code::ResourceExhausted, message.to_string(), details)
+}
+
+/// A call that the access table, the certificate or a limit rejects.
 pub fn not_admitted(error: NotAdmitted) -> Status {
     let code = match error {
         NotAdmitted::NoSuchMethod => Code::Unimplemented,
         NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => Code::Unauthenticated,
         NotAdmitted::WrongRole => Code::PermissionDenied,
+        NotAdmitted::ShareExceeded(Exceeded { limit, retry_after }) => {
+            let metadata = HashMap::from([("limit".to_owned(), limit.label().to_owned())]);
+            return exhausted(error.code(), error, retry_after, metadata);
+        }
+        NotAdmitted::Overloaded => return exhausted(error.code(), error, RETRY_AFTER, HashMap::new()),
     };
     plain(code, error.code(), error)
 }
@@ -73,6 +93,7 @@ pub fn token_refused(error: GrantError, explanation: Option<String>) -> Status {
         GrantError::InvalidScope => explained("INVALID_SCOPE"),
         GrantError::InvalidTarget => explained("INVALID_TARGET"),
         GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),
+        GrantError::Busy => exhausted("TEMPORARILY_UNAVAILABLE", error, RETRY_AFTER, HashMap::new()),
         GrantError::Stale(error) => stale(error),
     }
 }

@@ -47,10 +47,10 @@ impl TokenService for Services {
         let assertion = assertion(client_assertion_type, client_assertion);
         self.authority.discover(&mut caller, client_id.as_deref()).await;
         let request = TokenRequest { client_id, assertion, scope, audience };
-        let issued = self
-            .authority
-            .issue_token(&caller, &request)
-            .map_err(|error| status::token_refused(error, self.authority.explain_refusal(&caller, &request, error)))?;
+        let issued =
+            self.authority.issue_token(&caller, &request).await.map_err(|error| {
+                status::token_refused(error, self.authority.explain_refusal(&caller, &request, error))
+            })?;
         Ok(Response::new(IssueTokenResponse {
             access_token: issued.access_token,
             token_type: "Bearer".to_owned(),

@@ -1,8 +1,8 @@
 //! The errors of the OAuth endpoints (RFC 6749 section 5.2, RFC 6750 section 3, RFC 7591 section 3.2.2).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use axum::Extension;
 use axum::Json;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
@@ -16,12 +16,13 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde_json::json;
 
+use crate::authority::access::Exceeded;
 use crate::authority::access::NotAdmitted;
+use crate::authority::access::RETRY_AFTER;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::GrantErrorCode;
 use crate::authority::decision::RequestForm;
 use crate::authority::decision::RevokeError;
-use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::state::Stale;
 use crate::http::challenge;
 
@@ -75,6 +76,8 @@ pub struct OAuthError {
     challenge: &'static str,
     /// Whether the core refused the request and has already logged it.
     logged: bool,
+    /// When a request may succeed again.
+    retry_after: Duration,
 }
 
 /// What is still to be logged for a response, as an extension of it.
@@ -87,14 +90,21 @@ pub(super) enum Line {
 }
 
 impl Line {
-    fn open(reason: ErrorCode, cause: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn open(reason: ErrorCode, cause: impl Into<Cow<'static, str>>) -> Self {
         Self::Open { reason, cause: cause.into() }
     }
 }
 
 impl OAuthError {
-    const fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        Self { status, code, description: Cow::Borrowed(description), challenge: challenge::BASIC, logged: false }
+    pub(super) const fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
+        Self {
+            status,
+            code,
+            description: Cow::Borrowed(description),
+            challenge: challenge::BASIC,
+            logged: false,
+            retry_after: RETRY_AFTER,
+        }
     }
 
     /// The same error with this description, if there is one.
@@ -177,6 +187,15 @@ impl OAuthError {
                 Self::invalid_client("the client certificate was not forwarded as it must be")
             }
             NotAdmitted::WrongRole => Self::invalid_client("no client is registered for this certificate"),
+            NotAdmitted::ShareExceeded(Exceeded { retry_after, .. }) => {
+                let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);
+                let description = "this client is at the limit of its share: try again later";
+                Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, description) }
+            }
+            NotAdmitted::Overloaded => {
+                let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, "the server is overloaded: try again later")
+            }
         })
     }
 }
@@ -189,8 +208,19 @@ pub fn not_admitted(error: NotAdmitted, headers: &HeaderMap) -> Response {
             StatusCode::UNAUTHORIZED
         }
         NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
+        NotAdmitted::ShareExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
+        NotAdmitted::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
     };
     let mut response = (status, error.to_string()).into_response();
+    match error {
+        NotAdmitted::ShareExceeded(Exceeded { retry_after, .. }) => ask_to_wait(&mut response, retry_after),
+        NotAdmitted::Overloaded => ask_to_wait(&mut response, RETRY_AFTER),
+        NotAdmitted::NoSuchMethod
+        | NotAdmitted::NoCertificate
+        | NotAdmitted::Unproven(_)
+        | NotAdmitted::NotForwarded(_)
+        | NotAdmitted::WrongRole => {}
+    }
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static(challenge::in_scheme_of(headers));
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -315,70 +345,17 @@ impl IntoResponse for OAuthError {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(axum::http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            ask_to_wait(&mut response, self.retry_after);
         }
         response
     }
 }
 
-/// Why the registration endpoint refused (RFC 7591 section 3.2.2, RFC 7592 section 2).
-#[derive(Debug)]
-pub(super) enum RegistrationRefused {
-    /// The request has no registration access token.
-    NoToken,
-    /// The request cannot be read.
-    Malformed(&'static str),
-    /// The metadata asks for something that is not supported.
-    Metadata(&'static str),
-    /// The core refused the request.
-    Core(DynamicRegistrationError),
-}
-
-impl From<DynamicRegistrationError> for RegistrationRefused {
-    fn from(error: DynamicRegistrationError) -> Self {
-        Self::Core(error)
-    }
-}
-
-impl IntoResponse for RegistrationRefused {
-    fn into_response(self) -> Response {
-        let bad = |code: ErrorCode, description: Cow<'static, str>| {
-            // RFC 6749 section 5.2: the characters that are allowed in a description.
-            let plain = description.chars().filter(|one| matches!(one, ' '..='~') && !matches!(one, '"' | '\\'));
-            let body = json!({ "error": code.as_str(), "error_description": plain.collect::<String>() });
-            let line = Extension(Line::open(code, description));
-            (StatusCode::BAD_REQUEST, NO_STORE, line, Json(body)).into_response()
-        };
-        let unauthorized = |challenge: &'static str, cause: String| {
-            let body = json!({ "error": ErrorCode::InvalidToken.as_str(), "error_description": cause });
-            let line = Extension(Line::open(ErrorCode::InvalidToken, cause));
-            (StatusCode::UNAUTHORIZED, NO_STORE, [(WWW_AUTHENTICATE, challenge)], line, Json(body)).into_response()
-        };
-        match self {
-            // RFC 6750 section 3.1: no error code if the request has no credentials.
-            Self::NoToken => unauthorized(challenge::BEARER, "the request has no registration access token".to_owned()),
-            Self::Core(error @ DynamicRegistrationError::InvalidToken) => {
-                unauthorized("Bearer realm=\"lanyard\", error=\"invalid_token\"", error.to_string())
-            }
-            Self::Malformed(problem) => bad(ErrorCode::INVALID_REQUEST, problem.into()),
-            Self::Metadata(problem) => bad(ErrorCode::InvalidClientMetadata, problem.into()),
-            Self::Core(DynamicRegistrationError::Invalid(error)) => {
-                bad(ErrorCode::InvalidClientMetadata, error.to_string().into())
-            }
-            Self::Core(DynamicRegistrationError::Forbidden) => {
-                let description =
-                    "this caller may not register clients, or no operator has registered what it may have";
-                OAuthError::new(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, description).into_response()
-            }
-            Self::Core(DynamicRegistrationError::Unavailable) => OAuthError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
-                "the registry is unavailable: try again",
-            )
-            .into_response(),
-        }
-    }
+/// Sets `Retry-After` (RFC 9110 section 10.2.3), in whole seconds.
+fn ask_to_wait(response: &mut Response, wait: Duration) {
+    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+    response.headers_mut().insert(axum::http::header::RETRY_AFTER, HeaderValue::from(seconds));
 }
 
 /// RFC 6749 section 5.1: required on every response with a token or a credential, and also set on the other responses

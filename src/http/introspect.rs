@@ -31,11 +31,11 @@ pub(super) async fn introspect(
     body: Bytes,
 ) -> Result<Response, OAuthError> {
     let signed = wants_signed(&headers);
-    let answer = answer(&authority, &caller, &headers, &body, signed);
+    let answer = answer(&authority, &caller, &headers, &body, signed).await;
     answer.map_err(|error| if signed { error.as_refusal_of_signed_response() } else { error })
 }
 
-fn answer(
+async fn answer(
     authority: &Authority,
     caller: &Caller,
     headers: &HeaderMap,
@@ -62,7 +62,7 @@ fn answer(
         return Ok((NO_STORE, Json(answer)).into_response());
     }
     let receiver = requester.client_id.map_or_else(|| caller.identity.to_string(), |client_id| client_id.to_string());
-    let jwt = authority.sign_introspection(&caller.view, &receiver, &answer)?;
+    let jwt = authority.sign_introspection(&caller.view, &receiver, &answer).await?;
     Ok((NO_STORE, [(CONTENT_TYPE, SIGNED)], jwt).into_response())
 }
 

@@ -15,6 +15,7 @@ mod metrics;
 pub mod ops;
 mod refused;
 mod register;
+mod registration_error;
 mod revoke;
 pub mod spiffe_bundle;
 mod token;

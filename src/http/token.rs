@@ -52,6 +52,7 @@ pub(super) async fn issue(
     authority.discover(&mut caller, client_id).await;
     let issued = authority
         .issue_token(&caller, &request)
+        .await
         .map_err(|error| OAuthError::from(error).explained(authority.explain_refusal(&caller, &request, error)))?;
     let mut body = json!({
         "access_token": issued.access_token,

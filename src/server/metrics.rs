@@ -10,6 +10,8 @@ use crate::authority::observe::MetricsReader;
 use crate::authority::observe::Reloaded;
 use crate::authority::observe::labels;
 use crate::http::ops::Readiness;
+use crate::limits::Refusals;
+use crate::limits::Shares;
 use crate::server::start::Stored;
 use crate::server::supervised;
 use crate::server::transport::Newcomers;
@@ -28,6 +30,7 @@ pub(super) struct Sources {
     readiness: Readiness,
     stored: Stored,
     newcomers: Newcomers,
+    limits: (Arc<Shares>, Arc<Refusals>),
     pub(super) export_failures: Arc<ExportFailures>,
 }
 
@@ -38,6 +41,7 @@ impl Sources {
         readiness: &Readiness,
         stored: Stored,
         newcomers: &Newcomers,
+        limits: (Arc<Shares>, Arc<Refusals>),
         export_failures: Arc<ExportFailures>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -46,6 +50,7 @@ impl Sources {
             readiness: readiness.clone(),
             stored,
             newcomers: newcomers.clone(),
+            limits,
             export_failures,
         })
     }
@@ -81,6 +86,9 @@ impl Sources {
         let ready = u64::from(self.readiness.borrow().is_ok());
         families.push(Family::gauges("lanyard_ready", "Whether the server is ready", [(Vec::new(), ready)]));
         families.extend(self.newcomers.families());
+        let (shares, refusals) = &self.limits;
+        families.extend(shares.families());
+        families.extend(refusals.families());
         families.push(self.stored.operations.family());
         families.extend(self.stored.disk.iter().flat_map(Disk::families));
         families.push(self.reloads());

@@ -1,6 +1,7 @@
 //! Signing keys in this process's memory. They are parsed once, since parsing costs more than a signature.
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -17,8 +18,10 @@ use zeroize::Zeroizing;
 
 use crate::authority::keys::InvalidPrivateKey;
 use crate::authority::keys::Signer;
+use crate::authority::keys::Signing;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
+use crate::signer::pool;
 
 /// A private key in memory.
 pub struct LocalSigner {
@@ -28,7 +31,7 @@ pub struct LocalSigner {
 
 enum Pair {
     Es256(EcdsaKeyPair),
-    Rs256(RsaKeyPair),
+    Rs256(Arc<RsaKeyPair>),
     EdDsa(Ed25519KeyPair),
 }
 
@@ -58,7 +61,7 @@ impl LocalSigner {
             SigningAlgorithm::Es256 => {
                 Pair::Es256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(invalid)?)
             }
-            SigningAlgorithm::Rs256 => Pair::Rs256(RsaKeyPair::from_pkcs8(pkcs8).map_err(invalid)?),
+            SigningAlgorithm::Rs256 => Pair::Rs256(Arc::new(RsaKeyPair::from_pkcs8(pkcs8).map_err(invalid)?)),
             SigningAlgorithm::EdDsa => Pair::EdDsa(Ed25519KeyPair::from_pkcs8(pkcs8).map_err(invalid)?),
         };
         let public_key = match &pair {
@@ -89,21 +92,26 @@ impl Signer for LocalSigner {
         &self.public_key
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningFailed> {
+    fn sign<'a>(&'a self, message: &'a [u8]) -> Signing<'a> {
+        let now = |signature: Result<Vec<u8>, SigningFailed>| -> Signing<'a> { Box::pin(ready(signature)) };
         match &self.pair {
             Pair::Es256(pair) => {
-                let signature = pair.sign(&SystemRandom::new(), message).map_err(|_| SigningFailed)?;
-                Ok(signature.as_ref().to_vec())
+                let signature = pair.sign(&SystemRandom::new(), message);
+                now(signature.map(|signature| signature.as_ref().to_vec()).map_err(|_| SigningFailed::Failed))
             }
+            Pair::EdDsa(pair) => now(Ok(pair.sign(message).as_ref().to_vec())),
             Pair::Rs256(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-                    .map_err(|_| SigningFailed)?;
-                Ok(signature)
+                let (pair, message) = (Arc::clone(pair), message.to_vec());
+                Box::pin(pool::SHARED.sign(move || rs256(&pair, &message)))
             }
-            Pair::EdDsa(pair) => Ok(pair.sign(message).as_ref().to_vec()),
         }
     }
+}
+
+fn rs256(pair: &RsaKeyPair, message: &[u8]) -> Result<Vec<u8>, SigningFailed> {
+    let mut signature = vec![0; pair.public_modulus_len()];
+    let signed = pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+    signed.map(|()| signature).map_err(|_| SigningFailed::Failed)
 }
 
 impl fmt::Debug for LocalSigner {

@@ -14,7 +14,7 @@ use crate::authority::observe::AUDIT_TARGET as AUDIT;
 const OURS: &str = "lanyard";
 
 /// The second parts of this server's targets: its modules, and the audit trail.
-const PARTS: [&str; 18] = [
+const PARTS: [&str; 19] = [
     "apply",
     "audit",
     "authority",
@@ -23,6 +23,7 @@ const PARTS: [&str; 18] = [
     "config",
     "grpc",
     "http",
+    "limits",
     "messages",
     "proto",
     "server",

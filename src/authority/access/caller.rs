@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 
+use crate::authority::access::limit::Exceeded;
 use crate::authority::clock::Timestamp;
 use crate::authority::evidence::NotForwarded;
 use crate::authority::identity::PeerIdentity;
@@ -70,6 +71,12 @@ pub enum NotAdmitted {
     /// The caller holds none of the roles that the method requires.
     #[error("the caller holds none of the roles that this method asks for")]
     WrongRole,
+    /// The caller has as much under way, or asks as often, as it may.
+    #[error("this caller is at the limit of its share: try again later")]
+    ShareExceeded(Exceeded),
+    /// Requests wait longer than they may, and the less urgent ones are refused.
+    #[error("the server is overloaded: try again later")]
+    Overloaded,
 }
 
 impl NotAdmitted {
@@ -85,5 +92,11 @@ impl fmt::Debug for PeerConnection {
             .debug_struct("PeerConnection")
             .field("identity", &self.proven.load().identity.to_string())
             .finish_non_exhaustive()
+    }
+}
+
+impl From<Exceeded> for NotAdmitted {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::ShareExceeded(exceeded)
     }
 }

@@ -37,6 +37,39 @@ pub enum Protocol {
     Http,
 }
 
+/// How urgent a request is when not all can be answered, the most urgent first.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    strum::EnumCount,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Priority {
+    /// Health, and the revocations of admins.
+    Vital,
+    /// Checks and validations: a request of the mesh waits for each.
+    Decision,
+    /// Tokens, and what workloads do for their own: revocations, announced certificates.
+    Issuing,
+    /// All other methods.
+    Rest,
+}
+
+impl Priority {
+    /// Its name in the metrics.
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// A row of the access table.
 #[derive(Debug)]
 pub struct MethodEntry {
@@ -51,6 +84,12 @@ pub struct MethodEntry {
     pub for_unknown_certificates: bool,
     /// Whether the method is refused to peers whose TLS is terminated in front of Lanyard.
     pub never_forwarded: bool,
+    /// How urgent the method is.
+    pub priority: Priority,
+    /// Whether it is [`Priority::Vital`] where an admin calls it.
+    pub vital_for_admins: bool,
+    /// Whether its request is a stream that counts for itself what it buffers.
+    pub counts_own_bytes: bool,
     /// Whether the response is signed for a caller that accepts the signed form (RFC 9701 section 4).
     pub signed_on_request: bool,
 }
@@ -63,6 +102,9 @@ impl MethodEntry {
             roles,
             for_unknown_certificates: false,
             never_forwarded: false,
+            priority: Priority::Rest,
+            vital_for_admins: false,
+            counts_own_bytes: false,
             signed_on_request: false,
         }
     }
@@ -76,6 +118,10 @@ impl MethodEntry {
         Self { for_unknown_certificates: true, ..Self::new(name, protocol, &[Role::Anyone]) }
     }
 
+    const fn of(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
     const fn oauth(name: &'static str, roles: &'static [Role]) -> Self {
         Self::new(name, Protocol::OAuth, roles)
     }
@@ -85,13 +131,19 @@ impl MethodEntry {
 pub const METHODS: &[MethodEntry] = &[
     MethodEntry::document(METADATA, Protocol::Http),
     MethodEntry::document(OPENID_CONFIGURATION, Protocol::Http),
-    MethodEntry::new("/envoy.service.auth.v3.Authorization/Check", Protocol::ExtAuthz, &[Role::Proxy]),
-    MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]),
-    MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]),
+    MethodEntry::new("/envoy.service.auth.v3.Authorization/Check", Protocol::ExtAuthz, &[Role::Proxy])
+        .of(Priority::Decision),
+    MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]).of(Priority::Vital),
+    MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital),
     MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
     MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
-    MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy]),
-    MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy]),
+    MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
+        .of(Priority::Decision),
+    MethodEntry {
+        counts_own_bytes: true,
+        ..MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
+            .of(Priority::Decision)
+    },
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", &[Role::Admin]),
@@ -107,24 +159,35 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry {
         // The method binds the next certificate to the current connection.
         never_forwarded: true,
-        ..MethodEntry::grpc("/lanyard.v1.TokenService/AnnounceRotation", &[Role::Workload])
+        ..MethodEntry::grpc("/lanyard.v1.TokenService/AnnounceRotation", &[Role::Workload]).of(Priority::Issuing)
     },
-    MethodEntry::grpc("/lanyard.v1.TokenService/IntrospectToken", &[Role::Workload, Role::Proxy, Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.TokenService/IntrospectToken", &[Role::Workload, Role::Proxy, Role::Admin])
+        .of(Priority::Decision),
     MethodEntry {
         for_unknown_certificates: true,
-        ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload])
+        ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload]).of(Priority::Issuing)
     },
     MethodEntry::grpc("/lanyard.v1.TokenService/ListRevocations", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin]),
+    MethodEntry {
+        vital_for_admins: true,
+        ..MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin])
+            .of(Priority::Issuing)
+    },
     MethodEntry::grpc("/lanyard.v1.TokenService/WhoAmI", &[Role::Workload, Role::Proxy, Role::Admin]),
     MethodEntry {
         signed_on_request: true,
-        ..MethodEntry::oauth("/oauth2/introspect", &[Role::Workload, Role::Proxy, Role::Admin])
+        ..MethodEntry::oauth("/oauth2/introspect", &[Role::Workload, Role::Proxy, Role::Admin]).of(Priority::Decision)
     },
     MethodEntry::document(JWKS, Protocol::OAuth),
     MethodEntry::oauth("/oauth2/register", &[Role::Workload, Role::Admin]),
-    MethodEntry::oauth("/oauth2/revoke", &[Role::Workload, Role::Admin]),
-    MethodEntry { for_unknown_certificates: true, ..MethodEntry::oauth("/oauth2/token", &[Role::Workload]) },
+    MethodEntry {
+        vital_for_admins: true,
+        ..MethodEntry::oauth("/oauth2/revoke", &[Role::Workload, Role::Admin]).of(Priority::Issuing)
+    },
+    MethodEntry {
+        for_unknown_certificates: true,
+        ..MethodEntry::oauth("/oauth2/token", &[Role::Workload]).of(Priority::Issuing)
+    },
     MethodEntry::document(SPIFFE_BUNDLE, Protocol::Http),
 ];
 
@@ -175,6 +238,13 @@ impl CalledMethod {
     /// Its canonical name, or [`OTHER`].
     pub fn metric_label(&self) -> &'static str {
         self.canonical_name().unwrap_or(OTHER)
+    }
+
+    /// How urgent the request is. A method that is not in the table is not.
+    pub fn priority(&self, is_admin: impl FnOnce() -> bool) -> Priority {
+        self.entry().map_or(Priority::Rest, |entry| {
+            if entry.vital_for_admins && is_admin() { Priority::Vital } else { entry.priority }
+        })
     }
 
     /// The protocol in which refusals and internal errors are returned.

@@ -1,6 +1,7 @@
 //! Access control: roles, the access table of methods, and callers.
 
 mod caller;
+mod limit;
 mod methods;
 mod requester;
 mod roles;
@@ -11,6 +12,9 @@ pub use crate::authority::access::caller::NotAdmittedCode;
 pub use crate::authority::access::caller::PeerConnection;
 pub(in crate::authority) use crate::authority::access::caller::Proven;
 pub use crate::authority::access::caller::Reach;
+pub use crate::authority::access::limit::Exceeded;
+pub use crate::authority::access::limit::Limit;
+pub use crate::authority::access::limit::RETRY_AFTER;
 pub use crate::authority::access::methods::CalledMethod;
 pub use crate::authority::access::methods::JWKS;
 pub use crate::authority::access::methods::METADATA;
@@ -18,6 +22,7 @@ pub use crate::authority::access::methods::METHODS;
 pub use crate::authority::access::methods::MethodEntry;
 pub use crate::authority::access::methods::OPENID_CONFIGURATION;
 pub use crate::authority::access::methods::OTHER;
+pub use crate::authority::access::methods::Priority;
 pub use crate::authority::access::methods::Protocol;
 pub use crate::authority::access::methods::SPIFFE_BUNDLE;
 pub use crate::authority::access::requester::Requester;

@@ -54,7 +54,8 @@ pub enum RoleHolder {
 }
 
 impl RoleHolder {
-    fn is(&self, peer: &PeerIdentity) -> bool {
+    /// Whether the peer is the holder.
+    pub fn is(&self, peer: &PeerIdentity) -> bool {
         self.is_named_by(peer.spiffe_id(), Some(peer.thumbprint()))
     }
 
@@ -67,7 +68,7 @@ impl RoleHolder {
     }
 
     /// How specific the holder is: one certificate, one SPIFFE ID, then patterns, the longest first.
-    fn specificity(&self) -> (u8, usize) {
+    pub fn specificity(&self) -> (u8, usize) {
         match self {
             Self::Thumbprint(_) => (2, 0),
             Self::Spiffe(SpiffeIdPattern::Exact(_)) => (1, 0),

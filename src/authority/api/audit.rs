@@ -213,6 +213,7 @@ fn cause(error: GrantError) -> String {
         | GrantError::InvalidTarget
         | GrantError::TokenTooLarge
         | GrantError::ServerError
+        | GrantError::Busy
         | GrantError::Stale(_) => error.to_string(),
     }
 }

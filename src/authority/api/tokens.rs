@@ -16,6 +16,7 @@ use crate::authority::decision::TokenRequest;
 use crate::authority::decision::explain_refusal;
 use crate::authority::decision::grant;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::keys::SigningFailed;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::Rotation;
 use crate::authority::state::Caller;
@@ -33,16 +34,17 @@ const NOT_BEFORE_SKEW: Duration = Duration::from_secs(5);
 
 impl Authority {
     /// Issues a token by the client credentials grant, bound to the peer's certificate.
-    pub fn issue_token(&self, caller: &Caller, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
+    pub async fn issue_token(&self, caller: &Caller, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
         let (view, peer) = (&caller.view, &*caller.identity);
         let fresh = view.freshness().map_err(GrantError::from);
-        let outcome = fresh
-            .and_then(|()| self.prove_assertion(view, &request.assertion))
-            .and_then(|assertion| {
-                let credentials = self.credentials(peer, assertion.as_ref());
-                grant(&view.snapshot, credentials, request, view.now)
-            })
-            .and_then(|grant| self.mint(view, peer, &grant));
+        let granted = fresh.and_then(|()| self.prove_assertion(view, &request.assertion)).and_then(|assertion| {
+            let credentials = self.credentials(peer, assertion.as_ref());
+            grant(&view.snapshot, credentials, request, view.now)
+        });
+        let outcome = match granted {
+            Ok(grant) => self.mint(view, peer, &grant).await,
+            Err(error) => Err(error),
+        };
         match &outcome {
             Ok((client_id, claims, _)) => self.record_issued(peer, client_id, claims),
             Err(error) => self.record_token_refused(caller, request, *error),
@@ -65,7 +67,7 @@ impl Authority {
         Credentials { peer, assertion, unbound_tokens: self.policy.unbound_tokens }
     }
 
-    fn mint(
+    async fn mint(
         &self,
         view: &View,
         peer: &PeerIdentity,
@@ -91,30 +93,21 @@ impl Authority {
                 .flatten(),
             lanyard_creation: grant.client.record.creation_id.clone(),
         };
-        let access_token = tokens::sign(&view.snapshot.keys, &claims).map_err(|error| match error {
-            NotSigned::TooLarge => GrantError::TokenTooLarge,
-            NotSigned::Signing(_) | NotSigned::NoKey(_) => {
-                tracing::error!(%error, "a token could not be signed");
-                GrantError::ServerError
-            }
-        })?;
+        let access_token = tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal)?;
         let token = IssuedToken { access_token, expires_in: now.until(grant.expires), scope: grant.scope.clone() };
         Ok((grant.client_id.clone(), claims, token))
     }
 
     /// Signs a response of the introspection endpoint for its receiver (RFC 9701 section 5). It has no `exp` and no
     /// `sub`: it describes the state at the time of signing, and could otherwise be mistaken for a token.
-    pub fn sign_introspection(&self, view: &View, receiver: &str, answer: &Value) -> Result<String, GrantError> {
+    pub async fn sign_introspection(&self, view: &View, receiver: &str, answer: &Value) -> Result<String, GrantError> {
         let claims = json!({
             "iss": self.policy.issuer,
             "aud": receiver,
             "iat": view.now,
             "token_introspection": answer,
         });
-        tokens::sign_as(&view.snapshot.keys, "token-introspection+jwt", &claims).map_err(|error| {
-            tracing::error!(%error, "an introspection response could not be signed");
-            GrantError::ServerError
-        })
+        tokens::sign_as(&view.snapshot.keys, "token-introspection+jwt", &claims).await.map_err(refusal)
     }
 
     /// 128 random bits as base64url.
@@ -122,5 +115,17 @@ impl Authority {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes)?;
         Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+/// The refusal of a request whose answer was not signed.
+fn refusal(error: NotSigned) -> GrantError {
+    match error {
+        NotSigned::TooLarge => GrantError::TokenTooLarge,
+        NotSigned::Signing(SigningFailed::Busy) => GrantError::Busy,
+        NotSigned::Signing(SigningFailed::Failed) | NotSigned::NoKey(_) => {
+            tracing::error!(%error, "a token or an introspection response could not be signed");
+            GrantError::ServerError
+        }
     }
 }

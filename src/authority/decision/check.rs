@@ -73,7 +73,10 @@ pub enum CheckRefusal {
     /// The caller is not authorized to ask.
     #[error("the caller may not ask for checks")]
     NotAProxy,
-    /// The server is overloaded, or an internal error occurred.
+    /// The proxy is at the limit of its share, or the server is overloaded.
+    #[error("too many checks are made at the moment")]
+    Overloaded,
+    /// An internal error occurred.
     #[error("the check could not be made")]
     Unable,
 }

@@ -172,6 +172,7 @@ pub fn explain_refusal(
         | GrantError::InvalidRequest
         | GrantError::TokenTooLarge
         | GrantError::ServerError
+        | GrantError::Busy
         | GrantError::Stale(_) => return None,
     };
     explanation(foreign.into_iter(), "audiences", allowed.into_iter())

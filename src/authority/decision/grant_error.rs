@@ -30,6 +30,8 @@ pub enum GrantError {
     TokenTooLarge,
     /// The signing key or the random number generator failed.
     ServerError,
+    /// Too many tokens are waiting for their signature.
+    Busy,
     /// The snapshot is stale, so it is unknown whether the client is still registered.
     Stale(Stale),
 }
@@ -110,7 +112,7 @@ impl GrantError {
             Self::InvalidScope => GrantErrorCode::InvalidScope,
             Self::InvalidTarget => GrantErrorCode::InvalidTarget,
             Self::ServerError => GrantErrorCode::ServerError,
-            Self::Stale(_) => GrantErrorCode::TemporarilyUnavailable,
+            Self::Busy | Self::Stale(_) => GrantErrorCode::TemporarilyUnavailable,
         }
     }
 
@@ -144,6 +146,7 @@ impl GrantError {
             (Self::InvalidTarget, RequestForm::OAuth) => "the resource goes beyond what is registered for this client",
             (Self::TokenTooLarge, _) => "the token would be too large: ask for fewer scopes or resources",
             (Self::ServerError, _) => "the token could not be made",
+            (Self::Busy, _) => "too many tokens are being signed: try again",
             (Self::Stale(stale), _) => stale.sentence(),
         }
     }

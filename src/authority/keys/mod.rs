@@ -27,6 +27,7 @@ pub use crate::authority::keys::sealing::KeyRecord;
 pub use crate::authority::keys::sealing::SealError;
 pub use crate::authority::keys::signing_keys::KeyId;
 pub use crate::authority::keys::signing_keys::Signer;
+pub use crate::authority::keys::signing_keys::Signing;
 pub use crate::authority::keys::signing_keys::SigningAlgorithm;
 pub use crate::authority::keys::signing_keys::SigningFailed;
 pub use crate::authority::keys::signing_keys::SigningKey;

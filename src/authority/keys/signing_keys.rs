@@ -1,6 +1,7 @@
 //! The keys that sign access tokens, and the interface to private keys.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -54,14 +55,24 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// The public key, as a `SubjectPublicKeyInfo` in DER.
     fn public_key(&self) -> &[u8];
 
-    /// Signs a whole message. The signature has the form that JWS requires: for ES256 `r || s`.
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningFailed>;
+    /// Signs a whole message. The signature has the form that JWS requires: for ES256 `r || s`. A signature that takes
+    /// long is not made on the calling thread, which serves other requests.
+    fn sign<'a>(&'a self, message: &'a [u8]) -> Signing<'a>;
 }
 
-/// Signing failed. No token is issued; which token it was for is not known here.
+/// A signature that is being made.
+pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, SigningFailed>> + Send + 'a>>;
+
+/// Why there is no signature. No token is issued; which token it was for is not known here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the signing key did not sign")]
-pub struct SigningFailed;
+pub enum SigningFailed {
+    /// The key did not sign.
+    #[error("the signing key did not sign")]
+    Failed,
+    /// Too many signatures are waited for already.
+    #[error("too many signatures are waited for")]
+    Busy,
+}
 
 /// The RFC 7638 thumbprint of a signing key: its `kid`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -36,16 +36,16 @@ pub enum NotSigned {
 }
 
 /// Signs claims into a token, with the key that signs.
-pub fn sign(keys: &SigningKeys, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
+pub async fn sign(keys: &SigningKeys, claims: &AccessTokenClaims) -> Result<String, NotSigned> {
     let key = active(keys)?;
-    let token = sign_under(key, key.header(), claims)?;
+    let token = sign_under(key, key.header(), claims).await?;
     if token.len() > MAX_TOKEN_BYTES { Err(NotSigned::TooLarge) } else { Ok(token) }
 }
 
 /// Signs the claims of another kind of JWT, whose `typ` prevents its use as an access token (RFC 8725 section 3.12).
-pub fn sign_as(keys: &SigningKeys, typ: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
+pub async fn sign_as(keys: &SigningKeys, typ: &str, claims: &(impl Serialize + Sync)) -> Result<String, NotSigned> {
     let key = active(keys)?;
-    sign_under(key, &key.header_of(typ), claims)
+    sign_under(key, &key.header_of(typ), claims).await
 }
 
 /// The room for the header and the signature of a token, in bytes: enough for an RSA key of 4096 bits.
@@ -62,13 +62,13 @@ fn active(keys: &SigningKeys) -> Result<&SigningKey, NotSigned> {
     keys.active().ok_or(NotSigned::NoKey(keys.algorithm()))
 }
 
-fn sign_under(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result<String, NotSigned> {
-    let payload = serde_json::to_vec(claims).map_err(|_| SigningFailed)?;
+async fn sign_under(key: &SigningKey, header: &str, claims: &(impl Serialize + Sync)) -> Result<String, NotSigned> {
+    let payload = serde_json::to_vec(claims).map_err(|_| SigningFailed::Failed)?;
     let mut token = String::with_capacity(header.len() + payload.len() * 4 / 3 + 128);
     token.push_str(header);
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
-    let signature = key.signer().sign(token.as_bytes())?;
+    let signature = key.signer().sign(token.as_bytes()).await?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
     Ok(token)

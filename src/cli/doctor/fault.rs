@@ -49,6 +49,7 @@ pub(in crate::cli::doctor) enum Fault {
     ResourceNotFoundByHost,
     DiskFull,
     DiskFilling,
+    LimitsBeyondMemory,
     ServerUnreachable,
     ServerNotReady,
     ClockSkewed,
@@ -279,6 +280,9 @@ impl Fault {
                 "make room, or enlarge the volume: no write is acknowledged that is not on the disk",
             ),
             Self::DiskFilling => ("DISK_FILLING", Warning, "make room, or enlarge the volume, before it is full"),
+            Self::LimitsBeyondMemory => {
+                ("LIMITS_BEYOND_MEMORY", Warning, "lower these limits, or give the server more memory")
+            }
             Self::ServerUnreachable => (
                 "SERVER_UNREACHABLE",
                 Error,

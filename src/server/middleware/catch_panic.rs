@@ -30,7 +30,7 @@ pub(in crate::server) async fn catch_panic(
 }
 
 /// Counts and logs a panic.
-pub(in crate::server) fn report(authority: &Authority, method: &'static str) {
+pub(super) fn report(authority: &Authority, method: &'static str) {
     authority.metrics().panicked();
     tracing::error!(method, "a request ended in a panic");
 }

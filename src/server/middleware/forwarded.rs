@@ -30,6 +30,7 @@ use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Reach;
+use crate::authority::access::Roles;
 use crate::authority::access::Sender;
 use crate::authority::evidence::ForwardedHeaders;
 use crate::authority::evidence::NotForwarded;
@@ -38,8 +39,14 @@ use crate::authority::observe::Lookup;
 use crate::authority::state::View;
 use crate::authority::trust::chain_fingerprint;
 use crate::config::forwarded::Forwarded;
+use crate::limits::CallerLimits;
+use crate::limits::CallerRole;
+use crate::limits::Share;
+use crate::limits::Shares;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::guard;
+use crate::server::middleware::held::until_sent;
+use crate::server::middleware::thread_limits::ThreadLimits;
 use crate::server::socket::Socket;
 
 /// How many peers of terminators are cached, so that a path is not built for each of their requests. Whether the path
@@ -68,16 +75,16 @@ pub(in crate::server) struct ForwardedService {
     peers: sync::Cache<[u8; 32], Remembered, ChainBytes>,
 }
 
-/// A peer and the size of its chain in bytes.
+/// A peer, its share, and the size of its chain in bytes.
 #[derive(Clone, Debug)]
-struct Remembered(Arc<PeerConnection>, u64);
+struct Remembered(Arc<PeerConnection>, Arc<Share>, u64);
 
 #[derive(Clone, Debug)]
 struct ChainBytes;
 
 impl Weighter<[u8; 32], Remembered> for ChainBytes {
     fn weight(&self, _: &[u8; 32], peer: &Remembered) -> u64 {
-        peer.1
+        peer.2
     }
 }
 
@@ -159,29 +166,47 @@ impl ForwardedService {
         &self,
         authority: &Authority,
         terminator: Option<&PeerConnection>,
+        limits: &ThreadLimits,
         connection: ConnectionInfo,
         method: CalledMethod,
         request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
         let sender = || Sender { identity: None, connection };
-        catch_panic(authority, sender, method, self.answer(authority, terminator, connection, method, request)).await
+        // Before the peer's certificate is looked at. An admin is not known here, and never forwarded.
+        if let Err(error) = limits.admission.admit(method.priority(|| false)) {
+            return Ok(guard::refused(authority, &sender(), method, request.headers(), error));
+        }
+        let answer = self.answer(authority, terminator, limits, connection, method, request);
+        catch_panic(authority, sender, method, answer).await
     }
 
     async fn answer(
         &self,
         authority: &Authority,
         terminator: Option<&PeerConnection>,
+        limits: &ThreadLimits,
         connection: ConnectionInfo,
         method: CalledMethod,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
         let view = authority.view();
-        match self.peer(authority, &view, terminator, request.headers()) {
-            Ok(peer) => {
+        match self.peer(authority, &view, terminator, (&limits.shares, connection), request.headers()) {
+            Ok((peer, share)) => {
+                let under_way = match share.begin() {
+                    Ok(under_way) => under_way,
+                    Err(exceeded) => {
+                        let (sender, error) = (Sender::of(Some(&peer), connection), exceeded.into());
+                        return Ok(guard::refused(authority, &sender, method, request.headers(), error));
+                    }
+                };
                 for name in [FORWARDED_CLIENT_CERT, CLIENT_CERT, CLIENT_CERT_CHAIN] {
                     request.headers_mut().remove(name);
                 }
-                guard::admit(self.router.clone(), authority, view, Some(&peer), connection, method, request).await
+                let limits = Arc::new(CallerLimits::new(share, Arc::clone(&limits.admission)));
+                let (router, peer) = (self.router.clone(), Some(&peer));
+                let response =
+                    guard::admit(router, authority, view, peer, &limits, connection, method, request).await?;
+                Ok(until_sent(response, under_way))
             }
             Err(error) => {
                 let sender = Sender { identity: None, connection };
@@ -195,8 +220,9 @@ impl ForwardedService {
         authority: &Authority,
         view: &View,
         connection: Option<&PeerConnection>,
+        (shares, info): (&Shares, ConnectionInfo),
         headers: &HeaderMap,
-    ) -> Result<Arc<PeerConnection>, NotAdmitted> {
+    ) -> Result<(Arc<PeerConnection>, Arc<Share>), NotAdmitted> {
         let (own, reach) = match (&self.terminator, connection) {
             (Terminator::Svid(id), Some(connection)) => {
                 // The terminator's own certificate may have expired meanwhile.
@@ -220,13 +246,19 @@ impl ForwardedService {
         let key = chain_fingerprint(&chain)?;
         let known = self.peers.get(&key);
         authority.metrics().looked_up(Cache::ForwardedPeers, if known.is_some() { Lookup::Hit } else { Lookup::Miss });
-        if let Some(Remembered(peer, _)) = known {
-            return Ok(peer);
+        if let Some(Remembered(peer, share, _)) = known {
+            return Ok((peer, share));
         }
         let bytes = chain.iter().map(|certificate| u64::try_from(certificate.len()).unwrap_or(u64::MAX)).sum();
         let peer = Arc::new(authority.admit_by(view, chain, reach)?);
-        self.peers.insert(key, Remembered(Arc::clone(&peer), bytes));
-        Ok(peer)
+        let identity = peer.identity();
+        let role = match reach {
+            Reach::Direct | Reach::Forwarded => CallerRole::of(&Roles { admin: false, ..view.roles_of(&identity) }),
+            Reach::Insecure => CallerRole::Workload,
+        };
+        let share = shares.share(Some(&identity), role, info.remote.map(|remote| remote.ip().to_canonical()));
+        self.peers.insert(key, Remembered(Arc::clone(&peer), Arc::clone(&share), bytes));
+        Ok((peer, share))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
 use hyper::Request;
 use hyper::Response;
 use tower::ServiceExt as _;
@@ -18,50 +19,66 @@ use crate::authority::access::PeerConnection;
 use crate::authority::access::Sender;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
+use crate::limits::CallerLimits;
 use crate::server::middleware::catch_panic::catch_panic;
+use crate::server::middleware::held::counted;
+use crate::server::middleware::held::until_sent;
 use crate::server::middleware::refusal;
 
-/// Answers a request for this method if its caller is authorized. A panic ends this request only.
+/// Answers a request for this method if its caller is within its share and authorized, and the thread is not overloaded.
+/// What is refused for its share or the load costs no more than that. A panic ends this request only.
 pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
     peer: Option<&Arc<PeerConnection>>,
+    limits: &Arc<CallerLimits>,
     connection: ConnectionInfo,
     method: CalledMethod,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    let answer = async { admit(router, authority, authority.view(), peer, connection, method, request).await };
     let sender = || Sender::of(peer.map(Arc::as_ref), connection);
-    catch_panic(authority, sender, method, answer).await
+    let under_way = match limits.begin(method.priority(|| limits.is_admin())) {
+        Ok(under_way) => under_way,
+        Err(error) => return Ok(refused(authority, &sender(), method, request.headers(), error)),
+    };
+    let answer = async { admit(router, authority, authority.view(), peer, limits, connection, method, request).await };
+    let response = catch_panic(authority, sender, method, answer).await?;
+    Ok(until_sent(response, under_way))
 }
 
 /// Answers a request without catching panics, using this view.
+#[expect(clippy::too_many_arguments, reason = "what a request is, and what it is decided by")]
 pub(super) async fn admit(
     router: Router,
     authority: &Authority,
     view: View,
     peer: Option<&Arc<PeerConnection>>,
+    limits: &Arc<CallerLimits>,
     connection: ConnectionInfo,
     method: CalledMethod,
-    mut request: Request<Body>,
+    request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
+    let sender = || Sender::of(peer.map(Arc::as_ref), connection);
     match authority.authorize(view, peer.map(Arc::as_ref), method) {
         Ok(caller) => {
+            let headers = request.headers().get(ACCEPT).cloned();
+            let (mut request, bytes) = counted(request, method, limits);
             if let Some(peer) = peer {
-                // For streams, where each message is authorized again.
+                // For streams, where each message is authorized again, and counts for the share.
                 request.extensions_mut().insert(Arc::clone(peer));
+                request.extensions_mut().insert(Arc::clone(limits));
             }
             if let Some(caller) = caller {
                 request.extensions_mut().insert(Caller { connection, ..caller });
             }
             let response = router.oneshot(request).await?;
-            let sender = || Sender::of(peer.map(Arc::as_ref), connection);
+            if let Some(exceeded) = bytes.exceeded() {
+                let headers = headers.map(|accept| (ACCEPT, accept)).into_iter().collect();
+                return Ok(refused(authority, &sender(), method, &headers, NotAdmitted::ShareExceeded(exceeded)));
+            }
             Ok(refusal::answered(authority, sender, method, response))
         }
-        Err(error) => {
-            let sender = Sender::of(peer.map(Arc::as_ref), connection);
-            Ok(refused(authority, &sender, method, request.headers(), error))
-        }
+        Err(error) => Ok(refused(authority, &sender(), method, request.headers(), error)),
     }
 }
 

@@ -40,7 +40,8 @@ impl RequestMetrics {
     /// Reads the outcome from the head of the response. Only a gRPC status in the trailers comes later.
     pub(in crate::server) fn answered(&mut self, response: &Response<Body>) {
         if !is_grpc(response.headers().get(CONTENT_TYPE)) {
-            return self.ended(by_http(response.status()));
+            let reported = response.extensions().get().copied();
+            return self.ended(reported.unwrap_or_else(|| by_http(response.status())));
         }
         self.reported = response.extensions().get().copied().unwrap_or(RequestOutcome::Ok);
         self.read_status(response.headers());

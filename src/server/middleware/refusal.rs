@@ -12,6 +12,7 @@ use crate::authority::access::NotAdmitted;
 use crate::authority::access::Protocol;
 use crate::authority::access::Sender;
 use crate::authority::decision::CheckRefusal;
+use crate::authority::observe::RequestOutcome;
 use crate::grpc;
 use crate::grpc::ext_authz;
 use crate::http;
@@ -20,7 +21,7 @@ use crate::http::introspect;
 
 /// The response to a call that is not admitted and has these headers.
 pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: NotAdmitted) -> Response<Body> {
-    match method.protocol() {
+    let mut response = match method.protocol() {
         Protocol::Grpc => grpc::status::not_admitted(error).into_http(),
         Protocol::OAuth => match OAuthError::not_admitted(error) {
             Some(error) => {
@@ -33,7 +34,10 @@ pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: Not
         },
         Protocol::ExtAuthz => ext_authz::not_admitted(error),
         Protocol::Http => http::error::not_admitted(error, headers),
-    }
+    };
+    // Also where it is a 503: nothing in the server has failed.
+    response.extensions_mut().insert(RequestOutcome::Refused);
+    response
 }
 
 /// The response to a request that failed internally. It does not disclose the cause.

@@ -28,6 +28,9 @@ pub(in crate::server::transport) const SHARES: usize = 16;
 /// balancers add of themselves (identifiers, names) some hundred more.
 pub(in crate::server::transport) const MAX_PROXY_HEADER_BYTES: usize = 2048;
 
+/// How long a connection beyond its caller's share may still take: it has GOAWAY, or an answer to one request.
+pub(in crate::server::transport) const REFUSED_TIME: Duration = Duration::from_secs(2);
+
 /// How long accepting pauses after the first error that no peer caused, such as that there are no more file
 /// descriptors; each further one doubles it, up to the second value. To ask again at once would keep a core busy.
 pub(in crate::server::transport) const ACCEPT_PAUSES: (Duration, Duration) =

@@ -1,7 +1,6 @@
 //! One connection, from the handshake to its end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,23 +18,24 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
-use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::PeerConnection;
-use crate::authority::access::Sender;
 use crate::server::middleware::ForwardedService;
+use crate::server::middleware::Opened;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
 use crate::server::middleware::Terminator;
+use crate::server::middleware::ThreadLimits;
 use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
 use crate::server::middleware::called_method;
-use crate::server::middleware::catch_panic;
-use crate::server::middleware::with_body;
+use crate::server::middleware::refusing;
+use crate::server::middleware::until_sent;
 use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
+use crate::server::transport::bounds::REFUSED_TIME;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
 use crate::server::transport::gate::until_displaced;
@@ -44,21 +44,9 @@ use crate::server::transport::memory::Memory;
 use crate::server::transport::refusal::record_refusal;
 use crate::server::transport::refusal::refuse;
 use crate::server::transport::request_body::bounded as bounded_body;
-use crate::tls;
+use crate::server::transport::time_limits::Limits;
+use crate::server::transport::unguarded::unguarded;
 use crate::tls::acceptor::Acceptor;
-
-/// The time limits of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Limits {
-    handshake: Duration,
-    max_age: Duration,
-}
-
-impl From<&tls::Config> for Limits {
-    fn from(config: &tls::Config) -> Self {
-        Self { handshake: config.handshake_timeout, max_age: config.connection_max_age }
-    }
-}
 
 /// Serves a connection to its end.
 pub(in crate::server) async fn serve(
@@ -66,13 +54,13 @@ pub(in crate::server) async fn serve(
     acceptor: Arc<Acceptor>,
     authority: Arc<Authority>,
     limits: Limits,
-    memory: Arc<Memory>,
+    (thread, memory): (ThreadLimits, Arc<Memory>),
     stages: watch::Receiver<Stage>,
 ) {
-    let Incoming { stream, door, listener, connection, mut place, gate } = incoming;
+    let Incoming { stream, door, listener, connection, reserve, mut place, gate } = incoming;
     let mut departure = place.departure();
-    // Dropped before it.
-    let connection = connection;
+    // Dropped before it, and at once where the connection is refused.
+    let mut connection = Some(connection);
     let mut info = ConnectionInfo { remote: stream.remote(), listener: Some(listener) };
     let stream = match stream {
         Accepted::Tcp(stream) => stream,
@@ -80,7 +68,8 @@ pub(in crate::server) async fn serve(
             drop(place);
             if let Door::Forwarded(forwarded_service) = &*door {
                 let end = end(limits.max_age, stages);
-                serve_local(stream, Arc::clone(forwarded_service), info, authority, memory, end).await;
+                let server = (authority, thread, memory);
+                serve_local(stream, Arc::clone(forwarded_service), info, server, end).await;
             }
             return;
         }
@@ -90,7 +79,7 @@ pub(in crate::server) async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let end = end(max_age_of(limits.max_age, info.remote), stages);
+    let end = end(limits.max_age_of(info.remote), stages);
     let deadline = Instant::now() + limits.handshake;
     if door.is_tls() {
         match gate.client_of(&mut stream, info.remote, &mut place, deadline).await {
@@ -104,8 +93,17 @@ pub(in crate::server) async fn serve(
             let finish = |hello| acceptor.mutual(hello);
             match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok((stream, peer)) => {
-                    let peers = Peers::Direct(router.clone(), peer.map(Arc::new));
-                    serve_guarded(http2(&stream), stream, peers, info, authority, memory, end).await;
+                    let (http2, peer) = (http2(&stream), peer.map(Arc::new));
+                    match thread.open(&authority, peer.as_deref(), info, &reserve) {
+                        Ok(opened) => {
+                            let peers = Peers::Direct(router.clone(), peer, opened);
+                            serve_guarded(http2, stream, peers, info, (authority, thread, memory), end).await;
+                        }
+                        Err(exceeded) => {
+                            connection = None;
+                            serve_refused(http2, stream, refusing(authority, peer, info, exceeded), memory).await;
+                        }
+                    }
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -115,14 +113,14 @@ pub(in crate::server) async fn serve(
                 // Its peer is a process of the operator's, which may open connections before it needs them.
                 drop(place);
                 let peers = Peers::Forwarded(Arc::clone(forwarded_service), None);
-                serve_guarded(false, stream, peers, info, authority, memory, end).await;
-                return drop(connection);
+                serve_guarded(false, stream, peers, info, (authority, thread, memory), end).await;
+                return;
             };
             let finish = |hello| acceptor.only_for(id.clone(), hello);
             match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok((stream, terminator)) => {
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    serve_guarded(http2(&stream), stream, peers, info, authority, memory, end).await;
+                    serve_guarded(http2(&stream), stream, peers, info, (authority, thread, memory), end).await;
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -131,11 +129,21 @@ pub(in crate::server) async fn serve(
             let finish = |hello| acceptor.server_only(hello);
             match gate.shake_hands(stream, remote, place, deadline, finish).await {
                 Ok(stream) => {
-                    let place = gate.enter(remote);
-                    departure = place.departure();
-                    let (asks, asked) = watch::channel(false);
-                    let service = unguarded(router, authority, true, asks);
-                    until_displaced(place, asked, serve_http(http2(&stream), stream, service, memory, end)).await;
+                    let http2 = http2(&stream);
+                    match thread.open(&authority, None, info, &reserve) {
+                        Ok(opened) => {
+                            let place = gate.enter(remote);
+                            departure = place.departure();
+                            let (asks, asked) = watch::channel(false);
+                            let end = until_superseded(end, Arc::clone(&opened));
+                            let service = unguarded(router, authority, Some(opened), asks);
+                            until_displaced(place, asked, serve_http(http2, stream, service, memory, end)).await;
+                        }
+                        Err(exceeded) => {
+                            connection = None;
+                            serve_refused(http2, stream, refusing(authority, None, info, exceeded), memory).await;
+                        }
+                    }
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -143,7 +151,7 @@ pub(in crate::server) async fn serve(
         // Probes and collectors request often, and would distort the metrics of callers.
         Door::Plain(router) => {
             let (asks, asked) = watch::channel(false);
-            let service = unguarded(router, authority, false, asks);
+            let service = unguarded(router, authority, None, asks);
             until_displaced(place, asked, serve_http(false, stream, service, memory, end)).await;
         }
     }
@@ -156,15 +164,14 @@ async fn serve_local(
     stream: std::os::unix::net::UnixStream,
     forwarded_service: Arc<ForwardedService>,
     info: ConnectionInfo,
-    authority: Arc<Authority>,
-    memory: Arc<Memory>,
+    server: (Arc<Authority>, ThreadLimits, Arc<Memory>),
     end: impl Future<Output = ()>,
 ) {
     let Ok(stream) = UnixStream::from_std(stream) else { return };
     let user = stream.peer_cred().map(|peer| peer.uid());
     match (&forwarded_service.terminator, user) {
         (Terminator::User(wanted), Ok(user)) if *wanted == user => {
-            serve_guarded(false, stream, Peers::Forwarded(forwarded_service, None), info, authority, memory, end).await;
+            serve_guarded(false, stream, Peers::Forwarded(forwarded_service, None), info, server, end).await;
         }
         (terminator, user) => {
             tracing::warn!(
@@ -181,7 +188,7 @@ async fn serve_local(
 #[derive(Clone)]
 enum Peers {
     /// The peer of the connection itself, with these routes.
-    Direct(Router, Option<Arc<PeerConnection>>),
+    Direct(Router, Option<Arc<PeerConnection>>, Arc<Opened>),
     /// Peers whose certificates the terminator, which is the peer of the connection, forwards.
     Forwarded(Arc<ForwardedService>, Option<Arc<PeerConnection>>),
 }
@@ -192,15 +199,16 @@ async fn serve_guarded<S>(
     stream: S,
     peers: Peers,
     info: ConnectionInfo,
-    authority: Arc<Authority>,
-    memory: Arc<Memory>,
+    (authority, thread, memory): (Arc<Authority>, ThreadLimits, Arc<Memory>),
     end: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (over, shutdown) = watch::channel(false);
+    let opened = if let Peers::Direct(_, _, opened) = &peers { Some(Arc::clone(opened)) } else { None };
     let service = service_fn(move |request: Request<IncomingBody>| {
         let (peers, authority, shutdown) = (peers.clone(), Arc::clone(&authority), shutdown.clone());
+        let thread = thread.clone();
         let method = called_method(&request);
         let metrics = RequestMetrics::begin(&authority, method);
         async move {
@@ -208,11 +216,15 @@ async fn serve_guarded<S>(
             let span = RequestSpan::of(&request, method);
             let response = span.answered(async {
                 match peers {
-                    Peers::Direct(router, peer) => {
-                        call_guarded(router, &authority, peer.as_ref(), info, method, request).await
+                    Peers::Direct(router, peer, opened) => {
+                        let busy = opened.connection.busy();
+                        let answer =
+                            call_guarded(router, &authority, peer.as_ref(), &opened.limits, info, method, request);
+                        answer.await.map(|response| until_sent(response, busy))
                     }
                     Peers::Forwarded(forwarded_service, terminator) => {
-                        forwarded_service.call(&authority, terminator.as_deref(), info, method, request).await
+                        let terminator = terminator.as_deref();
+                        forwarded_service.call(&authority, terminator, &thread, info, method, request).await
                     }
                 }
             });
@@ -220,47 +232,32 @@ async fn serve_guarded<S>(
         }
     });
     let end = async move {
-        end.await;
+        match opened {
+            Some(opened) => until_superseded(end, opened).await,
+            None => end.await,
+        }
         over.send_replace(true);
     };
     serve_http(http2, stream, service, memory, end).await;
 }
 
-/// Serves requests of any caller, and reports that one came. Those of probes are neither counted nor traced.
-fn unguarded(
-    router: &Router,
-    authority: Arc<Authority>,
-    observed: bool,
-    asks: watch::Sender<bool>,
-) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
-+ Send
-+ 'static
-+ use<> {
-    let router = router.clone();
-    service_fn(move |request: Request<IncomingBody>| {
-        asks.send_replace(true);
-        let (router, authority) = (router.clone(), Arc::clone(&authority));
-        let method = called_method(&request);
-        let observed = observed.then(|| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method)));
-        let (request, why) = bounded_body(request, method);
-        async move {
-            let answer = async {
-                let response = router.oneshot(request).await?;
-                Ok(why.answer(method, with_body(method, response)))
-            };
-            let answer = catch_panic(&authority, Sender::default, method, answer);
-            match observed {
-                None => answer.await,
-                Some((span, mut metrics)) => {
-                    let answer = span.answered(answer).await;
-                    if let Ok(response) = &answer {
-                        metrics.answered(response);
-                    }
-                    answer
-                }
-            }
-        }
-    })
+/// Completes when the connection is to end, or to make room for another one.
+async fn until_superseded(end: impl Future<Output = ()>, opened: Arc<Opened>) {
+    tokio::select! {
+        () = end => {}
+        () = opened.connection.superseded() => {}
+    }
+}
+
+/// Serves a connection beyond its caller's share: it ends at once, and what crosses its end is refused.
+async fn serve_refused<S, V>(http2: bool, stream: S, refusing: V, memory: Arc<Memory>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    V::Future: Send + 'static,
+{
+    let serving = serve_http(http2, stream, refusing, memory, std::future::ready(()));
+    drop(tokio::time::timeout(REFUSED_TIME, serving).await);
 }
 
 /// Completes when the connection reaches its maximum age, or the server drains.
@@ -274,10 +271,4 @@ async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
 /// Whether the handshake negotiated HTTP/2.
 fn http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
-}
-
-/// The maximum age, reduced by up to a tenth, so that connections made together do not all reconnect together.
-fn max_age_of(max_age: Duration, peer: Option<SocketAddr>) -> Duration {
-    let share = peer.map_or(0, |peer| peer.port() % 100);
-    max_age.saturating_sub(max_age / 1000 * u32::from(share))
 }

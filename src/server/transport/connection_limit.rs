@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
+use crate::limits::Reserve;
 use crate::server::descriptors::Permitted;
 
 /// The limit of a listener's connections, and their counts.
@@ -16,6 +17,7 @@ pub(in crate::server) struct ConnectionLimit {
     listener: &'static str,
     most: usize,
     free: Arc<Semaphore>,
+    reserve: Arc<Reserve>,
     accepted: AtomicU64,
     refused: AtomicU64,
 }
@@ -24,7 +26,8 @@ impl ConnectionLimit {
     fn new(listener: &'static str, max_connections: usize) -> Self {
         let most = max_connections.min(Semaphore::MAX_PERMITS);
         let free = Arc::new(Semaphore::new(most));
-        Self { listener, most, free, accepted: AtomicU64::default(), refused: AtomicU64::default() }
+        let reserve = Arc::new(Reserve::new(most));
+        Self { listener, most, free, reserve, accepted: AtomicU64::default(), refused: AtomicU64::default() }
     }
 
     /// The limits of all listeners, in the order in which they are opened.
@@ -53,6 +56,11 @@ impl ConnectionLimit {
         let counted = if place.is_some() { &self.accepted } else { &self.refused };
         counted.fetch_add(1, Ordering::Relaxed);
         place
+    }
+
+    /// The places of the listener that any caller may have.
+    pub(in crate::server) fn reserve(&self) -> Arc<Reserve> {
+        Arc::clone(&self.reserve)
     }
 
     /// The name of the listener.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::limits::Reserve;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::Terminator;
 use crate::server::socket::Accepted;
@@ -44,6 +45,8 @@ pub(in crate::server) struct Incoming {
     pub(in crate::server) listener: &'static str,
     /// Held for as long as the connection is open.
     pub(in crate::server) connection: OwnedSemaphorePermit,
+    /// The places of the listener that any caller may have.
+    pub(in crate::server) reserve: Arc<Reserve>,
     /// Held until the peer has shown that it means to get on.
     pub(in crate::server) place: Place,
     /// What the connection passes before its peer is known.

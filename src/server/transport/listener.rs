@@ -104,8 +104,8 @@ impl Listener {
             return Some(());
         };
         let (door, gate) = (Arc::clone(&self.door), Arc::clone(&self.gate));
-        let place = gate.enter(stream.remote());
-        dispatcher.dispatch(Incoming { stream, door, listener, connection, place, gate }).await
+        let (place, reserve) = (gate.enter(stream.remote()), self.connection_limits.reserve());
+        dispatcher.dispatch(Incoming { stream, door, listener, connection, reserve, place, gate }).await
     }
 }
 

@@ -18,10 +18,12 @@ mod proxy_header;
 mod refusal;
 mod request_body;
 mod stream;
+mod time_limits;
+mod unguarded;
 mod workers;
 
-pub(in crate::server) use crate::server::transport::connection::Limits;
 pub(in crate::server) use crate::server::transport::door::Door;
 pub(in crate::server) use crate::server::transport::listener::Listener;
 pub(in crate::server) use crate::server::transport::newcomers::Newcomers;
+pub(in crate::server) use crate::server::transport::time_limits::Limits;
 pub(in crate::server) use crate::server::transport::workers::Workers;

@@ -13,12 +13,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
+use crate::server::middleware::ThreadLimits;
 use crate::server::stage::Stage;
 use crate::server::transport::bounds::MAX_HELD;
-use crate::server::transport::connection::Limits;
 use crate::server::transport::connection::serve;
 use crate::server::transport::door::Incoming;
 use crate::server::transport::memory::Memory;
+use crate::server::transport::time_limits::Limits;
 use crate::tls::acceptor::Acceptor;
 
 /// How long blocking calls that are under way at shutdown may take.
@@ -56,6 +57,7 @@ impl Workers {
         acceptor: &Arc<Acceptor>,
         authority: &Arc<Authority>,
         limits: Limits,
+        thread_limits: impl Fn() -> ThreadLimits,
         stages: &watch::Receiver<Stage>,
     ) -> io::Result<Self> {
         let (deadline, deadlines) = watch::channel(None);
@@ -70,6 +72,7 @@ impl Workers {
                 authority: Arc::clone(authority),
                 limits,
                 memory: Arc::clone(&memory),
+                thread: thread_limits(),
                 stages: stages.clone(),
                 deadlines: deadlines.clone(),
             };
@@ -109,6 +112,7 @@ struct Worker {
     authority: Arc<Authority>,
     limits: Limits,
     memory: Arc<Memory>,
+    thread: ThreadLimits,
     stages: watch::Receiver<Stage>,
     deadlines: watch::Receiver<Option<Duration>>,
 }
@@ -116,6 +120,8 @@ struct Worker {
 impl Worker {
     async fn run(self, mut queue: mpsc::Receiver<Incoming>) {
         let mut deadlines = self.deadlines.clone();
+        // A task like those of the connections, which waits as long as they do. It ends with the runtime.
+        tokio::spawn(Arc::clone(&self.thread.admission).run());
         let over = async {
             // A server that is dropped without being stopped waits for nothing.
             let limit = deadlines.wait_for(Option::is_some).await.map_or(None, |limit| *limit);
@@ -134,8 +140,9 @@ impl Worker {
             tokio::select! {
                 Some(incoming) = queue.recv() => {
                     let (acceptor, authority) = (Arc::clone(&self.acceptor), Arc::clone(&self.authority));
-                    let (memory, stages) = (Arc::clone(&self.memory), self.stages.clone());
-                    connections.spawn(serve(incoming, acceptor, authority, self.limits, memory, stages));
+                    let own = (self.thread.clone(), Arc::clone(&self.memory));
+                    let stages = self.stages.clone();
+                    connections.spawn(serve(incoming, acceptor, authority, self.limits, own, stages));
                 }
                 Some(ended) = connections.join_next() => log_panic(ended, &self.authority),
                 else => return,

@@ -20,6 +20,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::support::authority::ready;
 use crate::support::ca::self_signed;
 use crate::support::calls::opened;
 use crate::support::calls::pki_client;
@@ -156,7 +157,7 @@ impl TokenFixture {
         let keys = self.server.server.authority().keys();
         format!(
             "{message}.{}",
-            URL_SAFE_NO_PAD.encode(keys.active().unwrap().signer().sign(message.as_bytes()).unwrap())
+            URL_SAFE_NO_PAD.encode(ready(keys.active().unwrap().signer().sign(message.as_bytes())).unwrap())
         )
     }
 

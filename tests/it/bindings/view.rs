@@ -83,7 +83,7 @@ fn a_request_reads_the_clock_once() {
     let mut token = String::new();
     reads("IssueToken", &mut || {
         let caller = authorize(&workload, "/lanyard.v1.TokenService/IssueToken");
-        token = authority.issue_token(&caller, &TokenRequest::default()).unwrap().access_token;
+        token = ready(authority.issue_token(&caller, &TokenRequest::default())).unwrap().access_token;
     });
     reads("ValidateBinding", &mut || {
         let caller = authorize(&proxy, "/lanyard.v1.BindingService/ValidateBinding");

@@ -232,6 +232,16 @@ fn a_full_disk_is_found() {
 }
 
 #[test]
+fn limits_beyond_the_memory_are_found() {
+    let fixture = DoctorFixture::new();
+    fixture.add("limits: {buffered_bytes: 1073741824}");
+    fixture.seen().healthy();
+    // An exbibyte is more than any machine has.
+    fixture.configure("1073741824", "1152921504606846976");
+    fixture.seen().only_warns("LIMITS_BEYOND_MEMORY");
+}
+
+#[test]
 fn what_counts_as_full_is_the_operators_to_say() {
     let fixture = DoctorFixture::new();
     let exbibyte = (1_u64 << 40).to_string();

@@ -95,6 +95,25 @@ async fn a_check_that_is_too_large_is_a_denial() {
     assert_eq!(mesh.upstream.reached(), 1);
 }
 
+/// Overload is no failure of which Envoy decides: each check that is not made is denied by an answer.
+#[tokio::test]
+async fn under_overload_the_client_gets_our_503_and_nothing_passes_though_failures_may() {
+    let Some(mesh) = Mesh::start(lax(), |_| {}).await else { return };
+    assert_eq!(mesh.legitimate().await.status, 200);
+    mesh.server.setup.lateness.set(std::time::Duration::from_hours(24));
+    let mut replies = Vec::new();
+    for _ in 0..50 {
+        // Of what would be denied, so that a tenth that is answered in any case does not pass either.
+        replies.push(mesh.send(&mesh.thief, get("/orders/1", &mesh.token)).await);
+    }
+    assert!(replies.iter().all(|reply| [401, 503].contains(&reply.status)), "{replies:?}");
+    let refused = replies.iter().find(|reply| reply.status == 503).expect("most are refused");
+    assert_eq!((reason(refused), refused.header("retry-after")), ("OVERLOADED".to_owned(), "1"));
+    assert_eq!(mesh.upstream.reached(), 1);
+    mesh.server.setup.lateness.set(std::time::Duration::ZERO);
+    assert_eq!(mesh.legitimate().await.status, 200);
+}
+
 /// An Envoy before something that is not Lanyard.
 async fn before(mesh: &Mesh, other: std::net::SocketAddr, allow: bool) -> Option<Envoy> {
     let setup = EnvoySetup {

@@ -227,6 +227,35 @@ fn a_value_of_another_kind_is_refused_with_its_line() {
 }
 
 #[test]
+fn an_entry_of_the_limits_is_for_callers_that_there_can_be_and_for_them_alone() {
+    let entry = |callers: &str| with("limits: {queue_delay: 1h}", &format!("limits: {{callers: [{callers}]}}"));
+    for callers in [
+        "{role: proxy, address: {connections: 1}}",
+        "{spiffe_id: 'spiffe://prod.example/*', identity: {requests: 1}}, {role: admin}, {role: anonymous}",
+        "{role: workload}, {spiffe_id: 'spiffe://prod.example/a'}, {spiffe_id: 'spiffe://prod.example/b'}",
+    ] {
+        let loaded = config::load(&entry(callers).path("lanyard.yaml"));
+        assert!(loaded.is_ok(), "{callers}: {:?}", loaded.err());
+    }
+    for callers in [
+        "{}",
+        "{role: root}",
+        "{role: Proxy}",
+        "{role: proxy, spiffe_id: 'spiffe://prod.example/a'}",
+        "{spiffe_id: 'prod.example'}",
+        "{certificate_thumbprint: x}",
+        "{role: proxy}, {role: proxy, address: {requests: 1}}",
+        "{spiffe_id: 'spiffe://prod.example/*'}, {spiffe_id: 'spiffe://prod.example/*'}",
+    ] {
+        let problem = problem(&entry(callers));
+        assert!(problem.starts_with("limits.callers: "), "{callers}: {problem}");
+    }
+    for callers in ["{role: proxy, address: {requests: 0}}", "{role: proxy, addresses: {}}", "{role: proxy, rate: 1}"] {
+        assert!(problem(&entry(callers)).contains("line "), "{callers}");
+    }
+}
+
+#[test]
 fn only_a_proxy_of_the_servers_own_trust_domain_may_front_everything() {
     let federated =
         "spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']";

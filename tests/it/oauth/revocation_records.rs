@@ -149,7 +149,8 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     let peer = |id| authority.prove_now(&fixture.prod.svid(id).issue().chain).unwrap();
     let (admin, checkout) = (peer(ADMIN), peer(CHECKOUT));
     ready(authority.create_client(&admin, spiffe_client(CHECKOUT), false)).unwrap();
-    let token = authority.issue_token(&authority.as_caller(&checkout), &TokenRequest::default()).unwrap().access_token;
+    let token =
+        ready(authority.issue_token(&authority.as_caller(&checkout), &TokenRequest::default())).unwrap().access_token;
     let revoked = RevokeRequest::Client(ClientId::parse("revoked").unwrap(), None);
     revoke(&authority, &admin, revoked.clone()).unwrap();
     store.broken.store(true, Ordering::Relaxed);

@@ -1,12 +1,16 @@
 //! Callers that take what they can, and what everybody else gets meanwhile.
 
+mod admission;
+mod callers;
 mod chains;
 mod control_frames;
 mod descriptors;
 mod floods;
 mod newcomers;
+mod overload;
 mod peer;
 mod proxy_protocol;
+mod shares;
 mod slow;
 mod states;
 mod support;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::body::to_bytes;
 use axum::http::Response;
 use axum::response::IntoResponse as _;
+use lanyard::authority::access::Limit;
 use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::NotAdmittedCode;
 use lanyard::authority::decision::CheckRefusal;
@@ -100,6 +101,7 @@ fn no_code_has_changed() {
         "PATH_NOT_CANONICAL",
         "REQUEST_MALFORMED",
         "NOT_A_PROXY",
+        "OVERLOADED",
         "UNABLE",
     ];
     assert_eq!(codes::<CheckRefusalCode>(), checks);
@@ -123,8 +125,15 @@ fn no_code_has_changed() {
         "EVIDENCE_MALFORMED",
     ];
     assert_eq!(codes::<NoDecisionCode>(), questions);
-    let calls =
-        ["NO_SUCH_METHOD", "NO_CERTIFICATE", "CERTIFICATE_NOT_PROVEN", "CERTIFICATE_NOT_FORWARDED", "WRONG_ROLE"];
+    let calls = [
+        "NO_SUCH_METHOD",
+        "NO_CERTIFICATE",
+        "CERTIFICATE_NOT_PROVEN",
+        "CERTIFICATE_NOT_FORWARDED",
+        "WRONG_ROLE",
+        "SHARE_EXCEEDED",
+        "OVERLOADED",
+    ];
     assert_eq!(codes::<NotAdmittedCode>(), calls);
     let successors = [
         "NOT_LINEAGE",
@@ -262,6 +271,7 @@ fn check_refusals(code: CheckRefusalCode) -> Vec<CheckRefusal> {
         CheckRefusalCode::PathNotCanonical => vec![CheckRefusal::PathNotCanonical],
         CheckRefusalCode::RequestMalformed => vec![CheckRefusal::RequestMalformed],
         CheckRefusalCode::NotAProxy => vec![CheckRefusal::NotAProxy],
+        CheckRefusalCode::Overloaded => vec![CheckRefusal::Overloaded],
         CheckRefusalCode::Unable => vec![CheckRefusal::Unable],
     }
 }
@@ -278,6 +288,7 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
         GrantErrorKind::InvalidTarget => vec![GrantError::InvalidTarget],
         GrantErrorKind::TokenTooLarge => vec![GrantError::TokenTooLarge],
         GrantErrorKind::ServerError => vec![GrantError::ServerError],
+        GrantErrorKind::Busy => vec![GrantError::Busy],
         GrantErrorKind::Stale => vec![GrantError::Stale(Stale)],
     }
 }
@@ -301,6 +312,8 @@ fn not_admitted(code: NotAdmittedCode) -> NotAdmitted {
         NotAdmittedCode::Unproven => NotAdmitted::Unproven(Unproven::Expired),
         NotAdmittedCode::NotForwarded => NotAdmitted::NotForwarded(NotForwarded::Missing),
         NotAdmittedCode::WrongRole => NotAdmitted::WrongRole,
+        NotAdmittedCode::ShareExceeded => NotAdmitted::ShareExceeded(Limit::Requests.into()),
+        NotAdmittedCode::Overloaded => NotAdmitted::Overloaded,
     }
 }
 

@@ -149,7 +149,7 @@ impl TestAuthority {
     /// Requests a token with all registered audiences and scopes.
     pub fn issue(&self, peer: &PeerIdentity, client_id: &str) -> Result<IssuedToken, GrantError> {
         let request = TokenRequest { client_id: Some(client_id.to_owned()), ..TokenRequest::default() };
-        self.authority.issue_token(&self.authority.as_caller(peer), &request)
+        ready(self.authority.issue_token(&self.authority.as_caller(peer), &request))
     }
 
     /// The decision on a proxy's request about a use of [`ORDERS`] with this certificate.
@@ -171,7 +171,9 @@ impl TestAuthority {
 
     /// A token of the holder of an SVID.
     pub fn token(&self, peer: &PeerIdentity) -> String {
-        self.authority.issue_token(&self.authority.as_caller(peer), &TokenRequest::default()).unwrap().access_token
+        ready(self.authority.issue_token(&self.authority.as_caller(peer), &TokenRequest::default()))
+            .unwrap()
+            .access_token
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::support::NOW;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
+use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::keys::TestKeys;
 use crate::support::keys::new_record;
@@ -59,7 +60,7 @@ impl Mint {
     /// Signs any two texts as header and payload.
     pub fn sign(&self, header: &str, payload: &str) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        let signature = self.signer.sign(message.as_bytes()).unwrap();
+        let signature = ready(self.signer.sign(message.as_bytes())).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 

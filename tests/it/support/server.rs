@@ -14,6 +14,7 @@ use lanyard::authority::clock::Timestamp;
 use lanyard::authority::store::Store;
 use lanyard::config;
 use lanyard::config::Listeners;
+use lanyard::limits::Lateness;
 use lanyard::proto::Client;
 use lanyard::proto::CreateClientRequest;
 use lanyard::proto::IssueTokenRequest;
@@ -78,6 +79,10 @@ pub struct Setup {
     pub client_cas: String,
     /// More keys for the section `listeners`, each after a comma.
     pub listeners: String,
+    /// The section `limits`.
+    pub limits: String,
+    /// How late the serving threads are. It is not measured, which would make tests depend on what else the machine does.
+    pub lateness: Lateness,
     /// More lines for the section `tls`.
     pub tls: String,
     /// The section `forwarded`, if there is one.
@@ -112,6 +117,9 @@ impl Default for Setup {
             federation: "[]".to_owned(),
             client_cas: "\n    corp: corp.pem\n    partner: partner.pem".to_owned(),
             listeners: String::new(),
+            // Processes of their own measure it.
+            limits: "{queue_delay: 1h}".to_owned(),
+            lateness: Lateness::default(),
             tls: String::new(),
             forwarded: None,
             files: true,
@@ -164,7 +172,7 @@ impl Setup {
         }
         let Self { store, keys, tokens, roles, jwks_uri, federation, .. } = self;
         writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}\njwks_uri: {jwks_uri}").unwrap();
-        writeln!(yaml, "federation: {federation}").unwrap();
+        writeln!(yaml, "federation: {federation}\nlimits: {}", self.limits).unwrap();
         yaml
     }
 
@@ -188,7 +196,7 @@ impl Setup {
     pub async fn start_in(self, environment: Environment) -> Result<TestServer, StartError> {
         let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
         let sockets = Sockets::bind(&config.listeners).await?;
-        let environment = Environment { threads: 2, ..environment };
+        let environment = Environment { threads: 2, lateness: Some(self.lateness.clone()), ..environment };
         // The future is large, and is part of every test that starts a server.
         let server = Box::pin(Server::start(config, sockets, environment)).await?;
         Ok(TestServer { addresses: server.addresses(), server, setup: self })

@@ -14,6 +14,7 @@ use crate::support::authority::STOCK;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::named_spiffe_client;
 use crate::support::authority::pki_client;
+use crate::support::authority::ready;
 use crate::support::authority::self_signed_client;
 use crate::support::authority::spiffe_client;
 use crate::support::ca::self_signed;
@@ -26,7 +27,8 @@ fn request(client_id: Option<&str>) -> TokenRequest {
 }
 
 fn client_of(fixture: &TestAuthority, peer: &PeerIdentity, client_id: Option<&str>) -> Result<Value, GrantError> {
-    let token = fixture.authority.issue_token(&fixture.authority.as_caller(peer), &request(client_id))?.access_token;
+    let token =
+        ready(fixture.authority.issue_token(&fixture.authority.as_caller(peer), &request(client_id)))?.access_token;
     Ok(part(&token, 1)["client_id"].clone())
 }
 
@@ -105,7 +107,7 @@ fn a_scope_within_the_registered_one_is_granted_as_asked_and_nothing_beyond() {
     let peer = fixture.svid(CHECKOUT);
     let ask = |scope: &str| {
         let request = TokenRequest { scope: scope.to_owned(), ..request(None) };
-        let issued = fixture.authority.issue_token(&fixture.authority.as_caller(&peer), &request)?;
+        let issued = ready(fixture.authority.issue_token(&fixture.authority.as_caller(&peer), &request))?;
         assert_eq!(part(&issued.access_token, 1)["scope"], json!(issued.scope.to_string()));
         Ok(issued.scope.to_string())
     };
@@ -132,9 +134,8 @@ fn an_audience_within_the_registered_ones_is_granted_as_asked_and_nothing_beyond
     let peer = fixture.svid(CHECKOUT);
     let ask = |audience: &[&str]| {
         let audience = audience.iter().map(|one| (*one).to_owned()).collect();
-        let issued = fixture
-            .authority
-            .issue_token(&fixture.authority.as_caller(&peer), &TokenRequest { audience, ..request(None) })?;
+        let request = TokenRequest { audience, ..request(None) };
+        let issued = ready(fixture.authority.issue_token(&fixture.authority.as_caller(&peer), &request))?;
         Ok(part(&issued.access_token, 1)["aud"].clone())
     };
     assert_eq!(ask(&[]), Ok(json!([ORDERS, STOCK])));
@@ -157,8 +158,9 @@ fn who_asks_is_settled_before_what_is_asked_for() {
         audience: vec!["https://bank.example".to_owned()],
         ..TokenRequest::default()
     };
-    let refused =
-        |peer: &PeerIdentity| fixture.authority.issue_token(&fixture.authority.as_caller(peer), &wrong).unwrap_err();
+    let refused = |peer: &PeerIdentity| {
+        ready(fixture.authority.issue_token(&fixture.authority.as_caller(peer), &wrong)).unwrap_err()
+    };
     assert_eq!(refused(&fixture.svid(THIEF)), GrantError::InvalidClient(Mismatch::Certificate));
     assert_eq!(refused(&fixture.svid(CHECKOUT)), GrantError::InvalidScope);
 }

@@ -56,7 +56,8 @@ impl ScopedResources {
     fn request(&self, audience: &[&str], scope: &str) -> Result<(String, String), GrantError> {
         let audience = audience.iter().map(|&one| one.to_owned()).collect();
         let request = TokenRequest { scope: scope.to_owned(), audience, ..TokenRequest::default() };
-        let issued = self.fixture.authority.issue_token(&self.fixture.authority.as_caller(&self.peer), &request)?;
+        let issued =
+            ready(self.fixture.authority.issue_token(&self.fixture.authority.as_caller(&self.peer), &request))?;
         Ok((issued.scope.to_string(), issued.access_token))
     }
 

@@ -210,7 +210,7 @@ fn where_no_key_is_left_to_sign_with_tokens_are_refused_and_verified_as_before()
     let mint = Mint::with(SigningAlgorithm::EdDsa);
     let (fixture, first) = (&mint.fixture, mint.kid());
     let caller = fixture.authority.as_caller(&fixture.svid(PROXY));
-    assert!(fixture.authority.sign_introspection(&caller.view, PROXY, &json!({"active": false})).is_ok());
+    assert!(ready(fixture.authority.sign_introspection(&caller.view, PROXY, &json!({"active": false}))).is_ok());
     // Another process is configured to sign with ES256.
     let other = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, TestAuthority::keys());
     ready(other.authority.load()).unwrap();
@@ -225,7 +225,7 @@ fn where_no_key_is_left_to_sign_with_tokens_are_refused_and_verified_as_before()
     assert_eq!(refused, Err(GrantError::ServerError));
     assert!(log.iter().any(|line| line.contains("ERROR") && line.contains("no signing key for EdDSA")), "{log:?}");
     let view = fixture.authority.view();
-    let signed = fixture.authority.sign_introspection(&view, PROXY, &json!({"active": false}));
+    let signed = ready(fixture.authority.sign_introspection(&view, PROXY, &json!({"active": false})));
     assert_eq!(signed, Err(GrantError::ServerError));
     mint.denied(&mint.token, DenyReason::UnknownKey);
     mint.denied(&es256, DenyReason::CertificateRenewed);

@@ -203,6 +203,7 @@ fn seen_by_proxy(checked: &Checked<'_>, refusal: CheckRefusal) -> Option<Evidenc
         | CheckRefusal::EvidenceMalformed(_)
         | CheckRefusal::RequestMalformed
         | CheckRefusal::NotAProxy
+        | CheckRefusal::Overloaded
         | CheckRefusal::Unable => return None,
     }
     let Checked { caller, request, resource, .. } = checked;

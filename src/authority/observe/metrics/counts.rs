@@ -135,6 +135,7 @@ pub(super) fn read(count: &AtomicU64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::access::Limit;
     use crate::authority::evidence::InvalidEvidence;
     use crate::authority::evidence::NotForwarded;
     use crate::authority::identity::InvalidCertificate;
@@ -171,6 +172,7 @@ mod tests {
             CheckRefusalCode::PathNotCanonical => vec![CheckRefusal::PathNotCanonical],
             CheckRefusalCode::RequestMalformed => vec![CheckRefusal::RequestMalformed],
             CheckRefusalCode::NotAProxy => vec![CheckRefusal::NotAProxy],
+            CheckRefusalCode::Overloaded => vec![CheckRefusal::Overloaded],
             CheckRefusalCode::Unable => vec![CheckRefusal::Unable],
         });
         each_is_counted_under_its_code(checks.map(|refusal| (refusal, refusal.code())));
@@ -181,6 +183,8 @@ mod tests {
             NotAdmittedCode::Unproven => NotAdmitted::Unproven(Unproven::Expired),
             NotAdmittedCode::NotForwarded => NotAdmitted::NotForwarded(NotForwarded::Missing),
             NotAdmittedCode::WrongRole => NotAdmitted::WrongRole,
+            NotAdmittedCode::ShareExceeded => NotAdmitted::ShareExceeded(Limit::Requests.into()),
+            NotAdmittedCode::Overloaded => NotAdmitted::Overloaded,
         });
         each_is_counted_under_its_code(calls.map(|error| (error, error.code())));
 

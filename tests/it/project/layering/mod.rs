@@ -20,6 +20,7 @@ const ROOMS: [&str; 18] = [
     "fuzzing",
     "grpc",
     "http",
+    "limits",
     "messages",
     "proto",
     "server",
@@ -45,17 +46,19 @@ const MOST_LINES: usize = 400;
 fn may_import(file: &str, room: &str) -> Option<Vec<&'static str>> {
     match room {
         "authority" | "proto" | "trace_context" | "yaml" => Some(vec![]),
-        "store" | "signer" | "tls" | "http" => Some(vec!["authority"]),
+        "store" | "signer" | "tls" | "http" | "limits" => Some(vec!["authority"]),
         "trust_sources" => Some(vec!["authority", "trace_context"]),
         "client" => Some(vec!["proto", "trace_context"]),
         "telemetry" => Some(vec!["authority", "tls", "trace_context"]),
         "config" => {
-            Some(vec!["authority", "store", "trust_sources", "signer", "tls", "grpc", "http", "telemetry", "yaml"])
+            let own =
+                ["authority", "grpc", "http", "limits", "signer", "store", "telemetry", "tls", "trust_sources", "yaml"];
+            Some(own.to_vec())
         }
         "cli" if COMMANDS_BEYOND.iter().any(|command| file.starts_with(&format!("src/{command}"))) => None,
         "messages" => Some(vec!["authority", "proto"]),
         "apply" => Some(vec!["authority", "messages", "proto"]),
-        "grpc" => Some(vec!["authority", "messages", "proto", "trace_context"]),
+        "grpc" => Some(vec!["authority", "limits", "messages", "proto", "trace_context"]),
         "cli" => Some(vec!["apply", "authority", "client", "messages", "proto", "trace_context", "yaml"]),
         // The composition root, and what is above all rooms: main.rs and lib.rs.
         _ => None,

@@ -91,7 +91,7 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     fixture.update(lineage);
     let issued = fixture.token(&checkout);
     let wider = TokenRequest { scope: "orders.admin".to_owned(), ..TokenRequest::default() };
-    drop(authority.issue_token(&authority.as_caller(&checkout), &wider));
+    drop(ready(authority.issue_token(&authority.as_caller(&checkout), &wider)));
     drop(fixture.issue(&thief, CHECKOUT));
     drop(fixture.issue(&thief, "no name"));
 

@@ -1,0 +1,82 @@
+//! The limits as a serving thread applies them to the connections that it is handed.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Incoming as IncomingBody;
+use hyper::service::Service;
+use hyper::service::service_fn;
+
+use crate::authority::Authority;
+use crate::authority::access::ConnectionInfo;
+use crate::authority::access::Exceeded;
+use crate::authority::access::NotAdmitted;
+use crate::authority::access::PeerConnection;
+use crate::authority::access::Sender;
+use crate::limits::Admission;
+use crate::limits::CallerLimits;
+use crate::limits::CallerRole;
+use crate::limits::Connection;
+use crate::limits::Reserve;
+use crate::limits::Shares;
+use crate::server::middleware::called_method::called_method;
+use crate::server::middleware::guard::refused;
+use crate::server::middleware::metrics::RequestMetrics;
+
+/// The shares of all callers, and the admission of one serving thread.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct ThreadLimits {
+    pub(in crate::server) shares: Arc<Shares>,
+    pub(in crate::server) admission: Arc<Admission>,
+}
+
+/// A connection within its caller's share, and the limits of its requests.
+#[derive(Debug)]
+pub(in crate::server) struct Opened {
+    pub(in crate::server) connection: Connection,
+    pub(in crate::server) limits: Arc<CallerLimits>,
+}
+
+impl ThreadLimits {
+    /// Opens a connection of this peer, or of a caller without a certificate.
+    pub(in crate::server) fn open(
+        &self,
+        authority: &Authority,
+        peer: Option<&PeerConnection>,
+        info: ConnectionInfo,
+        reserve: &Arc<Reserve>,
+    ) -> Result<Arc<Opened>, Exceeded> {
+        let (identity, role) = peer.map_or((None, CallerRole::Anonymous), |peer| {
+            let identity = peer.identity();
+            let role = CallerRole::of(&authority.view().roles_of(&identity));
+            (Some(identity), role)
+        });
+        let address = info.remote.map(|remote| remote.ip().to_canonical());
+        let connection = self.shares.open(identity.as_deref(), role, address, reserve)?;
+        let limits = CallerLimits::new(Arc::clone(connection.share()), Arc::clone(&self.admission));
+        Ok(Arc::new(Opened { connection, limits: Arc::new(limits) }))
+    }
+}
+
+/// Refuses each request of a connection that is beyond its caller's share, in the request's protocol.
+pub(in crate::server) fn refusing(
+    authority: Arc<Authority>,
+    peer: Option<Arc<PeerConnection>>,
+    info: ConnectionInfo,
+    exceeded: Exceeded,
+) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Send
++ 'static {
+    service_fn(move |request: Request<IncomingBody>| {
+        let method = called_method(&request);
+        let mut metrics = RequestMetrics::begin(&authority, method);
+        let sender = Sender::of(peer.as_deref(), info);
+        let error = NotAdmitted::ShareExceeded(exceeded);
+        let response = refused(&authority, &sender, method, request.headers(), error);
+        metrics.answered(&response);
+        std::future::ready(Ok(response))
+    })
+}

@@ -1,0 +1,65 @@
+//! Requests on the listeners without client certificates.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Incoming as IncomingBody;
+use hyper::service::Service;
+use hyper::service::service_fn;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use crate::authority::Authority;
+use crate::authority::access::Sender;
+use crate::server::middleware::Opened;
+use crate::server::middleware::RequestMetrics;
+use crate::server::middleware::RequestSpan;
+use crate::server::middleware::called_method;
+use crate::server::middleware::catch_panic;
+use crate::server::middleware::refused;
+use crate::server::middleware::until_sent;
+use crate::server::middleware::with_body;
+use crate::server::transport::request_body::bounded as bounded_body;
+
+/// Serves requests of any caller, and reports that one came. Those of probes, on connections that count for no share, are neither counted nor traced.
+pub(super) fn unguarded(
+    router: &Router,
+    authority: Arc<Authority>,
+    opened: Option<Arc<Opened>>,
+    asks: watch::Sender<bool>,
+) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Send
++ 'static
++ use<> {
+    let router = router.clone();
+    service_fn(move |request: Request<IncomingBody>| {
+        asks.send_replace(true);
+        let (router, authority, opened) = (router.clone(), Arc::clone(&authority), opened.clone());
+        let method = called_method(&request);
+        let observed =
+            opened.map(|opened| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method), opened));
+        let (request, why) = bounded_body(request, method);
+        async move {
+            let headers = request.headers().clone();
+            let answer = async {
+                let response = router.oneshot(request).await?;
+                Ok(why.answer(method, with_body(method, response)))
+            };
+            let answer = catch_panic(&authority, Sender::default, method, answer);
+            let Some((span, mut metrics, opened)) = observed else { return answer.await };
+            let response = match opened.limits.begin(method.priority(|| false)) {
+                Ok(under_way) => {
+                    let kept = (under_way, opened.connection.busy());
+                    until_sent(span.answered(answer).await?, kept)
+                }
+                Err(error) => refused(&authority, &Sender::default(), method, &headers, error),
+            };
+            metrics.answered(&response);
+            Ok(response)
+        }
+    })
+}
