@@ -1,7 +1,7 @@
 //! Which requests a serving thread refuses, by how late it is. A state machine that is told the time.
 //!
 //! The thread has one queue of tasks that are ready. A task that asks to run at a certain moment, the *beat*, runs late by
-//! the time that the tasks before it take, which is how long a request that arrives now waits. As in CoDel (RFC 8289), a
+//! the time that the tasks before it take, which is how long a request that arrives now waits. As in `CoDel` (RFC 8289), a
 //! queue that empties now and then is a burst and does no harm; the thread is overloaded when the smallest lateness of a
 //! whole interval is above the target. While it is, a request is refused if the thread is already later than the request's
 //! priority allows, so that the queue stays about that long, and the thread never idle.

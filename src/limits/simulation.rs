@@ -74,7 +74,7 @@ impl Thread {
                     if self.controller.admit(priority, self.now) {
                         self.now += ANSWER;
                         self.outcomes[priority as usize].answered += 1;
-                        self.waits.push(self.now - arrived);
+                        self.waits.push(self.now.saturating_sub(arrived));
                     } else {
                         self.now += REFUSAL;
                         self.outcomes[priority as usize].refused += 1;

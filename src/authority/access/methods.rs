@@ -72,6 +72,7 @@ impl Priority {
 
 /// A row of the access table.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the table")]
 pub struct MethodEntry {
     /// The request path: `/package.Service/Method` in gRPC.
     pub name: &'static str,

@@ -4,6 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::Version;
+use axum::http::header::CONNECTION;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming as IncomingBody;
@@ -75,7 +78,11 @@ pub(in crate::server) fn refusing(
         let mut metrics = RequestMetrics::begin(&authority, method);
         let sender = Sender::of(peer.as_deref(), info);
         let error = NotAdmitted::ShareExceeded(exceeded);
-        let response = refused(&authority, &sender, method, request.headers(), error);
+        let mut response = refused(&authority, &sender, method, request.headers(), error);
+        // HTTP/2 has GOAWAY instead.
+        if request.version() < Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         metrics.answered(&response);
         std::future::ready(Ok(response))
     })

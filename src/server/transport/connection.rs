@@ -214,7 +214,8 @@ async fn serve_guarded<S>(
         async move {
             let (request, why) = bounded_body(request, method);
             let span = RequestSpan::of(&request, method);
-            let response = span.answered(async {
+            // On the heap: it is large, and moved with the task until it is polled.
+            let response = Box::pin(span.answered(async {
                 match peers {
                     Peers::Direct(router, peer, opened) => {
                         let busy = opened.connection.busy();
@@ -227,7 +228,7 @@ async fn serve_guarded<S>(
                         forwarded_service.call(&authority, terminator, &thread, info, method, request).await
                     }
                 }
-            });
+            }));
             response.await.map(|response| bounded(why.answer(method, response), shutdown, &authority, metrics))
         }
     });

@@ -36,6 +36,7 @@ fn shares(entries: Vec<(Selector, SetCallerBounds)>, tracked: usize, idle_after:
     Shares::new(config, tracked)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "shares take an Option")]
 fn address(number: u8) -> Option<IpAddr> {
     Some(Ipv4Addr::new(10, 0, 0, number).into())
 }

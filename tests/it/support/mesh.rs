@@ -52,7 +52,7 @@ pub async fn server_at_real_time() -> TestServer {
         ..Setup::default()
     };
     setup.write();
-    setup.start().await.unwrap()
+    Box::pin(setup.start()).await.unwrap()
 }
 
 impl Mesh {

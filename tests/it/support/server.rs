@@ -179,7 +179,8 @@ impl Setup {
     /// Starts a server on the written files.
     pub async fn start(self) -> Result<TestServer, StartError> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.start_by(clock).await
+        // Large too, as is what it is made of.
+        Box::pin(self.start_by(clock)).await
     }
 
     /// The same with another clock.
@@ -248,7 +249,7 @@ impl TestServer {
         let mut setup = Setup::default();
         change(&mut setup);
         setup.write();
-        setup.start().await.unwrap()
+        Box::pin(setup.start()).await.unwrap()
     }
 
     /// An SVID of `prod.example`, such as `svid("/checkout")`.
