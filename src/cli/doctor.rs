@@ -49,7 +49,7 @@ use crate::limits::Machine;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All checks after the first. They need its result.
-const AFTER_THE_CONFIGURATION: [&str; 17] = [
+const AFTER_THE_CONFIGURATION: [&str; 18] = [
     "key_encryption_key",
     "key_file",
     "descriptors",
