@@ -11,6 +11,7 @@ use crate::authority::fuzzing::now::NOW;
 use crate::authority::json::Object;
 use crate::authority::keys::CompactJws;
 use crate::authority::keys::Signer;
+use crate::authority::keys::Signing;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;
@@ -92,7 +93,7 @@ impl Signer for LostKey {
         SIGNING_KEY
     }
 
-    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SigningFailed> {
-        Err(SigningFailed)
+    fn sign<'a>(&'a self, _: &'a [u8]) -> Signing<'a> {
+        Box::pin(std::future::ready(Err(SigningFailed::Failed)))
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 const NOT_IN_THE_CORE: [&str; 9] =
     ["tokio", "tonic", "prost", "axum", "hyper", "rustls", "sled", "etcd_client", "opentelemetry"];
 
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "apply",
     "authority",
     "cli",
