@@ -35,6 +35,8 @@ async fn series(server: &TestServer) -> Page {
         "lanyard_handshakes{",
         "lanyard_path_signatures",
         "lanyard_registrations",
+        "lanyard_limit_used",
+        "lanyard_limit_callers",
     ];
     let Page(mut series) = server.page().await;
     series.retain(|name, _| !elsewhere.iter().any(|prefix| name.starts_with(prefix)));
