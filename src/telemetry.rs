@@ -7,10 +7,14 @@ mod level;
 mod line;
 pub mod metrics;
 pub mod otlp;
+mod queue;
+mod writer;
 
+use std::io;
 use std::panic;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tracing::Level;
@@ -25,6 +29,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::authority::observe::Family;
+use crate::authority::observe::labels;
 pub use crate::telemetry::audit::WithTrace;
 pub use crate::telemetry::export_failures::ExportFailures;
 pub use crate::telemetry::format::Format;
@@ -33,6 +39,8 @@ pub use crate::telemetry::level::LogLevel;
 use crate::telemetry::line::Line;
 use crate::telemetry::otlp::OtlpError;
 use crate::telemetry::otlp::Traces;
+use crate::telemetry::queue::LogQueue;
+use crate::telemetry::writer::ToQueue;
 use crate::trace_context::REQUESTS;
 
 /// The configuration of the log.
@@ -46,8 +54,25 @@ pub struct Config {
     pub level: LogLevel,
 }
 
-/// The handle to the level of the log. A process has one log, which lives as long as the process.
-static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+/// The log of this process, once it has started. A process has one log, which lives as long as the process.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+#[derive(Debug)]
+struct Log {
+    level: reload::Handle<Targets, Registry>,
+    queue: Arc<LogQueue>,
+}
+
+/// Why the log or the export of traces cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The thread that writes the log cannot start.
+    #[error("log: {0}")]
+    Log(#[from] io::Error),
+    /// The collector cannot be used as it is configured.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
+}
 
 /// Starts the log on standard error, and the export of traces if a collector is configured. With or without a
 /// collector, each line of a request has its `trace_id`. Failed exports are counted in `failures`. A second call in one
@@ -56,10 +81,15 @@ pub fn start(
     log: &Config,
     otlp: Option<&otlp::Config>,
     failures: &Arc<ExportFailures>,
-) -> Result<Option<Traces>, OtlpError> {
+) -> Result<Option<Traces>, TelemetryError> {
     let (level, handle) = reload::Layer::new(log.level.targets());
-    // No ANSI colours: programs read the log too, and what callers send must not become control sequences.
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let queue = Arc::new(LogQueue::default());
+    // No ANSI colours: programs read the log too, and what callers send must not become control sequences. What the
+    // subscriber reports about itself would go to standard error past the queue.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(ToQueue(Arc::clone(&queue)))
+        .with_ansi(false)
+        .log_internal_errors(false);
     let format = log.format;
     let lines = match format {
         Format::Text => lines.map_event_format(|inner| Line { inner, format }).boxed(),
@@ -88,18 +118,43 @@ pub fn start(
         tracing::error!(location, "a panic occurred");
     }));
     if started.is_ok() {
-        drop(LEVEL.set(handle));
+        writer::start(Arc::clone(&queue))?;
+        drop(LOG.set(Log { level: handle, queue }));
     } else {
         tracing::debug!("the log was already started");
     }
     Ok(exporting)
 }
 
+/// How long the end of the process waits for whoever reads the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Writes the lines of the log that still wait when it is dropped, at the end of the process. It waits for a second at
+/// most.
+#[derive(Debug)]
+pub struct FlushLog;
+
+impl Drop for FlushLog {
+    fn drop(&mut self) {
+        if let Some(log) = LOG.get() {
+            log.queue.flush(LAST_LINES);
+        }
+    }
+}
+
+/// How many lines of the log were dropped, as a metric family.
+pub fn dropped_lines() -> Family {
+    let dropped = LOG.get().map(|log| log.queue.dropped()).unwrap_or_default();
+    let samples = [("audit", dropped.audit), ("other", dropped.other)];
+    let samples = samples.map(|(kind, count)| (labels([("kind", kind)]), count));
+    Family::counters("lanyard_log_lines_dropped", "Lines of the log that were not written", samples)
+}
+
 /// Changes the level from now on. Has no effect if no log was started.
 pub fn set_level(level: &LogLevel) {
-    if let Some(handle) = LEVEL.get() {
+    if let Some(log) = LOG.get() {
         // This fails only if the subscriber is gone, which lives as long as the process.
-        drop(handle.reload(level.targets()));
+        drop(log.level.reload(level.targets()));
     }
 }
 

@@ -37,6 +37,7 @@ use crate::server::Server;
 use crate::server::Sockets;
 use crate::server::StartError;
 use crate::telemetry;
+use crate::telemetry::FlushLog;
 
 /// The throwaway trust domain.
 const TRUST_DOMAIN: &str = "dev.internal";
@@ -68,6 +69,7 @@ pub(in crate::cli) async fn run(arguments: DevArguments, format: Format) -> Resu
     let listeners = Listeners { mtls: listen_mtls, public: listen_public, ops: listen_ops };
     loopback_only(&listeners)?;
     let stop = StopSignals::watch()?;
+    let _last_lines = FlushLog;
     files_for_this_user_only();
     let dir = prepare(&dir)?;
     certificates::make(&dir, SystemClock.now())?;

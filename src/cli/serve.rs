@@ -18,6 +18,7 @@ use crate::server::Server;
 use crate::server::Sockets;
 use crate::server::StartError;
 use crate::telemetry;
+use crate::telemetry::FlushLog;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ServeArguments {
@@ -34,6 +35,8 @@ pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, C
     files_for_this_user_only();
     let config = config::load(&arguments.config).map_err(|error| invalid(&error))?;
     let environment = Environment::default();
+    // Dropped last: the lines of the log come before the error that ends this process, if one does.
+    let _last_lines = FlushLog;
     let traces = telemetry::start(&config.log, config.otlp.as_ref(), &environment.export_failures)
         .map_err(|error| invalid(&error))?;
     let stop = StopSignals::watch()?;

@@ -16,6 +16,7 @@ use crate::server::start::Stored;
 use crate::server::supervised;
 use crate::server::transport::Newcomers;
 use crate::store::disk::Disk;
+use crate::telemetry;
 use crate::telemetry::ExportFailures;
 use crate::telemetry::metrics::Push;
 use crate::telemetry::otlp;
@@ -93,6 +94,7 @@ impl Sources {
         families.extend(self.stored.disk.iter().flat_map(Disk::families));
         families.push(self.reloads());
         families.push(self.export_failures.family());
+        families.push(telemetry::dropped_lines());
         families
     }
 

@@ -21,13 +21,14 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 20] = [
+const ALERTS: [&str; 21] = [
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
     "LanyardDown",
     "LanyardDowngradeAttempts",
     "LanyardErrors",
     "LanyardHandshakesRefused",
+    "LanyardLogLinesDropped",
     "LanyardNewcomersDisplaced",
     "LanyardNotReady",
     "LanyardOverloaded",
