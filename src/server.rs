@@ -46,6 +46,7 @@ use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
 use crate::authority::observe::AuditSink;
+use crate::authority::observe::FoldedRefusals;
 use crate::authority::observe::LogSink;
 use crate::authority::observe::MetricsReader;
 use crate::authority::store::Store;
@@ -149,6 +150,7 @@ impl Default for Environment {
 #[derive(Debug)]
 pub struct Server {
     authority: Arc<Authority>,
+    audit: Arc<FoldedRefusals>,
     addresses: Listeners,
     forwarded_address: Option<SocketAddr>,
     /// Removed when the server is dropped.
@@ -187,7 +189,7 @@ impl Server {
         let Environment { clock, entropy, store, threads, export_failures, audit, lateness } = environment;
         let chance = Arc::clone(&entropy);
         let components = Components::build(&config, clock, entropy, store, audit).await?;
-        let Components { provider, certificate, stored, authority, feeds, contents, published, loaded, .. } =
+        let Components { provider, certificate, stored, authority, audit, feeds, contents, published, loaded, .. } =
             components;
         let (store, federation) = (Arc::clone(&stored.store), Arc::new(components.federation));
         let mut tasks = JoinSet::new();
@@ -246,6 +248,7 @@ impl Server {
         let reloader = Arc::new(reloader);
         reloader.start(&mut tasks, &authority, hangup, stages.clone());
         store_feed::start(&mut tasks, &authority, &store, loaded);
+        start_audit(&mut tasks, &authority, &audit);
         if let Some(client) = &published {
             authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
         }
@@ -262,6 +265,7 @@ impl Server {
         let probes = Some(probes);
         Ok(Self {
             authority,
+            audit,
             addresses,
             forwarded_address,
             socket_file,
@@ -344,7 +348,8 @@ impl Server {
     /// Stops the server: it is not ready at once, and accepts no new connections after a delay. Open connections finish
     /// the requests under way, and are closed if they exceed the time limit.
     pub async fn stop(self) {
-        let Self { stage, mut readiness, mut tasks, workers, drain_delay, drain_timeout, socket_file, .. } = self;
+        let Self { stage, mut readiness, mut tasks, workers, drain_delay, drain_timeout, socket_file, audit, .. } =
+            self;
         stage.send_replace(Stage::Leaving);
         // Readiness first: a health Watch must report it before it ends.
         drop(readiness.wait_for(Result::is_err).await);
@@ -356,6 +361,21 @@ impl Server {
         // This runtime's thread has nothing else to do by now, so the worker threads measure the time limit.
         workers.finish(drain_timeout).await;
         tasks.shutdown().await;
+        audit.finish();
         tracing::info!("stopped");
     }
+}
+
+/// Records the numbers of folded refusals each second.
+fn start_audit(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, audit: &Arc<FoldedRefusals>) {
+    let audit = Arc::clone(audit);
+    supervised::spawn(tasks, authority, "audit", move || {
+        let audit = Arc::clone(&audit);
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                audit.tick();
+            }
+        }
+    });
 }

@@ -1,11 +1,13 @@
 //! The audit trail: an owned record of each grant, each denial and each change of a registration. It contains
 //! thumbprints and names, never a token.
 
+mod folded;
 mod log;
 mod record;
 mod sink;
 mod span;
 
+pub use crate::authority::observe::audit::folded::FoldedRefusals;
 pub use crate::authority::observe::audit::log::AUDIT_TARGET;
 pub use crate::authority::observe::audit::log::LogSink;
 pub use crate::authority::observe::audit::record::AuditEvent;

@@ -13,6 +13,7 @@ pub use crate::authority::observe::audit::AuditEvent;
 pub use crate::authority::observe::audit::AuditOutcome;
 pub use crate::authority::observe::audit::AuditRecord;
 pub use crate::authority::observe::audit::AuditSink;
+pub use crate::authority::observe::audit::FoldedRefusals;
 pub use crate::authority::observe::audit::LogSink;
 pub use crate::authority::observe::audit::Severity;
 pub(in crate::authority) use crate::authority::observe::audit::beginning;

@@ -10,6 +10,7 @@ use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::observe::AuditSink;
+use crate::authority::observe::FoldedRefusals;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
@@ -33,6 +34,8 @@ pub(in crate::server) struct Components {
     pub(in crate::server) certificate: Arc<ServerCertificate>,
     pub(in crate::server) stored: Stored,
     pub(in crate::server) authority: Arc<Authority>,
+    /// The audit trail of the core.
+    pub(in crate::server) audit: Arc<FoldedRefusals>,
     pub(in crate::server) feeds: Arc<Feeds>,
     /// The contents of the files of bundles and client CAs.
     pub(in crate::server) contents: Contents,
@@ -68,8 +71,9 @@ impl Components {
         let sealer = signing_keys::sealer(config.key_encryption_key.clone());
         let keys = signing_keys::open(&*store, &sealer, config.algorithm, clock.now()).await?;
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
-        let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust).with_audit(audit);
-        let authority = Arc::new(authority);
+        let audit = Arc::new(FoldedRefusals::new(audit, Arc::clone(&clock)));
+        let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust);
+        let authority = Arc::new(authority.with_audit(Arc::<FoldedRefusals>::clone(&audit)));
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
@@ -79,6 +83,7 @@ impl Components {
             certificate: Arc::new(certificate),
             stored,
             authority,
+            audit,
             feeds,
             contents,
             federation,

@@ -47,6 +47,7 @@ pub mod server;
 pub mod terminator;
 pub mod test_process;
 pub mod tools;
+pub mod unread;
 pub mod upstream;
 pub mod wire;
 pub mod workload;

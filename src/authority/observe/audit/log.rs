@@ -38,8 +38,31 @@ impl AuditSink for LogSink {
     }
 
     fn record(&self, record: AuditRecord) {
-        write(&record);
+        match record.repeated {
+            Some(count) => write_repeated(&record, count),
+            None => write(&record),
+        }
     }
+}
+
+/// The line for refusals that have none of their own.
+fn write_repeated(record: &AuditRecord, count: u64) {
+    let event: &str = record.event.into();
+    let (caller, client_id) = (record.actor.as_deref().map(display), record.client_id.as_deref());
+    let (shown, remote) = (record.evidence.as_deref().map(display), record.remote.as_deref().map(display));
+    let AuditRecord { reason, request, .. } = record;
+    line!(
+        record,
+        repeated = count,
+        event,
+        caller,
+        reason,
+        request,
+        client_id,
+        shown,
+        remote,
+        "{count} more such refusals since the last line of them"
+    );
 }
 
 /// The field names are part of the log format and do not change. New fields are added at the end. Those of the

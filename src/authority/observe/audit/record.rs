@@ -92,11 +92,15 @@ pub struct AuditRecord {
     /// The trace ID of the request, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) trace_id: Option<String>,
+    /// How many more such refusals there were since the last record of them. Such a record is about no single request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) repeated: Option<u64>,
 }
 
 /// The kind of event.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, strum::VariantArray)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, strum::IntoStaticStr, strum::VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum AuditEvent {
     /// A token was issued.
     TokenIssued,
@@ -137,7 +141,7 @@ pub enum AuditEvent {
 }
 
 /// The outcome of an event.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
     /// The request was allowed.
@@ -197,7 +201,18 @@ impl AuditRecord {
             request: None,
             revision: None,
             trace_id: None,
+            repeated: None,
         }
+    }
+
+    /// A record of how many more refusals there were, without details.
+    pub(in crate::authority) fn of_repeated(
+        event: AuditEvent,
+        severity: Severity,
+        outcome: AuditOutcome,
+        count: u64,
+    ) -> Self {
+        Self { repeated: Some(count), ..Self::new(event, severity, outcome) }
     }
 
     /// The kind of event.
