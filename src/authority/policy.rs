@@ -29,6 +29,28 @@ pub struct Policy {
     pub jwks_uri: JwksUriPolicy,
     /// The limits of a lineage, by which tokens follow the renewal of their certificates.
     pub lineage: LineagePolicy,
+    /// What callers can make the server keep.
+    pub quotas: Quotas,
+}
+
+/// How much callers can make the server keep. What is beyond a quota is refused, and stays registered, revoked and
+/// announced as it was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Quotas {
+    /// The revocations of its own tokens by one caller, as long as these have an effect. Beyond them all tokens that are
+    /// bound to its certificate are revoked by one record. Each takes some 2 KiB with its place in the store.
+    pub revocations: usize,
+    /// The clients that are registered over HTTP, by all registrants together. An identity registers itself once at most.
+    pub registrations: usize,
+    /// The certificates of one SPIFFE ID with an announced successor: all replicas of a workload share it, and each record
+    /// is kept until its certificate has expired.
+    pub rotations: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { revocations: 1000, registrations: 10_000, rotations: 10_000 }
+    }
 }
 
 /// Which callers may register clients over HTTP (RFC 7591).

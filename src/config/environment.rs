@@ -12,7 +12,7 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 19] = [
     "dev",
     "federation",
     "forwarded",
@@ -22,6 +22,7 @@ const SECTIONS: [&str; 18] = [
     "listeners",
     "log",
     "mtls_url",
+    "quotas",
     "registration",
     "roles",
     "rotation",

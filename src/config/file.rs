@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::policy::Policy;
+use crate::authority::policy::Quotas;
 use crate::authority::policy::RegistrationPolicy;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::state::LineagePolicy;
@@ -71,6 +72,8 @@ pub(super) struct File {
     roles: Roles,
     #[serde(default)]
     rotation: Rotation,
+    #[serde(default)]
+    quotas: QuotaSection,
     #[serde(default)]
     jwks_uri: JwksUri,
     #[serde(default)]
@@ -157,6 +160,28 @@ struct Rotation {
     max_generations: Option<NonZero<u32>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct QuotaSection {
+    #[serde(deserialize_with = "count")]
+    revocations: Option<NonZero<usize>>,
+    #[serde(deserialize_with = "count")]
+    registrations: Option<NonZero<usize>>,
+    #[serde(deserialize_with = "count")]
+    rotations: Option<NonZero<usize>>,
+}
+
+impl From<QuotaSection> for Quotas {
+    fn from(written: QuotaSection) -> Self {
+        let default = Self::default();
+        Self {
+            revocations: written.revocations.map_or(default.revocations, NonZero::get),
+            registrations: written.registrations.map_or(default.registrations, NonZero::get),
+            rotations: written.rotations.map_or(default.rotations, NonZero::get),
+        }
+    }
+}
+
 impl From<Rotation> for LineagePolicy {
     fn from(written: Rotation) -> Self {
         let Self { overlap, max_generations } = Self::default();
@@ -235,6 +260,7 @@ impl File {
                 roles: self.roles.resolve(own.as_ref())?,
                 jwks_uri: jwks_uri_policy,
                 lineage: self.rotation.into(),
+                quotas: self.quotas.into(),
             },
             drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),

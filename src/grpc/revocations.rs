@@ -65,6 +65,7 @@ pub(super) fn printed(outcome: &RevokeOutcome) -> RevokeTokenResponse {
     let warning = |warning: &RevokeWarning| match warning {
         RevokeWarning::UnknownTarget => RevocationWarning::UnknownTarget,
         RevokeWarning::LaterEndKept => RevocationWarning::LaterEndKept,
+        RevokeWarning::AllOfCertificate => RevocationWarning::AllOfCertificate,
         RevokeWarning::NotRevoked => RevocationWarning::NotRevoked,
         RevokeWarning::TokenNotValid => RevocationWarning::TokenNotValid,
     };
@@ -79,6 +80,7 @@ pub(super) fn kinds(kinds: &[i32]) -> Result<Vec<RevokedKind>, Status> {
         Ok(RevocationKind::Client) => Ok(RevokedKind::Client),
         Ok(RevocationKind::Certificate) => Ok(RevokedKind::Certificate),
         Ok(RevocationKind::Issued) => Ok(RevokedKind::Issued),
+        Ok(RevocationKind::IssuedWith) => Ok(RevokedKind::IssuedWith),
         Ok(RevocationKind::Identity) => Ok(RevokedKind::Identity),
         Ok(RevocationKind::TrustDomain) => Ok(RevokedKind::TrustDomain),
         Ok(RevocationKind::Role) => Ok(RevokedKind::Role),
@@ -94,6 +96,7 @@ pub(super) fn listed(revoked: &Revoked, record: &RevocationRecord, now: Timestam
         RevokedKind::Client => RevocationKind::Client,
         RevokedKind::Certificate => RevocationKind::Certificate,
         RevokedKind::Issued => RevocationKind::Issued,
+        RevokedKind::IssuedWith => RevocationKind::IssuedWith,
         RevokedKind::Identity => RevocationKind::Identity,
         RevokedKind::TrustDomain => RevocationKind::TrustDomain,
         RevokedKind::Role => RevocationKind::Role,
@@ -103,7 +106,7 @@ pub(super) fn listed(revoked: &Revoked, record: &RevocationRecord, now: Timestam
         name: revoked.name(),
         in_effect: record.is_in_effect(now),
         revoke_time: Some(timestamp(record.revoked_at)),
-        revoked_by: record.revoked_by.clone(),
+        revoked_by: record.revoked_by.to_string(),
         until: record.until.map(timestamp),
         lift_time: record.lifted_at.map(timestamp),
         lifted_by: record.lifted_by.clone().unwrap_or_default(),

@@ -158,6 +158,7 @@ pub fn revoke_error(error: RevokeError) -> Status {
         RevokeError::NotYours => Code::PermissionDenied,
         RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable => Code::InvalidArgument,
         RevokeError::LastAdmin => Code::FailedPrecondition,
+        RevokeError::QuotaExceeded => Code::ResourceExhausted,
         RevokeError::Unavailable => Code::Unavailable,
     };
     plain(code, error.code(), error)
@@ -169,6 +170,7 @@ pub fn not_announced(error: NotAnnounced) -> Status {
         NotAnnounced::NotLineage => Code::FailedPrecondition,
         NotAnnounced::Unproven(_) | NotAnnounced::OtherIdentity | NotAnnounced::NotAnother => Code::InvalidArgument,
         NotAnnounced::Taken => Code::Aborted,
+        NotAnnounced::QuotaExceeded => Code::ResourceExhausted,
         NotAnnounced::Unavailable => Code::Unavailable,
     };
     plain(code, error.code(), error)

@@ -323,6 +323,11 @@ impl From<RevokeError> for OAuthError {
             RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable | RevokeError::LastAdmin => {
                 Self::invalid_request("the token cannot be revoked")
             }
+            RevokeError::QuotaExceeded => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
+                "this client has revoked as many tokens as it may, and this one is not bound to its certificate",
+            ),
             RevokeError::Unavailable => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),

@@ -67,6 +67,11 @@ impl IntoResponse for RegistrationRefused {
                     "this caller may not register clients, or no operator has registered what it may have";
                 OAuthError::new(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, description).into_response()
             }
+            Self::Core(error @ DynamicRegistrationError::QuotaExceeded) => {
+                let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);
+                let refused = OAuthError::new(StatusCode::TOO_MANY_REQUESTS, code, "");
+                refused.explained(Some(error.to_string())).into_response()
+            }
             Self::Core(DynamicRegistrationError::Unavailable) => OAuthError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),

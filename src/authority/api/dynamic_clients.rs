@@ -12,6 +12,7 @@ use crate::authority::Authority;
 use crate::authority::access::Roles;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::observe::Quota;
 use crate::authority::policy::RegistrationPolicy;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::ClientMetadata;
@@ -54,6 +55,10 @@ impl Authority {
             };
         }
         let registration = self.validate_registration(metadata)?;
+        if self.snapshot.load().directory.registered_dynamically() >= self.policy.quotas.registrations {
+            self.metrics.quota_exceeded(Quota::Registrations);
+            return Err(DynamicRegistrationError::QuotaExceeded);
+        }
         let mut secret = [0; 32];
         self.entropy.fill(&mut secret).map_err(|_| DynamicRegistrationError::Unavailable)?;
         let token = RegistrationAccessToken(URL_SAFE_NO_PAD.encode(secret));

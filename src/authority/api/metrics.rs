@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::authority::Authority;
 use crate::authority::observe::Family;
+use crate::authority::observe::Quota;
 use crate::authority::observe::labels;
 
 impl Authority {
@@ -21,6 +22,13 @@ impl Authority {
         let registered = [("client", snapshot.directory.len()), ("resource", snapshot.resources.len())];
         let registered =
             registered.map(|(kind, count)| (labels([("kind", kind)]), u64::try_from(count).unwrap_or(u64::MAX)));
+        let kept = [
+            (Quota::Revocations, snapshot.revocations.tokens()),
+            (Quota::Registrations, snapshot.directory.registered_dynamically()),
+            (Quota::Rotations, snapshot.lineages.len()),
+        ];
+        let kept =
+            kept.map(|(quota, count)| (labels([("quota", quota.into())]), u64::try_from(count).unwrap_or(u64::MAX)));
         let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
         let mut families = vec![
             Family::gauges("lanyard_build_info", "The version that runs", [(version, 1)]),
@@ -31,6 +39,7 @@ impl Authority {
             ),
             Family::gauges("lanyard_signing_key_age_seconds", "How old the key is that signs", key_age),
             Family::gauges("lanyard_registrations", "What is registered", registered),
+            Family::gauges("lanyard_quota_used", "What the server keeps for all callers of what quotas limit", kept),
         ];
         families.extend(self.metrics.families(&snapshot.resources));
         families

@@ -12,6 +12,7 @@ mod dynamic_clients;
 mod freshness;
 mod introspection;
 mod metrics;
+mod own_tokens;
 mod published_jwks;
 mod registry;
 mod reports;

@@ -4,7 +4,7 @@
 use crate::authority::Authority;
 use crate::authority::access::GrantedRole;
 use crate::authority::access::Requester;
-use crate::authority::clock::Timestamp;
+use crate::authority::api::own_tokens::WantedRevocation;
 use crate::authority::decision::LastAdmin;
 use crate::authority::decision::RevokeError;
 use crate::authority::decision::RevokeOutcome;
@@ -55,9 +55,10 @@ impl Authority {
         let view = &caller.view;
         // Its own token is revoked by a client, who has no part in who is an admin.
         let by_admin = !matches!(request, RevokeRequest::Token(_));
-        let Some((revoked, until)) = self.resolve(view, requester, request)? else {
+        let Some(wanted) = self.resolve(caller, requester, request)? else {
             return Ok(RevokeOutcome { warnings: vec![RevokeWarning::TokenNotValid], until: None });
         };
+        let WantedRevocation { revoked, at, until, enough_at, enough_until } = wanted;
         if by_admin && last_admin == LastAdmin::Stays && !view.leaves_an_admin(&revoked, &caller.identity) {
             return Err(RevokeError::LastAdmin);
         }
@@ -65,18 +66,20 @@ impl Authority {
         if by_admin && !self.is_known(view, &revoked) {
             warnings.push(RevokeWarning::UnknownTarget);
         }
+        let all_of_certificate = matches!(revoked, Revoked::IssuedWith(_));
+        if all_of_certificate {
+            warnings.push(RevokeWarning::AllOfCertificate);
+        }
         let by = caller.identity.to_string();
-        let record = RevocationRecord::new(view.now, &by, until);
+        let record = RevocationRecord::new(at, &by, until);
         let bytes = record.to_bytes().ok_or(RevokeError::Unavailable)?;
         let key = revoked.store_key();
         for _ in 0..ATTEMPTS {
             let (present, expected) = self.stored_revocation(&key).await?;
-            // What was issued up to now is more than what was issued up to an earlier time.
-            let is_enough = |present: &RevocationRecord| {
-                present.lasts(until, view.now) && (revoked.is_liftable() || present.revoked_at >= view.now)
-            };
+            let is_enough =
+                |present: &RevocationRecord| present.lasts(enough_until, view.now) && present.revoked_at >= enough_at;
             if let Some(present) = present.filter(is_enough) {
-                if present.until != until {
+                if present.until != until && !all_of_certificate {
                     warnings.push(RevokeWarning::LaterEndKept);
                 }
                 return Ok(RevokeOutcome { warnings, until: present.until });
@@ -168,10 +171,11 @@ impl Authority {
 
     fn resolve(
         &self,
-        view: &View,
+        caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
-    ) -> Result<Option<(Revoked, Option<Timestamp>)>, RevokeError> {
+    ) -> Result<Option<WantedRevocation>, RevokeError> {
+        let view = &caller.view;
         if let RevokeRequest::Token(text) = &request {
             let Ok(token) = self.verified(view, text) else { return Ok(None) };
             let own =
@@ -179,15 +183,21 @@ impl Authority {
             if !own && !requester.roles.admin {
                 return Err(RevokeError::NotYours);
             }
+            if view.now >= token.claims.exp {
+                return Ok(None);
+            }
+            if !requester.roles.admin {
+                return self.revocation_of_own(caller, &token).map(Some);
+            }
             let revoked = Revoked::token(&token.claims.jti).ok_or(RevokeError::Malformed)?;
-            return Ok((view.now < token.claims.exp).then_some((revoked, Some(token.claims.exp))));
+            return Ok(Some(WantedRevocation::new(revoked, view.now, Some(token.claims.exp))));
         }
         if !requester.roles.admin {
             return Err(RevokeError::NotYours);
         }
         // No token that is issued now is valid for longer than this.
         let last_token = Some(view.now.after(MAX_TTL));
-        let resolved = match request {
+        let (revoked, until) = match request {
             RevokeRequest::TokenId(jti) => (Revoked::token(&jti).ok_or(RevokeError::Malformed)?, last_token),
             RevokeRequest::Client(client_id, until) => (Revoked::Client(client_id), until),
             RevokeRequest::Certificate(thumbprint, until) => (Revoked::Certificate(thumbprint), until),
@@ -195,10 +205,10 @@ impl Authority {
             RevokeRequest::Peers(revoked, until) => (revoked, until),
             RevokeRequest::Token(_) => return Ok(None),
         };
-        if resolved.1.is_some_and(|until| until <= view.now) {
+        if until.is_some_and(|until| until <= view.now) {
             return Err(RevokeError::EndPassed);
         }
-        Ok(Some(resolved))
+        Ok(Some(WantedRevocation::new(revoked, view.now, until)))
     }
 
     /// Whether anything that is registered, configured or in use has this name.
@@ -217,7 +227,7 @@ impl Authority {
             Revoked::Token(jti) => self.verified.has(|token| token.claims.jti == *jti),
             Revoked::Client(client_id) => is_client(client_id) || has_role(client_id),
             Revoked::IssuedTo(client_id) => is_client(client_id),
-            Revoked::Certificate(thumbprint) => {
+            Revoked::Certificate(thumbprint) | Revoked::IssuedWith(thumbprint) => {
                 view.is_known_certificate(thumbprint)
                     || view.snapshot.lineages.names(thumbprint)
                     || self.verified.has(|token| token.bound_to == Some(*thumbprint))

@@ -6,6 +6,7 @@ use crate::authority::Authority;
 use crate::authority::decision::Announced;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::observe::Quota;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
@@ -52,6 +53,11 @@ impl Authority {
         }
         let spiffe_id = spiffe_id.to_string();
         let record = LineageRecord::new(successor, &spiffe_id, now, caller.identity.certificate().not_after());
+        let lineages = &self.snapshot.load().lineages;
+        if lineages.of(&predecessor).is_none() && lineages.count_of(&spiffe_id) >= self.policy.quotas.rotations {
+            self.metrics.quota_exceeded(Quota::Rotations);
+            return Err(NotAnnounced::QuotaExceeded);
+        }
         let key = succession_key(predecessor);
         let bytes = record.to_bytes().ok_or(NotAnnounced::Unavailable)?;
         match self.store.put(&key, bytes, Expected::Absent).await {
@@ -87,7 +93,7 @@ impl Authority {
 
     /// The number of known successions.
     pub fn successions(&self) -> usize {
-        self.snapshot.load().lineages.all().count()
+        self.snapshot.load().lineages.len()
     }
 
     /// Deletes the successions that have no effect any more.

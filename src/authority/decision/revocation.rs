@@ -49,6 +49,9 @@ pub enum RevokeWarning {
     UnknownTarget,
     /// It was revoked before, until a later time, and that revocation stays as it is.
     LaterEndKept,
+    /// The caller had revoked as many tokens as it may, so that all tokens bound to its certificate that were issued up to
+    /// now are revoked, the one that it named among them.
+    AllOfCertificate,
     /// There was no revocation to lift.
     NotRevoked,
     /// The token was not issued by this server or is not valid any more, so there was nothing to revoke.
@@ -81,6 +84,10 @@ pub enum RevokeError {
     /// The revocation would leave no admin, who could lift it.
     #[error("the revocation would leave no admin")]
     LastAdmin,
+    /// The caller has revoked as many tokens as it may, and the token is bound to another certificate than the caller's, or
+    /// to none.
+    #[error("the caller has revoked as many tokens as it may, and this one is not bound to the caller's certificate")]
+    QuotaExceeded,
     /// The store does not answer, so it is unknown whether the revocation was stored.
     #[strum_discriminants(strum(serialize = "REVOCATION_UNAVAILABLE"))]
     #[error("the store is unavailable")]

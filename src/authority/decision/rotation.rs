@@ -32,6 +32,9 @@ pub enum NotAnnounced {
     #[strum_discriminants(strum(serialize = "SUCCESSOR_TAKEN"))]
     #[error("another successor of this certificate has been announced before")]
     Taken,
+    /// As many certificates of the caller's SPIFFE ID have a successor as may.
+    #[error("as many certificates of this SPIFFE ID have an announced successor as this server allows")]
+    QuotaExceeded,
     /// The store does not answer, so it is unknown whether the succession was stored.
     #[strum_discriminants(strum(serialize = "REGISTRY_UNAVAILABLE"))]
     #[error("the store is unavailable")]

@@ -18,6 +18,7 @@ use crate::authority::observe::metrics::counts::Counts;
 use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::increment;
 use crate::authority::observe::metrics::report_denials::ReportDenials;
+use crate::authority::observe::quota::Quota;
 use crate::authority::observe::requests::Requests;
 use crate::authority::resources::Resources;
 
@@ -68,6 +69,7 @@ pub struct Metrics {
     calls_refused: Counts<NotAdmitted>,
     handshakes_refused: Counts<HandshakeError>,
     path_signatures: AtomicU64,
+    quotas_exceeded: Counts<Quota>,
     panics: AtomicU64,
     requests: Requests,
     tokens: Lookups,
@@ -139,6 +141,11 @@ impl Metrics {
 
     pub(in crate::authority) fn path_signatures_verified(&self, signatures: u32) {
         self.path_signatures.fetch_add(signatures.into(), Ordering::Relaxed);
+    }
+
+    /// Counts a request that goes beyond a quota.
+    pub(in crate::authority) fn quota_exceeded(&self, quota: Quota) {
+        self.quotas_exceeded.add(quota);
     }
 
     pub(in crate::authority) fn handshake_refused(&self, error: HandshakeError) {

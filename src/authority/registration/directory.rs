@@ -60,6 +60,11 @@ impl Directory {
         self.clients.len()
     }
 
+    /// The number of clients that were registered over HTTP.
+    pub fn registered_dynamically(&self) -> usize {
+        self.clients.all().filter(|client| client.record.dynamic.is_some()).count()
+    }
+
     /// Whether there are no clients.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()

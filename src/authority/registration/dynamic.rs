@@ -45,6 +45,9 @@ pub enum DynamicRegistrationError {
     /// The three cases are not distinguished (RFC 7592 section 2.1).
     #[error("the registration access token does not open this registration to this caller")]
     InvalidToken,
+    /// As many clients are registered over HTTP as may be.
+    #[error("as many clients are registered over HTTP as this server allows")]
+    QuotaExceeded,
     /// The store is unavailable.
     #[error("the registry is unavailable")]
     Unavailable,

@@ -1,6 +1,7 @@
 //! Certificates and the successors that their holders announced. A token that is bound to one certificate stays usable
 //! with its successor, and with no other certificate of the same identity.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::HashMap;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::state::count_by_name::CountByName;
 use crate::authority::store::Revision;
 
 /// The prefix of all store keys of lineages. The thumbprint of the certificate that has a successor follows it.
@@ -40,7 +42,7 @@ pub struct LineageRecord {
     /// The thumbprint of the succeeding certificate, as `x5t#S256`.
     pub successor: String,
     /// The SPIFFE ID of both certificates.
-    pub spiffe_id: String,
+    pub spiffe_id: Arc<str>,
     /// The time of the announcement.
     pub announced_at: Timestamp,
     /// The notAfter of the predecessor. The record is kept until then, because a certificate has at most one successor.
@@ -50,7 +52,7 @@ pub struct LineageRecord {
 impl LineageRecord {
     /// A succession that is announced now.
     pub fn new(successor: CertificateThumbprint, spiffe_id: &str, now: Timestamp, not_after: Timestamp) -> Self {
-        let (successor, spiffe_id) = (successor.to_string(), spiffe_id.to_owned());
+        let (successor, spiffe_id) = (successor.to_string(), spiffe_id.into());
         Self { schema: SCHEMA, successor, spiffe_id, announced_at: now, not_after }
     }
 
@@ -78,7 +80,10 @@ pub(super) fn predecessor(key: &str) -> Option<CertificateThumbprint> {
 
 /// All successions at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Lineages(HashMap<CertificateThumbprint, (LineageRecord, Revision)>);
+pub struct Lineages {
+    successions: HashMap<CertificateThumbprint, (LineageRecord, Revision)>,
+    identities: CountByName,
+}
 
 /// How one certificate descends from another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,34 +98,54 @@ pub enum Descent {
 
 impl Lineages {
     /// Adds a succession.
-    pub fn insert(&mut self, predecessor: CertificateThumbprint, record: LineageRecord, revision: Revision) {
-        self.0.insert(predecessor, (record, revision));
+    pub fn insert(&mut self, predecessor: CertificateThumbprint, mut record: LineageRecord, revision: Revision) {
+        self.remove(&predecessor);
+        self.identities.add(&mut record.spiffe_id);
+        self.successions.insert(predecessor, (record, revision));
     }
 
     /// Removes a certificate's succession.
     pub fn remove(&mut self, predecessor: &CertificateThumbprint) {
-        self.0.remove(predecessor);
+        if let Some((record, _)) = self.successions.remove(predecessor) {
+            self.identities.remove(&record.spiffe_id);
+        }
+    }
+
+    /// The number of successions.
+    pub fn len(&self) -> usize {
+        self.successions.len()
+    }
+
+    /// Whether there are no successions.
+    pub fn is_empty(&self) -> bool {
+        self.successions.is_empty()
+    }
+
+    /// The number of successions of a SPIFFE ID's certificates.
+    pub fn count_of(&self, spiffe_id: &str) -> usize {
+        self.identities.count(spiffe_id)
     }
 
     /// All successions, with their predecessors and revisions.
     pub fn all(&self) -> impl Iterator<Item = (CertificateThumbprint, &LineageRecord, Revision)> {
-        self.0.iter().map(|(predecessor, (record, revision))| (*predecessor, record, *revision))
+        self.successions.iter().map(|(predecessor, (record, revision))| (*predecessor, record, *revision))
     }
 
     /// The succession of a certificate.
     pub fn of(&self, predecessor: &CertificateThumbprint) -> Option<&LineageRecord> {
-        self.0.get(predecessor).map(|(record, _)| record)
+        self.successions.get(predecessor).map(|(record, _)| record)
     }
 
     /// Whether a certificate is in any succession.
     pub fn names(&self, thumbprint: &CertificateThumbprint) -> bool {
         let text = thumbprint.to_string();
-        self.0.contains_key(thumbprint) || self.0.values().any(|(record, _)| record.successor == text)
+        self.successions.contains_key(thumbprint)
+            || self.successions.values().any(|(record, _)| record.successor == text)
     }
 
     /// The store revision of a certificate's succession.
     pub fn revision_of(&self, predecessor: &CertificateThumbprint) -> Option<Revision> {
-        self.0.get(predecessor).map(|(_, revision)| *revision)
+        self.successions.get(predecessor).map(|(_, revision)| *revision)
     }
 
     /// The successions that have no effect any more: both the overlap and the predecessor's validity have ended.

@@ -1,6 +1,7 @@
 //! The state that decisions read, as it was at one moment.
 
 mod caller;
+mod count_by_name;
 mod freshness;
 mod last_admin;
 mod lineages;

@@ -67,6 +67,7 @@ impl View {
         let issued = token.claims.iat;
         if revocations.has_token(&token.claims.jti, now)
             || names().any(|name| revocations.has_issued(name, issued, now))
+            || token.bound_to.is_some_and(|thumbprint| revocations.has_issued_with(thumbprint, issued, now))
         {
             return Some(DenyReason::TokenRevoked);
         }

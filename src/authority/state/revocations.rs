@@ -13,6 +13,7 @@ use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::prefixes;
 use crate::authority::registration::ClientId;
+use crate::authority::state::count_by_name::CountByName;
 use crate::authority::state::revoked::RevocationRecord;
 use crate::authority::state::revoked::Revoked;
 use crate::authority::state::revoked::RevokedKind;
@@ -30,20 +31,28 @@ pub struct Revocations {
     clients: OrdMap<ClientId, Stored>,
     certificates: OrdMap<CertificateThumbprint, Stored>,
     issued: OrdMap<ClientId, Stored>,
+    issued_with: OrdMap<CertificateThumbprint, Stored>,
     identities: OrdMap<String, Stored>,
     trust_domains: OrdMap<TrustDomain, Stored>,
     roles: OrdMap<GrantedRole, Stored>,
+    /// The revocations of tokens by who made them.
+    revokers: CountByName,
 }
 
 impl Revocations {
     /// Adds a revocation.
-    pub fn insert(&mut self, revoked: Revoked, record: RevocationRecord, revision: Revision) {
+    pub fn insert(&mut self, revoked: Revoked, mut record: RevocationRecord, revision: Revision) {
+        if let Revoked::Token(_) = revoked {
+            self.remove(&revoked);
+            self.revokers.add(&mut record.revoked_by);
+        }
         let stored = (record, revision);
         drop(match revoked {
             Revoked::Token(jti) => self.tokens.insert(jti, stored),
             Revoked::Client(client_id) => self.clients.insert(client_id, stored),
             Revoked::Certificate(thumbprint) => self.certificates.insert(thumbprint, stored),
             Revoked::IssuedTo(client_id) => self.issued.insert(client_id, stored),
+            Revoked::IssuedWith(thumbprint) => self.issued_with.insert(thumbprint, stored),
             Revoked::Identities(prefix) => self.identities.insert(prefix, stored),
             Revoked::TrustDomain(trust_domain) => self.trust_domains.insert(trust_domain, stored),
             Revoked::Role(role) => self.roles.insert(role, stored),
@@ -53,10 +62,13 @@ impl Revocations {
     /// Removes a revocation.
     pub fn remove(&mut self, revoked: &Revoked) {
         drop(match revoked {
-            Revoked::Token(jti) => self.tokens.remove(jti),
+            Revoked::Token(jti) => {
+                self.tokens.remove(jti).inspect(|(record, _)| self.revokers.remove(&record.revoked_by))
+            }
             Revoked::Client(client_id) => self.clients.remove(client_id),
             Revoked::Certificate(thumbprint) => self.certificates.remove(thumbprint),
             Revoked::IssuedTo(client_id) => self.issued.remove(client_id),
+            Revoked::IssuedWith(thumbprint) => self.issued_with.remove(thumbprint),
             Revoked::Identities(prefix) => self.identities.remove(prefix),
             Revoked::TrustDomain(trust_domain) => self.trust_domains.remove(trust_domain),
             Revoked::Role(role) => self.roles.remove(role),
@@ -69,6 +81,7 @@ impl Revocations {
             Revoked::Client(client_id) => self.clients.get(client_id),
             Revoked::Certificate(thumbprint) => self.certificates.get(thumbprint),
             Revoked::IssuedTo(client_id) => self.issued.get(client_id),
+            Revoked::IssuedWith(thumbprint) => self.issued_with.get(thumbprint),
             Revoked::Identities(prefix) => self.identities.get(prefix),
             Revoked::TrustDomain(trust_domain) => self.trust_domains.get(trust_domain),
             Revoked::Role(role) => self.roles.get(role),
@@ -77,7 +90,7 @@ impl Revocations {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.issued.is_empty() && !self.concerns_peers()
+        self.tokens.is_empty() && self.issued.is_empty() && self.issued_with.is_empty() && !self.concerns_peers()
     }
 
     /// Whether there are any that may refuse peers.
@@ -136,6 +149,10 @@ impl Revocations {
                 let after = if let Some(Revoked::IssuedTo(client_id)) = after { Some(client_id) } else { None };
                 rows(&self.issued, after, Revoked::IssuedTo)
             }
+            RevokedKind::IssuedWith => {
+                let after = if let Some(Revoked::IssuedWith(thumbprint)) = after { Some(thumbprint) } else { None };
+                rows(&self.issued_with, after, Revoked::IssuedWith)
+            }
             RevokedKind::Identity => {
                 let after = if let Some(Revoked::Identities(prefix)) = after { Some(prefix) } else { None };
                 rows(&self.identities, after, Revoked::Identities)
@@ -188,6 +205,22 @@ impl Revocations {
         let up_to = |(record, _): &Stored| record.is_in_effect(now) && issued <= record.revoked_at;
         let ended = |(record, _): &Stored| record.refuses_issued_at(issued, now);
         self.issued.get(client_id).is_some_and(up_to) || self.clients.get(client_id).is_some_and(ended)
+    }
+
+    /// Whether what was issued at this time, bound to a certificate, is refused although the certificate is not.
+    pub fn has_issued_with(&self, thumbprint: CertificateThumbprint, issued: Timestamp, now: Timestamp) -> bool {
+        let up_to = |(record, _): &Stored| record.is_in_effect(now) && issued <= record.revoked_at;
+        self.issued_with.get(&thumbprint).is_some_and(up_to)
+    }
+
+    /// The number of revocations of tokens.
+    pub fn tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The number of revocations of tokens by this caller.
+    pub fn tokens_revoked_by(&self, caller: &str) -> usize {
+        self.revokers.count(caller)
     }
 
     /// Whether a SPIFFE ID is refused: as a client, with a path above it, or with its trust domain.

@@ -1,6 +1,7 @@
 //! What a revocation applies to, and its record in the store.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub enum Revoked {
     Certificate(CertificateThumbprint),
     /// The tokens of a client that were issued up to the time of the revocation. The client itself is not refused.
     IssuedTo(ClientId),
+    /// The tokens that are bound to a certificate and were issued up to the time of the revocation. Neither the
+    /// certificate nor its client is refused.
+    IssuedWith(CertificateThumbprint),
     /// The SPIFFE IDs that begin with this text, which ends in a slash, and their tokens.
     Identities(String),
     /// All SPIFFE IDs of a trust domain, and their tokens.
@@ -57,6 +61,8 @@ pub enum RevokedKind {
     Certificate,
     /// [`Revoked::IssuedTo`].
     Issued,
+    /// [`Revoked::IssuedWith`].
+    IssuedWith,
     /// [`Revoked::Identities`].
     Identity,
     /// [`Revoked::TrustDomain`].
@@ -93,6 +99,7 @@ impl Revoked {
             Self::Client(_) => RevokedKind::Client,
             Self::Certificate(_) => RevokedKind::Certificate,
             Self::IssuedTo(_) => RevokedKind::Issued,
+            Self::IssuedWith(_) => RevokedKind::IssuedWith,
             Self::Identities(_) => RevokedKind::Identity,
             Self::TrustDomain(_) => RevokedKind::TrustDomain,
             Self::Role(_) => RevokedKind::Role,
@@ -104,7 +111,7 @@ impl Revoked {
         match self {
             Self::Token(jti) => jti.clone(),
             Self::Client(client_id) | Self::IssuedTo(client_id) => client_id.to_string(),
-            Self::Certificate(thumbprint) => thumbprint.to_string(),
+            Self::Certificate(thumbprint) | Self::IssuedWith(thumbprint) => thumbprint.to_string(),
             Self::Identities(prefix) => format!("{prefix}*"),
             Self::TrustDomain(trust_domain) => trust_domain.to_string(),
             Self::Role(role) => <&str>::from(role).to_owned(),
@@ -125,6 +132,7 @@ impl Revoked {
             RevokedKind::Client => ClientId::parse(name).map(Self::Client),
             RevokedKind::Certificate => CertificateThumbprint::parse(name).map(Self::Certificate),
             RevokedKind::Issued => ClientId::parse(name).map(Self::IssuedTo),
+            RevokedKind::IssuedWith => CertificateThumbprint::parse(name).map(Self::IssuedWith),
             RevokedKind::Identity => Self::identities(name),
             RevokedKind::TrustDomain => Self::trust_domain(name),
             RevokedKind::Role => GrantedRole::from_str(name).ok().map(Self::Role),
@@ -136,7 +144,7 @@ impl Revoked {
     pub fn outlives_its_end(&self) -> bool {
         match self {
             Self::Client(_) | Self::Identities(_) | Self::TrustDomain(_) | Self::Role(_) => true,
-            Self::Token(_) | Self::Certificate(_) | Self::IssuedTo(_) => false,
+            Self::Token(_) | Self::Certificate(_) | Self::IssuedTo(_) | Self::IssuedWith(_) => false,
         }
     }
 
@@ -150,7 +158,7 @@ impl Revoked {
     pub fn is_liftable(&self) -> bool {
         match self {
             Self::Client(_) | Self::Certificate(_) | Self::Identities(_) | Self::TrustDomain(_) | Self::Role(_) => true,
-            Self::Token(_) | Self::IssuedTo(_) => false,
+            Self::Token(_) | Self::IssuedTo(_) | Self::IssuedWith(_) => false,
         }
     }
 }
@@ -163,7 +171,7 @@ pub struct RevocationRecord {
     /// The time of the revocation.
     pub revoked_at: Timestamp,
     /// The identity of the caller that revoked.
-    pub revoked_by: String,
+    pub revoked_by: Arc<str>,
     /// The last second in which it is in effect; `None` where it is in effect until it is lifted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -178,8 +186,7 @@ pub struct RevocationRecord {
 impl RevocationRecord {
     /// A revocation made now.
     pub fn new(now: Timestamp, by: &str, until: Option<Timestamp>) -> Self {
-        let revoked_by = by.to_owned();
-        Self { schema: SCHEMA, revoked_at: now, revoked_by, until, lifted_at: None, lifted_by: None }
+        Self { schema: SCHEMA, revoked_at: now, revoked_by: by.into(), until, lifted_at: None, lifted_by: None }
     }
 
     /// Parses a stored value; `None` where this version cannot.

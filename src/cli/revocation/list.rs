@@ -32,6 +32,8 @@ enum Kind {
     Certificate,
     /// What was issued to a client before.
     Issued,
+    /// What was issued before, bound to a certificate.
+    IssuedWith,
     /// SPIFFE IDs below a path.
     Identity,
     /// A trust domain.
@@ -47,6 +49,7 @@ impl From<Kind> for RevocationKind {
             Kind::Client => Self::Client,
             Kind::Certificate => Self::Certificate,
             Kind::Issued => Self::Issued,
+            Kind::IssuedWith => Self::IssuedWith,
             Kind::Identity => Self::Identity,
             Kind::TrustDomain => Self::TrustDomain,
             Kind::Role => Self::Role,

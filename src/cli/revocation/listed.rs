@@ -26,10 +26,11 @@ const PAGE: i32 = 1000;
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// The kinds that concern clients as a whole.
-const OF_CLIENTS: [RevocationKind; 5] = [
+const OF_CLIENTS: [RevocationKind; 6] = [
     RevocationKind::Client,
     RevocationKind::Certificate,
     RevocationKind::Issued,
+    RevocationKind::IssuedWith,
     RevocationKind::Identity,
     RevocationKind::TrustDomain,
 ];
@@ -58,6 +59,7 @@ impl From<Revocation> for ListedRevocation {
             RevocationKind::Client => "client",
             RevocationKind::Certificate => "certificate",
             RevocationKind::Issued => "issued",
+            RevocationKind::IssuedWith => "issued-with",
             RevocationKind::Identity => "identity",
             RevocationKind::TrustDomain => "trust-domain",
             RevocationKind::Role => "role",
@@ -118,7 +120,7 @@ impl ListedRevocation {
                 own.is_some_and(|(own, below)| own.starts_with(revoked) || below && revoked.starts_with(&own))
             }
             "trust-domain" => own.is_some_and(|(own, _)| own.starts_with(&format!("spiffe://{}/", self.name))),
-            "certificate" => thumbprints(client).any(|thumbprint| thumbprint == self.name),
+            "certificate" | "issued-with" => thumbprints(client).any(|thumbprint| thumbprint == self.name),
             _ => false,
         }
     }

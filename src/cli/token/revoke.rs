@@ -233,6 +233,10 @@ fn sentence_of(warning: RevocationWarning) -> &'static str {
         RevocationWarning::LaterEndKept => {
             "it was revoked already until a later time, and that stays: to shorten it, lift it first"
         }
+        RevocationWarning::AllOfCertificate => {
+            "this client had revoked as many tokens as it may, so all tokens that were issued to this certificate up to now \
+             are revoked"
+        }
         RevocationWarning::NotRevoked => "it was not revoked",
         RevocationWarning::TokenNotValid => {
             "the token is not one of this server's that is still valid: nothing was revoked"

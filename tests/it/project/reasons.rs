@@ -141,11 +141,19 @@ fn no_code_has_changed() {
         "SUCCESSOR_OTHER_IDENTITY",
         "SUCCESSOR_NOT_ANOTHER",
         "SUCCESSOR_TAKEN",
+        "QUOTA_EXCEEDED",
         "REGISTRY_UNAVAILABLE",
     ];
     assert_eq!(codes::<NotAnnouncedCode>(), successors);
-    let revocations =
-        ["NOT_YOURS", "INVALID_REQUEST", "INVALID_REQUEST", "NOT_LIFTABLE", "LAST_ADMIN", "REVOCATION_UNAVAILABLE"];
+    let revocations = [
+        "NOT_YOURS",
+        "INVALID_REQUEST",
+        "INVALID_REQUEST",
+        "NOT_LIFTABLE",
+        "LAST_ADMIN",
+        "QUOTA_EXCEEDED",
+        "REVOCATION_UNAVAILABLE",
+    ];
     assert_eq!(codes::<RevokeErrorCode>(), revocations);
 }
 
@@ -324,6 +332,7 @@ fn not_announced(code: NotAnnouncedCode) -> NotAnnounced {
         NotAnnouncedCode::OtherIdentity => NotAnnounced::OtherIdentity,
         NotAnnouncedCode::NotAnother => NotAnnounced::NotAnother,
         NotAnnouncedCode::Taken => NotAnnounced::Taken,
+        NotAnnouncedCode::QuotaExceeded => NotAnnounced::QuotaExceeded,
         NotAnnouncedCode::Unavailable => NotAnnounced::Unavailable,
     }
 }
@@ -335,6 +344,7 @@ fn revoke_error(code: RevokeErrorCode) -> RevokeError {
         RevokeErrorCode::EndPassed => RevokeError::EndPassed,
         RevokeErrorCode::NotLiftable => RevokeError::NotLiftable,
         RevokeErrorCode::LastAdmin => RevokeError::LastAdmin,
+        RevokeErrorCode::QuotaExceeded => RevokeError::QuotaExceeded,
         RevokeErrorCode::Unavailable => RevokeError::Unavailable,
     }
 }

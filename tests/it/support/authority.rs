@@ -26,6 +26,7 @@ use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::identity::SpiffeIdPattern;
 use lanyard::authority::keys::SigningAlgorithm;
 use lanyard::authority::policy::Policy;
+use lanyard::authority::policy::Quotas;
 use lanyard::authority::policy::RegistrationPolicy;
 use lanyard::authority::records::RegistryError;
 use lanyard::authority::registration::ClientMetadata;
@@ -96,6 +97,7 @@ impl TestAuthority {
             roles,
             jwks_uri: JwksUriPolicy::default(),
             lineage: LineagePolicy::default(),
+            quotas: Quotas::default(),
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));

@@ -76,6 +76,7 @@ pub struct Setup {
     pub roles: String,
     pub jwks_uri: String,
     pub federation: String,
+    pub quotas: String,
     pub client_cas: String,
     /// More keys for the section `listeners`, each after a comma.
     pub listeners: String,
@@ -115,6 +116,7 @@ impl Default for Setup {
                 .to_owned(),
             jwks_uri: "{}".to_owned(),
             federation: "[]".to_owned(),
+            quotas: "{}".to_owned(),
             client_cas: "\n    corp: corp.pem\n    partner: partner.pem".to_owned(),
             listeners: String::new(),
             // Processes of their own measure it.
@@ -172,7 +174,7 @@ impl Setup {
         }
         let Self { store, keys, tokens, roles, jwks_uri, federation, .. } = self;
         writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}\njwks_uri: {jwks_uri}").unwrap();
-        writeln!(yaml, "federation: {federation}\nlimits: {}", self.limits).unwrap();
+        writeln!(yaml, "federation: {federation}\nlimits: {}\nquotas: {}", self.limits, self.quotas).unwrap();
         yaml
     }
 
@@ -195,12 +197,15 @@ impl Setup {
     }
 
     pub async fn start_in(self, environment: Environment) -> Result<TestServer, StartError> {
-        let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
-        let sockets = Sockets::bind(&config.listeners).await?;
-        let environment = Environment { threads: 2, lateness: Some(self.lateness.clone()), ..environment };
         // The future is large, and is part of every test that starts a server.
-        let server = Box::pin(Server::start(config, sockets, environment)).await?;
-        Ok(TestServer { addresses: server.addresses(), server, setup: self })
+        Box::pin(async move {
+            let config = config::load(&self.path("lanyard.yaml")).unwrap_or_else(|error| panic!("{error}"));
+            let sockets = Sockets::bind(&config.listeners).await?;
+            let environment = Environment { threads: 2, lateness: Some(self.lateness.clone()), ..environment };
+            let server = Server::start(config, sockets, environment).await?;
+            Ok(TestServer { addresses: server.addresses(), server, setup: self })
+        })
+        .await
     }
 
     /// A TLS client configuration with this certificate and HTTP/2.

@@ -14,6 +14,7 @@ use crate::authority::decision::GrantErrorCode;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::handshake_error::HandshakeError;
 use crate::authority::observe::handshake_error::HandshakeErrorCode;
+use crate::authority::observe::quota::Quota;
 use crate::authority::trust::UnprovenCode;
 
 /// An event that has one of a fixed set of reasons.
@@ -67,6 +68,16 @@ impl Reason for NotAdmitted {
 
     fn ordinal(self) -> usize {
         NotAdmittedCode::from(self) as usize
+    }
+}
+
+impl Reason for Quota {
+    fn codes() -> impl Iterator<Item = &'static str> {
+        Self::VARIANTS.iter().map(Into::into)
+    }
+
+    fn ordinal(self) -> usize {
+        self as usize
     }
 }
 

@@ -50,6 +50,12 @@ impl Metrics {
                 "reason",
                 &self.handshakes_refused,
             ),
+            by(
+                "lanyard_quota_exceeded",
+                "Requests beyond what one caller, or all, can make the server keep",
+                "quota",
+                &self.quotas_exceeded,
+            ),
             one(
                 "lanyard_path_signatures_verified",
                 "Signatures of certificates that were verified to find paths to CAs",
