@@ -12,13 +12,14 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "dev",
     "federation",
     "forwarded",
     "issuer",
     "jwks_uri",
     "keys",
+    "limits",
     "listeners",
     "log",
     "mtls_url",

@@ -236,7 +236,8 @@ impl Site {
     fn listening(&self, data: &str) -> String {
         let Ok(Value::Object(config)) = yaml::document::<Value>(data) else { return data.to_owned() };
         let mut data = data.to_owned();
-        for (name, address) in config.get("listeners").and_then(Value::as_object).into_iter().flatten() {
+        let listeners = config.get("listeners").and_then(Value::as_object).into_iter().flatten();
+        for (name, address) in listeners.filter(|(name, _)| *name != "proxy_protocol_from") {
             let (address, (rendered, here)) = (address.as_str().unwrap(), self.ports[name]);
             assert_eq!(address.rsplit_once(':').unwrap().1, rendered.to_string(), "{}: {name}", self.rendered.name);
             data = data.replace(address, &format!("127.0.0.1:{here}"));
