@@ -91,13 +91,14 @@ pub(in crate::server) async fn serve(
     match &*door {
         Door::Mutual(router) => {
             let finish = |hello| acceptor.mutual(hello);
-            match gate.shake_hands(stream, remote, place, deadline, finish).await {
+            match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok((stream, peer)) => {
                     let (http2, peer) = (http2(&stream), peer.map(Arc::new));
+                    let stream = Box::new(stream);
                     match thread.open(&authority, peer.as_deref(), info, &reserve) {
                         Ok(opened) => {
                             let peers = Peers::Direct(router.clone(), peer, opened);
-                            serve_guarded(http2, stream, peers, info, (authority, thread, memory), end).await;
+                            Box::pin(serve_guarded(http2, stream, peers, info, (authority, thread, memory), end)).await;
                         }
                         Err(exceeded) => {
                             connection = None;
@@ -117,19 +118,20 @@ pub(in crate::server) async fn serve(
                 return;
             };
             let finish = |hello| acceptor.only_for(id.clone(), hello);
-            match gate.shake_hands(stream, remote, place, deadline, finish).await {
+            match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok((stream, terminator)) => {
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    serve_guarded(http2(&stream), stream, peers, info, (authority, thread, memory), end).await;
+                    serve_guarded(http2(&stream), Box::new(stream), peers, info, (authority, thread, memory), end).await;
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
         }
         Door::ServerOnly(router) => {
             let finish = |hello| acceptor.server_only(hello);
-            match gate.shake_hands(stream, remote, place, deadline, finish).await {
+            match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok(stream) => {
                     let http2 = http2(&stream);
+                    let stream = Box::new(stream);
                     match thread.open(&authority, None, info, &reserve) {
                         Ok(opened) => {
                             let place = gate.enter(remote);
