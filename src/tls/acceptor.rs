@@ -17,7 +17,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::StartHandshake;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::server;
 
 use crate::authority::Authority;
 use crate::authority::access::PeerConnection;
@@ -62,6 +62,9 @@ pub enum Refused {
 /// How long, and how many bytes, a refused client may still send before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 * 1024;
+
+/// A connection after its handshake. It is large, and moved several times on its way into HTTP.
+pub type TlsStream<S> = Box<server::TlsStream<S>>;
 
 /// A failed handshake, and its connection if that is still open.
 #[derive(Debug)]
@@ -217,7 +220,7 @@ where
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let accepting = hello.0.into_stream(Arc::new(config)).into_fallible();
-    accepting.await.map_err(|(error, stream)| Refusal {
+    accepting.await.map(Box::new).map_err(|(error, stream)| Refusal {
         why: Refused::Handshake(error),
         certificate: None,
         stream: Some(stream),

@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 
 use crate::authority::Authority;
 use crate::authority::access::ConnectionInfo;
@@ -47,6 +46,7 @@ use crate::server::transport::request_body::bounded as bounded_body;
 use crate::server::transport::time_limits::Limits;
 use crate::server::transport::unguarded::unguarded;
 use crate::tls::acceptor::Acceptor;
+use crate::tls::acceptor::TlsStream;
 
 /// Serves a connection to its end.
 pub(in crate::server) async fn serve(
@@ -94,11 +94,10 @@ pub(in crate::server) async fn serve(
             match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok((stream, peer)) => {
                     let (http2, peer) = (http2(&stream), peer.map(Arc::new));
-                    let stream = Box::new(stream);
                     match thread.open(&authority, peer.as_deref(), info, &reserve) {
                         Ok(opened) => {
                             let peers = Peers::Direct(router.clone(), peer, opened);
-                            Box::pin(serve_guarded(http2, stream, peers, info, (authority, thread, memory), end)).await;
+                            serve_guarded(http2, stream, peers, info, (authority, thread, memory), end).await;
                         }
                         Err(exceeded) => {
                             connection = None;
@@ -121,7 +120,7 @@ pub(in crate::server) async fn serve(
             match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok((stream, terminator)) => {
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    serve_guarded(http2(&stream), Box::new(stream), peers, info, (authority, thread, memory), end).await;
+                    serve_guarded(http2(&stream), stream, peers, info, (authority, thread, memory), end).await;
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -131,7 +130,6 @@ pub(in crate::server) async fn serve(
             match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok(stream) => {
                     let http2 = http2(&stream);
-                    let stream = Box::new(stream);
                     match thread.open(&authority, None, info, &reserve) {
                         Ok(opened) => {
                             let place = gate.enter(remote);
