@@ -5,12 +5,13 @@ use crate::authority::fuzzing as core;
 use crate::cli::fuzzing as cli;
 use crate::grpc::fuzzing as grpc;
 use crate::http::fuzzing as http;
+use crate::server::fuzzing as server;
 use crate::store::sled::fuzzing as sled;
 
 /// What a target runs on an input: it panics where a parser broke a promise.
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 19] = [
+const TARGETS: [(&str, Check); 20] = [
     ("accept", http::accept),
     ("access_tokens", core::access_tokens),
     ("authorization", core::authorization),
@@ -25,6 +26,7 @@ const TARGETS: [(&str, Check); 19] = [
     ("grpc_frames", grpc::grpc_frames),
     ("jwks", core::jwks),
     ("jwt_svids", core::jwt_svids),
+    ("proxy_headers", server::proxy_headers),
     ("registration_documents", cli::registration_documents),
     ("request_paths", core::request_paths),
     ("spiffe_ids", core::spiffe_ids),

@@ -6,6 +6,8 @@ mod connection;
 mod connection_limit;
 mod control_frames;
 mod door;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gate;
 mod host;
 mod http;
