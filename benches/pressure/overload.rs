@@ -1,0 +1,127 @@
+//! More than a server can do.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::Failure;
+use crate::support::client::Connection;
+use crate::support::client::Measured;
+use crate::support::frames::Request;
+use crate::support::requests;
+use crate::support::server::Server;
+use crate::support::server::UNSHARED;
+
+/// The connections that send the load, and how long each load lasts.
+const CONNECTIONS: usize = 16;
+const LOADED: Duration = Duration::from_secs(30);
+
+/// The load as a multiple of the capacity.
+const LOADS: [f64; 3] = [1.0, 2.0, 5.0];
+
+/// Prints how many checks are answered at each load, and how long answers and refusals take.
+pub(crate) async fn beyond_capacity() -> Result<(), Failure> {
+    let server = Server::start(&[UNSHARED]).await?;
+    let proxy = server.sample("proxy")?;
+    let check = [requests::encoded_check(&server.token()?, &server.certificate()?, false)];
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(proxy.connect().await?);
+    }
+    capacity(&mut connections, &check, 10_000).await?;
+    let capacity = capacity(&mut connections, &check, 100_000).await?;
+    println!("\ncapacity: {capacity:.0} checks a second");
+    println!("| load | served, of capacity | p50, p99 of the served, µs | refused | p99 of the refused, µs | failed |");
+    println!("|---|---|---|---|---|---|");
+    for load in LOADS {
+        let a_second = capacity * load;
+        let measured = at_rate(&mut connections, &check, a_second, LOADED).await?;
+        let (answered, refused) = (&measured.served, &measured.refused);
+        println!(
+            "| {load} | {:.3} | {}, {} | {} | {} | {} |",
+            count(answered.len()) / LOADED.as_secs_f64() / capacity,
+            answered.value_at_quantile(0.5),
+            answered.value_at_quantile(0.99),
+            refused.len(),
+            refused.value_at_quantile(0.99),
+            measured.failed,
+        );
+        let after = at_rate(&mut connections, &check, capacity / 10.0, Duration::from_secs(1)).await?;
+        println!(
+            "| the second after it, at 0.1 | {} of {} | {}, {} | {} | | {} |",
+            after.served.len(),
+            after.served.len() + after.refused.len() + after.failed,
+            after.served.value_at_quantile(0.5),
+            after.served.value_at_quantile(0.99),
+            after.refused.len(),
+            after.failed,
+        );
+    }
+    Ok(())
+}
+
+/// One proxy that sends twice its share, and what another one gets.
+pub(crate) async fn beside_a_greedy_proxy() -> Result<(), Failure> {
+    let settings = [
+        ("LANYARD_LIMITS__CALLERS", "[{role: proxy, address: {requests_per_second: 5000}}]"),
+        ("LANYARD_ROLES__PROXIES", "[{spiffe_id: \"spiffe://dev.internal/*\", resources: [\"*\"]}]"),
+    ];
+    let server = Server::start(&settings).await?;
+    let check = [requests::encoded_check(&server.token()?, &server.certificate()?, false)];
+    let (mut honest, mut greedy) =
+        (server.sample("proxy")?.connect().await?, server.workload("greedy")?.connect().await?);
+    let alone = honest.at_rate(&check, HONEST, BESIDE, requests::checked).await?;
+    let (beside, greedy) = tokio::join!(
+        honest.at_rate(&check, HONEST, BESIDE, requests::checked),
+        greedy.at_rate(&check, 2.0 * SHARE, BESIDE, requests::checked),
+    );
+    let (beside, greedy) = (beside?, greedy?);
+    println!(
+        "\na proxy at twice its share of {SHARE} a second: {} served, {} refused; another at {HONEST} a second: p50 {} \
+         us, alone {} us; p99 {} us, alone {} us; {} refused",
+        greedy.served.len(),
+        greedy.refused.len(),
+        beside.served.value_at_quantile(0.5),
+        alone.served.value_at_quantile(0.5),
+        beside.served.value_at_quantile(0.99),
+        alone.served.value_at_quantile(0.99),
+        beside.refused.len(),
+    );
+    Ok(())
+}
+
+/// The share of each proxy, what the honest one sends, a second, and how long.
+const SHARE: f64 = 5_000.0;
+const HONEST: f64 = 200.0;
+const BESIDE: Duration = Duration::from_secs(10);
+
+async fn capacity(connections: &mut [Connection], check: &[Request], calls: usize) -> Result<f64, Failure> {
+    let begin = Instant::now();
+    let share = calls / connections.len();
+    let all = connections.iter_mut().map(|connection| connection.closed_loop(check, share, 8, requests::checked));
+    let mut measured = Measured::default();
+    for one in futures_util::future::join_all(all).await {
+        measured.add(&one?)?;
+    }
+    Ok(count(measured.served.len()) / begin.elapsed().as_secs_f64())
+}
+
+async fn at_rate(
+    connections: &mut [Connection],
+    check: &[Request],
+    a_second: f64,
+    time: Duration,
+) -> Result<Measured, Failure> {
+    let share = a_second / count(u64::try_from(connections.len())?);
+    let all = connections.iter_mut().map(|connection| connection.at_rate(check, share, time, requests::checked));
+    let mut measured = Measured::default();
+    for one in futures_util::future::join_all(all).await {
+        measured.add(&one?)?;
+    }
+    Ok(measured)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count")]
+fn count(number: u64) -> f64 {
+    number as f64
+}

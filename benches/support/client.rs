@@ -1,0 +1,326 @@
+//! A raw client: one mTLS connection with HTTP/2, which sends prebuilt frames and looks at what comes back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::Channel;
+use tonic::transport::Endpoint;
+use tonic::transport::Uri;
+
+use crate::support::Failure;
+use crate::support::frames;
+use crate::support::frames::Head;
+use crate::support::frames::Request;
+
+/// Who connects, and to where.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    connector: TlsConnector,
+    port: u16,
+}
+
+impl Peer {
+    /// The peer with this certificate and key; servers are verified by `ca`.
+    pub(crate) fn new(
+        ca: &Path,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        port: u16,
+    ) -> Result<Self, Failure> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca)?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), port })
+    }
+
+    /// One of those that `lanyard dev` wrote into this folder.
+    pub(crate) fn in_folder(folder: &Path, name: &str, port: u16) -> Result<Self, Failure> {
+        let chain = vec![CertificateDer::from_pem_file(folder.join(format!("{name}.pem")))?];
+        let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}-key.pem")))?;
+        Self::new(&folder.join("ca.pem"), chain, key, port)
+    }
+
+    /// A connection after its handshake.
+    pub(crate) async fn handshake(&self) -> Result<TlsStream<TcpStream>, Failure> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(self.connector.connect(ServerName::try_from("localhost")?, stream).await?)
+    }
+
+    /// A channel of tonic, for calls that are not measured.
+    pub(crate) async fn channel(&self) -> Result<Channel, Failure> {
+        let peer = self.clone();
+        let connect = tower::service_fn(move |_: Uri| {
+            let peer = peer.clone();
+            async move { peer.handshake().await.map(TokioIo::new) }
+        });
+        Ok(Endpoint::from_static("https://localhost").connect_with_connector(connect).await?)
+    }
+
+    /// A connection that is ready for requests.
+    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+        Connection::begin(self.handshake().await?).await
+    }
+}
+
+/// What an answer's message says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// What was asked for.
+    Served,
+    /// Too much is asked.
+    Refused,
+}
+
+/// Reads an answer's message.
+pub(crate) type Reader = fn(&[u8]) -> Verdict;
+
+/// What was measured: times in microseconds, from the moment a request was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) served: Histogram<u64>,
+    pub(crate) refused: Histogram<u64>,
+    /// Requests without an answer.
+    pub(crate) failed: u64,
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        // Three significant digits from 1 us to a minute; no such bounds are refused.
+        let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!());
+        Self { served: histogram(), refused: histogram(), failed: 0 }
+    }
+}
+
+impl Measured {
+    pub(crate) fn add(&mut self, other: &Self) -> Result<(), Failure> {
+        self.served.add(&other.served)?;
+        self.refused.add(&other.refused)?;
+        self.failed += other.failed;
+        Ok(())
+    }
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Instant,
+    verdict: Option<Verdict>,
+}
+
+/// One HTTP/2 connection.
+pub(crate) struct Connection {
+    stream: TlsStream<TcpStream>,
+    received: Vec<u8>,
+    out: Vec<u8>,
+    /// Of each stream by its number; `None` once it is over.
+    sent: Vec<Option<Sent>>,
+    under_way: usize,
+    /// What may still be sent in DATA frames.
+    window: i64,
+    /// What was received in DATA frames and not yet given back.
+    consumed: u32,
+    going_away: bool,
+}
+
+/// The read buffer.
+const BUFFER: usize = 64 * 1024;
+
+impl Connection {
+    async fn begin(mut stream: TlsStream<TcpStream>) -> Result<Self, Failure> {
+        let mut out = frames::PREFACE.to_vec();
+        let mut initial_window = vec![0, 4];
+        initial_window.extend_from_slice(&frames::LARGEST_WINDOW.to_be_bytes());
+        frames::frame(&mut out, frames::SETTINGS, 0, 0, &initial_window);
+        let more = frames::LARGEST_WINDOW - 65_535;
+        frames::frame(&mut out, frames::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+        stream.write_all(&out).await?;
+        out.clear();
+        let received = Vec::with_capacity(BUFFER);
+        Ok(Self {
+            stream,
+            received,
+            out,
+            sent: Vec::new(),
+            under_way: 0,
+            window: 65_535,
+            consumed: 0,
+            going_away: false,
+        })
+    }
+
+    /// Sends `calls` requests, the given ones in turn, of which `concurrency` are under way at each moment.
+    pub(crate) async fn closed_loop(
+        &mut self,
+        requests: &[Request],
+        calls: usize,
+        concurrency: usize,
+        reader: Reader,
+    ) -> Result<Measured, Failure> {
+        let (mut measured, mut requests, mut left) = (Measured::default(), requests.iter().cycle(), calls);
+        loop {
+            while left > 0 && self.under_way < concurrency && self.window > 0 && !self.going_away {
+                self.queue(requests.next().ok_or("no request")?);
+                left -= 1;
+            }
+            self.flush().await?;
+            if self.under_way == 0 {
+                return if left == 0 { Ok(measured) } else { Err("the server ended the connection".into()) };
+            }
+            self.receive(reader, &mut measured).await?;
+        }
+    }
+
+    /// Sends requests at this rate for this time, however long the answers take.
+    pub(crate) async fn at_rate(
+        &mut self,
+        requests: &[Request],
+        a_second: f64,
+        time: Duration,
+        reader: Reader,
+    ) -> Result<Measured, Failure> {
+        let mut measured = Measured::default();
+        let (mut requests, begin) = (requests.iter().cycle(), Instant::now());
+        let interval = Duration::from_secs_f64(1.0 / a_second);
+        let mut due = begin;
+        loop {
+            let now = Instant::now();
+            let over = now.duration_since(begin) >= time;
+            while !over && due <= now && self.window > 0 && !self.going_away {
+                self.queue(requests.next().ok_or("no request")?);
+                due += interval;
+            }
+            self.flush().await?;
+            if over && self.under_way == 0 {
+                return Ok(measured);
+            }
+            if over && now.duration_since(begin) > time + LAST_ANSWERS {
+                measured.failed += u64::try_from(self.under_way)?;
+                return Ok(measured);
+            }
+            let wake = if over { now + LAST_ANSWERS } else { due };
+            if let Ok(received) = tokio::time::timeout_at(wake, self.receive(reader, &mut measured)).await {
+                received?;
+            }
+        }
+    }
+
+    /// Writes a request into the buffer.
+    fn queue(&mut self, request: &Request) {
+        let number = u32::try_from(self.sent.len() * 2 + 1).unwrap_or(frames::LARGEST_WINDOW);
+        request.write(number, &mut self.out);
+        self.window -= i64::try_from(request.flow()).unwrap_or(i64::MAX);
+        self.sent.push(Some(Sent { at: Instant::now(), verdict: None }));
+        self.under_way += 1;
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out).await?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and takes in the frames that are whole.
+    async fn receive(&mut self, reader: Reader, measured: &mut Measured) -> Result<(), Failure> {
+        if self.stream.read_buf(&mut self.received).await? == 0 {
+            return Err("the server closed the connection".into());
+        }
+        let received = std::mem::take(&mut self.received);
+        let mut rest = received.as_slice();
+        while let Some(head) = Head::read(rest) {
+            let Some(whole) = rest.get(..Head::BYTES + head.length) else { break };
+            let (frame, after) = rest.split_at(whole.len());
+            self.take_in(head, frame.get(Head::BYTES..).unwrap_or_default(), reader, measured)?;
+            rest = after;
+        }
+        let unread = received.len() - rest.len();
+        self.received = received;
+        drop(self.received.drain(..unread));
+        Ok(())
+    }
+
+    fn take_in(&mut self, head: Head, payload: &[u8], reader: Reader, measured: &mut Measured) -> Result<(), Failure> {
+        let ended = head.flags & frames::END_STREAM != 0;
+        match head.kind {
+            frames::DATA => {
+                self.give_back(head.length);
+                if let Some(sent) = self.under_way(head.stream) {
+                    // After gRPC's prefix; the answers here fit into one frame.
+                    sent.verdict = payload.get(5..).map(reader);
+                }
+                if ended {
+                    self.ended(head.stream, measured);
+                }
+            }
+            frames::HEADERS if ended => self.ended(head.stream, measured),
+            frames::RST_STREAM => measured.failed += u64::from(self.end(head.stream).is_some()),
+            frames::SETTINGS if head.flags & frames::ACK == 0 => {
+                frames::frame(&mut self.out, frames::SETTINGS, frames::ACK, 0, &[]);
+            }
+            frames::PING if head.flags & frames::ACK == 0 => {
+                frames::frame(&mut self.out, frames::PING, frames::ACK, 0, payload);
+            }
+            frames::WINDOW_UPDATE if head.stream == 0 => {
+                let more = payload.first_chunk().ok_or("a window without a size")?;
+                self.window += i64::from(u32::from_be_bytes(*more));
+            }
+            frames::GOAWAY => self.going_away = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Gives back the connection's window before it is used up; those of streams never are.
+    fn give_back(&mut self, length: usize) {
+        self.consumed = self.consumed.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+        if self.consumed > 1 << 29 {
+            frames::frame(&mut self.out, frames::WINDOW_UPDATE, 0, 0, &self.consumed.to_be_bytes());
+            self.consumed = 0;
+        }
+    }
+
+    fn under_way(&mut self, stream: u32) -> Option<&mut Sent> {
+        self.sent.get_mut(usize::try_from(stream / 2).ok()?)?.as_mut()
+    }
+
+    fn end(&mut self, stream: u32) -> Option<Sent> {
+        let sent = self.sent.get_mut(usize::try_from(stream / 2).ok()?)?.take()?;
+        self.under_way -= 1;
+        Some(sent)
+    }
+
+    /// An answer is over. One without a message is an error of gRPC.
+    fn ended(&mut self, stream: u32, measured: &mut Measured) {
+        let Some(sent) = self.end(stream) else { return };
+        let time = u64::try_from(sent.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        match sent.verdict {
+            Some(Verdict::Served) => measured.served.saturating_record(time),
+            Some(Verdict::Refused) | None => measured.refused.saturating_record(time),
+        }
+    }
+}
+
+/// How long answers are waited for after the last request.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);

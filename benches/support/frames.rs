@@ -1,0 +1,129 @@
+//! HTTP/2 frames (RFC 9113 section 4.1), and requests that are encoded once and sent many times.
+
+use prost::Message;
+
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+
+pub(crate) const ACK: u8 = 0x1;
+pub(crate) const END_STREAM: u8 = 0x1;
+pub(crate) const END_HEADERS: u8 = 0x4;
+
+/// What a client sends first (RFC 9113 section 3.4), and the largest window that there is (section 6.9.1).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const LARGEST_WINDOW: u32 = 0x7fff_ffff;
+
+/// Appends a frame's head.
+pub(crate) fn head(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, stream: u32) {
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    out.extend_from_slice(length.get(1..).unwrap_or_default());
+    out.extend_from_slice(&[kind, flags]);
+    out.extend_from_slice(&stream.to_be_bytes());
+}
+
+/// Appends a frame.
+pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    head(out, payload.len(), kind, flags, stream);
+    out.extend_from_slice(payload);
+}
+
+/// A frame that was received; its payload is what `split` was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) length: usize,
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+}
+
+impl Head {
+    pub(crate) const BYTES: usize = 9;
+
+    /// Reads a frame's head, if it is whole.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let [a, b, c, kind, flags, stream @ ..] = *bytes.first_chunk::<{ Self::BYTES }>()?;
+        let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?;
+        Some(Self { length, kind, flags, stream: u32::from_be_bytes(stream) & LARGEST_WINDOW })
+    }
+}
+
+/// A request whose bytes are the same each time, but for the stream's number.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    fields: Vec<u8>,
+    body: Vec<u8>,
+    /// Whether the body ends the request. A stream's does not.
+    ends: bool,
+}
+
+impl Request {
+    /// A gRPC call with one message.
+    pub(crate) fn unary(path: &str, message: &impl Message) -> Self {
+        Self { fields: fields(path), body: length_prefixed(message), ends: true }
+    }
+
+    /// Appends the request's frames.
+    pub(crate) fn write(&self, stream: u32, out: &mut Vec<u8>) {
+        frame(out, HEADERS, END_HEADERS, stream, &self.fields);
+        self.write_message(stream, out);
+    }
+
+    /// Appends the frame of its message alone.
+    pub(crate) fn write_message(&self, stream: u32, out: &mut Vec<u8>) {
+        frame(out, DATA, if self.ends { END_STREAM } else { 0 }, stream, &self.body);
+    }
+
+    /// What the request takes of the window of flow control.
+    pub(crate) fn flow(&self) -> usize {
+        self.body.len()
+    }
+}
+
+/// A message as gRPC frames it: not compressed, its length, its bytes.
+fn length_prefixed(message: &impl Message) -> Vec<u8> {
+    let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
+    let mut body = vec![0];
+    body.extend_from_slice(&length.to_be_bytes());
+    body.extend_from_slice(&message.encode_to_vec());
+    body
+}
+
+/// The header fields of a gRPC call (RFC 7541): indexed where the static table has them, else literal and not indexed.
+fn fields(path: &str) -> Vec<u8> {
+    const POST: u8 = 0x80 | 3;
+    const HTTPS: u8 = 0x80 | 7;
+    let mut out = vec![POST, HTTPS];
+    let mut literal = |name: &[u8], value: &str| {
+        out.extend_from_slice(name);
+        string(&mut out, value);
+    };
+    literal(&[4], path);
+    literal(&[1], "localhost");
+    // 31 does not fit into the four bits of a literal's index: 15, and 16 more.
+    literal(&[15, 16], "application/grpc");
+    literal(&[0, 2, b't', b'e'], "trailers");
+    out
+}
+
+/// A string without Huffman coding, of at most 16,383 bytes (RFC 7541 sections 5.1 and 5.2).
+fn string(out: &mut Vec<u8>, value: &str) {
+    let length = value.len();
+    if let Some(short) = u8::try_from(length).ok().filter(|length| *length < 127) {
+        out.push(short);
+    } else {
+        let more = length.saturating_sub(127);
+        let (low, high) = (more & 0x7f, more >> 7);
+        out.push(127);
+        if high > 0 {
+            out.extend([low | 0x80, high].map(|part| u8::try_from(part).unwrap_or(u8::MAX)));
+        } else {
+            out.push(u8::try_from(low).unwrap_or(u8::MAX));
+        }
+    }
+    out.extend_from_slice(value.as_bytes());
+}

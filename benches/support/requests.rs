@@ -1,0 +1,84 @@
+//! The requests that are measured, and how their answers are read.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lanyard::proto::Decision;
+use lanyard::proto::ValidateBindingResponse;
+use lanyard::proto::envoy::service::auth::v3::AttributeContext;
+use lanyard::proto::envoy::service::auth::v3::CheckRequest;
+use lanyard::proto::envoy::service::auth::v3::CheckResponse;
+use lanyard::proto::envoy::service::auth::v3::attribute_context as envoy;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::HttpRequest;
+use lanyard::proto::envoy::service::auth::v3::attribute_context::Peer;
+use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::utf8_percent_encode;
+use prost::Message as _;
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use crate::support::client::Verdict;
+use crate::support::frames::Request;
+
+/// The sample resource of `lanyard dev`.
+pub(crate) const AUDIENCE: &str = "https://orders.dev.internal";
+
+pub(crate) const VALIDATE: &str = "/lanyard.v1.BindingService/ValidateBinding";
+pub(crate) const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
+pub(crate) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// What Envoy sends for a request to the sample resource: with the hash in its header, and where it is asked for, the
+/// whole certificate.
+pub(crate) fn check(token: &str, der: &[u8], whole: bool) -> CheckRequest {
+    let hash = hex::encode(Sha256::digest(der));
+    let header = format!("By=spiffe://dev.internal/proxy;Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
+    let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", header)];
+    let http = HttpRequest {
+        method: "GET".to_owned(),
+        path: "/orders/1".to_owned(),
+        host: "orders.dev.internal".to_owned(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        ..HttpRequest::default()
+    };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(Peer {
+                certificate: if whole { certificate(der) } else { String::new() },
+                principal: "spiffe://dev.internal/workload".to_owned(),
+            }),
+            request: Some(envoy::Request { http: Some(http) }),
+            context_extensions: [("resource".to_owned(), AUDIENCE.to_owned())].into(),
+            ..AttributeContext::default()
+        }),
+    }
+}
+
+/// `source.certificate` as Envoy writes it.
+fn certificate(der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    utf8_percent_encode(&pem, NON_ALPHANUMERIC).to_string()
+}
+
+/// Whether a `ValidateBindingResponse` allows.
+pub(crate) fn validated(message: &[u8]) -> Verdict {
+    let allowed = ValidateBindingResponse::decode(message).is_ok_and(|answer| answer.decision() == Decision::Allow);
+    if allowed { Verdict::Served } else { Verdict::Refused }
+}
+
+/// An answer that is not looked at.
+pub(crate) fn answered(_: &[u8]) -> Verdict {
+    Verdict::Served
+}
+
+/// Whether a `CheckResponse` allows.
+pub(crate) fn checked(message: &[u8]) -> Verdict {
+    let allowed = CheckResponse::decode(message)
+        .is_ok_and(|answer| matches!(answer.http_response, Some(HttpResponse::OkResponse(_))));
+    if allowed { Verdict::Served } else { Verdict::Refused }
+}
+
+/// Both requests, encoded.
+pub(crate) fn encoded_check(token: &str, der: &[u8], whole: bool) -> Request {
+    Request::unary(CHECK, &check(token, der, whole))
+}
