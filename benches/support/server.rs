@@ -160,7 +160,7 @@ impl Server {
         let ran = Command::new(env!("CARGO_BIN_EXE_lanyard"))
             .args(arguments)
             .arg("--server")
-            .arg(format!("localhost:{}", self.mtls))
+            .arg(format!("https://localhost:{}", self.mtls))
             .arg("--ca")
             .arg(self.path("ca.pem"))
             .arg("--cert")
