@@ -12,6 +12,7 @@ pub(in crate::authority::api) use crate::authority::api::audit::sent_by::sent_by
 
 use crate::authority::Authority;
 use crate::authority::access::Sender;
+use crate::authority::clock::Timestamp;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::TokenRequest;
 use crate::authority::identity::CertificateThumbprint;
@@ -150,18 +151,19 @@ impl Authority {
         });
     }
 
-    /// Records a revocation, or that one was lifted.
+    /// Records a revocation and its end, or that one was lifted.
     pub(in crate::authority::api) fn record_revocation(
         &self,
         by: &str,
         revoked: &Revoked,
-        change: &'static str,
+        (change, until): (&'static str, Option<Timestamp>),
         revision: Revision,
     ) {
         self.record(AuditEvent::Revocation, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: Some(by.to_owned()),
             revoked: Some(revoked.store_key()),
             change: Some(change),
+            until: until.map(|until| until.0),
             revision: Some(revision.0),
             ..record
         });

@@ -88,7 +88,7 @@ impl Authority {
             let change = if by_admin { unless_revoked(change, caller, &key) } else { change };
             if let Some(revision) = self.attempt(change, &key).await? {
                 self.apply_write(&key, Some(Entry::Revocation(record)), revision);
-                self.record_revocation(&by, &revoked, "revoked", revision);
+                self.record_revocation(&by, &revoked, ("revoked", until), revision);
                 return Ok(RevokeOutcome { warnings, until });
             }
         }
@@ -139,7 +139,7 @@ impl Authority {
             let entry = lifted.map(Entry::Revocation);
             if let Some(revision) = self.attempt(unless_revoked(change, caller, &key), &key).await? {
                 self.apply_write(&key, entry, revision);
-                self.record_revocation(&by, &revoked, "lifted", revision);
+                self.record_revocation(&by, &revoked, ("lifted", None), revision);
                 return Ok(RevokeOutcome::default());
             }
         }
@@ -227,6 +227,7 @@ impl Authority {
             Revoked::Token(jti) => self.verified.has(|token| token.claims.jti == *jti),
             Revoked::Client(client_id) => is_client(client_id) || has_role(client_id),
             Revoked::IssuedTo(client_id) => is_client(client_id),
+            Revoked::AllIssued => true,
             Revoked::Certificate(thumbprint) | Revoked::IssuedWith(thumbprint) => {
                 view.is_known_certificate(thumbprint)
                     || view.snapshot.lineages.names(thumbprint)

@@ -59,7 +59,7 @@ impl View {
     /// Whether a revocation refuses a peer.
     fn covers(&self, revoked: &Revoked, peer: &KnownPeer<'_>) -> bool {
         match revoked {
-            Revoked::Token(_) | Revoked::IssuedTo(_) | Revoked::IssuedWith(_) => false,
+            Revoked::Token(_) | Revoked::IssuedTo(_) | Revoked::IssuedWith(_) | Revoked::AllIssued => false,
             Revoked::Client(name) => {
                 peer.id.is_some() && name.spiffe_id().as_ref() == peer.id
                     || peer.clients.iter().any(|client| client.registration.client_id == *name)

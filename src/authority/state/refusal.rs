@@ -66,6 +66,7 @@ impl View {
         let names = || token.holder.iter().chain(registered.map(|client| &client.registration.client_id));
         let issued = token.claims.iat;
         if revocations.has_token(&token.claims.jti, now)
+            || revocations.has_all_issued(issued, now)
             || names().any(|name| revocations.has_issued(name, issued, now))
             || token.bound_to.is_some_and(|thumbprint| revocations.has_issued_with(thumbprint, issued, now))
         {

@@ -32,6 +32,8 @@ pub struct Revocations {
     certificates: OrdMap<CertificateThumbprint, Stored>,
     issued: OrdMap<ClientId, Stored>,
     issued_with: OrdMap<CertificateThumbprint, Stored>,
+    /// At most one, under the empty name.
+    all_issued: OrdMap<(), Stored>,
     identities: OrdMap<String, Stored>,
     trust_domains: OrdMap<TrustDomain, Stored>,
     roles: OrdMap<GrantedRole, Stored>,
@@ -53,6 +55,7 @@ impl Revocations {
             Revoked::Certificate(thumbprint) => self.certificates.insert(thumbprint, stored),
             Revoked::IssuedTo(client_id) => self.issued.insert(client_id, stored),
             Revoked::IssuedWith(thumbprint) => self.issued_with.insert(thumbprint, stored),
+            Revoked::AllIssued => self.all_issued.insert((), stored),
             Revoked::Identities(prefix) => self.identities.insert(prefix, stored),
             Revoked::TrustDomain(trust_domain) => self.trust_domains.insert(trust_domain, stored),
             Revoked::Role(role) => self.roles.insert(role, stored),
@@ -69,6 +72,7 @@ impl Revocations {
             Revoked::Certificate(thumbprint) => self.certificates.remove(thumbprint),
             Revoked::IssuedTo(client_id) => self.issued.remove(client_id),
             Revoked::IssuedWith(thumbprint) => self.issued_with.remove(thumbprint),
+            Revoked::AllIssued => self.all_issued.remove(&()),
             Revoked::Identities(prefix) => self.identities.remove(prefix),
             Revoked::TrustDomain(trust_domain) => self.trust_domains.remove(trust_domain),
             Revoked::Role(role) => self.roles.remove(role),
@@ -82,6 +86,7 @@ impl Revocations {
             Revoked::Certificate(thumbprint) => self.certificates.get(thumbprint),
             Revoked::IssuedTo(client_id) => self.issued.get(client_id),
             Revoked::IssuedWith(thumbprint) => self.issued_with.get(thumbprint),
+            Revoked::AllIssued => self.all_issued.get(&()),
             Revoked::Identities(prefix) => self.identities.get(prefix),
             Revoked::TrustDomain(trust_domain) => self.trust_domains.get(trust_domain),
             Revoked::Role(role) => self.roles.get(role),
@@ -90,7 +95,11 @@ impl Revocations {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.issued.is_empty() && self.issued_with.is_empty() && !self.concerns_peers()
+        self.tokens.is_empty()
+            && self.issued.is_empty()
+            && self.issued_with.is_empty()
+            && self.all_issued.is_empty()
+            && !self.concerns_peers()
     }
 
     /// Whether there are any that may refuse peers.
@@ -153,6 +162,7 @@ impl Revocations {
                 let after = if let Some(Revoked::IssuedWith(thumbprint)) = after { Some(thumbprint) } else { None };
                 rows(&self.issued_with, after, Revoked::IssuedWith)
             }
+            RevokedKind::AllIssued => rows(&self.all_issued, after.map(|_| ()), |()| Revoked::AllIssued),
             RevokedKind::Identity => {
                 let after = if let Some(Revoked::Identities(prefix)) = after { Some(prefix) } else { None };
                 rows(&self.identities, after, Revoked::Identities)
@@ -211,6 +221,11 @@ impl Revocations {
     pub fn has_issued_with(&self, thumbprint: CertificateThumbprint, issued: Timestamp, now: Timestamp) -> bool {
         let up_to = |(record, _): &Stored| record.is_in_effect(now) && issued <= record.revoked_at;
         self.issued_with.get(&thumbprint).is_some_and(up_to)
+    }
+
+    /// Whether everything that was issued at this time is refused, whoever holds it.
+    pub fn has_all_issued(&self, issued: Timestamp, now: Timestamp) -> bool {
+        self.all_issued.get(&()).is_some_and(|(record, _)| record.is_in_effect(now) && issued <= record.revoked_at)
     }
 
     /// The number of revocations of tokens.

@@ -22,6 +22,9 @@ pub const REVOCATIONS: &str = "/revocations/";
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;
 
+/// The name of what [`Revoked::AllIssued`] applies to.
+const ALL: &str = "*";
+
 /// The longest `jti` that can be revoked, in bytes.
 const MAX_JTI_BYTES: usize = 256;
 
@@ -39,6 +42,8 @@ pub enum Revoked {
     /// The tokens that are bound to a certificate and were issued up to the time of the revocation. Neither the
     /// certificate nor its client is refused.
     IssuedWith(CertificateThumbprint),
+    /// All tokens that were issued up to the time of the revocation, whoever holds them. Nobody else is refused.
+    AllIssued,
     /// The SPIFFE IDs that begin with this text, which ends in a slash, and their tokens.
     Identities(String),
     /// All SPIFFE IDs of a trust domain, and their tokens.
@@ -63,6 +68,8 @@ pub enum RevokedKind {
     Issued,
     /// [`Revoked::IssuedWith`].
     IssuedWith,
+    /// [`Revoked::AllIssued`].
+    AllIssued,
     /// [`Revoked::Identities`].
     Identity,
     /// [`Revoked::TrustDomain`].
@@ -100,6 +107,7 @@ impl Revoked {
             Self::Certificate(_) => RevokedKind::Certificate,
             Self::IssuedTo(_) => RevokedKind::Issued,
             Self::IssuedWith(_) => RevokedKind::IssuedWith,
+            Self::AllIssued => RevokedKind::AllIssued,
             Self::Identities(_) => RevokedKind::Identity,
             Self::TrustDomain(_) => RevokedKind::TrustDomain,
             Self::Role(_) => RevokedKind::Role,
@@ -112,6 +120,7 @@ impl Revoked {
             Self::Token(jti) => jti.clone(),
             Self::Client(client_id) | Self::IssuedTo(client_id) => client_id.to_string(),
             Self::Certificate(thumbprint) | Self::IssuedWith(thumbprint) => thumbprint.to_string(),
+            Self::AllIssued => ALL.to_owned(),
             Self::Identities(prefix) => format!("{prefix}*"),
             Self::TrustDomain(trust_domain) => trust_domain.to_string(),
             Self::Role(role) => <&str>::from(role).to_owned(),
@@ -133,6 +142,7 @@ impl Revoked {
             RevokedKind::Certificate => CertificateThumbprint::parse(name).map(Self::Certificate),
             RevokedKind::Issued => ClientId::parse(name).map(Self::IssuedTo),
             RevokedKind::IssuedWith => CertificateThumbprint::parse(name).map(Self::IssuedWith),
+            RevokedKind::AllIssued => (name == ALL).then_some(Self::AllIssued),
             RevokedKind::Identity => Self::identities(name),
             RevokedKind::TrustDomain => Self::trust_domain(name),
             RevokedKind::Role => GrantedRole::from_str(name).ok().map(Self::Role),
@@ -144,7 +154,7 @@ impl Revoked {
     pub fn outlives_its_end(&self) -> bool {
         match self {
             Self::Client(_) | Self::Identities(_) | Self::TrustDomain(_) | Self::Role(_) => true,
-            Self::Token(_) | Self::Certificate(_) | Self::IssuedTo(_) | Self::IssuedWith(_) => false,
+            Self::Token(_) | Self::Certificate(_) | Self::IssuedTo(_) | Self::IssuedWith(_) | Self::AllIssued => false,
         }
     }
 
@@ -158,7 +168,7 @@ impl Revoked {
     pub fn is_liftable(&self) -> bool {
         match self {
             Self::Client(_) | Self::Certificate(_) | Self::Identities(_) | Self::TrustDomain(_) | Self::Role(_) => true,
-            Self::Token(_) | Self::IssuedTo(_) | Self::IssuedWith(_) => false,
+            Self::Token(_) | Self::IssuedTo(_) | Self::IssuedWith(_) | Self::AllIssued => false,
         }
     }
 }

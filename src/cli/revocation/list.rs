@@ -34,6 +34,8 @@ enum Kind {
     Issued,
     /// What was issued before, bound to a certificate.
     IssuedWith,
+    /// All tokens that were issued before.
+    AllIssued,
     /// SPIFFE IDs below a path.
     Identity,
     /// A trust domain.
@@ -50,6 +52,7 @@ impl From<Kind> for RevocationKind {
             Kind::Certificate => Self::Certificate,
             Kind::Issued => Self::Issued,
             Kind::IssuedWith => Self::IssuedWith,
+            Kind::AllIssued => Self::AllIssued,
             Kind::Identity => Self::Identity,
             Kind::TrustDomain => Self::TrustDomain,
             Kind::Role => Self::Role,

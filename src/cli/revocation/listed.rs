@@ -60,6 +60,7 @@ impl From<Revocation> for ListedRevocation {
             RevocationKind::Certificate => "certificate",
             RevocationKind::Issued => "issued",
             RevocationKind::IssuedWith => "issued-with",
+            RevocationKind::AllIssued => "all-issued",
             RevocationKind::Identity => "identity",
             RevocationKind::TrustDomain => "trust-domain",
             RevocationKind::Role => "role",

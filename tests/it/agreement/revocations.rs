@@ -1,8 +1,15 @@
 //! Before and after each revocation, and after its end, all protocols say the same of the same token: `ValidateBinding` and
 //! its stream, Envoy's check, and introspection over HTTP and gRPC.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard::authority::clock::Clock;
+use lanyard::authority::registration::MAX_TTL;
+use lanyard::authority::state::RevocationRecord;
+use lanyard::authority::state::Revoked;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Store;
 use lanyard::proto::AssignedRole;
 use lanyard::proto::Client;
 use lanyard::proto::DenyReason;
@@ -11,6 +18,7 @@ use lanyard::proto::ProtectedResource;
 use lanyard::proto::RevokeTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::revoke_token_request::Target;
+use lanyard::store::memory::MemoryStore;
 use serde_json::json;
 
 use crate::support::binding_stream::BindingStream;
@@ -20,12 +28,14 @@ use crate::support::calls::use_of;
 use crate::support::check;
 use crate::support::check::Asked;
 use crate::support::check::route;
+use crate::support::door::within;
 use crate::support::leaf::Leaf;
 use crate::support::revocation::certificate;
 use crate::support::revocation::client;
 use crate::support::revocation::identities;
 use crate::support::revocation::of;
 use crate::support::revocation::trust_domain;
+use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
 use crate::support::server::spiffe_client;
@@ -39,7 +49,10 @@ struct Protocols {
 
 impl Protocols {
     async fn new() -> Self {
-        let server = TestServer::start().await;
+        Self::on(TestServer::start().await).await
+    }
+
+    async fn on(server: TestServer) -> Self {
         server.protect(ProtectedResource { routes: vec![route(&[], "/**", "")], ..check::orders() }).await.unwrap();
         let pattern = "spiffe://other.example/ns/*".to_owned();
         server.register(Client { client_id: "all".to_owned(), spiffe_id: pattern, ..spiffe_client("") }).await.unwrap();
@@ -132,6 +145,32 @@ async fn all_protocols_agree_before_and_after_each_revocation_and_after_its_end(
         assert_eq!(protocols.answer(name, &fresh, &leaf).await, None, "{name}");
         assert_eq!(protocols.answer(name, &others, &bystander).await, None, "{name}");
     }
+}
+
+#[tokio::test]
+async fn all_protocols_refuse_what_was_issued_before_an_import_and_nothing_that_was_issued_after_it() {
+    let setup = Setup::default();
+    setup.write();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::clone(&setup.clock) as Arc<dyn Clock>));
+    let server = setup.start_on(Arc::clone(&store)).await.unwrap();
+    let mut protocols = Protocols::on(server).await;
+    let leaf = protocols.server.workload("/checkout").await;
+    let (old, now) = (protocols.server.token(&leaf).await, protocols.server.now());
+    assert_eq!(protocols.answer("before", &old, &leaf).await, None);
+    protocols.server.advance(Duration::from_secs(1));
+    let new = protocols.server.token(&leaf).await;
+    // What an import writes last.
+    let cutoff = RevocationRecord::new(now, "an import", Some(now.after(MAX_TTL)));
+    let key = Revoked::AllIssued.store_key();
+    store.put(&key, cutoff.to_bytes().unwrap(), Expected::Absent).await.unwrap();
+    let followed = async {
+        while protocols.server.server.authority().view().snapshot.revocations.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(followed).await;
+    assert_eq!(protocols.answer("old", &old, &leaf).await, Some(DenyReason::TokenRevoked));
+    assert_eq!(protocols.answer("new", &new, &leaf).await, None);
 }
 
 #[tokio::test]

@@ -160,11 +160,13 @@ fn write(record: &AuditRecord) {
             line!(record, spiffe_id = actor, predecessor, successor, remote, listener, "{event}");
         }
         AuditEvent::Revocation => {
-            line!(record, by = actor, key = record.revoked.as_deref(), change, revision, "revocation");
+            let until = record.until;
+            line!(record, by = actor, key = record.revoked.as_deref(), change, revision, until, "revocation");
         }
         AuditEvent::ResourceChanged => {
             line!(record, admin = actor, audience = resource, change, revision, "resource changed");
         }
         AuditEvent::ClientChanged => line!(record, admin = actor, client_id, change, revision, "client changed"),
+        AuditEvent::StoreExported => line!(record, admin = actor, revision, remote, listener, "store exported"),
     }
 }

@@ -89,6 +89,9 @@ pub struct AuditRecord {
     /// The revision of the store after the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) revision: Option<u64>,
+    /// The last second in which a revocation is in effect, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) until: Option<u64>,
     /// The trace ID of the request, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) trace_id: Option<String>,
@@ -138,6 +141,8 @@ pub enum AuditEvent {
     ResourceChanged,
     /// A client was registered, changed or deleted.
     ClientChanged,
+    /// An admin read everything that the store holds.
+    StoreExported,
 }
 
 /// The outcome of an event.
@@ -200,6 +205,7 @@ impl AuditRecord {
             change: None,
             request: None,
             revision: None,
+            until: None,
             trace_id: None,
             repeated: None,
         }
