@@ -57,7 +57,7 @@ impl Disk {
             _ => {
                 let file_system = rustix::fs::statvfs(&self.directory).ok();
                 let free = file_system.map(|found| found.f_bavail.saturating_mul(found.f_frsize));
-                let space = Space { used: used(&self.directory, DEPTH).ok(), free };
+                let space = Space { used: used(&self.directory).ok(), free };
                 *last = Some((Instant::now(), space));
                 space
             }
@@ -65,7 +65,12 @@ impl Disk {
     }
 }
 
-fn used(directory: &Path, depth: usize) -> io::Result<u64> {
+/// The bytes that the files of a directory take.
+pub(super) fn used(directory: &Path) -> io::Result<u64> {
+    used_to(directory, DEPTH)
+}
+
+fn used_to(directory: &Path, depth: usize) -> io::Result<u64> {
     let mut bytes = 0_u64;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -74,7 +79,7 @@ fn used(directory: &Path, depth: usize) -> io::Result<u64> {
         bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK));
         if metadata.is_dir() && depth > 0 {
             // The directory may be gone as well.
-            bytes = bytes.saturating_add(used(&entry.path(), depth - 1).unwrap_or_default());
+            bytes = bytes.saturating_add(used_to(&entry.path(), depth - 1).unwrap_or_default());
         }
     }
     Ok(bytes)

@@ -10,10 +10,11 @@
 //!
 //! The directory (created with mode 0700) contains `LOCK`, held while the store is open; `MARK`, which names the store
 //! and its last revision; `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not
-//! open with; and `trial`, sometimes while opening. Opening takes the rights of group and others from all of them; the
+//! open with; and `trial`, `compact.new` or `compact.ready`, sometimes while opening or after an interruption. Opening takes the rights of group and others from all of them; the
 //! binary also sets its umask, for what sled creates later. A backup is a copy of the whole directory while no process
 //! uses it. The directory must be on a local file system.
 
+mod compaction;
 mod directory;
 mod durability;
 mod engine;
@@ -24,6 +25,7 @@ mod mark;
 mod open_error;
 mod opening;
 mod record;
+mod replacement;
 mod scan;
 mod watchdog;
 mod writer;
@@ -56,6 +58,7 @@ use crate::authority::store::StoreFuture;
 use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
 use crate::authority::store::Watch;
+pub use crate::store::sled::compaction::Compacted;
 pub use crate::store::sled::durability::Disk;
 pub use crate::store::sled::durability::Durability;
 pub use crate::store::sled::open_error::OpenError;
@@ -71,6 +74,7 @@ use crate::store::table::Table;
 /// The capacity of the writer's queue in transactions. Further transactions wait for a place.
 const QUEUE: usize = 1024;
 
+/// The thread that may panic in sled.
 const WRITER_THREAD: &str = "lanyard-store";
 
 /// The options of the embedded store. The defaults are for production.
@@ -210,6 +214,21 @@ impl Drop for SledStore {
             tracing::warn!("the store did not close in time and is left behind");
         }
     }
+}
+
+/// Rewrites the files of a store that no process uses, without what was deleted and replaced. It may be interrupted at any
+/// moment. Blocks for a time that grows with the number of records, and needs room for a second copy of them.
+///
+/// # Errors
+/// Those of opening the store. It is then as it was.
+pub fn compact(directory: &Path) -> Result<Compacted, OpenError> {
+    keep_engine_panics_off_stderr();
+    let io = |source: io::Error| OpenError::of_system(directory, source);
+    let path = directory.to_owned();
+    let rewriting = thread::Builder::new().name(WRITER_THREAD.to_owned());
+    let rewriting = rewriting.spawn(move || compaction::compact(&path)).map_err(io)?;
+    let ended = |_| OpenError::damaged(directory, Damage::Panic("rewriting ended without an answer".to_owned()));
+    rewriting.join().map_err(ended)?
 }
 
 fn load(opened: &mut Opened, clock: Arc<dyn Clock>) -> Arc<Table> {

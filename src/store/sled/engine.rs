@@ -118,15 +118,27 @@ pub(super) fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes all of sled's files, for a store that was never finished.
-pub(super) fn remove_files(directory: &Path) -> io::Result<()> {
+/// Removes the snapshots, which only speed up opening, and what sled keeps beside its log.
+pub(super) fn remove_snapshots(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name == "blobs" {
             fs::remove_dir_all(entry.path())?;
-        } else if name == "db" || name == "conf" || name.starts_with("snap.") {
+        } else if name.starts_with("snap.") {
             fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all of sled's files, for a store that was never finished.
+pub(super) fn remove_files(directory: &Path) -> io::Result<()> {
+    remove_snapshots(directory)?;
+    for name in ["db", "conf"] {
+        match fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     Ok(())

@@ -93,6 +93,21 @@ pub enum OpenError {
 const LEAST_FREE: u64 = 64 * 1024;
 
 impl OpenError {
+    /// The same error of the store in `original`, which is in a copy of it.
+    #[must_use]
+    pub fn in_directory(mut self, original: &Path) -> Self {
+        let (Self::InUse { directory }
+        | Self::Foreign { directory }
+        | Self::Emptied { directory, .. }
+        | Self::RolledBack { directory, .. }
+        | Self::Damaged { directory, .. }
+        | Self::Stuck { directory, .. }
+        | Self::NoSpace { directory }
+        | Self::Io { directory, .. }) = &mut self;
+        original.clone_into(directory);
+        self
+    }
+
     /// The system refused an operation.
     pub(super) fn of_system(directory: &Path, source: io::Error) -> Self {
         let directory = directory.to_owned();

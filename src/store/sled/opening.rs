@@ -12,6 +12,7 @@ use crate::store::sled::ledger::Ledger;
 use crate::store::sled::mark::Mark;
 use crate::store::sled::mark::Stage;
 use crate::store::sled::open_error::OpenError;
+use crate::store::sled::replacement;
 use crate::store::sled::scan::ReadError;
 use crate::store::step::Entry;
 
@@ -28,6 +29,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     engine::remove_unfinished_snapshots(path).map_err(io)?;
     engine::remove_trial(path).map_err(io)?;
     let mut mark = directory::open_or_create_mark(path, &lock)?;
+    replacement::finish(path, &mark, &lock).map_err(io)?;
     let is_valid = |ledger: &Ledger| ledger.store == mark.store && ledger.revision >= mark.revision;
 
     let (db, content) = match mark.stage {
