@@ -25,6 +25,7 @@ pub use crate::server::error::StartError;
 pub(crate) use crate::server::keys_error::KeysError;
 pub(crate) use crate::server::start::key_sealer;
 pub(crate) use crate::server::start::open_signing_keys;
+pub(crate) use crate::server::start::open_store;
 #[cfg(any(test, fuzzing))]
 pub(crate) use crate::server::transport::fuzzing;
 pub(crate) use crate::server::trust::federation_endpoint;

@@ -5,6 +5,7 @@
 // Code outside the core uses only the `pub` items of these modules.
 pub mod access;
 mod api;
+pub mod backup;
 mod caches;
 pub mod clock;
 pub mod decision;

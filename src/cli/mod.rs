@@ -98,7 +98,7 @@ enum Command {
     /// Checks configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Changes the store of a server that is stopped.
+    /// Backs up, restores, moves and checks what the store holds.
     #[command(subcommand)]
     Store(StoreCommand),
     /// Checks everything that a server needs, whether one runs or not, and reports each problem with the next step.

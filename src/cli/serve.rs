@@ -72,6 +72,10 @@ fn explain(error: &StartError) -> CommandError {
         StartError::Store(_) | StartError::Registrations(_) => {
             "nothing in it was changed: see that `store` in the configuration names the right directory, or restore it"
         }
+        StartError::Import(_) => {
+            "run the same `lanyard store import`, or `lanyard store migrate`, again to finish it, or delete what it wrote with \
+             `lanyard store import --clear`"
+        }
         StartError::Keys(_) => {
             "see that `keys` in the configuration names the key-encryption key that this store was made with"
         }

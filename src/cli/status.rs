@@ -20,6 +20,8 @@ pub(in crate::cli) enum Needs {
     Resources,
     /// Admin, for the list of revocations.
     Revocations,
+    /// Admin, for an export of the store.
+    Store,
     /// Workload, for tokens.
     Workload,
     /// Workload or Admin, for revocations.
@@ -98,7 +100,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
 
 fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
-        (Code::PermissionDenied, Needs::Clients | Needs::Resources | Needs::Revocations) => {
+        (Code::PermissionDenied, Needs::Clients | Needs::Resources | Needs::Revocations | Needs::Store) => {
             "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
         }
         (Code::PermissionDenied, Needs::Workload) => {

@@ -1,5 +1,6 @@
 //! The gRPC protocol: reads requests, calls the authority and encodes its results. No decision is made here.
 
+mod admin;
 mod binding_stream;
 mod bindings;
 mod claims;
@@ -29,6 +30,7 @@ use crate::authority::Authority;
 use crate::authority::state::Caller;
 use crate::grpc::health::Readiness;
 use crate::proto;
+use crate::proto::admin_service_server::AdminServiceServer;
 use crate::proto::binding_service_server::BindingServiceServer;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::key_service_server::KeyServiceServer;
@@ -79,6 +81,7 @@ pub fn routes(
         .add_service(RegistryServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(AuthorizationServer::new(services()).max_decoding_message_size(MAX_CHECK_BYTES))
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(AdminServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(health::service(readiness))
         .add_service(reflection().build_v1()?)
         // Python's reflection client still uses v1alpha.

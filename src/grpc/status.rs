@@ -103,6 +103,11 @@ pub fn stale(error: Stale) -> Status {
     plain(Code::Unavailable, "SNAPSHOT_STALE", error)
 }
 
+/// A request that needs the store, which does not answer.
+pub(super) fn store_unavailable() -> Status {
+    plain(Code::Unavailable, "STORE_UNAVAILABLE", "the store is unavailable")
+}
+
 /// A binding validation without a decision.
 pub fn no_decision(error: NoDecision) -> Status {
     let code = match error {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::authority::backup::UnfinishedImport;
 use crate::authority::state::LoadError;
 use crate::server::keys_error::KeysError;
 use crate::store::sled::OpenError;
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// An import into the store was interrupted.
+    #[error(transparent)]
+    Import(#[from] UnfinishedImport),
     /// The registrations in the store cannot be read.
     #[error("the registrations cannot be read: {0}")]
     Registrations(#[from] LoadError),
@@ -83,6 +87,7 @@ impl StartError {
                 | OpenError::Damaged { .. }
                 | OpenError::Stuck { .. },
             )
+            | Self::Import(_)
             | Self::Registrations(_)
             | Self::Keys(KeysError::Record { .. } | KeysError::NotMade(_) | KeysError::Sealing(_))
             | Self::Setup(_) => None,

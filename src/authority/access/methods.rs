@@ -138,6 +138,7 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital),
     MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
     MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
+    MethodEntry::grpc("/lanyard.v1.AdminService/ExportStore", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision),
     MethodEntry {

@@ -15,6 +15,7 @@ use crate::authority::Authority;
 use crate::authority::records::Kind;
 use crate::authority::records::Registered;
 use crate::authority::records::RegistryError;
+use crate::authority::resources::AUTHORITY_INDEX;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::contested;
@@ -22,9 +23,6 @@ use crate::authority::store::Expected;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
-
-/// The prefix of the index keys of authorities. The number of the group follows, as two hexadecimal digits.
-const AUTHORITIES: &str = "/index/authority/";
 
 /// The number of groups.
 const GROUPS: u8 = 32;
@@ -123,7 +121,7 @@ fn claimed_groups(before: Option<&ProtectedResource>, after: Option<&ProtectedRe
 
 fn group_key(authority: &str) -> String {
     let first = Sha256::digest(authority).first().copied().unwrap_or_default();
-    format!("{AUTHORITIES}{:02x}", first % GROUPS)
+    format!("{AUTHORITY_INDEX}{:02x}", first % GROUPS)
 }
 
 fn of_store(error: &StoreError) -> RegistryError {

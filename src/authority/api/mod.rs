@@ -9,6 +9,7 @@ mod checks;
 mod client_assertion;
 mod clients;
 mod dynamic_clients;
+mod export;
 mod freshness;
 mod introspection;
 mod metrics;

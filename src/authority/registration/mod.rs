@@ -41,6 +41,7 @@ pub use crate::authority::registration::jwks_uri::NotAHost;
 pub use crate::authority::registration::metadata::ClientMetadata;
 pub(in crate::authority) use crate::authority::registration::metadata::invalid;
 pub use crate::authority::registration::unique_index::INDEX;
+pub use crate::authority::registration::unique_index::SPIFFE as SPIFFE_INDEX;
 pub(in crate::authority) use crate::authority::registration::unique_index::claim as index_claim;
 pub use crate::authority::registration::unique_index::key_of as unique_index_key;
 pub(in crate::authority) use crate::authority::registration::unique_index::may_claim;

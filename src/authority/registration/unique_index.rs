@@ -17,7 +17,7 @@ use crate::authority::store::read_record;
 pub const INDEX: &str = "/index/";
 
 /// The prefix of the index keys of SPIFFE IDs and patterns. The registered text follows.
-const SPIFFE: &str = "/index/spiffe/";
+pub const SPIFFE: &str = "/index/spiffe/";
 
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;

@@ -31,6 +31,7 @@ pub use crate::authority::resources::route::PathTemplate;
 pub use crate::authority::resources::route::RequestPath;
 pub use crate::authority::resources::route::Route;
 pub use crate::authority::resources::route::Routes;
+pub use crate::authority::resources::shared::AUTHORITY_INDEX;
 pub use crate::authority::resources::shared::Finding;
 pub(in crate::authority) use crate::authority::resources::shared::contested;
 pub use crate::authority::resources::shared::findings;

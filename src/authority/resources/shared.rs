@@ -6,6 +6,10 @@ use std::collections::BTreeSet;
 
 use crate::authority::resources::metadata::ResourceMetadata;
 
+/// The prefix of the index keys of authorities, which are written when a resource claims some. The number of a group of
+/// authorities follows, as two hexadecimal digits.
+pub const AUTHORITY_INDEX: &str = "/index/authority/";
+
 /// Whether two resources may have the same authority: both have destination principals, and none in common.
 pub(super) fn may_share(one: &ResourceMetadata, other: &ResourceMetadata) -> bool {
     let [principals, others] = [one, other].map(|metadata| &metadata.destination_principals);

@@ -44,6 +44,7 @@ pub(in crate::cli::doctor) enum Fault {
     StoreUnwritable,
     StoreForeign,
     StoreDamaged,
+    StoreImportUnfinished,
     ClientCaNotNamed,
     ResourceAuthorityShared,
     ResourceNotFoundByHost,
@@ -253,11 +254,10 @@ impl Fault {
                 Error,
                 "see that the volume is not mounted read-only, and that the directory belongs to the server's user",
             ),
-            Self::StoreForeign => {
-                ("STORE_FOREIGN", Error, "name an empty directory with store.sled.path, or the store's own")
-            }
-            Self::StoreDamaged => {
-                ("STORE_DAMAGED", Error, "restore the store from an export or a backup; keep a copy of the damaged one")
+            Self::StoreForeign => ("STORE_FOREIGN", Error, "name an empty directory, or the store's own"),
+            Self::StoreDamaged => ("STORE_DAMAGED", Error, "restore it from a backup; keep the damaged one"),
+            Self::StoreImportUnfinished => {
+                ("STORE_IMPORT_UNFINISHED", Error, "repeat it, or run `lanyard store import --clear`")
             }
             Self::ClientCaNotNamed => (
                 "CLIENT_CA_NOT_NAMED",

@@ -3,14 +3,11 @@
 //! Opening a store writes to it, so a copy is opened. The copy contains no secrets that are not sealed, only this user
 //! can read it, and it is removed after the check.
 
-mod copy;
-
 use std::fs;
-use std::fs::File;
-use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 
+use crate::authority::backup::UnfinishedImport;
 use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
@@ -20,7 +17,9 @@ use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::registrations;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::resources;
-use crate::cli::doctor::store::copy::Copy;
+use crate::cli::store::Copy;
+use crate::cli::store::NoCopy;
+use crate::cli::store::is_in_use;
 use crate::config::Config;
 use crate::server::KeysError;
 use crate::server::key_sealer;
@@ -53,6 +52,9 @@ pub(in crate::cli::doctor) async fn check(
     let (held, opened) = open(config, report);
     match &opened {
         Opened::Copy(store, _copy) => {
+            if let Ok(Some(unfinished)) = UnfinishedImport::find(store).await {
+                report.fault(CHECK, "", Fault::StoreImportUnfinished, unfinished.to_string());
+            }
             resources::check(store, report).await;
             clients::check(store, environment.now, report).await;
         }
@@ -132,8 +134,8 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
     }
     let copy = match Copy::of(directory) {
         Ok(copy) => copy,
-        Err(copy::NoCopy::Source(error)) => return (Held::Free, unreadable(report, &error)),
-        Err(copy::NoCopy::NoPlace) => {
+        Err(NoCopy::Source(error)) => return (Held::Free, unreadable(report, &error)),
+        Err(NoCopy::NoPlace) => {
             let reason = "it is opened in a copy, and there is no room for one in TMPDIR, /tmp or /dev/shm";
             report.not_checked(CHECK, subject, reason);
             return (Held::Free, Opened::Unavailable("the store was not opened"));
@@ -186,21 +188,6 @@ fn check_keys(error: Option<KeysError>, report: &mut Report) {
             report.fault(KEY, "", Fault::KeyEncryptionKeyWrong, error.to_string());
         }
         Some(error) => report.fault(KEY, "", Fault::SigningKeyInvalid, error.to_string()),
-    }
-}
-
-/// Whether a process holds the store's lock. The lock is acquired and released at once. A server that starts in that
-/// moment is refused and is restarted by its supervisor.
-fn is_in_use(directory: &Path) -> io::Result<bool> {
-    let lock = match File::open(directory.join("LOCK")) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    match lock.try_lock_shared() {
-        Ok(()) => lock.unlock().map(|()| false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -1,6 +1,5 @@
 //! `lanyard store unrevoke`.
 
-use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -19,20 +18,20 @@ use crate::authority::state::RevocationRecord;
 use crate::authority::state::Revoked;
 use crate::authority::state::lifting;
 use crate::authority::store::Expected;
-use crate::authority::store::Store as _;
+use crate::authority::store::Store;
 use crate::authority::store::StoreError;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::store::opened::Configured;
+use crate::cli::store::opened::failed;
 use crate::cli::thumbprint;
 use crate::client::files;
-use crate::config;
-use crate::store::sled::OpenError;
-use crate::store::sled::SledOptions;
-use crate::store::sled::SledStore;
 
 /// Who lifts, in the record.
 const BY: &str = "lanyard store unrevoke";
+
+const IN_USE: &str = "stop that server first; while one serves, an admin lifts with `lanyard token revoke --lift`";
 
 /// The most revocations that an error lists.
 const MOST_LISTED: usize = 10;
@@ -110,18 +109,13 @@ impl What {
 
 pub(in crate::cli) async fn run(arguments: UnrevokeArguments, format: Format) -> Result<(), CommandError> {
     let revoked = arguments.what.read()?;
-    let config = config::inspect(&arguments.config)
-        .map_err(|error| CommandError::new(error.to_string(), "fix it, or name another file with --config"))?;
-    let directory = config.config.store.ok_or_else(|| {
-        CommandError::new("the store is in memory", "name the configuration of a server whose store is on a disk")
-    })?;
-    let store = open(&directory)?;
+    let store = Configured::read(&arguments.config)?.open(IN_USE)?;
     let now = SystemClock.now();
     let key = revoked.store_key();
     let stored = store.get(&key).await.map_err(|error| failed(&error))?;
     let present = stored.and_then(|stored| Some((RevocationRecord::from_bytes(&stored.value)?, stored.revision)));
     let Some((present, revision)) = present.filter(|(present, _)| present.is_in_effect(now)) else {
-        let next = match in_effect(&store, now).await.map_err(|error| failed(&error))? {
+        let next = match in_effect(&*store, now).await.map_err(|error| failed(&error))? {
             listed if listed.is_empty() => "no revocation in this store can be lifted".to_owned(),
             listed => format!("name one of these: {}", listed.join(", ")),
         };
@@ -140,31 +134,8 @@ pub(in crate::cli) async fn run(arguments: UnrevokeArguments, format: Format) ->
     }
 }
 
-/// Opens a store that is there: a new one would have nothing to lift.
-fn open(directory: &Path) -> Result<SledStore, CommandError> {
-    if !directory.join("LOCK").exists() {
-        let problem = format!("there is no store in {}", directory.display());
-        return Err(CommandError::new(problem, "see that `store` in the configuration names the right directory"));
-    }
-    SledStore::open(directory, SledOptions::default()).map_err(|error| {
-        let next = match error {
-            OpenError::InUse { .. } => {
-                "stop that server first; while one serves, an admin lifts with `lanyard token revoke --lift`"
-            }
-            OpenError::Foreign { .. }
-            | OpenError::Emptied { .. }
-            | OpenError::RolledBack { .. }
-            | OpenError::Damaged { .. }
-            | OpenError::Stuck { .. }
-            | OpenError::NoSpace { .. }
-            | OpenError::Io { .. } => "`lanyard doctor` checks the store",
-        };
-        CommandError::new(error.to_string(), next)
-    })
-}
-
 /// The revocations that can be lifted, as arguments of this command.
-async fn in_effect(store: &SledStore, now: Timestamp) -> Result<Vec<String>, StoreError> {
+async fn in_effect(store: &dyn Store, now: Timestamp) -> Result<Vec<String>, StoreError> {
     let entries = store.list(REVOCATIONS).await?.entries;
     let liftable = entries.iter().filter_map(|(key, stored)| {
         let revoked = Revoked::from_store_key(key).filter(Revoked::is_liftable)?;
@@ -177,8 +148,4 @@ async fn in_effect(store: &SledStore, now: Timestamp) -> Result<Vec<String>, Sto
 fn described(revoked: &Revoked) -> String {
     let kind: &str = revoked.kind().into();
     format!("{kind} {}", revoked.name())
-}
-
-fn failed(error: &StoreError) -> CommandError {
-    CommandError::new(error.to_string(), "see that the disk has room and works; `lanyard doctor` checks it")
 }

@@ -7,10 +7,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 
 use crate::authority::Authority;
+use crate::authority::backup::UnfinishedImport;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::observe::AuditSink;
 use crate::authority::observe::FoldedRefusals;
+use crate::authority::state::LoadError;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
@@ -66,6 +68,9 @@ impl Components {
             None => Stored::open(config.store.as_deref(), Arc::clone(&clock))?,
         };
         let store = Arc::clone(&stored.store);
+        if let Some(unfinished) = UnfinishedImport::find(&*store).await.map_err(LoadError::Store)? {
+            return Err(unfinished.into());
+        }
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
         let sealer = signing_keys::sealer(config.key_encryption_key.clone());

@@ -8,3 +8,4 @@ pub(in crate::server) use crate::server::start::components::Components;
 pub(crate) use crate::server::start::signing_keys::open as open_signing_keys;
 pub(crate) use crate::server::start::signing_keys::sealer as key_sealer;
 pub(in crate::server) use crate::server::start::store::Stored;
+pub(crate) use crate::server::start::store::open as open_store;

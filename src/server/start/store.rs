@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::authority::clock::Clock;
 use crate::authority::store::Store;
+use crate::config::Config;
 use crate::store::disk::Disk;
 use crate::store::instrumented::InstrumentedStore;
 use crate::store::instrumented::Operations;
@@ -16,6 +17,11 @@ use crate::store::sled::SledStore;
 
 /// The shortest time between two readings of the disk.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Opens the store of a server that does not run.
+pub(crate) fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(Stored::open(config.store.as_deref(), clock)?.store)
+}
 
 /// The store, and the sources of its metrics.
 #[derive(Debug)]

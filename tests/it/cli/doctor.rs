@@ -7,6 +7,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::SystemTime;
 
+use lanyard::authority::backup::IMPORT;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Store as _;
+
 use crate::support::doctor::DoctorFixture;
 use crate::support::doctor::Seen;
 use crate::support::process::free_ports;
@@ -16,6 +20,7 @@ use crate::support::process::shell;
 use crate::support::process::text;
 use crate::support::server::SEAL;
 use crate::support::server::in_crate;
+use crate::support::test_process::open;
 use crate::support::tools;
 
 /// All files below a directory, with what is in them and when they were last changed.
@@ -176,6 +181,15 @@ fn a_damaged_store_is_found_and_not_touched() {
     assert!(contents(&fixture.path("volume")) == before);
     fs::remove_file(log).unwrap();
     fixture.seen().only("STORE_DAMAGED");
+}
+
+#[tokio::test]
+async fn an_import_that_was_interrupted_is_found() {
+    let fixture = DoctorFixture::new().served();
+    let store = open(&fixture.path("volume/data")).unwrap();
+    store.put(IMPORT, b"{}".to_vec(), Expected::Absent).await.unwrap();
+    drop(store);
+    fixture.seen().only("STORE_IMPORT_UNFINISHED");
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn a_python_client_made_from_reflection_registers_gets_a_token_and_has_it_evalua
     for name in [
         "envoy.service.auth.v3.Authorization",
         "lanyard.v1.BindingService",
+        "lanyard.v1.AdminService",
         "lanyard.v1.KeyService",
         "lanyard.v1.RegistryService",
         "lanyard.v1.TokenService",

@@ -1,5 +1,6 @@
 //! The stores.
 
+mod backup;
 mod crash;
 mod damage;
 mod directory;

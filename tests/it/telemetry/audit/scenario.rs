@@ -136,6 +136,7 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     let by_admin = requester(authority, &admin);
     ready(authority.lift_revocation(&authority.as_caller(&admin), &by_admin, client())).unwrap();
     fixture.delete(CHECKOUT);
+    ready(authority.export_store(&authority.as_caller(&admin))).unwrap();
 
     reports(authority, &checkout, &authority.admit(leaf.chain.clone()).unwrap());
 

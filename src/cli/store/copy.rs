@@ -12,18 +12,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Directories that opening a store does not need.
-const LEFT_OUT: [&str; 2] = ["set-aside", "trial"];
+const LEFT_OUT: [&str; 3] = ["set-aside", "trial", "compact.new"];
 
 /// The margin that is added to the size of the copy, in bytes. Twice the sum must be free.
 const MARGIN: u64 = 16 * 1024 * 1024;
 
 /// The copy's directory, removed on drop.
 #[derive(Debug)]
-pub(super) struct Copy(PathBuf);
+pub(in crate::cli) struct Copy(PathBuf);
 
 /// Why the copy failed.
 #[derive(Debug)]
-pub(super) enum NoCopy {
+pub(in crate::cli) enum NoCopy {
     /// The store cannot be read.
     Source(io::Error),
     /// No directory has room for it.
@@ -32,7 +32,7 @@ pub(super) enum NoCopy {
 
 impl Copy {
     /// Copies a store that no process has open. In a container with a read-only root, shared memory is writable.
-    pub(super) fn of(store: &Path) -> Result<Self, NoCopy> {
+    pub(in crate::cli) fn of(store: &Path) -> Result<Self, NoCopy> {
         let size = size_of(store).map_err(NoCopy::Source)?;
         let places = [env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/dev/shm")];
         let copy = places.iter().filter(|place| has_room(place, size)).find_map(|place| Self::make(place).ok());
@@ -48,13 +48,13 @@ impl Copy {
     fn make(place: &Path) -> io::Result<Self> {
         let mut random = [0; 12];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-        let directory = place.join(format!("lanyard-doctor-{}", URL_SAFE_NO_PAD.encode(random)));
+        let directory = place.join(format!("lanyard-copy-{}", URL_SAFE_NO_PAD.encode(random)));
         DirBuilder::new().mode(0o700).create(&directory)?;
         Ok(Self(directory))
     }
 
     /// The copy's path.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::cli) fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -1,0 +1,137 @@
+//! What was revoked and deleted after an export is repeated from the log.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::store::backup::config_of;
+use crate::store::backup::export;
+use crate::store::backup::stopped;
+use crate::store::backup::store;
+use crate::support::process::Finished;
+use crate::support::process::text;
+
+const ADMIN: &str = "spiffe://prod.example/admin";
+
+/// A line as the log has it in JSON.
+fn line(time: &str, message: &str, members: &Value) -> String {
+    let mut line = json!({"timestamp": time, "level": "INFO", "message": message, "target": "lanyard::audit"});
+    line.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    line.to_string()
+}
+
+fn revocation(time: &str, key: &str, change: &str, revision: u64, until: Option<u64>) -> String {
+    let mut members = json!({"by": ADMIN, "key": key, "change": change, "revision": revision});
+    if let Some(until) = until {
+        members["until"] = until.into();
+    }
+    line(time, "revocation", &members)
+}
+
+fn has(config: &Path, key: &str) -> Option<Value> {
+    let start = format!("{{\"key\":{}", json!(key));
+    let line = export(config).into_iter().find(|line| line.starts_with(&start))?;
+    Some(serde_json::from_str::<Value>(&line).unwrap()["value"].clone())
+}
+
+#[tokio::test]
+async fn revocations_and_deletions_after_the_export_are_repeated_and_what_cannot_be_is_named() {
+    let setup = stopped().await;
+    let (config, other, file) = (setup.path("lanyard.yaml"), config_of(&setup, "other"), setup.path("backup"));
+    store(&["export", "--config", text(&config), "--out", text(&file)]).ok();
+    let at: Value = serde_json::from_str(export(&config)[0].as_str()).unwrap();
+    let now = at["revision"].as_u64().unwrap();
+    let (before, after) = ("2020-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.123456Z");
+    let log = setup.path("log");
+    let lines = [
+        // Before the export: its record has it, or it has been lifted since.
+        revocation(before, "/revocations/client/early", "revoked", now, None),
+        revocation(after, "/revocations/client/spiffe://prod.example/mallory", "revoked", now + 1, Some(5_000_000_000)),
+        revocation(after, "/revocations/token/abc", "revoked", now + 2, None),
+        revocation(after, "/revocations/client/spiffe://prod.example/somebody", "lifted", now + 3, None),
+        revocation(after, "/revocations/trust-domain/evil.example", "revoked", now + 4, None),
+        revocation(
+            after,
+            "/revocations/certificate/A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0",
+            "revoked",
+            now + 5,
+            None,
+        ),
+        revocation(
+            after,
+            "/revocations/certificate/A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0",
+            "lifted",
+            now + 6,
+            None,
+        ),
+        line(
+            after,
+            "client changed",
+            &json!({"admin": ADMIN, "client_id": "all", "change": "updated", "revision": now + 7}),
+        ),
+        line(
+            after,
+            "client changed",
+            &json!({"admin": ADMIN, "client_id": "spiffe://prod.example/checkout", "change": "deleted", "revision": now + 8}),
+        ),
+        line(
+            after,
+            "resource changed",
+            &json!({"admin": ADMIN, "audience": "https://orders.prod.example", "change": "deleted", "revision": now + 9}),
+        ),
+        line(
+            after,
+            "client changed",
+            &json!({"admin": ADMIN, "client_id": "new", "change": "created", "revision": now + 10}),
+        ),
+        line(after, "token issued", &json!({"client_id": "new"})),
+        "lanyard::other: a line of something else".to_owned(),
+        json!({"timestamp": after, "level": "INFO", "message": "serving", "target": "lanyard::server"}).to_string(),
+    ];
+    fs::write(&log, lines.join("\n")).unwrap();
+    let import = |log: &Path| -> Finished {
+        store(&["import", text(&file), "--config", text(&other), "--audit", text(log), "-o", "json"])
+    };
+    // A line that says of a change what cannot be read ends the import before it begins.
+    for (broken, why) in [
+        (revocation(after, "/revocations/nonsense/x", "revoked", now + 1, None), "is nothing that can be revoked"),
+        (revocation("yesterday", "/revocations/client/x", "revoked", now + 1, None), "is no time"),
+        ("INFO lanyard::audit: revocation by=\"a\" key=\"/revocations/client/x\"".to_owned(), "log.format: json"),
+    ] {
+        let log = setup.path("broken");
+        fs::write(&log, broken).unwrap();
+        import(&log).code.filter(|code| *code == 1).unwrap();
+        let refused = store(&["import", text(&file), "--config", text(&other), "--audit", text(&log)]);
+        refused.refused(why, "nothing was imported");
+        assert!(!setup.path("other").exists());
+    }
+    let done = import(&log);
+    assert!(done.stderr.contains("/clients/all was registered or changed after the export"), "{done:?}");
+    let done = done.json(0);
+    assert_eq!(done["repeated"], json!({"revoked": 4, "lifted": 2, "deleted": 2}));
+    assert_eq!(done["not_repeated"], json!(["/clients/all", "/clients/new"]));
+    let revoked_at = 4_070_908_800_u64;
+    assert!(has(&other, "/revocations/client/early").is_none());
+    let mallory = has(&other, "/revocations/client/spiffe://prod.example/mallory").unwrap();
+    assert_eq!(
+        mallory,
+        json!({"schema": 1, "revoked_at": revoked_at, "revoked_by": ADMIN, "until": 5_000_000_000_u64})
+    );
+    assert_eq!(has(&other, "/revocations/token/abc").unwrap()["until"], revoked_at + 3600);
+    let evil = has(&other, "/revocations/trust-domain/evil.example").unwrap();
+    assert_eq!((evil.get("until"), evil.get("lifted_at")), (None, None));
+    let somebody = has(&other, "/revocations/client/spiffe://prod.example/somebody").unwrap();
+    assert_eq!(somebody["lifted_at"], revoked_at);
+    assert!(!export(&other).iter().any(|line| line.contains("/revocations/certificate/")));
+    for gone in [
+        "/clients/spiffe://prod.example/checkout",
+        "/index/spiffe/spiffe://prod.example/checkout",
+        "/resources/https://orders.prod.example",
+    ] {
+        assert!(has(&other, gone).is_none(), "{gone}");
+    }
+    assert_eq!(has(&other, "/deleted/https://orders.prod.example").unwrap()["deleted_by"], ADMIN);
+    store(&["verify", "--config", text(&other)]).ok();
+}
