@@ -56,6 +56,10 @@ impl Managed for ClientRegistration {
         Ok(Committed { revision, beside: Vec::new() })
     }
 
+    fn change_of(before: &Self, after: &Self) -> &'static str {
+        if after.metadata.disabled && !before.metadata.disabled { "disabled" } else { "updated" }
+    }
+
     fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision) {
         authority.record_client_changed(by, name, change, revision);
     }

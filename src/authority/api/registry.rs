@@ -37,6 +37,11 @@ pub(in crate::authority::api) trait Managed: Indexed {
         change: Transaction,
     ) -> impl Future<Output = Result<Committed, RegistryError>> + Send;
 
+    /// The name in the audit trail of a change from one registration to another.
+    fn change_of(_before: &Self, _after: &Self) -> &'static str {
+        "updated"
+    }
+
     /// Records a change in the audit trail.
     fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision);
 }
@@ -106,7 +111,8 @@ impl Authority {
             return validated(Registered::new(registration, record, from));
         }
         let registered = self.write(Some(&present.registration), registration, record, Expected::At(from)).await?;
-        T::record_change(self, &by, registered.registration.name(), "updated", registered.revision);
+        let change = T::change_of(&present.registration, &registered.registration);
+        T::record_change(self, &by, registered.registration.name(), change, registered.revision);
         Ok(registered)
     }
 

@@ -12,6 +12,7 @@ use crate::authority::backup::export::digest;
 use crate::authority::backup::mark::IMPORT;
 use crate::authority::backup::mark::ImportMark;
 use crate::authority::backup::moved::MovedRecord;
+use crate::authority::backup::moved::in_use;
 use crate::authority::backup::moved::is_moved;
 use crate::authority::backup::verify::Fault;
 use crate::authority::backup::verify::verify;
@@ -68,6 +69,9 @@ pub enum ImportError {
     /// The store failed. What it has of the import does not count until the same import is made again.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Servers that share the store use it.
+    #[error("the server {0} uses the store")]
+    InUse(String),
     /// The store holds records.
     #[error("the store is not empty: it has {records} records, {example} among them")]
     NotEmpty {
@@ -105,7 +109,7 @@ pub async fn import(
     sealer: &KeySealer,
     clock: &dyn Clock,
 ) -> Result<Imported, ImportError> {
-    let listing = store.list("").await?;
+    let listing = unused(store).await?;
     let sha256 = digest(plan.records).map_err(|_| ImportError::Unserializable)?;
     let present: Present<'_> =
         listing.entries.iter().filter(|(key, _)| is_moved(key)).map(|(key, stored)| (key.as_str(), stored)).collect();
@@ -146,6 +150,15 @@ pub async fn import(
     Ok(imported)
 }
 
+/// All records of a store that no server uses.
+async fn unused(store: &dyn Store) -> Result<Listing, ImportError> {
+    let listing = store.list("").await?;
+    match in_use(&listing) {
+        Some(server) => Err(ImportError::InUse(server.to_owned())),
+        None => Ok(listing),
+    }
+}
+
 fn put(batch: Transaction, key: &str, value: &[u8], expires: Option<Timestamp>) -> Transaction {
     match expires {
         Some(expires) => batch.put_until(key, value.to_vec(), expires),
@@ -181,7 +194,7 @@ fn check(plan: &Plan<'_>, present: &Present<'_>, sealer: &KeySealer) -> Result<(
 /// # Errors
 /// [`ImportError::Finished`] where there is no mark, or those of the store.
 pub async fn clear(store: &dyn Store) -> Result<usize, ImportError> {
-    let listing = store.list("").await?;
+    let listing = unused(store).await?;
     let mark = listing.entries.iter().find(|(key, _)| key == IMPORT).map(|(_, stored)| stored.revision);
     let mark = mark.ok_or(ImportError::Finished)?;
     // No server has written since: none starts while the mark is there.

@@ -24,6 +24,7 @@ pub use crate::authority::backup::import::import;
 pub use crate::authority::backup::mark::IMPORT;
 pub use crate::authority::backup::mark::UnfinishedImport;
 pub use crate::authority::backup::moved::MovedRecord;
+pub use crate::authority::backup::moved::in_use;
 pub use crate::authority::backup::moved::is_moved;
 pub use crate::authority::backup::read::BadExport;
 pub use crate::authority::backup::read::Problem;

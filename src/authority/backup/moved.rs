@@ -9,7 +9,10 @@ use crate::authority::store::Versioned;
 
 /// The prefixes of keys that belong to the running servers of one store and mean nothing in another: their heartbeats, and
 /// which of them does what one of them should do.
-const OF_SERVERS: [&str; 3] = ["/replicas/", "/leases/", "/leader/"];
+const OF_SERVERS: [&str; 2] = [REPLICAS, "/leader"];
+
+/// The prefix of the heartbeats of the servers that share a store. They expire when a server has ended.
+const REPLICAS: &str = "/replicas/";
 
 /// A record without its revision, which belongs to the store that it is in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +40,11 @@ impl MovedRecord {
     pub(super) fn is(&self, stored: &Versioned<Arc<[u8]>>) -> bool {
         self.value == stored.value && self.expires == stored.expires
     }
+}
+
+/// The name of a server that uses the store, if any does that shares it.
+pub fn in_use(listing: &Listing) -> Option<&str> {
+    listing.entries.iter().find_map(|(key, _)| key.strip_prefix(REPLICAS))
 }
 
 /// Whether the record at a key is moved. `/index/` is: its records are written together with what they index, so that they

@@ -13,6 +13,7 @@ use crate::authority::clock::Timestamp;
 use crate::authority::observe::AUDIT_TARGET;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration as _;
+use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::MAX_TTL;
 use crate::authority::registration::unique_index_key;
@@ -20,6 +21,7 @@ use crate::authority::resources::DeletedResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::state::RevocationRecord;
 use crate::authority::state::Revoked;
+use crate::authority::store::Revision;
 
 /// What was repeated.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -28,6 +30,8 @@ pub struct Replayed {
     pub revoked: usize,
     /// Those that were lifted.
     pub lifted: usize,
+    /// The clients that were disabled.
+    pub disabled: usize,
     /// The clients and resources that were deleted.
     pub deleted: usize,
     /// What was registered or changed after the export, which the audit trail does not tell in full, by the store's key.
@@ -60,7 +64,7 @@ struct Event {
     until: Option<Timestamp>,
 }
 
-/// Repeats the revocations and deletions in a log in JSON that came after an export, and counts them in `replayed`.
+/// Repeats the revocations, disablings and deletions in a log in JSON that came after an export, and counts them in `replayed`.
 /// `time_of` reads the time of a line.
 ///
 /// # Errors
@@ -85,7 +89,7 @@ pub fn replay(
         let (true, Some(change)) = (event.target == AUDIT_TARGET, event.change.as_deref()) else { continue };
         let time = time_of(&event.timestamp).ok_or_else(|| failed(format!("{} is no time", event.timestamp)))?;
         // The revisions of a store that was restored meanwhile begin anew.
-        if event.revision.is_none_or(|revision| revision <= export.revision.0) && time < export.time {
+        if event.revision.is_none_or(|revision| revision <= export.revision.0) && time <= export.time {
             continue;
         }
         event.repeat(change, time, &mut records, replayed).map_err(failed)?;
@@ -115,6 +119,18 @@ impl Event {
                     replayed.deleted += 1;
                 }
                 replayed.not_replayed.retain(|key| *key != ClientRegistration::key(name));
+                Ok(())
+            }
+            ("client changed", "disabled") => {
+                let name = self.client_id.as_deref().ok_or("names no client_id")?;
+                let key = ClientRegistration::key(name);
+                if let Some(client) = records.get(&key) {
+                    let disabled = disabled(name, &client.value)?;
+                    insert(records, key.clone(), disabled);
+                    replayed.disabled += 1;
+                }
+                // The same change may have changed more.
+                replayed.not_replayed.push(key);
                 Ok(())
             }
             ("resource changed", "deleted") => {
@@ -178,6 +194,15 @@ impl Event {
         }
         Ok(())
     }
+}
+
+/// The record of a client, disabled.
+fn disabled(name: &str, value: &[u8]) -> Result<Vec<u8>, String> {
+    let client = Registered::<ClientRegistration>::read(name, value, Revision::default());
+    let client = client.map_err(|error| error.to_string())?;
+    let metadata = ClientMetadata { disabled: true, ..client.registration.metadata().clone() };
+    let registration = ClientRegistration::parse(metadata).map_err(|error| error.to_string())?;
+    Registered::new(registration, client.record, client.revision).to_bytes().map_err(|error| error.to_string())
 }
 
 fn insert(records: &mut BTreeMap<String, MovedRecord>, key: String, value: Vec<u8>) {

@@ -47,7 +47,7 @@ pub(in crate::cli) struct ImportArguments {
     /// Accept the tokens that were issued until now, although they may have been revoked after the export.
     #[arg(long, conflicts_with = "clear")]
     trust_tokens: bool,
-    /// Repeat the revocations, and the deletions of clients and resources, that this log in JSON has after the export; may
+    /// Repeat the revocations, disablings and deletions that this log in JSON has after the export; may
     /// be given several times, the oldest log first.
     #[arg(long, value_name = "FILE", conflicts_with = "clear")]
     audit: Vec<PathBuf>,
@@ -127,6 +127,10 @@ pub(super) fn refused(error: &ImportError) -> CommandError {
             error.to_string(),
             "see that the disk has room and works, and run the same command again: it goes on where it ended".to_owned(),
         ),
+        ImportError::InUse(_) => {
+            let next = "stop all servers on this store; one that was killed counts for a few seconds more";
+            (error.to_string(), next.to_owned())
+        }
         ImportError::NotEmpty { .. } => {
             let next = "name an empty store; or add --merge to keep what is there, which changes none of it";
             (error.to_string(), next.to_owned())
@@ -163,9 +167,9 @@ fn warn(export: &Export, replayed: &Replayed, arguments: &ImportArguments) {
         ));
     } else {
         output::note(&format!(
-            "note: after the export was made, at {made}, the logs have {} revocations, {} that were lifted and {} deletions, \
-             which were repeated",
-            replayed.revoked, replayed.lifted, replayed.deleted
+            "note: after the export was made, at {made}, the logs have {} revocations, {} that were lifted, {} \
+             disabled clients and {} deletions, which were repeated",
+            replayed.revoked, replayed.lifted, replayed.disabled, replayed.deleted
         ));
         for key in &replayed.not_replayed {
             output::note(&format!(
@@ -193,6 +197,7 @@ fn print(
             "repeated": {
                 "revoked": replayed.revoked,
                 "lifted": replayed.lifted,
+                "disabled": replayed.disabled,
                 "deleted": replayed.deleted,
             },
             "not_repeated": replayed.not_replayed,

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::authority::backup;
+use crate::authority::backup::ImportError;
 use crate::authority::backup::MovedRecord;
 use crate::authority::backup::Plan;
 use crate::authority::backup::UnfinishedImport;
@@ -40,6 +41,9 @@ pub(in crate::cli) async fn run(arguments: MigrateArguments, format: Format) -> 
         return Err(CommandError::new(unfinished.to_string(), "finish the import first, by the same command again"));
     }
     let listing = source.list("").await.map_err(|error| failed(&error))?;
+    if let Some(server) = backup::in_use(&listing) {
+        return Err(refused(&ImportError::InUse(server.to_owned())));
+    }
     let records = MovedRecord::all(&listing);
     let target =
         to.open_or_create("a server or this command uses it: name another store with --to, or stop that server")?;

@@ -117,3 +117,24 @@ async fn keys_that_the_key_encryption_key_does_not_open_are_not_imported() {
     fs::write(&other, yaml).unwrap();
     assert_eq!(export(&other).len(), 2);
 }
+
+/// Servers that share a store have heartbeats in it.
+#[tokio::test]
+async fn nothing_is_moved_into_or_from_a_store_that_servers_share_and_their_own_records_are_not_moved() {
+    let setup = stopped().await;
+    let (config, other, file) = (setup.path("lanyard.yaml"), config_of(&setup, "other"), setup.path("backup"));
+    let lines = export(&config);
+    let stored = open(&setup.path("data")).unwrap();
+    for key in ["/leader", "/replicas/one"] {
+        stored.put(key, b"{}".to_vec(), Expected::Absent).await.unwrap();
+    }
+    drop(stored);
+    store(&["export", "--config", text(&config), "--out", text(&file)]).ok();
+    assert_eq!(records(&export(&config)), records(&lines));
+    let in_use = ("the server one uses the store", "stop all servers");
+    store(&["migrate", "--from", text(&config), "--to", text(&other)]).refused(in_use.0, in_use.1);
+    store(&["import", text(&file), "--config", text(&config), "--merge"]).refused(in_use.0, in_use.1);
+    open(&setup.path("data")).unwrap().delete("/replicas/one", Expected::Any).await.unwrap();
+    store(&["migrate", "--from", text(&config), "--to", text(&other)]).ok();
+    assert!(open(&setup.path("other")).unwrap().get("/leader").await.unwrap().is_none());
+}

@@ -8,9 +8,14 @@ use serde_json::json;
 
 use crate::store::backup::config_of;
 use crate::store::backup::export;
+use crate::store::backup::records;
+use crate::store::backup::running::developing;
 use crate::store::backup::stopped;
 use crate::store::backup::store;
+use crate::support::dev::AUDIENCE;
 use crate::support::process::Finished;
+use crate::support::process::Process;
+use crate::support::process::lanyard;
 use crate::support::process::text;
 
 const ADMIN: &str = "spiffe://prod.example/admin";
@@ -37,7 +42,7 @@ fn has(config: &Path, key: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn revocations_and_deletions_after_the_export_are_repeated_and_what_cannot_be_is_named() {
+async fn revocations_disablings_and_deletions_after_the_export_are_repeated_and_what_cannot_be_is_named() {
     let setup = stopped().await;
     let (config, other, file) = (setup.path("lanyard.yaml"), config_of(&setup, "other"), setup.path("backup"));
     store(&["export", "--config", text(&config), "--out", text(&file)]).ok();
@@ -69,7 +74,7 @@ async fn revocations_and_deletions_after_the_export_are_repeated_and_what_cannot
         line(
             after,
             "client changed",
-            &json!({"admin": ADMIN, "client_id": "all", "change": "updated", "revision": now + 7}),
+            &json!({"admin": ADMIN, "client_id": "all", "change": "disabled", "revision": now + 7}),
         ),
         line(
             after,
@@ -110,7 +115,7 @@ async fn revocations_and_deletions_after_the_export_are_repeated_and_what_cannot
     let done = import(&log);
     assert!(done.stderr.contains("/clients/all was registered or changed after the export"), "{done:?}");
     let done = done.json(0);
-    assert_eq!(done["repeated"], json!({"revoked": 4, "lifted": 2, "deleted": 2}));
+    assert_eq!(done["repeated"], json!({"revoked": 4, "lifted": 2, "disabled": 1, "deleted": 2}));
     assert_eq!(done["not_repeated"], json!(["/clients/all", "/clients/new"]));
     let revoked_at = 4_070_908_800_u64;
     assert!(has(&other, "/revocations/client/early").is_none());
@@ -133,5 +138,50 @@ async fn revocations_and_deletions_after_the_export_are_repeated_and_what_cannot
         assert!(has(&other, gone).is_none(), "{gone}");
     }
     assert_eq!(has(&other, "/deleted/https://orders.prod.example").unwrap()["deleted_by"], ADMIN);
+    assert_eq!(has(&other, "/clients/all").unwrap()["metadata"]["disabled"], true);
     store(&["verify", "--config", text(&other)]).ok();
+}
+
+#[test]
+fn the_log_of_a_server_is_what_is_repeated() {
+    let (_directory, process, files) = developing();
+    process.end_by("TERM");
+    let config = files.path("lanyard.yaml");
+    let mut serve = lanyard();
+    let serving = Process::start(serve.args(["serve", "--config", text(&config)]).env("LANYARD_LOG__FORMAT", "json"));
+    serving.until("\"serving\"");
+    let (file, log, workload) = (files.path("backup"), files.path("log"), "spiffe://dev.internal/workload");
+    let admin = |arguments: &[&str]| files.run("admin", arguments).ok();
+    admin(&["token", "revoke", "--identity", "spiffe://dev.internal/early/*"]);
+    admin(&["store", "export", "--out", text(&file)]);
+    let document = admin(&["client", "get", workload]);
+    files.apply(&format!("{document}\ndisabled: true\n")).ok();
+    admin(&["token", "revoke", "--client", "spiffe://dev.internal/thief", "--for", "1h"]);
+    admin(&["token", "revoke", "--identity", "spiffe://dev.internal/early/*", "--lift"]);
+    admin(&["token", "revoke", "--jti", "AAAA"]);
+    admin(&["token", "revoke", "--certificate", text(&files.path("thief.pem"))]);
+    admin(&["token", "revoke", "--certificate", text(&files.path("thief.pem")), "--lift"]);
+    admin(&["client", "delete", "selfsigned"]);
+    admin(&["resource", "delete", AUDIENCE]);
+    fs::write(&log, serving.end_by("TERM").1).unwrap();
+
+    let other = files.path("other.yaml");
+    fs::write(&other, fs::read_to_string(&config).unwrap().replace("path: data", "path: other")).unwrap();
+    let import =
+        ["import", text(&file), "--config", text(&other), "--audit", text(&log), "--trust-tokens", "-o", "json"];
+    let imported = store(&import).json(0);
+    assert_eq!(imported["repeated"], json!({"revoked": 3, "lifted": 2, "disabled": 1, "deleted": 2}));
+    assert_eq!(imported["not_repeated"], json!([format!("/clients/{workload}")]));
+    let (original, repeated) = (export(&config), export(&other));
+    let keys = |lines: &[String]| -> Vec<Value> {
+        records(lines).iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["key"].clone()).collect()
+    };
+    assert_eq!(keys(&repeated), keys(&original));
+    // The ends are those of the original, to the second.
+    for (one, other) in records(&original).iter().zip(records(&repeated)) {
+        let [one, other] = [one, other].map(|line| serde_json::from_str::<Value>(line).unwrap());
+        for member in ["until", "lifted_by", "revoked_by", "metadata"] {
+            assert_eq!(one["value"].get(member), other["value"].get(member), "{one}");
+        }
+    }
 }

@@ -100,7 +100,7 @@ async fn tokens_from_before_an_import_are_refused_and_new_ones_are_not_unless_th
 }
 
 /// `lanyard dev`, which serves a store in its directory.
-fn developing() -> (TempDir, Process, Files) {
+pub(super) fn developing() -> (TempDir, Process, Files) {
     let directory = TempDir::new().unwrap();
     let process = Process::start(&mut dev(directory.path(), ANY));
     let printed = process.until(LAST_LINE);
