@@ -81,8 +81,8 @@ pub fn replay(
         let failed = |problem: String| NotReplayed { line: number + 1, problem };
         let line = line.map_err(|error: io::Error| failed(error.to_string()))?;
         let Ok(event) = serde_json::from_str::<Event>(&line) else {
-            if line.contains(AUDIT_TARGET) && !line.trim_start().starts_with('{') {
-                return Err(failed("is not JSON: `log.format: json` writes what can be repeated".to_owned()));
+            if line.contains(AUDIT_TARGET) {
+                return Err(failed("is no whole line of JSON, as `log.format: json` writes it".to_owned()));
             }
             continue;
         };

@@ -42,9 +42,10 @@ impl Out {
         unfinished.push(name);
         unfinished.push(".unfinished");
         let unfinished = path.with_file_name(unfinished);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(&unfinished).map_err(|error| unwritable(path, &error))?;
+        let refused = |error: io::Error| unwritable(path, &error);
+        // One that was left would keep its permissions.
+        remove_if_present(&unfinished).map_err(refused)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(refused)?;
         Ok(Self::File { file: BufWriter::new(file), unfinished, path: path.to_owned() })
     }
 
@@ -58,27 +59,45 @@ impl Out {
 
     /// Ends the export. A file is read again, and gets its name only if it is a whole export: `None` for stdout.
     pub(super) fn finish(self) -> Result<Option<Written>, CommandError> {
-        let Self::File { file, unfinished, path } = self else {
-            return io::stdout().lock().flush().map(|()| None).map_err(|error| not_printed(&error));
-        };
-        let refused = |error: io::Error| unwritable(&path, &error);
-        let file = file.into_inner().map_err(|error| refused(error.into_error()))?;
-        file.sync_all().map_err(refused)?;
-        let written = File::open(&unfinished).map_err(refused)?;
-        let export = read(BufReader::new(written))
-            .map_err(|error| CommandError::new(format!("what was exported is not whole: {error}"), "try again"))?;
-        fs::rename(&unfinished, &path).map_err(refused)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
-        Ok(Some(Written { records: export.records.len(), revision: export.revision.0 }))
+        match self {
+            Self::Stdout => io::stdout().lock().flush().map(|()| None).map_err(|error| not_printed(&error)),
+            Self::File { file, unfinished, path } => name(file, &unfinished, &path).map(Some).inspect_err(|_| {
+                discard(&unfinished);
+            }),
+        }
     }
 
     /// Removes what was written, after another error.
     pub(super) fn discard(self) {
         if let Self::File { unfinished, .. } = self {
-            // Ignore a second error: the first one is reported.
-            let _removed = fs::remove_file(unfinished).is_ok();
+            discard(&unfinished);
         }
+    }
+}
+
+/// Gives a file its name, if it is a whole export.
+fn name(file: BufWriter<File>, unfinished: &Path, path: &Path) -> Result<Written, CommandError> {
+    let refused = |error: io::Error| unwritable(path, &error);
+    let file = file.into_inner().map_err(|error| refused(error.into_error()))?;
+    file.sync_all().map_err(refused)?;
+    let written = File::open(unfinished).map_err(refused)?;
+    let export = read(BufReader::new(written))
+        .map_err(|error| CommandError::new(format!("what was exported is not whole: {error}"), "try again"))?;
+    fs::rename(unfinished, path).map_err(refused)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
+    Ok(Written { records: export.records.len(), revision: export.revision.0 })
+}
+
+fn discard(unfinished: &Path) {
+    // Ignore a second error: the first one is reported.
+    let _removed = remove_if_present(unfinished).is_ok();
+}
+
+fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

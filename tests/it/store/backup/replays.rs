@@ -103,6 +103,7 @@ async fn revocations_disablings_and_deletions_after_the_export_are_repeated_and_
     for (broken, why) in [
         (revocation(after, "/revocations/nonsense/x", "revoked", now + 1, None), "is nothing that can be revoked"),
         (revocation("yesterday", "/revocations/client/x", "revoked", now + 1, None), "is no time"),
+        ("{\"target\":\"lanyard::audit\",\"message\":\"revoc".to_owned(), "no whole line"),
         ("INFO lanyard::audit: revocation by=\"a\" key=\"/revocations/client/x\"".to_owned(), "log.format: json"),
     ] {
         let log = setup.path("broken");
