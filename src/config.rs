@@ -8,6 +8,8 @@ mod federation;
 mod file;
 pub mod forwarded;
 mod jwks_uri;
+mod key_command;
+mod keys;
 mod limits;
 mod listeners;
 mod reading;
@@ -31,6 +33,7 @@ use crate::authority::keys::KeyEncryptionKey;
 use crate::config::digest::ConfigDigest;
 use crate::config::error::value;
 use crate::config::file::File;
+use crate::config::keys::Commands;
 use crate::yaml;
 use crate::yaml::Node;
 use crate::yaml::PlainScalars;
@@ -42,35 +45,45 @@ pub(crate) struct Inspected {
     /// The whole configuration. If the key-encryption key cannot be read, it contains a generated one that opens
     /// nothing.
     pub(crate) config: Config,
-    /// The file of the key-encryption key, if it is in one.
-    pub(crate) key_encryption_key_file: Option<PathBuf>,
-    /// Why the key-encryption key cannot be read.
+    /// The files of key-encryption keys, the one that seals first. A file that is itself sealed is not among them.
+    pub(crate) key_encryption_key_files: Vec<PathBuf>,
+    /// Why the key-encryption keys cannot be read.
     pub(crate) key_encryption_key_error: Option<ConfigError>,
 }
 
 /// Reads a configuration file. Relative paths in it are resolved against the file's folder.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    load_by(path, Commands::Run)
+}
+
+/// Reads a configuration file while a server runs by it. No command is run for a key-encryption key, which stays as it
+/// is until a restart; the one in what is returned opens nothing.
+pub(crate) fn load_again(path: &Path) -> Result<Config, ConfigError> {
+    load_by(path, Commands::Skip)
+}
+
+fn load_by(path: &Path, commands: Commands) -> Result<Config, ConfigError> {
     let Read { file, folder, tree } = read(path)?;
     let written =
         yaml::read(&tree).map(|values| ConfigDigest::of(&values)).map_err(|error| ConfigError::of(path, error))?;
-    let key = file.key_encryption_key(folder);
-    let config = file.resolve(folder, key).map_err(|error| error.located(path, &tree))?;
+    let keys = file.keys().key_encryption_keys(folder, commands);
+    let config = file.resolve(folder, keys).map_err(|error| error.located(path, &tree))?;
     Ok(Config { source: Some(Source { path: path.to_owned(), written }), ..config })
 }
 
 /// Reads a configuration file for inspection.
 pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
     let Read { file, folder, tree } = read(path)?;
-    let key_encryption_key_file = file.key_encryption_key_file(folder);
-    let (key, key_encryption_key_error) = match file.key_encryption_key(folder) {
+    let key_encryption_key_files = file.keys().key_encryption_key_files(folder);
+    let (key, key_encryption_key_error) = match file.keys().key_encryption_keys(folder, Commands::Run) {
         Ok(key) => (Ok(key), None),
         Err(error) => match KeyEncryptionKey::generate() {
-            Ok(stand_in) => (Ok(stand_in), Some(error.located(path, &tree))),
+            Ok(stand_in) => (Ok(stand_in.into()), Some(error.located(path, &tree))),
             Err(NoEntropy) => (Err(error), None),
         },
     };
     let config = file.resolve(folder, key).map_err(|error| error.located(path, &tree))?;
-    Ok(Inspected { config, key_encryption_key_file, key_encryption_key_error })
+    Ok(Inspected { config, key_encryption_key_files, key_encryption_key_error })
 }
 
 struct Read<'a> {

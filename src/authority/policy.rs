@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::authority::access::RoleGrants;
 use crate::authority::registration::JwksUriPolicy;
+use crate::authority::state::KeyPolicy;
 use crate::authority::state::LineagePolicy;
 
 /// Settings that stay fixed while the server runs, except for the roles, of which these are the initial ones.
@@ -31,6 +32,8 @@ pub struct Policy {
     pub lineage: LineagePolicy,
     /// What callers can make the server keep.
     pub quotas: Quotas,
+    /// The rotation of signing keys.
+    pub keys: KeyPolicy,
 }
 
 /// How much callers can make the server keep. What is beyond a quota is refused, and stays registered, revoked and

@@ -1,7 +1,6 @@
 //! The structure of the configuration file, and its conversion into domain types.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::Path;
@@ -9,13 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fluent_uri::Uri;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
-use crate::authority::keys::KeyEncryptionKey;
-use crate::authority::keys::SigningAlgorithm;
+use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::policy::Policy;
 use crate::authority::policy::Quotas;
 use crate::authority::policy::RegistrationPolicy;
@@ -27,6 +22,7 @@ use crate::config::federation;
 use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
+use crate::config::keys::Keys;
 use crate::config::limits::Limits;
 use crate::config::listeners;
 use crate::config::reading::count;
@@ -134,15 +130,6 @@ struct Sled {
     path: PathBuf,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Keys {
-    #[serde(default)]
-    algorithm: SigningAlgorithm,
-    key_encryption_key_file: Option<PathBuf>,
-    key_encryption_key: Option<SecretString>,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Tokens {
@@ -193,20 +180,15 @@ impl From<Rotation> for LineagePolicy {
 }
 
 impl File {
-    /// The key-encryption key, from its file or from the value itself.
-    pub(super) fn key_encryption_key(&self, folder: &Path) -> Result<KeyEncryptionKey, ConfigError> {
-        self.keys.key_encryption_key(folder)
-    }
-
-    /// The file of the key-encryption key, if it is in one.
-    pub(super) fn key_encryption_key_file(&self, folder: &Path) -> Option<PathBuf> {
-        self.keys.key_encryption_key_file.as_ref().map(|path| folder.join(path))
+    /// The signing keys and the key-encryption keys.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub(super) fn resolve(
         self,
         folder: &Path,
-        key_encryption_key: Result<KeyEncryptionKey, ConfigError>,
+        key_encryption_keys: Result<KeyEncryptionKeys, ConfigError>,
     ) -> Result<Config, ConfigError> {
         if !self.issuer.starts_with("https://") || !is_resource_indicator(&self.issuer) || self.issuer.contains('?') {
             // RFC 8414 section 2.
@@ -243,7 +225,7 @@ impl File {
             dev: self.dev,
             listeners,
             forwarded: self.forwarded.map(|section| section.resolve(folder, self.dev)).transpose()?,
-            key_encryption_key: key_encryption_key?,
+            key_encryption_keys: key_encryption_keys?,
             algorithm: self.keys.algorithm,
             store: match self.store {
                 Store { sled: Some(Sled { path }), memory: false, .. } => Some(folder.join(path)),
@@ -261,6 +243,7 @@ impl File {
                 jwks_uri: jwks_uri_policy,
                 lineage: self.rotation.into(),
                 quotas: self.quotas.into(),
+                keys: self.keys.policy()?,
             },
             drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),
@@ -296,26 +279,6 @@ impl Tls {
             (None, None) => Err(value("tls.certificate", "is missing, and there is no workload_api to take one from")),
             (Some(_), None) => Err(value("tls.key", "is missing: it goes with tls.certificate")),
             (None, Some(_)) => Err(value("tls.certificate", "is missing: it goes with tls.key")),
-        }
-    }
-}
-
-impl Keys {
-    fn key_encryption_key(&self, folder: &Path) -> Result<KeyEncryptionKey, ConfigError> {
-        const KEY: &str = "keys.key_encryption_key_file";
-        let parse = |text: &str| KeyEncryptionKey::parse(text).map_err(|error| value(KEY, &error.to_string()));
-        match (&self.key_encryption_key_file, &self.key_encryption_key) {
-            (Some(path), None) => {
-                let path = folder.join(path);
-                let text = fs::read_to_string(&path).map(Zeroizing::new);
-                parse(&text.map_err(|error| ConfigError::Unreadable { path, error })?)
-            }
-            (None, Some(text)) => parse(text.expose_secret()),
-            (Some(_), Some(_)) => Err(value(KEY, "goes only without keys.key_encryption_key")),
-            (None, None) => Err(value(
-                KEY,
-                "is missing, and LANYARD_KEYS__KEY_ENCRYPTION_KEY is not set: make one with `openssl rand -base64 32`",
-            )),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::authority::keys::KeyEncryptionKey;
+use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::policy::Policy;
 use crate::config::digest::ConfigDigest;
@@ -39,8 +39,8 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// The algorithm of new signing keys.
     pub algorithm: SigningAlgorithm,
-    /// The key-encryption key, which seals the signing keys.
-    pub key_encryption_key: KeyEncryptionKey,
+    /// The key-encryption keys, one of which seals the signing keys.
+    pub key_encryption_keys: KeyEncryptionKeys,
     /// The policy of the authority.
     pub policy: Policy,
     /// How long a stopping server continues to serve while it reports that it is not ready. A load balancer, such as

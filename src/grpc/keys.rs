@@ -4,9 +4,27 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::authority::keys::KeyStage;
+use crate::authority::keys::KeyState;
+use crate::authority::keys::SigningKeys;
+use crate::authority::keys::StoredKey;
+use crate::authority::state::KeyTimes;
 use crate::grpc::Services;
+use crate::grpc::caller;
+use crate::grpc::status;
+use crate::messages::timestamp;
 use crate::proto::GetJwksRequest;
 use crate::proto::GetJwksResponse;
+use crate::proto::ListSigningKeysRequest;
+use crate::proto::ListSigningKeysResponse;
+use crate::proto::ResealKeysRequest;
+use crate::proto::ResealKeysResponse;
+use crate::proto::RevokeSigningKeyRequest;
+use crate::proto::RevokeSigningKeyResponse;
+use crate::proto::RotateSigningKeyRequest;
+use crate::proto::RotateSigningKeyResponse;
+use crate::proto::SigningKey;
+use crate::proto::SigningKeyState;
 use crate::proto::key_service_server::KeyService;
 
 #[tonic::async_trait]
@@ -14,4 +32,81 @@ impl KeyService for Services {
     async fn get_jwks(&self, _request: Request<GetJwksRequest>) -> Result<Response<GetJwksResponse>, Status> {
         Ok(Response::new(GetJwksResponse { jwks: self.authority.keys().jwks() }))
     }
+
+    async fn list_signing_keys(
+        &self,
+        request: Request<ListSigningKeysRequest>,
+    ) -> Result<Response<ListSigningKeysResponse>, Status> {
+        let keys = &caller(request.extensions())?.view.snapshot.keys;
+        let times = self.authority.key_times();
+        let keys = keys.all().map(|(key, _)| printed(key, keys, &times)).collect();
+        Ok(Response::new(ListSigningKeysResponse { keys }))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<RotateSigningKeyRequest>,
+    ) -> Result<Response<RotateSigningKeyResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let rotated = self.authority.rotate_signing_key(caller).await.map_err(status::key_change_error)?;
+        let key = Some(printed(&rotated.next, &self.authority.keys(), &self.authority.key_times()));
+        Ok(Response::new(RotateSigningKeyResponse { key, already_pending: rotated.was_pending }))
+    }
+
+    async fn revoke_signing_key(
+        &self,
+        request: Request<RevokeSigningKeyRequest>,
+    ) -> Result<Response<RevokeSigningKeyResponse>, Status> {
+        let (_, extensions, RevokeSigningKeyRequest { kid, reason }) = request.into_parts();
+        let revoked = self.authority.revoke_signing_key(caller(&extensions)?, &kid, &reason).await;
+        let revoked = revoked.map_err(status::key_change_error)?;
+        let (keys, times) = (self.authority.keys(), self.authority.key_times());
+        Ok(Response::new(RevokeSigningKeyResponse {
+            key: Some(printed(&revoked.revoked, &keys, &times)),
+            already_revoked: revoked.was_revoked,
+            replaced_by: revoked.replaced_by.map(|key| printed(&key, &keys, &times)),
+        }))
+    }
+
+    async fn reseal_keys(&self, request: Request<ResealKeysRequest>) -> Result<Response<ResealKeysResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let done = self.authority.reseal_keys(caller).await.map_err(status::key_change_error)?;
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Response::new(ResealKeysResponse { resealed: count(done.resealed), already: count(done.already) }))
+    }
+}
+
+/// A key of these keys.
+fn printed(key: &StoredKey, keys: &SigningKeys, times: &KeyTimes) -> SigningKey {
+    let state = keys.state_of(key);
+    let mut message = SigningKey {
+        kid: key.key_id().to_string(),
+        algorithm: key.algorithm().name().to_owned(),
+        state: match state {
+            KeyState::Next => SigningKeyState::Next,
+            KeyState::Active => SigningKeyState::Active,
+            KeyState::Retired => SigningKeyState::Retired,
+            KeyState::Revoked => SigningKeyState::Revoked,
+        }
+        .into(),
+        create_time: Some(timestamp(key.made())),
+        delete_time: times.kept_until(key).map(timestamp),
+        ..SigningKey::default()
+    };
+    match key.stage() {
+        // The only time of it that is known is when it was made.
+        KeyStage::ByAge => {}
+        KeyStage::Next => message.earliest_activate_time = Some(timestamp(times.may_sign_from(key))),
+        KeyStage::Active { since } => message.activate_time = Some(timestamp(*since)),
+        KeyStage::Retired { activated, since } => {
+            message.activate_time = activated.map(timestamp);
+            message.retire_time = Some(timestamp(*since));
+        }
+        KeyStage::Revoked(revocation) => {
+            message.revoke_time = Some(timestamp(revocation.at));
+            message.revoked_by.clone_from(&revocation.by);
+            message.revoke_reason.clone_from(&revocation.reason);
+        }
+    }
+    message
 }

@@ -13,6 +13,7 @@ use crate::authority::access::Exceeded;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::RETRY_AFTER;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::RevokeError;
@@ -165,6 +166,18 @@ pub fn revoke_error(error: RevokeError) -> Status {
         RevokeError::LastAdmin => Code::FailedPrecondition,
         RevokeError::QuotaExceeded => Code::ResourceExhausted,
         RevokeError::Unavailable => Code::Unavailable,
+    };
+    plain(code, error.code(), error)
+}
+
+/// A change of the signing keys that was refused.
+pub fn key_change_error(error: KeyChangeError) -> Status {
+    let code = match error {
+        KeyChangeError::NotFound => Code::NotFound,
+        KeyChangeError::Reason => Code::InvalidArgument,
+        KeyChangeError::Unreadable => Code::FailedPrecondition,
+        KeyChangeError::Contended => Code::Aborted,
+        KeyChangeError::NotMade | KeyChangeError::Unavailable => Code::Unavailable,
     };
     plain(code, error.code(), error)
 }

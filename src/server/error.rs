@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::authority::backup::UnfinishedImport;
+use crate::authority::decision::KeyChangeError;
 use crate::authority::state::LoadError;
 use crate::server::keys_error::KeysError;
 use crate::store::sled::OpenError;
@@ -70,7 +71,8 @@ impl StartError {
             Self::Store(OpenError::NoSpace { .. }) => {
                 Some("nothing that is stored is lost: with space on that disk the server starts again")
             }
-            Self::Store(OpenError::Io { .. }) | Self::Keys(KeysError::Store(_)) => Some(
+            Self::Store(OpenError::Io { .. })
+            | Self::Keys(KeysError::Store(_) | KeysError::NotMade(KeyChangeError::Unavailable)) => Some(
                 "see the space and the permissions of the store's directory, and the limits of this process, and start \
                  again",
             ),
@@ -89,7 +91,7 @@ impl StartError {
             )
             | Self::Import(_)
             | Self::Registrations(_)
-            | Self::Keys(KeysError::Record { .. } | KeysError::NotMade(_) | KeysError::Sealing(_))
+            | Self::Keys(KeysError::Record { .. } | KeysError::NotMade(_))
             | Self::Setup(_) => None,
         }
     }

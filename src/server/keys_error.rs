@@ -1,6 +1,6 @@
 //! Why there are no signing keys.
 
-use crate::authority::keys::InvalidPrivateKey;
+use crate::authority::decision::KeyChangeError;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::store::StoreError;
 
@@ -16,12 +16,9 @@ pub enum KeysError {
         /// The error of opening it.
         error: KeyRecordError,
     },
-    /// A new key could not be made.
-    #[error("a new signing key cannot be made: {0}")]
-    NotMade(#[from] InvalidPrivateKey),
-    /// A new key could not be sealed.
-    #[error("a new signing key cannot be sealed: {0}")]
-    Sealing(KeyRecordError),
+    /// There is no key that signs, and none could be made.
+    #[error("the first signing key: {0}")]
+    NotMade(#[from] KeyChangeError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,4 +1,5 @@
-//! Follows the store: applies its changes to the core, and deletes records that no longer have an effect.
+//! Follows the store: applies its changes to the core, deletes records that no longer have an effect, and rotates the
+//! signing keys.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -19,6 +20,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired revocations and lineages are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
+/// How often it is looked whether something is due about the signing keys.
+const KEYS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Follows the store from the loaded revision for as long as the server runs.
 pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: &Arc<dyn Store>, loaded: Revision) {
     let (store, core, loaded) = (Arc::clone(store), Arc::clone(authority), Arc::new(Mutex::new(Some(loaded))));
@@ -26,6 +30,8 @@ pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: 
     supervised::spawn(tasks, authority, "follower", feed);
     let core = Arc::clone(authority);
     supervised::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
+    let core = Arc::clone(authority);
+    supervised::spawn(tasks, authority, "keys", move || tend_keys(Arc::clone(&core)));
 }
 
 /// Applies every change to the authority, starting at the loaded revision. When the watch ends, or where no loaded
@@ -74,5 +80,15 @@ async fn sweep(authority: Arc<Authority>) {
             tracing::warn!(%error, "successions of certificates that have ended could not be deleted");
         }
         tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
+}
+
+/// Rotates the signing keys, and deletes those whose tokens have expired.
+async fn tend_keys(authority: Arc<Authority>) {
+    loop {
+        if let Err(error) = authority.tend_signing_keys().await {
+            tracing::warn!(%error, "what is due about the signing keys could not be done");
+        }
+        tokio::time::sleep(KEYS_INTERVAL).await;
     }
 }

@@ -14,10 +14,13 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use aws_lc_rs::signature::KeyPair as _;
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use aws_lc_rs::signature::RsaKeyPair;
+use tokio::runtime::Handle;
+use tokio::task;
 use zeroize::Zeroizing;
 
 use crate::authority::keys::InvalidPrivateKey;
 use crate::authority::keys::Signer;
+use crate::authority::keys::SignerFactory;
 use crate::authority::keys::Signing;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
@@ -73,6 +76,10 @@ impl LocalSigner {
         Ok(Self { pair, public_key })
     }
 
+    /// How keys of this kind are made and opened.
+    pub const FACTORY: SignerFactory =
+        SignerFactory { generate: |algorithm| Box::pin(beside_requests(algorithm)), signer: Self::shared };
+
     /// The same behind the port.
     pub fn shared(algorithm: SigningAlgorithm, pkcs8: &[u8]) -> Result<Arc<dyn Signer>, InvalidPrivateKey> {
         Ok(Arc::new(Self::from_pkcs8(algorithm, pkcs8)?))
@@ -106,6 +113,16 @@ impl Signer for LocalSigner {
             }
         }
     }
+}
+
+/// Makes a private key on a thread that serves no requests: an RSA key takes up to seconds. Where there is no runtime, it
+/// is made here.
+async fn beside_requests(algorithm: SigningAlgorithm) -> Result<Zeroizing<Vec<u8>>, InvalidPrivateKey> {
+    if Handle::try_current().is_err() {
+        return LocalSigner::generate(algorithm);
+    }
+    let made = task::spawn_blocking(move || LocalSigner::generate(algorithm)).await;
+    made.unwrap_or(Err(InvalidPrivateKey))
 }
 
 fn rs256(pair: &RsaKeyPair, message: &[u8]) -> Result<Vec<u8>, SigningFailed> {

@@ -15,6 +15,7 @@ mod federation;
 mod forwarded;
 mod helm;
 mod interop;
+mod keys;
 mod life_cycle;
 mod oauth;
 mod pressure;

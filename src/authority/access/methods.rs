@@ -147,6 +147,11 @@ pub const METHODS: &[MethodEntry] = &[
             .of(Priority::Decision)
     },
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
+    MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.KeyService/ResealKeys", &[Role::Admin]),
+    // As a revocation of a token, it must get through under load.
+    MethodEntry::grpc("/lanyard.v1.KeyService/RevokeSigningKey", &[Role::Admin]).of(Priority::Vital),
+    MethodEntry::grpc("/lanyard.v1.KeyService/RotateSigningKey", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteClient", &[Role::Admin]),

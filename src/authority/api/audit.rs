@@ -14,6 +14,7 @@ use crate::authority::Authority;
 use crate::authority::access::Sender;
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::TokenRequest;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
@@ -199,6 +200,31 @@ impl Authority {
             revision: Some(revision.0),
             ..record
         });
+    }
+}
+
+impl Authority {
+    /// Records what became of a signing key. No admin did it where a schedule did.
+    pub(in crate::authority::api) fn record_key_changed(
+        &self,
+        admin: Option<&str>,
+        kid: &str,
+        change: &'static str,
+        comment: Option<&str>,
+        revision: Revision,
+    ) {
+        self.record(AuditEvent::SigningKeyChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
+            actor: admin.map(ToOwned::to_owned),
+            kid: Some(kid.to_owned()),
+            change: Some(change),
+            comment: comment.map(ToOwned::to_owned),
+            revision: Some(revision.0),
+            ..record
+        });
+    }
+
+    pub(in crate::authority::api) fn record_key_change_refused(&self, caller: &Caller, error: KeyChangeError) {
+        self.record_refused(&caller.sender(), "key change", error.code(), &error.to_string());
     }
 }
 

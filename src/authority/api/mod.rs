@@ -20,6 +20,7 @@ mod reports;
 mod resources;
 mod revocations;
 mod rotations;
+mod signing_keys;
 mod store_feed;
 mod tokens;
 mod unique_index;

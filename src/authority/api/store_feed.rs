@@ -38,7 +38,7 @@ impl Authority {
                     Err(error @ Unusable::SigningKey(_)) => {
                         tracing::error!(%error, key, "a record cannot be read");
                         if let Some((known, revision)) = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)) {
-                            snapshot.apply(&key, Some(Entry::SigningKey(Arc::clone(known))), revision);
+                            snapshot.apply(&key, Some(Entry::SigningKey(known.clone())), revision);
                         }
                     }
                     Err(problem) => return Err(LoadError::Record { problem: problem.to_string(), key }),
@@ -156,7 +156,7 @@ impl Authority {
     fn read(&self, keys: &SigningKeys, key: &str, value: &[u8], revision: Revision) -> Result<Option<Entry>, Unusable> {
         let opened = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)).filter(|(_, at)| *at == revision);
         match opened {
-            Some((opened, _)) => Ok(Some(Entry::SigningKey(Arc::clone(opened)))),
+            Some((opened, _)) => Ok(Some(Entry::SigningKey(opened.clone()))),
             None => Entry::read(key, value, revision, &self.key_sealer),
         }
     }
@@ -170,7 +170,7 @@ fn report_active_key(before: &SigningKeys, now: &SigningKeys) {
         Some(kid) => tracing::info!(%kid, "the active signing key changed"),
         None => {
             let algorithm = now.algorithm().name();
-            tracing::error!(algorithm, "the store no longer has a signing key of this algorithm: no tokens are issued");
+            tracing::error!(algorithm, "the store no longer has a key that signs: no tokens are issued");
         }
     }
 }

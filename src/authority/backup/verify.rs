@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::authority::backup::mark::IMPORT;
 use crate::authority::backup::moved::is_moved;
 use crate::authority::keys::KEYS;
+use crate::authority::keys::KEYS_INDEX;
 use crate::authority::keys::KeySealer;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRegistration;
@@ -142,7 +143,8 @@ impl Found {
         if !is_moved(key) {
             return Ok(());
         }
-        let kinds = [CLIENTS, DELETED, SPIFFE_INDEX, AUTHORITY_INDEX, KEYS, LINEAGES, RESOURCES, REVOCATIONS];
+        let kinds =
+            [CLIENTS, DELETED, SPIFFE_INDEX, AUTHORITY_INDEX, KEYS_INDEX, KEYS, LINEAGES, RESOURCES, REVOCATIONS];
         let kind = kinds.into_iter().find(|prefix| key.starts_with(prefix)).ok_or(Wrong::Unknown)?;
         *self.checked.counts.entry(kind).or_default() += 1;
         if kind == SPIFFE_INDEX {
@@ -150,8 +152,8 @@ impl Found {
             self.owners.insert(key.to_owned(), owner);
             return Ok(());
         }
-        if kind == AUTHORITY_INDEX {
-            return read_authority_index(value).map_err(|_| Wrong::Index);
+        if kind == AUTHORITY_INDEX || kind == KEYS_INDEX {
+            return read_bare_index(value).map_err(|_| Wrong::Index);
         }
         let entry = Entry::read(key, value, Revision::default(), sealer);
         match entry.inspect_err(|_| self.unread |= kind == CLIENTS)? {
@@ -198,7 +200,8 @@ impl Found {
     }
 }
 
-fn read_authority_index(value: &[u8]) -> Result<(), UnreadableRecord> {
+/// An index record of which only the revision counts.
+fn read_bare_index(value: &[u8]) -> Result<(), UnreadableRecord> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct IndexRecord {

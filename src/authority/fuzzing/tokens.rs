@@ -10,12 +10,14 @@ use spiffe::TrustDomain;
 use crate::authority::fuzzing::now::NOW;
 use crate::authority::json::Object;
 use crate::authority::keys::CompactJws;
+use crate::authority::keys::KeyStage;
 use crate::authority::keys::Signer;
 use crate::authority::keys::Signing;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
+use crate::authority::keys::StoredKey;
 use crate::authority::store::Revision;
 use crate::authority::tokens;
 use crate::authority::tokens::AccessTokenClaims;
@@ -70,7 +72,7 @@ pub(crate) fn jwt_svids(input: &[u8]) {
 fn keys() -> SigningKeys {
     let Ok(key) = SigningKey::new(Arc::new(LostKey), NOW) else { unreachable!("the key of the seeds is one") };
     let mut keys = SigningKeys::new(SigningAlgorithm::Es256);
-    keys.insert(Arc::new(key), Revision(1));
+    keys.insert(StoredKey::opened(key, KeyStage::ByAge), Revision(1));
     keys
 }
 

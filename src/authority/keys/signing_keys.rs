@@ -1,126 +1,52 @@
-//! The keys that sign access tokens, and the interface to private keys.
+//! The signing keys at one moment, each in its state.
 
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::clock::Timestamp;
-use crate::authority::keys::jwk::PublicJwk;
-use crate::authority::keys::jws::Algorithm;
-use crate::authority::keys::jws::VerifyingKey;
+use crate::authority::keys::signing_key::KeyId;
+use crate::authority::keys::signing_key::SigningAlgorithm;
+use crate::authority::keys::signing_key::SigningKey;
+use crate::authority::keys::standing::KeyStage;
+use crate::authority::keys::standing::KeyState;
 use crate::authority::store::Revision;
 
-/// A signing algorithm. A key is used with exactly one (RFC 8725 section 3.1).
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub enum SigningAlgorithm {
-    /// ECDSA with P-256 and SHA-256.
-    #[default]
-    #[serde(rename = "ES256")]
-    Es256,
-    /// RSASSA-PKCS1-v1_5 with SHA-256, which RFC 9068 section 2.1 requires to be supported.
-    #[serde(rename = "RS256")]
-    Rs256,
-    /// Ed25519.
-    #[serde(rename = "EdDSA")]
-    EdDsa,
-}
-
-impl SigningAlgorithm {
-    /// The registered name of the algorithm. It is case-sensitive.
-    pub fn name(self) -> &'static str {
-        self.verifies_as().name()
-    }
-
-    fn verifies_as(self) -> Algorithm {
-        match self {
-            Self::Es256 => Algorithm::Es256,
-            Self::Rs256 => Algorithm::Rs256,
-            Self::EdDsa => Algorithm::EdDsa,
-        }
-    }
-}
-
-/// A private key, in this process or elsewhere.
-pub trait Signer: fmt::Debug + Send + Sync {
-    /// The algorithm of the key.
-    fn algorithm(&self) -> SigningAlgorithm;
-
-    /// The public key, as a `SubjectPublicKeyInfo` in DER.
-    fn public_key(&self) -> &[u8];
-
-    /// Signs a whole message. The signature has the form that JWS requires: for ES256 `r || s`. A signature that takes
-    /// long is not made on the calling thread, which serves other requests.
-    fn sign<'a>(&'a self, message: &'a [u8]) -> Signing<'a>;
-}
-
-/// A signature that is being made.
-pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, SigningFailed>> + Send + 'a>>;
-
-/// Why there is no signature. No token is issued; which token it was for is not known here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum SigningFailed {
-    /// The key did not sign.
-    #[error("the signing key did not sign")]
-    Failed,
-    /// Too many signatures are waited for already.
-    #[error("too many signatures are waited for")]
-    Busy,
-}
-
-/// The RFC 7638 thumbprint of a signing key: its `kid`.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct KeyId(String);
-
-impl KeyId {
-    /// The thumbprint as text, in base64url.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// One signing key with its precomputed `kid`, JWS header and JWK.
-pub struct SigningKey {
+/// A signing key as its record describes it.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
     key_id: KeyId,
-    jwk: PublicJwk,
-    header: String,
-    verifier: VerifyingKey,
-    signer: Arc<dyn Signer>,
+    algorithm: SigningAlgorithm,
     made: Timestamp,
+    stage: KeyStage,
+    /// `None` where the record was not opened; that of a revoked key never is.
+    opened: Option<Arc<SigningKey>>,
 }
 
-/// The public key has no JWK, or the verifier does not accept it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the signing key's public key is of a kind that cannot be published")]
-pub struct UnusableKey;
-
-impl SigningKey {
-    /// Wraps a private key that was made at `made`.
-    pub fn new(signer: Arc<dyn Signer>, made: Timestamp) -> Result<Self, UnusableKey> {
-        let jwk = PublicJwk::from_spki(signer.public_key()).ok_or(UnusableKey)?;
-        let key_id = KeyId(jwk.thumbprint());
-        // RFC 9068 section 2.1: typ is at+jwt, without "application/".
-        let header = encoded_header(signer.algorithm(), &key_id, "at+jwt");
-        let public = Value::Object(jwk.to_json());
-        let verifier = VerifyingKey::from_jwk(signer.algorithm().verifies_as(), &public).ok_or(UnusableKey)?;
-        Ok(Self { key_id, jwk, header, verifier, signer, made })
+impl StoredKey {
+    /// A key whose record was not opened.
+    pub(in crate::authority) fn closed(
+        key_id: KeyId,
+        algorithm: SigningAlgorithm,
+        made: Timestamp,
+        stage: KeyStage,
+    ) -> Self {
+        Self { key_id, algorithm, made, stage, opened: None }
     }
 
-    /// When the key was made.
-    pub fn made(&self) -> Timestamp {
-        self.made
+    /// A key that can sign and verify.
+    pub fn opened(key: SigningKey, stage: KeyStage) -> Self {
+        let (key_id, algorithm, made) = (key.key_id().clone(), key.algorithm(), key.made());
+        let opened = if matches!(stage, KeyStage::Revoked(_)) { None } else { Some(Arc::new(key)) };
+        Self { key_id, algorithm, made, stage, opened }
+    }
+
+    /// The same key in another stage.
+    #[must_use]
+    pub(in crate::authority) fn in_stage(&self, stage: KeyStage) -> Self {
+        let opened = if matches!(stage, KeyStage::Revoked(_)) { None } else { self.opened.clone() };
+        Self { stage, opened, ..self.clone() }
     }
 
     /// The `kid` of the key.
@@ -130,107 +56,132 @@ impl SigningKey {
 
     /// The algorithm of the key.
     pub fn algorithm(&self) -> SigningAlgorithm {
-        self.signer.algorithm()
+        self.algorithm
     }
 
-    /// The private key.
-    pub fn signer(&self) -> &dyn Signer {
-        &*self.signer
+    /// When the key was made, and published.
+    pub fn made(&self) -> Timestamp {
+        self.made
     }
 
-    /// The encoded header of every access token that the key signs.
-    pub(in crate::authority) fn header(&self) -> &str {
-        &self.header
+    /// What its record says about its state.
+    pub fn stage(&self) -> &KeyStage {
+        &self.stage
     }
 
-    /// The encoded header of another kind of JWT.
-    pub(in crate::authority) fn header_of(&self, typ: &str) -> String {
-        encoded_header(self.algorithm(), &self.key_id, typ)
+    /// The key itself, if it is open.
+    pub fn key(&self) -> Option<&Arc<SigningKey>> {
+        self.opened.as_ref()
     }
 
-    /// The public key, with this key's algorithm.
-    pub(in crate::authority) fn verifier(&self) -> &VerifyingKey {
-        &self.verifier
-    }
-
-    fn published(&self) -> Value {
-        let mut members = self.jwk.to_json();
-        members.insert("alg".to_owned(), Value::from(self.algorithm().name()));
-        members.insert("kid".to_owned(), Value::from(self.key_id.as_str()));
-        members.insert("use".to_owned(), Value::from("sig"));
-        Value::Object(members)
+    /// Since when an active key signs.
+    pub fn active_since(&self) -> Timestamp {
+        match &self.stage {
+            KeyStage::Active { since } => *since,
+            KeyStage::ByAge | KeyStage::Next | KeyStage::Retired { .. } | KeyStage::Revoked(_) => self.made,
+        }
     }
 }
 
-fn encoded_header(algorithm: SigningAlgorithm, key_id: &KeyId, typ: &str) -> String {
-    URL_SAFE_NO_PAD.encode(json!({ "alg": algorithm.name(), "kid": key_id.as_str(), "typ": typ }).to_string())
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("SigningKey").field("key_id", &self.key_id).finish_non_exhaustive()
-    }
-}
-
-/// The signing keys at one moment: the newest one of the configured algorithm signs, and tokens signed by any of them
-/// are valid.
+/// The signing keys at one moment: one signs, and tokens signed by any of them are valid, unless it is revoked.
 #[derive(Clone, Debug, Default)]
 pub struct SigningKeys {
     algorithm: SigningAlgorithm,
     /// Each key with the revision of its record, the oldest first.
-    ring: Vec<(Arc<SigningKey>, Revision)>,
+    ring: Vec<(StoredKey, Revision)>,
+    /// The place in `ring` of the key that signs.
+    active: Option<usize>,
 }
 
 impl SigningKeys {
-    /// Creates an empty set of keys; new tokens are to be signed with this algorithm.
+    /// Creates an empty set of keys; new keys are to be of this algorithm.
     pub fn new(algorithm: SigningAlgorithm) -> Self {
-        Self { algorithm, ring: Vec::new() }
+        Self { algorithm, ring: Vec::new(), active: None }
     }
 
     /// Adds a key whose record was written at `revision`, replacing any key with the same `kid`.
-    pub fn insert(&mut self, key: Arc<SigningKey>, revision: Revision) {
-        self.remove(key.key_id.as_str());
+    pub fn insert(&mut self, key: StoredKey, revision: Revision) {
+        self.ring.retain(|(other, _)| other.key_id != key.key_id);
         self.ring.push((key, revision));
         // Of two keys that were made in the same second, the one with the later record is the newer.
         self.ring.sort_by_key(|(key, revision)| (key.made, *revision));
+        self.active = self.find_active();
     }
 
     /// Removes the key with this `kid`: tokens that it signed are refused from now on.
     pub fn remove(&mut self, key_id: &str) {
         self.ring.retain(|(key, _)| key.key_id.as_str() != key_id);
+        self.active = self.find_active();
     }
 
-    /// The algorithm of new tokens, whether or not there is a key for it.
+    /// The one that was activated last. Where no record says so, the newest whose record does not know of states: of
+    /// the configured algorithm, if there is one, as earlier versions chose.
+    fn find_active(&self) -> Option<usize> {
+        let ring = || self.ring.iter().enumerate();
+        let activated = ring().filter_map(|(place, (key, revision))| match key.stage {
+            KeyStage::Active { since } => Some((since, *revision, place)),
+            KeyStage::ByAge | KeyStage::Next | KeyStage::Retired { .. } | KeyStage::Revoked(_) => None,
+        });
+        let newest = |algorithm: Option<SigningAlgorithm>| {
+            ring().rfind(|(_, (key, _))| {
+                key.stage == KeyStage::ByAge && algorithm.is_none_or(|algorithm| key.algorithm == algorithm)
+            })
+        };
+        let by_age = || newest(Some(self.algorithm)).or_else(|| newest(None));
+        activated.max().map(|(.., place)| place).or_else(|| by_age().map(|(place, _)| place))
+    }
+
+    /// The algorithm of new keys, whether or not there is a key for it.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
     }
 
-    /// The key that signs; `None` if there is none of the configured algorithm.
+    /// The key that signs; `None` if there is none.
     pub fn active(&self) -> Option<&SigningKey> {
-        self.ring.iter().map(|(key, _)| &**key).rfind(|key| key.algorithm() == self.algorithm)
+        self.active_key().and_then(|key| key.opened.as_deref())
     }
 
-    /// All keys with the revisions of their records, the oldest first.
-    pub fn all(&self) -> impl Iterator<Item = (&Arc<SigningKey>, Revision)> {
+    /// The record of the key that signs.
+    pub fn active_key(&self) -> Option<&StoredKey> {
+        self.active.and_then(|place| self.ring.get(place)).map(|(key, _)| key)
+    }
+
+    /// The key that is to sign next.
+    pub fn next_key(&self) -> Option<&StoredKey> {
+        self.ring.iter().map(|(key, _)| key).find(|key| key.stage == KeyStage::Next)
+    }
+
+    /// The state of a key of this set.
+    pub fn state_of(&self, key: &StoredKey) -> KeyState {
+        match key.stage {
+            KeyStage::Next => KeyState::Next,
+            KeyStage::Revoked(_) => KeyState::Revoked,
+            _ if self.active_key().is_some_and(|active| active.key_id == key.key_id) => KeyState::Active,
+            KeyStage::ByAge | KeyStage::Active { .. } | KeyStage::Retired { .. } => KeyState::Retired,
+        }
+    }
+
+    /// All keys with the revisions of their records, the oldest first, the revoked ones too.
+    pub fn all(&self) -> impl Iterator<Item = (&StoredKey, Revision)> {
         self.ring.iter().map(|(key, revision)| (key, *revision))
     }
 
     /// A key with the revision of its record.
-    pub fn named(&self, key_id: &str) -> Option<(&Arc<SigningKey>, Revision)> {
+    pub fn named(&self, key_id: &str) -> Option<(&StoredKey, Revision)> {
         self.all().find(|(key, _)| key.key_id.as_str() == key_id)
     }
 
-    /// The key with this `kid`, found by the exact text and in this ring only: a `kid` is no path and no query
-    /// (RFC 8725 section 3.10).
+    /// The key with this `kid` that verifies, found by the exact text and in this ring only: a `kid` is no path and no
+    /// query (RFC 8725 section 3.10). A key that is to sign next verifies, since another replica may sign with it already.
     pub fn find(&self, key_id: &str) -> Option<&SigningKey> {
-        self.named(key_id).map(|(key, _)| &**key)
+        self.named(key_id).and_then(|(key, _)| key.opened.as_deref())
     }
 
     /// The public keys as a JWK Set (RFC 7517 section 5): the one that signs, then the others.
     pub fn jwks(&self) -> String {
         let active = self.active();
-        let others = self.ring.iter().map(|(key, _)| &**key);
-        let others = others.filter(|key| active.is_none_or(|active| active.key_id != key.key_id));
+        let others = self.ring.iter().filter_map(|(key, _)| key.opened.as_deref());
+        let others = others.filter(|key| active.is_none_or(|active| active.key_id() != key.key_id()));
         let keys: Vec<Value> = active.into_iter().chain(others).map(SigningKey::published).collect();
         json!({ "keys": keys }).to_string()
     }

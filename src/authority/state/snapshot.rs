@@ -14,8 +14,8 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::KeySealer;
-use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
+use crate::authority::keys::StoredKey;
 use crate::authority::records::ByName;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
@@ -82,8 +82,8 @@ pub enum Entry {
     Revocation(RevocationRecord),
     /// The successor of a certificate.
     Lineage(LineageRecord),
-    /// A signing key, opened.
-    SigningKey(Arc<SigningKey>),
+    /// A signing key, opened unless it is revoked.
+    SigningKey(StoredKey),
 }
 
 /// A kind of registration that snapshots hold.
@@ -139,7 +139,7 @@ impl Entry {
     /// Reads the value at a key; `None` for a key that no snapshot holds.
     pub fn read(key: &str, value: &[u8], revision: Revision, sealer: &KeySealer) -> Result<Option<Self>, Unusable> {
         if key.starts_with(KEYS) {
-            return Ok(Some(Self::SigningKey(Arc::new(sealer.open(key, value)?))));
+            return Ok(Some(Self::SigningKey(sealer.open(key, value)?)));
         }
         if let Some(name) = key.strip_prefix(CLIENTS) {
             return Ok(Some(ClientRegistration::entry(Registered::read(name, value, revision)?)));
@@ -167,6 +167,11 @@ impl Snapshot {
     /// Creates a snapshot with these signing keys and nothing else.
     pub fn new(keys: SigningKeys) -> Self {
         Self { keys: Arc::new(keys), ..Self::default() }
+    }
+
+    /// Whether every live replica serves this signing key, so that its tokens are accepted everywhere.
+    pub fn served_by_all(&self, key_id: &str) -> bool {
+        self.keys.find(key_id).is_some()
     }
 
     /// Whether a certificate is itself registered, or is published by a client that is registered to publish.
@@ -287,7 +292,7 @@ impl Snapshot {
             self.apply(&key, Some(Entry::Deleted(Box::new(mark.clone()))), revision);
         }
         for (key, revision) in earlier.keys.all().filter(|(_, revision)| *revision > reached) {
-            let entry = Entry::SigningKey(Arc::clone(key));
+            let entry = Entry::SigningKey(key.clone());
             self.apply(&format!("{KEYS}{}", key.key_id()), Some(entry), revision);
         }
         for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::authority::keys::KeyEncryptionKey;
+use crate::authority::keys::KeyEncryptionKeys;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::config;
@@ -39,14 +39,14 @@ pub(in crate::cli::doctor) fn check(path: &Path, report: &mut Report) -> Option<
 pub(in crate::cli::doctor) fn check_key<'a>(
     inspected: &'a Inspected,
     report: &mut Report,
-) -> Option<&'a KeyEncryptionKey> {
-    let subject = match &inspected.key_encryption_key_file {
+) -> Option<&'a KeyEncryptionKeys> {
+    let subject = match inspected.key_encryption_key_files.first() {
         Some(path) => path.display().to_string(),
         None => "keys.key_encryption_key".to_owned(),
     };
     match &inspected.key_encryption_key_error {
         // It is reported where it is tried on the store.
-        None => return Some(&inspected.config.key_encryption_key),
+        None => return Some(&inspected.config.key_encryption_keys),
         Some(error @ ConfigError::Unreadable { .. }) => {
             report.fault(KEY, subject, Fault::KeyEncryptionKeyUnreadable, error.to_string());
         }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 use crate::authority::backup::UnfinishedImport;
-use crate::authority::keys::KeyEncryptionKey;
+use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
 use crate::cli::doctor::Environment;
@@ -45,7 +45,7 @@ pub(in crate::cli::doctor) enum Held {
 /// Checks the store and the key-encryption key.
 pub(in crate::cli::doctor) async fn check(
     config: &Config,
-    key: Option<&KeyEncryptionKey>,
+    key: Option<&KeyEncryptionKeys>,
     environment: &Environment,
     report: &mut Report,
 ) -> Held {
@@ -73,8 +73,7 @@ pub(in crate::cli::doctor) async fn check(
         }
         (Some(key), Opened::Copy(store, _copy)) => {
             registrations::check(&store, &key_sealer(key.clone()), config, report).await;
-            // If the store has no key yet, one is made in the copy and removed with it.
-            let keys = open_signing_keys(&store, &key_sealer(key.clone()), config.algorithm, environment.now).await;
+            let keys = open_signing_keys(&store, &key_sealer(key.clone()), config.algorithm).await;
             check_keys(keys.err(), report);
         }
     }

@@ -42,7 +42,7 @@ impl Configured {
     /// Opens the signing keys in the store.
     pub(super) fn sealer(&self) -> Result<KeySealer, CommandError> {
         match &self.key_error {
-            None => Ok(key_sealer(self.config.key_encryption_key.clone())),
+            None => Ok(key_sealer(self.config.key_encryption_keys.clone())),
             Some(error) => {
                 Err(CommandError::new(error.to_string(), "give the key that the signing keys are sealed with"))
             }

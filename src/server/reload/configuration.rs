@@ -60,7 +60,7 @@ impl Followed {
 
     /// Reads the file and the environment, and returns the change; `None` where there is none.
     pub(in crate::server) fn change(&self) -> Result<Option<Change>, NotApplied> {
-        let mut config = config::load(&self.source.path)?;
+        let mut config = config::load_again(&self.source.path)?;
         let Some(source) = config.source.take() else { return Ok(None) };
         let keys = self.source.written.differences(&source.written);
         if keys.is_empty() {

@@ -18,6 +18,7 @@ use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
 use crate::server::error::StartError;
+use crate::server::keys_error::KeysError;
 use crate::server::start::signing_keys;
 use crate::server::start::store::Stored;
 use crate::server::trust::Federation;
@@ -73,8 +74,8 @@ impl Components {
         }
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
-        let sealer = signing_keys::sealer(config.key_encryption_key.clone());
-        let keys = signing_keys::open(&*store, &sealer, config.algorithm, clock.now()).await?;
+        let sealer = signing_keys::sealer(config.key_encryption_keys.clone());
+        let keys = signing_keys::open(&*store, &sealer, config.algorithm).await?;
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
         let audit = Arc::new(FoldedRefusals::new(audit, Arc::clone(&clock)));
         let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust);
@@ -82,7 +83,12 @@ impl Components {
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
-        let loaded = authority.load().await?;
+        let mut loaded = authority.load().await?;
+        if authority.keys().active().is_none() {
+            authority.tend_signing_keys().await.map_err(KeysError::NotMade)?;
+            // Another replica may have made the first key.
+            loaded = authority.load().await?;
+        }
         Ok(Self {
             provider,
             certificate: Arc::new(certificate),

@@ -14,6 +14,8 @@ use lanyard::authority::decision::CheckRefusalCode;
 use lanyard::authority::decision::GrantError;
 use lanyard::authority::decision::GrantErrorCode;
 use lanyard::authority::decision::GrantErrorKind;
+use lanyard::authority::decision::KeyChangeError;
+use lanyard::authority::decision::KeyChangeErrorCode;
 use lanyard::authority::decision::Mismatch;
 use lanyard::authority::decision::NoDecision;
 use lanyard::authority::decision::NoDecisionCode;
@@ -155,6 +157,9 @@ fn no_code_has_changed() {
         "REVOCATION_UNAVAILABLE",
     ];
     assert_eq!(codes::<RevokeErrorCode>(), revocations);
+    let keys =
+        ["KEY_NOT_FOUND", "INVALID_REQUEST", "KEY_UNREADABLE", "KEY_NOT_MADE", "KEYS_CHANGED", "KEYS_UNAVAILABLE"];
+    assert_eq!(codes::<KeyChangeErrorCode>(), keys);
 }
 
 #[test]
@@ -349,6 +354,17 @@ fn revoke_error(code: RevokeErrorCode) -> RevokeError {
     }
 }
 
+fn key_change_error(code: KeyChangeErrorCode) -> KeyChangeError {
+    match code {
+        KeyChangeErrorCode::NotFound => KeyChangeError::NotFound,
+        KeyChangeErrorCode::Reason => KeyChangeError::Reason,
+        KeyChangeErrorCode::Unreadable => KeyChangeError::Unreadable,
+        KeyChangeErrorCode::NotMade => KeyChangeError::NotMade,
+        KeyChangeErrorCode::Contended => KeyChangeError::Contended,
+        KeyChangeErrorCode::Unavailable => KeyChangeError::Unavailable,
+    }
+}
+
 const DEVELOPERS: &str = "docs/developers.md";
 const OPERATORS: &str = "deploy/OPERATORS.md";
 const HANDSHAKES: &str = "docs/runbooks/LanyardHandshakesRefused.md";
@@ -421,6 +437,11 @@ fn every_reason_is_in_every_protocol_the_metrics_and_the_documentation() {
         missing.page(error.code(), DEVELOPERS);
         let (status, body) = oauth(error.into());
         missing.unless(status >= 400 && body["error"].is_string(), error.code(), "the revocation endpoint");
+    }
+    for code in KeyChangeErrorCode::VARIANTS {
+        let error = key_change_error(*code);
+        missing.grpc(error.code(), &status::key_change_error(error), "KeyService");
+        missing.page(error.code(), DEVELOPERS);
     }
     let handshakes = codes::<HandshakeErrorCode>().into_iter().filter(|code| *code != "UNPROVEN");
     for code in codes::<UnprovenCode>().into_iter().chain(handshakes) {

@@ -32,6 +32,7 @@ use lanyard::authority::records::RegistryError;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::JwksUriPolicy;
 use lanyard::authority::registration::RegisteredClient;
+use lanyard::authority::state::KeyPolicy;
 use lanyard::authority::state::LineagePolicy;
 use lanyard::authority::tokens::IssuedToken;
 use lanyard::authority::trust::TrustBundles;
@@ -98,6 +99,7 @@ impl TestAuthority {
             jwks_uri: JwksUriPolicy::default(),
             lineage: LineagePolicy::default(),
             quotas: Quotas::default(),
+            keys: KeyPolicy::default(),
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));

@@ -20,7 +20,7 @@ use crate::support::authority::ready;
 
 /// Seals under the key-encryption key that is 32 times this byte.
 pub fn sealer(byte: u8) -> KeySealer {
-    KeySealer::new(KeyEncryptionKey::parse(&STANDARD.encode([byte; 32])).unwrap(), LocalSigner::shared)
+    KeySealer::new(KeyEncryptionKey::parse(&STANDARD.encode([byte; 32])).unwrap(), LocalSigner::FACTORY)
 }
 
 /// The record of a new key that was made at `made`, and its private key.
@@ -40,6 +40,7 @@ pub async fn put(store: &dyn Store, record: &KeyRecord, expected: Expected) -> R
 pub struct TestKeys {
     algorithm: SigningAlgorithm,
     records: Arc<[KeyRecord]>,
+    sealer: Arc<dyn Fn() -> KeySealer>,
 }
 
 impl TestKeys {
@@ -49,20 +50,30 @@ impl TestKeys {
     }
 
     pub fn of(algorithm: SigningAlgorithm, records: impl Into<Arc<[KeyRecord]>>) -> Self {
-        Self { algorithm, records: records.into() }
+        Self { algorithm, records: records.into(), sealer: Arc::new(|| sealer(1)) }
+    }
+
+    /// Those that are in the store, if any, and ES256 for new ones.
+    pub fn none() -> Self {
+        Self::of(SigningAlgorithm::Es256, [])
+    }
+
+    /// The same with another sealer.
+    pub fn sealed_by(self, sealer: impl Fn() -> KeySealer + 'static) -> Self {
+        Self { sealer: Arc::new(sealer), ..self }
     }
 
     /// Puts those into the store that are not there yet, and opens these keys alone, as an authority does that has not
     /// loaded the store.
     pub fn open_in(self, store: &dyn Store) -> (SigningKeys, KeySealer) {
-        let (mut keys, sealer) = (SigningKeys::new(self.algorithm), sealer(1));
+        let (mut keys, sealer) = (SigningKeys::new(self.algorithm), (self.sealer)());
         for record in &*self.records {
             let (key, value) = (record.store_key(), record.to_bytes().unwrap());
             let revision = match ready(store.get(&key)).unwrap() {
                 Some(present) => present.revision,
                 None => ready(put(store, record, Expected::Absent)),
             };
-            keys.insert(Arc::new(sealer.open(&key, &value).unwrap()), revision);
+            keys.insert(sealer.open(&key, &value).unwrap(), revision);
         }
         (keys, sealer)
     }

@@ -74,8 +74,6 @@ fn write(record: &AuditRecord) {
     let (remote, certificate) = (record.remote.as_deref().map(display), record.certificate.as_deref().map(display));
     let (subject, registration) = (record.subject.as_deref(), record.registration.as_deref());
     let evidence = record.evidence.as_deref().map(display);
-    let predecessor = record.predecessor.as_deref().map(display);
-    let successor = record.successor.as_deref().map(display);
     let denied = record.outcome != AuditOutcome::Allowed;
     // The fields of the event, and then those of the connection.
     macro_rules! refusal {
@@ -151,14 +149,7 @@ fn write(record: &AuditRecord) {
             );
         }
         AuditEvent::CheckUnread => refusal!(reason, proxy = actor.map(display); "check denied"),
-        AuditEvent::RotationAnnounced => {
-            let event = if record.outcome == AuditOutcome::Denied {
-                "a second successor was refused"
-            } else {
-                "rotation announced"
-            };
-            line!(record, spiffe_id = actor, predecessor, successor, remote, listener, "{event}");
-        }
+        AuditEvent::RotationAnnounced => rotation_announced(record),
         AuditEvent::Revocation => {
             let until = record.until;
             line!(record, by = actor, key = record.revoked.as_deref(), change, revision, until, "revocation");
@@ -168,5 +159,22 @@ fn write(record: &AuditRecord) {
         }
         AuditEvent::ClientChanged => line!(record, admin = actor, client_id, change, revision, "client changed"),
         AuditEvent::StoreExported => line!(record, admin = actor, revision, remote, listener, "store exported"),
+        AuditEvent::SigningKeyChanged => signing_key_changed(record),
     }
+}
+
+fn rotation_announced(record: &AuditRecord) {
+    let AuditRecord { listener, .. } = record;
+    let (spiffe_id, remote) = (record.actor.as_deref(), record.remote.as_deref().map(display));
+    let (predecessor, successor) =
+        (record.predecessor.as_deref().map(display), record.successor.as_deref().map(display));
+    let event =
+        if record.outcome == AuditOutcome::Denied { "a second successor was refused" } else { "rotation announced" };
+    line!(record, spiffe_id, predecessor, successor, remote, listener, "{event}");
+}
+
+fn signing_key_changed(record: &AuditRecord) {
+    let AuditRecord { change, revision, .. } = record;
+    let (admin, kid, comment) = (record.actor.as_deref(), record.kid.as_deref(), record.comment.as_deref());
+    line!(record, admin, kid, change, comment, revision, "signing key changed");
 }

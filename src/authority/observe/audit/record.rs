@@ -80,9 +80,15 @@ pub struct AuditRecord {
     /// The revoked object, by its key in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) revoked: Option<String>,
-    /// The change of a registration or a revocation, such as `created`.
+    /// The change of a registration, a revocation or a signing key, such as `created`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) change: Option<&'static str>,
+    /// The `kid` of a signing key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) kid: Option<String>,
+    /// Why an admin made the change, in the admin's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) comment: Option<String>,
     /// The kind of a refused request, such as `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) request: Option<&'static str>,
@@ -143,6 +149,8 @@ pub enum AuditEvent {
     ClientChanged,
     /// An admin read everything that the store holds.
     StoreExported,
+    /// A signing key was published, activated, retired, revoked or sealed anew.
+    SigningKeyChanged,
 }
 
 /// The outcome of an event.
@@ -203,6 +211,8 @@ impl AuditRecord {
             successor: None,
             revoked: None,
             change: None,
+            kid: None,
+            comment: None,
             request: None,
             revision: None,
             until: None,

@@ -138,6 +138,12 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     fixture.delete(CHECKOUT);
     ready(authority.export_store(&authority.as_caller(&admin))).unwrap();
 
+    let kid = authority.keys().active().unwrap().key_id().to_string();
+    let by_admin = authority.as_caller(&admin);
+    let next_kid = ready(authority.rotate_signing_key(&by_admin)).unwrap().next.key_id().to_string();
+    ready(authority.revoke_signing_key(&by_admin, &kid, "")).unwrap_err();
+    ready(authority.revoke_signing_key(&by_admin, &kid, "it leaked")).unwrap();
+
     reports(authority, &checkout, &authority.admit(leaf.chain.clone()).unwrap());
 
     let [certificate, successor, second, stolen] = [&leaf, &next, &other, &theft].map(Leaf::thumbprint);
@@ -149,6 +155,9 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
         (successor.to_string(), "{successor}"),
         (second.to_string(), "{second}"),
         (stolen.to_string(), "{stolen}"),
+        (admin.thumbprint().to_string(), "{admin}"),
+        (kid, "{kid}"),
+        (next_kid, "{next kid}"),
         (proxy.thumbprint().to_string(), "{proxy}"),
         (fixture.proxy().thumbprint().to_string(), "{evaluator}"),
     ])

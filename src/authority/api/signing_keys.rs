@@ -1,0 +1,373 @@
+//! Changes of the signing keys: rotation by schedule and by command, revocation, and sealing under another
+//! key-encryption key.
+//!
+//! Each change is one transaction. It compares the records that it replaces, and one further key that every change
+//! writes: of several replicas that add a key at the same time, one does.
+
+use std::collections::BTreeMap;
+
+use crate::authority::Authority;
+use crate::authority::clock::Timestamp;
+use crate::authority::decision::KeyChangeError;
+use crate::authority::decision::KeyRevoked;
+use crate::authority::decision::MAX_REASON_BYTES;
+use crate::authority::decision::Resealed;
+use crate::authority::decision::Rotated;
+use crate::authority::keys::KEYS;
+use crate::authority::keys::KEYS_INDEX;
+use crate::authority::keys::KeyRecord;
+use crate::authority::keys::KeyRevocation;
+use crate::authority::keys::KeyStage;
+use crate::authority::keys::SigningAlgorithm;
+use crate::authority::keys::SigningKeys;
+use crate::authority::keys::StoredKey;
+use crate::authority::state::Caller;
+use crate::authority::state::Entry;
+use crate::authority::state::KeyStep;
+use crate::authority::state::KeyTimes;
+use crate::authority::state::due_key_step;
+use crate::authority::state::ended_keys;
+use crate::authority::store::Expected;
+use crate::authority::store::Revision;
+use crate::authority::store::StoreError;
+use crate::authority::store::Transaction;
+
+/// The value of [`KEYS_INDEX`].
+const GUARD: &[u8] = b"{\"schema\":1}";
+
+/// How often a change is tried anew because another one came before it.
+const ATTEMPTS: usize = 8;
+
+/// The records of the signing keys, as the store has them.
+struct Stored {
+    /// The keys without their private keys.
+    keys: SigningKeys,
+    records: BTreeMap<String, (KeyRecord, Revision)>,
+    guard: Expected,
+}
+
+/// A new key, which is made once however often its change is tried.
+type Made = Option<(StoredKey, KeyRecord)>;
+
+/// A change that is being put together.
+struct Change {
+    transaction: Transaction,
+    entries: Vec<(String, Option<Entry>)>,
+    /// The keys, and what becomes of each.
+    events: Vec<(String, &'static str)>,
+}
+
+impl Change {
+    fn new(stored: &Stored) -> Self {
+        let transaction = Transaction::default().compare(KEYS_INDEX, stored.guard).put(KEYS_INDEX, GUARD.to_vec());
+        Self { transaction, entries: Vec::new(), events: Vec::new() }
+    }
+
+    /// Writes a record, and takes the key over into the snapshot, if it is open.
+    fn put(
+        self,
+        record: &KeyRecord,
+        expected: Expected,
+        key: Option<StoredKey>,
+        event: &'static str,
+    ) -> Result<Self, KeyChangeError> {
+        let (Self { transaction, mut entries, mut events }, place) = (self, record.store_key());
+        let bytes = record.to_bytes().map_err(|error| KeyChangeError::unreadable(&place, error.into()))?;
+        let transaction = transaction.compare(&place, expected).put(&place, bytes);
+        entries.extend(key.map(|key| (place, Some(Entry::SigningKey(key)))));
+        events.push((record.key_id().to_owned(), event));
+        Ok(Self { transaction, entries, events })
+    }
+}
+
+impl Authority {
+    /// The times that the changes of keys go by.
+    pub fn key_times(&self) -> KeyTimes {
+        KeyTimes::new(&self.policy.keys, self.policy.max_staleness)
+    }
+
+    /// Does what is due about the signing keys: publishes the next one, lets it sign, and deletes those whose tokens have
+    /// expired. Several replicas may do so at the same time.
+    pub async fn tend_signing_keys(&self) -> Result<(), KeyChangeError> {
+        let (times, now) = (self.key_times(), self.clock.now());
+        let mut made = None;
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshot.load_full();
+            let is_served = |kid: &str| snapshot.served_by_all(kid);
+            // The store is asked only where something seems to be due.
+            if due_key_step(&snapshot.keys, &times, now, is_served).is_none() {
+                break;
+            }
+            let stored = self.stored_keys().await?;
+            let Some(step) = due_key_step(&stored.keys, &times, now, is_served) else { break };
+            let change = self.step(&stored, step, now, &mut made).await?;
+            if self.attempt_key_change(change, None, None).await?.is_some() {
+                break;
+            }
+        }
+        let keys = self.keys();
+        let ended = ended_keys(&keys, &times, now).into_iter();
+        let ended: Vec<_> = ended.filter_map(|kid| Some((format!("{KEYS}{kid}"), keys.named(&kid)?.1))).collect();
+        if !ended.is_empty() {
+            let kids: Vec<&str> = ended.iter().map(|(key, _)| key.trim_start_matches(KEYS)).collect();
+            tracing::info!(?kids, "signing keys are deleted, because the tokens that they signed have expired");
+            self.delete_all(ended).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a new key, which is to sign next.
+    pub async fn rotate_signing_key(&self, caller: &Caller) -> Result<Rotated, KeyChangeError> {
+        self.rotate(caller).await.inspect_err(|error| self.record_key_change_refused(caller, *error))
+    }
+
+    async fn rotate(&self, caller: &Caller) -> Result<Rotated, KeyChangeError> {
+        let by = caller.identity.to_string();
+        let mut made = None;
+        for _ in 0..ATTEMPTS {
+            let stored = self.stored_keys().await?;
+            if let Some(next) = stored.keys.next_key() {
+                return Ok(Rotated { next: next.clone(), was_pending: true });
+            }
+            let algorithm = stored.keys.algorithm();
+            let is_first = stored.keys.active_key().is_none();
+            let step = if is_first { KeyStep::Replace(algorithm) } else { KeyStep::Publish(algorithm) };
+            let change = self.step(&stored, step, caller.view.now, &mut made).await?;
+            let next = added(&change);
+            if let (Some(next), Some(_)) = (next, self.attempt_key_change(change, Some(&by), None).await?) {
+                return Ok(Rotated { next, was_pending: false });
+            }
+        }
+        Err(KeyChangeError::Contended)
+    }
+
+    /// Revokes a key: the tokens that it signed are refused from now on. If it was the one that signs, the next one does,
+    /// or a new one, in the same transaction.
+    pub async fn revoke_signing_key(
+        &self,
+        caller: &Caller,
+        kid: &str,
+        reason: &str,
+    ) -> Result<KeyRevoked, KeyChangeError> {
+        let revoked = self.revoke_key(caller, kid, reason.trim()).await;
+        revoked.inspect_err(|error| self.record_key_change_refused(caller, *error))
+    }
+
+    async fn revoke_key(&self, caller: &Caller, kid: &str, reason: &str) -> Result<KeyRevoked, KeyChangeError> {
+        if reason.is_empty() || reason.len() > MAX_REASON_BYTES {
+            return Err(KeyChangeError::Reason);
+        }
+        let (by, now) = (caller.identity.to_string(), caller.view.now);
+        let mut made = None;
+        for _ in 0..ATTEMPTS {
+            let stored = self.stored_keys().await?;
+            let Some((record, revision)) = stored.records.get(kid) else { return Err(KeyChangeError::NotFound) };
+            if matches!(record.stage, KeyStage::Revoked(_)) {
+                return Ok(KeyRevoked { revoked: record.closed(), was_revoked: true, replaced_by: None });
+            }
+            let stage = KeyStage::Revoked(KeyRevocation { at: now, by: by.clone(), reason: reason.to_owned() });
+            let record = record.in_stage(stage);
+            let change = Change::new(&stored);
+            let change = change.put(&record, Expected::At(*revision), Some(record.closed()), "revoked")?;
+            let signed = stored.keys.active_key().is_none_or(|active| active.key_id().as_str() == kid);
+            let change = if signed { self.replace(change, &stored, kid, now, &mut made).await? } else { change };
+            let replaced_by = if signed { added(&change) } else { None };
+            if self.attempt_key_change(change, Some(&by), Some(reason)).await?.is_some() {
+                return Ok(KeyRevoked { revoked: record.closed(), was_revoked: false, replaced_by });
+            }
+        }
+        Err(KeyChangeError::Contended)
+    }
+
+    /// Adds to a change that the next key signs in place of a revoked one, or a new one where there is none that this
+    /// process can sign with.
+    async fn replace(
+        &self,
+        change: Change,
+        stored: &Stored,
+        revoked: &str,
+        now: Timestamp,
+        made: &mut Made,
+    ) -> Result<Change, KeyChangeError> {
+        let next = stored.keys.next_key().map(|next| next.key_id().as_str()).filter(|next| *next != revoked);
+        let next = next.filter(|next| self.keys().find(next).is_some());
+        let change = self.retire_all(change, stored, [Some(revoked), next], now)?;
+        match next {
+            Some(next) => self.restage(change, stored, next, KeyStage::Active { since: now }, "activated"),
+            None => self.add_key(change, stored.keys.algorithm(), KeyStage::Active { since: now }, now, made).await,
+        }
+    }
+
+    /// Seals all keys under the present key-encryption key, one after the other. Each remains readable at any moment, by
+    /// this key or by one before it.
+    pub async fn reseal_keys(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
+        self.reseal(caller).await.inspect_err(|error| self.record_key_change_refused(caller, *error))
+    }
+
+    async fn reseal(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
+        let (by, mut done) = (caller.identity.to_string(), Resealed::default());
+        let mut failed = None;
+        let mut places: Vec<String> =
+            self.store.list(KEYS).await?.entries.into_iter().map(|(place, _)| place).collect();
+        for _ in 0..ATTEMPTS {
+            for place in std::mem::take(&mut places) {
+                match self.reseal_one(&place, &by).await {
+                    Ok(Some(true)) => done.resealed += 1,
+                    Ok(Some(false)) => done.already += 1,
+                    // It was changed at the same time.
+                    Ok(None) => places.push(place),
+                    Err(error @ KeyChangeError::Unavailable) => return Err(error),
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None if places.is_empty() => Ok(done),
+            None => Err(KeyChangeError::Contended),
+        }
+    }
+
+    /// Whether a record was sealed anew; `None` where it was changed meanwhile.
+    async fn reseal_one(&self, place: &str, by: &str) -> Result<Option<bool>, KeyChangeError> {
+        let Some(stored) = self.store.get(place).await? else { return Ok(Some(false)) };
+        let unusable = |error| KeyChangeError::unreadable(place, error);
+        let record = KeyRecord::from_bytes(&stored.value).map_err(|error| unusable(error.into()))?;
+        let Some(resealed) = self.key_sealer.reseal(&record).map_err(unusable)? else { return Ok(Some(false)) };
+        let bytes = resealed.to_bytes().map_err(|error| unusable(error.into()))?;
+        match self.store.put(place, bytes, Expected::At(stored.revision)).await {
+            Ok(revision) => {
+                let key = self.keys().named(record.key_id()).map(|(key, _)| key.in_stage(record.stage.clone()));
+                if let Some(key) = key {
+                    self.apply_write(place, Some(Entry::SigningKey(key)), revision);
+                }
+                self.record_key_changed(Some(by), record.key_id(), "resealed", None, revision);
+                Ok(Some(true))
+            }
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads the records, the guard first: a change after that makes the transaction fail.
+    async fn stored_keys(&self) -> Result<Stored, KeyChangeError> {
+        let guard = self.store.get(KEYS_INDEX).await?.map_or(Expected::Absent, |guard| Expected::At(guard.revision));
+        let mut stored = Stored { keys: SigningKeys::new(self.keys().algorithm()), records: BTreeMap::new(), guard };
+        for (place, entry) in self.store.list(KEYS).await?.entries {
+            let record = KeyRecord::from_bytes(&entry.value);
+            let record = record.map_err(|error| KeyChangeError::unreadable(&place, error.into()))?;
+            stored.keys.insert(record.closed(), entry.revision);
+            stored.records.insert(record.key_id().to_owned(), (record, entry.revision));
+        }
+        Ok(stored)
+    }
+
+    async fn step(
+        &self,
+        stored: &Stored,
+        step: KeyStep,
+        now: Timestamp,
+        made: &mut Made,
+    ) -> Result<Change, KeyChangeError> {
+        let change = Change::new(stored);
+        match step {
+            KeyStep::Publish(algorithm) => self.add_key(change, algorithm, KeyStage::Next, now, made).await,
+            // The first key of a store needs no state, so that earlier versions can read it.
+            KeyStep::Replace(algorithm) if stored.records.is_empty() => {
+                self.add_key(change, algorithm, KeyStage::ByAge, now, made).await
+            }
+            KeyStep::Replace(algorithm) => {
+                self.add_key(change, algorithm, KeyStage::Active { since: now }, now, made).await
+            }
+            KeyStep::Activate(kid) => {
+                let change = self.retire_all(change, stored, [Some(&kid), None], now)?;
+                self.restage(change, stored, &kid, KeyStage::Active { since: now }, "activated")
+            }
+        }
+    }
+
+    async fn add_key(
+        &self,
+        change: Change,
+        algorithm: SigningAlgorithm,
+        stage: KeyStage,
+        now: Timestamp,
+        made: &mut Made,
+    ) -> Result<Change, KeyChangeError> {
+        if made.is_none() {
+            let key = self.key_sealer.make(algorithm, now, stage.clone()).await;
+            *made = Some(key.map_err(|error| {
+                tracing::error!(%error, "a signing key cannot be made");
+                KeyChangeError::NotMade
+            })?);
+        }
+        let event = if stage == KeyStage::Next { "published" } else { "activated" };
+        match made {
+            Some((key, record)) => {
+                let (key, record) = (key.in_stage(stage.clone()), record.in_stage(stage));
+                change.put(&record, Expected::Absent, Some(key), event)
+            }
+            None => Err(KeyChangeError::NotMade),
+        }
+    }
+
+    /// Retires each key that signs or has signed without a record of when it stopped, but these.
+    fn retire_all(
+        &self,
+        mut change: Change,
+        stored: &Stored,
+        but: [Option<&str>; 2],
+        now: Timestamp,
+    ) -> Result<Change, KeyChangeError> {
+        for (key, _) in stored.keys.all().filter(|(key, _)| !but.contains(&Some(key.key_id().as_str()))) {
+            if matches!(key.stage(), KeyStage::ByAge | KeyStage::Active { .. }) {
+                change = self.restage(change, stored, key.key_id().as_str(), key.stage().retired(now), "retired")?;
+            }
+        }
+        Ok(change)
+    }
+
+    fn restage(
+        &self,
+        change: Change,
+        stored: &Stored,
+        kid: &str,
+        stage: KeyStage,
+        event: &'static str,
+    ) -> Result<Change, KeyChangeError> {
+        let (record, revision) = stored.records.get(kid).ok_or(KeyChangeError::NotFound)?;
+        let key = self.keys().named(kid).map(|(key, _)| key.in_stage(stage.clone()));
+        change.put(&record.in_stage(stage), Expected::At(*revision), key, event)
+    }
+
+    /// Commits a change; `None` if another one came before it.
+    async fn attempt_key_change(
+        &self,
+        change: Change,
+        by: Option<&str>,
+        comment: Option<&str>,
+    ) -> Result<Option<Revision>, KeyChangeError> {
+        let Change { transaction, entries, events } = change;
+        match self.store.transact(transaction).await {
+            Ok(revision) => {
+                self.apply_writes(entries, revision);
+                for (kid, event) in events {
+                    self.record_key_changed(by, &kid, event, comment, revision);
+                }
+                Ok(Some(revision))
+            }
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The key that a change lets sign, or publishes.
+fn added(change: &Change) -> Option<StoredKey> {
+    change.entries.iter().find_map(|(_, entry)| match entry {
+        Some(Entry::SigningKey(key)) if !matches!(key.stage(), KeyStage::Retired { .. } | KeyStage::Revoked(_)) => {
+            Some(key.clone())
+        }
+        _ => None,
+    })
+}

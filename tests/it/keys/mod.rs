@@ -1,0 +1,9 @@
+//! Signing keys in their states: rotated, revoked, sealed anew.
+
+mod config;
+mod reseal;
+mod revoked;
+mod rotated;
+mod service;
+mod stored;
+mod support;
