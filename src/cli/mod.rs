@@ -10,6 +10,7 @@ mod documents;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod keys;
 mod moment;
 mod origins;
 mod output;
@@ -43,6 +44,7 @@ use crate::cli::doctor::DoctorArguments;
 use crate::cli::documents::apply::ApplyArguments;
 use crate::cli::documents::apply_all;
 use crate::cli::error::CommandError;
+use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
 use crate::cli::resource::ResourceCommand;
 use crate::cli::revocation::RevocationCommand;
@@ -89,6 +91,9 @@ enum Command {
     /// Lists what is revoked.
     #[command(subcommand)]
     Revocation(RevocationCommand),
+    /// Lists, rotates, revokes and reseals the signing keys. Each needs the role Admin.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Asks whether an access token and a certificate belong together.
     ///
     /// Exit codes: 0 allow, 3 deny, 1 no decision, 2 the command line cannot be read.
@@ -144,6 +149,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
         Command::Revocation(command) => block_on(revocation::run(command, format)),
+        Command::Keys(command) => block_on(keys::run(command, format)),
         Command::Store(command) => block_on(store::run(command, format)),
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
         Command::Whoami(arguments) => block_on(whoami::run(arguments, format)),
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 14] = [
+        let commands: [&[&str]; 18] = [
             &["apply", "-f", "registrations"],
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
@@ -197,6 +203,10 @@ mod tests {
             &["revocation", "list", "--kind", "trust-domain"],
             &["validate", "--token", "-", "--own-connection"],
             &["whoami"],
+            &["keys", "list"],
+            &["keys", "rotate"],
+            &["keys", "revoke", "-kid", "--reason", "it leaked"],
+            &["keys", "reseal"],
         ];
         for command in commands {
             let line = [command, &CONNECTION, &["-o", "json"]].concat();
@@ -284,6 +294,14 @@ mod tests {
         assert!(parse(&["client", "convert-jwks", "billing.pem", "-o", "json"]).is_ok());
         assert!(parse(&["client", "convert-jwks"]).is_err());
         assert!(parse(&["client", "convert-jwks", "billing.pem", "--server", "https://localhost:8443"]).is_err());
+    }
+
+    #[test]
+    fn a_key_is_revoked_by_its_kid_and_with_a_reason() {
+        let revoke = |flags: &[&str]| parse(&[&["keys", "revoke"][..], flags, &CONNECTION].concat());
+        assert!(revoke(&["kid", "--reason", "it leaked"]).is_ok());
+        assert!(revoke(&["kid"]).is_err());
+        assert!(revoke(&["--reason", "it leaked"]).is_err());
     }
 
     #[test]

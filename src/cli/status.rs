@@ -22,6 +22,8 @@ pub(in crate::cli) enum Needs {
     Revocations,
     /// Admin, for an export of the store.
     Store,
+    /// Admin, for the signing keys.
+    Keys,
     /// Workload, for tokens.
     Workload,
     /// Workload or Admin, for revocations.
@@ -92,6 +94,15 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("REVOCATION_UNAVAILABLE", _) => {
             "try again until it succeeds: it is not known whether the revocation is stored"
         }
+        ("KEY_NOT_FOUND", _) => "see `lanyard keys list` for the keys",
+        ("KEY_UNREADABLE", _) => {
+            "see the server's log for the record; configure the key-encryption key that it was sealed with under \
+             `keys.previous`, and a server that is not older than the record"
+        }
+        ("KEYS_CHANGED", _) => "see `lanyard keys list` for what has changed, and try again",
+        ("KEYS_UNAVAILABLE", _) => {
+            "try again until it succeeds: it is not known whether the change is stored; `lanyard keys list` shows it"
+        }
         ("ETAG_MISSING", Needs::Resources) => "give the etag as `lanyard resource get` shows it",
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",
         _ => return None,
@@ -100,9 +111,10 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
 
 fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
-        (Code::PermissionDenied, Needs::Clients | Needs::Resources | Needs::Revocations | Needs::Store) => {
-            "use a certificate that the server's configuration gives the role Admin, with --cert and --key"
-        }
+        (
+            Code::PermissionDenied,
+            Needs::Clients | Needs::Resources | Needs::Revocations | Needs::Store | Needs::Keys,
+        ) => "use a certificate that the server's configuration gives the role Admin, with --cert and --key",
         (Code::PermissionDenied, Needs::Workload) => {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
              certificate of a registered client"
