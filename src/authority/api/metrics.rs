@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use crate::authority::Authority;
+use crate::authority::keys::KeyStage;
+use crate::authority::keys::KeyState;
 use crate::authority::observe::Family;
 use crate::authority::observe::Quota;
 use crate::authority::observe::labels;
@@ -19,6 +21,20 @@ impl Authority {
             .keys
             .active()
             .map(|active| (vec![("kid", Cow::Owned(active.key_id().to_string()))], active.made().until(now).as_secs()));
+        let times = self.key_times();
+        let states = snapshot.keys.all().filter_map(|(key, _)| {
+            let state = snapshot.keys.state_of(key);
+            let since = match (key.stage(), state) {
+                (KeyStage::Active { .. } | KeyStage::Next, _) | (KeyStage::ByAge, KeyState::Active) => {
+                    Some(key.active_since())
+                }
+                (KeyStage::Retired { since, .. }, _) => Some(*since),
+                // It is not known when it stopped signing. The revoked ones only become more.
+                (KeyStage::ByAge | KeyStage::Revoked(_), _) => None,
+            };
+            let labels = vec![("kid", Cow::Owned(key.key_id().to_string())), ("state", Cow::Borrowed(state.label()))];
+            since.map(|since| (labels, since.until(now).as_secs()))
+        });
         let registered = [("client", snapshot.directory.len()), ("resource", snapshot.resources.len())];
         let registered =
             registered.map(|(kind, count)| (labels([("kind", kind)]), u64::try_from(count).unwrap_or(u64::MAX)));
@@ -38,6 +54,21 @@ impl Authority {
                 ages,
             ),
             Family::gauges("lanyard_signing_key_age_seconds", "How old the key is that signs", key_age),
+            Family::gauges(
+                "lanyard_signing_key_state_seconds",
+                "How long each signing key has been in its state",
+                states,
+            ),
+            Family::gauges(
+                "lanyard_signing_key_rotation_period_seconds",
+                "After what time the key that signs is replaced by schedule",
+                times.period.map(|period| (Vec::new(), period.as_secs())),
+            ),
+            Family::gauges(
+                "lanyard_signing_key_publication_seconds",
+                "How long a signing key is published before it signs",
+                [(Vec::new(), times.publication.as_secs())],
+            ),
             Family::gauges("lanyard_registrations", "What is registered", registered),
             Family::gauges("lanyard_quota_used", "What the server keeps for all callers of what quotas limit", kept),
         ];

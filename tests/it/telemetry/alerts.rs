@@ -21,7 +21,7 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 21] = [
+const ALERTS: [&str; 22] = [
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
     "LanyardDown",
@@ -38,6 +38,7 @@ const ALERTS: [&str; 21] = [
     "LanyardServerCertificateExpiring",
     "LanyardShareExceeded",
     "LanyardSigningKeyOld",
+    "LanyardSigningKeyStuck",
     "LanyardSlowChecks",
     "LanyardStolenTokenUsed",
     "LanyardStoreDiskFilling",

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
+use lanyard::proto::RotateSigningKeyRequest;
+use lanyard::proto::key_service_client::KeyServiceClient;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -229,6 +231,8 @@ fn values(classic: &str) -> Vec<(&str, &str)> {
 #[tokio::test]
 async fn each_alert_asks_for_values_of_labels_that_there_are() {
     let server = TestServer::start().await;
+    let mut keys = KeyServiceClient::new(server.channel(&server.svid("/admin")));
+    keys.rotate_signing_key(RotateSigningKeyRequest {}).await.unwrap();
     let page = page(&server, CLASSIC).await;
     let mut there: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for (series, _) in values(&page) {
