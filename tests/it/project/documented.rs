@@ -22,12 +22,13 @@ use crate::support::server::in_crate;
 use crate::support::tools;
 
 /// The pages with commands, in the order in which a reader goes through them; each list by a reader of its own.
-const READERS: [&[&str]; 6] = [
+const READERS: [&[&str]; 7] = [
     &["README.md", "docs/registrations.md", "docs/oauth.md"],
     &["docs/developers.md"],
     &["docs/checks.md", "docs/configuration.md", "docs/operations.md"],
     &["docs/doctor.md", "docs/upgrade-and-backup.md"],
     &["docs/revocations.md"],
+    &["docs/keys.md"],
     &["docs/install.md"],
 ];
 
@@ -181,8 +182,19 @@ fn each_command_of_a_page_names_commands_and_flags_that_there_are() {
             });
             let named: Vec<&str> = named.copied().collect();
             // A sentence that begins with the name.
-            let commands =
-                ["client", "config", "dev", "doctor", "resource", "revocation", "serve", "store", "token", "validate"];
+            let commands = [
+                "client",
+                "config",
+                "dev",
+                "doctor",
+                "keys",
+                "resource",
+                "revocation",
+                "serve",
+                "store",
+                "token",
+                "validate",
+            ];
             if !commands.contains(named.first().unwrap_or(&"")) {
                 continue;
             }
