@@ -1,13 +1,24 @@
 //! Exports of running servers, who may have one, and what an import does to the tokens that were issued before it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard::authority::backup;
+use lanyard::authority::clock::Clock;
+use lanyard::authority::clock::Timestamp;
+use lanyard::authority::state::RevocationRecord;
+use lanyard::authority::state::Revoked;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Store;
+use lanyard::authority::store::Transaction;
 use lanyard::proto::DenyReason;
 use lanyard::proto::ExportStoreRequest;
 use lanyard::proto::admin_service_client::AdminServiceClient;
+use lanyard::store::memory::MemoryStore;
 use tempfile::TempDir;
 use tonic::Code;
 use tonic::Status;
@@ -62,6 +73,36 @@ async fn an_admin_gets_what_the_files_have_after_the_stop_and_nobody_else_does()
     server.stop().await;
     assert_eq!(records(&exported), records(&export(&config)));
     drop(setup);
+}
+
+#[tokio::test]
+async fn all_records_of_an_export_are_as_they_were_at_one_revision_while_others_write() {
+    let setup = Setup::default();
+    setup.write();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::clone(&setup.clock) as Arc<dyn Clock>));
+    let key = |name: &str| Revoked::token(name).unwrap().store_key();
+    let value = |number: u64| RevocationRecord::new(Timestamp(number), &"x".repeat(200), None).to_bytes().unwrap();
+    // More than a message holds, between the two that are only ever written together.
+    for number in 0..2000 {
+        store.put(&key(&format!("b{number}")), value(1), Expected::Absent).await.unwrap();
+    }
+    let server = setup.start_on(Arc::clone(&store)).await.unwrap();
+    let writer = tokio::spawn(async move {
+        for number in 0.. {
+            let both = Transaction::default().put(&key("a"), value(number)).put(&key("c"), value(number));
+            store.transact(both).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut revisions = BTreeSet::new();
+    while revisions.len() < 10 {
+        let exported = server.exported_to(&server.svid("/admin")).await.unwrap();
+        let export = backup::read(exported.as_bytes()).unwrap();
+        let found = |name: &str| export.records.iter().find(|record| record.key.ends_with(name));
+        assert_eq!(found("/a").map(|record| &record.value), found("/c").map(|record| &record.value));
+        revisions.insert(export.revision);
+    }
+    writer.abort();
 }
 
 /// A server on the store that an import of an export makes, with these flags.
