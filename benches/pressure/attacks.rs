@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::Read as _;
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -284,10 +283,4 @@ fn stranger(server: &Server) -> Result<Peer, Failure> {
 pub(crate) fn unread_pipe() -> Result<(std::io::PipeReader, Stdio), Failure> {
     let (reader, writer) = std::io::pipe()?;
     Ok((reader, Stdio::from(writer)))
-}
-
-/// How many bytes are in a pipe at most by now; for a look at what came.
-pub(crate) fn drained(mut reader: std::io::PipeReader) -> usize {
-    let mut buffer = vec![0; 1 << 20];
-    reader.read(&mut buffer).unwrap_or_default()
 }

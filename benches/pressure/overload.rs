@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::lasting;
 use crate::support::Failure;
 use crate::support::client::Connection;
 use crate::support::client::Measured;
 use crate::support::frames::Request;
 use crate::support::requests;
+use crate::support::server::Process as _;
 use crate::support::server::Server;
 use crate::support::server::UNSHARED;
 
@@ -31,33 +33,40 @@ pub(crate) async fn beyond_capacity() -> Result<(), Failure> {
     capacity(&mut connections, &check, 10_000).await?;
     let capacity = capacity(&mut connections, &check, 100_000).await?;
     println!("\ncapacity: {capacity:.0} checks a second");
-    println!("| load | served, of capacity | p50, p99 of the served, µs | refused | p99 of the refused, µs | failed |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| load | sent, of capacity | served, of capacity | p50, p99 of the served, µs | refused | p50, p99 of the \
+         refused, µs | not sent | failed | server's CPU |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let time = lasting(LOADED);
     for load in LOADS {
-        let a_second = capacity * load;
-        let measured = at_rate(&mut connections, &check, a_second, LOADED).await?;
-        let (answered, refused) = (&measured.served, &measured.refused);
-        println!(
-            "| {load} | {:.3} | {}, {} | {} | {} | {} |",
-            count(answered.len()) / LOADED.as_secs_f64() / capacity,
-            answered.value_at_quantile(0.5),
-            answered.value_at_quantile(0.99),
-            refused.len(),
-            refused.value_at_quantile(0.99),
-            measured.failed,
-        );
+        let before = server.cpu_seconds()?;
+        let measured = at_rate(&mut connections, &check, capacity * load, time).await?;
+        let cpu = (server.cpu_seconds()? - before) / time.as_secs_f64();
+        row(&load.to_string(), &measured, capacity * time.as_secs_f64(), cpu);
+        let before = server.cpu_seconds()?;
         let after = at_rate(&mut connections, &check, capacity / 10.0, Duration::from_secs(1)).await?;
-        println!(
-            "| the second after it, at 0.1 | {} of {} | {}, {} | {} | | {} |",
-            after.served.len(),
-            after.served.len() + after.refused.len() + after.failed,
-            after.served.value_at_quantile(0.5),
-            after.served.value_at_quantile(0.99),
-            after.refused.len(),
-            after.failed,
-        );
+        row("the second after it, at 0.1", &after, capacity, server.cpu_seconds()? - before);
     }
     Ok(())
+}
+
+/// Prints a row of the table. `capacity`: the checks that could be served in this time.
+fn row(load: &str, measured: &Measured, capacity: f64, cpu: f64) {
+    let (served, refused) = (&measured.served, &measured.refused);
+    println!(
+        "| {load} | {:.3} | {:.3} | {}, {} | {} | {}, {} | {} | {} | {:.0} % |",
+        count(served.len() + refused.len() + measured.failed) / capacity,
+        count(served.len()) / capacity,
+        served.value_at_quantile(0.5),
+        served.value_at_quantile(0.99),
+        refused.len(),
+        refused.value_at_quantile(0.5),
+        refused.value_at_quantile(0.99),
+        measured.unsent,
+        measured.failed,
+        cpu * 100.0,
+    );
 }
 
 /// One proxy that sends twice its share, and what another one gets.
@@ -67,20 +76,26 @@ pub(crate) async fn beside_a_greedy_proxy() -> Result<(), Failure> {
         ("LANYARD_ROLES__PROXIES", "[{spiffe_id: \"spiffe://dev.internal/*\", resources: [\"*\"]}]"),
     ];
     let server = Server::start(&settings).await?;
-    let check = [requests::encoded_check(&server.token()?, &server.certificate()?, false)];
+    let (token, certificate) = (server.token()?, server.certificate()?);
+    let check = [requests::encoded_check(&token, &certificate, false)];
+    // Each proxy names itself: evidence that another one has taken is denied.
+    let own = requests::check_by("spiffe://dev.internal/greedy", &token, &certificate, false);
+    let own = [Request::unary(requests::CHECK, &own)];
     let (mut honest, mut greedy) =
         (server.sample("proxy")?.connect().await?, server.workload("greedy")?.connect().await?);
-    let alone = honest.at_rate(&check, HONEST, BESIDE, requests::checked).await?;
+    let time = lasting(BESIDE);
+    let alone = honest.at_rate(&check, HONEST, time, requests::checked).await?;
     let (beside, greedy) = tokio::join!(
-        honest.at_rate(&check, HONEST, BESIDE, requests::checked),
-        greedy.at_rate(&check, 2.0 * SHARE, BESIDE, requests::checked),
+        honest.at_rate(&check, HONEST, time, requests::checked),
+        greedy.at_rate(&own, 2.0 * SHARE, time, requests::checked),
     );
     let (beside, greedy) = (beside?, greedy?);
     println!(
-        "\na proxy at twice its share of {SHARE} a second: {} served, {} refused; another at {HONEST} a second: p50 {} \
-         us, alone {} us; p99 {} us, alone {} us; {} refused",
+        "\na proxy at twice its share of {SHARE} a second: {} served, {} refused, {} not sent; another at {HONEST} a \
+         second: p50 {} us, alone {} us; p99 {} us, alone {} us; {} refused",
         greedy.served.len(),
         greedy.refused.len(),
+        greedy.unsent,
         beside.served.value_at_quantile(0.5),
         alone.served.value_at_quantile(0.5),
         beside.served.value_at_quantile(0.99),

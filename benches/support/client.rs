@@ -1,7 +1,9 @@
 //! A raw client: one mTLS connection with HTTP/2, which sends prebuilt frames and looks at what comes back.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -12,8 +14,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncRead as _;
+use tokio::io::AsyncWrite as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -102,13 +106,15 @@ pub(crate) struct Measured {
     pub(crate) refused: Histogram<u64>,
     /// Requests without an answer.
     pub(crate) failed: u64,
+    /// Requests that were due and not sent, because the server takes no more of them on the connection at a time.
+    pub(crate) unsent: u64,
 }
 
 impl Default for Measured {
     fn default() -> Self {
         // Three significant digits from 1 us to a minute; no such bounds are refused.
         let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!());
-        Self { served: histogram(), refused: histogram(), failed: 0 }
+        Self { served: histogram(), refused: histogram(), failed: 0, unsent: 0 }
     }
 }
 
@@ -117,6 +123,7 @@ impl Measured {
         self.served.add(&other.served)?;
         self.refused.add(&other.refused)?;
         self.failed += other.failed;
+        self.unsent += other.unsent;
         Ok(())
     }
 }
@@ -136,15 +143,21 @@ pub(crate) struct Connection {
     /// Of each stream by its number; `None` once it is over.
     sent: Vec<Option<Sent>>,
     under_way: usize,
+    /// How many may be under way (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    most_under_way: usize,
     /// What may still be sent in DATA frames.
     window: i64,
     /// What was received in DATA frames and not yet given back.
     consumed: u32,
-    going_away: bool,
+    /// The error code of GOAWAY, and what the server says of it.
+    going_away: Option<(u32, String)>,
 }
 
 /// The read buffer.
 const BUFFER: usize = 64 * 1024;
+
+/// The streams that a client may open before it has the server's settings (RFC 9113 section 6.5.2 recommends no less).
+const BEFORE_SETTINGS: usize = 100;
 
 impl Connection {
     async fn begin(mut stream: TlsStream<TcpStream>) -> Result<Self, Failure> {
@@ -163,9 +176,10 @@ impl Connection {
             out,
             sent: Vec::new(),
             under_way: 0,
+            most_under_way: BEFORE_SETTINGS,
             window: 65_535,
             consumed: 0,
-            going_away: false,
+            going_away: None,
         })
     }
 
@@ -177,21 +191,22 @@ impl Connection {
         concurrency: usize,
         reader: Reader,
     ) -> Result<Measured, Failure> {
+        let largest = requests.iter().map(Request::flow).max().unwrap_or_default();
         let (mut measured, mut requests, mut left) = (Measured::default(), requests.iter().cycle(), calls);
         loop {
-            while left > 0 && self.under_way < concurrency && self.window > 0 && !self.going_away {
+            while left > 0 && self.under_way < concurrency && self.has_room(largest) {
                 self.queue(requests.next().ok_or("no request")?);
                 left -= 1;
             }
-            self.flush().await?;
             if self.under_way == 0 {
                 return if left == 0 { Ok(measured) } else { Err("the server ended the connection".into()) };
             }
-            self.receive(reader, &mut measured).await?;
+            self.exchange(reader, &mut measured).await?;
         }
     }
 
-    /// Sends requests at this rate for this time, however long the answers take.
+    /// Sends requests at this rate for this time, however long the answers take. What the server takes no more of is not
+    /// sent, as by a proxy whose circuit breaker is open.
     pub(crate) async fn at_rate(
         &mut self,
         requests: &[Request],
@@ -200,17 +215,21 @@ impl Connection {
         reader: Reader,
     ) -> Result<Measured, Failure> {
         let mut measured = Measured::default();
+        let largest = requests.iter().map(Request::flow).max().unwrap_or_default();
         let (mut requests, begin) = (requests.iter().cycle(), Instant::now());
         let interval = Duration::from_secs_f64(1.0 / a_second);
         let mut due = begin;
         loop {
             let now = Instant::now();
             let over = now.duration_since(begin) >= time;
-            while !over && due <= now && self.window > 0 && !self.going_away {
-                self.queue(requests.next().ok_or("no request")?);
+            while !over && due <= now {
                 due += interval;
+                if self.has_room(largest) {
+                    self.queue(requests.next().ok_or("no request")?);
+                } else {
+                    measured.unsent += 1;
+                }
             }
-            self.flush().await?;
             if over && self.under_way == 0 {
                 return Ok(measured);
             }
@@ -219,10 +238,16 @@ impl Connection {
                 return Ok(measured);
             }
             let wake = if over { now + LAST_ANSWERS } else { due };
-            if let Ok(received) = tokio::time::timeout_at(wake, self.receive(reader, &mut measured)).await {
-                received?;
+            if let Ok(exchanged) = tokio::time::timeout_at(wake, self.exchange(reader, &mut measured)).await {
+                exchanged?;
             }
         }
+    }
+
+    /// Whether the server takes one more request with a body of so many bytes.
+    fn has_room(&self, bytes: usize) -> bool {
+        let fits = i64::try_from(bytes).is_ok_and(|bytes| bytes <= self.window);
+        self.under_way < self.most_under_way && fits && self.going_away.is_none()
     }
 
     /// Writes a request into the buffer.
@@ -234,19 +259,31 @@ impl Connection {
         self.under_way += 1;
     }
 
-    async fn flush(&mut self) -> Result<(), Failure> {
-        if !self.out.is_empty() {
-            self.stream.write_all(&self.out).await?;
-            self.out.clear();
+    /// Writes what is to be written and waits for bytes, both at once: a server that cannot write reads no more either.
+    /// Takes in the frames that are whole.
+    async fn exchange(&mut self, reader: Reader, measured: &mut Measured) -> Result<(), Failure> {
+        let mut buffer = [0; 16 * 1024];
+        let read = std::future::poll_fn(|context| {
+            while !self.out.is_empty() {
+                match Pin::new(&mut self.stream).poll_write(context, &self.out) {
+                    Poll::Ready(Ok(written)) => drop(self.out.drain(..written)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break,
+                }
+            }
+            if self.out.is_empty()
+                && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(context)
+            {
+                return Poll::Ready(Err(error));
+            }
+            let mut into = ReadBuf::new(&mut buffer);
+            Pin::new(&mut self.stream).poll_read(context, &mut into).map_ok(|()| into.filled().len())
+        });
+        let read = read.await?;
+        if read == 0 {
+            return Err(format!("the server closed the connection; GOAWAY: {:?}", self.going_away).into());
         }
-        Ok(())
-    }
-
-    /// Waits for bytes and takes in the frames that are whole.
-    async fn receive(&mut self, reader: Reader, measured: &mut Measured) -> Result<(), Failure> {
-        if self.stream.read_buf(&mut self.received).await? == 0 {
-            return Err("the server closed the connection".into());
-        }
+        self.received.extend_from_slice(buffer.get(..read).unwrap_or_default());
         let received = std::mem::take(&mut self.received);
         let mut rest = received.as_slice();
         while let Some(head) = Head::read(rest) {
@@ -277,6 +314,9 @@ impl Connection {
             frames::HEADERS if ended => self.ended(head.stream, measured),
             frames::RST_STREAM => measured.failed += u64::from(self.end(head.stream).is_some()),
             frames::SETTINGS if head.flags & frames::ACK == 0 => {
+                if let Some(most) = frames::setting(payload, frames::MAX_CONCURRENT_STREAMS) {
+                    self.most_under_way = usize::try_from(most)?;
+                }
                 frames::frame(&mut self.out, frames::SETTINGS, frames::ACK, 0, &[]);
             }
             frames::PING if head.flags & frames::ACK == 0 => {
@@ -286,7 +326,11 @@ impl Connection {
                 let more = payload.first_chunk().ok_or("a window without a size")?;
                 self.window += i64::from(u32::from_be_bytes(*more));
             }
-            frames::GOAWAY => self.going_away = true,
+            frames::GOAWAY => {
+                let code = payload.get(4..).and_then(<[u8]>::first_chunk).ok_or("GOAWAY without a code")?;
+                let why = String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
+                self.going_away = Some((u32::from_be_bytes(*code), why));
+            }
             _ => {}
         }
         Ok(())

@@ -18,6 +18,16 @@ pub(crate) const END_HEADERS: u8 = 0x4;
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const LARGEST_WINDOW: u32 = 0x7fff_ffff;
 
+pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 3;
+
+/// The value of a setting, if the payload of SETTINGS has it.
+pub(crate) fn setting(payload: &[u8], wanted: u16) -> Option<u32> {
+    let (settings, _) = payload.as_chunks::<6>();
+    settings.iter().find_map(|[high, low, value @ ..]| {
+        (u16::from_be_bytes([*high, *low]) == wanted).then(|| u32::from_be_bytes(*value))
+    })
+}
+
 /// Appends a frame's head.
 pub(crate) fn head(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, stream: u32) {
     let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();

@@ -27,11 +27,19 @@ pub(crate) const VALIDATE: &str = "/lanyard.v1.BindingService/ValidateBinding";
 pub(crate) const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
 pub(crate) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
-/// What Envoy sends for a request to the sample resource: with the hash in its header, and where it is asked for, the
-/// whole certificate.
+/// The SPIFFE ID of the sample proxy.
+pub(crate) const PROXY: &str = "spiffe://dev.internal/proxy";
+
+/// What the sample proxy's Envoy sends for a request to the sample resource: with the hash in its header, and where it is
+/// asked for, the whole certificate.
 pub(crate) fn check(token: &str, der: &[u8], whole: bool) -> CheckRequest {
+    check_by(PROXY, token, der, whole)
+}
+
+/// What the Envoy of this proxy sends.
+pub(crate) fn check_by(proxy: &str, token: &str, der: &[u8], whole: bool) -> CheckRequest {
     let hash = hex::encode(Sha256::digest(der));
-    let header = format!("By=spiffe://dev.internal/proxy;Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
+    let header = format!("By={proxy};Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
     let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", header)];
     let http = HttpRequest {
         method: "GET".to_owned(),
