@@ -33,6 +33,7 @@ const ALERTS: [&str; 22] = [
     "LanyardNotReady",
     "LanyardOverloaded",
     "LanyardPanic",
+    "LanyardQuotaExceeded",
     "LanyardReloadFailing",
     "LanyardReportModeDenials",
     "LanyardServerCertificateExpiring",
