@@ -4,6 +4,7 @@
 //! are distributed among them (measured: twice the throughput of one runtime over all cores). The thread that started
 //! the server accepts connections, reloads files and follows the store.
 
+mod bounds;
 mod descriptors;
 mod error;
 mod keys_error;

@@ -52,8 +52,7 @@ pub(super) fn readable(request: http::Request<Body>) -> http::Request<Body> {
     if request.uri().path() != METHOD {
         return request;
     }
-    let hold = request.extensions().get::<Arc<CallerLimits>>().map(|limits| limits.hold());
-    request.map(|body| Body::new(Readable::new(body, hold)))
+    request.map(|body| Body::new(Readable::new(body)))
 }
 
 /// Returns a stream with one response for each message.

@@ -27,7 +27,7 @@ pub(crate) fn grpc_frames(input: &[u8]) {
     let Some((size, body)) = input.split_first() else { return };
     let pieces = body.chunks(usize::from(*size).max(1)).map(Bytes::copy_from_slice).map(Frame::data);
     let pieces: Vec<Result<Frame<Bytes>, Status>> = pieces.map(Ok).collect();
-    let mut readable = Readable::new(Body::new(StreamBody::new(stream::iter(pieces))), None);
+    let mut readable = Readable::new(Body::new(StreamBody::new(stream::iter(pieces))));
     let mut context = Context::from_waker(Waker::noop());
     let mut read = Vec::new();
     loop {

@@ -21,8 +21,6 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::grpc::MAX_REQUEST_BYTES;
-use crate::grpc::status;
-use crate::limits::Hold;
 use crate::proto::ValidateBindingRequest;
 
 /// The frame of an uncompressed empty message.
@@ -34,15 +32,13 @@ const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
 pub(super) struct Readable {
     body: Body,
     arrived: BytesMut,
-    /// What is buffered counts for the caller's share, and an idle stream for none.
-    hold: Option<Hold>,
     /// How many bytes remain of a message that is too large and has already been replaced.
     rest: u64,
 }
 
 impl Readable {
-    pub(super) fn new(body: Body, hold: Option<Hold>) -> Self {
-        Self { body, arrived: BytesMut::new(), hold, rest: 0 }
+    pub(super) fn new(body: Body) -> Self {
+        Self { body, arrived: BytesMut::new(), rest: 0 }
     }
 
     /// The next message, once it is complete.
@@ -74,12 +70,7 @@ impl HttpBody for Readable {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
-            let message = self.message();
-            let buffered = self.arrived.len();
-            if let Some(hold) = &mut self.hold {
-                hold.set(buffered).map_err(|exceeded| status::not_admitted(exceeded.into()))?;
-            }
-            if let Some(message) = message {
+            if let Some(message) = self.message() {
                 return Poll::Ready(Some(Ok(Frame::data(message))));
             }
             let Some(frame) = std::task::ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()? else {

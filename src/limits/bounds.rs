@@ -14,7 +14,7 @@ pub struct Bounds {
     pub requests: usize,
     /// Requests, and messages of streams, for each second; twice as many at once.
     pub requests_per_second: NonZero<u32>,
-    /// Bytes of requests that are not complete or not yet handled.
+    /// Bytes of requests under way, each with [`super::REQUEST_BYTES`], and of answers that are not read.
     pub buffered_bytes: usize,
 }
 
@@ -109,7 +109,7 @@ impl CallerBounds {
             buffered_bytes: (mib * MIB).min(bytes / of_all),
         };
         let (address, identity) = match role {
-            CallerRole::Workload => (bounds(64, 8, 512, 2_000, 4, 8), bounds(1_024, 4, 2_048, 10_000, 16, 4)),
+            CallerRole::Workload => (bounds(64, 8, 512, 2_000, 8, 8), bounds(1_024, 4, 2_048, 10_000, 32, 4)),
             // A proxy asks for all of its clients: what one proxy can ask of all cores is bounded by admission.
             CallerRole::Proxy => (
                 bounds(1_024, 4, 8_192, cores.saturating_mul(50_000), 64, 4),

@@ -6,7 +6,6 @@ use crate::authority::access::NotAdmitted;
 use crate::authority::access::Priority;
 use crate::limits::admission::Admission;
 use crate::limits::role::CallerRole;
-use crate::limits::share::Hold;
 use crate::limits::share::Share;
 use crate::limits::share::UnderWay;
 
@@ -23,9 +22,9 @@ impl CallerLimits {
         Self { share, admission }
     }
 
-    /// Begins a request. It costs a few atomic operations, whether it is refused or not.
-    pub fn begin(&self, priority: Priority) -> Result<UnderWay, NotAdmitted> {
-        let under_way = self.share.begin().map_err(NotAdmitted::ShareExceeded)?;
+    /// Begins a request with a head of so many bytes. It costs a few atomic operations, whether it is refused or not.
+    pub fn begin(&self, priority: Priority, head: usize) -> Result<UnderWay, NotAdmitted> {
+        let under_way = self.share.begin(head).map_err(NotAdmitted::ShareExceeded)?;
         self.admission.admit(priority).map(|()| under_way)
     }
 
@@ -40,8 +39,8 @@ impl CallerLimits {
         self.share.role() == CallerRole::Admin
     }
 
-    /// A hold on the bytes of a request, of none yet.
-    pub fn hold(&self) -> Hold {
-        self.share.hold()
+    /// The share.
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 }

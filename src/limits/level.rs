@@ -40,6 +40,15 @@ impl Counted {
         fits
     }
 
+    /// Adds, also beyond any largest value.
+    pub(super) fn add(&self, amount: usize) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     pub(super) fn release(&self, amount: usize) {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }

@@ -31,6 +31,12 @@ impl Machine {
         u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(CONNECTION_BYTES)
     }
 
+    /// The most memory that callers can make the server take, in bytes, with so many connections and so many bytes that
+    /// are buffered for all of them. A buffer that grows is up to twice as large as what is in it.
+    pub fn most_bytes(connections: usize, buffered: u64) -> u64 {
+        Self::connection_bytes(connections).saturating_add(buffered.saturating_mul(2))
+    }
+
     /// Reads the limits of this process.
     pub fn detect() -> Self {
         let root = Path::new("/sys/fs/cgroup");

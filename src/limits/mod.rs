@@ -39,6 +39,7 @@ pub use crate::limits::metrics::Refusals;
 pub use crate::limits::reserve::Reserve;
 pub use crate::limits::role::CallerRole;
 pub use crate::limits::share::Hold;
+pub use crate::limits::share::REQUEST_BYTES;
 pub use crate::limits::share::Share;
 pub use crate::limits::share::UnderWay;
 pub use crate::limits::shares::Connection;

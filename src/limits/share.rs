@@ -11,6 +11,10 @@ use crate::limits::level::Level;
 use crate::limits::metrics::Usage;
 use crate::limits::role::CallerRole;
 
+/// What a request takes while it is under way, besides its head and its body, in bytes: its stream, its task, its span and
+/// the state of its method.
+pub const REQUEST_BYTES: usize = 16 * 1024;
+
 /// What all callers hold together.
 #[derive(Debug)]
 pub(super) struct Whole {
@@ -41,10 +45,12 @@ pub struct Share {
 }
 
 impl Share {
-    /// Begins a request: one more that is under way, and one more of this second.
-    pub fn begin(self: &Arc<Self>) -> Result<UnderWay, Exceeded> {
-        let under_way = self.under_way().map_err(|exceeded| self.refused(exceeded))?;
+    /// Begins a request with a head of so many bytes: one more that is under way, one more of this second, and the memory
+    /// that it takes besides its body.
+    pub fn begin(self: &Arc<Self>, head: usize) -> Result<UnderWay, Exceeded> {
+        let mut under_way = self.under_way().map_err(|exceeded| self.refused(exceeded))?;
         self.ask()?;
+        under_way.0.add(head.saturating_add(REQUEST_BYTES))?;
         Ok(under_way)
     }
 
@@ -53,9 +59,14 @@ impl Share {
         self.address.ask().and_then(|()| self.identity.ask()).map_err(|exceeded| self.refused(exceeded))
     }
 
-    /// A hold on the bytes of a request, of none yet.
+    /// A hold on bytes, of none yet.
     pub fn hold(self: &Arc<Self>) -> Hold {
         Hold { share: Arc::clone(self), bytes: 0 }
+    }
+
+    /// The bytes that are free of those for all callers, as far as this one may take them.
+    pub fn free_bytes(&self) -> usize {
+        self.whole.bytes_for(self.role).saturating_sub(self.whole.bytes.now())
     }
 
     /// The role by which the share was chosen.
@@ -73,7 +84,7 @@ impl Share {
             return Err(Limit::Requests.into());
         }
         self.whole.usage.add(self.role, Limit::Requests, 1);
-        Ok(UnderWay(Arc::clone(self)))
+        Ok(UnderWay(self.hold()))
     }
 
     fn take_bytes(&self, bytes: usize) -> Result<(), Exceeded> {
@@ -94,6 +105,14 @@ impl Share {
         Ok(())
     }
 
+    /// Takes bytes whether they are within the bounds or not.
+    fn take_bytes_anyway(&self, bytes: usize) {
+        self.address.bytes.add(bytes);
+        self.identity.bytes.add(bytes);
+        self.whole.bytes.add(bytes);
+        self.whole.usage.add(self.role, Limit::BufferedBytes, bytes);
+    }
+
     fn release_bytes(&self, bytes: usize) {
         self.address.bytes.release(bytes);
         self.identity.bytes.release(bytes);
@@ -101,33 +120,34 @@ impl Share {
         self.whole.usage.remove(self.role, Limit::BufferedBytes, bytes);
     }
 
-    pub(super) fn refused(&self, exceeded: Exceeded) -> Exceeded {
+    /// Counts that something is refused because of this limit.
+    pub fn refused(&self, exceeded: Exceeded) -> Exceeded {
         self.whole.usage.refused(self.role, exceeded.limit);
         exceeded
     }
 }
 
-/// A request under way. It ends when this is dropped.
+/// A request under way, and the bytes that it takes besides its body. It ends when this is dropped.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Share>);
+pub struct UnderWay(Hold);
 
 impl UnderWay {
     /// The share of which it is.
     pub fn share(&self) -> &Arc<Share> {
-        &self.0
+        &self.0.share
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let Self(share) = self;
+        let share = self.share();
         share.address.requests.release(1);
         share.identity.requests.release(1);
         share.whole.usage.remove(share.role, Limit::Requests, 1);
     }
 }
 
-/// The bytes that are buffered for one request. Dropping it releases them.
+/// Bytes that are held for a caller. Dropping it releases them.
 #[derive(Debug)]
 pub struct Hold {
     share: Arc<Share>,
@@ -135,27 +155,39 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Holds so many bytes from now on, in place of those before.
-    pub fn set(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        if let Some(more) = bytes.checked_sub(self.bytes) {
-            if more > 0 {
-                self.share.take_bytes(more).map_err(|exceeded| self.share.refused(exceeded))?;
-            }
-        } else {
-            self.share.release_bytes(self.bytes.saturating_sub(bytes));
-        }
-        self.bytes = bytes;
+    /// Holds so many bytes more.
+    pub fn add(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.share.take_bytes(bytes).map_err(|exceeded| self.share.refused(exceeded))?;
+        self.bytes = self.bytes.saturating_add(bytes);
         Ok(())
     }
 
-    /// Holds so many bytes more.
-    pub fn add(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        self.set(self.bytes.saturating_add(bytes))
+    /// Holds so many bytes more, which are there already and cannot be refused.
+    pub fn add_anyway(&mut self, bytes: usize) {
+        self.share.take_bytes_anyway(bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Releases all but so many bytes.
+    pub fn keep(&mut self, bytes: usize) {
+        let released = self.bytes.saturating_sub(bytes);
+        self.share.release_bytes(released);
+        self.bytes = self.bytes.saturating_sub(released);
+    }
+
+    /// How many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The share of which they are.
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.share.release_bytes(self.bytes);
+        self.keep(0);
     }
 }

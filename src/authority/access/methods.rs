@@ -89,8 +89,8 @@ pub struct MethodEntry {
     pub priority: Priority,
     /// Whether it is [`Priority::Vital`] where an admin calls it.
     pub vital_for_admins: bool,
-    /// Whether its request is a stream that counts for itself what it buffers.
-    pub counts_own_bytes: bool,
+    /// Whether its request is a stream of messages, between which its caller may pause.
+    pub takes_a_stream: bool,
     /// Whether the response is signed for a caller that accepts the signed form (RFC 9701 section 4).
     pub signed_on_request: bool,
 }
@@ -105,7 +105,7 @@ impl MethodEntry {
             never_forwarded: false,
             priority: Priority::Rest,
             vital_for_admins: false,
-            counts_own_bytes: false,
+            takes_a_stream: false,
             signed_on_request: false,
         }
     }
@@ -123,6 +123,10 @@ impl MethodEntry {
         Self { priority, ..self }
     }
 
+    const fn streamed(self) -> Self {
+        Self { takes_a_stream: true, ..self }
+    }
+
     const fn oauth(name: &'static str, roles: &'static [Role]) -> Self {
         Self::new(name, Protocol::OAuth, roles)
     }
@@ -136,16 +140,14 @@ pub const METHODS: &[MethodEntry] = &[
         .of(Priority::Decision),
     MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]).of(Priority::Vital),
     MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital),
-    MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
-    MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]),
+    MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
+    MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
     MethodEntry::grpc("/lanyard.v1.AdminService/ExportStore", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision),
-    MethodEntry {
-        counts_own_bytes: true,
-        ..MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
-            .of(Priority::Decision)
-    },
+    MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
+        .of(Priority::Decision)
+        .streamed(),
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
     MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.KeyService/ResealKeys", &[Role::Admin]),

@@ -45,8 +45,8 @@ use crate::limits::Share;
 use crate::limits::Shares;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::guard;
-use crate::server::middleware::held::until_sent;
 use crate::server::middleware::thread_limits::ThreadLimits;
+use crate::server::middleware::until_sent::until_sent;
 use crate::server::socket::Socket;
 
 /// How many peers of terminators are cached, so that a path is not built for each of their requests. Whether the path
@@ -192,7 +192,7 @@ impl ForwardedService {
         let view = authority.view();
         match self.peer(authority, &view, terminator, (&limits.shares, connection), request.headers()) {
             Ok((peer, share)) => {
-                let under_way = match share.begin() {
+                let under_way = match share.begin(guard::head_bytes(&request)) {
                     Ok(under_way) => under_way,
                     Err(exceeded) => {
                         let (sender, error) = (Sender::of(Some(&peer), connection), exceeded.into());

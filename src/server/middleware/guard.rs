@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderMap;
+use axum::http::StatusCode;
 use axum::http::header::ACCEPT;
 use hyper::Request;
 use hyper::Response;
@@ -21,9 +22,11 @@ use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::limits::CallerLimits;
 use crate::server::middleware::catch_panic::catch_panic;
-use crate::server::middleware::held::counted;
-use crate::server::middleware::held::until_sent;
 use crate::server::middleware::refusal;
+use crate::server::middleware::request_body::Cut;
+use crate::server::middleware::request_body::WhyCut;
+use crate::server::middleware::request_body::within_bounds;
+use crate::server::middleware::until_sent::until_sent;
 
 /// Answers a request for this method if its caller is within its share and authorized, and the thread is not overloaded.
 /// What is refused for its share or the load costs no more than that. A panic ends this request only.
@@ -37,7 +40,7 @@ pub(in crate::server) async fn call(
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
     let sender = || Sender::of(peer.map(Arc::as_ref), connection);
-    let under_way = match limits.begin(method.priority(|| limits.is_admin())) {
+    let under_way = match limits.begin(method.priority(|| limits.is_admin()), head_bytes(&request)) {
         Ok(under_way) => under_way,
         Err(error) => return Ok(refused(authority, &sender(), method, request.headers(), error)),
     };
@@ -45,6 +48,16 @@ pub(in crate::server) async fn call(
     let response = catch_panic(authority, sender, method, answer).await?;
     Ok(until_sent(response, under_way))
 }
+
+/// What a request's head takes in memory: its target and its fields.
+pub(in crate::server) fn head_bytes<B>(request: &Request<B>) -> usize {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+    fields.fold(target, usize::saturating_add)
+}
+
+/// What a field takes besides its name and its value (RFC 9113 section 10.5.1 counts as much).
+const FIELD_BYTES: usize = 32;
 
 /// Answers a request without catching panics, using this view.
 #[expect(clippy::too_many_arguments, reason = "what a request is, and what it is decided by")]
@@ -62,7 +75,7 @@ pub(super) async fn admit(
     match authority.authorize(view, peer.map(Arc::as_ref), method) {
         Ok(caller) => {
             let headers = request.headers().get(ACCEPT).cloned();
-            let (mut request, bytes) = counted(request, method, limits);
+            let (mut request, why) = within_bounds(request, method, limits.share());
             if let Some(peer) = peer {
                 // For streams, where each message is authorized again, and counts for the share.
                 request.extensions_mut().insert(Arc::clone(peer));
@@ -72,13 +85,27 @@ pub(super) async fn admit(
                 request.extensions_mut().insert(Caller { connection, ..caller });
             }
             let response = router.oneshot(request).await?;
-            if let Some(exceeded) = bytes.exceeded() {
-                let headers = headers.map(|accept| (ACCEPT, accept)).into_iter().collect();
-                return Ok(refused(authority, &sender(), method, &headers, NotAdmitted::ShareExceeded(exceeded)));
-            }
-            Ok(refusal::answered(authority, sender, method, response))
+            let response = refusal::answered(authority, sender, method, response);
+            let headers = || headers.map(|accept| (ACCEPT, accept)).into_iter().collect();
+            Ok(unless_cut(authority, sender, method, headers, &why, response))
         }
         Err(error) => Ok(refused(authority, &sender(), method, request.headers(), error)),
+    }
+}
+
+/// The answer to a request, or another one if its body was not read to its end.
+pub(in crate::server) fn unless_cut(
+    authority: &Authority,
+    sender: impl FnOnce() -> Sender,
+    method: CalledMethod,
+    headers: impl FnOnce() -> HeaderMap,
+    why: &WhyCut,
+    answer: Response<Body>,
+) -> Response<Body> {
+    match why.cut() {
+        None => answer,
+        Some(Cut::TooSlow) => refusal::cut_off(method, StatusCode::REQUEST_TIMEOUT, answer),
+        Some(Cut::NoRoom(exceeded)) => refused(authority, &sender(), method, &headers(), exceeded.into()),
     }
 }
 

@@ -74,7 +74,7 @@ pub(in crate::server) fn with_body(method: CalledMethod, response: Response<Body
 
 /// The answer, with this status, to a request whose body was not read to its end. gRPC has ended such a request with a
 /// status of its own.
-pub(in crate::server) fn cut_off(method: CalledMethod, status: StatusCode, answer: Response<Body>) -> Response<Body> {
+pub(super) fn cut_off(method: CalledMethod, status: StatusCode, answer: Response<Body>) -> Response<Body> {
     match method.protocol() {
         Protocol::Grpc | Protocol::ExtAuthz => answer,
         Protocol::OAuth => http::error::cut_off(status, true),

@@ -1,6 +1,7 @@
 //! The limits as a serving thread applies them to the connections that it is handed.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -19,11 +20,13 @@ use crate::authority::access::Exceeded;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Sender;
+use crate::authority::identity::PeerIdentity;
 use crate::limits::Admission;
 use crate::limits::CallerLimits;
 use crate::limits::CallerRole;
 use crate::limits::Connection;
 use crate::limits::Reserve;
+use crate::limits::Share;
 use crate::limits::Shares;
 use crate::server::middleware::called_method::called_method;
 use crate::server::middleware::guard::refused;
@@ -52,16 +55,36 @@ impl ThreadLimits {
         info: ConnectionInfo,
         reserve: &Arc<Reserve>,
     ) -> Result<Arc<Opened>, Exceeded> {
-        let (identity, role) = peer.map_or((None, CallerRole::Anonymous), |peer| {
-            let identity = peer.identity();
-            let role = CallerRole::of(&authority.view().roles_of(&identity));
-            (Some(identity), role)
-        });
-        let address = info.remote.map(|remote| remote.ip().to_canonical());
+        let (identity, role, address) = caller(authority, peer, info);
         let connection = self.shares.open(identity.as_deref(), role, address, reserve)?;
         let limits = CallerLimits::new(Arc::clone(connection.share()), Arc::clone(&self.admission));
         Ok(Arc::new(Opened { connection, limits: Arc::new(limits) }))
     }
+
+    /// The share of this peer, or of a caller without a certificate.
+    pub(in crate::server) fn share(
+        &self,
+        authority: &Authority,
+        peer: Option<&PeerConnection>,
+        info: ConnectionInfo,
+    ) -> Arc<Share> {
+        let (identity, role, address) = caller(authority, peer, info);
+        self.shares.share(identity.as_deref(), role, address)
+    }
+}
+
+/// What a share is found by.
+fn caller(
+    authority: &Authority,
+    peer: Option<&PeerConnection>,
+    info: ConnectionInfo,
+) -> (Option<Arc<PeerIdentity>>, CallerRole, Option<IpAddr>) {
+    let (identity, role) = peer.map_or((None, CallerRole::Anonymous), |peer| {
+        let identity = peer.identity();
+        let role = CallerRole::of(&authority.view().roles_of(&identity));
+        (Some(identity), role)
+    });
+    (identity, role, info.remote.map(|remote| remote.ip().to_canonical()))
 }
 
 /// Refuses each request of a connection that is beyond its caller's share, in the request's protocol.

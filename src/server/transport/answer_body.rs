@@ -11,20 +11,20 @@ use hyper::body::Body as HttpBody;
 use hyper::body::Frame;
 use hyper::body::SizeHint;
 
-use crate::server::transport::memory::Share;
-use crate::server::transport::memory::Unread;
+use crate::server::middleware::Buffers;
+use crate::server::middleware::Unread;
 
 /// An answer whose bytes are held for a connection until they are dropped: hyper and h2 keep them while the peer's
 /// window is closed, and drop them when they have been written.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Body,
-    share: Arc<Share>,
+    buffers: Arc<Buffers>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(body: Body, share: Arc<Share>) -> Self {
-        Self { body, share }
+    pub(super) fn new(body: Body, buffers: Arc<Buffers>) -> Self {
+        Self { body, buffers }
     }
 }
 
@@ -48,7 +48,7 @@ impl HttpBody for AnswerBody {
         let this = &mut *self;
         Pin::new(&mut this.body).poll_frame(context).map_ok(|frame| {
             frame.map_data(|data| {
-                let unread = this.share.hold_unread(data.len());
+                let unread = this.buffers.hold_unread(data.len());
                 Bytes::from_owner(Counted(data, unread))
             })
         })

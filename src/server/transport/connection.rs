@@ -1,15 +1,11 @@
 //! One connection, from the handshake to its end.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use hyper::Request;
-use hyper::Response;
 use hyper::body::Incoming as IncomingBody;
-use hyper::service::Service;
 use hyper::service::service_fn;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -20,13 +16,16 @@ use tokio::time::Instant;
 
 use crate::authority::Authority;
 use crate::authority::access::ConnectionInfo;
+use crate::authority::access::Exceeded;
 use crate::authority::access::PeerConnection;
+use crate::server::bounds::REFUSED_TIME;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::Opened;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
 use crate::server::middleware::Terminator;
 use crate::server::middleware::ThreadLimits;
+use crate::server::middleware::arrived;
 use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
 use crate::server::middleware::called_method;
@@ -34,15 +33,12 @@ use crate::server::middleware::refusing;
 use crate::server::middleware::until_sent;
 use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
-use crate::server::transport::bounds::REFUSED_TIME;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
 use crate::server::transport::gate::until_displaced;
 use crate::server::transport::http::serve_http;
-use crate::server::transport::memory::Memory;
 use crate::server::transport::refusal::record_refusal;
 use crate::server::transport::refusal::refuse;
-use crate::server::transport::request_body::bounded as bounded_body;
 use crate::server::transport::time_limits::Limits;
 use crate::server::transport::unguarded::unguarded;
 use crate::tls::acceptor::Acceptor;
@@ -54,7 +50,7 @@ pub(in crate::server) async fn serve(
     acceptor: Arc<Acceptor>,
     authority: Arc<Authority>,
     limits: Limits,
-    (thread, memory): (ThreadLimits, Arc<Memory>),
+    thread: ThreadLimits,
     stages: watch::Receiver<Stage>,
 ) {
     let Incoming { stream, door, listener, connection, reserve, mut place, gate } = incoming;
@@ -68,7 +64,7 @@ pub(in crate::server) async fn serve(
             drop(place);
             if let Door::Forwarded(forwarded_service) = &*door {
                 let end = end(limits.max_age, stages);
-                let server = (authority, thread, memory);
+                let server = (authority, thread);
                 serve_local(stream, Arc::clone(forwarded_service), info, server, end).await;
             }
             return;
@@ -97,11 +93,11 @@ pub(in crate::server) async fn serve(
                     match thread.open(&authority, peer.as_deref(), info, &reserve) {
                         Ok(opened) => {
                             let peers = Peers::Direct(router.clone(), peer, opened);
-                            serve_guarded(http2, stream, peers, info, (authority, thread, memory), end).await;
+                            serve_guarded(http2, stream, peers, info, (authority, thread), end).await;
                         }
                         Err(exceeded) => {
                             connection = None;
-                            serve_refused(http2, stream, refusing(authority, peer, info, exceeded), memory).await;
+                            serve_refused(http2, stream, (authority, thread), peer, info, exceeded).await;
                         }
                     }
                 }
@@ -113,14 +109,14 @@ pub(in crate::server) async fn serve(
                 // Its peer is a process of the operator's, which may open connections before it needs them.
                 drop(place);
                 let peers = Peers::Forwarded(Arc::clone(forwarded_service), None);
-                serve_guarded(false, stream, peers, info, (authority, thread, memory), end).await;
+                serve_guarded(false, stream, peers, info, (authority, thread), end).await;
                 return;
             };
             let finish = |hello| acceptor.only_for(id.clone(), hello);
             match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok((stream, terminator)) => {
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    serve_guarded(http2(&stream), stream, peers, info, (authority, thread, memory), end).await;
+                    serve_guarded(http2(&stream), stream, peers, info, (authority, thread), end).await;
                 }
                 Err(refusal) => refuse(refusal, info, &authority).await,
             }
@@ -136,12 +132,13 @@ pub(in crate::server) async fn serve(
                             departure = place.departure();
                             let (asks, asked) = watch::channel(false);
                             let end = until_superseded(end, Arc::clone(&opened));
+                            let share = Arc::clone(opened.connection.share());
                             let service = unguarded(router, authority, Some(opened), asks);
-                            until_displaced(place, asked, serve_http(http2, stream, service, memory, end)).await;
+                            until_displaced(place, asked, serve_http(http2, stream, service, share, end)).await;
                         }
                         Err(exceeded) => {
                             connection = None;
-                            serve_refused(http2, stream, refusing(authority, None, info, exceeded), memory).await;
+                            serve_refused(http2, stream, (authority, thread), None, info, exceeded).await;
                         }
                     }
                 }
@@ -151,8 +148,9 @@ pub(in crate::server) async fn serve(
         // Probes and collectors request often, and would distort the metrics of callers.
         Door::Plain(router) => {
             let (asks, asked) = watch::channel(false);
+            let share = thread.share(&authority, None, info);
             let service = unguarded(router, authority, None, asks);
-            until_displaced(place, asked, serve_http(false, stream, service, memory, end)).await;
+            until_displaced(place, asked, serve_http(false, stream, service, share, end)).await;
         }
     }
     drop(connection);
@@ -164,7 +162,7 @@ async fn serve_local(
     stream: std::os::unix::net::UnixStream,
     forwarded_service: Arc<ForwardedService>,
     info: ConnectionInfo,
-    server: (Arc<Authority>, ThreadLimits, Arc<Memory>),
+    server: (Arc<Authority>, ThreadLimits),
     end: impl Future<Output = ()>,
 ) {
     let Ok(stream) = UnixStream::from_std(stream) else { return };
@@ -199,20 +197,23 @@ async fn serve_guarded<S>(
     stream: S,
     peers: Peers,
     info: ConnectionInfo,
-    (authority, thread, memory): (Arc<Authority>, ThreadLimits, Arc<Memory>),
+    (authority, thread): (Arc<Authority>, ThreadLimits),
     end: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (over, shutdown) = watch::channel(false);
-    let opened = if let Peers::Direct(_, _, opened) = &peers { Some(Arc::clone(opened)) } else { None };
+    let (opened, share) = match &peers {
+        Peers::Direct(_, _, opened) => (Some(Arc::clone(opened)), Arc::clone(opened.connection.share())),
+        Peers::Forwarded(_, terminator) => (None, thread.share(&authority, terminator.as_deref(), info)),
+    };
     let service = service_fn(move |request: Request<IncomingBody>| {
         let (peers, authority, shutdown) = (peers.clone(), Arc::clone(&authority), shutdown.clone());
         let thread = thread.clone();
         let method = called_method(&request);
         let metrics = RequestMetrics::begin(&authority, method);
         async move {
-            let (request, why) = bounded_body(request, method);
+            let request = request.map(arrived);
             let span = RequestSpan::of(&request, method);
             // On the heap: it is large, and moved with the task until it is polled.
             let response = Box::pin(span.answered(async {
@@ -229,7 +230,7 @@ async fn serve_guarded<S>(
                     }
                 }
             }));
-            response.await.map(|response| bounded(why.answer(method, response), shutdown, &authority, metrics))
+            response.await.map(|response| bounded(response, shutdown, &authority, metrics))
         }
     });
     let end = async move {
@@ -239,7 +240,7 @@ async fn serve_guarded<S>(
         }
         over.send_replace(true);
     };
-    serve_http(http2, stream, service, memory, end).await;
+    serve_http(http2, stream, service, share, end).await;
 }
 
 /// Completes when the connection is to end, or to make room for another one.
@@ -251,13 +252,19 @@ async fn until_superseded(end: impl Future<Output = ()>, opened: Arc<Opened>) {
 }
 
 /// Serves a connection beyond its caller's share: it ends at once, and what crosses its end is refused.
-async fn serve_refused<S, V>(http2: bool, stream: S, refusing: V, memory: Arc<Memory>)
-where
+async fn serve_refused<S>(
+    http2: bool,
+    stream: S,
+    (authority, thread): (Arc<Authority>, ThreadLimits),
+    peer: Option<Arc<PeerConnection>>,
+    info: ConnectionInfo,
+    exceeded: Exceeded,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    V: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible> + Send + 'static,
-    V::Future: Send + 'static,
 {
-    let serving = serve_http(http2, stream, refusing, memory, std::future::ready(()));
+    let share = thread.share(&authority, peer.as_deref(), info);
+    let service = refusing(authority, peer, info, exceeded);
+    let serving = serve_http(http2, stream, service, share, std::future::ready(()));
     drop(tokio::time::timeout(REFUSED_TIME, serving).await);
 }
 

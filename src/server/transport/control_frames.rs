@@ -3,9 +3,9 @@
 
 use tokio::time::Instant;
 
-use crate::server::transport::bounds::CONTROL_FRAMES;
-use crate::server::transport::bounds::CONTROL_FRAMES_A_SECOND;
-use crate::server::transport::bounds::CONTROL_FRAMES_EACH;
+use crate::server::bounds::CONTROL_FRAMES;
+use crate::server::bounds::CONTROL_FRAMES_A_SECOND;
+use crate::server::bounds::CONTROL_FRAMES_EACH;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use futures_util::FutureExt as _;
 
-use crate::server::transport::bounds::MAX_PROXY_HEADER_BYTES;
+use crate::server::bounds::MAX_PROXY_HEADER_BYTES;
 use crate::server::transport::proxy_header;
 
 /// The input as the beginning of a connection from a load balancer.

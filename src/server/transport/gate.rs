@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
-use crate::server::transport::bounds::HANDSHAKE_PATIENCE;
+use crate::server::bounds::HANDSHAKE_PATIENCE;
 use crate::server::transport::origin::Origin;
 use crate::server::transport::places::Place;
 use crate::server::transport::places::Places;

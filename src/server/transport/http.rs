@@ -21,12 +21,12 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
 use crate::http::error::invalid_host;
+use crate::limits::Share;
+use crate::server::bounds;
+use crate::server::bounds::UNREAD_TIME;
+use crate::server::middleware::Buffers;
 use crate::server::transport::answer_body::AnswerBody;
-use crate::server::transport::bounds;
-use crate::server::transport::bounds::UNREAD_TIME;
 use crate::server::transport::host;
-use crate::server::transport::memory::Memory;
-use crate::server::transport::memory::Share;
 use crate::server::transport::stream::Stream;
 
 /// How long requests may still take that are under way at a connection's maximum age.
@@ -38,12 +38,13 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Serves HTTP/2, or else the version that the peer begins with, until the peer disconnects or reads no answers, or
-/// `end` completes and the requests under way are answered. Each request has the share of the connection as an extension.
+/// `end` completes and the requests under way are answered. Each request has the connection's [`Buffers`] as an
+/// extension; what the peer does not read counts for `share`.
 pub(super) async fn serve_http<S, V>(
     http2: bool,
     stream: S,
     service: V,
-    memory: Arc<Memory>,
+    share: Arc<Share>,
     end: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -51,22 +52,22 @@ pub(super) async fn serve_http<S, V>(
     V::Future: Send + 'static,
 {
     let closing = Arc::new(AtomicBool::new(false));
-    let share = Share::of(&memory);
+    let buffers = Buffers::of(share);
     let service = {
-        let (closing, share) = (Arc::clone(&closing), Arc::clone(&share));
+        let (closing, buffers) = (Arc::clone(&closing), Arc::clone(&buffers));
         service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&share));
+            request.extensions_mut().insert(Arc::clone(&buffers));
             // HTTP/2 uses GOAWAY instead.
             let closing = (request.version() < Version::HTTP_2).then(|| Arc::clone(&closing));
             let (is_head, http2) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
             let is_allowed = host::is_allowed(request.version(), request.headers());
-            let share = Arc::clone(&share);
+            let buffers = Arc::clone(&buffers);
             let answer = is_allowed.then(|| service.call(request));
             async move {
                 let Some(answer) = answer else {
                     let mut refused = invalid_host();
                     refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    return Ok(refused.map(|body| AnswerBody::new(body, share)));
+                    return Ok(refused.map(|body| AnswerBody::new(body, buffers)));
                 };
                 let mut response = answer.await?;
                 // Over HTTP/1.1, hyper does not send the body.
@@ -76,14 +77,14 @@ pub(super) async fn serve_http<S, V>(
                 if closing.is_some_and(|closing| closing.load(Ordering::Relaxed)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, share)))
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, buffers)))
             }
         })
     };
     let builder = bounds::builder(http2);
     let connection = builder.serve_connection(TokioIo::new(Stream::new(stream)), service);
     tokio::pin!(connection);
-    let stalled = share.stalled(|| tokio::time::sleep(UNREAD_TIME));
+    let stalled = buffers.stalled(|| tokio::time::sleep(UNREAD_TIME));
     tokio::select! {
         // An error here is caused by the peer: it disconnected, or did not send HTTP.
         ended = &mut connection => return drop(ended),

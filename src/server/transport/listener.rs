@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
+use crate::server::bounds::ACCEPT_PAUSES;
+use crate::server::bounds::HANDSHAKE_PATIENCE;
+use crate::server::bounds::ROOM_TIMEOUT;
 use crate::server::socket::Accepted;
 use crate::server::socket::Socket;
 use crate::server::stage::Stage;
 use crate::server::supervised;
-use crate::server::transport::bounds::ACCEPT_PAUSES;
-use crate::server::transport::bounds::HANDSHAKE_PATIENCE;
-use crate::server::transport::bounds::ROOM_TIMEOUT;
 use crate::server::transport::connection_limit::ConnectionLimit;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;

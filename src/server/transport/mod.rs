@@ -1,7 +1,6 @@
 //! Connections: accepted, distributed among the serving threads, and served.
 
 mod answer_body;
-mod bounds;
 mod connection;
 mod connection_limit;
 mod control_frames;
@@ -12,13 +11,11 @@ mod gate;
 mod host;
 mod http;
 mod listener;
-mod memory;
 mod newcomers;
 mod origin;
 mod places;
 mod proxy_header;
 mod refusal;
-mod request_body;
 mod stream;
 mod time_limits;
 mod unguarded;

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::server::transport::bounds::SHARES;
+use crate::server::bounds::SHARES;
 use crate::server::transport::origin::Origin;
 
 /// Places of which the oldest is given away when all are taken. Once half of them are, each origin has a share: beyond

@@ -10,7 +10,7 @@ use proxy_header::ProxyHeader;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
 
-use crate::server::transport::bounds::MAX_PROXY_HEADER_BYTES;
+use crate::server::bounds::MAX_PROXY_HEADER_BYTES;
 
 /// The part before the addresses: signature, version and command, family and protocol, and the length of the rest.
 const FIXED: usize = 16;

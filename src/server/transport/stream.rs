@@ -12,8 +12,8 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
-use crate::server::transport::bounds::HEAD_TIME;
-use crate::server::transport::bounds::UNREAD_TIME;
+use crate::server::bounds::HEAD_TIME;
+use crate::server::bounds::UNREAD_TIME;
 use crate::server::transport::control_frames::ControlFrames;
 
 /// The beginning of the HTTP/2 connection preface (RFC 9113 section 3.4).

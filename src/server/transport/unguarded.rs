@@ -18,12 +18,16 @@ use crate::authority::access::Sender;
 use crate::server::middleware::Opened;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
+use crate::server::middleware::WhyCut;
+use crate::server::middleware::arrived;
 use crate::server::middleware::called_method;
 use crate::server::middleware::catch_panic;
+use crate::server::middleware::head_bytes;
 use crate::server::middleware::refused;
+use crate::server::middleware::unless_cut;
 use crate::server::middleware::until_sent;
 use crate::server::middleware::with_body;
-use crate::server::transport::request_body::bounded as bounded_body;
+use crate::server::middleware::within_bounds;
 
 /// Serves requests of any caller, and reports that one came. Those of probes, on connections that count for no share, are neither counted nor traced.
 pub(super) fn unguarded(
@@ -40,18 +44,24 @@ pub(super) fn unguarded(
         asks.send_replace(true);
         let (router, authority, opened) = (router.clone(), Arc::clone(&authority), opened.clone());
         let method = called_method(&request);
+        // No probe has a body.
+        let (request, why) = match &opened {
+            Some(opened) => within_bounds(request.map(arrived), method, opened.connection.share()),
+            None => (request.map(|_| Body::empty()), WhyCut::default()),
+        };
         let observed =
             opened.map(|opened| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method), opened));
-        let (request, why) = bounded_body(request, method);
+        let head = head_bytes(&request);
         async move {
             let headers = request.headers().clone();
             let answer = async {
                 let response = router.oneshot(request).await?;
-                Ok(why.answer(method, with_body(method, response)))
+                let (response, headers) = (with_body(method, response), || headers.clone());
+                Ok(unless_cut(&authority, Sender::default, method, headers, &why, response))
             };
             let answer = catch_panic(&authority, Sender::default, method, answer);
             let Some((span, mut metrics, opened)) = observed else { return answer.await };
-            let response = match opened.limits.begin(method.priority(|| false)) {
+            let response = match opened.limits.begin(method.priority(|| false), head) {
                 Ok(under_way) => {
                     let kept = (under_way, opened.connection.busy());
                     until_sent(span.answered(answer).await?, kept)

@@ -15,10 +15,8 @@ use tokio::task::JoinSet;
 use crate::authority::Authority;
 use crate::server::middleware::ThreadLimits;
 use crate::server::stage::Stage;
-use crate::server::transport::bounds::MAX_HELD;
 use crate::server::transport::connection::serve;
 use crate::server::transport::door::Incoming;
-use crate::server::transport::memory::Memory;
 use crate::server::transport::time_limits::Limits;
 use crate::tls::acceptor::Acceptor;
 
@@ -61,7 +59,6 @@ impl Workers {
         stages: &watch::Receiver<Stage>,
     ) -> io::Result<Self> {
         let (deadline, deadlines) = watch::channel(None);
-        let memory = Memory::new(MAX_HELD);
         let (mut queues, mut finished) = (Vec::new(), Vec::new());
         for number in 0..threads.max(1) {
             let (sender, queue) = mpsc::channel(QUEUE);
@@ -71,7 +68,6 @@ impl Workers {
                 acceptor: Arc::clone(acceptor),
                 authority: Arc::clone(authority),
                 limits,
-                memory: Arc::clone(&memory),
                 thread: thread_limits(),
                 stages: stages.clone(),
                 deadlines: deadlines.clone(),
@@ -111,7 +107,6 @@ struct Worker {
     acceptor: Arc<Acceptor>,
     authority: Arc<Authority>,
     limits: Limits,
-    memory: Arc<Memory>,
     thread: ThreadLimits,
     stages: watch::Receiver<Stage>,
     deadlines: watch::Receiver<Option<Duration>>,
@@ -140,9 +135,9 @@ impl Worker {
             tokio::select! {
                 Some(incoming) = queue.recv() => {
                     let (acceptor, authority) = (Arc::clone(&self.acceptor), Arc::clone(&self.authority));
-                    let own = (self.thread.clone(), Arc::clone(&self.memory));
+                    let thread = self.thread.clone();
                     let stages = self.stages.clone();
-                    connections.spawn(serve(incoming, acceptor, authority, self.limits, own, stages));
+                    connections.spawn(serve(incoming, acceptor, authority, self.limits, thread, stages));
                 }
                 Some(ended) = connections.join_next() => log_panic(ended, &self.authority),
                 else => return,

@@ -15,6 +15,7 @@ use lanyard::limits::Callers;
 use lanyard::limits::Config;
 use lanyard::limits::Connection;
 use lanyard::limits::Machine;
+use lanyard::limits::REQUEST_BYTES;
 use lanyard::limits::Reserve;
 use lanyard::limits::Selector;
 use lanyard::limits::SetBounds;
@@ -32,7 +33,7 @@ fn connections(address: usize, identity: usize) -> SetCallerBounds {
 
 fn shares(entries: Vec<(Selector, SetCallerBounds)>, tracked: usize, idle_after: Duration) -> Arc<Shares> {
     let callers = Callers::new(entries, 10_000, MACHINE);
-    let config = Config { queue_delay: Duration::from_millis(5), idle_after, buffered_bytes: 1000, callers };
+    let config = Config { queue_delay: Duration::from_millis(5), idle_after, buffered_bytes: 1 << 30, callers };
     Shares::new(config, tracked)
 }
 
@@ -132,7 +133,7 @@ fn callers_are_remembered_up_to_a_bound_and_one_that_holds_something_always() {
     let (fixture, shares) = (Fixture::new(1000), shares(Vec::new(), 64, NEVER));
     let peer = fixture.peer("/checkout");
     let held = fixture.open(&shares, &peer, CallerRole::Workload, 1).unwrap();
-    let under_way = shares.share(Some(&fixture.peer("/busy")), CallerRole::Workload, address(1)).begin().unwrap();
+    let under_way = shares.share(Some(&fixture.peer("/busy")), CallerRole::Workload, address(1)).begin(0).unwrap();
     for number in 0..1000_u32 {
         let address = Some(Ipv4Addr::from(number).into());
         drop(shares.share(Some(&peer), CallerRole::Workload, address));
@@ -179,27 +180,40 @@ fn the_most_specific_entry_is_a_callers_share() {
 
 #[test]
 fn bytes_and_requests_are_released_when_they_are_done_and_by_nobody_twice() {
-    let of =
-        |most| SetBounds { requests: NonZero::new(most), buffered_bytes: NonZero::new(most), ..SetBounds::default() };
+    let bytes = |requests: usize| requests * REQUEST_BYTES;
+    let of = |most| SetBounds {
+        requests: NonZero::new(most),
+        buffered_bytes: NonZero::new(bytes(most)),
+        ..SetBounds::default()
+    };
     let set = SetCallerBounds { address: of(100), identity: of(150) };
     let (fixture, shares) = (Fixture::new(10), shares(vec![(Selector::Role(CallerRole::Workload), set)], 64, NEVER));
     let peer = fixture.peer("/checkout");
     let share = |from| shares.share(Some(&peer), CallerRole::Workload, address(from));
     let (one, two) = (share(1), share(2));
     let (mut first, mut second) = (one.hold(), two.hold());
-    first.set(100).unwrap();
+    first.add(bytes(100)).unwrap();
     assert_eq!(first.add(1).unwrap_err().limit, Limit::BufferedBytes);
-    // Of the identity's 150, 50 are left, at whatever address.
-    assert!(second.set(51).is_err() && second.set(50).is_ok());
-    first.set(10).unwrap();
-    second.set(100).unwrap();
+    // Of the identity's 150 requests, 50 are left, at whatever address.
+    assert!(second.add(bytes(50) + 1).is_err() && second.add(bytes(50)).is_ok());
+    first.keep(10);
+    second.add(bytes(50)).unwrap();
+    // What is there already is held beyond the bounds too, and released as the rest.
+    first.add_anyway(bytes(500));
+    assert_eq!((first.bytes(), second.bytes()), (bytes(500) + 10, bytes(100)));
+    assert!(second.add(1).is_err());
     drop(first);
     drop(second);
-    assert!(one.hold().set(100).is_ok() && two.hold().set(100).is_ok());
-    let held: Vec<_> = (0..100).map(|_| one.begin().unwrap()).collect();
-    assert_eq!(one.begin().unwrap_err().limit, Limit::Requests);
-    let others: Vec<_> = (0..50).map(|_| two.begin().unwrap()).collect();
-    assert_eq!(two.begin().unwrap_err().limit, Limit::Requests);
+    assert!(one.hold().add(bytes(100)).is_ok() && two.hold().add(bytes(50)).is_ok());
+    let held: Vec<_> = (0..100).map(|_| one.begin(0).unwrap()).collect();
+    assert_eq!(one.begin(0).unwrap_err().limit, Limit::Requests);
+    let others: Vec<_> = (0..50).map(|_| two.begin(0).unwrap()).collect();
+    assert_eq!(two.begin(0).unwrap_err().limit, Limit::Requests);
     drop((held, others));
-    assert!(one.begin().is_ok() && two.begin().is_ok());
+    // A request that is under way takes bytes, and its head.
+    let mut rest = one.hold();
+    rest.add(bytes(99)).unwrap();
+    assert_eq!(one.begin(1).unwrap_err().limit, Limit::BufferedBytes);
+    drop(rest);
+    assert!(one.begin(0).is_ok() && two.begin(0).is_ok());
 }

@@ -6,6 +6,7 @@ mod chains;
 mod control_frames;
 mod descriptors;
 mod floods;
+mod memory;
 mod newcomers;
 mod overload;
 mod peer;

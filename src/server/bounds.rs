@@ -1,8 +1,8 @@
 //! Every bound of a connection that is ours to set, with its reason, and those that h2 and hyper set themselves.
 //!
-//! What a peer can make the server hold, in bytes: of unfinished requests and unread answers at most [`MAX_HELD`], of
-//! all connections together, and of one connection at most a fifth of it (see `memory.rs`); besides, of each
-//! connection, what it has sent and no handler has read yet, at most [`WINDOW`], and one head, at most four
+//! What a peer can make the server hold, in bytes: of unfinished requests and unread answers at most
+//! `limits.buffered_bytes`, of all connections together, and of one connection at most a fifth of it (see
+//! `middleware/buffers.rs`); besides, of each connection, what it has sent and no handler has read yet, at most [`WINDOW`], and one head, at most four
 //! times [`MAX_HEAD_BYTES`].
 //!
 //! rustls bounds itself what is its own, and ends the connection beyond it: a handshake message of 64 KiB, in whatever
@@ -18,26 +18,25 @@ use hyper_util::server::conn::auto;
 /// A place among the handshakes goes to a waiting one when its holder has kept it for this long. A peer needs one round
 /// trip and one signature, also around the world and while a whole mesh reconnects; whoever takes longer may be kept
 /// waiting on purpose.
-pub(in crate::server::transport) const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What part of the places one origin may hold once half of them are taken: a sixteenth. A gateway with 50 replicas
 /// behind one address is through its handshakes many times faster than it opens connections, so it never meets it.
-pub(in crate::server::transport) const SHARES: usize = 16;
+pub(super) const SHARES: usize = 16;
 
 /// The largest header of the PROXY protocol, in bytes after its first 16. Its addresses take up to 216, and what load
 /// balancers add of themselves (identifiers, names) some hundred more.
-pub(in crate::server::transport) const MAX_PROXY_HEADER_BYTES: usize = 2048;
+pub(super) const MAX_PROXY_HEADER_BYTES: usize = 2048;
 
 /// How long a connection beyond its caller's share may still take: it has GOAWAY, or an answer to one request.
-pub(in crate::server::transport) const REFUSED_TIME: Duration = Duration::from_secs(2);
+pub(super) const REFUSED_TIME: Duration = Duration::from_secs(2);
 
 /// How long accepting pauses after the first error that no peer caused, such as that there are no more file
 /// descriptors; each further one doubles it, up to the second value. To ask again at once would keep a core busy.
-pub(in crate::server::transport) const ACCEPT_PAUSES: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_secs(1));
+pub(super) const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// How long the accept loop waits for the place of a connection that it has just ended to make room for another.
-pub(in crate::server::transport) const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The largest size of a request's header fields, in bytes: room for a token and a certificate. A block that decodes to
 /// more is answered with 431; one of four times as much (an HPACK bomb), or in more CONTINUATION frames than it needs
@@ -88,10 +87,6 @@ pub(super) const MAX_BODY_TIME: Duration = Duration::from_mins(1);
 
 /// How long a connection may have answers that its peer does not read, or bytes that it does not take.
 pub(super) const UNREAD_TIME: Duration = Duration::from_secs(20);
-
-/// The most bytes of unfinished requests and unread answers that are held of all connections together. With the buffers
-/// that grow by doubling it is some three times as much memory, and fits with the rest into the 512 MiB of the chart.
-pub(super) const MAX_HELD: usize = 64 * 1024 * 1024;
 
 /// What holding one piece costs besides its bytes: a peer may send a body in frames of one byte each.
 pub(super) const PIECE_BYTES: usize = 64;

@@ -12,9 +12,7 @@ use std::task::ready;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::StatusCode;
 use hyper::Request;
-use hyper::Response;
 use hyper::body::Body as HttpBody;
 use hyper::body::Bytes;
 use hyper::body::Frame;
@@ -25,56 +23,60 @@ use tokio::time::Sleep;
 use tonic::Status;
 
 use crate::authority::access::CalledMethod;
-use crate::grpc;
-use crate::server::middleware::cut_off;
-use crate::server::transport::bounds::BODY_RATE;
-use crate::server::transport::bounds::BODY_TIME;
-use crate::server::transport::bounds::MAX_BODY_TIME;
-use crate::server::transport::bounds::PIECE_BYTES;
-use crate::server::transport::memory::Held;
-use crate::server::transport::memory::Share;
+use crate::authority::access::Exceeded;
+use crate::grpc::status;
+use crate::limits::Share;
+use crate::server::bounds::BODY_RATE;
+use crate::server::bounds::BODY_TIME;
+use crate::server::bounds::MAX_BODY_TIME;
+use crate::server::bounds::PIECE_BYTES;
+use crate::server::middleware::buffers::Buffers;
+use crate::server::middleware::buffers::Held;
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Cut {
     /// It did not arrive within its time.
     TooSlow,
-    /// The connection already holds as much of unfinished requests as it may.
-    NoRoom,
+    /// The caller or the connection already holds as much as it may.
+    NoRoom(Exceeded),
 }
 
 impl From<Cut> for Status {
     fn from(cut: Cut) -> Self {
         match cut {
             Cut::TooSlow => Self::deadline_exceeded("the request did not arrive in time"),
-            Cut::NoRoom => Self::resource_exhausted("too much of this connection's requests and answers is unfinished"),
+            Cut::NoRoom(exceeded) => status::not_admitted(exceeded.into()),
         }
     }
 }
 
 /// Why the body of a request was cut, once it was.
 #[derive(Clone, Debug, Default)]
-pub(super) struct WhyCut(Arc<OnceLock<Cut>>);
+pub(in crate::server) struct WhyCut(Arc<OnceLock<Cut>>);
 
 impl WhyCut {
-    /// The answer to the request: gRPC's has the status that the body ended with.
-    pub(super) fn answer(&self, method: CalledMethod, answer: Response<Body>) -> Response<Body> {
-        match self.0.get() {
-            None => answer,
-            Some(Cut::TooSlow) => cut_off(method, StatusCode::REQUEST_TIMEOUT, answer),
-            Some(Cut::NoRoom) => cut_off(method, StatusCode::TOO_MANY_REQUESTS, answer),
-        }
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.0.get().copied()
     }
 }
 
-/// Puts the body of a request for this method within its bounds.
-pub(super) fn bounded(mut request: Request<Incoming>, method: CalledMethod) -> (Request<Body>, WhyCut) {
+/// A body as it arrives. Many requests have none.
+pub(in crate::server) fn arrived(body: Incoming) -> Body {
+    if body.is_end_stream() { Body::empty() } else { Body::new(body) }
+}
+
+/// Puts the body of a request for this method within its bounds. What is held of it counts for this share.
+pub(in crate::server) fn within_bounds(
+    mut request: Request<Body>,
+    method: CalledMethod,
+    share: &Arc<Share>,
+) -> (Request<Body>, WhyCut) {
     let why = WhyCut::default();
-    let request = match request.extensions_mut().remove::<Arc<Share>>() {
-        // Many requests have no body.
-        Some(share) if !request.body().is_end_stream() => {
-            let streamed = grpc::takes_a_stream(method.metric_label());
-            request.map(|body| Body::new(RequestBody::new(body, streamed, &share, why.clone())))
+    let request = match request.extensions_mut().remove::<Arc<Buffers>>() {
+        Some(buffers) if !request.body().is_end_stream() => {
+            let (kind, held) = (Kind::of(method), buffers.hold(share));
+            request.map(|body| Body::new(RequestBody::new(body, kind, held, why.clone())))
         }
         _ => request.map(|_| Body::empty()),
     };
@@ -83,14 +85,44 @@ pub(super) fn bounded(mut request: Request<Incoming>, method: CalledMethod) -> (
 
 /// A body within its bounds. The error is a [`Status`], which gRPC sends as it is.
 #[derive(Debug)]
-pub(super) struct RequestBody<B = Incoming> {
+struct RequestBody<B = Body> {
     body: B,
-    /// Where in a message the body is, if it is a stream of messages.
-    messages: Option<Messages>,
+    kind: Kind,
     held: Held,
+    /// How many of the bytes that are held have been announced and have not arrived.
+    announced: usize,
+    /// How many of the bytes that are held belong to a message that has begun. The others are read once more is asked
+    /// for.
+    begun: Option<usize>,
     time: Option<Time>,
     why: WhyCut,
 }
+
+/// How a body is read.
+#[derive(Debug)]
+enum Kind {
+    /// As pieces that are kept until it is whole.
+    Whole,
+    /// As one message in gRPC's framing, for which the reader makes room once its length is known.
+    Message(Messages),
+    /// As messages, one after the other.
+    Stream(Messages),
+}
+
+impl Kind {
+    fn of(method: CalledMethod) -> Self {
+        if method.entry().is_some_and(|entry| entry.takes_a_stream) {
+            Self::Stream(Messages::default())
+        } else if method.is_grpc() {
+            Self::Message(Messages::default())
+        } else {
+            Self::Whole
+        }
+    }
+}
+
+/// The longest message that any method reads, in bytes. The reader refuses a longer one, and makes no room for it.
+const LONGEST: usize = 1024 * 1024;
 
 /// The time that is left.
 #[derive(Debug)]
@@ -114,13 +146,12 @@ impl Time {
 }
 
 impl<B> RequestBody<B> {
-    /// `streamed`: the method takes a stream of messages in gRPC's framing.
-    pub(super) fn new(body: B, streamed: bool, share: &Arc<Share>, why: WhyCut) -> Self {
-        Self { body, messages: streamed.then(Messages::default), held: share.hold(0), time: None, why }
+    fn new(body: B, kind: Kind, held: Held, why: WhyCut) -> Self {
+        Self { body, kind, held, announced: 0, begun: None, time: None, why }
     }
 
     fn cut(&mut self, cut: Cut) -> Status {
-        self.held.release();
+        self.held.keep(0);
         // The first reason is kept.
         self.why.0.get_or_init(|| cut);
         cut.into()
@@ -128,28 +159,34 @@ impl<B> RequestBody<B> {
 
     /// Whether something has begun that has to end.
     fn has_begun(&self) -> bool {
-        self.messages.as_ref().is_none_or(Messages::has_begun)
+        match &self.kind {
+            Kind::Whole | Kind::Message(_) => true,
+            Kind::Stream(messages) => messages.has_begun(),
+        }
     }
 
     /// Counts what arrived.
     fn arrived(&mut self, data: &Bytes) -> Result<(), Cut> {
-        let mut held = data.len();
-        if let Some(messages) = &mut self.messages
-            && let Some(begun) = messages.advance(data)
-        {
-            // What was there before belongs to messages that are whole now.
-            self.held.release();
-            self.time = None;
-            held = begun;
+        let before = self.announced;
+        match &mut self.kind {
+            Kind::Whole => {}
+            Kind::Message(messages) => {
+                messages.advance(data);
+                self.announced = messages.announced().filter(|bytes| *bytes <= LONGEST).unwrap_or_default();
+            }
+            Kind::Stream(messages) => {
+                if let Some(begun) = messages.advance(data) {
+                    self.time = None;
+                    self.begun = Some(if begun == 0 { 0 } else { begun.saturating_add(PIECE_BYTES) });
+                }
+            }
         }
-        if held == 0 {
+        if data.is_empty() {
             return Ok(());
         }
-        let held = held.saturating_add(PIECE_BYTES);
-        if !self.held.share().has_room(held) {
-            return Err(Cut::NoRoom);
-        }
-        self.held.add(held);
+        // What was announced and has arrived is held already.
+        let held = data.len().saturating_add(PIECE_BYTES).saturating_add(self.announced).saturating_sub(before);
+        self.held.add(held).map_err(Cut::NoRoom)?;
         if let Some(time) = &mut self.time {
             time.extend(data.len());
         }
@@ -157,7 +194,7 @@ impl<B> RequestBody<B> {
     }
 }
 
-impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for RequestBody<B> {
+impl<B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Unpin> HttpBody for RequestBody<B> {
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -166,6 +203,9 @@ impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Reque
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = &mut *self;
+        if let Some(begun) = this.begun.take() {
+            this.held.keep(begun);
+        }
         let polled = Pin::new(&mut this.body).poll_frame(context);
         if polled.is_pending() && this.has_begun() {
             // Most bodies arrive with their head, and need no timer.
@@ -173,16 +213,18 @@ impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Reque
             return Poll::Ready(Some(Err(this.cut(Cut::TooSlow).into())));
         }
         let Some(frame) = ready!(polled) else {
-            this.held.release();
+            this.held.keep(0);
             return Poll::Ready(None);
         };
-        let frame = frame?;
+        let frame = frame.map_err(Into::into)?;
         if let Some(data) = frame.data_ref()
             && let Err(cut) = this.arrived(data)
         {
             return Poll::Ready(Some(Err(this.cut(cut).into())));
         }
-        Poll::Ready(Some(Ok(frame)))
+        // A piece that is kept must not keep all that was read with it from the connection.
+        let is_kept = matches!(this.kind, Kind::Whole) && !this.body.is_end_stream();
+        Poll::Ready(Some(Ok(if is_kept { frame.map_data(|data| Bytes::copy_from_slice(&data)) } else { frame })))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -207,6 +249,11 @@ struct Messages {
 impl Messages {
     fn has_begun(&self) -> bool {
         self.head > 0
+    }
+
+    /// How many bytes of a message that has begun are still to come, once its head is whole.
+    fn announced(&self) -> Option<usize> {
+        (self.head == 5).then(|| usize::try_from(self.rest).unwrap_or(usize::MAX))
     }
 
     /// Passes over bytes. Returns how many of them belong to a message that has begun, where one ended before.
@@ -237,7 +284,8 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::server::transport::memory::Memory;
+    use crate::authority::access::Limit;
+    use crate::server::middleware::buffers::tests::share;
 
     /// A body of these pieces, after which nothing more comes.
     struct Pieces(Vec<&'static [u8]>);
@@ -255,9 +303,10 @@ mod tests {
     }
 
     /// Reads a body as far as it comes. Returns it, and the status that it ended with.
-    fn read(streamed: bool, memory: usize, pieces: &[&'static [u8]]) -> (RequestBody<Pieces>, Option<Status>) {
-        let share = Share::of(&Memory::new(memory));
-        let mut body = RequestBody::new(Pieces(pieces.to_vec()), streamed, &share, WhyCut::default());
+    fn read(kind: Kind, memory: usize, pieces: &[&'static [u8]]) -> (RequestBody<Pieces>, Option<Status>) {
+        let share = share(memory);
+        let held = Buffers::of(Arc::clone(&share)).hold(&share);
+        let mut body = RequestBody::new(Pieces(pieces.to_vec()), kind, held, WhyCut::default());
         let mut context = Context::from_waker(Waker::noop());
         loop {
             match Pin::new(&mut body).poll_frame(&mut context) {
@@ -268,9 +317,17 @@ mod tests {
         }
     }
 
+    fn stream() -> Kind {
+        Kind::Stream(Messages::default())
+    }
+
+    fn message() -> Kind {
+        Kind::Message(Messages::default())
+    }
+
     #[tokio::test]
     async fn a_body_has_its_time_and_more_for_each_kibibyte_up_to_an_end() {
-        let (mut body, _) = read(false, usize::MAX, &[b"begun"]);
+        let (mut body, _) = read(Kind::Whole, 1 << 40, &[b"begun"]);
         let time = body.time.as_mut().unwrap();
         let begun = time.end - MAX_BODY_TIME;
         assert_eq!(time.limit.deadline() - begun, BODY_TIME);
@@ -285,8 +342,8 @@ mod tests {
         let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
         let Poll::Ready(Some(Err(error))) = polled else { panic!("it goes on") };
         assert_eq!(error.downcast::<Status>().unwrap().code(), tonic::Code::DeadlineExceeded);
-        assert_eq!(body.why.0.get(), Some(&Cut::TooSlow));
-        assert!(body.held.share().has_room(usize::MAX / 8), "it is held on");
+        assert_eq!(body.why.cut(), Some(Cut::TooSlow));
+        assert_eq!(body.held.free(), 1 << 40, "it is held on");
     }
 
     #[tokio::test]
@@ -299,8 +356,9 @@ mod tests {
             (&[&[0, 0, 0, 0, 1, b'a', 0]], true),
         ];
         for (pieces, timed) in cases {
-            assert_eq!(read(true, usize::MAX, pieces).0.time.is_some(), timed, "{pieces:?}");
-            assert!(read(false, usize::MAX, pieces).0.time.is_some(), "{pieces:?}");
+            assert_eq!(read(stream(), usize::MAX, pieces).0.time.is_some(), timed, "{pieces:?}");
+            assert!(read(Kind::Whole, usize::MAX, pieces).0.time.is_some(), "{pieces:?}");
+            assert!(read(message(), usize::MAX, pieces).0.time.is_some(), "{pieces:?}");
         }
     }
 
@@ -308,14 +366,33 @@ mod tests {
     async fn what_is_held_of_a_body_is_bounded_and_of_a_stream_only_its_unfinished_message() {
         const MESSAGE: &[u8] = &[0, 0, 0, 0, 1, b'a'];
         let room = 4 * 2 * (MESSAGE.len() + PIECE_BYTES);
-        let (body, ended) = read(false, room, &[MESSAGE; 10]);
+        let (body, ended) = read(Kind::Whole, room, &[MESSAGE; 10]);
         assert_eq!(ended.map(|status| status.code()), Some(tonic::Code::ResourceExhausted));
-        assert_eq!(body.why.0.get(), Some(&Cut::NoRoom));
-        assert!(read(true, room, &[MESSAGE; 10]).1.is_none());
-        assert!(read(false, room, &[MESSAGE]).1.is_none());
+        assert_eq!(body.why.cut(), Some(Cut::NoRoom(Limit::BufferedBytes.into())));
+        assert!(read(stream(), room, &[MESSAGE; 10]).1.is_none());
+        assert!(read(Kind::Whole, room, &[MESSAGE]).1.is_none());
         let unfinished: &[u8] = &[0, 0, 0, 0, 9, b'a'];
-        assert!(read(true, room, &[MESSAGE, unfinished]).1.is_none());
-        assert!(read(true, room, &[unfinished, b"b", b"c", b"d"]).1.is_some());
+        assert!(read(stream(), room, &[MESSAGE, unfinished]).1.is_none());
+        assert!(read(stream(), room, &[unfinished, b"b", b"c", b"d"]).1.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_room_for_a_message_is_held_once_its_length_is_known_and_not_twice() {
+        let head: &[u8] = &[0, 0, 0, 3, 232];
+        let counted = |pieces: &[&'static [u8]]| {
+            let (body, ended) = read(message(), 1 << 20, pieces);
+            assert!(ended.is_none());
+            (1 << 20) - body.held.free()
+        };
+        assert_eq!(counted(&[&head[..4]]), 4 + PIECE_BYTES);
+        assert_eq!(counted(&[head]), 5 + PIECE_BYTES + 1000);
+        assert_eq!(counted(&[head, &[0; 600]]), 5 + 2 * PIECE_BYTES + 1000);
+        assert_eq!(counted(&[head, &[0; 600], &[0; 400]]), 5 + 3 * PIECE_BYTES + 1000);
+        // Nobody makes room for one that is too long.
+        assert_eq!(counted(&[&[0, 0xff, 0xff, 0xff, 0xff], b"a"]), 6 + 2 * PIECE_BYTES);
+        let (body, ended) = read(message(), 4000, &[head]);
+        assert_eq!(ended.map(|status| status.code()), Some(tonic::Code::ResourceExhausted));
+        assert_eq!(body.why.cut(), Some(Cut::NoRoom(Limit::BufferedBytes.into())));
     }
 
     /// Whether a message has begun, and what [`Messages::advance`] says, after each piece.
