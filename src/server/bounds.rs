@@ -11,9 +11,10 @@
 
 use std::time::Duration;
 
-use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
+
+use crate::server::transport::AtOnce;
 
 /// A place among the handshakes goes to a waiting one when its holder has kept it for this long. A peer needs one round
 /// trip and one signature, also around the world and while a whole mesh reconnects; whoever takes longer may be kept
@@ -109,8 +110,8 @@ pub(super) const CONTROL_FRAMES_A_SECOND: u32 = 64;
 /// HTTP/1.1; chunk extensions and trailers of at most 16 KiB for each body; at most 100 empty DATA frames of a
 /// connection, and of small ones that wait unread at most half a connection's window of overhead; one ping and one
 /// SETTINGS to acknowledge, before which nothing more is read; the HPACK tables of 4 KiB on both sides.
-pub(super) fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+pub(super) fn builder(http2: bool) -> auto::Builder<AtOnce> {
+    let mut builder = auto::Builder::new(AtOnce);
     if http2 {
         // The server then sends first (RFC 9113 section 3.4), as soon as the peer is accepted. In TLS 1.3 a refusal
         // arrives after the client's side of the handshake is done; a client that waits for the server's preface learns
