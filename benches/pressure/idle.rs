@@ -1,8 +1,14 @@
-//! Ten thousand connections that do nothing.
+//! What connections hold that do nothing, or do not end what they begin.
 
 use std::process::Command;
+use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
+
+use crate::attacks::send_unfinished;
 use crate::support::Failure;
+use crate::support::frames::Request;
+use crate::support::requests;
 use crate::support::server::Server;
 
 const CONNECTIONS: usize = 10_000;
@@ -33,5 +39,38 @@ pub(crate) async fn ten_thousand() -> Result<(), Failure> {
     #[expect(clippy::cast_precision_loss, reason = "a count of connections")]
     let each = grown / open.len() as f64;
     println!("\n{} idle mTLS connections: {each:.1} KiB each", open.len());
+    Ok(())
+}
+
+/// The connections that begin many requests each.
+const BUSY: u32 = 12;
+const REQUESTS: u32 = 250;
+
+/// Prints what many unfinished requests take, beside what is counted of it.
+pub(crate) async fn unfinished() -> Result<(), Failure> {
+    let server = Server::start(&[]).await?;
+    let proxy = server.sample("proxy")?;
+    let check = requests::encoded_check(&server.token()?, &server.certificate()?, false);
+    drop(proxy.connect().await?.closed_loop(&[check.clone()], 10_000, 64, requests::checked).await?);
+    let before = server.memory_kib()?;
+    let unfinished = Request::unary(requests::CHECK, &requests::check("a.b.c", &server.certificate()?, true));
+    let mut open = Vec::new();
+    for _ in 0..BUSY {
+        let mut stream = proxy.handshake().await?;
+        send_unfinished(&mut stream, &unfinished, REQUESTS).await?;
+        open.push(tokio::spawn(async move {
+            // Until the server ends the connection.
+            let mut answer = [0; 4096];
+            while stream.read(&mut answer).await.is_ok_and(|read| read > 0) {}
+        }));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let grown = (server.memory_kib()? - before) / 1024.0;
+    let page = server.page("/metrics")?;
+    println!("\n{BUSY} connections with {REQUESTS} unfinished requests each: {grown:.1} MiB");
+    for line in page.lines().filter(|line| line.starts_with("lanyard_limit_") && line.contains("role=\"proxy\"")) {
+        println!("    {line}");
+    }
+    println!("    {} connections ended", open.iter().filter(|open| open.is_finished()).count());
     Ok(())
 }

@@ -59,6 +59,9 @@ async fn main() -> Result<(), Failure> {
     if is_wanted("overload") {
         overload::beyond_capacity().await?;
     }
+    if is_wanted("unfinished") {
+        idle::unfinished().await?;
+    }
     if is_wanted("idle") {
         idle::ten_thousand().await?;
     }
