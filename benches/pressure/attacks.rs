@@ -24,6 +24,7 @@ use rcgen::KeyUsagePurpose;
 use rcgen::PKCS_ECDSA_P521_SHA512;
 use rcgen::SanType;
 use rustls::pki_types::PrivateKeyDer;
+use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
@@ -193,8 +194,8 @@ enum Kept {
     Connected(Box<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>),
 }
 
-/// The bytes of each unfinished body that are sent.
-pub(crate) const UNFINISHED_BYTES: usize = 16_000;
+/// What is sent of all unfinished bodies of a connection, in bytes: nearly as much as the server's window allows.
+const UNFINISHED_BYTES: u32 = 250_000;
 
 /// Begins a connection and so many requests whose bodies are announced as longer than what is sent of them.
 pub(crate) async fn send_unfinished(
@@ -202,14 +203,31 @@ pub(crate) async fn send_unfinished(
     request: &Request,
     count: u32,
 ) -> Result<(), Failure> {
-    let mut out = preface();
+    stream.write_all(&preface()).await?;
+    // Until the server says so, the window of a connection is smaller.
+    let mut received = Vec::new();
+    loop {
+        if stream.read_buf(&mut received).await? == 0 {
+            return Err("the server closed the connection".into());
+        }
+        let mut rest = received.as_slice();
+        let mut is_wider = false;
+        while let Some(head) = frames::Head::read(rest) {
+            is_wider |= head.kind == frames::WINDOW_UPDATE;
+            rest = rest.get(frames::Head::BYTES + head.length..).unwrap_or_default();
+        }
+        if is_wider {
+            break;
+        }
+    }
+    let mut out = Vec::new();
     for number in (1..2 * count).step_by(2) {
         let mut whole = Vec::new();
         request.write(number, &mut whole);
         let head = whole.len() - request.flow() - frames::Head::BYTES;
         out.extend_from_slice(whole.get(..head).ok_or("no head")?);
         let mut body = vec![0, 0, 3, 0, 0];
-        body.resize(UNFINISHED_BYTES, 0);
+        body.resize(usize::try_from(UNFINISHED_BYTES / count)?.min(16_000), 0);
         frames::frame(&mut out, frames::DATA, 0, number, &body);
         if out.len() > 32_000 {
             stream.write_all(&out).await?;

@@ -8,10 +8,12 @@ use crate::pressure::peer::VALIDATE_BINDINGS;
 use crate::pressure::peer::settled;
 use crate::support::child::Serve;
 use crate::support::child::real_time;
+use crate::support::door::within;
 use crate::support::frames::DATA;
 use crate::support::frames::END_HEADERS;
 use crate::support::frames::Frames;
 use crate::support::frames::HEADERS;
+use crate::support::frames::WINDOW_UPDATE;
 use crate::support::frames::call;
 use crate::support::http::Http;
 use crate::support::http::get;
@@ -39,12 +41,14 @@ async fn page(serve: &Serve) -> Page {
     Page::of(&Http::one(ops).await.send(get("/metrics")).await.body)
 }
 
-/// Connections that begin requests and end none, and as many peers that the server has read all of it from.
+/// Connections that begin requests and end none, of which the server has read all.
 async fn unfinished(setup: &Setup, serve: &Serve, method: &str, begun: &[u8]) -> Vec<impl Sized + use<>> {
     let mut open = Vec::new();
     for number in 0..CONNECTIONS {
         let leaf = setup.ca.svid(&format!("spiffe://prod.example/attacker-{number}")).issue();
         let mut frames = Frames::open(connect(serve.mtls, setup.tls(&leaf)).await.unwrap()).await;
+        // Until then a connection's window is only 64 KiB.
+        within(frames.next_of(WINDOW_UPDATE)).await.unwrap();
         for stream in (0..REQUESTS).map(|number| 2 * number + 1) {
             frames.send(HEADERS, END_HEADERS, stream, &call(method)).await.unwrap();
             if !begun.is_empty() {
@@ -77,7 +81,6 @@ async fn the_memory_of_requests_that_do_not_end_stays_within_what_the_limits_pro
         let used = page.get("lanyard_limit_used{role=\"workload\",limit=\"buffered_bytes\"}").unwrap();
         let refused = page.get("lanyard_limit_refused_total{role=\"workload\",limit=\"buffered_bytes\"}").unwrap();
         let most = Machine::most_bytes(open.len(), BUDGET);
-        eprintln!("{method}: {grown} used {used} refused {refused} most {most}");
         assert!((BUDGET / 2..=BUDGET).contains(&used) && refused > 0, "{method}: {used} held, {refused} refused");
         assert!(grown <= most, "{method}: {grown} bytes, of which {used} are counted, and at most {most} are promised");
     }
