@@ -262,7 +262,7 @@ impl Connection {
     /// Writes what is to be written and waits for bytes, both at once: a server that cannot write reads no more either.
     /// Takes in the frames that are whole.
     async fn exchange(&mut self, reader: Reader, measured: &mut Measured) -> Result<(), Failure> {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let read = std::future::poll_fn(|context| {
             while !self.out.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(context, &self.out) {
