@@ -7,6 +7,7 @@
 mod bounds;
 mod descriptors;
 mod error;
+mod executor;
 mod keys_error;
 mod metrics;
 mod middleware;

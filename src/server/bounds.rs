@@ -14,7 +14,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 
-use crate::server::transport::AtOnce;
+use crate::server::executor::AtOnce;
 
 /// A place among the handshakes goes to a waiting one when its holder has kept it for this long. A peer needs one round
 /// trip and one signature, also around the world and while a whole mesh reconnects; whoever takes longer may be kept

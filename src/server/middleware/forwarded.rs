@@ -43,6 +43,7 @@ use crate::limits::CallerLimits;
 use crate::limits::CallerRole;
 use crate::limits::Share;
 use crate::limits::Shares;
+use crate::server::middleware::called_method::head_bytes;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::guard;
 use crate::server::middleware::thread_limits::ThreadLimits;
@@ -192,7 +193,7 @@ impl ForwardedService {
         let view = authority.view();
         match self.peer(authority, &view, terminator, (&limits.shares, connection), request.headers()) {
             Ok((peer, share)) => {
-                let under_way = match share.begin(guard::head_bytes(&request)) {
+                let under_way = match share.begin(head_bytes(&request)) {
                     Ok(under_way) => under_way,
                     Err(exceeded) => {
                         let (sender, error) = (Sender::of(Some(&peer), connection), exceeded.into());

@@ -21,6 +21,7 @@ use crate::authority::access::Sender;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::limits::CallerLimits;
+use crate::server::middleware::called_method::head_bytes;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::refusal;
 use crate::server::middleware::request_body::Cut;
@@ -48,16 +49,6 @@ pub(in crate::server) async fn call(
     let response = catch_panic(authority, sender, method, answer).await?;
     Ok(until_sent(response, under_way))
 }
-
-/// What a request's head takes in memory: its target and its fields.
-pub(in crate::server) fn head_bytes<B>(request: &Request<B>) -> usize {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
-    fields.fold(target, usize::saturating_add)
-}
-
-/// What a field takes besides its name and its value (RFC 9113 section 10.5.1 counts as much).
-const FIELD_BYTES: usize = 32;
 
 /// Answers a request without catching panics, using this view.
 #[expect(clippy::too_many_arguments, reason = "what a request is, and what it is decided by")]

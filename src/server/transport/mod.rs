@@ -5,7 +5,6 @@ mod connection;
 mod connection_limit;
 mod control_frames;
 mod door;
-mod executor;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gate;
@@ -23,7 +22,6 @@ mod unguarded;
 mod workers;
 
 pub(in crate::server) use crate::server::transport::door::Door;
-pub(in crate::server) use crate::server::transport::executor::AtOnce;
 pub(in crate::server) use crate::server::transport::listener::Listener;
 pub(in crate::server) use crate::server::transport::newcomers::Newcomers;
 pub(in crate::server) use crate::server::transport::time_limits::Limits;

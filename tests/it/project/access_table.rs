@@ -32,9 +32,8 @@ fn what_surrounds_requests_names_no_path_of_a_method() {
     let files = ["src/server/middleware/", "src/server/transport/"];
     for file in files {
         assert_eq!(naming("\"/", file), Vec::<String>::new());
-        assert_eq!(
-            naming(".uri()", file),
-            if file == files[0] { vec![files[0].to_owned() + "called_method.rs"] } else { vec![] }
-        );
+        let mut reading = naming(".uri()", file);
+        reading.dedup();
+        assert_eq!(reading, if file == files[0] { vec![files[0].to_owned() + "called_method.rs"] } else { vec![] });
     }
 }

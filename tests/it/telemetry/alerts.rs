@@ -21,7 +21,7 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 22] = [
+const ALERTS: [&str; 23] = [
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
     "LanyardDown",

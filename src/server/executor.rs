@@ -9,7 +9,7 @@ use hyper::rt::Executor;
 /// a task for each, which is queued behind all others, would cost as much as the parsing of its frames, and under
 /// overload also those that are refused would wait for it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct AtOnce;
+pub(super) struct AtOnce;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for AtOnce {
     fn execute(&self, future: F) {
