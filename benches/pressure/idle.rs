@@ -51,7 +51,7 @@ pub(crate) async fn unfinished() -> Result<(), Failure> {
     let server = Server::start(&[]).await?;
     let proxy = server.sample("proxy")?;
     let check = requests::encoded_check(&server.token()?, &server.certificate()?, false);
-    drop(proxy.connect().await?.closed_loop(&[check.clone()], 10_000, 64, requests::checked).await?);
+    drop(proxy.connect().await?.closed_loop(std::slice::from_ref(&check), 10_000, 64, requests::checked).await?);
     let before = server.memory_kib()?;
     let unfinished = Request::unary(requests::CHECK, &requests::check("a.b.c", &server.certificate()?, true));
     let mut open = Vec::new();

@@ -37,6 +37,7 @@ const BEGUN: Duration = Duration::from_secs(2);
 const SHORT: &str = "PRESSURE_SECONDS";
 
 /// This time, or a shorter one where one is asked for.
+#[expect(clippy::disallowed_methods, reason = "the environment of a bench, which has no configuration")]
 fn lasting(time: Duration) -> Duration {
     let short = std::env::var(SHORT).ok().and_then(|seconds| seconds.parse().ok());
     short.map_or(time, |seconds| time.min(Duration::from_secs(seconds)))
