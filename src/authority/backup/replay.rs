@@ -10,6 +10,10 @@ use serde::Deserialize;
 use crate::authority::backup::export::Export;
 use crate::authority::backup::moved::MovedRecord;
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::KEYS;
+use crate::authority::keys::KeyRecord;
+use crate::authority::keys::KeyRevocation;
+use crate::authority::keys::KeyStage;
 use crate::authority::observe::AUDIT_TARGET;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration as _;
@@ -30,6 +34,8 @@ pub struct Replayed {
     pub revoked: usize,
     /// Those that were lifted.
     pub lifted: usize,
+    /// The signing keys that were revoked.
+    pub keys_revoked: usize,
     /// The clients that were disabled.
     pub disabled: usize,
     /// The clients and resources that were deleted.
@@ -62,6 +68,8 @@ struct Event {
     client_id: Option<String>,
     audience: Option<String>,
     until: Option<Timestamp>,
+    kid: Option<String>,
+    comment: Option<String>,
 }
 
 /// Repeats the revocations, disablings and deletions in a log in JSON that came after an export, and counts them in `replayed`.
@@ -110,6 +118,18 @@ impl Event {
     ) -> Result<(), String> {
         match (self.message.as_str(), change) {
             ("revocation", _) => self.repeat_revocation(change, time, records, replayed),
+            ("signing key changed", "revoked") => {
+                let key = format!("{KEYS}{}", self.kid.as_deref().ok_or("names no kid")?);
+                if let Some(record) = records.get(&key) {
+                    let record = KeyRecord::from_bytes(&record.value).map_err(|error| error.to_string())?;
+                    let by = self.admin.clone().unwrap_or_default();
+                    let reason = self.comment.clone().unwrap_or_default();
+                    let revoked = record.in_stage(KeyStage::Revoked(KeyRevocation { at: time, by, reason }));
+                    insert(records, key, revoked.to_bytes().map_err(|error| error.to_string())?);
+                    replayed.keys_revoked += 1;
+                }
+                Ok(())
+            }
             ("client changed", "deleted") => {
                 let name = self.client_id.as_deref().ok_or("names no client_id")?;
                 if let Some(client) = records.remove(&ClientRegistration::key(name)) {

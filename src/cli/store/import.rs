@@ -168,8 +168,8 @@ fn warn(export: &Export, replayed: &Replayed, arguments: &ImportArguments) {
     } else {
         output::note(&format!(
             "note: after the export was made, at {made}, the logs have {} revocations, {} that were lifted, {} \
-             disabled clients and {} deletions, which were repeated",
-            replayed.revoked, replayed.lifted, replayed.disabled, replayed.deleted
+             revoked signing keys, {} disabled clients and {} deletions, which were repeated",
+            replayed.revoked, replayed.lifted, replayed.keys_revoked, replayed.disabled, replayed.deleted
         ));
         for key in &replayed.not_replayed {
             output::note(&format!(
@@ -197,6 +197,7 @@ fn print(
             "repeated": {
                 "revoked": replayed.revoked,
                 "lifted": replayed.lifted,
+                "keys_revoked": replayed.keys_revoked,
                 "disabled": replayed.disabled,
                 "deleted": replayed.deleted,
             },

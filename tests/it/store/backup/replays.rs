@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use lanyard::proto::DenyReason;
 use serde_json::Value;
 use serde_json::json;
 
@@ -12,11 +13,14 @@ use crate::store::backup::records;
 use crate::store::backup::running::developing;
 use crate::store::backup::stopped;
 use crate::store::backup::store;
+use crate::support::calls::opened;
 use crate::support::dev::AUDIENCE;
 use crate::support::process::Finished;
 use crate::support::process::Process;
 use crate::support::process::lanyard;
 use crate::support::process::text;
+use crate::support::server::TestServer;
+use crate::support::server::certificate_of;
 
 const ADMIN: &str = "spiffe://prod.example/admin";
 
@@ -116,7 +120,7 @@ async fn revocations_disablings_and_deletions_after_the_export_are_repeated_and_
     let done = import(&log);
     assert!(done.stderr.contains("/clients/all was registered or changed after the export"), "{done:?}");
     let done = done.json(0);
-    assert_eq!(done["repeated"], json!({"revoked": 4, "lifted": 2, "disabled": 1, "deleted": 2}));
+    assert_eq!(done["repeated"], json!({"revoked": 4, "lifted": 2, "keys_revoked": 0, "disabled": 1, "deleted": 2}));
     assert_eq!(done["not_repeated"], json!(["/clients/all", "/clients/new"]));
     let revoked_at = 4_070_908_800_u64;
     assert!(has(&other, "/revocations/client/early").is_none());
@@ -141,6 +145,38 @@ async fn revocations_disablings_and_deletions_after_the_export_are_repeated_and_
     assert_eq!(has(&other, "/deleted/https://orders.prod.example").unwrap()["deleted_by"], ADMIN);
     assert_eq!(has(&other, "/clients/all").unwrap()["metadata"]["disabled"], true);
     store(&["verify", "--config", text(&other)]).ok();
+}
+
+#[tokio::test]
+async fn a_signing_key_that_was_revoked_after_the_export_stays_revoked() {
+    let setup = stopped().await;
+    let server = setup.start().await.unwrap();
+    let leaf = server.svid("/checkout");
+    let old = server.token(&leaf).await;
+    let TestServer { server, setup, .. } = server;
+    server.stop().await;
+    let (config, other, file) = (setup.path("lanyard.yaml"), config_of(&setup, "other"), setup.path("backup"));
+    store(&["export", "--config", text(&config), "--out", text(&file)]).ok();
+    let kid = opened(&old).0["kid"].as_str().unwrap().to_owned();
+    let revoked = json!({"admin": ADMIN, "kid": kid, "change": "revoked", "comment": "it leaked", "revision": 1000});
+    let log = setup.path("log");
+    fs::write(&log, line("2027-01-15T08:00:00Z", "signing key changed", &revoked)).unwrap();
+    // Tokens that were issued before are refused by the key alone.
+    let import =
+        ["import", text(&file), "--config", text(&other), "--audit", text(&log), "--trust-tokens", "-o", "json"];
+    assert_eq!(store(&import).json(0)["repeated"]["keys_revoked"], 1);
+    let record = has(&other, &format!("/keys/{kid}")).unwrap();
+    assert_eq!((&record["state"], &record["reason"]), (&json!("revoked"), &json!("it leaked")));
+    assert!(record.get("sealed").is_none(), "{record}");
+    store(&["verify", "--config", text(&other)]).ok();
+    fs::rename(setup.path("data"), setup.path("before")).unwrap();
+    fs::rename(setup.path("other"), setup.path("data")).unwrap();
+    let server = setup.start().await.unwrap();
+    let new = server.token(&leaf).await;
+    assert_ne!(opened(&new).0["kid"], json!(kid));
+    let asked = async |token: &str| server.validate(token, certificate_of(&leaf)).await.unwrap().reason();
+    assert_eq!(asked(&new).await, DenyReason::Unspecified);
+    assert_ne!(asked(&old).await, DenyReason::Unspecified);
 }
 
 #[test]
@@ -171,7 +207,10 @@ fn the_log_of_a_server_is_what_is_repeated() {
     let import =
         ["import", text(&file), "--config", text(&other), "--audit", text(&log), "--trust-tokens", "-o", "json"];
     let imported = store(&import).json(0);
-    assert_eq!(imported["repeated"], json!({"revoked": 3, "lifted": 2, "disabled": 1, "deleted": 2}));
+    assert_eq!(
+        imported["repeated"],
+        json!({"revoked": 3, "lifted": 2, "keys_revoked": 0, "disabled": 1, "deleted": 2})
+    );
     assert_eq!(imported["not_repeated"], json!([format!("/clients/{workload}")]));
     let (original, repeated) = (export(&config), export(&other));
     let keys = |lines: &[String]| -> Vec<Value> {
