@@ -16,6 +16,9 @@ const FOR_OTHERS: [&str; 4] = [
     "proto/lanyard/v1/registry.proto",
 ];
 
+/// The services of etcd, which the store calls. They are not served, so reflection does not list them.
+const OF_ETCD: &str = "proto/etcd/rpc.proto";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let server = env::var_os("CARGO_FEATURE_SERVER").is_some();
@@ -27,5 +30,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     }
     tonic_prost_build::configure().build_server(server).compile_fds(compiler.file_descriptor_set())?;
+    if server {
+        let etcd = protox::compile([OF_ETCD], ["proto"])?;
+        tonic_prost_build::configure().build_server(false).compile_fds(etcd)?;
+    }
     Ok(())
 }

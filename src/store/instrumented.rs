@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::authority::observe::Durations;
 use crate::authority::observe::Family;
 use crate::authority::observe::labels;
+use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
@@ -85,6 +86,10 @@ impl Store for InstrumentedStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         Box::pin(self.operations.scan.record(self.store.list(prefix)))
+    }
+
+    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
+        Box::pin(self.operations.scan.record(self.store.key_revisions(after, limit)))
     }
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {

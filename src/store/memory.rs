@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 
 use crate::authority::clock::Clock;
 use crate::authority::clock::SystemClock;
+use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
@@ -73,6 +74,10 @@ impl Store for MemoryStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         Box::pin(async move { Ok(self.table.list(prefix)) })
+    }
+
+    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
+        Box::pin(async move { Ok(self.table.key_revisions(after, limit)) })
     }
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {

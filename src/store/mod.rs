@@ -1,9 +1,10 @@
 //! The implementations of the store port `authority::store`.
 //!
-//! Both keep the present state in memory ([`table`]) and answer reads and watches from it. [`sled::SledStore`] makes
-//! every write durable first.
+//! Two keep the present state in memory ([`table`]) and answer reads and watches from it; [`sled::SledStore`] makes every
+//! write durable first. [`etcd::EtcdStore`] asks etcd.
 
 pub mod disk;
+pub mod etcd;
 pub mod instrumented;
 pub mod memory;
 pub mod sled;

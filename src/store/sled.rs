@@ -50,6 +50,7 @@ use tokio::sync::oneshot;
 
 use crate::authority::clock::Clock;
 use crate::authority::clock::SystemClock;
+use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
@@ -182,6 +183,10 @@ impl Store for SledStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         Box::pin(async move { Ok(self.table.list(prefix)) })
+    }
+
+    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
+        Box::pin(async move { Ok(self.table.key_revisions(after, limit)) })
     }
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {

@@ -27,6 +27,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
 use crate::authority::store::Batch;
 use crate::authority::store::Change;
+use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
 use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
@@ -117,6 +118,13 @@ impl Table {
             .map(|(key, entry)| (key.clone(), entry.clone()))
             .collect();
         Listing { entries, revision: state.revision }
+    }
+
+    pub(super) fn key_revisions(&self, after: &str, limit: usize) -> KeyRevisions {
+        let state = self.read();
+        let mut later = state.entries.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        let keys = later.by_ref().take(limit).map(|(key, entry)| (key.clone(), entry.revision)).collect();
+        KeyRevisions { keys, more: later.next().is_some(), revision: state.revision }
     }
 
     /// Makes `steps` visible to readers and watchers at once. Their revisions are consecutive.

@@ -1,5 +1,5 @@
-//! TLS client configurations for outgoing connections: `jwks_uri` documents, bundle endpoints and the OpenTelemetry
-//! collector.
+//! TLS client configurations for outgoing connections: `jwks_uri` documents, bundle endpoints, the OpenTelemetry
+//! collector and etcd.
 
 use std::io;
 use std::path::Path;
@@ -13,12 +13,15 @@ use rustls::RootCertStore;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use spiffe::SpiffeId;
+use zeroize::Zeroizing;
 
 use crate::authority::clock::Clock;
 use crate::authority::json::without_byte_order_mark;
 use crate::authority::trust::Anchors;
+use crate::tls::CertificateFiles;
 use crate::tls::acceptor::AuthorityTime;
 use crate::tls::svid_server::SvidServerVerifier;
 
@@ -41,6 +44,16 @@ pub enum OutboundError {
         "this machine has no CA certificates: name a file with jwks_uri.ca, telemetry.otlp.ca, or ca in federation"
     )]
     NoRoots,
+    /// The client certificate, or its key, cannot be read or used.
+    #[error("the client certificate {certificate} with the key {key} cannot be used: {problem}")]
+    Client {
+        /// The file with the certificate.
+        certificate: PathBuf,
+        /// The file with the key.
+        key: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// The crypto provider supports no TLS version.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
@@ -53,27 +66,65 @@ pub fn config(
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn Clock>,
 ) -> Result<ClientConfig, OutboundError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = ca {
-        let pem = std::fs::read(path).map_err(|error| OutboundError::Unreadable { path: path.to_owned(), error })?;
-        let not_pem = || OutboundError::NotPem(path.to_owned());
-        for certificate in CertificateDer::pem_slice_iter(without_byte_order_mark(&pem)) {
-            roots.add(certificate.map_err(|_| not_pem())?).map_err(|_| not_pem())?;
-        }
-        if roots.is_empty() {
-            return Err(not_pem());
-        }
+    let roots = if let Some(path) = ca {
+        roots_in(path)?
     } else {
+        let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(OutboundError::NoRoots);
-        }
+        roots
+    };
+    if roots.is_empty() {
+        return Err(OutboundError::NoRoots);
     }
     let config = ClientConfig::builder_with_details(provider, Arc::new(AuthorityTime(clock)))
         .with_protocol_versions(DEFAULT_VERSIONS)?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(finish(config))
+}
+
+/// Trusts the CAs in a PEM file only, for HTTP/2, and presents a client certificate if there is one.
+pub fn mutual_config(
+    ca: &Path,
+    client: Option<&CertificateFiles>,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientConfig, OutboundError> {
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(AuthorityTime(clock)))
+        .with_protocol_versions(DEFAULT_VERSIONS)?
+        .with_root_certificates(roots_in(ca)?);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let unusable = |problem: String| OutboundError::Client {
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+                problem,
+            };
+            let pem = |path: &Path| std::fs::read(path).map_err(|error| unusable(error.to_string()));
+            let chain = pem(&files.certificate)?;
+            let chain = CertificateDer::pem_slice_iter(without_byte_order_mark(&chain)).collect::<Result<Vec<_>, _>>();
+            let chain = chain.map_err(|error| unusable(error.to_string()))?;
+            let key = Zeroizing::new(pem(&files.key)?);
+            let key = PrivateKeyDer::from_pem_slice(without_byte_order_mark(&key));
+            let key = key.map_err(|error| unusable(error.to_string()))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| unusable(error.to_string()))?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// The CA certificates in a PEM file: at least one.
+fn roots_in(path: &Path) -> Result<RootCertStore, OutboundError> {
+    let mut roots = RootCertStore::empty();
+    let pem = std::fs::read(path).map_err(|error| OutboundError::Unreadable { path: path.to_owned(), error })?;
+    let not_pem = || OutboundError::NotPem(path.to_owned());
+    for certificate in CertificateDer::pem_slice_iter(without_byte_order_mark(&pem)) {
+        roots.add(certificate.map_err(|_| not_pem())?).map_err(|_| not_pem())?;
+    }
+    if roots.is_empty() { Err(not_pem()) } else { Ok(roots) }
 }
 
 /// Trusts only a server that presents an X509-SVID with this SPIFFE ID. The SVID is verified at each handshake against

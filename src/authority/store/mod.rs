@@ -6,6 +6,7 @@ mod record;
 pub use crate::authority::store::port::Batch;
 pub use crate::authority::store::port::Change;
 pub use crate::authority::store::port::Expected;
+pub use crate::authority::store::port::KeyRevisions;
 pub use crate::authority::store::port::Listing;
 pub use crate::authority::store::port::MAX_KEY_BYTES;
 pub use crate::authority::store::port::MAX_TRANSACTION_BYTES;

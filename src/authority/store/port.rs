@@ -189,6 +189,19 @@ pub struct Listing {
     pub revision: Revision,
 }
 
+/// The first keys after a given one, ordered, with the revisions of their last writes.
+///
+/// Keys that have expired and are not deleted yet may be among them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyRevisions {
+    /// The keys and the revisions.
+    pub keys: Vec<(String, Revision)>,
+    /// Whether there are more keys after these.
+    pub more: bool,
+    /// The store's revision at which they were read.
+    pub revision: Revision,
+}
+
 /// A batch of changes. When it is received, everything under the watched prefix up to `revision` has been delivered.
 ///
 /// All changes of one revision are in one batch, so that no watcher sees part of a transaction. A batch without changes
@@ -255,6 +268,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// All entries whose keys start with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing>;
+
+    /// At most `limit` keys that come after `after`, without their values: for a comparison with what a watch delivered.
+    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions>;
 
     /// Applies all writes of a transaction if all its comparisons hold, and returns their revision once they are
     /// durable. If nothing changes, returns the store's revision.

@@ -19,6 +19,7 @@ use lanyard::authority::decision::TokenRequest;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::state::REVOCATIONS;
+use lanyard::authority::store::KeyRevisions;
 use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
@@ -115,6 +116,10 @@ impl Store for Breaking {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         self.store.list(prefix)
+    }
+
+    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
+        self.store.key_revisions(after, limit)
     }
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {

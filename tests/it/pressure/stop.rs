@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use lanyard::authority::store::KeyRevisions;
 use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
@@ -37,6 +38,10 @@ impl Store for Hanging {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         self.store.list(prefix)
+    }
+
+    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
+        self.store.key_revisions(after, limit)
     }
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {

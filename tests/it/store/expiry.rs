@@ -26,8 +26,8 @@ use crate::support::NOW;
 use crate::support::door::within;
 use crate::support::test_process::Chance;
 
-/// One test of each store for each promise, with the clock that the store goes by.
-macro_rules! contract_over_time {
+/// One test of each store that keeps a table in memory for each promise, with the clock that the store goes by.
+macro_rules! contract_of_tables_over_time {
     ($($promise:ident),+ $(,)?) => {
         mod memory {
             $(#[tokio::test]
@@ -57,6 +57,24 @@ macro_rules! contract_over_time {
     };
 }
 
+/// One test of each store for each promise, with the clock that the store goes by.
+macro_rules! contract_over_time {
+    ($($promise:ident),+ $(,)?) => {
+        contract_of_tables_over_time![$($promise),+];
+
+        mod etcd {
+            $(#[tokio::test]
+            async fn $promise() {
+                let clock = super::new_clock();
+                let same = super::Arc::<super::ManualClock>::clone(&clock);
+                if let Some(store) = crate::support::etcd::FromZero::start(same).await {
+                    super::$promise(store, clock).await;
+                }
+            })+
+        }
+    };
+}
+
 fn new_clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(NOW))
 }
@@ -81,12 +99,20 @@ fn in_seconds(seconds: u64) -> Timestamp {
 contract_over_time![
     what_expires_is_there_until_its_moment_and_gone_from_then_on,
     what_has_expired_counts_as_absent,
-    the_removal_of_what_has_expired_is_told_as_a_deletion_with_a_revision,
-    a_watch_of_another_prefix_has_what_has_expired_deleted_too,
     what_is_written_again_goes_by_its_new_end,
-    many_that_expire_at_once_are_deleted_bit_by_bit,
     what_random_writes_leave_at_each_moment_is_what_a_map_would,
 ];
+
+/// etcd deletes by its own clock.
+mod deletion {
+    use super::*;
+
+    contract_of_tables_over_time![
+        the_removal_of_what_has_expired_is_told_as_a_deletion_with_a_revision,
+        a_watch_of_another_prefix_has_what_has_expired_deleted_too,
+        many_that_expire_at_once_are_deleted_bit_by_bit,
+    ];
+}
 
 async fn what_expires_is_there_until_its_moment_and_gone_from_then_on(store: Arc<dyn Store>, clock: Arc<ManualClock>) {
     let revision = store.transact(until("/a", b"1", in_seconds(10)).put("/b", b"2".to_vec())).await.unwrap();

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod directory;
 pub mod durability;
+mod etcd;
 mod expiry;
 mod full_disk;
 pub mod store_contract;

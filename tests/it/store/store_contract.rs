@@ -19,6 +19,23 @@ use tokio_stream::StreamExt;
 /// One test of each store for each promise.
 macro_rules! contract {
     ($($promise:ident),+ $(,)?) => {
+        crate::store::store_contract::contract_of_tables![$($promise),+];
+
+        mod etcd {
+            $(#[tokio::test]
+            async fn $promise() {
+                let clock = std::sync::Arc::new(lanyard::authority::clock::SystemClock);
+                if let Some(store) = crate::support::etcd::FromZero::start(clock).await {
+                    super::$promise(store).await;
+                }
+            })+
+        }
+    };
+}
+
+/// One test of each store that keeps a table in memory for each promise.
+macro_rules! contract_of_tables {
+    ($($promise:ident),+ $(,)?) => {
         mod memory {
             $(#[tokio::test]
             async fn $promise() {
@@ -44,6 +61,7 @@ macro_rules! contract {
 }
 
 pub(crate) use contract;
+pub(crate) use contract_of_tables;
 
 pub(crate) fn in_memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new())
@@ -97,9 +115,32 @@ contract![
     a_watch_shows_what_was_written_before_and_then_what_is_written_after,
     a_watch_from_a_listing_misses_nothing_and_repeats_nothing,
     a_watch_from_a_revision_that_is_still_to_come_is_refused,
-    a_watcher_that_falls_too_far_behind_is_told_and_its_watch_ends,
     a_watch_ends_with_its_store,
+    key_revisions_come_in_pages_and_without_values,
 ];
+
+/// These keep the last 4,096 changes; etcd keeps all until it is compacted.
+mod kept {
+    use crate::store::store_contract::a_watcher_that_falls_too_far_behind_is_told_and_its_watch_ends;
+
+    contract_of_tables![a_watcher_that_falls_too_far_behind_is_told_and_its_watch_ends];
+}
+
+async fn key_revisions_come_in_pages_and_without_values(store: Arc<dyn Store>) {
+    let mut written = Vec::new();
+    for key in ["/a", "/b", "/b/c", "/d"] {
+        written.push((key.to_owned(), store.put(key, b"1".to_vec(), Expected::Any).await.unwrap()));
+    }
+    let newest = store.delete("/d", Expected::Any).await.unwrap();
+    written.pop();
+    let all = store.key_revisions("", 3).await.unwrap();
+    assert_eq!((all.keys, all.more, all.revision), (written.clone(), false, newest));
+    let first = store.key_revisions("", 2).await.unwrap();
+    assert_eq!((first.keys, first.more), (written[..2].to_vec(), true));
+    let rest = store.key_revisions("/b", 2).await.unwrap();
+    assert_eq!((rest.keys, rest.more), (written[2..].to_vec(), false));
+    assert_eq!(store.key_revisions("/b/c", 2).await.unwrap().keys, []);
+}
 
 async fn what_was_put_is_read_back_with_the_revision_of_its_write(store: Arc<dyn Store>) {
     let first = store.put("/clients/a", b"{\"n\":1}".to_vec(), Expected::Any).await.unwrap();
@@ -296,7 +337,7 @@ async fn put_many(store: &Arc<dyn Store>, count: usize) {
 async fn a_watch_ends_with_its_store(store: Arc<dyn Store>) {
     let mut watch = store.watch("", Revision(0));
     store.put("/clients/a", b"1".to_vec(), Expected::Any).await.unwrap();
-    drop(store);
     assert_eq!(changed_at(&mut watch).await, Revision(1));
+    drop(store);
     assert_eq!(watch.next().await, None);
 }

@@ -29,7 +29,6 @@ contract![
     of_several_comparisons_that_fail_the_first_is_named,
     a_comparison_may_name_a_key_that_is_not_written,
     a_transaction_that_changes_nothing_returns_the_stores_revision,
-    a_transaction_sees_the_one_before_it,
     of_two_writes_to_one_key_the_later_counts,
     of_transactions_that_race_over_one_key_exactly_one_is_made_and_of_the_others_nothing,
     nobody_sees_half_of_a_transaction,
@@ -38,6 +37,14 @@ contract![
     a_key_that_is_too_large_to_be_written_is_too_large_to_be_compared,
     a_thousand_random_transactions_do_what_a_map_would,
 ];
+
+/// These make transactions in the order in which they are asked for, also before an earlier one is acknowledged.
+mod ordered {
+    use crate::store::store_contract::contract_of_tables;
+    use crate::store::transactions::a_transaction_sees_the_one_before_it;
+
+    contract_of_tables![a_transaction_sees_the_one_before_it];
+}
 
 async fn all_writes_of_a_transaction_have_one_revision_and_come_in_one_batch(store: Arc<dyn Store>) {
     let before = store.put("/clients/old", b"0".to_vec(), Expected::Any).await.unwrap();

@@ -21,8 +21,15 @@ contract![
     a_watch_tells_that_it_has_passed_what_is_not_under_its_prefix,
     a_watch_that_has_nothing_to_say_tells_its_progress_again_and_again,
     progress_comes_after_all_that_it_says_has_been_delivered,
-    a_watch_from_a_revision_that_is_no_longer_kept_is_refused_whatever_its_prefix,
 ];
+
+/// etcd keeps all changes until it is compacted.
+mod kept {
+    use crate::store::store_contract::contract_of_tables;
+    use crate::store::watch::a_watch_from_a_revision_that_is_no_longer_kept_is_refused_whatever_its_prefix;
+
+    contract_of_tables![a_watch_from_a_revision_that_is_no_longer_kept_is_refused_whatever_its_prefix];
+}
 
 fn progress(revision: Revision) -> Batch {
     Batch { revision, changes: Vec::new() }

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 use futures_util::stream::unfold;
 use lanyard::authority::store::Batch;
+use lanyard::authority::store::KeyRevisions;
 use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
@@ -57,6 +58,10 @@ impl Store for HandFed {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         self.store.list(prefix)
+    }
+
+    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
+        self.store.key_revisions(after, limit)
     }
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {

@@ -7,25 +7,27 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::go_programs::build_program;
+use crate::support::go_programs::entry_of;
+use crate::support::go_programs::go_command;
+use crate::support::go_programs::run_go;
 use crate::support::image::copy;
 use crate::support::server::in_crate;
 use crate::support::tools::built;
 use crate::support::tools::done;
-use crate::support::tools::go_program;
-use crate::support::tools::remedy;
 use crate::support::tools::skipped;
 
 /// The version of Kubernetes.
 const KUBERNETES: &str = "1.33.13";
+
+/// The name in `LANYARD_SKIP`.
+const SKIP: &str = "kubernetes";
 
 /// Where the version of a command of Kubernetes is set.
 const VERSION: &str = "k8s.io/component-base/version";
 
 /// The commands of Kubernetes that a control plane consists of, and kubectl.
 const COMMANDS: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
-
-/// etcd, by its Go module.
-const ETCD: &str = "go.etcd.io/etcd/server/v3@v3.6.16";
 
 /// cert-manager, by its Go module.
 const CERT_MANAGER: &str = "github.com/cert-manager/cert-manager@v1.19.0";
@@ -62,55 +64,33 @@ fn build_kubernetes(folder: &Path) {
     fs::remove_dir_all(source).unwrap();
 }
 
-/// A folder with etcd; `None` if kubernetes is to be skipped.
-pub fn etcd() -> Option<PathBuf> {
-    let build = |folder: &Path| build_program("etcd", ETCD, folder);
-    (!skipped("kubernetes")).then(|| built(&entry(ETCD), build))
-}
-
 /// A folder with cert-manager, and in `definitions` those of its kinds; `None` if kubernetes is to be skipped.
 pub fn cert_manager() -> Option<PathBuf> {
     let build = |folder: &Path| {
-        build_program("cert-manager", CERT_MANAGER, folder);
+        build_program(
+            "cert-manager",
+            &in_crate("tests/it/support/kubernetes/cert-manager"),
+            CERT_MANAGER,
+            folder,
+            SKIP,
+        );
         for file in fs::read_dir(module(CERT_MANAGER).join("deploy/crds")).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_some_and(|extension| extension == "yaml") {
                 copy(&file, &folder.join("definitions").join(file.file_name().unwrap()));
             }
         }
     };
-    (!skipped("kubernetes")).then(|| built(&entry(CERT_MANAGER), build))
-}
-
-/// The name among the tools for a module.
-fn entry(module: &str) -> String {
-    module.replace(['/', '@'], "-")
-}
-
-/// Builds the program whose source is the folder `name` beside this file. It has no other requirement than `module`.
-fn build_program(name: &str, module: &str, folder: &Path) {
-    let source = folder.join("source");
-    copy(&in_crate("tests/it/support/kubernetes").join(name).join("main.go"), &source.join("main.go"));
-    make(go(&["mod", "init", "lanyard.invalid/tests"]).current_dir(&source));
-    make(go(&["mod", "edit", &format!("-require={module}")]).current_dir(&source));
-    make(go(&["mod", "tidy"]).current_dir(&source));
-    make(go(&["build", "-ldflags", "-s -w", "-o"]).arg(folder.join(name)).arg(".").current_dir(&source));
-    fs::remove_dir_all(source).unwrap();
+    (!skipped("kubernetes")).then(|| built(&entry_of(CERT_MANAGER), build))
 }
 
 /// A command of Go.
 fn go(arguments: &[&str]) -> Command {
-    let mut go =
-        Command::new(go_program(&remedy("golang; Kubernetes wants Go 1.24, etcd Go 1.26 or later", "kubernetes")));
-    go.args(arguments).env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
-    go.env("GOFLAGS", "-mod=mod -buildvcs=false -trimpath");
-    go
+    go_command(arguments, SKIP)
 }
 
 /// Runs a command of Go.
 fn make(command: &mut Command) -> String {
-    let network = "its modules come from the Go module proxy, which must be in reach once; or leave them out with \
-        LANYARD_SKIP=kubernetes";
-    done(command, network).stdout
+    run_go(command, SKIP)
 }
 
 /// The folder of a module in Go's cache.

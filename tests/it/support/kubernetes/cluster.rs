@@ -15,6 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::support::etcd;
 use crate::support::image::Image;
 use crate::support::kubernetes::build;
 use crate::support::kubernetes::control_plane::Place;
@@ -60,7 +61,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one; `None` if kubernetes or helm are to be skipped.
     pub fn start(options: &Options) -> Option<Self> {
-        let (kubernetes, etcd) = (build::kubernetes()?, build::etcd()?);
+        let (kubernetes, etcd) = (build::kubernetes()?, etcd::program()?);
         let helm = tools::helm()?;
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let network = Network::create(folder.path());
