@@ -15,6 +15,7 @@ mod listeners;
 mod reading;
 mod roles;
 mod settings;
+mod store;
 mod telemetry;
 mod workload_api;
 
@@ -22,6 +23,7 @@ pub use crate::config::error::ConfigError;
 pub use crate::config::settings::Config;
 pub use crate::config::settings::Listeners;
 pub use crate::config::settings::Source;
+pub use crate::config::store::StoreConfig;
 
 use std::env;
 use std::fs;

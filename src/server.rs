@@ -4,6 +4,7 @@
 //! are distributed among them (measured: twice the throughput of one runtime over all cores). The thread that started
 //! the server accepts connections, reloads files and follows the store.
 
+mod audit;
 mod bounds;
 mod descriptors;
 mod error;
@@ -196,8 +197,8 @@ impl Server {
         let components = Components::build(&config, clock, entropy, store, audit).await?;
         let Components { provider, certificate, stored, authority, audit, feeds, contents, published, loaded, .. } =
             components;
-        let (store, federation) = (Arc::clone(&stored.store), Arc::new(components.federation));
-        let mut tasks = JoinSet::new();
+        let (store, federation, mut tasks) =
+            (Arc::clone(&stored.store), Arc::new(components.federation), JoinSet::new());
         let takes_svid = config.tls.certificate.is_none();
         let mut identity = None;
         if let Some(config) = config.workload_api {
@@ -233,10 +234,11 @@ impl Server {
             let limits = (shares, refusals);
             Sources::new(&authority, &certificate, &readiness, stored, &newcomers, limits, export_failures)
         };
+        let ops = http::ops::routes(readiness.clone(), probes.degraded(), sources.metrics_reader());
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
             (Socket::Tcp(sockets.public), Door::ServerOnly(public)),
-            (Socket::Tcp(sockets.ops), Door::Plain(http::ops::routes(readiness.clone(), sources.metrics_reader()))),
+            (Socket::Tcp(sockets.ops), Door::Plain(ops)),
         ];
         let (mut forwarded_address, mut socket_file) = (None, None);
         if let Some(forwarded) = config.forwarded {
@@ -253,7 +255,7 @@ impl Server {
         let reloader = Arc::new(reloader);
         reloader.start(&mut tasks, &authority, hangup, stages.clone());
         store_feed::start(&mut tasks, &authority, &store, loaded);
-        start_audit(&mut tasks, &authority, &audit);
+        audit::start(&mut tasks, &authority, &audit);
         if let Some(client) = &published {
             authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
         }
@@ -266,8 +268,6 @@ impl Server {
             sources.push(&mut tasks, otlp)?;
         }
         tracing::info!(mtls = %addresses.mtls, public = %addresses.public, ops = %addresses.ops, "serving");
-        let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
-        let probes = Some(probes);
         Ok(Self {
             authority,
             audit,
@@ -277,15 +277,15 @@ impl Server {
             stage,
             readiness,
             trust_updates,
-            probes,
+            probes: Some(probes),
             reloader,
             poller,
             federation,
             sources,
             tasks,
             workers,
-            drain_delay,
-            drain_timeout,
+            drain_delay: config.drain_delay,
+            drain_timeout: config.drain_timeout,
         })
     }
 
@@ -353,8 +353,18 @@ impl Server {
     /// Stops the server: it is not ready at once, and accepts no new connections after a delay. Open connections finish
     /// the requests under way, and are closed if they exceed the time limit.
     pub async fn stop(self) {
-        let Self { stage, mut readiness, mut tasks, workers, drain_delay, drain_timeout, socket_file, audit, .. } =
-            self;
+        let Self {
+            stage,
+            mut readiness,
+            mut tasks,
+            workers,
+            drain_delay,
+            drain_timeout,
+            socket_file,
+            audit,
+            authority,
+            ..
+        } = self;
         stage.send_replace(Stage::Leaving);
         // Readiness first: a health Watch must report it before it ends.
         drop(readiness.wait_for(Result::is_err).await);
@@ -365,22 +375,9 @@ impl Server {
         drop(socket_file);
         // This runtime's thread has nothing else to do by now, so the worker threads measure the time limit.
         workers.finish(drain_timeout).await;
+        store_feed::leave(&authority).await;
         tasks.shutdown().await;
         audit.finish();
         tracing::info!("stopped");
     }
-}
-
-/// Records the numbers of folded refusals each second.
-fn start_audit(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, audit: &Arc<FoldedRefusals>) {
-    let audit = Arc::clone(audit);
-    supervised::spawn(tasks, authority, "audit", move || {
-        let audit = Arc::clone(&audit);
-        async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                audit.tick();
-            }
-        }
-    });
 }

@@ -39,6 +39,10 @@ impl Timestamp {
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// The time since some moment before this process started. It does not go back when the time is set, and goes on
+    /// while the machine sleeps.
+    fn elapsed(&self) -> Duration;
 }
 
 /// The system clock.
@@ -50,6 +54,11 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         // A system clock before 1970 reads as 0: no certificate is valid then, so no peer is accepted.
         Timestamp(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+
+    fn elapsed(&self) -> Duration {
+        let elapsed = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(elapsed).unwrap_or_default()
     }
 }
 
@@ -77,6 +86,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
     }
 }
 

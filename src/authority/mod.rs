@@ -50,6 +50,7 @@ use crate::authority::observe::Metrics;
 use crate::authority::observe::Reloads;
 use crate::authority::policy::Policy;
 use crate::authority::state::JwksSource;
+use crate::authority::state::Replica;
 use crate::authority::state::Snapshot;
 use crate::authority::state::StoreFeed;
 use crate::authority::store::Store;
@@ -75,6 +76,8 @@ pub struct Authority {
     audit: Arc<dyn AuditSink>,
     reloads: Reloads,
     store_feed: StoreFeed,
+    /// This replica of several that share the store; `None` where the store is this process's own.
+    replica: Option<Replica>,
 }
 
 impl Authority {
@@ -108,7 +111,14 @@ impl Authority {
             audit: Arc::new(LogSink),
             reloads: Reloads::default(),
             store_feed: StoreFeed::default(),
+            replica: None,
         }
+    }
+
+    /// Shares the store with other replicas, under a name of its own.
+    #[must_use]
+    pub fn as_replica(self, name: String) -> Self {
+        Self { replica: Some(Replica::new(name)), ..self }
     }
 
     /// Sends the audit trail to `sink` instead of the log.

@@ -76,6 +76,7 @@ fn explain(error: &StartError) -> CommandError {
             "run the same `lanyard store import`, or `lanyard store migrate`, again to finish it, or delete what it wrote with \
              `lanyard store import --clear`"
         }
+        StartError::Etcd(_) => "see that `store.etcd` in the configuration names the members of etcd",
         StartError::Keys(_) => {
             "see that `keys` in the configuration names the key-encryption key that this store was made with"
         }

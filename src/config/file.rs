@@ -32,6 +32,7 @@ use crate::config::reading::trust_domain;
 use crate::config::roles::Roles;
 use crate::config::settings::Config;
 use crate::config::settings::Listeners;
+use crate::config::store;
 use crate::config::telemetry::Telemetry;
 use crate::config::workload_api::WorkloadApi;
 use crate::limits::Machine;
@@ -60,7 +61,7 @@ pub(super) struct File {
     workload_api: Option<WorkloadApi>,
     #[serde(default)]
     federation: Vec<Federated>,
-    store: Store,
+    store: store::Section,
     keys: Keys,
     #[serde(default)]
     tokens: Tokens,
@@ -112,22 +113,6 @@ struct Trust {
     bundles: BTreeMap<String, PathBuf>,
     #[serde(default)]
     client_cas: BTreeMap<String, PathBuf>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Store {
-    sled: Option<Sled>,
-    #[serde(default)]
-    memory: bool,
-    #[serde(default, deserialize_with = "duration")]
-    max_staleness: Option<Duration>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sled {
-    path: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -219,6 +204,7 @@ impl File {
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
         let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;
+        let (store, max_staleness) = self.store.resolve(folder)?;
         let machine = Machine::detect();
         let max_connections = self.tls.max_connections.map_or(machine.max_connections(), NonZero::get);
         Ok(Config {
@@ -227,17 +213,13 @@ impl File {
             forwarded: self.forwarded.map(|section| section.resolve(folder, self.dev)).transpose()?,
             key_encryption_keys: key_encryption_keys?,
             algorithm: self.keys.algorithm,
-            store: match self.store {
-                Store { sled: Some(Sled { path }), memory: false, .. } => Some(folder.join(path)),
-                Store { sled: None, memory: true, .. } => None,
-                Store { .. } => return Err(value("store", "name either sled with its path, or memory: true")),
-            },
+            store,
             policy: Policy {
                 mtls_url: mtls_url(self.mtls_url, &self.issuer, listeners.mtls)?,
                 issuer: self.issuer,
                 registration: self.registration,
                 unbound_tokens: self.tokens.unbound,
-                max_staleness: self.store.max_staleness,
+                max_staleness,
                 verdict_ttl: self.tokens.verdict_ttl.unwrap_or(Duration::from_secs(5)),
                 roles: self.roles.resolve(own.as_ref())?,
                 jwks_uri: jwks_uri_policy,

@@ -9,6 +9,7 @@ use crate::authority::keys::SigningAlgorithm;
 use crate::authority::policy::Policy;
 use crate::config::digest::ConfigDigest;
 use crate::config::forwarded::Forwarded;
+use crate::config::store::StoreConfig;
 use crate::limits;
 use crate::telemetry::otlp;
 use crate::tls;
@@ -35,8 +36,8 @@ pub struct Config {
     pub federation: Vec<trust_sources::bundle_endpoint::Config>,
     /// How the certificates that clients publish are fetched.
     pub jwks_uri: trust_sources::jwks_uri::Config,
-    /// The directory of the embedded store; `None` keeps everything in memory only, and loses it on exit.
-    pub store: Option<PathBuf>,
+    /// Where the records are kept.
+    pub store: StoreConfig,
     /// The algorithm of new signing keys.
     pub algorithm: SigningAlgorithm,
     /// The key-encryption keys, one of which seals the signing keys.

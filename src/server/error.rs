@@ -7,6 +7,7 @@ use crate::authority::backup::UnfinishedImport;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::state::LoadError;
 use crate::server::keys_error::KeysError;
+use crate::store::etcd::EtcdError;
 use crate::store::sled::OpenError;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::CertificateFileError;
@@ -45,6 +46,9 @@ pub enum StartError {
     /// An import into the store was interrupted.
     #[error(transparent)]
     Import(#[from] UnfinishedImport),
+    /// The store in etcd cannot be opened.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
     /// The registrations in the store cannot be read.
     #[error("the registrations cannot be read: {0}")]
     Registrations(#[from] LoadError),
@@ -76,12 +80,16 @@ impl StartError {
                 "see the space and the permissions of the store's directory, and the limits of this process, and start \
                  again",
             ),
+            Self::Etcd(EtcdError::Store(_)) => {
+                Some("nothing that is stored is lost: see that a member of etcd can be reached, and start again")
+            }
             Self::Bind { .. }
             | Self::Forwarded(_)
             | Self::Certificate(_)
             | Self::Trust(_)
             | Self::WorkloadApi(_)
             | Self::Outbound(_)
+            | Self::Etcd(EtcdError::Endpoint(_))
             | Self::Store(
                 OpenError::Foreign { .. }
                 | OpenError::Emptied { .. }

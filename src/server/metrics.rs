@@ -86,6 +86,7 @@ impl Sources {
         ));
         let ready = u64::from(self.readiness.borrow().is_ok());
         families.push(Family::gauges("lanyard_ready", "Whether the server is ready", [(Vec::new(), ready)]));
+        families.extend(self.replica());
         families.extend(self.newcomers.families());
         let (shares, refusals) = &self.limits;
         families.extend(shares.families());
@@ -98,9 +99,31 @@ impl Sources {
         families
     }
 
+    /// How the store is followed.
+    fn replica(&self) -> [Family; 4] {
+        let one = |value: u64| [(Vec::new(), value)];
+        let age = self.authority.staleness().map(|age| (Vec::new(), age.as_secs()));
+        let writable = u64::from(self.stored.store.health().is_ok());
+        let replicas = self.authority.view().snapshot.replicas.all().count().max(1);
+        [
+            Family::gauges("lanyard_store_staleness_seconds", "How old what decisions are made from may be", age),
+            Family::gauges("lanyard_store_writable", "Whether the store accepts writes", one(writable)),
+            Family::gauges("lanyard_replicas", "The replicas that use the same store", one(count(replicas))),
+            Family::gauges(
+                "lanyard_leader",
+                "Whether this replica does the work that one of all does",
+                one(u64::from(self.authority.leads())),
+            ),
+        ]
+    }
+
     fn reloads(&self) -> Family {
         let reloads = self.authority.reloads();
         let samples = Reloaded::ALL.map(|what| (labels([("what", what.label())]), u64::from(reloads.is_failing(what))));
         Family::gauges("lanyard_reload_failing", "Whether a change on the disk cannot be applied", samples)
     }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

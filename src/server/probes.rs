@@ -14,7 +14,7 @@ use crate::tls::server_certificate::ServerCertificate;
 /// How often the state is checked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Ready while the store accepts writes and is followed, the server's own certificate and bundle are valid, and the
+/// Ready while the store, if it is this server's own, accepts writes and is followed, the server's own certificate and bundle are valid, and the
 /// server does not drain.
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -26,6 +26,7 @@ pub(super) struct Probes {
     identity: Option<Arc<WorkloadIdentity>>,
     readiness: watch::Sender<Result<(), &'static str>>,
     ready: watch::Sender<bool>,
+    degraded: watch::Sender<Option<&'static str>>,
     stages: watch::Receiver<Stage>,
 }
 
@@ -42,26 +43,48 @@ impl Probes {
         let (readiness, readiness_receiver) = watch::channel(Err("starting"));
         let (ready, is_ready) = watch::channel(false);
         let (authority, store, certificate) = (Arc::clone(authority), Arc::clone(store), Arc::clone(certificate));
-        (Self { authority, store, certificate, identity, readiness, ready, stages }, readiness_receiver, is_ready)
+        let degraded = watch::Sender::new(None);
+        let probes = Self { authority, store, certificate, identity, readiness, ready, degraded, stages };
+        (probes, readiness_receiver, is_ready)
+    }
+
+    /// What does not work although the server is ready: an outage of a store that all replicas share must not take all of
+    /// them out of service.
+    pub(super) fn degraded(&self) -> watch::Receiver<Option<&'static str>> {
+        self.degraded.subscribe()
     }
 
     /// Updates both once.
     pub(super) fn update(&self) {
-        let now = self.check();
+        let (now, degraded) = match self.check() {
+            Ok(degraded) => (Ok(()), degraded),
+            Err(code) => (Err(code), None),
+        };
+        self.degraded.send_if_modified(|known| std::mem::replace(known, degraded) != degraded);
         // In this order: a reader of the readiness can rely on gRPC health having been updated.
         self.ready.send_if_modified(|known| std::mem::replace(known, now.is_ok()) != now.is_ok());
         self.readiness.send_if_modified(|known| std::mem::replace(known, now) != now);
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<Option<&'static str>, &'static str> {
         if *self.stages.borrow() != Stage::Serving {
             return Err("draining");
         }
-        self.store.health().map_err(|_| "store_unavailable")?;
-        // A stale snapshot makes every decision fail.
-        self.authority.freshness().map_err(|_| "store_stale")?;
+        let mut degraded = None;
+        if self.store.health().is_err() {
+            // An embedded store that failed stays so until a restart.
+            if !self.authority.is_replica() {
+                return Err("store_unavailable");
+            }
+            degraded = Some("store_unavailable");
+        }
+        if self.authority.freshness().is_err() {
+            // Then every decision fails, except at resources that allow more.
+            self.authority.longest_freshness().map_err(|_| "store_stale")?;
+            degraded = Some("store_stale");
+        }
         self.identity.as_ref().map_or(Ok(()), |identity| identity.readiness())?;
-        self.certificate.readiness(self.authority.clock().now())
+        self.certificate.readiness(self.authority.clock().now()).map(|()| degraded)
     }
 
     /// Updates both until the server ends.

@@ -22,6 +22,7 @@ mod pressure;
 mod project;
 mod published_jwks;
 mod registry;
+mod replicas;
 mod revocation;
 mod rotation;
 mod spiffe;

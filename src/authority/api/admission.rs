@@ -29,13 +29,14 @@ impl Authority {
     pub fn view(&self) -> View {
         // Read before the bundles: if they change in between, a path that was validated by them is validated again.
         let trust_generation = self.trust_generation();
+        let now = self.clock.now();
         View {
-            now: self.clock.now(),
+            now,
             snapshot: self.snapshot.load_full(),
             trust: self.trust(),
             trust_generation,
             roles: self.roles.load_full(),
-            stale_after: self.stale_after(),
+            stale_after: self.stale_after(now),
         }
     }
 

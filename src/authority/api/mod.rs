@@ -16,6 +16,7 @@ mod metrics;
 mod own_tokens;
 mod published_jwks;
 mod registry;
+mod replicas;
 mod reports;
 mod resources;
 mod revocations;

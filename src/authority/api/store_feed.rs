@@ -26,7 +26,7 @@ impl Authority {
     /// error: skipping it could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a
     /// signing key that cannot be opened keeps its previous value: without it fewer tokens are accepted, not more.
     pub async fn load(&self) -> Result<Revision, LoadError> {
-        let asked = self.clock.now();
+        let asked = self.clock.elapsed();
         let keys = self.keys();
         let mut snapshot = Snapshot::new(SigningKeys::new(keys.algorithm()));
         let mut reached = None;
@@ -51,6 +51,10 @@ impl Authority {
         snapshot.advance_to(reached);
         let _writer = self.snapshot_writer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.snapshot.load_full();
+        if reached < before.reached() {
+            // As after etcd's data was restored from a backup: the order of revisions no longer tells what is newer.
+            return Err(LoadError::WentBack { known: before.reached(), found: reached });
+        }
         snapshot.merge_newer(&before);
         report_active_key(&before.keys, &snapshot.keys);
         self.snapshot.store(Arc::new(snapshot));
@@ -61,9 +65,9 @@ impl Authority {
     /// Applies a batch from the store's watch: all changes of a revision at once, so that no decision sees half of a
     /// transaction.
     pub fn apply(&self, batch: &Batch) {
-        self.store_feed.progress(self.clock.now());
         let revision = batch.revision;
         if batch.changes.is_empty() && self.snapshot.load().reached() >= revision {
+            self.confirm(batch);
             return;
         }
         let keys = self.keys();
@@ -83,6 +87,7 @@ impl Authority {
             }
             snapshot.advance_to(revision);
         });
+        self.confirm(batch);
     }
 
     /// Applies this server's own write as soon as it is acknowledged, so that its caller sees it.

@@ -161,7 +161,7 @@ impl Found {
             Some(Entry::Resource(resource)) => self.resources.push(resource.registration.metadata.clone()),
             Some(Entry::Deleted(mark)) => self.deleted.push(mark.audience),
             Some(Entry::Revocation(_) | Entry::Lineage(_) | Entry::SigningKey(_)) => {}
-            None => return Err(Wrong::Unknown),
+            Some(Entry::Heartbeat(_)) | None => return Err(Wrong::Unknown),
         }
         Ok(())
     }

@@ -71,6 +71,7 @@ pub struct Metrics {
     path_signatures: AtomicU64,
     quotas_exceeded: Counts<Quota>,
     panics: AtomicU64,
+    divergences: AtomicU64,
     requests: Requests,
     tokens: Lookups,
     certificates: Lookups,
@@ -171,6 +172,11 @@ impl Metrics {
     /// Counts a request, a handshake or a background task that ended in a panic, which is an error in this server.
     pub fn panicked(&self) {
         increment(&self.panics);
+    }
+
+    /// Counts a part of the snapshot that differed from the store, because a change was missed.
+    pub fn diverged(&self) {
+        increment(&self.divergences);
     }
 
     fn lookups(&self, cache: Cache) -> &Lookups {

@@ -35,16 +35,19 @@ use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::LineageRecord;
 use crate::authority::state::lineages::Lineages;
 use crate::authority::state::published_jwks::PublishedJwks;
+use crate::authority::state::replicas::Heartbeat;
+use crate::authority::state::replicas::REPLICAS;
+use crate::authority::state::replicas::Replicas;
 use crate::authority::state::revocations::Revocations;
 use crate::authority::state::revoked::REVOCATIONS;
 use crate::authority::state::revoked::RevocationRecord;
 use crate::authority::state::revoked::Revoked;
 use crate::authority::store::Revision;
 
-/// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only other prefix
-/// is `/index/`. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
+/// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only others
+/// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
-pub const PREFIXES: [&str; 7] = [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS];
+pub const PREFIXES: [&str; 8] = [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, REPLICAS];
 
 /// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +62,8 @@ pub struct Snapshot {
     pub lineages: Lineages,
     /// The signing keys.
     pub keys: Arc<SigningKeys>,
+    /// The replicas that use the same store.
+    pub replicas: Replicas,
     /// What clients publish at their `jwks_uri`. It is not in the store; only the set of publishing clients depends on
     /// the store.
     pub published_jwks: PublishedJwks,
@@ -84,6 +89,8 @@ pub enum Entry {
     Lineage(LineageRecord),
     /// A signing key, opened unless it is revoked.
     SigningKey(StoredKey),
+    /// A replica's heartbeat.
+    Heartbeat(Heartbeat),
 }
 
 /// A kind of registration that snapshots hold.
@@ -133,6 +140,9 @@ pub enum Unusable {
     /// A succession, or its key.
     #[error("the record is not a succession of certificates as this version writes them")]
     Lineage,
+    /// A heartbeat.
+    #[error("the record is not a heartbeat of a replica")]
+    Heartbeat,
 }
 
 impl Entry {
@@ -159,6 +169,10 @@ impl Entry {
             let record = Revoked::from_store_key(key).and_then(|_| RevocationRecord::from_bytes(value));
             return record.map(|record| Some(Self::Revocation(record))).ok_or(Unusable::Revocation);
         }
+        if key.starts_with(REPLICAS) {
+            let heartbeat = serde_json::from_slice(value).map_err(|_| Unusable::Heartbeat)?;
+            return Ok(Some(Self::Heartbeat(heartbeat)));
+        }
         Ok(None)
     }
 }
@@ -171,7 +185,7 @@ impl Snapshot {
 
     /// Whether every live replica serves this signing key, so that its tokens are accepted everywhere.
     pub fn served_by_all(&self, key_id: &str) -> bool {
-        self.keys.find(key_id).is_some()
+        self.keys.find(key_id).is_some() && self.replicas.all_serve(key_id)
     }
 
     /// Whether a certificate is itself registered, or is published by a client that is registered to publish.
@@ -225,6 +239,11 @@ impl Snapshot {
                     self.lineages.insert(predecessor, record, revision);
                 }
             }
+            (Some(Entry::Heartbeat(heartbeat)), _) => {
+                if let Some(name) = key.strip_prefix(REPLICAS) {
+                    self.replicas.insert(name, heartbeat, revision);
+                }
+            }
             (Some(Entry::SigningKey(signing_key)), _) => Arc::make_mut(&mut self.keys).insert(signing_key, revision),
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);
@@ -237,6 +256,8 @@ impl Snapshot {
                     self.resources.remove_mark(audience);
                 } else if let Some(key_id) = key.strip_prefix(KEYS) {
                     Arc::make_mut(&mut self.keys).remove(key_id);
+                } else if let Some(name) = key.strip_prefix(REPLICAS) {
+                    self.replicas.remove(name);
                 } else if let Some(predecessor) = lineages::predecessor(key) {
                     self.lineages.remove(&predecessor);
                 } else if let Some(revoked) = revoked {
@@ -301,6 +322,9 @@ impl Snapshot {
         for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
             self.apply(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
         }
+        for (name, heartbeat, revision) in earlier.replicas.all().filter(|(.., revision)| *revision > reached) {
+            self.apply(&format!("{REPLICAS}{name}"), Some(Entry::Heartbeat(heartbeat.clone())), revision);
+        }
         for (key, revision) in &earlier.removed {
             self.apply(key, None, *revision);
         }
@@ -313,7 +337,27 @@ impl Snapshot {
         }
     }
 
-    fn revision_of(&self, key: &str) -> Option<Revision> {
+    /// The keys with revisions that the snapshot holds after one key, up to and including another; to the end without
+    /// one. It looks at all of them.
+    pub fn keys_between(&self, after: &str, last: Option<&str>) -> Vec<(String, Revision)> {
+        let clients = self.directory.all().map(|one| (format!("{CLIENTS}{}", one.registration.name()), one.revision));
+        let resources =
+            self.resources.all().map(|one| (format!("{RESOURCES}{}", one.registration.name()), one.revision));
+        let marks = self.resources.marks().map(|(mark, revision)| (DeletedResource::key(&mark.audience), revision));
+        let keys = self.keys.all().map(|(key, revision)| (format!("{KEYS}{}", key.key_id()), revision));
+        let lineages = self.lineages.all().map(|(predecessor, _, at)| (lineages::store_key(predecessor), at));
+        let revocations = self.revocations.all().map(|(revoked, _, revision)| (revoked.store_key(), revision));
+        let all = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
+        all.filter(|(key, _)| key.as_str() > after && last.is_none_or(|last| key.as_str() <= last)).collect()
+    }
+
+    /// Whether a key was deleted after this revision, as far as is known.
+    pub fn removed_after(&self, key: &str, revision: Revision) -> bool {
+        self.removed.get(key).is_some_and(|removed| *removed > revision)
+    }
+
+    /// The revision of the write that the snapshot holds for a key.
+    pub fn revision_of(&self, key: &str) -> Option<Revision> {
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return self.resources.named(audience).map(|resource| resource.revision);
         }
@@ -322,6 +366,9 @@ impl Snapshot {
         }
         if let Some(key_id) = key.strip_prefix(KEYS) {
             return self.keys.named(key_id).map(|(_, revision)| revision);
+        }
+        if let Some(name) = key.strip_prefix(REPLICAS) {
+            return self.replicas.revision_of(name);
         }
         if let Some(predecessor) = lineages::predecessor(key) {
             return self.lineages.revision_of(&predecessor);

@@ -18,7 +18,7 @@ struct StoredClient {
 }
 
 /// Checks the clients in an open copy of the store.
-pub(in crate::cli::doctor) async fn check(store: &impl Store, now: Timestamp, report: &mut Report) {
+pub(in crate::cli::doctor) async fn check(store: &dyn Store, now: Timestamp, report: &mut Report) {
     let Ok(listing) = store.list(CLIENTS).await else {
         return report.not_checked(CHECK, "", "the copy of the store cannot be read");
     };

@@ -14,7 +14,7 @@ const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Checks its free space, and whether it can be written to, without writing.
 pub(in crate::cli::doctor) fn check(config: &Config, min_free: u64, report: &mut Report) {
-    let Some(directory) = &config.store else { return };
+    let Some(directory) = config.store.directory() else { return };
     let subject = directory.display().to_string();
     // A server creates the directory if it does not exist.
     let Some(there) = directory.ancestors().find(|ancestor| present(ancestor)) else {

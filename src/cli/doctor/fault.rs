@@ -1,4 +1,5 @@
 //! The faults that the doctor reports. Their codes are stable from version to version.
+// More than 400 lines: it is one table.
 
 use crate::cli::doctor::severity::Status;
 
@@ -40,6 +41,7 @@ pub(in crate::cli::doctor) enum Fault {
     RootDuplicate,
     RootShared,
     StoreInMemory,
+    StoreUnreachable,
     StoreUnreadable,
     StoreUnwritable,
     StoreForeign,
@@ -243,6 +245,11 @@ impl Fault {
                 "STORE_IN_MEMORY",
                 Warning,
                 "name a directory with store.sled.path, unless this is a trial: all is lost when the server ends",
+            ),
+            Self::StoreUnreachable => (
+                "STORE_UNREACHABLE",
+                Error,
+                "see that a member of etcd can be reached from here with the files of store.etcd",
             ),
             Self::StoreUnreadable => (
                 "STORE_UNREADABLE",

@@ -3,16 +3,15 @@
 use crate::authority::keys::KeySealer;
 use crate::authority::registration::CLIENTS;
 use crate::authority::state::Entry;
-use crate::authority::store::Store as _;
+use crate::authority::store::Store;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::config::Config;
-use crate::store::sled::SledStore;
 
 const CHECK: &str = "registrations";
 
 /// Checks the clients in a store.
-pub(in crate::cli::doctor) async fn check(store: &SledStore, sealer: &KeySealer, config: &Config, report: &mut Report) {
+pub(in crate::cli::doctor) async fn check(store: &dyn Store, sealer: &KeySealer, config: &Config, report: &mut Report) {
     if config.trust.client_cas.len() < 2 {
         return;
     }

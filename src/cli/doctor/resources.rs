@@ -13,7 +13,7 @@ use crate::cli::doctor::report::Report;
 pub(in crate::cli::doctor) const CHECK: &str = "resource";
 
 /// Checks the resources in an open store.
-pub(in crate::cli::doctor) async fn check(store: &impl Store, report: &mut Report) {
+pub(in crate::cli::doctor) async fn check(store: &dyn Store, report: &mut Report) {
     let listing = match store.list(RESOURCES).await {
         Ok(listing) => listing,
         Err(error) => return report.not_checked(CHECK, "", format!("the resources cannot be read: {error}")),

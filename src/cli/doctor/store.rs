@@ -1,16 +1,22 @@
 //! The store, and the sealed signing keys in it.
 //!
 //! Opening a store writes to it, so a copy is opened. The copy contains no secrets that are not sealed, only this user
-//! can read it, and it is removed after the check.
+//! can read it, and it is removed after the check. What is in etcd is read into memory.
 
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
 
 use crate::authority::backup::UnfinishedImport;
+use crate::authority::clock::SystemClock;
 use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
+use crate::authority::store::Expected;
+use crate::authority::store::Store;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::clients;
 use crate::cli::doctor::fault::Fault;
@@ -21,9 +27,13 @@ use crate::cli::store::Copy;
 use crate::cli::store::NoCopy;
 use crate::cli::store::is_in_use;
 use crate::config::Config;
+use crate::config::StoreConfig;
 use crate::server::KeysError;
 use crate::server::key_sealer;
 use crate::server::open_signing_keys;
+use crate::server::open_store;
+use crate::store::etcd::EtcdConfig;
+use crate::store::memory::MemoryStore;
 use crate::store::sled::OpenError;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
@@ -49,14 +59,18 @@ pub(in crate::cli::doctor) async fn check(
     environment: &Environment,
     report: &mut Report,
 ) -> Held {
-    let (held, opened) = open(config, report);
+    let (held, opened) = match &config.store {
+        StoreConfig::Sled(directory) => open(directory, report),
+        StoreConfig::Memory => (Held::Unknown, in_memory(config, report)),
+        StoreConfig::Etcd(etcd) => (Held::Unknown, in_etcd(config, etcd, report).await),
+    };
     match &opened {
         Opened::Copy(store, _copy) => {
-            if let Ok(Some(unfinished)) = UnfinishedImport::find(store).await {
+            if let Ok(Some(unfinished)) = UnfinishedImport::find(&**store).await {
                 report.fault(CHECK, "", Fault::StoreImportUnfinished, unfinished.to_string());
             }
-            resources::check(store, report).await;
-            clients::check(store, environment.now, report).await;
+            resources::check(&**store, report).await;
+            clients::check(&**store, environment.now, report).await;
         }
         Opened::Nothing(why) => report.ok(resources::CHECK, "", *why),
         Opened::Unavailable(why) => resources::not_checked(why, held == Held::InUse, report),
@@ -72,8 +86,8 @@ pub(in crate::cli::doctor) async fn check(
             }
         }
         (Some(key), Opened::Copy(store, _copy)) => {
-            registrations::check(&store, &key_sealer(key.clone()), config, report).await;
-            let keys = open_signing_keys(&store, &key_sealer(key.clone()), config.algorithm).await;
+            registrations::check(&*store, &key_sealer(key.clone()), config, report).await;
+            let keys = open_signing_keys(&*store, &key_sealer(key.clone()), config.algorithm).await;
             check_keys(keys.err(), report);
         }
     }
@@ -82,23 +96,51 @@ pub(in crate::cli::doctor) async fn check(
 
 /// What the key-encryption key can be tried on.
 enum Opened {
-    /// An open copy. The store is closed before its directory is removed.
-    Copy(SledStore, Copy),
+    /// An open copy. The store is closed before its directory, if it has one, is removed.
+    Copy(Box<dyn Store>, Option<Copy>),
     /// Nothing is sealed yet.
     Nothing(&'static str),
     /// The sealed keys are unavailable.
     Unavailable(&'static str),
 }
 
-fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
-    let Some(directory) = &config.store else {
-        if config.dev {
-            report.ok(CHECK, "", "in memory");
-        } else {
-            report.fault(CHECK, "", Fault::StoreInMemory, "the store is in memory");
+fn in_memory(config: &Config, report: &mut Report) -> Opened {
+    if config.dev {
+        report.ok(CHECK, "", "in memory");
+    } else {
+        report.fault(CHECK, "", Fault::StoreInMemory, "the store is in memory");
+    }
+    Opened::Nothing("the store is in memory")
+}
+
+async fn in_etcd(config: &Config, etcd: &EtcdConfig, report: &mut Report) -> Opened {
+    let subject = etcd.endpoints.join(", ");
+    match copy_of_etcd(config).await {
+        Ok((copy, records)) => {
+            report.ok(CHECK, subject, format!("etcd answers: {records} records under {}", etcd.prefix));
+            Opened::Copy(Box::new(copy), None)
         }
-        return (Held::Unknown, Opened::Nothing("the store is in memory"));
-    };
+        Err(problem) => {
+            report.fault(CHECK, subject, Fault::StoreUnreachable, problem);
+            Opened::Unavailable("the store was not read")
+        }
+    }
+}
+
+/// Everything that is in etcd, in memory: checks make a signing key where there is none.
+async fn copy_of_etcd(config: &Config) -> Result<(MemoryStore, usize), String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let store = open_store(&config.store, &provider, Arc::new(SystemClock)).await;
+    let listing = store.map_err(|error| error.to_string())?.list("").await.map_err(|error| error.to_string())?;
+    let copy = MemoryStore::new();
+    for (key, entry) in &listing.entries {
+        let put = copy.put(key, entry.value.to_vec(), Expected::Absent).await;
+        put.map_err(|error| format!("{key}: {error}"))?;
+    }
+    Ok((copy, listing.entries.len()))
+}
+
+fn open(directory: &Path, report: &mut Report) -> (Held, Opened) {
     let subject = directory.display().to_string();
     let unreadable = |report: &mut Report, error: &io::Error| {
         let problem = format!("cannot read the store: {error}");
@@ -148,7 +190,7 @@ fn open(config: &Config, report: &mut Report) -> (Held, Opened) {
     match SledStore::open(copy.path(), SledOptions::default()) {
         Ok(store) => {
             report.ok(CHECK, subject, "no server has it open, and a copy of it opens: every record is valid");
-            (Held::Free, Opened::Copy(store, copy))
+            (Held::Free, Opened::Copy(Box::new(store), Some(copy)))
         }
         Err(OpenError::Io { source, .. }) => {
             report.not_checked(CHECK, subject, format!("a copy of it cannot be used: {source}"));

@@ -25,7 +25,8 @@ pub(in crate::cli) fn run(arguments: &CompactArguments, format: Format) -> Resul
     files_for_this_user_only();
     let configured = Configured::read(&arguments.config)?;
     configured.check_present()?;
-    let compacted = compact(&configured.directory).map_err(|error| not_open(&error, IN_USE))?;
+    let instead = "etcd does it: `etcdctl compact`, then `etcdctl defrag`; or let it compact by itself";
+    let compacted = compact(configured.directory(instead)?).map_err(|error| not_open(&error, IN_USE))?;
     let (records, before, after) = (compacted.records, compacted.before, compacted.after);
     match format {
         Format::Json => output::print_json(&json!({

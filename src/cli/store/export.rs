@@ -60,7 +60,7 @@ pub(in crate::cli) async fn run(arguments: ExportArguments, format: Format) -> R
 
 async fn from_store(config: &Path, out: &mut Out) -> Result<(), CommandError> {
     let in_use = "a running server uses it: leave out --config to export from that server, or stop it first";
-    let store = Configured::read(config)?.open(in_use)?;
+    let store = Configured::read(config)?.open(in_use).await?;
     if let Some(unfinished) = UnfinishedImport::find(&*store).await.map_err(|error| failed(&error))? {
         return Err(CommandError::new(unfinished.to_string(), "finish the import first, by the same command again"));
     }

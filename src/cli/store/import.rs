@@ -70,7 +70,7 @@ pub(in crate::cli) async fn run(arguments: ImportArguments, format: Format) -> R
         let earlier = Revoked::AllIssued.store_key();
         export.records.retain(|record| record.key != earlier);
     }
-    let store = configured.open_or_create(IN_USE)?;
+    let store = configured.open_or_create(IN_USE).await?;
     let plan = Plan { records: &export.records, merge: arguments.merge, cutoff };
     let imported = backup::import(&*store, &plan, &sealer, &SystemClock).await.map_err(|error| refused(&error))?;
     drop(store);
@@ -111,7 +111,7 @@ fn replay(export: &mut Export, logs: &[PathBuf]) -> Result<Replayed, CommandErro
 }
 
 async fn clear(configured: &Configured, format: Format) -> Result<(), CommandError> {
-    let store = configured.open(IN_USE)?;
+    let store = configured.open(IN_USE).await?;
     let cleared = backup::clear(&*store).await.map_err(|error| refused(&error))?;
     match format {
         Format::Json => output::print_json(&json!({ "result": "cleared", "records": cleared })),

@@ -36,7 +36,7 @@ pub(in crate::cli) async fn run(arguments: MigrateArguments, format: Format) -> 
     let (from, to) = (Configured::read(&arguments.from)?, Configured::read(&arguments.to)?);
     let sealer = to.sealer()?;
     // It stays open, so that no server writes to it meanwhile.
-    let source = from.open(IN_USE)?;
+    let source = from.open(IN_USE).await?;
     if let Some(unfinished) = UnfinishedImport::find(&*source).await.map_err(|error| failed(&error))? {
         return Err(CommandError::new(unfinished.to_string(), "finish the import first, by the same command again"));
     }
@@ -45,8 +45,8 @@ pub(in crate::cli) async fn run(arguments: MigrateArguments, format: Format) -> 
         return Err(refused(&ImportError::InUse(server.to_owned())));
     }
     let records = MovedRecord::all(&listing);
-    let target =
-        to.open_or_create("a server or this command uses it: name another store with --to, or stop that server")?;
+    let in_use = "a server or this command uses it: name another store with --to, or stop that server";
+    let target = to.open_or_create(in_use).await?;
     let plan = Plan { records: &records, merge: false, cutoff: None };
     let copied = backup::import(&*target, &plan, &sealer, &SystemClock).await.map_err(|error| refused(&error))?;
     let records = copied.written + copied.present;

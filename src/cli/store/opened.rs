@@ -4,17 +4,21 @@ use std::fs::File;
 use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
 
 use crate::authority::clock::SystemClock;
 use crate::authority::keys::KeySealer;
+use crate::authority::state::REPLICAS;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
 use crate::cli::error::CommandError;
 use crate::config;
 use crate::config::Config;
 use crate::config::ConfigError;
+use crate::config::StoreConfig;
+use crate::server::StartError;
 use crate::server::key_sealer;
 use crate::server::open_store;
 use crate::store::sled::OpenError;
@@ -22,8 +26,6 @@ use crate::store::sled::OpenError;
 /// The configuration of a server with a store that outlives it.
 pub(super) struct Configured {
     pub(super) config: Config,
-    /// The store's directory.
-    pub(super) directory: PathBuf,
     key_error: Option<ConfigError>,
 }
 
@@ -32,11 +34,17 @@ impl Configured {
     pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
         let inspected = config::inspect(path)
             .map_err(|error| CommandError::new(error.to_string(), "fix it, or name another configuration"))?;
-        let config = inspected.config;
-        let directory = config.store.clone().ok_or_else(|| {
-            CommandError::new("the store is in memory", "name the configuration of a server whose store is on a disk")
-        })?;
-        Ok(Self { config, directory, key_error: inspected.key_encryption_key_error })
+        let (config, key_error) = (inspected.config, inspected.key_encryption_key_error);
+        if config.store == StoreConfig::Memory {
+            let next = "name the configuration of a server whose store is on a disk or in etcd";
+            return Err(CommandError::new("the store is in memory", next));
+        }
+        Ok(Self { config, key_error })
+    }
+
+    /// The directory of the embedded store; an error that says what to do instead for a store in etcd.
+    pub(super) fn directory(&self, instead: &str) -> Result<&Path, CommandError> {
+        self.config.store.directory().ok_or_else(|| CommandError::new("the store is in etcd", instead))
     }
 
     /// Opens the signing keys in the store.
@@ -50,23 +58,40 @@ impl Configured {
     }
 
     /// Opens a store that is there, and no server uses; `in_use` is the next step if one does.
-    pub(super) fn open(&self, in_use: &str) -> Result<Arc<dyn Store>, CommandError> {
+    pub(super) async fn open(&self, in_use: &str) -> Result<Arc<dyn Store>, CommandError> {
         self.check_present()?;
-        self.open_or_create(in_use)
+        self.open_or_create(in_use).await
     }
 
-    /// Refuses a store that is not there.
+    /// Refuses an embedded store that is not there. One in etcd is there even if it is empty.
     pub(super) fn check_present(&self) -> Result<(), CommandError> {
-        if self.directory.join("LOCK").exists() {
+        let Some(directory) = self.config.store.directory() else { return Ok(()) };
+        if directory.join("LOCK").exists() {
             return Ok(());
         }
-        let problem = format!("there is no store in {}", self.directory.display());
+        let problem = format!("there is no store in {}", directory.display());
         Err(CommandError::new(problem, "see that `store` in the configuration names the right directory"))
     }
 
-    /// Opens a store, or makes an empty one.
-    pub(super) fn open_or_create(&self, in_use: &str) -> Result<Arc<dyn Store>, CommandError> {
-        open_store(&self.config, Arc::new(SystemClock)).map_err(|error| not_open(&error, in_use))
+    /// Opens a store, or makes an empty one. A store in etcd is in use while it has the heartbeat of a replica: for some
+    /// 20 seconds after the last one was killed.
+    pub(super) async fn open_or_create(&self, in_use: &str) -> Result<Arc<dyn Store>, CommandError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let opened = open_store(&self.config.store, &provider, Arc::new(SystemClock)).await;
+        let store = opened.map_err(|error| {
+            if let StartError::Store(error) = &error {
+                return not_open(error, in_use);
+            }
+            CommandError::new(error.to_string(), "see that a member of etcd can be reached from here")
+        })?;
+        if self.config.store.directory().is_none() {
+            let replicas = store.list(REPLICAS).await.map_err(|error| failed(&error))?.entries;
+            if let Some((key, _)) = replicas.first() {
+                let replica = key.trim_start_matches(REPLICAS);
+                return Err(CommandError::new(format!("the store is used by the replica {replica}"), in_use));
+            }
+        }
+        Ok(store)
     }
 }
 

@@ -109,7 +109,7 @@ impl What {
 
 pub(in crate::cli) async fn run(arguments: UnrevokeArguments, format: Format) -> Result<(), CommandError> {
     let revoked = arguments.what.read()?;
-    let store = Configured::read(&arguments.config)?.open(IN_USE)?;
+    let store = Configured::read(&arguments.config)?.open(IN_USE).await?;
     let now = SystemClock.now();
     let key = revoked.store_key();
     let stored = store.get(&key).await.map_err(|error| failed(&error))?;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::authority::backup;
 use crate::authority::backup::Checked;
+use crate::authority::backup::MovedRecord;
 use crate::authority::keys::KeySealer;
 use crate::authority::store::Store as _;
 use crate::cli::error::CommandError;
@@ -59,12 +60,17 @@ pub(in crate::cli) async fn run(arguments: VerifyArguments, format: Format) -> R
 /// Reads the store in a copy: to open one writes to it, and the engine drops what comes after damage.
 async fn check_store(configured: &Configured, sealer: &KeySealer) -> Result<Checked, CommandError> {
     configured.check_present()?;
-    let directory = &configured.directory;
+    let Some(directory) = configured.config.store.directory() else {
+        let listing = configured.open(IN_USE).await?.list("").await.map_err(|error| failed(&error))?;
+        let records = MovedRecord::all(&listing);
+        let records = records.iter().map(|record| (record.key.as_str(), &*record.value));
+        return Ok(backup::verify(records, sealer));
+    };
     let unreadable = |error: &dyn std::fmt::Display| {
         let problem = format!("the store in {} cannot be read: {error}", directory.display());
         CommandError::new(problem, "nothing was looked at: see its permissions")
     };
-    let in_use = || not_open(&OpenError::InUse { directory: directory.clone() }, IN_USE);
+    let in_use = || not_open(&OpenError::InUse { directory: directory.to_owned() }, IN_USE);
     if is_in_use(directory).map_err(|error| unreadable(&error))? {
         return Err(in_use());
     }

@@ -17,6 +17,7 @@ use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
+use crate::config::StoreConfig;
 use crate::server::error::StartError;
 use crate::server::keys_error::KeysError;
 use crate::server::start::signing_keys;
@@ -66,7 +67,7 @@ impl Components {
         let (bundles, contents) = files::load(&config.trust)?;
         let stored = match store {
             Some(store) => Stored::measure(store, None),
-            None => Stored::open(config.store.as_deref(), Arc::clone(&clock))?,
+            None => Stored::open(&config.store, &provider, Arc::clone(&clock)).await?,
         };
         let store = Arc::clone(&stored.store);
         if let Some(unfinished) = UnfinishedImport::find(&*store).await.map_err(LoadError::Store)? {
@@ -76,10 +77,19 @@ impl Components {
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
         let sealer = signing_keys::sealer(config.key_encryption_keys.clone());
         let keys = signing_keys::open(&*store, &sealer, config.algorithm).await?;
+        let replica = match &config.store {
+            StoreConfig::Etcd(_) => Some(replica_name(&*entropy)?),
+            StoreConfig::Memory | StoreConfig::Sled(_) => None,
+        };
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
         let audit = Arc::new(FoldedRefusals::new(audit, Arc::clone(&clock)));
         let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust);
-        let authority = Arc::new(authority.with_audit(Arc::<FoldedRefusals>::clone(&audit)));
+        let authority = authority.with_audit(Arc::<FoldedRefusals>::clone(&audit));
+        let authority = match &replica {
+            Some(name) => authority.as_replica(name.clone()),
+            None => authority,
+        };
+        let authority = Arc::new(authority);
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
@@ -102,4 +112,14 @@ impl Components {
             loaded,
         })
     }
+}
+
+/// A name that no other replica has, also after a restart: the host's name, for the reader, and random digits.
+fn replica_name(entropy: &dyn Entropy) -> Result<String, StartError> {
+    let mut chance = [0; 8];
+    entropy.fill(&mut chance).map_err(|error| StartError::Setup(error.into()))?;
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host: String =
+        host.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').take(63).collect();
+    Ok(format!("{host}-{}", hex::encode(chance)))
 }

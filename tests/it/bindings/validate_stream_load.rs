@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use lanyard::authority::clock::Clock;
@@ -160,6 +161,10 @@ impl Clock for Counting {
     fn now(&self) -> Timestamp {
         self.looks.fetch_add(1, Ordering::SeqCst);
         self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use lanyard::authority::Authority;
 use lanyard::authority::access::CalledMethod;
@@ -47,6 +48,10 @@ impl Clock for CountingClock {
     fn now(&self) -> Timestamp {
         self.0.fetch_add(1, Ordering::Relaxed);
         NOW
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(NOW.0)
     }
 }
 

@@ -74,7 +74,7 @@ fn assert_unsound(setup: &Setup, environment: &[(&str, &str)], said: &[&str]) {
 fn a_sound_configuration_is_read_and_relative_paths_start_at_its_own_folder() {
     let setup = with("memory: true", "sled: {path: data}");
     let config = config::load(&setup.path("lanyard.yaml")).unwrap();
-    assert_eq!(config.store, Some(setup.path("data")));
+    assert_eq!(config.store.directory(), Some(&*setup.path("data")));
     let files = config.tls.certificate.unwrap();
     assert_eq!((files.certificate, files.key), (setup.path("server.pem"), setup.path("server-key.pem")));
     assert_eq!(config.trust.client_cas["corp"], setup.path("corp.pem"));

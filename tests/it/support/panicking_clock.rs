@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::ManualClock;
@@ -51,5 +52,9 @@ impl Clock for PanickingClock {
             if serves { self.broken.swap(false, Ordering::SeqCst) } else { self.broken_beside.load(Ordering::SeqCst) };
         assert!(!broken, "{WORDS}");
         self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
     }
 }

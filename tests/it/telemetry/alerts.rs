@@ -21,7 +21,7 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 23] = [
+const ALERTS: [&str; 26] = [
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
     "LanyardDown",
@@ -43,7 +43,10 @@ const ALERTS: [&str; 23] = [
     "LanyardSlowChecks",
     "LanyardStolenTokenUsed",
     "LanyardStoreDiskFilling",
+    "LanyardStoreDiverged",
+    "LanyardStoreNotFollowed",
     "LanyardStoreSlow",
+    "LanyardStoreUnwritable",
     "LanyardTelemetryNotExported",
 ];
 

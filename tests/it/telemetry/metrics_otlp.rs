@@ -134,7 +134,7 @@ async fn a_request_holds_the_same_series_and_numbers_as_the_page() {
     let reported = all_series(&request);
     // The page of this very snapshot.
     let (_ready, readiness) = watch::channel(Ok(()));
-    let routes = ops::routes(readiness, MetricsReader::new(move || families.clone()));
+    let routes = ops::routes(readiness, watch::channel(None).1, MetricsReader::new(move || families.clone()));
     let mut question = get("/metrics");
     question.headers_mut().insert(ACCEPT, HeaderValue::from_static(PROMETHEUS));
     let page = routes.oneshot(question.map(Body::new)).await.unwrap().into_body().collect().await.unwrap().to_bytes();

@@ -62,6 +62,11 @@ impl Metrics {
                 read(&self.path_signatures),
             ),
             one(
+                "lanyard_store_divergences",
+                "Parts of the snapshot that differed from the store, because a change was missed",
+                read(&self.divergences),
+            ),
+            one(
                 "lanyard_panics",
                 "Requests, handshakes and tasks beside them that ended in a panic",
                 read(&self.panics),

@@ -3,6 +3,7 @@
 mod compaction;
 mod crash;
 mod damage;
+mod etcd;
 mod faults;
 mod moves;
 mod replays;

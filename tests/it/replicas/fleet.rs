@@ -1,0 +1,207 @@
+//! Replicas of `lanyard serve`, each with its own way to etcd.
+
+use std::time::Duration;
+
+use lanyard::proto::CreateClientRequest;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::RevokeTokenRequest;
+use lanyard::proto::ValidateBindingResponse;
+use lanyard::proto::binding_service_client::BindingServiceClient;
+use lanyard::proto::registry_service_client::RegistryServiceClient;
+use lanyard::proto::revoke_token_request::Target;
+use lanyard::proto::token_service_client::TokenServiceClient;
+use tonic::Code;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::replicas::gate::Gate;
+use crate::support::calls::use_of;
+use crate::support::child::Serve;
+use crate::support::child::real_time;
+use crate::support::door::within;
+use crate::support::etcd::Cluster;
+use crate::support::etcd::Options;
+use crate::support::leaf::Leaf;
+use crate::support::process::run;
+use crate::support::process::shell;
+use crate::support::revocation::of;
+use crate::support::server::Setup;
+use crate::support::server::TRUST_DOMAIN;
+use crate::support::server::certificate_of;
+use crate::support::server::channel;
+use crate::support::server::spiffe_client;
+
+/// The number of replicas, and of members of etcd.
+pub const COUNT: usize = 3;
+
+/// How old the snapshot of a replica may be.
+pub const BOUND: Duration = Duration::from_secs(5);
+
+/// Replicas over one etcd.
+pub struct Fleet {
+    pub cluster: Cluster,
+    pub setup: Setup,
+    gates: Vec<[Gate; COUNT]>,
+    replicas: Vec<Option<Serve>>,
+    /// The addresses of the replicas that run or last ran.
+    addresses: Vec<std::net::SocketAddr>,
+}
+
+impl Fleet {
+    /// Starts etcd and three replicas; `None` if etcd is to be skipped.
+    pub async fn start(options: Options) -> Option<Self> {
+        let cluster = Cluster::start(options)?;
+        let bound = BOUND.as_secs();
+        let store = cluster.store_section("/lanyard/test", [0, 1, 2]);
+        let store = format!("{}, max_staleness: {bound}s}}", store.strip_suffix('}').unwrap());
+        let setup = Setup { store, ..real_time() };
+        setup.write();
+        let mut gates = Vec::new();
+        for _ in 0..COUNT {
+            let [one, two, three] = cluster.addresses();
+            gates.push([Gate::to(one).await, Gate::to(two).await, Gate::to(three).await]);
+        }
+        let mut fleet =
+            Self { cluster, setup, gates, replicas: (0..COUNT).map(|_| None).collect(), addresses: Vec::new() };
+        for index in 0..COUNT {
+            fleet.addresses.push(([127, 0, 0, 1], 0).into());
+            fleet.start_replica(index);
+        }
+        Some(fleet)
+    }
+
+    /// Starts a replica. Its first endpoint is the member with its own number.
+    pub fn start_replica(&mut self, index: usize) {
+        let order = [index, (index + 1) % COUNT, (index + 2) % COUNT];
+        let endpoints = order.map(|member| format!("https://{}", self.gates[index][member].address));
+        let endpoints = format!("[{}]", endpoints.map(|endpoint| format!("'{endpoint}'")).join(", "));
+        let serve = Serve::start_in(&[("LANYARD_STORE__ETCD__ENDPOINTS", &endpoints)], &self.setup, 1024);
+        self.addresses[index] = serve.mtls;
+        self.replicas[index] = Some(serve);
+    }
+
+    pub fn replica(&self, index: usize) -> &Serve {
+        self.replicas[index].as_ref().unwrap()
+    }
+
+    /// Kills a replica at once.
+    pub fn kill_replica(&mut self, index: usize) {
+        self.replicas[index] = None;
+    }
+
+    /// Stops a replica as Kubernetes does, and waits for its end.
+    pub fn stop_replica(&mut self, index: usize) {
+        let serve = self.replicas[index].take().unwrap();
+        serve.signal("TERM");
+        assert!(serve.finish());
+    }
+
+    /// Cuts a replica off from all of etcd.
+    pub fn cut(&self, index: usize) {
+        self.gates[index].iter().for_each(Gate::cut);
+    }
+
+    /// Mends what was cut.
+    pub fn mend(&self, index: usize) {
+        self.gates[index].iter().for_each(Gate::mend);
+    }
+
+    pub fn svid(&self, path: &str) -> Leaf {
+        self.setup.ca.svid(&format!("spiffe://{TRUST_DOMAIN}{path}")).issue()
+    }
+
+    /// A channel to a replica. It connects lazily, and only to the process that runs now.
+    pub fn channel(&self, index: usize, leaf: &Leaf) -> Channel {
+        channel(self.addresses[index], self.setup.tls(leaf))
+    }
+
+    pub fn at(&self, index: usize) -> Replica {
+        let proxy = self.channel(index, &self.svid("/proxy"));
+        Replica { bindings: BindingServiceClient::new(proxy), admin: self.channel(index, &self.svid("/admin")) }
+    }
+
+    /// Registers a workload at a replica, and returns its certificate.
+    pub async fn workload(&self, index: usize, path: &str) -> Leaf {
+        self.at(index).register(&format!("spiffe://{TRUST_DOMAIN}{path}")).await.unwrap();
+        self.svid(path)
+    }
+
+    /// A token from a replica, as soon as that knows the workload.
+    pub async fn token(&self, index: usize, leaf: &Leaf) -> String {
+        let mut tokens = TokenServiceClient::new(self.channel(index, leaf));
+        within(async {
+            loop {
+                match tokens.issue_token(IssueTokenRequest::default()).await {
+                    Ok(issued) => return issued.into_inner().access_token,
+                    Err(status) => assert_eq!(status.code(), Code::Unauthenticated, "{status:?}"),
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
+    /// The status and the body of `/readyz`.
+    pub fn readiness(&self, index: usize) -> String {
+        let line = format!("curl -s -m 5 -w ' %{{http_code}}' http://{}/readyz", self.replica(index).ops);
+        run(&mut shell(&line)).stdout
+    }
+
+    /// The value of a metric.
+    pub fn metric(&self, index: usize, name: &str) -> String {
+        let page = run(&mut shell(&format!("curl -s -m 5 http://{}/metrics", self.replica(index).ops))).stdout;
+        let found = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {name} in {page}")).to_owned()
+    }
+}
+
+/// Clients of one replica: a proxy, and the admin.
+#[derive(Clone)]
+pub struct Replica {
+    bindings: BindingServiceClient<Channel>,
+    admin: Channel,
+}
+
+impl Replica {
+    pub async fn validate(&mut self, token: &str, leaf: &Leaf) -> Result<ValidateBindingResponse, Status> {
+        let request = lanyard::proto::ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) };
+        self.bindings.validate_binding(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn revoke(&self, target: Target) -> Result<(), Status> {
+        self.send(of(target)).await
+    }
+
+    async fn send(&self, request: RevokeTokenRequest) -> Result<(), Status> {
+        TokenServiceClient::new(self.admin.clone()).revoke_token(request).await.map(drop)
+    }
+
+    pub async fn register(&self, spiffe_id: &str) -> Result<(), Status> {
+        let request = CreateClientRequest { client: Some(spiffe_client(spiffe_id)), validate_only: false };
+        self.registry().create_client(request).await.map(drop)
+    }
+
+    pub fn registry(&self) -> RegistryServiceClient<Channel> {
+        RegistryServiceClient::new(self.admin.clone())
+    }
+
+    /// Asks until the token is allowed: a replica may not know its client yet.
+    pub async fn until_allowed(&mut self, token: &str, leaf: &Leaf) {
+        within(async {
+            while self.validate(token, leaf).await.unwrap().decision() != lanyard::proto::Decision::Allow {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Asks until the answer is a denial with this reason.
+    pub async fn until_denied(&mut self, token: &str, leaf: &Leaf, reason: lanyard::proto::DenyReason) {
+        within(async {
+            while self.validate(token, leaf).await.unwrap().reason() != reason {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
