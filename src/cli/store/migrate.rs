@@ -48,7 +48,11 @@ pub(in crate::cli) async fn run(arguments: MigrateArguments, format: Format) -> 
     let in_use = "a server or this command uses it: name another store with --to, or stop that server";
     let target = to.open_or_create(in_use).await?;
     let plan = Plan { records: &records, merge: false, cutoff: None };
-    let copied = backup::import(&*target, &plan, &sealer, &SystemClock).await.map_err(|error| refused(&error))?;
+    let copied = backup::import(&*target, &plan, &sealer, &SystemClock).await.map_err(|error| {
+        let not_empty = matches!(error, ImportError::NotEmpty { .. });
+        let next = "name an empty store with --to: a migration merges nothing";
+        refused(&error).with_next(|other| if not_empty { next } else { other }.to_owned())
+    })?;
     let records = copied.written + copied.present;
     match format {
         Format::Json => {

@@ -92,7 +92,7 @@ async fn a_migration_copies_everything_into_an_empty_store_and_refuses_tokens_of
     let again = export(&other);
     assert_eq!(records(&again), records(&lines));
     assert!(!again.iter().any(|line| line.contains("all-issued")));
-    migrate().refused("the store is not empty", "empty store");
+    migrate().refused("the store is not empty", "an empty store with --to");
     let same = store(&["migrate", "--from", text(&config), "--to", text(&config)]);
     same.refused("another process uses the store", "another store with --to");
     let memory = setup.path("memory.yaml");
