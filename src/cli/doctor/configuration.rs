@@ -12,6 +12,9 @@ use crate::config::Inspected;
 const CHECK: &str = "configuration";
 const KEY: &str = "key_encryption_key";
 
+/// The key of the configuration that names the file of the key that seals.
+const KEY_FILE: &str = "keys.key_encryption_key_file";
+
 /// Reads the file; `None` if its content cannot be used at all.
 pub(in crate::cli::doctor) fn check(path: &Path, report: &mut Report) -> Option<Inspected> {
     let subject = path.display().to_string();
@@ -40,18 +43,19 @@ pub(in crate::cli::doctor) fn check_key<'a>(
     inspected: &'a Inspected,
     report: &mut Report,
 ) -> Option<&'a KeyEncryptionKeys> {
-    let subject = match inspected.key_encryption_key_files.first() {
-        Some(path) => path.display().to_string(),
-        None => "keys.key_encryption_key".to_owned(),
-    };
-    match &inspected.key_encryption_key_error {
+    let Some(error) = &inspected.key_encryption_key_error else {
         // It is reported where it is tried on the store.
-        None => return Some(&inspected.config.key_encryption_keys),
-        Some(error @ ConfigError::Unreadable { .. }) => {
-            report.fault(KEY, subject, Fault::KeyEncryptionKeyUnreadable, error.to_string());
+        return Some(&inspected.config.key_encryption_keys);
+    };
+    let (subject, fault) = match (error, inspected.key_encryption_key_files.first()) {
+        (ConfigError::Unreadable { path, .. }, _) => (path.display().to_string(), Fault::KeyEncryptionKeyUnreadable),
+        (ConfigError::Value { key: KEY_FILE, .. }, Some(path)) => {
+            (path.display().to_string(), Fault::KeyEncryptionKeyInvalid)
         }
-        Some(error) => report.fault(KEY, subject, Fault::KeyEncryptionKeyInvalid, error.to_string()),
-    }
+        (ConfigError::Value { key, .. }, _) if *key != KEY_FILE => ((*key).to_owned(), Fault::KeyEncryptionKeyInvalid),
+        _ => ("keys.key_encryption_key".to_owned(), Fault::KeyEncryptionKeyInvalid),
+    };
+    report.fault(KEY, subject, fault, error.to_string());
     None
 }
 

@@ -116,6 +116,14 @@ fn a_wrong_key_encryption_key_is_found_by_the_store_and_hides_nothing_else() {
     }
     fixture.write("key-encryption-key", SEAL);
     fixture.seen().healthy();
+    // The file is sealed, and a command opens it.
+    let by = |command: &str| {
+        format!("{{key_encryption_key_file: key-encryption-key, key_encryption_key_command: {command}}}")
+    };
+    fixture.configure("{key_encryption_key_file: key-encryption-key}", &by("[cat]"));
+    fixture.seen().healthy();
+    fixture.configure(&by("[cat]"), &by("[sh, -c, exit 1]"));
+    fixture.seen().only("KEY_ENCRYPTION_KEY_INVALID");
 }
 
 #[test]
