@@ -2,6 +2,7 @@
 
 mod config;
 mod reseal;
+mod reseal_crash;
 mod revoked;
 mod rotated;
 mod service;

@@ -25,7 +25,7 @@ use crate::support::keys::TestKeys;
 const NOTHING: fn(&mut Policy) = |_| {};
 
 /// The key-encryption keys that are 32 times these bytes, the one that seals first.
-fn sealed_under(bytes: &[u8]) -> KeySealer {
+pub(super) fn sealed_under(bytes: &[u8]) -> KeySealer {
     let mut keys = bytes.iter().map(|byte| KeyEncryptionKey::parse(&STANDARD.encode([*byte; 32])).unwrap());
     let current = keys.next().unwrap();
     KeySealer::new(KeyEncryptionKeys { current, previous: keys.collect() }, LocalSigner::FACTORY)
