@@ -20,6 +20,13 @@ const FIXED: usize = 16;
 const COMMAND: usize = 12;
 const LOCAL: u8 = 0x20;
 
+/// The place of family and protocol, and their value for datagrams of a Unix socket, which the library takes for a
+/// connection of nobody named.
+const FAMILY: usize = 13;
+const UNIX_DATAGRAM: u8 = 0x32;
+
+const DATAGRAMS: &str = "its header of the PROXY protocol is for datagrams";
+
 /// The first bytes of every header.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -45,13 +52,16 @@ pub(in crate::server::transport) async fn read(
     if header.get(COMMAND) == Some(&LOCAL) {
         return Ok(None);
     }
+    if header.get(FAMILY) == Some(&UNIX_DATAGRAM) {
+        return Err(malformed(DATAGRAMS));
+    }
     let config = ParseConfig { include_tlvs: false, allow_v1: false, allow_v2: true };
     let (parsed, _) = ProxyHeader::parse(&header, config)
         .map_err(|_| malformed("its header of the PROXY protocol cannot be read"))?;
     match parsed.proxied_address() {
         None => Ok(None),
         Some(address) if address.protocol == Protocol::Stream => Ok(Some(address.source)),
-        Some(_) => Err(malformed("its header of the PROXY protocol is for datagrams")),
+        Some(_) => Err(malformed(DATAGRAMS)),
     }
 }
 
@@ -108,6 +118,7 @@ mod tests {
             ("another version", header(0x11, 0x11, &V4)),
             ("another command", header(0x22, 0x11, &V4)),
             ("another family", header(0x21, 0x41, &V4)),
+            ("datagrams of a Unix socket", header(0x21, 0x32, &[7; 216])),
             ("another protocol", header(0x21, 0x13, &V4)),
             ("datagrams", header(0x21, 0x12, &V4)),
             ("too short for its addresses", header(0x21, 0x21, &V4)),
