@@ -1,8 +1,24 @@
 {{/* Checks that the schema cannot express, or not with a clear message. */}}
 {{- define "lanyard.checks" -}}
 {{- $values := .Values }}
-{{- if ne (int $values.replicas) 1 }}
-{{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one could not open it. A replicated store comes later" (int $values.replicas)) }}
+{{- $etcd := $values.etcd }}
+{{- if and (not $etcd.endpoints) (ne (int $values.replicas) 1) }}
+{{- fail (printf "replicas is %d and must be 1: the embedded store (sled) belongs to one process, and a second one could not open it. Several replicas share an etcd: name it with etcd.endpoints" (int $values.replicas)) }}
+{{- end }}
+{{- if and (not $etcd.endpoints) $values.autoscaling.enabled }}
+{{- fail "autoscaling: the embedded store (sled) belongs to one process. Several replicas share an etcd: name it with etcd.endpoints" }}
+{{- end }}
+{{- if and $etcd.endpoints (lt (int $values.replicas) 1) }}
+{{- fail "replicas: at least one" }}
+{{- end }}
+{{- if and $etcd.endpoints $etcd.secret $etcd.files }}
+{{- fail "etcd: secret and files are given, and exactly one of them must be" }}
+{{- end }}
+{{- if and $etcd.endpoints (not $etcd.secret) (not $etcd.files) }}
+{{- fail "etcd.secret: name the Secret with ca.crt, tls.crt and tls.key for connections to etcd; or etcd.files, where they are mounted by extraVolumes" }}
+{{- end }}
+{{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) }}
+{{- fail "autoscaling: minReplicas is more than maxReplicas" }}
 {{- end }}
 
 {{- $parts := list "apply" "audit" "authority" "cli" "client" "config" "grpc" "http" "messages" "proto" "server" "signer" "store" "telemetry" "tls" "trace_context" "trust_sources" "yaml" }}

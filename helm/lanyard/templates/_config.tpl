@@ -7,7 +7,7 @@
   "issuer" (include "lanyard.issuer" .)
   "mtls_url" (include "lanyard.mtlsUrl" .)
   "listeners" (dict "mtls" (printf "%s:8443" $address) "public" (printf "%s:8444" $address) "ops" (printf "%s:9464" $address))
-  "store" (dict "sled" (dict "path" "/var/lib/lanyard"))
+  "store" (include "lanyard.store" . | fromYaml)
   "keys" (dict "key_encryption_key_file" "/var/run/lanyard/keys/key-encryption-key")
   "log" (dict "level" $values.log.level "format" $values.log.format)
 }}
@@ -31,6 +31,10 @@
 {{- else }}
 {{- $_ := set $config "tls" (dict "certificate" "/var/run/lanyard/tls/tls.crt" "key" "/var/run/lanyard/tls/tls.key") }}
 {{- end }}
+{{- /* With several replicas a Service must have stopped sending connections to a pod before that ends. */}}
+{{- if include "lanyard.hasEtcd" . }}
+{{- $_ := set $config "tls" (mergeOverwrite (dict "drain_delay" "5s") (default dict $config.tls)) }}
+{{- end }}
 {{- $admins := $values.roles.admins }}
 {{- if include "lanyard.hasRegistrations" . }}
 {{- $admins = append $admins (dict "spiffe_id" (include "lanyard.adminId" .)) | uniq }}
@@ -49,6 +53,29 @@
 {{- if eq (toString $config.registration) "false" }}{{ $_ := set $config "registration" "off" }}{{ end }}
 {{- if eq (toString (dig "jwks_uri" "discovery" "" $config)) "false" }}{{ $_ := set $config.jwks_uri "discovery" "off" }}{{ end }}
 {{- toYaml $config }}
+{{- end }}
+
+{{/* Whether replicas share an etcd. */}}
+{{- define "lanyard.hasEtcd" -}}
+{{- if .Values.etcd.endpoints }}yes{{ end }}
+{{- end }}
+
+{{/* Where the records are. */}}
+{{- define "lanyard.store" -}}
+{{- if include "lanyard.hasEtcd" . }}
+etcd:
+  endpoints: {{ toJson .Values.etcd.endpoints }}
+  prefix: {{ .Values.etcd.prefix | quote }}
+  {{- if .Values.etcd.secret }}
+  ca: /var/run/lanyard/etcd/ca.crt
+  certificate: /var/run/lanyard/etcd/tls.crt
+  key: /var/run/lanyard/etcd/tls.key
+  {{- else if .Values.etcd.files }}
+  {{- toYaml .Values.etcd.files | nindent 2 }}
+  {{- end }}
+{{- else }}
+sled: {path: /var/lib/lanyard}
+{{- end }}
 {{- end }}
 
 {{/* A change of this replaces the pod. The log level and the roles are not in it: the server applies those without a restart. The

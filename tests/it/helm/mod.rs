@@ -6,6 +6,7 @@ mod manifests;
 mod meshes;
 mod properties;
 mod registrations;
+mod replicas;
 mod secrets;
 mod server;
 mod typed;

@@ -93,7 +93,7 @@ fn services_and_the_disruption_budget_select_the_server_and_nothing_else() {
     for rendered in &all {
         let server = labels(&rendered.server()["spec"]["template"]);
         let mut selectors: Vec<&Value> = rendered.all("Service").map(|service| &service["spec"]["selector"]).collect();
-        let more = ["PodDisruptionBudget", "StatefulSet"].into_iter().flat_map(|kind| rendered.all(kind));
+        let more = ["PodDisruptionBudget", "StatefulSet", "Deployment"].into_iter().flat_map(|kind| rendered.all(kind));
         selectors.extend(more.map(|object| &object["spec"]["selector"]["matchLabels"]));
         assert_eq!(selectors.len(), 4, "{}", rendered.name);
         for selector in selectors {
@@ -149,7 +149,9 @@ fn the_network_policy_lets_the_job_and_the_test_through_to_the_mtls_port() {
     let Some(all) = helm::all_rendered() else { return };
     for rendered in &all {
         let rules = rules(rendered, "mtls");
-        for (name, pod) in rendered.pods().iter().filter(|(name, _)| !name.contains("StatefulSet")) {
+        for (name, pod) in
+            rendered.pods().iter().filter(|(name, _)| !name.contains("StatefulSet") && !name.contains("Deployment"))
+        {
             let admits = |peer: &&Value| {
                 peer["namespaceSelector"].is_null() && selects(&peer["podSelector"]["matchLabels"], labels(pod))
             };
@@ -216,7 +218,7 @@ fn the_job_and_the_test_try_again_until_their_time_is_up() {
 #[test]
 fn the_claim_says_what_the_api_server_would_write_into_it() {
     let Some(all) = helm::all_rendered() else { return };
-    for rendered in &all {
+    for rendered in all.iter().filter(|rendered| rendered.server()["kind"] == "StatefulSet") {
         let claims = list(&rendered.server()["spec"]["volumeClaimTemplates"]);
         let [claim] = claims else { panic!("{}: {} claims", rendered.name, claims.len()) };
         assert_eq!(claim["apiVersion"], "v1", "{}", rendered.name);

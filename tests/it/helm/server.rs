@@ -20,7 +20,8 @@ fn config_check_finds_every_examples_configuration_sound() {
 
 #[test]
 fn a_server_started_as_rendered_gets_ready_with_every_example_and_stops_when_told() {
-    for example in &helm::examples() {
+    // Without etcd, a server that needs one does not start: `replicas` has those.
+    for example in helm::examples().iter().filter(|example| !example.ends_with("etcd.yaml")) {
         let Some(site) = Site::of(example, &[]) else { return };
         let (code, said) = Server::start(&site).process.end_by("TERM");
         assert_eq!(code, Some(0), "{}: {said}", site.rendered.name);

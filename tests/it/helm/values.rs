@@ -36,6 +36,21 @@ fn values_that_contradict_each_other_are_refused_with_the_reason() {
             "replicas is 2 and must be 1: the embedded store (sled) belongs to one process",
             &["--set", "replicas=1"],
         ),
+        (
+            &["--set", "autoscaling.enabled=true"],
+            "Several replicas share an etcd",
+            &["--set", "autoscaling.maxReplicas=9"],
+        ),
+        (
+            &["--set", "etcd.endpoints={https://etcd:2379}"],
+            "etcd.secret: name the Secret with ca.crt, tls.crt and tls.key",
+            &["--set", "etcd.endpoints={https://etcd:2379}", "--set", "etcd.secret=etcd", "--set", "replicas=3"],
+        ),
+        (
+            &["--set", "etcd.endpoints={http://etcd:2379}", "--set", "etcd.secret=etcd"],
+            "https://",
+            &["--set", "etcd.endpoints={https://etcd:2379}", "--set", "etcd.files.ca=/etcd/ca.pem"],
+        ),
         (&["--set", "replicas=0"], "replicas is 0 and must be 1", &[]),
         (
             &["--set", "certificates.workloadApi.socket=agent.sock"],

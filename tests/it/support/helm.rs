@@ -90,7 +90,7 @@ impl Rendered {
 
     /// The workload that runs the server.
     pub fn server(&self) -> &Value {
-        let found: Vec<&Value> = self.all("StatefulSet").collect();
+        let found: Vec<&Value> = self.all("StatefulSet").chain(self.all("Deployment")).collect();
         let [server] = found.as_slice() else { panic!("{}: {} servers", self.name, found.len()) };
         server
     }

@@ -18,7 +18,7 @@ use crate::support::server::in_crate;
 
 /// Installed with a SPIFFE CSI driver by `certificates`, and not to be installed, as it says itself, but admitted by
 /// `admission`.
-const ELSEWHERE: [&str; 2] = ["everything", "spiffe-csi"];
+const ELSEWHERE: [&str; 3] = ["etcd", "everything", "spiffe-csi"];
 
 /// A resource that no example has.
 const SHOWN: &str = "https://shown.example";
