@@ -50,11 +50,17 @@ pub struct Fleet {
 impl Fleet {
     /// Starts etcd and three replicas; `None` if etcd is to be skipped.
     pub async fn start(options: Options) -> Option<Self> {
+        Self::start_with(options, |_| {}).await
+    }
+
+    /// The same with a change of the replicas' set-up.
+    pub async fn start_with(options: Options, change: impl FnOnce(&mut Setup)) -> Option<Self> {
         let cluster = Cluster::start(options)?;
         let bound = BOUND.as_secs();
         let store = cluster.store_section("/lanyard/test", [0, 1, 2]);
         let store = format!("{}, max_staleness: {bound}s}}", store.strip_suffix('}').unwrap());
-        let setup = Setup { store, ..real_time() };
+        let mut setup = Setup { store, ..real_time() };
+        change(&mut setup);
         setup.write();
         let mut gates = Vec::new();
         for _ in 0..COUNT {

@@ -4,5 +4,7 @@ mod faults;
 mod fleet;
 mod gate;
 mod history;
+mod keys;
 mod load;
 mod shared;
+mod spread;
