@@ -1,5 +1,6 @@
 //! Several replicas, as processes, over a real etcd of three members with mutual TLS.
 
+mod core;
 mod faults;
 mod fleet;
 mod gate;
