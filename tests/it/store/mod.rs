@@ -7,6 +7,7 @@ mod directory;
 pub mod durability;
 mod etcd;
 mod expiry;
+mod faults;
 mod full_disk;
 pub mod store_contract;
 mod transactions;
