@@ -86,6 +86,11 @@ impl Fleet {
         self.replicas[index] = Some(serve);
     }
 
+    /// The address of a replica that runs, or last ran.
+    pub fn address(&self, index: usize) -> std::net::SocketAddr {
+        self.addresses[index]
+    }
+
     pub fn replica(&self, index: usize) -> &Serve {
         self.replicas[index].as_ref().unwrap()
     }

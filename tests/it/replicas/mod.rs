@@ -7,5 +7,6 @@ mod gate;
 mod history;
 mod keys;
 mod load;
+mod restart;
 mod shared;
 mod spread;
