@@ -130,6 +130,7 @@ impl Store for EtcdStore {
             prefix: self.place(prefix),
             reached: from,
             batches,
+            is_interrupted: false,
             store: self.open.subscribe(),
         };
         drop(self.connection.home().spawn(watching.run()));

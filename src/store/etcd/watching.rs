@@ -62,6 +62,8 @@ pub(super) struct Watching {
     /// Everything up to this revision has been delivered.
     pub(super) reached: Revision,
     pub(super) batches: Batches,
+    /// Whether no member has answered since the last one failed.
+    pub(super) is_interrupted: bool,
     /// Closed with the store.
     pub(super) store: watch::Receiver<()>,
 }
@@ -116,7 +118,13 @@ impl Watching {
                     cause
                 }
             };
-            tracing::warn!(cause, "the watch of etcd moves to another member");
+            // Once, and not at each attempt of an outage.
+            if self.is_interrupted {
+                tracing::debug!(cause, "the watch of etcd is not resumed yet");
+            } else {
+                tracing::warn!(cause, "the watch of etcd is interrupted, and moves to another member");
+            }
+            self.is_interrupted = true;
             sleep(PAUSE).await;
         }
     }
@@ -183,6 +191,9 @@ impl Watching {
                 0 => End::Broken(format!("it cancelled the watch: {}", answer.cancel_reason)),
                 _ => End::Over(StoreError::Compacted),
             });
+        }
+        if std::mem::take(&mut self.is_interrupted) {
+            tracing::info!("the watch of etcd goes on");
         }
         if answer.created {
             return Ok(());
