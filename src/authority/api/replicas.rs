@@ -13,6 +13,7 @@ use crate::authority::state::Heartbeat;
 use crate::authority::state::PREFIXES;
 use crate::authority::state::REPLICAS;
 use crate::authority::state::Sent;
+use crate::authority::state::readable_schemas;
 use crate::authority::store::Batch;
 use crate::authority::store::Expected;
 use crate::authority::store::KeyRevisions;
@@ -56,7 +57,7 @@ impl Authority {
         let served =
             snapshot.keys.all().map(|(key, _)| key.key_id()).filter(|kid| snapshot.keys.find(kid.as_str()).is_some());
         let keys = served.map(ToString::to_string).collect();
-        let (version, reads) = (env!("CARGO_PKG_VERSION").to_owned(), [].into());
+        let (version, reads) = (env!("CARGO_PKG_VERSION").to_owned(), readable_schemas());
         let heartbeat = Heartbeat { schema: SCHEMA, beat, version, keys, reads };
         let value = serde_json::to_vec(&heartbeat).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let write = Transaction::default().put_until(&replica.key(), value, self.clock.now().after(HEARTBEAT_EXPIRY));

@@ -20,6 +20,7 @@ pub(in crate::authority) use crate::authority::keys::jws::CompactJws;
 pub(in crate::authority) use crate::authority::keys::jws::MAX_BYTES as MAX_JWS_BYTES;
 pub(in crate::authority) use crate::authority::keys::jws::VerifyingKey;
 pub use crate::authority::keys::record::KeyRecord;
+pub(in crate::authority) use crate::authority::keys::record::NEWEST_KEY_SCHEMA;
 pub use crate::authority::keys::sealer::InvalidPrivateKey;
 pub use crate::authority::keys::sealer::KeyEncryptionKeys;
 pub use crate::authority::keys::sealer::KeyRecordError;

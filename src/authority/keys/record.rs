@@ -25,6 +25,9 @@ const STATELESS: u32 = 1;
 /// The schema of records with one.
 const WITH_STATE: u32 = 2;
 
+/// The newest schema that this version reads.
+pub(in crate::authority) const NEWEST_KEY_SCHEMA: u32 = WITH_STATE;
+
 /// A signing key in the store, at `/keys/<kid>`.
 #[derive(Clone, Debug)]
 pub struct KeyRecord {

@@ -17,7 +17,7 @@ use crate::authority::store::Revision;
 pub const LINEAGES: &str = "/lineages/";
 
 /// The schema of the records that this version writes.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// The limits of a lineage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -50,4 +50,5 @@ pub use crate::authority::state::snapshot::Indexed;
 pub use crate::authority::state::snapshot::PREFIXES;
 pub use crate::authority::state::snapshot::Snapshot;
 pub use crate::authority::state::snapshot::Unusable;
+pub(in crate::authority) use crate::authority::state::snapshot::readable_schemas;
 pub use crate::authority::state::view::View;

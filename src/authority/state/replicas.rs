@@ -27,7 +27,8 @@ pub struct Heartbeat {
     /// The `kid` of each signing key that the replica verifies and publishes.
     #[serde(default)]
     pub keys: Vec<String>,
-    /// The newest schema that the replica reads, for each kind of record.
+    /// The newest schema that the replica reads, for each prefix of records. No version asks yet: a later one must know it of
+    /// this one before it writes newer records.
     #[serde(default)]
     pub reads: BTreeMap<String, u32>,
 }
@@ -46,11 +47,6 @@ impl Replicas {
     /// only replica.
     pub fn all_serve(&self, key_id: &str) -> bool {
         self.all().all(|(_, heartbeat, _)| heartbeat.keys.iter().any(|key| key == key_id))
-    }
-
-    /// Whether every replica reads records of this kind in this schema.
-    pub fn all_read(&self, kind: &str, schema: u32) -> bool {
-        self.all().all(|(_, heartbeat, _)| heartbeat.reads.get(kind).is_some_and(|newest| *newest >= schema))
     }
 
     pub(in crate::authority) fn revision_of(&self, name: &str) -> Option<Revision> {

@@ -20,7 +20,7 @@ use crate::authority::store::Transaction;
 pub const REVOCATIONS: &str = "/revocations/";
 
 /// The schema of the records that this version writes.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// The name of what [`Revoked::AllIssued`] applies to.
 const ALL: &str = "*";

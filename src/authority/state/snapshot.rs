@@ -4,6 +4,7 @@
 //! Changes arrive in two ways: from the caller that made them, at once, so that callers see their own writes, and from
 //! the store's watch, in order. Revisions keep the two from undoing each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::HashMap;
@@ -14,6 +15,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::KeySealer;
+use crate::authority::keys::NEWEST_KEY_SCHEMA;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::StoredKey;
 use crate::authority::records::ByName;
@@ -39,6 +41,7 @@ use crate::authority::state::replicas::Heartbeat;
 use crate::authority::state::replicas::REPLICAS;
 use crate::authority::state::replicas::Replicas;
 use crate::authority::state::revocations::Revocations;
+use crate::authority::state::revoked;
 use crate::authority::state::revoked::REVOCATIONS;
 use crate::authority::state::revoked::RevocationRecord;
 use crate::authority::state::revoked::Revoked;
@@ -48,6 +51,18 @@ use crate::authority::store::Revision;
 /// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
 pub const PREFIXES: [&str; 8] = [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, REPLICAS];
+
+/// The newest schema that this version reads of the records under each prefix.
+pub(in crate::authority) fn readable_schemas() -> BTreeMap<String, u32> {
+    let schemas = [
+        (CLIENTS, ClientRegistration::SCHEMA),
+        (KEYS, NEWEST_KEY_SCHEMA),
+        (LINEAGES, lineages::SCHEMA),
+        (RESOURCES, ProtectedResource::SCHEMA),
+        (REVOCATIONS, revoked::SCHEMA),
+    ];
+    schemas.into_iter().map(|(prefix, schema)| (prefix.to_owned(), schema)).collect()
+}
 
 /// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
