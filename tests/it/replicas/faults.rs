@@ -42,7 +42,7 @@ const ALL: [Fault; 9] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_fails_no_answer_is_wrong_and_nothing_acknowledged_is_lost() {
     let Some(mut fleet) = Fleet::start(Options { quota: QUOTA }).await else { return };
-    let load = Load::start(&fleet).await;
+    let load = Load::start(&fleet, 0).await;
     for fault in ALL {
         let before = load.counts();
         happen(fault, &mut fleet, &load).await;
@@ -61,8 +61,11 @@ async fn long_whatever_fails_no_answer_is_wrong_and_nothing_acknowledged_is_lost
     let mut chance = Chance::seeded(seed);
     println!("seed {seed}");
     let end = tokio::time::Instant::now() + Duration::from_mins(30);
-    while tokio::time::Instant::now() < end {
-        let load = Load::start(&fleet).await;
+    for run in 0.. {
+        if tokio::time::Instant::now() > end {
+            break;
+        }
+        let load = Load::start(&fleet, run).await;
         for _ in 0..ALL.len() {
             let fault = ALL[usize::try_from(chance.below(u64::try_from(ALL.len()).unwrap())).unwrap()];
             let before = load.counts();

@@ -52,9 +52,9 @@ impl Shared {
 }
 
 impl Load {
-    /// Starts clients that validate, revoke and register at all replicas.
-    pub async fn start(fleet: &Fleet) -> Self {
-        let holder = fleet.workload(0, "/checkout").await;
+    /// Starts clients that validate, revoke and register at all replicas. Each run has a number of its own.
+    pub async fn start(fleet: &Fleet, run: usize) -> Self {
+        let holder = fleet.workload(0, &format!("/checkout/{run}")).await;
         let mut tokens = Vec::with_capacity(TOKENS);
         for number in 0..TOKENS {
             tokens.push(fleet.token(number % COUNT, &holder).await);
@@ -67,7 +67,7 @@ impl Load {
             clients.spawn(validate(Arc::clone(&shared), seed));
         }
         clients.spawn(revoke(Arc::clone(&shared)));
-        clients.spawn(register(Arc::clone(&shared)));
+        clients.spawn(register(Arc::clone(&shared), run));
         Self { shared, clients }
     }
 
@@ -156,10 +156,10 @@ async fn revoke(shared: Arc<Shared>) {
     }
 }
 
-async fn register(shared: Arc<Shared>) {
+async fn register(shared: Arc<Shared>, run: usize) {
     let mut number = 0;
     while !*shared.ends.borrow() {
-        let id = format!("spiffe://{TRUST_DOMAIN}/load/{number}");
+        let id = format!("spiffe://{TRUST_DOMAIN}/load/{run}/{number}");
         let replica = shared.replicas.borrow()[number % COUNT].clone();
         let outcome = patiently(replica.register(&id)).await;
         shared.history().wrote(&outcome);
