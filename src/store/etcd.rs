@@ -77,10 +77,10 @@ impl EtcdStore {
     pub async fn open(config: &EtcdConfig, tls: Option<TlsSource>, clock: Arc<dyn Clock>) -> Result<Self, EtcdError> {
         let uri = |text: &String| text.parse::<Uri>().map_err(|_| EtcdError::Endpoint(text.clone()));
         let endpoints = config.endpoints.iter().map(uri).collect::<Result<_, _>>()?;
-        let connection = Arc::new(Connection::new(endpoints, tls, config.timeout));
-        let prober = connection.home().spawn(probe(Arc::clone(&connection))).abort_handle();
         // A prefix has no colon. So two prefixes never lead to the same keys, although one may begin with the other.
         let prefix = format!("{}:", config.prefix);
+        let connection = Arc::new(Connection::new(endpoints, tls, config.timeout, prefix.clone().into_bytes()));
+        let prober = connection.home().spawn(probe(Arc::clone(&connection))).abort_handle();
         let store = Self { connection, prefix, leases: Leases::default(), clock, open: watch::Sender::new(()), prober };
         store.read("").await?;
         Ok(store)

@@ -13,7 +13,7 @@ pub struct EtcdConfig {
     pub prefix: String,
     /// The files for TLS; `None` where the endpoints are `http://` on loopback addresses.
     pub tls: Option<EtcdTls>,
-    /// The longest time of an operation, with its retries.
+    /// The longest time of one request, with its retries. A write is up to three: what is compared, a lease, the writes.
     pub timeout: Duration,
 }
 

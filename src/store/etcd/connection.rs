@@ -79,6 +79,8 @@ pub(super) struct Connection {
     endpoints: Vec<Uri>,
     tls: Option<TlsSource>,
     timeout: Duration,
+    /// A key that may be read: with etcd's roles only those with the store's prefix.
+    own_key: Vec<u8>,
     /// The runtime that drives the connections: requests come from serving threads, each with a runtime of its own.
     home: Handle,
     pub(super) health: Health,
@@ -98,9 +100,9 @@ struct Present {
 
 impl Connection {
     /// Connects to nothing yet. The present runtime will drive the connections.
-    pub(super) fn new(endpoints: Vec<Uri>, tls: Option<TlsSource>, timeout: Duration) -> Self {
+    pub(super) fn new(endpoints: Vec<Uri>, tls: Option<TlsSource>, timeout: Duration, own_key: Vec<u8>) -> Self {
         let (health, present, numbers) = (Health::default(), Mutex::default(), watch::Sender::new(0));
-        Self { endpoints, tls, timeout, home: Handle::current(), health, present, numbers }
+        Self { endpoints, tls, timeout, own_key, home: Handle::current(), health, present, numbers }
     }
 
     /// The runtime that drives the connections.
@@ -166,7 +168,7 @@ impl Connection {
 
     /// The present revision of etcd.
     pub(super) async fn revision(&self) -> Result<Revision, Fault> {
-        let read = RangeRequest { key: b"/".to_vec(), ..RangeRequest::default() };
+        let read = RangeRequest { key: self.own_key.clone(), ..RangeRequest::default() };
         let sent = self.call(Repeat::Always, |channel| {
             let read = to_led_member(read.clone());
             async move { KvClient::new(channel).range(read).await }

@@ -47,7 +47,8 @@ impl EtcdStore {
             });
             match sent.await {
                 Ok(answer) if answer.succeeded => {
-                    if !transaction.writes().is_empty() {
+                    // A full etcd still deletes.
+                    if transaction.writes().values().any(|write| matches!(write, Write::Put { .. })) {
                         self.connection.health.written();
                     }
                     return Ok(revision(answer.header.map(|header| header.revision)));
@@ -56,10 +57,7 @@ impl EtcdStore {
                 Ok(_) => {}
                 Err(Fault::LeaseGone) => self.leases.forget(),
                 Err(fault) => {
-                    if let Fault::Full(cause) = &fault {
-                        self.connection.health.is_full(cause);
-                    }
-                    return Err(fault.into());
+                    return Err(self.refused(fault));
                 }
             }
         }
@@ -118,6 +116,14 @@ impl EtcdStore {
         Ok(operations)
     }
 
+    /// The error of a write, which a full etcd refuses.
+    fn refused(&self, fault: Fault) -> StoreError {
+        if let Fault::Full(cause) = &fault {
+            self.connection.health.is_full(cause);
+        }
+        fault.into()
+    }
+
     /// A lease that ends after this time.
     async fn lease(&self, expires: Timestamp) -> Result<i64, StoreError> {
         let (span, now) = (leases::span(expires), self.clock.now());
@@ -128,7 +134,7 @@ impl EtcdStore {
         let granted = self.connection.call(Repeat::Always, |channel| async move {
             LeaseClient::new(channel).lease_grant(to_led_member(request)).await
         });
-        let granted = granted.await?;
+        let granted = granted.await.map_err(|fault| self.refused(fault))?;
         if !granted.error.is_empty() {
             return Err(StoreError::Unavailable(format!("etcd: {}", granted.error)));
         }

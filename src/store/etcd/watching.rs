@@ -92,31 +92,11 @@ impl Watching {
     }
 
     async fn follow(&mut self) {
-        // etcd would wait for a revision that is still to come, as after its data was restored.
         loop {
-            match self.connection.revision().await {
-                Ok(present) if present < self.reached => {
-                    return drop(self.batches.send(Err(StoreError::Compacted)).await);
-                }
-                Ok(_) => break,
-                Err(_) => sleep(PAUSE).await,
-            }
-        }
-        loop {
-            let numbers = self.connection.numbers();
-            let cause = match self.connection.connected().await {
-                Ok(connected) => match self.on(connected.channel, connected.number, numbers).await {
-                    End::Unread => return,
-                    End::Over(error) => return drop(self.batches.send(Err(error)).await),
-                    End::Broken(cause) => {
-                        self.connection.replace(connected.number).await;
-                        cause
-                    }
-                },
-                Err(cause) => {
-                    self.connection.health.failed(&cause);
-                    cause
-                }
+            let cause = match self.attempt().await {
+                End::Unread => return,
+                End::Over(error) => return drop(self.batches.send(Err(error)).await),
+                End::Broken(cause) => cause,
             };
             // Once, and not at each attempt of an outage.
             if self.is_interrupted {
@@ -127,6 +107,28 @@ impl Watching {
             self.is_interrupted = true;
             sleep(PAUSE).await;
         }
+    }
+
+    async fn attempt(&mut self) -> End {
+        // etcd would wait for a revision that is still to come. After its data was restored, what was reached may be one.
+        match self.connection.revision().await {
+            Ok(present) if present < self.reached => return End::Over(StoreError::Compacted),
+            Ok(_) => {}
+            Err(fault) => return End::Broken(StoreError::from(fault).to_string()),
+        }
+        let numbers = self.connection.numbers();
+        let connected = match self.connection.connected().await {
+            Ok(connected) => connected,
+            Err(cause) => {
+                self.connection.health.failed(&cause);
+                return End::Broken(cause);
+            }
+        };
+        let end = self.on(connected.channel, connected.number, numbers).await;
+        if matches!(end, End::Broken(_)) {
+            self.connection.replace(connected.number).await;
+        }
+        end
     }
 
     /// Watches on one member.

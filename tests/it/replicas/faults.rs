@@ -41,7 +41,7 @@ const ALL: [Fault; 9] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_fails_no_answer_is_wrong_and_nothing_acknowledged_is_lost() {
-    let Some(mut fleet) = Fleet::start(Options { quota: QUOTA }).await else { return };
+    let Some(mut fleet) = Fleet::start(Options { quota: QUOTA, ..Options::default() }).await else { return };
     let load = Load::start(&fleet, 0).await;
     for fault in ALL {
         let before = load.counts();
@@ -56,7 +56,7 @@ async fn whatever_fails_no_answer_is_wrong_and_nothing_acknowledged_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes half an hour"]
 async fn long_whatever_fails_no_answer_is_wrong_and_nothing_acknowledged_is_lost() {
-    let Some(mut fleet) = Fleet::start(Options { quota: QUOTA }).await else { return };
+    let Some(mut fleet) = Fleet::start(Options { quota: QUOTA, ..Options::default() }).await else { return };
     let seed = Chance::new_seed();
     let mut chance = Chance::seeded(seed);
     println!("seed {seed}");

@@ -103,3 +103,14 @@ async fn of_two_equal_registrations_at_two_replicas_at_once_one_wins() {
         assert!(lost.iter().all(|status| status.code() == Code::AlreadyExists), "{lost:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_role_in_etcd_is_enough() {
+    let Some(fleet) = Fleet::start(Options { roles: true, ..Options::default() }).await else { return };
+    let checkout = fleet.workload(0, "/checkout").await;
+    let token = fleet.token(1, &checkout).await;
+    let mut other = fleet.at(2);
+    other.until_allowed(&token, &checkout).await;
+    fleet.at(0).revoke(certificate(&checkout)).await.unwrap();
+    other.until_denied(&token, &checkout, DenyReason::CertificateRevoked).await;
+}

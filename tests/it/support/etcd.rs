@@ -186,6 +186,8 @@ struct Member {
 pub struct Options {
     /// The size at which it takes no more writes, in bytes; 0 for its default.
     pub quota: u64,
+    /// Whether the client's user may read and write its own prefix, `/lanyard/test`, and nothing else.
+    pub roles: bool,
 }
 
 impl Cluster {
@@ -213,7 +215,28 @@ impl Cluster {
         cluster.members.iter().filter_map(|member| member.process.as_ref()).for_each(|process| {
             process.until("ready to serve client requests");
         });
+        if options.roles {
+            cluster.enable_roles();
+        }
         Some(cluster)
+    }
+
+    /// Lets the user of the client certificate reach what is documented, and nothing else.
+    fn enable_roles(&self) {
+        let (key, end) = (STANDARD.encode("/lanyard/test:"), STANDARD.encode("/lanyard/test;"));
+        let range = format!("\"perm\": {{\"permType\": \"READWRITE\", \"key\": \"{key}\", \"range_end\": \"{end}\"}}");
+        self.leader();
+        for (method, body) in [
+            ("auth/user/add", r#"{"name": "root", "password": "root"}"#.to_owned()),
+            ("auth/user/grant", r#"{"user": "root", "role": "root"}"#.to_owned()),
+            ("auth/role/add", r#"{"name": "lanyard"}"#.to_owned()),
+            ("auth/role/grant", format!("{{\"name\": \"lanyard\", {range}}}")),
+            ("auth/user/add", r#"{"name": "lanyard", "options": {"no_password": true}}"#.to_owned()),
+            ("auth/user/grant", r#"{"user": "lanyard", "role": "lanyard"}"#.to_owned()),
+            ("auth/enable", "{}".to_owned()),
+        ] {
+            self.gateway(0, method, &body).unwrap_or_else(|| panic!("{method}: {body}"));
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {
