@@ -375,8 +375,9 @@ impl Server {
         drop(socket_file);
         // This runtime's thread has nothing else to do by now, so the worker threads measure the time limit.
         workers.finish(drain_timeout).await;
-        store_feed::leave(&authority).await;
         tasks.shutdown().await;
+        // After the task that writes heartbeats.
+        store_feed::leave(&authority).await;
         audit.finish();
         tracing::info!("stopped");
     }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::StreamExt as _;
@@ -54,7 +55,9 @@ const REACHED_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: &Arc<dyn Store>, loaded: Revision) {
     let kept = Arc::clone(store);
     let (store, core, loaded) = (Arc::clone(store), Arc::clone(authority), Arc::new(Mutex::new(Some(loaded))));
-    let feed = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded));
+    let diverged = Arc::new(Notify::new());
+    let again = Arc::clone(&diverged);
+    let feed = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded), Arc::clone(&again));
     supervised::spawn(tasks, authority, "follower", feed);
     let core = Arc::clone(authority);
     supervised::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
@@ -66,7 +69,9 @@ pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: 
         let core = Arc::clone(authority);
         supervised::spawn(tasks, authority, "election", move || stand(Arc::clone(&core)));
         let core = Arc::clone(authority);
-        supervised::spawn(tasks, authority, "comparison", move || compare(Arc::clone(&core), Arc::clone(&kept)));
+        supervised::spawn(tasks, authority, "comparison", move || {
+            compare(Arc::clone(&core), Arc::clone(&kept), Arc::clone(&diverged))
+        });
     }
 }
 
@@ -110,7 +115,7 @@ async fn stand(authority: Arc<Authority>) {
 
 /// Compares the snapshot with the store, a 64th at a time. What differs three times in a row is a missed change: then the
 /// whole store is read again.
-async fn compare(authority: Arc<Authority>, store: Arc<dyn Store>) {
+async fn compare(authority: Arc<Authority>, store: Arc<dyn Store>, diverged: Arc<Notify>) {
     let (mut after, mut known) = (String::new(), 0);
     let mut counted = 0;
     loop {
@@ -121,9 +126,8 @@ async fn compare(authority: Arc<Authority>, store: Arc<dyn Store>) {
             authority.metrics().diverged();
             let count = differences.len();
             tracing::error!(key, ?stored, ?held, count, "the snapshot differs from the store: the store is read again");
-            if let Err(error) = authority.load().await {
-                tracing::error!(%error, "the registrations could not be read again");
-            }
+            // By the follower: while it applies changes, what is read would be behind them.
+            diverged.notify_one();
         }
         counted += page.keys.len();
         match page.keys.last() {
@@ -179,7 +183,12 @@ fn pause_for(part: usize) -> Duration {
 
 /// Applies every change to the authority, starting at the loaded revision. When the watch ends, or where no loaded
 /// revision is known, all registrations are read again.
-async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<Mutex<Option<Revision>>>) {
+async fn changes(
+    store: Arc<dyn Store>,
+    authority: Arc<Authority>,
+    loaded: Arc<Mutex<Option<Revision>>>,
+    diverged: Arc<Notify>,
+) {
     let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner).take();
     loop {
         let from = match loaded.take() {
@@ -187,7 +196,12 @@ async fn changes(store: Arc<dyn Store>, authority: Arc<Authority>, loaded: Arc<M
             None => load_again(&authority).await,
         };
         let mut watch = store.watch("", from);
-        while let Some(batch) = watch.next().await {
+        loop {
+            let batch = tokio::select! {
+                batch = watch.next() => batch,
+                () = diverged.notified() => break,
+            };
+            let Some(batch) = batch else { break };
             match batch {
                 Ok(batch) => authority.apply(&batch),
                 Err(error) => {

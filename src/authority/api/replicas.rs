@@ -64,8 +64,12 @@ impl Authority {
         let sent = self.clock.elapsed();
         self.store_feed.sent(Sent::Beat(beat), sent);
         let Err(error) = self.store.transact(write).await else { return Ok(()) };
-        let asked = self.clock.elapsed();
+        let (asked, reached) = (self.clock.elapsed(), self.snapshot.load().reached());
         let page = self.store.key_revisions(REPLICAS, 1).await?;
+        if page.revision < reached {
+            // The store was replaced by older data: what is known is not of this history.
+            return Err(error);
+        }
         self.store_feed.sent(Sent::Read(page.revision), asked);
         if self.snapshot.load().reached() >= page.revision {
             self.store_feed.came_back(|sent| *sent == Sent::Read(page.revision));
@@ -83,7 +87,11 @@ impl Authority {
         {
             leaving = leaving.compare(LEADER, Expected::At(revision)).delete(LEADER);
         }
-        self.store.transact(leaving).await.map(drop)
+        match self.store.transact(leaving).await {
+            // The lease was renewed, or another replica has it.
+            Err(StoreError::Conflict { .. }) => self.store.delete(&replica.key(), Expected::Any).await.map(drop),
+            left => left.map(drop),
+        }
     }
 
     /// Records what a batch proves of the age of the snapshot, which contains it by now.
@@ -153,6 +161,9 @@ impl Authority {
         let mut differences = Vec::new();
         for (key, stored) in page.keys.iter().filter(compared) {
             let held = snapshot.revision_of(key);
+            if snapshot.is_unreadable(key, *stored) {
+                continue;
+            }
             if held != Some(*stored) && !newer(held) && !snapshot.removed_after(key, page.revision) {
                 differences.push(Difference { key: key.clone(), stored: Some(*stored), held });
             }

@@ -37,9 +37,11 @@ impl Authority {
                     Ok(entry) => snapshot.apply(&key, entry, stored.revision),
                     Err(error @ Unusable::SigningKey(_)) => {
                         tracing::error!(%error, key, "a record cannot be read");
+                        let stored = stored.revision;
                         if let Some((known, revision)) = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)) {
                             snapshot.apply(&key, Some(Entry::SigningKey(known.clone())), revision);
                         }
+                        snapshot.mark_unreadable(&key, stored);
                     }
                     Err(problem) => return Err(LoadError::Record { problem: problem.to_string(), key }),
                 }
@@ -82,6 +84,7 @@ impl Authority {
                     Err(error) => {
                         tracing::error!(%error, key, "a record cannot be read");
                         snapshot.suspend(key, revision);
+                        snapshot.mark_unreadable(key, revision);
                     }
                 }
             }

@@ -4,7 +4,6 @@
 //! Changes arrive in two ways: from the caller that made them, at once, so that callers see their own writes, and from
 //! the store's watch, in order. Revisions keep the two from undoing each other.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::HashMap;
@@ -15,7 +14,6 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::KeySealer;
-use crate::authority::keys::NEWEST_KEY_SCHEMA;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::StoredKey;
 use crate::authority::records::ByName;
@@ -41,7 +39,6 @@ use crate::authority::state::replicas::Heartbeat;
 use crate::authority::state::replicas::REPLICAS;
 use crate::authority::state::replicas::Replicas;
 use crate::authority::state::revocations::Revocations;
-use crate::authority::state::revoked;
 use crate::authority::state::revoked::REVOCATIONS;
 use crate::authority::state::revoked::RevocationRecord;
 use crate::authority::state::revoked::Revoked;
@@ -51,18 +48,6 @@ use crate::authority::store::Revision;
 /// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
 pub const PREFIXES: [&str; 8] = [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, REPLICAS];
-
-/// The newest schema that this version reads of the records under each prefix.
-pub(in crate::authority) fn readable_schemas() -> BTreeMap<String, u32> {
-    let schemas = [
-        (CLIENTS, ClientRegistration::SCHEMA),
-        (KEYS, NEWEST_KEY_SCHEMA),
-        (LINEAGES, lineages::SCHEMA),
-        (RESOURCES, ProtectedResource::SCHEMA),
-        (REVOCATIONS, revoked::SCHEMA),
-    ];
-    schemas.into_iter().map(|(prefix, schema)| (prefix.to_owned(), schema)).collect()
-}
 
 /// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +70,8 @@ pub struct Snapshot {
     /// Deletions that the store's watch has not reported yet, so that an older change that it still reports restores
     /// nothing.
     removed: HashMap<String, Revision>,
+    /// The records that this version cannot read, with their revisions. What they were before stays, or is suspended.
+    unreadable: HashMap<String, Revision>,
     /// The revision up to which the store has been followed: each earlier write has been applied or superseded.
     reached: Revision,
 }
@@ -242,6 +229,7 @@ impl Snapshot {
             return;
         }
         self.removed.remove(key);
+        self.unreadable.remove(key);
         let revoked = Revoked::from_store_key(key);
         match (entry, revoked) {
             (Some(Entry::Client(client)), _) => self.directory.insert(*client),
@@ -364,6 +352,16 @@ impl Snapshot {
         let revocations = self.revocations.all().map(|(revoked, _, revision)| (revoked.store_key(), revision));
         let all = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
         all.filter(|(key, _)| key.as_str() > after && last.is_none_or(|last| key.as_str() <= last)).collect()
+    }
+
+    /// Records that the record at a key cannot be read.
+    pub fn mark_unreadable(&mut self, key: &str, revision: Revision) {
+        self.unreadable.insert(key.to_owned(), revision);
+    }
+
+    /// Whether the record at a key, of this revision, was seen and could not be read.
+    pub fn is_unreadable(&self, key: &str, revision: Revision) -> bool {
+        self.unreadable.get(key) == Some(&revision)
     }
 
     /// Whether a key was deleted after this revision, as far as is known.

@@ -106,6 +106,25 @@ async fn a_change_that_the_watch_has_lost_is_found_and_one_that_is_under_way_is_
 }
 
 #[tokio::test]
+async fn a_record_that_cannot_be_read_is_no_lost_change() {
+    let fixture = replica("one");
+    let authority = &fixture.authority;
+    let loaded = authority.load().await.unwrap();
+    let mut watch = fixture.store.watch("", loaded);
+    for key in ["/revocations/token/later", "/keys/later", "/clients/later"] {
+        fixture.store.put(key, b"{\"schema\":99}".to_vec(), Expected::Any).await.unwrap();
+        authority.apply(&changed(&mut watch).await);
+        let page = fixture.store.key_revisions("", 100).await.unwrap();
+        assert_eq!(authority.compare("", &page), Some(Vec::new()), "{key}");
+    }
+    // One that was written since then, and did not arrive, is.
+    fixture.store.put("/keys/later", b"{\"schema\":100}".to_vec(), Expected::Any).await.unwrap();
+    let page = fixture.store.key_revisions("", 100).await.unwrap();
+    authority.apply(&progress(page.revision));
+    assert_eq!(authority.compare("", &page).unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn one_of_two_replicas_leads_until_its_lease_is_over() {
     let one = replica("one");
     let mut two = TestAuthority::on(std::sync::Arc::clone(&one.store), |_| {}, TestAuthority::keys());
