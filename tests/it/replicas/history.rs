@@ -1,6 +1,7 @@
 //! What was acknowledged when, and whether the answers fit to it.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::time::Duration;
 
 use lanyard::proto::Decision;
@@ -62,8 +63,7 @@ impl History {
         match outcome {
             Ok(()) => self.counts.written += 1,
             Err(status) => {
-                let known = [Code::Unavailable, Code::Cancelled, Code::Unknown, Code::DeadlineExceeded];
-                assert!(known.contains(&status.code()), "{status:?}");
+                assert!(is_of_an_outage(status), "{status:?}");
                 self.counts.not_written += 1;
             }
         }
@@ -85,10 +85,16 @@ impl History {
             }
             Err(status) if status.message().contains("has not been followed") => self.counts.stale += 1,
             Err(status) => {
-                let known = [Code::Unavailable, Code::Cancelled, Code::Unknown, Code::DeadlineExceeded];
-                assert!(known.contains(&status.code()), "{status:?}");
+                assert!(is_of_an_outage(status), "{status:?}");
                 self.counts.unreachable += 1;
             }
         }
     }
+}
+
+/// Whether an error says that the replica, or its store, was not there. A request that meets the end of a connection is one
+/// of the transport, whatever its code.
+fn is_of_an_outage(status: &Status) -> bool {
+    let known = [Code::Unavailable, Code::Cancelled, Code::Unknown, Code::DeadlineExceeded];
+    known.contains(&status.code()) || status.source().is_some()
 }
