@@ -78,11 +78,8 @@ impl Probes {
             }
             degraded = Some("store_unavailable");
         }
-        if self.authority.freshness().is_err() {
-            // Then every decision fails, except at resources that allow more.
-            self.authority.longest_freshness().map_err(|_| "store_stale")?;
-            degraded = Some("store_stale");
-        }
+        // A stale snapshot makes every decision fail.
+        self.authority.freshness().map_err(|_| "store_stale")?;
         self.identity.as_ref().map_or(Ok(()), |identity| identity.readiness())?;
         self.certificate.readiness(self.authority.clock().now()).map(|()| degraded)
     }

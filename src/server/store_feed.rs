@@ -149,7 +149,7 @@ async fn part_of(
     after: &str,
     part: usize,
 ) -> Option<(KeyRevisions, Vec<Difference>)> {
-    let mut lasting: Option<Vec<Difference>> = None;
+    let mut lasting: Option<(KeyRevisions, Vec<Difference>)> = None;
     for _ in 0..READINGS {
         let page = store.key_revisions(after, part).await.ok()?;
         let mut found = None;
@@ -163,16 +163,15 @@ async fn part_of(
         let found = found?;
         let still = match lasting {
             None => found,
-            Some(before) => before.into_iter().filter(|difference| found.contains(difference)).collect(),
+            Some((_, before)) => before.into_iter().filter(|difference| found.contains(difference)).collect(),
         };
         if still.is_empty() {
             return Some((page, still));
         }
-        lasting = Some(still);
+        lasting = Some((page, still));
         tokio::time::sleep(INTERVAL).await;
     }
-    let page = store.key_revisions(after, part).await.ok()?;
-    Some((page, lasting.unwrap_or_default()))
+    lasting
 }
 
 /// How long to wait between two parts: all 64 of 10,000 records take 10 seconds, and those of a million 10 minutes.

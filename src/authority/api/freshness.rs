@@ -29,11 +29,6 @@ impl Authority {
         self.view().freshness()
     }
 
-    /// Whether the snapshot is fresh enough for decisions at any resource.
-    pub fn longest_freshness(&self) -> Result<(), Stale> {
-        self.freshness()
-    }
-
     /// How old the snapshot may be: the time since the last moment at which it is known to have contained every change.
     /// `None` before the store was read.
     pub fn staleness(&self) -> Option<Duration> {

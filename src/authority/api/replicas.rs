@@ -140,10 +140,8 @@ impl Authority {
     }
 
     async fn leader(&self) -> Result<Option<(Revision, Leader)>, StoreError> {
-        let stored = self.store.get(LEADER).await?;
-        let read = |leader| (leader, stored.as_ref().map(|stored| stored.revision));
-        let leader = stored.as_ref().and_then(|stored| serde_json::from_slice::<Leader>(&stored.value).ok()).map(read);
-        Ok(leader.and_then(|(leader, revision)| Some((revision?, leader))))
+        let Some(stored) = self.store.get(LEADER).await? else { return Ok(None) };
+        Ok(serde_json::from_slice(&stored.value).ok().map(|leader| (stored.revision, leader)))
     }
 
     /// Compares the snapshot with some keys of the store, all that come after `after`. `None` until the watch has
