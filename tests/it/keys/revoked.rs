@@ -12,8 +12,8 @@ use lanyard::authority::policy::Policy;
 use super::support::PUBLICATION;
 use super::support::RETENTION;
 use super::support::Replica;
-use super::support::kid_of;
 use crate::support::authority::ADMIN;
+use crate::support::mint::kid_of;
 
 const NOTHING: fn(&mut Policy) = |_| {};
 

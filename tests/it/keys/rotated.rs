@@ -18,12 +18,12 @@ use super::support::PUBLICATION;
 use super::support::RETENTION;
 use super::support::Replica;
 use super::support::SECOND;
-use super::support::kid_of;
 use crate::support::NOW;
 use crate::support::authority::ready;
 use crate::support::keys::TestKeys;
 use crate::support::keys::new_record;
 use crate::support::keys::sealer;
+use crate::support::mint::kid_of;
 use crate::support::mint::part;
 
 const NOTHING: fn(&mut Policy) = |_| {};

@@ -17,10 +17,10 @@ use tonic::transport::Channel;
 
 use super::support::PUBLICATION;
 use super::support::SECOND;
-use super::support::kid_of;
 use crate::support::calls::refusal;
 use crate::support::door::within;
 use crate::support::leaf::Leaf;
+use crate::support::mint::kid_of;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;

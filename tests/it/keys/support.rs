@@ -27,7 +27,6 @@ use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::keys::TestKeys;
 use crate::support::leaf::Leaf;
-use crate::support::mint::part;
 
 /// How long a key is published before it signs, by default.
 pub const PUBLICATION: Duration = Duration::from_mins(10);
@@ -170,9 +169,4 @@ impl Replica {
         let record = |value: &[u8]| serde_json::from_slice(value).unwrap();
         entries.iter().map(|(key, stored)| (key[KEYS.len()..].to_owned(), record(&stored.value))).collect()
     }
-}
-
-/// The `kid` of the key that signed a token.
-pub fn kid_of(token: &str) -> String {
-    part(token, 0)["kid"].as_str().unwrap().to_owned()
 }

@@ -5,8 +5,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
 use lanyard::proto::IssueTokenRequest;
@@ -17,7 +15,6 @@ use lanyard::proto::SigningKey;
 use lanyard::proto::SigningKeyState;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
-use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 
@@ -26,6 +23,7 @@ use crate::replicas::fleet::Fleet;
 use crate::support::door::within;
 use crate::support::etcd::Options;
 use crate::support::leaf::Leaf;
+use crate::support::mint::kid_of;
 
 /// Keys are published for a second before they sign, and as long as a replica may not know of them.
 const KEYS: &str = ", verifier_cache_time: 1s";
@@ -128,10 +126,4 @@ async fn until_active(fleet: &Fleet, index: usize, kid: &str) {
         }
     })
     .await;
-}
-
-fn kid_of(token: &str) -> String {
-    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
-    let header: Value = serde_json::from_slice(&header).unwrap();
-    header["kid"].as_str().unwrap().to_owned()
 }

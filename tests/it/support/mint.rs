@@ -107,3 +107,8 @@ pub fn part(token: &str, number: usize) -> Map<String, Value> {
     let text = token.split('.').nth(number).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
 }
+
+/// The `kid` of the key that signed a token.
+pub fn kid_of(token: &str) -> String {
+    part(token, 0)["kid"].as_str().unwrap().to_owned()
+}

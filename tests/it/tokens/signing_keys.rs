@@ -40,7 +40,7 @@ use crate::support::keys::sealer;
 use crate::support::leaf::Leaf;
 use crate::support::logged::logged;
 use crate::support::mint::Mint;
-use crate::support::mint::part;
+use crate::support::mint::kid_of;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
@@ -69,11 +69,6 @@ fn add(fixture: &TestAuthority, record: &KeyRecord) {
 
 fn remove(fixture: &TestAuthority, kid: &str) {
     write(fixture, &format!("/keys/{kid}"), None);
-}
-
-/// The `kid` of the key that signed a token.
-fn kid_of(token: &str) -> String {
-    part(token, 0)["kid"].as_str().unwrap().to_owned()
 }
 
 /// The `kid`s in a JWK Set.
