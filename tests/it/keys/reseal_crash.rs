@@ -65,6 +65,17 @@ async fn opened(directory: &Path, order: &[u8]) -> usize {
 
 #[tokio::test]
 async fn after_kill_9_at_any_moment_each_key_opens_with_one_of_the_two() {
+    survives(8).await;
+}
+
+#[tokio::test]
+#[ignore = "long: 200 rounds; .ci/run-long runs it"]
+async fn long_after_each_of_many_kills_each_key_opens_with_one_of_the_two() {
+    println!("of 200 rounds {} were killed before the last key was sealed", survives(200).await);
+}
+
+/// Returns how many rounds ended before all keys were sealed anew.
+async fn survives(rounds: usize) -> usize {
     let folder = tempfile::TempDir::new().unwrap();
     let directory = folder.path().join("data");
     {
@@ -75,8 +86,8 @@ async fn after_kill_9_at_any_moment_each_key_opens_with_one_of_the_two() {
     }
     let seed = Chance::new_seed();
     let mut chance = Chance::seeded(seed);
-    let mut order = [2, 1];
-    for round in 0..8 {
+    let (mut order, mut unfinished) = ([2, 1], 0);
+    for round in 0..rounds {
         let text = order.map(|byte| byte.to_string()).concat();
         let variables = [(ORDER, text.as_ref())];
         let process = Process::start("keys::reseal_crash::resealing_process", &directory, &variables);
@@ -91,6 +102,8 @@ async fn after_kill_9_at_any_moment_each_key_opens_with_one_of_the_two() {
         }
         if done {
             assert_eq!(opened(&directory, &order[..1]).await, KEY_COUNT, "round {round} of seed {seed}");
+        } else {
+            unfinished += 1;
         }
         // The next one goes on, or goes back.
         if done || chance.below(2) == 0 {
@@ -102,4 +115,5 @@ async fn after_kill_9_at_any_moment_each_key_opens_with_one_of_the_two() {
     let last = Process::start("keys::reseal_crash::resealing_process", &directory, &[(ORDER, text.as_ref())]);
     assert!(last.finish().is_some_and(|(lines, succeeded)| succeeded && lines.iter().any(|line| line == "ends")));
     assert_eq!(opened(&directory, &order[..1]).await, KEY_COUNT);
+    unfinished
 }

@@ -7,6 +7,7 @@ mod gate;
 mod history;
 mod keys;
 mod load;
+mod races;
 mod restart;
 mod shared;
 mod spread;

@@ -3,7 +3,6 @@
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
 use lanyard::proto::revoke_token_request::Target;
-use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::replicas::fleet::COUNT;
@@ -12,7 +11,6 @@ use crate::support::calls::refusal;
 use crate::support::door::within;
 use crate::support::etcd::Options;
 use crate::support::revocation::certificate;
-use crate::support::server::TRUST_DOMAIN;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_replica_is_told_counts_at_all_and_one_that_is_cut_off_stops_deciding() {
@@ -84,24 +82,6 @@ async fn what_one_replica_is_told_counts_at_all_and_one_that_is_cut_off_stops_de
         }
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_equal_registrations_at_two_replicas_at_once_one_wins() {
-    let Some(fleet) = Fleet::start(Options::default()).await else { return };
-    let replicas: Vec<_> = (0..COUNT).map(|index| fleet.at(index)).collect();
-    for round in 0..100 {
-        let id = format!("spiffe://{TRUST_DOMAIN}/race/{round}");
-        let mut race = JoinSet::new();
-        for replica in &replicas {
-            let (replica, id) = (replica.clone(), id.clone());
-            race.spawn(async move { replica.register(&id).await });
-        }
-        let outcomes = within(race.join_all()).await;
-        let lost: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-        assert_eq!(lost.len(), COUNT - 1, "{outcomes:?}");
-        assert!(lost.iter().all(|status| status.code() == Code::AlreadyExists), "{lost:?}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
