@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use prost_types::Timestamp;
+use serde::Serialize;
 use tonic::Response;
 use tonic::Status;
 
@@ -44,9 +45,9 @@ pub struct ServerFields {
 
 /// Metadata that a registry stores under a name.
 #[expect(async_fn_in_trait, reason = "callers await on the task that they are on")]
-pub trait Document: Clone + TryFrom<Self::Message, Error = Malformed> {
+pub trait Document: Clone + Serialize + TryFrom<Self::Message, Error = Malformed> {
     /// The registry's message for this metadata. Two messages that are equal are the same revision of the same record.
-    type Message: Debug + PartialEq;
+    type Message: Clone + Debug + PartialEq;
 
     /// The name of the record.
     fn name(&self) -> &str;

@@ -1,11 +1,18 @@
 //! Applies documents to a registry.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::time::sleep;
 use tonic::Code;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use crate::apply::difference::Difference;
+use crate::apply::difference::differences;
 use crate::apply::document::Document;
 use crate::apply::journal::Change;
 use crate::apply::journal::Journal;
@@ -14,6 +21,12 @@ use crate::apply::transport::Transport;
 
 /// How many times a change is attempted when concurrent writers change the same record.
 const ATTEMPTS: usize = 4;
+
+/// How many times a document is sent again to a server that is too busy for it, each time after the time that it names.
+const BUSY_ATTEMPTS: usize = 60;
+
+/// How many documents are checked or written at a time: the server writes what arrives together with one sync.
+const AT_ONCE: usize = 8;
 
 /// Whether anything is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,87 +57,128 @@ pub struct Applied {
     pub name: String,
     /// The outcome.
     pub outcome: Outcome,
+    /// The fields that the change gives another value. Empty unless the record is created or updated.
+    pub differences: Vec<Difference>,
     /// Where the change denies tokens that were issued before it: for how long they would have been accepted at most.
     pub denied_tokens: Option<Duration>,
     /// What the server warns of.
     pub warnings: Vec<String>,
 }
 
-/// Applies documents in order and stops at the first one that is refused: later documents are not applied and not in
-/// the result.
+/// Applies documents in order and stops at the first one that is refused: later documents are not in the result, and not
+/// applied.
 pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, documents: &[D], mode: Mode) -> Vec<Applied> {
-    apply_in_order(registry, documents, mode, &mut Journal::default()).await
+    let at_once = match mode {
+        Mode::Check => AT_ONCE,
+        Mode::Write => 1,
+    };
+    apply_at_once(registry, documents, mode, at_once, &mut Journal::default()).await
 }
 
-/// Applies documents as [`apply`] does with [`Mode::Write`], and adds what was changed to the journal.
+/// Applies documents as [`apply`] does with [`Mode::Write`], several at a time, and adds what was changed to the journal:
+/// also documents that were written beside the one that is refused.
 pub async fn write<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     documents: &[D],
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
-    apply_in_order(registry, documents, Mode::Write, journal).await
+    apply_at_once(registry, documents, Mode::Write, AT_ONCE, journal).await
 }
 
-async fn apply_in_order<D: Document, S: Transport>(
-    registry: &mut Registry<S>,
+async fn apply_at_once<D: Document, S: Transport>(
+    registry: &Registry<S>,
     documents: &[D],
     mode: Mode,
+    at_once: usize,
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
-    let mut applied = Vec::new();
-    for document in documents {
-        let mut warnings = Vec::new();
-        let result = apply_one(registry, document, mode, journal, &mut warnings).await;
-        let (outcome, denied_tokens) = result.unwrap_or_else(|status| (Outcome::Refused(status), None));
-        let is_last = matches!(outcome, Outcome::Refused(_));
-        applied.push(Applied { name: document.name().to_owned(), outcome, denied_tokens, warnings });
-        if is_last {
-            break;
+    let is_refused = AtomicBool::new(false);
+    let begin = |document| {
+        let (mut registry, is_refused) = (registry.clone(), &is_refused);
+        async move {
+            if is_refused.load(Ordering::Acquire) {
+                return None;
+            }
+            let done = apply_patiently(&mut registry, document, mode).await;
+            is_refused.fetch_or(done.is_err(), Ordering::AcqRel);
+            Some((document, done))
         }
+    };
+    // What has begun is awaited also where another one is refused: it may be written.
+    let done: Vec<_> = stream::iter(documents).map(begin).buffered(at_once).collect().await;
+    let (mut applied, mut has_ended) = (Vec::new(), false);
+    for (document, done) in done.into_iter().flatten() {
+        let (name, is_last) = (document.name().to_owned(), done.is_err());
+        let one = match done {
+            Ok(Done { change, outcome, differences, denied_tokens, warnings }) => {
+                if let (Some(change), Mode::Write) = (change, mode) {
+                    journal.add(change);
+                }
+                Applied { name, outcome, differences, denied_tokens, warnings }
+            }
+            Err(status) => Applied {
+                name,
+                outcome: Outcome::Refused(status),
+                differences: Vec::new(),
+                denied_tokens: None,
+                warnings: Vec::new(),
+            },
+        };
+        if !has_ended {
+            applied.push(one);
+        }
+        has_ended |= is_last;
     }
     applied
+}
+
+/// A document that was not refused.
+struct Done<D: Document> {
+    /// The change, unless there is none.
+    change: Option<Change<D>>,
+    outcome: Outcome,
+    differences: Vec<Difference>,
+    denied_tokens: Option<Duration>,
+    warnings: Vec<String>,
+}
+
+/// Applies a document, and again while the server says when it may be sent again.
+async fn apply_patiently<D: Document, S: Transport>(
+    registry: &mut Registry<S>,
+    document: &D,
+    mode: Mode,
+) -> Result<Done<D>, Status> {
+    for _ in 0..BUSY_ATTEMPTS {
+        match apply_one(registry, document, mode).await {
+            Err(status) => match status.get_details_retry_info().and_then(|info| info.retry_delay) {
+                Some(delay) => sleep(delay).await,
+                None => return Err(status),
+            },
+            done => return done,
+        }
+    }
+    apply_one(registry, document, mode).await
 }
 
 async fn apply_one<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     document: &D,
     mode: Mode,
-    journal: &mut Journal<D>,
-    warnings: &mut Vec<String>,
-) -> Result<(Outcome, Option<Duration>), Status> {
+) -> Result<Done<D>, Status> {
     let validate_only = mode == Mode::Check;
-    let mut record = |before: Option<D::Message>, was_deleted, after: &D::Message| {
-        if mode == Mode::Write {
-            let etag = D::server_fields(after).etag;
-            journal.add(Change { name: document.name().to_owned(), before, was_deleted, etag });
-        }
-    };
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
         let written = match D::read(registry, document.name()).await {
             Ok(present) => {
                 let wanted = document.over(&present).message(D::server_fields(&present).etag);
                 let updated = D::update(registry, wanted, validate_only).await;
-                // A write that changes nothing keeps the etag. A validation keeps it too, and is compared by content.
-                updated.map(|mut updated| {
-                    *warnings = D::take_warnings(&mut updated);
-                    if present == updated {
-                        return (Outcome::Unchanged, None);
-                    }
-                    let denied = document.denied_lifetime(&present, &updated);
-                    record(Some(present), false, &updated);
-                    (Outcome::Updated, denied)
-                })
+                updated.map(|updated| Done::updated(document, present, updated))
             }
             Err(status) if status.code() == Code::NotFound => {
                 let was_deleted =
                     status.get_details_error_info().is_some_and(|info| info.metadata.contains_key("deleted"));
                 let created = D::create(registry, document.message(String::new()), validate_only).await;
-                created.map(|mut created| {
-                    *warnings = D::take_warnings(&mut created);
-                    record(None, was_deleted, &created);
-                    (Outcome::Created, None)
-                })
+                created.map(|created| Done::created(document, was_deleted, created))
             }
             Err(status) => return Err(status),
         };
@@ -137,4 +191,40 @@ async fn apply_one<D: Document, S: Transport>(
         }
     }
     Err(last)
+}
+
+impl<D: Document> Done<D> {
+    fn updated(document: &D, present: D::Message, mut updated: D::Message) -> Self {
+        let warnings = D::take_warnings(&mut updated);
+        // A write that changes nothing keeps the etag. A validation keeps it too, and is compared by content.
+        if present == updated {
+            let outcome = Outcome::Unchanged;
+            return Self { change: None, outcome, differences: Vec::new(), denied_tokens: None, warnings };
+        }
+        let read = |message: &D::Message| D::try_from(message.clone()).ok();
+        Self {
+            outcome: Outcome::Updated,
+            differences: differences(&read(&present), &read(&updated)),
+            denied_tokens: document.denied_lifetime(&present, &updated),
+            warnings,
+            change: Some(Change {
+                name: document.name().to_owned(),
+                before: Some(present),
+                was_deleted: false,
+                etag: D::server_fields(&updated).etag,
+            }),
+        }
+    }
+
+    fn created(document: &D, was_deleted: bool, mut created: D::Message) -> Self {
+        let warnings = D::take_warnings(&mut created);
+        let change = Change {
+            name: document.name().to_owned(),
+            before: None,
+            was_deleted,
+            etag: D::server_fields(&created).etag,
+        };
+        let differences = differences(&(), &D::try_from(created).ok());
+        Self { change: Some(change), outcome: Outcome::Created, differences, denied_tokens: None, warnings }
+    }
 }

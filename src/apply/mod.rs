@@ -1,11 +1,13 @@
 //! Brings a registry to the state that documents describe: reads each record, compares it, and creates or updates it.
 //! Changes are recorded in a journal, and can be undone.
 
+mod difference;
 mod document;
 mod documents;
 mod journal;
 mod transport;
 
+pub use crate::apply::difference::Difference;
 pub use crate::apply::document::Document;
 pub use crate::apply::document::ServerFields;
 pub use crate::apply::documents::Applied;

@@ -10,9 +10,10 @@ use crate::proto::registry_service_client::RegistryServiceClient;
 /// A client of a server's `RegistryService`.
 pub type Registry<S> = RegistryServiceClient<S>;
 
-/// A service over which a gRPC client can make calls, such as a [`tonic::transport::Channel`].
+/// A service over which gRPC clients can make calls at once, such as a [`tonic::transport::Channel`].
 pub trait Transport:
-    GrpcService<
+    Clone
+    + GrpcService<
         Body,
         Error: Into<StdError>,
         ResponseBody: tonic::codegen::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
@@ -21,7 +22,8 @@ pub trait Transport:
 }
 
 impl<S> Transport for S where
-    S: GrpcService<
+    S: Clone
+        + GrpcService<
             Body,
             Error: Into<StdError>,
             ResponseBody: tonic::codegen::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,

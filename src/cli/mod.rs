@@ -1,6 +1,7 @@
 //! The command line. Every command but the offline ones uses a running server's public API.
 
 mod client;
+mod completion;
 mod config_check;
 mod connect;
 mod connect_error;
@@ -38,14 +39,23 @@ use clap::Subcommand;
 use tokio::runtime::Builder;
 
 use crate::cli::client::ClientCommand;
+use crate::cli::completion::CompletionArguments;
+use crate::cli::completion::ManArguments;
 use crate::cli::config_check::ConfigCommand;
 use crate::cli::dev::DevArguments;
 use crate::cli::doctor::DoctorArguments;
 use crate::cli::documents::apply::ApplyArguments;
 use crate::cli::documents::apply_all;
+use crate::cli::documents::diff;
+use crate::cli::documents::diff::DiffArguments;
+use crate::cli::documents::export;
+use crate::cli::documents::export::ExportArguments;
+use crate::cli::documents::lint;
+use crate::cli::documents::lint::LintArguments;
 use crate::cli::error::CommandError;
 use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
+use crate::cli::output::RecordFormat;
 use crate::cli::resource::ResourceCommand;
 use crate::cli::revocation::RevocationCommand;
 use crate::cli::serve::ServeArguments;
@@ -63,7 +73,7 @@ use crate::cli::whoami::WhoAmIArguments;
 pub struct Arguments {
     /// The output format: for people, or for programs.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
-    output: Format,
+    output: RecordFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -85,6 +95,17 @@ enum Command {
     /// Exit codes: 0 done, 4 a document is refused, as it is at each further attempt, 1 any other failure, 2 the command
     /// line cannot be read.
     Apply(ApplyArguments),
+    /// Shows how YAML documents of both kinds differ from what is registered, field by field. Nothing is written.
+    ///
+    /// Exit codes: 0 nothing differs, 1 something does, 4 a document is refused, 2 any other failure.
+    Diff(DiffArguments),
+    /// Compares YAML documents of both kinds with each other, without a server: audiences that none registers, scopes that
+    /// none defines, routes that let through what a narrower one demands.
+    ///
+    /// Exit codes: 0 no remarks, 1 remarks, 4 a document is invalid, 2 any other failure.
+    Lint(LintArguments),
+    /// Prints all clients and protected resources as YAML documents that `apply` takes.
+    Export(ExportArguments),
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -110,9 +131,16 @@ enum Command {
     ///
     /// Exit codes: 0 no errors (there may be warnings), 1 errors, 2 the command line cannot be read.
     Doctor(DoctorArguments),
+    /// Prints the script by which a shell completes commands and flags: `source <(lanyard completion bash)`.
+    Completion(CompletionArguments),
+    /// Writes the manual pages, one for each command.
+    Man(ManArguments),
 }
 
-/// The exit code of `apply` for a document that is refused at each attempt.
+/// The exit code of a command line that cannot be read, and of a comparison that could not be made.
+const USAGE: u8 = 2;
+
+/// The exit code for a document that is refused at each attempt.
 const DOCUMENT_REFUSED: u8 = 4;
 
 /// Reads the command line; prints what is wrong with it and exits with code 2 if it cannot be read.
@@ -127,14 +155,23 @@ pub fn arguments() -> Arguments {
 
 /// Runs one command. Results go to stdout; an error and its next step go to stderr.
 pub fn run(arguments: Arguments) -> ExitCode {
-    let format = arguments.output;
+    let (output, format) = (arguments.output, arguments.output.of_errors());
+    let takes_records = matches!(arguments.command, Command::Client(_) | Command::Resource(_));
+    if let (false, Err(error)) = (takes_records, output.plain()) {
+        output::print_error(&error, format);
+        return ExitCode::from(USAGE);
+    }
     let result = match arguments.command {
         Command::Dev(arguments) => block_on(dev::run(arguments, format)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
+        Command::Completion(arguments) => completion::run(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS),
+        Command::Man(arguments) => {
+            completion::write_manual(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Config(command) => config_check::run(command, format),
-        Command::Client(command) => block_on(client::run(command, format)),
-        Command::Resource(command) => block_on(resource::run(command, format)),
+        Command::Client(command) => block_on(client::run(command, output)),
+        Command::Resource(command) => block_on(resource::run(command, output)),
         Command::Apply(arguments) => block_on(async move {
             // For programs that try again: they can stop where nothing changes.
             match apply_all::run(arguments, format).await {
@@ -145,6 +182,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
                 done => done.map(|()| ExitCode::SUCCESS),
             }
         }),
+        Command::Diff(arguments) => Ok(compared(block_on(diff::run(arguments, format)), format)),
+        Command::Lint(arguments) => Ok(compared(lint::run(&arguments, format), format)),
+        Command::Export(arguments) => {
+            block_on(async move { export::run(arguments, format).await.map(|()| ExitCode::SUCCESS) })
+        }
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
@@ -157,6 +199,14 @@ pub fn run(arguments: Arguments) -> ExitCode {
     result.unwrap_or_else(|error| {
         output::print_error(&error, format);
         ExitCode::FAILURE
+    })
+}
+
+/// The exit code of a command that compares: 1 says that something differs, and not that it failed.
+fn compared(result: Result<ExitCode, CommandError>, format: Format) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        output::print_error(&error, format);
+        ExitCode::from(if error.is_retryable() { USAGE } else { DOCUMENT_REFUSED })
     })
 }
 
@@ -188,8 +238,10 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 18] = [
-            &["apply", "-f", "registrations"],
+        let commands: [&[&str]; 20] = [
+            &["apply", "-f", "registrations", "-f", "more"],
+            &["diff", "-f", "registrations"],
+            &["export", "--owner", "team-shop"],
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],

@@ -10,14 +10,48 @@ use serde_json::json;
 
 use crate::cli::error::CommandError;
 
-/// The output format.
+/// The output format of commands that print records.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub(in crate::cli) enum Format {
+pub(in crate::cli) enum RecordFormat {
     /// Text for people. It may change from version to version.
     #[default]
     Text,
     /// One JSON document for programs; an error is one on stderr.
     Json,
+    /// Of `client` and `resource`, `get` and `list`: YAML documents that `apply` takes.
+    Yaml,
+    /// Of the same: only the names.
+    Name,
+    /// Of the same: a table with more columns.
+    Wide,
+}
+
+/// The output format of the other commands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::cli) enum Format {
+    Text,
+    Json,
+}
+
+impl RecordFormat {
+    /// The format for a command that prints no records, unless it has none of that name.
+    pub(in crate::cli) fn plain(self) -> Result<Format, CommandError> {
+        match self {
+            Self::Text => Ok(Format::Text),
+            Self::Json => Ok(Format::Json),
+            Self::Yaml | Self::Name | Self::Wide => {
+                Err(CommandError::new("this command prints text or JSON", "use -o json, or leave out -o"))
+            }
+        }
+    }
+
+    /// The format of an error.
+    pub(in crate::cli) fn of_errors(self) -> Format {
+        match self {
+            Self::Json => Format::Json,
+            Self::Text | Self::Yaml | Self::Name | Self::Wide => Format::Text,
+        }
+    }
 }
 
 /// Prints lines to stdout.

@@ -6,16 +6,22 @@ pub(in crate::cli) fn table<const COLUMNS: usize>(
     header: [&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
 ) -> String {
-    let rows = rows.map(|row| row.map(|cell| cell.replace('\n', "\\n")));
-    let rows: Vec<[String; COLUMNS]> = std::iter::once(header.map(ToOwned::to_owned)).chain(rows).collect();
-    let mut widths = [0; COLUMNS];
+    let header = header.map(ToOwned::to_owned).to_vec();
+    self::rows(&std::iter::once(header).chain(rows.map(Vec::from)).collect::<Vec<_>>())
+}
+
+/// The same for rows of any number of cells, of which the first may be a header.
+pub(in crate::cli) fn rows(rows: &[Vec<String>]) -> String {
+    let plain = |cell: &String| cell.replace('\n', "\\n");
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(plain).collect()).collect();
+    let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or_default()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let line = |row: &[String; COLUMNS]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")

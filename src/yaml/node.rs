@@ -70,6 +70,13 @@ impl Node {
         }
     }
 
+    /// Takes a key out of a mapping, and returns its value.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Self> {
+        let Value::Mapping(entries) = &mut self.value else { return None };
+        let place = entries.iter().position(|entry| entry.name == key)?;
+        Some(entries.remove(place).node)
+    }
+
     /// The place of `a.b.c`, or of the longest part of that path that exists.
     pub(crate) fn place_of(&self, key: &str) -> Option<&Place> {
         let mut names = key.split('.');

@@ -135,6 +135,21 @@ impl PathTemplate {
         }
         segments.next().is_none()
     }
+
+    /// Whether every path that the other template matches matches this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = other.0.iter();
+        for place in &self.0 {
+            match (place, others.next()) {
+                (Segment::Rest, _) => return true,
+                (Segment::Any, Some(Segment::Any)) => {}
+                (Segment::Any, Some(Segment::Literal(literal))) if !literal.is_empty() => {}
+                (Segment::Literal(one), Some(Segment::Literal(other))) if one == other => {}
+                (Segment::Any | Segment::Literal(_), _) => return false,
+            }
+        }
+        others.next().is_none()
+    }
 }
 
 fn open(segment: &str) -> Option<Segment> {
@@ -193,6 +208,11 @@ impl Routes {
             }
         }
         Some(Self(routes))
+    }
+
+    /// The routes, the most specific first.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
     }
 
     /// The most specific route that a request matches: literal segments before variable ones, those

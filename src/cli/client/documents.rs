@@ -12,7 +12,6 @@ use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
-use crate::yaml::Node;
 
 impl Registered for ClientYaml {
     type Metadata = ClientMetadata;
@@ -21,7 +20,6 @@ impl Registered for ClientYaml {
     const NAME: &'static str = "client_id";
     const NEEDS: Needs = Needs::Clients;
     const HEADER: [&'static str; 5] = ["CLIENT_ID", "METHOD", "IDENTITY", "SCOPE", "DISABLED"];
-    const OTHER: &'static str = "resource";
     const IS_REVOCABLE: bool = true;
 
     fn metadata(&self) -> &ClientMetadata {
@@ -43,12 +41,16 @@ impl Registered for ClientYaml {
         ]
     }
 
+    fn method(&self) -> Option<&str> {
+        Some(&self.metadata.token_endpoint_auth_method)
+    }
+
     fn is_revoked_by(&self, revocation: &ListedRevocation) -> bool {
         revocation.concerns(&self.metadata)
     }
 
-    fn is_other(document: &Node) -> bool {
-        document.get("client_id").is_none() && document.get("audience").is_some_and(Node::is_text)
+    fn owner(&self) -> Option<&str> {
+        self.metadata.owner.as_deref()
     }
 
     fn warnings(metadata: &ClientMetadata, now: Timestamp) -> Vec<String> {

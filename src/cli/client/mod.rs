@@ -21,7 +21,7 @@ use crate::cli::documents::get::GetArguments;
 use crate::cli::documents::list;
 use crate::cli::documents::list::ListArguments;
 use crate::cli::error::CommandError;
-use crate::cli::output::Format;
+use crate::cli::output::RecordFormat;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ClientCommand {
@@ -39,12 +39,12 @@ pub(in crate::cli) enum ClientCommand {
     ConvertJwks(ConvertArguments),
 }
 
-pub(in crate::cli) async fn run(command: ClientCommand, format: Format) -> Result<ExitCode, CommandError> {
+pub(in crate::cli) async fn run(command: ClientCommand, format: RecordFormat) -> Result<ExitCode, CommandError> {
     match command {
-        ClientCommand::Apply(arguments) => apply::run::<ClientYaml>(arguments, format).await?,
+        ClientCommand::Apply(arguments) => apply::run::<ClientYaml>(arguments, format.plain()?).await?,
         ClientCommand::Get(arguments) => get::run::<ClientYaml>(arguments, format).await?,
         ClientCommand::List(arguments) => list::run::<ClientYaml>(arguments, format).await?,
-        ClientCommand::Delete(arguments) => delete::run::<ClientYaml>(arguments, format).await?,
+        ClientCommand::Delete(arguments) => delete::run::<ClientYaml>(arguments, format.plain()?).await?,
         ClientCommand::ConvertJwks(arguments) => convert_jwks::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

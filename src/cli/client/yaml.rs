@@ -120,8 +120,8 @@ disabled: false
         let text = error(&CHECKOUT.replace("owner", "onwer"));
         assert!(text.contains("unknown field `onwer`") && text.contains("line 11"), "{text}");
         assert!(text.contains("`disabled`, `certificate_file`"), "{text}");
-        let second = error(&format!("{CHECKOUT}---\nclient_id: a\ntoken_endpoint_auth_method: b\nkind: Client\n"));
-        assert!(second.contains("unknown field `kind`") && second.contains("line 16"), "{second}");
+        let second = error(&format!("{CHECKOUT}---\nclient_id: a\ntoken_endpoint_auth_method: b\nsort: Client\n"));
+        assert!(second.contains("unknown field `sort`") && second.contains("line 16"), "{second}");
     }
 
     #[test]

@@ -30,13 +30,14 @@ use crate::cli::status;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ApplyArguments {
-    /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin.
+    /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin. It may be given several
+    /// times.
     ///
     /// Each document describes the whole record: a field that is left out gets its default, also if it was set before.
     /// All documents are checked, by the server too, before the first is written. If one is refused nevertheless, as two
     /// that contradict each other are, what was written before it is undone.
-    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
-    pub(in crate::cli::documents) filename: PathBuf,
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    pub(in crate::cli::documents) filenames: Vec<PathBuf>,
     /// Refuse all documents if there is a warning about one.
     #[arg(long)]
     pub(in crate::cli::documents) strict: bool,
@@ -48,7 +49,7 @@ pub(in crate::cli) struct ApplyArguments {
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let documents = sources::read::<K>(&arguments.filename)?;
+    let documents = sources::read::<K>(&arguments.filenames)?;
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only validates, so that a document that the server refuses is found before anything is written.
     let checked = apply(&mut registry, &documents, Mode::Check).await;
@@ -139,7 +140,7 @@ pub(in crate::cli) async fn missing<K: Registered>(
 ) -> Result<(), CommandError> {
     let mut registry = documents::open(connection).await?;
     let mut missing = Vec::new();
-    for document in sources::read::<K>(filename)? {
+    for document in sources::read::<K>(&[filename.to_owned()])? {
         match K::Metadata::read(&mut registry, document.name()).await {
             Ok(_) => {}
             Err(status) if status.code() == Code::NotFound => missing.push(document),
@@ -177,6 +178,7 @@ pub(in crate::cli::documents) fn lines<K: Registered>(applied: &[Applied]) -> Ve
 pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, format: Format) -> Result<(), CommandError> {
     match format {
         Format::Text => {
+            let summary = summary(&lines, mode);
             for Line { name, result, denied, .. } in lines {
                 let would = if mode == Mode::Check && result != UNCHANGED { "would be " } else { "" };
                 let denied = denied.map_or_else(String::new, |lifetime| {
@@ -184,6 +186,9 @@ pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, forma
                     format!(": its authentication changes, and tokens issued before, with up to {lifetime} left, {verb} denied")
                 });
                 output::print(&format!("{name} {would}{result}{denied}"))?;
+            }
+            if let Some(summary) = summary {
+                output::note(&summary);
             }
             Ok(())
         }
@@ -199,6 +204,20 @@ pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, forma
             output::print_json(&lines.into_iter().map(object).collect::<Vec<_>>())
         }
     }
+}
+
+/// How many documents came to which result, where there are several.
+fn summary(lines: &[Line], mode: Mode) -> Option<String> {
+    if lines.len() < 2 {
+        return None;
+    }
+    let of = |result: &str| match lines.iter().filter(|line| line.result == result).count() {
+        0 => None,
+        count => Some(format!("{count} {result}")),
+    };
+    let counts: Vec<String> = [CREATED, UPDATED, UNCHANGED].into_iter().filter_map(of).collect();
+    let written = if mode == Mode::Check { "; nothing is written" } else { "" };
+    Some(format!("{} documents: {}{written}", lines.len(), counts.join(", ")))
 }
 
 /// The error with which the last document was refused, if it was.
@@ -238,12 +257,14 @@ fn is_retryable(refused: &Status) -> bool {
     }
 }
 
+const CREATED: &str = "created";
+const UPDATED: &str = "updated";
 const UNCHANGED: &str = "unchanged";
 
 fn result(outcome: &Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Created => Some("created"),
-        Outcome::Updated => Some("updated"),
+        Outcome::Created => Some(CREATED),
+        Outcome::Updated => Some(UPDATED),
         Outcome::Unchanged => Some(UNCHANGED),
         Outcome::Refused(_) => None,
     }

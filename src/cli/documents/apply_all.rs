@@ -17,6 +17,7 @@ use crate::cli::documents::apply::refused_for;
 use crate::cli::documents::apply::undone;
 use crate::cli::documents::apply::warnings;
 use crate::cli::documents::sources;
+use crate::cli::documents::sources::Both;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::cli::resource::yaml::ResourceYaml;
@@ -27,7 +28,7 @@ use crate::cli::resource::yaml::ResourceYaml;
 /// The store's transactions are bounded, and smaller than what may be applied at once. So the server validates every
 /// document before the first is written, and what was written is undone if a later one is refused.
 pub(in crate::cli) async fn run(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let (clients, resources) = sources::read_both(&arguments.filename)?;
+    let Both { clients, resources } = sources::read_both(&arguments.filenames)?;
     let mut registry = documents::open(&arguments.connection).await?;
     let checked_clients = apply(&mut registry, &clients, Mode::Check).await;
     let mut refused = refusal::<ClientYaml>(&checked_clients);

@@ -9,7 +9,7 @@ use crate::cli::documents::Record;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::output;
-use crate::cli::output::Format;
+use crate::cli::output::RecordFormat;
 use crate::cli::status;
 
 /// The value name of `name` depends on the kind and is set where the command is listed.
@@ -21,7 +21,10 @@ pub(in crate::cli) struct GetArguments {
     connection: ConnectionArguments,
 }
 
-pub(in crate::cli) async fn run<K: Registered>(arguments: GetArguments, format: Format) -> Result<(), CommandError> {
+pub(in crate::cli) async fn run<K: Registered>(
+    arguments: GetArguments,
+    format: RecordFormat,
+) -> Result<(), CommandError> {
     let GetArguments { name, connection } = arguments;
     let channel = connection.open().await?;
     let mut registry = documents::registry(channel.clone());
@@ -29,9 +32,8 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: GetArguments, format: 
     let message = message.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
     let record = Record::<K>::read(message)?.with_revocations(&documents::revocations::<K>(channel).await?);
     match format {
-        Format::Json => output::print_json(&record),
-        Format::Text => output::print(&record.to_yaml().map_err(|error| {
-            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
-        })?),
+        RecordFormat::Json => output::print_json(&record),
+        RecordFormat::Name => output::print(&name),
+        RecordFormat::Text | RecordFormat::Wide | RecordFormat::Yaml => output::print(&record.text()?),
     }
 }

@@ -10,42 +10,106 @@ use crate::cli::documents::Record;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::output;
-use crate::cli::output::Format;
+use crate::cli::output::RecordFormat;
 use crate::cli::revocation::ListedRevocation;
 use crate::cli::status;
-use crate::cli::table::table;
+use crate::cli::table::rows;
 use crate::client::connection::Channel;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ListArguments {
+    /// Only those whose name is this; `*` stands for any text.
+    #[arg(value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// Only those of this owner.
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    /// Only clients that authenticate by this method.
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// Leave out the header of the table.
+    #[arg(long)]
+    no_headers: bool,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
-pub(in crate::cli) async fn run<K: Registered>(arguments: ListArguments, format: Format) -> Result<(), CommandError> {
+impl ListArguments {
+    fn wants<K: Registered>(&self, record: &Record<K>) -> bool {
+        let document = &record.document;
+        self.pattern.as_deref().is_none_or(|pattern| matches(pattern, document.metadata().name()))
+            && self.owner.as_deref().is_none_or(|owner| document.owner() == Some(owner))
+            && self.method.as_deref().is_none_or(|method| document.method() == Some(method))
+    }
+}
+
+pub(in crate::cli) async fn run<K: Registered>(
+    arguments: ListArguments,
+    format: RecordFormat,
+) -> Result<(), CommandError> {
     let channel = arguments.connection.open().await?;
     let mut registry = documents::registry(channel.clone());
-    let records = all::<K>(&mut registry).await?;
-    let revocations = documents::revocations::<K>(channel).await?;
-    let records: Vec<Record<K>> = records.into_iter().map(|record| record.with_revocations(&revocations)).collect();
-    match format {
-        Format::Json => output::print_json(&records)?,
-        Format::Text if K::IS_REVOCABLE => {
-            let [first, second, third, fourth, fifth] = K::HEADER;
-            let header = [first, second, third, fourth, fifth, "REVOKED"];
-            let row = |record: &Record<K>| {
-                let [first, second, third, fourth, fifth] = record.document.row();
-                [first, second, third, fourth, fifth, revoked(&record.revocations)]
-            };
-            output::print(&table(header, records.iter().map(row)))?;
-        }
-        Format::Text => output::print(&table(K::HEADER, records.iter().map(|record| record.document.row())))?,
+    let all = all::<K>(&mut registry).await?;
+    let is_partial = arguments.pattern.is_some() || arguments.owner.is_some() || arguments.method.is_some();
+    let notes = if is_partial { Vec::new() } else { notes::<K>(&all) };
+    let mut records: Vec<Record<K>> = all.into_iter().filter(|record| arguments.wants(record)).collect();
+    let shows_revocations = match format {
+        RecordFormat::Text | RecordFormat::Wide | RecordFormat::Json => K::IS_REVOCABLE,
+        RecordFormat::Name | RecordFormat::Yaml => false,
+    };
+    if shows_revocations {
+        let revocations = documents::revocations::<K>(channel).await?;
+        records = records.into_iter().map(|record| record.with_revocations(&revocations)).collect();
     }
-    let registered: Vec<&K::Metadata> = records.iter().map(|record| record.document.metadata()).collect();
-    for note in K::notes(&registered) {
+    match format {
+        RecordFormat::Json => output::print_json(&records)?,
+        RecordFormat::Yaml => {
+            let texts: Vec<String> = records.iter().map(Record::text).collect::<Result<_, _>>()?;
+            output::print(&texts.join("---\n"))?;
+        }
+        RecordFormat::Name => {
+            for record in &records {
+                output::print(record.document.metadata().name())?;
+            }
+        }
+        RecordFormat::Text | RecordFormat::Wide => {
+            let is_wide = format == RecordFormat::Wide;
+            let lines = records.iter().map(|record| row(record, is_wide));
+            let header = (!arguments.no_headers).then(|| header::<K>(is_wide));
+            let table: Vec<Vec<String>> = header.into_iter().chain(lines).collect();
+            if !table.is_empty() {
+                output::print(&rows(&table))?;
+            }
+        }
+    }
+    for note in notes {
         output::note(&note);
     }
     Ok(())
+}
+
+fn header<K: Registered>(is_wide: bool) -> Vec<String> {
+    let revoked = K::IS_REVOCABLE.then_some("REVOKED");
+    let more: &[&str] = if is_wide { &["OWNED_BY", "UPDATE_TIME", "UPDATED_BY", "ETAG"] } else { &[] };
+    K::HEADER.iter().copied().chain(revoked).chain(more.iter().copied()).map(ToOwned::to_owned).collect()
+}
+
+fn row<K: Registered>(record: &Record<K>, is_wide: bool) -> Vec<String> {
+    let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
+    let mut cells = record.document.row().to_vec();
+    cells.extend(K::IS_REVOCABLE.then(|| revoked(&record.revocations)));
+    if is_wide {
+        cells.push(or_dash(record.document.owner()));
+        cells.push(or_dash(record.update_time.as_deref()));
+        cells.push(or_dash(Some(&record.updated_by)));
+        cells.push(record.etag.clone());
+    }
+    cells
+}
+
+fn notes<K: Registered>(records: &[Record<K>]) -> Vec<String> {
+    let registered: Vec<&K::Metadata> = records.iter().map(|record| record.document.metadata()).collect();
+    K::notes(&registered)
 }
 
 /// All records, in the order of their names.
@@ -72,4 +136,27 @@ fn revoked(revocations: &[ListedRevocation]) -> String {
     let mut kinds: Vec<&str> = revocations.iter().filter(|one| one.in_effect).map(|one| one.kind).collect();
     kinds.dedup();
     if kinds.is_empty() { "-".to_owned() } else { kinds.join(",") }
+}
+
+/// Whether a name is that of the pattern, in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((begin, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(begin) else { return false };
+    let mut ends = name.char_indices().map(|(place, _)| place).chain([name.len()]);
+    ends.any(|place| name.get(place..).is_some_and(|left| matches(rest, left)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name) in [("a", "a"), ("*", ""), ("a*", "a"), ("a*c", "abc"), ("*b*", "abc"), ("*é", "aé")] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("a", "ab"), ("a*", "ba"), ("a*c", "abcd"), ("*b*", "ac"), ("", "a")] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
 }

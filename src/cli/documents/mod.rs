@@ -3,8 +3,11 @@
 pub(in crate::cli) mod apply;
 pub(in crate::cli) mod apply_all;
 pub(in crate::cli) mod delete;
+pub(in crate::cli) mod diff;
+pub(in crate::cli) mod export;
 pub(in crate::cli) mod extra_field;
 pub(in crate::cli) mod get;
+pub(in crate::cli) mod lint;
 pub(in crate::cli) mod list;
 mod sources;
 
@@ -24,8 +27,6 @@ use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
 use crate::client::connection::Channel;
 use crate::yaml;
-use crate::yaml::Node;
-use crate::yaml::PlainScalars;
 
 /// The maximum size of a response in bytes. A page of a hundred records of the maximum size fits.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -43,8 +44,6 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     const NEEDS: Needs;
     /// The header of the table that `list` prints.
     const HEADER: [&'static str; 5];
-    /// The name of the other kind of documents.
-    const OTHER: &'static str;
     /// Whether records of this kind can be revoked.
     const IS_REVOCABLE: bool;
 
@@ -57,11 +56,14 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
     /// The record's row in the table.
     fn row(&self) -> [String; 5];
 
+    /// How it authenticates, where it does.
+    fn method(&self) -> Option<&str>;
+
     /// Whether a revocation concerns the record.
     fn is_revoked_by(&self, revocation: &ListedRevocation) -> bool;
 
-    /// Whether a document that could not be parsed is one of the other kind.
-    fn is_other(document: &Node) -> bool;
+    /// Whose the record is, in the operators' words.
+    fn owner(&self) -> Option<&str>;
 
     /// What is accepted in a document, but will probably not work as its author expects.
     fn warnings(_: &Self::Metadata, _: Timestamp) -> Vec<String> {
@@ -126,6 +128,13 @@ impl<K: Registered> Record<K> {
         Self { revocations, ..self }
     }
 
+    /// The same for a command's output.
+    fn text(&self) -> Result<String, CommandError> {
+        self.to_yaml().map_err(|error| {
+            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
+        })
+    }
+
     /// A YAML document that can be applied. The fields that the server added precede it as comments.
     pub(in crate::cli) fn to_yaml(&self) -> Result<String, yaml::YamlError> {
         // Escaped, so that a line break in a name does not add a line to the document.
@@ -145,8 +154,9 @@ impl<K: Registered> Record<K> {
 }
 
 /// Parses the documents of a text and skips empty ones. The error names line and column.
+#[cfg(test)]
 pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K>, yaml::YamlError> {
-    yaml::documents(text, PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
+    yaml::documents(text, yaml::PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
 }
 
 pub(in crate::cli) async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {

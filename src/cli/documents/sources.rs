@@ -1,4 +1,4 @@
-//! Finds and reads the YAML sources of `apply`.
+//! Finds and reads the YAML sources of the commands that take documents.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,31 +7,67 @@ use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use crate::apply::Document as _;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::resources::ResourceMetadata;
 use crate::cli::client::yaml::ClientYaml;
-use crate::cli::documents;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::yaml;
+use crate::yaml::Node;
 use crate::yaml::PlainScalars;
+use crate::yaml::YamlError;
 
-/// Reads every document of a file, of the `*.yaml` and `*.yml` files of a directory in the order of their names, or of
-/// stdin (`-`). Fails if any document cannot be read or appears twice.
-pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<K::Metadata>, CommandError> {
+/// The kind of a document, as its field `kind` names it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+enum Kind {
+    Client,
+    Resource,
+}
+
+impl Kind {
+    /// Takes the kind out of a document. One that does not name it shows it by its fields, unless they are wrong.
+    fn take(document: &mut Node) -> Result<Option<Self>, YamlError> {
+        if let Some(kind) = document.take("kind") {
+            return yaml::read(&kind).map(Some);
+        }
+        let is_client = document.get("client_id").is_some();
+        let is_resource = document.get("audience").is_some_and(Node::is_text);
+        Ok(if is_client { Some(Self::Client) } else { is_resource.then_some(Self::Resource) })
+    }
+
+    /// The name of the kind's command.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Client => ClientYaml::KIND,
+            Self::Resource => ResourceYaml::KIND,
+        }
+    }
+}
+
+/// Reads every document of files, of the `*.yaml` and `*.yml` files of directories in the order of their names, or of
+/// stdin (`-`). Fails if any document cannot be read, is of another kind, or appears twice.
+pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Result<Vec<K::Metadata>, CommandError> {
     let mut collected = Collected::<K>::default();
-    for source in texts(path)? {
-        let (name, text) = (&source.name, &source.text);
-        let found = documents::documents::<K>(text).map_err(|error| unsound::<K>(name, text, &error))?;
-        for document in found {
-            collected.add(&source, document)?;
+    for source in texts(paths)? {
+        for (kind, document) in parsed(&source)? {
+            if let Some(other) = kind.map(Kind::command).filter(|other| *other != K::KIND) {
+                let problem =
+                    format!("{}: there is a {other} in it, and this command is for {}s", source.name, K::KIND);
+                return Err(CommandError::new(
+                    problem,
+                    format!("apply it with `lanyard apply`, which takes both kinds, or with `lanyard {other} apply`"),
+                ));
+            }
+            collected.add(&source, yaml::read(&document).map_err(|error| source.wrong(&error))?)?;
         }
     }
     if collected.documents.is_empty() {
         return Err(CommandError::new(
-            format!("no {} in {}", K::KIND, path.display()),
+            format!("no {} in {}", K::KIND, shown(paths)),
             format!("name YAML documents, each with {}; a directory is not searched deeper", K::NAME),
         )
         .not_retryable());
@@ -39,33 +75,32 @@ pub(in crate::cli::documents) fn read<K: Registered>(path: &Path) -> Result<Vec<
     Ok(collected.documents)
 }
 
+/// The documents of both kinds.
+pub(in crate::cli::documents) struct Both {
+    pub(in crate::cli::documents) clients: Vec<ClientMetadata>,
+    pub(in crate::cli::documents) resources: Vec<ResourceMetadata>,
+}
+
 /// Reads the documents of both kinds from the same sources as [`read`].
-pub(in crate::cli::documents) fn read_both(
-    path: &Path,
-) -> Result<(Vec<ClientMetadata>, Vec<ResourceMetadata>), CommandError> {
+pub(in crate::cli::documents) fn read_both(paths: &[PathBuf]) -> Result<Both, CommandError> {
     let (mut clients, mut resources) = (Collected::<ClientYaml>::default(), Collected::<ResourceYaml>::default());
-    for source in texts(path)? {
-        let wrong = |error: yaml::YamlError| {
-            let next = "correct the document; `lanyard client get CLIENT_ID` and `lanyard resource get AUDIENCE` show \
-                        the forms";
-            CommandError::new(format!("{}: {error}", source.name), next).not_retryable()
-        };
-        for document in yaml::documents(&source.text, PlainScalars::MayBeText).map_err(wrong)? {
-            if ClientYaml::is_other(&document) {
-                resources.add(&source, yaml::read(&document).map_err(wrong)?)?;
-            } else {
-                clients.add(&source, yaml::read(&document).map_err(wrong)?)?;
+    for source in texts(paths)? {
+        for (kind, document) in parsed(&source)? {
+            let wrong = |error: YamlError| source.wrong(&error);
+            match kind {
+                Some(Kind::Client) | None => clients.add(&source, yaml::read(&document).map_err(wrong)?)?,
+                Some(Kind::Resource) => resources.add(&source, yaml::read(&document).map_err(wrong)?)?,
             }
         }
     }
     if clients.documents.is_empty() && resources.documents.is_empty() {
         return Err(CommandError::new(
-            format!("no client and no resource in {}", path.display()),
+            format!("no client and no resource in {}", shown(paths)),
             "name YAML documents, each with client_id, or of a resource with audience; a directory is not searched deeper",
         )
         .not_retryable());
     }
-    Ok((clients.documents, resources.documents))
+    Ok(Both { clients: clients.documents, resources: resources.documents })
 }
 
 /// The documents of one kind, and the source of each by its name.
@@ -93,18 +128,15 @@ impl<K: Registered> Collected<K> {
     }
 }
 
-/// The error for a text in which a document is invalid or of the other kind.
-fn unsound<K: Registered>(name: &str, text: &str, error: &yaml::YamlError) -> CommandError {
-    let documents = yaml::documents(text, PlainScalars::MayBeText).unwrap_or_default();
-    if documents.iter().any(K::is_other) {
-        return CommandError::new(
-            format!("{name}: {error}; there is a {} in it, and this command is for {}s", K::OTHER, K::KIND),
-            format!("apply it with `lanyard {} apply`, from a file of its own kind", K::OTHER),
-        );
-    }
-    let next =
-        format!("correct the document; `lanyard {} get {}` shows the form of one", K::KIND, K::NAME.to_uppercase());
-    CommandError::new(format!("{name}: {error}"), next)
+/// The documents of a source, each with its kind.
+fn parsed(source: &Source) -> Result<Vec<(Option<Kind>, Node)>, CommandError> {
+    let wrong = |error: YamlError| source.wrong(&error);
+    let documents = yaml::documents(&source.text, PlainScalars::MayBeText).map_err(wrong)?.into_iter();
+    let parse = |mut document: Node| {
+        let kind = Kind::take(&mut document).map_err(wrong)?;
+        Ok((kind, document))
+    };
+    documents.map(parse).collect()
 }
 
 /// Paths in a document are relative to its folder, or for stdin to the working directory.
@@ -114,19 +146,31 @@ struct Source {
     text: String,
 }
 
-fn texts(path: &Path) -> Result<Vec<Source>, CommandError> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map_err(|error| unreadable("stdin", &error))?;
-        return Ok(vec![Source { name: "stdin".to_owned(), folder: PathBuf::new(), text }]);
+impl Source {
+    fn wrong(&self, error: &YamlError) -> CommandError {
+        let next = "correct the document; `lanyard client get CLIENT_ID` and `lanyard resource get AUDIENCE` show \
+                    the forms";
+        CommandError::new(format!("{}: {error}", self.name), next).not_retryable()
     }
-    let files = if path.is_dir() { files_in(path)? } else { vec![path.to_owned()] };
-    let read = |file: PathBuf| {
-        let name = file.display().to_string();
-        let text = fs::read_to_string(&file).map_err(|error| unreadable(&name, &error))?;
-        Ok(Source { name, folder: file.parent().unwrap_or(Path::new("")).to_owned(), text })
-    };
-    files.into_iter().map(read).collect()
+}
+
+fn texts(paths: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
+    let mut sources = Vec::new();
+    for path in paths {
+        if path == Path::new("-") {
+            let mut text = String::new();
+            io::stdin().lock().read_to_string(&mut text).map_err(|error| unreadable("stdin", &error))?;
+            sources.push(Source { name: "stdin".to_owned(), folder: PathBuf::new(), text });
+            continue;
+        }
+        for file in if path.is_dir() { files_in(path)? } else { vec![path.clone()] } {
+            let name = file.display().to_string();
+            let text = fs::read_to_string(&file).map_err(|error| unreadable(&name, &error))?;
+            let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+            sources.push(Source { name, folder, text });
+        }
+    }
+    Ok(sources)
 }
 
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {
@@ -136,6 +180,10 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {
     let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(is_yaml).collect();
     files.sort();
     Ok(files)
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn unreadable(name: &str, error: &io::Error) -> CommandError {
@@ -150,7 +198,7 @@ mod tests {
     use super::*;
 
     fn read(path: &Path) -> Result<Vec<ClientMetadata>, CommandError> {
-        super::read::<ClientYaml>(path)
+        super::read::<ClientYaml>(&[path.to_owned()])
     }
 
     fn document(client_id: &str) -> String {
@@ -165,6 +213,18 @@ mod tests {
         }
         let names: Vec<String> = read(directory.path()).unwrap().into_iter().map(|client| client.client_id).collect();
         assert_eq!(names, ["first", "second"]);
+    }
+
+    #[test]
+    fn several_sources_are_read_in_the_order_in_which_they_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, two] = ["z.yaml", "a.yaml"].map(|name| directory.path().join(name));
+        fs::write(&one, document("first")).unwrap();
+        fs::write(&two, document("second")).unwrap();
+        let clients = super::read::<ClientYaml>(&[one.clone(), two]).unwrap();
+        assert_eq!(clients.iter().map(|client| client.client_id.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+        let error = super::read::<ClientYaml>(&[one.clone(), one]).unwrap_err().to_string();
+        assert!(error.contains("appears twice"), "{error}");
     }
 
     #[test]
@@ -183,6 +243,24 @@ mod tests {
         fs::write(&file, format!("{}onwer: me\n", document("one"))).unwrap();
         let error = read(&file).unwrap_err().to_string();
         assert!(error.contains("a.yaml: ") && error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn a_document_may_name_its_kind_which_must_be_known_and_the_commands() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        let with_kind = |kind: &str| fs::write(&file, format!("kind: {kind}\n{}", document("one"))).unwrap();
+        with_kind("Client");
+        assert_eq!(read(&file).unwrap().len(), 1);
+        with_kind("Resource");
+        assert!(read(&file).unwrap_err().to_string().contains("there is a resource in it"));
+        with_kind("Pod");
+        let error = read(&file).unwrap_err().to_string();
+        assert!(error.contains("`Pod`") && error.contains("`Resource`") && error.contains("line 1"), "{error}");
+        // What a document lacks is that of its kind.
+        fs::write(&file, "kind: Resource\nclient_id: one\n").unwrap();
+        let error = super::read::<ResourceYaml>(&[file]).unwrap_err().to_string();
+        assert!(error.contains("unknown field `client_id`"), "{error}");
     }
 
     #[test]

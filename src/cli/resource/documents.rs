@@ -14,7 +14,6 @@ use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
 use crate::client::connection::Channel;
-use crate::yaml::Node;
 
 impl Registered for ResourceYaml {
     type Metadata = ResourceMetadata;
@@ -23,7 +22,6 @@ impl Registered for ResourceYaml {
     const NAME: &'static str = "audience";
     const NEEDS: Needs = Needs::Resources;
     const HEADER: [&'static str; 5] = ["AUDIENCE", "MODE", "EVIDENCE", "ROUTES", "OWNER"];
-    const OTHER: &'static str = "client";
     const IS_REVOCABLE: bool = false;
 
     fn metadata(&self) -> &ResourceMetadata {
@@ -47,12 +45,16 @@ impl Registered for ResourceYaml {
         [audience.clone(), or_dash(mode), evidence, routes.len().to_string(), or_dash(owner)]
     }
 
+    fn method(&self) -> Option<&str> {
+        None
+    }
+
     fn is_revoked_by(&self, _: &ListedRevocation) -> bool {
         false
     }
 
-    fn is_other(document: &Node) -> bool {
-        document.get("client_id").is_some()
+    fn owner(&self) -> Option<&str> {
+        self.metadata.owner.as_deref()
     }
 
     fn warnings(resource: &ResourceMetadata, _: Timestamp) -> Vec<String> {

@@ -17,7 +17,7 @@ use crate::cli::documents::get::GetArguments;
 use crate::cli::documents::list;
 use crate::cli::documents::list::ListArguments;
 use crate::cli::error::CommandError;
-use crate::cli::output::Format;
+use crate::cli::output::RecordFormat;
 use crate::cli::resource::forget::ForgetArguments;
 use crate::cli::resource::yaml::ResourceYaml;
 
@@ -39,13 +39,13 @@ pub(in crate::cli) enum ResourceCommand {
     Forget(ForgetArguments),
 }
 
-pub(in crate::cli) async fn run(command: ResourceCommand, format: Format) -> Result<ExitCode, CommandError> {
+pub(in crate::cli) async fn run(command: ResourceCommand, format: RecordFormat) -> Result<ExitCode, CommandError> {
     match command {
-        ResourceCommand::Apply(arguments) => apply::run::<ResourceYaml>(arguments, format).await?,
+        ResourceCommand::Apply(arguments) => apply::run::<ResourceYaml>(arguments, format.plain()?).await?,
         ResourceCommand::Get(arguments) => get::run::<ResourceYaml>(arguments, format).await?,
         ResourceCommand::List(arguments) => list::run::<ResourceYaml>(arguments, format).await?,
-        ResourceCommand::Delete(arguments) => delete::run::<ResourceYaml>(arguments, format).await?,
-        ResourceCommand::Forget(arguments) => forget::run(arguments, format).await?,
+        ResourceCommand::Delete(arguments) => delete::run::<ResourceYaml>(arguments, format.plain()?).await?,
+        ResourceCommand::Forget(arguments) => forget::run(arguments, format.plain()?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

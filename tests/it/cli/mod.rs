@@ -14,6 +14,7 @@ mod doctor_resources;
 mod keys;
 mod oauth;
 mod refused_certificates;
+mod registry_files;
 mod resource;
 mod revocations;
 mod token_out;

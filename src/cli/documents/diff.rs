@@ -1,0 +1,129 @@
+//! `lanyard diff`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::apply::Applied;
+use crate::apply::Difference;
+use crate::apply::Mode;
+use crate::apply::Outcome;
+use crate::apply::apply;
+use crate::cli::client::yaml::ClientYaml;
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::documents;
+use crate::cli::documents::Registered;
+use crate::cli::documents::apply::print_warnings;
+use crate::cli::documents::apply::refusal;
+use crate::cli::documents::apply::warnings;
+use crate::cli::documents::sources;
+use crate::cli::documents::sources::Both;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::resource::yaml::ResourceYaml;
+
+/// How many characters of a value are shown: a certificate says no more by its other thousand.
+const SHOWN: usize = 160;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DiffArguments {
+    /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin. It may be given several
+    /// times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    filenames: Vec<PathBuf>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Prints how documents differ from what is registered, as the server would register them: its defaults count.
+pub(in crate::cli) async fn run(arguments: DiffArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let Both { clients, resources } = sources::read_both(&arguments.filenames)?;
+    let mut registry = documents::open(&arguments.connection).await?;
+    let checked_clients = apply(&mut registry, &clients, Mode::Check).await;
+    let checked_resources = apply(&mut registry, &resources, Mode::Check).await;
+    let mut warned = warnings::<ClientYaml>(&clients, &checked_clients);
+    warned.extend(warnings::<ResourceYaml>(&resources, &checked_resources));
+    let refused = refusal::<ClientYaml>(&checked_clients).or_else(|| refusal::<ResourceYaml>(&checked_resources));
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    let compared = || checked_clients.iter().chain(&checked_resources).filter(|one| differs(one));
+    match format {
+        Format::Text => {
+            text::<ClientYaml>(&checked_clients)?;
+            text::<ResourceYaml>(&checked_resources)?;
+            let count = checked_clients.len() + checked_resources.len();
+            output::note(&format!("{} of {count} documents differ from what is registered", compared().count()));
+        }
+        Format::Json => {
+            let objects = objects::<ClientYaml>(&checked_clients).chain(objects::<ResourceYaml>(&checked_resources));
+            output::print_json(&objects.collect::<Vec<_>>())?;
+        }
+    }
+    print_warnings(&warned);
+    Ok(if compared().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn differs(applied: &Applied) -> bool {
+    match applied.outcome {
+        Outcome::Created | Outcome::Updated => true,
+        Outcome::Unchanged | Outcome::Refused(_) => false,
+    }
+}
+
+fn text<K: Registered>(checked: &[Applied]) -> Result<(), CommandError> {
+    for one in checked.iter().filter(|one| differs(one)) {
+        let is_new = if matches!(one.outcome, Outcome::Created) { " is not registered" } else { "" };
+        let lines: Vec<String> = one.differences.iter().map(line).collect();
+        output::print(&format!("{} {}{is_new}\n{}", K::KIND, one.name, lines.join("\n")))?;
+        if let Some(lifetime) = one.denied_tokens {
+            let lifetime = humantime::format_duration(lifetime);
+            output::print(&format!(
+                "  its authentication changes: tokens issued before, with up to {lifetime} left, would be denied"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn line(Difference { field, from, to }: &Difference) -> String {
+    match (from, to) {
+        (Some(from), Some(to)) => format!("  {field}: {} -> {}", shown(from), shown(to)),
+        (Some(from), None) => format!("- {field}: {}", shown(from)),
+        (None, Some(to)) => format!("+ {field}: {}", shown(to)),
+        (None, None) => format!("  {field}"),
+    }
+}
+
+/// A value as JSON, without the rest of a long one.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN).and_then(|(place, _)| text.get(..place)) {
+        Some(begin) => format!("{begin}… ({} characters)", text.chars().count()),
+        None => text,
+    }
+}
+
+fn objects<K: Registered>(checked: &[Applied]) -> impl Iterator<Item = Value> {
+    let object = |one: &Applied| {
+        let registered = !matches!(one.outcome, Outcome::Created);
+        json!({ "kind": K::KIND, (K::NAME): one.name, "registered": registered, "differences": one.differences })
+    };
+    checked.iter().filter(|one| differs(one)).map(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_shown_by_its_beginning() {
+        assert_eq!(shown(&json!("abc")), "\"abc\"");
+        let long = shown(&json!("é".repeat(1000)));
+        assert!(long.ends_with("é… (1002 characters)") && long.chars().count() < 200, "{long}");
+    }
+}

@@ -1,0 +1,62 @@
+//! `lanyard export`.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::client::yaml::ClientYaml;
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::documents;
+use crate::cli::documents::Record;
+use crate::cli::documents::Registered;
+use crate::cli::documents::list;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::resource::yaml::ResourceYaml;
+use crate::yaml;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ExportArguments {
+    /// Only the registrations of this owner.
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// What is registered, in the form in which it is applied.
+#[derive(Serialize)]
+struct Exported<'a> {
+    clients: Vec<&'a ClientYaml>,
+    resources: Vec<&'a ResourceYaml>,
+}
+
+pub(in crate::cli) async fn run(arguments: ExportArguments, format: Format) -> Result<(), CommandError> {
+    let mut registry = documents::open(&arguments.connection).await?;
+    let clients = list::all::<ClientYaml>(&mut registry).await?;
+    let resources = list::all::<ResourceYaml>(&mut registry).await?;
+    let owner = arguments.owner.as_deref();
+    let exported = Exported { clients: of(&clients, owner), resources: of(&resources, owner) };
+    match format {
+        Format::Json => output::print_json(&exported),
+        Format::Text => {
+            let mut texts = texts(&exported.clients)?;
+            texts.extend(self::texts(&exported.resources)?);
+            output::print(&texts.join("---\n"))
+        }
+    }
+}
+
+fn of<'a, K: Registered>(records: &'a [Record<K>], owner: Option<&str>) -> Vec<&'a K> {
+    let documents = records.iter().map(|record| &record.document);
+    documents.filter(|document| owner.is_none_or(|owner| document.owner() == Some(owner))).collect()
+}
+
+fn texts<K: Registered>(documents: &[&K]) -> Result<Vec<String>, CommandError> {
+    let text = |document: &&K| {
+        yaml::to_string(document).map_err(|error| {
+            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
+        })
+    };
+    documents.iter().map(text).collect()
+}

@@ -1,0 +1,146 @@
+//! `lanyard lint`: what documents say beside each other, without a server.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::authority::clock::Clock as _;
+use crate::authority::clock::SystemClock;
+use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRegistration;
+use crate::authority::resources::Finding;
+use crate::authority::resources::Gap;
+use crate::authority::resources::ProtectedResource;
+use crate::authority::resources::ResourceMetadata;
+use crate::authority::resources::findings;
+use crate::authority::resources::gaps;
+use crate::authority::scope::Scope;
+use crate::cli::client::yaml::ClientYaml;
+use crate::cli::documents::Registered;
+use crate::cli::documents::sources;
+use crate::cli::documents::sources::Both;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::resource::yaml::ResourceYaml;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct LintArguments {
+    /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin. It may be given several
+    /// times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    filenames: Vec<PathBuf>,
+}
+
+/// Something that is valid and probably not meant.
+#[derive(Debug, PartialEq, Serialize)]
+struct Remark {
+    kind: &'static str,
+    name: String,
+    text: String,
+}
+
+/// Prints what is probably not meant. Fails with what could not be applied at all.
+pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let Both { clients, resources } = sources::read_both(&arguments.filenames)?;
+    let invalid = |problem: String| CommandError::new(problem, "correct the named field").not_retryable();
+    let parsed = resources.iter().map(|resource| {
+        ProtectedResource::parse(resource.clone()).map_err(|error| invalid(format!("{}: {error}", resource.audience)))
+    });
+    let parsed: Vec<ProtectedResource> = parsed.collect::<Result<_, _>>()?;
+    for client in &clients {
+        let parsed = ClientRegistration::parse(client.clone());
+        parsed.map_err(|error| invalid(format!("{}: {error}", client.client_id)))?;
+    }
+    let mut remarks = of_clients(&clients, &resources);
+    remarks.extend(of_resources(&resources, &parsed));
+    match format {
+        Format::Text => {
+            for Remark { kind, name, text } in &remarks {
+                output::print(&format!("{kind} {name}: {text}"))?;
+            }
+            if resources.is_empty() {
+                output::note("audiences and scopes are not compared: there is no resource among the documents");
+            }
+            output::note(&format!("documents: {}; remarks: {}", clients.len() + resources.len(), remarks.len()));
+        }
+        Format::Json => output::print_json(&remarks)?,
+    }
+    Ok(if remarks.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn of_clients(clients: &[ClientMetadata], resources: &[ResourceMetadata]) -> Vec<Remark> {
+    let now = SystemClock.now();
+    let defined: HashMap<&str, &str> =
+        resources.iter().map(|resource| (resource.audience.as_str(), resource.scope.as_str())).collect();
+    let mut remarks = Vec::new();
+    for client in clients {
+        let mut say = |text: String| {
+            remarks.push(Remark { kind: ClientYaml::KIND, name: client.client_id.clone(), text });
+        };
+        ClientYaml::warnings(client, now).into_iter().for_each(&mut say);
+        if resources.is_empty() {
+            continue;
+        }
+        for audience in client.audience.iter().filter(|audience| !defined.contains_key(audience.as_str())) {
+            say(format!("no document registers the audience {audience}: no routes and no scopes are defined for it"));
+        }
+        let scopes: Vec<&&str> = client.audience.iter().filter_map(|audience| defined.get(audience.as_str())).collect();
+        // A resource that defines no scope takes each, as an audience that is not registered does.
+        if scopes.len() < client.audience.len() || scopes.iter().any(|scope| scope.is_empty()) {
+            continue;
+        }
+        let asked = Scope::parse(&client.scope).ok();
+        for token in asked.iter().flat_map(Scope::tokens) {
+            if !scopes.iter().any(|scope| scope.split(' ').any(|one| one == token)) {
+                say(format!("none of its audiences defines the scope {token}"));
+            }
+        }
+    }
+    remarks
+}
+
+fn of_resources(resources: &[ResourceMetadata], parsed: &[ProtectedResource]) -> Vec<Remark> {
+    let now = SystemClock.now();
+    let remark = |name: &str, text| Remark { kind: ResourceYaml::KIND, name: name.to_owned(), text };
+    let mut remarks = Vec::new();
+    for (resource, parsed) in resources.iter().zip(parsed) {
+        let audience = resource.audience.as_str();
+        remarks.extend(ResourceYaml::warnings(resource, now).into_iter().map(|text| remark(audience, text)));
+        if resource.routes.is_empty() {
+            remarks.push(remark(audience, "it has no routes: every check at a proxy is denied".to_owned()));
+        }
+        remarks.extend(gaps(&parsed.routes).iter().map(|gap| remark(audience, of_gap(gap))));
+    }
+    let all: Vec<&ResourceMetadata> = resources.iter().collect();
+    for finding in findings(&all) {
+        match finding {
+            Finding::SharedAuthority { authority, audiences } => {
+                for audience in &audiences {
+                    let text = format!("{} share the authority {authority}", audiences.join(", "));
+                    remarks.push(remark(audience, format!("{text}: one of them is refused")));
+                }
+            }
+            Finding::NotByHost { audience } => {
+                let text = "it has authorities and destination_principals: its host alone does not find it";
+                remarks.push(remark(&audience, text.to_owned()));
+            }
+        }
+    }
+    remarks
+}
+
+fn of_gap(Gap { narrower, methods, wider, demands }: &Gap) -> String {
+    let demands = match demands.as_deref() {
+        None => "no token".to_owned(),
+        Some("") => "a token without any scope".to_owned(),
+        Some(scope) => format!("only {scope}"),
+    };
+    format!(
+        "requests to {narrower} by other methods than {} fall to {wider}, which needs {demands}: add a route for all methods",
+        methods.join(", ")
+    )
+}
