@@ -12,6 +12,7 @@ mod key_command;
 mod keys;
 mod limits;
 mod listeners;
+mod pkcs11;
 mod reading;
 mod roles;
 mod settings;
@@ -49,6 +50,8 @@ pub(crate) struct Inspected {
     pub(crate) config: Config,
     /// The files of key-encryption keys, the one that seals first. A file that is itself sealed is not among them.
     pub(crate) key_encryption_key_files: Vec<PathBuf>,
+    /// The file with the PIN of the token that holds signing keys.
+    pub(crate) pin_file: Option<PathBuf>,
     /// Why the key-encryption keys cannot be read.
     pub(crate) key_encryption_key_error: Option<ConfigError>,
 }
@@ -77,6 +80,7 @@ fn load_by(path: &Path, commands: Commands) -> Result<Config, ConfigError> {
 pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
     let Read { file, folder, tree } = read(path)?;
     let key_encryption_key_files = file.keys().key_encryption_key_files(folder);
+    let pin_file = file.keys().pin_file(folder);
     let (key, key_encryption_key_error) = match file.keys().key_encryption_keys(folder, Commands::Run) {
         Ok(key) => (Ok(key), None),
         Err(error) => match KeyEncryptionKey::generate() {
@@ -85,7 +89,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
         },
     };
     let config = file.resolve(folder, key).map_err(|error| error.located(path, &tree))?;
-    Ok(Inspected { config, key_encryption_key_files, key_encryption_key_error })
+    Ok(Inspected { config, key_encryption_key_files, pin_file, key_encryption_key_error })
 }
 
 struct Read<'a> {

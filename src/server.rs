@@ -19,6 +19,7 @@ mod stage;
 mod start;
 mod store_feed;
 mod supervised;
+mod token_check;
 mod transport;
 mod trust;
 
@@ -27,8 +28,10 @@ pub(crate) use crate::server::descriptors::reachable as reachable_descriptors;
 pub use crate::server::error::StartError;
 pub(crate) use crate::server::keys_error::KeysError;
 pub(crate) use crate::server::start::key_sealer;
+pub(crate) use crate::server::start::key_sealer_with_token;
 pub(crate) use crate::server::start::open_signing_keys;
 pub(crate) use crate::server::start::open_store;
+pub(crate) use crate::server::start::prove_signing_keys;
 #[cfg(any(test, fuzzing))]
 pub(crate) use crate::server::transport::fuzzing;
 pub(crate) use crate::server::trust::federation_endpoint;
@@ -208,6 +211,7 @@ impl Server {
             identity = Some(own);
         }
         let trust_updates = feeds.updates();
+        token_check::start(&mut tasks, &authority, components.token.as_ref());
 
         let (stage, stages) = watch::channel(Stage::Serving);
         let (probes, readiness, ready) = Probes::new(&authority, &store, &certificate, identity, stages.clone());
@@ -231,7 +235,7 @@ impl Server {
         let routes = mtls.clone();
         let newcomers = Newcomers::new(descriptors, &config.tls, config.forwarded.is_some());
         let sources = {
-            let limits = (shares, refusals);
+            let (limits, stored) = ((shares, refusals), (stored, components.token));
             Sources::new(&authority, &certificate, &readiness, stored, &newcomers, limits, export_failures)
         };
         let ops = http::ops::routes(readiness.clone(), probes.degraded(), sources.metrics_reader());

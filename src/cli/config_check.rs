@@ -15,6 +15,7 @@ use crate::cli::output;
 use crate::cli::output::Format;
 use crate::config;
 use crate::config::Config;
+use crate::signer::pkcs11::Pkcs11;
 use crate::telemetry::otlp;
 use crate::tls::outbound;
 use crate::tls::server_certificate::ServerCertificate;
@@ -62,7 +63,10 @@ fn check(arguments: &CheckArguments) -> (Option<String>, Vec<String>) {
         Ok(config) => config,
         Err(error) => return (Some(error.to_string()), Vec::new()),
     };
-    let warnings = unused_roots(&config);
+    let mut warnings = unused_roots(&config);
+    if config.pkcs11.is_some() {
+        warnings.push("keys.pkcs11: the PIN of the token was not tried; `lanyard doctor` tries it once".to_owned());
+    }
     (problem_with(config), warnings)
 }
 
@@ -110,5 +114,9 @@ fn problem_with(config: Config) -> Option<String> {
     };
     let files = || trust_sources::files::load(&config.trust).err().map(|error| error.to_string());
     let collector = || config.otlp.as_ref().and_then(|otlp| otlp::tls(otlp).err()).map(|error| error.to_string());
-    certificate.or_else(files).or_else(outbound).or_else(federated).or_else(collector)
+    let token = || {
+        let found = config.pkcs11.map(|token| Pkcs11::find(token, config.algorithm, Arc::new(SystemClock)));
+        found.and_then(Result::err).map(|error| error.to_string())
+    };
+    certificate.or_else(files).or_else(outbound).or_else(federated).or_else(collector).or_else(token)
 }

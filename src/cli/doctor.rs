@@ -15,6 +15,7 @@ mod fault;
 mod http;
 mod memory;
 mod permissions;
+mod pkcs11;
 mod registrations;
 mod report;
 mod resources;
@@ -49,9 +50,10 @@ use crate::limits::Machine;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All checks after the first. They need its result.
-const AFTER_THE_CONFIGURATION: [&str; 18] = [
+const AFTER_THE_CONFIGURATION: [&str; 19] = [
     "key_encryption_key",
     "key_file",
+    "pkcs11",
     "descriptors",
     "workload_api",
     "server_certificate",
@@ -134,7 +136,8 @@ async fn examine(arguments: &DoctorArguments, inspected: &Inspected, environment
         (None, None) => {}
     }
     roots::check(config, environment.now, report);
-    let store = store::check(config, key, environment, report).await;
+    let token = pkcs11::check(config, environment, report);
+    let store = store::check(config, key, token.as_ref(), environment, report).await;
     disk::check(config, arguments.min_free, report);
     memory::check(config, Machine::detect(), report);
     let running = server::check(config, store, arguments, environment, report).await;

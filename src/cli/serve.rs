@@ -14,6 +14,7 @@ use tokio::signal::unix::signal;
 use crate::cli::error::CommandError;
 use crate::config;
 use crate::server::Environment;
+use crate::server::KeysError;
 use crate::server::Server;
 use crate::server::Sockets;
 use crate::server::StartError;
@@ -77,9 +78,13 @@ fn explain(error: &StartError) -> CommandError {
              `lanyard store import --clear`"
         }
         StartError::Etcd(_) => "see that `store.etcd` in the configuration names the members of etcd",
+        StartError::Keys(KeysError::NotInToken { .. }) => {
+            "see that `keys.pkcs11` names the token that holds this key, or restore the token from its backup"
+        }
         StartError::Keys(_) => {
             "see that `keys` in the configuration names the key-encryption key that this store was made with"
         }
+        StartError::Token(_) => "`lanyard doctor` checks the token; docs/keys.md says what `keys.pkcs11` needs",
         StartError::Setup(_) => "see the limits of this process: memory, open files, threads",
     };
     CommandError::new(error.to_string(), next)

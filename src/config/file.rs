@@ -213,6 +213,7 @@ impl File {
             forwarded: self.forwarded.map(|section| section.resolve(folder, self.dev)).transpose()?,
             key_encryption_keys: key_encryption_keys?,
             algorithm: self.keys.algorithm,
+            pkcs11: self.keys.pkcs11(folder)?,
             store,
             policy: Policy {
                 mtls_url: mtls_url(self.mtls_url, &self.issuer, listeners.mtls)?,

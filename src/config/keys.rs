@@ -19,7 +19,9 @@ use crate::authority::state::KeyPolicy;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
 use crate::config::key_command;
+use crate::config::pkcs11::Pkcs11;
 use crate::config::reading::duration;
+use crate::signer::pkcs11;
 
 /// The shortest time for which a key signs. Each key is published for as long as verifiers may keep a JWK Set.
 const SHORTEST_PERIOD: Duration = Duration::from_hours(1);
@@ -41,6 +43,7 @@ pub(super) struct Keys {
     key_encryption_key_command: Option<Vec<String>>,
     #[serde(default)]
     previous: Vec<Previous>,
+    pkcs11: Option<Pkcs11>,
 }
 
 /// How long a key signs; `off` for no schedule.
@@ -114,6 +117,16 @@ impl Keys {
         }
         let previous = self.previous.iter().map(|previous| previous.source().read(folder, commands));
         Ok(KeyEncryptionKeys { current, previous: previous.collect::<Result<_, _>>()? })
+    }
+
+    /// The token that holds signing keys, if there is one.
+    pub(super) fn pkcs11(&self, folder: &Path) -> Result<Option<pkcs11::Config>, ConfigError> {
+        self.pkcs11.as_ref().map(|section| section.resolve(folder, self.algorithm)).transpose()
+    }
+
+    /// The file with the PIN of the token, if there is one.
+    pub(super) fn pin_file(&self, folder: &Path) -> Option<PathBuf> {
+        self.pkcs11.as_ref().and_then(|section| section.pin_file(folder))
     }
 
     /// The files with key-encryption keys that are not sealed themselves, the one that seals first.

@@ -11,6 +11,7 @@ use crate::config::digest::ConfigDigest;
 use crate::config::forwarded::Forwarded;
 use crate::config::store::StoreConfig;
 use crate::limits;
+use crate::signer::pkcs11;
 use crate::telemetry::otlp;
 use crate::tls;
 use crate::trust_sources;
@@ -42,6 +43,8 @@ pub struct Config {
     pub algorithm: SigningAlgorithm,
     /// The key-encryption keys, one of which seals the signing keys.
     pub key_encryption_keys: KeyEncryptionKeys,
+    /// The PKCS#11 token that holds signing keys, if there is one.
+    pub pkcs11: Option<pkcs11::Config>,
     /// The policy of the authority.
     pub policy: Policy,
     /// How long a stopping server continues to serve while it reports that it is not ready. A load balancer, such as

@@ -82,6 +82,7 @@ fn printed(key: &StoredKey, keys: &SigningKeys, times: &KeyTimes) -> SigningKey 
     let mut message = SigningKey {
         kid: key.key_id().to_string(),
         algorithm: key.algorithm().name().to_owned(),
+        location: key.location().label().to_owned(),
         state: match state {
             KeyState::Next => SigningKeyState::Next,
             KeyState::Active => SigningKeyState::Active,

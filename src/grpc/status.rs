@@ -95,6 +95,7 @@ pub fn token_refused(error: GrantError, explanation: Option<String>) -> Status {
         GrantError::InvalidTarget => explained("INVALID_TARGET"),
         GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),
         GrantError::Busy => exhausted("TEMPORARILY_UNAVAILABLE", error, RETRY_AFTER, HashMap::new()),
+        GrantError::SigningUnavailable => plain(Code::Unavailable, "SIGNING_UNAVAILABLE", error),
         GrantError::Stale(error) => stale(error),
     }
 }

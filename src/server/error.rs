@@ -7,6 +7,7 @@ use crate::authority::backup::UnfinishedImport;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::state::LoadError;
 use crate::server::keys_error::KeysError;
+use crate::signer::pkcs11::HsmError;
 use crate::store::etcd::EtcdError;
 use crate::store::sled::OpenError;
 use crate::tls::outbound::OutboundError;
@@ -55,6 +56,9 @@ pub enum StartError {
     /// The signing keys in the store cannot be loaded.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The token that is to hold signing keys cannot be used.
+    #[error(transparent)]
+    Token(#[from] HsmError),
     /// Threads, runtimes or descriptors of services could not be created. This should never happen.
     #[error("the server cannot be set up: {0}")]
     Setup(Box<dyn std::error::Error + Send + Sync>),
@@ -99,7 +103,8 @@ impl StartError {
             )
             | Self::Import(_)
             | Self::Registrations(_)
-            | Self::Keys(KeysError::Record { .. } | KeysError::NotMade(_))
+            | Self::Keys(KeysError::Record { .. } | KeysError::NotInToken { .. } | KeysError::NotMade(_))
+            | Self::Token(_)
             | Self::Setup(_) => None,
         }
     }

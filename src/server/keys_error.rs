@@ -2,6 +2,7 @@
 
 use crate::authority::decision::KeyChangeError;
 use crate::authority::keys::KeyRecordError;
+use crate::authority::keys::SigningFailed;
 use crate::authority::store::StoreError;
 
 /// Why there are no signing keys. A key that cannot be opened is never replaced by a new one, because issued tokens and
@@ -15,6 +16,14 @@ pub enum KeysError {
         key: String,
         /// The error of opening it.
         error: KeyRecordError,
+    },
+    /// A key that signs, or is to sign next, is not in the token.
+    #[error("/keys/{kid}: {error}")]
+    NotInToken {
+        /// The `kid` of the key.
+        kid: String,
+        /// Why it did not sign.
+        error: SigningFailed,
     },
     /// There is no key that signs, and none could be made.
     #[error("the first signing key: {0}")]

@@ -15,6 +15,7 @@ use crate::limits::Shares;
 use crate::server::start::Stored;
 use crate::server::supervised;
 use crate::server::transport::Newcomers;
+use crate::signer::pkcs11::Pkcs11;
 use crate::store::disk::Disk;
 use crate::telemetry;
 use crate::telemetry::ExportFailures;
@@ -30,6 +31,7 @@ pub(super) struct Sources {
     certificate: Arc<ServerCertificate>,
     readiness: Readiness,
     stored: Stored,
+    token: Option<Pkcs11>,
     newcomers: Newcomers,
     limits: (Arc<Shares>, Arc<Refusals>),
     pub(super) export_failures: Arc<ExportFailures>,
@@ -40,7 +42,7 @@ impl Sources {
         authority: &Arc<Authority>,
         certificate: &Arc<ServerCertificate>,
         readiness: &Readiness,
-        stored: Stored,
+        (stored, token): (Stored, Option<Pkcs11>),
         newcomers: &Newcomers,
         limits: (Arc<Shares>, Arc<Refusals>),
         export_failures: Arc<ExportFailures>,
@@ -50,6 +52,7 @@ impl Sources {
             certificate: Arc::clone(certificate),
             readiness: readiness.clone(),
             stored,
+            token,
             newcomers: newcomers.clone(),
             limits,
             export_failures,
@@ -87,6 +90,7 @@ impl Sources {
         let ready = u64::from(self.readiness.borrow().is_ok());
         families.push(Family::gauges("lanyard_ready", "Whether the server is ready", [(Vec::new(), ready)]));
         families.extend(self.replica());
+        families.extend(token(self.token.as_ref()));
         families.extend(self.newcomers.families());
         let (shares, refusals) = &self.limits;
         families.extend(shares.families());
@@ -122,6 +126,23 @@ impl Sources {
         let samples = Reloaded::ALL.map(|what| (labels([("what", what.label())]), u64::from(reloads.is_failing(what))));
         Family::gauges("lanyard_reload_failing", "Whether a change on the disk cannot be applied", samples)
     }
+}
+
+/// The PKCS#11 token that holds signing keys. Where there is none, nothing of it is missing.
+fn token(token: Option<&Pkcs11>) -> [Family; 2] {
+    let one = |value: u64| [(Vec::new(), value)];
+    [
+        Family::gauges(
+            "lanyard_signing_token_available",
+            "Whether the PKCS#11 token that holds signing keys answered when it was last asked",
+            one(u64::from(token.is_none_or(Pkcs11::is_available))),
+        ),
+        Family::counters(
+            "lanyard_signing_token_failures",
+            "How often the PKCS#11 token was lost, or did not come back when that was tried",
+            one(token.map_or(0, Pkcs11::failures)),
+        ),
+    ]
 }
 
 fn count(number: usize) -> u64 {

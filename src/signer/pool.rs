@@ -12,7 +12,7 @@ use tokio::task;
 use crate::authority::keys::SigningFailed;
 
 /// How many signatures may be made or waited for, for each thread that makes them: about a tenth of a second of work.
-const WAITING: usize = 128;
+pub(super) const WAITING: usize = 128;
 
 /// The pool of the whole process, which uses half of the machine's cores.
 pub(super) static SHARED: LazyLock<Pool> =
@@ -34,10 +34,10 @@ impl Pool {
     }
 
     /// Signs on a thread that serves no requests. Where there is no runtime, and so no other request, it signs here.
-    pub(super) async fn sign(
+    pub(super) async fn sign<T: Send + 'static>(
         &self,
-        sign: impl FnOnce() -> Result<Vec<u8>, SigningFailed> + Send + 'static,
-    ) -> Result<Vec<u8>, SigningFailed> {
+        sign: impl FnOnce() -> Result<T, SigningFailed> + Send + 'static,
+    ) -> Result<T, SigningFailed> {
         if Handle::try_current().is_err() {
             return sign();
         }
@@ -92,7 +92,7 @@ mod tests {
         let (go, gate) = mpsc::channel::<()>();
         let mut abandoned = Box::pin(pool.sign(move || {
             gate.recv().unwrap();
-            Ok(Vec::new())
+            Ok(vec![4])
         }));
         assert!(futures_util::poll!(&mut abandoned).is_pending());
         drop(abandoned);

@@ -242,6 +242,7 @@ fn cause(error: GrantError) -> String {
         | GrantError::TokenTooLarge
         | GrantError::ServerError
         | GrantError::Busy
+        | GrantError::SigningUnavailable
         | GrantError::Stale(_) => error.to_string(),
     }
 }

@@ -1,5 +1,4 @@
-//! Changes of the signing keys: rotation by schedule and by command, revocation, and sealing under another
-//! key-encryption key.
+//! Changes of the signing keys: rotation by schedule and by command, and revocation.
 //!
 //! Each change is one transaction. It compares the records that it replaces, and one further key that every change
 //! writes: of several replicas that add a key at the same time, one does.
@@ -11,10 +10,10 @@ use crate::authority::clock::Timestamp;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::KeyRevoked;
 use crate::authority::decision::MAX_REASON_BYTES;
-use crate::authority::decision::Resealed;
 use crate::authority::decision::Rotated;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KEYS_INDEX;
+use crate::authority::keys::KeyLocation;
 use crate::authority::keys::KeyRecord;
 use crate::authority::keys::KeyRevocation;
 use crate::authority::keys::KeyStage;
@@ -36,7 +35,7 @@ use crate::authority::store::Transaction;
 const GUARD: &[u8] = b"{\"schema\":1}";
 
 /// How often a change is tried anew because another one came before it.
-const ATTEMPTS: usize = 8;
+pub(in crate::authority::api) const ATTEMPTS: usize = 8;
 
 /// The records of the signing keys, as the store has them.
 struct Stored {
@@ -91,23 +90,41 @@ impl Authority {
     pub async fn tend_signing_keys(&self) -> Result<(), KeyChangeError> {
         let (times, now) = (self.key_times(), self.clock.now());
         let mut made = None;
+        let done = self.do_what_is_due(&times, now, &mut made).await;
+        self.discard_unused(made, done.err()).await;
+        done?;
+        self.delete_ended_keys(&times, now).await
+    }
+
+    async fn do_what_is_due(&self, times: &KeyTimes, now: Timestamp, made: &mut Made) -> Result<(), KeyChangeError> {
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot.load_full();
             let is_served = |kid: &str| snapshot.served_by_all(kid);
             // The store is asked only where something seems to be due.
-            if due_key_step(&snapshot.keys, &times, now, is_served).is_none() {
+            if due_key_step(&snapshot.keys, times, now, is_served).is_none() {
                 break;
             }
             let stored = self.stored_keys().await?;
-            let Some(step) = due_key_step(&stored.keys, &times, now, is_served) else { break };
-            let change = self.step(&stored, step, now, &mut made).await?;
+            let Some(step) = due_key_step(&stored.keys, times, now, is_served) else { break };
+            let change = self.step(&stored, step, now, made).await?;
             if self.attempt_key_change(change, None, None).await?.is_some() {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Deletes the keys whose tokens have expired. The record of one that is in the hardware security module is deleted
+    /// after the key itself, so that this is tried again while the module does not answer.
+    async fn delete_ended_keys(&self, times: &KeyTimes, now: Timestamp) -> Result<(), KeyChangeError> {
         let keys = self.keys();
-        let ended = ended_keys(&keys, &times, now).into_iter();
-        let ended: Vec<_> = ended.filter_map(|kid| Some((format!("{KEYS}{kid}"), keys.named(&kid)?.1))).collect();
+        let mut ended = Vec::new();
+        for kid in ended_keys(&keys, times, now) {
+            let Some((key, revision)) = keys.named(&kid) else { continue };
+            if self.delete_in_hsm(key).await {
+                ended.push((format!("{KEYS}{kid}"), revision));
+            }
+        }
         if !ended.is_empty() {
             let kids: Vec<&str> = ended.iter().map(|(key, _)| key.trim_start_matches(KEYS)).collect();
             tracing::info!(?kids, "signing keys are deleted, because the tokens that they signed have expired");
@@ -118,12 +135,14 @@ impl Authority {
 
     /// Publishes a new key, which is to sign next.
     pub async fn rotate_signing_key(&self, caller: &Caller) -> Result<Rotated, KeyChangeError> {
-        self.rotate(caller).await.inspect_err(|error| self.record_key_change_refused(caller, *error))
+        let mut made = None;
+        let rotated = self.rotate(caller, &mut made).await;
+        self.discard_unused(made, rotated.as_ref().err().copied()).await;
+        rotated.inspect_err(|error| self.record_key_change_refused(caller, *error))
     }
 
-    async fn rotate(&self, caller: &Caller) -> Result<Rotated, KeyChangeError> {
+    async fn rotate(&self, caller: &Caller, made: &mut Made) -> Result<Rotated, KeyChangeError> {
         let by = caller.identity.to_string();
-        let mut made = None;
         for _ in 0..ATTEMPTS {
             let stored = self.stored_keys().await?;
             if let Some(next) = stored.keys.next_key() {
@@ -132,7 +151,7 @@ impl Authority {
             let algorithm = stored.keys.algorithm();
             let is_first = stored.keys.active_key().is_none();
             let step = if is_first { KeyStep::Replace(algorithm) } else { KeyStep::Publish(algorithm) };
-            let change = self.step(&stored, step, caller.view.now, &mut made).await?;
+            let change = self.step(&stored, step, caller.view.now, made).await?;
             let next = added(&change);
             if let (Some(next), Some(_)) = (next, self.attempt_key_change(change, Some(&by), None).await?) {
                 return Ok(Rotated { next, was_pending: false });
@@ -149,16 +168,26 @@ impl Authority {
         kid: &str,
         reason: &str,
     ) -> Result<KeyRevoked, KeyChangeError> {
-        let revoked = self.revoke_key(caller, kid, reason.trim()).await;
+        let mut made = None;
+        let revoked = self.revoke_key(caller, kid, reason.trim(), &mut made).await;
+        self.discard_unused(made, revoked.as_ref().err().copied()).await;
+        if let Ok(KeyRevoked { revoked, .. }) = &revoked {
+            self.delete_in_hsm(revoked).await;
+        }
         revoked.inspect_err(|error| self.record_key_change_refused(caller, *error))
     }
 
-    async fn revoke_key(&self, caller: &Caller, kid: &str, reason: &str) -> Result<KeyRevoked, KeyChangeError> {
+    async fn revoke_key(
+        &self,
+        caller: &Caller,
+        kid: &str,
+        reason: &str,
+        made: &mut Made,
+    ) -> Result<KeyRevoked, KeyChangeError> {
         if reason.is_empty() || reason.len() > MAX_REASON_BYTES {
             return Err(KeyChangeError::Reason);
         }
         let (by, now) = (caller.identity.to_string(), caller.view.now);
-        let mut made = None;
         for _ in 0..ATTEMPTS {
             let stored = self.stored_keys().await?;
             let Some((record, revision)) = stored.records.get(kid) else { return Err(KeyChangeError::NotFound) };
@@ -170,7 +199,7 @@ impl Authority {
             let change = Change::new(&stored);
             let change = change.put(&record, Expected::At(*revision), Some(record.closed()), "revoked")?;
             let signed = stored.keys.active_key().is_none_or(|active| active.key_id().as_str() == kid);
-            let change = if signed { self.replace(change, &stored, kid, now, &mut made).await? } else { change };
+            let change = if signed { self.replace(change, &stored, kid, now, made).await? } else { change };
             let replaced_by = if signed { added(&change) } else { None };
             if self.attempt_key_change(change, Some(&by), Some(reason)).await?.is_some() {
                 return Ok(KeyRevoked { revoked: record.closed(), was_revoked: false, replaced_by });
@@ -180,7 +209,8 @@ impl Authority {
     }
 
     /// Adds to a change that the next key signs in place of a revoked one, or a new one where there is none that this
-    /// process can sign with.
+    /// process can sign with. A hardware security module that makes none, since it was stolen perhaps, does not keep its
+    /// key from being revoked: nothing signs then until it makes one.
     async fn replace(
         &self,
         change: Change,
@@ -192,67 +222,21 @@ impl Authority {
         let next = stored.keys.next_key().map(|next| next.key_id().as_str()).filter(|next| *next != revoked);
         let next = next.filter(|next| self.keys().find(next).is_some());
         let change = self.retire_all(change, stored, [Some(revoked), next], now)?;
-        match next {
-            Some(next) => self.restage(change, stored, next, KeyStage::Active { since: now }, "activated"),
-            None => self.add_key(change, stored.keys.algorithm(), KeyStage::Active { since: now }, now, made).await,
+        let (algorithm, stage) = (stored.keys.algorithm(), KeyStage::Active { since: now });
+        if let Some(next) = next {
+            return self.restage(change, stored, next, stage, "activated");
         }
-    }
-
-    /// Seals all keys under the present key-encryption key, one after the other. Each remains readable at any moment, by
-    /// this key or by one before it.
-    pub async fn reseal_keys(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
-        self.reseal(caller).await.inspect_err(|error| self.record_key_change_refused(caller, *error))
-    }
-
-    async fn reseal(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
-        let (by, mut done) = (caller.identity.to_string(), Resealed::default());
-        let mut failed = None;
-        let mut places: Vec<String> =
-            self.store.list(KEYS).await?.entries.into_iter().map(|(place, _)| place).collect();
-        for _ in 0..ATTEMPTS {
-            for place in std::mem::take(&mut places) {
-                match self.reseal_one(&place, &by).await {
-                    Ok(Some(true)) => done.resealed += 1,
-                    Ok(Some(false)) => done.already += 1,
-                    // It was changed at the same time.
-                    Ok(None) => places.push(place),
-                    Err(error @ KeyChangeError::Unavailable) => return Err(error),
-                    Err(error) => failed = Some(error),
-                }
-            }
+        let is_in_hsm = self.key_sealer.location() == KeyLocation::Hsm;
+        if is_in_hsm && self.make(algorithm, &stage, now, made).await.is_err() {
+            return Ok(change);
         }
-        match failed {
-            Some(error) => Err(error),
-            None if places.is_empty() => Ok(done),
-            None => Err(KeyChangeError::Contended),
-        }
-    }
-
-    /// Whether a record was sealed anew; `None` where it was changed meanwhile.
-    async fn reseal_one(&self, place: &str, by: &str) -> Result<Option<bool>, KeyChangeError> {
-        let Some(stored) = self.store.get(place).await? else { return Ok(Some(false)) };
-        let unusable = |error| KeyChangeError::unreadable(place, error);
-        let record = KeyRecord::from_bytes(&stored.value).map_err(|error| unusable(error.into()))?;
-        let Some(resealed) = self.key_sealer.reseal(&record).map_err(unusable)? else { return Ok(Some(false)) };
-        let bytes = resealed.to_bytes().map_err(|error| unusable(error.into()))?;
-        match self.store.put(place, bytes, Expected::At(stored.revision)).await {
-            Ok(revision) => {
-                let key = self.keys().named(record.key_id()).map(|(key, _)| key.in_stage(record.stage.clone()));
-                if let Some(key) = key {
-                    self.apply_write(place, Some(Entry::SigningKey(key)), revision);
-                }
-                self.record_key_changed(Some(by), record.key_id(), "resealed", None, revision);
-                Ok(Some(true))
-            }
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        self.add_key(change, algorithm, stage, now, made).await
     }
 
     /// Reads the records, the guard first: a change after that makes the transaction fail.
     async fn stored_keys(&self) -> Result<Stored, KeyChangeError> {
         let guard = self.store.get(KEYS_INDEX).await?.map_or(Expected::Absent, |guard| Expected::At(guard.revision));
-        let mut stored = Stored { keys: SigningKeys::new(self.keys().algorithm()), records: BTreeMap::new(), guard };
+        let mut stored = Stored { keys: self.keys().emptied(), records: BTreeMap::new(), guard };
         for (place, entry) in self.store.list(KEYS).await?.entries {
             let record = KeyRecord::from_bytes(&entry.value);
             let record = record.map_err(|error| KeyChangeError::unreadable(&place, error.into()))?;
@@ -286,6 +270,24 @@ impl Authority {
         }
     }
 
+    /// Makes a key, unless there is one already.
+    async fn make(
+        &self,
+        algorithm: SigningAlgorithm,
+        stage: &KeyStage,
+        now: Timestamp,
+        made: &mut Made,
+    ) -> Result<(), KeyChangeError> {
+        if made.is_none() {
+            let key = self.key_sealer.make(algorithm, now, stage.clone()).await;
+            *made = Some(key.map_err(|error| {
+                tracing::error!(%error, "a signing key cannot be made");
+                KeyChangeError::NotMade
+            })?);
+        }
+        Ok(())
+    }
+
     async fn add_key(
         &self,
         change: Change,
@@ -294,13 +296,7 @@ impl Authority {
         now: Timestamp,
         made: &mut Made,
     ) -> Result<Change, KeyChangeError> {
-        if made.is_none() {
-            let key = self.key_sealer.make(algorithm, now, stage.clone()).await;
-            *made = Some(key.map_err(|error| {
-                tracing::error!(%error, "a signing key cannot be made");
-                KeyChangeError::NotMade
-            })?);
-        }
+        self.make(algorithm, &stage, now, made).await?;
         let event = if stage == KeyStage::Next { "published" } else { "activated" };
         match made {
             Some((key, record)) => {

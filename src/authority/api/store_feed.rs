@@ -28,7 +28,7 @@ impl Authority {
     pub async fn load(&self) -> Result<Revision, LoadError> {
         let asked = self.clock.elapsed();
         let keys = self.keys();
-        let mut snapshot = Snapshot::new(SigningKeys::new(keys.algorithm()));
+        let mut snapshot = Snapshot::new(keys.emptied());
         let mut reached = None;
         for prefix in PREFIXES {
             let listing = self.store.list(prefix).await?;

@@ -173,6 +173,7 @@ pub fn explain_refusal(
         | GrantError::TokenTooLarge
         | GrantError::ServerError
         | GrantError::Busy
+        | GrantError::SigningUnavailable
         | GrantError::Stale(_) => return None,
     };
     explanation(foreign.into_iter(), "audiences", allowed.into_iter())

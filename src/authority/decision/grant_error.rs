@@ -32,6 +32,8 @@ pub enum GrantError {
     ServerError,
     /// Too many tokens are waiting for their signature.
     Busy,
+    /// The hardware security module that holds the signing key does not answer.
+    SigningUnavailable,
     /// The snapshot is stale, so it is unknown whether the client is still registered.
     Stale(Stale),
 }
@@ -112,7 +114,7 @@ impl GrantError {
             Self::InvalidScope => GrantErrorCode::InvalidScope,
             Self::InvalidTarget => GrantErrorCode::InvalidTarget,
             Self::ServerError => GrantErrorCode::ServerError,
-            Self::Busy | Self::Stale(_) => GrantErrorCode::TemporarilyUnavailable,
+            Self::Busy | Self::SigningUnavailable | Self::Stale(_) => GrantErrorCode::TemporarilyUnavailable,
         }
     }
 
@@ -147,6 +149,7 @@ impl GrantError {
             (Self::TokenTooLarge, _) => "the token would be too large: ask for fewer scopes or resources",
             (Self::ServerError, _) => "the token could not be made",
             (Self::Busy, _) => "too many tokens are being signed: try again",
+            (Self::SigningUnavailable, _) => "no token can be signed at the moment: try again later",
             (Self::Stale(stale), _) => stale.sentence(),
         }
     }

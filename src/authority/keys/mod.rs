@@ -2,6 +2,7 @@
 
 mod jwk;
 mod jws;
+mod location;
 mod record;
 mod sealer;
 mod sealing;
@@ -19,6 +20,9 @@ pub(in crate::authority) use crate::authority::keys::jws::Algorithm;
 pub(in crate::authority) use crate::authority::keys::jws::CompactJws;
 pub(in crate::authority) use crate::authority::keys::jws::MAX_BYTES as MAX_JWS_BYTES;
 pub(in crate::authority) use crate::authority::keys::jws::VerifyingKey;
+pub use crate::authority::keys::location::Hsm;
+pub use crate::authority::keys::location::HsmWork;
+pub use crate::authority::keys::location::KeyLocation;
 pub use crate::authority::keys::record::KeyRecord;
 pub(in crate::authority) use crate::authority::keys::record::NEWEST_KEY_SCHEMA;
 pub use crate::authority::keys::sealer::InvalidPrivateKey;

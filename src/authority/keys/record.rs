@@ -1,13 +1,15 @@
 //! The record of a signing key in the store, at `/keys/<kid>`.
 //!
 //! Records of schema 1 have no state: of these the newest signs. Schema 2 has states. A record is written in schema 1 as
-//! long as it needs no state, so that the version before can still read the store.
+//! long as it needs no state, so that the version before can still read the store. Schema 3 is that of keys in a hardware
+//! security module, with or without a state: what is sealed is the public key.
 
 use serde::Deserialize;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::location::KeyLocation;
 use crate::authority::keys::sealing;
 use crate::authority::keys::sealing::KEYS;
 use crate::authority::keys::sealing::KeyEncryptionKey;
@@ -25,8 +27,11 @@ const STATELESS: u32 = 1;
 /// The schema of records with one.
 const WITH_STATE: u32 = 2;
 
+/// The schema of records of keys in a hardware security module.
+const IN_HSM: u32 = 3;
+
 /// The newest schema that this version reads.
-pub(in crate::authority) const NEWEST_KEY_SCHEMA: u32 = WITH_STATE;
+pub(in crate::authority) const NEWEST_KEY_SCHEMA: u32 = IN_HSM;
 
 /// A signing key in the store, at `/keys/<kid>`.
 #[derive(Clone, Debug)]
@@ -38,7 +43,10 @@ pub struct KeyRecord {
     pub create_time: Timestamp,
     /// The state of the key.
     pub stage: KeyStage,
-    /// Nonce, ciphertext and tag of the PKCS#8 private key, in base64. That of a revoked key is gone.
+    /// Where the private key is.
+    pub location: KeyLocation,
+    /// Nonce, ciphertext and tag, in base64, of the PKCS#8 private key, or of the `SubjectPublicKeyInfo` of a key in a
+    /// hardware security module. That of a revoked key is gone.
     sealed: Option<String>,
 }
 
@@ -50,6 +58,8 @@ struct Members {
     kid: String,
     algorithm: SigningAlgorithm,
     create_time: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<KeyLocation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     state: Option<KeyState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,18 +77,29 @@ struct Members {
 }
 
 impl Members {
+    /// Where the key is. Only records of schema 3 say so.
+    fn location(&self) -> Option<KeyLocation> {
+        match (self.schema, self.location) {
+            (STATELESS | WITH_STATE, None) => Some(KeyLocation::Store),
+            (IN_HSM, Some(KeyLocation::Hsm)) => Some(KeyLocation::Hsm),
+            _ => None,
+        }
+    }
+
     /// The stage that these members describe, all of them and no others.
     fn stage(&self) -> Option<KeyStage> {
         let Self { schema, state, activate_time, retire_time, revoke_time, revoked_by, reason, sealed, .. } = self;
         let revocation = (*revoke_time, revoked_by.as_ref(), reason.as_ref());
         let stage = match (*schema, *state, *activate_time, *retire_time, revocation) {
-            (STATELESS, None, None, None, (None, None, None)) => KeyStage::ByAge,
-            (WITH_STATE, Some(KeyState::Next), None, None, (None, None, None)) => KeyStage::Next,
-            (WITH_STATE, Some(KeyState::Active), Some(since), None, (None, None, None)) => KeyStage::Active { since },
-            (WITH_STATE, Some(KeyState::Retired), activated, Some(since), (None, None, None)) => {
+            (STATELESS | IN_HSM, None, None, None, (None, None, None)) => KeyStage::ByAge,
+            (WITH_STATE | IN_HSM, Some(KeyState::Next), None, None, (None, None, None)) => KeyStage::Next,
+            (WITH_STATE | IN_HSM, Some(KeyState::Active), Some(since), None, (None, None, None)) => {
+                KeyStage::Active { since }
+            }
+            (WITH_STATE | IN_HSM, Some(KeyState::Retired), activated, Some(since), (None, None, None)) => {
                 KeyStage::Retired { activated, since }
             }
-            (WITH_STATE, Some(KeyState::Revoked), None, None, (Some(at), Some(by), Some(reason))) => {
+            (WITH_STATE | IN_HSM, Some(KeyState::Revoked), None, None, (Some(at), Some(by), Some(reason))) => {
                 KeyStage::Revoked(KeyRevocation { at, by: by.clone(), reason: reason.clone() })
             }
             _ => return None,
@@ -96,16 +117,31 @@ impl KeyRecord {
         create_time: Timestamp,
         private_key: &[u8],
     ) -> Result<Self, SealError> {
-        let sealed = Some(sealing::seal(key, kid, private_key)?);
-        Ok(Self { kid: kid.to_owned(), algorithm, create_time, stage: KeyStage::ByAge, sealed })
+        let location = KeyLocation::Store;
+        let sealed = Some(sealing::seal(key, location, kid, private_key)?);
+        Ok(Self { kid: kid.to_owned(), algorithm, create_time, stage: KeyStage::ByAge, location, sealed })
+    }
+
+    /// Seals the public key, a `SubjectPublicKeyInfo` in DER, of a private key in a hardware security module.
+    pub fn seal_reference(
+        key: &KeyEncryptionKey,
+        kid: &str,
+        algorithm: SigningAlgorithm,
+        create_time: Timestamp,
+        public_key: &[u8],
+    ) -> Result<Self, SealError> {
+        let location = KeyLocation::Hsm;
+        let sealed = Some(sealing::seal(key, location, kid, public_key)?);
+        Ok(Self { kid: kid.to_owned(), algorithm, create_time, stage: KeyStage::ByAge, location, sealed })
     }
 
     /// Reads a stored value.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SealError> {
         let members: Members = serde_json::from_slice(bytes).map_err(|_| SealError::Unreadable)?;
         let stage = members.stage().ok_or(SealError::Unreadable)?;
+        let location = members.location().ok_or(SealError::Unreadable)?;
         let Members { kid, algorithm, create_time, sealed, .. } = members;
-        Ok(Self { kid, algorithm, create_time, stage, sealed })
+        Ok(Self { kid, algorithm, create_time, stage, location, sealed })
     }
 
     /// The value to store, in the oldest schema that can say it.
@@ -115,6 +151,7 @@ impl KeyRecord {
             kid: self.kid.clone(),
             algorithm: self.algorithm,
             create_time: self.create_time,
+            location: None,
             state: None,
             activate_time: None,
             retire_time: None,
@@ -139,6 +176,9 @@ impl KeyRecord {
                 (members.reason, members.sealed) = (Some(reason.clone()), None);
             }
         }
+        if self.location == KeyLocation::Hsm {
+            (members.schema, members.location) = (IN_HSM, Some(KeyLocation::Hsm));
+        }
         serde_json::to_vec(&members).map_err(|_| SealError::Unreadable)
     }
 
@@ -161,16 +201,17 @@ impl KeyRecord {
 
     /// The key without its private key.
     pub(in crate::authority) fn closed(&self) -> StoredKey {
-        StoredKey::closed(KeyId::of_record(&self.kid), self.algorithm, self.create_time, self.stage.clone())
+        let key_id = KeyId::of_record(&self.kid);
+        StoredKey::closed(key_id, self.algorithm, self.create_time, self.stage.clone()).at(self.location)
     }
 
-    /// Opens the private key. A revoked key has none.
+    /// Opens the private key, or the public key of one in a hardware security module. A revoked key has none.
     pub fn open(&self, key: &KeyEncryptionKey) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        sealing::open(key, &self.kid, self.sealed.as_deref().ok_or(SealError::Unreadable)?)
+        sealing::open(key, self.location, &self.kid, self.sealed.as_deref().ok_or(SealError::Unreadable)?)
     }
 
-    /// The same record with this private key sealed under another key-encryption key.
-    pub(in crate::authority) fn resealed(&self, key: &KeyEncryptionKey, private_key: &[u8]) -> Result<Self, SealError> {
-        Ok(Self { sealed: Some(sealing::seal(key, &self.kid, private_key)?), ..self.clone() })
+    /// The same record with what was opened sealed under another key-encryption key.
+    pub(in crate::authority) fn resealed(&self, key: &KeyEncryptionKey, opened: &[u8]) -> Result<Self, SealError> {
+        Ok(Self { sealed: Some(sealing::seal(key, self.location, &self.kid, opened)?), ..self.clone() })
     }
 }

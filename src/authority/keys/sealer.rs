@@ -7,11 +7,16 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::jwk::PublicJwk;
+use crate::authority::keys::location::Hsm;
+use crate::authority::keys::location::KeyLocation;
+use crate::authority::keys::location::WithoutHsm;
 use crate::authority::keys::record::KeyRecord;
 use crate::authority::keys::sealing::KeyEncryptionKey;
 use crate::authority::keys::sealing::SealError;
 use crate::authority::keys::signing_key::Signer;
 use crate::authority::keys::signing_key::SigningAlgorithm;
+use crate::authority::keys::signing_key::SigningFailed;
 use crate::authority::keys::signing_key::SigningKey;
 use crate::authority::keys::signing_key::UnusableKey;
 use crate::authority::keys::signing_keys::StoredKey;
@@ -52,6 +57,9 @@ pub enum KeyRecordError {
     /// The key cannot be published.
     #[error(transparent)]
     Unusable(#[from] UnusableKey),
+    /// The hardware security module made no key.
+    #[error("no key was made: {0}")]
+    NotMade(SigningFailed),
 }
 
 /// The key-encryption keys of a server.
@@ -85,12 +93,31 @@ impl From<KeyEncryptionKey> for KeyEncryptionKeys {
 pub struct KeySealer {
     keys: KeyEncryptionKeys,
     factory: SignerFactory,
+    hsm: Option<Arc<dyn Hsm>>,
+    /// Where new keys are made.
+    location: KeyLocation,
 }
 
 impl KeySealer {
     /// Creates a sealer with these key-encryption keys. Private keys and signers are made by the factory.
     pub fn new(keys: impl Into<KeyEncryptionKeys>, factory: SignerFactory) -> Self {
-        Self { keys: keys.into(), factory }
+        Self { keys: keys.into(), factory, hsm: None, location: KeyLocation::Store }
+    }
+
+    /// The same with a hardware security module. `location` is where new keys are made.
+    #[must_use]
+    pub fn with_hsm(self, hsm: Arc<dyn Hsm>, location: KeyLocation) -> Self {
+        Self { hsm: Some(hsm), location, ..self }
+    }
+
+    /// Where new keys are made.
+    pub fn location(&self) -> KeyLocation {
+        self.location
+    }
+
+    /// The hardware security module, if one is configured.
+    pub(in crate::authority) fn hsm(&self) -> Option<&dyn Hsm> {
+        self.hsm.as_deref()
     }
 
     /// Makes a new key and its record.
@@ -100,9 +127,36 @@ impl KeySealer {
         now: Timestamp,
         stage: KeyStage,
     ) -> Result<(StoredKey, KeyRecord), KeyRecordError> {
-        let private_key = (self.factory.generate)(algorithm).await?;
-        let (key, record) = self.seal(algorithm, now, &private_key)?;
-        Ok((StoredKey::opened(key, stage.clone()), record.in_stage(stage)))
+        let (key, record) = match self.location {
+            KeyLocation::Store => {
+                let private_key = (self.factory.generate)(algorithm).await?;
+                self.seal(algorithm, now, &private_key)?
+            }
+            KeyLocation::Hsm => self.make_in_hsm(algorithm, now).await?,
+        };
+        Ok((StoredKey::opened(key, stage.clone()).at(self.location), record.in_stage(stage)))
+    }
+
+    async fn make_in_hsm(
+        &self,
+        algorithm: SigningAlgorithm,
+        now: Timestamp,
+    ) -> Result<(SigningKey, KeyRecord), KeyRecordError> {
+        let hsm = self.hsm.as_ref().ok_or(KeyRecordError::NotMade(SigningFailed::NotConfigured))?;
+        let public_key = hsm.generate(algorithm).await.map_err(KeyRecordError::NotMade)?;
+        let key = SigningKey::new(self.signer_in_hsm(algorithm, &public_key)?, now)?;
+        let kid = key.key_id().as_str();
+        let record = KeyRecord::seal_reference(&self.keys.current, kid, algorithm, now, &public_key)?;
+        Ok((key, record))
+    }
+
+    /// The signer for a key in the hardware security module, which need not be there, nor configured.
+    fn signer_in_hsm(&self, algorithm: SigningAlgorithm, public_key: &[u8]) -> Result<Arc<dyn Signer>, UnusableKey> {
+        let key_id = PublicJwk::from_spki(public_key).ok_or(UnusableKey)?.thumbprint();
+        Ok(match &self.hsm {
+            Some(hsm) => hsm.signer(algorithm, &key_id, public_key),
+            None => Arc::new(WithoutHsm { algorithm, public_key: public_key.to_vec() }),
+        })
     }
 
     /// Seals a PKCS#8 private key that was made at `made`.
@@ -126,19 +180,25 @@ impl KeySealer {
         if matches!(record.stage, KeyStage::Revoked(_)) {
             return if in_place { Ok(record.closed()) } else { Err(KeyRecordError::Misplaced) };
         }
-        let private_key = self.keys.open(&record)?;
-        let key = SigningKey::new((self.factory.signer)(record.algorithm, &private_key)?, record.create_time)?;
-        let in_place = in_place && key.key_id().as_str() == record.key_id();
-        if in_place { Ok(StoredKey::opened(key, record.stage)) } else { Err(KeyRecordError::Misplaced) }
+        let opened = self.keys.open(&record)?;
+        let signer = match record.location {
+            KeyLocation::Store => (self.factory.signer)(record.algorithm, &opened)?,
+            KeyLocation::Hsm => self.signer_in_hsm(record.algorithm, &opened)?,
+        };
+        let key = SigningKey::new(signer, record.create_time)?;
+        if !in_place || key.key_id().as_str() != record.key_id() {
+            return Err(KeyRecordError::Misplaced);
+        }
+        Ok(StoredKey::opened(key, record.stage).at(record.location))
     }
 
-    /// Seals a record under the present key-encryption key; `None` where it is already, or holds no private key.
+    /// Seals a record under the present key-encryption key; `None` where it is already, or is that of a revoked key.
     pub fn reseal(&self, record: &KeyRecord) -> Result<Option<KeyRecord>, KeyRecordError> {
         if matches!(record.stage, KeyStage::Revoked(_)) || record.open(&self.keys.current).is_ok() {
             return Ok(None);
         }
-        let private_key = self.keys.open(record)?;
-        Ok(Some(record.resealed(&self.keys.current, &private_key)?))
+        let opened = self.keys.open(record)?;
+        Ok(Some(record.resealed(&self.keys.current, &opened)?))
     }
 }
 

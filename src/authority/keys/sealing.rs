@@ -1,4 +1,5 @@
-//! Private keys at rest: sealed under a key-encryption key, so that access to the store alone is not enough to sign.
+//! Private keys at rest: sealed under a key-encryption key, so that access to the store alone is not enough to sign. Of a
+//! key in a hardware security module the public key is sealed, so that nobody else names another.
 
 use std::fmt;
 
@@ -11,12 +12,19 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::authority::clock::NoEntropy;
+use crate::authority::keys::location::KeyLocation;
 
 /// The prefix of all keys of signing keys in the store.
 pub const KEYS: &str = "/keys/";
 
-/// The form of the sealing, which is that of the first records and is the same in later schemas.
-const SEALING: u32 = 1;
+/// What is sealed. It is part of what is authenticated, so that neither can be read as the other. The form of private keys
+/// is that of the first records, and is the same in later schemas.
+fn form(location: KeyLocation) -> u32 {
+    match location {
+        KeyLocation::Store => 1,
+        KeyLocation::Hsm => 2,
+    }
+}
 
 /// The key that each change of the signing keys writes, so that of two that add a key at the same time one fails. Only the
 /// revision of its value counts.
@@ -68,26 +76,37 @@ pub enum SealError {
     WrongKey,
 }
 
-/// Seals a private key, as nonce, ciphertext and tag in base64.
-pub(super) fn seal(key: &KeyEncryptionKey, kid: &str, private_key: &[u8]) -> Result<String, SealError> {
-    let mut sealed = Zeroizing::new(private_key.to_vec());
+/// Seals a private key, or the public key of one that is elsewhere, as nonce, ciphertext and tag in base64.
+pub(super) fn seal(
+    key: &KeyEncryptionKey,
+    location: KeyLocation,
+    kid: &str,
+    contents: &[u8],
+) -> Result<String, SealError> {
+    let mut sealed = Zeroizing::new(contents.to_vec());
     let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.0.as_slice()).map_err(|_| SealError::WrongKey)?;
-    let nonce = cipher.seal_in_place_append_tag(associated(kid), &mut *sealed).map_err(|_| SealError::WrongKey)?;
+    let nonce =
+        cipher.seal_in_place_append_tag(associated(location, kid), &mut *sealed).map_err(|_| SealError::WrongKey)?;
     Ok(STANDARD.encode([nonce.as_ref(), sealed.as_slice()].concat()))
 }
 
 /// Opens what [`seal`] made.
-pub(super) fn open(key: &KeyEncryptionKey, kid: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+pub(super) fn open(
+    key: &KeyEncryptionKey,
+    location: KeyLocation,
+    kid: &str,
+    sealed: &str,
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let mut bytes = Zeroizing::new(STANDARD.decode(sealed).map_err(|_| SealError::Unreadable)?);
     let (nonce, ciphertext) = bytes.split_at_mut_checked(NONCE_BYTES).ok_or(SealError::Unreadable)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Unreadable)?;
     let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.0.as_slice()).map_err(|_| SealError::WrongKey)?;
-    let opened = cipher.open_in_place(nonce, associated(kid), ciphertext).map_err(|_| SealError::WrongKey)?;
+    let opened = cipher.open_in_place(nonce, associated(location, kid), ciphertext).map_err(|_| SealError::WrongKey)?;
     Ok(Zeroizing::new(opened.to_vec()))
 }
 
-/// The additional authenticated data: the record's place in the store, the form of the sealing and the kid, so that no
-/// record can replace another. The state of the key is not part of it, so that it changes without the private key.
-fn associated(kid: &str) -> Aad<Vec<u8>> {
-    Aad::from(format!("{KEYS}{kid}\0{SEALING}\0{kid}").into_bytes())
+/// The additional authenticated data: the record's place in the store, what is sealed and the kid, so that no record can
+/// replace another. The state of the key is not part of it, so that it changes without the private key.
+fn associated(location: KeyLocation, kid: &str) -> Aad<Vec<u8>> {
+    Aad::from(format!("{KEYS}{kid}\0{}\0{kid}", form(location)).into_bytes())
 }

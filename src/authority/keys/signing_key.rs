@@ -71,6 +71,18 @@ pub enum SigningFailed {
     /// Too many signatures are waited for already.
     #[error("too many signatures are waited for")]
     Busy,
+    /// The hardware security module does not answer, or not in time.
+    #[error("the hardware security module that holds the signing key does not answer")]
+    Unavailable,
+    /// The hardware security module answers, and does not have the key.
+    #[error("the hardware security module does not hold the signing key")]
+    NotHeld,
+    /// The signature, or the new key, is not what it must be.
+    #[error("the hardware security module has another key in the place of the signing key")]
+    OtherKey,
+    /// The key is in a hardware security module, and none is configured.
+    #[error("the signing key is in a hardware security module, and keys.pkcs11 is not configured")]
+    NotConfigured,
 }
 
 /// The RFC 7638 thumbprint of a signing key: its `kid`.

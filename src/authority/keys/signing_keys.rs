@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::location::KeyLocation;
 use crate::authority::keys::signing_key::KeyId;
 use crate::authority::keys::signing_key::SigningAlgorithm;
 use crate::authority::keys::signing_key::SigningKey;
@@ -20,6 +21,7 @@ pub struct StoredKey {
     algorithm: SigningAlgorithm,
     made: Timestamp,
     stage: KeyStage,
+    location: KeyLocation,
     /// `None` where the record was not opened; that of a revoked key never is.
     opened: Option<Arc<SigningKey>>,
 }
@@ -32,14 +34,20 @@ impl StoredKey {
         made: Timestamp,
         stage: KeyStage,
     ) -> Self {
-        Self { key_id, algorithm, made, stage, opened: None }
+        Self { key_id, algorithm, made, stage, location: KeyLocation::Store, opened: None }
     }
 
     /// A key that can sign and verify.
     pub fn opened(key: SigningKey, stage: KeyStage) -> Self {
         let (key_id, algorithm, made) = (key.key_id().clone(), key.algorithm(), key.made());
         let opened = if matches!(stage, KeyStage::Revoked(_)) { None } else { Some(Arc::new(key)) };
-        Self { key_id, algorithm, made, stage, opened }
+        Self { key_id, algorithm, made, stage, location: KeyLocation::Store, opened }
+    }
+
+    /// The same key with its private half in this place.
+    #[must_use]
+    pub(in crate::authority) fn at(self, location: KeyLocation) -> Self {
+        Self { location, ..self }
     }
 
     /// The same key in another stage.
@@ -57,6 +65,11 @@ impl StoredKey {
     /// The algorithm of the key.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
+    }
+
+    /// Where its private half is.
+    pub fn location(&self) -> KeyLocation {
+        self.location
     }
 
     /// When the key was made, and published.
@@ -87,6 +100,7 @@ impl StoredKey {
 #[derive(Clone, Debug, Default)]
 pub struct SigningKeys {
     algorithm: SigningAlgorithm,
+    location: KeyLocation,
     /// Each key with the revision of its record, the oldest first.
     ring: Vec<(StoredKey, Revision)>,
     /// The place in `ring` of the key that signs.
@@ -96,7 +110,19 @@ pub struct SigningKeys {
 impl SigningKeys {
     /// Creates an empty set of keys; new keys are to be of this algorithm.
     pub fn new(algorithm: SigningAlgorithm) -> Self {
-        Self { algorithm, ring: Vec::new(), active: None }
+        Self { algorithm, location: KeyLocation::Store, ring: Vec::new(), active: None }
+    }
+
+    /// The same, where new keys are to be made in this place.
+    #[must_use]
+    pub fn with_new_keys_at(self, location: KeyLocation) -> Self {
+        Self { location, ..self }
+    }
+
+    /// An empty set in which new keys are to be as in this one.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self::new(self.algorithm).with_new_keys_at(self.location)
     }
 
     /// Adds a key whose record was written at `revision`, replacing any key with the same `kid`.
@@ -134,6 +160,11 @@ impl SigningKeys {
     /// The algorithm of new keys, whether or not there is a key for it.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
+    }
+
+    /// Where new keys are to be made.
+    pub fn location(&self) -> KeyLocation {
+        self.location
     }
 
     /// The key that signs; `None` if there is none.

@@ -93,7 +93,8 @@ pub fn due(
         }
         (Some(active), None) => {
             let is_old = times.period.is_some_and(|period| now >= active.active_since().after(period));
-            (is_old || active.algorithm() != keys.algorithm()).then(|| KeyStep::Publish(keys.algorithm()))
+            let is_other = active.algorithm() != keys.algorithm() || active.location() != keys.location();
+            (is_old || is_other).then(|| KeyStep::Publish(keys.algorithm()))
         }
     }
 }

@@ -13,6 +13,8 @@ pub(in crate::cli::doctor) enum Fault {
     KeyEncryptionKeyInvalid,
     KeyEncryptionKeyWrong,
     SigningKeyInvalid,
+    SigningKeyNotInToken,
+    TokenUnusable,
     KeyFileReadableByOthers,
     DescriptorsFew,
     CertificateUnreadable,
@@ -126,6 +128,16 @@ impl Fault {
                 "give the key-encryption key that this store was made with: without it its signing keys are lost",
             ),
             Self::SigningKeyInvalid => ("SIGNING_KEY_INVALID", Error, "restore the store from an export or a backup"),
+            Self::SigningKeyNotInToken => (
+                "SIGNING_KEY_NOT_IN_TOKEN",
+                Error,
+                "see that keys.pkcs11 names the token that holds this key, or restore the token from its backup",
+            ),
+            Self::TokenUnusable => (
+                "PKCS11_TOKEN_UNUSABLE",
+                Error,
+                "see the module, the token and its PIN as keys.pkcs11 has them; docs/keys.md tells what is needed",
+            ),
             Self::KeyFileReadableByOthers => (
                 "KEY_FILE_READABLE_BY_OTHERS",
                 Warning,

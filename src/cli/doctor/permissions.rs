@@ -15,7 +15,7 @@ const READABLE_BY_OTHERS: u32 = 0o004;
 /// Checks the permissions of each file. Another check reports a file that cannot be read.
 pub(in crate::cli::doctor) fn check(inspected: &Inspected, report: &mut Report) {
     let key = inspected.config.tls.certificate.as_ref().map(|files| &files.key);
-    for path in key.into_iter().chain(&inspected.key_encryption_key_files) {
+    for path in key.into_iter().chain(&inspected.key_encryption_key_files).chain(&inspected.pin_file) {
         let subject = path.display().to_string();
         let Ok(metadata) = fs::metadata(path) else {
             report.not_checked(CHECK, subject, "the file's permissions cannot be read");

@@ -20,6 +20,7 @@ use crate::authority::store::Store;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::clients;
 use crate::cli::doctor::fault::Fault;
+use crate::cli::doctor::pkcs11;
 use crate::cli::doctor::registrations;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::resources;
@@ -30,8 +31,10 @@ use crate::config::Config;
 use crate::config::StoreConfig;
 use crate::server::KeysError;
 use crate::server::key_sealer;
+use crate::server::key_sealer_with_token;
 use crate::server::open_signing_keys;
 use crate::server::open_store;
+use crate::signer::pkcs11::Pkcs11;
 use crate::store::etcd::EtcdConfig;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::OpenError;
@@ -56,6 +59,7 @@ pub(in crate::cli::doctor) enum Held {
 pub(in crate::cli::doctor) async fn check(
     config: &Config,
     key: Option<&KeyEncryptionKeys>,
+    token: Option<&Pkcs11>,
     environment: &Environment,
     report: &mut Report,
 ) -> Held {
@@ -87,8 +91,16 @@ pub(in crate::cli::doctor) async fn check(
         }
         (Some(key), Opened::Copy(store, _copy)) => {
             registrations::check(&*store, &key_sealer(key.clone()), config, report).await;
-            let keys = open_signing_keys(&*store, &key_sealer(key.clone()), config.algorithm).await;
-            check_keys(keys.err(), report);
+            let sealer = key_sealer_with_token(config, key.clone(), token);
+            match open_signing_keys(&*store, &sealer, config.algorithm).await {
+                Ok(keys) => {
+                    report.ok(KEY, "", "it opens the signing keys in the store");
+                    if token.is_some() || config.pkcs11.is_none() {
+                        pkcs11::check_keys(&keys, token, report).await;
+                    }
+                }
+                Err(error) => report_unopened(error, report),
+            }
         }
     }
     held
@@ -222,13 +234,15 @@ fn problem(error: &OpenError) -> String {
     }
 }
 
-fn check_keys(error: Option<KeysError>, report: &mut Report) {
+fn report_unopened(error: KeysError, report: &mut Report) {
     match error {
-        None => report.ok(KEY, "", "it opens the signing keys in the store"),
-        Some(error @ KeysError::Record { error: KeyRecordError::Seal(SealError::WrongKey), .. }) => {
+        error @ KeysError::Record { error: KeyRecordError::Seal(SealError::WrongKey), .. } => {
             report.fault(KEY, "", Fault::KeyEncryptionKeyWrong, error.to_string());
         }
-        Some(error) => report.fault(KEY, "", Fault::SigningKeyInvalid, error.to_string()),
+        error @ (KeysError::Record { .. }
+        | KeysError::NotInToken { .. }
+        | KeysError::NotMade(_)
+        | KeysError::Store(_)) => report.fault(KEY, "", Fault::SigningKeyInvalid, error.to_string()),
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) struct ListedKey {
     pub(super) kid: String,
     pub(super) algorithm: String,
     pub(super) state: &'static str,
+    location: String,
     create_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) earliest_activate_time: Option<String>,
@@ -43,6 +44,7 @@ impl From<SigningKey> for ListedKey {
             kid: message.kid,
             algorithm: message.algorithm,
             state,
+            location: message.location,
             create_time: time(message.create_time),
             earliest_activate_time: time(message.earliest_activate_time),
             activate_time: time(message.activate_time),
@@ -76,6 +78,8 @@ impl ListedKey {
             }
             _ => String::new(),
         };
+        let place = if self.location == "hsm" && self.state != "revoked" { "in the token" } else { "" };
+        let note = [place, &note].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(", ");
         [self.kid.clone(), self.algorithm.clone(), self.state.to_owned(), time(&self.create_time), note]
     }
 }

@@ -26,6 +26,7 @@ use crate::server::trust::Federation;
 use crate::server::trust::Feeds;
 use crate::server::trust::Source;
 use crate::server::trust::jwks_client;
+use crate::signer::pkcs11::Pkcs11;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust_sources::files;
 use crate::trust_sources::files::Contents;
@@ -46,6 +47,8 @@ pub(in crate::server) struct Components {
     pub(in crate::server) federation: Federation,
     /// The client that fetches published JWK Sets; `None` where no client may publish one.
     pub(in crate::server) published: Option<Arc<GuardedClient>>,
+    /// The token that holds signing keys, if one is configured.
+    pub(in crate::server) token: Option<Pkcs11>,
     /// The revision at which the registrations were read.
     pub(in crate::server) loaded: Revision,
 }
@@ -75,8 +78,11 @@ impl Components {
         }
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
-        let sealer = signing_keys::sealer(config.key_encryption_keys.clone());
+        let token = signing_keys::open_token(config, Arc::clone(&clock))?;
+        let sealer = signing_keys::sealer_with_token(config, config.key_encryption_keys.clone(), token.as_ref());
         let keys = signing_keys::open(&*store, &sealer, config.algorithm).await?;
+        let may_be_away = config.pkcs11.as_ref().is_some_and(|token| token.start_without_token);
+        signing_keys::prove(&keys, may_be_away).await?;
         let replica = match &config.store {
             StoreConfig::Etcd(_) => Some(replica_name(&*entropy)?),
             StoreConfig::Memory | StoreConfig::Sled(_) => None,
@@ -109,6 +115,7 @@ impl Components {
             contents,
             federation,
             published,
+            token,
             loaded,
         })
     }

@@ -1,6 +1,8 @@
 //! Signing keys in their states: rotated, revoked, sealed anew.
 
 mod config;
+mod hsm;
+mod pkcs11;
 mod reseal;
 mod reseal_crash;
 mod revoked;

@@ -47,10 +47,15 @@ impl Replica {
     pub fn first(change: impl Fn(&mut Policy)) -> Self {
         let replica = Self::on(Arc::default(), change);
         replica.tend();
-        replica.advance(SECOND);
+        replica.registered()
+    }
+
+    /// The same with its client, a second later.
+    pub fn registered(self) -> Self {
+        self.advance(SECOND);
         let ttl = Some(Duration::from_hours(1));
-        replica.fixture.register(ClientMetadata { access_token_ttl: ttl, ..spiffe_client(CHECKOUT) });
-        replica
+        self.fixture.register(ClientMetadata { access_token_ttl: ttl, ..spiffe_client(CHECKOUT) });
+        self
     }
 
     /// A replica on this store, which has loaded it, as at a start.

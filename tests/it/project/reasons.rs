@@ -302,6 +302,7 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
         GrantErrorKind::TokenTooLarge => vec![GrantError::TokenTooLarge],
         GrantErrorKind::ServerError => vec![GrantError::ServerError],
         GrantErrorKind::Busy => vec![GrantError::Busy],
+        GrantErrorKind::SigningUnavailable => vec![GrantError::SigningUnavailable],
         GrantErrorKind::Stale => vec![GrantError::Stale(Stale)],
     }
 }
@@ -401,8 +402,11 @@ fn every_reason_is_in_every_protocol_the_metrics_and_the_documentation() {
     }
     for error in GrantErrorKind::VARIANTS.iter().flat_map(|kind| grant_errors(*kind)) {
         let code = error.code().as_str();
-        // It is the one that gRPC names otherwise.
-        let grpc = if error == GrantError::Stale(Stale) { "SNAPSHOT_STALE".to_owned() } else { code.to_uppercase() };
+        // These are the ones that gRPC names otherwise.
+        let own =
+            [(GrantError::Stale(Stale), "SNAPSHOT_STALE"), (GrantError::SigningUnavailable, "SIGNING_UNAVAILABLE")];
+        let grpc = own.iter().find(|(named, _)| *named == error).map(|(_, grpc)| (*grpc).to_owned());
+        let grpc = grpc.unwrap_or_else(|| code.to_uppercase());
         missing.grpc(&grpc, &status::grant_error(error), "token requests");
         missing.page(&grpc, DEVELOPERS);
         let (_, body) = oauth(error.into());

@@ -14,7 +14,7 @@ use crate::support::tools::leaves_out;
 const NOT_FETCHED: [&str; 5] = ["curl", "image", "jq", "openssl", "unshare"];
 
 /// Parts of the names of tests that have fetched counterparts, at least one for each counterpart.
-const WITH_COUNTERPARTS: [&str; 12] = [
+const WITH_COUNTERPARTS: [&str; 13] = [
     "alerts",
     "authlib",
     "client_pages",
@@ -24,6 +24,7 @@ const WITH_COUNTERPARTS: [&str; 12] = [
     "example_clients",
     "helm",
     "openid_client",
+    "pkcs11",
     "python_client",
     "resource_server",
     "spire",

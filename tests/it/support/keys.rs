@@ -67,6 +67,7 @@ impl TestKeys {
     /// loaded the store.
     pub fn open_in(self, store: &dyn Store) -> (SigningKeys, KeySealer) {
         let (mut keys, sealer) = (SigningKeys::new(self.algorithm), (self.sealer)());
+        keys = keys.with_new_keys_at(sealer.location());
         for record in &*self.records {
             let (key, value) = (record.store_key(), record.to_bytes().unwrap());
             let revision = match ready(store.get(&key)).unwrap() {

@@ -46,6 +46,7 @@ pub mod raw;
 pub mod resources;
 pub mod revocation;
 pub mod server;
+pub mod softhsm;
 pub mod terminator;
 pub mod test_process;
 pub mod tools;

@@ -317,39 +317,58 @@ pub fn go_in(folder: &Path) -> Option<Command> {
 /// Prometheus's promtool, from the package that this release of Debian has; `None` if it is to be skipped.
 pub fn promtool() -> Option<PathBuf> {
     (!skipped("promtool")).then(|| {
-        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let field =
-            |name| release.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim_matches('"');
-        let entry = format!("prometheus-{}-{}", field("ID="), field("VERSION_ID="));
-        built(&entry, |folder| unpack_debian("prometheus", "usr/bin/promtool", folder)).join("promtool")
+        let entry = format!("prometheus-{}", debian_release());
+        built(&entry, |folder| unpack_debian("promtool", &["prometheus"], &["usr/bin/promtool"], folder))
+            .join("promtool")
     })
 }
 
-/// Fetches a Debian package, and keeps one file of it. The package lists are fetched too, into a folder beside it:
+/// A folder with `SoftHSM`: `libsofthsm2.so`, `softhsm2-util` and `softhsm2-dump-file`, from the packages that this release
+/// of Debian has; `None` if it is to be skipped. The library needs libstdc++6 and libssl3 of the machine.
+pub fn softhsm() -> Option<PathBuf> {
+    (!skipped("softhsm")).then(|| {
+        let files = ["usr/lib/softhsm/libsofthsm2.so", "usr/bin/softhsm2-util", "usr/bin/softhsm2-dump-file"];
+        let unpack = |folder: &Path| unpack_debian("softhsm", &["libsofthsm2", "softhsm2"], &files, folder);
+        built(&format!("softhsm-{}", debian_release()), unpack)
+    })
+}
+
+/// The name and the version of this machine's system.
+fn debian_release() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let field = |name| release.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim_matches('"');
+    format!("{}-{}", field("ID="), field("VERSION_ID="))
+}
+
+/// Fetches Debian packages, and keeps these files of them. `name` is their name in `LANYARD_SKIP`. The package lists are fetched too, into a folder beside it:
 /// those of the machine may be old or missing, and belong to root.
-fn unpack_debian(package: &str, file: &str, folder: &Path) {
+fn unpack_debian(name: &str, packages: &[&str], files: &[&str], folder: &Path) {
     let remedy = format!(
         "it comes from Debian's packages by apt-get, which must be in reach once; or leave it out with \
-         LANYARD_SKIP={}",
-        file.rsplit('/').next().unwrap()
+         LANYARD_SKIP={name}"
     );
     let state = folder.join("state");
     for needed in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(state.join(needed)).unwrap();
     }
-    for step in [&["update"][..], &["download", package]] {
+    for step in [&["update"][..], &[&["download"], packages].concat()] {
         let mut apt = Command::new("apt-get");
         apt.current_dir(folder).args(["--quiet", "-o", "APT::Sandbox::User=root"]);
         apt.arg("-o").arg(format!("Dir::State={}", state.display()));
         apt.arg("-o").arg(format!("Dir::Cache={}", state.join("cache").display()));
         done(apt.args(step), &remedy);
     }
-    let mut there = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let archive = there.find(|path| path.extension().is_some_and(|extension| extension == "deb")).unwrap();
-    done(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(state.join("unpacked")), &remedy);
-    fs::rename(state.join("unpacked").join(file), folder.join(Path::new(file).file_name().unwrap())).unwrap();
+    let there = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for archive in there.filter(|path| path.extension().is_some_and(|extension| extension == "deb")) {
+        done(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(state.join("unpacked")), &remedy);
+        fs::remove_file(archive).unwrap();
+    }
+    for file in files {
+        // Some are links to others.
+        let (from, to) = (state.join("unpacked").join(file), folder.join(Path::new(file).file_name().unwrap()));
+        fs::copy(from, to).unwrap();
+    }
     fs::remove_dir_all(state).unwrap();
-    fs::remove_file(archive).unwrap();
 }
 
 /// The folder of a Go module in Go's module cache, to which it is downloaded if it is missing; `None` if go is to be

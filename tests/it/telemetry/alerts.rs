@@ -21,7 +21,7 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 26] = [
+const ALERTS: [&str; 27] = [
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
     "LanyardDown",
@@ -40,6 +40,7 @@ const ALERTS: [&str; 26] = [
     "LanyardShareExceeded",
     "LanyardSigningKeyOld",
     "LanyardSigningKeyStuck",
+    "LanyardSigningTokenGone",
     "LanyardSlowChecks",
     "LanyardStolenTokenUsed",
     "LanyardStoreDiskFilling",

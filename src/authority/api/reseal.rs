@@ -1,0 +1,65 @@
+//! Sealing the signing keys under another key-encryption key.
+
+use crate::authority::Authority;
+use crate::authority::api::signing_keys::ATTEMPTS;
+use crate::authority::decision::KeyChangeError;
+use crate::authority::decision::Resealed;
+use crate::authority::keys::KEYS;
+use crate::authority::keys::KeyRecord;
+use crate::authority::state::Caller;
+use crate::authority::state::Entry;
+use crate::authority::store::Expected;
+use crate::authority::store::StoreError;
+
+impl Authority {
+    /// Seals all keys under the present key-encryption key, one after the other. Each remains readable at any moment, by
+    /// this key or by one before it.
+    pub async fn reseal_keys(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
+        self.reseal(caller).await.inspect_err(|error| self.record_key_change_refused(caller, *error))
+    }
+
+    async fn reseal(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
+        let (by, mut done) = (caller.identity.to_string(), Resealed::default());
+        let mut failed = None;
+        let mut places: Vec<String> =
+            self.store.list(KEYS).await?.entries.into_iter().map(|(place, _)| place).collect();
+        for _ in 0..ATTEMPTS {
+            for place in std::mem::take(&mut places) {
+                match self.reseal_one(&place, &by).await {
+                    Ok(Some(true)) => done.resealed += 1,
+                    Ok(Some(false)) => done.already += 1,
+                    // It was changed at the same time.
+                    Ok(None) => places.push(place),
+                    Err(error @ KeyChangeError::Unavailable) => return Err(error),
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None if places.is_empty() => Ok(done),
+            None => Err(KeyChangeError::Contended),
+        }
+    }
+
+    /// Whether a record was sealed anew; `None` where it was changed meanwhile.
+    async fn reseal_one(&self, place: &str, by: &str) -> Result<Option<bool>, KeyChangeError> {
+        let Some(stored) = self.store.get(place).await? else { return Ok(Some(false)) };
+        let unusable = |error| KeyChangeError::unreadable(place, error);
+        let record = KeyRecord::from_bytes(&stored.value).map_err(|error| unusable(error.into()))?;
+        let Some(resealed) = self.key_sealer.reseal(&record).map_err(unusable)? else { return Ok(Some(false)) };
+        let bytes = resealed.to_bytes().map_err(|error| unusable(error.into()))?;
+        match self.store.put(place, bytes, Expected::At(stored.revision)).await {
+            Ok(revision) => {
+                let key = self.keys().named(record.key_id()).map(|(key, _)| key.in_stage(record.stage.clone()));
+                if let Some(key) = key {
+                    self.apply_write(place, Some(Entry::SigningKey(key)), revision);
+                }
+                self.record_key_changed(Some(by), record.key_id(), "resealed", None, revision);
+                Ok(Some(true))
+            }
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
