@@ -16,7 +16,7 @@ pub struct Difference {
 }
 
 /// The differences between two revisions in the form in which operators write them. Null is a record without fields.
-pub(in crate::apply) fn differences(from: &impl Serialize, to: &impl Serialize) -> Vec<Difference> {
+pub fn differences(from: &impl Serialize, to: &impl Serialize) -> Vec<Difference> {
     let [from, to] = [serde_json::to_value(from), serde_json::to_value(to)].map(Result::unwrap_or_default);
     let (none, mut found) = (Map::new(), Vec::new());
     compare_fields(from.as_object().unwrap_or(&none), to.as_object().unwrap_or(&none), "", &mut found);

@@ -22,11 +22,16 @@ use crate::proto::DeleteProtectedResourceRequest;
 use crate::proto::ForgetResourceRequest;
 use crate::proto::GetClientRequest;
 use crate::proto::GetProtectedResourceRequest;
+use crate::proto::ListChangesRequest;
 use crate::proto::ListClientsRequest;
 use crate::proto::ListProtectedResourcesRequest;
 use crate::proto::ProtectedResource;
+use crate::proto::RegistrationChange;
 use crate::proto::UpdateClientRequest;
 use crate::proto::UpdateProtectedResourceRequest;
+use crate::proto::list_changes_request::Registration as Named;
+use crate::proto::registration_change::After;
+use crate::proto::registration_change::Before;
 
 /// The fields of a message that only the server sets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +46,15 @@ pub struct ServerFields {
     pub created_by: String,
     /// The identity of the caller that last changed it.
     pub updated_by: String,
+}
+
+/// How a record is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Write<'a> {
+    /// Whether the server only validates.
+    pub validate_only: bool,
+    /// Why, in the words of who writes it; kept with the change. It may be empty.
+    pub reason: &'a str,
 }
 
 /// Metadata that a registry stores under a name.
@@ -82,21 +96,33 @@ pub trait Document: Clone + Serialize + TryFrom<Self::Message, Error = Malformed
     async fn create<S: Transport>(
         registry: &mut Registry<S>,
         message: Self::Message,
-        validate_only: bool,
+        write: Write<'_>,
     ) -> Result<Self::Message, Status>;
 
     /// Replaces a record, or only validates it.
     async fn update<S: Transport>(
         registry: &mut Registry<S>,
         message: Self::Message,
-        validate_only: bool,
+        write: Write<'_>,
     ) -> Result<Self::Message, Status>;
 
     /// Removes what the deletion of a record leaves, so that it is as if it had never been registered.
     async fn forget<S: Transport>(registry: &mut Registry<S>, name: String) -> Result<(), Status>;
 
-    /// Deletes a record, at any revision if `etag` is empty.
-    async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status>;
+    /// Deletes a record, at any revision if `etag` is empty. The reason may be empty.
+    async fn delete<S: Transport>(
+        registry: &mut Registry<S>,
+        name: String,
+        etag: String,
+        reason: &str,
+    ) -> Result<(), Status>;
+
+    /// What is kept of the changes of a record, the oldest first.
+    async fn history<S: Transport>(registry: &mut Registry<S>, name: String)
+    -> Result<Vec<RegistrationChange>, Status>;
+
+    /// The messages of a change: what was before it, and after it.
+    fn of_change(change: RegistrationChange) -> (Option<Self::Message>, Option<Self::Message>);
 }
 
 impl Document for ClientMetadata {
@@ -157,23 +183,57 @@ impl Document for ClientMetadata {
     async fn create<S: Transport>(
         registry: &mut Registry<S>,
         message: Client,
-        validate_only: bool,
+        write: Write<'_>,
     ) -> Result<Client, Status> {
-        let request = CreateClientRequest { client: Some(message), validate_only };
+        let request = CreateClientRequest {
+            client: Some(message),
+            validate_only: write.validate_only,
+            reason: write.reason.to_owned(),
+        };
         registry.create_client(request).await.map(Response::into_inner)
     }
 
     async fn update<S: Transport>(
         registry: &mut Registry<S>,
         message: Client,
-        validate_only: bool,
+        write: Write<'_>,
     ) -> Result<Client, Status> {
-        let request = UpdateClientRequest { client: Some(message), update_mask: None, validate_only };
+        let request = UpdateClientRequest {
+            client: Some(message),
+            update_mask: None,
+            validate_only: write.validate_only,
+            reason: write.reason.to_owned(),
+        };
         registry.update_client(request).await.map(Response::into_inner)
     }
 
-    async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status> {
-        registry.delete_client(DeleteClientRequest { client_id: name, etag }).await.map(drop)
+    async fn delete<S: Transport>(
+        registry: &mut Registry<S>,
+        name: String,
+        etag: String,
+        reason: &str,
+    ) -> Result<(), Status> {
+        let request = DeleteClientRequest { client_id: name, etag, reason: reason.to_owned() };
+        registry.delete_client(request).await.map(drop)
+    }
+
+    async fn history<S: Transport>(
+        registry: &mut Registry<S>,
+        name: String,
+    ) -> Result<Vec<RegistrationChange>, Status> {
+        changes(registry, Named::ClientId(name)).await
+    }
+
+    fn of_change(change: RegistrationChange) -> (Option<Client>, Option<Client>) {
+        let before = match change.before {
+            Some(Before::ClientBefore(client)) => Some(client),
+            Some(Before::ResourceBefore(_)) | None => None,
+        };
+        let after = match change.after {
+            Some(After::ClientAfter(client)) => Some(client),
+            Some(After::ResourceAfter(_)) | None => None,
+        };
+        (before, after)
     }
 
     async fn forget<S: Transport>(_: &mut Registry<S>, _: String) -> Result<(), Status> {
@@ -232,26 +292,65 @@ impl Document for ResourceMetadata {
     async fn create<S: Transport>(
         registry: &mut Registry<S>,
         message: ProtectedResource,
-        validate_only: bool,
+        write: Write<'_>,
     ) -> Result<ProtectedResource, Status> {
-        let request = CreateProtectedResourceRequest { resource: Some(message), validate_only };
+        let request = CreateProtectedResourceRequest {
+            resource: Some(message),
+            validate_only: write.validate_only,
+            reason: write.reason.to_owned(),
+        };
         registry.create_protected_resource(request).await.map(Response::into_inner)
     }
 
     async fn update<S: Transport>(
         registry: &mut Registry<S>,
         message: ProtectedResource,
-        validate_only: bool,
+        write: Write<'_>,
     ) -> Result<ProtectedResource, Status> {
-        let request = UpdateProtectedResourceRequest { resource: Some(message), update_mask: None, validate_only };
+        let request = UpdateProtectedResourceRequest {
+            resource: Some(message),
+            update_mask: None,
+            validate_only: write.validate_only,
+            reason: write.reason.to_owned(),
+        };
         registry.update_protected_resource(request).await.map(Response::into_inner)
     }
 
-    async fn delete<S: Transport>(registry: &mut Registry<S>, name: String, etag: String) -> Result<(), Status> {
-        registry.delete_protected_resource(DeleteProtectedResourceRequest { audience: name, etag }).await.map(drop)
+    async fn delete<S: Transport>(
+        registry: &mut Registry<S>,
+        name: String,
+        etag: String,
+        reason: &str,
+    ) -> Result<(), Status> {
+        let request = DeleteProtectedResourceRequest { audience: name, etag, reason: reason.to_owned() };
+        registry.delete_protected_resource(request).await.map(drop)
+    }
+
+    async fn history<S: Transport>(
+        registry: &mut Registry<S>,
+        name: String,
+    ) -> Result<Vec<RegistrationChange>, Status> {
+        changes(registry, Named::Audience(name)).await
+    }
+
+    fn of_change(change: RegistrationChange) -> (Option<ProtectedResource>, Option<ProtectedResource>) {
+        let before = match change.before {
+            Some(Before::ResourceBefore(resource)) => Some(resource),
+            Some(Before::ClientBefore(_)) | None => None,
+        };
+        let after = match change.after {
+            Some(After::ResourceAfter(resource)) => Some(resource),
+            Some(After::ClientAfter(_)) | None => None,
+        };
+        (before, after)
     }
 
     async fn forget<S: Transport>(registry: &mut Registry<S>, name: String) -> Result<(), Status> {
         registry.forget_resource(ForgetResourceRequest { audience: name }).await.map(drop)
     }
+}
+
+async fn changes<S: Transport>(registry: &mut Registry<S>, of: Named) -> Result<Vec<RegistrationChange>, Status> {
+    let request = ListChangesRequest { registration: Some(of) };
+    registry.list_changes(request).await.map(|answer| answer.into_inner().changes)
 }

@@ -14,6 +14,7 @@ use tonic_types::StatusExt as _;
 use crate::apply::difference::Difference;
 use crate::apply::difference::differences;
 use crate::apply::document::Document;
+use crate::apply::document::Write;
 use crate::apply::journal::Change;
 use crate::apply::journal::Journal;
 use crate::apply::transport::Registry;
@@ -72,34 +73,36 @@ pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, docume
         Mode::Check => AT_ONCE,
         Mode::Write => 1,
     };
-    apply_at_once(registry, documents, mode, at_once, &mut Journal::default()).await
+    apply_at_once(registry, documents, (mode, ""), at_once, &mut Journal::default()).await
 }
 
-/// Applies documents as [`apply`] does with [`Mode::Write`], several at a time, and adds what was changed to the journal:
-/// also documents that were written beside the one that is refused.
+/// Applies documents as [`apply`] does with [`Mode::Write`], several at a time and for this reason, which may be empty, and
+/// adds what was changed to the journal: also documents that were written beside the one that is refused.
 pub async fn write<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     documents: &[D],
+    reason: &str,
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
-    apply_at_once(registry, documents, Mode::Write, AT_ONCE, journal).await
+    apply_at_once(registry, documents, (Mode::Write, reason), AT_ONCE, journal).await
 }
 
 async fn apply_at_once<D: Document, S: Transport>(
     registry: &Registry<S>,
     documents: &[D],
-    mode: Mode,
+    (mode, reason): (Mode, &str),
     at_once: usize,
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
     let is_refused = AtomicBool::new(false);
     let begin = |document| {
         let (mut registry, is_refused) = (registry.clone(), &is_refused);
+        let write = Write { validate_only: mode == Mode::Check, reason };
         async move {
             if is_refused.load(Ordering::Acquire) {
                 return None;
             }
-            let done = apply_patiently(&mut registry, document, mode).await;
+            let done = apply_patiently(&mut registry, document, write).await;
             is_refused.fetch_or(done.is_err(), Ordering::AcqRel);
             Some((document, done))
         }
@@ -146,10 +149,10 @@ struct Done<D: Document> {
 async fn apply_patiently<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     document: &D,
-    mode: Mode,
+    write: Write<'_>,
 ) -> Result<Done<D>, Status> {
     for _ in 0..BUSY_ATTEMPTS {
-        match apply_one(registry, document, mode).await {
+        match apply_one(registry, document, write).await {
             Err(status) => match status.get_details_retry_info().and_then(|info| info.retry_delay) {
                 Some(delay) => sleep(delay).await,
                 None => return Err(status),
@@ -157,27 +160,26 @@ async fn apply_patiently<D: Document, S: Transport>(
             done => return done,
         }
     }
-    apply_one(registry, document, mode).await
+    apply_one(registry, document, write).await
 }
 
 async fn apply_one<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     document: &D,
-    mode: Mode,
+    write: Write<'_>,
 ) -> Result<Done<D>, Status> {
-    let validate_only = mode == Mode::Check;
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
         let written = match D::read(registry, document.name()).await {
             Ok(present) => {
                 let wanted = document.over(&present).message(D::server_fields(&present).etag);
-                let updated = D::update(registry, wanted, validate_only).await;
+                let updated = D::update(registry, wanted, write).await;
                 updated.map(|updated| Done::updated(document, present, updated))
             }
             Err(status) if status.code() == Code::NotFound => {
                 let was_deleted =
                     status.get_details_error_info().is_some_and(|info| info.metadata.contains_key("deleted"));
-                let created = D::create(registry, document.message(String::new()), validate_only).await;
+                let created = D::create(registry, document.message(String::new()), write).await;
                 created.map(|created| Done::created(document, was_deleted, created))
             }
             Err(status) => return Err(status),

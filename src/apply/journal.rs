@@ -4,8 +4,12 @@ use tonic::Code;
 use tonic::Status;
 
 use crate::apply::document::Document;
+use crate::apply::document::Write;
 use crate::apply::transport::Registry;
 use crate::apply::transport::Transport;
+
+/// The reason of the change that undoes another.
+const UNDONE: &str = "another document was refused";
 
 /// The changes of records of one kind, in the order in which they were written.
 #[derive(Debug)]
@@ -64,7 +68,7 @@ pub async fn undo<D: Document, S: Transport>(registry: &mut Registry<S>, journal
 async fn undo_one<D: Document, S: Transport>(registry: &mut Registry<S>, change: Change<D>) -> Result<(), Status> {
     let Change { name, before, was_deleted, etag } = change;
     let Some(before) = before else {
-        return match D::delete(registry, name.clone(), etag).await {
+        return match D::delete(registry, name.clone(), etag, UNDONE).await {
             // Another writer has deleted it already.
             Err(status) if status.code() == Code::NotFound => Ok(()),
             Ok(()) if !was_deleted => D::forget(registry, name).await,
@@ -72,7 +76,7 @@ async fn undo_one<D: Document, S: Transport>(registry: &mut Registry<S>, change:
         };
     };
     let before = D::try_from(before).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    match D::update(registry, before.message(etag), false).await {
+    match D::update(registry, before.message(etag), Write { validate_only: false, reason: UNDONE }).await {
         // Another writer has changed it, by deleting it.
         Err(status) if status.code() == Code::NotFound => Err(Status::aborted(name)),
         updated => updated.map(drop),

@@ -8,8 +8,10 @@ mod journal;
 mod transport;
 
 pub use crate::apply::difference::Difference;
+pub use crate::apply::difference::differences;
 pub use crate::apply::document::Document;
 pub use crate::apply::document::ServerFields;
+pub use crate::apply::document::Write;
 pub use crate::apply::documents::Applied;
 pub use crate::apply::documents::Mode;
 pub use crate::apply::documents::Outcome;

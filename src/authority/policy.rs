@@ -34,6 +34,8 @@ pub struct Policy {
     pub quotas: Quotas,
     /// The rotation of signing keys.
     pub keys: KeyPolicy,
+    /// For how long the changes of registrations are kept. Zero: they are not.
+    pub history: Duration,
 }
 
 /// How much callers can make the server keep. What is beyond a quota is refused, and stays registered, revoked and

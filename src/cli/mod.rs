@@ -50,6 +50,10 @@ use crate::cli::documents::diff;
 use crate::cli::documents::diff::DiffArguments;
 use crate::cli::documents::export;
 use crate::cli::documents::export::ExportArguments;
+use crate::cli::documents::history;
+use crate::cli::documents::history::HistoryArguments;
+use crate::cli::documents::history::RollbackArguments;
+use crate::cli::documents::history::ShowArguments;
 use crate::cli::documents::lint;
 use crate::cli::documents::lint::LintArguments;
 use crate::cli::error::CommandError;
@@ -106,6 +110,12 @@ enum Command {
     Lint(LintArguments),
     /// Prints all clients and protected resources as YAML documents that `apply` takes.
     Export(ExportArguments),
+    /// Shows what changed in a client or a protected resource: from what to what, by whom, when and why.
+    History(HistoryArguments),
+    /// Prints a client or a protected resource as it was, as a document that `apply` takes.
+    Show(ShowArguments),
+    /// Registers a client or a protected resource again as it was: a change like any other.
+    Rollback(RollbackArguments),
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -184,9 +194,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
         }),
         Command::Diff(arguments) => Ok(compared(block_on(diff::run(arguments, format)), format)),
         Command::Lint(arguments) => Ok(compared(lint::run(&arguments, format), format)),
-        Command::Export(arguments) => {
-            block_on(async move { export::run(arguments, format).await.map(|()| ExitCode::SUCCESS) })
-        }
+        Command::Export(arguments) => block_on(done(export::run(arguments, format))),
+        Command::History(arguments) => block_on(done(history::run(arguments, format))),
+        Command::Show(arguments) => block_on(done(history::show(arguments, format))),
+        Command::Rollback(arguments) => block_on(done(history::roll_back(arguments, format))),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
@@ -208,6 +219,11 @@ fn compared(result: Result<ExitCode, CommandError>, format: Format) -> ExitCode 
         output::print_error(&error, format);
         ExitCode::from(if error.is_retryable() { USAGE } else { DOCUMENT_REFUSED })
     })
+}
+
+/// A command that succeeds or fails.
+async fn done(command: impl Future<Output = Result<(), CommandError>>) -> Result<ExitCode, CommandError> {
+    command.await.map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs a command on this thread. A client has one connection at a time, and a server starts threads of its own.
@@ -238,10 +254,13 @@ mod tests {
 
     #[test]
     fn connection_flags_and_the_format_may_follow_every_command() {
-        let commands: [&[&str]; 20] = [
+        let commands: [&[&str]; 23] = [
             &["apply", "-f", "registrations", "-f", "more"],
             &["diff", "-f", "registrations"],
             &["export", "--owner", "team-shop"],
+            &["history", "client", "checkout"],
+            &["show", "resource", "urn:a@7"],
+            &["rollback", "client", "a@b@7", "--reason", "it was better"],
             &["client", "apply", "-f", "clients.yaml"],
             &["client", "get", "checkout"],
             &["client", "list"],

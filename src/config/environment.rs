@@ -12,10 +12,11 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 20] = [
+const SECTIONS: [&str; 21] = [
     "dev",
     "federation",
     "forwarded",
+    "history",
     "issuer",
     "jwks_uri",
     "keys",

@@ -72,6 +72,8 @@ pub(super) struct File {
     #[serde(default)]
     quotas: QuotaSection,
     #[serde(default)]
+    history: History,
+    #[serde(default)]
     jwks_uri: JwksUri,
     #[serde(default)]
     limits: Limits,
@@ -141,6 +143,16 @@ struct QuotaSection {
     registrations: Option<NonZero<usize>>,
     #[serde(deserialize_with = "count")]
     rotations: Option<NonZero<usize>>,
+}
+
+/// For how long the changes of registrations are kept by default.
+const DEFAULT_HISTORY: Duration = Duration::from_hours(90 * 24);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    #[serde(default, deserialize_with = "pause")]
+    keep: Option<Duration>,
 }
 
 impl From<QuotaSection> for Quotas {
@@ -227,6 +239,7 @@ impl File {
                 lineage: self.rotation.into(),
                 quotas: self.quotas.into(),
                 keys: self.keys.policy()?,
+                history: self.history.keep.unwrap_or(DEFAULT_HISTORY),
             },
             drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),

@@ -4,12 +4,14 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::authority::access::ChangedBy;
 use crate::authority::records::Kind;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
+use crate::authority::state::Caller;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::page::Page;
@@ -29,6 +31,8 @@ use crate::proto::ForgetResourceRequest;
 use crate::proto::ForgetResourceResponse;
 use crate::proto::GetClientRequest;
 use crate::proto::GetProtectedResourceRequest;
+use crate::proto::ListChangesRequest;
+use crate::proto::ListChangesResponse;
 use crate::proto::ListClientsRequest;
 use crate::proto::ListClientsResponse;
 use crate::proto::ListProtectedResourcesRequest;
@@ -36,7 +40,11 @@ use crate::proto::ListProtectedResourcesResponse;
 use crate::proto::ProtectedResource;
 use crate::proto::UpdateClientRequest;
 use crate::proto::UpdateProtectedResourceRequest;
+use crate::proto::list_changes_request::Registration as Named;
 use crate::proto::registry_service_server::RegistryService;
+
+/// The most characters of the reason of a change.
+const MAX_REASON: usize = 1000;
 
 #[tonic::async_trait]
 impl RegistryService for Services {
@@ -44,7 +52,8 @@ impl RegistryService for Services {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let metadata = ClientMetadata::try_from(required(message.client)?).map_err(unreadable)?;
-        let created = self.authority.create_client(&caller.identity, metadata, message.validate_only).await;
+        let by = by(caller, &message.reason)?;
+        let created = self.authority.create_client(by, metadata, message.validate_only).await;
         self.written_client(created.as_deref())
     }
 
@@ -75,7 +84,8 @@ impl RegistryService for Services {
             client = Client::from(&*present).masked(&client, &mask).map_err(unreadable)?;
         }
         let metadata = ClientMetadata::try_from(client).map_err(unreadable)?;
-        let updated = self.authority.update_client(&caller.identity, metadata, from, message.validate_only).await;
+        let by = by(caller, &message.reason)?;
+        let updated = self.authority.update_client(by, metadata, from, message.validate_only).await;
         self.written_client(updated.as_deref())
     }
 
@@ -90,7 +100,8 @@ impl RegistryService for Services {
             "" => None,
             etag => Some(messages::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Client)))?),
         };
-        self.authority.delete_client(&caller.identity, &message.client_id, from).await.map_err(refuse)?;
+        let by = by(caller, &message.reason)?;
+        self.authority.delete_client(by, &message.client_id, from).await.map_err(refuse)?;
         Ok(Response::new(DeleteClientResponse {}))
     }
 
@@ -101,7 +112,8 @@ impl RegistryService for Services {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
         let metadata = ResourceMetadata::try_from(required_resource(message.resource)?).map_err(unreadable)?;
-        let created = self.authority.create_resource(&caller.identity, metadata, message.validate_only).await;
+        let by = by(caller, &message.reason)?;
+        let created = self.authority.create_resource(by, metadata, message.validate_only).await;
         self.written_resource(created.as_deref())
     }
 
@@ -139,7 +151,8 @@ impl RegistryService for Services {
             resource = ProtectedResource::from(&*present).masked(&resource, &mask).map_err(unreadable)?;
         }
         let metadata = ResourceMetadata::try_from(resource).map_err(unreadable)?;
-        let updated = self.authority.update_resource(&caller.identity, metadata, from, message.validate_only).await;
+        let by = by(caller, &message.reason)?;
+        let updated = self.authority.update_resource(by, metadata, from, message.validate_only).await;
         self.written_resource(updated.as_deref())
     }
 
@@ -154,7 +167,8 @@ impl RegistryService for Services {
             "" => None,
             etag => Some(messages::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Resource)))?),
         };
-        self.authority.delete_resource(&caller.identity, &message.audience, from).await.map_err(refuse)?;
+        let by = by(caller, &message.reason)?;
+        self.authority.delete_resource(by, &message.audience, from).await.map_err(refuse)?;
         Ok(Response::new(DeleteProtectedResourceResponse {}))
     }
 
@@ -168,6 +182,33 @@ impl RegistryService for Services {
         forgotten.map_err(|error| status::registry_error(&error))?;
         Ok(Response::new(ForgetResourceResponse {}))
     }
+
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        let refuse = |error: RegistryError| status::registry_error(&error);
+        let changes = match request.into_inner().registration {
+            Some(Named::ClientId(client_id)) => {
+                let history = self.authority.client_history(&client_id).await.map_err(refuse)?;
+                history.into_iter().map(messages::change_of_client).collect()
+            }
+            Some(Named::Audience(audience)) => {
+                let history = self.authority.resource_history(&audience).await.map_err(refuse)?;
+                history.into_iter().map(messages::change_of_resource).collect()
+            }
+            None => return Err(malformed("registration", "is missing: name a client_id or an audience")),
+        };
+        Ok(Response::new(ListChangesResponse { changes }))
+    }
+}
+
+/// Who changes a registration, and why.
+fn by<'a>(caller: &'a Caller, reason: &'a str) -> Result<ChangedBy<'a>, Status> {
+    if reason.chars().count() > MAX_REASON {
+        return Err(malformed("reason", "is longer than 1,000 characters"));
+    }
+    Ok(ChangedBy { identity: &caller.identity, reason: Some(reason).filter(|reason| !reason.is_empty()) })
 }
 
 fn required_resource(resource: Option<ProtectedResource>) -> Result<ProtectedResource, Status> {

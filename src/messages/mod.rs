@@ -1,9 +1,12 @@
 //! Conversions between the registry's messages and the core's metadata, shared by gRPC and the command line.
 
+mod change;
 mod client;
 mod common;
 mod resource;
 
+pub use crate::messages::change::change_of_client;
+pub use crate::messages::change::change_of_resource;
 pub use crate::messages::common::Malformed;
 pub use crate::messages::common::Masked;
 pub use crate::messages::common::etag;

@@ -161,6 +161,7 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/ForgetResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListChanges", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),

@@ -1,6 +1,7 @@
 //! Access control: roles, the access table of methods, and callers.
 
 mod caller;
+mod changed_by;
 mod limit;
 mod methods;
 mod requester;
@@ -12,6 +13,7 @@ pub use crate::authority::access::caller::NotAdmittedCode;
 pub use crate::authority::access::caller::PeerConnection;
 pub(in crate::authority) use crate::authority::access::caller::Proven;
 pub use crate::authority::access::caller::Reach;
+pub use crate::authority::access::changed_by::ChangedBy;
 pub use crate::authority::access::limit::Exceeded;
 pub use crate::authority::access::limit::Limit;
 pub use crate::authority::access::limit::RETRY_AFTER;

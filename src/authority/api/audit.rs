@@ -174,13 +174,14 @@ impl Authority {
         &self,
         admin: &str,
         audience: &str,
-        change: &'static str,
+        (change, reason): (&'static str, Option<&str>),
         revision: Revision,
     ) {
         self.record(AuditEvent::ResourceChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: Some(admin.to_owned()),
             resource: Some(audience.to_owned()),
             change: Some(change),
+            comment: reason.map(ToOwned::to_owned),
             revision: Some(revision.0),
             ..record
         });
@@ -190,13 +191,14 @@ impl Authority {
         &self,
         admin: &str,
         client_id: &str,
-        change: &'static str,
+        (change, reason): (&'static str, Option<&str>),
         revision: Revision,
     ) {
         self.record(AuditEvent::ClientChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: Some(admin.to_owned()),
             client_id: Some(client_id.to_owned()),
             change: Some(change),
+            comment: reason.map(ToOwned::to_owned),
             revision: Some(revision.0),
             ..record
         });

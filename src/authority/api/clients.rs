@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::authority::access::ChangedBy;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::clock::Timestamp;
-use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::ClientId;
@@ -60,8 +60,14 @@ impl Managed for ClientRegistration {
         if after.metadata.disabled && !before.metadata.disabled { "disabled" } else { "updated" }
     }
 
-    fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision) {
-        authority.record_client_changed(by, name, change, revision);
+    fn record_change(
+        authority: &Authority,
+        by: &str,
+        name: &str,
+        why: (&'static str, Option<&str>),
+        revision: Revision,
+    ) {
+        authority.record_client_changed(by, name, why, revision);
     }
 }
 
@@ -69,11 +75,11 @@ impl Authority {
     /// Registers a client. With `validate_only` nothing is stored.
     pub async fn create_client(
         &self,
-        admin: &PeerIdentity,
+        by: impl Into<ChangedBy<'_>>,
         metadata: ClientMetadata,
         validate_only: bool,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        self.create(admin, metadata, validate_only).await
+        self.create(by.into(), metadata, validate_only).await
     }
 
     /// The client with this `client_id`. The error names the client whose registration covers it by a pattern, if any.
@@ -98,23 +104,23 @@ impl Authority {
     /// unless the stored record cannot be read.
     pub async fn update_client(
         &self,
-        admin: &PeerIdentity,
+        by: impl Into<ChangedBy<'_>>,
         metadata: ClientMetadata,
         from: Revision,
         validate_only: bool,
     ) -> Result<Arc<RegisteredClient>, RegistryError> {
-        self.update(admin, metadata, from, validate_only).await
+        self.update(by.into(), metadata, from, validate_only).await
     }
 
     /// Deletes a client, if its revision is `from`, or at any revision if that is `None`. Its tokens are refused
     /// from then on.
     pub async fn delete_client(
         &self,
-        admin: &PeerIdentity,
+        by: impl Into<ChangedBy<'_>>,
         client_id: &str,
         from: Option<Revision>,
     ) -> Result<(), RegistryError> {
-        self.delete::<ClientRegistration>(admin, client_id, from).await
+        self.delete::<ClientRegistration>(by.into(), client_id, from).await
     }
 
     /// Parses metadata, and validates it against the configuration and the other registrations in the snapshot.

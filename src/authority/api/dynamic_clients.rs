@@ -65,7 +65,8 @@ impl Authority {
         let by = caller.identity.to_string();
         let record = self.new_record(&registration, &by)?;
         let dynamic = DynamicRegistration { registrant: by, access_token_hash: hash(&token.0), own_identity };
-        let client = self.add(registration, ClientRecord { dynamic: Some(dynamic), ..record }, "registered").await?;
+        let client =
+            self.add(registration, ClientRecord { dynamic: Some(dynamic), ..record }, ("registered", None)).await?;
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
 

@@ -11,6 +11,7 @@ mod clients;
 mod dynamic_clients;
 mod export;
 mod freshness;
+mod history;
 mod hsm;
 mod introspection;
 mod metrics;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
-use crate::authority::identity::PeerIdentity;
+use crate::authority::access::ChangedBy;
+use crate::authority::records::ChangeRecord;
 use crate::authority::records::Record;
 use crate::authority::records::RecordOf;
 use crate::authority::records::Registered;
@@ -42,8 +43,14 @@ pub(in crate::authority::api) trait Managed: Indexed {
         "updated"
     }
 
-    /// Records a change in the audit trail.
-    fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision);
+    /// Records a change and its reason in the audit trail.
+    fn record_change(
+        authority: &Authority,
+        by: &str,
+        name: &str,
+        why: (&'static str, Option<&str>),
+        revision: Revision,
+    );
 }
 
 /// A change that the store has acknowledged.
@@ -57,16 +64,16 @@ impl Authority {
     /// Creates a registration. With `validate_only` nothing is stored.
     pub(in crate::authority::api) async fn create<T: Managed>(
         &self,
-        admin: &PeerIdentity,
+        by: ChangedBy<'_>,
         metadata: T::Metadata,
         validate_only: bool,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let registration = T::validate(self, metadata)?;
-        let record = self.new_record(&registration, &admin.to_string())?;
+        let record = self.new_record(&registration, &by.identity.to_string())?;
         if validate_only {
             return validated(Registered::new(registration, record, Revision::default()));
         }
-        self.add(registration, record, "created").await
+        self.add(registration, record, ("created", by.reason)).await
     }
 
     /// The registration with this name.
@@ -87,7 +94,7 @@ impl Authority {
     /// stored record cannot be read.
     pub(in crate::authority::api) async fn update<T: Managed>(
         &self,
-        admin: &PeerIdentity,
+        author: ChangedBy<'_>,
         metadata: T::Metadata,
         from: Revision,
         validate_only: bool,
@@ -100,7 +107,7 @@ impl Authority {
         if !present.suspended && present.registration.metadata() == registration.metadata() {
             return Ok(present);
         }
-        let by = admin.to_string();
+        let by = author.identity.to_string();
         let now = self.clock.now();
         let mut record = present.record.updated(now, &by);
         if !T::keeps_authentication(self, &present, &registration) {
@@ -110,16 +117,17 @@ impl Authority {
         if validate_only {
             return validated(Registered::new(registration, record, from));
         }
-        let registered = self.write(Some(&present.registration), registration, record, Expected::At(from)).await?;
-        let change = T::change_of(&present.registration, &registered.registration);
-        T::record_change(self, &by, registered.registration.name(), change, registered.revision);
+        let change = T::change_of(&present.registration, &registration);
+        let why = (change, author.reason);
+        let registered = self.write(Some(&present), registration, record, why).await?;
+        T::record_change(self, &by, registered.registration.name(), why, registered.revision);
         Ok(registered)
     }
 
     /// Deletes a registration, if its revision is `from`, or at any revision if that is `None`.
     pub(in crate::authority::api) async fn delete<T: Managed>(
         &self,
-        admin: &PeerIdentity,
+        author: ChangedBy<'_>,
         name: &str,
         from: Option<Revision>,
     ) -> Result<(), RegistryError> {
@@ -127,11 +135,13 @@ impl Authority {
         let key = T::key(name);
         let from = Expected::At(from.unwrap_or(present.revision));
         let deletion = Transaction::default().compare(&key, from).delete(&key);
-        let by = admin.to_string();
+        let by = author.identity.to_string();
+        let why = ("deleted", author.reason);
+        let deletion = self.with_history::<T>(name, &self.change(Some(&present), &by, why), deletion).await?;
         let Committed { revision, beside } =
             T::commit(self, &by, name, (Some(&present.registration), None), deletion).await?;
         self.apply_writes(std::iter::once((key, None)).chain(beside), revision);
-        T::record_change(self, &by, name, "deleted", revision);
+        T::record_change(self, &by, name, why, revision);
         Ok(())
     }
 
@@ -147,40 +157,56 @@ impl Authority {
         Ok(Record::new(T::creation_id(self)?, self.clock.now(), by))
     }
 
-    /// Stores a new registration; `change` is its name in the audit trail.
+    /// Stores a new registration; `why` is the name of the change in the audit trail, and its reason.
     pub(in crate::authority::api) async fn add<T: Managed>(
         &self,
         registration: T,
         record: RecordOf<T>,
-        change: &'static str,
+        why: (&'static str, Option<&str>),
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let conflict = RegistryError::Conflict(T::KIND);
-        let written = self.write(None, registration, record, Expected::Absent).await;
+        let written = self.write(None, registration, record, why).await;
         let registered =
             written.map_err(|error| if error == conflict { RegistryError::Exists(T::KIND) } else { error })?;
         let (by, name) = (registered.record.created_by.as_str(), registered.registration.name());
-        T::record_change(self, by, name, change, registered.revision);
+        T::record_change(self, by, name, why, registered.revision);
         Ok(registered)
     }
 
     async fn write<T: Managed>(
         &self,
-        before: Option<&T>,
+        present: Option<&Registered<T>>,
         registration: T,
         record: RecordOf<T>,
-        expected: Expected,
+        why: (&'static str, Option<&str>),
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let mut registered = Registered::new(registration, record, Revision::default());
         let bytes = encode(&registered)?;
         let after = &registered.registration;
         let key = T::key(after.name());
+        let expected = present.map_or(Expected::Absent, |present| Expected::At(present.revision));
         let change = Transaction::default().compare(&key, expected).put(&key, bytes);
-        let Committed { revision, beside } =
-            T::commit(self, &registered.record.updated_by, after.name(), (before, Some(after)), change).await?;
+        let by = &registered.record.updated_by;
+        let change = self.with_history::<T>(after.name(), &self.change(present, by, why), change).await?;
+        let before = present.map(|present| &present.registration);
+        let Committed { revision, beside } = T::commit(self, by, after.name(), (before, Some(after)), change).await?;
         registered.revision = revision;
         let entry = Some(T::entry(registered.clone()));
         self.apply_writes(std::iter::once((key, entry)).chain(beside), revision);
         Ok(Arc::new(registered))
+    }
+
+    /// What is kept of a change of a registration that may be present.
+    fn change<T: Managed>(
+        &self,
+        present: Option<&Registered<T>>,
+        by: &str,
+        (change, reason): (&str, Option<&str>),
+    ) -> ChangeRecord {
+        let record = ChangeRecord::new(change, self.clock.now(), by, reason);
+        let Some(present) = present else { return record };
+        let before = serde_json::to_value(present.registration.metadata()).ok();
+        ChangeRecord { replaced: Some(present.revision.0), before, ..record }
     }
 }
 

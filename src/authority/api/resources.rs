@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::authority::Authority;
+use crate::authority::access::ChangedBy;
 use crate::authority::api::authority_index::authority_taken;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
@@ -59,8 +60,14 @@ impl Managed for ProtectedResource {
         Ok(Committed { revision, beside: vec![(key, mark.map(|mark| Entry::Deleted(Box::new(mark))))] })
     }
 
-    fn record_change(authority: &Authority, by: &str, name: &str, change: &'static str, revision: Revision) {
-        authority.record_resource_changed(by, name, change, revision);
+    fn record_change(
+        authority: &Authority,
+        by: &str,
+        name: &str,
+        why: (&'static str, Option<&str>),
+        revision: Revision,
+    ) {
+        authority.record_resource_changed(by, name, why, revision);
     }
 }
 
@@ -68,11 +75,11 @@ impl Authority {
     /// Registers a protected resource. With `validate_only` nothing is stored.
     pub async fn create_resource(
         &self,
-        admin: &PeerIdentity,
+        by: impl Into<ChangedBy<'_>>,
         metadata: ResourceMetadata,
         validate_only: bool,
     ) -> Result<Arc<RegisteredResource>, RegistryError> {
-        self.create(admin, metadata, validate_only).await
+        self.create(by.into(), metadata, validate_only).await
     }
 
     /// The scopes that resources define, sorted: at most [`MAX_SCOPES`]. RFC 8414 section 2 allows leaving some out.
@@ -95,23 +102,23 @@ impl Authority {
     /// stored record cannot be read.
     pub async fn update_resource(
         &self,
-        admin: &PeerIdentity,
+        by: impl Into<ChangedBy<'_>>,
         metadata: ResourceMetadata,
         from: Revision,
         validate_only: bool,
     ) -> Result<Arc<RegisteredResource>, RegistryError> {
-        self.update(admin, metadata, from, validate_only).await
+        self.update(by.into(), metadata, from, validate_only).await
     }
 
     /// Deletes a resource, if its revision is `from`, or at any revision if that is `None`. Requests to it, and tokens
     /// for it, are denied until its audience is registered again or forgotten.
     pub async fn delete_resource(
         &self,
-        admin: &PeerIdentity,
+        by: impl Into<ChangedBy<'_>>,
         audience: &str,
         from: Option<Revision>,
     ) -> Result<(), RegistryError> {
-        self.delete::<ProtectedResource>(admin, audience, from).await
+        self.delete::<ProtectedResource>(by.into(), audience, from).await
     }
 
     /// Removes the mark of a deleted resource. Its audience is then one that was never registered.
@@ -121,7 +128,7 @@ impl Authority {
         let removed = self.store.delete(&key, expected).await;
         let revision = removed.map_err(|error| RegistryError::of_store(Kind::Resource, &error))?;
         self.apply_write(&key, None, revision);
-        self.record_resource_changed(&admin.to_string(), audience, "forgotten", revision);
+        self.record_resource_changed(&admin.to_string(), audience, ("forgotten", None), revision);
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ use crate::authority::backup::moved::is_moved;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KEYS_INDEX;
 use crate::authority::keys::KeySealer;
+use crate::authority::records::ChangeRecord;
+use crate::authority::records::HISTORY;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::SPIFFE_INDEX;
@@ -62,6 +64,9 @@ pub enum Wrong {
     /// A record of the index cannot be read.
     #[error("the record of the index cannot be read")]
     Index,
+    /// What is kept of a change cannot be read.
+    #[error("what is kept of a change cannot be read")]
+    Change,
     /// An import was interrupted.
     #[error("an import was not finished: the store holds a part of the records")]
     Unfinished,
@@ -100,7 +105,7 @@ impl Wrong {
     /// Whether servers decide rightly all the same: what is registered counts, and the index is only for changes.
     pub fn is_harmless(&self) -> bool {
         match self {
-            Self::NotInIndex { .. } | Self::Leftover { .. } | Self::SharedAuthority { .. } => true,
+            Self::NotInIndex { .. } | Self::Leftover { .. } | Self::SharedAuthority { .. } | Self::Change => true,
             Self::Unusable(_)
             | Self::Unknown
             | Self::Index
@@ -143,10 +148,23 @@ impl Found {
         if !is_moved(key) {
             return Ok(());
         }
-        let kinds =
-            [CLIENTS, DELETED, SPIFFE_INDEX, AUTHORITY_INDEX, KEYS_INDEX, KEYS, LINEAGES, RESOURCES, REVOCATIONS];
+        let kinds = [
+            CLIENTS,
+            DELETED,
+            HISTORY,
+            SPIFFE_INDEX,
+            AUTHORITY_INDEX,
+            KEYS_INDEX,
+            KEYS,
+            LINEAGES,
+            RESOURCES,
+            REVOCATIONS,
+        ];
         let kind = kinds.into_iter().find(|prefix| key.starts_with(prefix)).ok_or(Wrong::Unknown)?;
         *self.checked.counts.entry(kind).or_default() += 1;
+        if kind == HISTORY {
+            return ChangeRecord::from_bytes(value).map(drop).map_err(|_| Wrong::Change);
+        }
         if kind == SPIFFE_INDEX {
             let owner = index_owner(key, value).map_err(|_| Wrong::Index)?;
             self.owners.insert(key.to_owned(), owner);

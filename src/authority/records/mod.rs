@@ -1,11 +1,19 @@
 //! The parts common to all registrations: storage, listing by name and errors.
 
 mod by_name;
+mod history;
 mod record;
 mod registered;
 mod registry_error;
 
 pub use crate::authority::records::by_name::ByName;
+pub use crate::authority::records::history::ChangeRecord;
+pub use crate::authority::records::history::HISTORY;
+pub use crate::authority::records::history::MAX_CHANGES;
+pub use crate::authority::records::history::RegistrationChange;
+pub(in crate::authority) use crate::authority::records::history::key as change_key;
+pub(in crate::authority) use crate::authority::records::history::number as change_number;
+pub(in crate::authority) use crate::authority::records::history::prefix as history_of;
 pub use crate::authority::records::record::NotKept;
 pub use crate::authority::records::record::Part;
 pub use crate::authority::records::record::Record;

@@ -22,6 +22,7 @@ use crate::authority::clock::SystemClock;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
+use crate::cli::documents::commit;
 use crate::cli::documents::sources;
 use crate::cli::error::CommandError;
 use crate::cli::output;
@@ -41,11 +42,21 @@ pub(in crate::cli) struct ApplyArguments {
     /// Refuse all documents if there is a warning about one.
     #[arg(long)]
     pub(in crate::cli::documents) strict: bool,
+    /// Why: it is kept with each change. Left out, it is the git commit of the files, where they have one.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Only print what would be done.
     #[arg(long)]
     pub(in crate::cli::documents) dry_run: bool,
     #[command(flatten)]
     pub(in crate::cli::documents) connection: ConnectionArguments,
+}
+
+impl ApplyArguments {
+    /// Why it is applied.
+    pub(in crate::cli::documents) fn reason(&self) -> String {
+        self.reason.clone().or_else(|| commit::of(&self.filenames)).unwrap_or_default()
+    }
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
@@ -66,7 +77,7 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     }
     refused_for(&warnings, arguments.strict)?;
     let mut journal = Journal::default();
-    let written = write(&mut registry, &documents, &mut journal).await;
+    let written = write(&mut registry, &documents, &arguments.reason(), &mut journal).await;
     if let Some(refused) = refusal::<K>(&written) {
         return Err(refused.of(&undone(&undo(&mut registry, journal).await)));
     }
@@ -152,7 +163,11 @@ pub(in crate::cli) async fn missing<K: Registered>(
 }
 
 /// Prints the outcome of each document, also if a later one was refused.
-fn print<K: Registered>(applied: &[Applied], mode: Mode, format: Format) -> Result<(), CommandError> {
+pub(in crate::cli::documents) fn print<K: Registered>(
+    applied: &[Applied],
+    mode: Mode,
+    format: Format,
+) -> Result<(), CommandError> {
     print_lines(lines::<K>(applied), mode, format)
 }
 

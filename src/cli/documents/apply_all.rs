@@ -53,12 +53,13 @@ pub(in crate::cli) async fn run(arguments: ApplyArguments, format: Format) -> Re
         return Err(refused.of(NOTHING_WRITTEN));
     }
     refused_for(&warned, arguments.strict)?;
+    let reason = arguments.reason();
     let (mut changed_clients, mut changed_resources) = (Journal::default(), Journal::default());
-    let written_clients = write(&mut registry, &clients, &mut changed_clients).await;
+    let written_clients = write(&mut registry, &clients, &reason, &mut changed_clients).await;
     let mut refused = refusal::<ClientYaml>(&written_clients);
     let mut written = lines::<ClientYaml>(&written_clients);
     if refused.is_none() {
-        let written_resources = write(&mut registry, &resources, &mut changed_resources).await;
+        let written_resources = write(&mut registry, &resources, &reason, &mut changed_resources).await;
         refused = refusal::<ResourceYaml>(&written_resources);
         written.extend(lines::<ResourceYaml>(&written_resources));
     }

@@ -20,14 +20,17 @@ pub(in crate::cli) struct DeleteArguments {
     /// Delete it only if this is still its etag, as `get` shows it.
     #[arg(long)]
     etag: Option<String>,
+    /// Why: it is kept with the change.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: DeleteArguments, format: Format) -> Result<(), CommandError> {
-    let DeleteArguments { name, etag, connection } = arguments;
+    let DeleteArguments { name, etag, reason, connection } = arguments;
     let mut registry = documents::open(&connection).await?;
-    let deleted = K::Metadata::delete(&mut registry, name.clone(), etag.unwrap_or_default()).await;
+    let deleted = K::Metadata::delete(&mut registry, name.clone(), etag.unwrap_or_default(), &reason).await;
     deleted.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
     match format {
         Format::Json => output::print_json(&json!({ (K::NAME): name, "result": "deleted" }))?,

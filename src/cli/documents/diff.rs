@@ -90,7 +90,8 @@ fn text<K: Registered>(checked: &[Applied]) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn line(Difference { field, from, to }: &Difference) -> String {
+/// A line for a difference.
+pub(in crate::cli::documents) fn line(Difference { field, from, to }: &Difference) -> String {
     match (from, to) {
         (Some(from), Some(to)) => format!("  {field}: {} -> {}", shown(from), shown(to)),
         (Some(from), None) => format!("- {field}: {}", shown(from)),

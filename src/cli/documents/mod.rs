@@ -2,11 +2,13 @@
 
 pub(in crate::cli) mod apply;
 pub(in crate::cli) mod apply_all;
+mod commit;
 pub(in crate::cli) mod delete;
 pub(in crate::cli) mod diff;
 pub(in crate::cli) mod export;
 pub(in crate::cli) mod extra_field;
 pub(in crate::cli) mod get;
+pub(in crate::cli) mod history;
 pub(in crate::cli) mod lint;
 pub(in crate::cli) mod list;
 mod sources;

@@ -333,7 +333,7 @@ async fn of_all_pairs_of_certificate_and_token_only_those_that_match_are_allowed
     let mut holders = Vec::new();
     for number in 0..CLIENTS {
         let id = format!("spiffe://prod.example/w/{number}");
-        let request = lanyard::proto::CreateClientRequest { client: Some(spiffe_client(&id)), validate_only: false };
+        let request = lanyard::proto::CreateClientRequest { client: Some(spiffe_client(&id)), ..Default::default() };
         registry.create_client(request).await.unwrap();
         let leaf = server.svid(&format!("/w/{number}"));
         let token = server.token(&leaf).await;

@@ -60,7 +60,7 @@ async fn cases(setup: &Setup, serve: &Serve) -> Vec<Case> {
     for number in 0..8 {
         let name = format!("workload-{number}");
         let client = Some(spiffe_client(&format!("spiffe://prod.example/{name}")));
-        registry.create_client(CreateClientRequest { client, validate_only: false }).await.unwrap();
+        registry.create_client(CreateClientRequest { client, ..Default::default() }).await.unwrap();
         let leaf = svid(&name);
         let mut tokens = TokenServiceClient::new(channel_of(setup, serve, &leaf));
         let token = tokens.issue_token(IssueTokenRequest::default()).await.unwrap().into_inner().access_token;

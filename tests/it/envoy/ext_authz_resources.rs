@@ -114,7 +114,7 @@ async fn a_host_that_the_client_writes_opens_no_other_resource_than_the_workload
     let unknown = "spiffe://prod.example/unknown";
     assert_eq!(reason(&server, "/proxy", unknown, "b.example").await, "RESOURCE_UNKNOWN");
     // Deleting the one does not open the other.
-    let request = DeleteProtectedResourceRequest { audience: SALES.to_owned(), etag: String::new() };
+    let request = DeleteProtectedResourceRequest { audience: SALES.to_owned(), ..Default::default() };
     server.registry(&server.svid("/admin")).delete_protected_resource(request).await.unwrap();
     server.protect(served_by(&[], &["open.example"], "https://open.example")).await.unwrap();
     for host in ["b.example", "a.example", "open.example"] {

@@ -190,7 +190,7 @@ async fn sigterm_under_load_fails_no_client_that_obeys_and_cuts_off_others_at_th
     for server in [&first, &second] {
         let mut registry = RegistryServiceClient::new(channel(server.mtls, setup.tls(&admin)));
         let client = Some(spiffe_client("spiffe://prod.example/checkout"));
-        registry.create_client(CreateClientRequest { client, validate_only: false }).await.unwrap();
+        registry.create_client(CreateClientRequest { client, ..Default::default() }).await.unwrap();
     }
     let (servers, probes) = ([first.mtls, second.mtls], first.ops);
     let mut clients = JoinSet::new();

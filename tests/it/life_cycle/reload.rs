@@ -117,7 +117,7 @@ async fn a_self_signed_client_that_was_deleted_is_refused_on_its_open_connection
     let request = GetClientRequest { client_id: "legacy".to_owned() };
     let etag = registry.get_client(request).await.unwrap().into_inner().etag;
     assert_eq!(call(&mut keys).await, Ok(()));
-    let request = DeleteClientRequest { client_id: "legacy".to_owned(), etag };
+    let request = DeleteClientRequest { client_id: "legacy".to_owned(), etag, ..Default::default() };
     registry.delete_client(request).await.unwrap();
     assert_eq!(call(&mut keys).await, unproven());
 }

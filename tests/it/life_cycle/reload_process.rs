@@ -38,14 +38,14 @@ async fn logged(setup: &Setup, serve: &Serve) -> Vec<String> {
         ["admin", "checkout"].map(|name| setup.ca.svid(&format!("spiffe://prod.example/{name}")).issue());
     let mut registry = RegistryServiceClient::new(channel(serve.mtls, setup.tls(&admin)));
     let client = spiffe_client("spiffe://prod.example/checkout");
-    registry.create_client(CreateClientRequest { client: Some(client.clone()), validate_only: false }).await.unwrap();
+    registry.create_client(CreateClientRequest { client: Some(client.clone()), ..Default::default() }).await.unwrap();
     let channel = channel(serve.mtls, setup.tls(&checkout));
     let token = TokenServiceClient::new(channel.clone()).issue_token(IssueTokenRequest::default()).await.unwrap();
     serve.line_with("token issued");
     let mut bindings = BindingServiceClient::new(channel);
     let decided = bindings.validate_binding(use_of(&token.into_inner().access_token)).await.unwrap().into_inner();
     assert_eq!(decided.decision(), Decision::Allow);
-    let request = DeleteClientRequest { client_id: client.client_id, etag: String::new() };
+    let request = DeleteClientRequest { client_id: client.client_id, ..Default::default() };
     registry.delete_client(request).await.unwrap();
     serve.lines_until("change=\"deleted\"")
 }

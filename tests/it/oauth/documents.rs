@@ -131,7 +131,7 @@ async fn every_peer_that_the_handshake_admits_reads_the_documents_whatever_its_r
 async fn define(server: &TestServer, audience: &str, scope: &str) {
     let resource =
         ProtectedResource { audience: audience.to_owned(), scope: scope.to_owned(), ..ProtectedResource::default() };
-    let request = CreateProtectedResourceRequest { resource: Some(resource), validate_only: false };
+    let request = CreateProtectedResourceRequest { resource: Some(resource), ..Default::default() };
     server.registry(&server.svid("/admin")).create_protected_resource(request).await.unwrap();
 }
 
@@ -145,7 +145,7 @@ async fn the_scopes_of_the_metadata_are_those_that_resources_define() {
     define(&server, "https://b.example", "b.write b.read").await;
     define(&server, "https://a.example", "a.read b.read").await;
     assert_eq!(scopes().await, Some(json!(["a.read", "b.read", "b.write"])));
-    let delete = DeleteProtectedResourceRequest { audience: "https://b.example".to_owned(), etag: String::new() };
+    let delete = DeleteProtectedResourceRequest { audience: "https://b.example".to_owned(), ..Default::default() };
     server.registry(&server.svid("/admin")).delete_protected_resource(delete).await.unwrap();
     assert_eq!(scopes().await, Some(json!(["a.read", "b.read"])));
 }

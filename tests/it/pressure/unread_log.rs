@@ -53,7 +53,7 @@ impl Mesh {
         let mut mesh = Self { setup, server, checkout, proxy, admin, token: String::new() };
         let client = Some(spiffe_client("spiffe://prod.example/checkout"));
         let mut registry = RegistryServiceClient::new(mesh.channel(&mesh.admin));
-        registry.create_client(CreateClientRequest { client, validate_only: false }).await.unwrap();
+        registry.create_client(CreateClientRequest { client, ..Default::default() }).await.unwrap();
         mesh.token = mesh.issue().await;
         mesh
     }

@@ -201,7 +201,7 @@ async fn one_way_of_naming_certificates_is_registered_and_no_two() {
     let request = UpdateClientRequest {
         client: Some(wanted),
         update_mask: Some(prost_types::FieldMask { paths: vec!["jwks_uri".to_owned()] }),
-        validate_only: false,
+        ..Default::default()
     };
     let updated = server.registry(&server.svid("/admin")).update_client(request).await.unwrap().into_inner();
     assert_eq!(updated.jwks_uri, publisher.uri() + "?2");

@@ -96,13 +96,13 @@ async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept()
     let all =
         [client("a", "after"), client("b", "after"), client("c", "after"), client("d", "after"), client("e", "after")];
     let mut journal = Journal::default();
-    let written = write(&mut registry, &all, &mut journal).await;
+    let written = write(&mut registry, &all, "", &mut journal).await;
     assert_eq!(written.len(), all.len());
     // One that was not changed is not in the journal.
-    write(&mut registry, &[client("e", "after")], &mut journal).await;
+    write(&mut registry, &[client("e", "after")], "", &mut journal).await;
     // Another writer changes one that was updated and one that was created, and deletes a third.
     applied(&mut registry, &[client("b", "another"), client("d", "another")], Mode::Write).await;
-    ClientMetadata::delete(&mut registry, "e".to_owned(), String::new()).await.unwrap();
+    ClientMetadata::delete(&mut registry, "e".to_owned(), String::new(), "").await.unwrap();
 
     assert_eq!(undo(&mut registry, journal).await, ["d", "b"]);
     assert_eq!(owner("a").as_deref(), Some("before"));
@@ -116,7 +116,7 @@ async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept()
 async fn where_the_server_is_gone_everything_keeps_its_change_and_is_named() {
     let (server, mut registry) = started().await;
     let mut journal = Journal::default();
-    write(&mut registry, &[client("a"), client("b")], &mut journal).await;
+    write(&mut registry, &[client("a"), client("b")], "", &mut journal).await;
     server.server.stop().await;
     assert_eq!(undo(&mut registry, journal).await, ["b", "a"]);
 }

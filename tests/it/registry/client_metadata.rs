@@ -29,7 +29,7 @@ async fn assert_refused_by_field(cases: Vec<(&str, Client)>) {
     let server = TestServer::start().await;
     let mut registry = server.registry(&server.svid("/admin"));
     for (field, client) in cases {
-        let request = lanyard::proto::CreateClientRequest { client: Some(client.clone()), validate_only: false };
+        let request = lanyard::proto::CreateClientRequest { client: Some(client.clone()), ..Default::default() };
         let error = registry.create_client(request).await.expect_err(&format!("{field}: {client:?}"));
         let info = error.get_details_error_info().unwrap();
         assert_eq!((error.code(), info.domain.as_str()), (Code::InvalidArgument, "lanyard"), "{client:?}");

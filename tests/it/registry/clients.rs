@@ -35,7 +35,7 @@ struct Admin(RegistryServiceClient<Channel>);
 
 impl Admin {
     async fn create(&mut self, client: Client, validate_only: bool) -> Result<Client, Status> {
-        let request = CreateClientRequest { client: Some(client), validate_only };
+        let request = CreateClientRequest { client: Some(client), validate_only, ..Default::default() };
         self.0.create_client(request).await.map(Response::into_inner)
     }
 
@@ -47,12 +47,13 @@ impl Admin {
     async fn update(&mut self, client: Client, fields: &[&str]) -> Result<Client, Status> {
         let paths = fields.iter().map(|field| (*field).to_owned()).collect();
         let update_mask = (!fields.is_empty()).then_some(FieldMask { paths });
-        let request = UpdateClientRequest { client: Some(client), update_mask, validate_only: false };
+        let request = UpdateClientRequest { client: Some(client), update_mask, ..Default::default() };
         self.0.update_client(request).await.map(Response::into_inner)
     }
 
     async fn delete(&mut self, client_id: &str, etag: &str) -> Result<(), Status> {
-        let request = DeleteClientRequest { client_id: client_id.to_owned(), etag: etag.to_owned() };
+        let request =
+            DeleteClientRequest { client_id: client_id.to_owned(), etag: etag.to_owned(), ..Default::default() };
         self.0.delete_client(request).await.map(drop)
     }
 
@@ -329,7 +330,8 @@ async fn a_check_stores_nothing_and_refuses_what_would_not_be_stored() {
     let other = Client { client_id: "other".to_owned(), spiffe_id: CHECKOUT.to_owned(), ..spiffe_client("") };
     assert_eq!(refusal(admin.create(other, true).await), refused(Code::AlreadyExists, "IDENTITY_TAKEN"));
 
-    let check = |client: Client| UpdateClientRequest { client: Some(client), update_mask: None, validate_only: true };
+    let check =
+        |client: Client| UpdateClientRequest { client: Some(client), validate_only: true, ..Default::default() };
     let changed = Client { owner: "team-shop".to_owned(), ..created.clone() };
     let checked = admin.0.update_client(check(changed.clone())).await.unwrap().into_inner();
     assert_eq!(checked, changed);

@@ -7,6 +7,7 @@ mod clients;
 mod deleted_resources;
 mod directory;
 mod fields;
+mod history;
 mod registrations;
 mod resource_defaults;
 mod resource_lookup;

@@ -82,8 +82,8 @@ async fn the_least_evidence_counts_from_registration_through_each_change_to_dele
     // What is only checked changes nothing.
     let check = proto::UpdateProtectedResourceRequest {
         resource: Some(least("certificate", &spiffe_id.etag)),
-        update_mask: None,
         validate_only: true,
+        ..Default::default()
     };
     admin.0.update_protected_resource(check).await.unwrap();
     assert_eq!(evaluated().await, [strict, None, None]);

@@ -36,13 +36,14 @@ impl Admin {
     }
 
     pub(crate) async fn create(&mut self, resource: ProtectedResource) -> Result<ProtectedResource, Status> {
-        let request = CreateProtectedResourceRequest { resource: Some(resource), validate_only: false };
+        let request = CreateProtectedResourceRequest { resource: Some(resource), ..Default::default() };
         self.0.create_protected_resource(request).await.map(Response::into_inner)
     }
 
     /// Whether it could be registered.
     pub(crate) async fn check(&mut self, resource: ProtectedResource) -> Result<ProtectedResource, Status> {
-        let request = CreateProtectedResourceRequest { resource: Some(resource), validate_only: true };
+        let request =
+            CreateProtectedResourceRequest { resource: Some(resource), validate_only: true, ..Default::default() };
         self.0.create_protected_resource(request).await.map(Response::into_inner)
     }
 
@@ -58,12 +59,16 @@ impl Admin {
     ) -> Result<ProtectedResource, Status> {
         let paths = fields.iter().map(|field| (*field).to_owned()).collect();
         let update_mask = (!fields.is_empty()).then_some(FieldMask { paths });
-        let request = UpdateProtectedResourceRequest { resource: Some(resource), update_mask, validate_only: false };
+        let request = UpdateProtectedResourceRequest { resource: Some(resource), update_mask, ..Default::default() };
         self.0.update_protected_resource(request).await.map(Response::into_inner)
     }
 
     pub(crate) async fn delete(&mut self, audience: &str, etag: &str) -> Result<(), Status> {
-        let request = DeleteProtectedResourceRequest { audience: audience.to_owned(), etag: etag.to_owned() };
+        let request = DeleteProtectedResourceRequest {
+            audience: audience.to_owned(),
+            etag: etag.to_owned(),
+            ..Default::default()
+        };
         self.0.delete_protected_resource(request).await.map(drop)
     }
 
@@ -350,8 +355,8 @@ async fn a_check_stores_nothing_and_refuses_what_would_not_be_stored() {
     let created = admin.create(orders()).await.unwrap();
     let check = |resource: ProtectedResource| UpdateProtectedResourceRequest {
         resource: Some(resource),
-        update_mask: None,
         validate_only: true,
+        ..Default::default()
     };
     let changed = ProtectedResource { owner: "team-b".to_owned(), ..created.clone() };
     let checked = admin.0.update_protected_resource(check(changed.clone())).await.unwrap().into_inner();

@@ -188,7 +188,7 @@ impl Replica {
     }
 
     pub async fn register(&self, spiffe_id: &str) -> Result<(), Status> {
-        let request = CreateClientRequest { client: Some(spiffe_client(spiffe_id)), validate_only: false };
+        let request = CreateClientRequest { client: Some(spiffe_client(spiffe_id)), ..Default::default() };
         self.registry().create_client(request).await.map(drop)
     }
 

@@ -94,11 +94,11 @@ fn client(client: Client) -> Registration {
 async fn register(replica: Replica, registration: Registration) -> Result<(), Status> {
     match registration {
         Registration::Client(client) => {
-            let request = CreateClientRequest { client: Some(*client), validate_only: false };
+            let request = CreateClientRequest { client: Some(*client), ..Default::default() };
             replica.registry().create_client(request).await.map(drop)
         }
         Registration::Resource(resource) => {
-            let request = CreateProtectedResourceRequest { resource: Some(*resource), validate_only: false };
+            let request = CreateProtectedResourceRequest { resource: Some(*resource), ..Default::default() };
             replica.registry().create_protected_resource(request).await.map(drop)
         }
     }

@@ -162,7 +162,7 @@ async fn a_server_on_a_real_spire_agent_issues_a_token_for_as_long_as_it_may() {
     let (config, leaf) = spire.fetch();
 
     let mut registry = RegistryServiceClient::new(channel(serve.mtls, config.clone()));
-    let request = CreateClientRequest { client: Some(spiffe_client(CHECKOUT)), validate_only: false };
+    let request = CreateClientRequest { client: Some(spiffe_client(CHECKOUT)), ..Default::default() };
     registry.create_client(request).await.unwrap();
     let mut tokens = TokenServiceClient::new(channel(serve.mtls, config.clone()));
     let token = tokens.issue_token(IssueTokenRequest::default()).await.unwrap().into_inner().access_token;

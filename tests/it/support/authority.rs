@@ -100,6 +100,7 @@ impl TestAuthority {
             lineage: LineagePolicy::default(),
             quotas: Quotas::default(),
             keys: KeyPolicy::default(),
+            history: Duration::ZERO,
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));

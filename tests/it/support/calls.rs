@@ -42,7 +42,7 @@ impl TestServer {
 
     /// Deletes a registration as the admin.
     pub async fn delete(&self, client_id: &str) {
-        let request = lanyard::proto::DeleteClientRequest { client_id: client_id.to_owned(), etag: String::new() };
+        let request = lanyard::proto::DeleteClientRequest { client_id: client_id.to_owned(), ..Default::default() };
         self.registry(&self.svid("/admin")).delete_client(request).await.unwrap();
     }
 }

@@ -214,7 +214,7 @@ impl TestServer {
 
     /// Registers a resource as the admin.
     pub async fn protect(&self, resource: ProtectedResource) -> Result<ProtectedResource, Status> {
-        let request = CreateProtectedResourceRequest { resource: Some(resource), validate_only: false };
+        let request = CreateProtectedResourceRequest { resource: Some(resource), ..Default::default() };
         let created = self.registry(&self.svid("/admin")).create_protected_resource(request).await;
         created.map(tonic::Response::into_inner)
     }

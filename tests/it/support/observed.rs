@@ -104,7 +104,7 @@ impl Observed {
     /// A registered workload, and its token.
     pub async fn workload(&self, path: &str) -> (Leaf, String) {
         let client = spiffe_client(&format!("spiffe://prod.example{path}"));
-        let request = CreateClientRequest { client: Some(client), validate_only: false };
+        let request = CreateClientRequest { client: Some(client), ..Default::default() };
         self.registry(&self.svid("/admin")).create_client(request).await.unwrap();
         let leaf = self.svid(path);
         let issued = self.tokens(&leaf).issue_token(IssueTokenRequest::default()).await.unwrap();

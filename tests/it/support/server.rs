@@ -315,7 +315,7 @@ impl TestServer {
 
     /// Registers a client as the admin.
     pub async fn register(&self, client: Client) -> Result<Client, Status> {
-        let request = CreateClientRequest { client: Some(client), validate_only: false };
+        let request = CreateClientRequest { client: Some(client), ..Default::default() };
         self.registry(&self.svid("/admin")).create_client(request).await.map(tonic::Response::into_inner)
     }
 

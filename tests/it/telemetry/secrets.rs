@@ -133,9 +133,9 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
 
     let own = server.svid("/ns/shop/checkout");
     let admin = server.svid("/admin");
-    let shop = CreateClientRequest { client: Some(operator_limit()), validate_only: false };
+    let shop = CreateClientRequest { client: Some(operator_limit()), ..Default::default() };
     server.registry(&admin).create_client(shop).await.unwrap();
-    let resource = CreateProtectedResourceRequest { resource: Some(orders()), validate_only: false };
+    let resource = CreateProtectedResourceRequest { resource: Some(orders()), ..Default::default() };
     server.registry(&admin).create_protected_resource(resource).await.unwrap();
 
     good_tokens_are_used(&server, &own, &mut secrets).await;

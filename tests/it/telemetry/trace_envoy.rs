@@ -43,7 +43,7 @@ impl Traced {
     /// `None` without Envoy.
     async fn start(collector: &Collector, changes: Vec<(&'static str, String)>) -> Option<Self> {
         let server = Observed::start(&collector.section(""));
-        let request = CreateProtectedResourceRequest { resource: Some(orders()), validate_only: false };
+        let request = CreateProtectedResourceRequest { resource: Some(orders()), ..Default::default() };
         server.registry(&server.svid("/admin")).create_protected_resource(request).await.unwrap();
         let (checkout, token) = server.workload("/checkout").await;
         let (thief, _) = server.workload("/thief").await;

@@ -74,6 +74,7 @@ fn write(record: &AuditRecord) {
     let (remote, certificate) = (record.remote.as_deref().map(display), record.certificate.as_deref().map(display));
     let (subject, registration) = (record.subject.as_deref(), record.registration.as_deref());
     let evidence = record.evidence.as_deref().map(display);
+    let comment = record.comment.as_deref();
     let denied = record.outcome != AuditOutcome::Allowed;
     // The fields of the event, and then those of the connection.
     macro_rules! refusal {
@@ -155,9 +156,11 @@ fn write(record: &AuditRecord) {
             line!(record, by = actor, key = record.revoked.as_deref(), change, revision, until, "revocation");
         }
         AuditEvent::ResourceChanged => {
-            line!(record, admin = actor, audience = resource, change, revision, "resource changed");
+            line!(record, admin = actor, audience = resource, change, revision, comment, "resource changed");
         }
-        AuditEvent::ClientChanged => line!(record, admin = actor, client_id, change, revision, "client changed"),
+        AuditEvent::ClientChanged => {
+            line!(record, admin = actor, client_id, change, revision, comment, "client changed");
+        }
         AuditEvent::StoreExported => line!(record, admin = actor, revision, remote, listener, "store exported"),
         AuditEvent::SigningKeyChanged => signing_key_changed(record),
     }

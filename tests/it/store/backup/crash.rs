@@ -11,6 +11,7 @@ use lanyard::authority::backup;
 use lanyard::authority::backup::IMPORT;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
+use lanyard::authority::store::Transaction;
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -195,6 +196,12 @@ async fn interrupted(setup: &Setup, file: &Path) {
     let mark = format!("{{\"schema\":1,\"sha256\":\"{sum}\",\"began\":5}}");
     store.put(IMPORT, mark.into_bytes(), Expected::Absent).await.unwrap();
     for record in some {
-        store.put(&record.key, record.value.to_vec(), Expected::Absent).await.unwrap();
+        let write = Transaction::default().compare(&record.key, Expected::Absent);
+        let value = record.value.to_vec();
+        let write = match record.expires {
+            Some(expires) => write.put_until(&record.key, value, expires),
+            None => write.put(&record.key, value),
+        };
+        store.transact(write).await.unwrap();
     }
 }

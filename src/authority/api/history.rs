@@ -1,0 +1,107 @@
+//! The history of registrations: what is kept of each change, and what it changed.
+
+use crate::authority::Authority;
+use crate::authority::api::registry::Managed;
+use crate::authority::records::ChangeRecord;
+use crate::authority::records::MAX_CHANGES;
+use crate::authority::records::RegistrationChange;
+use crate::authority::records::RegistryError;
+use crate::authority::records::change_key;
+use crate::authority::records::change_number;
+use crate::authority::records::history_of;
+use crate::authority::registration::ClientMetadata;
+use crate::authority::registration::ClientRegistration;
+use crate::authority::resources::ProtectedResource;
+use crate::authority::resources::ResourceMetadata;
+use crate::authority::store::Listing;
+use crate::authority::store::Revision;
+use crate::authority::store::Transaction;
+
+impl Authority {
+    /// The changes of a client that are kept, the oldest first.
+    pub async fn client_history(
+        &self,
+        client_id: &str,
+    ) -> Result<Vec<RegistrationChange<ClientMetadata>>, RegistryError> {
+        self.history::<ClientRegistration>(client_id).await
+    }
+
+    /// The changes of a protected resource that are kept, the oldest first.
+    pub async fn resource_history(
+        &self,
+        audience: &str,
+    ) -> Result<Vec<RegistrationChange<ResourceMetadata>>, RegistryError> {
+        self.history::<ProtectedResource>(audience).await
+    }
+
+    async fn history<T: Managed>(&self, name: &str) -> Result<Vec<RegistrationChange<T::Metadata>>, RegistryError> {
+        let Listing { entries, .. } = self.kept_changes::<T>(name).await?;
+        let present = self.named::<T>(name);
+        if entries.is_empty() {
+            // A name that never was is an error, and one of which nothing is kept is none.
+            return present.map(|_| Vec::new());
+        }
+        let mut changes: Vec<RegistrationChange<T::Metadata>> = Vec::new();
+        for (key, stored) in entries {
+            let record = ChangeRecord::from_bytes(&stored.value).map_err(|error| {
+                tracing::error!(%error, key, "a change of a registration cannot be read");
+                RegistryError::Unavailable
+            })?;
+            let before: Option<T::Metadata> = record.before.and_then(|before| serde_json::from_value(before).ok());
+            let replaced = record.replaced.map(Revision);
+            // What one change replaced is what the one before it made, unless something in between is not in the history.
+            if let Some(last) = changes.last_mut()
+                && replaced == Some(last.revision)
+            {
+                last.after.clone_from(&before);
+            }
+            changes.push(RegistrationChange {
+                change: record.change,
+                time: record.time,
+                by: record.by,
+                reason: record.reason,
+                revision: stored.revision,
+                replaced,
+                before,
+                after: None,
+            });
+        }
+        if let (Some(last), Ok(present)) = (changes.last_mut(), present)
+            && last.revision == present.revision
+        {
+            last.after = Some(present.registration.metadata().clone());
+        }
+        Ok(changes)
+    }
+
+    /// Adds what is kept of a change to its transaction.
+    pub(in crate::authority::api) async fn with_history<T: Managed>(
+        &self,
+        name: &str,
+        change: &ChangeRecord,
+        transaction: Transaction,
+    ) -> Result<Transaction, RegistryError> {
+        if self.policy.history.is_zero() {
+            return Ok(transaction);
+        }
+        let Listing { entries, .. } = self.kept_changes::<T>(name).await?;
+        let prefix = history_of(&T::key(name));
+        let last = entries.last().and_then(|(key, _)| change_number(&prefix, key));
+        let mut suffix = [0; 4];
+        self.entropy.fill(&mut suffix).map_err(|_| RegistryError::Unavailable)?;
+        let key = change_key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(suffix));
+        let value = change.to_bytes().map_err(|_| RegistryError::Unavailable)?;
+        let transaction = transaction.put_until(&key, value, self.clock.now().after(self.policy.history));
+        let too_many = (entries.len() + 1).saturating_sub(MAX_CHANGES);
+        Ok(entries.iter().take(too_many).fold(transaction, |transaction, (key, _)| transaction.delete(key)))
+    }
+
+    /// What the store has of the changes of a registration, in the order in which they were made.
+    async fn kept_changes<T: Managed>(&self, name: &str) -> Result<Listing, RegistryError> {
+        let prefix = history_of(&T::key(name));
+        let listing = self.store.list(&prefix).await;
+        let mut listing = listing.map_err(|error| RegistryError::of_store(T::KIND, &error))?;
+        listing.entries.retain(|(key, _)| change_number(&prefix, key).is_some());
+        Ok(listing)
+    }
+}

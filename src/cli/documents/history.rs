@@ -1,0 +1,259 @@
+//! `lanyard history`, `lanyard show` and `lanyard rollback`.
+
+use clap::Args;
+use clap::ValueEnum;
+use serde_json::Value;
+use serde_json::json;
+use tonic::Code;
+
+use crate::apply::Document as _;
+use crate::apply::Journal;
+use crate::apply::Mode;
+use crate::apply::Registry;
+use crate::apply::apply;
+use crate::apply::differences;
+use crate::apply::write;
+use crate::cli::client::yaml::ClientYaml;
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::documents;
+use crate::cli::documents::Registered;
+use crate::cli::documents::apply::print;
+use crate::cli::documents::apply::refusal;
+use crate::cli::documents::diff;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::resource::yaml::ResourceYaml;
+use crate::cli::status;
+use crate::client::connection::Channel;
+use crate::proto::RegistrationChange;
+use crate::yaml;
+
+/// A kind of registration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Kind {
+    Client,
+    Resource,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct HistoryArguments {
+    /// The kind of registration.
+    #[arg(value_enum)]
+    kind: Kind,
+    /// The client's `client_id`, or the resource's audience; also one that is deleted.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ShowArguments {
+    /// The kind of registration.
+    #[arg(value_enum)]
+    kind: Kind,
+    /// The client's `client_id`, or the resource's audience, and after an `@` the etag, as `lanyard history` prints it.
+    #[arg(value_name = "NAME@ETAG", value_parser = Then::parse)]
+    then: Then,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct RollbackArguments {
+    /// The kind of registration.
+    #[arg(value_enum)]
+    kind: Kind,
+    /// The client's `client_id`, or the resource's audience, and after an `@` the etag, as `lanyard history` prints it.
+    #[arg(value_name = "NAME@ETAG", value_parser = Then::parse)]
+    then: Then,
+    /// Why: it is kept with the change. Left out, it names the etag.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only print what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// A registration as it was at some time.
+#[derive(Clone, Debug)]
+struct Then {
+    name: String,
+    etag: String,
+}
+
+impl Then {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.rsplit_once('@') {
+            Some((name, etag)) if !name.is_empty() && etag.parse::<u64>().is_ok() => {
+                Ok(Self { name: name.to_owned(), etag: etag.to_owned() })
+            }
+            _ => Err("expected NAME@ETAG, with an etag that `lanyard history` prints".to_owned()),
+        }
+    }
+}
+
+pub(in crate::cli) async fn run(arguments: HistoryArguments, format: Format) -> Result<(), CommandError> {
+    let HistoryArguments { kind, name, connection } = arguments;
+    let mut registry = documents::open(&connection).await?;
+    match kind {
+        Kind::Client => history::<ClientYaml>(&mut registry, &name, format).await,
+        Kind::Resource => history::<ResourceYaml>(&mut registry, &name, format).await,
+    }
+}
+
+pub(in crate::cli) async fn show(arguments: ShowArguments, format: Format) -> Result<(), CommandError> {
+    let ShowArguments { kind, then, connection } = arguments;
+    let mut registry = documents::open(&connection).await?;
+    match kind {
+        Kind::Client => print_as(&as_of::<ClientYaml>(&mut registry, &then).await?, format),
+        Kind::Resource => print_as(&as_of::<ResourceYaml>(&mut registry, &then).await?, format),
+    }
+}
+
+pub(in crate::cli) async fn roll_back(arguments: RollbackArguments, format: Format) -> Result<(), CommandError> {
+    let mut registry = documents::open(&arguments.connection).await?;
+    match arguments.kind {
+        Kind::Client => roll_back_to::<ClientYaml>(&mut registry, &arguments, format).await,
+        Kind::Resource => roll_back_to::<ResourceYaml>(&mut registry, &arguments, format).await,
+    }
+}
+
+/// The changes of a registration that are kept, the oldest first.
+async fn changes<K: Registered>(
+    registry: &mut Registry<Channel>,
+    name: &str,
+) -> Result<Vec<RegistrationChange>, CommandError> {
+    let changes = K::Metadata::history(registry, name.to_owned()).await;
+    changes.map_err(|status| status::explain(&status, K::NEEDS).of(name))
+}
+
+async fn history<K: Registered>(
+    registry: &mut Registry<Channel>,
+    name: &str,
+    format: Format,
+) -> Result<(), CommandError> {
+    let mut entries = Vec::new();
+    for change in changes::<K>(registry, name).await? {
+        let (before, after) = read::<K>(&change)?;
+        // Of what is not known, and is not nothing, no field is said to have changed.
+        let is_unknown = change.change != "deleted" && after.is_none();
+        let is_unknown = is_unknown || (!change.etag_before.is_empty() && before.is_none());
+        let differences = if is_unknown { Vec::new() } else { differences(&before, &after) };
+        entries.push((change, is_unknown, differences));
+    }
+    match format {
+        Format::Text => {
+            for (change, is_unknown, differences) in &entries {
+                let reason = if change.reason.is_empty() { String::new() } else { format!("  ({})", change.reason) };
+                let RegistrationChange { etag, change: what, changed_by, .. } = change;
+                output::print(&format!("{etag}  {}  {what} by {changed_by}{reason}", time(change)))?;
+                if *is_unknown {
+                    output::print("  what changed is not kept")?;
+                } else if what != "deleted" {
+                    for difference in differences {
+                        output::print(&format!("  {}", diff::line(difference)))?;
+                    }
+                }
+            }
+            if entries.is_empty() {
+                output::note("no change of it is kept: see history.keep in the configuration");
+            }
+            Ok(())
+        }
+        Format::Json => {
+            let object = |(change, _, differences): &(RegistrationChange, bool, Vec<_>)| {
+                json!({
+                    "etag": change.etag,
+                    "etag_before": change.etag_before,
+                    "time": time(change),
+                    "change": change.change,
+                    "changed_by": change.changed_by,
+                    "reason": change.reason,
+                    "differences": differences,
+                })
+            };
+            output::print_json(&entries.iter().map(object).collect::<Vec<Value>>())
+        }
+    }
+}
+
+fn time(change: &RegistrationChange) -> String {
+    change.time.map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// What was before a change, and after it.
+type Both<K> = (Option<<K as Registered>::Metadata>, Option<<K as Registered>::Metadata>);
+
+fn read<K: Registered>(change: &RegistrationChange) -> Result<Both<K>, CommandError> {
+    let (before, after) = K::Metadata::of_change(change.clone());
+    let read = |message| {
+        K::Metadata::try_from(message).map_err(|error| {
+            CommandError::new(format!("the answer cannot be read: {error}"), "see that --server is a lanyard server")
+        })
+    };
+    Ok((before.map(read).transpose()?, after.map(read).transpose()?))
+}
+
+/// The registration as it was when it had this etag.
+async fn as_of<K: Registered>(registry: &mut Registry<Channel>, then: &Then) -> Result<K, CommandError> {
+    let Then { name, etag } = then;
+    for change in changes::<K>(registry, name).await? {
+        let (before, after) = read::<K>(&change)?;
+        let found = if change.etag == *etag { after } else { before.filter(|_| change.etag_before == *etag) };
+        if let Some(found) = found {
+            return Ok(found.into());
+        }
+    }
+    match K::Metadata::read(registry, name).await {
+        Ok(message) if K::Metadata::server_fields(&message).etag == *etag => {
+            Ok(documents::Record::<K>::read(message)?.document)
+        }
+        Ok(_) => Err(not_kept(then)),
+        Err(status) if status.code() == Code::NotFound => Err(not_kept(then)),
+        Err(status) => Err(status::explain(&status, K::NEEDS).of(name)),
+    }
+}
+
+fn not_kept(Then { name, etag }: &Then) -> CommandError {
+    let problem = format!("what '{name}' was with the etag {etag} is not kept");
+    CommandError::new(problem, "see `lanyard history` for the etags whose content is kept")
+}
+
+fn print_as<K: Registered>(document: &K, format: Format) -> Result<(), CommandError> {
+    match format {
+        Format::Json => output::print_json(document),
+        Format::Text => output::print(&yaml::to_string(document).map_err(|error| {
+            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
+        })?),
+    }
+}
+
+async fn roll_back_to<K: Registered>(
+    registry: &mut Registry<Channel>,
+    arguments: &RollbackArguments,
+    format: Format,
+) -> Result<(), CommandError> {
+    let document = as_of::<K>(registry, &arguments.then).await?;
+    let documents = [document.metadata().clone()];
+    let (applied, mode) = if arguments.dry_run {
+        (apply(registry, &documents, Mode::Check).await, Mode::Check)
+    } else {
+        let reason = arguments.reason.clone();
+        let reason = reason.unwrap_or_else(|| format!("rolled back to the etag {}", arguments.then.etag));
+        (write(registry, &documents, &reason, &mut Journal::default()).await, Mode::Write)
+    };
+    if let Some(refused) = refusal::<K>(&applied) {
+        return Err(refused);
+    }
+    print::<K>(&applied, mode, format)?;
+    if format == Format::Text {
+        for difference in applied.iter().flat_map(|one| &one.differences) {
+            output::print(&diff::line(difference))?;
+        }
+    }
+    Ok(())
+}

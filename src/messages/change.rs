@@ -1,0 +1,37 @@
+//! Changes of registrations as messages.
+
+use crate::authority::records::RegistrationChange;
+use crate::authority::registration::ClientMetadata;
+use crate::authority::resources::ResourceMetadata;
+use crate::messages::common::etag;
+use crate::messages::common::timestamp;
+use crate::proto;
+use crate::proto::registration_change::After;
+use crate::proto::registration_change::Before;
+
+/// A change of a client.
+pub fn change_of_client(change: RegistrationChange<ClientMetadata>) -> proto::RegistrationChange {
+    let before = change.before.clone().map(|before| Before::ClientBefore(before.into()));
+    let after = change.after.clone().map(|after| After::ClientAfter(after.into()));
+    proto::RegistrationChange { before, after, ..message(change) }
+}
+
+/// A change of a protected resource.
+pub fn change_of_resource(change: RegistrationChange<ResourceMetadata>) -> proto::RegistrationChange {
+    let before = change.before.clone().map(|before| Before::ResourceBefore(before.into()));
+    let after = change.after.clone().map(|after| After::ResourceAfter(after.into()));
+    proto::RegistrationChange { before, after, ..message(change) }
+}
+
+fn message<M>(change: RegistrationChange<M>) -> proto::RegistrationChange {
+    proto::RegistrationChange {
+        change: change.change,
+        time: Some(timestamp(change.time)),
+        changed_by: change.by,
+        reason: change.reason.unwrap_or_default(),
+        etag: etag(change.revision),
+        etag_before: change.replaced.map(etag).unwrap_or_default(),
+        before: None,
+        after: None,
+    }
+}
