@@ -165,7 +165,7 @@ impl Document for ClientMetadata {
             present.client_ca.clone_from(&updated.client_ca);
         }
         let (before, after) = (parse(&present)?, parse(updated)?);
-        (!after.keeps_authentication(&before)).then_some(before.access_token_ttl)
+        (!after.keeps_authentication(&before)).then_some(before.terms.access_token_ttl)
     }
 
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Client, Status> {

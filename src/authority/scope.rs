@@ -11,7 +11,7 @@ const MAX_ENTRIES: usize = 128;
 const MAX_AUDIENCE_BYTES: usize = 2048;
 
 /// A set of scope tokens, in the order of the text.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Scope(Vec<String>);
 
 /// The text is not `scope-token *( SP scope-token )` of RFC 6749 section 3.3, or has too many tokens.

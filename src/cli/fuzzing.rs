@@ -3,7 +3,6 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::authority::records::Registration as _;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::resources::ProtectedResource;
 use crate::cli::client::yaml::ClientYaml;
@@ -17,14 +16,14 @@ pub(crate) fn registration_documents(input: &[u8]) {
     for client in printed_and_read_again::<ClientYaml>(text) {
         if let Ok(client) = ClientRegistration::parse(client.metadata) {
             // What is stored of it is the same registration.
-            let again = ClientRegistration::parse(client.metadata().clone());
-            assert_eq!(again.ok().map(|again| again.metadata().clone()), Some(client.metadata().clone()));
+            let again = ClientRegistration::parse(client.metadata());
+            assert_eq!(again.ok().map(|again| again.metadata()), Some(client.metadata()));
         }
     }
     for resource in printed_and_read_again::<ResourceYaml>(text) {
         if let Ok(resource) = ProtectedResource::parse(resource.metadata) {
-            let again = ProtectedResource::parse(resource.metadata().clone());
-            assert_eq!(again.ok().map(|again| again.metadata().clone()), Some(resource.metadata().clone()));
+            let again = ProtectedResource::parse(resource.metadata.clone());
+            assert_eq!(again.ok().map(|again| again.metadata), Some(resource.metadata));
         }
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn listed(revoked: &Revoked, record: &RevocationRecord, now: Timestam
         revoke_time: Some(timestamp(record.revoked_at)),
         revoked_by: record.revoked_by.to_string(),
         until: record.until.map(timestamp),
-        lift_time: record.lifted_at.map(timestamp),
-        lifted_by: record.lifted_by.clone().unwrap_or_default(),
+        lift_time: record.lifted.as_ref().map(|lifted| timestamp(lifted.at)),
+        lifted_by: record.lifted.as_ref().and_then(|lifted| lifted.by.clone()).unwrap_or_default(),
     }
 }

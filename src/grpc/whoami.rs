@@ -42,14 +42,14 @@ fn roles(held: &Roles) -> Vec<proto::Role> {
 }
 
 fn registration(own: &OwnRegistration) -> proto::OwnRegistration {
-    let metadata = own.client.registration.metadata.clone();
+    let metadata = own.client.registration.metadata();
     proto::OwnRegistration {
         client_id: own.client_id.to_string(),
         registered_client_id: metadata.client_id,
         token_endpoint_auth_method: metadata.token_endpoint_auth_method,
         scope: metadata.scope,
         audience: metadata.audience,
-        access_token_ttl: own.client.registration.access_token_ttl.try_into().ok(),
+        access_token_ttl: own.client.registration.terms.access_token_ttl.try_into().ok(),
         rotation: metadata.rotation.unwrap_or_default(),
         problem: own.problem.as_ref().map(ToString::to_string).unwrap_or_default(),
     }

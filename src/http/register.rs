@@ -194,9 +194,9 @@ fn requested(object: &Map<String, Value>) -> Result<ClientMetadata, Registration
 
 /// All registered metadata of the client, as stored (RFC 7591 section 3.2.1).
 fn print(authority: &Authority, client: &RegisteredClient) -> Map<String, Value> {
-    let metadata = serde_json::to_value(&client.registration.metadata);
+    let metadata = serde_json::to_value(client.registration.metadata());
     let mut members = metadata.ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
-    let client_id = utf8_percent_encode(&client.registration.metadata.client_id, NON_ALPHANUMERIC);
+    let client_id = utf8_percent_encode(client.registration.client_id.as_str(), NON_ALPHANUMERIC);
     let uri = format!("{}/oauth2/register?client_id={client_id}", authority.policy().mtls_url);
     members.insert("response_types".to_owned(), Value::Array(Vec::new()));
     members.insert("registration_client_uri".to_owned(), Value::from(uri));

@@ -95,9 +95,9 @@ impl From<&RegisteredClient> for Client {
             etag: etag(client.revision),
             create_time: Some(timestamp(client.record.create_time)),
             update_time: Some(timestamp(client.record.update_time)),
-            created_by: client.record.created_by.clone(),
-            updated_by: client.record.updated_by.clone(),
-            ..client.registration.metadata.clone().into()
+            created_by: client.record.created_by.to_string(),
+            updated_by: client.record.updated_by.to_string(),
+            ..client.registration.metadata().into()
         }
     }
 }

@@ -71,8 +71,8 @@ impl From<&RegisteredResource> for ProtectedResource {
             etag: etag(resource.revision),
             create_time: Some(timestamp(resource.record.create_time)),
             update_time: Some(timestamp(resource.record.update_time)),
-            created_by: resource.record.created_by.clone(),
-            updated_by: resource.record.updated_by.clone(),
+            created_by: resource.record.created_by.to_string(),
+            updated_by: resource.record.updated_by.to_string(),
             ..resource.registration.metadata.clone().into()
         }
     }

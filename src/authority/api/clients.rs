@@ -7,13 +7,14 @@ use crate::authority::access::ChangedBy;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::clock::Timestamp;
-use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::records::RegistryError;
+use crate::authority::registration::CertificateSubject;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
+use crate::authority::registration::SpiffeClaim;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
 use crate::authority::scope::list_comma;
@@ -29,8 +30,8 @@ impl Managed for ClientRegistration {
         authority.validate_registration(metadata)
     }
 
-    fn creation_id(authority: &Authority) -> Result<String, RegistryError> {
-        authority.random_id().map_err(|_| RegistryError::Unavailable)
+    fn creation_id(authority: &Authority) -> Result<Box<str>, RegistryError> {
+        authority.random_id().map(Into::into).map_err(|_| RegistryError::Unavailable)
     }
 
     fn keeps_authentication(authority: &Authority, present: &RegisteredClient, registration: &Self) -> bool {
@@ -57,7 +58,7 @@ impl Managed for ClientRegistration {
     }
 
     fn change_of(before: &Self, after: &Self) -> &'static str {
-        if after.metadata.disabled && !before.metadata.disabled { "disabled" } else { "updated" }
+        if after.disabled && !before.disabled { "disabled" } else { "updated" }
     }
 
     fn record_change(
@@ -131,15 +132,16 @@ impl Authority {
         metadata: ClientMetadata,
     ) -> Result<ClientRegistration, RegistryError> {
         let mut registration = ClientRegistration::parse(metadata)?;
-        if let Some(token) = registration.scope.with_list_comma() {
+        if let Some(token) = registration.terms.scope.with_list_comma() {
             return Err(invalid("scope", &list_comma(token)).into());
         }
         self.pin_client_ca(&mut registration)?;
-        if !registration.bound && !self.policy.unbound_tokens {
+        if !registration.terms.bound && !self.policy.unbound_tokens {
             let problem = "this server issues no unbound tokens: leave it out, or set it to true";
             return Err(invalid("tls_client_certificate_bound_access_tokens", problem).into());
         }
-        if let TokenEndpointAuthMethod::TlsClientAuth { client_ca: Some(name), .. } = &registration.method
+        if let TokenEndpointAuthMethod::TlsClientAuth(registered) = &registration.method
+            && let Some(name) = &registered.client_ca
             && !self.trust.load().client_cas.contains_key(name)
         {
             return Err(invalid("client_ca", "is not the name of a configured client CA").into());
@@ -180,7 +182,7 @@ impl Authority {
             return Ok(());
         }
         let unchanged = |present: &Arc<RegisteredClient>| {
-            !present.suspended && present.registration.metadata == registration.metadata
+            !present.suspended && present.registration.metadata() == registration.metadata()
         };
         if client_cas.is_empty() || present.is_some_and(unchanged) {
             return Ok(());
@@ -192,9 +194,10 @@ impl Authority {
 
 /// The client CA that a stored registration names for the same subject.
 fn stored_client_ca<'a>(stored: &'a ClientRegistration, wanted: &ClientRegistration) -> Option<&'a String> {
+    let TokenEndpointAuthMethod::TlsClientAuth(registered) = &stored.method else { return None };
     let mut pinned = wanted.clone();
-    pinned.pin_client_ca(stored.metadata.client_ca.as_deref()?);
-    if pinned.method == stored.method { stored.metadata.client_ca.as_ref() } else { None }
+    pinned.pin_client_ca(registered.client_ca.as_deref()?);
+    if pinned.method == stored.method { registered.client_ca.as_ref() } else { None }
 }
 
 /// The only item, if there is exactly one.
@@ -209,9 +212,19 @@ const BELOW_PATTERN_BYTES: usize = 256;
 /// Claims as large as those of a token with everything that is registered.
 fn largest_claims(issuer: &str, registration: &ClientRegistration) -> AccessTokenClaims {
     let mut client_id = registration.client_id.to_string();
-    if let TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(_)) = &registration.method {
-        let below = registration.metadata.spiffe_id.as_deref().unwrap_or_default();
-        client_id = below.to_owned() + &"x".repeat(BELOW_PATTERN_BYTES);
+    let mut spiffe_id = None;
+    match &registration.method {
+        TokenEndpointAuthMethod::Spiffe(_, claim @ SpiffeClaim::Below(_)) => {
+            client_id = claim.to_string() + &"x".repeat(BELOW_PATTERN_BYTES);
+        }
+        TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+            if let CertificateSubject::Uri(uri) = &registered.subject {
+                spiffe_id = Some(uri.clone());
+            }
+        }
+        TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Exact(_))
+        | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {}
     }
     // 256 bits as base64url.
     let hash = "x".repeat(43);
@@ -219,16 +232,16 @@ fn largest_claims(issuer: &str, registration: &ClientRegistration) -> AccessToke
     AccessTokenClaims {
         iss: issuer.to_owned(),
         sub: client_id.clone(),
-        aud: registration.metadata.audience.clone().into(),
+        aud: registration.terms.audience.clone().into(),
         exp: time,
         iat: time,
         nbf: time,
         jti: hash.clone(),
         client_id,
-        scope: Some(registration.scope.to_string()),
+        scope: Some(registration.terms.scope.to_string()),
         cnf: Some(Confirmation { x5t_s256: Some(hash.clone()) }),
         lanyard_bound: Some(BoundCertificate { nbf: time, spki: hash.clone() }),
-        lanyard_spiffe_id: registration.metadata.tls_client_auth_san_uri.clone(),
+        lanyard_spiffe_id: spiffe_id,
         lanyard_creation: hash,
     }
 }

@@ -65,8 +65,9 @@ impl Authority {
         let by = caller.identity.to_string();
         let record = self.new_record(&registration, &by)?;
         let dynamic = DynamicRegistration { registrant: by, access_token_hash: hash(&token.0), own_identity };
-        let client =
-            self.add(registration, ClientRecord { dynamic: Some(dynamic), ..record }, ("registered", None)).await?;
+        let client = self
+            .add(registration, ClientRecord { dynamic: Some(Box::new(dynamic)), ..record }, ("registered", None))
+            .await?;
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
 
@@ -100,7 +101,7 @@ impl Authority {
     ) -> Result<Arc<RegisteredClient>, DynamicRegistrationError> {
         self.may_register(&caller.roles)?;
         may_change(caller, present)?;
-        let known = &present.registration.metadata;
+        let known = present.registration.metadata();
         let mut metadata = metadata;
         metadata.client_id.clone_from(&known.client_id);
         metadata.disabled = known.disabled;
@@ -124,10 +125,10 @@ impl Authority {
         present: &RegisteredClient,
     ) -> Result<(), DynamicRegistrationError> {
         may_change(caller, present)?;
-        if present.registration.metadata.disabled {
+        if present.registration.disabled {
             return Err(DynamicRegistrationError::Forbidden);
         }
-        let client_id = present.registration.metadata.client_id.as_str();
+        let client_id = present.registration.client_id.as_str();
         Ok(self.delete_client(&caller.identity, client_id, Some(present.revision)).await?)
     }
 
@@ -151,16 +152,16 @@ impl Authority {
         let limit = self.snapshot.load().directory.operator_limit(id).ok_or(DynamicRegistrationError::Forbidden)?;
         let most = &limit.registration;
         if metadata.scope.is_empty() {
-            metadata.scope = most.scope.to_string();
+            metadata.scope = most.terms.scope.to_string();
         }
         if metadata.audience.is_empty() {
-            metadata.audience.clone_from(&most.metadata.audience);
+            metadata.audience.clone_from(&most.terms.audience);
         }
         let wanted = ClientRegistration::parse(metadata.clone())?;
         if let Some(field) = wanted.exceeded_field(most) {
             return Err(invalid(field, "goes beyond what an operator registered for this workload").into());
         }
-        if !wanted.bound {
+        if !wanted.terms.bound {
             let field = "tls_client_certificate_bound_access_tokens";
             return Err(invalid(field, "must be true for a workload that registers itself").into());
         }

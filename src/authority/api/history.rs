@@ -69,7 +69,7 @@ impl Authority {
         if let (Some(last), Ok(present)) = (changes.last_mut(), present)
             && last.revision == present.revision
         {
-            last.after = Some(present.registration.metadata().clone());
+            last.after = Some(present.registration.metadata().into_owned());
         }
         Ok(changes)
     }

@@ -18,7 +18,7 @@ impl Authority {
     /// The `client_id`s of the clients that publish their certificates, each with its `jwks_uri`.
     pub fn client_jwks_uris(&self) -> Vec<(String, JwksUri)> {
         let snapshot = self.snapshot.load();
-        let clients = snapshot.directory.all().filter(|client| !client.registration.metadata.disabled);
+        let clients = snapshot.directory.all().filter(|client| !client.registration.disabled);
         clients
             .filter_map(|client| {
                 let uri = client.registration.jwks_uri()?;

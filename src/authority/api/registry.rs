@@ -168,7 +168,7 @@ impl Authority {
         let written = self.write(None, registration, record, why).await;
         let registered =
             written.map_err(|error| if error == conflict { RegistryError::Exists(T::KIND) } else { error })?;
-        let (by, name) = (registered.record.created_by.as_str(), registered.registration.name());
+        let (by, name) = (&*registered.record.created_by, registered.registration.name());
         T::record_change(self, by, name, why, registered.revision);
         Ok(registered)
     }

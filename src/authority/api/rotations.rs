@@ -38,7 +38,7 @@ impl Authority {
         let (view, now) = (&caller.view, caller.view.now);
         let spiffe_id = caller.identity.spiffe_id().ok_or(NotAnnounced::NotLineage)?;
         match view.snapshot.directory.status(&ClientId::from(spiffe_id)) {
-            ClientStatus::Registered(client) if client.registration.rotation == Rotation::Lineage => {}
+            ClientStatus::Registered(client) if client.registration.terms.rotation == Rotation::Lineage => {}
             ClientStatus::Registered(_) | ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => {
                 return Err(NotAnnounced::NotLineage);
             }

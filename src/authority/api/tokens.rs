@@ -85,13 +85,13 @@ impl Authority {
             client_id: grant.client_id.to_string(),
             scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
             cnf: grant.bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
-            lanyard_bound: (grant.bound && grant.client.registration.rotation != Rotation::Strict)
+            lanyard_bound: (grant.bound && grant.client.registration.terms.rotation != Rotation::Strict)
                 .then(|| BoundCertificate::of(peer.certificate())),
             lanyard_spiffe_id: grant
                 .bound
                 .then(|| tokens::spiffe_id_claim(&grant.client_id, peer.certificate()))
                 .flatten(),
-            lanyard_creation: grant.client.record.creation_id.clone(),
+            lanyard_creation: grant.client.record.creation_id.to_string(),
         };
         let access_token = tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal)?;
         let token = IssuedToken { access_token, expires_in: now.until(grant.expires), scope: grant.scope.clone() };

@@ -1,9 +1,6 @@
 //! What the registry accepts, although it may not be what its author expects.
 
-use spiffe::TrustDomain;
-
 use crate::authority::Authority;
-use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::resources::RegisteredResource;
@@ -14,15 +11,15 @@ impl Authority {
     pub fn client_warnings(&self, client: &RegisteredClient) -> Vec<String> {
         let registration = &client.registration;
         let mut warnings = Vec::new();
-        if let TokenEndpointAuthMethod::Spiffe(_, pattern) = &registration.method
-            && let Some(trust_domain) = trust_domain(pattern)
+        if let TokenEndpointAuthMethod::Spiffe(_, claim) = &registration.method
+            && let Some(trust_domain) = claim.trust_domain()
             && !self.trust().trust_domains.contains_key(&trust_domain)
         {
             warnings.push(format!("there is no bundle of the trust domain {trust_domain}: the client cannot connect"));
         }
-        let audience = registration.metadata.audience.iter().map(String::as_str);
+        let audience = registration.terms.audience.iter().map(String::as_str);
         let defined = self.snapshot.load().resources.defined_by(audience);
-        let undefined = registration.scope.restricted(|scope| !defined.counts(scope));
+        let undefined = registration.terms.scope.restricted(|scope| !defined.counts(scope));
         if !undefined.is_empty() {
             warnings.push(format!("none of its audiences defines the scope {undefined}: no token has it"));
         }
@@ -36,15 +33,5 @@ impl Authority {
             .then(|| "it has no routes: every request that a proxy asks about is denied".to_owned())
             .into_iter()
             .collect()
-    }
-}
-
-fn trust_domain(pattern: &SpiffeIdPattern) -> Option<TrustDomain> {
-    match pattern {
-        SpiffeIdPattern::Exact(id) => Some(id.trust_domain().clone()),
-        SpiffeIdPattern::Below(prefix) => {
-            let name = prefix.strip_prefix("spiffe://")?.split('/').next()?;
-            TrustDomain::new(name).ok()
-        }
     }
 }

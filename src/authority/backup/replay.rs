@@ -220,7 +220,7 @@ impl Event {
 fn disabled(name: &str, value: &[u8]) -> Result<Vec<u8>, String> {
     let client = Registered::<ClientRegistration>::read(name, value, Revision::default());
     let client = client.map_err(|error| error.to_string())?;
-    let metadata = ClientMetadata { disabled: true, ..client.registration.metadata().clone() };
+    let metadata = ClientMetadata { disabled: true, ..client.registration.metadata() };
     let registration = ClientRegistration::parse(metadata).map_err(|error| error.to_string())?;
     Registered::new(registration, client.record, client.revision).to_bytes().map_err(|error| error.to_string())
 }

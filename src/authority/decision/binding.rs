@@ -115,7 +115,7 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
         // With several candidates it is ambiguous which client is meant, so none is used.
         ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
         ClientStatus::Disabled => return Err(DenyReason::ClientDisabled),
-        ClientStatus::Registered(client) if client.record.creation_id != claims.lanyard_creation => {
+        ClientStatus::Registered(client) if *client.record.creation_id != *claims.lanyard_creation => {
             return Err(DenyReason::ClientRecreated);
         }
         ClientStatus::Registered(client) => client,

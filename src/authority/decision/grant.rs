@@ -56,7 +56,7 @@ impl Credentials<'_> {
 
     /// Whether a client's tokens must be bound: the global setting forbids unbound ones, or the registration does.
     pub fn binds(&self, client: &RegisteredClient) -> bool {
-        client.registration.bound || !self.unbound_tokens
+        client.registration.terms.bound || !self.unbound_tokens
     }
 }
 
@@ -110,10 +110,10 @@ pub fn grant(
         }
     }
     let asked = Scope::parse(&request.scope).map_err(|_| GrantError::InvalidScope)?;
-    if !registration.scope.covers(&asked) {
+    if !registration.terms.scope.covers(&asked) {
         return Err(GrantError::InvalidScope);
     }
-    let registered = &registration.metadata.audience;
+    let registered = &registration.terms.audience;
     if !is_audience_count(request.audience.len())
         || !request.audience.iter().all(|audience| registered.contains(audience))
     {
@@ -122,12 +122,12 @@ pub fn grant(
     let audience = distinct(if request.audience.is_empty() { registered } else { &request.audience });
     // RFC 9068 section 2.2.3: the scopes of a token mean what its resources define by them.
     let defined = snapshot.resources.defined_by(audience.iter().map(String::as_str));
-    let wanted = if asked.is_empty() { &registration.scope } else { &asked };
+    let wanted = if asked.is_empty() { &registration.terms.scope } else { &asked };
     let scope = wanted.restricted(|scope| defined.counts(scope));
     if !scope.covers(&asked) {
         return Err(GrantError::InvalidScope);
     }
-    let expires = now.after(registration.access_token_ttl).min(peer.certificate().not_after());
+    let expires = now.after(registration.terms.access_token_ttl).min(peer.certificate().not_after());
     let bound = credentials.binds(&client);
     Ok(Grant { client_id, client, scope, audience, expires, bound })
 }
@@ -147,13 +147,13 @@ pub fn explain_refusal(
 ) -> Option<String> {
     let client_id = credentials.name(request.client_id.as_deref()).ok().flatten()?;
     let client = authenticate(snapshot, credentials, &client_id, now).ok()?;
-    let registered = &client.registration.metadata.audience;
+    let registered = &client.registration.terms.audience;
     let (foreign, allowed): (Vec<&str>, Vec<&str>) = match error {
         GrantError::InvalidScope => {
             let asked = Scope::parse(&request.scope).ok()?;
             let audience = if request.audience.is_empty() { registered } else { &request.audience };
             let defined = snapshot.resources.defined_by(audience.iter().map(String::as_str));
-            let allowed = client.registration.scope.restricted(|scope| defined.counts(scope));
+            let allowed = client.registration.terms.scope.restricted(|scope| defined.counts(scope));
             return explanation(
                 asked.restricted(|scope| !allowed.contains(scope)).tokens(),
                 "scopes",
@@ -229,23 +229,25 @@ pub fn authenticate(
     }
     let matches = match &client.registration.method {
         // draft-ietf-oauth-spiffe-client-auth section 3.2: the client_id equals the URI SAN, which the pattern covers.
-        TokenEndpointAuthMethod::Spiffe(SvidKind::X509, pattern) => {
-            peer.spiffe_id().is_some_and(|id| ClientId::from(id) == *client_id && pattern.matches(id))
+        TokenEndpointAuthMethod::Spiffe(SvidKind::X509, claim) => {
+            peer.spiffe_id().is_some_and(|id| ClientId::from(id) == *client_id && claim.matches(id))
         }
         // Section 3.1 requires the same of `sub`; section 5.1 defines its pattern.
-        TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, pattern) => {
+        TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, claim) => {
             let own =
-                |svid: &JwtSvid| ClientId::from(svid.spiffe_id()) == *client_id && pattern.matches(svid.spiffe_id());
+                |svid: &JwtSvid| ClientId::from(svid.spiffe_id()) == *client_id && claim.matches(svid.spiffe_id());
             if !assertion.is_some_and(own) {
                 return Err(Mismatch::Assertion);
             }
             *peer.proof() != Proof::Unknown
         }
-        TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca } => {
-            subject.is_proven_by(peer, client_ca.as_ref())
-                && CertificateSubject::of(peer.certificate().names()).contains(subject)
+        TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+            registered.subject.is_proven_by(peer, registered.client_ca.as_ref())
+                && CertificateSubject::of(peer.certificate().names()).contains(&registered.subject)
         }
-        TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => certificates.contains(&peer.thumbprint()),
+        TokenEndpointAuthMethod::SelfSignedTlsClientAuth(registered) => {
+            registered.certificates.contains(&peer.thumbprint())
+        }
         TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => {
             snapshot.published_jwks.has(client_id.as_str(), uri, &peer.thumbprint(), now)
         }

@@ -2,7 +2,6 @@
 
 use crate::authority::identity::is_text_of;
 use crate::authority::identity::parse_spiffe_id;
-use crate::authority::registration::CertificateSubject;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::tokens::VerifiedToken;
@@ -26,11 +25,10 @@ pub(in crate::authority::decision) fn is_another_workload(
         return parse_spiffe_id(principal).is_some();
     }
     match &registration.method {
-        TokenEndpointAuthMethod::TlsClientAuth { subject: CertificateSubject::Uri(uri), .. } => {
-            parse_spiffe_id(uri).is_some() && uri != principal
+        TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+            registered.subject.spiffe_id().is_some_and(|id| !is_text_of(principal, &id))
         }
-        TokenEndpointAuthMethod::TlsClientAuth { .. }
-        | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+        TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
         | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
         | TokenEndpointAuthMethod::Spiffe(..) => false,
     }

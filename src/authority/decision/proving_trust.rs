@@ -22,10 +22,10 @@ impl ProvingTrust {
         match &client.method {
             TokenEndpointAuthMethod::Spiffe(..) => Self::bundle(holder),
             // The bundle of its trust domain proves a SPIFFE ID, never a client CA.
-            TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => {
-                let spiffe_id = client.method.exact_spiffe_id();
+            TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+                let spiffe_id = registered.subject.spiffe_id();
                 let client_ca_removed = spiffe_id.is_none()
-                    && match client_ca {
+                    && match &registered.client_ca {
                         Some(name) => !trust.client_cas.contains_key(name),
                         None => trust.client_cas.is_empty(),
                     };

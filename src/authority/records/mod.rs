@@ -5,6 +5,7 @@ mod history;
 mod record;
 mod registered;
 mod registry_error;
+mod shared;
 
 pub use crate::authority::records::by_name::ByName;
 pub use crate::authority::records::history::ChangeRecord;
@@ -24,3 +25,4 @@ pub use crate::authority::records::registered::UnusableRecord;
 pub use crate::authority::records::registry_error::InvalidMetadata;
 pub use crate::authority::records::registry_error::Kind;
 pub use crate::authority::records::registry_error::RegistryError;
+pub(in crate::authority) use crate::authority::records::shared::Shared;

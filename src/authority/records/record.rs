@@ -1,5 +1,7 @@
 //! The stored form of a registration: JSON that an operator can read.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
@@ -21,11 +23,11 @@ pub struct Record<C, D> {
     /// When it was registered.
     pub create_time: Timestamp,
     /// The identity that registered it.
-    pub created_by: String,
+    pub created_by: Arc<str>,
     /// When it was last changed.
     pub update_time: Timestamp,
     /// The identity that last changed it.
-    pub updated_by: String,
+    pub updated_by: Arc<str>,
     /// When a change of its authentication last took effect; `None` where it never changed. Tokens that were issued until
     /// then are refused. Records of earlier versions lack it.
     pub authentication_changed_at: Option<Timestamp>,
@@ -36,12 +38,13 @@ pub struct Record<C, D> {
 impl<C, D: Default> Record<C, D> {
     /// The record of a new registration.
     pub fn new(creation_id: C, now: Timestamp, by: &str) -> Self {
+        let by: Arc<str> = by.into();
         Self {
             creation_id,
             create_time: now,
-            created_by: by.to_owned(),
+            created_by: Arc::clone(&by),
             update_time: now,
-            updated_by: by.to_owned(),
+            updated_by: by,
             authentication_changed_at: None,
             dynamic: D::default(),
         }
@@ -52,7 +55,7 @@ impl<C: Clone, D: Clone> Record<C, D> {
     /// The record of the same registration after a change.
     #[must_use]
     pub fn updated(&self, now: Timestamp, by: &str) -> Self {
-        Self { update_time: now, updated_by: by.to_owned(), ..self.clone() }
+        Self { update_time: now, updated_by: by.into(), ..self.clone() }
     }
 }
 
@@ -65,9 +68,9 @@ struct Stored<M, C: Part, D: Part> {
     creation_id: C,
     metadata: M,
     create_time: Timestamp,
-    created_by: String,
+    created_by: Arc<str>,
     update_time: Timestamp,
-    updated_by: String,
+    updated_by: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     authentication_changed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Part::is_left_out")]
@@ -115,7 +118,7 @@ pub trait Part: Clone + std::fmt::Debug + Eq {
     fn is_left_out(&self) -> bool;
 }
 
-impl Part for String {
+impl Part for Box<str> {
     fn is_left_out(&self) -> bool {
         false
     }

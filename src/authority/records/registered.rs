@@ -1,5 +1,6 @@
 //! A registration together with its stored record.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -33,7 +34,7 @@ pub trait Registration: Clone + fmt::Debug + Sized {
     fn parse(metadata: Self::Metadata) -> Result<Self, InvalidMetadata>;
 
     /// The metadata in normal form: defaults filled in.
-    fn metadata(&self) -> &Self::Metadata;
+    fn metadata(&self) -> Cow<'_, Self::Metadata>;
 
     /// The name, which is unique within the kind.
     fn name(&self) -> &str;
@@ -106,7 +107,7 @@ impl<T: Registration> Registered<T> {
 
     /// The value to store, as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        record::write(self.registration.metadata(), &self.record, T::SCHEMA)
+        record::write(&*self.registration.metadata(), &self.record, T::SCHEMA)
     }
 
     /// Suspends the registration because its record was replaced, at `revision`, by one that cannot be read.

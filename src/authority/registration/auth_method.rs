@@ -1,14 +1,19 @@
 //! The client authentication method (`token_endpoint_auth_method`).
 
+use std::sync::Arc;
+
 use spiffe::SpiffeId;
+use spiffe::TrustDomain;
 
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::identity::is_text_of;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::jwks_uri::JwksUri;
+use crate::authority::registration::metadata::ClientMetadata;
 use crate::authority::registration::metadata::invalid;
 
 /// The kinds of SVID with which clients authenticate.
@@ -20,22 +25,96 @@ pub enum SvidKind {
     Jwt,
 }
 
-/// A client authentication method, with the data needed to verify it.
+/// A client authentication method, with the data needed to verify it. The first is that of nearly all clients, so that what
+/// the others need is kept apart.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenEndpointAuthMethod {
-    /// An SVID of this kind, with a SPIFFE ID that the pattern matches (draft-ietf-oauth-spiffe-client-auth section 3).
-    Spiffe(SvidKind, SpiffeIdPattern),
+    /// An SVID of this kind, with a SPIFFE ID that is claimed (draft-ietf-oauth-spiffe-client-auth section 3).
+    Spiffe(SvidKind, SpiffeClaim),
     /// A certificate of a known CA with this subject (RFC 8705 section 2.1).
-    TlsClientAuth {
-        /// The name that the certificate must contain.
-        subject: CertificateSubject,
-        /// The configured name of the CA that must have issued it, if it is restricted to one.
-        client_ca: Option<String>,
-    },
+    TlsClientAuth(Box<RegisteredSubject>),
     /// One of these registered certificates (RFC 8705 section 2.2).
-    SelfSignedTlsClientAuth(Vec<CertificateThumbprint>),
+    SelfSignedTlsClientAuth(Box<RegisteredCertificates>),
     /// One of the certificates that the client publishes at this URL (RFC 8705 section 2.2).
-    PublishedTlsClientAuth(JwksUri),
+    PublishedTlsClientAuth(Box<JwksUri>),
+}
+
+/// The SPIFFE ID of a client, or those of its pattern, as text in its only accepted spelling.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SpiffeClaim {
+    /// This ID only. The text is that of the `client_id` where the two are the same.
+    Exact(Arc<str>),
+    /// Every ID that begins with this text, which ends in `/`.
+    Below(Arc<str>),
+}
+
+impl SpiffeClaim {
+    /// What a client with this `client_id` claims by a pattern.
+    pub(super) fn new(pattern: SpiffeIdPattern, client_id: &ClientId) -> Self {
+        match pattern {
+            SpiffeIdPattern::Exact(id) if is_text_of(client_id.as_str(), &id) => Self::Exact(client_id.shared()),
+            SpiffeIdPattern::Exact(id) => Self::Exact(id.to_string().into()),
+            SpiffeIdPattern::Below(prefix) => Self::Below(prefix.into()),
+        }
+    }
+
+    /// Whether the ID is claimed.
+    pub fn matches(&self, id: &SpiffeId) -> bool {
+        match self {
+            Self::Exact(text) => is_text_of(text, id),
+            Self::Below(prefix) => id.to_string().strip_prefix(&**prefix).is_some_and(|rest| !rest.is_empty()),
+        }
+    }
+
+    /// The trust domain of what is claimed.
+    pub fn trust_domain(&self) -> Option<TrustDomain> {
+        let (Self::Exact(text) | Self::Below(text)) = self;
+        TrustDomain::new(text.strip_prefix("spiffe://")?.split('/').next()?).ok()
+    }
+}
+
+/// The text that [`SpiffeIdPattern::parse`] takes.
+impl std::fmt::Display for SpiffeClaim {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(text) => formatter.write_str(text),
+            Self::Below(prefix) => write!(formatter, "{prefix}*"),
+        }
+    }
+}
+
+/// The subject of a `tls_client_auth` client.
+#[derive(Clone, Debug)]
+pub struct RegisteredSubject {
+    /// The field in which it was registered, with its text.
+    pub(in crate::authority) written: (&'static str, String),
+    /// The name that the certificate must contain.
+    pub subject: CertificateSubject,
+    /// The configured name of the CA that must have issued it, if it is restricted to one.
+    pub client_ca: Option<String>,
+}
+
+/// The same name may be written in several ways.
+impl PartialEq for RegisteredSubject {
+    fn eq(&self, other: &Self) -> bool {
+        self.subject == other.subject && self.client_ca == other.client_ca
+    }
+}
+
+/// The certificates of a `self_signed_tls_client_auth` client.
+#[derive(Clone, Debug)]
+pub struct RegisteredCertificates {
+    /// The JWK Set that carries them, as JSON.
+    pub(in crate::authority) jwks: Arc<str>,
+    /// Their thumbprints.
+    pub certificates: Vec<CertificateThumbprint>,
+}
+
+/// The same certificates may be in several JWK Sets.
+impl PartialEq for RegisteredCertificates {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificates == other.certificates
+    }
 }
 
 impl TokenEndpointAuthMethod {
@@ -47,10 +126,9 @@ impl TokenEndpointAuthMethod {
     /// The only SPIFFE ID that it proves, if it proves exactly one. The bundle of its trust domain proves it.
     pub fn exact_spiffe_id(&self) -> Option<SpiffeId> {
         match self {
-            Self::Spiffe(_, SpiffeIdPattern::Exact(id)) => Some(id.clone()),
-            Self::TlsClientAuth { subject: CertificateSubject::Uri(uri), .. } => parse_spiffe_id(uri),
-            Self::Spiffe(_, SpiffeIdPattern::Below(_))
-            | Self::TlsClientAuth { .. }
+            Self::Spiffe(_, SpiffeClaim::Exact(text)) => parse_spiffe_id(text),
+            Self::TlsClientAuth(registered) => registered.subject.spiffe_id(),
+            Self::Spiffe(_, SpiffeClaim::Below(_))
             | Self::SelfSignedTlsClientAuth(_)
             | Self::PublishedTlsClientAuth(_) => None,
         }
@@ -61,19 +139,42 @@ impl TokenEndpointAuthMethod {
         match self {
             Self::Spiffe(SvidKind::X509, _) => "spiffe_x509",
             Self::Spiffe(SvidKind::Jwt, _) => "spiffe_jwt",
-            Self::TlsClientAuth { .. } => "tls_client_auth",
+            Self::TlsClientAuth(_) => "tls_client_auth",
             Self::SelfSignedTlsClientAuth(_) | Self::PublishedTlsClientAuth(_) => "self_signed_tls_client_auth",
+        }
+    }
+
+    /// Sets the fields of the metadata in which the method is registered.
+    pub(super) fn write(&self, metadata: &mut ClientMetadata) {
+        self.name().clone_into(&mut metadata.token_endpoint_auth_method);
+        match self {
+            Self::Spiffe(_, claim) => metadata.spiffe_id = Some(claim.to_string()),
+            Self::TlsClientAuth(registered) => {
+                let (field, text) = &registered.written;
+                if let Some(place) = CertificateSubject::field(metadata, field) {
+                    *place = Some(text.clone());
+                }
+                metadata.client_ca.clone_from(&registered.client_ca);
+            }
+            Self::SelfSignedTlsClientAuth(registered) => metadata.jwks = serde_json::from_str(&registered.jwks).ok(),
+            Self::PublishedTlsClientAuth(uri) => metadata.jwks_uri = Some(uri.as_str().to_owned()),
         }
     }
 
     /// Checks that a `client_id` that is a SPIFFE ID is the identity that the method proves. `sub` is the `client_id`,
     /// and no client may have the name of another principal (RFC 9068 section 5).
     pub(super) fn fits(&self, client_id: &ClientId) -> Result<(), InvalidMetadata> {
-        let Some(named) = client_id.spiffe_id() else { return Ok(()) };
+        if !client_id.is_spiffe_id() {
+            return Ok(());
+        }
         let proves_it = match self {
-            Self::Spiffe(_, pattern) => *pattern == SpiffeIdPattern::Exact(named),
-            Self::TlsClientAuth { subject, .. } => *subject == CertificateSubject::Uri(named.to_string()),
-            Self::SelfSignedTlsClientAuth(_) | Self::PublishedTlsClientAuth(_) => false,
+            Self::Spiffe(_, SpiffeClaim::Exact(text)) => **text == *client_id.as_str(),
+            Self::TlsClientAuth(registered) => {
+                matches!(&registered.subject, CertificateSubject::Uri(uri) if uri == client_id.as_str())
+            }
+            Self::Spiffe(_, SpiffeClaim::Below(_))
+            | Self::SelfSignedTlsClientAuth(_)
+            | Self::PublishedTlsClientAuth(_) => false,
         };
         if proves_it {
             Ok(())

@@ -43,6 +43,21 @@ impl CertificateSubject {
         fields.into_iter().filter_map(|(field, value)| value.clone().map(|value| (field, value))).collect()
     }
 
+    /// The place of one of the five fields.
+    pub(in crate::authority) fn field<'a>(
+        metadata: &'a mut ClientMetadata,
+        name: &str,
+    ) -> Option<&'a mut Option<String>> {
+        match name {
+            "tls_client_auth_subject_dn" => Some(&mut metadata.tls_client_auth_subject_dn),
+            "tls_client_auth_san_dns" => Some(&mut metadata.tls_client_auth_san_dns),
+            "tls_client_auth_san_uri" => Some(&mut metadata.tls_client_auth_san_uri),
+            "tls_client_auth_san_ip" => Some(&mut metadata.tls_client_auth_san_ip),
+            "tls_client_auth_san_email" => Some(&mut metadata.tls_client_auth_san_email),
+            _ => None,
+        }
+    }
+
     /// Parses the value of one of the five fields.
     pub(in crate::authority) fn parse(field: &'static str, text: &str) -> Result<Self, InvalidMetadata> {
         let subject = match field {

@@ -1,6 +1,8 @@
 //! Client registrations, parsed into the form that decisions use. Contradictory metadata is rejected with the name of
 //! the field.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authority::identity::SpiffeIdPattern;
@@ -10,6 +12,8 @@ use crate::authority::records::Kind;
 use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::registration::auth_method::RegisteredSubject;
+use crate::authority::registration::auth_method::SpiffeClaim;
 use crate::authority::registration::auth_method::SvidKind;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
@@ -19,6 +23,8 @@ use crate::authority::registration::jwks;
 use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::ClientMetadata;
 use crate::authority::registration::metadata::invalid;
+use crate::authority::registration::terms::Rotation;
+use crate::authority::registration::terms::Terms;
 use crate::authority::scope::Scope;
 use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
@@ -35,54 +41,38 @@ pub const MAX_TTL: Duration = Duration::from_hours(1);
 pub const CLIENTS: &str = "/clients/";
 
 /// The stored data of a client other than its metadata.
-pub type ClientRecord = Record<String, Option<DynamicRegistration>>;
+pub type ClientRecord = Record<Box<str>, Option<Box<DynamicRegistration>>>;
 
 /// A client registration that is in effect.
 pub type RegisteredClient = Registered<ClientRegistration>;
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
-/// Whether a token stays valid when the certificate that it is bound to is renewed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Rotation {
-    /// The token is refused (RFC 8705 section 6.3).
-    Strict,
-    /// The token is accepted with a newer certificate of the same SPIFFE ID, or with one that has the same key.
-    Identity,
-    /// The token is accepted with the successor that the holder of the certificate announced.
-    Lineage,
-}
-
-/// The validated metadata of a client.
+/// The validated metadata of a client. There may be a million in memory: what many have in common they share, and the
+/// metadata is printed when it is asked for.
 #[derive(Clone, Debug)]
 pub struct ClientRegistration {
-    /// The metadata in normal form: defaults filled in, certificates as `jwks`.
-    pub metadata: ClientMetadata,
     /// The client's identifier.
     pub client_id: ClientId,
     /// The method by which the client authenticates.
     pub method: TokenEndpointAuthMethod,
-    /// The scopes that the client may request.
-    pub scope: Scope,
-    /// Whether its tokens must be bound, regardless of the global setting.
-    pub bound: bool,
-    /// The maximum lifetime of its tokens.
-    pub access_token_ttl: Duration,
-    /// Whether its tokens stay valid with a renewed certificate.
-    pub rotation: Rotation,
+    /// What the client may request.
+    pub terms: Arc<Terms>,
+    /// Whether the client is disabled.
+    pub disabled: bool,
 }
 
 impl Registration for ClientRegistration {
     type Metadata = ClientMetadata;
-    type CreationId = String;
-    type Dynamic = Option<DynamicRegistration>;
+    type CreationId = Box<str>;
+    type Dynamic = Option<Box<DynamicRegistration>>;
 
     const KIND: Kind = Kind::Client;
     const PREFIX: &'static str = CLIENTS;
     const SCHEMA: u32 = 1;
 
-    fn metadata(&self) -> &ClientMetadata {
-        &self.metadata
+    fn metadata(&self) -> Cow<'_, ClientMetadata> {
+        Cow::Owned(self.metadata())
     }
 
     fn name(&self) -> &str {
@@ -90,7 +80,7 @@ impl Registration for ClientRegistration {
     }
 
     fn suspend(&mut self) {
-        self.metadata.disabled = true;
+        self.disabled = true;
     }
 
     fn parse(metadata: ClientMetadata) -> Result<Self, InvalidMetadata> {
@@ -105,10 +95,9 @@ impl ClientRegistration {
         let client_id = ClientId::parse(&metadata.client_id).ok_or_else(|| {
             invalid("client_id", "must be 1 to 2048 visible ASCII characters, and well-formed if it is a SPIFFE ID")
         })?;
-        let method = read_method(&mut metadata)?;
+        let method = read_method(&mut metadata, &client_id)?;
         method.fits(&client_id)?;
         let scope = Scope::parse(&metadata.scope).map_err(|error| invalid("scope", &error.to_string()))?;
-        metadata.scope = scope.to_string();
         if !is_audience_count(metadata.audience.len()) || metadata.audience.is_empty() {
             return Err(invalid(
                 "audience",
@@ -121,28 +110,41 @@ impl ClientRegistration {
                 &format!("'{}' is not an absolute URI without a fragment (RFC 8707)", bad.escape_default()),
             ));
         }
-        metadata.audience = distinct(&metadata.audience);
-        if metadata.grant_types.is_empty() {
-            metadata.grant_types.push(CLIENT_CREDENTIALS.to_owned());
-        }
-        if metadata.grant_types != [CLIENT_CREDENTIALS] {
+        let audience = distinct(&metadata.audience);
+        if !metadata.grant_types.is_empty() && metadata.grant_types != [CLIENT_CREDENTIALS] {
             return Err(invalid("grant_types", "only client_credentials is served"));
         }
-        let bound = *metadata.tls_client_certificate_bound_access_tokens.get_or_insert(true);
-        let access_token_ttl = read_ttl(&mut metadata)?;
-        let rotation = match metadata.rotation.get_or_insert_with(|| "strict".to_owned()).as_str() {
-            "strict" => Rotation::Strict,
-            "identity" => Rotation::Identity,
-            "lineage" => Rotation::Lineage,
-            _ => return Err(invalid("rotation", "must be strict, identity or lineage")),
-        };
+        let bound = metadata.tls_client_certificate_bound_access_tokens.unwrap_or(true);
+        let access_token_ttl = read_ttl(metadata.access_token_ttl)?;
+        let rotation = metadata.rotation.as_deref().map_or(Some(Rotation::Strict), Rotation::parse);
+        let rotation = rotation.ok_or_else(|| invalid("rotation", "must be strict, identity or lineage"))?;
         if rotation != Rotation::Strict && !matches!(method, TokenEndpointAuthMethod::Spiffe(..)) {
             return Err(invalid(
                 "rotation",
                 "must be strict: only the certificates of SPIFFE clients have an identity to follow",
             ));
         }
-        Ok(Self { metadata, client_id, method, scope, bound, access_token_ttl, rotation })
+        let terms = Terms { scope, audience, bound, access_token_ttl, rotation, owner: metadata.owner };
+        Ok(Self { client_id, method, terms: Arc::new(terms), disabled: metadata.disabled })
+    }
+
+    /// The metadata in normal form: defaults filled in, certificates as `jwks`.
+    pub fn metadata(&self) -> ClientMetadata {
+        let Terms { scope, audience, bound, access_token_ttl, rotation, owner } = &*self.terms;
+        let mut metadata = ClientMetadata {
+            client_id: self.client_id.to_string(),
+            scope: scope.to_string(),
+            audience: audience.clone(),
+            grant_types: vec![CLIENT_CREDENTIALS.to_owned()],
+            tls_client_certificate_bound_access_tokens: Some(*bound),
+            access_token_ttl: Some(*access_token_ttl),
+            rotation: Some(rotation.name().to_owned()),
+            owner: owner.clone(),
+            disabled: self.disabled,
+            ..ClientMetadata::default()
+        };
+        self.method.write(&mut metadata);
+        metadata
     }
 
     /// The URL at which the client publishes its certificates, if it does.
@@ -150,7 +152,7 @@ impl ClientRegistration {
         match &self.method {
             TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => Some(uri),
             TokenEndpointAuthMethod::Spiffe(..)
-            | TokenEndpointAuthMethod::TlsClientAuth { .. }
+            | TokenEndpointAuthMethod::TlsClientAuth(_)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_) => None,
         }
     }
@@ -165,24 +167,23 @@ impl ClientRegistration {
             (Some(_), None) | (None, Some(_)) => return false,
         }
         if let (SelfSignedTlsClientAuth(now), SelfSignedTlsClientAuth(then)) = (&self.method, &before.method) {
-            return now.iter().any(|certificate| then.contains(certificate));
+            return now.certificates.iter().any(|certificate| then.certificates.contains(certificate));
         }
         self.method == before.method
     }
 
     /// Names the client CA that must have issued the certificate. Has no effect on a client of another method.
     pub(in crate::authority) fn pin_client_ca(&mut self, name: &str) {
-        if let TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } = &mut self.method {
-            *client_ca = Some(name.to_owned());
-            self.metadata.client_ca.clone_from(client_ca);
+        if let TokenEndpointAuthMethod::TlsClientAuth(registered) = &mut self.method {
+            registered.client_ca = Some(name.to_owned());
         }
     }
 
     /// Whether any client CA may have issued the client's certificate, because the registration names none.
     pub fn takes_any_client_ca(&self) -> bool {
         match &self.method {
-            TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => {
-                client_ca.is_none() && self.method.exact_spiffe_id().is_none()
+            TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+                registered.client_ca.is_none() && registered.subject.spiffe_id().is_none()
             }
             TokenEndpointAuthMethod::Spiffe(..)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
@@ -192,14 +193,14 @@ impl ClientRegistration {
 
     /// The field in which this registration exceeds the limit `most`, if any.
     pub fn exceeded_field(&self, most: &Self) -> Option<&'static str> {
-        let audience = &most.metadata.audience;
-        if !most.scope.covers(&self.scope) {
+        let (terms, widest) = (&*self.terms, &*most.terms);
+        if !widest.scope.covers(&terms.scope) {
             Some("scope")
-        } else if !self.metadata.audience.iter().all(|one| audience.contains(one)) {
+        } else if !terms.audience.iter().all(|one| widest.audience.contains(one)) {
             Some("audience")
-        } else if self.access_token_ttl > most.access_token_ttl {
+        } else if terms.access_token_ttl > widest.access_token_ttl {
             Some("access_token_ttl")
-        } else if self.rotation != Rotation::Strict && self.rotation != most.rotation {
+        } else if terms.rotation != Rotation::Strict && terms.rotation != widest.rotation {
             Some("rotation")
         } else if most.method.is_spiffe_jwt() && !self.method.is_spiffe_jwt() {
             // The authentication would be weaker than the operator requires.
@@ -210,9 +211,12 @@ impl ClientRegistration {
     }
 }
 
-fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidMetadata> {
+fn read_method(
+    metadata: &mut ClientMetadata,
+    client_id: &ClientId,
+) -> Result<TokenEndpointAuthMethod, InvalidMetadata> {
     const SUBJECTS: &str = "goes only with token_endpoint_auth_method tls_client_auth";
-    let named = metadata.token_endpoint_auth_method.clone();
+    let named = std::mem::take(&mut metadata.token_endpoint_auth_method);
     let subjects = CertificateSubject::registered_in(metadata);
     if named != "tls_client_auth" {
         if let Some((field, _)) = subjects.first() {
@@ -238,8 +242,8 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
         }
     }
     match named.as_str() {
-        "spiffe_x509" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::X509, read_spiffe_id(metadata)?)),
-        "spiffe_jwt" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, read_spiffe_id(metadata)?)),
+        "spiffe_x509" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::X509, read_spiffe_id(metadata, client_id)?)),
+        "spiffe_jwt" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, read_spiffe_id(metadata, client_id)?)),
         "tls_client_auth" => match subjects.as_slice() {
             [(field, text)] => {
                 let subject = CertificateSubject::parse(field, text)?;
@@ -249,7 +253,9 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
                     let problem = "no client CA vouches for a SPIFFE ID: its trust domain's bundle does";
                     return Err(invalid("client_ca", problem));
                 }
-                Ok(TokenEndpointAuthMethod::TlsClientAuth { subject, client_ca: metadata.client_ca.clone() })
+                let written = (*field, text.clone());
+                let registered = RegisteredSubject { written, subject, client_ca: metadata.client_ca.take() };
+                Ok(TokenEndpointAuthMethod::TlsClientAuth(Box::new(registered)))
             }
             // RFC 8705 section 2.1.2: exactly one subject field must be set.
             [] => Err(invalid(
@@ -268,17 +274,18 @@ fn read_method(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod,
     }
 }
 
-fn read_spiffe_id(metadata: &mut ClientMetadata) -> Result<SpiffeIdPattern, InvalidMetadata> {
-    if metadata.spiffe_id.is_none() && !is_spiffe_uri(&metadata.client_id) {
+fn read_spiffe_id(metadata: &ClientMetadata, client_id: &ClientId) -> Result<SpiffeClaim, InvalidMetadata> {
+    if metadata.spiffe_id.is_none() && !client_id.is_spiffe_id() {
         return Err(invalid("spiffe_id", "must be set where the client_id is not a SPIFFE ID"));
     }
-    let text = metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
-    SpiffeIdPattern::parse(text)
+    let pattern = SpiffeIdPattern::parse(metadata.spiffe_id.as_deref().unwrap_or(client_id.as_str()));
+    pattern
+        .map(|pattern| SpiffeClaim::new(pattern, client_id))
         .ok_or_else(|| invalid("spiffe_id", "must be a SPIFFE ID with a path, or one followed by /* for all below it"))
 }
 
-fn read_ttl(metadata: &mut ClientMetadata) -> Result<Duration, InvalidMetadata> {
-    let ttl = *metadata.access_token_ttl.get_or_insert(DEFAULT_TTL);
+fn read_ttl(written: Option<Duration>) -> Result<Duration, InvalidMetadata> {
+    let ttl = written.unwrap_or(DEFAULT_TTL);
     if ttl < Duration::from_secs(1) || ttl > MAX_TTL || ttl.subsec_nanos() != 0 {
         return Err(invalid("access_token_ttl", "must be whole seconds, from 1s to 1h"));
     }

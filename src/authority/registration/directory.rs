@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use imbl::HashMap;
+use imbl::OrdMap;
 use spiffe::SpiffeId;
 
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
-use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::identity::prefixes;
 use crate::authority::records::ByName;
+use crate::authority::records::Shared;
+use crate::authority::registration::auth_method::SpiffeClaim;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client::ClientRegistration;
 use crate::authority::registration::client::RegisteredClient;
 use crate::authority::registration::client_id::ClientId;
+use crate::authority::registration::terms::Terms;
 
 /// The result of looking up a `client_id`.
 #[derive(Clone, Debug)]
@@ -31,18 +34,48 @@ pub enum ClientStatus {
     Registered(Arc<RegisteredClient>),
 }
 
-/// All clients. A clone is cheap: a change creates a new snapshot that shares the unchanged entries.
+/// All clients. A clone is cheap: a change creates a new snapshot that shares the unchanged entries. A client is found by one
+/// lookup of a hash, by its name, its SPIFFE ID or its certificate.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     clients: ByName<ClientRegistration>,
-    exact: HashMap<String, Names>,
-    below: HashMap<String, Names>,
-    subjects: HashMap<CertificateSubject, Names>,
-    thumbprints: HashMap<CertificateThumbprint, Names>,
+    /// The clients with an exact SPIFFE ID that is not their name. The others are found by their names.
+    exact: HashMap<Arc<str>, Clients>,
+    below: HashMap<Arc<str>, Clients>,
+    /// The numbers of slashes in the prefixes of patterns, each with the number of those clients.
+    depths: OrdMap<usize, usize>,
+    subjects: HashMap<CertificateSubject, Clients>,
+    thumbprints: HashMap<CertificateThumbprint, Clients>,
+    /// The number of clients that were registered over HTTP.
+    dynamic: usize,
+    /// What the records have in common: terms, and who registered and changed them; and JWK Sets.
+    terms: Shared<Terms>,
+    texts: Shared<str>,
 }
 
-/// The `client_id`s under one index entry: nearly always one.
-type Names = Vec<String>;
+/// The clients under one index entry.
+#[derive(Clone, Debug)]
+enum Clients {
+    /// Nearly always.
+    One(Arc<RegisteredClient>),
+    Several(Vec<Arc<RegisteredClient>>),
+}
+
+/// What is done to an index entry.
+#[derive(Clone, Copy)]
+enum Change {
+    Add,
+    TakeAway,
+}
+
+impl Clients {
+    fn all(&self) -> &[Arc<RegisteredClient>] {
+        match self {
+            Self::One(client) => std::slice::from_ref(client),
+            Self::Several(clients) => clients,
+        }
+    }
+}
 
 impl Directory {
     /// The client registered under exactly this name, with any authentication method.
@@ -62,7 +95,7 @@ impl Directory {
 
     /// The number of clients that were registered over HTTP.
     pub fn registered_dynamically(&self) -> usize {
-        self.clients.all().filter(|client| client.record.dynamic.is_some()).count()
+        self.dynamic
     }
 
     /// Whether there are no clients.
@@ -74,19 +107,13 @@ impl Directory {
     /// applies: the exact one, then the longest pattern. A disabled registration at any level refuses the client, and so
     /// does the loss of the operator's registration that limits a client which registered itself.
     pub fn status(&self, client_id: &ClientId) -> ClientStatus {
-        if !client_id.is_spiffe_id() {
-            return match self.clients.named(client_id.as_str()) {
-                // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
-                Some(client) if matches!(client.registration.method, TokenEndpointAuthMethod::Spiffe(..)) => {
-                    ClientStatus::Unknown
-                }
-                Some(client) => settle(&[Arc::clone(client)], &[]),
-                None => ClientStatus::Unknown,
-            };
+        if client_id.is_spiffe_id() {
+            return settle(self.claiming(client_id.as_str()));
         }
-        let mut levels = self.levels(client_id.as_str()).into_iter().filter(|level| !level.is_empty());
-        let nearest = levels.next().unwrap_or_default();
-        settle(&nearest, &levels.flatten().collect::<Vec<_>>())
+        // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
+        let named = self.clients.named(client_id.as_str());
+        let named = named.filter(|client| !matches!(client.registration.method, TokenEndpointAuthMethod::Spiffe(..)));
+        settle(named.map(|client| (usize::MAX, client)).into_iter())
     }
 
     /// Whether a registration matches this peer. The kinds of proof differ in what they prove: for a certificate that
@@ -94,9 +121,7 @@ impl Directory {
     pub fn knows(&self, peer: &PeerIdentity) -> bool {
         let as_it_is = || self.thumbprints.contains_key(&peer.thumbprint());
         match peer.proof() {
-            Proof::Svid(id) => {
-                self.levels(&id.to_string()).iter().any(|level| !level.is_empty()) || self.knows_subject(peer, &[])
-            }
+            Proof::Svid(id) => self.claiming(&id.to_string()).next().is_some() || self.knows_subject(peer, &[]),
             Proof::Pki(vouching) => as_it_is() || self.knows_subject(peer, vouching),
             Proof::SelfSigned => as_it_is(),
             Proof::Unknown => false,
@@ -108,19 +133,20 @@ impl Directory {
     pub fn clients_of(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredClient>> {
         let mut found = peer.spiffe_id().map(|id| self.nearest(id)).unwrap_or_default();
         if matches!(peer.proof(), Proof::Pki(_) | Proof::SelfSigned) {
-            found.extend(self.resolve(self.thumbprints.get(&peer.thumbprint())));
+            found.extend(self.with_certificate(&peer.thumbprint()));
         }
         if !self.subjects.is_empty() {
             for subject in CertificateSubject::of(peer.certificate().names()) {
-                let registered = self.resolve(self.subjects.get(&subject));
-                found.extend(registered.filter(|client| match &client.registration.method {
-                    TokenEndpointAuthMethod::TlsClientAuth { client_ca, .. } => {
-                        subject.is_proven_by(peer, client_ca.as_ref())
+                let registered = of(self.subjects.get(&subject));
+                let proven = registered.filter(|client| match &client.registration.method {
+                    TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+                        subject.is_proven_by(peer, registered.client_ca.as_ref())
                     }
                     TokenEndpointAuthMethod::Spiffe(..)
                     | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
                     | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
-                }));
+                });
+                found.extend(proven.map(Arc::clone));
             }
         }
         found
@@ -128,7 +154,10 @@ impl Directory {
 
     /// The most specific registrations for a SPIFFE ID. There is more than one only where they conflict.
     pub fn nearest(&self, id: &SpiffeId) -> Vec<Arc<RegisteredClient>> {
-        self.levels(&id.to_string()).into_iter().find(|level| !level.is_empty()).unwrap_or_default()
+        let id = id.to_string();
+        let mut claiming = self.claiming(&id).peekable();
+        let nearest = claiming.peek().map(|(level, _)| *level);
+        claiming.take_while(|(level, _)| Some(*level) == nearest).map(|(_, client)| Arc::clone(client)).collect()
     }
 
     /// The clients that are registered with a certificate itself.
@@ -136,7 +165,7 @@ impl Directory {
         &self,
         thumbprint: &CertificateThumbprint,
     ) -> impl Iterator<Item = Arc<RegisteredClient>> + '_ {
-        self.resolve(self.thumbprints.get(thumbprint))
+        of(self.thumbprints.get(thumbprint)).map(Arc::clone)
     }
 
     /// Whether the thumbprint of a certificate is registered.
@@ -147,23 +176,18 @@ impl Directory {
     /// The most specific registration for a SPIFFE ID that an operator created. It limits what the workload may obtain
     /// by registering itself.
     pub fn operator_limit(&self, id: &SpiffeId) -> Option<Arc<RegisteredClient>> {
-        let operators = |level: &Vec<Arc<RegisteredClient>>| {
-            level.iter().find(|client| client.record.dynamic.is_none()).map(Arc::clone)
-        };
-        self.levels(&id.to_string()).iter().find_map(operators).filter(|client| !client.registration.metadata.disabled)
+        let id = id.to_string();
+        let operators = self.claiming(&id).map(|(_, client)| client).find(|client| client.record.dynamic.is_none());
+        operators.filter(|client| !client.registration.disabled).map(Arc::clone)
     }
 
     /// The clients that a peer's certificate may authenticate: those at the most specific level of its SPIFFE ID, and those
     /// with a name or the thumbprint of the certificate. Published certificates are not looked up.
     pub fn candidates(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredClient>> {
-        let mut found = match peer.spiffe_id() {
-            Some(id) => self.levels(&id.to_string()).into_iter().find(|level| !level.is_empty()).unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let mut found = peer.spiffe_id().map(|id| self.nearest(id)).unwrap_or_default();
         let subjects = CertificateSubject::of(peer.certificate().names());
-        let by_subject = subjects.iter().filter_map(|subject| self.subjects.get(subject));
-        let names = by_subject.chain(self.thumbprints.get(&peer.thumbprint())).flatten();
-        for client in names.filter_map(|name| self.clients.named(name)) {
+        let by_subject = subjects.iter().flat_map(|subject| of(self.subjects.get(subject)));
+        for client in by_subject.chain(of(self.thumbprints.get(&peer.thumbprint()))) {
             if !found.iter().any(|other| other.registration.client_id == client.registration.client_id) {
                 found.push(Arc::clone(client));
             }
@@ -178,14 +202,16 @@ impl Directory {
 
     /// Another client that claims the same SPIFFE ID or the same pattern.
     pub fn conflicting_client(&self, registration: &ClientRegistration) -> Option<&str> {
-        let claimed = match &registration.method {
-            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => self.exact.get(&id.to_string()),
-            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => self.below.get(prefix),
-            TokenEndpointAuthMethod::TlsClientAuth { .. }
+        let (exact, below) = match &registration.method {
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Exact(id)) => (Some(&**id), None),
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Below(prefix)) => (None, self.below.get(prefix)),
+            TokenEndpointAuthMethod::TlsClientAuth(_)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => self.exact.get(registration.client_id.as_str()),
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => (Some(registration.client_id.as_str()), None),
         };
-        claimed.into_iter().flatten().map(String::as_str).find(|name| *name != registration.client_id.as_str())
+        let claiming = exact.into_iter().flat_map(|id| self.claiming_exactly(id)).chain(of(below));
+        let mut names = claiming.map(|client| client.registration.client_id.as_str());
+        names.find(|name| *name != registration.client_id.as_str())
     }
 
     /// All clients.
@@ -194,65 +220,89 @@ impl Directory {
     }
 
     /// Inserts a client, replacing any client with the same name.
-    pub fn insert(&mut self, client: RegisteredClient) {
-        let name = client.registration.client_id.as_str().to_owned();
-        self.remove(&name);
-        self.index(&client.registration, |names| names.push(name.clone()));
+    pub fn insert(&mut self, mut client: RegisteredClient) {
+        self.remove(client.registration.client_id.as_str());
+        self.terms.add(&mut client.registration.terms);
+        self.texts.add(&mut client.record.created_by);
+        self.texts.add(&mut client.record.updated_by);
+        if let TokenEndpointAuthMethod::SelfSignedTlsClientAuth(registered) = &mut client.registration.method {
+            self.texts.add(&mut registered.jwks);
+        }
+        self.dynamic += usize::from(client.record.dynamic.is_some());
+        let client = Arc::new(client);
+        self.index(&client, Change::Add);
         self.clients.insert(client);
     }
 
     /// Removes a client.
     pub fn remove(&mut self, name: &str) {
-        if let Some(old) = self.clients.remove(name) {
-            self.index(&old.registration, |names| names.retain(|other| other != name));
+        let Some(old) = self.clients.remove(name) else { return };
+        self.index(&old, Change::TakeAway);
+        self.terms.remove(&old.registration.terms);
+        self.texts.remove(&old.record.created_by);
+        self.texts.remove(&old.record.updated_by);
+        if let TokenEndpointAuthMethod::SelfSignedTlsClientAuth(registered) = &old.registration.method {
+            self.texts.remove(&registered.jwks);
         }
+        self.dynamic -= usize::from(old.record.dynamic.is_some());
     }
 
-    /// The registrations for a SPIFFE ID, most specific level first.
-    fn levels(&self, id: &str) -> Vec<Vec<Arc<RegisteredClient>>> {
-        let below = prefixes(id)
-            .filter(|_| !self.below.is_empty())
-            .map(|prefix| self.resolve(self.below.get(prefix)).collect());
-        std::iter::once(self.resolve(self.exact.get(id)).collect()).chain(below).collect()
+    /// The registrations for a SPIFFE ID with their levels, the most specific first. A level is the length of what they claim.
+    fn claiming<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (usize, &'a Arc<RegisteredClient>)> {
+        let slashes = if self.below.is_empty() { 0 } else { id.bytes().filter(|byte| *byte == b'/').count() };
+        // The longest prefix has all slashes, and the next one fewer.
+        let prefixes = prefixes(id).zip((1..=slashes).rev()).filter(|(_, depth)| self.depths.contains_key(depth));
+        let below =
+            prefixes.flat_map(|(prefix, _)| of(self.below.get(prefix)).map(move |client| (prefix.len(), client)));
+        self.claiming_exactly(id).map(|client| (usize::MAX, client)).chain(below)
     }
 
-    fn resolve<'a>(&'a self, names: Option<&'a Names>) -> impl Iterator<Item = Arc<RegisteredClient>> + 'a {
-        names.into_iter().flatten().filter_map(|name| self.clients.named(name)).map(Arc::clone)
+    /// The registrations for exactly this SPIFFE ID: the one that it names, which cannot be for another one, and others.
+    fn claiming_exactly(&self, id: &str) -> impl Iterator<Item = &Arc<RegisteredClient>> {
+        let named = self.clients.named(id).filter(|client| client.registration.client_id.is_spiffe_id());
+        named.into_iter().chain(of(self.exact.get(id)))
     }
 
     /// Whether a `tls_client_auth` client has one of the peer's names, and takes a certificate that these client CAs issued.
     fn knows_subject(&self, peer: &PeerIdentity, vouching: &[String]) -> bool {
-        let takes = |name: &String| {
-            let client = self.clients.named(name);
-            client.is_some_and(|client| match &client.registration.metadata.client_ca {
-                Some(client_ca) => vouching.contains(client_ca),
-                None => true,
-            })
+        let takes = |client: &Arc<RegisteredClient>| match &client.registration.method {
+            TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+                registered.client_ca.as_ref().is_none_or(|client_ca| vouching.contains(client_ca))
+            }
+            TokenEndpointAuthMethod::Spiffe(..)
+            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
         };
         !self.subjects.is_empty()
             && CertificateSubject::of(peer.certificate().names())
                 .iter()
-                .filter_map(|subject| self.subjects.get(subject))
-                .any(|names| names.iter().any(takes))
+                .any(|subject| of(self.subjects.get(subject)).any(takes))
     }
 
-    fn index(&mut self, registration: &ClientRegistration, change: impl Fn(&mut Names)) {
+    fn index(&mut self, client: &Arc<RegisteredClient>, change: Change) {
+        let registration = &client.registration;
         match &registration.method {
-            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => {
-                touch(&mut self.exact, id.to_string(), change);
-            }
-            TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => {
-                touch(&mut self.below, prefix.clone(), change);
-            }
-            TokenEndpointAuthMethod::TlsClientAuth { subject, .. } => {
-                touch(&mut self.subjects, subject.clone(), &change);
-                if registration.client_id.spiffe_id().is_some() {
-                    touch(&mut self.exact, registration.client_id.as_str().to_owned(), change);
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Exact(id)) => {
+                if **id != *registration.client_id.as_str() {
+                    touch(&mut self.exact, Arc::clone(id), client, change);
                 }
             }
-            TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => {
-                for thumbprint in certificates {
-                    touch(&mut self.thumbprints, *thumbprint, &change);
+            TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Below(prefix)) => {
+                let before = of(self.below.get(prefix)).count();
+                touch(&mut self.below, Arc::clone(prefix), client, change);
+                let now = of(self.below.get(prefix)).count();
+                let depth = prefix.bytes().filter(|byte| *byte == b'/').count();
+                match (self.depths.get(&depth).copied().unwrap_or_default() + now).saturating_sub(before) {
+                    0 => drop(self.depths.remove(&depth)),
+                    left => drop(self.depths.insert(depth, left)),
+                }
+            }
+            TokenEndpointAuthMethod::TlsClientAuth(registered) => {
+                touch(&mut self.subjects, registered.subject.clone(), client, change);
+            }
+            TokenEndpointAuthMethod::SelfSignedTlsClientAuth(registered) => {
+                for thumbprint in &registered.certificates {
+                    touch(&mut self.thumbprints, *thumbprint, client, change);
                 }
             }
             // Published certificates change independently of the registration. The snapshot of published documents
@@ -262,17 +312,30 @@ impl Directory {
     }
 }
 
-fn settle(nearest: &[Arc<RegisteredClient>], farther: &[Arc<RegisteredClient>]) -> ClientStatus {
-    if nearest.iter().chain(farther).any(|client| client.registration.metadata.disabled) {
-        return ClientStatus::Disabled;
+/// The clients under an index entry, which may not exist.
+fn of(clients: Option<&Clients>) -> impl Iterator<Item = &Arc<RegisteredClient>> {
+    clients.into_iter().flat_map(Clients::all)
+}
+
+/// The status by the registrations that claim a client, with their levels, the most specific first.
+fn settle<'a>(claiming: impl Iterator<Item = (usize, &'a Arc<RegisteredClient>)>) -> ClientStatus {
+    let mut nearest: Option<(usize, &Arc<RegisteredClient>)> = None;
+    let (mut ambiguous, mut limited) = (false, false);
+    for (level, client) in claiming {
+        if client.registration.disabled {
+            return ClientStatus::Disabled;
+        }
+        match nearest {
+            None => nearest = Some((level, client)),
+            Some((at, _)) if at == level => ambiguous = true,
+            Some(_) => limited |= client.record.dynamic.is_none(),
+        }
     }
     match nearest {
-        [] => ClientStatus::Unknown,
-        [client] if is_own_identity(client) && !farther.iter().any(|other| other.record.dynamic.is_none()) => {
-            ClientStatus::Disabled
-        }
-        [client] => ClientStatus::Registered(Arc::clone(client)),
-        _ => ClientStatus::Ambiguous,
+        None => ClientStatus::Unknown,
+        Some(_) if ambiguous => ClientStatus::Ambiguous,
+        Some((_, client)) if is_own_identity(client) && !limited => ClientStatus::Disabled,
+        Some((_, client)) => ClientStatus::Registered(Arc::clone(client)),
     }
 }
 
@@ -280,10 +343,22 @@ fn is_own_identity(client: &RegisteredClient) -> bool {
     client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity)
 }
 
-fn touch<K: Clone + Eq + std::hash::Hash>(index: &mut HashMap<K, Names>, key: K, change: impl Fn(&mut Names)) {
-    let mut names = index.remove(&key).unwrap_or_default();
-    change(&mut names);
-    if !names.is_empty() {
-        index.insert(key, names);
+/// Adds a client to those under an index entry, or takes it away.
+fn touch<K: Clone + Eq + std::hash::Hash>(
+    index: &mut HashMap<K, Clients>,
+    key: K,
+    client: &Arc<RegisteredClient>,
+    change: Change,
+) {
+    let others = of(index.get(&key)).filter(|other| !Arc::ptr_eq(other, client)).map(Arc::clone);
+    let mut clients: Vec<_> = others.collect();
+    match change {
+        Change::Add => clients.push(Arc::clone(client)),
+        Change::TakeAway => {}
+    }
+    match clients.len() {
+        0 => drop(index.remove(&key)),
+        1 => drop(clients.pop().and_then(|client| index.insert(key, Clients::One(client)))),
+        _ => drop(index.insert(key, Clients::Several(clients))),
     }
 }

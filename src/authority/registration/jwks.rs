@@ -20,6 +20,7 @@ use crate::authority::keys::is_private;
 use crate::authority::keys::may_verify;
 use crate::authority::keys::public_key;
 use crate::authority::records::InvalidMetadata;
+use crate::authority::registration::auth_method::RegisteredCertificates;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::ClientMetadata;
@@ -28,8 +29,7 @@ use crate::authority::registration::metadata::invalid;
 /// The most certificates that one client may have at a time: the current one, the next one, and spare ones.
 const MAX_CERTIFICATES: usize = 16;
 
-/// Parses the registered certificates and stores them in `metadata.jwks`, or parses the `jwks_uri` at which the client
-/// publishes them.
+/// Parses the registered certificates, or the `jwks_uri` at which the client publishes them.
 pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenEndpointAuthMethod, InvalidMetadata> {
     if let Some(text) = &metadata.jwks_uri {
         // RFC 7591 section 2: jwks and jwks_uri are mutually exclusive.
@@ -38,7 +38,7 @@ pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenE
         }
         let uri = JwksUri::parse(text);
         let uri = uri.ok_or_else(|| invalid("jwks_uri", "must be an https URL without userinfo and fragment"))?;
-        return Ok(TokenEndpointAuthMethod::PublishedTlsClientAuth(uri));
+        return Ok(TokenEndpointAuthMethod::PublishedTlsClientAuth(Box::new(uri)));
     }
     let jwks = match (metadata.jwks.take(), metadata.certificate_pem.take()) {
         (Some(jwks), None) => jwks,
@@ -52,8 +52,8 @@ pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenE
         }
     };
     let certificates = certificates_in(&jwks)?;
-    metadata.jwks = Some(jwks);
-    Ok(TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates))
+    let registered = RegisteredCertificates { jwks: jwks.to_string().into(), certificates };
+    Ok(TokenEndpointAuthMethod::SelfSignedTlsClientAuth(Box::new(registered)))
 }
 
 /// Converts PEM certificates into a JWK Set that contains each in `x5c`.

@@ -5,7 +5,6 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::records::Registered;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
@@ -33,9 +32,8 @@ struct IndexRecord {
 /// The index key that a registration claims, if it claims one.
 pub fn key_of(registration: &ClientRegistration) -> Option<String> {
     let claimed = match &registration.method {
-        TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Exact(id)) => id.to_string(),
-        TokenEndpointAuthMethod::Spiffe(_, SpiffeIdPattern::Below(prefix)) => format!("{prefix}*"),
-        TokenEndpointAuthMethod::TlsClientAuth { .. }
+        TokenEndpointAuthMethod::Spiffe(_, claim) => claim.to_string(),
+        TokenEndpointAuthMethod::TlsClientAuth(_)
         | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
         | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => registration.client_id.spiffe_id()?.to_string(),
     };

@@ -171,7 +171,7 @@ impl Resources {
         for scope in defined(metadata) {
             *self.scopes.entry(scope.to_owned()).or_default() += 1;
         }
-        self.by_audience.insert(registered);
+        self.by_audience.insert(Arc::new(registered));
     }
 
     /// Removes the resource with this audience.

@@ -1,5 +1,6 @@
 //! Protected resources (RFC 8707): the services behind the proxies, and their requirements for requests.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use spiffe::SpiffeId;
@@ -75,8 +76,8 @@ impl Registration for ProtectedResource {
     const PREFIX: &'static str = RESOURCES;
     const SCHEMA: u32 = 1;
 
-    fn metadata(&self) -> &ResourceMetadata {
-        &self.metadata
+    fn metadata(&self) -> Cow<'_, ResourceMetadata> {
+        Cow::Borrowed(&self.metadata)
     }
 
     fn name(&self) -> &str {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
-use crate::authority::state::count_by_name::CountByName;
+use crate::authority::records::Shared;
 use crate::authority::store::Revision;
 
 /// The prefix of all store keys of lineages. The thumbprint of the certificate that has a successor follows it.
@@ -82,7 +82,7 @@ pub(super) fn predecessor(key: &str) -> Option<CertificateThumbprint> {
 #[derive(Clone, Debug, Default)]
 pub struct Lineages {
     successions: HashMap<CertificateThumbprint, (LineageRecord, Revision)>,
-    identities: CountByName,
+    identities: Shared<str>,
 }
 
 /// How one certificate descends from another.

@@ -1,7 +1,6 @@
 //! The state that decisions read, as it was at one moment.
 
 mod caller;
-mod count_by_name;
 mod freshness;
 mod key_rotation;
 mod last_admin;
@@ -41,6 +40,7 @@ pub use crate::authority::state::replicas::REPLICAS;
 pub(in crate::authority) use crate::authority::state::replicas::Replica;
 pub use crate::authority::state::replicas::Replicas;
 pub use crate::authority::state::revocations::Revocations;
+pub use crate::authority::state::revoked::Lifted;
 pub use crate::authority::state::revoked::REVOCATIONS;
 pub use crate::authority::state::revoked::RevocationRecord;
 pub use crate::authority::state::revoked::Revoked;

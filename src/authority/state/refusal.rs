@@ -90,7 +90,7 @@ impl View {
         let mut certificates = token.bound_to.into_iter().chain(presented);
         let revoked = |thumbprint| revocations.has_certificate(thumbprint, now);
         let between = || match (token.bound_to, presented, registered) {
-            (Some(bound), Some(presented), Some(client)) if client.registration.rotation == Rotation::Lineage => {
+            (Some(bound), Some(presented), Some(client)) if client.registration.terms.rotation == Rotation::Lineage => {
                 revocations.concerns_certificates() && self.snapshot.lineages.passes(bound, presented, lineage, revoked)
             }
             _ => false,
@@ -124,7 +124,7 @@ struct UseIdentities<'a> {
 impl<'a> UseIdentities<'a> {
     fn of(token: &'a VerifiedToken, registered: Option<&RegisteredClient>, evidence: Option<&'a Evidence>) -> Self {
         let subject = registered.and_then(|client| match &client.registration.method {
-            TokenEndpointAuthMethod::TlsClientAuth { subject, .. } => subject.spiffe_id(),
+            TokenEndpointAuthMethod::TlsClientAuth(registered) => registered.subject.spiffe_id(),
             TokenEndpointAuthMethod::Spiffe(..)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
             | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => None,

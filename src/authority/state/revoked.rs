@@ -160,7 +160,8 @@ impl Revoked {
 
     /// The record that replaces that of this revocation when it is lifted. `None` where it is deleted.
     pub fn lifted(&self, record: RevocationRecord, now: Timestamp, by: &str) -> Option<RevocationRecord> {
-        let lifted = || RevocationRecord { lifted_at: Some(now), lifted_by: Some(by.to_owned()), ..record };
+        let lifting = Lifted { at: now, by: Some(by.to_owned()) };
+        let lifted = || RevocationRecord { lifted: Some(Box::new(lifting)), ..record };
         self.outlives_its_end().then(lifted)
     }
 
@@ -173,9 +174,9 @@ impl Revoked {
     }
 }
 
-/// The record of a revocation in the store.
+/// The record of a revocation. There may be a million in memory.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written", into = "Written")]
 pub struct RevocationRecord {
     schema: u32,
     /// The time of the revocation.
@@ -183,20 +184,55 @@ pub struct RevocationRecord {
     /// The identity of the caller that revoked.
     pub revoked_by: Arc<str>,
     /// The last second in which it is in effect; `None` where it is in effect until it is lifted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// When it was lifted. The record is then kept for what was issued before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lifted_at: Option<Timestamp>,
+    /// Its end, where it was lifted. The record is then kept for what was issued before.
+    pub lifted: Option<Box<Lifted>>,
+}
+
+/// The end of a revocation that was lifted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lifted {
+    /// When it was lifted.
+    pub at: Timestamp,
     /// The identity of the caller that lifted it.
+    pub by: Option<String>,
+}
+
+/// The record as it is stored.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    schema: u32,
+    revoked_at: Timestamp,
+    revoked_by: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lifted_by: Option<String>,
+    until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lifted_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lifted_by: Option<String>,
+}
+
+impl From<Written> for RevocationRecord {
+    fn from(written: Written) -> Self {
+        let Written { schema, revoked_at, revoked_by, until, lifted_at, lifted_by } = written;
+        let lifted = lifted_at.map(|at| Box::new(Lifted { at, by: lifted_by }));
+        Self { schema, revoked_at, revoked_by, until, lifted }
+    }
+}
+
+impl From<RevocationRecord> for Written {
+    fn from(record: RevocationRecord) -> Self {
+        let RevocationRecord { schema, revoked_at, revoked_by, until, lifted } = record;
+        let (lifted_at, lifted_by) = lifted.map_or((None, None), |lifted| (Some(lifted.at), lifted.by));
+        Self { schema, revoked_at, revoked_by, until, lifted_at, lifted_by }
+    }
 }
 
 impl RevocationRecord {
     /// A revocation made now.
     pub fn new(now: Timestamp, by: &str, until: Option<Timestamp>) -> Self {
-        Self { schema: SCHEMA, revoked_at: now, revoked_by: by.into(), until, lifted_at: None, lifted_by: None }
+        Self { schema: SCHEMA, revoked_at: now, revoked_by: by.into(), until, lifted: None }
     }
 
     /// Parses a stored value; `None` where this version cannot.
@@ -211,7 +247,7 @@ impl RevocationRecord {
 
     /// Whether it refuses what it applies to.
     pub fn is_in_effect(&self, now: Timestamp) -> bool {
-        self.lifted_at.is_none() && self.until.is_none_or(|until| now <= until)
+        self.lifted.is_none() && self.until.is_none_or(|until| now <= until)
     }
 
     /// Whether it is in effect at least until then; `None` is without an end.
@@ -227,10 +263,10 @@ impl RevocationRecord {
 
     /// The last second whose tokens are refused once it has ended; `None` where it has no end.
     fn last_refused(&self) -> Option<Timestamp> {
-        let ended = self.lifted_at.map(|lifted| {
+        let ended = self.lifted.as_ref().map(|lifted| {
             // Until then no server issued any, or one that did not know the revocation yet. Those of the second in
             // which it was lifted are accepted, unless it was made in the same one.
-            Timestamp(lifted.0.saturating_sub(1)).max(self.revoked_at)
+            Timestamp(lifted.at.0.saturating_sub(1)).max(self.revoked_at)
         });
         // Lifting does not prolong it.
         match (ended, self.until) {

@@ -5,6 +5,7 @@ use spiffe::TrustDomain;
 
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::registration::ClientId;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
 use crate::authority::registration::TokenEndpointAuthMethod;
@@ -27,17 +28,17 @@ pub struct Compared<'a> {
 /// A registration at one revision of its record.
 #[derive(Clone, Debug)]
 struct Stamp {
-    name: String,
+    name: ClientId,
     revision: Revision,
 }
 
 impl Stamp {
     fn of(client: &RegisteredClient) -> Self {
-        Self { name: client.registration.client_id.to_string(), revision: client.revision }
+        Self { name: client.registration.client_id.clone(), revision: client.revision }
     }
 
     fn is_of(&self, client: &RegisteredClient) -> bool {
-        self.revision == client.revision && self.name == client.registration.client_id.as_str()
+        self.revision == client.revision && self.name == client.registration.client_id
     }
 }
 
@@ -78,11 +79,11 @@ impl Permitted {
         } else {
             client_ca_removed.then_some(DenyReason::ClientCaRemoved)
         };
-        let has_scope = |scope: &str| all().all(|one| one.registration.scope.contains(scope));
+        let has_scope = |scope: &str| all().all(|one| one.registration.terms.scope.contains(scope));
         let left = scope.map(|scope| (scope, scope.restricted(has_scope)));
-        let has_audience = |audience: &&String| all().all(|one| one.registration.metadata.audience.contains(audience));
+        let has_audience = |audience: &&String| all().all(|one| one.registration.terms.audience.contains(audience));
         let audiences: Vec<String> = claims.aud.all().iter().filter(has_audience).cloned().collect();
-        let rotation = client.registration.rotation;
+        let rotation = client.registration.terms.rotation;
         Self {
             client: Stamp::of(client),
             limit: limit.map(Stamp::of),
@@ -91,7 +92,11 @@ impl Permitted {
             trust_domain,
             scope: left.filter(|(scope, left)| *scope != left).map(|(_, left)| left),
             audience: (audiences.len() < claims.aud.all().len()).then(|| audiences.into()),
-            rotation: if all().all(|one| one.registration.rotation == rotation) { rotation } else { Rotation::Strict },
+            rotation: if all().all(|one| one.registration.terms.rotation == rotation) {
+                rotation
+            } else {
+                Rotation::Strict
+            },
         }
     }
 
@@ -120,12 +125,12 @@ impl Permitted {
 /// them.
 fn is_registered(client: &RegisteredClient, bound_to: Option<CertificateThumbprint>) -> bool {
     match &client.registration.method {
-        TokenEndpointAuthMethod::SelfSignedTlsClientAuth(certificates) => {
-            bound_to.is_none_or(|bound_to| certificates.contains(&bound_to))
+        TokenEndpointAuthMethod::SelfSignedTlsClientAuth(registered) => {
+            bound_to.is_none_or(|bound_to| registered.certificates.contains(&bound_to))
         }
         // Published certificates change without the registration.
         TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
         | TokenEndpointAuthMethod::Spiffe(..)
-        | TokenEndpointAuthMethod::TlsClientAuth { .. } => true,
+        | TokenEndpointAuthMethod::TlsClientAuth(_) => true,
     }
 }

@@ -122,7 +122,7 @@ impl Question {
     fn rotate(&mut self, rotation: Rotation) {
         let ClientStatus::Registered(client) = &self.client else { return };
         let mut client = RegisteredClient::clone(client);
-        client.registration.rotation = rotation;
+        Arc::make_mut(&mut client.registration.terms).rotation = rotation;
         self.client = ClientStatus::Registered(Arc::new(client));
     }
 

@@ -63,7 +63,7 @@ async fn documents_are_created_updated_or_left_as_they_are() {
     }
     documents[1].owner = Some("team-shop".to_owned());
     for mode in [Mode::Check, Mode::Write] {
-        assert_eq!(server.server.authority().client("b").unwrap().registration.metadata.owner, None);
+        assert_eq!(server.server.authority().client("b").unwrap().registration.metadata().owner, None);
         assert_eq!(applied(&mut registry, &documents, mode).await, ["a unchanged", "b updated"], "{mode:?}");
     }
     assert_eq!(applied(&mut registry, &documents, Mode::Write).await, ["a unchanged", "b unchanged"]);
@@ -90,7 +90,7 @@ async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept()
     let (server, mut registry) = started().await;
     let authority = server.server.authority();
     let client = |client_id: &str, owner: &str| ClientMetadata { owner: Some(owner.to_owned()), ..client(client_id) };
-    let owner = |client_id: &str| authority.client(client_id).unwrap().registration.metadata.owner.clone();
+    let owner = |client_id: &str| authority.client(client_id).unwrap().registration.metadata().owner.clone();
     applied(&mut registry, &[client("a", "before"), client("b", "before")], Mode::Write).await;
 
     let all =

@@ -30,7 +30,7 @@ fn configure(authority: &Authority, client_cas: &[(&str, &TestCa)]) {
 }
 
 fn client_ca(fixture: &TestAuthority, client_id: &str) -> Option<String> {
-    fixture.authority.client(client_id).unwrap().registration.metadata.client_ca.clone()
+    fixture.authority.client(client_id).unwrap().registration.metadata().client_ca.clone()
 }
 
 fn of(ca: &TestCa, client_id: &str) -> Leaf {
@@ -52,7 +52,7 @@ fn with_earlier_record() -> TestAuthority {
 
 /// The metadata of that record, as `client get` shows it.
 fn earlier(fixture: &TestAuthority) -> ClientMetadata {
-    fixture.authority.client("legacy").unwrap().registration.metadata.clone()
+    fixture.authority.client("legacy").unwrap().registration.metadata()
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_record_that_names_none_works_as_before_and_is_named_with_its_next_change() 
     }
     // The document that it was made from changes nothing.
     let unchanged = fixture.update(earlier(&fixture));
-    assert_eq!(unchanged.registration.metadata.client_ca, None);
+    assert_eq!(unchanged.registration.metadata().client_ca, None);
     let changed = ClientMetadata { owner: Some("team".to_owned()), ..earlier(&fixture) };
     let from = fixture.authority.client("legacy").unwrap().revision;
     let admin = fixture.svid(crate::support::authority::ADMIN);

@@ -11,6 +11,8 @@ use lanyard::authority::registration::ClientRecord;
 use lanyard::authority::registration::ClientRegistration;
 use lanyard::authority::registration::ClientStatus;
 use lanyard::authority::registration::RegisteredClient;
+use lanyard::authority::registration::SpiffeClaim;
+use lanyard::authority::registration::TokenEndpointAuthMethod;
 use lanyard::authority::state::Entry;
 use lanyard::authority::state::LoadError;
 use lanyard::authority::state::Snapshot;
@@ -19,6 +21,7 @@ use lanyard::authority::store::Change;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store as _;
+use lanyard::authority::store::Transaction;
 use std::sync::Arc;
 
 use crate::support::NOW;
@@ -67,7 +70,7 @@ fn a_disabled_registration_at_any_level_refuses() {
             fixture.register(named_spiffe_client(name, spiffe_id));
         }
         assert!(granted(&fixture).is_ok());
-        let mut metadata = fixture.authority.client(disabled).unwrap().registration.metadata.clone();
+        let mut metadata = fixture.authority.client(disabled).unwrap().registration.metadata();
         metadata.disabled = true;
         fixture.update(metadata.clone());
         assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::DisabledClient)), "{disabled}");
@@ -130,7 +133,7 @@ fn clients_are_listed_in_the_order_of_their_names_page_by_page() {
     }
     let page = |after: Option<&str>, count| {
         let clients = fixture.authority.clients(after, count);
-        clients.iter().map(|client| client.registration.metadata.client_id.clone()).collect::<Vec<_>>()
+        clients.iter().map(|client| client.registration.client_id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(page(None, 3), ["a", "b", "c"]);
     assert_eq!(page(Some("c"), 3), ["d"]);
@@ -147,7 +150,7 @@ fn what_was_registered_is_read_again_after_a_restart() {
     ready(again.authority.load()).unwrap();
     let read = again.authority.client(CHECKOUT).unwrap();
     assert_eq!((&read.record, read.revision), (&first.record, first.revision));
-    assert_eq!(read.registration.metadata, first.registration.metadata);
+    assert_eq!(read.registration.metadata(), first.registration.metadata());
     // Another load does not lose what was written after its listing began.
     again.register(named_spiffe_client("later", SHOP));
     ready(again.authority.load()).unwrap();
@@ -204,7 +207,7 @@ fn a_change_that_comes_late_revives_and_reverts_nothing() {
 fn a_write_that_the_watch_has_overtaken_is_not_taken_in() {
     let client = |revision| {
         let registration = ClientRegistration::parse(spiffe_client(CHECKOUT)).unwrap();
-        let record = ClientRecord::new("creation".to_owned(), NOW, "admin");
+        let record = ClientRecord::new("creation".into(), NOW, "admin");
         RegisteredClient::new(registration, record, Revision(revision))
     };
     let key = format!("{CLIENTS}{CHECKOUT}");
@@ -249,4 +252,62 @@ fn a_change_that_cannot_be_read_disables_its_client_and_lets_no_wider_pattern_in
     assert_eq!(granted(&fixture), Err(GrantError::InvalidClient(Mismatch::DisabledClient)));
     fixture.authority.apply(&Batch { revision: Revision(revision.0 + 1), ..change_of(&fixture, "checkout", revision) });
     assert!(granted(&fixture).is_ok());
+}
+
+/// As many as are read in more than one part, by several threads.
+#[test]
+fn many_registrations_are_read_again_after_a_restart() {
+    const MANY: usize = 20_000;
+    let fixture = TestAuthority::new();
+    for begin in (0..MANY).step_by(100) {
+        let mut transaction = Transaction::default();
+        for number in begin..begin + 100 {
+            let id = format!("spiffe://prod.example/sa/{number:05}");
+            let registration = ClientRegistration::parse(spiffe_client(&id)).unwrap();
+            let record = ClientRecord::new(format!("creation {number}").into(), NOW, "admin");
+            let value = RegisteredClient::new(registration, record, Revision::default()).to_bytes().unwrap();
+            transaction = transaction.put(&format!("{CLIENTS}{id}"), value);
+        }
+        ready(fixture.store.transact(transaction)).unwrap();
+    }
+    ready(fixture.authority.load()).unwrap();
+    let listed = fixture.authority.clients(None, usize::MAX);
+    assert_eq!(listed.len(), MANY);
+    for (number, client) in listed.iter().enumerate() {
+        let id = format!("spiffe://prod.example/sa/{number:05}");
+        assert_eq!(client.registration.client_id.as_str(), id);
+        assert_eq!(*client.record.creation_id, format!("creation {number}"));
+        assert!(Arc::ptr_eq(&fixture.authority.client(&id).unwrap(), client));
+    }
+}
+
+/// So that the memory for a million registrations stays within a gigabyte: the record itself, and its two texts.
+#[test]
+fn a_registration_takes_little_memory_of_its_own() {
+    assert!(size_of::<RegisteredClient>() <= 168, "{}", size_of::<RegisteredClient>());
+    let fixture = TestAuthority::new();
+    for number in 0..3 {
+        fixture.register(spiffe_client(&format!("spiffe://prod.example/sa/{number}")));
+    }
+    fixture.register(scoped(spiffe_client(CHECKOUT), "another"));
+    let clients = fixture.authority.clients(None, 9);
+    let [other, first, rest @ ..] = clients.as_slice() else { unreachable!() };
+    for client in rest {
+        assert!(Arc::ptr_eq(&client.registration.terms, &first.registration.terms));
+        assert!(Arc::ptr_eq(&client.record.created_by, &first.record.created_by));
+        assert!(Arc::ptr_eq(&client.record.updated_by, &first.record.created_by));
+    }
+    assert!(!Arc::ptr_eq(&other.registration.terms, &first.registration.terms));
+    for client in &clients {
+        let TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Exact(id)) = &client.registration.method else {
+            unreachable!()
+        };
+        assert_eq!(id.as_ptr(), client.registration.client_id.as_str().as_ptr());
+    }
+    // And read again, where each record was parsed apart.
+    let again = TestAuthority::on(Arc::clone(&fixture.store), |_| {}, TestAuthority::keys());
+    ready(again.authority.load()).unwrap();
+    let read = again.authority.clients(None, 9);
+    assert!(Arc::ptr_eq(&read[1].registration.terms, &read[2].registration.terms));
+    assert!(Arc::ptr_eq(&read[1].record.created_by, &read[2].record.updated_by));
 }

@@ -186,16 +186,63 @@ fn defaults_are_spelled_out_and_reading_them_again_changes_nothing() {
     let own = self_signed("batch").issue();
     for metadata in [spiffe_client(CHECKOUT), dns_client("checkout"), self_signed_client("batch", &own.pem())] {
         let registration = ClientRegistration::parse(metadata).unwrap();
-        let shown = &registration.metadata;
-        assert!(registration.bound);
+        let shown = registration.metadata();
+        assert!(registration.terms.bound);
         assert_eq!(shown.tls_client_certificate_bound_access_tokens, Some(true));
         assert_eq!(shown.grant_types, ["client_credentials"]);
         assert_eq!(shown.access_token_ttl, Some(Duration::from_mins(5)));
-        assert_eq!(serde_json::to_value(shown).unwrap()["access_token_ttl"], json!("5m"));
-        assert_eq!(registration.access_token_ttl.as_secs(), 300);
+        assert_eq!(serde_json::to_value(&shown).unwrap()["access_token_ttl"], json!("5m"));
+        assert_eq!(registration.terms.access_token_ttl.as_secs(), 300);
         assert_eq!(shown.rotation.as_deref(), Some("strict"));
         assert_eq!(shown.certificate_pem, None);
-        assert_eq!(&ClientRegistration::parse(shown.clone()).unwrap().metadata, shown);
+        assert_eq!(ClientRegistration::parse(shown.clone()).unwrap().metadata(), shown);
+    }
+}
+
+/// What is kept of a registration is not its text. Each field is printed from it as it was written.
+#[test]
+fn each_field_in_normal_form_is_shown_as_it_was_written() {
+    let own = self_signed("batch").issue();
+    let defaults = ClientMetadata {
+        client_id: "batch".to_owned(),
+        scope: "orders.write orders.read".to_owned(),
+        audience: vec!["https://b.example/?q=1".to_owned(), "https://a.example".to_owned()],
+        grant_types: vec!["client_credentials".to_owned()],
+        tls_client_certificate_bound_access_tokens: Some(true),
+        access_token_ttl: Some(Duration::from_secs(61)),
+        rotation: Some("strict".to_owned()),
+        owner: Some("a team".to_owned()),
+        ..ClientMetadata::default()
+    };
+    let by = |method: &str, field: &str, value: Value| {
+        let metadata = with(&defaults, "token_endpoint_auth_method", Value::from(method));
+        with(&metadata, field, value)
+    };
+    let all = [
+        by("spiffe_x509", "spiffe_id", json!(CHECKOUT)),
+        by("spiffe_jwt", "spiffe_id", json!("spiffe://prod.example/ns/*")),
+        with(&by("spiffe_x509", "spiffe_id", json!(CHECKOUT)), "client_id", json!(CHECKOUT)),
+        with(&by("spiffe_x509", "spiffe_id", json!(CHECKOUT)), "rotation", json!("identity")),
+        with(&by("spiffe_x509", "spiffe_id", json!(CHECKOUT)), "rotation", json!("lineage")),
+        with(&by("spiffe_x509", "spiffe_id", json!(CHECKOUT)), "disabled", json!(true)),
+        by("tls_client_auth", "tls_client_auth_subject_dn", json!("cn=Batch , O=Shop")),
+        by("tls_client_auth", "tls_client_auth_san_dns", json!("Batch.Example")),
+        by("tls_client_auth", "tls_client_auth_san_uri", json!("https://batch.example/")),
+        by("tls_client_auth", "tls_client_auth_san_ip", json!("2001:db8:0::1")),
+        by("tls_client_auth", "tls_client_auth_san_email", json!("Batch@Example.com")),
+        with(
+            &by("tls_client_auth", "tls_client_auth_san_dns", json!("batch.example")),
+            "client_ca",
+            json!("corporate"),
+        ),
+        by("self_signed_tls_client_auth", "jwks", registered_jwks(&own)),
+        by("self_signed_tls_client_auth", "jwks_uri", json!("https://Keys.example:8443/jwks?a=b")),
+    ];
+    for metadata in all {
+        let unbound = with(&metadata, "tls_client_certificate_bound_access_tokens", json!(false));
+        for metadata in [metadata, unbound] {
+            assert_eq!(ClientRegistration::parse(metadata.clone()).unwrap().metadata(), metadata);
+        }
     }
 }
 
@@ -324,7 +371,8 @@ fn a_certificate_in_pem_is_registered_as_a_jwk_with_x5c() {
         let jwk = &jwks["keys"][0];
         assert_eq!(jwk["x5c"], json!([STANDARD.encode(own.certificate())]));
         let registration = ClientRegistration::parse(with(&jwks_client(), "jwks", jwks.clone())).unwrap();
-        assert_eq!(registration.method, TokenEndpointAuthMethod::SelfSignedTlsClientAuth(vec![own.thumbprint()]));
+        let TokenEndpointAuthMethod::SelfSignedTlsClientAuth(registered) = &registration.method else { unreachable!() };
+        assert_eq!(registered.certificates, [own.thumbprint()]);
     }
     for bad in ["", "no pem", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
         assert_eq!(refused(self_signed_client("batch", bad)), "certificate_pem", "{bad:?}");

@@ -65,9 +65,9 @@ fn what_earlier_versions_wrote_is_read_and_kept_by_an_update() {
         let text = CLIENT.strip_suffix('}').unwrap().to_owned() + dynamic;
         let fixture = loaded(&client_key(), &text).unwrap();
         let client = fixture.authority.client(CHECKOUT).unwrap();
-        assert_eq!(client.record.creation_id, "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(&*client.record.creation_id, "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(client.record.dynamic.is_some(), dynamic == DYNAMIC);
-        let mut metadata = client.registration.metadata.clone();
+        let mut metadata = client.registration.metadata();
         metadata.scope = "orders.read".to_owned();
         fixture.update(metadata);
         assert_eq!(stored(&fixture, &client_key()), text.replace("orders.read orders.write", "orders.read"));

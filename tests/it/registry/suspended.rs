@@ -113,7 +113,7 @@ fn an_admin_clears_the_suspension_of_a_client_by_an_update() {
     let test = Fixture::new();
     let before = test.present();
     test.overwrite(&format!("/clients/{CHECKOUT}"));
-    let updated = test.fixture.update(before.registration.metadata.clone());
+    let updated = test.fixture.update(before.registration.metadata());
     assert!(!updated.suspended && updated.revision > before.revision);
     assert_eq!(updated.record.creation_id, before.record.creation_id);
     assert_eq!(test.granted(), Ok(()));
@@ -123,7 +123,7 @@ fn an_admin_clears_the_suspension_of_a_client_by_an_update() {
     ready(elsewhere.authority.load()).unwrap();
     let read = elsewhere.authority.client(CHECKOUT).unwrap();
     assert_eq!(read.record, updated.record);
-    assert_eq!(read.registration.metadata, updated.registration.metadata);
+    assert_eq!(read.registration.metadata(), updated.registration.metadata());
 }
 
 #[test]
@@ -131,9 +131,9 @@ fn an_update_of_a_suspended_client_is_written_also_where_it_only_keeps_it_disabl
     let test = Fixture::new();
     test.overwrite(&format!("/clients/{CHECKOUT}"));
     let suspended = test.present();
-    let updated = test.fixture.update(suspended.registration.metadata.clone());
+    let updated = test.fixture.update(suspended.registration.metadata());
     assert!(updated.revision > suspended.revision);
-    assert!(!updated.suspended && updated.registration.metadata.disabled);
+    assert!(!updated.suspended && updated.registration.disabled);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_client_that_is_not_suspended_is_deleted_by_its_registrant_and_a_disabled_on
     test.overwrite("/clients/another");
     assert_eq!(test.deleted(&workload), Ok(()));
     register(&test.fixture).unwrap();
-    let metadata = test.present().registration.metadata.clone();
+    let metadata = test.present().registration.metadata();
     test.fixture.update(ClientMetadata { disabled: true, ..metadata });
     assert!(!test.present().suspended);
     assert_eq!(test.deleted(&workload).unwrap_err(), FORBIDDEN);

@@ -1,6 +1,7 @@
 //! What the registrations permit of a token: compared once, remembered, and compared again after each change.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard::authority::clock::Clock as _;
@@ -63,7 +64,7 @@ fn a_token_is_compared_once_with_the_same_registrations_and_trust_and_again_afte
     };
     let revised = with(&|client| client.revision = Revision(client.revision.0 + 1));
     let renamed = with(&|client| client.registration.client_id = spiffe_client_id("spiffe://prod.example/other"));
-    let limit = with(&|client| client.registration.rotation = Rotation::Identity);
+    let limit = with(&|client| Arc::make_mut(&mut client.registration.terms).rotation = Rotation::Identity);
     let comparisons = Cell::new(0);
     let compare = |client: &RegisteredClient, limit: Option<&RegisteredClient>, trust_generation: u64| {
         comparisons.set(0);
@@ -99,9 +100,9 @@ fn the_operators_limit_narrows_scope_audience_and_rotation_and_adds_nothing() {
     let client = mint.fixture.authority.client(CHECKOUT).unwrap();
     let mut limit = RegisteredClient::clone(&client);
     let mut own = RegisteredClient::clone(&client);
-    own.registration.rotation = Rotation::Identity;
-    limit.registration.rotation = Rotation::Lineage;
-    limit.registration.scope = Scope::parse("orders.read orders.admin").unwrap();
+    Arc::make_mut(&mut own.registration.terms).rotation = Rotation::Identity;
+    Arc::make_mut(&mut limit.registration.terms).rotation = Rotation::Lineage;
+    Arc::make_mut(&mut limit.registration.terms).scope = Scope::parse("orders.read orders.admin").unwrap();
     let permitted = |limit: Option<&RegisteredClient>| {
         token.permitted(Compared { client: &own, limit, trust_generation: 0 }, || (false, None))
     };

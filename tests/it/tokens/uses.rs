@@ -298,7 +298,7 @@ fn an_authority_that_remembers_tokens_answers_as_one_that_has_never_seen_them() 
             }
             (1, Some(_)) => warm.delete(id),
             (2, Some(client)) => {
-                let mut metadata = client.registration.metadata.clone();
+                let mut metadata = client.registration.metadata();
                 metadata.disabled = !metadata.disabled;
                 warm.update(metadata);
             }
