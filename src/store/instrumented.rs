@@ -9,6 +9,7 @@ use crate::authority::observe::Family;
 use crate::authority::observe::labels;
 use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
+use crate::authority::store::ListingPart;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
@@ -86,6 +87,10 @@ impl Store for InstrumentedStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         Box::pin(self.operations.scan.record(self.store.list(prefix)))
+    }
+
+    fn list_part<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, ListingPart> {
+        Box::pin(self.operations.scan.record(self.store.list_part(prefix, after, limit)))
     }
 
     fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {

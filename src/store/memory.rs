@@ -1,7 +1,6 @@
 //! A store in memory, for tests and benchmarks. It answers like the durable ones; its contents are lost when it is
 //! dropped.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -10,6 +9,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::SystemClock;
 use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
+use crate::authority::store::ListingPart;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
@@ -17,6 +17,7 @@ use crate::authority::store::StoreFuture;
 use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
 use crate::authority::store::Watch;
+use crate::store::packed::Packed;
 use crate::store::step::Step;
 use crate::store::table::Table;
 
@@ -35,7 +36,7 @@ impl MemoryStore {
 
     /// An empty store whose records expire by this clock.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self { table: Arc::new(Table::new(BTreeMap::new(), Revision(0), clock)), writing: Arc::default() }
+        Self { table: Arc::new(Table::new(Packed::default(), Revision(0), clock)), writing: Arc::default() }
     }
 
     fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
@@ -74,6 +75,10 @@ impl Store for MemoryStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         Box::pin(async move { Ok(self.table.list(prefix)) })
+    }
+
+    fn list_part<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, ListingPart> {
+        Box::pin(async move { Ok(self.table.list_part(prefix, after, limit)) })
     }
 
     fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {

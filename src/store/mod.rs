@@ -7,6 +7,8 @@ pub mod disk;
 pub mod etcd;
 pub mod instrumented;
 pub mod memory;
+mod packed;
+mod sample;
 pub mod sled;
 mod step;
 mod table;

@@ -52,6 +52,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::SystemClock;
 use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
+use crate::authority::store::ListingPart;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
@@ -66,6 +67,7 @@ pub use crate::store::sled::open_error::OpenError;
 use crate::store::sled::opening::Opened;
 pub use crate::store::sled::record::Flaw;
 pub use crate::store::sled::scan::Damage;
+use crate::store::sled::scan::STORE_THREAD;
 use crate::store::sled::watchdog::Health;
 use crate::store::sled::watchdog::Progress;
 use crate::store::sled::writer::Request;
@@ -74,9 +76,6 @@ use crate::store::table::Table;
 
 /// The capacity of the writer's queue in transactions. Further transactions wait for a place.
 const QUEUE: usize = 1024;
-
-/// The thread that may panic in sled.
-const WRITER_THREAD: &str = "lanyard-store";
 
 /// The options of the embedded store. The defaults are for production.
 #[derive(Debug)]
@@ -93,7 +92,7 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        let (open_limit, flush_limit) = (Duration::from_secs(30), Duration::from_secs(5));
+        let (open_limit, flush_limit) = (Duration::from_mins(2), Duration::from_secs(5));
         Self { open_limit, flush_limit, durability: Box::new(Disk), clock: Arc::new(SystemClock) }
     }
 }
@@ -142,7 +141,7 @@ impl SledStore {
                 }
             }
         };
-        thread::Builder::new().name(WRITER_THREAD.to_owned()).spawn(writer).map_err(io)?;
+        thread::Builder::new().name(STORE_THREAD.to_owned()).spawn(writer).map_err(io)?;
         let table = match opening.recv_timeout(open_limit) {
             Ok(table) => table?,
             Err(RecvTimeoutError::Timeout) => {
@@ -183,6 +182,10 @@ impl Store for SledStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
         Box::pin(async move { Ok(self.table.list(prefix)) })
+    }
+
+    fn list_part<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, ListingPart> {
+        Box::pin(async move { Ok(self.table.list_part(prefix, after, limit)) })
     }
 
     fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
@@ -230,7 +233,7 @@ pub fn compact(directory: &Path) -> Result<Compacted, OpenError> {
     keep_engine_panics_off_stderr();
     let io = |source: io::Error| OpenError::of_system(directory, source);
     let path = directory.to_owned();
-    let rewriting = thread::Builder::new().name(WRITER_THREAD.to_owned());
+    let rewriting = thread::Builder::new().name(STORE_THREAD.to_owned());
     let rewriting = rewriting.spawn(move || compaction::compact(&path)).map_err(io)?;
     let ended = |_| OpenError::damaged(directory, Damage::Panic("rewriting ended without an answer".to_owned()));
     rewriting.join().map_err(ended)?
@@ -249,7 +252,7 @@ fn keep_engine_panics_off_stderr() {
         panic::set_hook(Box::new(move |info| {
             let thread = thread::current();
             let name = thread.name().unwrap_or_default();
-            if name != WRITER_THREAD && !name.starts_with("sled-io-") {
+            if name != STORE_THREAD && !name.starts_with("sled-io-") {
                 usual(info);
             }
         }));

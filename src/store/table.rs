@@ -1,6 +1,5 @@
 //! The present state in memory: entries, recent changes and watchers. Both stores answer reads and watches from it.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,10 +28,12 @@ use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::KeyRevisions;
 use crate::authority::store::Listing;
+use crate::authority::store::ListingPart;
 use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Watch;
+use crate::store::packed::Packed;
 use crate::store::step::Entry;
 use crate::store::step::Step;
 
@@ -55,7 +56,7 @@ pub(super) struct Table {
 }
 
 struct State {
-    entries: BTreeMap<String, Entry>,
+    entries: Packed,
     /// The keys of the entries with an expiry, ordered by it.
     expiring: BTreeSet<(Timestamp, String)>,
     revision: Revision,
@@ -68,8 +69,9 @@ struct State {
 
 impl Table {
     /// A table that holds `entries` as of `revision`.
-    pub(super) fn new(entries: BTreeMap<String, Entry>, revision: Revision, clock: Arc<dyn Clock>) -> Self {
-        let expiring = entries.iter().filter_map(|(key, entry)| Some((entry.expires?, key.clone()))).collect();
+    pub(super) fn new(entries: Packed, revision: Revision, clock: Arc<dyn Clock>) -> Self {
+        let all = entries.keys(Bound::Unbounded);
+        let expiring = all.filter_map(|(key, _, expires)| Some((expires?, key.to_owned()))).collect();
         let state = State { entries, expiring, revision, window: VecDeque::new(), kept: 0, closed: false };
         Self { state: RwLock::new(state), changed: watch::Sender::new(()), clock }
     }
@@ -84,7 +86,7 @@ impl Table {
 
     /// As [`get`](Self::get), but also returns an entry that has expired and is not deleted yet.
     pub(super) fn get_even_expired(&self, key: &str) -> Option<Entry> {
-        self.read().entries.get(key).cloned()
+        self.read().entries.get(key)
     }
 
     fn is_expired(&self, entry: &Entry) -> bool {
@@ -109,21 +111,27 @@ impl Table {
     }
 
     pub(super) fn list(&self, prefix: &str) -> Listing {
+        self.list_part(prefix, "", usize::MAX).listing
+    }
+
+    pub(super) fn list_part(&self, prefix: &str, after: &str, limit: usize) -> ListingPart {
         let state = self.read();
-        let entries = state
+        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let listed = state
             .entries
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .entries(from)
             .take_while(|(key, _)| key.starts_with(prefix))
             .filter(|(_, entry)| !self.is_expired(entry))
-            .map(|(key, entry)| (key.clone(), entry.clone()))
-            .collect();
-        Listing { entries, revision: state.revision }
+            .map(|(key, entry)| (key.to_owned(), entry));
+        let mut listed = listed.peekable();
+        let entries = listed.by_ref().take(limit).collect();
+        ListingPart { more: listed.peek().is_some(), listing: Listing { entries, revision: state.revision } }
     }
 
     pub(super) fn key_revisions(&self, after: &str, limit: usize) -> KeyRevisions {
         let state = self.read();
-        let mut later = state.entries.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
-        let keys = later.by_ref().take(limit).map(|(key, entry)| (key.clone(), entry.revision)).collect();
+        let mut later = state.entries.keys(Bound::Excluded(after));
+        let keys = later.by_ref().take(limit).map(|(key, revision, _)| (key.to_owned(), revision)).collect();
         KeyRevisions { keys, more: later.next().is_some(), revision: state.revision }
     }
 
@@ -135,12 +143,12 @@ impl Table {
             for (key, entry) in changes {
                 let value = entry.as_ref().map(|entry| Arc::clone(&entry.value));
                 let expires = entry.as_ref().and_then(|entry| entry.expires);
-                let old = match entry {
-                    Some(entry) => state.entries.insert(key.clone(), entry),
-                    None => state.entries.remove(&key),
-                };
-                if let Some(old) = old.and_then(|old| old.expires) {
+                if let Some(old) = state.entries.expires(&key) {
                     state.expiring.remove(&(old, key.clone()));
+                }
+                match entry {
+                    Some(entry) => state.entries.insert(&key, &entry),
+                    None => state.entries.remove(&key),
                 }
                 if let Some(expires) = expires {
                     state.expiring.insert((expires, key.clone()));

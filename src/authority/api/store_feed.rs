@@ -1,5 +1,7 @@
 //! How the snapshot follows the store.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
@@ -15,11 +17,20 @@ use crate::authority::state::Unusable;
 use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::Expected;
+use crate::authority::store::Listing;
 use crate::authority::store::MAX_TRANSACTION_BYTES;
 use crate::authority::store::MAX_TRANSACTION_OPERATIONS;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
+use crate::authority::store::Versioned;
+
+/// How many records are read at once, and the fewest for which a thread is started.
+const PART: usize = 16_384;
+const SHARE: usize = 1_024;
+
+/// A record with its key and revision.
+type ReadRecord<'a> = (&'a String, Revision, Result<Option<Entry>, Unusable>);
 
 impl Authority {
     /// Reads the whole store, and returns the revision from which to watch it. A record that cannot be read is an
@@ -31,23 +42,33 @@ impl Authority {
         let mut snapshot = Snapshot::new(keys.emptied());
         let mut reached = None;
         for prefix in PREFIXES {
-            let listing = self.store.list(prefix).await?;
-            for (key, stored) in listing.entries {
-                match self.read(&keys, &key, &stored.value, stored.revision) {
-                    Ok(entry) => snapshot.apply(&key, entry, stored.revision),
-                    Err(error @ Unusable::SigningKey(_)) => {
-                        tracing::error!(%error, key, "a record cannot be read");
-                        let stored = stored.revision;
-                        if let Some((known, revision)) = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)) {
-                            snapshot.apply(&key, Some(Entry::SigningKey(known.clone())), revision);
+            let (mut after, mut more) = (String::new(), true);
+            while more {
+                let part = self.store.list_part(prefix, &after, PART).await?;
+                let revision = part.listing.revision;
+                more = part.more;
+                for (key, stored, read) in self.read_all(&keys, &part.listing) {
+                    match read {
+                        Ok(entry) => snapshot.apply(key, entry, stored),
+                        Err(error @ Unusable::SigningKey(_)) => {
+                            tracing::error!(%error, key, "a record cannot be read");
+                            let known = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id));
+                            if let Some((known, revision)) = known {
+                                snapshot.apply(key, Some(Entry::SigningKey(known.clone())), revision);
+                            }
+                            snapshot.mark_unreadable(key, stored);
                         }
-                        snapshot.mark_unreadable(&key, stored);
+                        Err(problem) => {
+                            return Err(LoadError::Record { problem: problem.to_string(), key: key.clone() });
+                        }
                     }
-                    Err(problem) => return Err(LoadError::Record { problem: problem.to_string(), key }),
                 }
+                if let Some((last, _)) = part.listing.entries.last() {
+                    after.clone_from(last);
+                }
+                // Watching from the earliest revision delivers again what was written between two listings.
+                reached = Some(reached.map_or(revision, |reached: Revision| reached.min(revision)));
             }
-            // Watching from the earliest revision delivers again what was written between two listings.
-            reached = Some(reached.map_or(listing.revision, |reached: Revision| reached.min(listing.revision)));
         }
         let reached = reached.unwrap_or_default();
         snapshot.advance_to(reached);
@@ -76,7 +97,10 @@ impl Authority {
         let read = |change: &Change| {
             change.value.as_deref().map(|value| self.read(&keys, &change.key, value, revision)).transpose()
         };
-        let entries: Vec<_> = batch.changes.iter().map(|change| (&change.key, read(change))).collect();
+        let known = self.snapshot.load();
+        // What this server wrote itself has been applied by its writer.
+        let news = batch.changes.iter().filter(|change| !known.has(&change.key, revision));
+        let entries: Vec<_> = news.map(|change| (&change.key, read(change))).collect();
         self.change_snapshot(|snapshot| {
             for (key, entry) in entries {
                 match entry {
@@ -158,6 +182,28 @@ impl Authority {
         change(&mut snapshot);
         report_active_key(&before.keys, &snapshot.keys);
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Parses all values of a listing, on as many threads as the machine runs where there are many.
+    fn read_all<'a>(&self, keys: &SigningKeys, listing: &'a Listing) -> Vec<ReadRecord<'a>> {
+        let entries = &listing.entries;
+        let read = |entries: &'a [(String, Versioned<Arc<[u8]>>)]| {
+            let read = |(key, stored): &'a (String, Versioned<Arc<[u8]>>)| {
+                (key, stored.revision, self.read(keys, key, &stored.value, stored.revision))
+            };
+            entries.iter().map(read).collect::<Vec<_>>()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(entries.len() / SHARE);
+        if threads < 2 {
+            return read(entries);
+        }
+        let read = &read;
+        std::thread::scope(|scope| {
+            let shares = entries.chunks(entries.len().div_ceil(threads));
+            let others: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
+            let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            joined.flatten().collect()
+        })
     }
 
     /// Parses the value at a key. A signing key is opened once per revision of its record.

@@ -224,8 +224,7 @@ impl Snapshot {
 
     /// Applies a write at a key, or its deletion, unless a later change is already known.
     pub fn apply(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
-        let known = self.revision_of(key).max(self.removed.get(key).copied());
-        if revision < self.reached || known.is_some_and(|known| known >= revision) {
+        if revision < self.reached || self.has(key, revision) {
             return;
         }
         self.removed.remove(key);
@@ -268,6 +267,12 @@ impl Snapshot {
                 }
             }
         }
+    }
+
+    /// Whether this write at a key, or a later one, has been applied.
+    pub fn has(&self, key: &str, revision: Revision) -> bool {
+        let known = self.revision_of(key).max(self.removed.get(key).copied());
+        known.is_some_and(|known| known >= revision)
     }
 
     /// Handles an unreadable record that was written at `revision`. A client is refused rather than removed, since its

@@ -8,6 +8,7 @@ pub use crate::authority::store::port::Change;
 pub use crate::authority::store::port::Expected;
 pub use crate::authority::store::port::KeyRevisions;
 pub use crate::authority::store::port::Listing;
+pub use crate::authority::store::port::ListingPart;
 pub use crate::authority::store::port::MAX_KEY_BYTES;
 pub use crate::authority::store::port::MAX_TRANSACTION_BYTES;
 pub use crate::authority::store::port::MAX_TRANSACTION_OPERATIONS;

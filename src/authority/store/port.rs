@@ -189,6 +189,15 @@ pub struct Listing {
     pub revision: Revision,
 }
 
+/// A part of a listing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListingPart {
+    /// The entries, as of one revision.
+    pub listing: Listing,
+    /// Whether there are more after these.
+    pub more: bool,
+}
+
 /// The first keys after a given one, ordered, with the revisions of their last writes.
 ///
 /// Keys that have expired and are not deleted yet may be among them.
@@ -268,6 +277,17 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// All entries whose keys start with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing>;
+
+    /// The entries under a prefix whose keys come after `after`, at most `limit` of them: for what would take much memory at
+    /// once. Each part is of its own revision. A store that reads them together returns all of them.
+    fn list_part<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, ListingPart> {
+        let _ = limit;
+        Box::pin(async move {
+            let mut listing = self.list(prefix).await?;
+            listing.entries.retain(|(key, _)| key.as_str() > after);
+            Ok(ListingPart { listing, more: false })
+        })
+    }
 
     /// At most `limit` keys that come after `after`, without their values: for a comparison with what a watch delivered.
     fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions>;

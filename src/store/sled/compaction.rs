@@ -4,17 +4,18 @@
 //! complete and synced before it gets its second name, which decides that it replaces the old log. Whoever opens the store
 //! next, after an interruption, moves the files: each step can be repeated.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::fs::DirBuilder;
 use std::fs::File;
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use crate::store::disk;
+use crate::store::packed::Packed;
 use crate::store::sled::engine;
 use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
@@ -30,7 +31,6 @@ use crate::store::sled::replacement::remove;
 use crate::store::sled::replacement::replaces;
 use crate::store::sled::scan::Damage;
 use crate::store::sled::scan::ReadError;
-use crate::store::step::Entry;
 
 /// The size of a batch in bytes.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -67,12 +67,12 @@ pub(super) fn compact(directory: &Path) -> Result<Compacted, OpenError> {
 }
 
 /// Writes the new log, and reads it again.
-fn write_new(directory: &Path, ledger: &Ledger, entries: &BTreeMap<String, Entry>) -> Result<(), ReadError> {
+fn write_new(directory: &Path, ledger: &Ledger, entries: &Packed) -> Result<(), ReadError> {
     let new = directory.join(NEW);
     remove(&new).and_then(|()| DirBuilder::new().mode(0o700).create(&new)).map_err(ReadError::System)?;
     let (db, _) = engine::open(&new, |_| true)?;
     let (mut batch, mut bytes) = (::sled::Batch::default(), 0);
-    for (key, entry) in entries {
+    for (key, entry) in entries.entries(Bound::Unbounded) {
         let encoded = record::encode(key, entry.revision, entry.expires, &entry.value);
         for (place, chunk) in encoded.map_err(|error| ReadError::System(error.into()))?.chunks() {
             batch.insert(place.as_slice(), chunk);
@@ -90,7 +90,8 @@ fn write_new(directory: &Path, ledger: &Ledger, entries: &BTreeMap<String, Entry
     close(&new, db).map_err(ReadError::System)?;
     let (db, content) = engine::open(&new, |_| true)?;
     close(&new, db).map_err(ReadError::System)?;
-    if content.is_none_or(|(read, found)| read != *ledger || found != *entries) {
+    let is_same = |found: &Packed| found.entries(Bound::Unbounded).eq(entries.entries(Bound::Unbounded));
+    if !content.is_some_and(|(read, found)| read == *ledger && is_same(&found)) {
         return Err(Damage::Ledger.into());
     }
     // The log has everything, and a snapshot of another log beside it would have to go first.

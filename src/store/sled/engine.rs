@@ -19,7 +19,8 @@ use crate::store::sled::scan::scan;
 const SET_ASIDE: &str = "set-aside";
 /// The directory in which opening without snapshots is tried first.
 const TRIAL: &str = "trial";
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// What sled keeps of its pages. They are read at the start, and where they are written to.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// An open sled database and its content, or `None` if it is empty.
 pub(super) type Attempt = (::sled::Db, Option<Content>);

@@ -56,6 +56,12 @@ impl Ledger {
         self.flip(checksum);
     }
 
+    /// Adds the records of another.
+    pub(super) fn include(&mut self, other: &Self) {
+        self.records = self.records.wrapping_add(other.records);
+        self.flip(&other.sum);
+    }
+
     fn flip(&mut self, checksum: &Checksum) {
         self.sum.iter_mut().zip(checksum).for_each(|(sum, byte)| *sum ^= byte);
     }

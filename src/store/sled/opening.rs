@@ -1,10 +1,10 @@
 //! Opening a store: as it was left, or with an error. A damaged store is never replaced by a new one.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::fs::File;
 use std::path::Path;
 
+use crate::store::packed::Packed;
 use crate::store::sled::directory;
 use crate::store::sled::directory::Lock;
 use crate::store::sled::engine;
@@ -14,7 +14,6 @@ use crate::store::sled::mark::Stage;
 use crate::store::sled::open_error::OpenError;
 use crate::store::sled::replacement;
 use crate::store::sled::scan::ReadError;
-use crate::store::step::Entry;
 
 /// Opens or creates the store in `path`. It can hang where sled does, so call it on a thread that can be abandoned.
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
@@ -52,7 +51,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         (Stage::Ready, None) => {
             return Err(OpenError::Emptied { directory: path.to_owned(), missing: "everything in the log" });
         }
-        (Stage::Creating, _) => (engine::begin(path, &db, &log, &mark.store).map_err(io)?, BTreeMap::new()),
+        (Stage::Creating, _) => (engine::begin(path, &db, &log, &mark.store).map_err(io)?, Packed::default()),
     };
     if !is_valid(&ledger) {
         return Err(OpenError::RolledBack {
@@ -78,7 +77,7 @@ pub(super) struct Opened {
     pub(super) log: File,
     pub(super) mark: Mark,
     pub(super) ledger: Ledger,
-    pub(super) entries: BTreeMap<String, Entry>,
+    pub(super) entries: Packed,
     /// Held until the store is closed.
     pub(super) lock: Lock,
 }

@@ -140,11 +140,16 @@ impl Encoded {
 /// # Errors
 /// The key, if it can be read, and the flaw.
 pub(super) fn decode(place: &[u8], envelope: &[u8]) -> Result<Decoded, (Option<String>, Flaw)> {
-    let head: Head = serde_json::from_slice(envelope).map_err(|_| (None, Flaw::Unreadable))?;
-    if head.schema != SCHEMA && head.schema != EXPIRING_SCHEMA {
-        return Err((None, Flaw::Schema(head.schema)));
+    let read = serde_json::from_slice::<Envelope<'_>>(envelope);
+    let schema = match &read {
+        Ok(envelope) => envelope.schema,
+        // That of a later version may have other members.
+        Err(_) => serde_json::from_slice::<Head>(envelope).map_err(|_| (None, Flaw::Unreadable))?.schema,
+    };
+    if schema != SCHEMA && schema != EXPIRING_SCHEMA {
+        return Err((None, Flaw::Schema(schema)));
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(envelope).map_err(|_| (None, Flaw::Unreadable))?;
+    let envelope = read.map_err(|_| (None, Flaw::Unreadable))?;
     let key = envelope.key.into_owned();
     let (revision, expires) = (Revision(envelope.revision), envelope.expires.map(Timestamp));
     if expires.is_some() != (envelope.schema == EXPIRING_SCHEMA) {

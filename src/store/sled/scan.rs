@@ -1,19 +1,26 @@
 //! The full scan at the start: every record is read and verified before the first request is answered.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZero;
+use std::ops::Bound;
+use std::panic;
+use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::io::Errno;
 
-use crate::authority::store::Versioned;
+use crate::authority::store::Revision;
+use crate::store::packed::Packed;
+use crate::store::packed::Record;
+use crate::store::packed::Samples;
+use crate::store::packed::sorted;
 use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
 use crate::store::sled::record;
 use crate::store::sled::record::CHUNK_KEY_BYTES;
+use crate::store::sled::record::Decoded;
 use crate::store::sled::record::Flaw;
-use crate::store::step::Entry;
 
 /// Damage in a store's files. Restore the store from an export, or from a copy of the whole directory.
 #[derive(Debug, thiserror::Error)]
@@ -97,35 +104,106 @@ fn is_of_system(error: &io::Error) -> bool {
 }
 
 /// The whole content of the tree.
-pub(super) type Content = (Ledger, BTreeMap<String, Entry>);
+pub(super) type Content = (Ledger, Packed);
 
-/// Reads and verifies everything; `None` if the tree is empty.
+/// How many records are looked at for samples.
+const SAMPLED: usize = 256;
+
+/// The name of the threads that may panic in sled.
+pub(super) const STORE_THREAD: &str = "lanyard-store";
+
+/// The most threads that read.
+const THREADS: usize = 8;
+
+/// Reads and verifies everything; `None` if the tree is empty. The records lie in the order of a hash, so that each thread
+/// has an equal share of them.
 pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, ReadError> {
-    let mut ledger = None;
-    let mut entries = BTreeMap::new();
-    let mut found = Ledger::new(String::new());
-    let mut assembly = Assembly::default();
-    for item in db.iter() {
-        let (key, value) = item?;
-        if key == LEDGER_KEY {
-            ledger = Some(Ledger::decode(&value).ok_or(Damage::Ledger)?);
-        } else if let Some(whole) = assembly.take(&key, &value)? {
-            settle(&whole, &mut found, &mut entries)?;
+    let ledger = db.get(LEDGER_KEY)?.map(|line| Ledger::decode(&line).ok_or(Damage::Ledger)).transpose()?;
+    let mut samples = Samples::default();
+    each(db.iter().take(SAMPLED), |decoded| {
+        if !samples.pack(&decoded.key, decoded.revision, decoded.expires, &decoded.value).1 {
+            samples.add(&decoded.key, &decoded.value);
         }
-    }
-    if !assembly.place.is_empty() {
-        settle(&assembly, &mut found, &mut entries)?;
-    }
-    let Some(ledger) = ledger else {
-        return if entries.is_empty() { Ok(None) } else { Err(Damage::Ledger.into()) };
+    })?;
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
+    let bounds: Vec<Vec<u8>> =
+        (0..threads).map(|thread| u8::try_from(256 * thread / threads).into_iter().collect()).collect();
+    let read = |thread: usize| {
+        let from = bounds.get(thread).map_or(Bound::Unbounded, |from| Bound::Included(from.as_slice()));
+        let to = bounds.get(thread + 1).map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_slice()));
+        read_range(db.range::<&[u8], _>((from, to)), &samples)
     };
-    if let Some((key, _)) = entries.iter().find(|(_, entry)| entry.revision > ledger.revision) {
-        return Err(Damage::Record { key: key.clone(), flaw: Flaw::FromTheFuture }.into());
+    let shares: Vec<Share> = thread::scope(|scope| {
+        let read = &read;
+        let spawn = |thread| {
+            let builder = thread::Builder::new().name(STORE_THREAD.to_owned());
+            builder.spawn_scoped(scope, move || read(thread)).map_err(ReadError::System)
+        };
+        let others = (1..threads).map(spawn).collect::<Result<Vec<_>, _>>()?;
+        let own = read(0);
+        let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        std::iter::once(own).chain(others).collect::<Result<_, _>>()
+    })?;
+    let Some(ledger) = ledger else {
+        return if shares.iter().all(|share| share.records.is_empty()) { Ok(None) } else { Err(Damage::Ledger.into()) };
+    };
+    let mut found = Ledger::new(String::new());
+    let mut records = Vec::with_capacity(shares.iter().map(|share| share.records.len()).sum());
+    for share in shares {
+        if let Some((_, key)) = share.newest.filter(|(revision, _)| *revision > ledger.revision) {
+            return Err(Damage::Record { key, flaw: Flaw::FromTheFuture }.into());
+        }
+        found.include(&share.found);
+        records.extend(share.records);
     }
     if (found.records, found.sum) != (ledger.records, ledger.sum) {
         return Err(Damage::Sum { counted: ledger.records, found: found.records }.into());
     }
-    Ok(Some((ledger, entries)))
+    Ok(Some((ledger, Packed::new(records, samples))))
+}
+
+/// What one thread has read.
+struct Share {
+    found: Ledger,
+    /// The latest revision, with the key of its record.
+    newest: Option<(Revision, String)>,
+    /// In the order of their keys.
+    records: Vec<Record>,
+}
+
+fn read_range(items: ::sled::Iter, samples: &Samples) -> Result<Share, ReadError> {
+    let mut share = Share { found: Ledger::new(String::new()), newest: None, records: Vec::new() };
+    each(items, |decoded| {
+        let Decoded { key, revision, expires, value, checksum } = decoded;
+        share.found.add(&checksum);
+        share.records.push(samples.pack(&key, revision, expires, &value).0);
+        if share.newest.as_ref().is_none_or(|(newest, _)| *newest < revision) {
+            share.newest = Some((revision, key));
+        }
+    })?;
+    share.records = sorted(share.records);
+    Ok(share)
+}
+
+/// Puts the records together from their chunks and verifies each.
+fn each(
+    items: impl Iterator<Item = ::sled::Result<(::sled::IVec, ::sled::IVec)>>,
+    mut take: impl FnMut(Decoded),
+) -> Result<(), ReadError> {
+    let mut assembly = Assembly::default();
+    for item in items {
+        let (key, value) = item?;
+        if key == LEDGER_KEY {
+            continue;
+        }
+        if let Some(whole) = assembly.take(&key, &value)? {
+            take(whole.decoded()?);
+        }
+    }
+    if !assembly.place.is_empty() {
+        take(assembly.decoded()?);
+    }
+    Ok(())
 }
 
 /// The chunks of one record, in the order of their keys.
@@ -151,17 +229,13 @@ impl Assembly {
         self.envelope.extend_from_slice(chunk);
         Ok(before)
     }
-}
 
-fn settle(whole: &Assembly, found: &mut Ledger, entries: &mut BTreeMap<String, Entry>) -> Result<(), Damage> {
-    let record = record::decode(&whole.place, &whole.envelope).map_err(|(key, flaw)| Damage::Record {
-        key: key.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(&whole.place)),
-        flaw,
-    })?;
-    found.add(&record.checksum);
-    let entry = Versioned { value: record.value.into(), revision: record.revision, expires: record.expires };
-    entries.insert(record.key, entry);
-    Ok(())
+    fn decoded(&self) -> Result<Decoded, Damage> {
+        record::decode(&self.place, &self.envelope).map_err(|(key, flaw)| Damage::Record {
+            key: key.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(&self.place)),
+            flaw,
+        })
+    }
 }
 
 fn unreadable(key: &[u8]) -> Damage {

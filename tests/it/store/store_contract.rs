@@ -117,6 +117,7 @@ contract![
     a_watch_from_a_revision_that_is_still_to_come_is_refused,
     a_watch_ends_with_its_store,
     key_revisions_come_in_pages_and_without_values,
+    a_listing_is_the_sum_of_its_parts,
 ];
 
 /// These keep the last 4,096 changes; etcd keeps all until it is compacted.
@@ -140,6 +141,22 @@ async fn key_revisions_come_in_pages_and_without_values(store: Arc<dyn Store>) {
     let rest = store.key_revisions("/b", 2).await.unwrap();
     assert_eq!((rest.keys, rest.more), (written[2..].to_vec(), false));
     assert_eq!(store.key_revisions("/b/c", 2).await.unwrap().keys, []);
+}
+
+async fn a_listing_is_the_sum_of_its_parts(store: Arc<dyn Store>) {
+    for key in ["/a/9", "/b/1", "/b/2", "/b/3", "/b/4", "/b/5", "/c/1"] {
+        store.put(key, key.as_bytes().to_vec(), Expected::Absent).await.unwrap();
+    }
+    let (mut listed, mut after, mut more) = (Vec::new(), String::new(), true);
+    while more {
+        let part = store.list_part("/b/", &after, 2).await.unwrap();
+        more = part.more;
+        after = part.listing.entries.last().unwrap().0.clone();
+        listed.extend(part.listing.entries);
+    }
+    assert_eq!(listed, store.list("/b/").await.unwrap().entries);
+    assert_eq!(store.list_part("/b/", "/b/5", 2).await.unwrap().listing.entries, []);
+    assert!(!store.list_part("/d/", "", 2).await.unwrap().more);
 }
 
 async fn what_was_put_is_read_back_with_the_revision_of_its_write(store: Arc<dyn Store>) {
