@@ -56,6 +56,55 @@ pub(crate) const UNSHARED: (&str, &str) = (
      {role: workload, address: {requests: 1000000, requests_per_second: 1000000, buffered_bytes: 1000000000}}]",
 );
 
+/// How long a server may take to start: with a million registrations that is a while.
+const START: Duration = Duration::from_mins(3);
+
+/// What `lanyard dev` wrote: a trust domain, samples, and a store that no process uses.
+pub(crate) struct Folder {
+    dir: TempDir,
+    mtls: u16,
+    ops: u16,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let dir = tempfile::tempdir()?;
+        let any = ["--listen-mtls", "127.0.0.1:0", "--listen-public", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0"];
+        let story = Command::new(PROGRAM).args(["dev", "--once", "--dir"]).arg(dir.path()).args(any).output()?;
+        if !story.status.success() {
+            return Err(String::from_utf8_lossy(&story.stderr).into());
+        }
+        let yaml = fs::read_to_string(dir.path().join("lanyard.yaml"))?;
+        let port = |listener: &str| -> Result<u16, Failure> {
+            let address = yaml.lines().find_map(|line| line.trim().strip_prefix(listener)).ok_or("no address")?;
+            Ok(address.rsplit(':').next().ok_or("no port")?.parse()?)
+        };
+        Ok(Self { mtls: port("mtls: ")?, ops: port("ops: ")?, dir })
+    }
+
+    /// The directory of the store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A server on one core, once it is ready.
+    pub(crate) async fn serve(self, settings: &[(&str, &str)], log: Stdio) -> Result<Server, Failure> {
+        let process = Command::new("taskset")
+            .args(["-c", SERVER_CORE, PROGRAM, "serve", "--config"])
+            .arg(self.dir.path().join("lanyard.yaml"))
+            .envs(settings.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let server = Server { process, mtls: self.mtls, ops: self.ops, dir: self.dir };
+        server.wait().await?;
+        Ok(server)
+    }
+}
+
+/// The program that is measured.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lanyard");
+
 /// A server on one core.
 pub(crate) struct Server {
     process: Child,
@@ -72,34 +121,12 @@ impl Server {
 
     /// The same; its log goes to `log`.
     pub(crate) async fn start_with(settings: &[(&str, &str)], log: Stdio) -> Result<Self, Failure> {
-        let dir = tempfile::tempdir()?;
-        let program = env!("CARGO_BIN_EXE_lanyard");
-        let any = ["--listen-mtls", "127.0.0.1:0", "--listen-public", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0"];
-        let story = Command::new(program).args(["dev", "--once", "--dir"]).arg(dir.path()).args(any).output()?;
-        if !story.status.success() {
-            return Err(String::from_utf8_lossy(&story.stderr).into());
-        }
-        let config = dir.path().join("lanyard.yaml");
-        let process = Command::new("taskset")
-            .args(["-c", SERVER_CORE, program, "serve", "--config"])
-            .arg(&config)
-            .envs(settings.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let yaml = fs::read_to_string(config)?;
-        let port = |listener: &str| -> Result<u16, Failure> {
-            let address = yaml.lines().find_map(|line| line.trim().strip_prefix(listener)).ok_or("no address")?;
-            Ok(address.rsplit(':').next().ok_or("no port")?.parse()?)
-        };
-        let server = Self { process, mtls: port("mtls: ")?, ops: port("ops: ")?, dir };
-        server.wait().await?;
-        Ok(server)
+        Folder::new()?.serve(settings, log).await
     }
 
     async fn wait(&self) -> Result<(), Failure> {
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(30) {
+        while begin.elapsed() < START {
             if self.page("/readyz").is_ok_and(|page| page.starts_with("HTTP/1.1 200")) {
                 return Ok(());
             }
@@ -133,6 +160,11 @@ impl Server {
 
     /// Another workload of the trust domain.
     pub(crate) fn workload(&self, path: &str) -> Result<Peer, Failure> {
+        Ok(self.certified(path)?.0)
+    }
+
+    /// The same, with its certificate.
+    pub(crate) fn certified(&self, path: &str) -> Result<(Peer, Vec<u8>), Failure> {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::default();
         parameters.subject_alt_names = vec![SanType::URI(format!("spiffe://dev.internal/{path}").try_into()?)];
@@ -141,7 +173,8 @@ impl Server {
         let (ca, ca_key) = (self.file("ca.pem")?, KeyPair::from_pem(&self.file("ca-key.pem")?)?);
         let certificate = parameters.signed_by(&key, &Issuer::from_ca_cert_pem(&ca, ca_key)?)?;
         let private = PrivateKeyDer::try_from(key.serialize_der())?;
-        Peer::new(&self.path("ca.pem"), vec![certificate.der().clone()], private, self.mtls)
+        let peer = Peer::new(&self.path("ca.pem"), vec![certificate.der().clone()], private, self.mtls)?;
+        Ok((peer, certificate.der().to_vec()))
     }
 
     /// The sample workload's certificate.
@@ -157,7 +190,7 @@ impl Server {
 
     /// Runs a command as one of the samples, and returns what it prints.
     pub(crate) fn command(&self, arguments: &[&str], sample: &str) -> Result<String, Failure> {
-        let ran = Command::new(env!("CARGO_BIN_EXE_lanyard"))
+        let ran = Command::new(PROGRAM)
             .args(arguments)
             .arg("--server")
             .arg(format!("https://localhost:{}", self.mtls))
@@ -177,9 +210,18 @@ impl Server {
 
     /// Its resident memory, in KiB.
     pub(crate) fn memory_kib(&self) -> Result<f64, Failure> {
+        self.kib_of("VmRSS:")
+    }
+
+    /// The most resident memory that it had, in KiB.
+    pub(crate) fn peak_memory_kib(&self) -> Result<f64, Failure> {
+        self.kib_of("VmHWM:")
+    }
+
+    fn kib_of(&self, name: &str) -> Result<f64, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(resident.trim().trim_end_matches(" kB").trim().parse()?)
+        let found = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("not in the status")?;
+        Ok(found.trim().trim_end_matches(" kB").trim().parse()?)
     }
 
     fn path(&self, name: &str) -> PathBuf {

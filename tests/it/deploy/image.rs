@@ -100,7 +100,7 @@ fn the_image_begins_from_nothing_and_says_what_it_is_and_how_it_runs() {
 fn the_context_has_the_sources_and_nothing_that_lies_about_in_a_checkout() {
     let through = ignore().let_through(&in_crate(""));
     // Cargo looks for the first file of each target, also of those that are not built.
-    let benches = ["benches/pressure/main.rs", "benches/serving/main.rs"];
+    let benches = ["benches/pressure/main.rs", "benches/scale/main.rs", "benches/serving/main.rs"];
     for needed in
         ["Cargo.lock", "LICENSE", "build.rs", "proto/lanyard/v1/key.proto", "src/main.rs"].into_iter().chain(benches)
     {
