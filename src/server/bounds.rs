@@ -14,7 +14,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 
-use crate::server::executor::AtOnce;
+use crate::server::executor::Together;
 
 /// A place among the handshakes goes to a waiting one when its holder has kept it for this long. A peer needs one round
 /// trip and one signature, also around the world and while a whole mesh reconnects; whoever takes longer may be kept
@@ -104,14 +104,15 @@ pub(super) const CONTROL_FRAMES_EACH: u32 = 8;
 /// gRPC's clients ping once a second at most.
 pub(super) const CONTROL_FRAMES_A_SECOND: u32 = 64;
 
-/// The server side of HTTP with these bounds. `http2`: the peer has negotiated it; otherwise its first bytes decide.
+/// The server side of HTTP with these bounds, whose requests over HTTP/2 this runs. `http2`: the peer has negotiated it;
+/// otherwise its first bytes decide.
 ///
 /// Not ours to set, in hyper 1.12 and h2 0.4.20: a request target of at most 65,534 bytes, and 100 header fields over
 /// HTTP/1.1; chunk extensions and trailers of at most 16 KiB for each body; at most 100 empty DATA frames of a
 /// connection, and of small ones that wait unread at most half a connection's window of overhead; one ping and one
 /// SETTINGS to acknowledge, before which nothing more is read; the HPACK tables of 4 KiB on both sides.
-pub(super) fn builder(http2: bool) -> auto::Builder<AtOnce> {
-    let mut builder = auto::Builder::new(AtOnce);
+pub(super) fn builder(http2: bool, requests: Together) -> auto::Builder<Together> {
+    let mut builder = auto::Builder::new(requests);
     if http2 {
         // The server then sends first (RFC 9113 section 3.4), as soon as the peer is accepted. In TLS 1.3 a refusal
         // arrives after the client's side of the handshake is done; a client that waits for the server's preface learns

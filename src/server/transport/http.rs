@@ -1,6 +1,8 @@
 //! HTTP on a connection, within its bounds.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -24,6 +26,7 @@ use crate::http::error::invalid_host;
 use crate::limits::Share;
 use crate::server::bounds;
 use crate::server::bounds::UNREAD_TIME;
+use crate::server::executor::Together;
 use crate::server::middleware::Buffers;
 use crate::server::transport::answer_body::AnswerBody;
 use crate::server::transport::host;
@@ -81,24 +84,30 @@ pub(super) async fn serve_http<S, V>(
             }
         })
     };
-    let builder = bounds::builder(http2);
+    let requests = Together::default();
+    let builder = bounds::builder(http2, requests.clone());
     let connection = builder.serve_connection(TokioIo::new(Stream::new(stream)), service);
     tokio::pin!(connection);
     let stalled = buffers.stalled(|| tokio::time::sleep(UNREAD_TIME));
     tokio::select! {
         // An error here is caused by the peer: it disconnected, or did not send HTTP.
-        ended = &mut connection => return drop(ended),
+        ended = served(&requests, connection.as_mut()) => return drop(ended),
         () = stalled => return tracing::debug!("a connection was ended whose peer reads no answers"),
         () = end => {}
     }
     if !http2 {
         closing.store(true, Ordering::Relaxed);
-        if let Ok(ended) = tokio::time::timeout(LAST_ANSWER, connection.as_mut()).await {
+        if let Ok(ended) = tokio::time::timeout(LAST_ANSWER, served(&requests, connection.as_mut())).await {
             return drop(ended);
         }
     }
     connection.as_mut().graceful_shutdown();
-    if tokio::time::timeout(LAST_REQUESTS, connection).await.is_err() {
+    if tokio::time::timeout(LAST_REQUESTS, served(&requests, connection)).await.is_err() {
         tracing::debug!("a connection did not end in time");
     }
+}
+
+/// A connection, with its requests over HTTP/2.
+fn served<C: Future>(requests: &Together, mut connection: Pin<&mut C>) -> impl Future<Output = C::Output> {
+    poll_fn(move |context| requests.poll(|| connection.as_mut().poll(context)))
 }
