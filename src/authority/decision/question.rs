@@ -111,7 +111,7 @@ pub(in crate::authority) fn admissible(
     roles: &Roles,
     presented: PresentedEvidence,
 ) -> Result<Admissible, NoDecision> {
-    let own = || Evidence::Certificate(Box::new(caller.certificate().clone()));
+    let own = || Evidence::Certificate(Arc::new(caller.certificate().clone()));
     match (presented, &roles.proxy) {
         (PresentedEvidence::Nothing, Some(_)) => Ok(Admissible::Evidence(None)),
         (PresentedEvidence::Nothing, None) | (PresentedEvidence::OwnConnection, _) => {

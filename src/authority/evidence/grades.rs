@@ -1,9 +1,12 @@
 //! Evidence that callers present, and its grades.
 
+use std::sync::Arc;
+
 use spiffe::SpiffeId;
 
 use crate::authority::evidence::forwarded_certificate::ForwardedElement;
 use crate::authority::evidence::forwarded_certificate::InvalidForwardedCertificate;
+use crate::authority::evidence::known;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::InvalidCertificate;
@@ -17,7 +20,7 @@ pub enum Evidence {
     /// Only the thumbprint is known.
     Thumbprint(CertificateThumbprint),
     /// The whole certificate is known.
-    Certificate(Box<Certificate>),
+    Certificate(Arc<Certificate>),
 }
 
 /// How much evidence can prove, in ascending order.
@@ -74,7 +77,7 @@ pub enum InvalidEvidence {
 impl Evidence {
     /// Reads a whole certificate from its DER.
     pub fn from_der(der: &[u8]) -> Result<Self, InvalidEvidence> {
-        Ok(Self::Certificate(Box::new(Certificate::parse(der)?)))
+        Ok(Self::Certificate(known::certificate(der)?))
     }
 
     /// Reads a thumbprint of 32 bytes.
@@ -92,11 +95,11 @@ impl Evidence {
     pub(in crate::authority) fn from_element(element: &ForwardedElement) -> Result<Option<Self>, InvalidEvidence> {
         if let Some(der) = &element.certificate {
             // The parser has checked that Hash agrees with Cert.
-            let certificate = Certificate::parse(der)?;
+            let certificate = known::certificate(der)?;
             if !element.uri.is_empty() && element.uri != certificate.names().uri {
                 return Err(InvalidEvidence::Inconsistent);
             }
-            return Ok(Some(Self::Certificate(Box::new(certificate))));
+            return Ok(Some(Self::Certificate(certificate)));
         }
         if let Some(hash) = &element.hash {
             return Self::from_thumbprint(hash).map(Some);

@@ -4,6 +4,7 @@ mod evidence_from;
 mod forwarded_certificate;
 mod forwarded_peer;
 mod grades;
+mod known;
 mod seen_peer;
 
 pub use crate::authority::evidence::evidence_from::EvidenceFrom;

@@ -9,14 +9,15 @@
 //! client can write one in its name. What the proxy reports of its peer outside of the header must therefore be there,
 //! and agree.
 
+use std::sync::Arc;
+
 use spiffe::SpiffeId;
 
 use crate::authority::evidence::evidence_from::EvidenceFrom;
 use crate::authority::evidence::forwarded_certificate::ForwardedElement;
-use crate::authority::evidence::forwarded_certificate::parse_forwarded_client_cert;
-use crate::authority::evidence::forwarded_certificate::parse_url_encoded_certificate;
 use crate::authority::evidence::grades::Evidence;
 use crate::authority::evidence::grades::InvalidEvidence;
+use crate::authority::evidence::known;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::identity::is_text_of;
 use crate::authority::identity::parse_spiffe_id;
@@ -111,11 +112,11 @@ impl SeenPeer<'_> {
         name.and_then(parse_spiffe_id)
     }
 
-    fn elements(&self) -> Result<Vec<ForwardedElement>, InvalidEvidence> {
+    fn elements(&self) -> Result<Arc<Vec<ForwardedElement>>, InvalidEvidence> {
         if self.forwarded.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Arc::default());
         }
-        Ok(parse_forwarded_client_cert(self.forwarded.as_bytes())?)
+        Ok(known::forwarded_client_cert(self.forwarded)?)
     }
 
     /// The certificate in `source.certificate`, if the proxy sends it.
@@ -123,7 +124,7 @@ impl SeenPeer<'_> {
         if self.certificate.is_empty() {
             return Ok(None);
         }
-        let seen = Evidence::from_der(&parse_url_encoded_certificate(self.certificate.as_bytes())?)?;
+        let seen = Evidence::Certificate(known::url_encoded_certificate::<InvalidEvidence>(self.certificate)?);
         check_principal(Some(seen), self.principal)
     }
 
