@@ -17,8 +17,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use lanyard::proto::IssueTokenRequest;
-use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::binding_service_client::BindingServiceClient;
 use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
@@ -55,6 +55,9 @@ const TOKENS: usize = 2_000;
 /// The load of a server that has time: one call under way, this often.
 const UNLOADED: (f64, Duration) = (500.0, Duration::from_secs(2));
 
+/// How many tokens a round has that were not seen before: seven of eight under load, the others now and then.
+const UNCACHED: usize = 8_000;
+
 const ROUNDS: usize = 7;
 
 fn main() -> Result<(), Failure> {
@@ -73,33 +76,30 @@ async fn measure(rounds: usize) -> Result<(), Failure> {
     // What is measured is what calls cost, not when they are refused.
     let server = Server::start(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "1s")]).await?;
     let der = server.certificate()?;
-    let tokens = tokens(&server).await?;
+    let tokens = issued_tokens(&server, TOKENS).await?;
     record_answers(&server, tokens.first().ok_or("no token")?, &der).await?;
-    let (own, stock) = (Noop::start("own", server.folder())?, Noop::start("stock", server.folder())?);
+    let start = |kind| Noop::start(kind, server.folder());
+    let (own, stock, short) = (start("own")?, start("stock")?, start("short")?);
 
     let digest = Sha256::digest(&der).to_vec();
-    let validate = |evidence: &Evidence| -> Vec<Request> {
-        let request = |token: &String| ValidateBindingRequest {
-            access_token: token.clone(),
-            evidence: Some(evidence.clone()),
-            audience: requests::AUDIENCE.to_owned(),
-            scope: String::new(),
-        };
-        tokens.iter().map(|token| Request::unary(requests::VALIDATE, &request(token))).collect()
-    };
+    let (thumbprint, whole) = (Evidence::CertificateThumbprint(digest), Evidence::Certificate(der.clone()));
+    let unary = |token: &String, evidence| Request::unary(requests::VALIDATE, &requests::validate(token, evidence));
+    let validate = |evidence| -> Vec<Request> { tokens.iter().map(|token| unary(token, evidence)).collect() };
     let check = |whole| -> Vec<Request> {
         tokens.iter().map(|token| Request::unary(requests::CHECK, &requests::check(token, &der, whole))).collect()
     };
-    let (hash, certificate) =
-        (validate(&Evidence::CertificateThumbprint(digest)), validate(&Evidence::Certificate(der.clone())));
+    let hash = validate(&thumbprint);
+    let certificate = validate(&whole);
     let (checked_hash, checked_certificate) = (check(false), check(true));
     let issue = vec![Request::unary(requests::ISSUE, &IssueTokenRequest::default())];
 
-    let proxy = Callers::connect(&server, &server.sample("proxy")?).await?;
-    let workload = Callers::connect(&server, &server.sample("workload")?).await?;
-    let own = Callers::connect(&own, &own.peer(server.folder())?).await?;
-    let stock = Callers::connect(&stock, &stock.peer(server.folder())?).await?;
-    let (mut proxy, mut workload, mut own, mut stock) = (proxy, workload, own, stock);
+    let streamed =
+        |token: &String| Request::streamed(requests::VALIDATE_STREAM, &requests::validate(token, &thumbprint));
+    let stream: Vec<Request> = tokens.iter().map(streamed).collect();
+
+    let (proxy, workload) = ((&server, server.sample("proxy")?), (&server, server.sample("workload")?));
+    let (own, stock) = ((&own, own.peer(server.folder())?), (&stock, stock.peer(server.folder())?));
+    let short = (&short, short.peer(server.folder())?);
 
     let mut figures = Figures::default();
     for (name, requests, reader) in [
@@ -108,19 +108,34 @@ async fn measure(rounds: usize) -> Result<(), Failure> {
         ("check_hash_vs_own", &checked_hash, requests::checked),
         ("check_certificate_vs_own", &checked_certificate, requests::checked),
     ] {
-        figures.add(name, compare(rounds, &mut proxy, &mut own, requests, requests, reader).await?);
+        figures.add(name, compare(rounds, &proxy, &own, requests, requests, reader).await?);
     }
-    figures.add("validate_vs_stock", compare(rounds, &mut proxy, &mut stock, &hash, &hash, requests::validated).await?);
-    let signature = primitives::sign_es256()?;
-    let issued = compare(rounds, &mut workload, &mut own, &issue, &hash, requests::answered).await?;
+    figures.add("short_noop_vs_own", compare(rounds, &short, &own, &hash, &hash, requests::answered).await?);
+    figures.add("validate_vs_stock", compare(rounds, &proxy, &stock, &hash, &hash, requests::validated).await?);
+    figures.add("stream_vs_own_stream", streams(rounds, &proxy, &own, &stream).await?);
+    let (signature, verification) = (primitives::sign_es256()?, primitives::verify_es256()?);
+    let issued = compare(rounds, &workload, &own, &issue, &hash, requests::answered).await?;
     figures.add("issue_vs_limit", issued.beside_more(signature));
     for (name, requests, reader) in [
         ("validate_unloaded_p50", &hash, requests::validated as Reader),
         ("check_unloaded_p50", &checked_hash, requests::checked),
     ] {
-        figures.add(name, unloaded(rounds, &mut proxy, &mut own, requests, reader).await?);
+        figures.add(name, unloaded(rounds, &proxy, &own, requests, reader).await?);
     }
-    println!("an ES256 signature: {signature:.1} us, a verification: {:.1} us", primitives::verify_es256()?);
+    let (mut loaded, mut alone) = (Figure::throughput(), Figure::median_time());
+    for _ in 0..rounds {
+        let fresh = issued_tokens(&server, UNCACHED).await?;
+        let fresh: Vec<Request> = fresh.iter().map(|token| unary(token, &thumbprint)).collect();
+        let (calls, few) = fresh.split_at(UNCACHED - UNCACHED / 8);
+        let (mut ours, mut other) = (Callers::connect(&proxy).await?, Callers::connect(&own).await?);
+        let uncached = ours.round(calls, calls.len(), requests::validated).await?;
+        loaded.add(uncached, other.round(&hash, CALLS, requests::answered).await?);
+        let uncached = ours.unloaded_round(few, requests::validated).await?;
+        alone.add(uncached, other.unloaded_round(&hash, requests::answered).await?);
+    }
+    figures.add("validate_uncached_vs_limit", loaded.beside_more(verification));
+    figures.add("uncached_unloaded_p50", alone);
+    println!("an ES256 signature: {signature:.1} us, a verification: {verification:.1} us");
     figures.print();
     figures.write()
 }
@@ -132,7 +147,7 @@ struct Callers<'a, P> {
 }
 
 impl<'a, P: Process> Callers<'a, P> {
-    async fn connect(process: &'a P, peer: &Peer) -> Result<Self, Failure> {
+    async fn connect((process, peer): &(&'a P, Peer)) -> Result<Self, Failure> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             connections.push(peer.connect().await?);
@@ -155,6 +170,21 @@ impl<'a, P: Process> Callers<'a, P> {
         Round::new(&measured, time, cpu)
     }
 
+    /// The same over one stream of each connection.
+    async fn stream_round(&mut self, requests: &[Request], calls: usize, reader: Reader) -> Result<Round, Failure> {
+        let (share, part) = (calls / CONNECTIONS, requests.len().div_ceil(CONNECTIONS));
+        let before = self.process.cpu_seconds()?;
+        let begin = tokio::time::Instant::now();
+        let all = self.connections.iter_mut().zip(requests.chunks(part).cycle());
+        let all = all.map(|(connection, requests)| connection.streamed_loop(requests, share, CONCURRENT, reader));
+        let mut measured = Measured::default();
+        for one in futures_util::future::join_all(all).await {
+            measured.add(&one?)?;
+        }
+        let (time, cpu) = (begin.elapsed().as_secs_f64(), self.process.cpu_seconds()? - before);
+        Round::new(&measured, time, cpu)
+    }
+
     /// Sends a call now and then.
     async fn unloaded_round(&mut self, requests: &[Request], reader: Reader) -> Result<Round, Failure> {
         let (a_second, time) = UNLOADED;
@@ -168,12 +198,13 @@ impl<'a, P: Process> Callers<'a, P> {
 /// The throughput of ours over that of the other.
 async fn compare<P: Process, Q: Process>(
     rounds: usize,
-    ours: &mut Callers<'_, P>,
-    other: &mut Callers<'_, Q>,
+    ours: &(&P, Peer),
+    other: &(&Q, Peer),
     requests: &[Request],
     others: &[Request],
     reader: Reader,
 ) -> Result<Figure, Failure> {
+    let (mut ours, mut other) = (Callers::connect(ours).await?, Callers::connect(other).await?);
     ours.round(requests, CALLS / 4, reader).await?;
     other.round(others, CALLS / 4, requests::answered).await?;
     let mut figure = Figure::throughput();
@@ -184,14 +215,31 @@ async fn compare<P: Process, Q: Process>(
     Ok(figure)
 }
 
+/// The throughput of ours over that of the other, over streams.
+async fn streams<P: Process, Q: Process>(
+    rounds: usize,
+    ours: &(&P, Peer),
+    other: &(&Q, Peer),
+    requests: &[Request],
+) -> Result<Figure, Failure> {
+    let (mut ours, mut other) = (Callers::connect(ours).await?, Callers::connect(other).await?);
+    let mut figure = Figure::throughput();
+    for _ in 0..rounds {
+        let ours = ours.stream_round(requests, CALLS, requests::validated_in_stream).await?;
+        figure.add(ours, other.stream_round(requests, CALLS, requests::answered).await?);
+    }
+    Ok(figure)
+}
+
 /// The median time of ours over that of the other, where both have time.
 async fn unloaded<P: Process, Q: Process>(
     rounds: usize,
-    ours: &mut Callers<'_, P>,
-    other: &mut Callers<'_, Q>,
+    ours: &(&P, Peer),
+    other: &(&Q, Peer),
     requests: &[Request],
     reader: Reader,
 ) -> Result<Figure, Failure> {
+    let (mut ours, mut other) = (Callers::connect(ours).await?, Callers::connect(other).await?);
     let mut figure = Figure::median_time();
     for _ in 0..rounds {
         let ours = ours.unloaded_round(requests, reader).await?;
@@ -201,11 +249,16 @@ async fn unloaded<P: Process, Q: Process>(
 }
 
 /// Tokens of the sample workload, all different.
-async fn tokens(server: &Server) -> Result<Vec<String>, Failure> {
-    let mut client = TokenServiceClient::new(server.sample("workload")?.channel().await?);
+async fn issued_tokens(server: &Server, count: usize) -> Result<Vec<String>, Failure> {
+    let client = TokenServiceClient::new(server.sample("workload")?.channel().await?);
+    let issue = |_| {
+        let mut client = client.clone();
+        async move { client.issue_token(IssueTokenRequest::default()).await }
+    };
+    let mut issued = futures_util::stream::iter(0..count).map(issue).buffer_unordered(CONCURRENT);
     let mut tokens = Vec::new();
-    for _ in 0..TOKENS {
-        tokens.push(client.issue_token(IssueTokenRequest::default()).await?.into_inner().access_token);
+    while let Some(answer) = issued.next().await {
+        tokens.push(answer?.into_inner().access_token);
     }
     Ok(tokens)
 }
@@ -213,12 +266,7 @@ async fn tokens(server: &Server) -> Result<Vec<String>, Failure> {
 /// Writes down what Lanyard answers, for the servers that answer without judging.
 async fn record_answers(server: &Server, token: &str, der: &[u8]) -> Result<(), Failure> {
     let channel = server.sample("proxy")?.channel().await?;
-    let request = ValidateBindingRequest {
-        access_token: token.to_owned(),
-        evidence: Some(Evidence::Certificate(der.to_vec())),
-        audience: requests::AUDIENCE.to_owned(),
-        scope: String::new(),
-    };
+    let request = requests::validate(token, &Evidence::Certificate(der.to_vec()));
     let validated = BindingServiceClient::new(channel.clone()).validate_binding(request).await?.into_inner();
     let checked = AuthorizationClient::new(channel).check(requests::check(token, der, true)).await?.into_inner();
     fs::write(server.folder().join(noop::VALIDATED), validated.encode_to_vec())?;

@@ -1,7 +1,8 @@
 //! Servers that answer without judging, which the figures are beside: `own` is built like Lanyard's serving threads (one
-//! current-thread runtime, unvectored TLS writes), `stock` is tonic as its documentation shows it.
+//! current-thread runtime, unvectored TLS writes), `stock` is tonic as its documentation shows it, `short` is `own` without
+//! tonic.
 //!
-//! They decode each request and send an answer of Lanyard's that was recorded before. They are not to be changed: what
+//! The first two decode each request and send an answer of Lanyard's that was recorded before. They are not to be changed: what
 //! was measured beside them is compared over time.
 
 use std::fs;
@@ -60,8 +61,72 @@ pub(crate) fn serve(kind: &str, folder: &Path) -> Result<(), Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(own(answers, acceptor))
         }
+        "short" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(short::serve(folder, acceptor))
+        }
         "stock" => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(stock(answers, acceptor)),
         _ => Err("no such server".into()),
+    }
+}
+
+/// A server without tonic: it reads each request's body and sends the recorded answer, and decodes nothing. What there is
+/// between it and `own` is what a short road can save.
+mod short {
+    use std::convert::Infallible;
+
+    use http_body_util::BodyExt as _;
+    use http_body_util::StreamBody;
+    use hyper::HeaderMap;
+    use hyper::Response;
+    use hyper::body::Bytes;
+    use hyper::body::Frame;
+    use hyper::body::Incoming;
+    use hyper::header::HeaderValue;
+    use hyper::service::service_fn;
+
+    use super::*;
+
+    pub(super) async fn serve(folder: &Path, acceptor: TlsAcceptor) -> Result<(), Failure> {
+        let framed = |name| -> Result<Bytes, Failure> {
+            let message = fs::read(folder.join(name))?;
+            let length = u32::try_from(message.len())?.to_be_bytes();
+            Ok([&[0], length.as_slice(), &message].concat().into())
+        };
+        let (validated, checked) = (framed(VALIDATED)?, framed(CHECKED)?);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?.port());
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let (acceptor, validated, checked) = (acceptor.clone(), validated.clone(), checked.clone());
+            tokio::spawn(async move {
+                let service = service_fn(move |request: hyper::Request<Incoming>| {
+                    let is_check = request.uri().path().ends_with("/Check");
+                    answer(request, if is_check { checked.clone() } else { validated.clone() })
+                });
+                let served = async {
+                    stream.set_nodelay(true)?;
+                    let stream = Unvectored(acceptor.accept(stream).await?);
+                    let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+                    builder.serve_connection(TokioIo::new(stream), service).await
+                };
+                drop(served.await);
+            });
+        }
+    }
+
+    async fn answer(
+        request: hyper::Request<Incoming>,
+        answer: Bytes,
+    ) -> Result<Response<StreamBody<impl futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>>>>, hyper::Error>
+    {
+        request.into_body().collect().await?;
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let frames = [Frame::data(answer), Frame::trailers(trailers)].map(Ok);
+        let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames)));
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        Ok(response)
     }
 }
 

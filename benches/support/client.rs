@@ -1,5 +1,7 @@
 //! A raw client: one mTLS connection with HTTP/2, which sends prebuilt frames and looks at what comes back.
 
+mod stream;
+
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use tonic::transport::Endpoint;
 use tonic::transport::Uri;
 
 use crate::support::Failure;
+use crate::support::client::stream::Open;
 use crate::support::frames;
 use crate::support::frames::Head;
 use crate::support::frames::Request;
@@ -142,6 +145,8 @@ pub(crate) struct Connection {
     out: Vec<u8>,
     /// Of each stream by its number; `None` once it is over.
     sent: Vec<Option<Sent>>,
+    /// The stream of messages that is open.
+    open: Option<Open>,
     under_way: usize,
     /// How many may be under way (`SETTINGS_MAX_CONCURRENT_STREAMS`).
     most_under_way: usize,
@@ -175,6 +180,7 @@ impl Connection {
             received,
             out,
             sent: Vec::new(),
+            open: None,
             under_way: 0,
             most_under_way: BEFORE_SETTINGS,
             window: 65_535,
@@ -303,7 +309,9 @@ impl Connection {
         match head.kind {
             frames::DATA => {
                 self.give_back(head.length);
-                if let Some(sent) = self.under_way(head.stream) {
+                if let Some(open) = self.open.as_mut().filter(|open| open.number == head.stream) {
+                    open.take_in(payload, reader, measured);
+                } else if let Some(sent) = self.under_way(head.stream) {
                     // After gRPC's prefix; the answers here fit into one frame.
                     sent.verdict = payload.get(5..).map(reader);
                 }
@@ -350,6 +358,7 @@ impl Connection {
     }
 
     fn end(&mut self, stream: u32) -> Option<Sent> {
+        self.open.take_if(|open| open.number == stream);
         let sent = self.sent.get_mut(usize::try_from(stream / 2).ok()?)?.take()?;
         self.under_way -= 1;
         Some(sent)

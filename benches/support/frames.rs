@@ -77,10 +77,20 @@ impl Request {
         Self { fields: fields(path), body: length_prefixed(message), ends: true }
     }
 
+    /// A message of a stream.
+    pub(crate) fn streamed(path: &str, message: &impl Message) -> Self {
+        Self { ends: false, ..Self::unary(path, message) }
+    }
+
     /// Appends the request's frames.
     pub(crate) fn write(&self, stream: u32, out: &mut Vec<u8>) {
-        frame(out, HEADERS, END_HEADERS, stream, &self.fields);
+        self.write_head(stream, out);
         self.write_message(stream, out);
+    }
+
+    /// Appends the frame of its header fields alone.
+    pub(crate) fn write_head(&self, stream: u32, out: &mut Vec<u8>) {
+        frame(out, HEADERS, END_HEADERS, stream, &self.fields);
     }
 
     /// Appends the frame of its message alone.

@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lanyard::proto::Decision;
+use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::ValidateBindingResponse;
+use lanyard::proto::ValidateBindingsResponse;
 use lanyard::proto::envoy::service::auth::v3::AttributeContext;
 use lanyard::proto::envoy::service::auth::v3::CheckRequest;
 use lanyard::proto::envoy::service::auth::v3::CheckResponse;
@@ -11,6 +13,8 @@ use lanyard::proto::envoy::service::auth::v3::attribute_context as envoy;
 use lanyard::proto::envoy::service::auth::v3::attribute_context::HttpRequest;
 use lanyard::proto::envoy::service::auth::v3::attribute_context::Peer;
 use lanyard::proto::envoy::service::auth::v3::check_response::HttpResponse;
+use lanyard::proto::validate_binding_request::Evidence;
+use lanyard::proto::validate_bindings_response::Outcome;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use prost::Message as _;
@@ -24,11 +28,22 @@ use crate::support::frames::Request;
 pub(crate) const AUDIENCE: &str = "https://orders.dev.internal";
 
 pub(crate) const VALIDATE: &str = "/lanyard.v1.BindingService/ValidateBinding";
+pub(crate) const VALIDATE_STREAM: &str = "/lanyard.v1.BindingService/ValidateBindings";
 pub(crate) const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
 pub(crate) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The SPIFFE ID of the sample proxy.
 pub(crate) const PROXY: &str = "spiffe://dev.internal/proxy";
+
+/// A validation for the sample resource.
+pub(crate) fn validate(token: &str, evidence: &Evidence) -> ValidateBindingRequest {
+    ValidateBindingRequest {
+        access_token: token.to_owned(),
+        evidence: Some(evidence.clone()),
+        audience: AUDIENCE.to_owned(),
+        scope: String::new(),
+    }
+}
 
 /// What the sample proxy's Envoy sends for a request to the sample resource: with the hash in its header, and where it is
 /// asked for, the whole certificate.
@@ -71,6 +86,13 @@ fn certificate(der: &[u8]) -> String {
 /// Whether a `ValidateBindingResponse` allows.
 pub(crate) fn validated(message: &[u8]) -> Verdict {
     let allowed = ValidateBindingResponse::decode(message).is_ok_and(|answer| answer.decision() == Decision::Allow);
+    if allowed { Verdict::Served } else { Verdict::Refused }
+}
+
+/// Whether a `ValidateBindingsResponse` allows.
+pub(crate) fn validated_in_stream(message: &[u8]) -> Verdict {
+    let judged = ValidateBindingsResponse::decode(message).ok().and_then(|answer| answer.outcome);
+    let allowed = matches!(judged, Some(Outcome::Judged(answer)) if answer.decision() == Decision::Allow);
     if allowed { Verdict::Served } else { Verdict::Refused }
 }
 
