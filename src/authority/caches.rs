@@ -21,7 +21,7 @@ use crate::authority::trust::Unproven;
 /// whole text, so that keys have a fixed size and only the same text is found.
 pub(in crate::authority) struct VerifiedTokens(Cache<[u8; 32], Arc<VerifiedToken>>);
 
-/// The most tokens in the cache: about 10 MB.
+/// The most tokens in the cache: about 20 MB, with what protocols print of them.
 const REMEMBERED_TOKENS: usize = 10_000;
 
 impl Default for VerifiedTokens {

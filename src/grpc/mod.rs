@@ -1,8 +1,14 @@
 //! The gRPC protocol: reads requests, calls the authority and encodes its results. No decision is made here.
 
 mod admin;
+mod binding_answer;
+mod binding_frames;
+mod binding_question;
 mod binding_stream;
 mod bindings;
+mod check_answer;
+mod check_denial;
+mod check_question;
 mod claims;
 pub mod ext_authz;
 #[cfg(any(test, fuzzing))]
@@ -10,21 +16,20 @@ pub(crate) mod fuzzing;
 pub mod health;
 mod keys;
 mod page;
-mod readable;
 mod registry;
 mod revocations;
+pub mod short_road;
 pub mod status;
 mod tokens;
 mod whoami;
+mod wire;
 
 use std::sync::Arc;
 
 use axum::Router;
 use tonic::Extensions;
 use tonic::Status;
-use tonic::service::LayerExt as _;
 use tonic::service::Routes;
-use tower::util::MapRequestLayer;
 
 use crate::authority::Authority;
 use crate::authority::state::Caller;
@@ -65,7 +70,7 @@ pub fn routes(
     let bindings = BindingServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES);
     let routes = Routes::from(http)
         .add_service(TokenServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(MapRequestLayer::new(binding_stream::readable).named_layer(bindings))
+        .add_service(binding_stream::WithStream::new(Arc::clone(authority), bindings))
         .add_service(RegistryServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(AuthorizationServer::new(services()).max_decoding_message_size(MAX_CHECK_BYTES))
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))

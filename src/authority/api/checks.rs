@@ -17,6 +17,7 @@ use crate::authority::decision::CheckRequest;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Denial;
 use crate::authority::decision::Evaluation;
+use crate::authority::decision::FORWARDED_CLIENT_CERT;
 use crate::authority::decision::Findings;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::bearer_token;
@@ -88,7 +89,7 @@ impl Authority {
         };
         findings.scope = scope.clone();
         let access_token = bearer_token(&request.headers)?;
-        let forwarded = joined(&request.headers, "x-forwarded-client-cert")?;
+        let forwarded = joined(&request.headers, FORWARDED_CLIENT_CERT)?;
         let CheckRequest { certificate, principal, .. } = *request;
         let peer = SeenPeer { certificate, principal, forwarded: &forwarded, presented: false };
         findings.evidence = peer.evidence(caller.identity.spiffe_id(), &resource.evidence_from)?;

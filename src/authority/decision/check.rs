@@ -20,6 +20,9 @@ pub const IDENTITY_HEADERS: [&str; 4] =
 /// The prefix of all headers of this server, including future ones. No such header from a client may reach a resource.
 const OUR_HEADERS: &str = "x-lanyard-";
 
+/// Envoy's header of the certificates that it has seen.
+pub(in crate::authority) const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
+
 /// One request, as a proxy describes it.
 #[derive(Debug)]
 pub struct CheckRequest<'a> {
@@ -192,8 +195,24 @@ pub(in crate::authority) fn bearer_token<'a>(headers: &'a [(&str, &'a [u8])]) ->
     if well_formed { Ok(token) } else { Err(CheckRefusal::AuthorizationMalformed) }
 }
 
-/// The headers to remove: each of this server's that is not asserted, in any spelling that servers treat as equivalent
-/// (some read `X_Lanyard_Subject` as the same), and the token if the resource must not receive it.
+/// Whether a check looks at headers of this name. The others need not be handed to it.
+pub fn is_read_in_checks(name: &str) -> bool {
+    name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case(FORWARDED_CLIENT_CERT) || is_ours(name)
+}
+
+/// Whether a header is this server's, in any spelling that servers treat as equivalent: some read `X_Lanyard_Subject` as
+/// the same.
+fn is_ours(name: &str) -> bool {
+    let beginning = name.as_bytes().get(..OUR_HEADERS.len()).unwrap_or_default();
+    beginning
+        .iter()
+        .zip(OUR_HEADERS.bytes())
+        .all(|(&byte, our)| byte.eq_ignore_ascii_case(&our) || (byte, our) == (b'_', b'-'))
+        && beginning.len() == OUR_HEADERS.len()
+}
+
+/// The headers to remove: each of this server's that is not asserted, in any spelling, and the token if the resource must
+/// not receive it.
 pub(in crate::authority) fn removed(
     headers: &[(&str, &[u8])],
     asserted: Option<&Asserted>,
@@ -203,15 +222,7 @@ pub(in crate::authority) fn removed(
         let empty = name == "x-lanyard-scope" && asserted.is_some_and(|asserted| asserted.claims().scope.is_none());
         asserted.is_some() && !empty && IDENTITY_HEADERS.contains(&name)
     };
-    let ours = |name: &str| {
-        let beginning = name.as_bytes().get(..OUR_HEADERS.len()).unwrap_or_default();
-        beginning
-            .iter()
-            .zip(OUR_HEADERS.bytes())
-            .all(|(&byte, our)| byte.eq_ignore_ascii_case(&our) || (byte, our) == (b'_', b'-'))
-            && beginning.len() == OUR_HEADERS.len()
-    };
-    let sent = headers.iter().map(|(name, _)| *name).filter(|name| ours(name));
+    let sent = headers.iter().map(|(name, _)| *name).filter(|name| is_ours(name));
     let token = drops_token.then_some("authorization");
     // This server's headers are listed even where the proxy is configured not to send them here.
     let mut names: Vec<String> = IDENTITY_HEADERS

@@ -4,6 +4,7 @@ mod claims;
 mod issued;
 mod jws;
 mod permitted;
+mod printed;
 mod verified;
 
 pub use crate::authority::tokens::claims::AccessTokenClaims;
@@ -20,4 +21,5 @@ pub use crate::authority::tokens::jws::sign_as;
 pub use crate::authority::tokens::jws::verify;
 pub use crate::authority::tokens::permitted::Compared;
 pub use crate::authority::tokens::permitted::Permitted;
+pub use crate::authority::tokens::printed::PrintedForm;
 pub use crate::authority::tokens::verified::VerifiedToken;

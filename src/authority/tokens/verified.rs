@@ -14,6 +14,8 @@ use crate::authority::scope::Scope;
 use crate::authority::tokens::claims::AccessTokenClaims;
 use crate::authority::tokens::permitted::Compared;
 use crate::authority::tokens::permitted::Permitted;
+use crate::authority::tokens::printed::Printed;
+use crate::authority::tokens::printed::PrintedForm;
 
 /// A token whose signature verified with one of this server's keys. Time, audience, client and binding are not checked
 /// yet; they are checked at every use.
@@ -37,6 +39,7 @@ pub struct VerifiedToken {
     pub scope: Option<Scope>,
     /// The result of the last comparison with what is registered.
     permitted: ArcSwapOption<Permitted>,
+    printed: Printed,
 }
 
 impl VerifiedToken {
@@ -59,7 +62,13 @@ impl VerifiedToken {
             bound_spiffe_id,
             scope,
             permitted: ArcSwapOption::empty(),
+            printed: Printed::default(),
         }
+    }
+
+    /// The token's claims as a protocol prints them, printed at the first use.
+    pub fn printed(&self, form: PrintedForm, print: impl FnOnce(&AccessTokenClaims) -> Vec<u8>) -> &[u8] {
+        self.printed.of(form, || print(&self.claims))
     }
 
     /// What the registrations permit of the token. It is compared with them once, and again after one of them, a bundle

@@ -2,6 +2,7 @@
 //! without the panic message, which may contain data that a caller sent.
 
 use std::convert::Infallible;
+use std::panic;
 use std::panic::AssertUnwindSafe;
 
 use axum::body::Body;
@@ -27,6 +28,12 @@ pub(in crate::server) async fn catch_panic(
     }
     report(authority, method.metric_label());
     Ok(refusal::broken(authority, &sender(), method.protocol()))
+}
+
+/// Returns what an act within a request for this method returns; `None` if it panics.
+pub(super) fn unless_panic<T>(authority: &Authority, method: CalledMethod, act: impl FnOnce() -> T) -> Option<T> {
+    // See above.
+    panic::catch_unwind(AssertUnwindSafe(act)).inspect_err(|_| report(authority, method.metric_label())).ok()
 }
 
 /// Counts and logs a panic.

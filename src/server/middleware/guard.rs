@@ -21,16 +21,32 @@ use crate::authority::access::Sender;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::limits::CallerLimits;
+use crate::limits::UnderWay;
 use crate::server::middleware::called_method::head_bytes;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::refusal;
 use crate::server::middleware::request_body::Cut;
 use crate::server::middleware::request_body::WhyCut;
 use crate::server::middleware::request_body::within_bounds;
-use crate::server::middleware::until_sent::until_sent;
 
-/// Answers a request for this method if its caller is within its share and authorized, and the thread is not overloaded.
-/// What is refused for its share or the load costs no more than that. A panic ends this request only.
+/// Begins a request for this method if its caller is within its share and the thread is not overloaded. What is refused
+/// costs no more than that.
+pub(in crate::server) fn begin<B>(
+    authority: &Authority,
+    peer: Option<&Arc<PeerConnection>>,
+    limits: &CallerLimits,
+    connection: ConnectionInfo,
+    method: CalledMethod,
+    request: &Request<B>,
+) -> Result<UnderWay, Box<Response<Body>>> {
+    let begun = limits.begin(method.priority(|| limits.is_admin()), head_bytes(request));
+    begun.map_err(|error| {
+        let sender = Sender::of(peer.map(Arc::as_ref), connection);
+        Box::new(refused(authority, &sender, method, request.headers(), error))
+    })
+}
+
+/// Answers a request for this method that has begun, if its caller is authorized. A panic ends this request only.
 pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
@@ -41,13 +57,8 @@ pub(in crate::server) async fn call(
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
     let sender = || Sender::of(peer.map(Arc::as_ref), connection);
-    let under_way = match limits.begin(method.priority(|| limits.is_admin()), head_bytes(&request)) {
-        Ok(under_way) => under_way,
-        Err(error) => return Ok(refused(authority, &sender(), method, request.headers(), error)),
-    };
     let answer = async { admit(router, authority, authority.view(), peer, limits, connection, method, request).await };
-    let response = catch_panic(authority, sender, method, answer).await?;
-    Ok(until_sent(response, under_way))
+    catch_panic(authority, sender, method, answer).await
 }
 
 /// Answers a request without catching panics, using this view.

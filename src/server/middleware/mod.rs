@@ -1,5 +1,6 @@
 //! The middleware around each request: authorization, tracing, metrics, and the end of streams.
 
+mod answer_body;
 mod buffers;
 mod called_method;
 mod catch_panic;
@@ -10,12 +11,14 @@ mod messages;
 mod metrics;
 mod refusal;
 mod request_body;
+mod short_road;
 mod thread_limits;
 mod trace;
 mod until_sent;
 
+pub(in crate::server) use crate::server::middleware::answer_body::AnswerBody;
+pub(in crate::server) use crate::server::middleware::answer_body::Kept;
 pub(in crate::server) use crate::server::middleware::buffers::Buffers;
-pub(in crate::server) use crate::server::middleware::buffers::Unread;
 pub(in crate::server) use crate::server::middleware::called_method::called_method;
 pub(in crate::server) use crate::server::middleware::called_method::head_bytes;
 pub(in crate::server) use crate::server::middleware::catch_panic::catch_panic;
@@ -24,6 +27,7 @@ pub(in crate::server) use crate::server::middleware::forwarded::ForwardedService
 pub(in crate::server) use crate::server::middleware::forwarded::SocketFile;
 pub(in crate::server) use crate::server::middleware::forwarded::Terminator;
 pub(in crate::server) use crate::server::middleware::forwarded::bind as bind_forwarded;
+pub(in crate::server) use crate::server::middleware::guard::begin;
 pub(in crate::server) use crate::server::middleware::guard::call as call_guarded;
 pub(in crate::server) use crate::server::middleware::guard::refused;
 pub(in crate::server) use crate::server::middleware::guard::unless_cut;
@@ -32,6 +36,9 @@ pub(in crate::server) use crate::server::middleware::refusal::with_body;
 pub(in crate::server) use crate::server::middleware::request_body::WhyCut;
 pub(in crate::server) use crate::server::middleware::request_body::arrived;
 pub(in crate::server) use crate::server::middleware::request_body::within_bounds;
+pub(in crate::server) use crate::server::middleware::short_road::Asked;
+pub(in crate::server) use crate::server::middleware::short_road::answer as answer_shortly;
+pub(in crate::server) use crate::server::middleware::short_road::respond;
 pub(in crate::server) use crate::server::middleware::thread_limits::Opened;
 pub(in crate::server) use crate::server::middleware::thread_limits::ThreadLimits;
 pub(in crate::server) use crate::server::middleware::thread_limits::refusing;

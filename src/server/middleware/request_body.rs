@@ -67,6 +67,35 @@ pub(in crate::server) fn arrived(body: Incoming) -> Body {
     if body.is_end_stream() { Body::empty() } else { Body::new(body) }
 }
 
+/// A body of which this has been taken already.
+pub(super) fn after(taken: Bytes, body: Incoming) -> Body {
+    if taken.is_empty() { arrived(body) } else { Body::new(Taken { taken, body }) }
+}
+
+struct Taken {
+    taken: Bytes,
+    body: Incoming,
+}
+
+impl HttpBody for Taken {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.taken.is_empty() {
+            return Pin::new(&mut self.body).poll_frame(context);
+        }
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.taken)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.taken.is_empty() && self.body.is_end_stream()
+    }
+}
+
 /// Puts the body of a request for this method within its bounds. What is held of it counts for this share.
 pub(in crate::server) fn within_bounds(
     mut request: Request<Body>,

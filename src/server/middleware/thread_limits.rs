@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::Version;
 use axum::http::header::CONNECTION;
@@ -28,6 +27,8 @@ use crate::limits::Connection;
 use crate::limits::Reserve;
 use crate::limits::Share;
 use crate::limits::Shares;
+use crate::server::middleware::answer_body::AnswerBody;
+use crate::server::middleware::buffers::Buffers;
 use crate::server::middleware::called_method::called_method;
 use crate::server::middleware::guard::refused;
 use crate::server::middleware::metrics::RequestMetrics;
@@ -93,7 +94,8 @@ pub(in crate::server) fn refusing(
     peer: Option<Arc<PeerConnection>>,
     info: ConnectionInfo,
     exceeded: Exceeded,
-) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    buffers: Arc<Buffers>,
+) -> impl Service<Request<IncomingBody>, Response = Response<AnswerBody>, Error = Infallible, Future: Send + 'static>
 + Send
 + 'static {
     service_fn(move |request: Request<IncomingBody>| {
@@ -107,6 +109,6 @@ pub(in crate::server) fn refusing(
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         metrics.answered(&response);
-        std::future::ready(Ok(response))
+        std::future::ready(Ok(response.map(|body| AnswerBody::new(body, &buffers))))
     })
 }

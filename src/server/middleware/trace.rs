@@ -37,17 +37,26 @@ impl RequestSpan {
         Self { trace: RequestTrace::new(carried, span) }
     }
 
+    /// Acts as part of the request.
+    pub(in crate::server) fn within<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.trace.clone().in_scope(self.trace.span(), act)
+    }
+
+    /// Records the attributes of the response in the span.
+    pub(in crate::server) fn end<B>(&self, response: &Response<B>) {
+        if !self.trace.span().is_disabled() {
+            self.trace.settle();
+            put_down(self.trace.span(), response);
+        }
+    }
+
     /// Awaits the response and records its attributes in the span.
     pub(in crate::server) async fn answered(
         self,
         answer: impl Future<Output = Result<Response<Body>, Infallible>>,
     ) -> Result<Response<Body>, Infallible> {
-        let Self { trace } = self;
-        let response = trace.clone().scope(answer).await?;
-        if !trace.span().is_disabled() {
-            trace.settle();
-            put_down(trace.span(), &response);
-        }
+        let response = self.trace.clone().scope(answer).await?;
+        self.end(&response);
         Ok(response)
     }
 }
@@ -97,7 +106,7 @@ fn known_verb(method: &Method) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
 }
 
-fn put_down(span: &Span, response: &Response<Body>) {
+fn put_down<B>(span: &Span, response: &Response<B>) {
     let failed = if is_grpc(response.headers().get(CONTENT_TYPE)) {
         // A status before any message is in the headers. A status after messages is in the trailers and ends a stream.
         let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());

@@ -3,10 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use hyper::Request;
-use hyper::body::Incoming as IncomingBody;
-use hyper::service::service_fn;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -19,23 +15,19 @@ use crate::authority::access::ConnectionInfo;
 use crate::authority::access::Exceeded;
 use crate::authority::access::PeerConnection;
 use crate::server::bounds::REFUSED_TIME;
+use crate::server::middleware::Buffers;
 use crate::server::middleware::ForwardedService;
 use crate::server::middleware::Opened;
-use crate::server::middleware::RequestMetrics;
-use crate::server::middleware::RequestSpan;
 use crate::server::middleware::Terminator;
 use crate::server::middleware::ThreadLimits;
-use crate::server::middleware::arrived;
-use crate::server::middleware::bounded;
-use crate::server::middleware::call_guarded;
-use crate::server::middleware::called_method;
 use crate::server::middleware::refusing;
-use crate::server::middleware::until_sent;
 use crate::server::socket::Accepted;
 use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
 use crate::server::transport::gate::until_displaced;
+use crate::server::transport::guarded::Guarded;
+use crate::server::transport::guarded::Peers;
 use crate::server::transport::http::serve_http;
 use crate::server::transport::refusal::record_refusal;
 use crate::server::transport::refusal::refuse;
@@ -132,9 +124,9 @@ pub(in crate::server) async fn serve(
                             departure = place.departure();
                             let (asks, asked) = watch::channel(false);
                             let end = until_superseded(end, Arc::clone(&opened));
-                            let share = Arc::clone(opened.connection.share());
-                            let service = unguarded(router, authority, Some(opened), asks);
-                            until_displaced(place, asked, serve_http(http2, stream, service, share, end)).await;
+                            let buffers = Buffers::of(Arc::clone(opened.connection.share()));
+                            let service = unguarded(router, authority, Some(opened), asks, Arc::clone(&buffers));
+                            until_displaced(place, asked, serve_http(http2, stream, service, buffers, end)).await;
                         }
                         Err(exceeded) => {
                             connection = None;
@@ -148,9 +140,9 @@ pub(in crate::server) async fn serve(
         // Probes and collectors request often, and would distort the metrics of callers.
         Door::Plain(router) => {
             let (asks, asked) = watch::channel(false);
-            let share = thread.share(&authority, None, info);
-            let service = unguarded(router, authority, None, asks);
-            until_displaced(place, asked, serve_http(false, stream, service, share, end)).await;
+            let buffers = Buffers::of(thread.share(&authority, None, info));
+            let service = unguarded(router, authority, None, asks, Arc::clone(&buffers));
+            until_displaced(place, asked, serve_http(false, stream, service, buffers, end)).await;
         }
     }
     drop(connection);
@@ -182,15 +174,6 @@ async fn serve_local(
     }
 }
 
-/// The peers that send requests on a connection.
-#[derive(Clone)]
-enum Peers {
-    /// The peer of the connection itself, with these routes.
-    Direct(Router, Option<Arc<PeerConnection>>, Arc<Opened>),
-    /// Peers whose certificates the terminator, which is the peer of the connection, forwards.
-    Forwarded(Arc<ForwardedService>, Option<Arc<PeerConnection>>),
-}
-
 /// Serves requests that must be admitted one by one.
 async fn serve_guarded<S>(
     http2: bool,
@@ -207,32 +190,8 @@ async fn serve_guarded<S>(
         Peers::Direct(_, _, opened) => (Some(Arc::clone(opened)), Arc::clone(opened.connection.share())),
         Peers::Forwarded(_, terminator) => (None, thread.share(&authority, terminator.as_deref(), info)),
     };
-    let service = service_fn(move |request: Request<IncomingBody>| {
-        let (peers, authority, shutdown) = (peers.clone(), Arc::clone(&authority), shutdown.clone());
-        let thread = thread.clone();
-        let method = called_method(&request);
-        let metrics = RequestMetrics::begin(&authority, method);
-        async move {
-            let request = request.map(arrived);
-            let span = RequestSpan::of(&request, method);
-            // On the heap: it is large, and moved with the task until it is polled.
-            let response = Box::pin(span.answered(async {
-                match peers {
-                    Peers::Direct(router, peer, opened) => {
-                        let busy = opened.connection.busy();
-                        let answer =
-                            call_guarded(router, &authority, peer.as_ref(), &opened.limits, info, method, request);
-                        answer.await.map(|response| until_sent(response, busy))
-                    }
-                    Peers::Forwarded(forwarded_service, terminator) => {
-                        let terminator = terminator.as_deref();
-                        forwarded_service.call(&authority, terminator, &thread, info, method, request).await
-                    }
-                }
-            }));
-            response.await.map(|response| bounded(response, shutdown, &authority, metrics))
-        }
-    });
+    let buffers = Buffers::of(share);
+    let service = Guarded { peers, authority, thread, info, shutdown, buffers: Arc::clone(&buffers) };
     let end = async move {
         match opened {
             Some(opened) => until_superseded(end, opened).await,
@@ -240,7 +199,7 @@ async fn serve_guarded<S>(
         }
         over.send_replace(true);
     };
-    serve_http(http2, stream, service, share, end).await;
+    serve_http(http2, stream, service, buffers, end).await;
 }
 
 /// Completes when the connection is to end, or to make room for another one.
@@ -262,9 +221,9 @@ async fn serve_refused<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let share = thread.share(&authority, peer.as_deref(), info);
-    let service = refusing(authority, peer, info, exceeded);
-    let serving = serve_http(http2, stream, service, share, std::future::ready(()));
+    let buffers = Buffers::of(thread.share(&authority, peer.as_deref(), info));
+    let service = refusing(authority, peer, info, exceeded, Arc::clone(&buffers));
+    let serving = serve_http(http2, stream, service, buffers, std::future::ready(()));
     drop(tokio::time::timeout(REFUSED_TIME, serving).await);
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,22 +14,21 @@ use axum::http::HeaderValue;
 use axum::http::Method;
 use axum::http::Version;
 use axum::http::header::CONNECTION;
+use futures_util::future::Either;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
 use crate::http::error::invalid_host;
-use crate::limits::Share;
 use crate::server::bounds;
 use crate::server::bounds::UNREAD_TIME;
 use crate::server::executor::Together;
+use crate::server::middleware::AnswerBody;
 use crate::server::middleware::Buffers;
-use crate::server::transport::answer_body::AnswerBody;
 use crate::server::transport::host;
 use crate::server::transport::stream::Stream;
 
@@ -41,49 +41,20 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Serves HTTP/2, or else the version that the peer begins with, until the peer disconnects or reads no answers, or
-/// `end` completes and the requests under way are answered. Each request has the connection's [`Buffers`] as an
-/// extension; what the peer does not read counts for `share`.
+/// `end` completes and the requests under way are answered. `buffers` holds what the peer does not read.
 pub(super) async fn serve_http<S, V>(
     http2: bool,
     stream: S,
     service: V,
-    share: Arc<Share>,
+    buffers: Arc<Buffers>,
     end: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    V: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible> + Send + 'static,
     V::Future: Send + 'static,
 {
     let closing = Arc::new(AtomicBool::new(false));
-    let buffers = Buffers::of(share);
-    let service = {
-        let (closing, buffers) = (Arc::clone(&closing), Arc::clone(&buffers));
-        service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&buffers));
-            // HTTP/2 uses GOAWAY instead.
-            let closing = (request.version() < Version::HTTP_2).then(|| Arc::clone(&closing));
-            let (is_head, http2) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
-            let is_allowed = host::is_allowed(request.version(), request.headers());
-            let buffers = Arc::clone(&buffers);
-            let answer = is_allowed.then(|| service.call(request));
-            async move {
-                let Some(answer) = answer else {
-                    let mut refused = invalid_host();
-                    refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    return Ok(refused.map(|body| AnswerBody::new(body, buffers)));
-                };
-                let mut response = answer.await?;
-                // Over HTTP/1.1, hyper does not send the body.
-                if is_head && http2 {
-                    *response.body_mut() = Body::empty();
-                }
-                if closing.is_some_and(|closing| closing.load(Ordering::Relaxed)) {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, buffers)))
-            }
-        })
-    };
+    let service = Versions { service, closing: Arc::clone(&closing), buffers: Arc::clone(&buffers) };
     let requests = Together::default();
     let builder = bounds::builder(http2, requests.clone());
     let connection = builder.serve_connection(TokioIo::new(Stream::new(stream)), service);
@@ -104,6 +75,52 @@ pub(super) async fn serve_http<S, V>(
     connection.as_mut().graceful_shutdown();
     if tokio::time::timeout(LAST_REQUESTS, served(&requests, connection)).await.is_err() {
         tracing::debug!("a connection did not end in time");
+    }
+}
+
+/// A service, and what the versions of HTTP ask for besides.
+struct Versions<V> {
+    service: V,
+    /// Whether the connection is at its end.
+    closing: Arc<AtomicBool>,
+    buffers: Arc<Buffers>,
+}
+
+type Answer = Result<Response<AnswerBody>, Infallible>;
+
+impl<V> Service<Request<Incoming>> for Versions<V>
+where
+    V: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
+    V::Future: Send + 'static,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Either<V::Future, Pin<Box<dyn Future<Output = Answer> + Send>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (is_head, http2) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
+        let is_allowed = host::is_allowed(request.version(), request.headers());
+        let answer = is_allowed.then(|| self.service.call(request));
+        let (closing, buffers) = (Arc::clone(&self.closing), Arc::clone(&self.buffers));
+        match answer {
+            Some(answer) if http2 && !is_head => Either::Left(answer),
+            Some(answer) => Either::Right(Box::pin(async move {
+                let mut response = answer.await?;
+                if http2 {
+                    // Over HTTP/1.1, hyper does not send the body of an answer to HEAD.
+                    *response.body_mut() = AnswerBody::new(Body::empty(), &buffers);
+                } else if closing.load(Ordering::Relaxed) {
+                    // HTTP/2 uses GOAWAY instead.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(response)
+            })),
+            None => {
+                let mut refused = invalid_host();
+                refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                Either::Right(Box::pin(ready(Ok(refused.map(|body| AnswerBody::new(body, &buffers))))))
+            }
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Connections: accepted, distributed among the serving threads, and served.
 
-mod answer_body;
 mod connection;
 mod connection_limit;
 mod control_frames;
@@ -8,6 +7,7 @@ mod door;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gate;
+mod guarded;
 mod host;
 mod http;
 mod listener;

@@ -1,6 +1,7 @@
 //! Requests on the listeners without client certificates.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,6 +16,8 @@ use tower::ServiceExt as _;
 
 use crate::authority::Authority;
 use crate::authority::access::Sender;
+use crate::server::middleware::AnswerBody;
+use crate::server::middleware::Buffers;
 use crate::server::middleware::Opened;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
@@ -29,19 +32,24 @@ use crate::server::middleware::until_sent;
 use crate::server::middleware::with_body;
 use crate::server::middleware::within_bounds;
 
+type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+
 /// Serves requests of any caller, and reports that one came. Those of probes, on connections that count for no share, are neither counted nor traced.
 pub(super) fn unguarded(
     router: &Router,
     authority: Arc<Authority>,
     opened: Option<Arc<Opened>>,
     asks: watch::Sender<bool>,
-) -> impl Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    buffers: Arc<Buffers>,
+) -> impl Service<Request<IncomingBody>, Response = Response<AnswerBody>, Error = Infallible, Future = Answering>
 + Send
 + 'static
 + use<> {
     let router = router.clone();
-    service_fn(move |request: Request<IncomingBody>| {
+    service_fn(move |mut request: Request<IncomingBody>| {
         asks.send_replace(true);
+        request.extensions_mut().insert(Arc::clone(&buffers));
+        let buffers = Arc::clone(&buffers);
         let (router, authority, opened) = (router.clone(), Arc::clone(&authority), opened.clone());
         let method = called_method(&request);
         // No probe has a body.
@@ -52,7 +60,7 @@ pub(super) fn unguarded(
         let observed =
             opened.map(|opened| (RequestSpan::of(&request, method), RequestMetrics::begin(&authority, method), opened));
         let head = head_bytes(&request);
-        async move {
+        let answering: Answering = Box::pin(async move {
             let headers = request.headers().clone();
             let answer = async {
                 let response = router.oneshot(request).await?;
@@ -60,7 +68,9 @@ pub(super) fn unguarded(
                 Ok(unless_cut(&authority, Sender::default, method, headers, &why, response))
             };
             let answer = catch_panic(&authority, Sender::default, method, answer);
-            let Some((span, mut metrics, opened)) = observed else { return answer.await };
+            let Some((span, mut metrics, opened)) = observed else {
+                return Ok(answer.await?.map(|body| AnswerBody::new(body, &buffers)));
+            };
             let response = match opened.limits.begin(method.priority(|| false), head) {
                 Ok(under_way) => {
                     let kept = (under_way, opened.connection.busy());
@@ -69,7 +79,8 @@ pub(super) fn unguarded(
                 Err(error) => refused(&authority, &Sender::default(), method, &headers, error),
             };
             metrics.answered(&response);
-            Ok(response)
-        }
+            Ok(response.map(|body| AnswerBody::new(body, &buffers)))
+        });
+        answering
     })
 }

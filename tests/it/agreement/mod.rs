@@ -3,6 +3,7 @@
 mod faults;
 mod registrations;
 mod revocations;
+mod roads;
 mod roles;
 mod routes;
 mod tokens;

@@ -8,6 +8,7 @@ use crate::authority::api::audit::sent_by::sent_by;
 use crate::authority::decision::CheckRefusal;
 use crate::authority::decision::CheckRequest;
 use crate::authority::decision::Decision;
+use crate::authority::decision::FORWARDED_CLIENT_CERT;
 use crate::authority::decision::Findings;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::joined;
@@ -207,7 +208,7 @@ fn seen_by_proxy(checked: &Checked<'_>, refusal: CheckRefusal) -> Option<Evidenc
         | CheckRefusal::Unable => return None,
     }
     let Checked { caller, request, resource, .. } = checked;
-    let forwarded = joined(&request.headers, "x-forwarded-client-cert").ok()?;
+    let forwarded = joined(&request.headers, FORWARDED_CLIENT_CERT).ok()?;
     let CheckRequest { certificate, principal, .. } = **request;
     let seen = SeenPeer { certificate, principal, forwarded: &forwarded, presented: false };
     let from = resource.map_or(&EvidenceFrom::Peer, |resource| &resource.evidence_from);

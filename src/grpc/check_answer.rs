@@ -1,0 +1,135 @@
+//! A `CheckResponse`, written as it is encoded. What depends on the token alone is printed once.
+
+use prost::Message as _;
+
+use crate::authority::decision::Allowance;
+use crate::authority::decision::Asserted;
+use crate::authority::decision::CheckAnswer;
+use crate::authority::decision::Match;
+use crate::authority::evidence::EvidenceGrade;
+use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::PrintedForm;
+use crate::grpc::check_denial::denied;
+use crate::grpc::wire::Writer;
+use crate::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+
+/// The response header that carries, for a resource that asks for it, the reason for which the request would have been
+/// denied.
+const REPORT: &str = "x-lanyard-report";
+
+/// Writes the fields of the answer.
+pub(super) fn write(checked: &CheckAnswer, answer: &mut Writer<'_>) {
+    match checked {
+        CheckAnswer::Allow(allowance) => allowed(allowance, answer),
+        CheckAnswer::Deny(denial) => answer.encoded(&denied(denial).encode_to_vec()),
+    }
+}
+
+fn allowed(allowance: &Allowance, answer: &mut Writer<'_>) {
+    let Allowance { asserted, remove, let_through, say_so } = allowance;
+    // The status OK.
+    answer.message(1, |_| {});
+    // `OkHttpResponse`
+    answer.message(3, |response| {
+        if let Some(asserted) = asserted {
+            printed(asserted, PrintedForm::Headers, headers, response);
+            header(response, HEADERS, "x-lanyard-binding", binding(asserted.verdict.matched));
+        }
+        for name in remove {
+            response.text_of(5, name);
+        }
+        if let Some(refusal) = let_through.filter(|_| *say_so) {
+            header(response, RESPONSE_HEADERS_TO_ADD, REPORT, refusal.code());
+        }
+    });
+    // Dynamic metadata for later filters and the access log.
+    answer.message(4, |fields| {
+        if let Some(asserted) = asserted {
+            printed(asserted, PrintedForm::Metadata, metadata, fields);
+            field(fields, "resource", &asserted.audience);
+            field(fields, "match", binding(asserted.verdict.matched));
+            let grade = match asserted.verdict.grade {
+                EvidenceGrade::SpiffeId => "spiffe_id",
+                EvidenceGrade::Thumbprint => "thumbprint",
+                EvidenceGrade::Certificate => "certificate",
+            };
+            field(fields, "evidence_grade", grade);
+        }
+        if let Some(refusal) = let_through {
+            field(fields, "would_deny", refusal.code());
+        }
+    });
+}
+
+/// Writes what depends on the claims alone.
+fn printed(
+    asserted: &Asserted,
+    form: PrintedForm,
+    print: impl FnOnce(&AccessTokenClaims, &mut Writer<'_>),
+    answer: &mut Writer<'_>,
+) {
+    match &asserted.narrowed {
+        Some(narrowed) => print(narrowed, answer),
+        None => answer.encoded(asserted.token.printed(form, |claims| {
+            let mut text = Vec::new();
+            print(claims, &mut Writer::new(&mut text));
+            text
+        })),
+    }
+}
+
+fn headers(claims: &AccessTokenClaims, response: &mut Writer<'_>) {
+    header(response, HEADERS, "x-lanyard-client-id", &claims.client_id);
+    header(response, HEADERS, "x-lanyard-subject", &claims.sub);
+    if let Some(scope) = &claims.scope {
+        header(response, HEADERS, "x-lanyard-scope", scope);
+    }
+}
+
+fn metadata(claims: &AccessTokenClaims, fields: &mut Writer<'_>) {
+    field(fields, "client_id", &claims.client_id);
+    field(fields, "sub", &claims.sub);
+    field(fields, "scope", claims.scope.as_deref().unwrap_or_default());
+    field_of(fields, "aud", |value| {
+        value.message(6, |list| claims.aud.all().iter().for_each(|one| list.message(1, |value| value.text_of(3, one))));
+    });
+    field(fields, "jti", &claims.jti);
+}
+
+fn binding(matched: Match) -> &'static str {
+    match matched {
+        Match::Exact => "exact",
+        Match::SameIdentity => "same-identity",
+        Match::Lineage(_) => "lineage",
+    }
+}
+
+/// Fields of `OkHttpResponse`.
+const HEADERS: u32 = 2;
+const RESPONSE_HEADERS_TO_ADD: u32 = 6;
+
+/// A `HeaderValueOption` that replaces every other header of its name. Envoy up to 1.36 reads `append` only; later
+/// versions read `append_action`, whose zero value appends.
+fn header(response: &mut Writer<'_>, list: u32, name: &str, value: &str) {
+    response.message(list, |option| {
+        option.message(1, |header| {
+            header.text(1, name);
+            header.text(2, value);
+        });
+        // `append` is a message with the value false.
+        option.message(2, |_| {});
+        option.choice(3, HeaderAppendAction::OverwriteIfExistsOrAdd);
+    });
+}
+
+/// An entry of a `google.protobuf.Struct` with a text.
+fn field(fields: &mut Writer<'_>, name: &str, text: &str) {
+    field_of(fields, name, |value| value.text_of(3, text));
+}
+
+fn field_of(fields: &mut Writer<'_>, name: &str, write: impl FnOnce(&mut Writer<'_>)) {
+    fields.message(1, |entry| {
+        entry.text(1, name);
+        entry.message(2, write);
+    });
+}

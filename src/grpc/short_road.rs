@@ -1,0 +1,137 @@
+//! The short road of the calls that count: from a message that has arrived whole to its answer, without tonic between.
+//!
+//! Anything else (several pieces or messages, a compressed or unreadable one, one that is too large) goes the long way:
+//! tonic says what is wrong with it.
+
+use tonic::Status;
+
+use crate::authority::Authority;
+use crate::authority::access::CalledMethod;
+use crate::authority::decision::CheckRequest;
+use crate::authority::observe::RequestOutcome;
+use crate::authority::state::Caller;
+use crate::grpc::MAX_CHECK_BYTES;
+use crate::grpc::MAX_REQUEST_BYTES;
+use crate::grpc::binding_question::BindingQuestion;
+use crate::grpc::bindings;
+use crate::grpc::check_question;
+use crate::grpc::ext_authz;
+use crate::grpc::wire;
+use crate::grpc::wire::HEAD_BYTES;
+
+/// A call that has a short road.
+#[derive(Clone, Copy, Debug)]
+pub enum ShortCall {
+    /// `BindingService.ValidateBinding`
+    ValidateBinding,
+    /// `Authorization.Check`
+    Check,
+}
+
+/// The message of a call, borrowed from its frame.
+#[derive(Debug)]
+pub struct ShortQuestion<'a>(Kind<'a>);
+
+#[derive(Debug)]
+enum Kind<'a> {
+    ValidateBinding(BindingQuestion<'a>),
+    /// `None` if it describes no HTTP request.
+    Check(Option<CheckRequest<'a>>),
+}
+
+/// The answer to a call.
+#[derive(Debug)]
+pub struct ShortAnswer {
+    /// The framed message.
+    pub frame: Vec<u8>,
+    /// The outcome for the metrics.
+    pub outcome: RequestOutcome,
+}
+
+/// Room for the usual answer.
+const ANSWER_BYTES: usize = 1024;
+
+impl ShortCall {
+    /// The call of a method, if that has a short road.
+    pub fn of(method: CalledMethod) -> Option<Self> {
+        match method.canonical_name()? {
+            "/lanyard.v1.BindingService/ValidateBinding" => Some(Self::ValidateBinding),
+            "/envoy.service.auth.v3.Authorization/Check" => Some(Self::Check),
+            _ => None,
+        }
+    }
+
+    /// Reads a body: `None` if it is anything but one whole message that can be read.
+    pub fn read(self, body: &[u8]) -> Option<ShortQuestion<'_>> {
+        let ([compressed, length @ ..], message) = body.split_first_chunk::<HEAD_BYTES>()?;
+        let most = match self {
+            Self::ValidateBinding => MAX_REQUEST_BYTES,
+            Self::Check => MAX_CHECK_BYTES,
+        };
+        let whole = usize::try_from(u32::from_be_bytes(*length)) == Ok(message.len());
+        if *compressed != 0 || !whole || message.len() > most {
+            return None;
+        }
+        Some(ShortQuestion(match self {
+            Self::ValidateBinding => Kind::ValidateBinding(BindingQuestion::read(message).ok()?),
+            Self::Check => Kind::Check(check_question::read(message).ok()?),
+        }))
+    }
+}
+
+impl ShortQuestion<'_> {
+    /// Answers the call of an admitted caller.
+    pub fn answer(&self, authority: &Authority, caller: &Caller) -> Result<ShortAnswer, Status> {
+        let (mut frame, mut outcome) = (Vec::with_capacity(ANSWER_BYTES), Ok(RequestOutcome::Ok));
+        wire::frame(&mut frame, |message| {
+            outcome = match &self.0 {
+                Kind::ValidateBinding(question) => {
+                    bindings::evaluate(authority, caller, question, message).map(|()| RequestOutcome::Ok)
+                }
+                Kind::Check(request) => ext_authz::check(authority, caller, request.as_ref(), message),
+            };
+        });
+        outcome.map(|outcome| ShortAnswer { frame, outcome })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::ValidateBindingRequest;
+    use crate::proto::envoy::service::auth::v3::CheckRequest;
+
+    fn framed(compressed: u8, message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[compressed], length.as_slice(), message].concat()
+    }
+
+    #[test]
+    fn one_whole_message_is_read_and_anything_else_goes_the_long_way() {
+        let message = |bytes: usize| ValidateBindingRequest { access_token: "a".repeat(bytes), ..Default::default() };
+        let good = framed(0, &message(700).encode_to_vec());
+        let read = |body: &[u8]| ShortCall::ValidateBinding.read(body).is_some();
+        assert!(read(&good) && read(&framed(0, b"")));
+        assert!(ShortCall::Check.read(&framed(0, &CheckRequest::default().encode_to_vec())).is_some());
+        let largest = message(MAX_REQUEST_BYTES - 4).encode_to_vec();
+        assert_eq!(largest.len(), MAX_REQUEST_BYTES);
+        assert!(read(&framed(0, &largest)));
+        let cases = [
+            b"".to_vec(),
+            good[..4].to_vec(),
+            good[..good.len() - 1].to_vec(),
+            [good.as_slice(), b"x"].concat(),
+            [good.as_slice(), &good].concat(),
+            framed(1, &good[5..]),
+            framed(2, &good[5..]),
+            framed(0, &message(MAX_REQUEST_BYTES - 3).encode_to_vec()),
+            framed(0, b"\x0a\x01\xff"),
+            framed(0, b"\x0b\x0c"),
+        ];
+        for body in cases {
+            assert!(!read(&body), "{:?}", body.get(..20));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The guard of calls that are answered at once ([`crate::grpc::short_road`]): the same as [`super::guard`], without
+//! waiting.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use axum::http::Method;
+use axum::http::Version;
+use axum::http::header::CONTENT_TYPE;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Body as _;
+use hyper::body::Incoming;
+
+use crate::authority::Authority;
+use crate::authority::access::CalledMethod;
+use crate::authority::access::ConnectionInfo;
+use crate::authority::access::PeerConnection;
+use crate::authority::access::Sender;
+use crate::authority::state::Caller;
+use crate::grpc::short_road::ShortAnswer;
+use crate::grpc::short_road::ShortCall;
+use crate::grpc::short_road::ShortQuestion;
+use crate::limits::Share;
+use crate::server::bounds::PIECE_BYTES;
+use crate::server::middleware::buffers::Buffers;
+use crate::server::middleware::catch_panic::unless_panic;
+use crate::server::middleware::guard::refused;
+use crate::server::middleware::refusal;
+use crate::server::middleware::request_body::after;
+use crate::server::middleware::request_body::arrived;
+
+/// What gRPC's clients send, and what is answered. A suffix, such as `+proto`, goes the long way.
+const GRPC: &str = "application/grpc";
+
+/// An answer without a message.
+type Refused = Box<Response<Body>>;
+
+/// A request that has begun, besides the request itself.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Asked<'a> {
+    pub(in crate::server) authority: &'a Authority,
+    pub(in crate::server) peer: Option<&'a Arc<PeerConnection>>,
+    pub(in crate::server) share: &'a Arc<Share>,
+    pub(in crate::server) buffers: &'a Arc<Buffers>,
+    pub(in crate::server) connection: ConnectionInfo,
+    pub(in crate::server) method: CalledMethod,
+}
+
+/// Answers a request that has a short road, and whose message has arrived whole. An error is a request that goes the long
+/// way.
+pub(in crate::server) fn answer(
+    asked: Asked<'_>,
+    request: Request<Incoming>,
+) -> Result<Result<ShortAnswer, Refused>, Box<Request<Body>>> {
+    let Some(call) = call(asked.method, &request) else { return Err(Box::new(request.map(arrived))) };
+    let (head, mut body) = request.into_parts();
+    let (taken, is_whole) = take(&mut body);
+    match call.read(&taken).filter(|_| is_whole) {
+        Some(question) => Ok(asked.answer(&question, taken.len(), &head.headers)),
+        None => Err(Box::new(Request::from_parts(head, after(taken, body)))),
+    }
+}
+
+fn call<B>(method: CalledMethod, request: &Request<B>) -> Option<ShortCall> {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let usual = request.version() == Version::HTTP_2
+        && request.method() == Method::POST
+        && content_type.is_some_and(|content_type| *content_type == GRPC)
+        && !request.headers().contains_key("grpc-encoding");
+    if usual { ShortCall::of(method) } else { None }
+}
+
+/// Takes what is there of a body, up to its second piece. Returns whether that is all of it.
+fn take(body: &mut Incoming) -> (Bytes, bool) {
+    let mut taken = Bytes::new();
+    while !body.is_end_stream() {
+        // Whoever waits for the rest says so anew.
+        match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => {
+                // Trailers mean nothing in a request.
+                let data = frame.into_data().unwrap_or_default();
+                if !taken.is_empty() && !data.is_empty() {
+                    return ([taken, data].concat().into(), false);
+                }
+                taken = if data.is_empty() { taken } else { data };
+            }
+            Poll::Ready(None) => return (taken, true),
+            // What went wrong is found again.
+            Poll::Ready(Some(Err(_))) | Poll::Pending => return (taken, false),
+        }
+    }
+    (taken, true)
+}
+
+impl Asked<'_> {
+    /// A panic ends this request only.
+    fn answer(self, question: &ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Result<ShortAnswer, Refused> {
+        let Self { authority, method, .. } = self;
+        let answered = unless_panic(authority, method, || self.admit(question, bytes, headers));
+        answered.unwrap_or_else(|| Err(Box::new(self.broken())))
+    }
+
+    fn admit(self, question: &ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Result<ShortAnswer, Refused> {
+        let Self { authority, peer, share, buffers, connection, method } = self;
+        let refuse = |error| Box::new(refused(authority, &self.sender(), method, headers, error));
+        let caller = authority.authorize(authority.view(), peer.map(Arc::as_ref), method).map_err(refuse)?;
+        let caller = caller.ok_or_else(|| Box::new(self.broken()))?;
+        let mut held = buffers.hold(share);
+        held.add(bytes.saturating_add(PIECE_BYTES)).map_err(|exceeded| refuse(exceeded.into()))?;
+        let answered = question.answer(authority, &Caller { connection, ..caller });
+        answered.map_err(|status| Box::new(refusal::answered(authority, || self.sender(), method, status.into_http())))
+    }
+
+    fn broken(&self) -> Response<Body> {
+        refusal::broken(self.authority, &self.sender(), self.method.protocol())
+    }
+
+    fn sender(&self) -> Sender {
+        Sender::of(self.peer.map(Arc::as_ref), self.connection)
+    }
+}
+
+/// The head of an answer.
+pub(in crate::server) fn respond<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
+    response
+}
