@@ -55,7 +55,6 @@ use crate::authority::clock::Entropy;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::SystemEntropy;
 use crate::authority::observe::AuditSink;
-use crate::authority::observe::FoldedRefusals;
 use crate::authority::observe::LogSink;
 use crate::authority::observe::MetricsReader;
 use crate::authority::store::Store;
@@ -67,6 +66,7 @@ use crate::limits::Admission;
 use crate::limits::Lateness;
 use crate::limits::Refusals;
 use crate::limits::Shares;
+use crate::server::audit::Audit;
 use crate::server::metrics::Sources;
 use crate::server::middleware::SocketFile;
 use crate::server::middleware::ThreadLimits;
@@ -159,7 +159,7 @@ impl Default for Environment {
 #[derive(Debug)]
 pub struct Server {
     authority: Arc<Authority>,
-    audit: Arc<FoldedRefusals>,
+    audit: Audit,
     addresses: Listeners,
     forwarded_address: Option<SocketAddr>,
     /// Removed when the server is dropped.
@@ -234,10 +234,9 @@ impl Server {
             Workers::start(threads, &Arc::new(acceptor), &authority, limits, thread_limits, &stages).map_err(setup)?;
         let routes = mtls.clone();
         let newcomers = Newcomers::new(descriptors, &config.tls, config.forwarded.is_some());
-        let sources = {
-            let (limits, stored) = ((shares, refusals), (stored, components.token));
-            Sources::new(&authority, &certificate, &readiness, stored, &newcomers, limits, export_failures)
-        };
+        let (limits, stored, outputs) =
+            ((shares, refusals), (stored, components.token), (export_failures, audit.file()));
+        let sources = Sources::new(&authority, &certificate, &readiness, stored, &newcomers, limits, outputs);
         let ops = http::ops::routes(readiness.clone(), probes.degraded(), sources.metrics_reader());
         let mut doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
@@ -259,7 +258,7 @@ impl Server {
         let reloader = Arc::new(reloader);
         reloader.start(&mut tasks, &authority, hangup, stages.clone());
         store_feed::start(&mut tasks, &authority, &store, loaded);
-        audit::start(&mut tasks, &authority, &audit);
+        audit.start(&mut tasks, &authority);
         if let Some(client) = &published {
             authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
         }
@@ -382,7 +381,7 @@ impl Server {
         tasks.shutdown().await;
         // After the task that writes heartbeats.
         store_feed::leave(&authority).await;
-        audit.finish();
+        audit.finish().await;
         tracing::info!("stopped");
     }
 }

@@ -8,6 +8,7 @@ mod line;
 pub mod metrics;
 pub mod otlp;
 mod queue;
+pub mod trail;
 mod writer;
 
 use std::io;

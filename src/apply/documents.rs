@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tokio::time::sleep;
 use tonic::Code;
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -19,12 +18,10 @@ use crate::apply::journal::Change;
 use crate::apply::journal::Journal;
 use crate::apply::transport::Registry;
 use crate::apply::transport::Transport;
+use crate::apply::transport::patiently;
 
 /// How many times a change is attempted when concurrent writers change the same record.
 const ATTEMPTS: usize = 4;
-
-/// How many times a document is sent again to a server that is too busy for it, each time after the time that it names.
-const BUSY_ATTEMPTS: usize = 60;
 
 /// How many documents are checked or written at a time: the server writes what arrives together with one sync.
 const AT_ONCE: usize = 8;
@@ -119,13 +116,13 @@ async fn apply_at_once<D: Document, S: Transport>(
                 }
                 Applied { name, outcome, differences, denied_tokens, warnings }
             }
-            Err(status) => Applied {
-                name,
-                outcome: Outcome::Refused(status),
-                differences: Vec::new(),
-                denied_tokens: None,
-                warnings: Vec::new(),
-            },
+            Err(Failed { status, may_be_written }) => {
+                if may_be_written {
+                    journal.doubt(name.clone());
+                }
+                let (outcome, differences, warnings) = (Outcome::Refused(status), Vec::new(), Vec::new());
+                Applied { name, outcome, differences, denied_tokens: None, warnings }
+            }
         };
         if !has_ended {
             applied.push(one);
@@ -145,22 +142,62 @@ struct Done<D: Document> {
     warnings: Vec<String>,
 }
 
-/// Applies a document, and again while the server says when it may be sent again.
+/// Applies a document, and again while the server says when it may be sent again. Where the server did not say whether a change
+/// was made, the record does.
 async fn apply_patiently<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     document: &D,
     write: Write<'_>,
-) -> Result<Done<D>, Status> {
-    for _ in 0..BUSY_ATTEMPTS {
-        match apply_one(registry, document, write).await {
-            Err(status) => match status.get_details_retry_info().and_then(|info| info.retry_delay) {
-                Some(delay) => sleep(delay).await,
-                None => return Err(status),
-            },
-            done => return done,
-        }
+) -> Result<Done<D>, Failed> {
+    let before = D::read(registry, document.name()).await.ok();
+    let failed = match patiently(async || apply_one(&mut registry.clone(), document, write).await).await {
+        Ok(done) => return Ok(done),
+        Err(status) => status,
+    };
+    if write.validate_only || is_definite(&failed) {
+        return Err(Failed { status: failed, may_be_written: false });
     }
-    apply_one(registry, document, write).await
+    let check = Write { validate_only: true, ..write };
+    match (before, apply_one(registry, document, check).await, D::read(registry, document.name()).await) {
+        // It is as the document says, and was not before.
+        (None, Ok(Done { outcome: Outcome::Unchanged, .. }), Ok(present)) => {
+            Ok(Done::created(document, false, present))
+        }
+        (Some(before), Ok(Done { outcome: Outcome::Unchanged, .. }), Ok(present)) => {
+            Ok(Done::updated(document, before, present))
+        }
+        (_, Ok(_), _) => Err(Failed { status: failed, may_be_written: false }),
+        (_, Err(_), _) => Err(Failed { status: failed, may_be_written: true }),
+    }
+}
+
+/// A document that was not applied, or of which that is not known.
+struct Failed {
+    status: Status,
+    may_be_written: bool,
+}
+
+/// Whether an error says that nothing was changed.
+fn is_definite(status: &Status) -> bool {
+    match status.code() {
+        Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => false,
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => true,
+    }
 }
 
 async fn apply_one<D: Document, S: Transport>(

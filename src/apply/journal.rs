@@ -7,6 +7,7 @@ use crate::apply::document::Document;
 use crate::apply::document::Write;
 use crate::apply::transport::Registry;
 use crate::apply::transport::Transport;
+use crate::apply::transport::patiently;
 
 /// The reason of the change that undoes another.
 const UNDONE: &str = "another document was refused";
@@ -15,10 +16,12 @@ const UNDONE: &str = "another document was refused";
 #[derive(Debug)]
 pub struct Journal<D: Document> {
     changes: Vec<Change<D>>,
+    /// The names of the records of which it is not known whether they were written.
+    doubtful: Vec<String>,
 }
 
 /// A record that was created or updated.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::apply) struct Change<D: Document> {
     /// The name of the record.
     pub(in crate::apply) name: String,
@@ -32,7 +35,7 @@ pub(in crate::apply) struct Change<D: Document> {
 
 impl<D: Document> Default for Journal<D> {
     fn default() -> Self {
-        Self { changes: Vec::new() }
+        Self { changes: Vec::new(), doubtful: Vec::new() }
     }
 }
 
@@ -40,13 +43,17 @@ impl<D: Document> Journal<D> {
     pub(in crate::apply) fn add(&mut self, change: Change<D>) {
         self.changes.push(change);
     }
+
+    pub(in crate::apply) fn doubt(&mut self, name: String) {
+        self.doubtful.push(name);
+    }
 }
 
 /// Undoes changes, the last one first: deletes what was created, and writes back what was updated. Returns the names of
-/// the records that keep their change: those that another writer has changed since, and if the server stops answering
-/// all that are left.
+/// the records that keep their change, or may keep it: those that another writer has changed since, those of which it is not
+/// known whether they were written, and if the server stops answering all that are left.
 pub async fn undo<D: Document, S: Transport>(registry: &mut Registry<S>, journal: Journal<D>) -> Vec<String> {
-    let mut kept = Vec::new();
+    let mut kept = journal.doubtful;
     let mut answers = true;
     for change in journal.changes.into_iter().rev() {
         let name = change.name.clone();
@@ -54,7 +61,7 @@ pub async fn undo<D: Document, S: Transport>(registry: &mut Registry<S>, journal
             kept.push(name);
             continue;
         }
-        match undo_one(registry, change).await {
+        match patiently(async || undo_one(&mut registry.clone(), change.clone()).await).await {
             Ok(()) => {}
             Err(status) => {
                 answers = matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::InvalidArgument);

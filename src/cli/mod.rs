@@ -1,5 +1,6 @@
 //! The command line. Every command but the offline ones uses a running server's public API.
 
+mod audit;
 mod client;
 mod completion;
 mod config_check;
@@ -38,6 +39,7 @@ use clap::Parser;
 use clap::Subcommand;
 use tokio::runtime::Builder;
 
+use crate::cli::audit::AuditCommand;
 use crate::cli::client::ClientCommand;
 use crate::cli::completion::CompletionArguments;
 use crate::cli::completion::ManArguments;
@@ -137,6 +139,9 @@ enum Command {
     /// Backs up, restores, moves and checks what the store holds.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Checks the audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Checks everything that a server needs, whether one runs or not, and reports each problem with the next step.
     ///
     /// Exit codes: 0 no errors (there may be warnings), 1 errors, 2 the command line cannot be read.
@@ -175,6 +180,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Dev(arguments) => block_on(dev::run(arguments, format)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
+        Command::Audit(command) => Ok(compared(audit::run(command, format), format)),
         Command::Completion(arguments) => completion::run(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS),
         Command::Man(arguments) => {
             completion::write_manual(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS)

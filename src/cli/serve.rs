@@ -85,6 +85,9 @@ fn explain(error: &StartError) -> CommandError {
             "see that `keys` in the configuration names the key-encryption key that this store was made with"
         }
         StartError::Token(_) => "`lanyard doctor` checks the token; docs/keys.md says what `keys.pkcs11` needs",
+        StartError::Audit(_) => {
+            "see that `audit` in the configuration names a file and a key that this process may use"
+        }
         StartError::Setup(_) => "see the limits of this process: memory, open files, threads",
     };
     CommandError::new(error.to_string(), next)

@@ -37,6 +37,7 @@ use crate::config::telemetry::Telemetry;
 use crate::config::workload_api::WorkloadApi;
 use crate::limits::Machine;
 use crate::telemetry;
+use crate::telemetry::trail;
 use crate::tls;
 use crate::tls::CertificateFiles;
 use crate::tls::ClientAuth;
@@ -71,6 +72,7 @@ pub(super) struct File {
     rotation: Rotation,
     #[serde(default)]
     quotas: QuotaSection,
+    audit: Option<Audit>,
     #[serde(default)]
     history: History,
     #[serde(default)]
@@ -147,6 +149,28 @@ struct QuotaSection {
 
 /// For how long the changes of registrations are kept by default.
 const DEFAULT_HISTORY: Duration = Duration::from_hours(90 * 24);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Audit {
+    file: PathBuf,
+    key: Option<PathBuf>,
+    #[serde(default, deserialize_with = "count")]
+    max_bytes: Option<NonZero<u64>>,
+    #[serde(default, deserialize_with = "count")]
+    keep: Option<NonZero<usize>>,
+}
+
+impl Audit {
+    fn resolve(self, folder: &Path) -> trail::Config {
+        trail::Config {
+            file: folder.join(self.file),
+            key: self.key.map(|key| folder.join(key)),
+            max_bytes: self.max_bytes.map_or(64 * 1024 * 1024, NonZero::get),
+            keep: self.keep.map_or(30, NonZero::get),
+        }
+    }
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +283,7 @@ impl File {
             federation,
             jwks_uri,
             log: self.log,
+            audit: self.audit.map(|audit| audit.resolve(folder)),
             otlp: self.telemetry.resolve(folder)?,
             source: None,
         })

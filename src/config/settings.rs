@@ -13,6 +13,7 @@ use crate::config::store::StoreConfig;
 use crate::limits;
 use crate::signer::pkcs11;
 use crate::telemetry::otlp;
+use crate::telemetry::trail;
 use crate::tls;
 use crate::trust_sources;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The logging settings.
     pub log: crate::telemetry::Config,
+    /// The file of the audit trail, if there is one.
+    pub audit: Option<trail::Config>,
     /// The collector to which traces and metrics are also exported, if any.
     pub otlp: Option<otlp::Config>,
     /// The source of these settings; `None` if they are not to be read again.

@@ -208,7 +208,8 @@ fn by<'a>(caller: &'a Caller, reason: &'a str) -> Result<ChangedBy<'a>, Status> 
     if reason.chars().count() > MAX_REASON {
         return Err(malformed("reason", "is longer than 1,000 characters"));
     }
-    Ok(ChangedBy { identity: &caller.identity, reason: Some(reason).filter(|reason| !reason.is_empty()) })
+    let reason = Some(reason).filter(|reason| !reason.is_empty());
+    Ok(ChangedBy { reason, ..ChangedBy::from(&caller.identity) })
 }
 
 fn required_resource(resource: Option<ProtectedResource>) -> Result<ProtectedResource, Status> {

@@ -3,7 +3,6 @@
 use crate::authority::records::RegistrationChange;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::resources::ResourceMetadata;
-use crate::messages::common::etag;
 use crate::messages::common::timestamp;
 use crate::proto;
 use crate::proto::registration_change::After;
@@ -29,8 +28,7 @@ fn message<M>(change: RegistrationChange<M>) -> proto::RegistrationChange {
         time: Some(timestamp(change.time)),
         changed_by: change.by,
         reason: change.reason.unwrap_or_default(),
-        etag: etag(change.revision),
-        etag_before: change.replaced.map(etag).unwrap_or_default(),
+        number: change.number,
         before: None,
         after: None,
     }

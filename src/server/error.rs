@@ -10,6 +10,7 @@ use crate::server::keys_error::KeysError;
 use crate::signer::pkcs11::HsmError;
 use crate::store::etcd::EtcdError;
 use crate::store::sled::OpenError;
+use crate::telemetry::trail::TrailError;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::CertificateFileError;
 use crate::trust_sources::files::TrustFileError;
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The signing keys in the store cannot be loaded.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The audit trail cannot be written.
+    #[error(transparent)]
+    Audit(#[from] TrailError),
     /// The token that is to hold signing keys cannot be used.
     #[error(transparent)]
     Token(#[from] HsmError),
@@ -92,6 +96,7 @@ impl StartError {
             | Self::Certificate(_)
             | Self::Trust(_)
             | Self::WorkloadApi(_)
+            | Self::Audit(_)
             | Self::Outbound(_)
             | Self::Etcd(EtcdError::Endpoint(_))
             | Self::Store(

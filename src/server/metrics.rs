@@ -21,6 +21,7 @@ use crate::telemetry;
 use crate::telemetry::ExportFailures;
 use crate::telemetry::metrics::Push;
 use crate::telemetry::otlp;
+use crate::telemetry::trail::AuditFile;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::ServerCertificate;
 
@@ -35,6 +36,7 @@ pub(super) struct Sources {
     newcomers: Newcomers,
     limits: (Arc<Shares>, Arc<Refusals>),
     pub(super) export_failures: Arc<ExportFailures>,
+    audit: Option<Arc<AuditFile>>,
 }
 
 impl Sources {
@@ -45,7 +47,7 @@ impl Sources {
         (stored, token): (Stored, Option<Pkcs11>),
         newcomers: &Newcomers,
         limits: (Arc<Shares>, Arc<Refusals>),
-        export_failures: Arc<ExportFailures>,
+        (export_failures, audit): (Arc<ExportFailures>, Option<Arc<AuditFile>>),
     ) -> Arc<Self> {
         Arc::new(Self {
             authority: Arc::clone(authority),
@@ -56,6 +58,7 @@ impl Sources {
             newcomers: newcomers.clone(),
             limits,
             export_failures,
+            audit,
         })
     }
 
@@ -100,6 +103,7 @@ impl Sources {
         families.push(self.reloads());
         families.push(self.export_failures.family());
         families.push(telemetry::dropped_lines());
+        families.push(self.audit.as_ref().map(|file| file.counts()).unwrap_or_default().family());
         families
     }
 

@@ -11,11 +11,14 @@ pub struct ChangedBy<'a> {
     pub identity: &'a PeerIdentity,
     /// The reason in the caller's words, if one was given.
     pub reason: Option<&'a str>,
+    /// Whether the change is kept in the history. What workloads change of their own registrations is in the audit trail
+    /// alone: they could fill the store, and push out what admins changed.
+    pub is_kept: bool,
 }
 
 impl<'a> From<&'a PeerIdentity> for ChangedBy<'a> {
     fn from(identity: &'a PeerIdentity) -> Self {
-        Self { identity, reason: None }
+        Self { identity, reason: None, is_kept: true }
     }
 }
 

@@ -9,6 +9,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::authority::Authority;
+use crate::authority::access::ChangedBy;
 use crate::authority::access::Roles;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
@@ -25,6 +26,11 @@ use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::RegistrationAccessToken;
 use crate::authority::registration::invalid;
 use crate::authority::state::Caller;
+
+/// Who changes a registration over HTTP.
+fn author(caller: &Caller) -> ChangedBy<'_> {
+    ChangedBy { is_kept: caller.roles.admin, ..ChangedBy::from(&caller.identity) }
+}
 
 impl Authority {
     /// Registers a client (RFC 7591 section 3). The registrant cannot choose the `client_id`: it is the SPIFFE ID that
@@ -66,7 +72,11 @@ impl Authority {
         let record = self.new_record(&registration, &by)?;
         let dynamic = DynamicRegistration { registrant: by, access_token_hash: hash(&token.0), own_identity };
         let client = self
-            .add(registration, ClientRecord { dynamic: Some(Box::new(dynamic)), ..record }, ("registered", None))
+            .add(
+                registration,
+                ClientRecord { dynamic: Some(Box::new(dynamic)), ..record },
+                ("registered", author(caller)),
+            )
             .await?;
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
@@ -114,7 +124,7 @@ impl Authority {
             metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
             self.keep_within_operator_limit(&caller.identity, &mut metadata)?;
         }
-        Ok(self.update_client(&caller.identity, metadata, present.revision, false).await?)
+        Ok(self.update_client(author(caller), metadata, present.revision, false).await?)
     }
 
     /// Deletes a client, and its registration access token with it (RFC 7592 section 2.3). A disabled client cannot be
@@ -129,7 +139,7 @@ impl Authority {
             return Err(DynamicRegistrationError::Forbidden);
         }
         let client_id = present.registration.client_id.as_str();
-        Ok(self.delete_client(&caller.identity, client_id, Some(present.revision)).await?)
+        Ok(self.delete_client(author(caller), client_id, Some(present.revision)).await?)
     }
 
     /// Whether the caller may register clients; `true` means only itself.

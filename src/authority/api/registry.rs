@@ -73,7 +73,7 @@ impl Authority {
         if validate_only {
             return validated(Registered::new(registration, record, Revision::default()));
         }
-        self.add(registration, record, ("created", by.reason)).await
+        self.add(registration, record, ("created", by)).await
     }
 
     /// The registration with this name.
@@ -118,9 +118,8 @@ impl Authority {
             return validated(Registered::new(registration, record, from));
         }
         let change = T::change_of(&present.registration, &registration);
-        let why = (change, author.reason);
-        let registered = self.write(Some(&present), registration, record, why).await?;
-        T::record_change(self, &by, registered.registration.name(), why, registered.revision);
+        let registered = self.write(Some(&present), registration, record, (change, author)).await?;
+        T::record_change(self, &by, registered.registration.name(), (change, author.reason), registered.revision);
         Ok(registered)
     }
 
@@ -132,12 +131,17 @@ impl Authority {
         from: Option<Revision>,
     ) -> Result<(), RegistryError> {
         let present = self.named::<T>(name)?;
+        // What else the store keeps goes by what is deleted, which a replica that lags behind does not know.
+        if from.is_some_and(|from| from != present.revision) {
+            return Err(RegistryError::Conflict(T::KIND));
+        }
         let key = T::key(name);
-        let from = Expected::At(from.unwrap_or(present.revision));
-        let deletion = Transaction::default().compare(&key, from).delete(&key);
-        let by = author.identity.to_string();
-        let why = ("deleted", author.reason);
-        let deletion = self.with_history::<T>(name, &self.change(Some(&present), &by, why), deletion).await?;
+        let deletion = Transaction::default().compare(&key, Expected::At(present.revision)).delete(&key);
+        let (by, why) = (author.identity.to_string(), ("deleted", author.reason));
+        let before = Some(present.registration.metadata());
+        let change =
+            ChangeRecord::new("deleted", (&by, self.clock.now(), author.reason), (before, None::<&T::Metadata>));
+        let deletion = self.with_history::<T>(name, author, &change, deletion).await?;
         let Committed { revision, beside } =
             T::commit(self, &by, name, (Some(&present.registration), None), deletion).await?;
         self.apply_writes(std::iter::once((key, None)).chain(beside), revision);
@@ -157,19 +161,19 @@ impl Authority {
         Ok(Record::new(T::creation_id(self)?, self.clock.now(), by))
     }
 
-    /// Stores a new registration; `why` is the name of the change in the audit trail, and its reason.
+    /// Stores a new registration, by a change of this name in the audit trail.
     pub(in crate::authority::api) async fn add<T: Managed>(
         &self,
         registration: T,
         record: RecordOf<T>,
-        why: (&'static str, Option<&str>),
+        (change, author): (&'static str, ChangedBy<'_>),
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let conflict = RegistryError::Conflict(T::KIND);
-        let written = self.write(None, registration, record, why).await;
+        let written = self.write(None, registration, record, (change, author)).await;
         let registered =
             written.map_err(|error| if error == conflict { RegistryError::Exists(T::KIND) } else { error })?;
         let (by, name) = (&*registered.record.created_by, registered.registration.name());
-        T::record_change(self, by, name, why, registered.revision);
+        T::record_change(self, by, name, (change, author.reason), registered.revision);
         Ok(registered)
     }
 
@@ -178,35 +182,23 @@ impl Authority {
         present: Option<&Registered<T>>,
         registration: T,
         record: RecordOf<T>,
-        why: (&'static str, Option<&str>),
+        (change, author): (&str, ChangedBy<'_>),
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let mut registered = Registered::new(registration, record, Revision::default());
         let bytes = encode(&registered)?;
         let after = &registered.registration;
         let key = T::key(after.name());
         let expected = present.map_or(Expected::Absent, |present| Expected::At(present.revision));
-        let change = Transaction::default().compare(&key, expected).put(&key, bytes);
-        let by = &registered.record.updated_by;
-        let change = self.with_history::<T>(after.name(), &self.change(present, by, why), change).await?;
-        let before = present.map(|present| &present.registration);
-        let Committed { revision, beside } = T::commit(self, by, after.name(), (before, Some(after)), change).await?;
+        let put = Transaction::default().compare(&key, expected).put(&key, bytes);
+        let (by, before) = (&registered.record.updated_by, present.map(|present| &present.registration));
+        let both = (before.map(T::metadata), Some(after.metadata()));
+        let change = ChangeRecord::new(change, (by, self.clock.now(), author.reason), both);
+        let put = self.with_history::<T>(after.name(), author, &change, put).await?;
+        let Committed { revision, beside } = T::commit(self, by, after.name(), (before, Some(after)), put).await?;
         registered.revision = revision;
         let entry = Some(T::entry(registered.clone()));
         self.apply_writes(std::iter::once((key, entry)).chain(beside), revision);
         Ok(Arc::new(registered))
-    }
-
-    /// What is kept of a change of a registration that may be present.
-    fn change<T: Managed>(
-        &self,
-        present: Option<&Registered<T>>,
-        by: &str,
-        (change, reason): (&str, Option<&str>),
-    ) -> ChangeRecord {
-        let record = ChangeRecord::new(change, self.clock.now(), by, reason);
-        let Some(present) = present else { return record };
-        let before = serde_json::to_value(present.registration.metadata()).ok();
-        ChangeRecord { replaced: Some(present.revision.0), before, ..record }
     }
 }
 

@@ -4,10 +4,11 @@
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::store::MAX_VALUE_BYTES;
-use crate::authority::store::Revision;
 use crate::authority::store::UnreadableRecord;
 use crate::authority::store::read_record;
 
@@ -15,7 +16,7 @@ use crate::authority::store::read_record;
 /// built from them.
 pub const HISTORY: &str = "/history/";
 
-/// The most changes of one registration that are kept: a workload changes its own as often as it likes.
+/// The most changes of one registration that are kept.
 pub const MAX_CHANGES: usize = 64;
 
 /// The schema of the records that this version writes.
@@ -25,7 +26,7 @@ const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRecord {
-    pub(in crate::authority) schema: u32,
+    schema: u32,
     /// The kind of change, as in the audit trail: `created`, `registered`, `updated`, `disabled` or `deleted`.
     pub change: String,
     /// When it was made.
@@ -35,25 +36,29 @@ pub struct ChangeRecord {
     /// Why, in the words of who made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The revision of what it replaced; `None` where the registration was new.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaced: Option<u64>,
     /// The metadata that it replaced. `None` where the registration was new, or the record would be too large with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
+    /// The digest of the metadata that it made; `None` where the registration was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<String>,
 }
 
 impl ChangeRecord {
-    /// A change that nothing was before.
-    pub(in crate::authority) fn new(change: &str, time: Timestamp, by: &str, reason: Option<&str>) -> Self {
+    /// A change from one metadata to another.
+    pub(in crate::authority) fn new(
+        change: &str,
+        (by, time, reason): (&str, Timestamp, Option<&str>),
+        (before, after): (Option<impl Serialize>, Option<impl Serialize>),
+    ) -> Self {
         Self {
             schema: SCHEMA,
             change: change.to_owned(),
             time,
             by: by.to_owned(),
             reason: reason.map(ToOwned::to_owned),
-            replaced: None,
-            before: None,
+            before: before.and_then(|before| serde_json::to_value(before).ok()),
+            made: after.as_ref().and_then(digest),
         }
     }
 
@@ -83,20 +88,25 @@ pub struct RegistrationChange<M> {
     pub by: String,
     /// Why, in the words of who made it.
     pub reason: Option<String>,
-    /// The revision that it made: the `etag` of what was registered then.
-    pub revision: Revision,
-    /// The revision that it replaced.
-    pub replaced: Option<Revision>,
+    /// Its number among the changes of the registration, from 1 on.
+    pub number: u64,
     /// The metadata that it replaced. `None` where the registration was new, or that was not kept.
     pub before: Option<M>,
     /// The metadata that it made. `None` where the registration was deleted, or the next change is not in the history.
     pub after: Option<M>,
 }
 
-/// The prefix of the changes of the registration with this key.
+/// The digest of metadata, by which what one change made is known again in what the next one replaced. Revisions would not
+/// do: they are those of a store, and records are moved to others.
+pub(in crate::authority) fn digest(metadata: &impl Serialize) -> Option<String> {
+    let value = serde_json::to_value(metadata).and_then(|value| serde_json::to_vec(&value)).ok()?;
+    Some(hex::encode(Sha256::digest(value)))
+}
+
+/// The prefix of the changes of the registration with this key: `/history` and the key, with its colons and percent signs
+/// escaped, and a colon.
 pub(in crate::authority) fn prefix(key: &str) -> String {
-    // The key begins with a slash, and a colon, which no number has, ends it.
-    format!("{}{key}:", HISTORY.trim_end_matches('/'))
+    format!("{}{}:", HISTORY.trim_end_matches('/'), key.replace('%', "%25").replace(':', "%3A"))
 }
 
 /// The key of a change. Two changes with one number, of a registration that was deleted and made again meanwhile, are told
@@ -105,10 +115,7 @@ pub(in crate::authority) fn key(prefix: &str, number: u64, suffix: &str) -> Stri
     format!("{prefix}{number:010}-{suffix}")
 }
 
-/// The number of the change with this key. `None` where it is not of the registration with this prefix.
+/// The number of the change with this key.
 pub(in crate::authority) fn number(prefix: &str, key: &str) -> Option<u64> {
-    // The rest may be more of another registration's name.
-    let (number, suffix) = key.strip_prefix(prefix)?.split_once('-')?;
-    let is_key = number.len() == 10 && suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_key.then(|| number.parse().ok()).flatten()
+    key.strip_prefix(prefix)?.split('-').next()?.parse().ok()
 }

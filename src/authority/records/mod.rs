@@ -12,6 +12,7 @@ pub use crate::authority::records::history::ChangeRecord;
 pub use crate::authority::records::history::HISTORY;
 pub use crate::authority::records::history::MAX_CHANGES;
 pub use crate::authority::records::history::RegistrationChange;
+pub(in crate::authority) use crate::authority::records::history::digest as digest_of;
 pub(in crate::authority) use crate::authority::records::history::key as change_key;
 pub(in crate::authority) use crate::authority::records::history::number as change_number;
 pub(in crate::authority) use crate::authority::records::history::prefix as history_of;

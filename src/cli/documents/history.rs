@@ -4,7 +4,6 @@ use clap::Args;
 use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
-use tonic::Code;
 
 use crate::apply::Document as _;
 use crate::apply::Journal;
@@ -53,8 +52,9 @@ pub(in crate::cli) struct ShowArguments {
     /// The kind of registration.
     #[arg(value_enum)]
     kind: Kind,
-    /// The client's `client_id`, or the resource's audience, and after an `@` the etag, as `lanyard history` prints it.
-    #[arg(value_name = "NAME@ETAG", value_parser = Then::parse)]
+    /// The client's `client_id`, or the resource's audience, and after an `@` the number of the change that made it so, as
+    /// `lanyard history` prints it.
+    #[arg(value_name = "NAME@NUMBER", value_parser = Then::parse)]
     then: Then,
     #[command(flatten)]
     connection: ConnectionArguments,
@@ -65,10 +65,11 @@ pub(in crate::cli) struct RollbackArguments {
     /// The kind of registration.
     #[arg(value_enum)]
     kind: Kind,
-    /// The client's `client_id`, or the resource's audience, and after an `@` the etag, as `lanyard history` prints it.
-    #[arg(value_name = "NAME@ETAG", value_parser = Then::parse)]
+    /// The client's `client_id`, or the resource's audience, and after an `@` the number of the change that made it so, as
+    /// `lanyard history` prints it.
+    #[arg(value_name = "NAME@NUMBER", value_parser = Then::parse)]
     then: Then,
-    /// Why: it is kept with the change. Left out, it names the etag.
+    /// Why: it is kept with the change. Left out, it names the number.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Only print what would be done.
@@ -82,16 +83,19 @@ pub(in crate::cli) struct RollbackArguments {
 #[derive(Clone, Debug)]
 struct Then {
     name: String,
-    etag: String,
+    number: u64,
 }
 
 impl Then {
     fn parse(text: &str) -> Result<Self, String> {
         match text.rsplit_once('@') {
-            Some((name, etag)) if !name.is_empty() && etag.parse::<u64>().is_ok() => {
-                Ok(Self { name: name.to_owned(), etag: etag.to_owned() })
+            Some((name, number))
+                if !name.is_empty()
+                    && let Ok(number) = number.parse() =>
+            {
+                Ok(Self { name: name.to_owned(), number })
             }
-            _ => Err("expected NAME@ETAG, with an etag that `lanyard history` prints".to_owned()),
+            _ => Err("expected NAME@NUMBER, with the number of a change that `lanyard history` prints".to_owned()),
         }
     }
 }
@@ -140,8 +144,8 @@ async fn history<K: Registered>(
     for change in changes::<K>(registry, name).await? {
         let (before, after) = read::<K>(&change)?;
         // Of what is not known, and is not nothing, no field is said to have changed.
-        let is_unknown = change.change != "deleted" && after.is_none();
-        let is_unknown = is_unknown || (!change.etag_before.is_empty() && before.is_none());
+        let is_new = change.change == "created" || change.change == "registered";
+        let is_unknown = (change.change != "deleted" && after.is_none()) || (!is_new && before.is_none());
         let differences = if is_unknown { Vec::new() } else { differences(&before, &after) };
         entries.push((change, is_unknown, differences));
     }
@@ -149,8 +153,8 @@ async fn history<K: Registered>(
         Format::Text => {
             for (change, is_unknown, differences) in &entries {
                 let reason = if change.reason.is_empty() { String::new() } else { format!("  ({})", change.reason) };
-                let RegistrationChange { etag, change: what, changed_by, .. } = change;
-                output::print(&format!("{etag}  {}  {what} by {changed_by}{reason}", time(change)))?;
+                let RegistrationChange { number, change: what, changed_by, .. } = change;
+                output::print(&format!("{number}  {}  {what} by {changed_by}{reason}", time(change)))?;
                 if *is_unknown {
                     output::print("  what changed is not kept")?;
                 } else if what != "deleted" {
@@ -167,8 +171,7 @@ async fn history<K: Registered>(
         Format::Json => {
             let object = |(change, _, differences): &(RegistrationChange, bool, Vec<_>)| {
                 json!({
-                    "etag": change.etag,
-                    "etag_before": change.etag_before,
+                    "number": change.number,
                     "time": time(change),
                     "change": change.change,
                     "changed_by": change.changed_by,
@@ -198,29 +201,20 @@ fn read<K: Registered>(change: &RegistrationChange) -> Result<Both<K>, CommandEr
     Ok((before.map(read).transpose()?, after.map(read).transpose()?))
 }
 
-/// The registration as it was when it had this etag.
+/// The registration as that change made it.
 async fn as_of<K: Registered>(registry: &mut Registry<Channel>, then: &Then) -> Result<K, CommandError> {
-    let Then { name, etag } = then;
-    for change in changes::<K>(registry, name).await? {
-        let (before, after) = read::<K>(&change)?;
-        let found = if change.etag == *etag { after } else { before.filter(|_| change.etag_before == *etag) };
-        if let Some(found) = found {
-            return Ok(found.into());
+    for change in changes::<K>(registry, &then.name).await? {
+        if change.number == then.number {
+            let (_, after) = read::<K>(&change)?;
+            return after.map(Into::into).ok_or_else(|| not_kept(then));
         }
     }
-    match K::Metadata::read(registry, name).await {
-        Ok(message) if K::Metadata::server_fields(&message).etag == *etag => {
-            Ok(documents::Record::<K>::read(message)?.document)
-        }
-        Ok(_) => Err(not_kept(then)),
-        Err(status) if status.code() == Code::NotFound => Err(not_kept(then)),
-        Err(status) => Err(status::explain(&status, K::NEEDS).of(name)),
-    }
+    Err(not_kept(then))
 }
 
-fn not_kept(Then { name, etag }: &Then) -> CommandError {
-    let problem = format!("what '{name}' was with the etag {etag} is not kept");
-    CommandError::new(problem, "see `lanyard history` for the etags whose content is kept")
+fn not_kept(Then { name, number }: &Then) -> CommandError {
+    let problem = format!("what change {number} made of '{name}' is not kept");
+    CommandError::new(problem, "see `lanyard history` for the changes that are kept, and what they made")
 }
 
 fn print_as<K: Registered>(document: &K, format: Format) -> Result<(), CommandError> {
@@ -243,7 +237,7 @@ async fn roll_back_to<K: Registered>(
         (apply(registry, &documents, Mode::Check).await, Mode::Check)
     } else {
         let reason = arguments.reason.clone();
-        let reason = reason.unwrap_or_else(|| format!("rolled back to the etag {}", arguments.then.etag));
+        let reason = reason.unwrap_or_else(|| format!("rolled back to change {}", arguments.then.number));
         (write(registry, &documents, &reason, &mut Journal::default()).await, Mode::Write)
     };
     if let Some(refused) = refusal::<K>(&applied) {

@@ -11,13 +11,13 @@ use crate::authority::backup::UnfinishedImport;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::observe::AuditSink;
-use crate::authority::observe::FoldedRefusals;
 use crate::authority::state::LoadError;
 use crate::authority::store::Revision;
 use crate::authority::store::Store;
 use crate::authority::trust::TrustBundles;
 use crate::config::Config;
 use crate::config::StoreConfig;
+use crate::server::audit::Audit;
 use crate::server::error::StartError;
 use crate::server::keys_error::KeysError;
 use crate::server::start::signing_keys;
@@ -40,7 +40,7 @@ pub(in crate::server) struct Components {
     pub(in crate::server) stored: Stored,
     pub(in crate::server) authority: Arc<Authority>,
     /// The audit trail of the core.
-    pub(in crate::server) audit: Arc<FoldedRefusals>,
+    pub(in crate::server) audit: Audit,
     pub(in crate::server) feeds: Arc<Feeds>,
     /// The contents of the files of bundles and client CAs.
     pub(in crate::server) contents: Contents,
@@ -88,9 +88,9 @@ impl Components {
             StoreConfig::Memory | StoreConfig::Sled(_) => None,
         };
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
-        let audit = Arc::new(FoldedRefusals::new(audit, Arc::clone(&clock)));
+        let audit = Audit::open(config.audit.clone(), audit, &clock, &*entropy)?;
         let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust);
-        let authority = authority.with_audit(Arc::<FoldedRefusals>::clone(&audit));
+        let authority = authority.with_audit(audit.sink());
         let authority = match &replica {
             Some(name) => authority.as_replica(name.clone()),
             None => authority,

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use lanyard::authority::access::ChangedBy;
 use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::Timestamp;
 use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::policy::RegistrationPolicy;
 use lanyard::authority::records::HISTORY;
 use lanyard::authority::records::MAX_CHANGES;
 use lanyard::authority::records::RegistrationChange;
 use lanyard::authority::records::RegistryError;
 use lanyard::authority::registration::ClientMetadata;
+use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 use lanyard::proto::Client;
 use lanyard::proto::CreateClientRequest;
@@ -20,9 +23,11 @@ use lanyard::proto::registration_change::After;
 use lanyard::proto::registration_change::Before;
 use tonic::Code;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::ADMIN;
 use crate::support::authority::CHECKOUT;
 use crate::support::authority::TestAuthority;
+use crate::support::authority::named_spiffe_client;
 use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::calls::refusal;
@@ -37,7 +42,7 @@ fn keeping(history: Duration) -> TestAuthority {
 }
 
 fn because<'a>(identity: &'a PeerIdentity, reason: &'a str) -> ChangedBy<'a> {
-    ChangedBy { identity, reason: Some(reason) }
+    ChangedBy { reason: Some(reason), ..ChangedBy::from(identity) }
 }
 
 fn owned(owner: &str) -> ClientMetadata {
@@ -81,15 +86,12 @@ fn each_change_is_kept_with_what_was_before_and_after_it_and_outlives_its_regist
     ready(authority.update_client(&admin, owned("shop"), created.revision, false)).unwrap();
     update(&fixture, owned("sales"), "it moved");
     update(&fixture, ClientMetadata { disabled: true, ..owned("sales") }, "");
-    let present = authority.client(CHECKOUT).unwrap();
     assert_eq!(
         told(&fixture),
         ["created: none -> shop: new", "updated: shop -> sales: it moved", "disabled: sales -> sales: "]
     );
     let kept = history(&fixture);
-    assert_eq!((kept[0].revision, kept[0].replaced), (created.revision, None));
-    assert_eq!((kept[1].replaced, kept[2].replaced), (Some(created.revision), Some(kept[1].revision)));
-    assert_eq!(kept[2].revision, present.revision);
+    assert_eq!(kept.iter().map(|one| one.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(kept.iter().all(|one| one.by == ADMIN && one.time == fixture.clock.now()));
     ready(authority.delete_client(because(&admin, "gone"), CHECKOUT, None)).unwrap();
     ready(authority.create_client(&admin, owned("again"), false)).unwrap();
@@ -131,7 +133,9 @@ fn as_many_changes_are_kept_as_the_bound_says_for_as_long_as_the_configuration_s
     assert_eq!(all.last().unwrap(), &format!("updated: {} -> {}: ", MAX_CHANGES + 4, MAX_CHANGES + 5));
     let listing = ready(fixture.store.list(HISTORY)).unwrap();
     let ends: Vec<_> = listing.entries.iter().map(|(_, stored)| stored.expires).collect();
-    assert_eq!(ends, vec![Some(fixture.clock.now().after(KEPT)); MAX_CHANGES]);
+    let day = 24 * 60 * 60;
+    let end = Timestamp(fixture.clock.now().after(KEPT).0.next_multiple_of(day));
+    assert_eq!(ends, vec![Some(end); MAX_CHANGES], "to the end of a day");
 
     let without = keeping(Duration::ZERO);
     ready(without.authority.create_client(&without.svid(ADMIN), owned("0"), false)).unwrap();
@@ -145,13 +149,13 @@ fn names_that_begin_alike_have_histories_of_their_own_and_what_is_too_large_is_l
     let admin = fixture.svid(ADMIN);
     let client = |name: &str| ClientMetadata {
         client_id: name.to_owned(),
-        spiffe_id: Some(format!("spiffe://prod.example/{}", name.replace(':', "-"))),
+        spiffe_id: Some(format!("spiffe://prod.example/{}", name.replace([':', '%'], "-"))),
         ..spiffe_client(CHECKOUT)
     };
-    for name in ["a", "a:b", "ab", "a:0000000001-abcdef01"] {
+    for name in ["a", "a:b", "ab", "a%3Ab", "a:0000000001-abcdef01"] {
         ready(fixture.authority.create_client(&admin, client(name), false)).unwrap();
     }
-    for name in ["a", "a:b", "ab", "a:0000000001-abcdef01"] {
+    for name in ["a", "a:b", "ab", "a%3Ab", "a:0000000001-abcdef01"] {
         assert_eq!(ready(fixture.authority.client_history(name)).unwrap().len(), 1, "{name}");
     }
     let large = |length: usize| ClientMetadata { owner: Some("x".repeat(length)), ..client("large") };
@@ -160,8 +164,58 @@ fn names_that_begin_alike_have_histories_of_their_own_and_what_is_too_large_is_l
     let by = because(&admin, &reason);
     ready(fixture.authority.update_client(by, large(1), created.revision, false)).unwrap();
     let kept = ready(fixture.authority.client_history("large")).unwrap();
-    assert_eq!((kept.len(), kept[1].replaced), (2, Some(created.revision)));
+    assert_eq!(kept.len(), 2);
     assert!(kept[1].before.is_none() && kept[1].after.is_some(), "{kept:?}");
+}
+
+#[test]
+fn a_replica_that_lags_behind_deletes_nothing_that_it_does_not_know() {
+    let fixture = keeping(KEPT);
+    let admin = fixture.svid(ADMIN);
+    ready(fixture.authority.create_client(&admin, owned("shop"), false)).unwrap();
+    let behind = TestAuthority::on(std::sync::Arc::clone(&fixture.store), |_| {}, TestAuthority::keys());
+    ready(behind.authority.load()).unwrap();
+    update(&fixture, owned("sales"), "");
+    let now = fixture.authority.client(CHECKOUT).unwrap().revision;
+    for etag in [Some(now), None] {
+        let refused = ready(behind.authority.delete_client(&admin, CHECKOUT, etag));
+        assert!(matches!(refused, Err(RegistryError::Conflict(_))), "{refused:?}");
+    }
+    ready(fixture.authority.delete_client(&admin, CHECKOUT, Some(now))).unwrap();
+    assert_eq!(told(&fixture)[2..], ["deleted: sales -> none: "]);
+}
+
+#[test]
+fn records_that_are_moved_to_another_store_keep_their_history() {
+    let fixture = keeping(KEPT);
+    ready(fixture.authority.create_client(&fixture.svid(ADMIN), owned("shop"), false)).unwrap();
+    update(&fixture, owned("sales"), "it moved");
+    let other = keeping(KEPT);
+    // In another order, and so with other revisions.
+    for (key, stored) in ready(fixture.store.list("")).unwrap().entries.into_iter().rev() {
+        ready(other.store.put(&key, stored.value.to_vec(), Expected::Absent)).unwrap();
+    }
+    ready(other.authority.load()).unwrap();
+    assert_eq!(told(&other), told(&fixture));
+    assert_eq!(told(&other), ["created: none -> shop: ", "updated: shop -> sales: it moved"]);
+}
+
+#[test]
+fn what_workloads_change_of_their_own_registrations_is_not_kept() {
+    let fixture = TestAuthority::with(
+        |policy| (policy.history, policy.registration) = (KEPT, RegistrationPolicy::OwnIdentity),
+        TestAuthority::keys(),
+    );
+    let authority = &fixture.authority;
+    fixture.register(named_spiffe_client("pattern", "spiffe://prod.example/*"));
+    let workload = authority.as_caller(&fixture.svid(CHECKOUT));
+    let made = ready(authority.register_dynamically(&workload, spiffe_client(CHECKOUT))).unwrap();
+    ready(authority.replace_registration(&workload, &made.client, owned("x"))).unwrap();
+    assert_eq!(history(&fixture), []);
+    let owner =
+        ClientMetadata { disabled: true, ..authority.client(CHECKOUT).unwrap().registration.metadata().clone() };
+    update(&fixture, owner, "it misbehaves");
+    assert_eq!(history(&fixture).len(), 1);
 }
 
 #[tokio::test]
@@ -179,7 +233,7 @@ async fn admins_read_the_history_over_grpc_and_others_do_not() {
     let changes = admin.list_changes(of(id)).await.unwrap().into_inner().changes;
     let [only] = changes.as_slice() else { panic!("{changes:?}") };
     assert_eq!((only.change.as_str(), only.changed_by.as_str()), ("created", "spiffe://prod.example/admin"));
-    assert_eq!((only.reason.as_str(), &only.etag, only.etag_before.as_str()), ("a new service", &created.etag, ""));
+    assert_eq!((only.reason.as_str(), only.number), ("a new service", 1));
     assert_eq!(only.before, None);
     let expected = Client { etag: String::new(), create_time: None, update_time: None, ..created };
     let expected = Client { created_by: String::new(), updated_by: String::new(), warnings: Vec::new(), ..expected };

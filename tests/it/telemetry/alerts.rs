@@ -21,7 +21,8 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 27] = [
+const ALERTS: [&str; 28] = [
+    "LanyardAuditRecordsLost",
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
     "LanyardDown",

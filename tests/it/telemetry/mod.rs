@@ -16,3 +16,4 @@ mod trace_envoy;
 mod trace_export;
 mod trace_log;
 mod trace_onward;
+mod trail;

@@ -1,6 +1,7 @@
 //! The destination of audit records.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::authority::observe::audit::record::AuditRecord;
 use crate::authority::observe::audit::record::Severity;
@@ -13,4 +14,14 @@ pub trait AuditSink: fmt::Debug + Send + Sync {
 
     /// Receives a record that is wanted.
     fn record(&self, record: AuditRecord);
+}
+
+impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
+    fn wants(&self, severity: Severity) -> bool {
+        (**self).wants(severity)
+    }
+
+    fn record(&self, record: AuditRecord) {
+        (**self).record(record);
+    }
 }

@@ -1,0 +1,176 @@
+//! Whether files of the audit trail are as they were written.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::telemetry::trail::chain::Link;
+use crate::telemetry::trail::chain::OfChain;
+use crate::telemetry::trail::chain::SIGNED;
+use crate::telemetry::trail::chain::STARTED;
+use crate::telemetry::trail::chain::STOPPED;
+use crate::telemetry::trail::chain::hash;
+use crate::telemetry::trail::key::HeadVerifier;
+
+/// What was found in the files.
+#[derive(Debug, Default, PartialEq)]
+pub struct Verified {
+    /// The chains, by their names.
+    pub chains: Vec<Chain>,
+    /// What is wrong, and where.
+    pub faults: Vec<Fault>,
+}
+
+/// A chain, as far as the files have it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// The number of its first record in the files. Where it is not 1, those before are in other files.
+    pub first: u64,
+    /// The number of its last record in the files.
+    pub last: u64,
+    /// The number of the last record that a signature covers, which was verified; `None` without a key.
+    pub signed: Option<u64>,
+    /// Whether the server ended it. Where not, records after the last may be missing.
+    pub has_ended: bool,
+    /// The records that the server could not write.
+    pub lost: Vec<Lost>,
+}
+
+/// Records that a server could not write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lost {
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+/// A place where a file is not as it was written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// The file.
+    pub file: String,
+    /// The line in it, from 1 on.
+    pub line: usize,
+    /// What is wrong there.
+    pub problem: &'static str,
+}
+
+/// A line with the place where it is.
+struct Placed<'a> {
+    file: &'a str,
+    line: usize,
+    link: Link,
+    of_chain: OfChain,
+    hash: String,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    #[serde(flatten)]
+    link: Link,
+    #[serde(flatten)]
+    of_chain: OfChain,
+}
+
+/// Verifies files, each with its name, in any order. With a key the signatures are verified too.
+pub fn verify(files: &[(String, Vec<u8>)], key: Option<&HeadVerifier>) -> Verified {
+    let mut found = Verified::default();
+    // The files that have a part of each chain, by the number with which the part begins.
+    let mut parts: BTreeMap<String, Vec<Vec<Placed<'_>>>> = BTreeMap::new();
+    for (file, text) in files {
+        for part in parts_of(file, text, &mut found.faults) {
+            if let Some(first) = part.first() {
+                parts.entry(first.link.chain.clone()).or_default().push(part);
+            }
+        }
+    }
+    for (name, mut parts) in parts {
+        parts.sort_by_key(|part| part.first().map_or(0, |first| first.link.sequence));
+        let chain = chain_of(name, parts.into_iter().flatten(), key, &mut found.faults);
+        found.chains.push(chain);
+    }
+    found.faults.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+    found
+}
+
+/// The lines of a file, apart for each run of lines of one chain.
+fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> Vec<Vec<Placed<'a>>> {
+    let mut parts: Vec<Vec<Placed<'_>>> = Vec::new();
+    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    // After the end of the last line there is nothing.
+    if lines.last().is_some_and(|last| last.is_empty()) {
+        lines.pop();
+    }
+    let mut cut = None;
+    for (number, line) in lines.into_iter().enumerate() {
+        let mut wrong = |line, problem| faults.push(Fault { file: file.to_owned(), line, problem });
+        let Ok(Read { link, of_chain }) = serde_json::from_slice::<Read>(line) else {
+            // A crash cuts off the last line of its chain. Whether this one is the last shows with the next.
+            if let Some(before) = cut.replace(number + 1) {
+                wrong(before, "this is no record");
+            }
+            continue;
+        };
+        if let Some(before) = cut.take()
+            && of_chain.event != STARTED
+        {
+            wrong(before, "this is no record");
+        }
+        let placed = Placed { file, line: number + 1, hash: hash(line), link, of_chain };
+        match parts.last_mut() {
+            Some(part) if part.last().is_some_and(|last| last.link.chain == placed.link.chain) => part.push(placed),
+            Some(_) | None => parts.push(vec![placed]),
+        }
+    }
+    parts
+}
+
+fn chain_of<'a>(
+    name: String,
+    lines: impl Iterator<Item = Placed<'a>>,
+    key: Option<&HeadVerifier>,
+    faults: &mut Vec<Fault>,
+) -> Chain {
+    let mut chain = Chain { name, ..Chain::default() };
+    let mut before: Option<(u64, String)> = None;
+    for Placed { file, line, link, of_chain, hash } in lines {
+        let mut wrong = |problem| faults.push(Fault { file: file.to_owned(), line, problem });
+        let Link { sequence, previous, .. } = link;
+        let begins = of_chain.event == STARTED;
+        match &before {
+            None => {
+                chain.first = sequence;
+                if (sequence == 1) != begins || (sequence == 1) != previous.is_empty() {
+                    wrong("this is not the first record of its chain");
+                }
+            }
+            Some((last, expected)) => {
+                if previous != *expected {
+                    wrong("the record before this one was removed, changed or moved");
+                } else if sequence <= *last || begins {
+                    wrong("the number of this record is not after that of the record before");
+                } else if sequence > last + 1 {
+                    chain.lost.push(Lost { first: last + 1, last: sequence - 1 });
+                }
+            }
+        }
+        if chain.has_ended && of_chain.event != SIGNED {
+            wrong("this record is after the end of its chain");
+        }
+        chain.has_ended |= of_chain.event == STOPPED;
+        if let (SIGNED, Some(key), Some((last, expected))) = (of_chain.event.as_str(), key, &before) {
+            let (name, signature) = (of_chain.key.unwrap_or_default(), of_chain.signature.unwrap_or_default());
+            if key.has_signed(&name, &chain.name, (*last, expected), &signature) {
+                chain.signed = Some(*last);
+            } else {
+                wrong("the signature is not that of the key over the record before");
+            }
+        }
+        chain.last = chain.last.max(sequence);
+        before = Some((sequence, hash));
+    }
+    chain
+}
