@@ -44,6 +44,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::keys::KeySealer;
 use crate::authority::keys::SigningKeys;
+use crate::authority::keys::SpareKeys;
 use crate::authority::observe::AuditSink;
 use crate::authority::observe::LogSink;
 use crate::authority::observe::Metrics;
@@ -64,6 +65,7 @@ pub struct Authority {
     entropy: Arc<dyn Entropy>,
     store: Arc<dyn Store>,
     key_sealer: KeySealer,
+    spare_keys: SpareKeys,
     snapshot: ArcSwap<Snapshot>,
     snapshot_writer: Mutex<()>,
     trust: ArcSwap<TrustBundles>,
@@ -99,6 +101,7 @@ impl Authority {
             entropy,
             store,
             key_sealer,
+            spare_keys: SpareKeys::default(),
             snapshot: ArcSwap::from_pointee(Snapshot::new(keys)),
             snapshot_writer: Mutex::default(),
             trust: ArcSwap::from_pointee(trust),

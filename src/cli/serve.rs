@@ -11,6 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+use crate::authority::decision::KeyChangeError;
 use crate::cli::error::CommandError;
 use crate::config;
 use crate::server::Environment;
@@ -80,6 +81,9 @@ fn explain(error: &StartError) -> CommandError {
         StartError::Etcd(_) => "see that `store.etcd` in the configuration names the members of etcd",
         StartError::Keys(KeysError::NotInToken { .. }) => {
             "see that `keys.pkcs11` names the token that holds this key, or restore the token from its backup"
+        }
+        StartError::Keys(KeysError::NotMade(KeyChangeError::NotMade)) => {
+            "see the log for why; with `keys.pkcs11.start_without_token` the server starts while the token makes no key"
         }
         StartError::Keys(_) => {
             "see that `keys` in the configuration names the key-encryption key that this store was made with"

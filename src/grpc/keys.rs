@@ -1,5 +1,9 @@
 //! `lanyard.v1.KeyService`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -26,6 +30,10 @@ use crate::proto::RotateSigningKeyResponse;
 use crate::proto::SigningKey;
 use crate::proto::SigningKeyState;
 use crate::proto::key_service_server::KeyService;
+use crate::trace_context;
+
+/// How long the answer to a revocation waits for a new key that is made in place of the revoked one.
+const REPLACEMENT_WAIT: Duration = Duration::from_secs(2);
 
 #[tonic::async_trait]
 impl KeyService for Services {
@@ -47,8 +55,9 @@ impl KeyService for Services {
         &self,
         request: Request<RotateSigningKeyRequest>,
     ) -> Result<Response<RotateSigningKeyResponse>, Status> {
-        let caller = caller(request.extensions())?;
-        let rotated = self.authority.rotate_signing_key(caller).await.map_err(status::key_change_error)?;
+        let (caller, authority) = (caller(request.extensions())?.clone(), Arc::clone(&self.authority));
+        let rotated = to_its_end(async move { authority.rotate_signing_key(&caller).await }).await?;
+        let rotated = rotated.map_err(status::key_change_error)?;
         let key = Some(printed(&rotated.next, &self.authority.keys(), &self.authority.key_times()));
         Ok(Response::new(RotateSigningKeyResponse { key, already_pending: rotated.was_pending }))
     }
@@ -58,8 +67,16 @@ impl KeyService for Services {
         request: Request<RevokeSigningKeyRequest>,
     ) -> Result<Response<RevokeSigningKeyResponse>, Status> {
         let (_, extensions, RevokeSigningKeyRequest { kid, reason }) = request.into_parts();
-        let revoked = self.authority.revoke_signing_key(caller(&extensions)?, &kid, &reason).await;
-        let revoked = revoked.map_err(status::key_change_error)?;
+        let (caller, authority) = (caller(&extensions)?.clone(), Arc::clone(&self.authority));
+        let revoked = to_its_end(async move { authority.revoke_signing_key(&caller, &kid, &reason).await }).await?;
+        let mut revoked = revoked.map_err(status::key_change_error)?;
+        if !revoked.was_revoked && self.authority.keys().active_key().is_none() {
+            let authority = Arc::clone(&self.authority);
+            let replacing = to_its_end(async move { authority.tend_signing_keys().await });
+            // What fails is in the log, and is tried again.
+            drop(timeout(REPLACEMENT_WAIT, replacing).await);
+            revoked.replaced_by = self.authority.keys().active_key().cloned();
+        }
         let (keys, times) = (self.authority.keys(), self.authority.key_times());
         Ok(Response::new(RevokeSigningKeyResponse {
             key: Some(printed(&revoked.revoked, &keys, &times)),
@@ -74,6 +91,12 @@ impl KeyService for Services {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(Response::new(ResealKeysResponse { resealed: count(done.resealed), already: count(done.already) }))
     }
+}
+
+/// Runs a change that a client which goes away must not end in the middle: a key may have been made for it elsewhere.
+async fn to_its_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> Result<T, Status> {
+    let done = tokio::spawn(trace_context::detached(change)).await;
+    done.map_err(|_| Status::internal("the change of the signing keys was not finished"))
 }
 
 /// A key of these keys.

@@ -26,7 +26,7 @@ pub enum KeysError {
         error: SigningFailed,
     },
     /// There is no key that signs, and none could be made.
-    #[error("the first signing key: {0}")]
+    #[error("there is no signing key that signs: {0}")]
     NotMade(#[from] KeyChangeError),
     /// The store failed.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
+use crate::authority::keys::Hsm as _;
 use crate::server::supervised;
 use crate::signer::pkcs11::Pkcs11;
 

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::authority::clock::Clock;
 use crate::authority::keys::Hsm;
@@ -28,7 +31,7 @@ use crate::signer::pkcs11::keys::KeyReference;
 use crate::signer::pool::Pool;
 use crate::signer::pool::WAITING;
 
-/// How long a request waits for a signature.
+/// How long a request waits for a thread, and then for a signature.
 const SIGNATURE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a new key is waited for: a small token takes many seconds for an RSA key.
@@ -42,6 +45,8 @@ pub struct Pkcs11(Arc<Shared>);
 struct Shared {
     connection: Connection,
     pool: Pool,
+    /// One pair is made at a time, so that signatures have the other sessions.
+    generation: Arc<Semaphore>,
 }
 
 impl Pkcs11 {
@@ -50,7 +55,7 @@ impl Pkcs11 {
     pub fn find(config: Config, algorithm: SigningAlgorithm, clock: Arc<dyn Clock>) -> Result<Self, HsmError> {
         let pool = Pool::new(config.sessions, WAITING);
         let connection = Connection::load(config, algorithm, clock)?;
-        Ok(Self(Arc::new(Shared { connection, pool })))
+        Ok(Self(Arc::new(Shared { connection, pool, generation: Arc::new(Semaphore::new(1)) })))
     }
 
     /// The same, and opens the first session with the PIN, which is tried once. It blocks.
@@ -70,33 +75,56 @@ impl Pkcs11 {
         self.0.connection.failures()
     }
 
-    /// Asks the token whether it is there, and opens sessions again where it was lost.
-    pub async fn check(&self) -> Result<(), SigningFailed> {
-        self.work(SIGNATURE_LIMIT, Connection::check).await
-    }
-
     /// Does work on a thread that serves no requests. Where there is no runtime, and so no other request, it is done here.
+    /// The limit is that of the work: a token is not lost because others wait for it too.
     async fn work<T: Send + 'static>(
         &self,
         limit: Duration,
         work: impl FnOnce(&Connection) -> Result<T, SigningFailed> + Send + 'static,
     ) -> Result<T, SigningFailed> {
         let shared = Arc::clone(&self.0);
-        let working = self.0.pool.sign(move || work(&shared.connection));
         if Handle::try_current().is_err() {
-            return working.await;
+            return work(&shared.connection);
         }
-        // What hangs in the module goes on, and keeps its place in the pool.
-        tokio::time::timeout(limit, working).await.unwrap_or_else(|_| {
+        let turn = timeout(SIGNATURE_LIMIT, self.0.pool.turn()).await.unwrap_or_else(|_| Err(self.waited()))?;
+        // What hangs in the module goes on, and keeps its thread.
+        timeout(limit, turn.sign(move || work(&shared.connection))).await.unwrap_or_else(|_| {
             self.0.connection.report_lost(&"it did not answer in time");
             Err(SigningFailed::Unavailable)
         })
     }
+
+    /// What is answered to those who waited for others too long: they wait for a token that works, or for one that does
+    /// not.
+    fn waited(&self) -> SigningFailed {
+        if self.is_available() { SigningFailed::Busy } else { SigningFailed::Unavailable }
+    }
+
+    async fn make_pair(&self, algorithm: SigningAlgorithm) -> Result<Vec<u8>, SigningFailed> {
+        let one = Arc::clone(&self.0.generation).acquire_owned();
+        let one = timeout(SIGNATURE_LIMIT, one).await.map_err(|_| self.waited())?.map_err(|_| SigningFailed::Failed)?;
+        let (asks, is_asked) = oneshot::channel::<()>();
+        let made = self.work(GENERATION_LIMIT, move |connection| {
+            let public_key = keys::generate(connection, algorithm)?;
+            if asks.is_closed() {
+                keys::discard(connection, &public_key);
+            }
+            drop(one);
+            Ok(public_key)
+        });
+        let made = made.await;
+        drop(is_asked);
+        made
+    }
 }
 
 impl Hsm for Pkcs11 {
+    fn check(&self) -> HsmWork<'_, ()> {
+        Box::pin(self.work(SIGNATURE_LIMIT, Connection::check))
+    }
+
     fn generate(&self, algorithm: SigningAlgorithm) -> HsmWork<'_, Vec<u8>> {
-        Box::pin(self.work(GENERATION_LIMIT, move |connection| keys::generate(connection, algorithm)))
+        Box::pin(self.make_pair(algorithm))
     }
 
     fn signer(&self, algorithm: SigningAlgorithm, key_id: &str, public_key: &[u8]) -> Arc<dyn Signer> {

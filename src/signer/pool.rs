@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use std::thread;
 
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::sync::SemaphorePermit;
 use tokio::task;
 
 use crate::authority::keys::SigningFailed;
@@ -41,8 +43,30 @@ impl Pool {
         if Handle::try_current().is_err() {
             return sign();
         }
-        let _place = self.places.try_acquire().map_err(|_| SigningFailed::Busy)?;
+        self.turn().await?.sign(sign).await
+    }
+
+    /// Waits for a thread.
+    pub(super) async fn turn(&self) -> Result<Turn<'_>, SigningFailed> {
+        let place = self.places.try_acquire().map_err(|_| SigningFailed::Busy)?;
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| SigningFailed::Failed)?;
+        Ok(Turn { _place: place, thread })
+    }
+}
+
+/// A thread of the pool that waits for its work.
+pub(super) struct Turn<'a> {
+    _place: SemaphorePermit<'a>,
+    thread: OwnedSemaphorePermit,
+}
+
+impl Turn<'_> {
+    /// Signs on the thread.
+    pub(super) async fn sign<T: Send + 'static>(
+        self,
+        sign: impl FnOnce() -> Result<T, SigningFailed> + Send + 'static,
+    ) -> Result<T, SigningFailed> {
+        let thread = self.thread;
         let signing = task::spawn_blocking(move || {
             let signature = sign();
             // Not before the signature is made, although its request may be gone by then.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::authority::Authority;
+use crate::authority::api::hsm::Made;
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::KeyRevoked;
@@ -44,9 +45,6 @@ struct Stored {
     records: BTreeMap<String, (KeyRecord, Revision)>,
     guard: Expected,
 }
-
-/// A new key, which is made once however often its change is tried.
-type Made = Option<(StoredKey, KeyRecord)>;
 
 /// A change that is being put together.
 struct Change {
@@ -106,6 +104,9 @@ impl Authority {
             }
             let stored = self.stored_keys().await?;
             let Some(step) = due_key_step(&stored.keys, times, now, is_served) else { break };
+            if self.make_ahead(&step, &stored.keys, stored.guard, made).await? {
+                continue;
+            }
             let change = self.step(&stored, step, now, made).await?;
             if self.attempt_key_change(change, None, None).await?.is_some() {
                 break;
@@ -151,6 +152,9 @@ impl Authority {
             let algorithm = stored.keys.algorithm();
             let is_first = stored.keys.active_key().is_none();
             let step = if is_first { KeyStep::Replace(algorithm) } else { KeyStep::Publish(algorithm) };
+            if self.make_ahead(&step, &stored.keys, stored.guard, made).await? {
+                continue;
+            }
             let change = self.step(&stored, step, caller.view.now, made).await?;
             let next = added(&change);
             if let (Some(next), Some(_)) = (next, self.attempt_key_change(change, Some(&by), None).await?) {
@@ -161,7 +165,8 @@ impl Authority {
     }
 
     /// Revokes a key: the tokens that it signed are refused from now on. If it was the one that signs, the next one does,
-    /// or a new one, in the same transaction.
+    /// or a new one, in the same transaction. A new one in a hardware security module is left to
+    /// [`Authority::tend_signing_keys`].
     pub async fn revoke_signing_key(
         &self,
         caller: &Caller,
@@ -209,8 +214,8 @@ impl Authority {
     }
 
     /// Adds to a change that the next key signs in place of a revoked one, or a new one where there is none that this
-    /// process can sign with. A hardware security module that makes none, since it was stolen perhaps, does not keep its
-    /// key from being revoked: nothing signs then until it makes one.
+    /// process can sign with. A hardware security module is not waited for: it may be stolen, or hang. Nothing signs then
+    /// until it has made one.
     async fn replace(
         &self,
         change: Change,
@@ -226,11 +231,10 @@ impl Authority {
         if let Some(next) = next {
             return self.restage(change, stored, next, stage, "activated");
         }
-        let is_in_hsm = self.key_sealer.location() == KeyLocation::Hsm;
-        if is_in_hsm && self.make(algorithm, &stage, now, made).await.is_err() {
-            return Ok(change);
+        match self.key_sealer.location() {
+            KeyLocation::Hsm => Ok(change),
+            KeyLocation::Store => self.add_key(change, algorithm, stage, now, made).await,
         }
-        self.add_key(change, algorithm, stage, now, made).await
     }
 
     /// Reads the records, the guard first: a change after that makes the transaction fail.
@@ -334,6 +338,16 @@ impl Authority {
         let (record, revision) = stored.records.get(kid).ok_or(KeyChangeError::NotFound)?;
         let key = self.keys().named(kid).map(|(key, _)| key.in_stage(stage.clone()));
         change.put(&record.in_stage(stage), Expected::At(*revision), key, event)
+    }
+
+    /// Writes what every change writes, to see that the store accepts writes; `false` if another change came before it.
+    pub(in crate::authority::api) async fn claim_key_change(&self, guard: Expected) -> Result<bool, KeyChangeError> {
+        let claim = Transaction::default().compare(KEYS_INDEX, guard).put(KEYS_INDEX, GUARD.to_vec());
+        match self.store.transact(claim).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Commits a change; `None` if another one came before it.

@@ -125,11 +125,12 @@ fn refusal(error: NotSigned) -> GrantError {
         NotSigned::Signing(SigningFailed::Busy) => GrantError::Busy,
         // The log has a line for each time that the module is lost, not for each request.
         NotSigned::Signing(SigningFailed::Unavailable) => GrantError::SigningUnavailable,
-        NotSigned::Signing(SigningFailed::NotHeld | SigningFailed::OtherKey | SigningFailed::NotConfigured) => {
+        NotSigned::Signing(SigningFailed::NotHeld | SigningFailed::OtherKey | SigningFailed::NotConfigured)
+        | NotSigned::NoKey(_) => {
             tracing::error!(%error, "a token or an introspection response could not be signed");
             GrantError::SigningUnavailable
         }
-        NotSigned::Signing(SigningFailed::Failed) | NotSigned::NoKey(_) => {
+        NotSigned::Signing(SigningFailed::Failed) => {
             tracing::error!(%error, "a token or an introspection response could not be signed");
             GrantError::ServerError
         }

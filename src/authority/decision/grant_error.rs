@@ -32,7 +32,7 @@ pub enum GrantError {
     ServerError,
     /// Too many tokens are waiting for their signature.
     Busy,
-    /// The hardware security module that holds the signing key does not answer.
+    /// The hardware security module that holds the signing key does not answer, or there is no key that signs.
     SigningUnavailable,
     /// The snapshot is stale, so it is unknown whether the client is still registered.
     Stale(Stale),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -37,6 +39,9 @@ pub type HsmWork<'a, T> = Pin<Box<dyn Future<Output = Result<T, SigningFailed>> 
 
 /// A hardware security module that holds private keys. Each is found by the `kid` of its public key.
 pub trait Hsm: fmt::Debug + Send + Sync {
+    /// Asks the module whether it is there.
+    fn check(&self) -> HsmWork<'_, ()>;
+
     /// Makes a key pair. Its public key is returned, as a `SubjectPublicKeyInfo` in DER.
     fn generate(&self, algorithm: SigningAlgorithm) -> HsmWork<'_, Vec<u8>>;
 
@@ -46,6 +51,24 @@ pub trait Hsm: fmt::Debug + Send + Sync {
 
     /// Deletes a key pair, if the module has it.
     fn delete<'a>(&'a self, key_id: &'a str) -> HsmWork<'a, ()>;
+}
+
+/// The public keys, each a `SubjectPublicKeyInfo` in DER, of pairs that were made in a hardware security module for changes
+/// of which it is not known whether they were stored. They are used before another pair is made, so that a store that fails
+/// again and again does not fill the module.
+#[derive(Debug, Default)]
+pub(in crate::authority) struct SpareKeys(Mutex<Vec<Vec<u8>>>);
+
+impl SpareKeys {
+    /// Keeps one.
+    pub(in crate::authority) fn keep(&self, public_key: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(public_key);
+    }
+
+    /// Takes one out.
+    pub(in crate::authority) fn take(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
 }
 
 /// A private key in a hardware security module that is not configured: it verifies and never signs.

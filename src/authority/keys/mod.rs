@@ -23,6 +23,7 @@ pub(in crate::authority) use crate::authority::keys::jws::VerifyingKey;
 pub use crate::authority::keys::location::Hsm;
 pub use crate::authority::keys::location::HsmWork;
 pub use crate::authority::keys::location::KeyLocation;
+pub(in crate::authority) use crate::authority::keys::location::SpareKeys;
 pub use crate::authority::keys::record::KeyRecord;
 pub(in crate::authority) use crate::authority::keys::record::NEWEST_KEY_SCHEMA;
 pub use crate::authority::keys::sealer::InvalidPrivateKey;

@@ -132,22 +132,27 @@ impl KeySealer {
                 let private_key = (self.factory.generate)(algorithm).await?;
                 self.seal(algorithm, now, &private_key)?
             }
-            KeyLocation::Hsm => self.make_in_hsm(algorithm, now).await?,
+            KeyLocation::Hsm => {
+                let hsm = self.hsm().ok_or(KeyRecordError::NotMade(SigningFailed::NotConfigured))?;
+                let public_key = hsm.generate(algorithm).await.map_err(KeyRecordError::NotMade)?;
+                return self.made_in_hsm(algorithm, &public_key, now, stage);
+            }
         };
         Ok((StoredKey::opened(key, stage.clone()).at(self.location), record.in_stage(stage)))
     }
 
-    async fn make_in_hsm(
+    /// The key that the hardware security module has made with this public key, and a new record of it as of `now`.
+    pub(in crate::authority) fn made_in_hsm(
         &self,
         algorithm: SigningAlgorithm,
+        public_key: &[u8],
         now: Timestamp,
-    ) -> Result<(SigningKey, KeyRecord), KeyRecordError> {
-        let hsm = self.hsm.as_ref().ok_or(KeyRecordError::NotMade(SigningFailed::NotConfigured))?;
-        let public_key = hsm.generate(algorithm).await.map_err(KeyRecordError::NotMade)?;
-        let key = SigningKey::new(self.signer_in_hsm(algorithm, &public_key)?, now)?;
+        stage: KeyStage,
+    ) -> Result<(StoredKey, KeyRecord), KeyRecordError> {
+        let key = SigningKey::new(self.signer_in_hsm(algorithm, public_key)?, now)?;
         let kid = key.key_id().as_str();
-        let record = KeyRecord::seal_reference(&self.keys.current, kid, algorithm, now, &public_key)?;
-        Ok((key, record))
+        let record = KeyRecord::seal_reference(&self.keys.current, kid, algorithm, now, public_key)?;
+        Ok((StoredKey::opened(key, stage.clone()).at(KeyLocation::Hsm), record.in_stage(stage)))
     }
 
     /// The signer for a key in the hardware security module, which need not be there, nor configured.

@@ -10,6 +10,7 @@ use crate::authority::Authority;
 use crate::authority::backup::UnfinishedImport;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
+use crate::authority::decision::KeyChangeError;
 use crate::authority::observe::AuditSink;
 use crate::authority::state::LoadError;
 use crate::authority::store::Revision;
@@ -101,7 +102,13 @@ impl Components {
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
         let mut loaded = authority.load().await?;
         if authority.keys().active().is_none() {
-            authority.tend_signing_keys().await.map_err(KeysError::NotMade)?;
+            match authority.tend_signing_keys().await {
+                // It is tried again while the server serves.
+                Err(error @ KeyChangeError::NotMade) if may_be_away => {
+                    tracing::error!(%error, "the server starts without a key that signs: no tokens are issued");
+                }
+                tended => tended.map_err(KeysError::NotMade)?,
+            }
             // Another replica may have made the first key.
             loaded = authority.load().await?;
         }

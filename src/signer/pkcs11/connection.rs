@@ -181,13 +181,13 @@ impl Connection {
             return Ok(());
         }
         // While calls hang in the module it cannot be opened again.
-        let Ok(mut guard) = self.sessions.try_write() else { return Err(SigningFailed::Unavailable) };
+        let Ok(mut guard) = self.sessions.try_write() else { return Err(self.still_lost()) };
         if guard.as_ref().is_some_and(|sessions| !sessions.is_lost.load(Ordering::Relaxed)) {
             return Ok(());
         }
         let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
         if retry.is_over || self.clock.elapsed() < retry.not_before {
-            return Err(SigningFailed::Unavailable);
+            return Err(self.still_lost());
         }
         retry.pause = (retry.pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE);
         retry.not_before = self.clock.elapsed().saturating_add(retry.pause);
@@ -199,11 +199,22 @@ impl Connection {
                 Ok(())
             }
             Err(error) => {
-                retry.is_over = !error.is_passing();
+                retry.is_over = !error.is_before_pin();
+                if retry.is_over {
+                    tracing::error!(%error, "the PKCS#11 token is not tried again before a restart");
+                }
                 self.report_lost(&error);
                 Err(SigningFailed::Unavailable)
             }
         }
+    }
+
+    /// The answer while the token is lost and not looked for.
+    fn still_lost(&self) -> SigningFailed {
+        if self.is_available() {
+            self.report_lost(&"it was lost again, or calls are still in it");
+        }
+        SigningFailed::Unavailable
     }
 
     pub(super) fn report_lost(&self, error: &dyn fmt::Display) {
@@ -266,7 +277,8 @@ impl Connection {
         }
     }
 
-    /// Finds the token and logs in. The PIN is tried once, and not where that could lock the token.
+    /// Finds the token and logs in. The PIN is tried once, and not where one before it was wrong, since that could lock the
+    /// token.
     fn log_in(&self) -> Result<Sessions, HsmError> {
         let failed = |error| HsmError::Failed(words(&error));
         let slot = self.find_token()?;
@@ -280,17 +292,13 @@ impl Connection {
         if info.user_pin_final_try() {
             return Err(HsmError::PinFinalTry);
         }
+        if info.user_pin_count_low() {
+            return Err(HsmError::PinCountLow);
+        }
         let session = self.module.open_rw_session(slot).map_err(failed)?;
         match session.login(UserType::User, Some(&self.config.pin)) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-            Err(Error::Pkcs11(RvError::PinLocked, _)) => return Err(HsmError::PinLocked),
-            Err(
-                error @ Error::Pkcs11(
-                    RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange | RvError::PinExpired,
-                    _,
-                ),
-            ) => return Err(HsmError::PinRefused(words(&error))),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(HsmError::of_login(&error)),
         }
         let (idle, handles) = (Mutex::default(), Mutex::default());
         Ok(Sessions { slot, _login: Mutex::new(session), idle, handles, is_lost: AtomicBool::new(false) })

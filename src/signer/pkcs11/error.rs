@@ -47,6 +47,17 @@ pub enum HsmError {
     /// The token's PIN is locked.
     #[error("keys.pkcs11: the PIN of the token is locked: its security officer must set another")]
     PinLocked,
+    /// The login failed for another reason than that the token is away. Some tokens count such a failure as a wrong PIN.
+    #[error(
+        "keys.pkcs11: the login failed ({0}), which may count as a wrong PIN; it was tried once and is not tried again"
+    )]
+    LoginFailed(String),
+    /// A wrong PIN was tried, and others could lock the token.
+    #[error(
+        "keys.pkcs11: a wrong PIN was tried since the last login, and more of them lock the token, so that the PIN is not \
+         tried: log in elsewhere"
+    )]
+    PinCountLow,
     /// One more wrong PIN would lock the token.
     #[error(
         "keys.pkcs11: the token would be locked by one more wrong PIN, so that the PIN is not tried: log in elsewhere"
@@ -63,9 +74,46 @@ pub enum HsmError {
 }
 
 impl HsmError {
-    /// Whether the token may come back by itself. A PIN is never tried again.
+    /// Whether the token may come back by itself.
     pub(super) fn is_passing(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Missing { .. })
+    }
+
+    /// Whether the PIN was not tried, so that it may be later.
+    pub(super) fn is_before_pin(&self) -> bool {
+        self.is_passing() || matches!(self, Self::PinCountLow | Self::PinFinalTry)
+    }
+
+    /// Why a login failed.
+    pub(super) fn of_login(error: &Error) -> Self {
+        let text = words(error);
+        let Error::Pkcs11(value, _) = error else { return Self::LoginFailed(text) };
+        // The PIN did not reach the token.
+        let is_away = matches!(
+            value,
+            RvError::CryptokiNotInitialized
+                | RvError::DeviceError
+                | RvError::DeviceRemoved
+                | RvError::HostMemory
+                | RvError::SessionClosed
+                | RvError::SessionHandleInvalid
+                | RvError::SlotIdInvalid
+                | RvError::TokenNotPresent
+        );
+        if is_away {
+            return Self::Failed(text);
+        }
+        let is_refused =
+            matches!(value, RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange | RvError::PinExpired);
+        if *value == RvError::PinLocked {
+            Self::PinLocked
+        } else if *value == RvError::UserPinNotInitialized {
+            Self::WithoutPin
+        } else if is_refused {
+            Self::PinRefused(text)
+        } else {
+            Self::LoginFailed(text)
+        }
     }
 }
 

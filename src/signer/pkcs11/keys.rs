@@ -180,6 +180,15 @@ fn public_key(session: &Session, algorithm: SigningAlgorithm, public: ObjectHand
     }
 }
 
+/// Deletes a new pair that nobody waits for any more.
+pub(super) fn discard(connection: &Connection, public_key: &[u8]) {
+    let Some(key_id) = PublicJwk::from_spki(public_key).map(|jwk| jwk.thumbprint()) else { return };
+    match delete(connection, &key_id) {
+        Ok(()) => tracing::warn!(kid = key_id, "a key that was made too late is deleted in the PKCS#11 token"),
+        Err(error) => tracing::warn!(kid = key_id, %error, "a key that was made too late remains in the PKCS#11 token"),
+    }
+}
+
 /// Deletes both halves of a pair. Several objects of its name are all deleted.
 pub(super) fn delete(connection: &Connection, key_id: &str) -> Result<(), SigningFailed> {
     let id = id_of(key_id);

@@ -50,10 +50,6 @@ impl FakeHsm {
         self.is_away.store(is_away, Ordering::SeqCst);
     }
 
-    fn kids(&self) -> Vec<String> {
-        self.keys.lock().unwrap().keys().cloned().collect()
-    }
-
     fn there(&self) -> Result<(), SigningFailed> {
         if self.is_away.load(Ordering::SeqCst) { Err(SigningFailed::Unavailable) } else { Ok(()) }
     }
@@ -61,7 +57,19 @@ impl FakeHsm {
 
 /// A module that several replicas share.
 #[derive(Clone, Debug, Default)]
-struct Shared(Arc<FakeHsm>);
+pub struct Shared(Arc<FakeHsm>);
+
+impl Shared {
+    /// The keys that it has.
+    pub fn kids(&self) -> Vec<String> {
+        self.0.keys.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Deletes all keys: which they were.
+    pub fn empty(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.keys.lock().unwrap()).into_keys().collect()
+    }
+}
 
 impl fmt::Debug for FakeHsm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,6 +78,10 @@ impl fmt::Debug for FakeHsm {
 }
 
 impl Hsm for Shared {
+    fn check(&self) -> HsmWork<'_, ()> {
+        Box::pin(ready(self.0.there()))
+    }
+
     fn generate(&self, algorithm: SigningAlgorithm) -> HsmWork<'_, Vec<u8>> {
         if let Some(meanwhile) = self.0.meanwhile.lock().unwrap().take() {
             meanwhile();
@@ -122,9 +134,13 @@ impl Signer for FakeSigner {
 
 /// A replica that makes its keys in this module.
 fn replica_on(store: Arc<MemoryStore>, hsm: &Shared) -> Replica {
+    Replica::with(store, |_| {}, in_hsm(hsm))
+}
+
+/// No keys yet, and new ones in this module.
+pub fn in_hsm(hsm: &Shared) -> TestKeys {
     let hsm = hsm.clone();
-    let keys = TestKeys::none().sealed_by(move || sealer(1).with_hsm(Arc::new(hsm.clone()), KeyLocation::Hsm));
-    Replica::with(store, |_| {}, keys)
+    TestKeys::none().sealed_by(move || sealer(1).with_hsm(Arc::new(hsm.clone()), KeyLocation::Hsm))
 }
 
 fn first(hsm: &Shared) -> Replica {
@@ -139,7 +155,7 @@ fn a_retired_key_is_deleted_in_the_module_before_its_record_and_this_is_tried_ag
     let replica = first(&hsm);
     let (old, token) = (replica.signs(), replica.token());
     let next = replica.rotate_through();
-    assert_eq!(hsm.0.kids().len(), 2);
+    assert_eq!(hsm.kids().len(), 2);
     hsm.0.away(true);
     replica.advance(RETENTION);
     replica.tend();
@@ -147,7 +163,7 @@ fn a_retired_key_is_deleted_in_the_module_before_its_record_and_this_is_tried_ag
     assert_eq!(replica.states(), [KeyState::Retired, KeyState::Active]);
     hsm.0.away(false);
     replica.tend();
-    assert_eq!((replica.states(), hsm.0.kids()), (vec![KeyState::Active], vec![next]));
+    assert_eq!((replica.states(), hsm.kids()), (vec![KeyState::Active], vec![next]));
     assert_eq!(replica.verifies(&token), Err(DenyReason::UnknownKey));
     assert!(!replica.records().contains_key(&old));
 }
@@ -171,7 +187,7 @@ fn replicas_that_share_a_module_sign_with_its_keys() {
 fn a_key_that_was_made_for_nothing_does_not_remain_in_the_module() {
     let hsm = Shared::default();
     let replica = first(&hsm);
-    let before = hsm.0.kids();
+    let before = hsm.kids();
     // While this replica makes a key, another one publishes one.
     let (store, now) = (Arc::clone(&replica.fixture.store), replica.now());
     let (record, _) = new_record(&sealer(1), SigningAlgorithm::Es256, now);
@@ -183,7 +199,7 @@ fn a_key_that_was_made_for_nothing_does_not_remain_in_the_module() {
     }));
     let rotated = replica.rotate();
     assert_eq!((rotated.was_pending, rotated.next.key_id().as_str()), (true, &*kid));
-    assert_eq!(hsm.0.kids(), before);
+    assert_eq!(hsm.kids(), before);
 }
 
 #[test]
@@ -217,7 +233,7 @@ fn where_new_keys_are_to_be_made_elsewhere_the_next_one_is() {
     moved.advance(PUBLICATION);
     moved.tend();
     let new = moved.token();
-    assert_eq!(hsm.0.kids(), [moved.signs()]);
+    assert_eq!(hsm.kids(), [moved.signs()]);
     assert_eq!((moved.verifies(&old), moved.verifies(&new)), (Ok(()), Ok(())));
     // A replica without the module verifies what its keys sign.
     let without = Replica::on(Arc::clone(&moved.fixture.store), |_| {});

@@ -2,6 +2,7 @@
 
 mod config;
 mod hsm;
+mod hsm_writes;
 mod pkcs11;
 mod reseal;
 mod reseal_crash;

@@ -15,7 +15,7 @@ use lanyard::authority::keys::KeyState;
 use lanyard::authority::policy::Policy;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::state::Caller;
-use lanyard::authority::store::Store as _;
+use lanyard::authority::store::Store;
 use lanyard::store::memory::MemoryStore;
 use serde_json::Value;
 
@@ -64,7 +64,17 @@ impl Replica {
     }
 
     pub fn with(store: Arc<MemoryStore>, change: impl Fn(&mut Policy), keys: TestKeys) -> Self {
-        let fixture = TestAuthority::on(store, |policy| change(policy), keys);
+        Self::through(Arc::<MemoryStore>::clone(&store), store, change, keys)
+    }
+
+    /// The same where the replica reaches the store through another one.
+    pub fn through(
+        through: Arc<dyn Store>,
+        store: Arc<MemoryStore>,
+        change: impl Fn(&mut Policy),
+        keys: TestKeys,
+    ) -> Self {
+        let fixture = TestAuthority::through(through, store, |policy| change(policy), keys);
         ready(fixture.authority.load()).unwrap();
         // While its certificate is valid.
         fixture.proxy();

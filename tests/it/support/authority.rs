@@ -34,6 +34,7 @@ use lanyard::authority::registration::JwksUriPolicy;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::state::KeyPolicy;
 use lanyard::authority::state::LineagePolicy;
+use lanyard::authority::store::Store;
 use lanyard::authority::tokens::IssuedToken;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;
@@ -85,6 +86,16 @@ impl TestAuthority {
     }
 
     pub fn on(store: Arc<MemoryStore>, change: impl FnOnce(&mut Policy), keys: TestKeys) -> Self {
+        Self::through(Arc::<MemoryStore>::clone(&store), store, change, keys)
+    }
+
+    /// The same where the authority reaches the store through another one.
+    pub fn through(
+        through: Arc<dyn Store>,
+        store: Arc<MemoryStore>,
+        change: impl FnOnce(&mut Policy),
+        keys: TestKeys,
+    ) -> Self {
         let holder = |id| RoleHolder::Spiffe(SpiffeIdPattern::parse(id).unwrap());
         let roles = RoleGrants { admins: vec![holder(ADMIN)], proxies: vec![(holder(PROXY), Fronted::Every)] };
         let verdict_ttl = Duration::from_secs(5);
@@ -115,7 +126,7 @@ impl TestAuthority {
         };
         let (time, entropy) = (Arc::clone(&clock), Arc::new(SystemEntropy::default()));
         let (keys, sealer) = keys.open_in(&*store);
-        let authority = Authority::new(policy, time, entropy, Arc::<MemoryStore>::clone(&store), keys, sealer, trust);
+        let authority = Authority::new(policy, time, entropy, through, keys, sealer, trust);
         Self { clock, store, authority, prod, staging, partner, vendor, proxy: OnceLock::new() }
     }
 

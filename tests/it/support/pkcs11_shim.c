@@ -1,7 +1,8 @@
 /* A PKCS#11 module that passes all calls to SoftHSM, but for what the files in FAULTS ask for:
- * removed: the token is gone, as when somebody pulls it out; final_try: one more wrong PIN would lock it;
- * corrupt: signatures have a wrong byte; hang: a signature waits until the file is gone.
- * Each call of C_Login adds a byte to the file logins. */
+ * removed: the token is gone, as when somebody pulls it out; lost_once: the same for the next signature alone;
+ * final_try: one more wrong PIN would lock it; failing_login: the login fails, nobody knows why;
+ * corrupt: signatures have a wrong byte; hang: a signature waits until the file is gone; slow_pairs: a key pair does.
+ * Each call of C_Login adds a byte to the file logins, and each of C_GenerateKeyPair one to pairs. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,8 @@ typedef unsigned long word;
 typedef struct { unsigned char major, minor; void *calls[68]; } functions;
 
 enum { GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, OPEN_SESSION = 12, GET_SESSION_INFO = 15,
-       LOGIN = 18, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43 };
-enum { DEVICE_REMOVED = 0x32, FINAL_TRY = 0x20000, FLAGS_AT = 96 };
+       LOGIN = 18, FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43, GENERATE_KEY_PAIR = 59 };
+enum { FUNCTION_FAILED = 6, DEVICE_REMOVED = 0x32, FINAL_TRY = 0x20000, FLAGS_AT = 96 };
 
 static functions own, *real;
 
@@ -51,9 +52,14 @@ static word get_session_info(word session, void *info) {
     return ((word (*)(word, void *))real->calls[GET_SESSION_INFO])(session, info);
 }
 
-static word login(word session, word user, unsigned char *pin, word length) {
-    FILE *file = fopen(path("logins"), "a");
+static void count(const char *name) {
+    FILE *file = fopen(path(name), "a");
     if (file) { fputc('x', file); fclose(file); }
+}
+
+static word login(word session, word user, unsigned char *pin, word length) {
+    count("logins");
+    if (is("failing_login")) return FUNCTION_FAILED;
     return ((word (*)(word, word, unsigned char *, word))real->calls[LOGIN])(session, user, pin, length);
 }
 
@@ -63,7 +69,7 @@ static word find_init(word session, void *template, word count) {
 }
 
 static word sign_init(word session, void *mechanism, word key) {
-    if (is("removed")) return DEVICE_REMOVED;
+    if (is("removed") || unlink(path("lost_once")) == 0) return DEVICE_REMOVED;
     return ((word (*)(word, void *, word))real->calls[SIGN_INIT])(session, mechanism, key);
 }
 
@@ -73,6 +79,14 @@ static word sign(word session, unsigned char *data, word length, unsigned char *
     word done = ((word (*)(word, unsigned char *, word, unsigned char *, word *))real->calls[SIGN])(session, data, length, signature, signed_length);
     if (signature && is("corrupt")) signature[7] ^= 1;
     return done;
+}
+
+static word generate_key_pair(word session, void *mechanism, void *public, word public_count, void *private,
+                              word private_count, word *public_key, word *private_key) {
+    count("pairs");
+    while (is("slow_pairs")) usleep(10000);
+    return ((word (*)(word, void *, void *, word, void *, word, word *, word *))real->calls[GENERATE_KEY_PAIR])(
+        session, mechanism, public, public_count, private, private_count, public_key, private_key);
 }
 
 word C_GetFunctionList(functions **list) {
@@ -91,6 +105,7 @@ word C_GetFunctionList(functions **list) {
     own.calls[FIND_INIT] = find_init;
     own.calls[SIGN_INIT] = sign_init;
     own.calls[SIGN] = sign;
+    own.calls[GENERATE_KEY_PAIR] = generate_key_pair;
     *list = &own;
     return 0;
 }

@@ -116,7 +116,16 @@ impl SoftHsm {
 
     /// How often somebody logged in, or tried to, through the module around it.
     pub fn logins(&self) -> u64 {
-        fs::metadata(self.path("faults").join("logins")).map_or(0, |file| file.len())
+        self.calls("logins")
+    }
+
+    /// How many key pairs were asked for through the module around it.
+    pub fn pairs(&self) -> u64 {
+        self.calls("pairs")
+    }
+
+    fn calls(&self, name: &str) -> u64 {
+        fs::metadata(self.path("faults").join(name)).map_or(0, |file| file.len())
     }
 
     /// Puts a private key, PKCS#8 in PEM, into the token, under this identifier in hexadecimal digits.

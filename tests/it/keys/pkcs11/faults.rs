@@ -86,6 +86,20 @@ async fn without_a_request_the_token_is_missed_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_lost_again_at_once_shows_as_lost() {
+    let Some(hsm) = SoftHsm::new() else { return };
+    let server = start(&hsm, setup(SoftHsm::keys(&hsm.shim(), "")));
+    let (leaf, token) = server.workload("/checkout").await;
+    hsm.fault("lost_once");
+    assert_eq!(kid_of(&issue(&server, &leaf).await.unwrap()), kid_of(&token));
+    assert_eq!(server.page().await.get(AVAILABLE), Some(1));
+    // Sessions are not opened again so soon.
+    hsm.fault("removed");
+    assert!(issue(&server, &leaf).await.is_err());
+    assert_eq!(server.page().await.get(AVAILABLE), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signature_that_does_not_verify_is_not_used() {
     let Some(hsm) = SoftHsm::new() else { return };
     let server = start(&hsm, setup(SoftHsm::keys(&hsm.shim(), "")));

@@ -7,4 +7,5 @@ mod kept;
 mod records;
 mod refused;
 mod rotated;
+mod slow;
 mod support;

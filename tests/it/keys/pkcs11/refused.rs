@@ -1,18 +1,26 @@
 //! What keeps a server with a token from starting. No key is made elsewhere then, and a wrong PIN is tried once.
 
 use std::fs;
+use std::time::Duration;
+
+use lanyard::proto::Decision;
+use tonic::Code;
 
 use super::support::command;
 use super::support::decision;
 use super::support::is_allowed;
 use super::support::issue;
 use super::support::issue_until;
+use super::support::jwks;
 use super::support::not_started;
 use super::support::restart_with;
 use super::support::revoke;
 use super::support::setup;
 use super::support::start;
 use super::support::stop;
+use crate::support::calls::refusal;
+use crate::support::door::within;
+use crate::support::http::post;
 use crate::support::mint::kid_of;
 use crate::support::server::SEAL;
 use crate::support::server::Setup;
@@ -27,7 +35,7 @@ fn changed(setup: Setup, from: &str, to: &str) -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_pin_is_tried_once_at_each_start_and_never_where_that_would_lock_the_token() {
+async fn a_wrong_pin_is_tried_once_and_no_start_after_that_tries_one_until_somebody_logs_in_elsewhere() {
     let Some(hsm) = SoftHsm::new() else { return };
     let mut setup = setup(SoftHsm::keys(&hsm.shim(), ""));
     setup = changed(setup, PIN, WRONG_PIN);
@@ -35,19 +43,30 @@ async fn a_wrong_pin_is_tried_once_at_each_start_and_never_where_that_would_lock
     assert!(error.contains("keys.pkcs11: the token refuses the PIN (C_Login: PinIncorrect)"), "{error}");
     assert!(!error.contains(WRONG_PIN), "{error}");
     assert_eq!(hsm.logins(), 1);
-    let doctor = command(&hsm, &setup, &["doctor"]);
-    assert!(doctor.stdout.contains("PKCS11_TOKEN_UNUSABLE") && !doctor.stdout.contains(WRONG_PIN), "{doctor:?}");
-    assert_eq!(hsm.logins(), 2);
-    hsm.fault("final_try");
-    for keys in [setup.keys.clone(), setup.keys.replace(WRONG_PIN, PIN)] {
-        setup = Setup { keys, ..setup };
-        let error = not_started(&hsm, &setup);
-        assert!(error.contains("would be locked by one more wrong PIN"), "{error}");
+    let key = setup.path("other-key.pem");
+    fs::write(&key, setup.ca.svid("spiffe://prod.example/other").issue().key_pem()).unwrap();
+    let said = [
+        ("none", "a wrong PIN was tried since the last login"),
+        ("final_try", "would be locked by one more wrong PIN"),
+    ];
+    for (fault, expected) in said {
+        hsm.fault(fault);
+        for keys in [setup.keys.clone(), setup.keys.replace(WRONG_PIN, PIN)] {
+            let setup = Setup { keys, ..self::setup(String::new()) };
+            let error = not_started(&hsm, &setup);
+            assert!(error.contains(expected), "{error}");
+            let doctor = command(&hsm, &setup, &["doctor"]);
+            assert!(doctor.stdout.contains("PKCS11_TOKEN_UNUSABLE") && doctor.stdout.contains(expected), "{doctor:?}");
+            assert!(!doctor.stdout.contains(WRONG_PIN));
+        }
     }
-    assert_eq!(hsm.logins(), 2);
+    assert_eq!(hsm.logins(), 1);
     hsm.no_fault("final_try");
-    // Nothing was made meanwhile, and with the right PIN the server starts.
+    // Nothing was made meanwhile, and with the right PIN the server starts after a login elsewhere.
     assert_eq!(hsm.objects().len(), 0);
+    hsm.import(&key, "0a");
+    hsm.delete_objects();
+    setup = changed(setup, WRONG_PIN, PIN);
     let server = start(&hsm, setup);
     server.workload("/checkout").await;
     assert_eq!(hsm.objects().len(), 2);
@@ -120,4 +139,69 @@ async fn without_its_token_a_server_starts_only_where_that_is_configured_and_iss
     let again = issue_until(&server, &leaf, |_| true).await;
     assert_ne!(kid_of(&again), kid_of(&token));
     is_allowed(decision(&server, &again, &leaf).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_signs_a_server_starts_without_its_token_and_issues_when_it_is_back() {
+    let Some(hsm) = SoftHsm::new() else { return };
+    let server = start(&hsm, setup(SoftHsm::keys(&hsm.shim(), "start_without_token: true")));
+    let (leaf, token) = server.workload("/checkout").await;
+    hsm.fault("removed");
+    assert_eq!(revoke(&server, &kid_of(&token)).await.replaced_by, None);
+    let (files, _) = stop(server);
+
+    let keys = SoftHsm::keys(&hsm.shim(), "start_without_token: true");
+    let strict = Setup { keys: keys.replace("start_without_token: true", ""), ..files };
+    let error = not_started(&hsm, &strict);
+    assert!(error.contains("the module has no token") && !error.contains("key-encryption"), "{error}");
+
+    let server = start(&hsm, Setup { keys, ..strict });
+    assert_eq!(decision(&server, &token, &leaf).await, Decision::Deny);
+    let mut proxy = server.http(&server.svid("/proxy")).await;
+    let introspected = proxy.send(post("/oauth2/introspect", &[("token", &token)])).await.ok();
+    assert_eq!(introspected["active"], false);
+    assert_eq!(jwks(&server).await.len(), 0);
+    assert_eq!(server.ops("/readyz").await.body, "ok");
+    assert_eq!(refusal(issue(&server, &leaf).await), (Code::Unavailable, "SIGNING_UNAVAILABLE".to_owned()));
+    hsm.no_fault("removed");
+    let again = issue_until(&server, &leaf, |_| true).await;
+    assert_ne!(kid_of(&again), kid_of(&token));
+    is_allowed(decision(&server, &again, &leaf).await);
+    let (_, log) = stop(server);
+    assert!(log.contains("the PKCS#11 token is back"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_fails_in_an_unknown_way_is_not_tried_again() {
+    let Some(hsm) = SoftHsm::new() else { return };
+    let server = start(&hsm, setup(SoftHsm::keys(&hsm.shim(), "")));
+    let (leaf, _) = server.workload("/checkout").await;
+    assert_eq!(hsm.logins(), 1);
+    hsm.fault("failing_login");
+    hsm.fault("removed");
+    server.page_with("lanyard_signing_token_available", 0).await;
+    hsm.no_fault("removed");
+    // It is looked for every 5 seconds and at each request.
+    within(async {
+        while hsm.logins() == 1 {
+            assert!(issue(&server, &leaf).await.is_err());
+        }
+    })
+    .await;
+    hsm.no_fault("failing_login");
+    let failures = server.page().await.get("lanyard_signing_token_failures_total").unwrap();
+    // Longer than the longest pause between two attempts.
+    for _ in 0..8 {
+        assert!(issue(&server, &leaf).await.is_err());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(hsm.logins(), 2);
+    assert_eq!(server.page().await.get("lanyard_signing_token_failures_total"), Some(failures));
+    let (files, log) = stop(server);
+    assert!(log.contains("the login failed (C_Login: FunctionFailed), which may count as a wrong PIN"), "{log}");
+    // At a start neither, even one that need not have the token.
+    hsm.fault("failing_login");
+    let keys = SoftHsm::keys(&hsm.shim(), "start_without_token: true");
+    let error = not_started(&hsm, &Setup { keys, ..files });
+    assert!(error.contains("the login failed (C_Login: FunctionFailed)"), "{error}");
 }
