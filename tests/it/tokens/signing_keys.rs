@@ -211,11 +211,11 @@ fn where_no_key_is_left_to_sign_with_tokens_are_refused() {
         |line: &String| line.contains("ERROR") && line.contains("EdDSA") && line.contains("no tokens are issued");
     assert!(log.iter().any(error), "{log:?}");
     let (refused, log) = logged(|| issue(&mint));
-    assert_eq!(refused, Err(GrantError::ServerError));
+    assert_eq!(refused, Err(GrantError::SigningUnavailable));
     assert!(log.iter().any(|line| line.contains("ERROR") && line.contains("no signing key for EdDSA")), "{log:?}");
     let view = fixture.authority.view();
     let signed = ready(fixture.authority.sign_introspection(&view, PROXY, &json!({"active": false})));
-    assert_eq!(signed, Err(GrantError::ServerError));
+    assert_eq!(signed, Err(GrantError::SigningUnavailable));
     mint.denied(&mint.token, DenyReason::UnknownKey);
     assert_eq!(published(fixture), [""; 0]);
     let families = fixture.authority.metric_families();
