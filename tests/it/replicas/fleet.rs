@@ -1,11 +1,16 @@
 //! Replicas of `lanyard serve`, each with its own way to etcd.
 
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use lanyard::proto::CreateClientRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::RevokeTokenRequest;
+use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::ValidateBindingResponse;
+use lanyard::proto::admin_service_client::AdminServiceClient;
 use lanyard::proto::binding_service_client::BindingServiceClient;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
 use lanyard::proto::revoke_token_request::Target;
@@ -16,12 +21,14 @@ use tonic::transport::Channel;
 
 use crate::replicas::gate::Gate;
 use crate::support::calls::use_of;
+use crate::support::child::BINARY;
 use crate::support::child::Serve;
 use crate::support::child::real_time;
 use crate::support::door::within;
 use crate::support::etcd::Cluster;
 use crate::support::etcd::Options;
 use crate::support::leaf::Leaf;
+use crate::support::process::Finished;
 use crate::support::process::run;
 use crate::support::process::shell;
 use crate::support::revocation::of;
@@ -37,12 +44,17 @@ pub const COUNT: usize = 3;
 /// How old the snapshot of a replica may be.
 pub const BOUND: Duration = Duration::from_secs(5);
 
+/// The variable with the endpoints of etcd.
+const ENDPOINTS: &str = "LANYARD_STORE__ETCD__ENDPOINTS";
+
 /// Replicas over one etcd.
 pub struct Fleet {
     pub cluster: Cluster,
     pub setup: Setup,
     gates: Vec<[Gate; COUNT]>,
     replicas: Vec<Option<Serve>>,
+    /// The binary that replicas are started with.
+    pub binary: PathBuf,
     /// The addresses of the replicas that run or last ran.
     addresses: Vec<std::net::SocketAddr>,
 }
@@ -55,6 +67,11 @@ impl Fleet {
 
     /// The same with a change of the replicas' set-up.
     pub async fn start_with(options: Options, change: impl FnOnce(&mut Setup)) -> Option<Self> {
+        Self::start_of(Path::new(BINARY), options, change).await
+    }
+
+    /// The same of another version's binary.
+    pub async fn start_of(binary: &Path, options: Options, change: impl FnOnce(&mut Setup)) -> Option<Self> {
         let cluster = Cluster::start(options)?;
         let bound = BOUND.as_secs();
         let store = cluster.store_section("/lanyard/test", [0, 1, 2]);
@@ -67,8 +84,8 @@ impl Fleet {
             let [one, two, three] = cluster.addresses();
             gates.push([Gate::to(one).await, Gate::to(two).await, Gate::to(three).await]);
         }
-        let mut fleet =
-            Self { cluster, setup, gates, replicas: (0..COUNT).map(|_| None).collect(), addresses: Vec::new() };
+        let (replicas, binary) = ((0..COUNT).map(|_| None).collect(), binary.to_owned());
+        let mut fleet = Self { cluster, setup, gates, replicas, binary, addresses: Vec::new() };
         for index in 0..COUNT {
             fleet.addresses.push(([127, 0, 0, 1], 0).into());
             fleet.start_replica(index);
@@ -78,12 +95,23 @@ impl Fleet {
 
     /// Starts a replica. Its first endpoint is the member with its own number.
     pub fn start_replica(&mut self, index: usize) {
-        let order = [index, (index + 1) % COUNT, (index + 2) % COUNT];
-        let endpoints = order.map(|member| format!("https://{}", self.gates[index][member].address));
-        let endpoints = format!("[{}]", endpoints.map(|endpoint| format!("'{endpoint}'")).join(", "));
-        let serve = Serve::start_in(&[("LANYARD_STORE__ETCD__ENDPOINTS", &endpoints)], &self.setup, 1024);
+        let endpoints = self.endpoints(index);
+        let serve = Serve::start_of(&self.binary, &[(ENDPOINTS, &endpoints)], &self.setup, 1024);
         self.addresses[index] = serve.mtls;
         self.replicas[index] = Some(serve);
+    }
+
+    /// Starts a replica that is expected to end by itself, and returns what it says.
+    pub fn try_replica(&self, index: usize) -> Finished {
+        let mut serve = Command::new(&self.binary);
+        serve.args(["serve", "--config"]).arg(self.setup.path("lanyard.yaml")).env(ENDPOINTS, self.endpoints(index));
+        run(&mut serve)
+    }
+
+    fn endpoints(&self, index: usize) -> String {
+        let order = [index, (index + 1) % COUNT, (index + 2) % COUNT];
+        let endpoints = order.map(|member| format!("https://{}", self.gates[index][member].address));
+        format!("[{}]", endpoints.map(|endpoint| format!("'{endpoint}'")).join(", "))
     }
 
     /// The address of a replica that runs, or last ran.
@@ -175,7 +203,10 @@ pub struct Replica {
 
 impl Replica {
     pub async fn validate(&mut self, token: &str, leaf: &Leaf) -> Result<ValidateBindingResponse, Status> {
-        let request = lanyard::proto::ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) };
+        self.ask(ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) }).await
+    }
+
+    pub async fn ask(&mut self, request: ValidateBindingRequest) -> Result<ValidateBindingResponse, Status> {
         self.bindings.validate_binding(request).await.map(tonic::Response::into_inner)
     }
 
@@ -190,6 +221,10 @@ impl Replica {
     pub async fn register(&self, spiffe_id: &str) -> Result<(), Status> {
         let request = CreateClientRequest { client: Some(spiffe_client(spiffe_id)), ..Default::default() };
         self.registry().create_client(request).await.map(drop)
+    }
+
+    pub fn features(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.admin.clone())
     }
 
     pub fn registry(&self) -> RegistryServiceClient<Channel> {

@@ -9,5 +9,6 @@ mod keys;
 mod load;
 mod races;
 mod restart;
+mod rolling;
 mod shared;
 mod spread;

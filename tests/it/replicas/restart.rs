@@ -1,134 +1,17 @@
 //! Replicas that are restarted one by one behind a real Envoy.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-
-use lanyard::proto::CreateProtectedResourceRequest;
-use tokio::io::copy_bidirectional;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::task::block_in_place;
+use std::path::Path;
 
 use crate::replicas::fleet::COUNT;
-use crate::replicas::fleet::Fleet;
-use crate::support::check::orders;
-use crate::support::door::within;
-use crate::support::envoy::EnvoySetup;
-use crate::support::etcd::Options;
-use crate::support::http::Http;
-use crate::support::leaf::Leaf;
-use crate::support::mesh::get;
-use crate::support::server::connect;
-use crate::support::upstream::Upstream;
-
-/// How many requests there are between two steps.
-const REQUESTS: usize = 200;
-
-/// Passes each new connection to the next replica that is ready, as a Service does. Open ones stay where they are.
-struct Service {
-    address: SocketAddr,
-    ready: watch::Sender<Vec<SocketAddr>>,
-}
-
-impl Service {
-    async fn to(replicas: Vec<SocketAddr>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, ready) = (listener.local_addr().unwrap(), watch::Sender::new(replicas));
-        let targets = ready.subscribe();
-        tokio::spawn(async move {
-            let mut turn = 0;
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let target = {
-                    let targets = targets.borrow();
-                    targets[turn % targets.len()]
-                };
-                turn += 1;
-                tokio::spawn(async move {
-                    let mut onward = TcpStream::connect(target).await?;
-                    copy_bidirectional(&mut stream, &mut onward).await.map(drop)
-                });
-            }
-        });
-        Self { address, ready }
-    }
-}
+use crate::replicas::rolling::Rolling;
+use crate::support::child::BINARY;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn no_request_fails_while_all_replicas_are_restarted_behind_envoy() {
-    let drains = |setup: &mut crate::support::server::Setup| {
-        setup.tls = "  drain_delay: 1s\n  drain_timeout: 10s".to_owned();
-    };
-    let Some(mut fleet) = Fleet::start_with(Options::default(), drains).await else { return };
-    let resource = CreateProtectedResourceRequest { resource: Some(orders()), ..Default::default() };
-    fleet.at(0).registry().create_protected_resource(resource).await.unwrap();
-    let checkout = fleet.workload(0, "/checkout").await;
-    let token = fleet.token(0, &checkout).await;
+    let Some(mut rolling) = Rolling::start(Path::new(BINARY)).await else { return };
     for index in 0..COUNT {
-        fleet.at(index).until_allowed(&token, &checkout).await;
+        rolling.replace(index, Path::new(BINARY)).await;
     }
-    let service = Service::to((0..COUNT).map(|index| fleet.address(index)).collect()).await;
-    let upstream = Upstream::start().await;
-    let proxy = fleet.setup.ca.svid("spiffe://prod.example/proxy").dns("localhost").issue();
-    let envoy = EnvoySetup {
-        svid: &proxy,
-        bundle: &fleet.setup.ca.pem(),
-        lanyard: service.address,
-        upstream: upstream.address,
-        changes: Vec::new(),
-    };
-    let Some(envoy) = envoy.start().await else { return };
-
-    let (ends, passed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let mut clients = JoinSet::new();
-    for _ in 0..3 {
-        let connection = open(&fleet, envoy.address, &checkout).await;
-        clients.spawn(request(connection, token.clone(), Arc::clone(&ends), Arc::clone(&passed)));
-    }
-    more(&passed).await;
-    for index in 0..COUNT {
-        // A Service no longer names a pod that is to end; that goes on serving for the delay, and ends its connections.
-        let others = (0..COUNT).filter(|other| *other != index).map(|other| fleet.address(other)).collect();
-        service.ready.send_replace(others);
-        block_in_place(|| {
-            fleet.stop_replica(index);
-            fleet.start_replica(index);
-        });
-        service.ready.send_replace((0..COUNT).map(|index| fleet.address(index)).collect());
-        more(&passed).await;
-    }
-    ends.store(true, Ordering::Release);
-    within(async { while clients.join_next().await.is_some_and(|ended| ended.map(|()| true).unwrap()) {} }).await;
-    println!(
-        "{} requests through Envoy while {COUNT} replicas were restarted, none failed",
-        passed.load(Ordering::Acquire)
-    );
-}
-
-async fn open(fleet: &Fleet, envoy: SocketAddr, leaf: &Leaf) -> Http {
-    let stream = connect(envoy, fleet.setup.tls(leaf)).await.unwrap();
-    Http::two(stream).await
-}
-
-async fn request(mut connection: Http, token: String, ends: Arc<AtomicBool>, passed: Arc<AtomicUsize>) {
-    while !ends.load(Ordering::Acquire) {
-        let reply = connection.send(get("/orders/1", &token)).await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-        passed.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
-/// Waits until some more requests have passed.
-async fn more(passed: &AtomicUsize) {
-    let wanted = passed.load(Ordering::Acquire) + REQUESTS;
-    within(async {
-        while passed.load(Ordering::Acquire) < wanted {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let (_, passed) = rolling.finish().await;
+    println!("{passed} requests through Envoy while {COUNT} replicas were restarted, none failed");
 }

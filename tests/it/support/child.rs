@@ -4,6 +4,7 @@ use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -19,6 +20,9 @@ use lanyard::authority::clock::SystemClock;
 use crate::support::ca::TestCa;
 use crate::support::server::Setup;
 use crate::support::server::TRUST_DOMAIN;
+
+/// The present version.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_lanyard");
 
 /// A running `lanyard serve`; killed when dropped.
 pub struct Serve {
@@ -41,23 +45,29 @@ pub fn real_time() -> Setup {
 impl Serve {
     /// Starts a server on the files of `setup`, with this limit of file descriptors.
     pub fn start(setup: &Setup, descriptors: u32) -> Self {
-        Self::start_in(&[], setup, descriptors)
+        Self::started(Path::new(BINARY), &[], setup, descriptors).0
     }
 
     /// The same with these variables in its environment.
     pub fn start_in(environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> Self {
-        Self::started(environment, setup, descriptors).0
+        Self::start_of(Path::new(BINARY), environment, setup, descriptors)
+    }
+
+    /// The same of another version's binary, with these variables in its environment.
+    pub fn start_of(binary: &Path, environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> Self {
+        Self::started(binary, environment, setup, descriptors).0
     }
 
     /// The same, and what it logs until it serves.
     pub fn start_with_lines(setup: &Setup, descriptors: u32) -> (Self, Vec<String>) {
-        Self::started(&[], setup, descriptors)
+        Self::started(Path::new(BINARY), &[], setup, descriptors)
     }
 
-    fn started(environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> (Self, Vec<String>) {
+    fn started(binary: &Path, environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> (Self, Vec<String>) {
         let mut child = Command::new("sh")
             .envs(environment.iter().copied())
-            .args(["-c", "ulimit -n \"$2\"; exec \"$0\" serve --config \"$1\"", env!("CARGO_BIN_EXE_lanyard")])
+            .args(["-c", "ulimit -n \"$2\"; exec \"$0\" serve --config \"$1\""])
+            .arg(binary)
             .arg(setup.path("lanyard.yaml"))
             .arg(descriptors.to_string())
             .stdin(Stdio::null())
