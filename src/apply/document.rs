@@ -46,6 +46,8 @@ pub struct ServerFields {
     pub created_by: String,
     /// The identity of the caller that last changed it.
     pub updated_by: String,
+    /// Why the server suspends it; empty where it does not.
+    pub suspended: String,
 }
 
 /// How a record is written.
@@ -151,6 +153,7 @@ impl Document for ClientMetadata {
             update_time: message.update_time,
             created_by: message.created_by.clone(),
             updated_by: message.updated_by.clone(),
+            suspended: message.suspended.clone(),
         }
     }
 
@@ -268,6 +271,7 @@ impl Document for ResourceMetadata {
             update_time: message.update_time,
             created_by: message.created_by.clone(),
             updated_by: message.updated_by.clone(),
+            suspended: message.suspended.clone(),
         }
     }
 

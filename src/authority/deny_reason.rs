@@ -31,6 +31,9 @@ pub enum DenyReason {
     /// The client is disabled.
     #[error("the token's client is disabled")]
     ClientDisabled,
+    /// The record of the client cannot be read by this version, which suspends it.
+    #[error("the record of the token's client is one that this version of the server cannot read")]
+    ClientSuspended,
     /// The token was issued to an earlier registration of the client.
     #[error("the token was issued to an earlier registration of its client")]
     ClientRecreated,
@@ -62,6 +65,9 @@ pub enum DenyReason {
     /// The protected resource was deleted, and neither registered again nor forgotten.
     #[error("the resource that the token is for was deleted")]
     ResourceDeleted,
+    /// The record of the protected resource cannot be read by this version, which suspends it.
+    #[error("the record of the resource is one that this version of the server cannot read")]
+    ResourceSuspended,
     /// The token's workload belongs to a trust domain that the resource does not accept.
     #[error("the resource accepts no workloads of the token's trust domain")]
     TrustDomainNotAccepted,

@@ -91,6 +91,15 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("LAST_ADMIN", _) => {
             "add --yes if it is meant: then only `lanyard store unrevoke`, on a stopped server, lifts it"
         }
+        ("FEATURE_NOT_ENABLED", _) => {
+            "see `lanyard store feature list`; enable it once every replica runs this version, and none is to run an earlier one \
+             again"
+        }
+        ("FEATURE_NOT_FOUND", _) => "see `lanyard store feature list` for the features of this version",
+        ("REPLICA_TOO_OLD", _) => {
+            "upgrade or stop that replica, and repeat this; the heartbeat of one that has ended counts for 10 seconds"
+        }
+        ("RECORD_TOO_NEW", _) => "ask a server of the version that wrote the record, or upgrade this one",
         ("REVOCATION_UNAVAILABLE", _) => {
             "try again until it succeeds: it is not known whether the revocation is stored"
         }

@@ -1,19 +1,29 @@
 //! `lanyard.v1.AdminService`.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use futures_core::Stream;
 use futures_util::stream;
+use strum::VariantArray as _;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
 use crate::authority::backup::Lines;
+use crate::authority::state;
+use crate::authority::state::FeatureRecord;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::status;
+use crate::messages;
+use crate::proto::EnableFeatureRequest;
+use crate::proto::EnableFeatureResponse;
 use crate::proto::ExportStoreRequest;
 use crate::proto::ExportStoreResponse;
+use crate::proto::Feature;
+use crate::proto::ListFeaturesRequest;
+use crate::proto::ListFeaturesResponse;
 use crate::proto::admin_service_server::AdminService;
 
 /// The size of a message from which on it is sent, in bytes. No line is longer than a message may be.
@@ -31,6 +41,34 @@ impl AdminService for Services {
         let export = self.authority.export_store(caller).await.map_err(|_| status::store_unavailable())?;
         // The lines are made as they are sent.
         Ok(Response::new(Box::pin(stream::iter(Messages(export.into_lines())))))
+    }
+
+    async fn list_features(&self, _: Request<ListFeaturesRequest>) -> Result<Response<ListFeaturesResponse>, Status> {
+        let enabled = self.authority.enabled_features();
+        let own = state::Feature::VARIANTS.iter().map(|own| own.name());
+        let names: BTreeSet<&str> = own.chain(enabled.all().map(|(name, ..)| name)).collect();
+        let features = names.into_iter().map(|name| feature(name, enabled.record_of(name))).collect();
+        Ok(Response::new(ListFeaturesResponse { features }))
+    }
+
+    async fn enable_feature(
+        &self,
+        request: Request<EnableFeatureRequest>,
+    ) -> Result<Response<EnableFeatureResponse>, Status> {
+        let (_, extensions, EnableFeatureRequest { name }) = request.into_parts();
+        let enabled = self.authority.enable_feature(caller(&extensions)?, &name).await;
+        let (record, already_enabled) = enabled.map_err(|error| status::feature_error(&error))?;
+        Ok(Response::new(EnableFeatureResponse { feature: Some(feature(&name, Some(&record))), already_enabled }))
+    }
+}
+
+fn feature(name: &str, record: Option<&FeatureRecord>) -> Feature {
+    Feature {
+        name: name.to_owned(),
+        description: state::Feature::named(name).map(|own| own.description().to_owned()).unwrap_or_default(),
+        enabled: record.is_some(),
+        enable_time: record.map(|record| messages::timestamp(record.enable_time)),
+        enabled_by: record.map(|record| record.enabled_by.clone()).unwrap_or_default(),
     }
 }
 

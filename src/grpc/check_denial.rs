@@ -36,6 +36,8 @@ fn saying(refusal: CheckRefusal) -> Saying {
         CheckRefusal::Denied(DenyReason::InsufficientScope) => {
             token(403, Code::PermissionDenied, Some("insufficient_scope"))
         }
+        // A new token would not help.
+        CheckRefusal::Denied(DenyReason::ResourceSuspended) => other(403, Code::PermissionDenied),
         CheckRefusal::Denied(_) => token(401, Code::Unauthenticated, Some("invalid_token")),
         CheckRefusal::TokenMissing => token(401, Code::Unauthenticated, None),
         CheckRefusal::AuthorizationMalformed => token(400, Code::InvalidArgument, Some("invalid_request")),

@@ -19,7 +19,8 @@ use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::records::RegistryError;
-use crate::authority::state::Stale;
+use crate::authority::state::FeatureError;
+use crate::authority::state::Undecidable;
 use crate::messages::Malformed;
 use crate::proto;
 
@@ -96,13 +97,14 @@ pub fn token_refused(error: GrantError, explanation: Option<String>) -> Status {
         GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),
         GrantError::Busy => exhausted("TEMPORARILY_UNAVAILABLE", error, RETRY_AFTER, HashMap::new()),
         GrantError::SigningUnavailable => plain(Code::Unavailable, "SIGNING_UNAVAILABLE", error),
-        GrantError::Stale(error) => stale(error),
+        GrantError::ResourceSuspended => plain(Code::Unavailable, "RESOURCE_SUSPENDED", error),
+        GrantError::Undecidable(error) => stale(error),
     }
 }
 
-/// A request that cannot be answered while the server is disconnected from the store.
-pub fn stale(error: Stale) -> Status {
-    plain(Code::Unavailable, "SNAPSHOT_STALE", error)
+/// A request that cannot be answered by what the server knows of the store.
+pub fn stale(error: Undecidable) -> Status {
+    plain(Code::Unavailable, error.code(), error)
 }
 
 /// A request that needs the store, which does not answer.
@@ -118,7 +120,7 @@ pub fn no_decision(error: NoDecision) -> Status {
         | NoDecision::ScopeMalformed
         | NoDecision::EvidenceMalformed(_) => Code::InvalidArgument,
         NoDecision::NotAProxy | NoDecision::ForeignResource => Code::PermissionDenied,
-        NoDecision::Stale(_) => Code::Unavailable,
+        NoDecision::Stale | NoDecision::RecordTooNew => Code::Unavailable,
     };
     plain(code, error.code(), error)
 }
@@ -135,6 +137,7 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::TokenNotYetValid => proto::DenyReason::TokenNotYetValid,
         DenyReason::ClientUnknown => proto::DenyReason::ClientUnknown,
         DenyReason::ClientDisabled => proto::DenyReason::ClientDisabled,
+        DenyReason::ClientSuspended => proto::DenyReason::ClientSuspended,
         DenyReason::ClientRecreated => proto::DenyReason::ClientRecreated,
         DenyReason::AuthenticationChanged => proto::DenyReason::AuthenticationChanged,
         DenyReason::ClientCaRemoved => proto::DenyReason::ClientCaRemoved,
@@ -145,6 +148,7 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
         DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
         DenyReason::ResourceDeleted => proto::DenyReason::ResourceDeleted,
+        DenyReason::ResourceSuspended => proto::DenyReason::ResourceSuspended,
         DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
         DenyReason::NotBound => proto::DenyReason::NotBound,
         DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,
@@ -209,11 +213,15 @@ pub fn registry_error(error: &RegistryError) -> Status {
             Code::NotFound
         }
         RegistryError::Conflict(_) => Code::Aborted,
+        RegistryError::TooNew { .. } | RegistryError::FeatureNotEnabled { .. } | RegistryError::ReplicaTooOld(_) => {
+            Code::FailedPrecondition
+        }
         RegistryError::Unavailable => Code::Unavailable,
     };
     let detail = match error {
         RegistryError::Invalid(invalid) => Some(("field", invalid.field)),
         RegistryError::Deleted => Some(("deleted", "true")),
+        RegistryError::FeatureNotEnabled { feature, .. } => Some(("feature", *feature)),
         RegistryError::Exists(_)
         | RegistryError::IdentityTaken(_)
         | RegistryError::AuthorityTaken { .. }
@@ -224,10 +232,22 @@ pub fn registry_error(error: &RegistryError) -> Status {
         | RegistryError::EtagMissing(_)
         | RegistryError::InvalidPageToken
         | RegistryError::TooLarge(_)
+        | RegistryError::TooNew { .. }
+        | RegistryError::ReplicaTooOld(_)
         | RegistryError::Unavailable => None,
     };
     let metadata = detail.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
     refusal(code, error.code(), error.to_string(), metadata)
+}
+
+/// A feature that was not enabled.
+pub(super) fn feature_error(error: &FeatureError) -> Status {
+    let code = match error {
+        FeatureError::NotFound => Code::NotFound,
+        FeatureError::ReplicaTooOld(_) => Code::FailedPrecondition,
+        FeatureError::Unavailable => Code::Unavailable,
+    };
+    plain(code, error.code(), error)
 }
 
 /// A field of a request that cannot be read.

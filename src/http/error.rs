@@ -23,7 +23,7 @@ use crate::authority::decision::GrantError;
 use crate::authority::decision::GrantErrorCode;
 use crate::authority::decision::RequestForm;
 use crate::authority::decision::RevokeError;
-use crate::authority::state::Stale;
+use crate::authority::state::Undecidable;
 use crate::http::challenge;
 
 /// The `error` of a response.
@@ -284,8 +284,8 @@ pub fn broken() -> Response {
 
 impl From<GrantError> for OAuthError {
     fn from(error: GrantError) -> Self {
-        if let GrantError::Stale(stale) = error {
-            return stale.into();
+        if let GrantError::Undecidable(why) = error {
+            return why.into();
         }
         let code = error.code();
         let status = match code {
@@ -300,15 +300,17 @@ impl From<GrantError> for OAuthError {
     }
 }
 
-impl From<Stale> for OAuthError {
-    fn from(_: Stale) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
-            // The core's sentence and the advice to retry. Retry-After carries the delay.
-            "the store has not been followed for too long to decide: try again",
-        )
-        .logged()
+impl From<Undecidable> for OAuthError {
+    fn from(why: Undecidable) -> Self {
+        // The core's sentence and the advice to retry. Retry-After carries the delay.
+        let description = match why {
+            Undecidable::Stale => "the store has not been followed for too long to decide: try again",
+            Undecidable::RecordTooNew => {
+                "the store has a record that only a newer version of this server can decide by: try again"
+            }
+        };
+        let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, description).logged()
     }
 }
 

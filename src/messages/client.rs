@@ -1,11 +1,11 @@
 //! Conversion of a client between the registry's message and the core's metadata.
 
-use std::time::Duration;
-
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::RegisteredClient;
 use crate::messages::common::Malformed;
 use crate::messages::common::Masked;
+use crate::messages::common::duration;
+use crate::messages::common::duration_message;
 use crate::messages::common::etag;
 use crate::messages::common::set;
 use crate::messages::common::take_one_of;
@@ -18,8 +18,6 @@ impl TryFrom<Client> for ClientMetadata {
     /// Output-only fields are ignored.
     fn try_from(client: Client) -> Result<Self, Malformed> {
         let jwks = set(client.jwks).map(|text| serde_json::from_str(&text)).transpose();
-        let ttl = client.access_token_ttl.map(Duration::try_from).transpose();
-        let not_positive = Malformed { field: "access_token_ttl", problem: "is not a positive duration" };
         Ok(Self {
             client_id: client.client_id,
             token_endpoint_auth_method: client.token_endpoint_auth_method,
@@ -37,7 +35,7 @@ impl TryFrom<Client> for ClientMetadata {
             audience: client.audience,
             grant_types: client.grant_types,
             tls_client_certificate_bound_access_tokens: client.tls_client_certificate_bound_access_tokens,
-            access_token_ttl: ttl.map_err(|_| not_positive)?,
+            access_token_ttl: duration("access_token_ttl", client.access_token_ttl)?,
             rotation: set(client.rotation),
             owner: set(client.owner),
             disabled: client.disabled,
@@ -48,11 +46,6 @@ impl TryFrom<Client> for ClientMetadata {
 impl From<ClientMetadata> for Client {
     /// Output-only fields are left out.
     fn from(metadata: ClientMetadata) -> Self {
-        let duration = |ttl: Duration| prost_types::Duration {
-            // Saturate at a value that every server refuses.
-            seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
-            nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or_default(),
-        };
         Self {
             client_id: metadata.client_id,
             token_endpoint_auth_method: metadata.token_endpoint_auth_method,
@@ -75,7 +68,7 @@ impl From<ClientMetadata> for Client {
             audience: metadata.audience,
             grant_types: metadata.grant_types,
             tls_client_certificate_bound_access_tokens: metadata.tls_client_certificate_bound_access_tokens,
-            access_token_ttl: metadata.access_token_ttl.map(duration),
+            access_token_ttl: metadata.access_token_ttl.map(duration_message),
             rotation: metadata.rotation.unwrap_or_default(),
             owner: metadata.owner.unwrap_or_default(),
             disabled: metadata.disabled,
@@ -85,6 +78,7 @@ impl From<ClientMetadata> for Client {
             created_by: String::new(),
             updated_by: String::new(),
             warnings: Vec::new(),
+            suspended: String::new(),
         }
     }
 }
@@ -97,6 +91,7 @@ impl From<&RegisteredClient> for Client {
             update_time: Some(timestamp(client.record.update_time)),
             created_by: client.record.created_by.to_string(),
             updated_by: client.record.updated_by.to_string(),
+            suspended: client.suspended.map(|why| why.to_string()).unwrap_or_default(),
             ..client.registration.metadata().into()
         }
     }

@@ -1,5 +1,7 @@
 //! Code that the messages of all kinds of registrations share.
 
+use std::time::Duration;
+
 use prost_types::FieldMask;
 use prost_types::Timestamp;
 
@@ -55,6 +57,23 @@ pub fn revision(text: &str) -> Option<Revision> {
 /// A later time than the message can represent is replaced by the latest possible.
 pub fn timestamp(time: clock::Timestamp) -> Timestamp {
     Timestamp { seconds: i64::try_from(time.0).unwrap_or(i64::MAX), nanos: 0 }
+}
+
+/// The duration in this field, if it is set.
+pub(super) fn duration(
+    field: &'static str,
+    duration: Option<prost_types::Duration>,
+) -> Result<Option<Duration>, Malformed> {
+    let read = duration.map(Duration::try_from).transpose();
+    read.map_err(|_| Malformed { field, problem: "is not a positive duration" })
+}
+
+/// A duration that is too long for the message becomes the longest, which every server refuses.
+pub(super) fn duration_message(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    }
 }
 
 /// A text field, where empty means absent.

@@ -6,6 +6,8 @@ use crate::authority::resources::ResourceMetadata;
 use crate::authority::resources::RouteMetadata;
 use crate::messages::common::Malformed;
 use crate::messages::common::Masked;
+use crate::messages::common::duration;
+use crate::messages::common::duration_message;
 use crate::messages::common::etag;
 use crate::messages::common::set;
 use crate::messages::common::take_one_of;
@@ -33,6 +35,7 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
             destination_principals: resource.destination_principals,
             authorities: resource.authorities,
             owner: set(resource.owner),
+            max_staleness: duration("max_staleness", resource.max_staleness)?,
         })
     }
 }
@@ -55,12 +58,14 @@ impl From<ResourceMetadata> for ProtectedResource {
             destination_principals: metadata.destination_principals,
             authorities: metadata.authorities,
             owner: metadata.owner.unwrap_or_default(),
+            max_staleness: metadata.max_staleness.map(duration_message),
             etag: String::new(),
             create_time: None,
             update_time: None,
             created_by: String::new(),
             updated_by: String::new(),
             warnings: Vec::new(),
+            suspended: String::new(),
         }
     }
 }
@@ -73,6 +78,7 @@ impl From<&RegisteredResource> for ProtectedResource {
             update_time: Some(timestamp(resource.record.update_time)),
             created_by: resource.record.created_by.to_string(),
             updated_by: resource.record.updated_by.to_string(),
+            suspended: resource.suspended.map(|why| why.to_string()).unwrap_or_default(),
             ..resource.registration.metadata.clone().into()
         }
     }
@@ -82,7 +88,7 @@ impl Masked for ProtectedResource {
     fn take(&mut self, field: &str, from: &Self) -> Option<()> {
         take_one_of!(
             self, from, field: scope, routes, least_evidence, evidence_from, trust_domains, mode, report_header,
-            remove_authorization, destination_principals, authorities, owner,
+            remove_authorization, destination_principals, authorities, owner, max_staleness,
         );
         Some(())
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::authority::Authority;
+use crate::authority::state::Decidable;
+use crate::authority::state::Undecidable;
 use crate::authority::store::Store;
 use crate::server::stage::Stage;
 use crate::server::trust::WorkloadIdentity;
@@ -78,8 +80,12 @@ impl Probes {
             }
             degraded = Some("store_unavailable");
         }
-        // A stale snapshot makes every decision fail.
-        self.authority.freshness().map_err(|_| "store_stale")?;
+        match self.authority.decidable() {
+            Ok(Decidable::All) => {}
+            Ok(Decidable::Some) => degraded = Some("store_stale"),
+            Err(Undecidable::Stale) => return Err("store_stale"),
+            Err(Undecidable::RecordTooNew) => return Err("record_too_new"),
+        }
         self.identity.as_ref().map_or(Ok(()), |identity| identity.readiness())?;
         self.certificate.readiness(self.authority.clock().now()).map(|()| degraded)
     }

@@ -142,7 +142,9 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital),
     MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
     MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
+    MethodEntry::grpc("/lanyard.v1.AdminService/EnableFeature", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.AdminService/ExportStore", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.AdminService/ListFeatures", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])

@@ -36,7 +36,8 @@ impl Authority {
             trust: self.trust(),
             trust_generation,
             roles: self.roles.load_full(),
-            stale_after: self.stale_after(now),
+            staleness: self.staleness(),
+            max_staleness: self.policy.max_staleness,
         }
     }
 

@@ -245,6 +245,7 @@ fn cause(error: GrantError) -> String {
         | GrantError::ServerError
         | GrantError::Busy
         | GrantError::SigningUnavailable
-        | GrantError::Stale(_) => error.to_string(),
+        | GrantError::ResourceSuspended
+        | GrantError::Undecidable(_) => error.to_string(),
     }
 }

@@ -15,6 +15,8 @@ use crate::authority::Authority;
 use crate::authority::records::Kind;
 use crate::authority::records::Registered;
 use crate::authority::records::RegistryError;
+use crate::authority::records::Suspended;
+use crate::authority::records::UnusableRecord;
 use crate::authority::resources::AUTHORITY_INDEX;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
@@ -23,6 +25,7 @@ use crate::authority::store::Expected;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
+use crate::authority::store::UnreadableRecord;
 
 /// The number of groups.
 const GROUPS: u8 = 32;
@@ -89,10 +92,20 @@ impl Authority {
         // The snapshot may not have seen the last claim yet.
         let before = before.map(|before| &before.metadata);
         for (key, stored) in self.store.list(RESOURCES).await.map_err(|error| of_store(&error))?.entries {
-            let other = Registered::<ProtectedResource>::parse(&stored.value).map_err(|error| {
-                tracing::error!(%error, key, "a record cannot be read");
-                RegistryError::Unavailable
-            })?;
+            let other = match Registered::<ProtectedResource>::parse(&stored.value) {
+                Ok(other) => other,
+                Err(UnusableRecord::Unreadable(UnreadableRecord::TooNew(too_new)))
+                    if Registered::<ProtectedResource>::says_its_names(&stored.value) =>
+                {
+                    let (name, why) = (key.trim_start_matches(RESOURCES), Suspended::TooNew(too_new));
+                    let outline = Registered::<ProtectedResource>::outline(name, &stored.value, stored.revision, why);
+                    outline.ok_or(RegistryError::Unavailable)?.registration
+                }
+                Err(error) => {
+                    tracing::error!(%error, key, "a record cannot be read");
+                    return Err(RegistryError::Unavailable);
+                }
+            };
             if let Some(authority) = contested(&after.metadata, before, &other.metadata) {
                 return Err(authority_taken(other.audience(), authority));
             }

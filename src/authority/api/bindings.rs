@@ -43,7 +43,9 @@ impl Authority {
 
     fn evaluate_request(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
         let Caller { identity, roles, view, .. } = caller;
-        view.freshness()?;
+        let asked = request.audience.filter(|audience| !audience.is_empty());
+        let asked = asked.or_else(|| roles.proxy.as_ref()?.only());
+        view.freshness(asked.and_then(|audience| view.snapshot.resources.bound_of(audience)))?;
         if request.access_token.is_empty() {
             return Err(NoDecision::TokenMissing);
         }
@@ -129,7 +131,7 @@ impl Authority {
         let client = token.holder.as_ref().map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
         let registered = match &client {
             ClientStatus::Registered(client) => Some(&**client),
-            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
+            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
         };
         let permitted = registered.map(|client| permitted(view, token, client));
         let presented = evidence.and_then(Evidence::thumbprint);
@@ -160,7 +162,7 @@ impl Authority {
             lineage: self.policy.lineage,
             demands,
             now: *now,
-            verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl),
+            verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl, demands.max_staleness),
         };
         let decision = decide(&request);
         if decision == Decision::Deny(DenyReason::CertificateMismatch)

@@ -23,6 +23,7 @@ use crate::authority::decision::NoDecision;
 use crate::authority::decision::bearer_token;
 use crate::authority::decision::joined;
 use crate::authority::decision::removed;
+use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::resources::Demands;
 use crate::authority::resources::Mode;
@@ -30,20 +31,20 @@ use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RequestPath;
 use crate::authority::state::Caller;
-use crate::authority::state::Stale;
+use crate::authority::state::Undecidable;
 
 impl Authority {
     /// Answers a check.
-    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Stale> {
+    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Undecidable> {
         let view = &caller.view;
-        view.freshness().inspect_err(|stale| {
-            self.record_not_decided(caller, request.destination.named, NoDecision::Stale(*stale));
-        })?;
         let mut findings = Findings::default();
         let none = Fronted::Audiences(Arc::default());
         let fronted = caller.roles.proxy.as_ref().unwrap_or(&none);
         let found = view.snapshot.resources.find(&request.destination, fronted);
         let resource = found.map(|registered| &registered.registration);
+        view.freshness(resource.and_then(|resource| resource.max_staleness)).inspect_err(|why| {
+            self.record_not_decided(caller, request.destination.named, NoDecision::from(*why));
+        })?;
         let outcome = resource
             .ok_or(CheckRefusal::ResourceUnknown)
             .and_then(|resource| self.look(caller, request, resource, &mut findings));
@@ -80,6 +81,9 @@ impl Authority {
         resource: &'a ProtectedResource,
         findings: &mut Findings<'a>,
     ) -> Result<Option<Asserted>, CheckRefusal> {
+        if resource.suspended {
+            return Err(CheckRefusal::Denied(DenyReason::ResourceSuspended));
+        }
         let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
         let route = resource.routes.find(request.method, &path).ok_or(CheckRefusal::RouteUnknown)?;
         findings.route = Some(route);

@@ -18,6 +18,7 @@ use crate::authority::registration::SpiffeClaim;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
 use crate::authority::scope::list_comma;
+use crate::authority::state::Feature;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 use crate::authority::tokens;
@@ -28,6 +29,10 @@ use crate::authority::tokens::Confirmation;
 impl Managed for ClientRegistration {
     fn validate(authority: &Authority, metadata: ClientMetadata) -> Result<Self, RegistryError> {
         authority.validate_registration(metadata)
+    }
+
+    fn needed_feature(&self) -> Option<(&'static str, Feature)> {
+        None
     }
 
     fn creation_id(authority: &Authority) -> Result<Box<str>, RegistryError> {
@@ -43,7 +48,7 @@ impl Managed for ClientRegistration {
             before.pin_client_ca(name);
         }
         // What a record said that cannot be read is unknown.
-        !present.suspended && registration.keeps_authentication(&before)
+        present.suspended.is_none() && registration.keeps_authentication(&before)
     }
 
     async fn commit(
@@ -91,7 +96,10 @@ impl Authority {
                 Some(ClientStatus::Registered(client)) => {
                     RegistryError::Covered(client.registration.client_id.to_string())
                 }
-                Some(ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled) | None => error,
+                Some(
+                    ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled,
+                )
+                | None => error,
             }
         })
     }
@@ -182,7 +190,7 @@ impl Authority {
             return Ok(());
         }
         let unchanged = |present: &Arc<RegisteredClient>| {
-            !present.suspended && present.registration.metadata() == registration.metadata()
+            present.suspended.is_none() && present.registration.metadata() == registration.metadata()
         };
         if client_cas.is_empty() || present.is_some_and(unchanged) {
             return Ok(());

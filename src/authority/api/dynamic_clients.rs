@@ -181,7 +181,7 @@ impl Authority {
 
 /// Only admins may change a client whose stored record cannot be read.
 fn may_change(caller: &Caller, client: &RegisteredClient) -> Result<(), DynamicRegistrationError> {
-    if client.suspended && !caller.roles.admin { Err(DynamicRegistrationError::Forbidden) } else { Ok(()) }
+    if client.suspended.is_some() && !caller.roles.admin { Err(DynamicRegistrationError::Forbidden) } else { Ok(()) }
 }
 
 /// A workload that registers itself must authenticate by its SPIFFE ID.

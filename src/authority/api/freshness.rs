@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::authority::Authority;
-use crate::authority::clock::Timestamp;
-use crate::authority::state::Stale;
+use crate::authority::state::Decidable;
+use crate::authority::state::Undecidable;
 
 impl Authority {
     /// Records that the watch of the store has broken off.
@@ -24,26 +24,22 @@ impl Authority {
         self.store_feed.synced();
     }
 
-    /// Whether the snapshot is fresh enough for decisions.
-    pub fn freshness(&self) -> Result<(), Stale> {
-        self.view().freshness()
+    /// Whether the snapshot is fresh enough for decisions about a resource without a bound of its own.
+    pub fn freshness(&self) -> Result<(), Undecidable> {
+        self.view().freshness(None)
+    }
+
+    /// Whether decisions can be made: about all resources, or only about those with a longer bound.
+    pub fn decidable(&self) -> Result<Decidable, Undecidable> {
+        let view = self.view();
+        let (shortest, longest) = view.bounds().unzip();
+        view.freshness(longest)?;
+        Ok(if view.freshness(shortest).is_ok() { Decidable::All } else { Decidable::Some })
     }
 
     /// How old the snapshot may be: the time since the last moment at which it is known to have contained every change.
     /// `None` before the store was read.
     pub fn staleness(&self) -> Option<Duration> {
         Some(self.clock.elapsed().saturating_sub(self.store_feed.unsure_since()?))
-    }
-
-    /// The last moment at which the snapshot may be used for decisions at `now`; `None` if the configuration sets no
-    /// bound.
-    pub(in crate::authority) fn stale_after(&self, now: Timestamp) -> Option<Timestamp> {
-        let bound = self.policy.max_staleness?;
-        let age = self.staleness()?;
-        Some(match bound.checked_sub(age) {
-            Some(left) => now.after(left),
-            // At least a second ago.
-            None => now.before(age.saturating_sub(bound).max(Duration::from_secs(1))),
-        })
     }
 }

@@ -8,7 +8,6 @@ use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::Decision;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::Mismatch;
-use crate::authority::decision::NoDecision;
 use crate::authority::decision::authenticate;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
@@ -18,7 +17,7 @@ use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
-use crate::authority::state::Stale;
+use crate::authority::state::Undecidable;
 use crate::authority::state::View;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
@@ -69,37 +68,39 @@ impl Authority {
     /// would allow its use with the certificate that it is bound to, at a protected resource that the requester
     /// represents. An admin represents all resources, a proxy those that it fronts, a client the one whose audience is
     /// its own name. The client that a token was issued to may know it too, wherever it is accepted. `None` does not tell
-    /// why (RFC 7662 section 2.2).
+    /// why (RFC 7662 section 2.2). Of several such resources the one counts that bears the least staleness.
     pub fn introspect(
         &self,
         view: &View,
         requester: &Requester,
         access_token: &str,
-    ) -> Result<Option<Arc<AccessTokenClaims>>, Stale> {
-        view.freshness().inspect_err(|stale| {
-            let reason = NoDecision::Stale(*stale).code();
-            self.record_refused(&requester.sender, "introspection", reason, stale.sentence());
+    ) -> Result<Option<Arc<AccessTokenClaims>>, Undecidable> {
+        let verified = self.verified(view, access_token);
+        let spoken_for = verified.as_ref().map(|token| (token, may_know(requester, token)));
+        let bound = spoken_for.ok().and_then(|(token, may_know)| {
+            view.shortest_bound(token.claims.aud.all().iter().map(String::as_str).filter(|audience| may_know(audience)))
+        });
+        view.freshness(bound).inspect_err(|why| {
+            self.record_refused(&requester.sender, "introspection", why.code(), why.sentence());
         })?;
-        let outcome = self.active(view, requester, access_token);
+        let outcome = verified.map_err(|why| (why, None)).and_then(|token| self.active(view, requester, token));
         let found = outcome.as_deref().map_err(|(why, token)| (*why, token.as_deref().map(|token| &token.claims)));
         self.record_introspected(view, requester, found);
         Ok(outcome.ok())
     }
 
-    /// The token if it is active; else the reason, and the token if its signature verified.
+    /// The claims that count of a token if it is active; else the reason, and the token.
     fn active(
         &self,
         view: &View,
         requester: &Requester,
-        access_token: &str,
+        token: Arc<VerifiedToken>,
     ) -> Result<Arc<AccessTokenClaims>, (DenyReason, Option<Arc<VerifiedToken>>)> {
-        let token = self.verified(view, access_token).map_err(|why| (why, None))?;
         // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
-        let own = requester.client_id.is_some() && requester.client_id == token.holder;
-        let may_know = |audience: &&String| own || requester.speaks_for(audience);
+        let may_know = may_know(requester, &token);
         let mut reason = DenyReason::WrongAudience;
-        for audience in token.claims.aud.all().iter().filter(may_know) {
+        for audience in token.claims.aud.all().iter().filter(|audience| may_know(audience)) {
             let resource = view.snapshot.resources.named(audience).map(|registered| &registered.registration);
             // The grade of the evidence is not checked: the resource's requirement does not matter here.
             let demands = Demands {
@@ -112,19 +113,29 @@ impl Authority {
                     let permitted = permitted.ok_or((DenyReason::ClientUnknown, None))?;
                     let left = permitted.audience.as_ref().unwrap_or(&token.claims.aud);
                     let resources = &view.snapshot.resources;
-                    let spoken_for = left.all().iter().filter(may_know);
+                    let spoken_for =
+                        left.all().iter().filter(|audience| may_know(audience) && !resources.is_suspended(audience));
                     let counted = resources.defined_by(spoken_for.map(String::as_str));
                     let narrowed = token.narrowed(&permitted, |scope| counted.counts(scope));
                     return Ok(narrowed.unwrap_or_else(|| Arc::new(token.claims.clone())));
                 }
-                // The registration may have lost this audience, and not the next one; and so for deleted resources.
+                // The registration may have lost this audience, and not the next one; and so for deleted and suspended
+                // resources.
                 (Decision::Deny(DenyReason::WrongAudience), _) => {}
-                (Decision::Deny(DenyReason::ResourceDeleted), _) => reason = DenyReason::ResourceDeleted,
+                (Decision::Deny(why @ (DenyReason::ResourceDeleted | DenyReason::ResourceSuspended)), _) => {
+                    reason = why;
+                }
                 (Decision::Deny(why), _) => return Err((why, Some(token))),
             }
         }
         Err((reason, Some(token)))
     }
+}
+
+/// The audiences of a token for which a requester may know it.
+fn may_know<'a>(requester: &'a Requester, token: &VerifiedToken) -> impl Fn(&str) -> bool + use<'a> {
+    let own = requester.client_id.is_some() && requester.client_id == token.holder;
+    move |audience| own || requester.speaks_for(audience)
 }
 
 fn is_itself(identity: &PeerIdentity, named: &ClientId) -> bool {

@@ -45,6 +45,9 @@ impl Authority {
         ];
         let kept =
             kept.map(|(quota, count)| (labels([("quota", quota.into())]), u64::try_from(count).unwrap_or(u64::MAX)));
+        let too_new = snapshot
+            .too_new()
+            .map(|(kind, count)| (labels([("kind", kind)]), u64::try_from(count).unwrap_or(u64::MAX)));
         let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
         let mut families = vec![
             Family::gauges("lanyard_build_info", "The version that runs", [(version, 1)]),
@@ -68,6 +71,11 @@ impl Authority {
                 "lanyard_signing_key_publication_seconds",
                 "How long a signing key is published before it signs",
                 [(Vec::new(), times.publication.as_secs())],
+            ),
+            Family::gauges(
+                "lanyard_store_records_too_new",
+                "Records that a newer version wrote, and that this one cannot read",
+                too_new,
             ),
             Family::gauges("lanyard_registrations", "What is registered", registered),
             Family::gauges("lanyard_quota_used", "What the server keeps for all callers of what quotas limit", kept),

@@ -10,6 +10,7 @@ mod client_assertion;
 mod clients;
 mod dynamic_clients;
 mod export;
+mod features;
 mod freshness;
 mod history;
 mod hsm;

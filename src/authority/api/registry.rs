@@ -9,7 +9,9 @@ use crate::authority::records::Record;
 use crate::authority::records::RecordOf;
 use crate::authority::records::Registered;
 use crate::authority::records::RegistryError;
+use crate::authority::records::Suspended;
 use crate::authority::state::Entry;
+use crate::authority::state::Feature;
 use crate::authority::state::Indexed;
 use crate::authority::store::Expected;
 use crate::authority::store::MAX_VALUE_BYTES;
@@ -20,6 +22,9 @@ use crate::authority::store::Transaction;
 pub(in crate::authority::api) trait Managed: Indexed {
     /// Parses metadata, and validates it against the configuration and the other registrations.
     fn validate(authority: &Authority, metadata: Self::Metadata) -> Result<Self, RegistryError>;
+
+    /// The field that needs a feature, and that feature.
+    fn needed_feature(&self) -> Option<(&'static str, Feature)>;
 
     /// The creation id of a new registration.
     fn creation_id(authority: &Authority) -> Result<Self::CreationId, RegistryError>;
@@ -69,6 +74,7 @@ impl Authority {
         validate_only: bool,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let registration = T::validate(self, metadata)?;
+        self.check_needed_feature(&registration)?;
         let record = self.new_record(&registration, &by.identity.to_string())?;
         if validate_only {
             return validated(Registered::new(registration, record, Revision::default()));
@@ -101,12 +107,16 @@ impl Authority {
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let registration = T::validate(self, metadata)?;
         let present = self.named::<T>(registration.name())?;
+        if let Some(Suspended::TooNew(too_new)) = present.suspended {
+            return Err(RegistryError::TooNew { kind: T::KIND, too_new });
+        }
         if present.revision != from {
             return Err(RegistryError::Conflict(T::KIND));
         }
-        if !present.suspended && present.registration.metadata() == registration.metadata() {
+        if present.suspended.is_none() && present.registration.metadata() == registration.metadata() {
             return Ok(present);
         }
+        self.check_needed_feature(&registration)?;
         let by = author.identity.to_string();
         let now = self.clock.now();
         let mut record = present.record.updated(now, &by);
@@ -147,6 +157,10 @@ impl Authority {
         self.apply_writes(std::iter::once((key, None)).chain(beside), revision);
         T::record_change(self, &by, name, why, revision);
         Ok(())
+    }
+
+    fn check_needed_feature<T: Managed>(&self, registration: &T) -> Result<(), RegistryError> {
+        registration.needed_feature().map_or(Ok(()), |(field, feature)| self.check_feature(field, feature))
     }
 
     /// Builds the record of a new registration.

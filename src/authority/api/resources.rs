@@ -16,6 +16,7 @@ use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::state::Entry;
+use crate::authority::state::Feature;
 use crate::authority::store::Expected;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
@@ -31,6 +32,10 @@ impl Managed for ProtectedResource {
             Some((audience, authority)) => Err(authority_taken(audience, authority)),
             None => Ok(resource),
         }
+    }
+
+    fn needed_feature(&self) -> Option<(&'static str, Feature)> {
+        self.max_staleness.map(|_| ("max_staleness", Feature::ResourceMaxStaleness))
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {

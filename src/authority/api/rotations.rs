@@ -39,7 +39,11 @@ impl Authority {
         let spiffe_id = caller.identity.spiffe_id().ok_or(NotAnnounced::NotLineage)?;
         match view.snapshot.directory.status(&ClientId::from(spiffe_id)) {
             ClientStatus::Registered(client) if client.registration.terms.rotation == Rotation::Lineage => {}
-            ClientStatus::Registered(_) | ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => {
+            ClientStatus::Registered(_)
+            | ClientStatus::Unknown
+            | ClientStatus::Ambiguous
+            | ClientStatus::Suspended
+            | ClientStatus::Disabled => {
                 return Err(NotAnnounced::NotLineage);
             }
         }

@@ -80,12 +80,16 @@ impl Change {
 impl Authority {
     /// The times that the changes of keys go by.
     pub fn key_times(&self) -> KeyTimes {
-        KeyTimes::new(&self.policy.keys, self.policy.max_staleness)
+        KeyTimes::new(&self.policy.keys, self.view().bounds().map(|(_, longest)| longest))
     }
 
     /// Does what is due about the signing keys: publishes the next one, lets it sign, and deletes those whose tokens have
     /// expired. Several replicas may do so at the same time.
     pub async fn tend_signing_keys(&self) -> Result<(), KeyChangeError> {
+        // A key that only a newer version reads may be the one that signs.
+        if self.snapshot.load().needs_newer_version() {
+            return Ok(());
+        }
         let (times, now) = (self.key_times(), self.clock.now());
         let mut made = None;
         let done = self.do_what_is_due(&times, now, &mut made).await;

@@ -14,6 +14,7 @@ use crate::authority::state::LoadError;
 use crate::authority::state::PREFIXES;
 use crate::authority::state::Snapshot;
 use crate::authority::state::Unusable;
+use crate::authority::state::too_new;
 use crate::authority::store::Batch;
 use crate::authority::store::Change;
 use crate::authority::store::Expected;
@@ -29,13 +30,14 @@ use crate::authority::store::Versioned;
 const PART: usize = 16_384;
 const SHARE: usize = 1_024;
 
-/// A record with its key and revision.
-type ReadRecord<'a> = (&'a String, Revision, Result<Option<Entry>, Unusable>);
+/// A record with its key, and what was read of it.
+type ReadRecord<'a> = (&'a String, &'a Versioned<Arc<[u8]>>, Result<Option<Entry>, Unusable>);
 
 impl Authority {
-    /// Reads the whole store, and returns the revision from which to watch it. A record that cannot be read is an
-    /// error: skipping it could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a
-    /// signing key that cannot be opened keeps its previous value: without it fewer tokens are accepted, not more.
+    /// Reads the whole store, and returns the revision from which to watch it. A damaged record is an error: skipping it
+    /// could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a signing key that cannot be
+    /// opened keeps its previous value: without it fewer tokens are accepted, not more. A record of a newer schema suspends
+    /// what it names, or forbids every decision.
     pub async fn load(&self) -> Result<Revision, LoadError> {
         let asked = self.clock.elapsed();
         let keys = self.keys();
@@ -49,14 +51,16 @@ impl Authority {
                 more = part.more;
                 for (key, stored, read) in self.read_all(&keys, &part.listing) {
                     match read {
-                        Ok(entry) => snapshot.apply(key, entry, stored),
+                        Ok(entry) => snapshot.apply(key, entry, stored.revision),
                         Err(error @ Unusable::SigningKey(_)) => {
-                            tracing::error!(%error, key, "a record cannot be read");
                             let known = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id));
                             if let Some((known, revision)) = known {
                                 snapshot.apply(key, Some(Entry::SigningKey(known.clone())), revision);
                             }
-                            snapshot.mark_unreadable(key, stored);
+                            snapshot.suspend(key, &stored.value, stored.revision, &error);
+                        }
+                        Err(error) if too_new(key, &stored.value).is_some() => {
+                            snapshot.suspend(key, &stored.value, stored.revision, &error);
                         }
                         Err(problem) => {
                             return Err(LoadError::Record { problem: problem.to_string(), key: key.clone() });
@@ -79,7 +83,7 @@ impl Authority {
             return Err(LoadError::WentBack { known: before.reached(), found: reached });
         }
         snapshot.merge_newer(&before);
-        report_active_key(&before.keys, &snapshot.keys);
+        report(&before, &snapshot);
         self.snapshot.store(Arc::new(snapshot));
         self.store_feed.progress(asked);
         Ok(reached)
@@ -100,16 +104,12 @@ impl Authority {
         let known = self.snapshot.load();
         // What this server wrote itself has been applied by its writer.
         let news = batch.changes.iter().filter(|change| !known.has(&change.key, revision));
-        let entries: Vec<_> = news.map(|change| (&change.key, read(change))).collect();
+        let entries: Vec<_> = news.map(|change| (change, read(change))).collect();
         self.change_snapshot(|snapshot| {
-            for (key, entry) in entries {
+            for (Change { key, value }, entry) in entries {
                 match entry {
                     Ok(entry) => snapshot.apply(key, entry.flatten(), revision),
-                    Err(error) => {
-                        tracing::error!(%error, key, "a record cannot be read");
-                        snapshot.suspend(key, revision);
-                        snapshot.mark_unreadable(key, revision);
-                    }
+                    Err(error) => snapshot.suspend(key, value.as_deref().unwrap_or_default(), revision, &error),
                 }
             }
             snapshot.advance_to(revision);
@@ -180,7 +180,7 @@ impl Authority {
         let before = self.snapshot.load_full();
         let mut snapshot = Snapshot::clone(&before);
         change(&mut snapshot);
-        report_active_key(&before.keys, &snapshot.keys);
+        report(&before, &snapshot);
         self.snapshot.store(Arc::new(snapshot));
     }
 
@@ -189,7 +189,7 @@ impl Authority {
         let entries = &listing.entries;
         let read = |entries: &'a [(String, Versioned<Arc<[u8]>>)]| {
             let read = |(key, stored): &'a (String, Versioned<Arc<[u8]>>)| {
-                (key, stored.revision, self.read(keys, key, &stored.value, stored.revision))
+                (key, stored, self.read(keys, key, &stored.value, stored.revision))
             };
             entries.iter().map(read).collect::<Vec<_>>()
         };
@@ -216,8 +216,12 @@ impl Authority {
     }
 }
 
-/// Logs a change of the active signing key.
-fn report_active_key(before: &SigningKeys, now: &SigningKeys) {
+/// Logs a change of the active signing key, and that decisions are made again.
+fn report(before: &Snapshot, now: &Snapshot) {
+    if before.needs_newer_version() && !now.needs_newer_version() {
+        tracing::info!("each record that needed a newer version is gone or rewritten: decisions are made again");
+    }
+    let (before, now) = (&before.keys, &now.keys);
     let [was, is] = [before, now].map(|keys| keys.active().map(SigningKey::key_id));
     match is {
         _ if is == was => {}

@@ -36,11 +36,14 @@ impl Authority {
     /// Issues a token by the client credentials grant, bound to the peer's certificate.
     pub async fn issue_token(&self, caller: &Caller, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
         let (view, peer) = (&caller.view, &*caller.identity);
-        let fresh = view.freshness().map_err(GrantError::from);
-        let granted = fresh.and_then(|()| self.prove_assertion(view, &request.assertion)).and_then(|assertion| {
+        let granted = self.prove_assertion(view, &request.assertion).and_then(|assertion| {
             let credentials = self.credentials(peer, assertion.as_ref());
             grant(&view.snapshot, credentials, request, view.now)
         });
+        // The token is good at each of its resources. A refusal may be wrong by now too.
+        let granted_for = granted.as_ref().map(|grant| grant.audience.iter().map(String::as_str));
+        let bound = granted_for.ok().and_then(|audiences| view.shortest_bound(audiences));
+        let granted = view.freshness(bound).map_err(GrantError::from).and(granted);
         let outcome = match granted {
             Ok(grant) => self.mint(view, peer, &grant).await,
             Err(error) => Err(error),

@@ -23,8 +23,10 @@ use crate::authority::resources::RESOURCES;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::resources::findings;
 use crate::authority::state::Entry;
+use crate::authority::state::FEATURES;
 use crate::authority::state::LINEAGES;
 use crate::authority::state::REVOCATIONS;
+use crate::authority::state::ROLES;
 use crate::authority::state::Unusable;
 use crate::authority::store::Revision;
 use crate::authority::store::UnreadableRecord;
@@ -151,6 +153,7 @@ impl Found {
         let kinds = [
             CLIENTS,
             DELETED,
+            FEATURES,
             HISTORY,
             SPIFFE_INDEX,
             AUTHORITY_INDEX,
@@ -159,6 +162,7 @@ impl Found {
             LINEAGES,
             RESOURCES,
             REVOCATIONS,
+            ROLES,
         ];
         let kind = kinds.into_iter().find(|prefix| key.starts_with(prefix)).ok_or(Wrong::Unknown)?;
         *self.checked.counts.entry(kind).or_default() += 1;
@@ -178,7 +182,7 @@ impl Found {
             Some(Entry::Client(client)) => return self.claim(&client.registration),
             Some(Entry::Resource(resource)) => self.resources.push(resource.registration.metadata.clone()),
             Some(Entry::Deleted(mark)) => self.deleted.push(mark.audience),
-            Some(Entry::Revocation(_) | Entry::Lineage(_) | Entry::SigningKey(_)) => {}
+            Some(Entry::Revocation(_) | Entry::Lineage(_) | Entry::SigningKey(_) | Entry::Feature(_)) => {}
             Some(Entry::Heartbeat(_)) | None => return Err(Wrong::Unknown),
         }
         Ok(())

@@ -115,6 +115,7 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
         // With several candidates it is ambiguous which client is meant, so none is used.
         ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
         ClientStatus::Disabled => return Err(DenyReason::ClientDisabled),
+        ClientStatus::Suspended => return Err(DenyReason::ClientSuspended),
         ClientStatus::Registered(client) if *client.record.creation_id != *claims.lanyard_creation => {
             return Err(DenyReason::ClientRecreated);
         }
@@ -129,6 +130,9 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
     }
     if demands.deleted {
         return Err(DenyReason::ResourceDeleted);
+    }
+    if demands.suspended {
+        return Err(DenyReason::ResourceSuspended);
     }
     if !demands.accept(token.holder_spiffe_id.as_ref()) {
         return Err(DenyReason::TrustDomainNotAccepted);

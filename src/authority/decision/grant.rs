@@ -120,6 +120,9 @@ pub fn grant(
         return Err(GrantError::InvalidTarget);
     }
     let audience = distinct(if request.audience.is_empty() { registered } else { &request.audience });
+    if audience.iter().any(|audience| snapshot.resources.is_suspended(audience)) {
+        return Err(GrantError::ResourceSuspended);
+    }
     // RFC 9068 section 2.2.3: the scopes of a token mean what its resources define by them.
     let defined = snapshot.resources.defined_by(audience.iter().map(String::as_str));
     let wanted = if asked.is_empty() { &registration.terms.scope } else { &asked };
@@ -174,7 +177,8 @@ pub fn explain_refusal(
         | GrantError::ServerError
         | GrantError::Busy
         | GrantError::SigningUnavailable
-        | GrantError::Stale(_) => return None,
+        | GrantError::ResourceSuspended
+        | GrantError::Undecidable(_) => return None,
     };
     explanation(foreign.into_iter(), "audiences", allowed.into_iter())
 }
@@ -219,6 +223,7 @@ pub fn authenticate(
         ClientStatus::Unknown => return Err(Mismatch::UnknownClient),
         ClientStatus::Ambiguous => return Err(Mismatch::AmbiguousClient),
         ClientStatus::Disabled => return Err(Mismatch::DisabledClient),
+        ClientStatus::Suspended => return Err(Mismatch::SuspendedClient),
         ClientStatus::Registered(client) => client,
     };
     let Credentials { peer, assertion, .. } = credentials;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::authority::state::Stale;
+use crate::authority::state::Undecidable;
 use crate::authority::trust::InvalidJwtSvid;
 
 /// Why a token request is refused.
@@ -34,8 +34,10 @@ pub enum GrantError {
     Busy,
     /// The hardware security module that holds the signing key does not answer, or there is no key that signs.
     SigningUnavailable,
-    /// The snapshot is stale, so it is unknown whether the client is still registered.
-    Stale(Stale),
+    /// A requested resource is suspended, because its record cannot be read.
+    ResourceSuspended,
+    /// No decision can be made by the snapshot, so it is unknown whether the client is still registered.
+    Undecidable(Undecidable),
 }
 
 /// The errors of RFC 6749 section 5.2 and RFC 8707 section 2 that a token request gets.
@@ -87,6 +89,9 @@ pub enum Mismatch {
     /// The registration, or a wider one that also matches, is disabled.
     #[error("the client is disabled")]
     DisabledClient,
+    /// The record of the registration, or of a wider one that also matches, cannot be read.
+    #[error("the record of the client is one that this version cannot read")]
+    SuspendedClient,
     /// The client has been revoked.
     #[error("the client has been revoked")]
     RevokedClient,
@@ -114,7 +119,9 @@ impl GrantError {
             Self::InvalidScope => GrantErrorCode::InvalidScope,
             Self::InvalidTarget => GrantErrorCode::InvalidTarget,
             Self::ServerError => GrantErrorCode::ServerError,
-            Self::Busy | Self::SigningUnavailable | Self::Stale(_) => GrantErrorCode::TemporarilyUnavailable,
+            Self::Busy | Self::SigningUnavailable | Self::ResourceSuspended | Self::Undecidable(_) => {
+                GrantErrorCode::TemporarilyUnavailable
+            }
         }
     }
 
@@ -150,7 +157,10 @@ impl GrantError {
             (Self::ServerError, _) => "the token could not be made",
             (Self::Busy, _) => "too many tokens are being signed: try again",
             (Self::SigningUnavailable, _) => "no token can be signed at the moment: try again later",
-            (Self::Stale(stale), _) => stale.sentence(),
+            (Self::ResourceSuspended, _) => {
+                "the record of a requested resource is one that this version of the server cannot read"
+            }
+            (Self::Undecidable(why), _) => why.sentence(),
         }
     }
 }
@@ -163,9 +173,9 @@ impl fmt::Display for GrantError {
 
 impl std::error::Error for GrantError {}
 
-impl From<Stale> for GrantError {
-    fn from(stale: Stale) -> Self {
-        Self::Stale(stale)
+impl From<Undecidable> for GrantError {
+    fn from(why: Undecidable) -> Self {
+        Self::Undecidable(why)
     }
 }
 
@@ -177,6 +187,7 @@ impl From<Mismatch> for GrantError {
             Mismatch::UnknownClient
             | Mismatch::AmbiguousClient
             | Mismatch::DisabledClient
+            | Mismatch::SuspendedClient
             | Mismatch::RevokedClient
             | Mismatch::Certificate
             | Mismatch::Assertion => Self::InvalidClient(mismatch),

@@ -8,7 +8,7 @@ use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::state::Stale;
+use crate::authority::state::Undecidable;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
 
@@ -64,8 +64,11 @@ pub enum NoDecision {
     ForeignResource,
     /// The snapshot is stale.
     #[strum_discriminants(strum(serialize = "SNAPSHOT_STALE"))]
-    #[error(transparent)]
-    Stale(#[from] Stale),
+    #[error("{}", Undecidable::Stale)]
+    Stale,
+    /// The store has a record that needs a newer version.
+    #[error("{}", Undecidable::RecordTooNew)]
+    RecordTooNew,
     /// The presented evidence cannot be read.
     #[error(transparent)]
     EvidenceMalformed(#[from] InvalidEvidence),
@@ -75,6 +78,15 @@ impl NoDecision {
     /// The fixed code of the error.
     pub fn code(&self) -> &'static str {
         NoDecisionCode::from(self).into()
+    }
+}
+
+impl From<Undecidable> for NoDecision {
+    fn from(why: Undecidable) -> Self {
+        match why {
+            Undecidable::Stale => Self::Stale,
+            Undecidable::RecordTooNew => Self::RecordTooNew,
+        }
     }
 }
 

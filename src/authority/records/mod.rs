@@ -1,6 +1,7 @@
 //! The parts common to all registrations: storage, listing by name and errors.
 
 mod by_name;
+mod duration;
 mod history;
 mod record;
 mod registered;
@@ -8,6 +9,10 @@ mod registry_error;
 mod shared;
 
 pub use crate::authority::records::by_name::ByName;
+pub(in crate::authority) use crate::authority::records::duration::SHAPE as DURATION_SHAPE;
+pub(in crate::authority) use crate::authority::records::duration::deserialize as deserialize_duration;
+pub(in crate::authority) use crate::authority::records::duration::parse as parse_duration;
+pub(in crate::authority) use crate::authority::records::duration::serialize as serialize_duration;
 pub use crate::authority::records::history::ChangeRecord;
 pub use crate::authority::records::history::HISTORY;
 pub use crate::authority::records::history::MAX_CHANGES;
@@ -22,8 +27,10 @@ pub use crate::authority::records::record::Record;
 pub use crate::authority::records::registered::RecordOf;
 pub use crate::authority::records::registered::Registered;
 pub use crate::authority::records::registered::Registration;
+pub use crate::authority::records::registered::Suspended;
 pub use crate::authority::records::registered::UnusableRecord;
 pub use crate::authority::records::registry_error::InvalidMetadata;
 pub use crate::authority::records::registry_error::Kind;
+pub use crate::authority::records::registry_error::OldReplica;
 pub use crate::authority::records::registry_error::RegistryError;
 pub(in crate::authority) use crate::authority::records::shared::Shared;

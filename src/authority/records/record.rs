@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::de::DeserializeOwned;
 use serde::de::Visitor;
+use serde_json::Value;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::store::UnreadableRecord;
@@ -88,6 +89,19 @@ pub(super) fn read<M: DeserializeOwned, C: DeserializeOwned + Part, D: Deseriali
     let record =
         Record { creation_id, create_time, created_by, update_time, updated_by, authentication_changed_at, dynamic };
     Ok((metadata, record))
+}
+
+/// What can be read of a stored value of a newer schema: its metadata, and the times and authors of its changes.
+pub(super) fn outline<C: Default, D: Default>(bytes: &[u8]) -> (Value, Record<C, D>) {
+    let stored: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let time = |name| stored.get(name).and_then(|time| Timestamp::deserialize(time).ok()).unwrap_or(Timestamp(0));
+    let by = |name| stored.get(name).and_then(Value::as_str).unwrap_or_default();
+    let record = Record {
+        update_time: time("update_time"),
+        updated_by: by("updated_by").to_owned(),
+        ..Record::new(C::default(), time("create_time"), by("created_by"))
+    };
+    (stored.get("metadata").cloned().unwrap_or_default(), record)
 }
 
 /// The value to store.

@@ -1,6 +1,7 @@
 //! Errors of the registry.
 
 use crate::authority::store::StoreError;
+use crate::authority::store::TooNew;
 
 /// The kinds of registrations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,6 +45,21 @@ pub struct InvalidMetadata {
     pub field: &'static str,
     /// Why the value is invalid.
     pub problem: String,
+}
+
+/// A replica that runs, and cannot read what would be written.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the replica {replica} runs version '{version}', which cannot read it: upgrade or stop that replica first")]
+pub struct OldReplica {
+    /// Its name.
+    pub replica: String,
+    /// Its version; empty where its heartbeat does not say.
+    pub version: String,
+}
+
+impl OldReplica {
+    /// The code of errors that name one.
+    pub const CODE: &'static str = "REPLICA_TOO_OLD";
 }
 
 /// Why a registration could not be created, changed, deleted or found.
@@ -93,6 +109,27 @@ pub enum RegistryError {
     /// The record is larger than the store accepts.
     #[error("the {} is too large to be stored", .0.stored())]
     TooLarge(Kind),
+    /// A newer version wrote the record: a change by this one would lose what it says.
+    #[error("the {} cannot be changed: {too_new}", .kind.noun())]
+    TooNew {
+        /// The kind of the registration.
+        kind: Kind,
+        /// The schema of its record.
+        too_new: TooNew,
+    },
+    /// The field needs a feature that is not enabled.
+    #[error(
+        "{field} needs the feature {feature}, whose records earlier versions cannot read: once no earlier version is to run              again, `lanyard store feature enable {feature}`"
+    )]
+    FeatureNotEnabled {
+        /// The field's name.
+        field: &'static str,
+        /// The feature's name.
+        feature: &'static str,
+    },
+    /// A replica that runs cannot read the record.
+    #[error(transparent)]
+    ReplicaTooOld(#[from] OldReplica),
     /// The store does not respond, or the system has no random bytes.
     #[error("the registry is unavailable")]
     Unavailable,
@@ -115,6 +152,9 @@ impl RegistryError {
             Self::EtagMissing(_) => "ETAG_MISSING",
             Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
             Self::TooLarge(_) => "REGISTRATION_TOO_LARGE",
+            Self::TooNew { .. } => "RECORD_TOO_NEW",
+            Self::FeatureNotEnabled { .. } => "FEATURE_NOT_ENABLED",
+            Self::ReplicaTooOld(_) => OldReplica::CODE,
             Self::Unavailable => "REGISTRY_UNAVAILABLE",
         }
     }

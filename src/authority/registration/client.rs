@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::records::InvalidMetadata;
@@ -79,8 +81,33 @@ impl Registration for ClientRegistration {
         self.client_id.as_str()
     }
 
+    fn schema(&self) -> u32 {
+        Self::SCHEMA
+    }
+
     fn suspend(&mut self) {
         self.disabled = true;
+    }
+
+    /// It takes the place of the SPIFFE ID or pattern that the record names, so that no wider pattern applies there.
+    fn outline(name: &str, metadata: &Value) -> Option<Self> {
+        let client_id = ClientId::parse(name)?;
+        let text = |member| metadata.get(member).and_then(Value::as_str).map(ToOwned::to_owned);
+        let spiffe_id = text("spiffe_id").or_else(|| client_id.spiffe_id().map(|id| id.to_string()));
+        let method = match spiffe_id.as_deref().and_then(SpiffeIdPattern::parse) {
+            Some(pattern) => TokenEndpointAuthMethod::Spiffe(SvidKind::X509, pattern),
+            None => TokenEndpointAuthMethod::SelfSignedTlsClientAuth(Vec::new()),
+        };
+        let metadata = ClientMetadata {
+            client_id: name.to_owned(),
+            token_endpoint_auth_method: text("token_endpoint_auth_method").unwrap_or_default(),
+            spiffe_id,
+            owner: text("owner"),
+            disabled: true,
+            ..ClientMetadata::default()
+        };
+        let (scope, access_token_ttl, rotation) = (Scope::default(), DEFAULT_TTL, Rotation::Strict);
+        Some(Self { metadata, client_id, method, scope, bound: true, access_token_ttl, rotation })
     }
 
     fn parse(metadata: ClientMetadata) -> Result<Self, InvalidMetadata> {

@@ -27,6 +27,8 @@ pub enum ClientStatus {
     Unknown,
     /// More than one registration claims this SPIFFE ID at the same level. None of them applies.
     Ambiguous,
+    /// The record of a matching registration, at any level, cannot be read.
+    Suspended,
     /// A matching registration, at any level, is disabled, or the client registered itself and no operator's registration
     /// is left that allows it.
     Disabled,
@@ -320,16 +322,20 @@ fn of(clients: Option<&Clients>) -> impl Iterator<Item = &Arc<RegisteredClient>>
 /// The status by the registrations that claim a client, with their levels, the most specific first.
 fn settle<'a>(claiming: impl Iterator<Item = (usize, &'a Arc<RegisteredClient>)>) -> ClientStatus {
     let mut nearest: Option<(usize, &Arc<RegisteredClient>)> = None;
-    let (mut ambiguous, mut limited) = (false, false);
+    let (mut ambiguous, mut limited, mut disabled) = (false, false, false);
     for (level, client) in claiming {
-        if client.registration.disabled {
-            return ClientStatus::Disabled;
+        if client.suspended.is_some() {
+            return ClientStatus::Suspended;
         }
+        disabled |= client.registration.disabled;
         match nearest {
             None => nearest = Some((level, client)),
             Some((at, _)) if at == level => ambiguous = true,
             Some(_) => limited |= client.record.dynamic.is_none(),
         }
+    }
+    if disabled {
+        return ClientStatus::Disabled;
     }
     match nearest {
         None => ClientStatus::Unknown,

@@ -1,35 +1,25 @@
-//! Durations in metadata, written as text such as `5m`.
+//! The duration in the metadata of clients.
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::Deserializer;
-use serde::Serialize;
-use serde::Serializer;
-use serde::de::Error as _;
 
+use crate::authority::records::DURATION_SHAPE;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
+use crate::authority::records::deserialize_duration;
+use crate::authority::records::parse_duration;
+pub(super) use crate::authority::records::serialize_duration as serialize;
 
-const SHAPE: &str = "must be a duration such as 5m or 90s";
+const FIELD: &str = "access_token_ttl";
 
 /// Parses the text of `access_token_ttl`.
 pub fn parse_access_token_ttl(text: &str) -> Result<Duration, InvalidMetadata> {
-    let refuse = || InvalidMetadata { kind: Kind::Client, field: "access_token_ttl", problem: SHAPE.to_owned() };
-    humantime::parse_duration(text).map_err(|_| refuse())
+    let refuse = || InvalidMetadata { kind: Kind::Client, field: FIELD, problem: DURATION_SHAPE.to_owned() };
+    parse_duration(text).ok_or_else(refuse)
 }
 
 /// For serde: parses the text of `access_token_ttl`, if it is present.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| {
-        parse_access_token_ttl(&text).map_err(|error| D::Error::custom(format_args!("{} {SHAPE}", error.field)))
-    })
-    .transpose()
-}
-
-/// For serde: writes the text of a duration.
-#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
-pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(serializer)
+    deserialize_duration(FIELD, deserializer)
 }

@@ -61,14 +61,17 @@ impl From<RegistryError> for DynamicRegistrationError {
             RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
             RegistryError::TooLarge(_) => Self::Invalid(invalid("jwks", "is too large")),
             RegistryError::NotFound(_) | RegistryError::Covered(_) => Self::InvalidToken,
-            // The last three are of resources.
+            // The last five are of resources.
             RegistryError::Conflict(_)
             | RegistryError::EtagMissing(_)
             | RegistryError::InvalidPageToken
             | RegistryError::Unavailable
+            | RegistryError::TooNew { .. }
             | RegistryError::AuthorityTaken { .. }
             | RegistryError::Deleted
-            | RegistryError::NotDeleted => Self::Unavailable,
+            | RegistryError::NotDeleted
+            | RegistryError::FeatureNotEnabled { .. }
+            | RegistryError::ReplicaTooOld(_) => Self::Unavailable,
         }
     }
 }

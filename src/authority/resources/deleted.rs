@@ -11,7 +11,7 @@ use crate::authority::resources::metadata::ResourceMetadata;
 pub const DELETED: &str = "/deleted/";
 
 /// The schema of the records that this version writes.
-const SCHEMA: u32 = 1;
+pub(in crate::authority) const SCHEMA: u32 = 1;
 
 /// The mark of a deleted resource, and its record in the store. The uses of its audience are denied until the audience
 /// is registered again, or an admin removes the mark.

@@ -1,6 +1,7 @@
 //! What a protected resource requires of each use of a token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use spiffe::SpiffeId;
 use spiffe::TrustDomain;
@@ -16,6 +17,8 @@ pub struct Demands {
     pub audience: String,
     /// Whether the resource was deleted, so that every use is denied.
     pub deleted: bool,
+    /// Whether the record of the resource cannot be read, so that every use is denied.
+    pub suspended: bool,
     /// The scopes that the use needs.
     pub scope: Scope,
     /// The lowest grade of evidence that the resource accepts.
@@ -24,6 +27,8 @@ pub struct Demands {
     pub trust_domains: Arc<[TrustDomain]>,
     /// The scopes that the resource defines: of a token's scopes only these count there. `None` where it defines none.
     pub defined: Option<Arc<Scope>>,
+    /// How old the snapshot may be, in place of the configured bound.
+    pub max_staleness: Option<Duration>,
 }
 
 impl Demands {
@@ -32,7 +37,10 @@ impl Demands {
         let least_evidence = resource.map_or(EvidenceGrade::Thumbprint, |resource| resource.least_evidence);
         let trust_domains = resource.map(|resource| Arc::clone(&resource.trust_domains)).unwrap_or_default();
         let defined = resource.and_then(|resource| resource.defined.clone());
-        Self { audience: audience.to_owned(), deleted: false, scope, least_evidence, trust_domains, defined }
+        let max_staleness = resource.and_then(|resource| resource.max_staleness);
+        let suspended = resource.is_some_and(|resource| resource.suspended);
+        let audience = audience.to_owned();
+        Self { audience, deleted: false, suspended, scope, least_evidence, trust_domains, defined, max_staleness }
     }
 
     /// Whether the resource defines the scopes that the use needs.

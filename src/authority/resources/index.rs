@@ -1,6 +1,7 @@
 //! The snapshot of all protected resources, and the lookup of a request's resource.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdMap;
 
@@ -26,6 +27,8 @@ pub struct Resources {
     deleted_destinations: Destinations,
     /// The scopes that resources define, each with the number of those resources.
     scopes: OrdMap<String, usize>,
+    /// The bounds of staleness that resources set, each with the number of those resources.
+    bounds: OrdMap<Duration, usize>,
 }
 
 /// The destination of a request.
@@ -59,6 +62,23 @@ impl Resources {
     /// The scopes that resources define, sorted.
     pub fn scopes(&self) -> impl Iterator<Item = &String> {
         self.scopes.keys()
+    }
+
+    /// Whether the record of the resource with this audience cannot be read.
+    pub fn is_suspended(&self, audience: &str) -> bool {
+        self.named(audience).is_some_and(|registered| registered.registration.suspended)
+    }
+
+    /// The bound of staleness that the resource with this audience sets, if it sets one.
+    pub fn bound_of(&self, audience: &str) -> Option<Duration> {
+        self.named(audience)?.registration.max_staleness
+    }
+
+    /// The shortest and the longest bound of staleness that resources set; `None` where none sets one.
+    pub fn bounds(&self) -> Option<(Duration, Duration)> {
+        let (shortest, _) = self.bounds.get_min()?;
+        let (longest, _) = self.bounds.get_max()?;
+        Some((*shortest, *longest))
     }
 
     /// The number of resources.
@@ -169,7 +189,10 @@ impl Resources {
         let ResourceMetadata { audience, destination_principals, authorities, .. } = metadata;
         self.destinations.insert(audience, destination_principals, authorities);
         for scope in defined(metadata) {
-            *self.scopes.entry(scope.to_owned()).or_default() += 1;
+            count(&mut self.scopes, scope.to_owned());
+        }
+        if let Some(bound) = metadata.max_staleness {
+            count(&mut self.bounds, bound);
         }
         self.by_audience.insert(Arc::new(registered));
     }
@@ -181,12 +204,10 @@ impl Resources {
         let ResourceMetadata { destination_principals, authorities, .. } = metadata;
         self.destinations.remove(audience, destination_principals, authorities);
         for scope in defined(metadata) {
-            if let Some(count) = self.scopes.get_mut(scope) {
-                *count -= 1;
-                if *count == 0 {
-                    self.scopes.remove(scope);
-                }
-            }
+            discount(&mut self.scopes, &scope.to_owned());
+        }
+        if let Some(bound) = &metadata.max_staleness {
+            discount(&mut self.bounds, bound);
         }
     }
 
@@ -201,6 +222,19 @@ impl Resources {
     pub(in crate::authority) fn remove_mark(&mut self, audience: &str) {
         let Some((mark, _)) = self.deleted.remove(audience) else { return };
         self.deleted_destinations.remove(audience, &mark.destination_principals, &mark.authorities);
+    }
+}
+
+fn count<K: Clone + Ord>(counts: &mut OrdMap<K, usize>, key: K) {
+    *counts.entry(key).or_default() += 1;
+}
+
+fn discount<K: Clone + Ord>(counts: &mut OrdMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Resource metadata as operators write it and as it is stored, before it is parsed.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -47,6 +49,9 @@ pub struct ResourceMetadata {
     /// The contact for the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// How old the snapshot may be for this resource, as text such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::resources::duration")]
+    pub max_staleness: Option<Duration>,
 }
 
 /// A route as operators write it.

@@ -1,8 +1,11 @@
 //! Protected resources (RFC 8707): the services behind the proxies, and their requirements for requests.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::Value;
 use spiffe::SpiffeId;
 use spiffe::TrustDomain;
 
@@ -30,8 +33,18 @@ use crate::authority::scope::is_resource_indicator;
 /// The maximum number of entries of a list in a resource. A resource may have eight times as many routes.
 const MAX_ENTRIES: usize = 128;
 
+/// The bounds of staleness that a resource may set. A replica hears of the store each second, and a revocation that counts
+/// nowhere for longer than a day would be none.
+const STALENESS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(24);
+
 /// The prefix of all keys of protected resources in the store. The audience follows.
 pub const RESOURCES: &str = "/resources/";
+
+/// The schema of the records of resources with a bound of staleness.
+pub(in crate::authority) const WITH_STALENESS: u32 = 2;
+
+/// The schema of all others.
+const WITHOUT: u32 = 1;
 
 /// The stored data of a protected resource other than its metadata.
 pub type ResourceRecord = Record<NotKept, NotKept>;
@@ -56,6 +69,10 @@ pub struct ProtectedResource {
     pub trust_domains: Arc<[TrustDomain]>,
     /// Whether denials are enforced.
     pub mode: Mode,
+    /// How old the snapshot may be for decisions about it, in place of the configured bound.
+    pub max_staleness: Option<Duration>,
+    /// Whether its record cannot be read, so that everything about it is denied.
+    pub suspended: bool,
 }
 
 /// The handling of a request that a proxy asks about and that should be denied.
@@ -74,7 +91,7 @@ impl Registration for ProtectedResource {
 
     const KIND: Kind = Kind::Resource;
     const PREFIX: &'static str = RESOURCES;
-    const SCHEMA: u32 = 1;
+    const SCHEMA: u32 = WITH_STALENESS;
 
     fn metadata(&self) -> Cow<'_, ResourceMetadata> {
         Cow::Borrowed(&self.metadata)
@@ -88,13 +105,47 @@ impl Registration for ProtectedResource {
         Self::parse(metadata)
     }
 
-    /// Removes all routes and enforces the denials. `ValidateBinding`, which has no routes, then requires the whole
-    /// certificate.
+    fn schema(&self) -> u32 {
+        if self.max_staleness.is_some() { WITH_STALENESS } else { WITHOUT }
+    }
+
+    /// Removes all routes and enforces the denials.
     fn suspend(&mut self) {
         let ResourceMetadata { routes, least_evidence, mode, report_header, .. } = &mut self.metadata;
         (*least_evidence, *mode, *report_header) = (Some("certificate".to_owned()), Some("enforce".to_owned()), false);
         routes.clear();
         (self.routes, self.least_evidence, self.mode) = (Routes::default(), EvidenceGrade::Certificate, Mode::Enforce);
+        self.suspended = true;
+    }
+
+    /// It keeps the places where requests find the resource, so that they find no other one there.
+    fn outline(name: &str, metadata: &Value) -> Option<Self> {
+        let list = |member| {
+            let texts = metadata.get(member).and_then(Value::as_array).into_iter().flatten();
+            texts.filter_map(Value::as_str).map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let authorities = list("authorities");
+        let authorities = authorities.iter().filter_map(|text| HostAndPort::registered(text));
+        let metadata = ResourceMetadata {
+            audience: name.to_owned(),
+            destination_principals: list("destination_principals"),
+            authorities: authorities.map(HostAndPort::into_text).collect(),
+            owner: metadata.get("owner").and_then(Value::as_str).map(ToOwned::to_owned),
+            ..ResourceMetadata::default()
+        };
+        let mut outline = Self {
+            metadata,
+            defined: None,
+            routes: Routes::default(),
+            least_evidence: EvidenceGrade::Certificate,
+            evidence_from: EvidenceFrom::Peer,
+            trust_domains: Arc::default(),
+            mode: Mode::Enforce,
+            max_staleness: None,
+            suspended: true,
+        };
+        outline.suspend();
+        Some(outline)
     }
 }
 
@@ -159,8 +210,24 @@ impl ProtectedResource {
                 return Err(invalid(field, "there are too many"));
             }
         }
+        let max_staleness = metadata.max_staleness;
+        let is_bound = |bound: &Duration| STALENESS.contains(bound) && bound.subsec_nanos() == 0;
+        if !max_staleness.is_none_or(|bound| is_bound(&bound)) {
+            return Err(invalid("max_staleness", "must be whole seconds, from 5s to 24h"));
+        }
         let defined = (!defined.is_empty()).then(|| Arc::new(defined));
-        Ok(Self { metadata, defined, routes, least_evidence, evidence_from, trust_domains, mode })
+        let suspended = false;
+        Ok(Self {
+            metadata,
+            defined,
+            routes,
+            least_evidence,
+            evidence_from,
+            trust_domains,
+            mode,
+            max_staleness,
+            suspended,
+        })
     }
 
     /// Parses a stored value; `None` where this version cannot read it.

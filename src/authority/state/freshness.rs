@@ -10,16 +10,41 @@ use std::time::Duration;
 
 use crate::authority::store::Revision;
 
-/// The snapshot has not been confirmed by the store for longer than the configuration allows. No decision can be made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{}", self.sentence())]
-pub struct Stale;
+/// Why no decision can be made by the snapshot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::IntoStaticStr, strum::VariantArray, thiserror::Error)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Undecidable {
+    /// The store has not confirmed the snapshot for longer than the configuration, or the resource, allows.
+    #[error("{}", self.sentence())]
+    #[strum(serialize = "SNAPSHOT_STALE")]
+    Stale,
+    /// The store has a revocation, a signing key or a role in a newer schema than this version reads.
+    #[error("{}", self.sentence())]
+    RecordTooNew,
+}
 
-impl Stale {
+impl Undecidable {
+    /// The fixed code, the same in every protocol.
+    pub fn code(self) -> &'static str {
+        self.into()
+    }
+
     /// The fixed sentence that the caller gets.
     pub fn sentence(self) -> &'static str {
-        "the store has not been followed for too long to decide"
+        match self {
+            Self::Stale => "the store has not been followed for too long to decide",
+            Self::RecordTooNew => "the store has a record that only a newer version of this server can decide by",
+        }
     }
+}
+
+/// What decisions can be made about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decidable {
+    /// Every resource.
+    All,
+    /// Only resources with a longer bound of staleness than others.
+    Some,
 }
 
 /// How many heartbeats may be under way.

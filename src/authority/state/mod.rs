@@ -1,6 +1,8 @@
 //! The state that decisions read, as it was at one moment.
 
 mod caller;
+mod entry;
+mod features;
 mod freshness;
 mod key_rotation;
 mod last_admin;
@@ -13,12 +15,22 @@ mod revocations;
 mod revoked;
 mod schemas;
 mod snapshot;
+mod suspension;
+mod unreadable;
 mod view;
 
 pub use crate::authority::state::caller::Caller;
+pub use crate::authority::state::entry::Entry;
+pub use crate::authority::state::entry::Unusable;
+pub use crate::authority::state::features::FEATURES;
+pub use crate::authority::state::features::Feature;
+pub use crate::authority::state::features::FeatureError;
+pub use crate::authority::state::features::FeatureRecord;
+pub use crate::authority::state::features::Features;
+pub use crate::authority::state::freshness::Decidable;
 pub(in crate::authority) use crate::authority::state::freshness::Sent;
-pub use crate::authority::state::freshness::Stale;
 pub(in crate::authority) use crate::authority::state::freshness::StoreFeed;
+pub use crate::authority::state::freshness::Undecidable;
 pub use crate::authority::state::key_rotation::KeyPolicy;
 pub use crate::authority::state::key_rotation::KeyStep;
 pub use crate::authority::state::key_rotation::KeyTimes;
@@ -46,10 +58,10 @@ pub use crate::authority::state::revoked::RevocationRecord;
 pub use crate::authority::state::revoked::Revoked;
 pub use crate::authority::state::revoked::RevokedKind;
 pub use crate::authority::state::revoked::lifting;
+pub use crate::authority::state::schemas::ROLES;
 pub(in crate::authority) use crate::authority::state::schemas::readable_schemas;
-pub use crate::authority::state::snapshot::Entry;
+pub use crate::authority::state::schemas::too_new;
 pub use crate::authority::state::snapshot::Indexed;
 pub use crate::authority::state::snapshot::PREFIXES;
 pub use crate::authority::state::snapshot::Snapshot;
-pub use crate::authority::state::snapshot::Unusable;
 pub use crate::authority::state::view::View;

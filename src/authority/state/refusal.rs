@@ -145,6 +145,6 @@ impl<'a> UseIdentities<'a> {
 fn registered(client: &ClientStatus) -> Option<&RegisteredClient> {
     match client {
         ClientStatus::Registered(client) => Some(client),
-        ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
+        ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
     }
 }

@@ -27,8 +27,7 @@ pub struct Heartbeat {
     /// The `kid` of each signing key that the replica verifies and publishes.
     #[serde(default)]
     pub keys: Vec<String>,
-    /// The newest schema that the replica reads, for each prefix of records. No version asks yet: a later one must know it of
-    /// this one before it writes newer records.
+    /// The newest schema that the replica reads, for each prefix of records.
     #[serde(default)]
     pub reads: BTreeMap<String, u32>,
 }

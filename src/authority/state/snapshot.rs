@@ -12,14 +12,10 @@ use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::KEYS;
-use crate::authority::keys::KeyRecordError;
-use crate::authority::keys::KeySealer;
 use crate::authority::keys::SigningKeys;
-use crate::authority::keys::StoredKey;
 use crate::authority::records::ByName;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
-use crate::authority::records::UnusableRecord;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::Directory;
@@ -30,24 +26,28 @@ use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::Resources;
+use crate::authority::state::entry::Entry;
+use crate::authority::state::features::FEATURES;
+use crate::authority::state::features::Features;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
-use crate::authority::state::lineages::LineageRecord;
 use crate::authority::state::lineages::Lineages;
 use crate::authority::state::published_jwks::PublishedJwks;
-use crate::authority::state::replicas::Heartbeat;
 use crate::authority::state::replicas::REPLICAS;
 use crate::authority::state::replicas::Replicas;
 use crate::authority::state::revocations::Revocations;
 use crate::authority::state::revoked::REVOCATIONS;
-use crate::authority::state::revoked::RevocationRecord;
 use crate::authority::state::revoked::Revoked;
+use crate::authority::state::schemas::ROLES;
+use crate::authority::state::unreadable::Unreadable;
 use crate::authority::store::Revision;
+use crate::authority::store::TooNew;
 
 /// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only others
 /// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
-pub const PREFIXES: [&str; 8] = [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, REPLICAS];
+pub const PREFIXES: [&str; 10] =
+    [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, ROLES, FEATURES, REPLICAS];
 
 /// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -64,35 +64,18 @@ pub struct Snapshot {
     pub keys: Arc<SigningKeys>,
     /// The replicas that use the same store.
     pub replicas: Replicas,
+    /// The features that are enabled in the store.
+    pub features: Features,
     /// What clients publish at their `jwks_uri`. It is not in the store; only the set of publishing clients depends on
     /// the store.
     pub published_jwks: PublishedJwks,
     /// Deletions that the store's watch has not reported yet, so that an older change that it still reports restores
     /// nothing.
     removed: HashMap<String, Revision>,
-    /// The records that this version cannot read, with their revisions. What they were before stays, or is suspended.
-    unreadable: HashMap<String, Revision>,
+    /// The records that this version cannot read.
+    unreadable: Unreadable,
     /// The revision up to which the store has been followed: each earlier write has been applied or superseded.
     reached: Revision,
-}
-
-/// The parsed record at a key of the store.
-#[derive(Clone, Debug)]
-pub enum Entry {
-    /// A client.
-    Client(Box<RegisteredClient>),
-    /// A protected resource.
-    Resource(Box<RegisteredResource>),
-    /// The mark of a deleted resource.
-    Deleted(Box<DeletedResource>),
-    /// A revocation.
-    Revocation(RevocationRecord),
-    /// The successor of a certificate.
-    Lineage(LineageRecord),
-    /// A signing key, opened unless it is revoked.
-    SigningKey(StoredKey),
-    /// A replica's heartbeat.
-    Heartbeat(Heartbeat),
 }
 
 /// A kind of registration that snapshots hold.
@@ -121,61 +104,6 @@ impl Indexed for ProtectedResource {
 
     fn all(snapshot: &Snapshot) -> &ByName<Self> {
         snapshot.resources.by_name()
-    }
-}
-
-/// A record that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// A registration.
-    #[error(transparent)]
-    Registration(#[from] UnusableRecord),
-    /// The signing key.
-    #[error(transparent)]
-    SigningKey(#[from] KeyRecordError),
-    /// The mark of a deleted resource, or its key.
-    #[error("the record is not the mark of a deleted resource as this version writes them")]
-    Deleted,
-    /// A revocation, or its key.
-    #[error("the record is not a revocation as this version writes them")]
-    Revocation,
-    /// A succession, or its key.
-    #[error("the record is not a succession of certificates as this version writes them")]
-    Lineage,
-    /// A heartbeat.
-    #[error("the record is not a heartbeat of a replica")]
-    Heartbeat,
-}
-
-impl Entry {
-    /// Reads the value at a key; `None` for a key that no snapshot holds.
-    pub fn read(key: &str, value: &[u8], revision: Revision, sealer: &KeySealer) -> Result<Option<Self>, Unusable> {
-        if key.starts_with(KEYS) {
-            return Ok(Some(Self::SigningKey(sealer.open(key, value)?)));
-        }
-        if let Some(name) = key.strip_prefix(CLIENTS) {
-            return Ok(Some(ClientRegistration::entry(Registered::read(name, value, revision)?)));
-        }
-        if let Some(audience) = key.strip_prefix(RESOURCES) {
-            return Ok(Some(ProtectedResource::entry(Registered::read(audience, value, revision)?)));
-        }
-        if let Some(audience) = key.strip_prefix(DELETED) {
-            let mark = DeletedResource::from_bytes(audience, value).ok_or(Unusable::Deleted)?;
-            return Ok(Some(Self::Deleted(Box::new(mark))));
-        }
-        if key.starts_with(LINEAGES) {
-            let record = lineages::predecessor(key).and_then(|_| LineageRecord::from_bytes(value));
-            return record.map(|record| Some(Self::Lineage(record))).ok_or(Unusable::Lineage);
-        }
-        if key.starts_with(REVOCATIONS) {
-            let record = Revoked::from_store_key(key).and_then(|_| RevocationRecord::from_bytes(value));
-            return record.map(|record| Some(Self::Revocation(record))).ok_or(Unusable::Revocation);
-        }
-        if key.starts_with(REPLICAS) {
-            let heartbeat = serde_json::from_slice(value).map_err(|_| Unusable::Heartbeat)?;
-            return Ok(Some(Self::Heartbeat(heartbeat)));
-        }
-        Ok(None)
     }
 }
 
@@ -246,6 +174,11 @@ impl Snapshot {
                     self.replicas.insert(name, heartbeat, revision);
                 }
             }
+            (Some(Entry::Feature(record)), _) => {
+                if let Some(name) = key.strip_prefix(FEATURES) {
+                    self.features.insert(name, record, revision);
+                }
+            }
             (Some(Entry::SigningKey(signing_key)), _) => Arc::make_mut(&mut self.keys).insert(signing_key, revision),
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);
@@ -260,6 +193,8 @@ impl Snapshot {
                     Arc::make_mut(&mut self.keys).remove(key_id);
                 } else if let Some(name) = key.strip_prefix(REPLICAS) {
                     self.replicas.remove(name);
+                } else if let Some(name) = key.strip_prefix(FEATURES) {
+                    self.features.remove(name);
                 } else if let Some(predecessor) = lineages::predecessor(key) {
                     self.lineages.remove(&predecessor);
                 } else if let Some(revoked) = revoked {
@@ -271,32 +206,7 @@ impl Snapshot {
 
     /// Whether this write at a key, or a later one, has been applied.
     pub fn has(&self, key: &str, revision: Revision) -> bool {
-        let known = self.revision_of(key).max(self.removed.get(key).copied());
-        known.is_some_and(|known| known >= revision)
-    }
-
-    /// Handles an unreadable record that was written at `revision`. A client is refused rather than removed, since its
-    /// removal could make a wider pattern match; a resource allows nothing; a mark of a deleted resource marks its
-    /// audience; a revocation and a signing key remain as they were.
-    pub fn suspend(&mut self, key: &str, revision: Revision) {
-        let marked = |audience| {
-            let known = self.resources.mark(audience).map(|(mark, _)| mark.clone());
-            Entry::Deleted(Box::new(known.unwrap_or_else(|| DeletedResource::unreadable(audience))))
-        };
-        let suspended = self
-            .suspended::<ProtectedResource>(key, revision)
-            .or_else(|| self.suspended::<ClientRegistration>(key, revision))
-            .or_else(|| key.strip_prefix(DELETED).map(marked));
-        if let Some(entry) = suspended {
-            self.apply(key, Some(entry), revision);
-        }
-    }
-
-    fn suspended<T: Indexed>(&self, key: &str, revision: Revision) -> Option<Entry> {
-        let known = key.strip_prefix(T::PREFIX).and_then(|name| T::all(self).named(name))?;
-        let mut registered = Registered::clone(known);
-        registered.suspend(revision);
-        Some(T::entry(registered))
+        self.last_change(key).is_some_and(|known| known >= revision)
     }
 
     /// Records that the store has been followed up to `revision`: every write until then has been applied.
@@ -333,6 +243,12 @@ impl Snapshot {
         for (name, heartbeat, revision) in earlier.replicas.all().filter(|(.., revision)| *revision > reached) {
             self.apply(&format!("{REPLICAS}{name}"), Some(Entry::Heartbeat(heartbeat.clone())), revision);
         }
+        for (name, record, revision) in earlier.features.all().filter(|(.., revision)| *revision > reached) {
+            self.apply(&format!("{FEATURES}{name}"), Some(Entry::Feature(record.clone())), revision);
+        }
+        for (key, revision, too_new) in earlier.unreadable.all().filter(|(_, revision, _)| *revision > reached) {
+            self.mark_unreadable(key, revision, too_new);
+        }
         for (key, revision) in &earlier.removed {
             self.apply(key, None, *revision);
         }
@@ -355,18 +271,40 @@ impl Snapshot {
         let keys = self.keys.all().map(|(key, revision)| (format!("{KEYS}{}", key.key_id()), revision));
         let lineages = self.lineages.all().map(|(predecessor, _, at)| (lineages::store_key(predecessor), at));
         let revocations = self.revocations.all().map(|(revoked, _, revision)| (revoked.store_key(), revision));
-        let all = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
+        let features = self.features.all().map(|(name, _, revision)| (format!("{FEATURES}{name}"), revision));
+        // One that cannot be read may be gone too.
+        let unreadable = self.unreadable.all().map(|(key, revision, _)| (key.to_owned(), revision));
+        let records = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
+        let all = records.chain(features).chain(unreadable);
         all.filter(|(key, _)| key.as_str() > after && last.is_none_or(|last| key.as_str() <= last)).collect()
     }
 
-    /// Records that the record at a key cannot be read.
-    pub fn mark_unreadable(&mut self, key: &str, revision: Revision) {
-        self.unreadable.insert(key.to_owned(), revision);
+    /// Records that the record at a key cannot be read, unless a later change is already known.
+    pub(in crate::authority) fn mark_unreadable(&mut self, key: &str, revision: Revision, too_new: Option<TooNew>) {
+        if self.last_change(key).is_none_or(|known| known <= revision) {
+            self.unreadable.insert(key, revision, too_new);
+        }
+    }
+
+    /// The revision of the last change of a key that is known, whether or not it was a record that can be read.
+    fn last_change(&self, key: &str) -> Option<Revision> {
+        let removed = self.removed.get(key).copied();
+        self.revision_of(key).max(removed).max(self.unreadable.revision_of(key))
+    }
+
+    /// Whether a record that only a newer version reads forbids every decision.
+    pub fn needs_newer_version(&self) -> bool {
+        self.unreadable.forbids_decisions()
+    }
+
+    /// How many records have a newer schema than this version reads, for each kind of record.
+    pub fn too_new(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.unreadable.too_new()
     }
 
     /// Whether the record at a key, of this revision, was seen and could not be read.
     pub fn is_unreadable(&self, key: &str, revision: Revision) -> bool {
-        self.unreadable.get(key) == Some(&revision)
+        self.unreadable.revision_of(key) == Some(revision)
     }
 
     /// Whether a key was deleted after this revision, as far as is known.
@@ -387,6 +325,9 @@ impl Snapshot {
         }
         if let Some(name) = key.strip_prefix(REPLICAS) {
             return self.replicas.revision_of(name);
+        }
+        if let Some(name) = key.strip_prefix(FEATURES) {
+            return self.features.revision_of(name);
         }
         if let Some(predecessor) = lineages::predecessor(key) {
             return self.lineages.revision_of(&predecessor);

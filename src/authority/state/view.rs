@@ -8,7 +8,7 @@ use crate::authority::access::Roles;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
-use crate::authority::state::freshness::Stale;
+use crate::authority::state::freshness::Undecidable;
 use crate::authority::state::snapshot::Snapshot;
 use crate::authority::trust::TrustBundles;
 
@@ -26,19 +26,50 @@ pub struct View {
     pub trust_generation: u64,
     /// The identities that hold each role.
     pub roles: Arc<RoleGrants>,
-    /// The last moment at which decisions may use the snapshot; `None` where there is no limit.
-    pub stale_after: Option<Timestamp>,
+    /// How old the snapshot may be; `None` where the store was never read.
+    pub staleness: Option<Duration>,
+    /// How old it may be for decisions, unless a resource says otherwise; `None` where there is no limit.
+    pub max_staleness: Option<Duration>,
 }
 
 impl View {
-    /// Whether decisions may use the snapshot at the time of the view.
-    pub fn freshness(&self) -> Result<(), Stale> {
-        if self.stale_after.is_some_and(|last| self.now > last) { Err(Stale) } else { Ok(()) }
+    /// Whether decisions may use the snapshot: about a resource with this bound of its own, if it has one.
+    pub fn freshness(&self, own: Option<Duration>) -> Result<(), Undecidable> {
+        if self.snapshot.needs_newer_version() {
+            return Err(Undecidable::RecordTooNew);
+        }
+        match (self.bound(own), self.staleness) {
+            (Some(bound), Some(age)) if age > bound => Err(Undecidable::Stale),
+            _ => Ok(()),
+        }
     }
 
-    /// How long an allowance made now may be cached: at most `longest`, and not after the snapshot becomes stale.
-    pub fn verdict_ttl(&self, longest: Duration) -> Duration {
-        self.stale_after.map_or(longest, |last| longest.min(self.now.until(last)))
+    /// The shortest of the bounds of these audiences, where any sets one.
+    pub fn shortest_bound<'a>(&self, audiences: impl Iterator<Item = &'a str>) -> Option<Duration> {
+        let bounds = audiences.filter_map(|audience| self.bound(self.snapshot.resources.bound_of(audience)));
+        bounds.min()
+    }
+
+    /// The shortest and the longest time for which a decision may use the snapshot: the configured one, and those of
+    /// resources.
+    pub fn bounds(&self) -> Option<(Duration, Duration)> {
+        let default = self.max_staleness?;
+        let (shortest, longest) = self.snapshot.resources.bounds().unwrap_or((default, default));
+        Some((shortest.min(default), longest.max(default)))
+    }
+
+    /// How long an allowance made now may be cached: at most `longest`, and not after the snapshot becomes stale for a
+    /// resource with this bound of its own.
+    pub fn verdict_ttl(&self, longest: Duration, own: Option<Duration>) -> Duration {
+        match (self.bound(own), self.staleness) {
+            (Some(bound), Some(age)) => longest.min(Duration::from_secs(bound.saturating_sub(age).as_secs())),
+            _ => longest,
+        }
+    }
+
+    /// A resource's own bound has no effect where the configuration sets none.
+    fn bound(&self, own: Option<Duration>) -> Option<Duration> {
+        self.max_staleness.map(|default| own.unwrap_or(default))
     }
 
     /// Whether a certificate is accepted by its thumbprint: registered, published by a registered client, or listed for

@@ -21,5 +21,6 @@ pub use crate::authority::store::port::Transaction;
 pub use crate::authority::store::port::Versioned;
 pub use crate::authority::store::port::Watch;
 pub use crate::authority::store::port::Write;
+pub use crate::authority::store::record::TooNew;
 pub use crate::authority::store::record::UnreadableRecord;
 pub(in crate::authority) use crate::authority::store::record::read as read_record;

@@ -26,7 +26,7 @@ pub(in crate::cli::doctor) async fn check(store: &dyn Store, sealer: &KeySealer,
                 let problem = "it names no client_ca, so that every configured client CA may issue its certificates";
                 report.fault(CHECK, client.registration.client_id.as_str(), Fault::ClientCaNotNamed, problem);
             }
-            // A server does not start from a record that cannot be read, and names it.
+            // A server names a record that cannot be read, and does not start from it or suspends it.
             Ok(_) | Err(_) => {}
         }
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use crate::apply::Document as _;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
@@ -35,6 +36,8 @@ pub(in crate::cli) async fn run(arguments: ExportArguments, format: Format) -> R
     let mut registry = documents::open(&arguments.connection).await?;
     let clients = list::all::<ClientYaml>(&mut registry).await?;
     let resources = list::all::<ResourceYaml>(&mut registry).await?;
+    whole(&clients)?;
+    whole(&resources)?;
     let owner = arguments.owner.as_deref();
     let exported = Exported { clients: of(&clients, owner), resources: of(&resources, owner) };
     match format {
@@ -45,6 +48,16 @@ pub(in crate::cli) async fn run(arguments: ExportArguments, format: Format) -> R
             output::print(&texts.join("---\n"))
         }
     }
+}
+
+/// Refuses records of which the server can read only the names: applied again, they would lose the rest.
+fn whole<K: Registered>(records: &[Record<K>]) -> Result<(), CommandError> {
+    let Some(suspended) = records.iter().find(|record| !record.suspended.is_empty()) else { return Ok(()) };
+    let (name, why) = (suspended.document.metadata().name(), &suspended.suspended);
+    Err(CommandError::new(
+        format!("{name} is suspended: {why}"),
+        "ask a server of the version that wrote the record, or delete it",
+    ))
 }
 
 fn of<'a, K: Registered>(records: &'a [Record<K>], owner: Option<&str>) -> Vec<&'a K> {

@@ -82,6 +82,9 @@ pub(in crate::cli) async fn run<K: Registered>(
             }
         }
     }
+    for record in records.iter().filter(|record| !record.suspended.is_empty()) {
+        output::note(&format!("note: {} is suspended: {}", record.document.metadata().name(), record.suspended));
+    }
     for note in notes {
         output::note(&note);
     }

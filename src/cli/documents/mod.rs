@@ -101,6 +101,8 @@ pub(in crate::cli) struct Record<K> {
     pub(in crate::cli) update_time: Option<String>,
     pub(in crate::cli) created_by: String,
     pub(in crate::cli) updated_by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(in crate::cli) suspended: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::cli) revocations: Vec<ListedRevocation>,
 }
@@ -108,7 +110,7 @@ pub(in crate::cli) struct Record<K> {
 impl<K: Registered> Record<K> {
     /// Reads a message of the server.
     pub(in crate::cli) fn read(message: <K::Metadata as Document>::Message) -> Result<Self, CommandError> {
-        let ServerFields { etag, create_time, update_time, created_by, updated_by } =
+        let ServerFields { etag, create_time, update_time, created_by, updated_by, suspended } =
             K::Metadata::server_fields(&message);
         let metadata = K::Metadata::try_from(message).map_err(|error| {
             CommandError::new(format!("the answer cannot be read: {error}"), "see that --server is a lanyard server")
@@ -120,6 +122,7 @@ impl<K: Registered> Record<K> {
             update_time: update_time.map(|time| time.to_string()),
             created_by,
             updated_by,
+            suspended,
             revocations: Vec::new(),
         })
     }
@@ -141,6 +144,7 @@ impl<K: Registered> Record<K> {
     pub(in crate::cli) fn to_yaml(&self) -> Result<String, yaml::YamlError> {
         // Escaped, so that a line break in a name does not add a line to the document.
         let comment = |name: &str, value: &str| format!("# {name}: {}\n", value.escape_debug());
+        let suspended = Some(&self.suspended).filter(|why| !why.is_empty());
         let revocations = self.revocations.iter().map(|one| comment("revoked", &one.comment()));
         Ok([
             comment("etag", &self.etag),
@@ -148,6 +152,7 @@ impl<K: Registered> Record<K> {
             comment("created_by", &self.created_by),
             comment("update_time", self.update_time.as_deref().unwrap_or_default()),
             comment("updated_by", &self.updated_by),
+            suspended.map(|why| comment("suspended", why)).unwrap_or_default(),
             revocations.collect(),
             yaml::to_string(&self.document)?,
         ]

@@ -126,6 +126,7 @@ remove_authorization: true
 destination_principals: [spiffe://prod.example/ns/shop/sa/orders]
 authorities: [orders.shop.internal]
 owner: team-shop
+max_staleness: 2m
 "#;
 
     fn documents(text: &str) -> Result<Vec<ResourceYaml>, crate::yaml::YamlError> {
@@ -161,6 +162,7 @@ owner: team-shop
             destination_principals: vec!["spiffe://prod.example/ns/shop/sa/orders".to_owned()],
             authorities: vec!["orders.shop.internal".to_owned()],
             owner: "team-shop".to_owned(),
+            max_staleness: Some(prost_types::Duration { seconds: 120, nanos: 0 }),
             ..ProtectedResource::default()
         };
         assert_eq!(message(ORDERS), expected);

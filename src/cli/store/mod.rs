@@ -3,6 +3,7 @@
 mod compact;
 mod copy;
 mod export;
+mod feature;
 mod import;
 mod migrate;
 mod opened;
@@ -20,6 +21,7 @@ use crate::cli::store::compact::CompactArguments;
 pub(in crate::cli) use crate::cli::store::copy::Copy;
 pub(in crate::cli) use crate::cli::store::copy::NoCopy;
 use crate::cli::store::export::ExportArguments;
+use crate::cli::store::feature::FeatureCommand;
 use crate::cli::store::import::ImportArguments;
 use crate::cli::store::migrate::MigrateArguments;
 pub(in crate::cli) use crate::cli::store::opened::is_in_use;
@@ -33,6 +35,9 @@ pub(in crate::cli) enum StoreCommand {
     /// All records are as they were at one revision. Signing keys stay sealed. From a running server it needs the role
     /// Admin.
     Export(ExportArguments),
+    /// Lists and enables features whose records earlier versions cannot read.
+    #[command(subcommand)]
+    Feature(FeatureCommand),
     /// Writes the records of an export into the store of a stopped server: all of them, or none.
     ///
     /// The file is verified before anything is written. Tokens that were issued until now are refused afterwards, since
@@ -59,6 +64,7 @@ pub(in crate::cli) enum StoreCommand {
 pub(in crate::cli) async fn run(command: StoreCommand, format: Format) -> Result<ExitCode, CommandError> {
     match command {
         StoreCommand::Export(arguments) => export::run(arguments, format).await?,
+        StoreCommand::Feature(command) => feature::run(command, format).await?,
         StoreCommand::Import(arguments) => import::run(arguments, format).await?,
         StoreCommand::Verify(arguments) => return verify::run(arguments, format).await,
         StoreCommand::Compact(arguments) => compact::run(&arguments, format)?,

@@ -100,6 +100,7 @@ impl Components {
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
+        authority.enable_features_of_a_new_store().await.map_err(LoadError::Store)?;
         let mut loaded = authority.load().await?;
         if authority.keys().active().is_none() {
             match authority.tend_signing_keys().await {

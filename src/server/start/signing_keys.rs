@@ -11,6 +11,7 @@ use crate::authority::keys::KeyState;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningFailed;
 use crate::authority::keys::SigningKeys;
+use crate::authority::state::too_new;
 use crate::authority::store::Store;
 use crate::config::Config;
 use crate::server::keys_error::KeysError;
@@ -41,7 +42,7 @@ pub(crate) fn sealer_with_token(config: &Config, keys: KeyEncryptionKeys, token:
     sealer.with_hsm(Arc::new(token.clone()), location)
 }
 
-/// Opens the keys in the store. Each key must open, unlike later, when the store is followed.
+/// Opens the keys in the store. Each key that is not of a newer version must open, unlike later, when the store is followed.
 pub(crate) async fn open(
     store: &dyn Store,
     sealer: &KeySealer,
@@ -49,8 +50,12 @@ pub(crate) async fn open(
 ) -> Result<SigningKeys, KeysError> {
     let mut keys = SigningKeys::new(algorithm).with_new_keys_at(sealer.location());
     for (key, entry) in store.list(KEYS).await?.entries {
-        let opened = sealer.open(&key, &entry.value).map_err(|error| KeysError::Record { key, error })?;
-        keys.insert(opened, entry.revision);
+        match sealer.open(&key, &entry.value) {
+            Ok(opened) => keys.insert(opened, entry.revision),
+            // No decision is made while it is there.
+            Err(_) if too_new(&key, &entry.value).is_some() => {}
+            Err(error) => return Err(KeysError::Record { key, error }),
+        }
     }
     Ok(keys)
 }

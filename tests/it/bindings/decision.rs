@@ -90,7 +90,7 @@ impl Question {
                 let compared = Compared { client, limit: None, trust_generation: 0 };
                 Some(token.permitted(compared, || (false, None)))
             }
-            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
+            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
         };
         decide(&BindingRequest {
             token: &token,
@@ -139,12 +139,13 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 26] = [
+const FAULTS: [Fault; 28] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
     (DenyReason::ClientUnknown, |question| question.client = ClientStatus::Unknown),
     (DenyReason::ClientDisabled, |question| question.client = ClientStatus::Disabled),
+    (DenyReason::ClientSuspended, |question| question.client = ClientStatus::Suspended),
     (DenyReason::ClientRecreated, |question| question.claims.lanyard_creation.push('x')),
     (DenyReason::AuthenticationChanged, |question| question.refused = Some(DenyReason::AuthenticationChanged)),
     (DenyReason::ClientCaRemoved, |question| question.refused = Some(DenyReason::ClientCaRemoved)),
@@ -155,6 +156,7 @@ const FAULTS: [Fault; 26] = [
     (DenyReason::CertificateRevoked, |question| question.revoked = Some(DenyReason::CertificateRevoked)),
     (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
     (DenyReason::ResourceDeleted, |question| question.demands.deleted = true),
+    (DenyReason::ResourceSuspended, |question| question.demands.suspended = true),
     (DenyReason::TrustDomainNotAccepted, |question| {
         question.demands.trust_domains = [TrustDomain::new("other.example").unwrap()].into();
     }),
@@ -254,33 +256,35 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::TokenNotYetValid => 6,
             Why::ClientUnknown => 7,
             Why::ClientDisabled => 8,
-            Why::ClientRecreated => 9,
-            Why::AuthenticationChanged => 10,
-            Why::ClientCaRemoved => 11,
-            Why::TrustDomainUntrusted => 12,
-            Why::TokenRevoked => 13,
-            Why::ClientRevoked => 14,
-            Why::IdentityRevoked => 15,
-            Why::CertificateRevoked => 16,
-            Why::WrongAudience => 17,
-            Why::ResourceDeleted => 18,
-            Why::TrustDomainNotAccepted => 19,
-            Why::NotBound => 20,
-            Why::EvidenceMissing => 21,
-            Why::EvidenceTooWeak => 22,
-            Why::CertificateExpired => 23,
-            Why::CertificateNotYetValid => 24,
-            Why::CertificateRenewed => 25,
-            Why::CertificateMismatch => 26,
-            Why::LineageOver => 27,
-            Why::RotationStrict => 28,
-            Why::InsufficientScope => 29,
+            Why::ClientSuspended => 9,
+            Why::ClientRecreated => 10,
+            Why::AuthenticationChanged => 11,
+            Why::ClientCaRemoved => 12,
+            Why::TrustDomainUntrusted => 13,
+            Why::TokenRevoked => 14,
+            Why::ClientRevoked => 15,
+            Why::IdentityRevoked => 16,
+            Why::CertificateRevoked => 17,
+            Why::WrongAudience => 18,
+            Why::ResourceDeleted => 19,
+            Why::ResourceSuspended => 20,
+            Why::TrustDomainNotAccepted => 21,
+            Why::NotBound => 22,
+            Why::EvidenceMissing => 23,
+            Why::EvidenceTooWeak => 24,
+            Why::CertificateExpired => 25,
+            Why::CertificateNotYetValid => 26,
+            Why::CertificateRenewed => 27,
+            Why::CertificateMismatch => 28,
+            Why::LineageOver => 29,
+            Why::RotationStrict => 30,
+            Why::InsufficientScope => 31,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 30);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 32);
 }
 
 // RFC 9068 section 4: no leeway for exp, five seconds for nbf

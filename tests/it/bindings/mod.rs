@@ -3,6 +3,7 @@
 mod decision;
 mod evidence;
 mod principal;
+mod resource_staleness;
 mod staleness;
 mod validate_binding;
 mod validate_stream;

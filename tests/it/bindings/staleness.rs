@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lanyard::authority::state::Stale;
+use lanyard::authority::state::Undecidable;
 use lanyard::authority::store::Batch;
 use lanyard::authority::store::Change;
 use lanyard::authority::store::Revision;
@@ -150,5 +150,5 @@ async fn an_idle_store_never_grows_stale() {
         fixture.authority.apply(&watch.next().await.unwrap().unwrap());
     }
     fixture.clock.advance(Duration::from_secs(61));
-    assert_eq!(fixture.authority.freshness(), Err(Stale));
+    assert_eq!(fixture.authority.freshness(), Err(Undecidable::Stale));
 }

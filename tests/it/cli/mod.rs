@@ -11,6 +11,7 @@ mod doctor_clients;
 mod doctor_endpoints;
 mod doctor_envoy;
 mod doctor_resources;
+mod features;
 mod history;
 mod keys;
 mod oauth;

@@ -31,7 +31,7 @@ use lanyard::authority::observe::Family;
 use lanyard::authority::observe::HandshakeErrorCode;
 use lanyard::authority::observe::Samples;
 use lanyard::authority::resources::ResourceMetadata;
-use lanyard::authority::state::Stale;
+use lanyard::authority::state::Undecidable;
 use lanyard::authority::trust::InvalidJwtSvid;
 use lanyard::authority::trust::Unproven;
 use lanyard::authority::trust::UnprovenCode;
@@ -57,41 +57,45 @@ fn codes<C: VariantArray + Copy + Into<&'static str>>() -> Vec<&'static str> {
 }
 
 // Resources, dashboards and alerts of others know these texts.
+/// The codes of denials, in the order of the checks.
+const DENIALS: [&str; 32] = [
+    "TOKEN_MALFORMED",
+    "TOKEN_TYPE",
+    "UNKNOWN_KEY",
+    "BAD_SIGNATURE",
+    "WRONG_ISSUER",
+    "TOKEN_EXPIRED",
+    "TOKEN_NOT_YET_VALID",
+    "CLIENT_UNKNOWN",
+    "CLIENT_DISABLED",
+    "CLIENT_SUSPENDED",
+    "CLIENT_RECREATED",
+    "AUTHENTICATION_CHANGED",
+    "CLIENT_CA_REMOVED",
+    "TRUST_DOMAIN_UNTRUSTED",
+    "TOKEN_REVOKED",
+    "CLIENT_REVOKED",
+    "IDENTITY_REVOKED",
+    "CERTIFICATE_REVOKED",
+    "WRONG_AUDIENCE",
+    "RESOURCE_DELETED",
+    "RESOURCE_SUSPENDED",
+    "TRUST_DOMAIN_NOT_ACCEPTED",
+    "NOT_BOUND",
+    "EVIDENCE_MISSING",
+    "EVIDENCE_TOO_WEAK",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_NOT_YET_VALID",
+    "CERTIFICATE_RENEWED",
+    "CERTIFICATE_MISMATCH",
+    "LINEAGE_OVER",
+    "ROTATION_STRICT",
+    "INSUFFICIENT_SCOPE",
+];
+
 #[test]
 fn no_code_has_changed() {
-    let denials = [
-        "TOKEN_MALFORMED",
-        "TOKEN_TYPE",
-        "UNKNOWN_KEY",
-        "BAD_SIGNATURE",
-        "WRONG_ISSUER",
-        "TOKEN_EXPIRED",
-        "TOKEN_NOT_YET_VALID",
-        "CLIENT_UNKNOWN",
-        "CLIENT_DISABLED",
-        "CLIENT_RECREATED",
-        "AUTHENTICATION_CHANGED",
-        "CLIENT_CA_REMOVED",
-        "TRUST_DOMAIN_UNTRUSTED",
-        "TOKEN_REVOKED",
-        "CLIENT_REVOKED",
-        "IDENTITY_REVOKED",
-        "CERTIFICATE_REVOKED",
-        "WRONG_AUDIENCE",
-        "RESOURCE_DELETED",
-        "TRUST_DOMAIN_NOT_ACCEPTED",
-        "NOT_BOUND",
-        "EVIDENCE_MISSING",
-        "EVIDENCE_TOO_WEAK",
-        "CERTIFICATE_EXPIRED",
-        "CERTIFICATE_NOT_YET_VALID",
-        "CERTIFICATE_RENEWED",
-        "CERTIFICATE_MISMATCH",
-        "LINEAGE_OVER",
-        "ROTATION_STRICT",
-        "INSUFFICIENT_SCOPE",
-    ];
-    assert_eq!(codes::<DenyReason>(), denials);
+    assert_eq!(codes::<DenyReason>(), DENIALS);
     let checks = [
         // A use of a token is denied under its own reason.
         "DENIED",
@@ -124,6 +128,7 @@ fn no_code_has_changed() {
         "NOT_A_PROXY",
         "FOREIGN_RESOURCE",
         "SNAPSHOT_STALE",
+        "RECORD_TOO_NEW",
         "EVIDENCE_MALFORMED",
     ];
     assert_eq!(codes::<NoDecisionCode>(), questions);
@@ -303,7 +308,8 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
         GrantErrorKind::ServerError => vec![GrantError::ServerError],
         GrantErrorKind::Busy => vec![GrantError::Busy],
         GrantErrorKind::SigningUnavailable => vec![GrantError::SigningUnavailable],
-        GrantErrorKind::Stale => vec![GrantError::Stale(Stale)],
+        GrantErrorKind::ResourceSuspended => vec![GrantError::ResourceSuspended],
+        GrantErrorKind::Undecidable => Undecidable::VARIANTS.iter().copied().map(GrantError::Undecidable).collect(),
     }
 }
 
@@ -314,7 +320,8 @@ fn no_decision(code: NoDecisionCode) -> NoDecision {
         NoDecisionCode::ScopeMalformed => NoDecision::ScopeMalformed,
         NoDecisionCode::NotAProxy => NoDecision::NotAProxy,
         NoDecisionCode::ForeignResource => NoDecision::ForeignResource,
-        NoDecisionCode::Stale => NoDecision::Stale(Stale),
+        NoDecisionCode::Stale => NoDecision::Stale,
+        NoDecisionCode::RecordTooNew => NoDecision::RecordTooNew,
         NoDecisionCode::EvidenceMalformed => NoDecision::EvidenceMalformed(InvalidEvidence::Thumbprint),
     }
 }
@@ -403,8 +410,12 @@ fn every_reason_is_in_every_protocol_the_metrics_and_the_documentation() {
     for error in GrantErrorKind::VARIANTS.iter().flat_map(|kind| grant_errors(*kind)) {
         let code = error.code().as_str();
         // These are the ones that gRPC names otherwise.
-        let own =
-            [(GrantError::Stale(Stale), "SNAPSHOT_STALE"), (GrantError::SigningUnavailable, "SIGNING_UNAVAILABLE")];
+        let own = [
+            (GrantError::Undecidable(Undecidable::Stale), "SNAPSHOT_STALE"),
+            (GrantError::Undecidable(Undecidable::RecordTooNew), "RECORD_TOO_NEW"),
+            (GrantError::ResourceSuspended, "RESOURCE_SUSPENDED"),
+            (GrantError::SigningUnavailable, "SIGNING_UNAVAILABLE"),
+        ];
         let grpc = own.iter().find(|(named, _)| *named == error).map(|(_, grpc)| (*grpc).to_owned());
         let grpc = grpc.unwrap_or_else(|| code.to_uppercase());
         missing.grpc(&grpc, &status::grant_error(error), "token requests");
@@ -464,7 +475,7 @@ fn the_sentence_of_a_grant_error_is_the_same_in_every_protocol() {
         let (_, body) = oauth(error.into());
         let description = body["error_description"].as_str().unwrap();
         assert!(description.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'));
-        let retry = if error == GrantError::Stale(Stale) { ": try again" } else { "" };
+        let retry = if matches!(error, GrantError::Undecidable(_)) { ": try again" } else { "" };
         assert_eq!(description, format!("{form}{retry}"));
         // The names of parameters differ, and what may be left out.
         let as_message = match form {

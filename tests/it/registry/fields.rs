@@ -20,7 +20,8 @@ use serde_json::Value;
 use serde_json::json;
 
 /// What the server sets.
-const OUTPUT_ONLY: [&str; 6] = ["etag", "create_time", "update_time", "created_by", "updated_by", "warnings"];
+const OUTPUT_ONLY: [&str; 7] =
+    ["etag", "create_time", "update_time", "created_by", "updated_by", "warnings", "suspended"];
 
 /// The fields of a message that are for its sender to set, by the descriptors that reflection shows.
 fn settable(message: &str) -> BTreeSet<String> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lanyard::authority::state::Difference;
-use lanyard::authority::state::Stale;
+use lanyard::authority::state::Undecidable;
 use lanyard::authority::store::Batch;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
@@ -50,12 +50,12 @@ async fn only_the_replicas_own_heartbeat_that_comes_back_makes_it_fresh_as_of_wh
     clock.advance(BOUND);
     assert_eq!(authority.freshness(), Ok(()));
     clock.advance(Duration::from_secs(1));
-    assert_eq!(authority.freshness(), Err(Stale));
+    assert_eq!(authority.freshness(), Err(Undecidable::Stale));
     // Neither progress nor what others write proves anything: a member that is cut off reports both.
     authority.apply(&progress(loaded));
     fixture.store.put("/replicas/other", b"{\"schema\":1,\"beat\":1}".to_vec(), Expected::Any).await.unwrap();
     authority.apply(&changed(&mut watch).await);
-    assert_eq!(authority.freshness(), Err(Stale));
+    assert_eq!(authority.freshness(), Err(Undecidable::Stale));
     // Its own does, as of when it was sent.
     authority.beat().await.unwrap();
     clock.advance(Duration::from_secs(20));
@@ -65,11 +65,11 @@ async fn only_the_replicas_own_heartbeat_that_comes_back_makes_it_fresh_as_of_wh
     // The same heartbeat again is no newer.
     let beat = fixture.store.get("/replicas/one").await.unwrap().unwrap();
     let written: serde_json::Value = serde_json::from_slice(&beat.value).unwrap();
-    assert_eq!((&written["reads"]["/keys/"], &written["reads"]["/clients/"]), (&2.into(), &1.into()), "{written}");
+    assert_eq!((&written["reads"]["/keys/"], &written["reads"]["/clients/"]), (&3.into(), &1.into()), "{written}");
     fixture.store.put("/replicas/one", beat.value.to_vec(), Expected::Any).await.unwrap();
     clock.advance(Duration::from_secs(41));
     authority.apply(&changed(&mut watch).await);
-    assert_eq!(authority.freshness(), Err(Stale));
+    assert_eq!(authority.freshness(), Err(Undecidable::Stale));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod history;
 mod keys;
 mod load;
 mod races;
+mod resource_bounds;
 mod restart;
 mod rolling;
 mod shared;

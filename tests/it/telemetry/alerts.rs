@@ -21,7 +21,7 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 28] = [
+const ALERTS: [&str; 29] = [
     "LanyardAuditRecordsLost",
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
@@ -35,6 +35,7 @@ const ALERTS: [&str; 28] = [
     "LanyardOverloaded",
     "LanyardPanic",
     "LanyardQuotaExceeded",
+    "LanyardRecordTooNew",
     "LanyardReloadFailing",
     "LanyardReportModeDenials",
     "LanyardServerCertificateExpiring",

@@ -37,6 +37,6 @@ pub(in crate::authority::api) fn actor(sender: &Sender) -> Option<String> {
 pub(in crate::authority::api) fn registration(view: &View, client: Option<&ClientId>) -> Option<String> {
     match view.snapshot.directory.status(client?) {
         ClientStatus::Registered(client) => Some(client.registration.client_id.to_string()),
-        ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Disabled => None,
+        ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
     }
 }

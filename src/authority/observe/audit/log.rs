@@ -162,6 +162,9 @@ fn write(record: &AuditRecord) {
             line!(record, admin = actor, client_id, change, revision, comment, "client changed");
         }
         AuditEvent::StoreExported => line!(record, admin = actor, revision, remote, listener, "store exported"),
+        AuditEvent::FeatureEnabled => {
+            line!(record, admin = actor, feature = record.feature, revision, "feature enabled");
+        }
         AuditEvent::SigningKeyChanged => signing_key_changed(record),
     }
 }

@@ -83,6 +83,9 @@ pub struct AuditRecord {
     /// The change of a registration, a revocation or a signing key, such as `created`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) change: Option<&'static str>,
+    /// The name of a feature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) feature: Option<&'static str>,
     /// The `kid` of a signing key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) kid: Option<String>,
@@ -149,6 +152,8 @@ pub enum AuditEvent {
     ClientChanged,
     /// An admin read everything that the store holds.
     StoreExported,
+    /// An admin enabled a feature of the store.
+    FeatureEnabled,
     /// A signing key was published, activated, retired, revoked or sealed anew.
     SigningKeyChanged,
 }
@@ -211,6 +216,7 @@ impl AuditRecord {
             successor: None,
             revoked: None,
             change: None,
+            feature: None,
             kid: None,
             comment: None,
             request: None,

@@ -6,6 +6,7 @@ mod damage;
 mod etcd;
 mod faults;
 mod moves;
+mod newer;
 mod replays;
 mod running;
 

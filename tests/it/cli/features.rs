@@ -1,0 +1,31 @@
+//! `lanyard store feature`: lists and enables.
+
+use serde_json::json;
+
+use crate::support::dev::Dev;
+use crate::support::dev::Files;
+use crate::support::process::Finished;
+
+fn feature(files: &Files, arguments: &[&str]) -> Finished {
+    files.run("admin", &[&["store", "feature"], arguments].concat())
+}
+
+#[test]
+fn features_are_listed_and_enabled() {
+    let Dev { files, .. } = &Dev::start();
+    // A store that was made by this version has them all.
+    let listed = feature(files, &["list", "-o", "json"]).json(0);
+    let [only] = &listed.as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!((&only["name"], &only["enabled"]), (&json!("resource-max-staleness"), &json!(true)));
+    assert_eq!(only.get("enabled_by"), None);
+    let text = feature(files, &["list"]).ok();
+    assert!(text.contains("the new store") && text.contains("resources may have a max_staleness"), "{text}");
+
+    let again = feature(files, &["enable", "resource-max-staleness", "-o", "json"]).json(0);
+    assert_eq!(again["already_enabled"], true);
+    let again = feature(files, &["enable", "resource-max-staleness"]).ok();
+    assert_eq!(again.trim(), "resource-max-staleness was enabled before");
+    feature(files, &["enable", "no-such-feature"]).refused("FEATURE_NOT_FOUND", "lanyard store feature list");
+    // Only for admins.
+    files.run("workload", &["store", "feature", "list"]).refused("WRONG_ROLE", "role Admin");
+}

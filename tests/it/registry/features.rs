@@ -1,0 +1,196 @@
+//! Features whose records earlier versions cannot read: nothing of them is written before one is enabled, and none is
+//! enabled while a replica runs that cannot read them.
+
+use std::time::Duration;
+
+use lanyard::authority::records::OldReplica;
+use lanyard::authority::records::RegistryError;
+use lanyard::authority::resources::ResourceMetadata;
+use lanyard::authority::state::Feature;
+use lanyard::authority::state::FeatureError;
+use lanyard::authority::store::Batch;
+use lanyard::authority::store::Change;
+use lanyard::authority::store::Expected;
+use lanyard::authority::store::Store as _;
+use serde_json::Value;
+use serde_json::json;
+use strum::VariantArray as _;
+
+use crate::support::as_of_now::AsOfNow as _;
+use crate::support::authority::ADMIN;
+use crate::support::authority::ORDERS;
+use crate::support::authority::STOCK;
+use crate::support::authority::TestAuthority;
+use crate::support::authority::ready;
+use crate::support::resources::at;
+
+const NAME: &str = "resource-max-staleness";
+
+fn bounded(audience: &str) -> ResourceMetadata {
+    ResourceMetadata { max_staleness: Some(Duration::from_mins(2)), ..at(audience, &[], &[]) }
+}
+
+fn create(fixture: &TestAuthority, metadata: ResourceMetadata) -> Result<(), RegistryError> {
+    ready(fixture.authority.create_resource(&fixture.svid(ADMIN), metadata, false)).map(drop)
+}
+
+fn enable(fixture: &TestAuthority, name: &str) -> Result<bool, FeatureError> {
+    let caller = fixture.authority.as_caller(&fixture.svid(ADMIN));
+    ready(fixture.authority.enable_feature(&caller, name)).map(|(_, already)| already)
+}
+
+/// Another replica writes this heartbeat, or withdraws it.
+fn beat(fixture: &TestAuthority, name: &str, heartbeat: Option<&[u8]>) {
+    let key = format!("/replicas/{name}");
+    let written = match heartbeat {
+        Some(value) => ready(fixture.store.put(&key, value.to_vec(), Expected::Any)),
+        None => ready(fixture.store.delete(&key, Expected::Any)),
+    };
+    let changes = vec![Change { key, value: heartbeat.map(Into::into) }];
+    fixture.authority.apply(&Batch { revision: written.unwrap(), changes });
+}
+
+fn heartbeat(version: &str, resources: u32) -> Vec<u8> {
+    json!({ "schema": 1, "beat": 1, "version": version, "reads": { "/resources/": resources } })
+        .to_string()
+        .into_bytes()
+}
+
+fn stored(fixture: &TestAuthority, audience: &str) -> Value {
+    let stored = ready(fixture.store.get(&format!("/resources/{audience}"))).unwrap().unwrap();
+    serde_json::from_slice(&stored.value).unwrap()
+}
+
+fn not_enabled() -> RegistryError {
+    RegistryError::FeatureNotEnabled { field: "max_staleness", feature: NAME }
+}
+
+#[test]
+fn a_field_that_earlier_versions_cannot_read_is_refused_until_its_feature_is_enabled() {
+    let fixture = TestAuthority::new();
+    assert_eq!(create(&fixture, bounded(ORDERS)), Err(not_enabled()));
+    assert_eq!(not_enabled().code(), "FEATURE_NOT_ENABLED");
+    assert!(not_enabled().to_string().contains("`lanyard store feature enable resource-max-staleness`"));
+    // A dry run says so too. Without the field it is registered, in the schema that earlier versions read.
+    let tried = ready(fixture.authority.create_resource(&fixture.svid(ADMIN), bounded(ORDERS), true));
+    assert_eq!(tried.unwrap_err(), not_enabled());
+    create(&fixture, at(ORDERS, &[], &[])).unwrap();
+    assert_eq!(stored(&fixture, ORDERS)["schema"], 1);
+    let from = fixture.authority.resource(ORDERS).unwrap().revision;
+    let update =
+        |from| ready(fixture.authority.update_resource(&fixture.svid(ADMIN), bounded(ORDERS), from, false)).map(drop);
+    assert_eq!(update(from), Err(not_enabled()));
+
+    assert_eq!(enable(&fixture, NAME), Ok(false));
+    assert_eq!(update(from), Ok(()));
+    assert_eq!(stored(&fixture, ORDERS)["schema"], 2);
+    assert_eq!(stored(&fixture, ORDERS)["metadata"]["max_staleness"], "2m");
+    create(&fixture, at(STOCK, &[], &[])).unwrap();
+    assert_eq!(stored(&fixture, STOCK)["schema"], 1, "the oldest schema that says it");
+    // Again, it stays as it was.
+    let record = ready(fixture.store.get(&Feature::ResourceMaxStaleness.key())).unwrap().unwrap();
+    assert_eq!(enable(&fixture, NAME), Ok(true));
+    assert_eq!(ready(fixture.store.get(&Feature::ResourceMaxStaleness.key())).unwrap().unwrap(), record);
+}
+
+#[test]
+fn what_is_written_with_a_feature_is_read_again() {
+    let fixture = TestAuthority::new();
+    enable(&fixture, NAME).unwrap();
+    create(&fixture, bounded(ORDERS)).unwrap();
+    let other = TestAuthority::on(std::sync::Arc::clone(&fixture.store), |_| {}, TestAuthority::keys());
+    ready(other.authority.load()).unwrap();
+    assert_eq!(
+        other.authority.resource(ORDERS).unwrap().registration.metadata.max_staleness,
+        Some(Duration::from_mins(2))
+    );
+    create(&other, bounded(STOCK)).unwrap();
+}
+
+#[test]
+fn no_feature_is_enabled_while_a_replica_runs_that_cannot_read_it() {
+    let fixture = TestAuthority::new();
+    assert_eq!(enable(&fixture, "no-such-feature"), Err(FeatureError::NotFound));
+    beat(&fixture, "new-1", Some(&heartbeat("0.2.0", 2)));
+    let old = |version: &str| {
+        FeatureError::ReplicaTooOld(OldReplica { replica: "old-1".to_owned(), version: version.to_owned() })
+    };
+    for (value, version) in [
+        (heartbeat("0.1.0", 1), "0.1.0"),
+        // It says nothing of what it reads, or nothing at all.
+        (b"{\"schema\":1,\"beat\":1,\"version\":\"0.0.1\"}".to_vec(), "0.0.1"),
+        (b"?".to_vec(), ""),
+    ] {
+        beat(&fixture, "old-1", Some(&value));
+        assert_eq!(enable(&fixture, NAME), Err(old(version)));
+        assert!(!fixture.authority.enabled_features().is_enabled(Feature::ResourceMaxStaleness));
+    }
+    let sentence = old("0.1.0").to_string();
+    assert!(sentence.contains("old-1") && sentence.contains("'0.1.0'"), "{sentence}");
+    beat(&fixture, "old-1", Some(&heartbeat("0.2.0", 2)));
+    assert_eq!(enable(&fixture, NAME), Ok(false));
+
+    // One that joins afterwards, and cannot read it: nothing more is written for the time.
+    create(&fixture, bounded(ORDERS)).unwrap();
+    beat(&fixture, "old-1", Some(&heartbeat("0.1.0", 1)));
+    let refused = create(&fixture, bounded(STOCK)).unwrap_err();
+    assert_eq!((refused.code(), refused.to_string()), ("REPLICA_TOO_OLD", sentence));
+    create(&fixture, at("urn:plain", &[], &[])).unwrap();
+    // What would change nothing is no change.
+    let present = fixture.authority.resource(ORDERS).unwrap();
+    let same = present.registration.metadata.clone();
+    let updated =
+        ready(fixture.authority.update_resource(&fixture.svid(ADMIN), same, present.revision, false)).unwrap();
+    assert_eq!(updated.revision, present.revision);
+    beat(&fixture, "old-1", None);
+    create(&fixture, bounded(STOCK)).unwrap();
+}
+
+#[test]
+fn a_new_store_has_every_feature_and_one_that_was_used_has_none() {
+    let enabled = |fixture: &TestAuthority| {
+        ready(fixture.authority.enable_features_of_a_new_store()).unwrap();
+        ready(fixture.authority.load()).unwrap();
+        Feature::VARIANTS
+            .iter()
+            .map(|feature| fixture.authority.enabled_features().is_enabled(*feature))
+            .collect::<Vec<_>>()
+    };
+    let (all, none) = (vec![true; Feature::VARIANTS.len()], vec![false; Feature::VARIANTS.len()]);
+    let empty = || {
+        let fixture = TestAuthority::new();
+        for (key, _) in ready(fixture.store.list("")).unwrap().entries {
+            ready(fixture.store.delete(&key, Expected::Any)).unwrap();
+        }
+        fixture
+    };
+    assert_eq!(enabled(&empty()), all);
+    // Twice is as once.
+    let twice = empty();
+    assert_eq!(enabled(&twice), all);
+    assert_eq!(enabled(&twice), all);
+    // Its signing key is enough to tell that it was used.
+    assert_eq!(enabled(&TestAuthority::new()), none);
+    let with = |key: &str, value: Vec<u8>| {
+        let fixture = empty();
+        ready(fixture.store.put(key, value, Expected::Any)).unwrap();
+        fixture
+    };
+    // What running replicas keep there is no use, but one of them must be able to read it.
+    assert_eq!(enabled(&with("/replicas/new", heartbeat("0.2.0", 2))), all);
+    assert_eq!(enabled(&with("/leader/lease", b"{}".to_vec())), all);
+    assert_eq!(enabled(&with("/replicas/old", heartbeat("0.1.0", 1))), none);
+    assert_eq!(enabled(&with("/index/signing-keys", b"{\"schema\":1}".to_vec())), none);
+}
+
+#[test]
+fn a_feature_of_a_later_version_is_listed_and_enables_nothing_here() {
+    let fixture = TestAuthority::new();
+    let record = b"{\"schema\":1,\"enable_time\":5,\"enabled_by\":\"ops\",\"more\":true}";
+    ready(fixture.store.put("/features/unheard-of", record.to_vec(), Expected::Any)).unwrap();
+    ready(fixture.authority.load()).unwrap();
+    let features = fixture.authority.enabled_features();
+    assert_eq!(features.record_of("unheard-of").unwrap().enabled_by, "ops");
+    assert_eq!(create(&fixture, bounded(ORDERS)), Err(not_enabled()));
+    assert_eq!(enable(&fixture, "unheard-of"), Err(FeatureError::NotFound));
+}
