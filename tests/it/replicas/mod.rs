@@ -13,3 +13,4 @@ mod restart;
 mod rolling;
 mod shared;
 mod spread;
+mod versions;

@@ -40,6 +40,7 @@ pub mod observed;
 pub mod openssl;
 pub mod page;
 pub mod panicking_clock;
+pub mod previous;
 pub mod process;
 pub mod publisher;
 pub mod raw;
