@@ -98,7 +98,7 @@ pub(super) fn outline<C: Default, D: Default>(bytes: &[u8]) -> (Value, Record<C,
     let by = |name| stored.get(name).and_then(Value::as_str).unwrap_or_default();
     let record = Record {
         update_time: time("update_time"),
-        updated_by: by("updated_by").to_owned(),
+        updated_by: by("updated_by").into(),
         ..Record::new(C::default(), time("create_time"), by("created_by"))
     };
     (stored.get("metadata").cloned().unwrap_or_default(), record)

@@ -14,6 +14,7 @@ use crate::authority::records::Kind;
 use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::registration::auth_method::RegisteredCertificates;
 use crate::authority::registration::auth_method::RegisteredSubject;
 use crate::authority::registration::auth_method::SpiffeClaim;
 use crate::authority::registration::auth_method::SvidKind;
@@ -94,20 +95,23 @@ impl Registration for ClientRegistration {
         let client_id = ClientId::parse(name)?;
         let text = |member| metadata.get(member).and_then(Value::as_str).map(ToOwned::to_owned);
         let spiffe_id = text("spiffe_id").or_else(|| client_id.spiffe_id().map(|id| id.to_string()));
-        let method = match spiffe_id.as_deref().and_then(SpiffeIdPattern::parse) {
-            Some(pattern) => TokenEndpointAuthMethod::Spiffe(SvidKind::X509, pattern),
-            None => TokenEndpointAuthMethod::SelfSignedTlsClientAuth(Vec::new()),
+        let is_jwt = text("token_endpoint_auth_method").as_deref() == Some("spiffe_jwt");
+        let kind = if is_jwt { SvidKind::Jwt } else { SvidKind::X509 };
+        let method = if let Some(pattern) = spiffe_id.as_deref().and_then(SpiffeIdPattern::parse) {
+            TokenEndpointAuthMethod::Spiffe(kind, SpiffeClaim::new(pattern, &client_id))
+        } else {
+            let none = RegisteredCertificates { jwks: r#"{"keys":[]}"#.into(), certificates: Vec::new() };
+            TokenEndpointAuthMethod::SelfSignedTlsClientAuth(Box::new(none))
         };
-        let metadata = ClientMetadata {
-            client_id: name.to_owned(),
-            token_endpoint_auth_method: text("token_endpoint_auth_method").unwrap_or_default(),
-            spiffe_id,
+        let terms = Terms {
+            scope: Scope::default(),
+            audience: Vec::new(),
+            bound: true,
+            access_token_ttl: DEFAULT_TTL,
+            rotation: Rotation::Strict,
             owner: text("owner"),
-            disabled: true,
-            ..ClientMetadata::default()
         };
-        let (scope, access_token_ttl, rotation) = (Scope::default(), DEFAULT_TTL, Rotation::Strict);
-        Some(Self { metadata, client_id, method, scope, bound: true, access_token_ttl, rotation })
+        Some(Self { client_id, method, terms: Arc::new(terms), disabled: true })
     }
 
     fn parse(metadata: ClientMetadata) -> Result<Self, InvalidMetadata> {

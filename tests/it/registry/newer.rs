@@ -128,7 +128,7 @@ fn a_newer_client_is_suspended_and_no_wider_pattern_takes_its_place() {
         fixture.issue(&fixture.peer(&billing), BILLING).unwrap();
         let shown = fixture.authority.client("till").unwrap();
         assert_eq!(shown.suspended, Some(Suspended::TooNew(TooNew { schema: 99, reads: 1 })));
-        assert_eq!(shown.record.created_by, "a later version");
+        assert_eq!(&*shown.record.created_by, "a later version");
         let why = shown.suspended.unwrap().to_string();
         assert!(why.contains("schema 99") && why.contains("up to 1"), "{why}");
     }
