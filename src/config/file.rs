@@ -240,7 +240,7 @@ impl File {
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
         let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;
-        let (store, max_staleness) = self.store.resolve(folder)?;
+        let (store, max_staleness) = self.store.resolve(folder, workload_api.is_some())?;
         let machine = Machine::detect();
         let max_connections = self.tls.max_connections.map_or(machine.max_connections(), NonZero::get);
         Ok(Config {

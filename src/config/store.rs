@@ -8,10 +8,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use tonic::transport::Uri;
 
+use crate::authority::identity::parse_spiffe_id;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
 use crate::config::reading::duration;
+use crate::store::etcd::EtcdClient;
 use crate::store::etcd::EtcdConfig;
+use crate::store::etcd::EtcdServer;
 use crate::store::etcd::EtcdTls;
 
 /// Where the records are kept.
@@ -58,6 +61,7 @@ struct Etcd {
     endpoints: Vec<String>,
     prefix: Option<String>,
     ca: Option<PathBuf>,
+    server_spiffe_id: Option<String>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     #[serde(default, deserialize_with = "duration")]
@@ -66,10 +70,14 @@ struct Etcd {
 
 impl Section {
     /// The store, and the bound of the staleness: by default there is one only where other replicas write too.
-    pub(super) fn resolve(self, folder: &Path) -> Result<(StoreConfig, Option<Duration>), ConfigError> {
+    pub(super) fn resolve(
+        self,
+        folder: &Path,
+        has_workload_api: bool,
+    ) -> Result<(StoreConfig, Option<Duration>), ConfigError> {
         let store = match (self.sled, self.etcd, self.memory) {
             (Some(Sled { path }), None, false) => StoreConfig::Sled(folder.join(path)),
-            (None, Some(etcd), false) => StoreConfig::Etcd(etcd.resolve(folder)?),
+            (None, Some(etcd), false) => StoreConfig::Etcd(etcd.resolve(folder, has_workload_api)?),
             (None, None, true) => StoreConfig::Memory,
             _ => {
                 return Err(value("store", "name one of sled with its path, etcd with its endpoints, or memory: true"));
@@ -80,8 +88,11 @@ impl Section {
     }
 }
 
+/// The value of `store.etcd.certificate` that is no file.
+const WORKLOAD_API: &str = "workload_api";
+
 impl Etcd {
-    fn resolve(self, folder: &Path) -> Result<EtcdConfig, ConfigError> {
+    fn resolve(self, folder: &Path, has_workload_api: bool) -> Result<EtcdConfig, ConfigError> {
         const ENDPOINTS: &str = "store.etcd.endpoints";
         let endpoints = self.endpoints.iter().map(|text| {
             endpoint(text).ok_or_else(|| {
@@ -97,20 +108,7 @@ impl Etcd {
         if https != 0 && https != endpoints.len() {
             return Err(value(ENDPOINTS, "must all be https"));
         }
-        let client = match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => Some((folder.join(certificate), folder.join(key))),
-            (None, None) => None,
-            (Some(_), None) => return Err(value("store.etcd.key", "is missing: it goes with store.etcd.certificate")),
-            (None, Some(_)) => return Err(value("store.etcd.certificate", "is missing: it goes with store.etcd.key")),
-        };
-        let tls = match self.ca {
-            Some(ca) if https != 0 => Some(EtcdTls { ca: folder.join(ca), client }),
-            None if https != 0 => {
-                return Err(value("store.etcd.ca", "is missing: only this CA may have issued etcd's certificates"));
-            }
-            None if client.is_none() => None,
-            _ => return Err(value("store.etcd.ca", "and certificates go only with https endpoints")),
-        };
+        let tls = self.tls(folder, https != 0, has_workload_api)?;
         let prefix = self.prefix.unwrap_or_else(|| "/lanyard".to_owned());
         if !is_prefix(&prefix) {
             return Err(value(
@@ -120,6 +118,50 @@ impl Etcd {
         }
         let endpoints = endpoints.iter().map(ToString::to_string).collect();
         Ok(EtcdConfig { endpoints, prefix, tls, timeout: self.timeout.unwrap_or(Duration::from_secs(5)) })
+    }
+}
+
+impl Etcd {
+    fn tls(&self, folder: &Path, https: bool, has_workload_api: bool) -> Result<Option<EtcdTls>, ConfigError> {
+        let client = match (&self.certificate, &self.key) {
+            (Some(certificate), None) if certificate.as_os_str() == WORKLOAD_API => EtcdClient::WorkloadApi,
+            (Some(certificate), Some(_)) if certificate.as_os_str() == WORKLOAD_API => {
+                return Err(value("store.etcd.key", "goes with a file: the Workload API has the key too"));
+            }
+            (Some(certificate), Some(key)) => EtcdClient::Files(folder.join(certificate), folder.join(key)),
+            (None, None) => EtcdClient::Nothing,
+            (Some(_), None) => return Err(value("store.etcd.key", "is missing: it goes with store.etcd.certificate")),
+            (None, Some(_)) => return Err(value("store.etcd.certificate", "is missing: it goes with store.etcd.key")),
+        };
+        let server = match (&self.ca, &self.server_spiffe_id) {
+            (Some(_), Some(_)) => {
+                return Err(value("store.etcd.server_spiffe_id", "and store.etcd.ca exclude each other"));
+            }
+            (Some(ca), None) => Some(EtcdServer::Ca(folder.join(ca))),
+            (None, Some(id)) => {
+                let id = parse_spiffe_id(id).filter(|id| !id.path().is_empty());
+                let problem = "must be the SPIFFE ID of a workload";
+                Some(EtcdServer::Svid(id.ok_or_else(|| value("store.etcd.server_spiffe_id", problem))?))
+            }
+            (None, None) => None,
+        };
+        let tls = match server {
+            Some(server) if https => EtcdTls { server, client },
+            None if https => {
+                return Err(value("store.etcd.ca", "is missing: only this CA may have issued etcd's certificates"));
+            }
+            None if client == EtcdClient::Nothing => return Ok(None),
+            _ => return Err(value("store.etcd.ca", "and certificates go only with https endpoints")),
+        };
+        if tls.needs_workload_api() && !has_workload_api {
+            let key = if tls.client == EtcdClient::WorkloadApi {
+                "store.etcd.certificate"
+            } else {
+                "store.etcd.server_spiffe_id"
+            };
+            return Err(value(key, "needs the section workload_api"));
+        }
+        Ok(Some(tls))
     }
 }
 

@@ -24,11 +24,17 @@ pub(super) fn spawn<T>(
     T: Future<Output = ()> + Send + 'static,
 {
     let authority = Arc::clone(authority);
-    tasks.spawn(async move {
-        while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
-            authority.metrics().panicked();
-            tracing::error!(task = name, "a task panicked and is restarted");
-            tokio::time::sleep(PAUSE).await;
-        }
-    });
+    tasks.spawn(run(name, task, move || authority.metrics().panicked()));
+}
+
+/// The same, before there is an authority that counts the panics.
+pub(super) async fn run<T>(name: &'static str, task: impl Fn() -> T, panicked: impl Fn())
+where
+    T: Future<Output = ()>,
+{
+    while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+        panicked();
+        tracing::error!(task = name, "a task panicked and is restarted");
+        tokio::time::sleep(PAUSE).await;
+    }
 }

@@ -15,6 +15,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
 use spiffe::SpiffeId;
 use zeroize::Zeroizing;
 
@@ -83,19 +85,48 @@ pub fn config(
     Ok(finish(config))
 }
 
-/// Trusts the CAs in a PEM file only, for HTTP/2, and presents a client certificate if there is one.
+/// Which server is the right one.
+#[derive(Clone, Debug)]
+pub enum ExpectedServer {
+    /// One whose certificate leads to a CA in this PEM file and has the host's name.
+    Ca(PathBuf),
+    /// One with this SPIFFE ID, proven by these roots.
+    Svid(SpiffeId, Anchors),
+}
+
+/// What a server is shown.
+#[derive(Clone, Debug)]
+pub enum ClientCertificate {
+    /// No certificate.
+    Nothing,
+    /// The certificate in these files.
+    Files(CertificateFiles),
+    /// This certificate, whatever the server asks for.
+    Held(Arc<CertifiedKey>),
+}
+
+/// Trusts this server only, for HTTP/2, and presents a client certificate if there is one.
 pub fn mutual_config(
-    ca: &Path,
-    client: Option<&CertificateFiles>,
+    server: ExpectedServer,
+    client: &ClientCertificate,
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn Clock>,
 ) -> Result<ClientConfig, OutboundError> {
-    let builder = ClientConfig::builder_with_details(provider, Arc::new(AuthorityTime(clock)))
-        .with_protocol_versions(DEFAULT_VERSIONS)?
-        .with_root_certificates(roots_in(ca)?);
+    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(AuthorityTime(clock)))
+        .with_protocol_versions(DEFAULT_VERSIONS)?;
+    let builder = match server {
+        ExpectedServer::Ca(ca) => builder.with_root_certificates(roots_in(&ca)?),
+        ExpectedServer::Svid(id, roots) => {
+            let verifier = SvidServerVerifier { id, roots: Arc::new(ArcSwap::from_pointee(roots)), provider };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+    };
     let mut config = match client {
-        None => builder.with_no_client_auth(),
-        Some(files) => {
+        ClientCertificate::Nothing => builder.with_no_client_auth(),
+        ClientCertificate::Held(key) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(key))))
+        }
+        ClientCertificate::Files(files) => {
             let unusable = |problem: String| OutboundError::Client {
                 certificate: files.certificate.clone(),
                 key: files.key.clone(),

@@ -119,6 +119,11 @@ impl ServerCertificate {
         }
     }
 
+    /// The certificate with its key.
+    pub fn present(&self) -> Option<Arc<CertifiedKey>> {
+        self.present.load().as_ref().map(|present| Arc::clone(&present.key))
+    }
+
     /// Removes the certificate. Every handshake fails from now on.
     pub fn withdraw(&self) {
         self.present.store(None);
@@ -135,7 +140,7 @@ impl ServerCertificate {
 
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.present.load().as_ref().map(|present| Arc::clone(&present.key))
+        self.present()
     }
 }
 

@@ -12,6 +12,7 @@ use rustls::crypto::aws_lc_rs;
 
 use crate::authority::backup::UnfinishedImport;
 use crate::authority::clock::SystemClock;
+use crate::authority::clock::SystemEntropy;
 use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::SealError;
@@ -142,7 +143,7 @@ async fn in_etcd(config: &Config, etcd: &EtcdConfig, report: &mut Report) -> Ope
 /// Everything that is in etcd, in memory: checks make a signing key where there is none.
 async fn copy_of_etcd(config: &Config) -> Result<(MemoryStore, usize), String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let store = open_store(&config.store, &provider, Arc::new(SystemClock)).await;
+    let store = open_store(config, &provider, Arc::new(SystemClock), Arc::new(SystemEntropy::default())).await;
     let listing = store.map_err(|error| error.to_string())?.list("").await.map_err(|error| error.to_string())?;
     let copy = MemoryStore::new();
     for (key, entry) in &listing.entries {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 
 use crate::authority::clock::SystemClock;
+use crate::authority::clock::SystemEntropy;
 use crate::authority::keys::KeySealer;
 use crate::authority::state::REPLICAS;
 use crate::authority::store::Store;
@@ -77,7 +78,8 @@ impl Configured {
     /// 20 seconds after the last one was killed.
     pub(super) async fn open_or_create(&self, in_use: &str) -> Result<Arc<dyn Store>, CommandError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let opened = open_store(&self.config.store, &provider, Arc::new(SystemClock)).await;
+        let opened =
+            open_store(&self.config, &provider, Arc::new(SystemClock), Arc::new(SystemEntropy::default())).await;
         let store = opened.map_err(|error| {
             if let StartError::Store(error) = &error {
                 return not_open(error, in_use);

@@ -71,7 +71,7 @@ impl Components {
         let (bundles, contents) = files::load(&config.trust)?;
         let stored = match store {
             Some(store) => Stored::measure(store, None),
-            None => Stored::open(&config.store, &provider, Arc::clone(&clock)).await?,
+            None => Stored::open(config, &provider, Arc::clone(&clock), Arc::clone(&entropy)).await?,
         };
         let store = Arc::clone(&stored.store);
         if let Some(unfinished) = UnfinishedImport::find(&*store).await.map_err(LoadError::Store)? {

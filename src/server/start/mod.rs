@@ -3,6 +3,7 @@
 mod components;
 mod signing_keys;
 mod store;
+mod store_identity;
 
 pub(in crate::server) use crate::server::start::components::Components;
 pub(crate) use crate::server::start::signing_keys::open as open_signing_keys;

@@ -6,10 +6,15 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 
 use crate::authority::clock::Clock;
+use crate::authority::clock::Entropy;
 use crate::authority::store::Store;
+use crate::config::Config;
 use crate::config::StoreConfig;
 use crate::server::error::StartError;
+use crate::server::start::store_identity::StoreIdentity;
 use crate::store::disk::Disk;
+use crate::store::etcd::EtcdClient;
+use crate::store::etcd::EtcdServer;
 use crate::store::etcd::EtcdStore;
 use crate::store::etcd::EtcdTls;
 use crate::store::etcd::TlsSource;
@@ -20,6 +25,8 @@ use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
 use crate::tls::CertificateFiles;
 use crate::tls::outbound;
+use crate::tls::outbound::ClientCertificate;
+use crate::tls::outbound::ExpectedServer;
 
 /// The shortest time between two readings of the disk.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
@@ -36,12 +43,13 @@ pub(in crate::server) struct Stored {
 impl Stored {
     /// Opens the configured store.
     pub(super) async fn open(
-        config: &StoreConfig,
+        config: &Config,
         provider: &Arc<CryptoProvider>,
         clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
-        let disk = config.directory().map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
-        Ok(Self::measure(open(config, provider, clock).await?, disk))
+        let disk = config.store.directory().map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
+        Ok(Self::measure(open(config, provider, clock, entropy).await?, disk))
     }
 
     /// Counts the operations of an open store, and reads the state of its disk.
@@ -54,28 +62,51 @@ impl Stored {
 
 /// Opens the configured store. Opening the embedded one blocks.
 pub(crate) async fn open(
-    config: &StoreConfig,
+    config: &Config,
     provider: &Arc<CryptoProvider>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<dyn Store>, StartError> {
-    Ok(match config {
+    Ok(match &config.store {
         StoreConfig::Sled(directory) => {
             Arc::new(SledStore::open(directory, SledOptions { clock, ..SledOptions::default() })?)
         }
         StoreConfig::Memory => Arc::new(MemoryStore::with_clock(clock)),
-        StoreConfig::Etcd(config) => {
-            let tls = config.tls.clone().map(|files| tls_of(files, Arc::clone(provider), Arc::clone(&clock)));
-            Arc::new(EtcdStore::open(config, tls, clock).await?)
+        StoreConfig::Etcd(etcd) => {
+            let identity = match &config.workload_api {
+                Some(workload_api) if etcd.tls.as_ref().is_some_and(EtcdTls::needs_workload_api) => {
+                    let (provider, clock) = (Arc::clone(provider), Arc::clone(&clock));
+                    Some(StoreIdentity::follow(workload_api.clone(), provider, clock, entropy).await?)
+                }
+                Some(_) | None => None,
+            };
+            let tls = etcd.tls.clone().map(|tls| tls_of(tls, identity, Arc::clone(provider), Arc::clone(&clock)));
+            Arc::new(EtcdStore::open(etcd, tls, clock).await?)
         }
     })
 }
 
-/// The TLS configuration for connections to etcd.
-fn tls_of(files: EtcdTls, provider: Arc<CryptoProvider>, clock: Arc<dyn Clock>) -> TlsSource {
-    let EtcdTls { ca, client } = files;
-    let client = client.map(|(certificate, key)| CertificateFiles { certificate, key });
+/// The TLS configuration for each connection to etcd. It keeps the identity followed for as long as the store is open.
+fn tls_of(
+    EtcdTls { server, client }: EtcdTls,
+    identity: Option<StoreIdentity>,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<dyn Clock>,
+) -> TlsSource {
     Arc::new(move || {
-        let config = outbound::mutual_config(&ca, client.as_ref(), Arc::clone(&provider), Arc::clone(&clock));
+        let identity = || identity.as_ref().ok_or_else(|| "there is no Workload API".to_owned());
+        let server = match &server {
+            EtcdServer::Ca(ca) => ExpectedServer::Ca(ca.clone()),
+            EtcdServer::Svid(id) => ExpectedServer::Svid(id.clone(), identity()?.roots_of(id.trust_domain())?),
+        };
+        let client = match &client {
+            EtcdClient::Nothing => ClientCertificate::Nothing,
+            EtcdClient::Files(certificate, key) => {
+                ClientCertificate::Files(CertificateFiles { certificate: certificate.clone(), key: key.clone() })
+            }
+            EtcdClient::WorkloadApi => ClientCertificate::Held(identity()?.svid()?),
+        };
+        let config = outbound::mutual_config(server, &client, Arc::clone(&provider), Arc::clone(&clock));
         config.map(Arc::new).map_err(|error| error.to_string())
     })
 }

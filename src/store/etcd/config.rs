@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spiffe::SpiffeId;
+
 /// The endpoints, the credentials and the place of the records.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EtcdConfig {
@@ -11,17 +13,44 @@ pub struct EtcdConfig {
     /// The prefix of all keys: segments that begin with a slash. Two Lanyards with different prefixes in one etcd do not
     /// see each other, also where one prefix begins with the other.
     pub prefix: String,
-    /// The files for TLS; `None` where the endpoints are `http://` on loopback addresses.
+    /// Who is who; `None` where the endpoints are `http://` on loopback addresses.
     pub tls: Option<EtcdTls>,
     /// The longest time of one request, with its retries. A write is up to three: what is compared, a lease, the writes.
     pub timeout: Duration,
 }
 
-/// The files for TLS, PEM. They are read again for each new connection.
+/// Who etcd is, and what it is shown. Both are taken anew for each new connection. Files are PEM.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EtcdTls {
-    /// The CAs that etcd's certificates must lead to.
-    pub ca: PathBuf,
-    /// The client certificate with its chain, and its private key.
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// What etcd's certificates must be.
+    pub server: EtcdServer,
+    /// The client certificate.
+    pub client: EtcdClient,
+}
+
+/// What etcd's certificates must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum EtcdServer {
+    /// They lead to a CA in this file, and have the endpoint's host.
+    Ca(PathBuf),
+    /// They are X509-SVIDs with this ID, proven by the bundle that the Workload API has of its trust domain.
+    Svid(SpiffeId),
+}
+
+/// What is presented to etcd.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum EtcdClient {
+    /// No certificate.
+    Nothing,
+    /// The certificate with its chain in the first file, and its private key in the second.
+    Files(PathBuf, PathBuf),
+    /// This server's X509-SVID, as the Workload API delivers it.
+    WorkloadApi,
+}
+
+impl EtcdTls {
+    /// Whether the Workload API is needed for connections.
+    pub fn needs_workload_api(&self) -> bool {
+        self.client == EtcdClient::WorkloadApi || matches!(self.server, EtcdServer::Svid(_))
+    }
 }

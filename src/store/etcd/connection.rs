@@ -54,7 +54,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The largest answer, in bytes: etcd sends what happened at up to 1,000 revisions in one.
 pub(super) const MAX_ANSWER_BYTES: usize = 512 * 1024 * 1024;
 
-/// Makes the TLS configuration for the next connection, from the files as they are then.
+/// Makes the TLS configuration for the next connection, from the certificates as they are then.
 pub type TlsSource = Arc<dyn Fn() -> Result<Arc<ClientConfig>, String> + Send + Sync>;
 
 /// Whether a request may be sent again where it is unknown whether it was carried out.
@@ -221,11 +221,12 @@ async fn open(
     expected: Option<u64>,
 ) -> Result<(Channel, u64), String> {
     let tls = tls.map(|tls| tls()).transpose()?;
+    let has_tls = tls.is_some();
     let connect = service_fn(move |uri: Uri| stream(uri, tls.clone()));
     let endpoint = Endpoint::from(endpoint).executor(OnHandle(home));
     let channel = endpoint.connect_with_connector(connect).await.map_err(|error| root_cause(&error))?;
     let mut member = MaintenanceClient::new(channel.clone());
-    let status = member.status(StatusRequest {}).await.map_err(|status| status.message().to_owned())?.into_inner();
+    let status = member.status(StatusRequest {}).await.map_err(|status| cause_of(&status, has_tls))?.into_inner();
     Version::parse(&status.version).ok_or_else(|| format!("it has no version: {:?}", status.version))?.check()?;
     let cluster = status.header.ok_or("its answer has no header")?.cluster_id;
     match expected {
@@ -281,6 +282,15 @@ async fn stream(uri: Uri, tls: Option<Arc<ClientConfig>>) -> io::Result<Stream> 
     let Some(tls) = tls else { return Ok(TokioIo::new(Box::new(tcp))) };
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     Ok(TokioIo::new(Box::new(TlsConnector::from(tls).connect(name, tcp).await?)))
+}
+
+/// Why a first request failed. With TLS 1.3 a client certificate that is refused shows here, and not always by an alert.
+fn cause_of(status: &Status, has_tls: bool) -> String {
+    match std::error::Error::source(status).map(root_cause) {
+        Some(cause) if has_tls => format!("{cause}, at the first request: it may not accept the client certificate"),
+        Some(cause) => cause,
+        None => status.message().to_owned(),
+    }
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -43,6 +43,9 @@ use crate::support::server::in_crate;
 use crate::support::tools::built;
 use crate::support::tools::skipped;
 
+/// The SPIFFE ID of the members of a cluster.
+pub const ETCD_ID: &str = "spiffe://prod.example/etcd";
+
 /// etcd, by its Go module.
 const ETCD: &str = "go.etcd.io/etcd/server/v3@v3.6.16";
 
@@ -205,7 +208,9 @@ impl Cluster {
         let members = (0..3).map(member).collect();
         let mut cluster = Self { folder, program, ca, members, options };
         fs::write(cluster.file("ca.pem"), cluster.ca.pem()).unwrap();
-        let certificate = cluster.ca.client_certificate().common_name("member").ip([127, 0, 0, 1].into()).issue();
+        let certificate = cluster.ca.svid(ETCD_ID).common_name("member").ip([127, 0, 0, 1].into());
+        // Tests move the clocks of servers.
+        let certificate = certificate.valid_for(Duration::from_hours(24)).issue();
         fs::write(cluster.file("member.pem"), certificate.chain_pem()).unwrap();
         fs::write(cluster.file("member-key.pem"), certificate.key_pem()).unwrap();
         cluster.write_client_certificate();
@@ -259,14 +264,20 @@ impl Cluster {
 
     /// The value of `store` in a configuration, with the members in this order.
     pub fn store_section(&self, prefix: &str, order: [usize; 3]) -> String {
+        let (ca, certificate, key) = self.files();
+        let [ca, certificate, key] = [&ca, &certificate, &key].map(|file| text(file));
+        self.store_section_by(prefix, order, &format!("ca: {ca}, certificate: {certificate}, key: {key}"))
+    }
+
+    /// The same with these keys for who is who.
+    pub fn store_section_by(&self, prefix: &str, order: [usize; 3], tls: &str) -> String {
         let endpoints = order.map(|index| format!("'https://127.0.0.1:{}'", self.members[index].client)).join(", ");
-        let path = |name: &str| text(&self.file(name)).to_owned();
-        format!(
-            "{{etcd: {{endpoints: [{endpoints}], prefix: {prefix}, ca: {}, certificate: {}, key: {}}}}}",
-            path("ca.pem"),
-            path("client.pem"),
-            path("client-key.pem")
-        )
+        format!("{{etcd: {{endpoints: [{endpoints}], prefix: {prefix}, {tls}}}}}")
+    }
+
+    /// The CA of all of its certificates.
+    pub fn ca(&self) -> &TestCa {
+        &self.ca
     }
 
     /// The addresses of the members.
