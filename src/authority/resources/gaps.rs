@@ -90,6 +90,7 @@ mod tests {
         );
         assert_eq!(found(&[(get, "/a", Some("read")), (&[], "/**", None)]), ["/a /** None"]);
         assert_eq!(found(&[(get, "/a", Some("")), (&[], "/{any}", None)]), ["/a /{any} None"]);
+        assert_eq!(found(&[(get, "/a/b", Some("read")), (&[], "/a/b/**", None)]), ["/a/b /a/b/** None"]);
         // One for all methods closes it, here or between the two.
         for closed in [
             found(&[(&[], "/admin/{id}", Some("admin")), (&[], "/**", Some("read"))]),
@@ -97,7 +98,7 @@ mod tests {
             found(&[(get, "/a/b", Some("read")), (&[], "/a/**", Some("read write")), (&[], "/**", None)]),
             found(&[(get, "/a", None), (&[], "/**", None)]),
             found(&[(get, "/a", Some("admin")), (get, "/**", Some("read"))]),
-            found(&[(get, "/a/b", Some("admin")), (&[], "/a/b/**", None), (&[], "/{one}", None)]),
+            found(&[(get, "/a/b", Some("admin")), (&[], "/a/b/c/**", None), (&[], "/{one}", None)]),
         ] {
             assert_eq!(closed, Vec::<String>::new());
         }
