@@ -13,7 +13,7 @@ use crate::limits::role::CallerRole;
 
 /// What a request takes while it is under way, besides its head and its body, in bytes: its stream, its task, its span and
 /// the state of its method.
-pub const REQUEST_BYTES: usize = 16 * 1024;
+pub const REQUEST_BYTES: usize = 20 * 1024;
 
 /// What all callers hold together.
 #[derive(Debug)]

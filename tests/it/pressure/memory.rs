@@ -81,6 +81,7 @@ async fn the_memory_of_requests_that_do_not_end_stays_within_what_the_limits_pro
         let used = page.get("lanyard_limit_used{role=\"workload\",limit=\"buffered_bytes\"}").unwrap();
         let refused = page.get("lanyard_limit_refused_total{role=\"workload\",limit=\"buffered_bytes\"}").unwrap();
         let most = Machine::most_bytes(open.len(), BUDGET);
+        println!("{method}: {grown} bytes, of which {used} are counted, and at most {most} are promised");
         assert!((BUDGET / 2..=BUDGET).contains(&used) && refused > 0, "{method}: {used} held, {refused} refused");
         assert!(grown <= most, "{method}: {grown} bytes, of which {used} are counted, and at most {most} are promised");
     }
