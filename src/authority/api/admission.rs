@@ -30,13 +30,15 @@ impl Authority {
         // Read before the bundles: if they change in between, a path that was validated by them is validated again.
         let trust_generation = self.trust_generation();
         let now = self.clock.now();
+        // Read before the snapshot: one that was loaded before a revocation arrived is not as fresh as the next.
+        let staleness = self.staleness();
         View {
             now,
             snapshot: self.snapshot.load_full(),
             trust: self.trust(),
             trust_generation,
             roles: self.roles.load_full(),
-            staleness: self.staleness(),
+            staleness,
             max_staleness: self.policy.max_staleness,
         }
     }
