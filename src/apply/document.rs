@@ -119,9 +119,17 @@ pub trait Document: Clone + Serialize + TryFrom<Self::Message, Error = Malformed
         reason: &str,
     ) -> Result<(), Status>;
 
+    /// The record of this name, in a request for its changes.
+    fn named(name: String) -> Named;
+
     /// What is kept of the changes of a record, the oldest first.
-    async fn history<S: Transport>(registry: &mut Registry<S>, name: String)
-    -> Result<Vec<RegistrationChange>, Status>;
+    async fn history<S: Transport>(
+        registry: &mut Registry<S>,
+        name: String,
+    ) -> Result<Vec<RegistrationChange>, Status> {
+        let request = ListChangesRequest { registration: Some(Self::named(name)) };
+        registry.list_changes(request).await.map(|answer| answer.into_inner().changes)
+    }
 
     /// The messages of a change: what was before it, and after it.
     fn of_change(change: RegistrationChange) -> (Option<Self::Message>, Option<Self::Message>);
@@ -220,11 +228,8 @@ impl Document for ClientMetadata {
         registry.delete_client(request).await.map(drop)
     }
 
-    async fn history<S: Transport>(
-        registry: &mut Registry<S>,
-        name: String,
-    ) -> Result<Vec<RegistrationChange>, Status> {
-        changes(registry, Named::ClientId(name)).await
+    fn named(name: String) -> Named {
+        Named::ClientId(name)
     }
 
     fn of_change(change: RegistrationChange) -> (Option<Client>, Option<Client>) {
@@ -330,11 +335,8 @@ impl Document for ResourceMetadata {
         registry.delete_protected_resource(request).await.map(drop)
     }
 
-    async fn history<S: Transport>(
-        registry: &mut Registry<S>,
-        name: String,
-    ) -> Result<Vec<RegistrationChange>, Status> {
-        changes(registry, Named::Audience(name)).await
+    fn named(name: String) -> Named {
+        Named::Audience(name)
     }
 
     fn of_change(change: RegistrationChange) -> (Option<ProtectedResource>, Option<ProtectedResource>) {
@@ -352,9 +354,4 @@ impl Document for ResourceMetadata {
     async fn forget<S: Transport>(registry: &mut Registry<S>, name: String) -> Result<(), Status> {
         registry.forget_resource(ForgetResourceRequest { audience: name }).await.map(drop)
     }
-}
-
-async fn changes<S: Transport>(registry: &mut Registry<S>, of: Named) -> Result<Vec<RegistrationChange>, Status> {
-    let request = ListChangesRequest { registration: Some(of) };
-    registry.list_changes(request).await.map(|answer| answer.into_inner().changes)
 }

@@ -93,13 +93,13 @@ async fn apply_at_once<D: Document, S: Transport>(
 ) -> Vec<Applied> {
     let is_refused = AtomicBool::new(false);
     let begin = |document| {
-        let (mut registry, is_refused) = (registry.clone(), &is_refused);
+        let is_refused = &is_refused;
         let write = Write { validate_only: mode == Mode::Check, reason };
         async move {
             if is_refused.load(Ordering::Acquire) {
                 return None;
             }
-            let done = apply_patiently(&mut registry, document, write).await;
+            let done = apply_one(registry, document, write).await;
             is_refused.fetch_or(done.is_err(), Ordering::AcqRel);
             Some((document, done))
         }
@@ -142,39 +142,16 @@ struct Done<D: Document> {
     warnings: Vec<String>,
 }
 
-/// Applies a document, and again while the server says when it may be sent again. Where the server did not say whether a change
-/// was made, the record does.
-async fn apply_patiently<D: Document, S: Transport>(
-    registry: &mut Registry<S>,
-    document: &D,
-    write: Write<'_>,
-) -> Result<Done<D>, Failed> {
-    let before = D::read(registry, document.name()).await.ok();
-    let failed = match patiently(async || apply_one(&mut registry.clone(), document, write).await).await {
-        Ok(done) => return Ok(done),
-        Err(status) => status,
-    };
-    if write.validate_only || is_definite(&failed) {
-        return Err(Failed { status: failed, may_be_written: false });
-    }
-    let check = Write { validate_only: true, ..write };
-    match (before, apply_one(registry, document, check).await, D::read(registry, document.name()).await) {
-        // It is as the document says, and was not before.
-        (None, Ok(Done { outcome: Outcome::Unchanged, .. }), Ok(present)) => {
-            Ok(Done::created(document, false, present))
-        }
-        (Some(before), Ok(Done { outcome: Outcome::Unchanged, .. }), Ok(present)) => {
-            Ok(Done::updated(document, before, present))
-        }
-        (_, Ok(_), _) => Err(Failed { status: failed, may_be_written: false }),
-        (_, Err(_), _) => Err(Failed { status: failed, may_be_written: true }),
-    }
-}
-
 /// A document that was not applied, or of which that is not known.
 struct Failed {
     status: Status,
     may_be_written: bool,
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self { status, may_be_written: false }
+    }
 }
 
 /// Whether an error says that nothing was changed.
@@ -200,70 +177,109 @@ fn is_definite(status: &Status) -> bool {
     }
 }
 
+/// Applies a document. Where the server did not say whether the change was made, the record does.
 async fn apply_one<D: Document, S: Transport>(
-    registry: &mut Registry<S>,
+    registry: &Registry<S>,
     document: &D,
     write: Write<'_>,
-) -> Result<Done<D>, Status> {
+) -> Result<Done<D>, Failed> {
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
-        let written = match D::read(registry, document.name()).await {
-            Ok(present) => {
-                let wanted = document.over(&present).message(D::server_fields(&present).etag);
-                let updated = D::update(registry, wanted, write).await;
-                updated.map(|updated| Done::updated(document, present, updated))
-            }
-            Err(status) if status.code() == Code::NotFound => {
-                let was_deleted =
-                    status.get_details_error_info().is_some_and(|info| info.metadata.contains_key("deleted"));
-                let created = D::create(registry, document.message(String::new()), write).await;
-                created.map(|created| Done::created(document, was_deleted, created))
-            }
-            Err(status) => return Err(status),
-        };
-        match written {
+        let before = Before::read(registry, document).await?;
+        match before.write(registry, document, write).await {
+            Ok(after) => return Ok(Done::of(document, before, after)),
             // Another writer changed, registered or deleted the record since it was read.
             Err(status) if matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::NotFound) => {
                 last = status;
             }
-            decided => return decided,
+            Err(status) if write.validate_only || is_definite(&status) => return Err(status.into()),
+            Err(status) => return settle(registry, document, before, status).await,
         }
     }
-    Err(last)
+    Err(last.into())
+}
+
+/// What became of a write that failed without saying so.
+async fn settle<D: Document, S: Transport>(
+    registry: &Registry<S>,
+    document: &D,
+    before: Before<D>,
+    failed: Status,
+) -> Result<Done<D>, Failed> {
+    let unknown = |failed| Failed { status: failed, may_be_written: true };
+    let check = Write { validate_only: true, reason: "" };
+    let Ok(now) = Before::read(registry, document).await else { return Err(unknown(failed)) };
+    let Before::Present(present) = &now else { return Err(failed.into()) };
+    let Ok(mut checked) = now.write(registry, document, check).await else { return Err(unknown(failed)) };
+    D::take_warnings(&mut checked);
+    if checked == *present { Ok(Done::of(document, before, checked)) } else { Err(failed.into()) }
+}
+
+/// What is registered under the name of a document before it is applied.
+enum Before<D: Document> {
+    /// Nothing; `was_deleted` is whether the deletion of a record is remembered.
+    Absent { was_deleted: bool },
+    /// A record.
+    Present(D::Message),
+}
+
+impl<D: Document> Before<D> {
+    async fn read<S: Transport>(registry: &Registry<S>, document: &D) -> Result<Self, Status> {
+        match patiently(async || D::read(&mut registry.clone(), document.name()).await).await {
+            Ok(present) => Ok(Self::Present(present)),
+            Err(status) if status.code() == Code::NotFound => {
+                let info = status.get_details_error_info();
+                Ok(Self::Absent { was_deleted: info.is_some_and(|info| info.metadata.contains_key("deleted")) })
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Writes the document in place of what was there.
+    async fn write<S: Transport>(
+        &self,
+        registry: &Registry<S>,
+        document: &D,
+        write: Write<'_>,
+    ) -> Result<D::Message, Status> {
+        patiently(async || {
+            let mut registry = registry.clone();
+            match self {
+                Self::Absent { .. } => D::create(&mut registry, document.message(String::new()), write).await,
+                Self::Present(present) => {
+                    let wanted = document.over(present).message(D::server_fields(present).etag);
+                    D::update(&mut registry, wanted, write).await
+                }
+            }
+        })
+        .await
+    }
 }
 
 impl<D: Document> Done<D> {
-    fn updated(document: &D, present: D::Message, mut updated: D::Message) -> Self {
-        let warnings = D::take_warnings(&mut updated);
+    fn of(document: &D, before: Before<D>, mut after: D::Message) -> Self {
+        let warnings = D::take_warnings(&mut after);
+        let (before, was_deleted) = match before {
+            Before::Absent { was_deleted } => (None, was_deleted),
+            Before::Present(present) => (Some(present), false),
+        };
         // A write that changes nothing keeps the etag. A validation keeps it too, and is compared by content.
-        if present == updated {
+        if before.as_ref() == Some(&after) {
             let outcome = Outcome::Unchanged;
             return Self { change: None, outcome, differences: Vec::new(), denied_tokens: None, warnings };
         }
         let read = |message: &D::Message| D::try_from(message.clone()).ok();
         Self {
-            outcome: Outcome::Updated,
-            differences: differences(&read(&present), &read(&updated)),
-            denied_tokens: document.denied_lifetime(&present, &updated),
+            outcome: if before.is_some() { Outcome::Updated } else { Outcome::Created },
+            differences: differences(&before.as_ref().and_then(read), &read(&after)),
+            denied_tokens: before.as_ref().and_then(|before| document.denied_lifetime(before, &after)),
             warnings,
             change: Some(Change {
                 name: document.name().to_owned(),
-                before: Some(present),
-                was_deleted: false,
-                etag: D::server_fields(&updated).etag,
+                before,
+                was_deleted,
+                etag: D::server_fields(&after).etag,
             }),
         }
-    }
-
-    fn created(document: &D, was_deleted: bool, mut created: D::Message) -> Self {
-        let warnings = D::take_warnings(&mut created);
-        let change = Change {
-            name: document.name().to_owned(),
-            before: None,
-            was_deleted,
-            etag: D::server_fields(&created).etag,
-        };
-        let differences = differences(&(), &D::try_from(created).ok());
-        Self { change: Some(change), outcome: Outcome::Created, differences, denied_tokens: None, warnings }
     }
 }

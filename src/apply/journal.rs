@@ -21,7 +21,7 @@ pub struct Journal<D: Document> {
 }
 
 /// A record that was created or updated.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(in crate::apply) struct Change<D: Document> {
     /// The name of the record.
     pub(in crate::apply) name: String,
@@ -61,7 +61,7 @@ pub async fn undo<D: Document, S: Transport>(registry: &mut Registry<S>, journal
             kept.push(name);
             continue;
         }
-        match patiently(async || undo_one(&mut registry.clone(), change.clone()).await).await {
+        match undo_one(registry, change).await {
             Ok(()) => {}
             Err(status) => {
                 answers = matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::InvalidArgument);
@@ -72,18 +72,22 @@ pub async fn undo<D: Document, S: Transport>(registry: &mut Registry<S>, journal
     kept
 }
 
-async fn undo_one<D: Document, S: Transport>(registry: &mut Registry<S>, change: Change<D>) -> Result<(), Status> {
+async fn undo_one<D: Document, S: Transport>(registry: &Registry<S>, change: Change<D>) -> Result<(), Status> {
     let Change { name, before, was_deleted, etag } = change;
     let Some(before) = before else {
-        return match D::delete(registry, name.clone(), etag, UNDONE).await {
+        let deleted =
+            patiently(async || D::delete(&mut registry.clone(), name.clone(), etag.clone(), UNDONE).await).await;
+        return match deleted {
             // Another writer has deleted it already.
             Err(status) if status.code() == Code::NotFound => Ok(()),
-            Ok(()) if !was_deleted => D::forget(registry, name).await,
+            Ok(()) if !was_deleted => patiently(async || D::forget(&mut registry.clone(), name.clone()).await).await,
             deleted => deleted,
         };
     };
     let before = D::try_from(before).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    match D::update(registry, before.message(etag), Write { validate_only: false, reason: UNDONE }).await {
+    let write = Write { validate_only: false, reason: UNDONE };
+    let updated = async || D::update(&mut registry.clone(), before.message(etag.clone()), write).await;
+    match patiently(updated).await {
         // Another writer has changed it, by deleting it.
         Err(status) if status.code() == Code::NotFound => Err(Status::aborted(name)),
         updated => updated.map(drop),

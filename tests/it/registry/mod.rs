@@ -9,6 +9,7 @@ mod directory;
 mod features;
 mod fields;
 mod history;
+mod lost_answers;
 mod newer;
 mod registrations;
 mod resource_defaults;
