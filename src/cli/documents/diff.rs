@@ -1,6 +1,5 @@
 //! `lanyard diff`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -21,6 +20,7 @@ use crate::cli::documents::apply::refusal;
 use crate::cli::documents::apply::warnings;
 use crate::cli::documents::sources;
 use crate::cli::documents::sources::Both;
+use crate::cli::documents::sources::SourceArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
@@ -31,17 +31,15 @@ const SHOWN: usize = 160;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DiffArguments {
-    /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin. It may be given several
-    /// times.
-    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
-    filenames: Vec<PathBuf>,
+    #[command(flatten)]
+    sources: SourceArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
 /// Prints how documents differ from what is registered, as the server would register them: its defaults count.
 pub(in crate::cli) async fn run(arguments: DiffArguments, format: Format) -> Result<ExitCode, CommandError> {
-    let Both { clients, resources } = sources::read_both(&arguments.filenames)?;
+    let Both { clients, resources } = sources::read_both(&arguments.sources.filenames)?;
     let mut registry = documents::open(&arguments.connection).await?;
     let checked_clients = apply(&mut registry, &clients, Mode::Check).await;
     let checked_resources = apply(&mut registry, &resources, Mode::Check).await;

@@ -14,7 +14,6 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::resource::yaml::ResourceYaml;
-use crate::yaml;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ExportArguments {
@@ -66,10 +65,5 @@ fn of<'a, K: Registered>(records: &'a [Record<K>], owner: Option<&str>) -> Vec<&
 }
 
 fn texts<K: Registered>(documents: &[&K]) -> Result<Vec<String>, CommandError> {
-    let text = |document: &&K| {
-        yaml::to_string(document).map_err(|error| {
-            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
-        })
-    };
-    documents.iter().map(text).collect()
+    documents.iter().map(|document| documents::text_of(*document)).collect()
 }

@@ -1,7 +1,6 @@
 //! `lanyard history`, `lanyard show` and `lanyard rollback`.
 
 use clap::Args;
-use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
@@ -15,6 +14,7 @@ use crate::apply::write;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
+use crate::cli::documents::Kind;
 use crate::cli::documents::Registered;
 use crate::cli::documents::apply::print;
 use crate::cli::documents::apply::refusal;
@@ -26,14 +26,6 @@ use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::status;
 use crate::client::connection::Channel;
 use crate::proto::RegistrationChange;
-use crate::yaml;
-
-/// A kind of registration.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Kind {
-    Client,
-    Resource,
-}
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct HistoryArguments {
@@ -146,7 +138,8 @@ async fn history<K: Registered>(
         // Of what is not known, and is not nothing, no field is said to have changed.
         let is_new = change.change == "created" || change.change == "registered";
         let is_unknown = (change.change != "deleted" && after.is_none()) || (!is_new && before.is_none());
-        let differences = if is_unknown { Vec::new() } else { differences(&before, &after) };
+        let [from, to] = [&before, &after].map(|document| document.as_ref().map(K::metadata));
+        let differences = if is_unknown { Vec::new() } else { differences(&from, &to) };
         entries.push((change, is_unknown, differences));
     }
     match format {
@@ -189,16 +182,9 @@ fn time(change: &RegistrationChange) -> String {
 }
 
 /// What was before a change, and after it.
-type Both<K> = (Option<<K as Registered>::Metadata>, Option<<K as Registered>::Metadata>);
-
-fn read<K: Registered>(change: &RegistrationChange) -> Result<Both<K>, CommandError> {
+fn read<K: Registered>(change: &RegistrationChange) -> Result<(Option<K>, Option<K>), CommandError> {
     let (before, after) = K::Metadata::of_change(change.clone());
-    let read = |message| {
-        K::Metadata::try_from(message).map_err(|error| {
-            CommandError::new(format!("the answer cannot be read: {error}"), "see that --server is a lanyard server")
-        })
-    };
-    Ok((before.map(read).transpose()?, after.map(read).transpose()?))
+    Ok((before.map(documents::document_of).transpose()?, after.map(documents::document_of).transpose()?))
 }
 
 /// The registration as that change made it.
@@ -206,7 +192,7 @@ async fn as_of<K: Registered>(registry: &mut Registry<Channel>, then: &Then) -> 
     for change in changes::<K>(registry, &then.name).await? {
         if change.number == then.number {
             let (_, after) = read::<K>(&change)?;
-            return after.map(Into::into).ok_or_else(|| not_kept(then));
+            return after.ok_or_else(|| not_kept(then));
         }
     }
     Err(not_kept(then))
@@ -220,9 +206,7 @@ fn not_kept(Then { name, number }: &Then) -> CommandError {
 fn print_as<K: Registered>(document: &K, format: Format) -> Result<(), CommandError> {
     match format {
         Format::Json => output::print_json(document),
-        Format::Text => output::print(&yaml::to_string(document).map_err(|error| {
-            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
-        })?),
+        Format::Text => output::print(&documents::text_of(document)?),
     }
 }
 

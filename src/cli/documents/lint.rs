@@ -1,7 +1,6 @@
 //! `lanyard lint`: what documents say beside each other, without a server.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -22,6 +21,7 @@ use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
 use crate::cli::documents::sources;
 use crate::cli::documents::sources::Both;
+use crate::cli::documents::sources::SourceArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
@@ -29,10 +29,8 @@ use crate::cli::resource::yaml::ResourceYaml;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct LintArguments {
-    /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin. It may be given several
-    /// times.
-    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
-    filenames: Vec<PathBuf>,
+    #[command(flatten)]
+    sources: SourceArguments,
 }
 
 /// Something that is valid and probably not meant.
@@ -45,7 +43,7 @@ struct Remark {
 
 /// Prints what is probably not meant. Fails with what could not be applied at all.
 pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<ExitCode, CommandError> {
-    let Both { clients, resources } = sources::read_both(&arguments.filenames)?;
+    let Both { clients, resources } = sources::read_both(&arguments.sources.filenames)?;
     let invalid = |problem: String| CommandError::new(problem, "correct the named field").not_retryable();
     let parsed = resources.iter().map(|resource| {
         ProtectedResource::parse(resource.clone()).map_err(|error| invalid(format!("{}: {error}", resource.audience)))

@@ -15,6 +15,8 @@ mod sources;
 
 use std::path::Path;
 
+use clap::ValueEnum;
+use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -112,11 +114,8 @@ impl<K: Registered> Record<K> {
     pub(in crate::cli) fn read(message: <K::Metadata as Document>::Message) -> Result<Self, CommandError> {
         let ServerFields { etag, create_time, update_time, created_by, updated_by, suspended } =
             K::Metadata::server_fields(&message);
-        let metadata = K::Metadata::try_from(message).map_err(|error| {
-            CommandError::new(format!("the answer cannot be read: {error}"), "see that --server is a lanyard server")
-        })?;
         Ok(Self {
-            document: metadata.into(),
+            document: document_of(message)?,
             etag,
             create_time: create_time.map(|time| time.to_string()),
             update_time: update_time.map(|time| time.to_string()),
@@ -135,9 +134,7 @@ impl<K: Registered> Record<K> {
 
     /// The same for a command's output.
     fn text(&self) -> Result<String, CommandError> {
-        self.to_yaml().map_err(|error| {
-            CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
-        })
+        self.to_yaml().map_err(|error| not_shown(&error))
     }
 
     /// A YAML document that can be applied. The fields that the server added precede it as comments.
@@ -164,6 +161,29 @@ impl<K: Registered> Record<K> {
 #[cfg(test)]
 pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K>, yaml::YamlError> {
     yaml::documents(text, yaml::PlainScalars::MayBeText)?.iter().map(yaml::read).collect()
+}
+
+/// A kind of record, as documents and commands name it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, ValueEnum)]
+enum Kind {
+    Client,
+    Resource,
+}
+
+/// The document of a record that the server sent.
+fn document_of<K: Registered>(message: <K::Metadata as Document>::Message) -> Result<K, CommandError> {
+    K::Metadata::try_from(message).map(Into::into).map_err(|error| {
+        CommandError::new(format!("the answer cannot be read: {error}"), "see that --server is a lanyard server")
+    })
+}
+
+/// A document for a command's output.
+fn text_of<K: Registered>(document: &K) -> Result<String, CommandError> {
+    yaml::to_string(document).map_err(|error| not_shown(&error))
+}
+
+fn not_shown(error: &yaml::YamlError) -> CommandError {
+    CommandError::new(format!("the answer cannot be shown as YAML: {error}"), "ask for -o json")
 }
 
 pub(in crate::cli) async fn open(connection: &ConnectionArguments) -> Result<Registry<Channel>, CommandError> {

@@ -7,12 +7,13 @@ use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use clap::Args;
 
 use crate::apply::Document as _;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::resources::ResourceMetadata;
 use crate::cli::client::yaml::ClientYaml;
+use crate::cli::documents::Kind;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::resource::yaml::ResourceYaml;
@@ -20,13 +21,6 @@ use crate::yaml;
 use crate::yaml::Node;
 use crate::yaml::PlainScalars;
 use crate::yaml::YamlError;
-
-/// The kind of a document, as its field `kind` names it.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-enum Kind {
-    Client,
-    Resource,
-}
 
 impl Kind {
     /// Takes the kind out of a document. One that does not name it shows it by its fields, unless they are wrong.
@@ -46,6 +40,15 @@ impl Kind {
             Self::Resource => ResourceYaml::KIND,
         }
     }
+}
+
+/// The sources of the documents.
+#[derive(Args, Debug)]
+pub(in crate::cli::documents) struct SourceArguments {
+    /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin. It may be given several
+    /// times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    pub(in crate::cli::documents) filenames: Vec<PathBuf>,
 }
 
 /// Reads every document of files, of the `*.yaml` and `*.yml` files of directories in the order of their names, or of
