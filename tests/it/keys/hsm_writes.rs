@@ -8,14 +8,11 @@ use std::sync::atomic::Ordering;
 
 use lanyard::authority::decision::KeyChangeError;
 use lanyard::authority::keys::KeyState;
-use lanyard::authority::store::KeyRevisions;
-use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
 use lanyard::authority::store::StoreFuture;
 use lanyard::authority::store::Transaction;
-use lanyard::authority::store::Versioned;
 use lanyard::authority::store::Watch;
 use lanyard::store::memory::MemoryStore;
 
@@ -25,6 +22,7 @@ use super::support::PUBLICATION;
 use super::support::Replica;
 use super::support::SECOND;
 use crate::support::authority::ready as done;
+use crate::support::stores::reads_of_the_store;
 
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,17 +58,7 @@ fn failed() -> StoreError {
 }
 
 impl Store for Failing {
-    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
-        self.store.get(key)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
-        self.store.list(prefix)
-    }
-
-    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
-        self.store.key_revisions(after, limit)
-    }
+    reads_of_the_store!();
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
         Box::pin(async move {

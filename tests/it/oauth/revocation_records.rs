@@ -19,14 +19,11 @@ use lanyard::authority::decision::TokenRequest;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::state::REVOCATIONS;
-use lanyard::authority::store::KeyRevisions;
-use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
 use lanyard::authority::store::StoreFuture;
 use lanyard::authority::store::Transaction;
-use lanyard::authority::store::Versioned;
 use lanyard::authority::store::Watch;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::http;
@@ -41,6 +38,7 @@ use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::http::post;
+use crate::support::stores::reads_of_the_store;
 
 fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
     authority.requester(&authority.as_caller(peer), None, &ClientAssertion::default()).unwrap()
@@ -110,17 +108,7 @@ struct Breaking {
 }
 
 impl Store for Breaking {
-    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
-        self.store.get(key)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
-        self.store.list(prefix)
-    }
-
-    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
-        self.store.key_revisions(after, limit)
-    }
+    reads_of_the_store!();
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
         if self.broken.load(Ordering::Relaxed) {

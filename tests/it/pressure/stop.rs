@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-use lanyard::authority::store::KeyRevisions;
-use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
 use lanyard::authority::store::StoreFuture;
 use lanyard::authority::store::Transaction;
-use lanyard::authority::store::Versioned;
 use lanyard::authority::store::Watch;
 use lanyard::proto::Decision;
 use lanyard::proto::revoke_token_request::Target;
@@ -22,6 +19,7 @@ use crate::support::door::within;
 use crate::support::revocation::of;
 use crate::support::server::Setup;
 use crate::support::server::certificate_of;
+use crate::support::stores::reads_of_the_store;
 
 /// A store that takes no write any more, and does not say so either.
 #[derive(Debug, Default)]
@@ -32,17 +30,7 @@ struct Hanging {
 }
 
 impl Store for Hanging {
-    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
-        self.store.get(key)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
-        self.store.list(prefix)
-    }
-
-    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
-        self.store.key_revisions(after, limit)
-    }
+    reads_of_the_store!();
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
         if self.hangs.load(Ordering::Relaxed) {

@@ -6,18 +6,17 @@ use std::sync::PoisonError;
 
 use futures_util::stream::unfold;
 use lanyard::authority::store::Batch;
-use lanyard::authority::store::KeyRevisions;
-use lanyard::authority::store::Listing;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store;
 use lanyard::authority::store::StoreError;
 use lanyard::authority::store::StoreFuture;
 use lanyard::authority::store::Transaction;
-use lanyard::authority::store::Versioned;
 use lanyard::authority::store::Watch;
 use lanyard::store::memory::MemoryStore;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
+
+use crate::support::stores::reads_of_the_store;
 
 /// An in-memory store with one watch that the test feeds.
 #[derive(Debug)]
@@ -52,17 +51,7 @@ impl HandFed {
 }
 
 impl Store for HandFed {
-    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Versioned<Arc<[u8]>>>> {
-        self.store.get(key)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, Listing> {
-        self.store.list(prefix)
-    }
-
-    fn key_revisions<'a>(&'a self, after: &'a str, limit: usize) -> StoreFuture<'a, KeyRevisions> {
-        self.store.key_revisions(after, limit)
-    }
+    reads_of_the_store!();
 
     fn transact(&self, transaction: Transaction) -> StoreFuture<'_, Revision> {
         self.store.transact(transaction)

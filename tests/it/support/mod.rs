@@ -48,6 +48,7 @@ pub mod resources;
 pub mod revocation;
 pub mod server;
 pub mod softhsm;
+pub mod stores;
 pub mod terminator;
 pub mod test_process;
 pub mod tools;
