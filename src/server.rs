@@ -9,6 +9,7 @@ mod bounds;
 mod descriptors;
 mod error;
 mod executor;
+mod host_name;
 mod keys_error;
 mod metrics;
 mod middleware;

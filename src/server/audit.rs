@@ -15,6 +15,7 @@ use crate::authority::observe::AuditSink;
 use crate::authority::observe::FoldedRefusals;
 use crate::authority::observe::Severity;
 use crate::server::error::StartError;
+use crate::server::host_name::host_name;
 use crate::server::supervised;
 use crate::telemetry::WithTrace;
 use crate::telemetry::trail;
@@ -63,8 +64,7 @@ impl Audit {
         };
         let mut chance = [0; 4];
         entropy.fill(&mut chance).map_err(|error| StartError::Setup(error.into()))?;
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let chain = format!("{host}-{}-{}", clock.now().0, hex::encode(chance));
+        let chain = format!("{}-{}-{}", host_name(), clock.now().0, hex::encode(chance));
         let file = Arc::new(AuditFile::open(config, chain, Arc::clone(clock))?);
         let both = Arc::new(Both { log, file: WithTrace(Arc::clone(&file)) });
         Ok(Self { refusals: Arc::new(FoldedRefusals::new(both, Arc::clone(clock))), file: Some(file) })

@@ -1,6 +1,7 @@
 //! Features whose records earlier versions cannot read: which are enabled, and enabling one.
 
 use crate::authority::Authority;
+use crate::authority::backup::is_moved;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::AuditOutcome;
 use crate::authority::observe::AuditRecord;
@@ -21,9 +22,6 @@ use crate::authority::store::Transaction;
 
 /// How many keys are looked at to see whether a store is new: more than it has of running replicas.
 const FIRST_KEYS: usize = 128;
-
-/// The prefixes of what running replicas keep in a store that is otherwise new.
-const OF_SERVERS: [&str; 2] = [REPLICAS, "/leader/"];
 
 impl Authority {
     /// The features that are enabled in the store, those of later versions too.
@@ -93,8 +91,8 @@ impl Authority {
     /// used the store. It is called before the first record is written.
     pub async fn enable_features_of_a_new_store(&self) -> Result<(), StoreError> {
         let first = self.store.key_revisions("", FIRST_KEYS).await?;
-        let of_servers = |key: &str| OF_SERVERS.iter().any(|prefix| key.starts_with(prefix));
-        if first.more || !first.keys.iter().all(|(key, _)| of_servers(key)) {
+        // What running replicas keep in a store is there before its first record.
+        if first.more || first.keys.iter().any(|(key, _)| is_moved(key)) {
             return Ok(());
         }
         let replicas = self.running_replicas().await?;

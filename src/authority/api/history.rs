@@ -40,13 +40,14 @@ impl Authority {
     }
 
     async fn history<T: Managed>(&self, name: &str) -> Result<Vec<RegistrationChange<T::Metadata>>, RegistryError> {
-        let Listing { entries, .. } = self.kept_changes::<T>(name).await?;
+        let prefix = history_of(&T::key(name));
+        let listing = self.store.list(&prefix).await;
+        let Listing { entries, .. } = listing.map_err(|error| RegistryError::of_store(T::KIND, &error))?;
         let present = self.named::<T>(name);
         if entries.is_empty() {
             // A name that never was is an error, and one of which nothing is kept is none.
             return present.map(|_| Vec::new());
         }
-        let prefix = history_of(&T::key(name));
         let mut changes: Vec<RegistrationChange<T::Metadata>> = Vec::new();
         let mut made: Option<String> = None;
         for (key, stored) in entries {
@@ -91,9 +92,11 @@ impl Authority {
         if self.policy.history.is_zero() || !author.is_kept {
             return Ok(transaction);
         }
-        let Listing { entries, .. } = self.kept_changes::<T>(name).await?;
         let prefix = history_of(&T::key(name));
-        let last = entries.last().and_then(|(key, _)| change_number(&prefix, key));
+        let kept = self.store.key_revisions(&prefix, 2 * MAX_CHANGES).await;
+        let kept = kept.map_err(|error| RegistryError::of_store(T::KIND, &error))?.keys.into_iter();
+        let kept: Vec<String> = kept.map(|(key, _)| key).take_while(|key| key.starts_with(&prefix)).collect();
+        let last = kept.last().and_then(|key| change_number(&prefix, key));
         let mut suffix = [0; 4];
         self.entropy.fill(&mut suffix).map_err(|_| RegistryError::Unavailable)?;
         let key = change_key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(suffix));
@@ -102,13 +105,7 @@ impl Authority {
         // To the end of a day: in etcd the records of a day then have few leases.
         let expires = Timestamp(expires.0.next_multiple_of(DAY));
         let transaction = transaction.put_until(&key, value, expires);
-        let too_many = (entries.len() + 1).saturating_sub(MAX_CHANGES);
-        Ok(entries.iter().take(too_many).fold(transaction, |transaction, (key, _)| transaction.delete(key)))
-    }
-
-    /// What the store has of the changes of a registration, in the order in which they were made.
-    async fn kept_changes<T: Managed>(&self, name: &str) -> Result<Listing, RegistryError> {
-        let listing = self.store.list(&history_of(&T::key(name))).await;
-        listing.map_err(|error| RegistryError::of_store(T::KIND, &error))
+        let too_many = (kept.len() + 1).saturating_sub(MAX_CHANGES);
+        Ok(kept.iter().take(too_many).fold(transaction, |transaction, key| transaction.delete(key)))
     }
 }

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::config::StoreConfig;
 use crate::server::audit::Audit;
 use crate::server::error::StartError;
+use crate::server::host_name::host_name;
 use crate::server::keys_error::KeysError;
 use crate::server::start::signing_keys;
 use crate::server::start::store::Stored;
@@ -133,8 +134,5 @@ impl Components {
 fn replica_name(entropy: &dyn Entropy) -> Result<String, StartError> {
     let mut chance = [0; 8];
     entropy.fill(&mut chance).map_err(|error| StartError::Setup(error.into()))?;
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let host: String =
-        host.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').take(63).collect();
-    Ok(format!("{host}-{}", hex::encode(chance)))
+    Ok(format!("{}-{}", host_name(), hex::encode(chance)))
 }
