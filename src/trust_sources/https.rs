@@ -26,12 +26,13 @@ use tokio_rustls::TlsConnector;
 
 use crate::authority::registration::AllowedHosts;
 use crate::authority::registration::JwksUri;
+use crate::authority::registration::MAX_PUBLISHED_BYTES;
 use crate::trace_context;
 use crate::trust_sources::addresses::Reach;
 use crate::trust_sources::network::Network;
 
-/// The size limit of a document in bytes, and of the response head.
-const MAX_BYTES: usize = 64 * 1024;
+/// The size limit of the response head in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// How many redirects are followed. Each must obey the rules of the first URL.
 pub(in crate::trust_sources) const MAX_REDIRECTS: usize = 3;
@@ -106,7 +107,7 @@ impl GuardedClient {
             return Err(FetchError::Host(uri.authority()));
         }
         let stream = self.connect(uri).await?;
-        exchange(stream, &self.tls, uri, MAX_BYTES).await
+        exchange(stream, &self.tls, uri, MAX_PUBLISHED_BYTES).await
     }
 
     /// Connects to one of the addresses that were checked. The name is not resolved a second time: the result could
@@ -150,7 +151,7 @@ pub(in crate::trust_sources) async fn exchange(
     let name = ServerName::try_from(uri.host().to_owned()).map_err(io::Error::other)?;
     let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
     let (mut sender, connection) =
-        http1::Builder::new().max_buf_size(MAX_BYTES).handshake(TokioIo::new(stream)).await?;
+        http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await?;
     let mut request = Request::get(uri.path_and_query())
         .header(HOST, uri.authority())
         .header(ACCEPT, "application/jwk-set+json, application/json")

@@ -207,11 +207,9 @@ fn refused(view: &View, token: &VerifiedToken, client: &RegisteredClient, permit
     if permitted.refused == Some(DenyReason::AuthenticationChanged) {
         return permitted.refused;
     }
-    if let Some((uri, bound_to)) = client.registration.jwks_uri().zip(token.bound_to.as_ref()) {
-        let client_id = client.registration.client_id.as_str();
-        if view.snapshot.published_jwks.has_dropped(client_id, uri, bound_to, view.now) {
-            return Some(DenyReason::AuthenticationChanged);
-        }
+    let dropped = |bound_to| view.snapshot.published_jwks.has_dropped(client, bound_to, view.now);
+    if token.bound_to.as_ref().is_some_and(dropped) {
+        return Some(DenyReason::AuthenticationChanged);
     }
     let proven = permitted.trust_domain.as_ref().is_none_or(|name| view.trust.can_prove(name, view.now));
     permitted.refused.or((!proven).then_some(DenyReason::TrustDomainUntrusted))

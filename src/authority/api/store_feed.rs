@@ -10,6 +10,7 @@ use crate::authority::keys::KEYS;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
 use crate::authority::state::Entry;
+use crate::authority::state::FetchedJwks;
 use crate::authority::state::LoadError;
 use crate::authority::state::PREFIXES;
 use crate::authority::state::Snapshot;
@@ -36,8 +37,8 @@ type ReadRecord<'a> = (&'a String, &'a Versioned<Arc<[u8]>>, Result<Option<Entry
 impl Authority {
     /// Reads the whole store, and returns the revision from which to watch it. A damaged record is an error: skipping it
     /// could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a signing key that cannot be
-    /// opened keeps its previous value: without it fewer tokens are accepted, not more. A record of a newer schema suspends
-    /// what it names, or forbids every decision.
+    /// opened keeps its previous value, and a document that a client published is left out: without them fewer tokens and
+    /// certificates are accepted, not more. A record of a newer schema suspends what it names, or forbids every decision.
     pub async fn load(&self) -> Result<Revision, LoadError> {
         let asked = self.clock.elapsed();
         let keys = self.keys();
@@ -57,6 +58,9 @@ impl Authority {
                             if let Some((known, revision)) = known {
                                 snapshot.apply(key, Some(Entry::SigningKey(known.clone())), revision);
                             }
+                            snapshot.suspend(key, &stored.value, stored.revision, &error);
+                        }
+                        Err(error @ Unusable::PublishedJwks(_)) => {
                             snapshot.suspend(key, &stored.value, stored.revision, &error);
                         }
                         Err(error) if too_new(key, &stored.value).is_some() => {
@@ -211,8 +215,16 @@ impl Authority {
         let opened = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)).filter(|(_, at)| *at == revision);
         match opened {
             Some((opened, _)) => Ok(Some(Entry::SigningKey(opened.clone()))),
-            None => Entry::read(key, value, revision, &self.key_sealer),
+            None => Ok(Entry::read(key, value, revision, &self.key_sealer)?.map(|entry| self.limited(entry))),
         }
+    }
+
+    /// Limits what another replica fetched to what the configuration of this one permits.
+    fn limited(&self, entry: Entry) -> Entry {
+        let Entry::PublishedJwks(fetched) = entry else { return entry };
+        let policy = &self.policy.jwks_uri;
+        let limited = FetchedJwks::clone(&fetched).limited(&policy.allowed_hosts, policy.keep, self.clock.now());
+        Entry::PublishedJwks(Arc::new(limited))
     }
 }
 

@@ -25,9 +25,12 @@ use crate::authority::resources::findings;
 use crate::authority::state::Entry;
 use crate::authority::state::FEATURES;
 use crate::authority::state::LINEAGES;
+use crate::authority::state::PUBLISHED;
 use crate::authority::state::REVOCATIONS;
 use crate::authority::state::ROLES;
 use crate::authority::state::Unusable;
+use crate::authority::state::UnusableJwks;
+use crate::authority::state::too_new;
 use crate::authority::store::Revision;
 use crate::authority::store::UnreadableRecord;
 use crate::authority::store::read_record;
@@ -69,6 +72,9 @@ pub enum Wrong {
     /// What is kept of a change cannot be read.
     #[error("what is kept of a change cannot be read")]
     Change,
+    /// What is kept of a published JWK Set cannot be read.
+    #[error("what is kept of a client's jwks_uri cannot be used: {0}")]
+    Published(UnusableJwks),
     /// An import was interrupted.
     #[error("an import was not finished: the store holds a part of the records")]
     Unfinished,
@@ -104,10 +110,15 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    /// Whether servers decide rightly all the same: what is registered counts, and the index is only for changes.
+    /// Whether servers decide rightly all the same: what is registered counts, the index is only for changes, and what a
+    /// client publishes is fetched again.
     pub fn is_harmless(&self) -> bool {
         match self {
-            Self::NotInIndex { .. } | Self::Leftover { .. } | Self::SharedAuthority { .. } | Self::Change => true,
+            Self::NotInIndex { .. }
+            | Self::Leftover { .. }
+            | Self::SharedAuthority { .. }
+            | Self::Change
+            | Self::Published(_) => true,
             Self::Unusable(_)
             | Self::Unknown
             | Self::Index
@@ -160,6 +171,7 @@ impl Found {
             KEYS_INDEX,
             KEYS,
             LINEAGES,
+            PUBLISHED,
             RESOURCES,
             REVOCATIONS,
             ROLES,
@@ -178,11 +190,17 @@ impl Found {
             return read_bare_index(value).map_err(|_| Wrong::Index);
         }
         let entry = Entry::read(key, value, Revision::default(), sealer);
-        match entry.inspect_err(|_| self.unread |= kind == CLIENTS)? {
+        match entry.inspect_err(|_| self.unread |= kind == CLIENTS).map_err(|error| wrong(key, value, error))? {
             Some(Entry::Client(client)) => return self.claim(&client.registration),
             Some(Entry::Resource(resource)) => self.resources.push(resource.registration.metadata.clone()),
             Some(Entry::Deleted(mark)) => self.deleted.push(mark.audience),
-            Some(Entry::Revocation(_) | Entry::Lineage(_) | Entry::SigningKey(_) | Entry::Feature(_)) => {}
+            Some(
+                Entry::Revocation(_)
+                | Entry::Lineage(_)
+                | Entry::SigningKey(_)
+                | Entry::Feature(_)
+                | Entry::PublishedJwks(_),
+            ) => {}
             Some(Entry::Heartbeat(_)) | None => return Err(Wrong::Unknown),
         }
         Ok(())
@@ -219,6 +237,22 @@ impl Found {
             wrong(format!("{RESOURCES}{}", resource.audience), Wrong::RegisteredAndDeleted);
         }
         checked
+    }
+}
+
+/// A damaged document of a client is left out by servers; one of a newer schema suspends.
+fn wrong(key: &str, value: &[u8], error: Unusable) -> Wrong {
+    match error {
+        Unusable::PublishedJwks(why) if too_new(key, value).is_none() => Wrong::Published(why),
+        Unusable::PublishedJwks(_)
+        | Unusable::Registration(_)
+        | Unusable::SigningKey(_)
+        | Unusable::Deleted
+        | Unusable::Revocation
+        | Unusable::Lineage
+        | Unusable::Heartbeat
+        | Unusable::Feature(_)
+        | Unusable::Role => Wrong::Unusable(error),
     }
 }
 

@@ -253,8 +253,8 @@ pub fn authenticate(
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth(registered) => {
             registered.certificates.contains(&peer.thumbprint())
         }
-        TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => {
-            snapshot.published_jwks.has(client_id.as_str(), uri, &peer.thumbprint(), now)
+        TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {
+            snapshot.published_jwks.has(&client, &peer.thumbprint(), now)
         }
     };
     if !matches {

@@ -5,6 +5,7 @@ use crate::authority::records::Registered;
 use crate::authority::records::Registration;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::resources::ProtectedResource;
+use crate::authority::state::FetchedJwks;
 use crate::authority::state::RevocationRecord;
 use crate::authority::store::Revision;
 
@@ -17,6 +18,7 @@ pub(crate) fn stored_records(input: &[u8]) {
         let again = KeyRecord::from_bytes(&printed).and_then(|record| record.to_bytes());
         assert_eq!(again.ok(), Some(printed));
     }
+    drop(FetchedJwks::from_bytes("/published-jwks/billing", input));
     if let Some(record) = RevocationRecord::from_bytes(input) {
         let again = record.to_bytes().and_then(|printed| RevocationRecord::from_bytes(&printed));
         assert_eq!(again, Some(record));

@@ -26,6 +26,9 @@ use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::ClientMetadata;
 use crate::authority::registration::metadata::invalid;
 
+/// The largest document that a client may publish, in bytes: with what is stored beside it, it fits into a record.
+pub const MAX_PUBLISHED_BYTES: usize = 60 * 1024;
+
 /// The most certificates that one client may have at a time: the current one, the next one, and spare ones.
 const MAX_CERTIFICATES: usize = 16;
 
@@ -116,6 +119,9 @@ pub struct PublishedCertificates {
 /// Why a document is not a JWK Set of a client's certificates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotAJwkSet {
+    /// The document is larger than [`MAX_PUBLISHED_BYTES`].
+    #[error("the document is larger than 60 KiB")]
+    Size,
     /// The bytes are compressed.
     #[error("the document is compressed with gzip, which was not asked for")]
     Compressed,
@@ -139,6 +145,9 @@ pub enum NotAJwkSet {
 /// Parses a document that a client published. A key that cannot be used is skipped, because it may be meant for another
 /// party (RFC 7517 section 5). A key whose private half is published too is skipped, because it authenticates no one.
 pub(in crate::authority) fn published_in(json: &[u8]) -> Result<PublishedCertificates, NotAJwkSet> {
+    if json.len() > MAX_PUBLISHED_BYTES {
+        return Err(NotAJwkSet::Size);
+    }
     if is_gzip(json) {
         return Err(NotAJwkSet::Compressed);
     }

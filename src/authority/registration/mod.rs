@@ -33,6 +33,7 @@ pub use crate::authority::registration::dynamic::DynamicRegistrationError;
 pub use crate::authority::registration::dynamic::DynamicallyRegistered;
 pub use crate::authority::registration::dynamic::RegistrationAccessToken;
 pub use crate::authority::registration::dynamic_registration::DynamicRegistration;
+pub use crate::authority::registration::jwks::MAX_PUBLISHED_BYTES;
 pub use crate::authority::registration::jwks::NotAJwkSet;
 pub use crate::authority::registration::jwks::PublishedCertificates;
 pub use crate::authority::registration::jwks::from_pem as jwks_from_pem;

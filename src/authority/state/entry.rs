@@ -1,5 +1,7 @@
 //! The parsed records of the store.
 
+use std::sync::Arc;
+
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::KeySealer;
@@ -17,6 +19,9 @@ use crate::authority::state::features::FeatureRecord;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::LineageRecord;
+use crate::authority::state::published_jwks::FetchedJwks;
+use crate::authority::state::published_record::PUBLISHED;
+use crate::authority::state::published_record::UnusableJwks;
 use crate::authority::state::replicas::Heartbeat;
 use crate::authority::state::replicas::REPLICAS;
 use crate::authority::state::revoked::REVOCATIONS;
@@ -45,6 +50,8 @@ pub enum Entry {
     Heartbeat(Heartbeat),
     /// An enabled feature.
     Feature(FeatureRecord),
+    /// What a client published at its `jwks_uri`.
+    PublishedJwks(Arc<FetchedJwks>),
 }
 
 /// A record that cannot be read.
@@ -71,6 +78,9 @@ pub enum Unusable {
     /// An enabled feature.
     #[error(transparent)]
     Feature(UnreadableRecord),
+    /// What a client published at its `jwks_uri`.
+    #[error(transparent)]
+    PublishedJwks(UnusableJwks),
     /// A grant of a role, which this version does not keep in the store.
     #[error("this version reads no roles from the store")]
     Role,
@@ -106,6 +116,10 @@ impl Entry {
         }
         if key.starts_with(FEATURES) {
             return Ok(Some(Self::Feature(FeatureRecord::from_bytes(value).map_err(Unusable::Feature)?)));
+        }
+        if key.starts_with(PUBLISHED) {
+            let fetched = FetchedJwks::from_bytes(key, value).map_err(Unusable::PublishedJwks)?;
+            return Ok(Some(Self::PublishedJwks(Arc::new(fetched))));
         }
         if key.starts_with(ROLES) {
             return Err(Unusable::Role);

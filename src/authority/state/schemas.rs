@@ -15,6 +15,8 @@ use crate::authority::state::features;
 use crate::authority::state::features::FEATURES;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
+use crate::authority::state::published_record;
+use crate::authority::state::published_record::PUBLISHED;
 use crate::authority::state::revoked;
 use crate::authority::state::revoked::REVOCATIONS;
 use crate::authority::store::TooNew;
@@ -48,11 +50,13 @@ pub(super) struct RecordKind {
 }
 
 /// The kinds of records that have schemas.
-pub(super) const KINDS: [RecordKind; 8] = [
+pub(super) const KINDS: [RecordKind; 9] = [
     kind(CLIENTS, "client", ClientRegistration::SCHEMA, Effect::Suspends),
     kind(RESOURCES, "resource", ProtectedResource::SCHEMA, Effect::Suspends),
     // Its audience is denied, as with one that can be read.
     kind(DELETED, "deleted_resource", DELETED_SCHEMA, Effect::Suspends),
+    // Its certificates do not authenticate the client.
+    kind(PUBLISHED, "published_jwks", published_record::SCHEMA, Effect::Suspends),
     kind(REVOCATIONS, "revocation", revoked::SCHEMA, Effect::Forbids),
     kind(KEYS, "signing_key", NEWEST_KEY_SCHEMA, Effect::Forbids),
     kind(ROLES, "role", NONE, Effect::Forbids),

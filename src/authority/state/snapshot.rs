@@ -32,7 +32,9 @@ use crate::authority::state::features::Features;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::Lineages;
+use crate::authority::state::published_jwks::FetchedJwks;
 use crate::authority::state::published_jwks::PublishedJwks;
+use crate::authority::state::published_record::PUBLISHED;
 use crate::authority::state::replicas::REPLICAS;
 use crate::authority::state::replicas::Replicas;
 use crate::authority::state::revocations::Revocations;
@@ -46,8 +48,8 @@ use crate::authority::store::TooNew;
 /// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only others
 /// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
-pub const PREFIXES: [&str; 10] =
-    [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, ROLES, FEATURES, REPLICAS];
+pub const PREFIXES: [&str; 11] =
+    [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, ROLES, FEATURES, REPLICAS, PUBLISHED];
 
 /// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -66,8 +68,7 @@ pub struct Snapshot {
     pub replicas: Replicas,
     /// The features that are enabled in the store.
     pub features: Features,
-    /// What clients publish at their `jwks_uri`. It is not in the store; only the set of publishing clients depends on
-    /// the store.
+    /// What clients publish at their `jwks_uri`, as it was stored or has been fetched since.
     pub published_jwks: PublishedJwks,
     /// Deletions that the store's watch has not reported yet, so that an older change that it still reports restores
     /// nothing.
@@ -131,8 +132,7 @@ impl Snapshot {
     ) -> impl Iterator<Item = &Arc<RegisteredClient>> {
         self.published_jwks.publishers(thumbprint).iter().filter_map(move |name| {
             let client = self.directory.named(name)?;
-            let uri = client.registration.jwks_uri()?;
-            self.published_jwks.has(name, uri, thumbprint, now).then_some(client)
+            self.published_jwks.has(client, thumbprint, now).then_some(client)
         })
     }
 
@@ -152,14 +152,17 @@ impl Snapshot {
 
     /// Applies a write at a key, or its deletion, unless a later change is already known.
     pub fn apply(&mut self, key: &str, entry: Option<Entry>, revision: Revision) {
-        if revision < self.reached || self.has(key, revision) {
+        if self.is_superseded(key, revision) {
             return;
         }
         self.removed.remove(key);
         self.unreadable.remove(key);
         let revoked = Revoked::from_store_key(key);
         match (entry, revoked) {
-            (Some(Entry::Client(client)), _) => self.directory.insert(*client),
+            (Some(Entry::Client(client)), _) => {
+                self.note_published(&client);
+                self.directory.insert(*client);
+            }
             (Some(Entry::Resource(resource)), _) => self.resources.insert(*resource),
             (Some(Entry::Deleted(mark)), _) => self.resources.insert_mark(*mark, revision),
             (Some(Entry::Revocation(record)), Some(revoked)) => self.revocations.insert(revoked, record, revision),
@@ -179,12 +182,17 @@ impl Snapshot {
                     self.features.insert(name, record, revision);
                 }
             }
+            (Some(Entry::PublishedJwks(fetched)), _) => {
+                if let Some(name) = key.strip_prefix(PUBLISHED) {
+                    self.insert_stored_jwks(name, fetched, revision);
+                }
+            }
             (Some(Entry::SigningKey(signing_key)), _) => Arc::make_mut(&mut self.keys).insert(signing_key, revision),
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);
                 if let Some(name) = key.strip_prefix(CLIENTS) {
                     self.directory.remove(name);
-                    self.published_jwks.remove(name);
+                    self.published_jwks.forget(name);
                 } else if let Some(audience) = key.strip_prefix(RESOURCES) {
                     self.resources.remove(audience);
                 } else if let Some(audience) = key.strip_prefix(DELETED) {
@@ -195,6 +203,8 @@ impl Snapshot {
                     self.replicas.remove(name);
                 } else if let Some(name) = key.strip_prefix(FEATURES) {
                     self.features.remove(name);
+                } else if let Some(name) = key.strip_prefix(PUBLISHED) {
+                    self.remove_stored_jwks(name);
                 } else if let Some(predecessor) = lineages::predecessor(key) {
                     self.lineages.remove(&predecessor);
                 } else if let Some(revoked) = revoked {
@@ -202,6 +212,11 @@ impl Snapshot {
                 }
             }
         }
+    }
+
+    /// Whether a write at a key changes nothing, because a later change is known.
+    pub(super) fn is_superseded(&self, key: &str, revision: Revision) -> bool {
+        revision < self.reached || self.has(key, revision)
     }
 
     /// Whether this write at a key, or a later one, has been applied.
@@ -222,7 +237,6 @@ impl Snapshot {
 
     /// Copies from an earlier snapshot the changes that are later than the revision of this one.
     pub fn merge_newer(&mut self, earlier: &Self) {
-        self.published_jwks = earlier.published_jwks.clone();
         let reached = self.reached;
         self.take_later::<ClientRegistration>(earlier, reached);
         self.take_later::<ProtectedResource>(earlier, reached);
@@ -246,12 +260,16 @@ impl Snapshot {
         for (name, record, revision) in earlier.features.all().filter(|(.., revision)| *revision > reached) {
             self.apply(&format!("{FEATURES}{name}"), Some(Entry::Feature(record.clone())), revision);
         }
+        for (name, fetched, revision) in earlier.published_jwks.all_stored().filter(|(.., at)| *at > reached) {
+            self.apply(&FetchedJwks::key(name), Some(Entry::PublishedJwks(Arc::clone(fetched))), revision);
+        }
         for (key, revision, too_new) in earlier.unreadable.all().filter(|(_, revision, _)| *revision > reached) {
             self.mark_unreadable(key, revision, too_new);
         }
         for (key, revision) in &earlier.removed {
             self.apply(key, None, *revision);
         }
+        self.take_published(earlier);
     }
 
     fn take_later<T: Indexed>(&mut self, earlier: &Self, reached: Revision) {
@@ -275,7 +293,8 @@ impl Snapshot {
         // One that cannot be read may be gone too.
         let unreadable = self.unreadable.all().map(|(key, revision, _)| (key.to_owned(), revision));
         let records = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
-        let all = records.chain(features).chain(unreadable);
+        let published = self.published_jwks.all_stored().map(|(name, _, revision)| (FetchedJwks::key(name), revision));
+        let all = records.chain(features).chain(published).chain(unreadable);
         all.filter(|(key, _)| key.as_str() > after && last.is_none_or(|last| key.as_str() <= last)).collect()
     }
 
@@ -307,6 +326,21 @@ impl Snapshot {
         self.unreadable.revision_of(key) == Some(revision)
     }
 
+    /// Whether the record at a key cannot be read.
+    pub(super) fn is_any_unreadable(&self, key: &str) -> bool {
+        self.unreadable.revision_of(key).is_some()
+    }
+
+    /// Whether the record at a key has a newer schema than this version reads.
+    pub fn is_too_new(&self, key: &str) -> bool {
+        self.unreadable.is_too_new(key)
+    }
+
+    /// The revision of the record that the store has at a key as far as is known, whether or not it can be read.
+    pub fn stored_revision(&self, key: &str) -> Option<Revision> {
+        self.revision_of(key).max(self.unreadable.revision_of(key))
+    }
+
     /// Whether a key was deleted after this revision, as far as is known.
     pub fn removed_after(&self, key: &str, revision: Revision) -> bool {
         self.removed.get(key).is_some_and(|removed| *removed > revision)
@@ -328,6 +362,9 @@ impl Snapshot {
         }
         if let Some(name) = key.strip_prefix(FEATURES) {
             return self.features.revision_of(name);
+        }
+        if let Some(name) = key.strip_prefix(PUBLISHED) {
+            return self.published_jwks.revision_of(name);
         }
         if let Some(predecessor) = lineages::predecessor(key) {
             return self.lineages.revision_of(&predecessor);

@@ -8,6 +8,7 @@ use crate::authority::resources::DeletedResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::state::entry::Entry;
 use crate::authority::state::lineages::LINEAGES;
+use crate::authority::state::published_record::PUBLISHED;
 use crate::authority::state::schemas;
 use crate::authority::state::schemas::Effect;
 use crate::authority::state::schemas::too_new;
@@ -20,8 +21,9 @@ impl Snapshot {
     /// Handles the record that was written at a key at `revision`, and cannot be read because of `problem`.
     ///
     /// A client is refused rather than removed, since its removal could make a wider pattern match; a resource allows
-    /// nothing, and keeps its place; a mark of a deleted resource marks its audience; a succession is none; a revocation and
-    /// a signing key remain as they were, and in a newer schema forbid every decision. What a record of a newer schema names
+    /// nothing, and keeps its place; a mark of a deleted resource marks its audience; a succession is none; a document that a
+    /// client published is no longer valid; a revocation and a signing key remain as they were, and in a newer schema forbid
+    /// every decision. What a record of a newer schema names
     /// is suspended, also where it was not known before.
     pub fn suspend(&mut self, key: &str, value: &[u8], revision: Revision, problem: &dyn std::fmt::Display) {
         let newer = too_new(key, value);
@@ -34,7 +36,12 @@ impl Snapshot {
             .suspended::<ProtectedResource>(key, value, revision, newer)
             .or_else(|| self.suspended::<ClientRegistration>(key, value, revision, newer))
             .or_else(|| key.strip_prefix(DELETED).map(marked));
-        if entry.is_some() || key.starts_with(LINEAGES) {
+        if let Some(name) = key.strip_prefix(PUBLISHED)
+            && !self.is_superseded(key, revision)
+        {
+            self.published_jwks.expire(name);
+        }
+        if entry.is_some() || key.starts_with(LINEAGES) || key.starts_with(PUBLISHED) {
             self.apply(key, entry, revision);
         }
         self.mark_unreadable(key, revision, newer);

@@ -40,6 +40,11 @@ impl Unreadable {
         self.records.get(key).map(|(revision, _)| *revision)
     }
 
+    /// Whether the record at a key is one of a newer schema.
+    pub(super) fn is_too_new(&self, key: &str) -> bool {
+        self.records.get(key).is_some_and(|(_, too_new)| too_new.is_some())
+    }
+
     /// Whether one of them forbids every decision.
     pub(super) fn forbids_decisions(&self) -> bool {
         self.forbidding > 0

@@ -19,6 +19,9 @@ use crate::trust_sources::jwks_uri;
 use crate::trust_sources::jwks_uri::Poller;
 use crate::trust_sources::network::SystemNetwork;
 
+/// How often it is looked for changed registrations, and whether this replica leads.
+const CHANGES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Runs for as long as the server runs.
 pub(in crate::server) fn start(
     tasks: &mut JoinSet<()>,
@@ -27,20 +30,44 @@ pub(in crate::server) fn start(
     interval: Duration,
     stages: watch::Receiver<Stage>,
 ) {
-    let poller = Arc::clone(poller);
-    supervised::spawn(tasks, authority, "poller", move || run(Arc::clone(&poller), interval, stages.clone()));
+    let (core, rounds, ended) = (Arc::clone(authority), Arc::clone(poller), stages.clone());
+    supervised::spawn(tasks, authority, "poller", move || {
+        let rounds = run(Arc::clone(&core), Arc::clone(&rounds), interval);
+        until_draining(rounds, ended.clone())
+    });
+    let (core, poller) = (Arc::clone(authority), Arc::clone(poller));
+    supervised::spawn(tasks, authority, "poller", move || {
+        let changes = follow_changes(Arc::clone(&core), Arc::clone(&poller));
+        until_draining(changes, stages.clone())
+    });
 }
 
-/// Fetches at once, and then `interval` after each round.
-async fn run(poller: Arc<Poller>, interval: Duration, mut stages: watch::Receiver<Stage>) {
-    let rounds = async {
-        loop {
+/// Fetches at once, and then `interval` after each round. Of several replicas the leader does it for all.
+async fn run(authority: Arc<Authority>, poller: Arc<Poller>, interval: Duration) {
+    loop {
+        if authority.leads() {
             poller.poll().await;
             tokio::time::sleep(interval).await;
+        } else {
+            tokio::time::sleep(CHANGES_INTERVAL).await;
         }
-    };
+    }
+}
+
+/// Fetches what a client publishes soon after it was registered or changed, at whichever replica, and beside the rounds: a
+/// round lasts as long as endpoints take that do not answer.
+async fn follow_changes(authority: Arc<Authority>, poller: Arc<Poller>) {
+    loop {
+        tokio::time::sleep(CHANGES_INTERVAL).await;
+        if authority.leads() {
+            poller.poll_new().await;
+        }
+    }
+}
+
+async fn until_draining(work: impl Future<Output = ()>, mut stages: watch::Receiver<Stage>) {
     tokio::select! {
-        () = rounds => {}
+        () = work => {}
         _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
     }
 }

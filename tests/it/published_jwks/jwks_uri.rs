@@ -21,7 +21,14 @@ use crate::support::server::TestServer;
 
 /// A server that fetches from one publisher, which is on this machine.
 pub async fn server(lines: &str) -> (TestServer, Publisher) {
-    let setup = Setup::default();
+    let (setup, publisher) = written(lines, |_| {}).await;
+    (setup.start().await.unwrap(), publisher)
+}
+
+/// The written set-up of such a server, with this change.
+pub async fn written(lines: &str, change: impl FnOnce(&mut Setup)) -> (Setup, Publisher) {
+    let mut setup = Setup::default();
+    change(&mut setup);
     let publisher = Publisher::start(&setup.ca).await;
     let section = format!(
         "{{allowed_hosts: ['{}'], ca: ca.pem, allow_private_addresses: true, poll: 9m{lines}}}",
@@ -29,7 +36,7 @@ pub async fn server(lines: &str) -> (TestServer, Publisher) {
     );
     let setup = Setup { jwks_uri: section, ..setup };
     setup.write();
-    (setup.start().await.unwrap(), publisher)
+    (setup, publisher)
 }
 
 /// The client `billing`, which publishes its certificates there.
@@ -43,7 +50,7 @@ pub async fn token(server: &TestServer, leaf: &Leaf) -> Result<IssueTokenRespons
 }
 
 /// Polls a moment after the last time.
-async fn poll(server: &TestServer) {
+pub async fn poll(server: &TestServer) {
     server.advance(Duration::from_secs(1));
     server.server.poll_jwks_uris().await;
 }

@@ -4,3 +4,4 @@ mod discovery;
 pub mod jwks_uri;
 mod outbound;
 mod skipped;
+mod stored;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use lanyard::authority::clock::SystemClock;
 use lanyard::authority::registration::AllowedHosts;
 use lanyard::authority::registration::JwksUri;
+use lanyard::authority::registration::MAX_PUBLISHED_BYTES;
 use lanyard::tls::outbound;
 use lanyard::trust_sources::https::FetchError;
 use lanyard::trust_sources::https::GuardedClient;
@@ -66,7 +67,7 @@ impl Network for TestNetwork {
 }
 
 /// A client that trusts one CA.
-fn client(ca: &TestCa, hosts: &[&str], network: Arc<dyn Network>) -> GuardedClient {
+pub fn client(ca: &TestCa, hosts: &[&str], network: Arc<dyn Network>) -> GuardedClient {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("ca.pem");
     std::fs::write(&path, ca.pem()).unwrap();
@@ -267,9 +268,9 @@ async fn an_answer_is_cut_off_at_the_limit() {
     let publisher = Publisher::named(&ca, "keys.example").await;
     let network = TestNetwork::of(&publisher, &[("keys.example", &[&[PUBLIC]])]);
     let client = client(&ca, &["keys.example"], network);
-    publisher.answer(200, "", &vec![b' '; 64 * 1024]);
-    assert_eq!(get(&client, "https://keys.example/").await.unwrap().len(), 64 * 1024);
-    publisher.answer(200, "", &vec![b' '; 64 * 1024 + 1]);
+    publisher.answer(200, "", &vec![b' '; MAX_PUBLISHED_BYTES]);
+    assert_eq!(get(&client, "https://keys.example/").await.unwrap().len(), MAX_PUBLISHED_BYTES);
+    publisher.answer(200, "", &vec![b' '; MAX_PUBLISHED_BYTES + 1]);
     assert!(matches!(get(&client, "https://keys.example/").await, Err(FetchError::Body)));
     publisher.answer_without_end();
     assert!(matches!(get(&client, "https://keys.example/").await, Err(FetchError::Body)));

@@ -7,6 +7,7 @@ mod gate;
 mod history;
 mod keys;
 mod load;
+mod published;
 mod races;
 mod resource_bounds;
 mod restart;

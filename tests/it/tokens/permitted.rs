@@ -13,12 +13,12 @@ use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::evidence::Evidence;
 use lanyard::authority::registration::AllowedHosts;
 use lanyard::authority::registration::ClientMetadata;
-use lanyard::authority::registration::JwksUri;
 use lanyard::authority::registration::JwksUriPolicy;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::registration::Rotation;
 use lanyard::authority::scope::Scope;
 use lanyard::authority::state::Caller;
+use lanyard::authority::state::PublishingClient;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store as _;
 use lanyard::authority::tokens::Compared;
@@ -215,12 +215,12 @@ fn a_jwks_uri_that_is_not_fetched_removes_no_certificate_before_its_bound() {
     let text = "https://keys.example/jwks";
     let metadata =
         ClientMetadata { jwks_uri: Some(text.to_owned()), certificate_pem: None, ..self_signed_client("billing", "") };
-    fixture.register(metadata);
-    let uri = JwksUri::parse(text).unwrap();
+    let publishing = PublishingClient::of(&fixture.register(metadata)).unwrap();
     let publish = |leaves: &[&Leaf]| {
         let pem: String = leaves.iter().map(|leaf| leaf.pem()).collect();
         let json = lanyard::authority::registration::jwks_from_pem(&pem).unwrap().to_string();
-        fixture.authority.store_published_jwks("billing", &uri, json.as_bytes(), fixture.clock.now()).unwrap();
+        let now = fixture.clock.now();
+        ready(fixture.authority.store_published_jwks(&publishing, json.as_bytes(), now)).unwrap();
     };
     let [old, new] = ["old", "new"].map(|name| self_signed(name).issue());
     publish(&[&old]);

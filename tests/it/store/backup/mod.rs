@@ -7,6 +7,7 @@ mod etcd;
 mod faults;
 mod moves;
 mod newer;
+mod published;
 mod replays;
 mod running;
 

@@ -1,0 +1,111 @@
+//! What clients publish at their `jwks_uri` is fetched by one replica, and counts at all.
+
+use std::time::Duration;
+
+use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::SystemClock;
+use lanyard::proto::Client;
+use lanyard::proto::CreateClientRequest;
+use lanyard::proto::GetClientRequest;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::UpdateClientRequest;
+use lanyard::proto::token_service_client::TokenServiceClient;
+use tonic::Status;
+
+use crate::published_jwks::jwks_uri::publishing;
+use crate::replicas::fleet::COUNT;
+use crate::replicas::fleet::Fleet;
+use crate::support::ca::TestCa;
+use crate::support::ca::self_signed;
+use crate::support::door::within;
+use crate::support::etcd::Options;
+use crate::support::leaf::Leaf;
+use crate::support::publisher::Publisher;
+use crate::support::server::TRUST_DOMAIN;
+
+/// A self-signed certificate that is valid now.
+fn own(name: &str) -> Leaf {
+    let now = SystemClock.now();
+    let hour = Duration::from_hours(1);
+    self_signed(name).between(now.before(hour), now.after(hour)).issue()
+}
+
+impl Fleet {
+    /// A token from a replica, on a connection of its own.
+    async fn of_publisher(&self, index: usize, leaf: &Leaf) -> Result<(), Status> {
+        let request = IssueTokenRequest { client_id: "billing".to_owned(), ..IssueTokenRequest::default() };
+        TokenServiceClient::new(self.channel(index, leaf)).issue_token(request).await.map(drop)
+    }
+
+    /// Asks each replica until it accepts the certificate. Another leader may have to be elected first.
+    async fn until_accepted_by_all(&self, leaf: &Leaf) {
+        let asking = async {
+            for index in 0..COUNT {
+                while self.of_publisher(index, leaf).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), asking).await.expect("it is never accepted");
+    }
+
+    /// The replica that leads.
+    async fn leader(&self) -> usize {
+        let leads = |index: &usize| self.metric(*index, "lanyard_leader") == "1";
+        within(async {
+            loop {
+                match (0..COUNT).find(leads) {
+                    Some(index) => return index,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_replica_fetches_for_all_and_another_when_it_is_gone() {
+    let ca = TestCa::at(TRUST_DOMAIN, SystemClock.now());
+    let publisher = Publisher::start(&ca).await;
+    let section =
+        format!("{{allowed_hosts: ['{}'], ca: ca.pem, allow_private_addresses: true, poll: 9m}}", publisher.host());
+    let fleet = Fleet::start_with(Options::default(), |setup| {
+        setup.jwks_uri = section;
+        setup.ca = ca;
+    });
+    let Some(mut fleet) = fleet.await else { return };
+    let [first, second] = ["first", "second"].map(own);
+    publisher.publish(&[&first]);
+    let leader = fleet.leader().await;
+    let (other, third) = ((leader + 1) % COUNT, (leader + 2) % COUNT);
+    // The change is made at a replica that does not lead.
+    let request = CreateClientRequest { client: Some(publishing(&publisher.uri())), ..Default::default() };
+    fleet.at(other).registry().create_client(request).await.unwrap();
+    fleet.until_accepted_by_all(&first).await;
+    assert_eq!(publisher.connections(), 1);
+    assert!(fleet.of_publisher(third, &second).await.is_err());
+
+    // A replica that starts has it, and asks nobody.
+    publisher.answer(503, "", b"");
+    fleet.stop_replica(third);
+    fleet.start_replica(third);
+    fleet.until_accepted_by_all(&first).await;
+    assert_eq!(publisher.connections(), 1);
+
+    // Another leader fetches what was added, and a change that is made after it.
+    publisher.publish(&[&second]);
+    fleet.kill_replica(leader);
+    fleet.start_replica(leader);
+    fleet.until_accepted_by_all(&second).await;
+    assert!(fleet.of_publisher(leader, &first).await.is_err());
+    publisher.answer(503, "", b"");
+    let named = GetClientRequest { client_id: "billing".to_owned() };
+    let etag = fleet.at(other).registry().get_client(named).await.unwrap().into_inner().etag;
+    let moved = Client { etag, ..publishing(&(publisher.uri() + "?moved")) };
+    let request = UpdateClientRequest { client: Some(moved), ..UpdateClientRequest::default() };
+    fleet.at(other).registry().update_client(request).await.unwrap();
+    for index in 0..COUNT {
+        within(async { while fleet.of_publisher(index, &second).await.is_ok() {} }).await;
+    }
+}
