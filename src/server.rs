@@ -217,8 +217,9 @@ impl Server {
         let (stage, stages) = watch::channel(Stage::Serving);
         let (probes, readiness, ready) = Probes::new(&authority, &store, &certificate, identity, stages.clone());
         let own_bundle = OwnBundle::new(Arc::clone(authority.clock()));
-        let public =
-            http::discovery::routes(Arc::clone(&authority)).merge(http::spiffe_bundle::routes(own_bundle.printed()));
+        let public = http::discovery::routes(Arc::clone(&authority))
+            .merge(http::spiffe_bundle::routes(own_bundle.printed()))
+            .merge(http::audit_keys::routes(audit.public_keys()));
         let http = public.clone().merge(http::routes(Arc::clone(&authority)));
         let mtls = grpc::routes(http, &authority, ready).map_err(|error| StartError::Setup(error.into()))?;
         let acceptor =
@@ -382,7 +383,7 @@ impl Server {
         tasks.shutdown().await;
         // After the task that writes heartbeats.
         store_feed::leave(&authority).await;
-        audit.finish().await;
+        audit.finish(&authority).await;
         tracing::info!("stopped");
     }
 }

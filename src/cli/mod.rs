@@ -180,7 +180,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Dev(arguments) => block_on(dev::run(arguments, format)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
-        Command::Audit(command) => Ok(compared(audit::run(command, format), format)),
+        Command::Audit(AuditCommand::Verify(arguments)) => Ok(compared(audit::verify(&arguments, format), format)),
+        Command::Audit(AuditCommand::Heads(arguments)) => block_on(done(audit::heads(arguments, format))),
         Command::Completion(arguments) => completion::run(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS),
         Command::Man(arguments) => {
             completion::write_manual(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS)

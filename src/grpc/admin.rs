@@ -11,23 +11,30 @@ use tonic::Response;
 use tonic::Status;
 
 use crate::authority::backup::Lines;
+use crate::authority::observe;
 use crate::authority::state;
 use crate::authority::state::FeatureRecord;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::status;
 use crate::messages;
+use crate::proto::AuditHead;
 use crate::proto::EnableFeatureRequest;
 use crate::proto::EnableFeatureResponse;
 use crate::proto::ExportStoreRequest;
 use crate::proto::ExportStoreResponse;
 use crate::proto::Feature;
+use crate::proto::ListAuditHeadsRequest;
+use crate::proto::ListAuditHeadsResponse;
 use crate::proto::ListFeaturesRequest;
 use crate::proto::ListFeaturesResponse;
 use crate::proto::admin_service_server::AdminService;
 
 /// The size of a message from which on it is sent, in bytes. No line is longer than a message may be.
 const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// The most heads of the audit trail in an answer, 200 bytes each.
+const MAX_HEADS: usize = 1000;
 
 #[tonic::async_trait]
 impl AdminService for Services {
@@ -60,6 +67,19 @@ impl AdminService for Services {
         let (record, already_enabled) = enabled.map_err(|error| status::feature_error(&error))?;
         Ok(Response::new(EnableFeatureResponse { feature: Some(feature(&name, Some(&record))), already_enabled }))
     }
+
+    async fn list_audit_heads(
+        &self,
+        _: Request<ListAuditHeadsRequest>,
+    ) -> Result<Response<ListAuditHeadsResponse>, Status> {
+        let heads = self.authority.audit_heads(MAX_HEADS).await.map_err(|_| status::store_unavailable())?;
+        Ok(Response::new(ListAuditHeadsResponse { heads: heads.into_iter().map(audit_head).collect() }))
+    }
+}
+
+fn audit_head(head: observe::AuditHead) -> AuditHead {
+    let observe::AuditHead { chain, sequence, hash, time, has_ended } = head;
+    AuditHead { chain, sequence, hash, time: Some(messages::timestamp(time)), has_ended }
 }
 
 fn feature(name: &str, record: Option<&FeatureRecord>) -> Feature {

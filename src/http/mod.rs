@@ -2,6 +2,7 @@
 //! and encodes its results.
 
 mod accept;
+pub mod audit_keys;
 mod challenge;
 mod client;
 pub mod discovery;

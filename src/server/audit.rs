@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditHead;
 use crate::authority::observe::AuditRecord;
 use crate::authority::observe::AuditSink;
 use crate::authority::observe::FoldedRefusals;
@@ -20,9 +22,13 @@ use crate::server::supervised;
 use crate::telemetry::WithTrace;
 use crate::telemetry::trail;
 use crate::telemetry::trail::AuditFile;
+use crate::telemetry::trail::jwk_set;
 
 /// How long a server that ends waits for the last records to be on the disk.
 const LAST_RECORDS: Duration = Duration::from_secs(3);
+
+/// How often the last record of the file is kept in the store, if there is a new one.
+const HEAD_EVERY: Duration = Duration::from_mins(1);
 
 /// Where the audit trail goes: the log, and a file where one is configured.
 #[derive(Debug)]
@@ -32,15 +38,18 @@ struct Both {
 }
 
 impl AuditSink for Both {
-    fn wants(&self, severity: Severity) -> bool {
-        self.file.wants(severity) || self.log.wants(severity)
+    fn wants(&self, event: AuditEvent, severity: Severity) -> bool {
+        self.file.wants(event, severity) || self.log.wants(event, severity)
     }
 
     fn record(&self, record: AuditRecord) {
-        if self.file.wants(record.severity()) {
+        let (event, severity) = (record.event(), record.severity());
+        if self.file.wants(event, severity) {
             self.file.record(record.clone());
         }
-        self.log.record(record);
+        if self.log.wants(event, severity) {
+            self.log.record(record);
+        }
     }
 }
 
@@ -80,7 +89,12 @@ impl Audit {
         self.file.clone()
     }
 
-    /// Records the numbers of folded refusals each second.
+    /// The public key that verifies what the file's chains are signed with, as a JWK Set.
+    pub(in crate::server) fn public_keys(&self) -> Arc<str> {
+        jwk_set(self.file.as_ref().and_then(|file| file.public_key())).into()
+    }
+
+    /// Records the numbers of folded refusals each second, and keeps the last record of the file in the store.
     pub(super) fn start(&self, tasks: &mut JoinSet<()>, authority: &Arc<Authority>) {
         let refusals = Arc::clone(&self.refusals);
         supervised::spawn(tasks, authority, "audit", move || {
@@ -92,15 +106,42 @@ impl Audit {
                 }
             }
         });
+        let Some(file) = &self.file else { return };
+        let (file, authority) = (Arc::clone(file), Arc::clone(authority));
+        supervised::spawn(tasks, &Arc::clone(&authority), "audit heads", move || {
+            let (file, authority) = (Arc::clone(&file), Arc::clone(&authority));
+            async move {
+                let mut kept = None;
+                loop {
+                    tokio::time::sleep(HEAD_EVERY).await;
+                    let head = file.head();
+                    // The time of a record does not make it another one.
+                    if kept.as_ref() != Some(&head.hash) && keep(&authority, &head).await {
+                        kept = Some(head.hash);
+                    }
+                }
+            }
+        });
     }
 
     /// Records what is still counted, and ends the file's chain.
-    pub(super) async fn finish(self) {
+    pub(super) async fn finish(self, authority: &Authority) {
         self.refusals.finish();
         let Some(file) = self.file else { return };
-        // A disk that does not answer keeps no server from ending.
-        if timeout(LAST_RECORDS, spawn_blocking(move || file.close())).await.is_err() {
+        // A disk that does not answer keeps no server from ending, and neither does a store.
+        let closing = Arc::clone(&file);
+        if timeout(LAST_RECORDS, spawn_blocking(move || closing.close())).await.is_err() {
             tracing::error!("the last records of the audit trail are not on the disk");
         }
+        if timeout(LAST_RECORDS, keep(authority, &file.head())).await.is_err() {
+            tracing::warn!("the last record of the audit trail is not kept in the store: no answer came in time");
+        }
     }
+}
+
+/// Keeps the last record of the file in the store. Returns whether it is there.
+async fn keep(authority: &Authority, head: &AuditHead) -> bool {
+    let kept = authority.keep_audit_head(head).await;
+    kept.inspect_err(|error| tracing::warn!(%error, "the last record of the audit trail is not kept in the store"))
+        .is_ok()
 }

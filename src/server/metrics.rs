@@ -104,6 +104,9 @@ impl Sources {
         families.push(self.export_failures.family());
         families.push(telemetry::dropped_lines());
         families.push(self.audit.as_ref().map(|file| file.counts()).unwrap_or_default().family());
+        let last = self.audit.as_ref().map_or(0, |file| file.head().sequence);
+        let help = "The number of the last record on the disk in the chain of the audit trail's file";
+        families.push(Family::gauges("lanyard_audit_last_record", help, [(labels([]), last)]));
         families
     }
 

@@ -1,5 +1,6 @@
 //! The audit trail with the traces of requests, which the core does not know.
 
+use crate::authority::observe::AuditEvent;
 use crate::authority::observe::AuditRecord;
 use crate::authority::observe::AuditSink;
 use crate::authority::observe::Severity;
@@ -10,8 +11,8 @@ use crate::trace_context;
 pub struct WithTrace<S>(pub S);
 
 impl<S: AuditSink> AuditSink for WithTrace<S> {
-    fn wants(&self, severity: Severity) -> bool {
-        self.0.wants(severity)
+    fn wants(&self, event: AuditEvent, severity: Severity) -> bool {
+        self.0.wants(event, severity)
     }
 
     fn record(&self, record: AuditRecord) {

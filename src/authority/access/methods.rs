@@ -16,6 +16,9 @@ pub const JWKS: &str = "/oauth2/jwks";
 /// The path of the bundle document of the server's own trust domain (SPIFFE Federation section 5).
 pub const SPIFFE_BUNDLE: &str = "/spiffe/bundle";
 
+/// The path of the public key of the audit trail.
+pub const AUDIT_JWKS: &str = "/audit/jwks";
+
 /// The label in logs, spans and metrics of a method that is not in the table. The path itself comes from the caller and
 /// may contain secrets.
 pub const OTHER: &str = "other";
@@ -85,6 +88,8 @@ pub struct MethodEntry {
     pub for_unknown_certificates: bool,
     /// Whether the method is refused to peers whose TLS is terminated in front of Lanyard.
     pub never_forwarded: bool,
+    /// Whether it reads what only admins may, and changes nothing. Each such call is in the audit trail.
+    pub reads: bool,
     /// How urgent the method is.
     pub priority: Priority,
     /// Whether it is [`Priority::Vital`] where an admin calls it.
@@ -103,6 +108,7 @@ impl MethodEntry {
             roles,
             for_unknown_certificates: false,
             never_forwarded: false,
+            reads: false,
             priority: Priority::Rest,
             vital_for_admins: false,
             takes_a_stream: false,
@@ -123,6 +129,10 @@ impl MethodEntry {
         Self { priority, ..self }
     }
 
+    const fn read(self) -> Self {
+        Self { reads: true, ..self }
+    }
+
     const fn streamed(self) -> Self {
         Self { takes_a_stream: true, ..self }
     }
@@ -136,6 +146,7 @@ impl MethodEntry {
 pub const METHODS: &[MethodEntry] = &[
     MethodEntry::document(METADATA, Protocol::Http),
     MethodEntry::document(OPENID_CONFIGURATION, Protocol::Http),
+    MethodEntry::document(AUDIT_JWKS, Protocol::Http),
     MethodEntry::new("/envoy.service.auth.v3.Authorization/Check", Protocol::ExtAuthz, &[Role::Proxy])
         .of(Priority::Decision),
     MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]).of(Priority::Vital),
@@ -144,14 +155,15 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
     MethodEntry::grpc("/lanyard.v1.AdminService/EnableFeature", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.AdminService/ExportStore", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.AdminService/ListFeatures", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.AdminService/ListAuditHeads", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.AdminService/ListFeatures", &[Role::Admin]).read(),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
         .streamed(),
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
-    MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", &[Role::Admin]).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/ResealKeys", &[Role::Admin]),
     // As a revocation of a token, it must get through under load.
     MethodEntry::grpc("/lanyard.v1.KeyService/RevokeSigningKey", &[Role::Admin]).of(Priority::Vital),
@@ -161,11 +173,11 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ForgetResource", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListChanges", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListChanges", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", &[Role::Admin]).read(),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", &[Role::Admin]),
     MethodEntry {
@@ -179,7 +191,7 @@ pub const METHODS: &[MethodEntry] = &[
         for_unknown_certificates: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload]).of(Priority::Issuing)
     },
-    MethodEntry::grpc("/lanyard.v1.TokenService/ListRevocations", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.TokenService/ListRevocations", &[Role::Admin]).read(),
     MethodEntry {
         vital_for_admins: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin])
@@ -257,6 +269,11 @@ impl CalledMethod {
         self.entry().map_or(Priority::Rest, |entry| {
             if entry.vital_for_admins && is_admin() { Priority::Vital } else { entry.priority }
         })
+    }
+
+    /// Whether it reads what only admins may.
+    pub fn reads(&self) -> bool {
+        self.entry().is_some_and(|entry| entry.reads)
     }
 
     /// The protocol in which refusals and internal errors are returned.

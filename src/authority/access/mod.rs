@@ -17,6 +17,7 @@ pub use crate::authority::access::changed_by::ChangedBy;
 pub use crate::authority::access::limit::Exceeded;
 pub use crate::authority::access::limit::Limit;
 pub use crate::authority::access::limit::RETRY_AFTER;
+pub use crate::authority::access::methods::AUDIT_JWKS;
 pub use crate::authority::access::methods::CalledMethod;
 pub use crate::authority::access::methods::JWKS;
 pub use crate::authority::access::methods::METADATA;

@@ -39,7 +39,7 @@ impl Authority {
         outcome: AuditOutcome,
         details: impl FnOnce(AuditRecord) -> AuditRecord,
     ) {
-        if self.audit.wants(severity) {
+        if self.audit.wants(event, severity) {
             self.audit.record(details(AuditRecord::new(event, severity, outcome)));
         }
     }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod audit;
+mod audit_heads;
 mod authority_index;
 mod bindings;
 mod checks;

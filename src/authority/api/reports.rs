@@ -16,6 +16,7 @@ use crate::authority::observe::AuditOutcome;
 use crate::authority::observe::AuditRecord;
 use crate::authority::observe::HandshakeError;
 use crate::authority::observe::RefusedRequest;
+use crate::authority::observe::Reloaded;
 use crate::authority::observe::Severity;
 use crate::authority::observe::beginning;
 use crate::authority::observe::record_in_span;
@@ -34,6 +35,25 @@ impl Authority {
             reason: Some(error.code()),
             cause: Some(error.to_string()),
             ..sent_by(sender, record)
+        });
+    }
+
+    /// Reports that a caller is let read what only admins may.
+    pub fn report_admin_read(&self, caller: &Caller, method: &'static str) {
+        self.record(AuditEvent::AdminRead, Severity::Debug, AuditOutcome::Allowed, |record| AuditRecord {
+            actor: Some(caller.identity.to_string()),
+            method: Some(method.to_owned()),
+            ..sent_by(&caller.sender(), record)
+        });
+    }
+
+    /// Reports what of the configuration was replaced while the server runs: `certificate`, `trust` or `configuration`, and
+    /// of the last the keys that changed.
+    pub fn report_reloaded(&self, what: Reloaded, keys: Option<String>) {
+        self.record(AuditEvent::ConfigurationChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
+            change: Some(what.label()),
+            keys,
+            ..record
         });
     }
 

@@ -9,6 +9,8 @@ use crate::authority::backup::moved::is_moved;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KEYS_INDEX;
 use crate::authority::keys::KeySealer;
+use crate::authority::observe::AUDIT_HEADS;
+use crate::authority::observe::AuditHead;
 use crate::authority::records::ChangeRecord;
 use crate::authority::records::HISTORY;
 use crate::authority::registration::CLIENTS;
@@ -75,6 +77,9 @@ pub enum Wrong {
     /// What is kept of a published JWK Set cannot be read.
     #[error("what is kept of a client's jwks_uri cannot be used: {0}")]
     Published(UnusableJwks),
+    /// The head of a chain of the audit trail cannot be read.
+    #[error("the last record of a chain of the audit trail cannot be read")]
+    AuditHead,
     /// An import was interrupted.
     #[error("an import was not finished: the store holds a part of the records")]
     Unfinished,
@@ -118,7 +123,8 @@ impl Wrong {
             | Self::Leftover { .. }
             | Self::SharedAuthority { .. }
             | Self::Change
-            | Self::Published(_) => true,
+            | Self::Published(_)
+            | Self::AuditHead => true,
             Self::Unusable(_)
             | Self::Unknown
             | Self::Index
@@ -162,6 +168,7 @@ impl Found {
             return Ok(());
         }
         let kinds = [
+            AUDIT_HEADS,
             CLIENTS,
             DELETED,
             FEATURES,
@@ -180,6 +187,9 @@ impl Found {
         *self.checked.counts.entry(kind).or_default() += 1;
         if kind == HISTORY {
             return ChangeRecord::from_bytes(value).map(drop).map_err(|_| Wrong::Change);
+        }
+        if kind == AUDIT_HEADS {
+            return AuditHead::from_bytes(key, value).map(drop).map_err(|_| Wrong::AuditHead);
         }
         if kind == SPIFFE_INDEX {
             let owner = index_owner(key, value).map_err(|_| Wrong::Index)?;

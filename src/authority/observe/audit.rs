@@ -2,12 +2,15 @@
 //! thumbprints and names, never a token.
 
 mod folded;
+mod head;
 mod log;
 mod record;
 mod sink;
 mod span;
 
 pub use crate::authority::observe::audit::folded::FoldedRefusals;
+pub use crate::authority::observe::audit::head::AUDIT_HEADS;
+pub use crate::authority::observe::audit::head::AuditHead;
 pub use crate::authority::observe::audit::log::AUDIT_TARGET;
 pub use crate::authority::observe::audit::log::LogSink;
 pub use crate::authority::observe::audit::record::AuditEvent;

@@ -9,8 +9,10 @@ mod refused_request;
 mod reloads;
 mod requests;
 
+pub use crate::authority::observe::audit::AUDIT_HEADS;
 pub use crate::authority::observe::audit::AUDIT_TARGET;
 pub use crate::authority::observe::audit::AuditEvent;
+pub use crate::authority::observe::audit::AuditHead;
 pub use crate::authority::observe::audit::AuditOutcome;
 pub use crate::authority::observe::audit::AuditRecord;
 pub use crate::authority::observe::audit::AuditSink;

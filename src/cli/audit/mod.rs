@@ -1,14 +1,14 @@
 //! `lanyard audit`.
 
+mod heads;
 mod verify;
-
-use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::cli::audit::heads::HeadsArguments;
+pub(in crate::cli) use crate::cli::audit::heads::run as heads;
 use crate::cli::audit::verify::VerifyArguments;
-use crate::cli::error::CommandError;
-use crate::cli::output::Format;
+pub(in crate::cli) use crate::cli::audit::verify::run as verify;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AuditCommand {
@@ -16,9 +16,6 @@ pub(in crate::cli) enum AuditCommand {
     ///
     /// Exit codes: 0 they are, 1 they are not, 2 they could not be read.
     Verify(VerifyArguments),
-}
-
-pub(in crate::cli) fn run(command: AuditCommand, format: Format) -> Result<ExitCode, CommandError> {
-    let AuditCommand::Verify(arguments) = command;
-    verify::run(&arguments, format)
+    /// Lists the last record of each chain that the store has: with `-o json`, for `verify --heads`.
+    Heads(HeadsArguments),
 }

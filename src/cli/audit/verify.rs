@@ -1,6 +1,7 @@
 //! `lanyard audit verify`.
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +9,8 @@ use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::authority::observe::AuditHead;
+use crate::cli::audit::heads::Heads;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
@@ -26,6 +29,10 @@ pub(in crate::cli) struct VerifyArguments {
     /// write them anew.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// What `lanyard audit heads -o json` printed: the last record of each chain that the store has. Without it a tail that
+    /// was cut off looks like a crash.
+    #[arg(long, value_name = "FILE")]
+    heads: Option<PathBuf>,
 }
 
 pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result<ExitCode, CommandError> {
@@ -36,16 +43,13 @@ pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result
             "name the public key with --key: `openssl pkey -in KEY.pem -pubout` writes it",
         )
     })?;
+    let heads = arguments.heads.as_deref().map(read_heads).transpose()?;
     let mut files = Vec::new();
     for file in &arguments.files {
         let name = file.display().to_string();
-        let text = fs::read(file).map_err(|error| {
-            let next = "see whether the path is right and whether you may read it";
-            CommandError::new(format!("cannot read {name}: {error}"), next)
-        })?;
-        files.push((name, text));
+        files.push((name, read(file)?));
     }
-    let found = verify(&files, key.as_ref());
+    let found = verify(&files, key.as_ref(), heads.as_deref().unwrap_or_default());
     if found.chains.is_empty() && found.faults.is_empty() {
         return Err(CommandError::new("there is no record in the files", "name files of the audit trail"));
     }
@@ -57,6 +61,16 @@ pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result
             for Fault { file, line, problem } in &found.faults {
                 output::print(&format!("{file}, line {line}: {problem}"))?;
             }
+            for AuditHead { chain, sequence, .. } in &found.missing {
+                output::print(&format!(
+                    "chain {chain}: in none of the files, and the store has its record {sequence}"
+                ))?;
+            }
+            if heads.is_none() {
+                output::note(
+                    "whether a tail was cut off was not looked at: name what `lanyard audit heads -o json` prints with --heads",
+                );
+            }
             if key.is_none() {
                 output::note("no signature was verified: name the public key with --key");
             }
@@ -65,14 +79,37 @@ pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result
             let chains: Vec<Value> = found.chains.iter().map(object_of).collect();
             let fault = |Fault { file, line, problem }: &Fault| json!({"file": file, "line": line, "problem": problem});
             let faults: Vec<Value> = found.faults.iter().map(fault).collect();
-            output::print_json(&json!({"chains": chains, "faults": faults, "signatures_verified": key.is_some()}))?;
+            let missing: Vec<&str> = found.missing.iter().map(|head| head.chain.as_str()).collect();
+            output::print_json(&json!({
+                "chains": chains,
+                "faults": faults,
+                "missing_chains": missing,
+                "signatures_verified": key.is_some(),
+                "heads_compared": heads.is_some(),
+            }))?;
         }
     }
-    Ok(if found.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_whole = found.faults.is_empty() && found.missing.is_empty();
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
+    fs::read(file).map_err(|error| {
+        let next = "see whether the path is right and whether you may read it";
+        CommandError::new(format!("cannot read {}: {error}", file.display()), next)
+    })
+}
+
+fn read_heads(file: &Path) -> Result<Vec<AuditHead>, CommandError> {
+    let heads: Heads = serde_json::from_slice(&read(file)?).map_err(|error| {
+        let next = "write it with `lanyard audit heads -o json`";
+        CommandError::new(format!("{} is no list of heads: {error}", file.display()), next)
+    })?;
+    Ok(heads.heads.into_iter().map(AuditHead::from).collect())
 }
 
 fn text_of(chain: &Chain, has_key: bool) -> String {
-    let Chain { name, first, last, signed, has_ended, lost } = chain;
+    let Chain { name, first, last, signed, kept, has_ended, lost } = chain;
     let end = if *has_ended { "its end" } else { "no end: what came after may be missing" };
     let signed = match (has_key, signed) {
         (false, _) => String::new(),
@@ -81,11 +118,14 @@ fn text_of(chain: &Chain, has_key: bool) -> String {
     };
     let lost: Vec<String> = lost.iter().map(|Lost { first, last }| format!("{first} to {last}")).collect();
     let lost = if lost.is_empty() { String::new() } else { format!("; not written: {}", lost.join(", ")) };
-    format!("chain {name}: records {first} to {last}, {end}{signed}{lost}")
+    let kept = kept.map(|kept| format!("; record {kept} is the one in the store")).unwrap_or_default();
+    format!("chain {name}: records {first} to {last}, {end}{signed}{kept}{lost}")
 }
 
 fn object_of(chain: &Chain) -> Value {
-    let Chain { name, first, last, signed, has_ended, lost } = chain;
+    let Chain { name, first, last, signed, kept, has_ended, lost } = chain;
     let lost: Vec<Value> = lost.iter().map(|Lost { first, last }| json!({"first": first, "last": last})).collect();
-    json!({"chain": name, "first": first, "last": last, "signed": signed, "has_ended": has_ended, "not_written": lost})
+    json!({
+        "chain": name, "first": first, "last": last, "signed": signed, "kept": kept, "has_ended": has_ended, "not_written": lost
+    })
 }

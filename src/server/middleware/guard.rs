@@ -84,7 +84,11 @@ pub(super) async fn admit(
                 request.extensions_mut().insert(Arc::clone(limits));
             }
             if let Some(caller) = caller {
-                request.extensions_mut().insert(Caller { connection, ..caller });
+                let caller = Caller { connection, ..caller };
+                if method.reads() {
+                    authority.report_admin_read(&caller, method.metric_label());
+                }
+                request.extensions_mut().insert(caller);
             }
             let response = router.oneshot(request).await?;
             let response = refusal::answered(authority, sender, method, response);

@@ -110,7 +110,10 @@ impl Reloader {
     /// A broken certificate is logged at every attempt.
     fn reload_certificate(&self) -> Result<(), ()> {
         match self.certificate.reload() {
-            Ok(true) => tracing::info!("the server certificate was replaced"),
+            Ok(true) => {
+                tracing::info!("the server certificate was replaced");
+                self.authority.report_reloaded(Reloaded::Certificate, None);
+            }
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "the server certificate on the disk is broken; the old one is kept");
@@ -126,6 +129,7 @@ impl Reloader {
             Ok((bundles, changed)) => {
                 self.apply_trust(files, bundles, changed);
                 tracing::info!("the bundles and client CAs were replaced");
+                self.authority.report_reloaded(Reloaded::Trust, None);
             }
             Err(error) => {
                 tracing::error!(%error, "a bundle or client CA on the disk is broken; the old ones are kept");
@@ -164,6 +168,8 @@ impl Reloader {
         let trust = change.is_of_trust().then(|| files::load(&change.config.trust)).transpose()?;
         telemetry::set_level(&change.config.log.level);
         tracing::info!(keys = ?change.keys, "the configuration was changed");
+        let keys: Vec<&str> = change.keys.iter().map(String::as_str).collect();
+        self.authority.report_reloaded(Reloaded::Configuration, Some(keys.join(" ")));
         self.authority.replace_roles(change.config.policy.roles);
         if let Some((bundles, contents)) = trust {
             files.trust = change.config.trust;

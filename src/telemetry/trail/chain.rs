@@ -8,6 +8,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::observe::AuditHead;
 use crate::telemetry::trail::key::HeadKey;
 
 /// The event of the first line of a chain.
@@ -69,6 +70,12 @@ pub(super) struct ChainEnd {
 impl ChainEnd {
     pub(super) fn new(name: String, key: Option<HeadKey>) -> Self {
         Self { name, last: (0, String::new()), key }
+    }
+
+    /// The last line, which was on the disk at this time.
+    pub(super) fn head(&self, time: Timestamp, has_ended: bool) -> AuditHead {
+        let (sequence, hash) = self.last.clone();
+        AuditHead { chain: self.name.clone(), sequence, hash, time, has_ended }
     }
 
     pub(super) fn is_signed(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The key that signs the last hash of a chain, and nothing else.
 
+use std::fs;
 use std::path::Path;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -13,6 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use serde::Serialize;
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -29,16 +32,80 @@ fn signed_text(chain: &str, sequence: u64, hash: &str) -> String {
     format!("lanyard audit head 1\n{chain}\n{sequence}\n{hash}\n")
 }
 
-/// The name of a key: the hash of its public point.
-fn name(point: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(point))
+/// A public key on P-256.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    /// The uncompressed point: a byte 4 and the two coordinates, 32 bytes each.
+    point: Vec<u8>,
+    /// The hash of the point.
+    name: String,
+}
+
+/// A JWK Set (RFC 7517 section 5) of public keys on P-256 (RFC 7518 section 6.2.1).
+#[derive(Deserialize, Serialize)]
+struct JwkSet {
+    keys: Vec<Jwk>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Jwk {
+    kty: String,
+    crv: String,
+    x: String,
+    y: String,
+    #[serde(default)]
+    kid: String,
+    #[serde(default)]
+    alg: String,
+    #[serde(default, rename = "use")]
+    use_: String,
+}
+
+/// A JWK Set with the public key, if there is one.
+pub fn jwk_set(key: Option<&PublicKey>) -> String {
+    let keys = key.and_then(PublicKey::jwk).into_iter().collect();
+    serde_json::to_string(&JwkSet { keys }).unwrap_or_default()
+}
+
+impl PublicKey {
+    fn of_point(point: &[u8]) -> Self {
+        Self { point: point.to_vec(), name: URL_SAFE_NO_PAD.encode(Sha256::digest(point)) }
+    }
+
+    /// Reads a `SubjectPublicKeyInfo` in PEM, as `openssl pkey -pubout` writes it.
+    fn of_pem(text: &[u8]) -> Result<Self, String> {
+        let info = SubjectPublicKeyInfoDer::from_pem_slice(text).map_err(|error| error.to_string())?;
+        let point = info.strip_prefix(&P256_INFO[..]).filter(|point| point.len() == 65);
+        point.map(Self::of_point).ok_or_else(|| "it is no public key on P-256".to_owned())
+    }
+
+    fn of_jwk(jwk: &Jwk) -> Option<Self> {
+        let coordinate = |text: &str| URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32);
+        if jwk.kty != "EC" || jwk.crv != "P-256" {
+            return None;
+        }
+        Some(Self::of_point(&[vec![4], coordinate(&jwk.x)?, coordinate(&jwk.y)?].concat()))
+    }
+
+    fn jwk(&self) -> Option<Jwk> {
+        let (x, y) = self.point.strip_prefix(&[4])?.split_at_checked(32)?;
+        Some(Jwk {
+            kty: "EC".to_owned(),
+            crv: "P-256".to_owned(),
+            x: URL_SAFE_NO_PAD.encode(x),
+            y: URL_SAFE_NO_PAD.encode(y),
+            kid: self.name.clone(),
+            alg: "ES256".to_owned(),
+            use_: "sig".to_owned(),
+        })
+    }
 }
 
 /// Signs.
 #[derive(Debug)]
 pub struct HeadKey {
     pair: EcdsaKeyPair,
-    name: String,
+    public: PublicKey,
 }
 
 impl HeadKey {
@@ -48,12 +115,17 @@ impl HeadKey {
         let der = PrivateKeyDer::from_pem_file(file).map_err(|error| unusable(error.to_string()))?;
         let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_der());
         let pair = pair.map_err(|_| unusable("it is no private key on P-256".to_owned()))?;
-        let name = name(pair.public_key().as_ref());
-        Ok(Self { pair, name })
+        let public = PublicKey::of_point(pair.public_key().as_ref());
+        Ok(Self { pair, public })
+    }
+
+    /// The key that verifies what this one signs.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
     }
 
     pub(in crate::telemetry::trail) fn name(&self) -> &str {
-        &self.name
+        &self.public.name
     }
 
     /// The signature, in base64url. `None` where the machine has no random bytes.
@@ -64,25 +136,27 @@ impl HeadKey {
     }
 }
 
-/// Verifies what a [`HeadKey`] signed.
+/// Verifies what [`HeadKey`]s signed.
 #[derive(Debug)]
 pub struct HeadVerifier {
-    point: Vec<u8>,
-    name: String,
+    keys: Vec<PublicKey>,
 }
 
 impl HeadVerifier {
-    /// Reads a public key: P-256, in PEM, as `openssl pkey -pubout` writes it.
+    /// Reads public keys on P-256: one in PEM, as `openssl pkey -pubout` writes it, or a JWK Set, as a server publishes it.
     pub fn open(file: &Path) -> Result<Self, TrailError> {
         let unusable = |problem: String| TrailError::Key { file: file.to_owned(), problem };
-        let info = SubjectPublicKeyInfoDer::from_pem_file(file).map_err(|error| unusable(error.to_string()))?;
-        let point = info.strip_prefix(&P256_INFO[..]).filter(|point| point.len() == 65);
-        let point = point.ok_or_else(|| unusable("it is no public key on P-256".to_owned()))?.to_vec();
-        let name = name(&point);
-        Ok(Self { point, name })
+        let text = fs::read(file).map_err(|error| unusable(error.to_string()))?;
+        if text.trim_ascii_start().starts_with(b"{") {
+            let set: JwkSet = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
+            let keys: Option<Vec<_>> = set.keys.iter().map(PublicKey::of_jwk).collect();
+            let keys = keys.filter(|keys| !keys.is_empty());
+            return keys.map(|keys| Self { keys }).ok_or_else(|| unusable("it has no public key on P-256".to_owned()));
+        }
+        Ok(Self { keys: vec![PublicKey::of_pem(&text).map_err(unusable)?] })
     }
 
-    /// Whether this is the key of that name, and it signed this hash.
+    /// Whether there is a key of that name, and it signed this hash.
     pub(in crate::telemetry::trail) fn has_signed(
         &self,
         key: &str,
@@ -92,7 +166,9 @@ impl HeadVerifier {
     ) -> bool {
         let text = signed_text(chain, sequence, hash);
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
-        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point);
-        key == self.name && public.verify(text.as_bytes(), &signature).is_ok()
+        self.keys.iter().filter(|public| public.name == key).any(|public| {
+            let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &public.point);
+            public.verify(text.as_bytes(), &signature).is_ok()
+        })
     }
 }

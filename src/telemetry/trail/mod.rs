@@ -12,6 +12,8 @@ pub use crate::telemetry::trail::config::Config;
 pub use crate::telemetry::trail::config::TrailError;
 pub use crate::telemetry::trail::key::HeadKey;
 pub use crate::telemetry::trail::key::HeadVerifier;
+pub use crate::telemetry::trail::key::PublicKey;
+pub use crate::telemetry::trail::key::jwk_set;
 pub use crate::telemetry::trail::sink::AuditFile;
 pub use crate::telemetry::trail::sink::Counts;
 pub use crate::telemetry::trail::verify::Chain;

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditHead;
 use crate::authority::observe::AuditRecord;
 use crate::authority::observe::AuditSink;
 use crate::authority::observe::Family;
@@ -24,6 +26,7 @@ use crate::telemetry::trail::chain::STOPPED;
 use crate::telemetry::trail::config::Config;
 use crate::telemetry::trail::config::TrailError;
 use crate::telemetry::trail::key::HeadKey;
+use crate::telemetry::trail::key::PublicKey;
 use crate::telemetry::trail::output::Output;
 
 /// The most records that wait for the disk, some 1 KiB each. Further ones are counted, and missing in the sequence.
@@ -40,6 +43,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct AuditFile {
     queue: Arc<Queue>,
     clock: Arc<dyn Clock>,
+    public_key: Option<PublicKey>,
 }
 
 /// How many records were written, and how many could not be.
@@ -72,6 +76,8 @@ struct State {
     /// The number of the last record.
     sequence: u64,
     counts: Counts,
+    /// The last record on the disk.
+    head: AuditHead,
     is_closing: bool,
     is_closed: bool,
 }
@@ -86,6 +92,7 @@ impl AuditFile {
     /// Opens the file and begins a chain of this name.
     pub fn open(config: Config, chain: String, clock: Arc<dyn Clock>) -> Result<Self, TrailError> {
         let key = config.key.as_deref().map(HeadKey::open).transpose()?;
+        let public_key = key.as_ref().map(|key| key.public().clone());
         let file = config.file.clone();
         let unwritable = |error| TrailError::File { file: file.clone(), error };
         let mut output = Output::open(config).map_err(unwritable)?;
@@ -97,6 +104,7 @@ impl AuditFile {
             waiting: VecDeque::new(),
             sequence: 1,
             counts: Counts { written: 1, lost: 0 },
+            head: chain.head(now, false),
             is_closing: false,
             is_closed: false,
         };
@@ -111,12 +119,22 @@ impl AuditFile {
         };
         let spawned = thread::Builder::new().name("lanyard-audit".to_owned()).spawn(move || writer.run());
         spawned.map_err(unwritable)?;
-        Ok(Self { queue, clock })
+        Ok(Self { queue, clock, public_key })
     }
 
     /// How many records were written and lost.
     pub fn counts(&self) -> Counts {
         self.queue.state().counts
+    }
+
+    /// The public key that verifies the signatures; `None` where nothing is signed.
+    pub fn public_key(&self) -> Option<&PublicKey> {
+        self.public_key.as_ref()
+    }
+
+    /// The last record on the disk.
+    pub fn head(&self) -> AuditHead {
+        self.queue.state().head.clone()
     }
 
     /// Writes what waits and ends the chain. Returns when that is on the disk, or cannot be written: it may wait for a disk.
@@ -131,10 +149,11 @@ impl AuditFile {
 }
 
 impl AuditSink for AuditFile {
-    /// Allowances are counted by metrics.
-    fn wants(&self, severity: Severity) -> bool {
+    /// Allowances are counted by metrics. What admins read is here, but in the log only at the level `debug`: an `apply`
+    /// reads each registration.
+    fn wants(&self, event: AuditEvent, severity: Severity) -> bool {
         match severity {
-            Severity::Debug => false,
+            Severity::Debug => event == AuditEvent::AdminRead,
             Severity::Info | Severity::Warn => true,
         }
     }
@@ -185,10 +204,10 @@ impl Writer {
             let taken = self.take();
             let is_last = taken.stopped.is_some();
             let (lines, count) = self.lines(taken);
-            let mut is_written = self.write(&lines, count);
+            let mut is_written = self.write(&lines, count, is_last);
             // The lines are in the chain already: they are tried again as they are, until the server ends.
             while !is_written && !self.pause() {
-                is_written = self.write(&lines, count);
+                is_written = self.write(&lines, count, is_last);
             }
             if is_last || !is_written {
                 self.queue.state().is_closed = true;
@@ -239,11 +258,13 @@ impl Writer {
         (lines, count as u64)
     }
 
-    fn write(&mut self, lines: &[u8], count: u64) -> bool {
-        let written = self.output.write(lines);
-        let rotated = if written.is_ok() { self.output.rotate(self.clock.now()) } else { Ok(()) };
+    fn write(&mut self, lines: &[u8], count: u64, is_last: bool) -> bool {
+        let (written, now) = (self.output.write(lines), self.clock.now());
+        let rotated = if written.is_ok() { self.output.rotate(now) } else { Ok(()) };
         if written.is_ok() {
-            self.queue.state().counts.written += count;
+            let mut state = self.queue.state();
+            state.counts.written += count;
+            state.head = self.chain.head(now, is_last);
         }
         let is_failing = written.is_err() || rotated.is_err();
         if let (Err(error), false) = (written.as_ref().and(rotated.as_ref()), self.is_failing) {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::authority::clock::Timestamp;
+use crate::authority::observe::AuditHead;
 use crate::telemetry::trail::chain::Link;
 use crate::telemetry::trail::chain::OfChain;
 use crate::telemetry::trail::chain::SIGNED;
@@ -19,6 +21,8 @@ pub struct Verified {
     pub chains: Vec<Chain>,
     /// What is wrong, and where.
     pub faults: Vec<Fault>,
+    /// The chains that the store has a head of, no older than the files, and that no file has a record of.
+    pub missing: Vec<AuditHead>,
 }
 
 /// A chain, as far as the files have it.
@@ -32,6 +36,8 @@ pub struct Chain {
     pub last: u64,
     /// The number of the last record that a signature covers, which was verified; `None` without a key.
     pub signed: Option<u64>,
+    /// The number of its last record that the store has, which is the one in the files; `None` where no head was given.
+    pub kept: Option<u64>,
     /// Whether the server ended it. Where not, records after the last may be missing.
     pub has_ended: bool,
     /// The records that the server could not write.
@@ -75,9 +81,11 @@ struct Read {
     of_chain: OfChain,
 }
 
-/// Verifies files, each with its name, in any order. With a key the signatures are verified too.
-pub fn verify(files: &[(String, Vec<u8>)], key: Option<&HeadVerifier>) -> Verified {
+/// Verifies files, each with its name, in any order. With a key the signatures are verified too, and the chains are compared
+/// with the heads that the store has.
+pub fn verify(files: &[(String, Vec<u8>)], key: Option<&HeadVerifier>, heads: &[AuditHead]) -> Verified {
     let mut found = Verified::default();
+    let heads: BTreeMap<&str, &AuditHead> = heads.iter().map(|head| (head.chain.as_str(), head)).collect();
     // The files that have a part of each chain, by the number with which the part begins.
     let mut parts: BTreeMap<String, Vec<Vec<Placed<'_>>>> = BTreeMap::new();
     for (file, text) in files {
@@ -87,9 +95,15 @@ pub fn verify(files: &[(String, Vec<u8>)], key: Option<&HeadVerifier>) -> Verifi
             }
         }
     }
+    let begin = parts.values().flatten().flatten().map(|placed| placed.link.time).min();
+    let absent = heads.values().filter(|head| !parts.contains_key(&head.chain));
+    // The files from before may have been deleted, as configured.
+    let absent = absent.filter(|head| begin.is_none_or(|begin: Timestamp| head.time >= begin));
+    found.missing = absent.map(|head| AuditHead::clone(head)).collect();
     for (name, mut parts) in parts {
         parts.sort_by_key(|part| part.first().map_or(0, |first| first.link.sequence));
-        let chain = chain_of(name, parts.into_iter().flatten(), key, &mut found.faults);
+        let head = heads.get(name.as_str()).copied();
+        let chain = chain_of(name, parts.into_iter().flatten(), (key, head), &mut found.faults);
         found.chains.push(chain);
     }
     found.faults.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
@@ -131,11 +145,12 @@ fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> Vec<Vec<
 fn chain_of<'a>(
     name: String,
     lines: impl Iterator<Item = Placed<'a>>,
-    key: Option<&HeadVerifier>,
+    (key, head): (Option<&HeadVerifier>, Option<&AuditHead>),
     faults: &mut Vec<Fault>,
 ) -> Chain {
     let mut chain = Chain { name, ..Chain::default() };
     let mut before: Option<(u64, String)> = None;
+    let mut last = None;
     for Placed { file, line, link, of_chain, hash } in lines {
         let mut wrong = |problem| faults.push(Fault { file: file.to_owned(), line, problem });
         let Link { sequence, previous, .. } = link;
@@ -169,8 +184,19 @@ fn chain_of<'a>(
                 wrong("the signature is not that of the key over the record before");
             }
         }
+        if head.is_some_and(|head| head.sequence == sequence && head.hash != hash) {
+            wrong("this is not the record of that number that the store has the hash of");
+        }
+        chain.kept = chain.kept.or(head.filter(|head| head.sequence == sequence).map(|head| head.sequence));
         chain.last = chain.last.max(sequence);
+        last = Some((file, line));
         before = Some((sequence, hash));
+    }
+    if let (Some(head), Some((file, line))) = (head, last)
+        && head.sequence > chain.last
+    {
+        let problem = "the records after this one were cut off: the store has the hash of a later one";
+        faults.push(Fault { file: file.to_owned(), line, problem });
     }
     chain
 }

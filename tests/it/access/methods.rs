@@ -63,9 +63,10 @@ fn the_table_names_each_method_that_is_served_and_no_other() {
     let metadata = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
     let endpoints = ["introspect", "jwks", "register", "revoke", "token"].map(|name| format!("/oauth2/{name}"));
     assert_eq!(others[..2], metadata);
+    assert_eq!(others[2], "/audit/jwks");
     let (bundle, others) = others.split_last().unwrap();
     assert_eq!(*bundle, "/spiffe/bundle");
-    assert_eq!(others[2..], endpoints);
+    assert_eq!(others[3..], endpoints);
 }
 
 #[test]
@@ -77,6 +78,12 @@ fn the_table_names_no_method_twice_and_gives_each_to_somebody() {
 #[test]
 fn the_table_is_sorted_by_name() {
     assert!(METHODS.is_sorted_by_key(|method| method.name));
+}
+
+/// Whether a method of gRPC reads, by its name. An export has a record of its own.
+fn is_read(method: &str) -> bool {
+    let name = method.rsplit('/').next().unwrap_or_default();
+    name.starts_with("Get") || name.starts_with("List")
 }
 
 #[test]
@@ -96,12 +103,16 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
     let tokens_and_documents = [
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
+        "/audit/jwks",
         "/lanyard.v1.TokenService/IssueToken",
         "/oauth2/jwks",
         "/oauth2/token",
         "/spiffe/bundle",
     ];
     assert_eq!(those(|method| method.for_unknown_certificates), tokens_and_documents);
+    let reads = those(|method| method.roles == [Role::Admin] && is_read(method.name));
+    assert_eq!(those(|method| method.reads), reads);
+    assert_eq!(reads.len(), 9);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }

@@ -24,8 +24,13 @@ use crate::support::http::post;
 use crate::support::server::TestServer;
 use crate::support::server::connect;
 
-const DOCUMENTS: [&str; 4] =
-    ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/oauth2/jwks", "/spiffe/bundle"];
+const DOCUMENTS: [&str; 5] = [
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+    "/audit/jwks",
+    "/oauth2/jwks",
+    "/spiffe/bundle",
+];
 
 async fn public(server: &TestServer) -> Http {
     let config = http1_only(server.tls_builder().with_no_client_auth());

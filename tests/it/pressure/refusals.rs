@@ -13,6 +13,7 @@ use lanyard::authority::clock::Clock;
 use lanyard::authority::clock::ManualClock;
 use lanyard::authority::decision::Decision;
 use lanyard::authority::decision::GrantErrorCode;
+use lanyard::authority::observe::AuditEvent;
 use lanyard::authority::observe::AuditRecord;
 use lanyard::authority::observe::AuditSink;
 use lanyard::authority::observe::FoldedRefusals;
@@ -31,7 +32,7 @@ const MALFORMED: RefusedRequest = RefusedRequest::Token(GrantErrorCode::InvalidR
 struct Records(Arc<Mutex<Vec<Value>>>);
 
 impl AuditSink for Records {
-    fn wants(&self, _: Severity) -> bool {
+    fn wants(&self, _: AuditEvent, _: Severity) -> bool {
         true
     }
 

@@ -1,5 +1,7 @@
 //! The audit trail in a file: every way to change it is noticed, and placed.
 
+mod heads;
+
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -226,7 +228,7 @@ const REMOVED: &str = "the record before this one was removed, changed or moved"
 /// A file as text, and what is found in it.
 fn judge(lines: &[String], key: &HeadVerifier) -> Verified {
     let text = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>();
-    verify(&[("file".to_owned(), text.into_bytes())], Some(key))
+    verify(&[("file".to_owned(), text.into_bytes())], Some(key), &[])
 }
 
 /// Lines linked anew, as whoever can write the file but has no key would do.

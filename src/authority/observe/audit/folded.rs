@@ -170,8 +170,8 @@ impl FoldedRefusals {
 }
 
 impl AuditSink for FoldedRefusals {
-    fn wants(&self, severity: Severity) -> bool {
-        self.sink.wants(severity)
+    fn wants(&self, event: AuditEvent, severity: Severity) -> bool {
+        self.sink.wants(event, severity)
     }
 
     fn record(&self, record: AuditRecord) {

@@ -29,7 +29,7 @@ macro_rules! line {
 }
 
 impl AuditSink for LogSink {
-    fn wants(&self, severity: Severity) -> bool {
+    fn wants(&self, _event: AuditEvent, severity: Severity) -> bool {
         match severity {
             Severity::Debug => tracing::enabled!(target: AUDIT_TARGET, Level::DEBUG),
             Severity::Info => tracing::enabled!(target: AUDIT_TARGET, Level::INFO),
@@ -166,6 +166,8 @@ fn write(record: &AuditRecord) {
             line!(record, admin = actor, feature = record.feature, revision, "feature enabled");
         }
         AuditEvent::SigningKeyChanged => signing_key_changed(record),
+        AuditEvent::AdminRead => refusal!(admin = actor, method = method.map(display); "admin read"),
+        AuditEvent::ConfigurationChanged => configuration_changed(record),
     }
 }
 
@@ -177,6 +179,11 @@ fn rotation_announced(record: &AuditRecord) {
     let event =
         if record.outcome == AuditOutcome::Denied { "a second successor was refused" } else { "rotation announced" };
     line!(record, spiffe_id, predecessor, successor, remote, listener, "{event}");
+}
+
+fn configuration_changed(record: &AuditRecord) {
+    let (change, keys) = (record.change, record.keys.as_deref());
+    line!(record, change, keys, "configuration changed");
 }
 
 fn signing_key_changed(record: &AuditRecord) {

@@ -83,6 +83,9 @@ pub struct AuditRecord {
     /// The change of a registration, a revocation or a signing key, such as `created`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) change: Option<&'static str>,
+    /// The keys of the configuration that changed, joined by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) keys: Option<String>,
     /// The name of a feature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) feature: Option<&'static str>,
@@ -156,6 +159,10 @@ pub enum AuditEvent {
     FeatureEnabled,
     /// A signing key was published, activated, retired, revoked or sealed anew.
     SigningKeyChanged,
+    /// A caller was let read what only admins may.
+    AdminRead,
+    /// The configuration, the server's certificate, or the bundles and client CAs were replaced while the server runs.
+    ConfigurationChanged,
 }
 
 /// The outcome of an event.
@@ -216,6 +223,7 @@ impl AuditRecord {
             successor: None,
             revoked: None,
             change: None,
+            keys: None,
             feature: None,
             kid: None,
             comment: None,

@@ -18,11 +18,13 @@ use lanyard::authority::decision::GrantErrorCode;
 use lanyard::authority::decision::NoDecision;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::identity::PresentedCertificate;
+use lanyard::authority::observe::AuditEvent;
 use lanyard::authority::observe::AuditRecord;
 use lanyard::authority::observe::AuditSink;
 use lanyard::authority::observe::HandshakeError;
 use lanyard::authority::observe::LogSink;
 use lanyard::authority::observe::RefusedRequest;
+use lanyard::authority::observe::Reloaded;
 use lanyard::authority::observe::Severity;
 use lanyard::authority::state::Caller;
 use lanyard::authority::trust::Unproven;
@@ -70,7 +72,7 @@ impl Collected {
 }
 
 impl AuditSink for Collected {
-    fn wants(&self, severity: Severity) -> bool {
+    fn wants(&self, _: AuditEvent, severity: Severity) -> bool {
         severity >= self.from
     }
 
@@ -105,6 +107,9 @@ fn reports(authority: &Authority, peer: &PeerIdentity, connection: &PeerConnecti
     let caller = Caller { connection: info, ..authority.as_caller(peer) };
     authority.report_not_decided(&caller, "https://orders.shop.internal", NoDecision::ScopeMalformed);
     authority.report_unread_check(&sender, CheckRefusal::RequestMalformed);
+    authority.report_admin_read(&caller, "/lanyard.v1.RegistryService/ListClients");
+    authority.report_reloaded(Reloaded::Configuration, Some("log.level roles".to_owned()));
+    authority.report_reloaded(Reloaded::Certificate, None);
 }
 
 #[test]
@@ -143,7 +148,8 @@ fn nothing_is_made_of_an_event_that_the_sink_does_not_want() {
     assert_eq!(sink.records().len(), all - debug);
     for (level, wanted) in [(Level::ERROR, [false; 3]), (Level::INFO, [false, true, true]), (Level::DEBUG, [true; 3])] {
         log::logged(level, || {
-            let found = [Severity::Debug, Severity::Info, Severity::Warn].map(|severity| LogSink.wants(severity));
+            let found = [Severity::Debug, Severity::Info, Severity::Warn]
+                .map(|severity| LogSink.wants(AuditEvent::Checked, severity));
             assert_eq!(found, wanted, "{level}");
         });
     }
