@@ -86,10 +86,11 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         }
         ("NOT_YOURS", _) => {
             "use the certificate of the client that the token was issued to (and its --client-id, unless it has an \
-             X509-SVID), or one with the role Admin"
+             X509-SVID), or one with the role Admin or Revoker"
         }
+        ("ONLY_ADMINS_LIFT", _) => "ask an admin to lift it: the role Revoker revokes and changes nothing else",
         ("LAST_ADMIN", _) => {
-            "add --yes if it is meant: then only `lanyard store unrevoke`, on a stopped server, lifts it"
+            "as an admin, add --yes if it is meant: then only `lanyard store unrevoke`, on a stopped server, lifts it"
         }
         ("FEATURE_NOT_ENABLED", _) => {
             "see `lanyard store feature list`; enable it once every replica runs this version, and none is to run an earlier one \

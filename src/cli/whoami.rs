@@ -114,6 +114,8 @@ fn roles(answer: &WhoAmIResponse) -> Vec<&'static str> {
         Role::Workload => Some("workload"),
         Role::Proxy => Some("proxy"),
         Role::Admin => Some("admin"),
+        Role::Auditor => Some("auditor"),
+        Role::Revoker => Some("revoker"),
     };
     answer.roles().filter_map(name).collect()
 }

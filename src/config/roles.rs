@@ -1,4 +1,4 @@
-//! The section `roles`: who has the roles Admin and Proxy.
+//! The section `roles`: who has the roles Admin, Proxy, Auditor and Revoker.
 
 use serde::Deserialize;
 use spiffe::TrustDomain;
@@ -17,6 +17,8 @@ use crate::config::error::value;
 pub(super) struct Roles {
     admins: Vec<Holder>,
     proxies: Vec<Proxy>,
+    auditors: Vec<Holder>,
+    revokers: Vec<Holder>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,20 +42,16 @@ impl Roles {
     }
 
     pub(super) fn resolve(self, own: Option<&TrustDomain>) -> Result<RoleGrants, ConfigError> {
-        let admins = self.admins.into_iter().map(|holder| {
-            match holder_of("roles.admins", holder.spiffe_id, holder.certificate_thumbprint)? {
-                RoleHolder::Spiffe(SpiffeIdPattern::Below(_)) => {
-                    Err(value("roles.admins", "an admin is named by its exact SPIFFE ID, not by a pattern"))
-                }
-                holder @ (RoleHolder::Spiffe(SpiffeIdPattern::Exact(_)) | RoleHolder::Thumbprint(_)) => Ok(holder),
-            }
-        });
         let proxies = self.proxies.into_iter().map(|proxy| {
             let holder = holder_of("roles.proxies", proxy.spiffe_id, proxy.certificate_thumbprint)?;
             Ok((fronted(&holder, &proxy.resources, own)?, holder)).map(|(fronted, holder)| (holder, fronted))
         });
-        let roles =
-            RoleGrants { admins: admins.collect::<Result<_, _>>()?, proxies: proxies.collect::<Result<_, _>>()? };
+        let roles = RoleGrants {
+            admins: operators("roles.admins", "an admin", self.admins)?,
+            proxies: proxies.collect::<Result<_, _>>()?,
+            auditors: operators("roles.auditors", "an auditor", self.auditors)?,
+            revokers: operators("roles.revokers", "a revoker", self.revokers)?,
+        };
         match roles.contradictory_proxy() {
             Some(holder) => Err(value(
                 "roles.proxies",
@@ -64,6 +62,17 @@ impl Roles {
             None => Ok(roles),
         }
     }
+}
+
+/// The holders of a role that is not given by patterns.
+fn operators(key: &'static str, one: &str, holders: Vec<Holder>) -> Result<Vec<RoleHolder>, ConfigError> {
+    let exact = |holder: Holder| match holder_of(key, holder.spiffe_id, holder.certificate_thumbprint)? {
+        RoleHolder::Spiffe(SpiffeIdPattern::Below(_)) => {
+            Err(value(key, &format!("{one} is named by its exact SPIFFE ID, not by a pattern")))
+        }
+        holder @ (RoleHolder::Spiffe(SpiffeIdPattern::Exact(_)) | RoleHolder::Thumbprint(_)) => Ok(holder),
+    };
+    holders.into_iter().map(exact).collect()
 }
 
 pub(super) fn holder_of(

@@ -52,6 +52,8 @@ pub(super) fn wanted(target: Option<Target>, until: Option<prost_types::Timestam
             let role = match AssignedRole::try_from(role) {
                 Ok(AssignedRole::Admin) => GrantedRole::Admin,
                 Ok(AssignedRole::Proxy) => GrantedRole::Proxy,
+                Ok(AssignedRole::Auditor) => GrantedRole::Auditor,
+                Ok(AssignedRole::Revoker) => GrantedRole::Revoker,
                 Ok(AssignedRole::Unspecified) | Err(_) => return Err(malformed("role", "is not a role")),
             };
             Ok(RevokeRequest::Peers(Revoked::Role(role), until))

@@ -166,7 +166,7 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
 /// A revocation that was refused.
 pub fn revoke_error(error: RevokeError) -> Status {
     let code = match error {
-        RevokeError::NotYours => Code::PermissionDenied,
+        RevokeError::NotYours | RevokeError::OnlyAdminsLift => Code::PermissionDenied,
         RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable => Code::InvalidArgument,
         RevokeError::LastAdmin => Code::FailedPrecondition,
         RevokeError::QuotaExceeded => Code::ResourceExhausted,

@@ -37,6 +37,8 @@ fn roles(held: &Roles) -> Vec<proto::Role> {
         (held.workload, proto::Role::Workload),
         (held.proxy.is_some(), proto::Role::Proxy),
         (held.admin, proto::Role::Admin),
+        (held.auditor, proto::Role::Auditor),
+        (held.revoker, proto::Role::Revoker),
     ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, role)| role).collect()
 }

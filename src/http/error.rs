@@ -322,9 +322,11 @@ impl From<RevokeError> for OAuthError {
                 ErrorCode::UnauthorizedClient,
                 "the token was issued to another client",
             ),
-            RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable | RevokeError::LastAdmin => {
-                Self::invalid_request("the token cannot be revoked")
-            }
+            RevokeError::Malformed
+            | RevokeError::EndPassed
+            | RevokeError::NotLiftable
+            | RevokeError::OnlyAdminsLift
+            | RevokeError::LastAdmin => Self::invalid_request("the token cannot be revoked"),
             RevokeError::QuotaExceeded => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),

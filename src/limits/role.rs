@@ -17,7 +17,7 @@ use crate::authority::access::Roles;
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum CallerRole {
-    /// An admin.
+    /// An admin, or a revoker: what they revoke must get through under load.
     Admin,
     /// A proxy.
     Proxy,
@@ -30,7 +30,7 @@ pub enum CallerRole {
 impl CallerRole {
     /// The role of a caller that holds these.
     pub fn of(roles: &Roles) -> Self {
-        if roles.admin {
+        if roles.revokes_all() {
             Self::Admin
         } else if roles.proxy.is_some() {
             Self::Proxy

@@ -39,7 +39,7 @@
 {{- if include "lanyard.hasRegistrations" . }}
 {{- $admins = append $admins (dict "spiffe_id" (include "lanyard.adminId" .)) | uniq }}
 {{- end }}
-{{- $_ := set $config "roles" (dict "admins" $admins "proxies" $values.roles.proxies) }}
+{{- $_ := set $config "roles" (dict "admins" $admins "proxies" $values.roles.proxies "auditors" $values.roles.auditors "revokers" $values.roles.revokers) }}
 {{- with $values.telemetry.otlp }}
 {{- $otlp := dict }}
 {{- range $from, $to := dict "endpoint" "endpoint" "sampleRatio" "sample_ratio" "metricsInterval" "metrics_interval" }}

@@ -31,7 +31,7 @@ impl PeerConnection {
 pub enum Reach {
     /// In the peer's own TLS handshake.
     Direct,
-    /// Forwarded by a known TLS terminator. The peer never holds Admin.
+    /// Forwarded by a known TLS terminator. The peer never holds Admin, Auditor or Revoker.
     Forwarded,
     /// Forwarded by an unauthenticated terminator. The peer holds Workload and no other role.
     Insecure,

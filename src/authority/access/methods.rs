@@ -56,7 +56,7 @@ pub enum Protocol {
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Priority {
-    /// Health, and the revocations of admins.
+    /// Health, and the revocations of admins and revokers.
     Vital,
     /// Checks and validations: a request of the mesh waits for each.
     Decision,
@@ -92,7 +92,7 @@ pub struct MethodEntry {
     pub reads: bool,
     /// How urgent the method is.
     pub priority: Priority,
-    /// Whether it is [`Priority::Vital`] where an admin calls it.
+    /// Whether it is [`Priority::Vital`] where an admin or a revoker calls it.
     pub vital_for_admins: bool,
     /// Whether its request is a stream of messages, between which its caller may pause.
     pub takes_a_stream: bool,
@@ -142,6 +142,18 @@ impl MethodEntry {
     }
 }
 
+/// Those who may learn what a token says that they hold.
+const INTROSPECTING: &[Role] = &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor];
+
+/// Those who hold a role of their own.
+const ANY_ROLE: &[Role] = &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor, Role::Revoker];
+
+/// Those who read what is registered.
+const READERS: &[Role] = &[Role::Admin, Role::Auditor];
+
+/// Those who read what can be revoked.
+const REVOCATION_READERS: &[Role] = &[Role::Admin, Role::Auditor, Role::Revoker];
+
 /// The access table, sorted by name.
 pub const METHODS: &[MethodEntry] = &[
     MethodEntry::document(METADATA, Protocol::Http),
@@ -155,29 +167,29 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
     MethodEntry::grpc("/lanyard.v1.AdminService/EnableFeature", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.AdminService/ExportStore", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.AdminService/ListAuditHeads", &[Role::Admin]).read(),
-    MethodEntry::grpc("/lanyard.v1.AdminService/ListFeatures", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.AdminService/ListAuditHeads", READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.AdminService/ListFeatures", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
         .streamed(),
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
-    MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", REVOCATION_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/ResealKeys", &[Role::Admin]),
     // As a revocation of a token, it must get through under load.
-    MethodEntry::grpc("/lanyard.v1.KeyService/RevokeSigningKey", &[Role::Admin]).of(Priority::Vital),
+    MethodEntry::grpc("/lanyard.v1.KeyService/RevokeSigningKey", &[Role::Admin, Role::Revoker]).of(Priority::Vital),
     MethodEntry::grpc("/lanyard.v1.KeyService/RotateSigningKey", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteProtectedResource", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ForgetResource", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", &[Role::Admin]).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", &[Role::Admin]).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListChanges", &[Role::Admin]).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", &[Role::Admin]).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListChanges", READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", &[Role::Admin]),
     MethodEntry {
@@ -185,28 +197,27 @@ pub const METHODS: &[MethodEntry] = &[
         never_forwarded: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/AnnounceRotation", &[Role::Workload]).of(Priority::Issuing)
     },
-    MethodEntry::grpc("/lanyard.v1.TokenService/IntrospectToken", &[Role::Workload, Role::Proxy, Role::Admin])
-        .of(Priority::Decision),
+    MethodEntry::grpc("/lanyard.v1.TokenService/IntrospectToken", INTROSPECTING).of(Priority::Decision),
     MethodEntry {
         for_unknown_certificates: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload]).of(Priority::Issuing)
     },
-    MethodEntry::grpc("/lanyard.v1.TokenService/ListRevocations", &[Role::Admin]).read(),
+    MethodEntry::grpc("/lanyard.v1.TokenService/ListRevocations", REVOCATION_READERS).read(),
     MethodEntry {
         vital_for_admins: true,
-        ..MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin])
+        ..MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin, Role::Revoker])
             .of(Priority::Issuing)
     },
-    MethodEntry::grpc("/lanyard.v1.TokenService/WhoAmI", &[Role::Workload, Role::Proxy, Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.TokenService/WhoAmI", ANY_ROLE),
     MethodEntry {
         signed_on_request: true,
-        ..MethodEntry::oauth("/oauth2/introspect", &[Role::Workload, Role::Proxy, Role::Admin]).of(Priority::Decision)
+        ..MethodEntry::oauth("/oauth2/introspect", INTROSPECTING).of(Priority::Decision)
     },
     MethodEntry::document(JWKS, Protocol::OAuth),
     MethodEntry::oauth("/oauth2/register", &[Role::Workload, Role::Admin]),
     MethodEntry {
         vital_for_admins: true,
-        ..MethodEntry::oauth("/oauth2/revoke", &[Role::Workload, Role::Admin]).of(Priority::Issuing)
+        ..MethodEntry::oauth("/oauth2/revoke", &[Role::Workload, Role::Admin, Role::Revoker]).of(Priority::Issuing)
     },
     MethodEntry {
         for_unknown_certificates: true,

@@ -18,6 +18,8 @@ pub struct Requester {
 impl Requester {
     pub(in crate::authority) fn speaks_for(&self, audience: &str) -> bool {
         let fronts = self.roles.proxy.as_ref().is_some_and(|fronted| fronted.includes(audience));
-        self.roles.admin || fronts || self.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == audience)
+        self.roles.reads_all()
+            || fronts
+            || self.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == audience)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use spiffe::SpiffeId;
+use strum::VariantArray as _;
 
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
@@ -20,6 +21,10 @@ pub enum Role {
     Proxy,
     /// Registers clients and resources.
     Admin,
+    /// Reads what admins read, but no sealed secrets, and changes nothing.
+    Auditor,
+    /// Revokes what admins revoke. Lifts and changes nothing.
+    Revoker,
 }
 
 /// A role that the configuration assigns.
@@ -42,6 +47,10 @@ pub enum GrantedRole {
     Admin,
     /// [`Role::Proxy`].
     Proxy,
+    /// [`Role::Auditor`].
+    Auditor,
+    /// [`Role::Revoker`].
+    Revoker,
 }
 
 /// How the configuration identifies a peer that holds a role.
@@ -136,10 +145,15 @@ pub struct RoleGrants {
     /// The holders of the Proxy role, and the resources that each fronts. The most specific entry that matches a peer
     /// applies: its thumbprint, its exact SPIFFE ID, then the longest pattern.
     pub proxies: Vec<(RoleHolder, Fronted)>,
+    /// The holders of the Auditor role.
+    pub auditors: Vec<RoleHolder>,
+    /// The holders of the Revoker role.
+    pub revokers: Vec<RoleHolder>,
 }
 
 /// The roles that one peer holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a role")]
 pub struct Roles {
     /// Whether the peer holds the Workload role.
     pub workload: bool,
@@ -147,6 +161,10 @@ pub struct Roles {
     pub admin: bool,
     /// The resources that it fronts, if the peer holds the Proxy role.
     pub proxy: Option<Fronted>,
+    /// Whether the peer holds the Auditor role.
+    pub auditor: bool,
+    /// Whether the peer holds the Revoker role.
+    pub revoker: bool,
 }
 
 impl RoleGrants {
@@ -159,6 +177,8 @@ impl RoleGrants {
             workload: registered || peer.spiffe_id().is_some(),
             admin: self.admins.iter().any(|holder| holder.is(peer)),
             proxy,
+            auditor: self.auditors.iter().any(|holder| holder.is(peer)),
+            revoker: self.revokers.iter().any(|holder| holder.is(peer)),
         }
     }
 
@@ -180,13 +200,15 @@ impl RoleGrants {
         match role {
             GrantedRole::Admin => Box::new(self.admins.iter()),
             GrantedRole::Proxy => Box::new(self.proxies.iter().map(|(holder, _)| holder)),
+            GrantedRole::Auditor => Box::new(self.auditors.iter()),
+            GrantedRole::Revoker => Box::new(self.revokers.iter()),
         }
     }
 
     /// Whether a role is assigned to this thumbprint. Such a certificate is accepted without any other proof.
     pub fn names_certificate(&self, thumbprint: &CertificateThumbprint) -> bool {
-        let holders = self.admins.iter().chain(self.proxies.iter().map(|(holder, _)| holder));
-        holders.into_iter().any(|holder| *holder == RoleHolder::Thumbprint(*thumbprint))
+        let named = RoleHolder::Thumbprint(*thumbprint);
+        GrantedRole::VARIANTS.iter().any(|role| self.holders(*role).any(|holder| *holder == named))
     }
 }
 
@@ -198,6 +220,24 @@ impl Roles {
             Role::Workload => self.workload,
             Role::Proxy => self.proxy.is_some(),
             Role::Admin => self.admin,
+            Role::Auditor => self.auditor,
+            Role::Revoker => self.revoker,
         })
+    }
+
+    /// Whether the peer reads what any registration is about.
+    pub fn reads_all(&self) -> bool {
+        self.admin || self.auditor
+    }
+
+    /// Whether the peer may revoke what is not its own.
+    pub fn revokes_all(&self) -> bool {
+        self.admin || self.revoker
+    }
+
+    /// The roles that are left to a peer whose TLS is terminated in front of Lanyard: those of operators are not.
+    #[must_use]
+    pub fn forwarded(self) -> Self {
+        Self { admin: false, auditor: false, revoker: false, ..self }
     }
 }

@@ -149,8 +149,8 @@ impl Authority {
         let held = view.roles_of(&identity);
         let roles = match connection.reach {
             Reach::Direct => held,
-            Reach::Forwarded => Roles { admin: false, ..held },
-            Reach::Insecure => Roles { admin: false, proxy: None, ..held },
+            Reach::Forwarded => held.forwarded(),
+            Reach::Insecure => Roles { proxy: None, ..held.forwarded() },
         };
         Ok(Caller { identity, roles, view, connection: ConnectionInfo::default() })
     }

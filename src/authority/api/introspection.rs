@@ -46,7 +46,7 @@ impl Authority {
         assertion: &ClientAssertion,
     ) -> Result<Requester, GrantError> {
         let Caller { identity, roles, view, .. } = caller;
-        let has_role = roles.admin || roles.proxy.is_some();
+        let has_role = roles.reads_all() || roles.revokes_all() || roles.proxy.is_some();
         let assertion = self.prove_assertion(view, assertion)?;
         let credentials = self.credentials(identity, assertion.as_ref());
         let named = match credentials.name(client_id)? {
@@ -66,7 +66,7 @@ impl Authority {
 
     /// The claims that count of a token, if it is active and the requester may know it: exactly when `ValidateBinding`
     /// would allow its use with the certificate that it is bound to, at a protected resource that the requester
-    /// represents. An admin represents all resources, a proxy those that it fronts, a client the one whose audience is
+    /// represents. An admin or an auditor represents all resources, a proxy those that it fronts, a client the one whose audience is
     /// its own name. The client that a token was issued to may know it too, wherever it is accepted. `None` does not tell
     /// why (RFC 7662 section 2.2). Of several such resources the one counts that bears the least staleness.
     pub fn introspect(

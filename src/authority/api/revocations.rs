@@ -1,6 +1,10 @@
 //! Revokes tokens, clients, certificates and identities (RFC 7009), lists revocations, and sweeps those that have no
 //! effect any more.
 
+use std::collections::BTreeSet;
+
+use strum::VariantArray as _;
+
 use crate::authority::Authority;
 use crate::authority::access::GrantedRole;
 use crate::authority::access::Requester;
@@ -54,16 +58,14 @@ impl Authority {
     ) -> Result<RevokeOutcome, RevokeError> {
         let view = &caller.view;
         // Its own token is revoked by a client, who has no part in who is an admin.
-        let by_admin = !matches!(request, RevokeRequest::Token(_));
+        let by_operator = !matches!(request, RevokeRequest::Token(_));
         let Some(wanted) = self.resolve(caller, requester, request)? else {
             return Ok(RevokeOutcome { warnings: vec![RevokeWarning::TokenNotValid], until: None });
         };
         let WantedRevocation { revoked, at, until, enough_at, enough_until } = wanted;
-        if by_admin && last_admin == LastAdmin::Stays && !view.leaves_an_admin(&revoked, &caller.identity) {
-            return Err(RevokeError::LastAdmin);
-        }
+        let guarded = if by_operator { guarded(caller, requester, &revoked, last_admin)? } else { Vec::new() };
         let mut warnings = Vec::new();
-        if by_admin && !self.is_known(view, &revoked) {
+        if by_operator && !self.is_known(view, &revoked) {
             warnings.push(RevokeWarning::UnknownTarget);
         }
         let all_of_certificate = matches!(revoked, Revoked::IssuedWith(_));
@@ -85,8 +87,8 @@ impl Authority {
                 return Ok(RevokeOutcome { warnings, until: present.until });
             }
             let change = Transaction::default().compare(&key, expected).put(&key, bytes.clone());
-            let change = if by_admin { unless_revoked(change, caller, &key) } else { change };
-            if let Some(revision) = self.attempt(change, &key).await? {
+            let change = if by_operator { unless_revoked(change, caller, &guarded, &key) } else { change };
+            if let Some(revision) = self.attempt(change, &key, &guarded).await? {
                 self.apply_write(&key, Some(Entry::Revocation(record)), revision);
                 self.record_revocation(&by, &revoked, ("revoked", until), revision);
                 return Ok(RevokeOutcome { warnings, until });
@@ -114,8 +116,10 @@ impl Authority {
         request: RevokeRequest,
     ) -> Result<RevokeOutcome, RevokeError> {
         let view = &caller.view;
+        if !requester.roles.admin {
+            return Err(if requester.roles.revoker { RevokeError::OnlyAdminsLift } else { RevokeError::NotYours });
+        }
         let revoked = match request {
-            _ if !requester.roles.admin => return Err(RevokeError::NotYours),
             RevokeRequest::Client(client_id, _) => Revoked::Client(client_id),
             RevokeRequest::Certificate(thumbprint, _) => Revoked::Certificate(thumbprint),
             RevokeRequest::Peers(revoked, _) if revoked.is_liftable() => revoked,
@@ -137,7 +141,7 @@ impl Authority {
             let lifted = revoked.lifted(present, view.now, &by);
             let change = lifting(&key, expected, lifted.as_ref()).ok_or(RevokeError::Unavailable)?;
             let entry = lifted.map(Entry::Revocation);
-            if let Some(revision) = self.attempt(unless_revoked(change, caller, &key), &key).await? {
+            if let Some(revision) = self.attempt(unless_revoked(change, caller, &[], &key), &key, &[]).await? {
                 self.apply_write(&key, entry, revision);
                 self.record_revocation(&by, &revoked, ("lifted", None), revision);
                 return Ok(RevokeOutcome::default());
@@ -180,19 +184,19 @@ impl Authority {
             let Ok(token) = self.verified(view, text) else { return Ok(None) };
             let own =
                 requester.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == token.claims.client_id);
-            if !own && !requester.roles.admin {
+            if !own && !requester.roles.revokes_all() {
                 return Err(RevokeError::NotYours);
             }
             if view.now >= token.claims.exp {
                 return Ok(None);
             }
-            if !requester.roles.admin {
+            if !requester.roles.revokes_all() {
                 return self.revocation_of_own(caller, &token).map(Some);
             }
             let revoked = Revoked::token(&token.claims.jti).ok_or(RevokeError::Malformed)?;
             return Ok(Some(WantedRevocation::new(revoked, view.now, Some(token.claims.exp))));
         }
-        if !requester.roles.admin {
+        if !requester.roles.revokes_all() {
             return Err(RevokeError::NotYours);
         }
         // No token that is issued now is valid for longer than this.
@@ -220,8 +224,7 @@ impl Authority {
         };
         let has_role = |client_id: &ClientId| {
             let id = client_id.spiffe_id();
-            let roles = [GrantedRole::Admin, GrantedRole::Proxy];
-            id.is_some() && roles.iter().any(|role| view.roles.assigns(*role, id.as_ref(), None))
+            id.is_some() && GrantedRole::VARIANTS.iter().any(|role| view.roles.assigns(*role, id.as_ref(), None))
         };
         match revoked {
             Revoked::Token(jti) => self.verified.has(|token| token.claims.jti == *jti),
@@ -253,28 +256,55 @@ impl Authority {
         Err(RevokeError::Unavailable)
     }
 
-    /// Commits a change; `None` if the key has changed, so that it is to be tried again.
-    async fn attempt(&self, change: Transaction, key: &str) -> Result<Option<Revision>, RevokeError> {
+    /// Commits a change; `None` if the key has changed, so that it is to be tried again. What is guarded names the admin
+    /// who is left.
+    async fn attempt(
+        &self,
+        change: Transaction,
+        key: &str,
+        guarded: &[Revoked],
+    ) -> Result<Option<Revision>, RevokeError> {
         match self.store.transact(change).await {
             Ok(revision) => Ok(Some(revision)),
             Err(StoreError::Conflict { key: changed }) if changed == key => Ok(None),
-            // The caller has been revoked since its request was admitted, and is no admin any more.
+            Err(StoreError::Conflict { key: changed }) if guarded.iter().any(|one| one.store_key() == changed) => {
+                Err(RevokeError::LastAdmin)
+            }
+            // The caller has been revoked since its request was admitted, and holds no role any more.
             Err(StoreError::Conflict { .. }) => Err(RevokeError::NotYours),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Adds the condition that the caller is not revoked meanwhile, by its own name, certificate, trust domain or role: two
-/// admins who revoke each other at once do not both succeed.
-fn unless_revoked(mut change: Transaction, caller: &Caller, key: &str) -> Transaction {
+/// Refuses what would leave no admin, unless an admin says that it may. Returns the names by which the admin who is left must
+/// not be revoked meanwhile; none where an admin revokes, who is left itself.
+fn guarded(
+    caller: &Caller,
+    requester: &Requester,
+    revoked: &Revoked,
+    last_admin: LastAdmin,
+) -> Result<Vec<Revoked>, RevokeError> {
+    let view = &caller.view;
+    if !requester.roles.admin {
+        return view.admin_left(revoked).ok_or(RevokeError::LastAdmin);
+    }
+    let leaves_one = last_admin == LastAdmin::MayGo || view.leaves_an_admin(revoked, &caller.identity);
+    if leaves_one { Ok(Vec::new()) } else { Err(RevokeError::LastAdmin) }
+}
+
+/// Adds the condition that the caller is not revoked meanwhile, by its own name, certificate, trust domain or role, nor by
+/// what is guarded: two admins who revoke each other at once do not both succeed.
+fn unless_revoked(mut change: Transaction, caller: &Caller, guarded: &[Revoked], key: &str) -> Transaction {
     let (peer, revocations) = (&caller.identity, &caller.view.snapshot.revocations);
     let by_id = peer
         .spiffe_id()
         .into_iter()
         .flat_map(|id| [Revoked::Client(ClientId::from(id)), Revoked::TrustDomain(id.trust_domain().clone())]);
-    let own = [Revoked::Certificate(peer.thumbprint()), Revoked::Role(GrantedRole::Admin)];
-    for revoked in by_id.chain(own) {
+    let roles = [(caller.roles.admin, GrantedRole::Admin), (caller.roles.revoker, GrantedRole::Revoker)];
+    let by_role = roles.into_iter().filter(|(holds, _)| *holds).map(|(_, role)| Revoked::Role(role));
+    let own = std::iter::once(Revoked::Certificate(peer.thumbprint())).chain(by_role).chain(by_id);
+    for revoked in own.chain(guarded.iter().cloned()).collect::<BTreeSet<_>>() {
         let own_key = revoked.store_key();
         if own_key != key {
             let expected = revocations.revision_of(&revoked).map_or(Expected::Absent, Expected::At);

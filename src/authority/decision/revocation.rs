@@ -67,9 +67,12 @@ pub enum RevokeWarning {
     strum(serialize_all = "SCREAMING_SNAKE_CASE")
 )]
 pub enum RevokeError {
-    /// The token is another client's, and only an admin may revoke another client's token.
-    #[error("only an admin may revoke what is not the caller's own token")]
+    /// The token is another client's, and only an admin or a revoker may revoke another client's token.
+    #[error("only an admin or a revoker may revoke what is not the caller's own token")]
     NotYours,
+    /// A revoker revokes, and what it lifted would be open again.
+    #[error("only an admin may lift a revocation")]
+    OnlyAdminsLift,
     /// The `jti` is malformed.
     #[strum_discriminants(strum(serialize = "INVALID_REQUEST"))]
     #[error("the token identifier is malformed")]
@@ -81,7 +84,7 @@ pub enum RevokeError {
     /// The revocation of a token cannot be lifted.
     #[error("only the revocation of a client, a certificate, a path, a trust domain or a role can be lifted")]
     NotLiftable,
-    /// The revocation would leave no admin, who could lift it.
+    /// The revocation would leave no admin, who could lift it. Only an admin may mean that.
     #[error("the revocation would leave no admin")]
     LastAdmin,
     /// The caller has revoked as many tokens as it may, and the token is bound to another certificate than the caller's, or

@@ -9,6 +9,7 @@ use crate::authority::access::RoleHolder;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
+use crate::authority::registration::ClientId;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::state::revoked::Revoked;
 use crate::authority::state::view::View;
@@ -25,6 +26,27 @@ impl View {
     pub fn leaves_an_admin(&self, revoked: &Revoked, admin: &PeerIdentity) -> bool {
         let is_left = |holder| self.known_peer(holder).is_some_and(|peer| self.is_left(revoked, &peer));
         !self.is_of_peer(revoked, admin) || self.roles.holders(GrantedRole::Admin).any(is_left)
+    }
+
+    /// The names by which the admin must not be revoked who is left once a peer that is no admin has revoked this: empty
+    /// where that takes no admin away, `None` where it takes the last one.
+    pub fn admin_left(&self, revoked: &Revoked) -> Option<Vec<Revoked>> {
+        let known =
+            self.roles.holders(GrantedRole::Admin).filter_map(|holder| Some((holder, self.known_peer(holder)?)));
+        let (taken, left): (Vec<_>, Vec<_>) =
+            known.filter(|(_, peer)| !self.is_refused(peer)).partition(|(_, peer)| self.takes(revoked, peer));
+        if taken.is_empty() {
+            return Some(Vec::new());
+        }
+        let (holder, _) = left.first()?;
+        let names = match holder {
+            RoleHolder::Spiffe(SpiffeIdPattern::Exact(id)) => {
+                vec![Revoked::Client(ClientId::from(id)), Revoked::TrustDomain(id.trust_domain().clone())]
+            }
+            RoleHolder::Spiffe(SpiffeIdPattern::Below(_)) => Vec::new(),
+            RoleHolder::Thumbprint(thumbprint) => vec![Revoked::Certificate(*thumbprint)],
+        };
+        Some(names.into_iter().chain([Revoked::Role(GrantedRole::Admin)]).collect())
     }
 
     /// `None` for a pattern: the configuration assigns the role Admin to none.
@@ -44,16 +66,25 @@ impl View {
 
     /// Whether a holder is refused neither by the present revocations nor by a further one.
     fn is_left(&self, revoked: &Revoked, peer: &KnownPeer<'_>) -> bool {
-        let (revocations, now) = (&self.snapshot.revocations, self.now);
+        !self.takes(revoked, peer) && !self.is_refused(peer)
+    }
+
+    /// Whether a revocation refuses a peer, as far as it is known.
+    fn takes(&self, revoked: &Revoked, peer: &KnownPeer<'_>) -> bool {
         // The SPIFFE ID in a certificate of which only the thumbprint is known may be one of those.
         let may_cover = peer.id.is_none() && matches!(revoked, Revoked::Identities(_) | Revoked::TrustDomain(_));
-        let is_refused = peer.id.is_some_and(|id| revocations.has_identity(id, now))
+        may_cover || self.covers(revoked, peer)
+    }
+
+    /// Whether the present revocations refuse a peer.
+    fn is_refused(&self, peer: &KnownPeer<'_>) -> bool {
+        let (revocations, now) = (&self.snapshot.revocations, self.now);
+        peer.id.is_some_and(|id| revocations.has_identity(id, now))
             || peer.thumbprint.is_some_and(|thumbprint| revocations.has_certificate(thumbprint, now))
             || peer.clients.iter().any(|client| revocations.has_client(&client.registration.client_id, now))
             || revocations
                 .roles()
-                .any(|(role, record)| record.is_in_effect(now) && self.roles.assigns(role, peer.id, peer.thumbprint));
-        !may_cover && !is_refused && !self.covers(revoked, peer)
+                .any(|(role, record)| record.is_in_effect(now) && self.roles.assigns(role, peer.id, peer.thumbprint))
     }
 
     /// Whether a revocation refuses a peer.

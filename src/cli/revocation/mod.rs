@@ -16,7 +16,7 @@ pub(in crate::cli) use crate::cli::revocation::listed::of_clients;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RevocationCommand {
-    /// Lists what is revoked, by whom and until when. It needs the role Admin; `lanyard token revoke` revokes and lifts.
+    /// Lists what is revoked, by whom and until when. It needs the role Admin, Auditor or Revoker; `lanyard token revoke` revokes and lifts.
     List(ListArguments),
 }
 

@@ -73,6 +73,8 @@ struct What {
 enum Role {
     Admin,
     Proxy,
+    Auditor,
+    Revoker,
 }
 
 fn client(text: &str) -> Result<Revoked, &'static str> {
@@ -100,6 +102,8 @@ impl What {
         let role = role.map(|role| match role {
             Role::Admin => GrantedRole::Admin,
             Role::Proxy => GrantedRole::Proxy,
+            Role::Auditor => GrantedRole::Auditor,
+            Role::Revoker => GrantedRole::Revoker,
         });
         let revoked =
             client.or(identity).or(trust_domain).or(thumbprint.map(Revoked::Certificate)).or(role.map(Revoked::Role));

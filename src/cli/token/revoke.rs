@@ -96,6 +96,8 @@ struct What {
 enum Role {
     Admin,
     Proxy,
+    Auditor,
+    Revoker,
 }
 
 const FOR_A_TIME: [&str; 3] = ["until", "for_span", "lift"];
@@ -171,6 +173,8 @@ impl What {
                 role.map(|role| match role {
                     Role::Admin => Target::Role(AssignedRole::Admin.into()),
                     Role::Proxy => Target::Role(AssignedRole::Proxy.into()),
+                    Role::Auditor => Target::Role(AssignedRole::Auditor.into()),
+                    Role::Revoker => Target::Role(AssignedRole::Revoker.into()),
                 })
             });
         let target =
@@ -191,8 +195,7 @@ impl Revoked {
             }
             Target::SpiffeIdPattern(pattern) => ("identity", Some(pattern.clone())),
             Target::TrustDomain(name) => ("trust_domain", Some(name.clone())),
-            Target::Role(role) if *role == i32::from(AssignedRole::Admin) => ("role", Some("admin".to_owned())),
-            Target::Role(_) => ("role", Some("proxy".to_owned())),
+            Target::Role(role) => ("role", AssignedRole::try_from(*role).ok().map(name_of)),
         };
         let until = until.map(|until| prost_types::Timestamp { seconds: seconds(until), nanos: 0 }.to_string());
         Self { result: if lift { "lifted" } else { "revoked" }, target, id, until, warnings: Vec::new() }
@@ -217,6 +220,11 @@ impl Revoked {
         let until = self.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
         format!("{} {done}{until}", what.trim_end())
     }
+}
+
+/// `admin` for `ASSIGNED_ROLE_ADMIN`, as `--role` takes it.
+fn name_of(role: AssignedRole) -> String {
+    role.as_str_name().trim_start_matches("ASSIGNED_ROLE_").to_lowercase()
 }
 
 fn code_of(warning: RevocationWarning) -> &'static str {

@@ -30,7 +30,6 @@ use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Reach;
-use crate::authority::access::Roles;
 use crate::authority::access::Sender;
 use crate::authority::evidence::ForwardedHeaders;
 use crate::authority::evidence::NotForwarded;
@@ -173,7 +172,7 @@ impl ForwardedService {
         request: Request<Body>,
     ) -> Result<Response<Body>, Infallible> {
         let sender = || Sender { identity: None, connection };
-        // Before the peer's certificate is looked at. An admin is not known here, and never forwarded.
+        // Before the peer's certificate is looked at. Operators are not known here, and never forwarded.
         if let Err(error) = limits.admission.admit(method.priority(|| false)) {
             return Ok(guard::refused(authority, &sender(), method, request.headers(), error));
         }
@@ -254,7 +253,7 @@ impl ForwardedService {
         let peer = Arc::new(authority.admit_by(view, chain, reach)?);
         let identity = peer.identity();
         let role = match reach {
-            Reach::Direct | Reach::Forwarded => CallerRole::of(&Roles { admin: false, ..view.roles_of(&identity) }),
+            Reach::Direct | Reach::Forwarded => CallerRole::of(&view.roles_of(&identity).forwarded()),
             Reach::Insecure => CallerRole::Workload,
         };
         let share = shares.share(Some(&identity), role, info.remote.map(|remote| remote.ip().to_canonical()));

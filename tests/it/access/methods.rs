@@ -118,6 +118,38 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
 }
 
 #[test]
+fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
+    let open_to = |role| METHODS.iter().filter(move |method| method.roles.contains(&role)).map(|method| method.name);
+    let read = [
+        "/lanyard.v1.AdminService/ListAuditHeads",
+        "/lanyard.v1.AdminService/ListFeatures",
+        "/lanyard.v1.KeyService/ListSigningKeys",
+        "/lanyard.v1.RegistryService/GetClient",
+        "/lanyard.v1.RegistryService/GetProtectedResource",
+        "/lanyard.v1.RegistryService/ListChanges",
+        "/lanyard.v1.RegistryService/ListClients",
+        "/lanyard.v1.RegistryService/ListProtectedResources",
+        "/lanyard.v1.TokenService/IntrospectToken",
+        "/lanyard.v1.TokenService/ListRevocations",
+        "/lanyard.v1.TokenService/WhoAmI",
+        "/oauth2/introspect",
+    ];
+    assert_eq!(open_to(Role::Auditor).collect::<Vec<_>>(), read);
+    let revoked = [
+        "/lanyard.v1.KeyService/ListSigningKeys",
+        "/lanyard.v1.KeyService/RevokeSigningKey",
+        "/lanyard.v1.TokenService/ListRevocations",
+        "/lanyard.v1.TokenService/RevokeToken",
+        "/lanyard.v1.TokenService/WhoAmI",
+        "/oauth2/revoke",
+    ];
+    assert_eq!(open_to(Role::Revoker).collect::<Vec<_>>(), revoked);
+    // An admin may do all that they may.
+    let of_admins: BTreeSet<&str> = open_to(Role::Admin).collect();
+    assert!(read.iter().chain(&revoked).all(|method| of_admins.contains(method)));
+}
+
+#[test]
 fn a_request_has_one_protocol_by_its_method_and_its_content_type() {
     const METADATA: &str = "/.well-known/oauth-authorization-server";
     const OPENID: &str = "/.well-known/openid-configuration";
@@ -154,13 +186,17 @@ fn a_request_has_one_protocol_by_its_method_and_its_content_type() {
 
 /// A server, and one peer a role that holds that role and no other.
 async fn one_peer_a_role() -> (TestServer, Vec<(Role, Leaf)>) {
-    let (admin, proxy) = (self_signed("admin").issue(), self_signed("proxy").issue());
+    let [admin, proxy, auditor, revoker] =
+        ["admin", "proxy", "auditor", "revoker"].map(|name| self_signed(name).issue());
     let setup = Setup {
         roles: format!(
             "{{admins: [{{certificate_thumbprint: '{}'}}], \
-             proxies: [{{certificate_thumbprint: '{}', resources: ['*']}}]}}",
+             proxies: [{{certificate_thumbprint: '{}', resources: ['*']}}], \
+             auditors: [{{certificate_thumbprint: '{}'}}], revokers: [{{certificate_thumbprint: '{}'}}]}}",
             admin.thumbprint(),
-            proxy.thumbprint()
+            proxy.thumbprint(),
+            auditor.thumbprint(),
+            revoker.thumbprint()
         ),
         ..Setup::default()
     };
@@ -168,7 +204,14 @@ async fn one_peer_a_role() -> (TestServer, Vec<(Role, Leaf)>) {
     let server = setup.start().await.unwrap();
     let nobody = server.setup.corp.client_certificate().dns("nobody.corp.example").issue();
     let workload = server.svid("/checkout");
-    let peers = vec![(Role::Anyone, nobody), (Role::Workload, workload), (Role::Proxy, proxy), (Role::Admin, admin)];
+    let peers = vec![
+        (Role::Anyone, nobody),
+        (Role::Workload, workload),
+        (Role::Proxy, proxy),
+        (Role::Admin, admin),
+        (Role::Auditor, auditor),
+        (Role::Revoker, revoker),
+    ];
     (server, peers)
 }
 

@@ -2,5 +2,6 @@
 
 mod callers;
 mod methods;
+mod operators;
 mod proxies;
 mod refusals;

@@ -11,6 +11,7 @@ use lanyard::config;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::IssueTokenResponse;
 use lanyard::proto::ListClientsRequest;
+use lanyard::proto::ListRevocationsRequest;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
 use tokio::net::TcpStream;
@@ -203,13 +204,20 @@ async fn nobody_but_the_terminator_passes_certificates_on() {
 }
 
 #[tokio::test]
-async fn a_forwarded_peer_is_never_an_admin_and_may_be_a_proxy() {
+async fn a_forwarded_peer_is_never_an_operator_and_may_be_a_proxy() {
     let (server, terminator) = behind_a_gateway().await;
     server.protect(orders()).await.unwrap();
     let (checkout, admin, proxy) = (server.workload("/checkout").await, server.svid("/admin"), server.svid("/proxy"));
     let list = with(ListClientsRequest::default(), &xfcc(&admin));
     let refused = RegistryServiceClient::new(terminator.clone()).list_clients(list).await;
     assert_eq!(refusal(refused), (Code::PermissionDenied, "WRONG_ROLE".to_owned()));
+    for operator in ["/auditor", "/revoker"] {
+        let list = with(ListRevocationsRequest::default(), &xfcc(&server.svid(operator)));
+        let refused = TokenServiceClient::new(terminator.clone()).list_revocations(list).await;
+        assert_eq!(refusal(refused), (Code::PermissionDenied, "WRONG_ROLE".to_owned()), "{operator}");
+        let itself = server.tokens(&server.svid(operator)).list_revocations(ListRevocationsRequest::default()).await;
+        assert!(itself.is_ok(), "{operator}: {itself:?}");
+    }
     let token = issue(&terminator, &xfcc(&checkout)).await.unwrap().access_token;
     let mut checks =
         lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient::new(terminator);

@@ -143,6 +143,16 @@ fn an_unknown_key_is_refused_by_its_name_and_line() {
 }
 
 #[test]
+fn operators_are_named_exactly_and_not_by_a_pattern() {
+    for (role, one) in [("admins", "an admin"), ("auditors", "an auditor"), ("revokers", "a revoker")] {
+        let named = |id: &str| with(&format!("{role}: [{{"), &format!("{role}: [{{spiffe_id: '{id}'}}, {{"));
+        let problem = problem(&named("spiffe://prod.example/ops/*"));
+        assert!(problem.contains(&format!("roles.{role}: {one} is named by its exact SPIFFE ID")), "{problem}");
+        config::load(&named("spiffe://prod.example/ops/one").path("lanyard.yaml")).unwrap();
+    }
+}
+
+#[test]
 fn a_key_that_stands_twice_is_refused() {
     for (text, replacement) in [
         ("issuer: ", "issuer: https://elsewhere.example\nissuer: "),

@@ -227,14 +227,16 @@ async fn what_is_under_way_is_finished_and_a_stream_outlives_the_overload() {
 }
 
 #[tokio::test]
-async fn an_admin_revokes_when_a_workload_cannot() {
+async fn admins_and_revokers_revoke_when_a_workload_cannot() {
     let (server, checkout, token) = start().await;
-    let (mut own, mut admins) = (server.tokens(&checkout), server.tokens(&server.svid("/admin")));
+    let mut own = server.tokens(&checkout);
+    let [mut admins, mut revokers] = ["/admin", "/revoker"].map(|path| server.tokens(&server.svid(path)));
     let revoke = || RevokeTokenRequest { target: Some(Target::Token(token.clone())), ..RevokeTokenRequest::default() };
     server.setup.lateness.set(FOR_DECISIONS);
     let mut refused = 0;
     for _ in 0..30 {
         admins.revoke_token(revoke()).await.unwrap();
+        revokers.revoke_token(revoke()).await.unwrap();
         refused += usize::from(own.revoke_token(revoke()).await.is_err());
     }
     assert!(refused > 0);

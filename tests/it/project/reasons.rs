@@ -154,6 +154,7 @@ fn no_code_has_changed() {
     assert_eq!(codes::<NotAnnouncedCode>(), successors);
     let revocations = [
         "NOT_YOURS",
+        "ONLY_ADMINS_LIFT",
         "INVALID_REQUEST",
         "INVALID_REQUEST",
         "NOT_LIFTABLE",
@@ -353,6 +354,7 @@ fn not_announced(code: NotAnnouncedCode) -> NotAnnounced {
 fn revoke_error(code: RevokeErrorCode) -> RevokeError {
     match code {
         RevokeErrorCode::NotYours => RevokeError::NotYours,
+        RevokeErrorCode::OnlyAdminsLift => RevokeError::OnlyAdminsLift,
         RevokeErrorCode::Malformed => RevokeError::Malformed,
         RevokeErrorCode::EndPassed => RevokeError::EndPassed,
         RevokeErrorCode::NotLiftable => RevokeError::NotLiftable,

@@ -11,6 +11,7 @@ use lanyard::authority::decision::RevokeRequest;
 use lanyard::authority::decision::RevokeWarning;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::identity::SpiffeIdPattern;
+use lanyard::authority::policy::Policy;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::state::Caller;
 use lanyard::authority::state::Revoked;
@@ -129,4 +130,68 @@ fn a_revocation_is_lifted_by_no_request_of_whom_it_revokes() {
         assert!(fixture.prove(&fixture.prod.svid(OTHER).issue()).is_err());
     }
     assert_eq!(lift(&other, client(elsewhere)), Err(RevokeError::NotYours));
+}
+
+const REVOKER: &str = "spiffe://prod.example/soc/revoker";
+
+fn with_revokers(admins: &[&str], revokers: &[&str]) -> TestAuthority {
+    let holders = |ids: &[&str]| -> Vec<RoleHolder> {
+        ids.iter().map(|id| RoleHolder::Spiffe(SpiffeIdPattern::parse(id).unwrap())).collect()
+    };
+    let roles = |policy: &mut Policy| {
+        (policy.roles.admins, policy.roles.revokers) = (holders(admins), holders(revokers));
+    };
+    TestAuthority::with(roles, TestAuthority::keys())
+}
+
+#[test]
+fn no_revoker_takes_the_last_admin_away_whatever_it_says() {
+    for (admins, request, is_refused) in [
+        (&[ADMIN][..], client(ADMIN), true),
+        (&[ADMIN, OTHER], client(ADMIN), false),
+        (&[ADMIN, OTHER], peers(Revoked::identities("spiffe://prod.example/ns/ops/*")), true),
+        (&[ADMIN, STAGING], peers(Revoked::trust_domain("prod.example")), false),
+        (&[ADMIN], peers(Revoked::trust_domain("staging.example")), false),
+        (&[ADMIN, STAGING], peers(Some(Revoked::Role(GrantedRole::Admin))), true),
+        (&[ADMIN], peers(Some(Revoked::Role(GrantedRole::Proxy))), false),
+        (&[ADMIN], peers(Some(Revoked::Role(GrantedRole::Revoker))), false),
+        (&[], client(REVOKER), false),
+    ] {
+        let fixture = with_revokers(admins, &[REVOKER]);
+        let revoker = fixture.authority.as_caller(&fixture.svid(REVOKER));
+        for last in [LastAdmin::Stays, LastAdmin::MayGo] {
+            let outcome = revoke_as(&fixture.authority, &revoker, request.clone(), last);
+            if is_refused {
+                assert_eq!(outcome, Err(RevokeError::LastAdmin), "{request:?} of {admins:?}");
+            } else {
+                assert!(outcome.is_ok(), "{request:?} of {admins:?}: {outcome:?}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_revokers_that_revoke_two_admins_at_once_one_admin_is_left() {
+    const SECOND: &str = "spiffe://prod.example/soc/second";
+    let fixture = with_revokers(&[ADMIN, OTHER], &[REVOKER, SECOND]);
+    let [first, second] = [REVOKER, SECOND].map(|id| fixture.authority.as_caller(&fixture.svid(id)));
+    // Both were admitted before either revoked.
+    revoke_as(&fixture.authority, &first, client(OTHER), LastAdmin::Stays).unwrap();
+    let refused = revoke_as(&fixture.authority, &second, client(ADMIN), LastAdmin::Stays);
+    assert_eq!(refused, Err(RevokeError::LastAdmin));
+    assert!(fixture.prove(&fixture.prod.svid(ADMIN).issue()).is_ok());
+    revoke_as(&fixture.authority, &second, client("spiffe://prod.example/ns/shop/sa/x"), LastAdmin::Stays).unwrap();
+}
+
+#[test]
+fn a_revoked_revoker_revokes_no_more() {
+    let fixture = with_revokers(&[ADMIN], &[REVOKER]);
+    let [admin, revoker] = [ADMIN, REVOKER].map(|id| fixture.authority.as_caller(&fixture.svid(id)));
+    let thief = || client("spiffe://prod.example/ns/shop/sa/thief");
+    revoke_as(&fixture.authority, &admin, peers(Some(Revoked::Role(GrantedRole::Revoker))), LastAdmin::Stays).unwrap();
+    // Its request was admitted before.
+    assert_eq!(revoke_as(&fixture.authority, &revoker, thief(), LastAdmin::Stays), Err(RevokeError::NotYours));
+    assert!(fixture.prove(&fixture.prod.svid(REVOKER).issue()).is_err());
+    revoke_as(&fixture.authority, &admin, thief(), LastAdmin::Stays).unwrap();
 }

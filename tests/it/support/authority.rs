@@ -97,7 +97,8 @@ impl TestAuthority {
         keys: TestKeys,
     ) -> Self {
         let holder = |id| RoleHolder::Spiffe(SpiffeIdPattern::parse(id).unwrap());
-        let roles = RoleGrants { admins: vec![holder(ADMIN)], proxies: vec![(holder(PROXY), Fronted::Every)] };
+        let (admins, proxies) = (vec![holder(ADMIN)], vec![(holder(PROXY), Fronted::Every)]);
+        let roles = RoleGrants { admins, proxies, ..RoleGrants::default() };
         let verdict_ttl = Duration::from_secs(5);
         let mut policy = Policy {
             issuer: ISSUER.to_owned(),

@@ -112,7 +112,9 @@ impl Default for Setup {
             roles: "{admins: [{spiffe_id: spiffe://prod.example/admin}], proxies: [\
                 {spiffe_id: spiffe://prod.example/proxy, resources: ['*']}, \
                 {spiffe_id: spiffe://prod.example/orders-proxy, resources: ['https://orders.prod.example']}, \
-                {spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']}]}"
+                {spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']}], \
+                auditors: [{spiffe_id: spiffe://prod.example/auditor}], \
+                revokers: [{spiffe_id: spiffe://prod.example/revoker}]}"
                 .to_owned(),
             jwks_uri: "{}".to_owned(),
             federation: "[]".to_owned(),
