@@ -16,6 +16,7 @@ mod keys;
 mod moment;
 mod origins;
 mod output;
+mod pattern;
 mod resource;
 mod revocation;
 mod serve;
@@ -181,6 +182,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
         Command::Audit(AuditCommand::Verify(arguments)) => Ok(compared(audit::verify(&arguments, format), format)),
+        Command::Audit(AuditCommand::Search(arguments)) => {
+            audit::search(&arguments, format).map(|()| ExitCode::SUCCESS)
+        }
         Command::Audit(AuditCommand::Heads(arguments)) => block_on(done(audit::heads(arguments, format))),
         Command::Completion(arguments) => completion::run(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS),
         Command::Man(arguments) => {

@@ -35,6 +35,7 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
             destination_principals: resource.destination_principals,
             authorities: resource.authorities,
             owner: set(resource.owner),
+            record_allowed: resource.record_allowed,
             max_staleness: duration("max_staleness", resource.max_staleness)?,
         })
     }
@@ -58,6 +59,7 @@ impl From<ResourceMetadata> for ProtectedResource {
             destination_principals: metadata.destination_principals,
             authorities: metadata.authorities,
             owner: metadata.owner.unwrap_or_default(),
+            record_allowed: metadata.record_allowed,
             max_staleness: metadata.max_staleness.map(duration_message),
             etag: String::new(),
             create_time: None,
@@ -88,7 +90,7 @@ impl Masked for ProtectedResource {
     fn take(&mut self, field: &str, from: &Self) -> Option<()> {
         take_one_of!(
             self, from, field: scope, routes, least_evidence, evidence_from, trust_domains, mode, report_header,
-            remove_authorization, destination_principals, authorities, owner, max_staleness,
+            remove_authorization, destination_principals, authorities, owner, max_staleness, record_allowed,
         );
         Some(())
     }

@@ -13,6 +13,7 @@ pub(in crate::authority::api) use crate::authority::api::audit::sent_by::sent_by
 use crate::authority::Authority;
 use crate::authority::access::Sender;
 use crate::authority::clock::Timestamp;
+use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::TokenRequest;
@@ -47,7 +48,7 @@ impl Authority {
     pub(in crate::authority::api) fn record_issued(
         &self,
         peer: &PeerIdentity,
-        client_id: &ClientId,
+        Grant { client_id, client, .. }: &Grant,
         claims: &AccessTokenClaims,
     ) {
         self.metrics.issued();
@@ -59,6 +60,8 @@ impl Authority {
             resource: Some(resource),
             jti: Some(claims.jti.clone()),
             bound_to: claims.bound_to().map(|thumbprint| thumbprint.to_string()),
+            registration: Some(client.registration.client_id.to_string()),
+            revision: Some(client.revision.0),
             ..record
         });
     }

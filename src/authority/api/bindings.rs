@@ -23,6 +23,7 @@ use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
+use crate::authority::resources::ProtectedResource;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
@@ -75,7 +76,8 @@ impl Authority {
         let demands = Demands { deleted, ..Demands::of(audience, resource, scope) };
         let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), None, reported, &demands);
         let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
-        self.record_binding_decided(caller, audience, token, evidence.as_ref(), decision);
+        let records_allowed = resource.is_some_and(ProtectedResource::records_allowed);
+        self.record_binding_decided(caller, (audience, records_allowed), token, evidence.as_ref(), decision);
         Ok(evaluation)
     }
 

@@ -31,8 +31,8 @@ impl Managed for ClientRegistration {
         authority.validate_registration(metadata)
     }
 
-    fn needed_feature(&self) -> Option<(&'static str, Feature)> {
-        None
+    fn needed_features(&self) -> Vec<(&'static str, Feature)> {
+        Vec::new()
     }
 
     fn creation_id(authority: &Authority) -> Result<Box<str>, RegistryError> {

@@ -23,8 +23,8 @@ pub(in crate::authority::api) trait Managed: Indexed {
     /// Parses metadata, and validates it against the configuration and the other registrations.
     fn validate(authority: &Authority, metadata: Self::Metadata) -> Result<Self, RegistryError>;
 
-    /// The field that needs a feature, and that feature.
-    fn needed_feature(&self) -> Option<(&'static str, Feature)>;
+    /// The fields that need features, and those features.
+    fn needed_features(&self) -> Vec<(&'static str, Feature)>;
 
     /// The creation id of a new registration.
     fn creation_id(authority: &Authority) -> Result<Self::CreationId, RegistryError>;
@@ -74,7 +74,7 @@ impl Authority {
         validate_only: bool,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
         let registration = T::validate(self, metadata)?;
-        self.check_needed_feature(&registration)?;
+        self.check_needed_features(&registration)?;
         let record = self.new_record(&registration, &by.identity.to_string())?;
         if validate_only {
             return validated(Registered::new(registration, record, Revision::default()));
@@ -116,7 +116,7 @@ impl Authority {
         if present.suspended.is_none() && present.registration.metadata() == registration.metadata() {
             return Ok(present);
         }
-        self.check_needed_feature(&registration)?;
+        self.check_needed_features(&registration)?;
         let by = author.identity.to_string();
         let now = self.clock.now();
         let mut record = present.record.updated(now, &by);
@@ -159,8 +159,8 @@ impl Authority {
         Ok(())
     }
 
-    fn check_needed_feature<T: Managed>(&self, registration: &T) -> Result<(), RegistryError> {
-        registration.needed_feature().map_or(Ok(()), |(field, feature)| self.check_feature(field, feature))
+    fn check_needed_features<T: Managed>(&self, registration: &T) -> Result<(), RegistryError> {
+        registration.needed_features().into_iter().try_for_each(|(field, feature)| self.check_feature(field, feature))
     }
 
     /// Builds the record of a new registration.

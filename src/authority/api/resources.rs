@@ -34,8 +34,10 @@ impl Managed for ProtectedResource {
         }
     }
 
-    fn needed_feature(&self) -> Option<(&'static str, Feature)> {
-        self.max_staleness.map(|_| ("max_staleness", Feature::ResourceMaxStaleness))
+    fn needed_features(&self) -> Vec<(&'static str, Feature)> {
+        let staleness = self.max_staleness.map(|_| ("max_staleness", Feature::ResourceMaxStaleness));
+        let recording = self.records_allowed().then_some(("record_allowed", Feature::ResourceRecordAllowed));
+        staleness.into_iter().chain(recording).collect()
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {

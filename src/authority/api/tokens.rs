@@ -17,7 +17,6 @@ use crate::authority::decision::explain_refusal;
 use crate::authority::decision::grant;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningFailed;
-use crate::authority::registration::ClientId;
 use crate::authority::registration::Rotation;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
@@ -45,11 +44,11 @@ impl Authority {
         let bound = granted_for.ok().and_then(|audiences| view.shortest_bound(audiences));
         let granted = view.freshness(bound).map_err(GrantError::from).and(granted);
         let outcome = match granted {
-            Ok(grant) => self.mint(view, peer, &grant).await,
+            Ok(grant) => self.mint(view, peer, &grant).await.map(|(claims, token)| (grant, claims, token)),
             Err(error) => Err(error),
         };
         match &outcome {
-            Ok((client_id, claims, _)) => self.record_issued(peer, client_id, claims),
+            Ok((grant, claims, _)) => self.record_issued(peer, grant, claims),
             Err(error) => self.record_token_refused(caller, request, *error),
         }
         outcome.map(|(_, _, token)| token)
@@ -75,7 +74,7 @@ impl Authority {
         view: &View,
         peer: &PeerIdentity,
         grant: &Grant,
-    ) -> Result<(ClientId, AccessTokenClaims, IssuedToken), GrantError> {
+    ) -> Result<(AccessTokenClaims, IssuedToken), GrantError> {
         let now = view.now;
         let claims = AccessTokenClaims {
             iss: self.policy.issuer.clone(),
@@ -98,7 +97,7 @@ impl Authority {
         };
         let access_token = tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal)?;
         let token = IssuedToken { access_token, expires_in: now.until(grant.expires), scope: grant.scope.clone() };
-        Ok((grant.client_id.clone(), claims, token))
+        Ok((claims, token))
     }
 
     /// Signs a response of the introspection endpoint for its receiver (RFC 9701 section 5). It has no `exp` and no

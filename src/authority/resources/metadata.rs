@@ -49,6 +49,9 @@ pub struct ResourceMetadata {
     /// The contact for the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Whether each allowed use is recorded in the audit trail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub record_allowed: bool,
     /// How old the snapshot may be for this resource, as text such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::resources::duration")]
     pub max_staleness: Option<Duration>,

@@ -30,6 +30,7 @@ pub use crate::authority::resources::resource::ProtectedResource;
 pub use crate::authority::resources::resource::RESOURCES;
 pub use crate::authority::resources::resource::RegisteredResource;
 pub use crate::authority::resources::resource::ResourceRecord;
+pub(in crate::authority) use crate::authority::resources::resource::WITH_RECORDING;
 pub(in crate::authority) use crate::authority::resources::resource::WITH_STALENESS;
 pub use crate::authority::resources::route::Need;
 pub use crate::authority::resources::route::PathNotCanonical;

@@ -43,6 +43,9 @@ pub const RESOURCES: &str = "/resources/";
 /// The schema of the records of resources with a bound of staleness.
 pub(in crate::authority) const WITH_STALENESS: u32 = 2;
 
+/// The schema of the records of resources whose allowed requests are recorded one by one.
+pub(in crate::authority) const WITH_RECORDING: u32 = 3;
+
 /// The schema of all others.
 const WITHOUT: u32 = 1;
 
@@ -91,7 +94,7 @@ impl Registration for ProtectedResource {
 
     const KIND: Kind = Kind::Resource;
     const PREFIX: &'static str = RESOURCES;
-    const SCHEMA: u32 = WITH_STALENESS;
+    const SCHEMA: u32 = WITH_RECORDING;
 
     fn metadata(&self) -> Cow<'_, ResourceMetadata> {
         Cow::Borrowed(&self.metadata)
@@ -106,7 +109,11 @@ impl Registration for ProtectedResource {
     }
 
     fn schema(&self) -> u32 {
-        if self.max_staleness.is_some() { WITH_STALENESS } else { WITHOUT }
+        match (self.records_allowed(), self.max_staleness) {
+            (true, _) => WITH_RECORDING,
+            (false, Some(_)) => WITH_STALENESS,
+            (false, None) => WITHOUT,
+        }
     }
 
     /// Removes all routes and enforces the denials.
@@ -233,6 +240,11 @@ impl ProtectedResource {
     /// Parses a stored value; `None` where this version cannot read it.
     pub fn from_bytes(value: &[u8]) -> Option<Self> {
         Registered::<Self>::parse(value).ok()
+    }
+
+    /// Whether each allowed use is a record of the audit trail, and not only counted.
+    pub fn records_allowed(&self) -> bool {
+        self.metadata.record_allowed
     }
 
     /// The resource indicator that tokens for the resource contain in `aud`.

@@ -9,6 +9,7 @@ use strum::VariantArray as _;
 use crate::authority::clock::Timestamp;
 use crate::authority::records::OldReplica;
 use crate::authority::resources::RESOURCES;
+use crate::authority::resources::WITH_RECORDING;
 use crate::authority::resources::WITH_STALENESS;
 use crate::authority::state::replicas::Heartbeat;
 use crate::authority::state::replicas::Replicas;
@@ -28,6 +29,8 @@ pub(super) const SCHEMA: u32 = 1;
 pub enum Feature {
     /// `max_staleness` of protected resources.
     ResourceMaxStaleness,
+    /// `record_allowed` of protected resources.
+    ResourceRecordAllowed,
 }
 
 impl Feature {
@@ -45,6 +48,7 @@ impl Feature {
     pub fn description(self) -> &'static str {
         match self {
             Self::ResourceMaxStaleness => "resources may have a max_staleness of their own",
+            Self::ResourceRecordAllowed => "resources may have what is allowed recorded one by one",
         }
     }
 
@@ -52,6 +56,7 @@ impl Feature {
     pub fn writes(self) -> (&'static str, u32) {
         match self {
             Self::ResourceMaxStaleness => (RESOURCES, WITH_STALENESS),
+            Self::ResourceRecordAllowed => (RESOURCES, WITH_RECORDING),
         }
     }
 

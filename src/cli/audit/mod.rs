@@ -1,12 +1,15 @@
 //! `lanyard audit`.
 
 mod heads;
+mod search;
 mod verify;
 
 use clap::Subcommand;
 
 use crate::cli::audit::heads::HeadsArguments;
 pub(in crate::cli) use crate::cli::audit::heads::run as heads;
+use crate::cli::audit::search::SearchArguments;
+pub(in crate::cli) use crate::cli::audit::search::run as search;
 use crate::cli::audit::verify::VerifyArguments;
 pub(in crate::cli) use crate::cli::audit::verify::run as verify;
 
@@ -18,4 +21,9 @@ pub(in crate::cli) enum AuditCommand {
     Verify(VerifyArguments),
     /// Lists the last record of each chain that the store has: with `-o json`, for `verify --heads`.
     Heads(HeadsArguments),
+    /// Prints the records of the files that are about something, without a server.
+    ///
+    /// Who got tokens by a change: `--event token_issued --client NAME --revision NUMBER`, with the revision that the record
+    /// of the change has.
+    Search(SearchArguments),
 }

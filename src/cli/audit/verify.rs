@@ -25,7 +25,7 @@ pub(in crate::cli) struct VerifyArguments {
     /// The files, in any order: those that were renamed and the last one.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The public key of the audit trail, in PEM. Without it no signature is verified, and whoever can write the files can
+    /// The public key of the audit trail, in PEM, or the JWK Set at `/audit/jwks`. Without it no signature is verified, and whoever can write the files can
     /// write them anew.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,

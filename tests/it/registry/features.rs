@@ -94,6 +94,21 @@ fn a_field_that_earlier_versions_cannot_read_is_refused_until_its_feature_is_ena
 }
 
 #[test]
+fn a_resource_with_two_such_fields_needs_both_features_and_has_the_newer_schema() {
+    let fixture = TestAuthority::new();
+    let both = || ResourceMetadata { record_allowed: true, ..bounded(ORDERS) };
+    let refused = RegistryError::FeatureNotEnabled { field: "record_allowed", feature: "resource-record-allowed" };
+    enable(&fixture, NAME).unwrap();
+    assert_eq!(create(&fixture, both()), Err(refused));
+    enable(&fixture, "resource-record-allowed").unwrap();
+    create(&fixture, both()).unwrap();
+    assert_eq!(stored(&fixture, ORDERS)["schema"], 3);
+    create(&fixture, ResourceMetadata { record_allowed: true, ..at(STOCK, &[], &[]) }).unwrap();
+    let metadata = &stored(&fixture, STOCK)["metadata"];
+    assert_eq!((&metadata["record_allowed"], metadata.get("max_staleness")), (&json!(true), None));
+}
+
+#[test]
 fn what_is_written_with_a_feature_is_read_again() {
     let fixture = TestAuthority::new();
     enable(&fixture, NAME).unwrap();
@@ -177,7 +192,11 @@ fn a_new_store_has_every_feature_and_one_that_was_used_has_none() {
         fixture
     };
     // What running replicas keep there is no use, but one of them must be able to read it.
-    assert_eq!(enabled(&with("/replicas/new", heartbeat("0.2.0", 2))), all);
+    assert_eq!(enabled(&with("/replicas/new", heartbeat("0.2.0", 99))), all);
+    // One that reads some of them.
+    let staleness =
+        Feature::VARIANTS.iter().map(|feature| *feature == Feature::ResourceMaxStaleness).collect::<Vec<_>>();
+    assert_eq!(enabled(&with("/replicas/between", heartbeat("0.1.5", 2))), staleness);
     assert_eq!(enabled(&with("/leader/lease", b"{}".to_vec())), all);
     assert_eq!(enabled(&with("/replicas/old", heartbeat("0.1.0", 1))), none);
     assert_eq!(enabled(&with("/index/signing-keys", b"{\"schema\":1}".to_vec())), none);

@@ -1,5 +1,6 @@
 //! The audit trail in a file: every way to change it is noticed, and placed.
 
+mod accounts;
 mod heads;
 
 use std::fs;

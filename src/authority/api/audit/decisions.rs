@@ -97,7 +97,7 @@ impl Authority {
     pub(in crate::authority::api) fn record_binding_decided(
         &self,
         caller: &Caller,
-        resource: &str,
+        (resource, records_allowed): (&str, bool),
         token: Option<&VerifiedToken>,
         evidence: Option<&Evidence>,
         decision: &Decision,
@@ -113,7 +113,7 @@ impl Authority {
         let resource = beginning(resource);
         let outcome = if refused.is_some() { AuditOutcome::Denied } else { AuditOutcome::Allowed };
         record_in_span(outcome, reason, claims.map(|claims| claims.client_id.as_str()), Some(resource));
-        self.record(AuditEvent::BindingDecided, severity(refused), outcome, |record| {
+        self.record(AuditEvent::BindingDecided, severity(refused, records_allowed), outcome, |record| {
             let record = AuditRecord {
                 actor: Some(caller.identity.to_string()),
                 resource: Some(resource.to_owned()),
@@ -140,12 +140,19 @@ impl Authority {
         let reason = refused.map(CheckRefusal::code);
         let claims = findings.token.as_deref().map(|token| &token.claims);
         let (outcome, severity) = match refused {
-            None => (AuditOutcome::Allowed, Severity::Debug),
+            None => {
+                let records_allowed = resource.is_some_and(ProtectedResource::records_allowed);
+                (AuditOutcome::Allowed, severity(None, records_allowed))
+            }
             Some(refusal) => {
                 let outcome = if *let_through { AuditOutcome::Reported } else { AuditOutcome::Denied };
                 (
                     outcome,
-                    if let CheckRefusal::Denied(reason) = refusal { severity(Some(*reason)) } else { Severity::Info },
+                    if let CheckRefusal::Denied(reason) = refusal {
+                        severity(Some(*reason), false)
+                    } else {
+                        Severity::Info
+                    },
                 )
             }
         };
@@ -220,8 +227,10 @@ fn holder(token: Option<&VerifiedToken>) -> Option<&ClientId> {
 }
 
 /// Malformed tokens are external noise; another workload's certificate may mean a stolen token.
-fn severity(refused: Option<DenyReason>) -> Severity {
+/// What is allowed is notable where its resource says so.
+fn severity(refused: Option<DenyReason>, records_allowed: bool) -> Severity {
     match refused {
+        None if records_allowed => Severity::Info,
         None => Severity::Debug,
         Some(DenyReason::CertificateMismatch) => Severity::Warn,
         Some(_) => Severity::Info,

@@ -85,7 +85,7 @@ fn write(record: &AuditRecord) {
     match record.event {
         AuditEvent::TokenIssued => {
             let (client_id, bound_to) = (client_id.map(display), record.bound_to.as_deref().map(display));
-            line!(record, client_id, jti, bound_to, "token issued");
+            line!(record, client_id, jti, bound_to, registration, revision, "token issued");
         }
         AuditEvent::TokenRefused => {
             refusal!(peer = actor, client_id, reason, cause, resource, registration; "token refused");

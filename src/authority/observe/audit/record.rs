@@ -98,7 +98,7 @@ pub struct AuditRecord {
     /// The kind of a refused request, such as `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) request: Option<&'static str>,
-    /// The revision of the store after the change.
+    /// The revision of the store after the change; of a token that was issued, the revision of its registration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) revision: Option<u64>,
     /// The last second in which a revocation is in effect, in seconds since 1970.
