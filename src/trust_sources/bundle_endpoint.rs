@@ -16,6 +16,7 @@ use spiffe::TrustDomain;
 use tokio::net::TcpStream;
 
 use crate::authority::clock::Clock;
+use crate::authority::clock::Timestamp;
 use crate::authority::registration::AllowedHosts;
 use crate::authority::registration::JwksUri;
 use crate::authority::trust::Anchors;
@@ -99,6 +100,17 @@ pub struct BundleEndpoint {
     turn: tokio::sync::Mutex<()>,
 }
 
+/// What a fetch brought.
+#[derive(Clone, Debug)]
+pub struct Refreshed {
+    /// Whether the bundle differs from the previous one.
+    pub changed: bool,
+    /// The document.
+    pub text: Bytes,
+    /// When it was requested.
+    pub requested_at: Timestamp,
+}
+
 /// Why a fetch failed. The last valid document stays in effect.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
@@ -124,6 +136,16 @@ impl BundleEndpoint {
     pub fn new(config: &Config, tls: Arc<ClientConfig>, clock: Arc<dyn Clock>, roots: Arc<ArcSwap<Anchors>>) -> Self {
         let (current, turn) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { config: config.clone(), tls, clock, roots, current, turn }
+    }
+
+    /// The URL of the endpoint.
+    pub fn url(&self) -> &str {
+        self.config.url.as_str()
+    }
+
+    /// How long the last valid document stays in effect.
+    pub fn max_age(&self) -> Duration {
+        self.config.max_age
     }
 
     /// The trust domain of the bundle.
@@ -157,20 +179,46 @@ impl BundleEndpoint {
         hint.unwrap_or(DEFAULT_INTERVAL).clamp(MIN_INTERVAL, longest)
     }
 
-    /// Fetches the document. Returns whether the bundle differs from the previous one.
+    /// Fetches the document.
     ///
     /// While the present document is in effect, one with a lower sequence is refused, unless both bundles are equal:
     /// publishers behind one name may number the same bundle differently.
-    pub async fn refresh(&self) -> Result<bool, RefreshError> {
+    pub async fn refresh(&self) -> Result<Refreshed, RefreshError> {
         // One fetch at a time, so that a slow fetch cannot replace the result of a later one.
         let _turn = self.turn.lock().await;
         // The age is counted from before the request, so that a document is never in effect for longer than `max_age`.
         let requested_at = self.clock.now();
-        let fetched = tokio::time::timeout(TIMEOUT, self.fetch()).await.map_err(|_| FetchError::Slow)??;
-        let mut document = BundleDocument::parse(&fetched)?;
+        let text = tokio::time::timeout(TIMEOUT, self.fetch()).await.map_err(|_| FetchError::Slow)??;
+        let changed = self.take(BundleDocument::parse(&text)?, requested_at)?;
+        Ok(Refreshed { changed, text, requested_at })
+    }
+
+    /// Takes a document that was fetched by another replica, or before a restart, unless it is older than the present one,
+    /// no longer valid, or has a lower sequence. A clock that is ahead does not lengthen its validity. Returns whether it was
+    /// taken.
+    pub fn adopt(&self, document: &BundleDocument, fetched_at: Timestamp) -> bool {
+        let now = self.clock.now();
+        let confirmed = fetched_at.min(now);
+        let is_newer = self.current().as_ref().is_none_or(|current| current.bundle.confirmed < Some(confirmed));
+        is_newer && now <= confirmed.after(self.config.max_age) && self.take(document.clone(), confirmed).is_ok()
+    }
+
+    /// Ends the validity of the present document now. Any other replaces it.
+    pub fn expire(&self) {
+        if let Some(current) = self.current().as_mut() {
+            (current.bundle.confirmed, current.bundle.good_until) = (Some(Timestamp(0)), Some(Timestamp(0)));
+        }
+    }
+
+    /// Replaces the document. Returns whether the bundle differs from the previous one.
+    fn take(&self, mut document: BundleDocument, requested_at: Timestamp) -> Result<bool, RefreshError> {
         document.bundle.confirmed = Some(requested_at);
         document.bundle.good_until = Some(requested_at.after(self.config.max_age));
         let mut current = self.current();
+        if current.as_ref().is_some_and(|current| current.bundle.confirmed > document.bundle.confirmed) {
+            // Another replica fetched it later.
+            return Ok(false);
+        }
         let changed = current.as_ref().is_none_or(|current| !current.bundle.vouches_like(&document.bundle));
         if let Some(current) = current.as_ref().filter(|current| !current.bundle.is_stale(requested_at))
             && let (Some(fetched), Some(sequence)) = (document.sequence, current.sequence)

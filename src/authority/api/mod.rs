@@ -12,6 +12,7 @@ mod clients;
 mod dynamic_clients;
 mod export;
 mod features;
+mod fetched_bundles;
 mod freshness;
 mod history;
 mod hsm;

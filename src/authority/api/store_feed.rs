@@ -37,7 +37,7 @@ type ReadRecord<'a> = (&'a String, &'a Versioned<Arc<[u8]>>, Result<Option<Entry
 impl Authority {
     /// Reads the whole store, and returns the revision from which to watch it. A damaged record is an error: skipping it
     /// could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a signing key that cannot be
-    /// opened keeps its previous value, and a document that a client published is left out: without them fewer tokens and
+    /// opened keeps its previous value, and what a client or a trust domain published is left out: without them fewer tokens and
     /// certificates are accepted, not more. A record of a newer schema suspends what it names, or forbids every decision.
     pub async fn load(&self) -> Result<Revision, LoadError> {
         let asked = self.clock.elapsed();
@@ -60,7 +60,7 @@ impl Authority {
                             }
                             snapshot.suspend(key, &stored.value, stored.revision, &error);
                         }
-                        Err(error @ Unusable::PublishedJwks(_)) => {
+                        Err(error @ (Unusable::PublishedJwks(_) | Unusable::FetchedBundle(_))) => {
                             snapshot.suspend(key, &stored.value, stored.revision, &error);
                         }
                         Err(error) if too_new(key, &stored.value).is_some() => {

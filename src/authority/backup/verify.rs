@@ -26,11 +26,13 @@ use crate::authority::resources::ResourceMetadata;
 use crate::authority::resources::findings;
 use crate::authority::state::Entry;
 use crate::authority::state::FEATURES;
+use crate::authority::state::FETCHED_BUNDLES;
 use crate::authority::state::LINEAGES;
 use crate::authority::state::PUBLISHED;
 use crate::authority::state::REVOCATIONS;
 use crate::authority::state::ROLES;
 use crate::authority::state::Unusable;
+use crate::authority::state::UnusableBundle;
 use crate::authority::state::UnusableJwks;
 use crate::authority::state::too_new;
 use crate::authority::store::Revision;
@@ -80,6 +82,9 @@ pub enum Wrong {
     /// The head of a chain of the audit trail cannot be read.
     #[error("the last record of a chain of the audit trail cannot be read")]
     AuditHead,
+    /// What is kept of another trust domain's bundle cannot be read.
+    #[error("what is kept of a trust domain's bundle cannot be used: {0}")]
+    Bundle(UnusableBundle),
     /// An import was interrupted.
     #[error("an import was not finished: the store holds a part of the records")]
     Unfinished,
@@ -115,8 +120,8 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    /// Whether servers decide rightly all the same: what is registered counts, the index is only for changes, and what a
-    /// client publishes is fetched again.
+    /// Whether servers decide rightly all the same: what is registered counts, the index is only for changes, and what
+    /// others publish is fetched again.
     pub fn is_harmless(&self) -> bool {
         match self {
             Self::NotInIndex { .. }
@@ -124,6 +129,7 @@ impl Wrong {
             | Self::SharedAuthority { .. }
             | Self::Change
             | Self::Published(_)
+            | Self::Bundle(_)
             | Self::AuditHead => true,
             Self::Unusable(_)
             | Self::Unknown
@@ -172,6 +178,7 @@ impl Found {
             CLIENTS,
             DELETED,
             FEATURES,
+            FETCHED_BUNDLES,
             HISTORY,
             SPIFFE_INDEX,
             AUTHORITY_INDEX,
@@ -209,7 +216,8 @@ impl Found {
                 | Entry::Lineage(_)
                 | Entry::SigningKey(_)
                 | Entry::Feature(_)
-                | Entry::PublishedJwks(_),
+                | Entry::PublishedJwks(_)
+                | Entry::FetchedBundle(_),
             ) => {}
             Some(Entry::Heartbeat(_)) | None => return Err(Wrong::Unknown),
         }
@@ -250,11 +258,13 @@ impl Found {
     }
 }
 
-/// A damaged document of a client is left out by servers; one of a newer schema suspends.
+/// A damaged document of a client or a trust domain is left out by servers; one of a newer schema suspends.
 fn wrong(key: &str, value: &[u8], error: Unusable) -> Wrong {
     match error {
         Unusable::PublishedJwks(why) if too_new(key, value).is_none() => Wrong::Published(why),
+        Unusable::FetchedBundle(why) if too_new(key, value).is_none() => Wrong::Bundle(why),
         Unusable::PublishedJwks(_)
+        | Unusable::FetchedBundle(_)
         | Unusable::Registration(_)
         | Unusable::SigningKey(_)
         | Unusable::Deleted

@@ -1,5 +1,6 @@
 //! Signing keys and their states, the interface to private keys, sealing of stored keys, and JWKs.
 
+mod authentication;
 mod jwk;
 mod jws;
 mod location;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::authentication;
 use crate::authority::keys::jwk::PublicJwk;
 use crate::authority::keys::location::Hsm;
 use crate::authority::keys::location::KeyLocation;
@@ -108,6 +109,16 @@ impl KeySealer {
     #[must_use]
     pub fn with_hsm(self, hsm: Arc<dyn Hsm>, location: KeyLocation) -> Self {
         Self { hsm: Some(hsm), location, ..self }
+    }
+
+    /// The tag by which whoever has the key-encryption key recognizes these parts of a record.
+    pub(in crate::authority) fn tag(&self, parts: &[&[u8]]) -> String {
+        authentication::tag(&self.keys.current, parts)
+    }
+
+    /// Whether the tag of these parts was made with one of the key-encryption keys.
+    pub(in crate::authority) fn verifies(&self, parts: &[&[u8]], tag: &str) -> bool {
+        self.keys.all().any(|key| authentication::verifies(key, parts, tag))
     }
 
     /// Where new keys are made.

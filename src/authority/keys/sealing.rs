@@ -49,6 +49,11 @@ impl KeyEncryptionKey {
         Ok(Self(Zeroizing::new(key)))
     }
 
+    /// The key, for keys that are derived from it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
     /// Generates a new key, which has sealed nothing yet.
     pub(crate) fn generate() -> Result<Self, NoEntropy> {
         let mut key = Zeroizing::new([0; 32]);

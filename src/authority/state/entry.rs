@@ -16,6 +16,9 @@ use crate::authority::resources::RESOURCES;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::state::features::FEATURES;
 use crate::authority::state::features::FeatureRecord;
+use crate::authority::state::fetched_bundles::FETCHED_BUNDLES;
+use crate::authority::state::fetched_bundles::FetchedBundle;
+use crate::authority::state::fetched_bundles::UnusableBundle;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::LineageRecord;
@@ -52,6 +55,8 @@ pub enum Entry {
     Feature(FeatureRecord),
     /// What a client published at its `jwks_uri`.
     PublishedJwks(Arc<FetchedJwks>),
+    /// The bundle of another trust domain.
+    FetchedBundle(Arc<FetchedBundle>),
 }
 
 /// A record that cannot be read.
@@ -81,6 +86,9 @@ pub enum Unusable {
     /// What a client published at its `jwks_uri`.
     #[error(transparent)]
     PublishedJwks(UnusableJwks),
+    /// The bundle of another trust domain.
+    #[error(transparent)]
+    FetchedBundle(UnusableBundle),
     /// A grant of a role, which this version does not keep in the store.
     #[error("this version reads no roles from the store")]
     Role,
@@ -120,6 +128,10 @@ impl Entry {
         if key.starts_with(PUBLISHED) {
             let fetched = FetchedJwks::from_bytes(key, value).map_err(Unusable::PublishedJwks)?;
             return Ok(Some(Self::PublishedJwks(Arc::new(fetched))));
+        }
+        if key.starts_with(FETCHED_BUNDLES) {
+            let fetched = FetchedBundle::from_bytes(key, value, sealer).map_err(Unusable::FetchedBundle)?;
+            return Ok(Some(Self::FetchedBundle(Arc::new(fetched))));
         }
         if key.starts_with(ROLES) {
             return Err(Unusable::Role);

@@ -13,6 +13,8 @@ use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
 use crate::authority::state::features;
 use crate::authority::state::features::FEATURES;
+use crate::authority::state::fetched_bundles;
+use crate::authority::state::fetched_bundles::FETCHED_BUNDLES;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::published_record;
@@ -50,13 +52,15 @@ pub(super) struct RecordKind {
 }
 
 /// The kinds of records that have schemas.
-pub(super) const KINDS: [RecordKind; 9] = [
+pub(super) const KINDS: [RecordKind; 10] = [
     kind(CLIENTS, "client", ClientRegistration::SCHEMA, Effect::Suspends),
     kind(RESOURCES, "resource", ProtectedResource::SCHEMA, Effect::Suspends),
     // Its audience is denied, as with one that can be read.
     kind(DELETED, "deleted_resource", DELETED_SCHEMA, Effect::Suspends),
     // Its certificates do not authenticate the client.
     kind(PUBLISHED, "published_jwks", published_record::SCHEMA, Effect::Suspends),
+    // Nothing proves the workloads of the trust domain.
+    kind(FETCHED_BUNDLES, "fetched_bundle", fetched_bundles::SCHEMA, Effect::Suspends),
     kind(REVOCATIONS, "revocation", revoked::SCHEMA, Effect::Forbids),
     kind(KEYS, "signing_key", NEWEST_KEY_SCHEMA, Effect::Forbids),
     kind(ROLES, "role", NONE, Effect::Forbids),

@@ -29,6 +29,9 @@ use crate::authority::resources::Resources;
 use crate::authority::state::entry::Entry;
 use crate::authority::state::features::FEATURES;
 use crate::authority::state::features::Features;
+use crate::authority::state::fetched_bundles::FETCHED_BUNDLES;
+use crate::authority::state::fetched_bundles::FetchedBundle;
+use crate::authority::state::fetched_bundles::FetchedBundles;
 use crate::authority::state::lineages;
 use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::lineages::Lineages;
@@ -48,8 +51,20 @@ use crate::authority::store::TooNew;
 /// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only others
 /// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
-pub const PREFIXES: [&str; 11] =
-    [CLIENTS, KEYS, LINEAGES, DELETED, RESOURCES, DELETED, REVOCATIONS, ROLES, FEATURES, REPLICAS, PUBLISHED];
+pub const PREFIXES: [&str; 12] = [
+    CLIENTS,
+    KEYS,
+    LINEAGES,
+    DELETED,
+    RESOURCES,
+    DELETED,
+    REVOCATIONS,
+    ROLES,
+    FEATURES,
+    REPLICAS,
+    PUBLISHED,
+    FETCHED_BUNDLES,
+];
 
 /// All state that decisions read. Cloning is cheap: a changed snapshot shares what did not change.
 #[derive(Clone, Debug, Default)]
@@ -70,13 +85,15 @@ pub struct Snapshot {
     pub features: Features,
     /// What clients publish at their `jwks_uri`, as it was stored or has been fetched since.
     pub published_jwks: PublishedJwks,
+    /// The bundles of other trust domains, as they were stored.
+    pub fetched_bundles: FetchedBundles,
     /// Deletions that the store's watch has not reported yet, so that an older change that it still reports restores
     /// nothing.
-    removed: HashMap<String, Revision>,
+    pub(super) removed: HashMap<String, Revision>,
     /// The records that this version cannot read.
-    unreadable: Unreadable,
+    pub(super) unreadable: Unreadable,
     /// The revision up to which the store has been followed: each earlier write has been applied or superseded.
-    reached: Revision,
+    pub(super) reached: Revision,
 }
 
 /// A kind of registration that snapshots hold.
@@ -187,6 +204,11 @@ impl Snapshot {
                     self.insert_stored_jwks(name, fetched, revision);
                 }
             }
+            (Some(Entry::FetchedBundle(fetched)), _) => {
+                if let Some(name) = key.strip_prefix(FETCHED_BUNDLES) {
+                    self.fetched_bundles.insert(name, fetched, revision);
+                }
+            }
             (Some(Entry::SigningKey(signing_key)), _) => Arc::make_mut(&mut self.keys).insert(signing_key, revision),
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);
@@ -205,6 +227,8 @@ impl Snapshot {
                     self.features.remove(name);
                 } else if let Some(name) = key.strip_prefix(PUBLISHED) {
                     self.remove_stored_jwks(name);
+                } else if let Some(name) = key.strip_prefix(FETCHED_BUNDLES) {
+                    self.fetched_bundles.remove(name);
                 } else if let Some(predecessor) = lineages::predecessor(key) {
                     self.lineages.remove(&predecessor);
                 } else if let Some(revoked) = revoked {
@@ -235,50 +259,6 @@ impl Snapshot {
         self.reached
     }
 
-    /// Copies from an earlier snapshot the changes that are later than the revision of this one.
-    pub fn merge_newer(&mut self, earlier: &Self) {
-        let reached = self.reached;
-        self.take_later::<ClientRegistration>(earlier, reached);
-        self.take_later::<ProtectedResource>(earlier, reached);
-        for (mark, revision) in earlier.resources.marks().filter(|(_, revision)| *revision > reached) {
-            let key = DeletedResource::key(&mark.audience);
-            self.apply(&key, Some(Entry::Deleted(Box::new(mark.clone()))), revision);
-        }
-        for (key, revision) in earlier.keys.all().filter(|(_, revision)| *revision > reached) {
-            let entry = Entry::SigningKey(key.clone());
-            self.apply(&format!("{KEYS}{}", key.key_id()), Some(entry), revision);
-        }
-        for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {
-            self.apply(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
-        }
-        for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
-            self.apply(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
-        }
-        for (name, heartbeat, revision) in earlier.replicas.all().filter(|(.., revision)| *revision > reached) {
-            self.apply(&format!("{REPLICAS}{name}"), Some(Entry::Heartbeat(heartbeat.clone())), revision);
-        }
-        for (name, record, revision) in earlier.features.all().filter(|(.., revision)| *revision > reached) {
-            self.apply(&format!("{FEATURES}{name}"), Some(Entry::Feature(record.clone())), revision);
-        }
-        for (name, fetched, revision) in earlier.published_jwks.all_stored().filter(|(.., at)| *at > reached) {
-            self.apply(&FetchedJwks::key(name), Some(Entry::PublishedJwks(Arc::clone(fetched))), revision);
-        }
-        for (key, revision, too_new) in earlier.unreadable.all().filter(|(_, revision, _)| *revision > reached) {
-            self.mark_unreadable(key, revision, too_new);
-        }
-        for (key, revision) in &earlier.removed {
-            self.apply(key, None, *revision);
-        }
-        self.take_published(earlier);
-    }
-
-    fn take_later<T: Indexed>(&mut self, earlier: &Self, reached: Revision) {
-        for registered in T::all(earlier).all().filter(|registered| registered.revision > reached) {
-            let key = T::key(registered.registration.name());
-            self.apply(&key, Some(T::entry(Registered::clone(registered))), registered.revision);
-        }
-    }
-
     /// The keys with revisions that the snapshot holds after one key, up to and including another; to the end without
     /// one. It looks at all of them.
     pub fn keys_between(&self, after: &str, last: Option<&str>) -> Vec<(String, Revision)> {
@@ -294,7 +274,8 @@ impl Snapshot {
         let unreadable = self.unreadable.all().map(|(key, revision, _)| (key.to_owned(), revision));
         let records = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
         let published = self.published_jwks.all_stored().map(|(name, _, revision)| (FetchedJwks::key(name), revision));
-        let all = records.chain(features).chain(published).chain(unreadable);
+        let bundles = self.fetched_bundles.all().map(|(name, _, revision)| (FetchedBundle::key(name), revision));
+        let all = records.chain(features).chain(published).chain(bundles).chain(unreadable);
         all.filter(|(key, _)| key.as_str() > after && last.is_none_or(|last| key.as_str() <= last)).collect()
     }
 
@@ -365,6 +346,9 @@ impl Snapshot {
         }
         if let Some(name) = key.strip_prefix(PUBLISHED) {
             return self.published_jwks.revision_of(name);
+        }
+        if let Some(name) = key.strip_prefix(FETCHED_BUNDLES) {
+            return self.fetched_bundles.of(name).map(|(_, revision)| revision);
         }
         if let Some(predecessor) = lineages::predecessor(key) {
             return self.lineages.revision_of(&predecessor);

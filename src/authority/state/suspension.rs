@@ -7,6 +7,7 @@ use crate::authority::resources::DELETED;
 use crate::authority::resources::DeletedResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::state::entry::Entry;
+use crate::authority::state::fetched_bundles::FETCHED_BUNDLES;
 use crate::authority::state::lineages::LINEAGES;
 use crate::authority::state::published_record::PUBLISHED;
 use crate::authority::state::schemas;
@@ -21,8 +22,8 @@ impl Snapshot {
     /// Handles the record that was written at a key at `revision`, and cannot be read because of `problem`.
     ///
     /// A client is refused rather than removed, since its removal could make a wider pattern match; a resource allows
-    /// nothing, and keeps its place; a mark of a deleted resource marks its audience; a succession is none; a document that a
-    /// client published is no longer valid; a revocation and a signing key remain as they were, and in a newer schema forbid
+    /// nothing, and keeps its place; a mark of a deleted resource marks its audience; a succession is none; what a
+    /// client or a trust domain published is no longer valid; a revocation and a signing key remain as they were, and in a newer schema forbid
     /// every decision. What a record of a newer schema names
     /// is suspended, also where it was not known before.
     pub fn suspend(&mut self, key: &str, value: &[u8], revision: Revision, problem: &dyn std::fmt::Display) {
@@ -41,7 +42,8 @@ impl Snapshot {
         {
             self.published_jwks.expire(name);
         }
-        if entry.is_some() || key.starts_with(LINEAGES) || key.starts_with(PUBLISHED) {
+        let left_out = [LINEAGES, PUBLISHED, FETCHED_BUNDLES].iter().any(|prefix| key.starts_with(prefix));
+        if entry.is_some() || left_out {
             self.apply(key, entry, revision);
         }
         self.mark_unreadable(key, revision, newer);

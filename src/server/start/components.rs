@@ -100,7 +100,7 @@ impl Components {
         let authority = Arc::new(authority);
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
-        let federation = Federation::open(&config.federation, &provider, authority.clock(), Arc::clone(&feeds))?;
+        let federation = Federation::open(&config.federation, &provider, &authority, Arc::clone(&feeds))?;
         authority.enable_features_of_a_new_store().await.map_err(LoadError::Store)?;
         let mut loaded = authority.load().await?;
         if authority.keys().active().is_none() {
@@ -114,6 +114,7 @@ impl Components {
             // Another replica may have made the first key.
             loaded = authority.load().await?;
         }
+        federation.adopt_stored();
         Ok(Self {
             provider,
             certificate: Arc::new(certificate),

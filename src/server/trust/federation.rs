@@ -1,19 +1,30 @@
 //! Refreshes the bundles of federated trust domains, each from its own endpoint at its own interval.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
+use sha2::Digest as _;
+use sha2::Sha256;
+use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::authority::clock::Clock;
+use crate::authority::state::FetchedBundle;
+use crate::authority::state::StoredBundle;
+use crate::authority::store::Revision;
+use crate::authority::trust::BundleDocument;
 use crate::authority::trust::TrustBundles;
 use crate::server::error::StartError;
 use crate::server::stage::Stage;
+use crate::server::stage::until_draining;
 use crate::server::supervised;
 use crate::server::trust::feeds::Feeds;
 use crate::server::trust::feeds::Source;
@@ -22,7 +33,11 @@ use crate::trust_sources::bundle_endpoint::BundleEndpoint;
 use crate::trust_sources::bundle_endpoint::Config;
 use crate::trust_sources::bundle_endpoint::EndpointRoots;
 use crate::trust_sources::bundle_endpoint::Profile;
+use crate::trust_sources::bundle_endpoint::Refreshed;
 use crate::trust_sources::files;
+
+/// How often it is looked for bundles that other replicas fetched.
+const ADOPTION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A bundle endpoint. Nothing is fetched yet.
 pub(crate) fn endpoint(
@@ -45,10 +60,81 @@ pub(crate) fn endpoint(
     Ok(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), roots))
 }
 
-/// All endpoints. Until an endpoint has answered, its trust domain is unknown and its workloads are refused.
+/// The digest of what the configuration says of an endpoint: its URL and profile, and the file that authenticates it. A
+/// document that was fetched under another configuration is not taken from the store.
+fn source(config: &Config) -> String {
+    let contents = |path: Option<&Path>| path.and_then(|path| fs::read(path).ok()).unwrap_or_default();
+    let (profile, by, file) = match &config.profile {
+        Profile::HttpsWeb { ca } => ("https_web", String::new(), contents(ca.as_deref())),
+        Profile::HttpsSpiffe { endpoint_spiffe_id, roots } => {
+            let (trust_domain, file) = match roots {
+                EndpointRoots::Fetched(file) | EndpointRoots::File(file) => ("", contents(Some(file))),
+                EndpointRoots::BundleOf(trust_domain) => (trust_domain.as_str(), Vec::new()),
+            };
+            ("https_spiffe", format!("{endpoint_spiffe_id} {trust_domain}"), file)
+        }
+    };
+    let mut hash = Sha256::new();
+    for part in [config.trust_domain.as_str(), config.url.as_str(), profile, &by] {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    hash.update(file);
+    hex::encode(hash.finalize())
+}
+
+/// An endpoint, and what was taken from the store of it.
+#[derive(Debug)]
+struct Federated {
+    endpoint: BundleEndpoint,
+    source: String,
+    /// The revision of the last record that was looked at.
+    seen: Mutex<Option<Revision>>,
+    /// Fetches without waiting for the interval.
+    fetch_now: Notify,
+}
+
+impl Federated {
+    /// Takes what the store has, where that is new. Returns whether the bundle may have changed.
+    fn adopt(&self, authority: &Authority) -> bool {
+        let trust_domain = self.endpoint.trust_domain();
+        let stored = authority.stored_bundle(trust_domain);
+        let revision = match &stored {
+            StoredBundle::Absent => return false,
+            StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => *revision,
+        };
+        let last = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(revision);
+        match stored {
+            _ if last == Some(revision) => false,
+            StoredBundle::Absent => false,
+            StoredBundle::Fetched(fetched, _) => {
+                fetched.source == self.source && self.endpoint.adopt(&fetched.document, fetched.fetched_at)
+            }
+            StoredBundle::Unreadable(_) => {
+                // What it says may be that a root is withdrawn.
+                self.endpoint.expire();
+                self.fetch_now.notify_one();
+                true
+            }
+        }
+    }
+
+    /// Whether another replica fetches the document: the stored one is of late. The leader stores it at least that often.
+    fn is_fetched_elsewhere(&self, authority: &Authority) -> bool {
+        let StoredBundle::Fetched(fetched, _) = authority.stored_bundle(self.endpoint.trust_domain()) else {
+            return false;
+        };
+        let until = fetched.fetched_at.after(self.endpoint.max_age() / 2);
+        !authority.leads() && fetched.source == self.source && authority.clock().now() < until
+    }
+}
+
+/// All endpoints. Until an endpoint has answered, or the store has its document, its trust domain is unknown and its
+/// workloads are refused.
 #[derive(Debug)]
 pub(in crate::server) struct Federation {
-    endpoints: Vec<Arc<BundleEndpoint>>,
+    endpoints: Vec<Arc<Federated>>,
+    authority: Arc<Authority>,
     feeds: Arc<Feeds>,
     turn: Mutex<()>,
 }
@@ -57,60 +143,98 @@ impl Federation {
     pub(in crate::server) fn open(
         configs: &[Config],
         provider: &Arc<CryptoProvider>,
-        clock: &Arc<dyn Clock>,
+        authority: &Arc<Authority>,
         feeds: Arc<Feeds>,
     ) -> Result<Self, StartError> {
-        let endpoint = |config| endpoint(config, provider, clock).map(Arc::new);
-        let endpoints = configs.iter().map(endpoint).collect::<Result<_, _>>()?;
-        Ok(Self { endpoints, feeds, turn: Mutex::default() })
+        let federated = |config| {
+            let endpoint = endpoint(config, provider, authority.clock())?;
+            let (source, seen, fetch_now) = (source(config), Mutex::default(), Notify::new());
+            Ok(Arc::new(Federated { endpoint, source, seen, fetch_now }))
+        };
+        let endpoints = configs.iter().map(federated).collect::<Result<_, StartError>>()?;
+        Ok(Self { endpoints, authority: Arc::clone(authority), feeds, turn: Mutex::default() })
     }
 
-    /// Fetches from each endpoint at once, and then periodically.
+    /// Fetches from each endpoint at once, and then periodically. Of several replicas the leader does it for all; another
+    /// one does it where the store has no document of late.
     pub(in crate::server) fn start(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
         authority: &Arc<Authority>,
         stages: &watch::Receiver<Stage>,
     ) {
-        for endpoint in &self.endpoints {
-            let (federation, endpoint, stages) = (Arc::clone(self), Arc::clone(endpoint), stages.clone());
-            let fetching = move || Arc::clone(&federation).follow(Arc::clone(&endpoint), stages.clone());
+        for federated in &self.endpoints {
+            let (federation, federated, stages) = (Arc::clone(self), Arc::clone(federated), stages.clone());
+            let fetching = move || {
+                let (federation, federated) = (Arc::clone(&federation), Arc::clone(&federated));
+                until_draining(async move { federation.follow(&federated).await }, stages.clone())
+            };
             supervised::spawn(tasks, authority, "federation", fetching);
+        }
+        if !self.endpoints.is_empty() {
+            let (federation, stages) = (Arc::clone(self), stages.clone());
+            let adopting = move || {
+                let federation = Arc::clone(&federation);
+                until_draining(async move { federation.follow_store().await }, stages.clone())
+            };
+            supervised::spawn(tasks, authority, "federation", adopting);
         }
     }
 
-    async fn follow(self: Arc<Self>, endpoint: Arc<BundleEndpoint>, mut stages: watch::Receiver<Stage>) {
-        let rounds = async {
-            loop {
-                self.refresh(&endpoint).await;
-                tokio::time::sleep(endpoint.interval()).await;
+    async fn follow(&self, federated: &Federated) {
+        loop {
+            if !federated.is_fetched_elsewhere(&self.authority) {
+                self.refresh(federated).await;
             }
-        };
-        tokio::select! {
-            () = rounds => {}
-            _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
+            tokio::select! {
+                () = tokio::time::sleep(federated.endpoint.interval()) => {}
+                () = federated.fetch_now.notified() => {}
+            }
+        }
+    }
+
+    async fn follow_store(&self) {
+        loop {
+            self.adopt_stored();
+            tokio::time::sleep(ADOPTION_INTERVAL).await;
+        }
+    }
+
+    /// Takes what the store has of each endpoint.
+    pub(in crate::server) fn adopt_stored(&self) {
+        let mut changed = false;
+        for federated in &self.endpoints {
+            changed |= federated.adopt(&self.authority);
+        }
+        if changed {
+            self.publish();
         }
     }
 
     /// Fetches from each endpoint once.
     pub(in crate::server) async fn refresh_all(&self) {
-        for endpoint in &self.endpoints {
-            self.refresh(endpoint).await;
+        for federated in &self.endpoints {
+            self.refresh(federated).await;
         }
     }
 
-    async fn refresh(&self, endpoint: &BundleEndpoint) {
+    async fn refresh(&self, federated: &Federated) {
+        let endpoint = &federated.endpoint;
         let trust_domain = endpoint.trust_domain();
+        if self.authority.is_bundle_suspended(trust_domain) {
+            return;
+        }
         if let Some(other) = endpoint.authenticated_by() {
             endpoint.authenticate_with(self.feeds.roots_of(other));
         }
         match endpoint.refresh().await {
-            Ok(changed) => {
-                if changed {
+            Ok(refreshed) => {
+                if refreshed.changed {
                     let empty = endpoint.bundle().is_some_and(|bundle| bundle.x509.is_empty());
                     tracing::info!(%trust_domain, empty, "the bundle of a federated trust domain was replaced");
                 }
                 self.publish();
+                self.store(federated, &refreshed).await;
             }
             Err(error) => {
                 tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain cannot be fetched");
@@ -118,11 +242,29 @@ impl Federation {
         }
     }
 
+    /// Stores a document for the other replicas, and for a restart. It counts here also where the store takes no writes.
+    async fn store(&self, federated: &Federated, refreshed: &Refreshed) {
+        let endpoint = &federated.endpoint;
+        let Refreshed { changed: _, text, requested_at } = refreshed;
+        let Ok(document) = BundleDocument::parse(text) else { return };
+        let (trust_domain, keep) = (endpoint.trust_domain(), endpoint.max_age());
+        let fetched = FetchedBundle {
+            bundle_endpoint: endpoint.url().to_owned(),
+            source: federated.source.clone(),
+            document,
+            fetched_at: *requested_at,
+            keep_until: requested_at.after(keep),
+        };
+        if let Err(error) = self.authority.store_fetched_bundle(trust_domain, fetched, text, keep).await {
+            tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain could not be stored");
+        }
+    }
+
     fn publish(&self) {
         // The lock keeps the order: bundles that are collected first are published first.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let bundles =
-            self.endpoints.iter().filter_map(|endpoint| Some((endpoint.trust_domain().clone(), endpoint.bundle()?)));
+        let endpoints = self.endpoints.iter().map(|federated| &federated.endpoint);
+        let bundles = endpoints.filter_map(|endpoint| Some((endpoint.trust_domain().clone(), endpoint.bundle()?)));
         let bundles = TrustBundles { trust_domains: bundles.collect(), ..TrustBundles::default() };
         self.feeds.set(Source::BundleEndpoints, bundles);
     }

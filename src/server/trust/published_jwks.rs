@@ -11,6 +11,7 @@ use crate::authority::Authority;
 use crate::authority::clock::Clock;
 use crate::authority::registration::AllowedHosts;
 use crate::server::stage::Stage;
+use crate::server::stage::until_draining;
 use crate::server::supervised;
 use crate::tls::outbound;
 use crate::tls::outbound::OutboundError;
@@ -62,13 +63,6 @@ async fn follow_changes(authority: Arc<Authority>, poller: Arc<Poller>) {
         if authority.leads() {
             poller.poll_new().await;
         }
-    }
-}
-
-async fn until_draining(work: impl Future<Output = ()>, mut stages: watch::Receiver<Stage>) {
-    tokio::select! {
-        () = work => {}
-        _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
     }
 }
 

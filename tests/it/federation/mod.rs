@@ -4,4 +4,5 @@ mod config;
 mod elsewhere;
 mod endpoint;
 mod own_bundle;
+mod stored;
 mod trust;

@@ -133,9 +133,9 @@ async fn an_https_web_endpoint_is_trusted_by_its_host_name_and_never_by_an_svid(
     ];
     assert_none_is_believed(&publisher, &bundle_endpoint, leaves).await;
     publisher.show(&web.server_certificate("localhost").issue());
-    assert!(within(bundle_endpoint.refresh()).await.unwrap());
+    assert!(within(bundle_endpoint.refresh()).await.unwrap().changed);
     // The same again is no change.
-    assert!(!within(bundle_endpoint.refresh()).await.unwrap());
+    assert!(!within(bundle_endpoint.refresh()).await.unwrap().changed);
 }
 
 // SPIFFE Federation section 5.2.1
@@ -171,7 +171,7 @@ async fn no_more_than_the_bound_is_read_of_a_document() {
     assert!(matches!(refused(&endpoint).await, FetchError::Body));
     large.truncate(MAX_BUNDLE_DOCUMENT_BYTES);
     publisher.answer(200, "", &large);
-    assert!(within(endpoint.refresh()).await.unwrap());
+    assert!(within(endpoint.refresh()).await.unwrap().changed);
 }
 
 #[tokio::test]

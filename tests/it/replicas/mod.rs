@@ -2,6 +2,7 @@
 
 mod core;
 mod faults;
+mod federated;
 mod fleet;
 mod gate;
 mod history;

@@ -50,7 +50,7 @@ impl Fleet {
     }
 
     /// The replica that leads.
-    async fn leader(&self) -> usize {
+    pub async fn leader(&self) -> usize {
         let leads = |index: &usize| self.metric(*index, "lanyard_leader") == "1";
         within(async {
             loop {

@@ -74,7 +74,19 @@ impl Federated {
     /// The endpoint presents this certificate, and answers the first fetch with this document, or with an error where
     /// it is empty.
     pub async fn with(profile: &str, partner: TestCa, web: TestCa, presented: Leaf, first: &[u8]) -> Self {
-        let publisher = Publisher::showing(&presented).await;
+        let (setup, publisher) = Self::written(profile, &partner, &web, &presented, first).await;
+        Self { server: setup.start().await.unwrap(), publisher, partner, web }
+    }
+
+    /// The written set-up of such a server, and the endpoint.
+    pub async fn written(
+        profile: &str,
+        partner: &TestCa,
+        web: &TestCa,
+        presented: &Leaf,
+        first: &[u8],
+    ) -> (Setup, Publisher) {
+        let publisher = Publisher::showing(presented).await;
         publisher.answer(if first.is_empty() { 503 } else { 200 }, "", first);
         let setup = Setup {
             federation: format!(
@@ -86,9 +98,8 @@ impl Federated {
         setup.write();
         std::fs::write(setup.path("web.pem"), web.pem()).unwrap();
         std::fs::write(setup.path("partner-roots.pem"), partner.pem()).unwrap();
-        std::fs::write(setup.path("partner-roots.json"), document(&[&partner], 1)).unwrap();
-        let server = setup.start().await.unwrap();
-        Self { server, publisher, partner, web }
+        std::fs::write(setup.path("partner-roots.json"), document(&[partner], 1)).unwrap();
+        (setup, publisher)
     }
 
     /// Makes the endpoint answer with this document, and the server fetch it.

@@ -1,0 +1,70 @@
+//! The bundles of other trust domains in the store: taken by all replicas, written by the one that fetched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spiffe::TrustDomain;
+
+use crate::authority::Authority;
+use crate::authority::state::Entry;
+use crate::authority::state::FetchedBundle;
+use crate::authority::state::StoredBundle;
+use crate::authority::store::Expected;
+use crate::authority::store::StoreError;
+use crate::authority::store::Transaction;
+
+/// A document that is the stored one is stored again when this part of the time that it is kept has passed.
+const STORED_AGAIN: u32 = 4;
+
+impl Authority {
+    /// What the store has of the bundle of a trust domain.
+    pub fn stored_bundle(&self, trust_domain: &TrustDomain) -> StoredBundle {
+        let snapshot = self.snapshot.load();
+        let name = trust_domain.as_str();
+        if let Some((fetched, revision)) = snapshot.fetched_bundles.of(name) {
+            return StoredBundle::Fetched(Arc::clone(fetched), revision);
+        }
+        let key = FetchedBundle::key(name);
+        snapshot.stored_revision(&key).map_or(StoredBundle::Absent, StoredBundle::Unreadable)
+    }
+
+    /// Whether the record of a trust domain's bundle has a newer schema than this version reads: the bundle is suspended.
+    pub fn is_bundle_suspended(&self, trust_domain: &TrustDomain) -> bool {
+        self.snapshot.load().is_too_new(&FetchedBundle::key(trust_domain.as_str()))
+    }
+
+    /// Stores a bundle that was fetched, parsed from this text, for the other replicas and for a restart: unless the store
+    /// has it, and it was fetched within a quarter of `keep`, the time for which it is used. One that is too large for a
+    /// record is not stored.
+    pub async fn store_fetched_bundle(
+        &self,
+        trust_domain: &TrustDomain,
+        fetched: FetchedBundle,
+        text: &[u8],
+        keep: Duration,
+    ) -> Result<(), StoreError> {
+        let stored = self.stored_bundle(trust_domain);
+        let is_stored = |stored: &FetchedBundle| {
+            let again = stored.fetched_at.after(keep / STORED_AGAIN);
+            stored.source == fetched.source && stored.document == fetched.document && fetched.fetched_at < again
+        };
+        let expected = match &stored {
+            StoredBundle::Absent => Expected::Absent,
+            StoredBundle::Unreadable(_) if self.is_bundle_suspended(trust_domain) => return Ok(()),
+            StoredBundle::Fetched(stored, _) if is_stored(stored) => return Ok(()),
+            StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => Expected::At(*revision),
+        };
+        let key = FetchedBundle::key(trust_domain.as_str());
+        let Some(value) = fetched.to_bytes(&key, text, &self.key_sealer) else { return Ok(()) };
+        let write = Transaction::default().compare(&key, expected).put_until(&key, value, fetched.keep_until);
+        match self.store.transact(write).await {
+            Ok(revision) => {
+                self.apply_write(&key, Some(Entry::FetchedBundle(Arc::new(fetched))), revision);
+                Ok(())
+            }
+            // Another replica has fetched it too, or the record has just expired: the next fetch decides.
+            Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
