@@ -235,11 +235,11 @@ impl Document for ClientMetadata {
     fn of_change(change: RegistrationChange) -> (Option<Client>, Option<Client>) {
         let before = match change.before {
             Some(Before::ClientBefore(client)) => Some(client),
-            Some(Before::ResourceBefore(_)) | None => None,
+            Some(Before::ResourceBefore(_) | Before::GrantBefore(_)) | None => None,
         };
         let after = match change.after {
             Some(After::ClientAfter(client)) => Some(client),
-            Some(After::ResourceAfter(_)) | None => None,
+            Some(After::ResourceAfter(_) | After::GrantAfter(_)) | None => None,
         };
         (before, after)
     }
@@ -342,11 +342,11 @@ impl Document for ResourceMetadata {
     fn of_change(change: RegistrationChange) -> (Option<ProtectedResource>, Option<ProtectedResource>) {
         let before = match change.before {
             Some(Before::ResourceBefore(resource)) => Some(resource),
-            Some(Before::ClientBefore(_)) | None => None,
+            Some(Before::ClientBefore(_) | Before::GrantBefore(_)) | None => None,
         };
         let after = match change.after {
             Some(After::ResourceAfter(resource)) => Some(resource),
-            Some(After::ClientAfter(_)) | None => None,
+            Some(After::ClientAfter(_) | After::GrantAfter(_)) | None => None,
         };
         (before, after)
     }

@@ -4,6 +4,7 @@
 mod difference;
 mod document;
 mod documents;
+mod grant;
 mod journal;
 mod transport;
 

@@ -12,6 +12,7 @@ mod documents;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod grant;
 mod keys;
 mod moment;
 mod origins;
@@ -60,6 +61,7 @@ use crate::cli::documents::history::ShowArguments;
 use crate::cli::documents::lint;
 use crate::cli::documents::lint::LintArguments;
 use crate::cli::error::CommandError;
+use crate::cli::grant::GrantCommand;
 use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
 use crate::cli::output::RecordFormat;
@@ -97,27 +99,30 @@ enum Command {
     /// Registers the protected resources behind the proxies, and what each requires of requests.
     #[command(subcommand)]
     Resource(ResourceCommand),
-    /// Registers clients and protected resources from YAML documents of both kinds: all of them, or none if one is refused.
+    /// Grants teams' admins to register what is theirs.
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Registers clients, protected resources and grants from YAML documents of all kinds: all of them, or none if one is refused.
     ///
     /// Exit codes: 0 done, 4 a document is refused, as it is at each further attempt, 1 any other failure, 2 the command
     /// line cannot be read.
     Apply(ApplyArguments),
-    /// Shows how YAML documents of both kinds differ from what is registered, field by field. Nothing is written.
+    /// Shows how YAML documents of all kinds differ from what is registered, field by field. Nothing is written.
     ///
     /// Exit codes: 0 nothing differs, 1 something does, 4 a document is refused, 2 any other failure.
     Diff(DiffArguments),
-    /// Compares YAML documents of both kinds with each other, without a server: audiences that none registers, scopes that
+    /// Compares YAML documents of all kinds with each other, without a server: audiences that none registers, scopes that
     /// none defines, routes that let through what a narrower one demands.
     ///
     /// Exit codes: 0 no remarks, 1 remarks, 4 a document is invalid, 2 any other failure.
     Lint(LintArguments),
-    /// Prints all clients and protected resources as YAML documents that `apply` takes.
+    /// Prints all clients, protected resources and grants as YAML documents that `apply` takes.
     Export(ExportArguments),
-    /// Shows what changed in a client or a protected resource: from what to what, by whom, when and why.
+    /// Shows what changed in a client, a protected resource or a grant: from what to what, by whom, when and why.
     History(HistoryArguments),
-    /// Prints a client or a protected resource as it was, as a document that `apply` takes.
+    /// Prints a client, a protected resource or a grant as it was, as a document that `apply` takes.
     Show(ShowArguments),
-    /// Registers a client or a protected resource again as it was: a change like any other.
+    /// Registers a client, a protected resource or a grant again as it was: a change like any other.
     Rollback(RollbackArguments),
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
@@ -172,7 +177,7 @@ pub fn arguments() -> Arguments {
 /// Runs one command. Results go to stdout; an error and its next step go to stderr.
 pub fn run(arguments: Arguments) -> ExitCode {
     let (output, format) = (arguments.output, arguments.output.of_errors());
-    let takes_records = matches!(arguments.command, Command::Client(_) | Command::Resource(_));
+    let takes_records = matches!(arguments.command, Command::Client(_) | Command::Resource(_) | Command::Grant(_));
     if let (false, Err(error)) = (takes_records, output.plain()) {
         output::print_error(&error, format);
         return ExitCode::from(USAGE);
@@ -193,6 +198,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Config(command) => config_check::run(command, format),
         Command::Client(command) => block_on(client::run(command, output)),
         Command::Resource(command) => block_on(resource::run(command, output)),
+        Command::Grant(command) => block_on(grant::run(command, output)),
         Command::Apply(arguments) => block_on(async move {
             // For programs that try again: they can stop where nothing changes.
             match apply_all::run(arguments, format).await {

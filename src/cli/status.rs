@@ -18,6 +18,8 @@ pub(in crate::cli) enum Needs {
     Clients,
     /// Admin, for the registry of protected resources.
     Resources,
+    /// Admin, for grants.
+    Grants,
     /// Admin, for the list of revocations.
     Revocations,
     /// Admin, for an export of the store.
@@ -59,7 +61,9 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         }
         ("INVALID_SCOPE", _) => "ask for scopes that `lanyard whoami` shows, or leave out --scope",
         ("INVALID_TARGET", _) => "ask for audiences that `lanyard whoami` shows, or leave out --audience",
-        ("INVALID_CLIENT_METADATA" | "INVALID_RESOURCE", _) => "correct the named field and apply it again",
+        ("INVALID_CLIENT_METADATA" | "INVALID_RESOURCE" | "INVALID_GRANT_METADATA", _) => {
+            "correct the named field and apply it again"
+        }
         ("IDENTITY_TAKEN", _) => {
             "no two clients may have one identity: change this one, or first delete or change the one that has it"
         }
@@ -83,6 +87,9 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("CERTIFICATE_NOT_PROVEN", _) => {
             "renew the certificate if it has expired; else see that the server still trusts its CA or trust domain; what is \
              revoked an admin sees with `lanyard revocation list`"
+        }
+        ("NOT_GRANTED", _) => {
+            "see `lanyard whoami` for the grants that you hold, and `lanyard grant get` for what each covers"
         }
         ("NOT_YOURS", _) => {
             "use the certificate of the client that the token was issued to (and its --client-id, unless it has an \
@@ -114,6 +121,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
             "try again until it succeeds: it is not known whether the change is stored; `lanyard keys list` shows it"
         }
         ("ETAG_MISSING", Needs::Resources) => "give the etag as `lanyard resource get` shows it",
+        ("ETAG_MISSING", Needs::Grants) => "give the etag as `lanyard grant get` shows it",
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",
         _ => return None,
     })
@@ -123,7 +131,7 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
         (
             Code::PermissionDenied,
-            Needs::Clients | Needs::Resources | Needs::Revocations | Needs::Store | Needs::Keys,
+            Needs::Clients | Needs::Resources | Needs::Grants | Needs::Revocations | Needs::Store | Needs::Keys,
         ) => "use a certificate that the server's configuration gives the role Admin, with --cert and --key",
         (Code::PermissionDenied, Needs::Workload) => {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
@@ -138,13 +146,20 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
         (Code::Unauthenticated, _) => "see that --cert is the certificate that the server expects of you",
         (Code::InvalidArgument, _) => "correct what the message names; --help says what goes there",
         (Code::NotFound, Needs::Resources) => "see `lanyard resource list` for what is registered",
+        (Code::NotFound, Needs::Grants) => "see `lanyard grant list` for the grants",
         (Code::NotFound, _) => "see `lanyard client list` for what is registered",
         (Code::AlreadyExists, Needs::Resources) => {
             "see `lanyard resource get` for what is there already, and change one of the two"
         }
+        (Code::AlreadyExists, Needs::Grants) => {
+            "see `lanyard grant get` for what is there already, and change one of the two"
+        }
         (Code::AlreadyExists, _) => "see `lanyard client get` for what is there already, and change one of the two",
         (Code::Aborted, Needs::Resources) => {
             "it was changed meanwhile: read it again with `lanyard resource get`, then repeat your change"
+        }
+        (Code::Aborted, Needs::Grants) => {
+            "it was changed meanwhile: read it again with `lanyard grant get`, then repeat your change"
         }
         (Code::Aborted, _) => {
             "it was changed meanwhile: read it again with `lanyard client get`, then repeat your change"

@@ -63,6 +63,7 @@ fn document(answer: &WhoAmIResponse) -> Value {
         "client_cas": answer.client_cas,
         "roles": roles(answer),
         "fronted_audiences": answer.fronted_audiences,
+        "grants": answer.grants,
         "registrations": registrations,
     })
 }
@@ -81,6 +82,9 @@ fn text(answer: &WhoAmIResponse) -> String {
     line("roles", &roles(answer).join(" "));
     if !answer.fronted_audiences.is_empty() {
         line("fronts", &answer.fronted_audiences.join(" "));
+    }
+    if !answer.grants.is_empty() {
+        line("grants", &answer.grants.join(" "));
     }
     if answer.registrations.is_empty() {
         line("client", "none is registered for this certificate: it gets no tokens");
@@ -116,6 +120,7 @@ fn roles(answer: &WhoAmIResponse) -> Vec<&'static str> {
         Role::Admin => Some("admin"),
         Role::Auditor => Some("auditor"),
         Role::Revoker => Some("revoker"),
+        Role::Team => Some("team"),
     };
     answer.roles().filter_map(name).collect()
 }

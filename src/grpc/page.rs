@@ -30,14 +30,18 @@ impl Page {
         Ok(Self { size, after })
     }
 
+    /// The token of the page that begins after a name; empty where there is none.
+    pub(super) fn token(next: Option<String>) -> String {
+        next.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default()
+    }
+
     /// Splits the entries into the page and the token of the next one. The input has one entry more than the page if
     /// there is a next one.
     pub(super) fn cut<T>(&self, mut entries: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
         let more = entries.len() > self.size;
         entries.truncate(self.size);
         let last = entries.last().filter(|_| more).map(name);
-        let next_page_token = last.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default();
-        (entries, next_page_token)
+        (entries, Self::token(last))
     }
 }
 

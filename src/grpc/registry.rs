@@ -5,6 +5,7 @@ use tonic::Response;
 use tonic::Status;
 
 use crate::authority::access::ChangedBy;
+use crate::authority::access::GrantMetadata;
 use crate::authority::records::Kind;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::ClientMetadata;
@@ -22,23 +23,31 @@ use crate::messages;
 use crate::messages::Masked as _;
 use crate::proto::Client;
 use crate::proto::CreateClientRequest;
+use crate::proto::CreateGrantRequest;
 use crate::proto::CreateProtectedResourceRequest;
 use crate::proto::DeleteClientRequest;
 use crate::proto::DeleteClientResponse;
+use crate::proto::DeleteGrantRequest;
+use crate::proto::DeleteGrantResponse;
 use crate::proto::DeleteProtectedResourceRequest;
 use crate::proto::DeleteProtectedResourceResponse;
 use crate::proto::ForgetResourceRequest;
 use crate::proto::ForgetResourceResponse;
 use crate::proto::GetClientRequest;
+use crate::proto::GetGrantRequest;
 use crate::proto::GetProtectedResourceRequest;
+use crate::proto::Grant;
 use crate::proto::ListChangesRequest;
 use crate::proto::ListChangesResponse;
 use crate::proto::ListClientsRequest;
 use crate::proto::ListClientsResponse;
+use crate::proto::ListGrantsRequest;
+use crate::proto::ListGrantsResponse;
 use crate::proto::ListProtectedResourcesRequest;
 use crate::proto::ListProtectedResourcesResponse;
 use crate::proto::ProtectedResource;
 use crate::proto::UpdateClientRequest;
+use crate::proto::UpdateGrantRequest;
 use crate::proto::UpdateProtectedResourceRequest;
 use crate::proto::list_changes_request::Registration as Named;
 use crate::proto::registry_service_server::RegistryService;
@@ -58,19 +67,19 @@ impl RegistryService for Services {
     }
 
     async fn get_client(&self, request: Request<GetClientRequest>) -> Result<Response<Client>, Status> {
-        printed(self.authority.client(&request.get_ref().client_id).as_deref())
+        let caller = caller(request.extensions())?;
+        printed(self.authority.seen_client(caller, &request.get_ref().client_id).as_deref())
     }
 
     async fn list_clients(
         &self,
         request: Request<ListClientsRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
-        let ListClientsRequest { page_size, page_token } = request.into_inner();
+        let (_, extensions, ListClientsRequest { page_size, page_token }) = request.into_parts();
         let page = Page::read(page_size, &page_token)?;
-        let found = self.authority.clients(page.after.as_deref(), page.size + 1);
-        let (clients, next_page_token) = page.cut(found, |client| client.registration.client_id.to_string());
-        let clients = clients.iter().map(|client| Client::from(&**client)).collect();
-        Ok(Response::new(ListClientsResponse { clients, next_page_token }))
+        let found = self.authority.seen_clients(caller(&extensions)?, page.after.as_deref(), page.size);
+        let clients = found.entries.iter().map(|client| Client::from(&**client)).collect();
+        Ok(Response::new(ListClientsResponse { clients, next_page_token: Page::token(found.next) }))
     }
 
     async fn update_client(&self, request: Request<UpdateClientRequest>) -> Result<Response<Client>, Status> {
@@ -80,7 +89,7 @@ impl RegistryService for Services {
         let mut client = required(message.client)?;
         let from = messages::revision(&client.etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Client)))?;
         if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
-            let present = self.authority.client(&client.client_id).map_err(refuse)?;
+            let present = self.authority.seen_client(caller, &client.client_id).map_err(refuse)?;
             client = Client::from(&*present).masked(&client, &mask).map_err(unreadable)?;
         }
         let metadata = ClientMetadata::try_from(client).map_err(unreadable)?;
@@ -121,19 +130,19 @@ impl RegistryService for Services {
         &self,
         request: Request<GetProtectedResourceRequest>,
     ) -> Result<Response<ProtectedResource>, Status> {
-        printed(self.authority.resource(&request.get_ref().audience).as_deref())
+        let caller = caller(request.extensions())?;
+        printed(self.authority.seen_resource(caller, &request.get_ref().audience).as_deref())
     }
 
     async fn list_protected_resources(
         &self,
         request: Request<ListProtectedResourcesRequest>,
     ) -> Result<Response<ListProtectedResourcesResponse>, Status> {
-        let ListProtectedResourcesRequest { page_size, page_token } = request.into_inner();
+        let (_, extensions, ListProtectedResourcesRequest { page_size, page_token }) = request.into_parts();
         let page = Page::read(page_size, &page_token)?;
-        let found = self.authority.resources(page.after.as_deref(), page.size + 1);
-        let (resources, next_page_token) = page.cut(found, |registered| registered.registration.audience().to_owned());
-        let resources = resources.iter().map(|registered| ProtectedResource::from(&**registered)).collect();
-        Ok(Response::new(ListProtectedResourcesResponse { resources, next_page_token }))
+        let found = self.authority.seen_resources(caller(&extensions)?, page.after.as_deref(), page.size);
+        let resources = found.entries.iter().map(|registered| ProtectedResource::from(&**registered)).collect();
+        Ok(Response::new(ListProtectedResourcesResponse { resources, next_page_token: Page::token(found.next) }))
     }
 
     async fn update_protected_resource(
@@ -147,7 +156,7 @@ impl RegistryService for Services {
         let from =
             messages::revision(&resource.etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Resource)))?;
         if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
-            let present = self.authority.resource(&resource.audience).map_err(refuse)?;
+            let present = self.authority.seen_resource(caller, &resource.audience).map_err(refuse)?;
             resource = ProtectedResource::from(&*present).masked(&resource, &mask).map_err(unreadable)?;
         }
         let metadata = ResourceMetadata::try_from(resource).map_err(unreadable)?;
@@ -183,21 +192,75 @@ impl RegistryService for Services {
         Ok(Response::new(ForgetResourceResponse {}))
     }
 
+    async fn create_grant(&self, request: Request<CreateGrantRequest>) -> Result<Response<Grant>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let metadata = GrantMetadata::try_from(required_grant(message.grant)?).map_err(unreadable)?;
+        let created = self.authority.create_grant(by(caller, &message.reason)?, metadata, message.validate_only).await;
+        printed(created.as_deref())
+    }
+
+    async fn get_grant(&self, request: Request<GetGrantRequest>) -> Result<Response<Grant>, Status> {
+        let caller = caller(request.extensions())?;
+        printed(self.authority.seen_grant(caller, &request.get_ref().name).as_deref())
+    }
+
+    async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
+        let (_, extensions, ListGrantsRequest { page_size, page_token }) = request.into_parts();
+        let page = Page::read(page_size, &page_token)?;
+        let found = self.authority.seen_grants(caller(&extensions)?, page.after.as_deref(), page.size);
+        let grants = found.entries.iter().map(|grant| Grant::from(&**grant)).collect();
+        Ok(Response::new(ListGrantsResponse { grants, next_page_token: Page::token(found.next) }))
+    }
+
+    async fn update_grant(&self, request: Request<UpdateGrantRequest>) -> Result<Response<Grant>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let refuse = |error: RegistryError| status::registry_error(&error);
+        let grant = required_grant(message.grant)?;
+        let from = messages::revision(&grant.etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Grant)))?;
+        let metadata = GrantMetadata::try_from(grant).map_err(unreadable)?;
+        let by = by(caller, &message.reason)?;
+        let updated = self.authority.update_grant(by, metadata, from, message.validate_only).await;
+        printed(updated.as_deref())
+    }
+
+    async fn delete_grant(
+        &self,
+        request: Request<DeleteGrantRequest>,
+    ) -> Result<Response<DeleteGrantResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?;
+        let refuse = |error: RegistryError| status::registry_error(&error);
+        let from = match message.etag.as_str() {
+            "" => None,
+            etag => Some(messages::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Grant)))?),
+        };
+        self.authority.delete_grant(by(caller, &message.reason)?, &message.name, from).await.map_err(refuse)?;
+        Ok(Response::new(DeleteGrantResponse {}))
+    }
+
     async fn list_changes(
         &self,
         request: Request<ListChangesRequest>,
     ) -> Result<Response<ListChangesResponse>, Status> {
+        let (_, extensions, ListChangesRequest { registration }) = request.into_parts();
+        let caller = caller(&extensions)?;
         let refuse = |error: RegistryError| status::registry_error(&error);
-        let changes = match request.into_inner().registration {
+        let changes = match registration {
             Some(Named::ClientId(client_id)) => {
-                let history = self.authority.client_history(&client_id).await.map_err(refuse)?;
+                let history = self.authority.seen_client_history(caller, &client_id).await.map_err(refuse)?;
                 history.into_iter().map(messages::change_of_client).collect()
             }
             Some(Named::Audience(audience)) => {
-                let history = self.authority.resource_history(&audience).await.map_err(refuse)?;
+                let history = self.authority.seen_resource_history(caller, &audience).await.map_err(refuse)?;
                 history.into_iter().map(messages::change_of_resource).collect()
             }
-            None => return Err(malformed("registration", "is missing: name a client_id or an audience")),
+            Some(Named::Grant(name)) => {
+                let history = self.authority.seen_grant_history(caller, &name).await.map_err(refuse)?;
+                history.into_iter().map(messages::change_of_grant).collect()
+            }
+            None => return Err(malformed("registration", "is missing: name a client_id, an audience or a grant")),
         };
         Ok(Response::new(ListChangesResponse { changes }))
     }
@@ -209,11 +272,15 @@ fn by<'a>(caller: &'a Caller, reason: &'a str) -> Result<ChangedBy<'a>, Status> 
         return Err(malformed("reason", "is longer than 1,000 characters"));
     }
     let reason = Some(reason).filter(|reason| !reason.is_empty());
-    Ok(ChangedBy { reason, ..ChangedBy::from(&caller.identity) })
+    Ok(caller.author(reason))
 }
 
 fn required_resource(resource: Option<ProtectedResource>) -> Result<ProtectedResource, Status> {
     resource.ok_or_else(|| malformed("resource", "is missing"))
+}
+
+fn required_grant(grant: Option<Grant>) -> Result<Grant, Status> {
+    grant.ok_or_else(|| malformed("grant", "is missing"))
 }
 
 fn required(client: Option<Client>) -> Result<Client, Status> {

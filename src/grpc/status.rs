@@ -18,6 +18,7 @@ use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::records::NotGranted;
 use crate::authority::records::RegistryError;
 use crate::authority::state::FeatureError;
 use crate::authority::state::Undecidable;
@@ -216,8 +217,14 @@ pub fn registry_error(error: &RegistryError) -> Status {
         RegistryError::TooNew { .. } | RegistryError::FeatureNotEnabled { .. } | RegistryError::ReplicaTooOld(_) => {
             Code::FailedPrecondition
         }
+        RegistryError::NotGranted(_) => Code::PermissionDenied,
         RegistryError::Unavailable => Code::Unavailable,
     };
+    if let RegistryError::NotGranted(NotGranted { grant, member, .. }) = error {
+        let named = [("grant", grant.clone()), ("member", (*member).to_owned())];
+        let metadata = named.map(|(name, value)| (name.to_owned(), value)).into();
+        return refusal(code, error.code(), error.to_string(), metadata);
+    }
     let detail = match error {
         RegistryError::Invalid(invalid) => Some(("field", invalid.field)),
         RegistryError::Deleted => Some(("deleted", "true")),
@@ -234,6 +241,7 @@ pub fn registry_error(error: &RegistryError) -> Status {
         | RegistryError::TooLarge(_)
         | RegistryError::TooNew { .. }
         | RegistryError::ReplicaTooOld(_)
+        | RegistryError::NotGranted(_)
         | RegistryError::Unavailable => None,
     };
     let metadata = detail.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();

@@ -2,9 +2,9 @@
 
 use crate::authority::Authority;
 use crate::authority::access::Fronted;
-use crate::authority::access::Roles;
 use crate::authority::decision::OwnRegistration;
 use crate::authority::identity::Proof;
+use crate::authority::records::Registration as _;
 use crate::authority::state::Caller;
 use crate::messages::timestamp;
 use crate::proto;
@@ -26,19 +26,22 @@ pub(super) fn answer(authority: &Authority, caller: &Caller) -> WhoAmIResponse {
         certificate_thumbprint: identity.thumbprint().as_bytes().to_vec(),
         certificate_not_after: Some(timestamp(identity.certificate().not_after())),
         client_cas,
-        roles: roles(&caller.roles).into_iter().map(Into::into).collect(),
+        roles: roles(caller).into_iter().map(Into::into).collect(),
         fronted_audiences,
+        grants: caller.grants.iter().map(|grant| grant.registration.name().to_owned()).collect(),
         registrations: authority.registrations_of(caller).iter().map(registration).collect(),
     }
 }
 
-fn roles(held: &Roles) -> Vec<proto::Role> {
+fn roles(caller: &Caller) -> Vec<proto::Role> {
+    let held = &caller.roles;
     let all = [
         (held.workload, proto::Role::Workload),
         (held.proxy.is_some(), proto::Role::Proxy),
         (held.admin, proto::Role::Admin),
         (held.auditor, proto::Role::Auditor),
         (held.revoker, proto::Role::Revoker),
+        (!caller.grants.is_empty(), proto::Role::Team),
     ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, role)| role).collect()
 }

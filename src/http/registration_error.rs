@@ -11,6 +11,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::authority::decision::GrantErrorCode;
+use crate::authority::records::NotGranted;
 use crate::authority::registration::DynamicRegistrationError;
 use crate::http::challenge;
 use crate::http::error::ErrorCode;
@@ -66,6 +67,12 @@ impl IntoResponse for RegistrationRefused {
                 let description =
                     "this caller may not register clients, or no operator has registered what it may have";
                 OAuthError::new(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, description).into_response()
+            }
+            Self::Core(DynamicRegistrationError::NotGranted(beyond)) => {
+                let description = "the client lies beyond the grants of this caller";
+                let explanation = format!("{} ({})", beyond, NotGranted::CODE);
+                let refused = OAuthError::new(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, description);
+                refused.explained(Some(explanation)).into_response()
             }
             Self::Core(error @ DynamicRegistrationError::QuotaExceeded) => {
                 let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);

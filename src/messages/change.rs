@@ -1,5 +1,6 @@
 //! Changes of registrations as messages.
 
+use crate::authority::access::GrantMetadata;
 use crate::authority::records::RegistrationChange;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::resources::ResourceMetadata;
@@ -19,6 +20,13 @@ pub fn change_of_client(change: RegistrationChange<ClientMetadata>) -> proto::Re
 pub fn change_of_resource(change: RegistrationChange<ResourceMetadata>) -> proto::RegistrationChange {
     let before = change.before.clone().map(|before| Before::ResourceBefore(before.into()));
     let after = change.after.clone().map(|after| After::ResourceAfter(after.into()));
+    proto::RegistrationChange { before, after, ..message(change) }
+}
+
+/// A change of a grant.
+pub fn change_of_grant(change: RegistrationChange<GrantMetadata>) -> proto::RegistrationChange {
+    let before = change.before.clone().map(|before| Before::GrantBefore(before.into()));
+    let after = change.after.clone().map(|after| After::GrantAfter(after.into()));
     proto::RegistrationChange { before, after, ..message(change) }
 }
 

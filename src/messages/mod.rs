@@ -3,9 +3,11 @@
 mod change;
 mod client;
 mod common;
+mod grant;
 mod resource;
 
 pub use crate::messages::change::change_of_client;
+pub use crate::messages::change::change_of_grant;
 pub use crate::messages::change::change_of_resource;
 pub use crate::messages::common::Malformed;
 pub use crate::messages::common::Masked;

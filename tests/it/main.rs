@@ -13,6 +13,7 @@ mod deploy;
 mod envoy;
 mod federation;
 mod forwarded;
+mod grants;
 mod helm;
 mod interop;
 mod keys;

@@ -88,7 +88,7 @@ pub struct MethodEntry {
     pub for_unknown_certificates: bool,
     /// Whether the method is refused to peers whose TLS is terminated in front of Lanyard.
     pub never_forwarded: bool,
-    /// Whether it reads what only admins may, and changes nothing. Each such call is in the audit trail.
+    /// Whether it reads what only operators may, and changes nothing. Each such call is in the audit trail.
     pub reads: bool,
     /// How urgent the method is.
     pub priority: Priority,
@@ -146,10 +146,16 @@ impl MethodEntry {
 const INTROSPECTING: &[Role] = &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor];
 
 /// Those who hold a role of their own.
-const ANY_ROLE: &[Role] = &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor, Role::Revoker];
+const ANY_ROLE: &[Role] = &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor, Role::Revoker, Role::Team];
 
-/// Those who read what is registered.
+/// Those who read what belongs to the server as a whole.
 const READERS: &[Role] = &[Role::Admin, Role::Auditor];
+
+/// Those who read what is registered, or what of it lies within their grants.
+const REGISTRY_READERS: &[Role] = &[Role::Admin, Role::Auditor, Role::Team];
+
+/// Those who register, or register what lies within their grants.
+const REGISTRANTS: &[Role] = &[Role::Admin, Role::Team];
 
 /// Those who read what can be revoked.
 const REVOCATION_READERS: &[Role] = &[Role::Admin, Role::Auditor, Role::Revoker];
@@ -180,18 +186,23 @@ pub const METHODS: &[MethodEntry] = &[
     // As a revocation of a token, it must get through under load.
     MethodEntry::grpc("/lanyard.v1.KeyService/RevokeSigningKey", &[Role::Admin, Role::Revoker]).of(Priority::Vital),
     MethodEntry::grpc("/lanyard.v1.KeyService/RotateSigningKey", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/CreateClient", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteClient", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteProtectedResource", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/CreateClient", REGISTRANTS),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/CreateGrant", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", REGISTRANTS),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteClient", REGISTRANTS),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteGrant", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/DeleteProtectedResource", REGISTRANTS),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ForgetResource", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListChanges", READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", &[Role::Admin]),
-    MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/GetClient", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/GetGrant", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/GetProtectedResource", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListChanges", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListGrants", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", REGISTRANTS),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateGrant", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", REGISTRANTS),
     MethodEntry {
         // The method binds the next certificate to the current connection.
         never_forwarded: true,
@@ -214,7 +225,7 @@ pub const METHODS: &[MethodEntry] = &[
         ..MethodEntry::oauth("/oauth2/introspect", INTROSPECTING).of(Priority::Decision)
     },
     MethodEntry::document(JWKS, Protocol::OAuth),
-    MethodEntry::oauth("/oauth2/register", &[Role::Workload, Role::Admin]),
+    MethodEntry::oauth("/oauth2/register", &[Role::Workload, Role::Admin, Role::Team]),
     MethodEntry {
         vital_for_admins: true,
         ..MethodEntry::oauth("/oauth2/revoke", &[Role::Workload, Role::Admin, Role::Revoker]).of(Priority::Issuing)

@@ -2,11 +2,14 @@
 
 mod caller;
 mod changed_by;
+mod duration;
 mod limit;
 mod methods;
 mod requester;
 mod roles;
 mod sender;
+mod team_grant;
+mod text_pattern;
 
 pub use crate::authority::access::caller::NotAdmitted;
 pub use crate::authority::access::caller::NotAdmittedCode;
@@ -14,6 +17,7 @@ pub use crate::authority::access::caller::PeerConnection;
 pub(in crate::authority) use crate::authority::access::caller::Proven;
 pub use crate::authority::access::caller::Reach;
 pub use crate::authority::access::changed_by::ChangedBy;
+pub use crate::authority::access::changed_by::Within;
 pub use crate::authority::access::limit::Exceeded;
 pub use crate::authority::access::limit::Limit;
 pub use crate::authority::access::limit::RETRY_AFTER;
@@ -37,3 +41,8 @@ pub use crate::authority::access::roles::RoleHolder;
 pub use crate::authority::access::roles::Roles;
 pub use crate::authority::access::sender::ConnectionInfo;
 pub use crate::authority::access::sender::Sender;
+pub(in crate::authority) use crate::authority::access::team_grant::GRANT_SCHEMA;
+pub use crate::authority::access::team_grant::GRANTS;
+pub use crate::authority::access::team_grant::GrantMetadata;
+pub use crate::authority::access::team_grant::RegisteredGrant;
+pub use crate::authority::access::team_grant::TeamGrant;

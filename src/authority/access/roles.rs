@@ -25,6 +25,8 @@ pub enum Role {
     Auditor,
     /// Revokes what admins revoke. Lifts and changes nothing.
     Revoker,
+    /// Registers what lies within the grants that it holds. The store has them, not the configuration.
+    Team,
 }
 
 /// A role that the configuration assigns.
@@ -222,6 +224,8 @@ impl Roles {
             Role::Admin => self.admin,
             Role::Auditor => self.auditor,
             Role::Revoker => self.revoker,
+            // Grants are looked up for the methods that they open alone.
+            Role::Team => false,
         })
     }
 

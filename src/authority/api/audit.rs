@@ -190,6 +190,23 @@ impl Authority {
         });
     }
 
+    pub(in crate::authority::api) fn record_grant_changed(
+        &self,
+        admin: &str,
+        name: &str,
+        (change, reason): (&'static str, Option<&str>),
+        revision: Revision,
+    ) {
+        self.record(AuditEvent::GrantChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
+            actor: Some(admin.to_owned()),
+            grant: Some(name.to_owned()),
+            change: Some(change),
+            comment: reason.map(ToOwned::to_owned),
+            revision: Some(revision.0),
+            ..record
+        });
+    }
+
     pub(in crate::authority::api) fn record_client_changed(
         &self,
         admin: &str,

@@ -10,7 +10,9 @@ use subtle::ConstantTimeEq as _;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
-use crate::authority::access::Roles;
+use crate::authority::access::Within;
+use crate::authority::decision::present_within;
+use crate::authority::decision::within;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::observe::Quota;
@@ -32,6 +34,11 @@ fn author(caller: &Caller) -> ChangedBy<'_> {
     ChangedBy { is_kept: caller.roles.admin, ..ChangedBy::from(&caller.identity) }
 }
 
+/// Who changes a registration over HTTP for others: an admin, or a team's admin within its grants.
+fn operator(caller: &Caller) -> ChangedBy<'_> {
+    caller.author(None)
+}
+
 impl Authority {
     /// Registers a client (RFC 7591 section 3). The registrant cannot choose the `client_id`: it is the SPIFFE ID that
     /// the client will have to prove, or random.
@@ -40,8 +47,8 @@ impl Authority {
         caller: &Caller,
         metadata: ClientMetadata,
     ) -> Result<DynamicallyRegistered, DynamicRegistrationError> {
-        let own_identity = self.may_register(&caller.roles)?;
         let mut metadata = metadata;
+        let own_identity = self.registers_itself(caller, metadata.spiffe_id.as_deref())?;
         if own_identity {
             let id = caller.identity.spiffe_id().ok_or(DynamicRegistrationError::Forbidden)?.to_string();
             must_be_by_svid(&metadata)?;
@@ -60,6 +67,9 @@ impl Authority {
                 }
             };
         }
+        let by_whom = if own_identity { author(caller) } else { operator(caller) };
+        own_by_grant(by_whom, &mut metadata);
+        Self::check_wanted::<ClientRegistration>(by_whom.within, &metadata)?;
         let registration = self.validate_registration(metadata)?;
         if self.snapshot.load().directory.registered_dynamically() >= self.policy.quotas.registrations {
             self.metrics.quota_exceeded(Quota::Registrations);
@@ -72,11 +82,7 @@ impl Authority {
         let record = self.new_record(&registration, &by)?;
         let dynamic = DynamicRegistration { registrant: by, access_token_hash: hash(&token.0), own_identity };
         let client = self
-            .add(
-                registration,
-                ClientRecord { dynamic: Some(Box::new(dynamic)), ..record },
-                ("registered", author(caller)),
-            )
+            .add(registration, ClientRecord { dynamic: Some(Box::new(dynamic)), ..record }, ("registered", by_whom))
             .await?;
         Ok(DynamicallyRegistered { client, registration_access_token: token })
     }
@@ -93,11 +99,14 @@ impl Authority {
         let dynamic = client.record.dynamic.as_ref().ok_or(DynamicRegistrationError::InvalidToken)?;
         let right_token = hash(access_token).as_bytes().ct_eq(dynamic.access_token_hash.as_bytes());
         // A caller that registered other clients as an admin cannot manage them after it has lost that role.
-        let may_still = dynamic.own_identity || caller.roles.admin;
+        let may_still = dynamic.own_identity || caller.roles.admin || !caller.grants.is_empty();
         if !bool::from(right_token) || dynamic.registrant != caller.identity.to_string() || !may_still {
             return Err(DynamicRegistrationError::InvalidToken);
         }
         may_change(caller, &client)?;
+        if !dynamic.own_identity {
+            present_within(operator(caller).within, &client)?;
+        }
         Ok(client)
     }
 
@@ -109,8 +118,9 @@ impl Authority {
         present: &RegisteredClient,
         metadata: ClientMetadata,
     ) -> Result<Arc<RegisteredClient>, DynamicRegistrationError> {
-        self.may_register(&caller.roles)?;
         may_change(caller, present)?;
+        let own_identity = is_own(present);
+        self.may_register(caller, own_identity)?;
         let known = present.registration.metadata();
         let mut metadata = metadata;
         metadata.client_id.clone_from(&known.client_id);
@@ -119,12 +129,13 @@ impl Authority {
         if metadata.token_endpoint_auth_method == known.token_endpoint_auth_method {
             metadata.client_ca.clone_from(&known.client_ca);
         }
-        if present.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity) {
+        if own_identity {
             must_be_by_svid(&metadata)?;
             metadata.spiffe_id.get_or_insert_with(|| metadata.client_id.clone());
             self.keep_within_operator_limit(&caller.identity, &mut metadata)?;
         }
-        Ok(self.update_client(author(caller), metadata, present.revision, false).await?)
+        let by_whom = if own_identity { author(caller) } else { operator(caller) };
+        Ok(self.update_client(by_whom, metadata, present.revision, false).await?)
     }
 
     /// Deletes a client, and its registration access token with it (RFC 7592 section 2.3). A disabled client cannot be
@@ -139,16 +150,32 @@ impl Authority {
             return Err(DynamicRegistrationError::Forbidden);
         }
         let client_id = present.registration.client_id.as_str();
-        Ok(self.delete_client(author(caller), client_id, Some(present.revision)).await?)
+        let by_whom = if is_own(present) { author(caller) } else { operator(caller) };
+        Ok(self.delete_client(by_whom, client_id, Some(present.revision)).await?)
     }
 
-    /// Whether the caller may register clients; `true` means only itself.
-    fn may_register(&self, roles: &Roles) -> Result<bool, DynamicRegistrationError> {
-        match self.policy.registration {
-            RegistrationPolicy::Admins | RegistrationPolicy::OwnIdentity if roles.admin => Ok(false),
-            RegistrationPolicy::OwnIdentity => Ok(true),
-            RegistrationPolicy::Off | RegistrationPolicy::Admins => Err(DynamicRegistrationError::Forbidden),
-        }
+    /// Whether the caller registers itself with this SPIFFE ID, rather than others as an admin. A team's admin that names no
+    /// SPIFFE ID, or its own, is a workload that registers itself, where workloads may.
+    fn registers_itself(&self, caller: &Caller, named: Option<&str>) -> Result<bool, DynamicRegistrationError> {
+        let own = caller.identity.spiffe_id().map(ToString::to_string);
+        let names_another = named.is_some() && named != own.as_deref();
+        let is_operator = caller.roles.admin || !caller.grants.is_empty();
+        let registers_itself = match self.policy.registration {
+            RegistrationPolicy::OwnIdentity => !(caller.roles.admin || is_operator && names_another),
+            RegistrationPolicy::Off | RegistrationPolicy::Admins => false,
+        };
+        self.may_register(caller, registers_itself).map(|()| registers_itself)
+    }
+
+    /// Refuses a caller that may not register clients: itself, or others.
+    fn may_register(&self, caller: &Caller, itself: bool) -> Result<(), DynamicRegistrationError> {
+        let may = match self.policy.registration {
+            RegistrationPolicy::Off => false,
+            RegistrationPolicy::Admins => !itself || caller.roles.admin,
+            RegistrationPolicy::OwnIdentity => true,
+        };
+        let is_operator = caller.roles.admin || !caller.grants.is_empty();
+        if may && (itself || is_operator) { Ok(()) } else { Err(DynamicRegistrationError::Forbidden) }
     }
 
     /// Limits a workload's own registration to the longest registration that an operator made for it. Scope and
@@ -177,6 +204,23 @@ impl Authority {
         }
         Ok(())
     }
+}
+
+/// Whether a client was registered by the workload that it is.
+fn is_own(client: &RegisteredClient) -> bool {
+    client.record.dynamic.as_ref().is_some_and(|dynamic| dynamic.own_identity)
+}
+
+/// Fills in the owner, which no registrant names: that of the first grant within which the client then lies.
+fn own_by_grant(by: ChangedBy<'_>, metadata: &mut ClientMetadata) {
+    let Within::Grants(grants) = by.within else { return };
+    let with = |owner: &str| ClientMetadata { owner: Some(owner.to_owned()), ..metadata.clone() };
+    let lies_within = |metadata: ClientMetadata| {
+        ClientRegistration::parse(metadata).is_ok_and(|client| within(by.within, &client, false).is_ok())
+    };
+    let owners = || grants.iter().filter_map(|grant| grant.registration.first_owner());
+    let owner = owners().find(|owner| lies_within(with(owner))).or_else(|| owners().next());
+    metadata.owner = owner.map(ToOwned::to_owned);
 }
 
 /// Only admins may change a client whose stored record cannot be read.

@@ -39,7 +39,10 @@ impl Authority {
         self.history::<ProtectedResource>(audience).await
     }
 
-    async fn history<T: Managed>(&self, name: &str) -> Result<Vec<RegistrationChange<T::Metadata>>, RegistryError> {
+    pub(in crate::authority::api) async fn history<T: Managed>(
+        &self,
+        name: &str,
+    ) -> Result<Vec<RegistrationChange<T::Metadata>>, RegistryError> {
         let prefix = history_of(&T::key(name));
         let listing = self.store.list(&prefix).await;
         let Listing { entries, .. } = listing.map_err(|error| RegistryError::of_store(T::KIND, &error))?;

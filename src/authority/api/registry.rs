@@ -1,13 +1,19 @@
 //! The registry operations, shared by clients and protected resources: create, get, list, update, delete.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
+use crate::authority::access::TeamGrant;
+use crate::authority::decision::Delegable;
+use crate::authority::decision::present_within;
+use crate::authority::decision::within;
 use crate::authority::records::ChangeRecord;
 use crate::authority::records::Record;
 use crate::authority::records::RecordOf;
 use crate::authority::records::Registered;
+use crate::authority::records::Registration as _;
 use crate::authority::records::RegistryError;
 use crate::authority::records::Suspended;
 use crate::authority::state::Entry;
@@ -19,7 +25,7 @@ use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
 /// A kind of registration that the registry operations handle.
-pub(in crate::authority::api) trait Managed: Indexed {
+pub(in crate::authority::api) trait Managed: Delegable + Indexed {
     /// Parses metadata, and validates it against the configuration and the other registrations.
     fn validate(authority: &Authority, metadata: Self::Metadata) -> Result<Self, RegistryError>;
 
@@ -73,6 +79,7 @@ impl Authority {
         metadata: T::Metadata,
         validate_only: bool,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
+        Self::check_wanted::<T>(by.within, &metadata)?;
         let registration = T::validate(self, metadata)?;
         self.check_needed_features(&registration)?;
         let record = self.new_record(&registration, &by.identity.to_string())?;
@@ -105,8 +112,11 @@ impl Authority {
         from: Revision,
         validate_only: bool,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
+        // Before anything is said of other registrations.
+        Self::check_wanted::<T>(author.within, &metadata)?;
         let registration = T::validate(self, metadata)?;
         let present = self.named::<T>(registration.name())?;
+        present_within(author.within, &present)?;
         if let Some(Suspended::TooNew(too_new)) = present.suspended {
             return Err(RegistryError::TooNew { kind: T::KIND, too_new });
         }
@@ -141,12 +151,14 @@ impl Authority {
         from: Option<Revision>,
     ) -> Result<(), RegistryError> {
         let present = self.named::<T>(name)?;
+        present_within(author.within, &present)?;
         // What else the store keeps goes by what is deleted, which a replica that lags behind does not know.
         if from.is_some_and(|from| from != present.revision) {
             return Err(RegistryError::Conflict(T::KIND));
         }
         let key = T::key(name);
         let deletion = Transaction::default().compare(&key, Expected::At(present.revision)).delete(&key);
+        let deletion = unless_narrowed(author, [Some(&present.registration), None], deletion)?;
         let (by, why) = (author.identity.to_string(), ("deleted", author.reason));
         let before = Some(present.registration.metadata());
         let change =
@@ -205,6 +217,7 @@ impl Authority {
         let expected = present.map_or(Expected::Absent, |present| Expected::At(present.revision));
         let put = Transaction::default().compare(&key, expected).put(&key, bytes);
         let (by, before) = (&registered.record.updated_by, present.map(|present| &present.registration));
+        let put = unless_narrowed(author, [before, Some(after)], put)?;
         let both = (before.map(T::metadata), Some(after.metadata()));
         let change = ChangeRecord::new(change, (by, self.clock.now(), author.reason), both);
         let put = self.with_history::<T>(after.name(), author, &change, put).await?;
@@ -214,6 +227,21 @@ impl Authority {
         self.apply_writes(std::iter::once((key, entry)).chain(beside), revision);
         Ok(Arc::new(registered))
     }
+}
+
+/// Adds the condition that the grants that a change needs are as they were when its author was admitted.
+fn unless_narrowed<T: Managed>(
+    author: ChangedBy<'_>,
+    registrations: [Option<&T>; 2],
+    change: Transaction,
+) -> Result<Transaction, RegistryError> {
+    let mut used = BTreeMap::new();
+    for registration in registrations.into_iter().flatten() {
+        if let Some(grant) = within(author.within, registration, false)? {
+            used.insert(TeamGrant::key(grant.registration.name()), grant.revision);
+        }
+    }
+    Ok(used.iter().fold(change, |change, (key, revision)| change.compare(key, Expected::At(*revision))))
 }
 
 /// The registration that would be stored, provided that the store accepts it.

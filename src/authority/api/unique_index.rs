@@ -1,6 +1,7 @@
 //! Writes a client together with its key in the unique index, in one transaction.
 
 use crate::authority::Authority;
+use crate::authority::access::GRANTS;
 use crate::authority::records::Kind;
 use crate::authority::records::Registration as _;
 use crate::authority::records::RegistryError;
@@ -37,7 +38,7 @@ impl Authority {
             }
             match self.store.transact(transaction).await {
                 // Another writer has claimed or released the identity since it was read.
-                Err(StoreError::Conflict { key }) if key != record_key => {}
+                Err(StoreError::Conflict { key }) if key != record_key && !key.starts_with(GRANTS) => {}
                 outcome => return outcome.map_err(|error| of_store(&error)),
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::authority::access::TeamGrant;
 use crate::authority::backup::export::Export;
 use crate::authority::backup::moved::MovedRecord;
 use crate::authority::clock::Timestamp;
@@ -38,7 +39,7 @@ pub struct Replayed {
     pub keys_revoked: usize,
     /// The clients that were disabled.
     pub disabled: usize,
-    /// The clients and resources that were deleted.
+    /// The clients, resources and grants that were deleted.
     pub deleted: usize,
     /// What was registered or changed after the export, which the audit trail does not tell in full, by the store's key.
     pub not_replayed: Vec<String>,
@@ -67,6 +68,7 @@ struct Event {
     key: Option<String>,
     client_id: Option<String>,
     audience: Option<String>,
+    grant: Option<String>,
     until: Option<Timestamp>,
     kid: Option<String>,
     comment: Option<String>,
@@ -164,6 +166,16 @@ impl Event {
                     replayed.deleted += 1;
                 }
                 replayed.not_replayed.retain(|key| *key != ProtectedResource::key(name));
+                Ok(())
+            }
+            ("grant changed", "deleted") => {
+                let key = TeamGrant::key(self.grant.as_deref().ok_or("names no grant")?);
+                replayed.deleted += usize::from(records.remove(&key).is_some());
+                replayed.not_replayed.retain(|other| *other != key);
+                Ok(())
+            }
+            ("grant changed", _) => {
+                replayed.not_replayed.extend(self.grant.as_deref().map(TeamGrant::key));
                 Ok(())
             }
             ("client changed", _) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::authority::access::GRANTS;
 use crate::authority::backup::mark::IMPORT;
 use crate::authority::backup::moved::is_moved;
 use crate::authority::keys::KEYS;
@@ -179,6 +180,7 @@ impl Found {
             DELETED,
             FEATURES,
             FETCHED_BUNDLES,
+            GRANTS,
             HISTORY,
             SPIFFE_INDEX,
             AUTHORITY_INDEX,
@@ -216,6 +218,7 @@ impl Found {
                 | Entry::Lineage(_)
                 | Entry::SigningKey(_)
                 | Entry::Feature(_)
+                | Entry::Grant(_)
                 | Entry::PublishedJwks(_)
                 | Entry::FetchedBundle(_),
             ) => {}

@@ -3,6 +3,7 @@
 mod binding;
 mod check;
 mod client_assertion;
+mod delegation;
 mod grant;
 mod grant_error;
 mod key_change;
@@ -33,6 +34,9 @@ pub(in crate::authority) use crate::authority::decision::check::joined;
 pub(in crate::authority) use crate::authority::decision::check::removed;
 pub use crate::authority::decision::client_assertion::ClientAssertion;
 pub use crate::authority::decision::client_assertion::JWT_SPIFFE;
+pub use crate::authority::decision::delegation::Delegable;
+pub use crate::authority::decision::delegation::present_within;
+pub use crate::authority::decision::delegation::within;
 pub use crate::authority::decision::grant::Credentials;
 pub use crate::authority::decision::grant::Grant;
 pub use crate::authority::decision::grant::OwnRegistration;

@@ -54,6 +54,15 @@ impl SpiffeIdPattern {
             Self::Below(prefix) => id.to_string().strip_prefix(prefix.as_str()).is_some_and(|rest| !rest.is_empty()),
         }
     }
+
+    /// Whether this pattern matches every ID that another one matches.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exact(id)) => self.matches(id),
+            (Self::Below(prefix), Self::Below(other)) => other.starts_with(prefix.as_str()),
+            (Self::Exact(_), Self::Below(_)) => false,
+        }
+    }
 }
 
 /// The text that [`SpiffeIdPattern::parse`] takes.

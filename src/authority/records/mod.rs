@@ -31,6 +31,7 @@ pub use crate::authority::records::registered::Suspended;
 pub use crate::authority::records::registered::UnusableRecord;
 pub use crate::authority::records::registry_error::InvalidMetadata;
 pub use crate::authority::records::registry_error::Kind;
+pub use crate::authority::records::registry_error::NotGranted;
 pub use crate::authority::records::registry_error::OldReplica;
 pub use crate::authority::records::registry_error::RegistryError;
 pub(in crate::authority) use crate::authority::records::shared::Shared;

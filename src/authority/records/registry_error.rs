@@ -10,6 +10,8 @@ pub enum Kind {
     Client,
     /// A protected resource, named by its audience.
     Resource,
+    /// A grant to the admins of a team.
+    Grant,
 }
 
 impl Kind {
@@ -17,6 +19,7 @@ impl Kind {
         match self {
             Self::Client => "client",
             Self::Resource => "resource",
+            Self::Grant => "grant",
         }
     }
 
@@ -24,6 +27,7 @@ impl Kind {
         match self {
             Self::Client => "client with this client_id",
             Self::Resource => "protected resource with this audience",
+            Self::Grant => "grant with this name",
         }
     }
 
@@ -31,6 +35,7 @@ impl Kind {
         match self {
             Self::Client => "registration",
             Self::Resource => "resource",
+            Self::Grant => "grant",
         }
     }
 }
@@ -45,6 +50,26 @@ pub struct InvalidMetadata {
     pub field: &'static str,
     /// Why the value is invalid.
     pub problem: String,
+}
+
+/// A registration that does not lie within a grant of the caller as a whole.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "{}, and by {member} lies beyond the grant '{grant}': stay within it, or have an admin change the grant or make this change",
+    if *.is_present { "the name is registered" } else { "the registration is refused" }
+)]
+pub struct NotGranted {
+    /// The name of the grant that covers the most of it.
+    pub grant: String,
+    /// The first member that this grant does not cover.
+    pub member: &'static str,
+    /// Whether it is the registration as it is, not as it was to be.
+    pub is_present: bool,
+}
+
+impl NotGranted {
+    /// The code of errors that it is the cause of.
+    pub const CODE: &'static str = "NOT_GRANTED";
 }
 
 /// A replica that runs, and cannot read what would be written.
@@ -130,6 +155,9 @@ pub enum RegistryError {
     /// A replica that runs cannot read the record.
     #[error(transparent)]
     ReplicaTooOld(#[from] OldReplica),
+    /// The registration does not lie within a grant of the caller.
+    #[error(transparent)]
+    NotGranted(#[from] NotGranted),
     /// The store does not respond, or the system has no random bytes.
     #[error("the registry is unavailable")]
     Unavailable,
@@ -141,7 +169,10 @@ impl RegistryError {
         match self {
             Self::Invalid(InvalidMetadata { kind: Kind::Client, .. }) => "INVALID_CLIENT_METADATA",
             Self::Invalid(InvalidMetadata { kind: Kind::Resource, .. }) => "INVALID_RESOURCE",
+            Self::Invalid(InvalidMetadata { kind: Kind::Grant, .. }) => "INVALID_GRANT_METADATA",
             Self::Exists(Kind::Client) => "CLIENT_EXISTS",
+            Self::Exists(Kind::Grant) => "GRANT_EXISTS",
+            Self::NotFound(Kind::Grant) => "GRANT_NOT_FOUND",
             Self::Exists(Kind::Resource) => "RESOURCE_EXISTS",
             Self::IdentityTaken(_) => "IDENTITY_TAKEN",
             Self::NotFound(Kind::Client) | Self::Covered(_) => "CLIENT_NOT_FOUND",
@@ -155,6 +186,7 @@ impl RegistryError {
             Self::TooNew { .. } => "RECORD_TOO_NEW",
             Self::FeatureNotEnabled { .. } => "FEATURE_NOT_ENABLED",
             Self::ReplicaTooOld(_) => OldReplica::CODE,
+            Self::NotGranted(_) => NotGranted::CODE,
             Self::Unavailable => "REGISTRY_UNAVAILABLE",
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::authority::records::InvalidMetadata;
+use crate::authority::records::NotGranted;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::client::RegisteredClient;
 use crate::authority::registration::metadata::invalid;
@@ -48,6 +49,9 @@ pub enum DynamicRegistrationError {
     /// As many clients are registered over HTTP as may be.
     #[error("as many clients are registered over HTTP as this server allows")]
     QuotaExceeded,
+    /// The client does not lie within a grant of the caller.
+    #[error(transparent)]
+    NotGranted(#[from] NotGranted),
     /// The store is unavailable.
     #[error("the registry is unavailable")]
     Unavailable,
@@ -57,6 +61,7 @@ impl From<RegistryError> for DynamicRegistrationError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Invalid(invalid) => Self::Invalid(invalid),
+            RegistryError::NotGranted(beyond) => Self::NotGranted(beyond),
             RegistryError::Exists(_) => Self::Invalid(invalid("client_id", "is registered already")),
             RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
             RegistryError::TooLarge(_) => Self::Invalid(invalid("jwks", "is too large")),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::authority::access::GRANTS;
+use crate::authority::access::RegisteredGrant;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::KeySealer;
@@ -53,6 +55,8 @@ pub enum Entry {
     Heartbeat(Heartbeat),
     /// An enabled feature.
     Feature(FeatureRecord),
+    /// A grant to the admins of a team.
+    Grant(Box<RegisteredGrant>),
     /// What a client published at its `jwks_uri`.
     PublishedJwks(Arc<FetchedJwks>),
     /// The bundle of another trust domain.
@@ -105,6 +109,9 @@ impl Entry {
         }
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return Ok(Some(Self::Resource(Box::new(Registered::read(audience, value, revision)?))));
+        }
+        if let Some(name) = key.strip_prefix(GRANTS) {
+            return Ok(Some(Self::Grant(Box::new(Registered::read(name, value, revision)?))));
         }
         if let Some(audience) = key.strip_prefix(DELETED) {
             let mark = DeletedResource::from_bytes(audience, value).ok_or(Unusable::Deleted)?;

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::Serialize;
 use strum::VariantArray as _;
 
+use crate::authority::access::GRANT_SCHEMA;
+use crate::authority::access::GRANTS;
 use crate::authority::clock::Timestamp;
 use crate::authority::records::OldReplica;
 use crate::authority::resources::RESOURCES;
@@ -31,6 +33,8 @@ pub enum Feature {
     ResourceMaxStaleness,
     /// `record_allowed` of protected resources.
     ResourceRecordAllowed,
+    /// Grants to the admins of teams.
+    TeamGrants,
 }
 
 impl Feature {
@@ -49,6 +53,7 @@ impl Feature {
         match self {
             Self::ResourceMaxStaleness => "resources may have a max_staleness of their own",
             Self::ResourceRecordAllowed => "resources may have what is allowed recorded one by one",
+            Self::TeamGrants => "teams' admins may be granted to register what is theirs",
         }
     }
 
@@ -57,6 +62,7 @@ impl Feature {
         match self {
             Self::ResourceMaxStaleness => (RESOURCES, WITH_STALENESS),
             Self::ResourceRecordAllowed => (RESOURCES, WITH_RECORDING),
+            Self::TeamGrants => (GRANTS, GRANT_SCHEMA),
         }
     }
 

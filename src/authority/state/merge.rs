@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::authority::access::TeamGrant;
 use crate::authority::keys::KEYS;
 use crate::authority::records::Registered;
 use crate::authority::registration::ClientRegistration;
@@ -23,6 +24,7 @@ impl Snapshot {
         let reached = self.reached;
         self.take_later::<ClientRegistration>(earlier, reached);
         self.take_later::<ProtectedResource>(earlier, reached);
+        self.take_later::<TeamGrant>(earlier, reached);
         for (mark, revision) in earlier.resources.marks().filter(|(_, revision)| *revision > reached) {
             let key = DeletedResource::key(&mark.audience);
             self.apply(&key, Some(Entry::Deleted(Box::new(mark.clone()))), revision);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::authority::access::GRANT_SCHEMA;
+use crate::authority::access::GRANTS;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::NEWEST_KEY_SCHEMA;
 use crate::authority::records::Registration as _;
@@ -52,7 +54,7 @@ pub(super) struct RecordKind {
 }
 
 /// The kinds of records that have schemas.
-pub(super) const KINDS: [RecordKind; 10] = [
+pub(super) const KINDS: [RecordKind; 11] = [
     kind(CLIENTS, "client", ClientRegistration::SCHEMA, Effect::Suspends),
     kind(RESOURCES, "resource", ProtectedResource::SCHEMA, Effect::Suspends),
     // Its audience is denied, as with one that can be read.
@@ -64,6 +66,7 @@ pub(super) const KINDS: [RecordKind; 10] = [
     kind(REVOCATIONS, "revocation", revoked::SCHEMA, Effect::Forbids),
     kind(KEYS, "signing_key", NEWEST_KEY_SCHEMA, Effect::Forbids),
     kind(ROLES, "role", NONE, Effect::Forbids),
+    kind(GRANTS, "grant", GRANT_SCHEMA, Effect::Suspends),
     kind(LINEAGES, "succession", lineages::SCHEMA, Effect::Nothing),
     kind(FEATURES, "feature", features::SCHEMA, Effect::Nothing),
 ];

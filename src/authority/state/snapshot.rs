@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use imbl::HashMap;
 
+use crate::authority::access::GRANTS;
+use crate::authority::access::RegisteredGrant;
+use crate::authority::access::TeamGrant;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
@@ -51,7 +54,7 @@ use crate::authority::store::TooNew;
 /// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only others
 /// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
-pub const PREFIXES: [&str; 12] = [
+pub const PREFIXES: [&str; 13] = [
     CLIENTS,
     KEYS,
     LINEAGES,
@@ -60,6 +63,7 @@ pub const PREFIXES: [&str; 12] = [
     DELETED,
     REVOCATIONS,
     ROLES,
+    GRANTS,
     FEATURES,
     REPLICAS,
     PUBLISHED,
@@ -73,6 +77,8 @@ pub struct Snapshot {
     pub directory: Directory,
     /// The protected resources.
     pub resources: Resources,
+    /// The grants to the admins of teams.
+    pub grants: ByName<TeamGrant>,
     /// The revocations.
     pub revocations: Revocations,
     /// The successors of certificates.
@@ -122,6 +128,16 @@ impl Indexed for ProtectedResource {
 
     fn all(snapshot: &Snapshot) -> &ByName<Self> {
         snapshot.resources.by_name()
+    }
+}
+
+impl Indexed for TeamGrant {
+    fn entry(registered: RegisteredGrant) -> Entry {
+        Entry::Grant(Box::new(registered))
+    }
+
+    fn all(snapshot: &Snapshot) -> &ByName<Self> {
+        &snapshot.grants
     }
 }
 
@@ -181,6 +197,7 @@ impl Snapshot {
                 self.directory.insert(*client);
             }
             (Some(Entry::Resource(resource)), _) => self.resources.insert(*resource),
+            (Some(Entry::Grant(grant)), _) => self.grants.insert(Arc::new(*grant)),
             (Some(Entry::Deleted(mark)), _) => self.resources.insert_mark(*mark, revision),
             (Some(Entry::Revocation(record)), Some(revoked)) => self.revocations.insert(revoked, record, revision),
             (Some(Entry::Revocation(_)), None) => {}
@@ -217,6 +234,8 @@ impl Snapshot {
                     self.published_jwks.forget(name);
                 } else if let Some(audience) = key.strip_prefix(RESOURCES) {
                     self.resources.remove(audience);
+                } else if let Some(name) = key.strip_prefix(GRANTS) {
+                    self.grants.remove(name);
                 } else if let Some(audience) = key.strip_prefix(DELETED) {
                     self.resources.remove_mark(audience);
                 } else if let Some(key_id) = key.strip_prefix(KEYS) {
@@ -275,7 +294,8 @@ impl Snapshot {
         let records = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
         let published = self.published_jwks.all_stored().map(|(name, _, revision)| (FetchedJwks::key(name), revision));
         let bundles = self.fetched_bundles.all().map(|(name, _, revision)| (FetchedBundle::key(name), revision));
-        let all = records.chain(features).chain(published).chain(bundles).chain(unreadable);
+        let grants = self.grants.all().map(|one| (TeamGrant::key(one.registration.name()), one.revision));
+        let all = records.chain(grants).chain(features).chain(published).chain(bundles).chain(unreadable);
         all.filter(|(key, _)| key.as_str() > after && last.is_none_or(|last| key.as_str() <= last)).collect()
     }
 
@@ -331,6 +351,9 @@ impl Snapshot {
     pub fn revision_of(&self, key: &str) -> Option<Revision> {
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return self.resources.named(audience).map(|resource| resource.revision);
+        }
+        if let Some(name) = key.strip_prefix(GRANTS) {
+            return self.grants.named(name).map(|grant| grant.revision);
         }
         if let Some(audience) = key.strip_prefix(DELETED) {
             return self.resources.mark(audience).map(|(_, revision)| revision);

@@ -1,5 +1,6 @@
 //! What comes of records that this version cannot read.
 
+use crate::authority::access::TeamGrant;
 use crate::authority::records::Registered;
 use crate::authority::records::Suspended;
 use crate::authority::registration::ClientRegistration;
@@ -22,8 +23,9 @@ impl Snapshot {
     /// Handles the record that was written at a key at `revision`, and cannot be read because of `problem`.
     ///
     /// A client is refused rather than removed, since its removal could make a wider pattern match; a resource allows
-    /// nothing, and keeps its place; a mark of a deleted resource marks its audience; a succession is none; what a
-    /// client or a trust domain published is no longer valid; a revocation and a signing key remain as they were, and in a newer schema forbid
+    /// nothing, and keeps its place; a grant grants nothing to anybody; a mark of a deleted resource marks its audience; a
+    /// succession is none; what a client or a trust domain published is no longer valid; a revocation and a signing key remain
+    /// as they were, and in a newer schema forbid
     /// every decision. What a record of a newer schema names
     /// is suspended, also where it was not known before.
     pub fn suspend(&mut self, key: &str, value: &[u8], revision: Revision, problem: &dyn std::fmt::Display) {
@@ -36,6 +38,7 @@ impl Snapshot {
         let entry = self
             .suspended::<ProtectedResource>(key, value, revision, newer)
             .or_else(|| self.suspended::<ClientRegistration>(key, value, revision, newer))
+            .or_else(|| self.suspended::<TeamGrant>(key, value, revision, newer))
             .or_else(|| key.strip_prefix(DELETED).map(marked));
         if let Some(name) = key.strip_prefix(PUBLISHED)
             && !self.is_superseded(key, revision)

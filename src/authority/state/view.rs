@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::authority::access::RegisteredGrant;
 use crate::authority::access::RoleGrants;
 use crate::authority::access::Roles;
 use crate::authority::clock::Timestamp;
@@ -76,6 +77,14 @@ impl View {
     /// a role.
     pub fn is_known_certificate(&self, thumbprint: &CertificateThumbprint) -> bool {
         self.snapshot.has_certificate(thumbprint, self.now) || self.roles.names_certificate(thumbprint)
+    }
+
+    /// The grants that a peer holds: those of which its SPIFFE ID is an admin.
+    pub fn grants_of(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredGrant>> {
+        let Some(id) = peer.spiffe_id() else { return Vec::new() };
+        let held =
+            self.snapshot.grants.all().filter(|grant| grant.suspended.is_none() && grant.registration.is_held_by(id));
+        held.map(Arc::clone).collect()
     }
 
     /// The roles that a peer holds.

@@ -1,13 +1,18 @@
 //! `lanyard apply`.
 
+use crate::apply::Applied;
 use crate::apply::Journal;
 use crate::apply::Mode;
+use crate::apply::Registry;
 use crate::apply::apply;
 use crate::apply::undo;
 use crate::apply::write;
+use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents;
+use crate::cli::documents::Registered;
 use crate::cli::documents::apply::ApplyArguments;
+use crate::cli::documents::apply::Line;
 use crate::cli::documents::apply::NOTHING_WRITTEN;
 use crate::cli::documents::apply::lines;
 use crate::cli::documents::apply::print_lines;
@@ -17,31 +22,27 @@ use crate::cli::documents::apply::refused_for;
 use crate::cli::documents::apply::undone;
 use crate::cli::documents::apply::warnings;
 use crate::cli::documents::sources;
-use crate::cli::documents::sources::Both;
+use crate::cli::documents::sources::Documents;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
 use crate::cli::resource::yaml::ResourceYaml;
+use crate::client::connection::Channel;
 
-/// Applies clients and resources, all of them or none. Clients come first: a resource in the mode `enforce` denies
-/// requests until its clients have tokens.
+/// Applies grants, clients and resources, all of them or none. Clients come before resources: a resource in the mode
+/// `enforce` denies requests until its clients have tokens.
 ///
 /// The store's transactions are bounded, and smaller than what may be applied at once. So the server validates every
 /// document before the first is written, and what was written is undone if a later one is refused.
 pub(in crate::cli) async fn run(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let Both { clients, resources } = sources::read_both(&arguments.filenames)?;
+    let Documents { grants, clients, resources } = sources::read_all(&arguments.filenames)?;
     let mut registry = documents::open(&arguments.connection).await?;
-    let checked_clients = apply(&mut registry, &clients, Mode::Check).await;
-    let mut refused = refusal::<ClientYaml>(&checked_clients);
-    let mut checked = lines::<ClientYaml>(&checked_clients);
-    let mut warned = warnings::<ClientYaml>(&clients, &checked_clients);
-    if refused.is_none() {
-        let checked_resources = apply(&mut registry, &resources, Mode::Check).await;
-        refused = refusal::<ResourceYaml>(&checked_resources);
-        checked.extend(lines::<ResourceYaml>(&checked_resources));
-        warned.extend(warnings::<ResourceYaml>(&resources, &checked_resources));
-    }
+    let mut checked = Round::default();
+    checked.check::<GrantMetadata>(&mut registry, &grants).await;
+    checked.check::<ClientYaml>(&mut registry, &clients).await;
+    checked.check::<ResourceYaml>(&mut registry, &resources).await;
+    let Round { lines, warned, refused } = checked;
     if arguments.dry_run {
-        print_lines(checked, Mode::Check, format)?;
+        print_lines(lines, Mode::Check, format)?;
         if let Some(refused) = refused {
             return Err(refused);
         }
@@ -53,22 +54,55 @@ pub(in crate::cli) async fn run(arguments: ApplyArguments, format: Format) -> Re
         return Err(refused.of(NOTHING_WRITTEN));
     }
     refused_for(&warned, arguments.strict)?;
-    let reason = arguments.reason();
-    let (mut changed_clients, mut changed_resources) = (Journal::default(), Journal::default());
-    let written_clients = write(&mut registry, &clients, &reason, &mut changed_clients).await;
-    let mut refused = refusal::<ClientYaml>(&written_clients);
-    let mut written = lines::<ClientYaml>(&written_clients);
-    if refused.is_none() {
-        let written_resources = write(&mut registry, &resources, &reason, &mut changed_resources).await;
-        refused = refusal::<ResourceYaml>(&written_resources);
-        written.extend(lines::<ResourceYaml>(&written_resources));
-    }
-    let Some(refused) = refused else {
-        print_lines(written, Mode::Write, format)?;
+    let (reason, mut written) = (arguments.reason(), Round::default());
+    let changed_grants = written.write::<GrantMetadata>(&mut registry, &grants, &reason).await;
+    let changed_clients = written.write::<ClientYaml>(&mut registry, &clients, &reason).await;
+    let changed_resources = written.write::<ResourceYaml>(&mut registry, &resources, &reason).await;
+    let Some(refused) = written.refused else {
+        print_lines(written.lines, Mode::Write, format)?;
         print_warnings(&warned);
         return Ok(());
     };
     let mut kept = undo(&mut registry, changed_resources).await;
     kept.extend(undo(&mut registry, changed_clients).await);
+    kept.extend(undo(&mut registry, changed_grants).await);
     Err(refused.of(&undone(&kept)))
+}
+
+/// What came of the documents, until one was refused.
+#[derive(Default)]
+struct Round {
+    lines: Vec<Line>,
+    warned: Vec<String>,
+    refused: Option<CommandError>,
+}
+
+impl Round {
+    /// Has the server validate documents of a kind, unless one was refused before.
+    async fn check<K: Registered>(&mut self, registry: &mut Registry<Channel>, documents: &[K::Metadata]) {
+        if self.refused.is_none() {
+            let checked = apply(registry, documents, Mode::Check).await;
+            self.add::<K>(&checked);
+            self.warned.extend(warnings::<K>(documents, &checked));
+        }
+    }
+
+    /// Writes documents of a kind, unless one was refused before. Returns what was changed.
+    async fn write<K: Registered>(
+        &mut self,
+        registry: &mut Registry<Channel>,
+        documents: &[K::Metadata],
+        reason: &str,
+    ) -> Journal<K::Metadata> {
+        let mut changed = Journal::default();
+        if self.refused.is_none() {
+            self.add::<K>(&write(registry, documents, reason, &mut changed).await);
+        }
+        changed
+    }
+
+    fn add<K: Registered>(&mut self, applied: &[Applied]) {
+        self.refused = refusal::<K>(applied);
+        self.lines.extend(lines::<K>(applied));
+    }
 }

@@ -11,6 +11,7 @@ use crate::apply::Difference;
 use crate::apply::Mode;
 use crate::apply::Outcome;
 use crate::apply::apply;
+use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
@@ -19,7 +20,7 @@ use crate::cli::documents::apply::print_warnings;
 use crate::cli::documents::apply::refusal;
 use crate::cli::documents::apply::warnings;
 use crate::cli::documents::sources;
-use crate::cli::documents::sources::Both;
+use crate::cli::documents::sources::Documents;
 use crate::cli::documents::sources::SourceArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
@@ -39,26 +40,34 @@ pub(in crate::cli) struct DiffArguments {
 
 /// Prints how documents differ from what is registered, as the server would register them: its defaults count.
 pub(in crate::cli) async fn run(arguments: DiffArguments, format: Format) -> Result<ExitCode, CommandError> {
-    let Both { clients, resources } = sources::read_both(&arguments.sources.filenames)?;
+    let Documents { grants, clients, resources } = sources::read_all(&arguments.sources.filenames)?;
     let mut registry = documents::open(&arguments.connection).await?;
+    let checked_grants = apply(&mut registry, &grants, Mode::Check).await;
     let checked_clients = apply(&mut registry, &clients, Mode::Check).await;
     let checked_resources = apply(&mut registry, &resources, Mode::Check).await;
-    let mut warned = warnings::<ClientYaml>(&clients, &checked_clients);
+    let mut warned = warnings::<GrantMetadata>(&grants, &checked_grants);
+    warned.extend(warnings::<ClientYaml>(&clients, &checked_clients));
     warned.extend(warnings::<ResourceYaml>(&resources, &checked_resources));
-    let refused = refusal::<ClientYaml>(&checked_clients).or_else(|| refusal::<ResourceYaml>(&checked_resources));
+    let refused = refusal::<GrantMetadata>(&checked_grants)
+        .or_else(|| refusal::<ClientYaml>(&checked_clients))
+        .or_else(|| refusal::<ResourceYaml>(&checked_resources));
     if let Some(refused) = refused {
         return Err(refused);
     }
-    let compared = || checked_clients.iter().chain(&checked_resources).filter(|one| differs(one));
+    let checked = || checked_grants.iter().chain(&checked_clients).chain(&checked_resources);
+    let compared = || checked().filter(|one| differs(one));
     match format {
         Format::Text => {
+            text::<GrantMetadata>(&checked_grants)?;
             text::<ClientYaml>(&checked_clients)?;
             text::<ResourceYaml>(&checked_resources)?;
-            let count = checked_clients.len() + checked_resources.len();
+            let count = checked().count();
             output::note(&format!("{} of {count} documents differ from what is registered", compared().count()));
         }
         Format::Json => {
-            let objects = objects::<ClientYaml>(&checked_clients).chain(objects::<ResourceYaml>(&checked_resources));
+            let objects = objects::<GrantMetadata>(&checked_grants)
+                .chain(objects::<ClientYaml>(&checked_clients))
+                .chain(objects::<ResourceYaml>(&checked_resources));
             output::print_json(&objects.collect::<Vec<_>>())?;
         }
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::apply::Document as _;
+use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
@@ -27,6 +28,7 @@ pub(in crate::cli) struct ExportArguments {
 /// What is registered, in the form in which it is applied.
 #[derive(Serialize)]
 struct Exported<'a> {
+    grants: Vec<&'a GrantMetadata>,
     clients: Vec<&'a ClientYaml>,
     resources: Vec<&'a ResourceYaml>,
 }
@@ -35,14 +37,18 @@ pub(in crate::cli) async fn run(arguments: ExportArguments, format: Format) -> R
     let mut registry = documents::open(&arguments.connection).await?;
     let clients = list::all::<ClientYaml>(&mut registry).await?;
     let resources = list::all::<ResourceYaml>(&mut registry).await?;
+    let grants = list::all::<GrantMetadata>(&mut registry).await?;
+    whole(&grants)?;
     whole(&clients)?;
     whole(&resources)?;
     let owner = arguments.owner.as_deref();
-    let exported = Exported { clients: of(&clients, owner), resources: of(&resources, owner) };
+    let exported =
+        Exported { grants: of(&grants, owner), clients: of(&clients, owner), resources: of(&resources, owner) };
     match format {
         Format::Json => output::print_json(&exported),
         Format::Text => {
-            let mut texts = texts(&exported.clients)?;
+            let mut texts = texts(&exported.grants)?;
+            texts.extend(self::texts(&exported.clients)?);
             texts.extend(self::texts(&exported.resources)?);
             output::print(&texts.join("---\n"))
         }

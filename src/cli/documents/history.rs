@@ -11,6 +11,7 @@ use crate::apply::Registry;
 use crate::apply::apply;
 use crate::apply::differences;
 use crate::apply::write;
+use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
@@ -32,7 +33,7 @@ pub(in crate::cli) struct HistoryArguments {
     /// The kind of registration.
     #[arg(value_enum)]
     kind: Kind,
-    /// The client's `client_id`, or the resource's audience; also one that is deleted.
+    /// The client's `client_id`, the resource's audience, or the grant's name; also one that is deleted.
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub(in crate::cli) struct ShowArguments {
     /// The kind of registration.
     #[arg(value_enum)]
     kind: Kind,
-    /// The client's `client_id`, or the resource's audience, and after an `@` the number of the change that made it so, as
+    /// The client's `client_id`, the resource's audience or the grant's name, and after an `@` the number of the change that made it so, as
     /// `lanyard history` prints it.
     #[arg(value_name = "NAME@NUMBER", value_parser = Then::parse)]
     then: Then,
@@ -57,7 +58,7 @@ pub(in crate::cli) struct RollbackArguments {
     /// The kind of registration.
     #[arg(value_enum)]
     kind: Kind,
-    /// The client's `client_id`, or the resource's audience, and after an `@` the number of the change that made it so, as
+    /// The client's `client_id`, the resource's audience or the grant's name, and after an `@` the number of the change that made it so, as
     /// `lanyard history` prints it.
     #[arg(value_name = "NAME@NUMBER", value_parser = Then::parse)]
     then: Then,
@@ -98,6 +99,7 @@ pub(in crate::cli) async fn run(arguments: HistoryArguments, format: Format) -> 
     match kind {
         Kind::Client => history::<ClientYaml>(&mut registry, &name, format).await,
         Kind::Resource => history::<ResourceYaml>(&mut registry, &name, format).await,
+        Kind::Grant => history::<GrantMetadata>(&mut registry, &name, format).await,
     }
 }
 
@@ -107,6 +109,7 @@ pub(in crate::cli) async fn show(arguments: ShowArguments, format: Format) -> Re
     match kind {
         Kind::Client => print_as(&as_of::<ClientYaml>(&mut registry, &then).await?, format),
         Kind::Resource => print_as(&as_of::<ResourceYaml>(&mut registry, &then).await?, format),
+        Kind::Grant => print_as(&as_of::<GrantMetadata>(&mut registry, &then).await?, format),
     }
 }
 
@@ -115,6 +118,7 @@ pub(in crate::cli) async fn roll_back(arguments: RollbackArguments, format: Form
     match arguments.kind {
         Kind::Client => roll_back_to::<ClientYaml>(&mut registry, &arguments, format).await,
         Kind::Resource => roll_back_to::<ResourceYaml>(&mut registry, &arguments, format).await,
+        Kind::Grant => roll_back_to::<GrantMetadata>(&mut registry, &arguments, format).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use crate::authority::access::TeamGrant;
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::authority::registration::ClientMetadata;
@@ -20,7 +21,7 @@ use crate::authority::scope::Scope;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
 use crate::cli::documents::sources;
-use crate::cli::documents::sources::Both;
+use crate::cli::documents::sources::Documents;
 use crate::cli::documents::sources::SourceArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
@@ -43,7 +44,7 @@ struct Remark {
 
 /// Prints what is probably not meant. Fails with what could not be applied at all.
 pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<ExitCode, CommandError> {
-    let Both { clients, resources } = sources::read_both(&arguments.sources.filenames)?;
+    let Documents { grants, clients, resources } = sources::read_all(&arguments.sources.filenames)?;
     let invalid = |problem: String| CommandError::new(problem, "correct the named field").not_retryable();
     let parsed = resources.iter().map(|resource| {
         ProtectedResource::parse(resource.clone()).map_err(|error| invalid(format!("{}: {error}", resource.audience)))
@@ -52,6 +53,9 @@ pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<E
     for client in &clients {
         let parsed = ClientRegistration::parse(client.clone());
         parsed.map_err(|error| invalid(format!("{}: {error}", client.client_id)))?;
+    }
+    for grant in &grants {
+        TeamGrant::parse(grant.clone()).map_err(|error| invalid(format!("{}: {error}", grant.name)))?;
     }
     let mut remarks = of_clients(&clients, &resources);
     remarks.extend(of_resources(&resources, &parsed));
@@ -63,7 +67,11 @@ pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<E
             if resources.is_empty() {
                 output::note("audiences and scopes are not compared: there is no resource among the documents");
             }
-            output::note(&format!("documents: {}; remarks: {}", clients.len() + resources.len(), remarks.len()));
+            output::note(&format!(
+                "documents: {}; remarks: {}",
+                grants.len() + clients.len() + resources.len(),
+                remarks.len()
+            ));
         }
         Format::Json => output::print_json(&remarks)?,
     }

@@ -1,4 +1,4 @@
-//! The commands for the records of the registry, shared by clients and protected resources.
+//! The commands for the records of the registry, shared by clients, protected resources and grants.
 
 pub(in crate::cli) mod apply;
 pub(in crate::cli) mod apply_all;
@@ -168,6 +168,7 @@ pub(in crate::cli) fn documents<K: DeserializeOwned>(text: &str) -> Result<Vec<K
 enum Kind {
     Client,
     Resource,
+    Grant,
 }
 
 /// The document of a record that the server sent.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::apply::Document as _;
+use crate::authority::access::GrantMetadata;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::resources::ResourceMetadata;
 use crate::cli::client::yaml::ClientYaml;
@@ -28,6 +29,9 @@ impl Kind {
         if let Some(kind) = document.take("kind") {
             return yaml::read(&kind).map(Some);
         }
+        if document.get("admins").is_some() {
+            return Ok(Some(Self::Grant));
+        }
         let is_client = document.get("client_id").is_some();
         let is_resource = document.get("audience").is_some_and(Node::is_text);
         Ok(if is_client { Some(Self::Client) } else { is_resource.then_some(Self::Resource) })
@@ -38,6 +42,7 @@ impl Kind {
         match self {
             Self::Client => ClientYaml::KIND,
             Self::Resource => ResourceYaml::KIND,
+            Self::Grant => GrantMetadata::KIND,
         }
     }
 }
@@ -62,7 +67,7 @@ pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Resul
                     format!("{}: there is a {other} in it, and this command is for {}s", source.name, K::KIND);
                 return Err(CommandError::new(
                     problem,
-                    format!("apply it with `lanyard apply`, which takes both kinds, or with `lanyard {other} apply`"),
+                    format!("apply it with `lanyard apply`, which takes all kinds, or with `lanyard {other} apply`"),
                 ));
             }
             collected.add(&source, yaml::read(&document).map_err(|error| source.wrong(&error))?)?;
@@ -78,32 +83,36 @@ pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Resul
     Ok(collected.documents)
 }
 
-/// The documents of both kinds.
-pub(in crate::cli::documents) struct Both {
+/// The documents of all kinds.
+pub(in crate::cli::documents) struct Documents {
+    pub(in crate::cli::documents) grants: Vec<GrantMetadata>,
     pub(in crate::cli::documents) clients: Vec<ClientMetadata>,
     pub(in crate::cli::documents) resources: Vec<ResourceMetadata>,
 }
 
-/// Reads the documents of both kinds from the same sources as [`read`].
-pub(in crate::cli::documents) fn read_both(paths: &[PathBuf]) -> Result<Both, CommandError> {
+/// Reads the documents of all kinds from the same sources as [`read`].
+pub(in crate::cli::documents) fn read_all(paths: &[PathBuf]) -> Result<Documents, CommandError> {
     let (mut clients, mut resources) = (Collected::<ClientYaml>::default(), Collected::<ResourceYaml>::default());
+    let mut grants = Collected::<GrantMetadata>::default();
     for source in texts(paths)? {
         for (kind, document) in parsed(&source)? {
             let wrong = |error: YamlError| source.wrong(&error);
             match kind {
                 Some(Kind::Client) | None => clients.add(&source, yaml::read(&document).map_err(wrong)?)?,
                 Some(Kind::Resource) => resources.add(&source, yaml::read(&document).map_err(wrong)?)?,
+                Some(Kind::Grant) => grants.add(&source, yaml::read(&document).map_err(wrong)?)?,
             }
         }
     }
-    if clients.documents.is_empty() && resources.documents.is_empty() {
+    if clients.documents.is_empty() && resources.documents.is_empty() && grants.documents.is_empty() {
         return Err(CommandError::new(
-            format!("no client and no resource in {}", shown(paths)),
-            "name YAML documents, each with client_id, or of a resource with audience; a directory is not searched deeper",
+            format!("no client, no resource and no grant in {}", shown(paths)),
+            "name YAML documents, each with client_id, or of a resource with audience, or of a grant with admins; a directory \
+             is not searched deeper",
         )
         .not_retryable());
     }
-    Ok(Both { clients: clients.documents, resources: resources.documents })
+    Ok(Documents { grants: grants.documents, clients: clients.documents, resources: resources.documents })
 }
 
 /// The documents of one kind, and the source of each by its name.
@@ -151,8 +160,8 @@ struct Source {
 
 impl Source {
     fn wrong(&self, error: &YamlError) -> CommandError {
-        let next = "correct the document; `lanyard client get CLIENT_ID` and `lanyard resource get AUDIENCE` show \
-                    the forms";
+        let next = "correct the document; `lanyard client get CLIENT_ID`, `lanyard resource get AUDIENCE` and `lanyard grant get \
+                    NAME` show the forms";
         CommandError::new(format!("{}: {error}", self.name), next).not_retryable()
     }
 }

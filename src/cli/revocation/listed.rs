@@ -159,6 +159,11 @@ pub(in crate::cli) async fn of_clients(channel: Channel) -> Result<Vec<ListedRev
             output::note("note: this server is older and does not list revocations");
             Ok(Vec::new())
         }
+        // A team's admin, who sees its clients.
+        Err(status) if status.code() == Code::PermissionDenied => {
+            output::note("note: what is revoked is not shown: it is for admins, auditors and revokers");
+            Ok(Vec::new())
+        }
         listed => listed.map_err(|status| status::explain(&status, Needs::Clients)),
     }
 }

@@ -9,6 +9,8 @@ use lanyard::authority::access::MethodEntry;
 use lanyard::authority::access::Protocol;
 use lanyard::authority::access::Role;
 use lanyard::proto;
+use lanyard::proto::CreateGrantRequest;
+use lanyard::proto::Grant;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::Code;
@@ -115,7 +117,7 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
         method.roles.contains(&Role::Admin) && !method.roles.contains(&Role::Workload) && is_read(method.name)
     });
     assert_eq!(those(|method| method.reads), reads);
-    assert_eq!(reads.len(), 9);
+    assert_eq!(reads.len(), 11);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }
@@ -128,9 +130,11 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
         "/lanyard.v1.AdminService/ListFeatures",
         "/lanyard.v1.KeyService/ListSigningKeys",
         "/lanyard.v1.RegistryService/GetClient",
+        "/lanyard.v1.RegistryService/GetGrant",
         "/lanyard.v1.RegistryService/GetProtectedResource",
         "/lanyard.v1.RegistryService/ListChanges",
         "/lanyard.v1.RegistryService/ListClients",
+        "/lanyard.v1.RegistryService/ListGrants",
         "/lanyard.v1.RegistryService/ListProtectedResources",
         "/lanyard.v1.TokenService/IntrospectToken",
         "/lanyard.v1.TokenService/ListRevocations",
@@ -150,6 +154,24 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     // An admin may do all that they may.
     let of_admins: BTreeSet<&str> = open_to(Role::Admin).collect();
     assert!(read.iter().chain(&revoked).all(|method| of_admins.contains(method)));
+    let of_teams = [
+        "/lanyard.v1.RegistryService/CreateClient",
+        "/lanyard.v1.RegistryService/CreateProtectedResource",
+        "/lanyard.v1.RegistryService/DeleteClient",
+        "/lanyard.v1.RegistryService/DeleteProtectedResource",
+        "/lanyard.v1.RegistryService/GetClient",
+        "/lanyard.v1.RegistryService/GetGrant",
+        "/lanyard.v1.RegistryService/GetProtectedResource",
+        "/lanyard.v1.RegistryService/ListChanges",
+        "/lanyard.v1.RegistryService/ListClients",
+        "/lanyard.v1.RegistryService/ListGrants",
+        "/lanyard.v1.RegistryService/ListProtectedResources",
+        "/lanyard.v1.RegistryService/UpdateClient",
+        "/lanyard.v1.RegistryService/UpdateProtectedResource",
+        "/lanyard.v1.TokenService/WhoAmI",
+        "/oauth2/register",
+    ];
+    assert_eq!(open_to(Role::Team).collect::<Vec<_>>(), of_teams);
 }
 
 #[test]
@@ -207,6 +229,15 @@ async fn one_peer_a_role() -> (TestServer, Vec<(Role, Leaf)>) {
     let server = setup.start().await.unwrap();
     let nobody = server.setup.corp.client_certificate().dns("nobody.corp.example").issue();
     let workload = server.svid("/checkout");
+    let grant = Grant {
+        name: "team".to_owned(),
+        admins: vec!["spiffe://prod.example/team/admin".to_owned()],
+        owners: vec!["team".to_owned()],
+        ..Grant::default()
+    };
+    let mut registry = server.registry(&admin);
+    registry.create_grant(CreateGrantRequest { grant: Some(grant), ..CreateGrantRequest::default() }).await.unwrap();
+    let team = server.svid("/team/admin");
     let peers = vec![
         (Role::Anyone, nobody),
         (Role::Workload, workload),
@@ -214,6 +245,7 @@ async fn one_peer_a_role() -> (TestServer, Vec<(Role, Leaf)>) {
         (Role::Admin, admin),
         (Role::Auditor, auditor),
         (Role::Revoker, revoker),
+        (Role::Team, team),
     ];
     (server, peers)
 }
@@ -235,7 +267,9 @@ async fn each_method_is_open_to_the_roles_of_its_row_and_to_no_other() {
         let plain = |method: &str| method.contains('.') && method != "/envoy.service.auth.v3.Authorization/Check";
         for MethodEntry { name: method, roles, .. } in METHODS.iter().filter(|method| plain(method.name)) {
             let outcome = call(&channel, method).await;
-            if roles.contains(role) || roles.contains(&Role::Anyone) {
+            // Whose SPIFFE ID a grant names is a workload too.
+            let is_workload = *role == Role::Team && roles.contains(&Role::Workload);
+            if roles.contains(role) || roles.contains(&Role::Anyone) || is_workload {
                 // What an empty message comes to is not asked here, but it comes to the method.
                 if let Err(status) = outcome {
                     assert_ne!(status.code(), Code::Unimplemented, "{role:?} {method}");

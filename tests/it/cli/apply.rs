@@ -60,7 +60,7 @@ fn one_that_is_refused_spoils_all_and_has_its_own_exit_code() {
     refused(&apply(&format!("{good}---\n{}onwer: me\n", client("bad", "bad"))), "unknown field `onwer`");
     refused(&apply(&format!("{good}---\n{}", resource("urn:good"))), "audience 'urn:good' appears twice");
     refused(&apply("a: b\n"), "client_id");
-    refused(&apply(""), "no client and no resource in -");
+    refused(&apply(""), "no client, no resource and no grant in -");
     // Each is valid without the other.
     let both = format!("{good}---\n{}---\n{}", client("first", "same"), client("second", "same"));
     refused(&apply(&both), "what was written is undone: second: ");

@@ -12,6 +12,7 @@ mod doctor_endpoints;
 mod doctor_envoy;
 mod doctor_resources;
 mod features;
+mod grants;
 mod history;
 mod keys;
 mod oauth;

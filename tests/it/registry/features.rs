@@ -51,9 +51,8 @@ fn beat(fixture: &TestAuthority, name: &str, heartbeat: Option<&[u8]>) {
 }
 
 fn heartbeat(version: &str, resources: u32) -> Vec<u8> {
-    json!({ "schema": 1, "beat": 1, "version": version, "reads": { "/resources/": resources } })
-        .to_string()
-        .into_bytes()
+    let reads = json!({ "/resources/": resources, "/grants/": if resources == 99 { 1 } else { 0 } });
+    json!({ "schema": 1, "beat": 1, "version": version, "reads": reads }).to_string().into_bytes()
 }
 
 fn stored(fixture: &TestAuthority, audience: &str) -> Value {

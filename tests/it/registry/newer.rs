@@ -228,7 +228,7 @@ fn a_newer_record_is_deleted_and_never_rewritten_by_an_older_version() {
     let from = authority.resource(ORDERS).unwrap().revision;
     let metadata = at(ORDERS, &[], &["shop.internal"]);
     let refused = ready(authority.update_resource(&admin, metadata, from, false)).unwrap_err();
-    assert_eq!(refused, too_new(Kind::Resource, 2));
+    assert_eq!(refused, too_new(Kind::Resource, 3));
     for key in [&client_key, &resource_key] {
         let stored = ready(fixture.store.get(key)).unwrap().unwrap();
         let stored: Value = serde_json::from_slice(&stored.value).unwrap();

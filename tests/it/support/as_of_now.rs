@@ -43,6 +43,12 @@ impl AsOfNow for Authority {
     fn as_caller(&self, peer: &PeerIdentity) -> Caller {
         let view = self.view();
         let connection = ConnectionInfo::default();
-        Caller { identity: Arc::new(peer.clone()), roles: view.roles_of(peer), view, connection }
+        Caller {
+            identity: Arc::new(peer.clone()),
+            roles: view.roles_of(peer),
+            grants: view.grants_of(peer),
+            view,
+            connection,
+        }
     }
 }

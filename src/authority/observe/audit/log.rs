@@ -158,9 +158,8 @@ fn write(record: &AuditRecord) {
         AuditEvent::ResourceChanged => {
             line!(record, admin = actor, audience = resource, change, revision, comment, "resource changed");
         }
-        AuditEvent::ClientChanged => {
-            line!(record, admin = actor, client_id, change, revision, comment, "client changed");
-        }
+        AuditEvent::ClientChanged => client_changed(record),
+        AuditEvent::GrantChanged => grant_changed(record),
         AuditEvent::StoreExported => line!(record, admin = actor, revision, remote, listener, "store exported"),
         AuditEvent::FeatureEnabled => {
             line!(record, admin = actor, feature = record.feature, revision, "feature enabled");
@@ -169,6 +168,19 @@ fn write(record: &AuditRecord) {
         AuditEvent::AdminRead => refusal!(admin = actor, method = method.map(display); "admin read"),
         AuditEvent::ConfigurationChanged => configuration_changed(record),
     }
+}
+
+fn client_changed(record: &AuditRecord) {
+    let AuditRecord { change, revision, .. } = record;
+    let (admin, client_id) = (record.actor.as_deref(), record.client_id.as_deref());
+    let comment = record.comment.as_deref();
+    line!(record, admin, client_id, change, revision, comment, "client changed");
+}
+
+fn grant_changed(record: &AuditRecord) {
+    let AuditRecord { change, revision, .. } = record;
+    let (admin, grant, comment) = (record.actor.as_deref(), record.grant.as_deref(), record.comment.as_deref());
+    line!(record, admin, grant, change, revision, comment, "grant changed");
 }
 
 fn rotation_announced(record: &AuditRecord) {

@@ -86,6 +86,9 @@ pub struct AuditRecord {
     /// The keys of the configuration that changed, joined by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) keys: Option<String>,
+    /// The name of a grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) grant: Option<String>,
     /// The name of a feature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) feature: Option<&'static str>,
@@ -153,6 +156,8 @@ pub enum AuditEvent {
     ResourceChanged,
     /// A client was registered, changed or deleted.
     ClientChanged,
+    /// A grant to the admins of a team was made, changed or deleted.
+    GrantChanged,
     /// An admin read everything that the store holds.
     StoreExported,
     /// An admin enabled a feature of the store.
@@ -224,6 +229,7 @@ impl AuditRecord {
             revoked: None,
             change: None,
             keys: None,
+            grant: None,
             feature: None,
             kid: None,
             comment: None,

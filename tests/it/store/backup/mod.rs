@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod etcd;
 mod faults;
+mod granted;
 mod moves;
 mod newer;
 mod published;

@@ -1,0 +1,9 @@
+//! Grants to the admins of teams: what lies beyond one is refused in every protocol, and nothing that it allows widens it.
+
+mod attempts;
+mod dynamic;
+mod property;
+mod seen;
+mod stored;
+pub mod support;
+mod takeovers;
