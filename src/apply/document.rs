@@ -146,8 +146,9 @@ impl Document for ClientMetadata {
         Client { etag, ..self.clone().into() }
     }
 
-    fn over(&self, _: &Client) -> Self {
-        self.clone()
+    /// A document without `managed_by` keeps what manages the client.
+    fn over(&self, present: &Client) -> Self {
+        Self { managed_by: self.managed_by.clone().or_else(|| Some(present.managed_by.clone())), ..self.clone() }
     }
 
     fn take_warnings(message: &mut Client) -> Vec<String> {
@@ -260,9 +261,12 @@ impl Document for ResourceMetadata {
         ProtectedResource { etag, ..self.clone().into() }
     }
 
-    /// A document without `mode` keeps the mode: it could otherwise begin to deny what is only reported, or the reverse.
+    /// A document without `mode` keeps the mode: it could otherwise begin to deny what is only reported, or the reverse. One
+    /// without `managed_by` keeps what manages the resource.
     fn over(&self, present: &ProtectedResource) -> Self {
-        Self { mode: self.mode.clone().or_else(|| Some(present.mode.clone())), ..self.clone() }
+        let mode = self.mode.clone().or_else(|| Some(present.mode.clone()));
+        let managed_by = self.managed_by.clone().or_else(|| Some(present.managed_by.clone()));
+        Self { mode, managed_by, ..self.clone() }
     }
 
     fn take_warnings(message: &mut ProtectedResource) -> Vec<String> {

@@ -33,8 +33,9 @@ impl Document for GrantMetadata {
         Grant { etag, ..self.clone().into() }
     }
 
-    fn over(&self, _: &Grant) -> Self {
-        self.clone()
+    /// A document without `managed_by` keeps what manages the grant.
+    fn over(&self, present: &Grant) -> Self {
+        Self { managed_by: self.managed_by.clone().or_else(|| Some(present.managed_by.clone())), ..self.clone() }
     }
 
     fn take_warnings(_: &mut Grant) -> Vec<String> {

@@ -48,8 +48,8 @@ use crate::cli::completion::ManArguments;
 use crate::cli::config_check::ConfigCommand;
 use crate::cli::dev::DevArguments;
 use crate::cli::doctor::DoctorArguments;
-use crate::cli::documents::apply::ApplyArguments;
 use crate::cli::documents::apply_all;
+use crate::cli::documents::apply_all::ApplyAllArguments;
 use crate::cli::documents::diff;
 use crate::cli::documents::diff::DiffArguments;
 use crate::cli::documents::export;
@@ -106,7 +106,7 @@ enum Command {
     ///
     /// Exit codes: 0 done, 4 a document is refused, as it is at each further attempt, 1 any other failure, 2 the command
     /// line cannot be read.
-    Apply(ApplyArguments),
+    Apply(ApplyAllArguments),
     /// Shows how YAML documents of all kinds differ from what is registered, field by field. Nothing is written.
     ///
     /// Exit codes: 0 nothing differs, 1 something does, 4 a document is refused, 2 any other failure.

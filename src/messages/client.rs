@@ -38,6 +38,7 @@ impl TryFrom<Client> for ClientMetadata {
             access_token_ttl: duration("access_token_ttl", client.access_token_ttl)?,
             rotation: set(client.rotation),
             owner: set(client.owner),
+            managed_by: set(client.managed_by),
             disabled: client.disabled,
         })
     }
@@ -71,6 +72,7 @@ impl From<ClientMetadata> for Client {
             access_token_ttl: metadata.access_token_ttl.map(duration_message),
             rotation: metadata.rotation.unwrap_or_default(),
             owner: metadata.owner.unwrap_or_default(),
+            managed_by: metadata.managed_by.unwrap_or_default(),
             disabled: metadata.disabled,
             etag: String::new(),
             create_time: None,
@@ -107,7 +109,7 @@ impl Masked for Client {
             self, from, field: token_endpoint_auth_method, spiffe_id, tls_client_auth_subject_dn, tls_client_auth_san_dns,
             tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email, client_ca, jwks, jwks_uri,
             certificate_pem, scope, audience, grant_types, tls_client_certificate_bound_access_tokens, access_token_ttl,
-            rotation, owner, disabled,
+            rotation, owner, managed_by, disabled,
         );
         Some(())
     }

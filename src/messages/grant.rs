@@ -7,6 +7,7 @@ use crate::messages::common::Malformed;
 use crate::messages::common::duration;
 use crate::messages::common::duration_message;
 use crate::messages::common::etag;
+use crate::messages::common::set;
 use crate::messages::common::timestamp;
 use crate::proto::Grant;
 
@@ -26,6 +27,7 @@ impl TryFrom<Grant> for GrantMetadata {
             max_access_token_ttl: duration("max_access_token_ttl", grant.max_access_token_ttl)?,
             token_endpoint_auth_methods: grant.token_endpoint_auth_methods,
             owners: grant.owners,
+            managed_by: set(grant.managed_by),
         })
     }
 }
@@ -44,6 +46,7 @@ impl From<GrantMetadata> for Grant {
             max_access_token_ttl: metadata.max_access_token_ttl.map(duration_message),
             token_endpoint_auth_methods: metadata.token_endpoint_auth_methods,
             owners: metadata.owners,
+            managed_by: metadata.managed_by.unwrap_or_default(),
             etag: String::new(),
             create_time: None,
             update_time: None,

@@ -36,6 +36,7 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
             authorities: resource.authorities,
             owner: set(resource.owner),
             record_allowed: resource.record_allowed,
+            managed_by: set(resource.managed_by),
             max_staleness: duration("max_staleness", resource.max_staleness)?,
         })
     }
@@ -60,6 +61,7 @@ impl From<ResourceMetadata> for ProtectedResource {
             authorities: metadata.authorities,
             owner: metadata.owner.unwrap_or_default(),
             record_allowed: metadata.record_allowed,
+            managed_by: metadata.managed_by.unwrap_or_default(),
             max_staleness: metadata.max_staleness.map(duration_message),
             etag: String::new(),
             create_time: None,
@@ -90,7 +92,7 @@ impl Masked for ProtectedResource {
     fn take(&mut self, field: &str, from: &Self) -> Option<()> {
         take_one_of!(
             self, from, field: scope, routes, least_evidence, evidence_from, trust_domains, mode, report_header,
-            remove_authorization, destination_principals, authorities, owner, max_staleness, record_allowed,
+            remove_authorization, destination_principals, authorities, owner, managed_by, max_staleness, record_allowed,
         );
         Some(())
     }

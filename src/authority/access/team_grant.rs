@@ -13,9 +13,11 @@ use crate::authority::access::text_pattern::UriPattern;
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
+use crate::authority::records::MANAGER_SHAPE;
 use crate::authority::records::NotKept;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::records::is_manager;
 use crate::authority::registration::MAX_TTL;
 use crate::authority::scope::Scope;
 
@@ -70,6 +72,9 @@ pub struct GrantMetadata {
     /// The values that `owner` of its registrations may have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<String>,
+    /// What applies its documents: `--prune` of `apply` goes by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
 }
 
 /// A grant that is in effect.
@@ -175,6 +180,9 @@ impl TeamGrant {
         if metadata.owners.is_empty() || metadata.owners.len() > MAX_ENTRIES || metadata.owners.contains(&String::new())
         {
             return Err(invalid("owners", "name what its registrations must have as owner, and not too many"));
+        }
+        if !is_manager(metadata.managed_by.as_deref()) {
+            return Err(invalid("managed_by", MANAGER_SHAPE));
         }
         Ok(Self { metadata, admins, spiffe_ids, audiences, resources, authorities, scope, max_access_token_ttl: ttl })
     }

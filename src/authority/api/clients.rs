@@ -32,7 +32,7 @@ impl Managed for ClientRegistration {
     }
 
     fn needed_features(&self) -> Vec<(&'static str, Feature)> {
-        Vec::new()
+        self.terms.managed_by.iter().map(|_| ("managed_by", Feature::ManagedBy)).collect()
     }
 
     fn creation_id(authority: &Authority) -> Result<Box<str>, RegistryError> {

@@ -126,6 +126,7 @@ impl Authority {
         metadata.client_id.clone_from(&known.client_id);
         metadata.disabled = known.disabled;
         metadata.owner.clone_from(&known.owner);
+        metadata.managed_by.clone_from(&known.managed_by);
         if metadata.token_endpoint_auth_method == known.token_endpoint_auth_method {
             metadata.client_ca.clone_from(&known.client_ca);
         }

@@ -37,7 +37,8 @@ impl Managed for ProtectedResource {
     fn needed_features(&self) -> Vec<(&'static str, Feature)> {
         let staleness = self.max_staleness.map(|_| ("max_staleness", Feature::ResourceMaxStaleness));
         let recording = self.records_allowed().then_some(("record_allowed", Feature::ResourceRecordAllowed));
-        staleness.into_iter().chain(recording).collect()
+        let managed = self.metadata.managed_by.as_ref().map(|_| ("managed_by", Feature::ManagedBy));
+        staleness.into_iter().chain(recording).chain(managed).collect()
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {

@@ -24,11 +24,13 @@ pub(in crate::authority) use crate::authority::records::history::prefix as histo
 pub use crate::authority::records::record::NotKept;
 pub use crate::authority::records::record::Part;
 pub use crate::authority::records::record::Record;
+pub(in crate::authority) use crate::authority::records::registered::MANAGER_SHAPE;
 pub use crate::authority::records::registered::RecordOf;
 pub use crate::authority::records::registered::Registered;
 pub use crate::authority::records::registered::Registration;
 pub use crate::authority::records::registered::Suspended;
 pub use crate::authority::records::registered::UnusableRecord;
+pub(in crate::authority) use crate::authority::records::registered::is_manager;
 pub use crate::authority::records::registry_error::InvalidMetadata;
 pub use crate::authority::records::registry_error::Kind;
 pub use crate::authority::records::registry_error::NotGranted;

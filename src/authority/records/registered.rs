@@ -74,6 +74,14 @@ pub struct Registered<T: Registration> {
     pub suspended: Option<Suspended>,
 }
 
+/// What `managed_by` must be, as a phrase that follows the field's name.
+pub(in crate::authority) const MANAGER_SHAPE: &str = "must be 1 to 128 visible ASCII characters";
+
+/// Whether a value of `managed_by` may be registered.
+pub(in crate::authority) fn is_manager(name: Option<&str>) -> bool {
+    name.is_none_or(|name| (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
 /// Why a registration is suspended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Suspended {

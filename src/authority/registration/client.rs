@@ -11,9 +11,11 @@ use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
+use crate::authority::records::MANAGER_SHAPE;
 use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::records::is_manager;
 use crate::authority::registration::auth_method::RegisteredCertificates;
 use crate::authority::registration::auth_method::RegisteredSubject;
 use crate::authority::registration::auth_method::SpiffeClaim;
@@ -42,6 +44,12 @@ pub const MAX_TTL: Duration = Duration::from_hours(1);
 
 /// The prefix of all keys of clients in the store.
 pub const CLIENTS: &str = "/clients/";
+
+/// The schema of the records of clients with `managed_by`.
+pub(in crate::authority) const CLIENT_WITH_MANAGER: u32 = 2;
+
+/// The schema of all others.
+const WITHOUT_MANAGER: u32 = 1;
 
 /// The stored data of a client other than its metadata.
 pub type ClientRecord = Record<Box<str>, Option<Box<DynamicRegistration>>>;
@@ -72,7 +80,7 @@ impl Registration for ClientRegistration {
 
     const KIND: Kind = Kind::Client;
     const PREFIX: &'static str = CLIENTS;
-    const SCHEMA: u32 = 1;
+    const SCHEMA: u32 = CLIENT_WITH_MANAGER;
 
     fn metadata(&self) -> Cow<'_, ClientMetadata> {
         Cow::Owned(self.metadata())
@@ -83,7 +91,7 @@ impl Registration for ClientRegistration {
     }
 
     fn schema(&self) -> u32 {
-        Self::SCHEMA
+        if self.terms.managed_by.is_some() { CLIENT_WITH_MANAGER } else { WITHOUT_MANAGER }
     }
 
     fn suspend(&mut self) {
@@ -110,6 +118,7 @@ impl Registration for ClientRegistration {
             access_token_ttl: DEFAULT_TTL,
             rotation: Rotation::Strict,
             owner: text("owner"),
+            managed_by: text("managed_by"),
         };
         Some(Self { client_id, method, terms: Arc::new(terms), disabled: true })
     }
@@ -155,13 +164,24 @@ impl ClientRegistration {
                 "must be strict: only the certificates of SPIFFE clients have an identity to follow",
             ));
         }
-        let terms = Terms { scope, audience, bound, access_token_ttl, rotation, owner: metadata.owner };
+        if !is_manager(metadata.managed_by.as_deref()) {
+            return Err(invalid("managed_by", MANAGER_SHAPE));
+        }
+        let terms = Terms {
+            scope,
+            audience,
+            bound,
+            access_token_ttl,
+            rotation,
+            owner: metadata.owner,
+            managed_by: metadata.managed_by,
+        };
         Ok(Self { client_id, method, terms: Arc::new(terms), disabled: metadata.disabled })
     }
 
     /// The metadata in normal form: defaults filled in, certificates as `jwks`.
     pub fn metadata(&self) -> ClientMetadata {
-        let Terms { scope, audience, bound, access_token_ttl, rotation, owner } = &*self.terms;
+        let Terms { scope, audience, bound, access_token_ttl, rotation, owner, managed_by } = &*self.terms;
         let mut metadata = ClientMetadata {
             client_id: self.client_id.to_string(),
             scope: scope.to_string(),
@@ -171,6 +191,7 @@ impl ClientRegistration {
             access_token_ttl: Some(*access_token_ttl),
             rotation: Some(rotation.name().to_owned()),
             owner: owner.clone(),
+            managed_by: managed_by.clone(),
             disabled: self.disabled,
             ..ClientMetadata::default()
         };

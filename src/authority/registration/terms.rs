@@ -46,4 +46,6 @@ pub struct Terms {
     pub rotation: Rotation,
     /// The contact for the client.
     pub owner: Option<String>,
+    /// What applies its documents.
+    pub managed_by: Option<String>,
 }

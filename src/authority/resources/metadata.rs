@@ -52,6 +52,9 @@ pub struct ResourceMetadata {
     /// Whether each allowed use is recorded in the audit trail.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub record_allowed: bool,
+    /// What applies its documents: `--prune` of `apply` goes by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
     /// How old the snapshot may be for this resource, as text such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::resources::duration")]
     pub max_staleness: Option<Duration>,

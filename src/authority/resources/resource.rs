@@ -14,10 +14,12 @@ use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::Kind;
+use crate::authority::records::MANAGER_SHAPE;
 use crate::authority::records::NotKept;
 use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
+use crate::authority::records::is_manager;
 use crate::authority::resources::host::HostAndPort;
 use crate::authority::resources::metadata::EvidenceSource;
 use crate::authority::resources::metadata::ResourceMetadata;
@@ -45,6 +47,9 @@ pub(in crate::authority) const WITH_STALENESS: u32 = 2;
 
 /// The schema of the records of resources whose allowed requests are recorded one by one.
 pub(in crate::authority) const WITH_RECORDING: u32 = 3;
+
+/// The schema of the records of resources with `managed_by`.
+pub(in crate::authority) const RESOURCE_WITH_MANAGER: u32 = 4;
 
 /// The schema of all others.
 const WITHOUT: u32 = 1;
@@ -94,7 +99,7 @@ impl Registration for ProtectedResource {
 
     const KIND: Kind = Kind::Resource;
     const PREFIX: &'static str = RESOURCES;
-    const SCHEMA: u32 = WITH_RECORDING;
+    const SCHEMA: u32 = RESOURCE_WITH_MANAGER;
 
     fn metadata(&self) -> Cow<'_, ResourceMetadata> {
         Cow::Borrowed(&self.metadata)
@@ -109,10 +114,11 @@ impl Registration for ProtectedResource {
     }
 
     fn schema(&self) -> u32 {
-        match (self.records_allowed(), self.max_staleness) {
-            (true, _) => WITH_RECORDING,
-            (false, Some(_)) => WITH_STALENESS,
-            (false, None) => WITHOUT,
+        match (self.metadata.managed_by.is_some(), self.records_allowed(), self.max_staleness) {
+            (true, _, _) => RESOURCE_WITH_MANAGER,
+            (false, true, _) => WITH_RECORDING,
+            (false, false, Some(_)) => WITH_STALENESS,
+            (false, false, None) => WITHOUT,
         }
     }
 
@@ -138,6 +144,7 @@ impl Registration for ProtectedResource {
             destination_principals: list("destination_principals"),
             authorities: authorities.map(HostAndPort::into_text).collect(),
             owner: metadata.get("owner").and_then(Value::as_str).map(ToOwned::to_owned),
+            managed_by: metadata.get("managed_by").and_then(Value::as_str).map(ToOwned::to_owned),
             ..ResourceMetadata::default()
         };
         let mut outline = Self {
@@ -216,6 +223,9 @@ impl ProtectedResource {
             if list.len() > MAX_ENTRIES {
                 return Err(invalid(field, "there are too many"));
             }
+        }
+        if !is_manager(metadata.managed_by.as_deref()) {
+            return Err(invalid("managed_by", MANAGER_SHAPE));
         }
         let max_staleness = metadata.max_staleness;
         let is_bound = |bound: &Duration| STALENESS.contains(bound) && bound.subsec_nanos() == 0;

@@ -10,6 +10,9 @@ use crate::authority::access::GRANT_SCHEMA;
 use crate::authority::access::GRANTS;
 use crate::authority::clock::Timestamp;
 use crate::authority::records::OldReplica;
+use crate::authority::registration::CLIENT_WITH_MANAGER;
+use crate::authority::registration::CLIENTS;
+use crate::authority::resources::RESOURCE_WITH_MANAGER;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::WITH_RECORDING;
 use crate::authority::resources::WITH_STALENESS;
@@ -35,6 +38,8 @@ pub enum Feature {
     ResourceRecordAllowed,
     /// Grants to the admins of teams.
     TeamGrants,
+    /// `managed_by` of clients and protected resources.
+    ManagedBy,
 }
 
 impl Feature {
@@ -53,23 +58,28 @@ impl Feature {
         match self {
             Self::ResourceMaxStaleness => "resources may have a max_staleness of their own",
             Self::ResourceRecordAllowed => "resources may have what is allowed recorded one by one",
+            Self::ManagedBy => "clients and resources may say what manages them",
             Self::TeamGrants => "teams' admins may be granted to register what is theirs",
         }
     }
 
     /// The records that it writes, by the prefix of their keys, and their schema.
-    pub fn writes(self) -> (&'static str, u32) {
+    pub fn writes(self) -> &'static [(&'static str, u32)] {
         match self {
-            Self::ResourceMaxStaleness => (RESOURCES, WITH_STALENESS),
-            Self::ResourceRecordAllowed => (RESOURCES, WITH_RECORDING),
-            Self::TeamGrants => (GRANTS, GRANT_SCHEMA),
+            Self::ResourceMaxStaleness => &[(RESOURCES, WITH_STALENESS)],
+            Self::ResourceRecordAllowed => &[(RESOURCES, WITH_RECORDING)],
+            Self::TeamGrants => &[(GRANTS, GRANT_SCHEMA)],
+            Self::ManagedBy => &[(CLIENTS, CLIENT_WITH_MANAGER), (RESOURCES, RESOURCE_WITH_MANAGER)],
         }
     }
 
     /// A replica that does not say that it reads what the feature writes, if there is one.
     pub fn not_read_by(self, replicas: &Replicas) -> Option<OldReplica> {
-        let (prefix, schema) = self.writes();
-        let reads = |heartbeat: &Heartbeat| heartbeat.reads.get(prefix).is_some_and(|reads| *reads >= schema);
+        let reads = |heartbeat: &Heartbeat| {
+            let is_read =
+                |(prefix, schema): &(&str, u32)| heartbeat.reads.get(*prefix).is_some_and(|reads| reads >= schema);
+            self.writes().iter().all(is_read)
+        };
         let (replica, heartbeat, _) = replicas.all().find(|(_, heartbeat, _)| !reads(heartbeat))?;
         Some(OldReplica { replica: replica.to_owned(), version: heartbeat.version.clone() })
     }

@@ -49,6 +49,10 @@ impl Registered for ClientYaml {
         revocation.concerns(&self.metadata)
     }
 
+    fn managed_by(metadata: &mut ClientMetadata) -> &mut Option<String> {
+        &mut metadata.managed_by
+    }
+
     fn owner(&self) -> Option<&str> {
         self.metadata.owner.as_deref()
     }

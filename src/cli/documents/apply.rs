@@ -45,6 +45,10 @@ pub(in crate::cli) struct ApplyArguments {
     /// Why: it is kept with each change. Left out, it is the git commit of the files, where they have one.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// What applies these documents, such as the repository that they are in: it becomes `managed_by` of each. Documents that say
+    /// nothing of it keep what is registered.
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli::documents) managed_by: Option<String>,
     /// Only print what would be done.
     #[arg(long)]
     pub(in crate::cli::documents) dry_run: bool,
@@ -53,6 +57,16 @@ pub(in crate::cli) struct ApplyArguments {
 }
 
 impl ApplyArguments {
+    /// Has what applies the documents manage them.
+    pub(in crate::cli::documents) fn manage<K: Registered>(&self, mut documents: Vec<K::Metadata>) -> Vec<K::Metadata> {
+        if let Some(name) = &self.managed_by {
+            for document in &mut documents {
+                *K::managed_by(document) = Some(name.clone());
+            }
+        }
+        documents
+    }
+
     /// Why it is applied.
     pub(in crate::cli::documents) fn reason(&self) -> String {
         self.reason.clone().or_else(|| commit::of(&self.filenames)).unwrap_or_default()
@@ -60,7 +74,7 @@ impl ApplyArguments {
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let documents = sources::read::<K>(&arguments.filenames)?;
+    let documents = arguments.manage::<K>(sources::read::<K>(&arguments.filenames)?);
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only validates, so that a document that the server refuses is found before anything is written.
     let checked = apply(&mut registry, &documents, Mode::Check).await;
@@ -99,10 +113,17 @@ pub(in crate::cli::documents) fn warnings<K: Registered>(
     let (now, mut warnings) = (SystemClock.now(), Vec::new());
     for (document, applied) in documents.iter().zip(checked) {
         let server = applied.warnings.iter().cloned();
-        let all = K::warnings(document, now).into_iter().chain(server);
+        let all = K::warnings(document, now).into_iter().chain(server).chain(taken_over(applied));
         warnings.extend(all.map(|warning| format!("{}: {warning}", document.name())));
     }
     warnings
+}
+
+/// Says of whom a record is taken over.
+fn taken_over(applied: &Applied) -> Option<String> {
+    let change = applied.differences.iter().find(|one| one.field == "managed_by")?;
+    let before = change.from.as_ref()?.as_str()?;
+    Some(format!("it has been managed by '{before}', whose documents may register it again"))
 }
 
 pub(in crate::cli::documents) fn print_warnings(warnings: &[String]) {
@@ -181,6 +202,11 @@ pub(in crate::cli::documents) struct Line {
     denied: Option<String>,
 }
 
+/// A record that is deleted because no document registers it.
+pub(in crate::cli::documents) fn deleted(field: &'static str, name: &str) -> Line {
+    Line { field, name: name.to_owned(), result: DELETED, denied: None }
+}
+
 /// The documents that were not refused.
 pub(in crate::cli::documents) fn lines<K: Registered>(applied: &[Applied]) -> Vec<Line> {
     let line = |Applied { name, outcome, denied_tokens, .. }: &Applied| {
@@ -230,7 +256,7 @@ fn summary(lines: &[Line], mode: Mode) -> Option<String> {
         0 => None,
         count => Some(format!("{count} {result}")),
     };
-    let counts: Vec<String> = [CREATED, UPDATED, UNCHANGED].into_iter().filter_map(of).collect();
+    let counts: Vec<String> = [CREATED, UPDATED, UNCHANGED, DELETED].into_iter().filter_map(of).collect();
     let written = if mode == Mode::Check { "; nothing is written" } else { "" };
     Some(format!("{} documents: {}{written}", lines.len(), counts.join(", ")))
 }
@@ -275,6 +301,7 @@ fn is_retryable(refused: &Status) -> bool {
 const CREATED: &str = "created";
 const UPDATED: &str = "updated";
 const UNCHANGED: &str = "unchanged";
+const DELETED: &str = "deleted";
 
 fn result(outcome: &Outcome) -> Option<&'static str> {
     match outcome {

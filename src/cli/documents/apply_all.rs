@@ -1,5 +1,7 @@
 //! `lanyard apply`.
 
+use clap::Args;
+
 use crate::apply::Applied;
 use crate::apply::Journal;
 use crate::apply::Mode;
@@ -21,6 +23,8 @@ use crate::cli::documents::apply::refusal;
 use crate::cli::documents::apply::refused_for;
 use crate::cli::documents::apply::undone;
 use crate::cli::documents::apply::warnings;
+use crate::cli::documents::prune;
+use crate::cli::documents::prune::Unwanted;
 use crate::cli::documents::sources;
 use crate::cli::documents::sources::Documents;
 use crate::cli::error::CommandError;
@@ -28,20 +32,35 @@ use crate::cli::output::Format;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::client::connection::Channel;
 
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ApplyAllArguments {
+    #[command(flatten)]
+    common: ApplyArguments,
+    /// Delete what --managed-by names as its manager and no document registers, after the documents are applied. What would go is
+    /// shown, and goes with --yes.
+    #[arg(long, requires = "managed_by")]
+    prune: bool,
+    /// Delete what --prune shows.
+    #[arg(long, requires = "prune")]
+    yes: bool,
+}
+
 /// Applies grants, clients and resources, all of them or none. Clients come before resources: a resource in the mode
 /// `enforce` denies requests until its clients have tokens.
 ///
 /// The store's transactions are bounded, and smaller than what may be applied at once. So the server validates every
 /// document before the first is written, and what was written is undone if a later one is refused.
-pub(in crate::cli) async fn run(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let Documents { grants, clients, resources } = sources::read_all(&arguments.filenames)?;
+pub(in crate::cli) async fn run(arguments: ApplyAllArguments, format: Format) -> Result<(), CommandError> {
+    let ApplyAllArguments { common: arguments, prune, yes } = arguments;
+    let documents = managed(&arguments)?;
     let mut registry = documents::open(&arguments.connection).await?;
-    let mut checked = Round::default();
-    checked.check::<GrantMetadata>(&mut registry, &grants).await;
-    checked.check::<ClientYaml>(&mut registry, &clients).await;
-    checked.check::<ResourceYaml>(&mut registry, &resources).await;
-    let Round { lines, warned, refused } = checked;
+    let Round { mut lines, warned, refused } = checked(&mut registry, &documents).await;
+    let gone = match arguments.managed_by.as_deref().filter(|_| prune && refused.is_none()) {
+        Some(manager) => Gone::find(&mut registry, manager, &documents).await?,
+        None => Gone::default(),
+    };
     if arguments.dry_run {
+        lines.extend(gone.lines());
         print_lines(lines, Mode::Check, format)?;
         if let Some(refused) = refused {
             return Err(refused);
@@ -54,11 +73,21 @@ pub(in crate::cli) async fn run(arguments: ApplyArguments, format: Format) -> Re
         return Err(refused.of(NOTHING_WRITTEN));
     }
     refused_for(&warned, arguments.strict)?;
+    if gone.lines().next().is_some() && !yes {
+        lines.extend(gone.lines());
+        print_lines(lines, Mode::Check, format)?;
+        let next = "see that what would be deleted is to go, and repeat the command with --yes";
+        return Err(CommandError::new("nothing was written: --prune would delete what is not in the documents", next)
+            .not_retryable());
+    }
     let (reason, mut written) = (arguments.reason(), Round::default());
-    let changed_grants = written.write::<GrantMetadata>(&mut registry, &grants, &reason).await;
-    let changed_clients = written.write::<ClientYaml>(&mut registry, &clients, &reason).await;
-    let changed_resources = written.write::<ResourceYaml>(&mut registry, &resources, &reason).await;
+    let changed_grants = written.write::<GrantMetadata>(&mut registry, &documents.grants, &reason).await;
+    let changed_clients = written.write::<ClientYaml>(&mut registry, &documents.clients, &reason).await;
+    let changed_resources = written.write::<ResourceYaml>(&mut registry, &documents.resources, &reason).await;
     let Some(refused) = written.refused else {
+        let deleted: Vec<Line> = gone.lines().collect();
+        gone.delete(&mut registry, &reason).await?;
+        written.lines.extend(deleted);
         print_lines(written.lines, Mode::Write, format)?;
         print_warnings(&warned);
         return Ok(());
@@ -67,6 +96,59 @@ pub(in crate::cli) async fn run(arguments: ApplyArguments, format: Format) -> Re
     kept.extend(undo(&mut registry, changed_clients).await);
     kept.extend(undo(&mut registry, changed_grants).await);
     Err(refused.of(&undone(&kept)))
+}
+
+/// The documents, with what manages them.
+fn managed(arguments: &ApplyArguments) -> Result<Documents, CommandError> {
+    let Documents { grants, clients, resources } = sources::read_all(&arguments.filenames)?;
+    Ok(Documents {
+        grants: arguments.manage::<GrantMetadata>(grants),
+        clients: arguments.manage::<ClientYaml>(clients),
+        resources: arguments.manage::<ResourceYaml>(resources),
+    })
+}
+
+async fn checked(registry: &mut Registry<Channel>, documents: &Documents) -> Round {
+    let mut checked = Round::default();
+    checked.check::<GrantMetadata>(registry, &documents.grants).await;
+    checked.check::<ClientYaml>(registry, &documents.clients).await;
+    checked.check::<ResourceYaml>(registry, &documents.resources).await;
+    checked
+}
+
+/// What is to be deleted of each kind.
+#[derive(Default)]
+struct Gone {
+    resources: Vec<Unwanted>,
+    clients: Vec<Unwanted>,
+    grants: Vec<Unwanted>,
+}
+
+impl Gone {
+    async fn find(
+        registry: &mut Registry<Channel>,
+        manager: &str,
+        documents: &Documents,
+    ) -> Result<Self, CommandError> {
+        Ok(Self {
+            resources: prune::unwanted::<ResourceYaml>(registry, manager, &documents.resources).await?,
+            clients: prune::unwanted::<ClientYaml>(registry, manager, &documents.clients).await?,
+            grants: prune::unwanted::<GrantMetadata>(registry, manager, &documents.grants).await?,
+        })
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Line> {
+        prune::lines::<ResourceYaml>(&self.resources)
+            .chain(prune::lines::<ClientYaml>(&self.clients))
+            .chain(prune::lines::<GrantMetadata>(&self.grants))
+    }
+
+    /// Resources go before the clients that may ask for tokens for them.
+    async fn delete(self, registry: &mut Registry<Channel>, reason: &str) -> Result<(), CommandError> {
+        prune::delete::<ResourceYaml>(registry, self.resources, reason).await?;
+        prune::delete::<ClientYaml>(registry, self.clients, reason).await?;
+        prune::delete::<GrantMetadata>(registry, self.grants, reason).await
+    }
 }
 
 /// What came of the documents, until one was refused.

@@ -11,6 +11,7 @@ pub(in crate::cli) mod get;
 pub(in crate::cli) mod history;
 pub(in crate::cli) mod lint;
 pub(in crate::cli) mod list;
+mod prune;
 mod sources;
 
 use std::path::Path;
@@ -68,6 +69,9 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
 
     /// Whose the record is, in the operators' words.
     fn owner(&self) -> Option<&str>;
+
+    /// What applies its documents, in the metadata.
+    fn managed_by(metadata: &mut Self::Metadata) -> &mut Option<String>;
 
     /// What is accepted in a document, but will probably not work as its author expects.
     fn warnings(_: &Self::Metadata, _: Timestamp) -> Vec<String> {

@@ -44,6 +44,10 @@ impl Registered for GrantMetadata {
         false
     }
 
+    fn managed_by(metadata: &mut Self) -> &mut Option<String> {
+        &mut metadata.managed_by
+    }
+
     fn owner(&self) -> Option<&str> {
         match self.owners.as_slice() {
             [only] => Some(only),

@@ -53,6 +53,10 @@ impl Registered for ResourceYaml {
         false
     }
 
+    fn managed_by(metadata: &mut ResourceMetadata) -> &mut Option<String> {
+        &mut metadata.managed_by
+    }
+
     fn owner(&self) -> Option<&str> {
         self.metadata.owner.as_deref()
     }

@@ -16,6 +16,7 @@ mod grants;
 mod history;
 mod keys;
 mod oauth;
+mod prune;
 mod refused_certificates;
 mod registry_files;
 mod resource;

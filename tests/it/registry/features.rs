@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lanyard::authority::records::OldReplica;
 use lanyard::authority::records::RegistryError;
+use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::state::Feature;
 use lanyard::authority::state::FeatureError;
@@ -21,6 +22,7 @@ use crate::support::authority::ADMIN;
 use crate::support::authority::ORDERS;
 use crate::support::authority::STOCK;
 use crate::support::authority::TestAuthority;
+use crate::support::authority::named_spiffe_client;
 use crate::support::authority::ready;
 use crate::support::resources::at;
 
@@ -50,8 +52,13 @@ fn beat(fixture: &TestAuthority, name: &str, heartbeat: Option<&[u8]>) {
     fixture.authority.apply(&Batch { revision: written.unwrap(), changes });
 }
 
+/// That of a version that reads resources up to this schema, and of each other kind the first, or all up to 99.
 fn heartbeat(version: &str, resources: u32) -> Vec<u8> {
-    let reads = json!({ "/resources/": resources, "/grants/": if resources == 99 { 1 } else { 0 } });
+    let reads = if resources == 99 {
+        json!({ "/clients/": 99, "/resources/": 99, "/grants/": 99 })
+    } else {
+        json!({ "/clients/": 1, "/resources/": resources })
+    };
     json!({ "schema": 1, "beat": 1, "version": version, "reads": reads }).to_string().into_bytes()
 }
 
@@ -122,10 +129,48 @@ fn what_is_written_with_a_feature_is_read_again() {
 }
 
 #[test]
+fn what_manages_a_registration_needs_its_feature_and_writes_the_newer_schema_alone_where_it_is_said() {
+    const MANAGER: &str = "managed-by";
+    let fixture = TestAuthority::new();
+    let refused = RegistryError::FeatureNotEnabled { field: "managed_by", feature: MANAGER };
+    let managed =
+        |audience: &str| ResourceMetadata { managed_by: Some("repo/shop".to_owned()), ..at(audience, &[], &[]) };
+    let client = |name: &str, manager: Option<&str>| ClientMetadata {
+        managed_by: manager.map(ToOwned::to_owned),
+        ..named_spiffe_client(name, &format!("spiffe://prod.example/{name}"))
+    };
+    assert_eq!(create(&fixture, managed(ORDERS)), Err(refused.clone()));
+    assert_eq!(fixture.try_register(client("one", Some("repo"))).unwrap_err(), refused);
+    enable(&fixture, MANAGER).unwrap();
+    create(&fixture, managed(ORDERS)).unwrap();
+    assert_eq!(stored(&fixture, ORDERS)["schema"], 4);
+    for (name, manager, schema) in [("one", Some("repo"), 2), ("two", None, 1)] {
+        fixture.register(client(name, manager));
+        let stored = ready(fixture.store.get(&format!("/clients/{name}"))).unwrap().unwrap();
+        let stored: Value = serde_json::from_slice(&stored.value).unwrap();
+        assert_eq!((&stored["schema"], &stored["metadata"]["managed_by"]), (&json!(schema), &json!(manager)), "{name}");
+    }
+    // Both kinds must be read.
+    let fixture = TestAuthority::new();
+    let reads = |clients: u32, resources: u32| {
+        let reads = json!({ "/clients/": clients, "/resources/": resources, "/grants/": 1 });
+        json!({ "schema": 1, "beat": 1, "version": "0.1.0", "reads": reads }).to_string().into_bytes()
+    };
+    for (clients, resources, is_refused) in [(1, 4, true), (2, 3, true), (2, 4, false)] {
+        beat(&fixture, "other", Some(&reads(clients, resources)));
+        assert_eq!(enable(&fixture, MANAGER).is_err(), is_refused, "{clients} {resources}");
+    }
+    for (text, is_valid) in [("", false), ("a b", false), ("é", false), ("https://git.example/shop#main", true)] {
+        let metadata = client("three", Some(text));
+        assert_eq!(fixture.try_register(metadata).is_ok(), is_valid, "{text}");
+    }
+}
+
+#[test]
 fn no_feature_is_enabled_while_a_replica_runs_that_cannot_read_it() {
     let fixture = TestAuthority::new();
     assert_eq!(enable(&fixture, "no-such-feature"), Err(FeatureError::NotFound));
-    beat(&fixture, "new-1", Some(&heartbeat("0.2.0", 2)));
+    beat(&fixture, "new-1", Some(&heartbeat("0.2.0", 99)));
     let old = |version: &str| {
         FeatureError::ReplicaTooOld(OldReplica { replica: "old-1".to_owned(), version: version.to_owned() })
     };
@@ -141,7 +186,7 @@ fn no_feature_is_enabled_while_a_replica_runs_that_cannot_read_it() {
     }
     let sentence = old("0.1.0").to_string();
     assert!(sentence.contains("old-1") && sentence.contains("'0.1.0'"), "{sentence}");
-    beat(&fixture, "old-1", Some(&heartbeat("0.2.0", 2)));
+    beat(&fixture, "old-1", Some(&heartbeat("0.2.0", 99)));
     assert_eq!(enable(&fixture, NAME), Ok(false));
 
     // One that joins afterwards, and cannot read it: nothing more is written for the time.

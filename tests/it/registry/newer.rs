@@ -127,10 +127,10 @@ fn a_newer_client_is_suspended_and_no_wider_pattern_takes_its_place() {
         assert!(is_allowed(&decided(&fixture, &of_billing, &billing, ORDERS)), "{heard:?}");
         fixture.issue(&fixture.peer(&billing), BILLING).unwrap();
         let shown = fixture.authority.client("till").unwrap();
-        assert_eq!(shown.suspended, Some(Suspended::TooNew(TooNew { schema: 99, reads: 1 })));
+        assert_eq!(shown.suspended, Some(Suspended::TooNew(TooNew { schema: 99, reads: 2 })));
         assert_eq!(&*shown.record.created_by, "a later version");
         let why = shown.suspended.unwrap().to_string();
-        assert!(why.contains("schema 99") && why.contains("up to 1"), "{why}");
+        assert!(why.contains("schema 99") && why.contains("up to 2"), "{why}");
     }
 }
 
@@ -223,12 +223,12 @@ fn a_newer_record_is_deleted_and_never_rewritten_by_an_older_version() {
     let update = |validate_only| {
         ready(authority.update_client(&admin, spiffe_client(CHECKOUT), from, validate_only)).map(drop).unwrap_err()
     };
-    assert_eq!([update(false), update(true)], [too_new(Kind::Client, 1), too_new(Kind::Client, 1)]);
+    assert_eq!([update(false), update(true)], [too_new(Kind::Client, 2), too_new(Kind::Client, 2)]);
     assert_eq!(fixture.try_register(spiffe_client(CHECKOUT)).unwrap_err(), RegistryError::Exists(Kind::Client));
     let from = authority.resource(ORDERS).unwrap().revision;
     let metadata = at(ORDERS, &[], &["shop.internal"]);
     let refused = ready(authority.update_resource(&admin, metadata, from, false)).unwrap_err();
-    assert_eq!(refused, too_new(Kind::Resource, 3));
+    assert_eq!(refused, too_new(Kind::Resource, 4));
     for key in [&client_key, &resource_key] {
         let stored = ready(fixture.store.get(key)).unwrap().unwrap();
         let stored: Value = serde_json::from_slice(&stored.value).unwrap();

@@ -30,7 +30,14 @@ async fn what_is_enabled_goes_with_the_records() {
 
 #[tokio::test]
 async fn newer_records_are_exported_as_they_are_and_no_older_version_imports_them() {
-    for key in ["/clients/later", "/resources/urn:later", "/revocations/token/later", "/keys/later", "/roles/later"] {
+    for key in [
+        "/clients/later",
+        "/resources/urn:later",
+        "/grants/later",
+        "/revocations/token/later",
+        "/keys/later",
+        "/roles/later",
+    ] {
         let setup = stopped().await;
         let (config, other, file) = (setup.path("lanyard.yaml"), config_of(&setup, "other"), setup.path("backup"));
         let value = br#"{"schema":99,"metadata":{"more":true}}"#.to_vec();
