@@ -1,5 +1,6 @@
 //! Applies documents to a registry.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tonic::Code;
 use tonic::Status;
+use tonic_types::ErrorDetails;
 use tonic_types::StatusExt as _;
 
 use crate::apply::difference::Difference;
@@ -63,6 +65,9 @@ pub struct Applied {
     pub warnings: Vec<String>,
 }
 
+/// The `etag`s that documents say they were written for, by their names. A record with another one is not touched.
+pub type Etags = HashMap<String, String>;
+
 /// Applies documents in order and stops at the first one that is refused: later documents are not in the result, and not
 /// applied.
 pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, documents: &[D], mode: Mode) -> Vec<Applied> {
@@ -70,24 +75,34 @@ pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, docume
         Mode::Check => AT_ONCE,
         Mode::Write => 1,
     };
-    apply_at_once(registry, documents, (mode, ""), at_once, &mut Journal::default()).await
+    apply_at_once(registry, documents, (mode, "", &Etags::new()), at_once, &mut Journal::default()).await
+}
+
+/// Has the server validate documents, as [`apply`] does with [`Mode::Check`], each for the record with its `etag` if it says one.
+pub async fn check<D: Document, S: Transport>(
+    registry: &mut Registry<S>,
+    documents: &[D],
+    etags: &Etags,
+) -> Vec<Applied> {
+    apply_at_once(registry, documents, (Mode::Check, "", etags), AT_ONCE, &mut Journal::default()).await
 }
 
 /// Applies documents as [`apply`] does with [`Mode::Write`], several at a time and for this reason, which may be empty, and
-/// adds what was changed to the journal: also documents that were written beside the one that is refused.
+/// adds what was changed to the journal: also documents that were written beside the one that is refused. Each is written over the
+/// record with its `etag` alone, if it says one.
 pub async fn write<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     documents: &[D],
-    reason: &str,
+    (reason, etags): (&str, &Etags),
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
-    apply_at_once(registry, documents, (Mode::Write, reason), AT_ONCE, journal).await
+    apply_at_once(registry, documents, (Mode::Write, reason, etags), AT_ONCE, journal).await
 }
 
 async fn apply_at_once<D: Document, S: Transport>(
     registry: &Registry<S>,
     documents: &[D],
-    (mode, reason): (Mode, &str),
+    (mode, reason, etags): (Mode, &str, &Etags),
     at_once: usize,
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
@@ -99,7 +114,8 @@ async fn apply_at_once<D: Document, S: Transport>(
             if is_refused.load(Ordering::Acquire) {
                 return None;
             }
-            let done = apply_one(registry, document, write).await;
+            let etag = etags.get(D::name(document)).map(String::as_str);
+            let done = apply_one(registry, document, etag, write).await;
             is_refused.fetch_or(done.is_err(), Ordering::AcqRel);
             Some((document, done))
         }
@@ -181,11 +197,15 @@ fn is_definite(status: &Status) -> bool {
 async fn apply_one<D: Document, S: Transport>(
     registry: &Registry<S>,
     document: &D,
+    etag: Option<&str>,
     write: Write<'_>,
 ) -> Result<Done<D>, Failed> {
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
         let before = Before::read(registry, document).await?;
+        if !etag.is_none_or(|etag| before.has(etag)) {
+            return Err(changed().into());
+        }
         match before.write(registry, document, write).await {
             Ok(after) => return Ok(Done::of(document, before, after)),
             // Another writer changed, registered or deleted the record since it was read.
@@ -223,7 +243,22 @@ enum Before<D: Document> {
     Present(D::Message),
 }
 
+/// The refusal of a document that was written for another revision than the present one.
+fn changed() -> Status {
+    let details = ErrorDetails::with_error_info("ETAG_MISMATCH", "lanyard", HashMap::new());
+    let message = "the record is not the one that the document's etag names: it has changed, or is gone";
+    Status::with_error_details(Code::Aborted, message, details)
+}
+
 impl<D: Document> Before<D> {
+    /// Whether it is a record with this `etag`.
+    fn has(&self, etag: &str) -> bool {
+        match self {
+            Self::Absent { .. } => false,
+            Self::Present(present) => D::server_fields(present).etag == etag,
+        }
+    }
+
     async fn read<S: Transport>(registry: &Registry<S>, document: &D) -> Result<Self, Status> {
         match patiently(async || D::read(&mut registry.clone(), document.name()).await).await {
             Ok(present) => Ok(Self::Present(present)),

@@ -15,6 +15,7 @@ use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Outcome;
 use crate::apply::apply;
+use crate::apply::check;
 use crate::apply::undo;
 use crate::apply::write;
 use crate::authority::clock::Clock as _;
@@ -24,6 +25,7 @@ use crate::cli::documents;
 use crate::cli::documents::Registered;
 use crate::cli::documents::commit;
 use crate::cli::documents::sources;
+use crate::cli::documents::sources::Collected;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
@@ -58,13 +60,13 @@ pub(in crate::cli) struct ApplyArguments {
 
 impl ApplyArguments {
     /// Has what applies the documents manage them.
-    pub(in crate::cli::documents) fn manage<K: Registered>(&self, mut documents: Vec<K::Metadata>) -> Vec<K::Metadata> {
+    pub(in crate::cli::documents) fn manage<K: Registered>(&self, mut collected: Collected<K>) -> Collected<K> {
         if let Some(name) = &self.managed_by {
-            for document in &mut documents {
+            for document in &mut collected.documents {
                 *K::managed_by(document) = Some(name.clone());
             }
         }
-        documents
+        collected
     }
 
     /// Why it is applied.
@@ -74,10 +76,10 @@ impl ApplyArguments {
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let documents = arguments.manage::<K>(sources::read::<K>(&arguments.filenames)?);
+    let Collected { documents, etags, .. } = arguments.manage(sources::read::<K>(&arguments.filenames)?);
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only validates, so that a document that the server refuses is found before anything is written.
-    let checked = apply(&mut registry, &documents, Mode::Check).await;
+    let checked = check(&mut registry, &documents, &etags).await;
     let warnings = warnings::<K>(&documents, &checked);
     if arguments.dry_run {
         print::<K>(&checked, Mode::Check, format)?;
@@ -91,7 +93,7 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     }
     refused_for(&warnings, arguments.strict)?;
     let mut journal = Journal::default();
-    let written = write(&mut registry, &documents, &arguments.reason(), &mut journal).await;
+    let written = write(&mut registry, &documents, (&arguments.reason(), &etags), &mut journal).await;
     if let Some(refused) = refusal::<K>(&written) {
         return Err(refused.of(&undone(&undo(&mut registry, journal).await)));
     }
@@ -172,7 +174,7 @@ pub(in crate::cli) async fn missing<K: Registered>(
 ) -> Result<(), CommandError> {
     let mut registry = documents::open(connection).await?;
     let mut missing = Vec::new();
-    for document in sources::read::<K>(&[filename.to_owned()])? {
+    for document in sources::read::<K>(&[filename.to_owned()])?.documents {
         match K::Metadata::read(&mut registry, document.name()).await {
             Ok(_) => {}
             Err(status) if status.code() == Code::NotFound => missing.push(document),

@@ -6,7 +6,7 @@ use crate::apply::Applied;
 use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Registry;
-use crate::apply::apply;
+use crate::apply::check;
 use crate::apply::undo;
 use crate::apply::write;
 use crate::authority::access::GrantMetadata;
@@ -26,6 +26,7 @@ use crate::cli::documents::apply::warnings;
 use crate::cli::documents::prune;
 use crate::cli::documents::prune::Unwanted;
 use crate::cli::documents::sources;
+use crate::cli::documents::sources::Collected;
 use crate::cli::documents::sources::Documents;
 use crate::cli::error::CommandError;
 use crate::cli::output::Format;
@@ -81,9 +82,9 @@ pub(in crate::cli) async fn run(arguments: ApplyAllArguments, format: Format) ->
             .not_retryable());
     }
     let (reason, mut written) = (arguments.reason(), Round::default());
-    let changed_grants = written.write::<GrantMetadata>(&mut registry, &documents.grants, &reason).await;
-    let changed_clients = written.write::<ClientYaml>(&mut registry, &documents.clients, &reason).await;
-    let changed_resources = written.write::<ResourceYaml>(&mut registry, &documents.resources, &reason).await;
+    let changed_grants = written.write(&mut registry, &documents.grants, &reason).await;
+    let changed_clients = written.write(&mut registry, &documents.clients, &reason).await;
+    let changed_resources = written.write(&mut registry, &documents.resources, &reason).await;
     let Some(refused) = written.refused else {
         let deleted: Vec<Line> = gone.lines().collect();
         gone.delete(&mut registry, &reason).await?;
@@ -102,17 +103,17 @@ pub(in crate::cli) async fn run(arguments: ApplyAllArguments, format: Format) ->
 fn managed(arguments: &ApplyArguments) -> Result<Documents, CommandError> {
     let Documents { grants, clients, resources } = sources::read_all(&arguments.filenames)?;
     Ok(Documents {
-        grants: arguments.manage::<GrantMetadata>(grants),
-        clients: arguments.manage::<ClientYaml>(clients),
-        resources: arguments.manage::<ResourceYaml>(resources),
+        grants: arguments.manage(grants),
+        clients: arguments.manage(clients),
+        resources: arguments.manage(resources),
     })
 }
 
 async fn checked(registry: &mut Registry<Channel>, documents: &Documents) -> Round {
     let mut checked = Round::default();
-    checked.check::<GrantMetadata>(registry, &documents.grants).await;
-    checked.check::<ClientYaml>(registry, &documents.clients).await;
-    checked.check::<ResourceYaml>(registry, &documents.resources).await;
+    checked.check(registry, &documents.grants).await;
+    checked.check(registry, &documents.clients).await;
+    checked.check(registry, &documents.resources).await;
     checked
 }
 
@@ -131,9 +132,9 @@ impl Gone {
         documents: &Documents,
     ) -> Result<Self, CommandError> {
         Ok(Self {
-            resources: prune::unwanted::<ResourceYaml>(registry, manager, &documents.resources).await?,
-            clients: prune::unwanted::<ClientYaml>(registry, manager, &documents.clients).await?,
-            grants: prune::unwanted::<GrantMetadata>(registry, manager, &documents.grants).await?,
+            resources: prune::unwanted::<ResourceYaml>(registry, manager, &documents.resources.documents).await?,
+            clients: prune::unwanted::<ClientYaml>(registry, manager, &documents.clients.documents).await?,
+            grants: prune::unwanted::<GrantMetadata>(registry, manager, &documents.grants.documents).await?,
         })
     }
 
@@ -161,11 +162,11 @@ struct Round {
 
 impl Round {
     /// Has the server validate documents of a kind, unless one was refused before.
-    async fn check<K: Registered>(&mut self, registry: &mut Registry<Channel>, documents: &[K::Metadata]) {
+    async fn check<K: Registered>(&mut self, registry: &mut Registry<Channel>, collected: &Collected<K>) {
         if self.refused.is_none() {
-            let checked = apply(registry, documents, Mode::Check).await;
+            let checked = check(registry, &collected.documents, &collected.etags).await;
             self.add::<K>(&checked);
-            self.warned.extend(warnings::<K>(documents, &checked));
+            self.warned.extend(warnings::<K>(&collected.documents, &checked));
         }
     }
 
@@ -173,12 +174,13 @@ impl Round {
     async fn write<K: Registered>(
         &mut self,
         registry: &mut Registry<Channel>,
-        documents: &[K::Metadata],
+        collected: &Collected<K>,
         reason: &str,
     ) -> Journal<K::Metadata> {
         let mut changed = Journal::default();
         if self.refused.is_none() {
-            self.add::<K>(&write(registry, documents, reason, &mut changed).await);
+            let Collected { documents, etags, .. } = collected;
+            self.add::<K>(&write(registry, documents, (reason, etags), &mut changed).await);
         }
         changed
     }

@@ -41,6 +41,7 @@ pub(in crate::cli) struct DiffArguments {
 /// Prints how documents differ from what is registered, as the server would register them: its defaults count.
 pub(in crate::cli) async fn run(arguments: DiffArguments, format: Format) -> Result<ExitCode, CommandError> {
     let Documents { grants, clients, resources } = sources::read_all(&arguments.sources.filenames)?;
+    let (grants, clients, resources) = (grants.documents, clients.documents, resources.documents);
     let mut registry = documents::open(&arguments.connection).await?;
     let checked_grants = apply(&mut registry, &grants, Mode::Check).await;
     let checked_clients = apply(&mut registry, &clients, Mode::Check).await;

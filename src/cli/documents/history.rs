@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::apply::Document as _;
+use crate::apply::Etags;
 use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Registry;
@@ -226,7 +227,7 @@ async fn roll_back_to<K: Registered>(
     } else {
         let reason = arguments.reason.clone();
         let reason = reason.unwrap_or_else(|| format!("rolled back to change {}", arguments.then.number));
-        (write(registry, &documents, &reason, &mut Journal::default()).await, Mode::Write)
+        (write(registry, &documents, (&reason, &Etags::new()), &mut Journal::default()).await, Mode::Write)
     };
     if let Some(refused) = refusal::<K>(&applied) {
         return Err(refused);

@@ -45,6 +45,7 @@ struct Remark {
 /// Prints what is probably not meant. Fails with what could not be applied at all.
 pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<ExitCode, CommandError> {
     let Documents { grants, clients, resources } = sources::read_all(&arguments.sources.filenames)?;
+    let (grants, clients, resources) = (grants.documents, clients.documents, resources.documents);
     let invalid = |problem: String| CommandError::new(problem, "correct the named field").not_retryable();
     let parsed = resources.iter().map(|resource| {
         ProtectedResource::parse(resource.clone()).map_err(|error| invalid(format!("{}: {error}", resource.audience)))

@@ -10,9 +10,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::apply::Document as _;
+use crate::apply::Etags;
 use crate::authority::access::GrantMetadata;
-use crate::authority::registration::ClientMetadata;
-use crate::authority::resources::ResourceMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Kind;
 use crate::cli::documents::Registered;
@@ -58,10 +57,10 @@ pub(in crate::cli::documents) struct SourceArguments {
 
 /// Reads every document of files, of the `*.yaml` and `*.yml` files of directories in the order of their names, or of
 /// stdin (`-`). Fails if any document cannot be read, is of another kind, or appears twice.
-pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Result<Vec<K::Metadata>, CommandError> {
+pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Result<Collected<K>, CommandError> {
     let mut collected = Collected::<K>::default();
     for source in texts(paths)? {
-        for (kind, document) in parsed(&source)? {
+        for Parsed { kind, etag, document } in parsed(&source)? {
             if let Some(other) = kind.map(Kind::command).filter(|other| *other != K::KIND) {
                 let problem =
                     format!("{}: there is a {other} in it, and this command is for {}s", source.name, K::KIND);
@@ -70,7 +69,7 @@ pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Resul
                     format!("apply it with `lanyard apply`, which takes all kinds, or with `lanyard {other} apply`"),
                 ));
             }
-            collected.add(&source, yaml::read(&document).map_err(|error| source.wrong(&error))?)?;
+            collected.add(&source, etag, yaml::read(&document).map_err(|error| source.wrong(&error))?)?;
         }
     }
     if collected.documents.is_empty() {
@@ -80,14 +79,14 @@ pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Resul
         )
         .not_retryable());
     }
-    Ok(collected.documents)
+    Ok(collected)
 }
 
 /// The documents of all kinds.
 pub(in crate::cli::documents) struct Documents {
-    pub(in crate::cli::documents) grants: Vec<GrantMetadata>,
-    pub(in crate::cli::documents) clients: Vec<ClientMetadata>,
-    pub(in crate::cli::documents) resources: Vec<ResourceMetadata>,
+    pub(in crate::cli::documents) grants: Collected<GrantMetadata>,
+    pub(in crate::cli::documents) clients: Collected<ClientYaml>,
+    pub(in crate::cli::documents) resources: Collected<ResourceYaml>,
 }
 
 /// Reads the documents of all kinds from the same sources as [`read`].
@@ -95,12 +94,12 @@ pub(in crate::cli::documents) fn read_all(paths: &[PathBuf]) -> Result<Documents
     let (mut clients, mut resources) = (Collected::<ClientYaml>::default(), Collected::<ResourceYaml>::default());
     let mut grants = Collected::<GrantMetadata>::default();
     for source in texts(paths)? {
-        for (kind, document) in parsed(&source)? {
+        for Parsed { kind, etag, document } in parsed(&source)? {
             let wrong = |error: YamlError| source.wrong(&error);
             match kind {
-                Some(Kind::Client) | None => clients.add(&source, yaml::read(&document).map_err(wrong)?)?,
-                Some(Kind::Resource) => resources.add(&source, yaml::read(&document).map_err(wrong)?)?,
-                Some(Kind::Grant) => grants.add(&source, yaml::read(&document).map_err(wrong)?)?,
+                Some(Kind::Client) | None => clients.add(&source, etag, yaml::read(&document).map_err(wrong)?)?,
+                Some(Kind::Resource) => resources.add(&source, etag, yaml::read(&document).map_err(wrong)?)?,
+                Some(Kind::Grant) => grants.add(&source, etag, yaml::read(&document).map_err(wrong)?)?,
             }
         }
     }
@@ -112,41 +111,50 @@ pub(in crate::cli::documents) fn read_all(paths: &[PathBuf]) -> Result<Documents
         )
         .not_retryable());
     }
-    Ok(Documents { grants: grants.documents, clients: clients.documents, resources: resources.documents })
+    Ok(Documents { grants, clients, resources })
 }
 
-/// The documents of one kind, and the source of each by its name.
-struct Collected<K: Registered> {
-    documents: Vec<K::Metadata>,
+/// The documents of one kind, with the `etag`s that they name, and the source of each by its name.
+pub(in crate::cli::documents) struct Collected<K: Registered> {
+    pub(in crate::cli::documents) documents: Vec<K::Metadata>,
+    pub(in crate::cli::documents) etags: Etags,
     sources: HashMap<String, String>,
 }
 
 impl<K: Registered> Default for Collected<K> {
     fn default() -> Self {
-        Self { documents: Vec::new(), sources: HashMap::new() }
+        Self { documents: Vec::new(), etags: Etags::new(), sources: HashMap::new() }
     }
 }
 
 impl<K: Registered> Collected<K> {
-    fn add(&mut self, source: &Source, document: K) -> Result<(), CommandError> {
+    fn add(&mut self, source: &Source, etag: Option<String>, document: K) -> Result<(), CommandError> {
         let Source { name, folder, .. } = source;
         let called = document.metadata().name().to_owned();
         if let Some(first) = self.sources.insert(called.clone(), name.clone()) {
             let problem = format!("{} '{called}' appears twice: in {first} and in {name}", K::NAME);
             return Err(CommandError::new(problem, "leave one of the two out").not_retryable());
         }
+        self.etags.extend(etag.map(|etag| (called.clone(), etag)));
         self.documents.push(document.completed(folder).map_err(|error| error.of(&format!("{name}: {called}")))?);
         Ok(())
     }
 }
 
-/// The documents of a source, each with its kind.
-fn parsed(source: &Source) -> Result<Vec<(Option<Kind>, Node)>, CommandError> {
+/// A document of a source: its kind and the `etag` that it was written for, where it says so, and the rest.
+struct Parsed {
+    kind: Option<Kind>,
+    etag: Option<String>,
+    document: Node,
+}
+
+fn parsed(source: &Source) -> Result<Vec<Parsed>, CommandError> {
     let wrong = |error: YamlError| source.wrong(&error);
     let documents = yaml::documents(&source.text, PlainScalars::MayBeText).map_err(wrong)?.into_iter();
     let parse = |mut document: Node| {
         let kind = Kind::take(&mut document).map_err(wrong)?;
-        Ok((kind, document))
+        let etag = document.take("etag").map(|etag| yaml::read(&etag)).transpose().map_err(wrong)?;
+        Ok(Parsed { kind, etag, document })
     };
     documents.map(parse).collect()
 }
@@ -208,9 +216,10 @@ fn unreadable(name: &str, error: &io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::registration::ClientMetadata;
 
     fn read(path: &Path) -> Result<Vec<ClientMetadata>, CommandError> {
-        super::read::<ClientYaml>(&[path.to_owned()])
+        super::read::<ClientYaml>(&[path.to_owned()]).map(|collected| collected.documents)
     }
 
     fn document(client_id: &str) -> String {
@@ -233,9 +242,9 @@ mod tests {
         let [one, two] = ["z.yaml", "a.yaml"].map(|name| directory.path().join(name));
         fs::write(&one, document("first")).unwrap();
         fs::write(&two, document("second")).unwrap();
-        let clients = super::read::<ClientYaml>(&[one.clone(), two]).unwrap();
+        let clients = super::read::<ClientYaml>(&[one.clone(), two]).unwrap().documents;
         assert_eq!(clients.iter().map(|client| client.client_id.as_str()).collect::<Vec<_>>(), ["first", "second"]);
-        let error = super::read::<ClientYaml>(&[one.clone(), one]).unwrap_err().to_string();
+        let error = super::read::<ClientYaml>(&[one.clone(), one]).err().unwrap().to_string();
         assert!(error.contains("appears twice"), "{error}");
     }
 
@@ -271,7 +280,7 @@ mod tests {
         assert!(error.contains("`Pod`") && error.contains("`Resource`") && error.contains("line 1"), "{error}");
         // What a document lacks is that of its kind.
         fs::write(&file, "kind: Resource\nclient_id: one\n").unwrap();
-        let error = super::read::<ResourceYaml>(&[file]).unwrap_err().to_string();
+        let error = super::read::<ResourceYaml>(&[file]).err().unwrap().to_string();
         assert!(error.contains("unknown field `client_id`"), "{error}");
     }
 

@@ -85,3 +85,24 @@ fn what_may_succeed_later_has_the_usual_exit_code() {
     elsewhere.run("admin", &["apply", "-f", text(&file)]).refused("cannot reach", "server runs");
     assert_eq!(apply("admin").ok(), "one created\n");
 }
+
+#[test]
+fn a_document_with_an_etag_is_applied_over_that_revision_alone() {
+    let Dev { files, .. } = &Dev::start();
+    let apply = |text: &str, flags: &[&str]| {
+        run_with(&mut files.command("admin", &[&["apply", "-f", "-"], flags].concat()), text)
+    };
+    assert_eq!(apply(&client("one", "one"), &[]).ok(), "one created\n");
+    let etag = files.run("admin", &["client", "get", "one", "-o", "json"]).json(0)["etag"].as_str().unwrap().to_owned();
+    let changed = |scope: &str| format!("etag: '{etag}'\n{}scope: {scope}\n", client("one", "one"));
+    assert_eq!(apply(&changed("a.read"), &[]).ok(), "one updated\n");
+    for flags in [&[][..], &["--dry-run"]] {
+        let refused = apply(&changed("a.write"), flags);
+        assert!(refused.code == Some(1) && refused.stderr.contains("(ETAG_MISMATCH)"), "{flags:?}: {refused:?}");
+    }
+    assert!(files.run("admin", &["client", "get", "one"]).ok().contains("scope: a.read\n"));
+    // Nor is one that is gone registered again.
+    files.run("admin", &["client", "delete", "one"]).ok();
+    apply(&changed("a.write"), &[]).refused("(ETAG_MISMATCH)", "read it again");
+    assert_eq!(apply(&client("one", "one"), &[]).ok(), "one created\n");
+}

@@ -2,6 +2,7 @@
 
 use lanyard::apply::Applied;
 use lanyard::apply::Document;
+use lanyard::apply::Etags;
 use lanyard::apply::Journal;
 use lanyard::apply::Mode;
 use lanyard::apply::Outcome;
@@ -96,10 +97,10 @@ async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept()
     let all =
         [client("a", "after"), client("b", "after"), client("c", "after"), client("d", "after"), client("e", "after")];
     let mut journal = Journal::default();
-    let written = write(&mut registry, &all, "", &mut journal).await;
+    let written = write(&mut registry, &all, ("", &Etags::new()), &mut journal).await;
     assert_eq!(written.len(), all.len());
     // One that was not changed is not in the journal.
-    write(&mut registry, &[client("e", "after")], "", &mut journal).await;
+    write(&mut registry, &[client("e", "after")], ("", &Etags::new()), &mut journal).await;
     // Another writer changes one that was updated and one that was created, and deletes a third.
     applied(&mut registry, &[client("b", "another"), client("d", "another")], Mode::Write).await;
     ClientMetadata::delete(&mut registry, "e".to_owned(), String::new(), "").await.unwrap();
@@ -116,7 +117,7 @@ async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept()
 async fn where_the_server_is_gone_everything_keeps_its_change_and_is_named() {
     let (server, mut registry) = started().await;
     let mut journal = Journal::default();
-    write(&mut registry, &[client("a"), client("b")], "", &mut journal).await;
+    write(&mut registry, &[client("a"), client("b")], ("", &Etags::new()), &mut journal).await;
     server.server.stop().await;
     assert_eq!(undo(&mut registry, journal).await, ["b", "a"]);
 }
