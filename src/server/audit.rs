@@ -113,12 +113,12 @@ impl Audit {
             async move {
                 let mut kept = None;
                 loop {
-                    tokio::time::sleep(HEAD_EVERY).await;
                     let head = file.head();
                     // The time of a record does not make it another one.
                     if kept.as_ref() != Some(&head.hash) && keep(&authority, &head).await {
                         kept = Some(head.hash);
                     }
+                    tokio::time::sleep(HEAD_EVERY).await;
                 }
             }
         });

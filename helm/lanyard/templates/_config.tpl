@@ -39,7 +39,10 @@
 {{- if include "lanyard.hasRegistrations" . }}
 {{- $admins = append $admins (dict "spiffe_id" (include "lanyard.adminId" .)) | uniq }}
 {{- end }}
-{{- $_ := set $config "roles" (dict "admins" $admins "proxies" $values.roles.proxies "auditors" $values.roles.auditors "revokers" $values.roles.revokers) }}
+{{- $_ := set $config "roles" (dict "admins" $admins "proxies" $values.roles.proxies) }}
+{{- /* Left out where nobody has them: the version before does not know these keys. */}}
+{{- with $values.roles.auditors }}{{ $_ := set $config.roles "auditors" . }}{{ end }}
+{{- with $values.roles.revokers }}{{ $_ := set $config.roles "revokers" . }}{{ end }}
 {{- with $values.telemetry.otlp }}
 {{- $otlp := dict }}
 {{- range $from, $to := dict "endpoint" "endpoint" "sampleRatio" "sample_ratio" "metricsInterval" "metrics_interval" }}

@@ -293,17 +293,13 @@ fn guarded(
     if leaves_one { Ok(Vec::new()) } else { Err(RevokeError::LastAdmin) }
 }
 
-/// Adds the condition that the caller is not revoked meanwhile, by its own name, certificate, trust domain or role, nor by
-/// what is guarded: two admins who revoke each other at once do not both succeed.
+/// Adds the condition that the caller is not revoked meanwhile, by any name that covers it or by its role, nor by what is
+/// guarded: two admins who revoke each other at once do not both succeed.
 fn unless_revoked(mut change: Transaction, caller: &Caller, guarded: &[Revoked], key: &str) -> Transaction {
     let (peer, revocations) = (&caller.identity, &caller.view.snapshot.revocations);
-    let by_id = peer
-        .spiffe_id()
-        .into_iter()
-        .flat_map(|id| [Revoked::Client(ClientId::from(id)), Revoked::TrustDomain(id.trust_domain().clone())]);
     let roles = [(caller.roles.admin, GrantedRole::Admin), (caller.roles.revoker, GrantedRole::Revoker)];
     let by_role = roles.into_iter().filter(|(holds, _)| *holds).map(|(_, role)| Revoked::Role(role));
-    let own = std::iter::once(Revoked::Certificate(peer.thumbprint())).chain(by_role).chain(by_id);
+    let own = caller.view.names_of(peer).into_iter().chain(by_role);
     for revoked in own.chain(guarded.iter().cloned()).collect::<BTreeSet<_>>() {
         let own_key = revoked.store_key();
         if own_key != key {

@@ -21,6 +21,22 @@ struct KnownPeer<'a> {
     clients: Vec<Arc<RegisteredClient>>,
 }
 
+impl KnownPeer<'_> {
+    /// The names by which a revocation refuses it: its certificate, its SPIFFE ID, the paths and the trust domain that this is in, and
+    /// its registrations.
+    fn names(&self) -> impl Iterator<Item = Revoked> {
+        let by_id = self.id.into_iter().flat_map(|id| {
+            let text = id.to_string();
+            let own = [Revoked::Client(ClientId::from(id)), Revoked::TrustDomain(id.trust_domain().clone())];
+            let ends = text.match_indices('/').map(|(place, slash)| place + slash.len()).skip("//".len());
+            let paths = ends.filter_map(|end| text.get(..end).map(|path| Revoked::Identities(path.to_owned())));
+            own.into_iter().chain(paths.collect::<Vec<_>>())
+        });
+        let registered = self.clients.iter().map(|client| Revoked::Client(client.registration.client_id.clone()));
+        self.thumbprint.map(Revoked::Certificate).into_iter().chain(by_id).chain(registered)
+    }
+}
+
 impl View {
     /// Whether an admin is left once an admin that is this peer has revoked this.
     pub fn leaves_an_admin(&self, revoked: &Revoked, admin: &PeerIdentity) -> bool {
@@ -38,15 +54,14 @@ impl View {
         if taken.is_empty() {
             return Some(Vec::new());
         }
-        let (holder, _) = left.first()?;
-        let names = match holder {
-            RoleHolder::Spiffe(SpiffeIdPattern::Exact(id)) => {
-                vec![Revoked::Client(ClientId::from(id)), Revoked::TrustDomain(id.trust_domain().clone())]
-            }
-            RoleHolder::Spiffe(SpiffeIdPattern::Below(_)) => Vec::new(),
-            RoleHolder::Thumbprint(thumbprint) => vec![Revoked::Certificate(*thumbprint)],
-        };
-        Some(names.into_iter().chain([Revoked::Role(GrantedRole::Admin)]).collect())
+        let (_, peer) = left.first()?;
+        Some(peer.names().chain([Revoked::Role(GrantedRole::Admin)]).collect())
+    }
+
+    /// The names by which a revocation refuses this peer, but for its roles.
+    pub fn names_of(&self, peer: &PeerIdentity) -> Vec<Revoked> {
+        let clients = self.snapshot.clients_of(peer, self.now);
+        KnownPeer { id: peer.spiffe_id(), thumbprint: Some(peer.thumbprint()), clients }.names().collect()
     }
 
     /// `None` for a pattern: the configuration assigns the role Admin to none.

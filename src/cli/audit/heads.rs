@@ -60,12 +60,14 @@ impl From<Head> for AuditHead {
     }
 }
 
-impl Head {
-    /// Whether it is of a server on this host: the time and a random part follow its name.
-    fn is_of(&self, host: &str) -> bool {
-        self.chain.rsplitn(3, '-').nth(2) == Some(host)
+impl From<AuditHead> for Head {
+    fn from(head: AuditHead) -> Self {
+        let AuditHead { chain, sequence, hash, time, has_ended } = head;
+        Self { chain, sequence, hash, time, has_ended }
     }
+}
 
+impl Head {
     fn row(&self) -> [String; 4] {
         let end = if self.has_ended { "its end" } else { "" };
         [self.chain.clone(), self.sequence.to_string(), moment::moment(self.time), end.to_owned()]
@@ -76,8 +78,9 @@ pub(in crate::cli) async fn run(arguments: HeadsArguments, format: Format) -> Re
     let mut admin = AdminServiceClient::new(arguments.connection.open().await?);
     let listed = admin.list_audit_heads(ListAuditHeadsRequest {}).await;
     let listed = listed.map_err(|status| status::explain(&status, Needs::Store))?.into_inner().heads;
-    let mut heads: Vec<Head> = listed.into_iter().map(Head::from).collect();
-    heads.retain(|head| arguments.host.as_ref().is_none_or(|host| head.is_of(host)));
+    let heads = listed.into_iter().map(Head::from).map(AuditHead::from);
+    let heads = heads.filter(|head| arguments.host.as_ref().is_none_or(|host| head.host() == host));
+    let heads: Vec<Head> = heads.map(Head::from).collect();
     match format {
         Format::Json => output::print_json(&Heads { heads }),
         Format::Text => output::print(&table(["CHAIN", "LAST RECORD", "ON THE DISK", ""], heads.iter().map(Head::row))),

@@ -141,7 +141,8 @@ fn line(record: &Map<String, Value>) -> String {
     let mut line = format!("{} {} {}", moment::moment(Timestamp(time)), first("event"), first("outcome"));
     for (name, value) in record.iter().filter(|(name, _)| !OTHERS.contains(&name.as_str())) {
         let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        let quoted = if value.contains(' ') { format!("{value:?}") } else { value };
+        let is_plain = !value.chars().any(|character| character.is_whitespace() || character.is_control());
+        let quoted = if is_plain { value } else { format!("{value:?}") };
         let _written = write!(line, " {name}={quoted}").is_ok();
     }
     line.trim_end().to_owned()

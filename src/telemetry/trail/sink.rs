@@ -32,6 +32,9 @@ use crate::telemetry::trail::output::Output;
 /// The most records that wait for the disk, some 1 KiB each. Further ones are counted, and missing in the sequence.
 const MAX_WAITING: usize = 16_384;
 
+/// The most that wait where one more of what was allowed is taken: the rest is for refusals and changes.
+const MAX_WAITING_ALLOWED: usize = MAX_WAITING / 2;
+
 /// How often the last hash is signed, if there is a new one.
 const SIGNED_EVERY: Duration = Duration::from_mins(1);
 
@@ -163,7 +166,8 @@ impl AuditSink for AuditFile {
         let mut state = self.queue.state();
         // The number is taken whether or not there is room, so that what is lost shows.
         state.sequence += 1;
-        if state.waiting.len() >= MAX_WAITING || state.is_closing {
+        let room = if record.is_of_allowance() { MAX_WAITING_ALLOWED } else { MAX_WAITING };
+        if state.waiting.len() >= room || state.is_closing {
             state.counts.lost += 1;
             return;
         }

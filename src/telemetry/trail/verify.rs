@@ -142,6 +142,19 @@ fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> Vec<Vec<
     parts
 }
 
+/// What is wrong with the end of a chain, where the record that the store has the hash of is not in the files.
+fn missing(chain: &Chain, head: &AuditHead) -> Option<&'static str> {
+    if head.sequence > chain.last {
+        Some("the records after this one were cut off: the store has the hash of a later one")
+    } else if chain.kept.is_none() && head.sequence >= chain.first {
+        Some("the record that the store has the hash of is missing before this one")
+    } else if head.has_ended && chain.last > head.sequence {
+        Some("this record is after the one with which the server ended the chain, by the store")
+    } else {
+        None
+    }
+}
+
 fn chain_of<'a>(
     name: String,
     lines: impl Iterator<Item = Placed<'a>>,
@@ -193,9 +206,8 @@ fn chain_of<'a>(
         before = Some((sequence, hash));
     }
     if let (Some(head), Some((file, line))) = (head, last)
-        && head.sequence > chain.last
+        && let Some(problem) = missing(&chain, head)
     {
-        let problem = "the records after this one were cut off: the store has the hash of a later one";
         faults.push(Fault { file: file.to_owned(), line, problem });
     }
     chain

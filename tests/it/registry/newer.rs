@@ -12,9 +12,11 @@ use lanyard::authority::decision::ValidateRequest;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::evidence::Evidence;
 use lanyard::authority::records::Kind;
+use lanyard::authority::records::Registration as _;
 use lanyard::authority::records::RegistryError;
 use lanyard::authority::records::Suspended;
 use lanyard::authority::resources::Destination;
+use lanyard::authority::resources::ProtectedResource;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::state::Snapshot;
 use lanyard::authority::state::Undecidable;
@@ -228,7 +230,7 @@ fn a_newer_record_is_deleted_and_never_rewritten_by_an_older_version() {
     let from = authority.resource(ORDERS).unwrap().revision;
     let metadata = at(ORDERS, &[], &["shop.internal"]);
     let refused = ready(authority.update_resource(&admin, metadata, from, false)).unwrap_err();
-    assert_eq!(refused, too_new(Kind::Resource, 4));
+    assert_eq!(refused, too_new(Kind::Resource, ProtectedResource::SCHEMA));
     for key in [&client_key, &resource_key] {
         let stored = ready(fixture.store.get(key)).unwrap().unwrap();
         let stored: Value = serde_json::from_slice(&stored.value).unwrap();

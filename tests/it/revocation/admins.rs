@@ -113,6 +113,23 @@ fn of_two_admins_that_revoke_each_other_at_once_one_is_left() {
 }
 
 #[test]
+fn of_two_admins_one_is_left_whatever_name_the_other_revokes_it_by() {
+    let by_path = || peers(Revoked::identities("spiffe://staging.example/*"));
+    let by_registration = || client("pattern");
+    for first in [by_path(), by_registration(), peers(Revoked::trust_domain("staging.example"))] {
+        let fixture = with_admins(&[ADMIN, STAGING]);
+        fixture.register(named_spiffe_client("pattern", "spiffe://staging.example/*"));
+        let admin = fixture.authority.as_caller(&fixture.svid(ADMIN));
+        let staging = fixture.authority.as_caller(&fixture.prove(&fixture.staging.svid(STAGING).issue()).unwrap());
+        // Both were admitted before either was revoked.
+        revoke_as(&fixture.authority, &admin, first.clone(), LastAdmin::Stays).unwrap();
+        let refused = revoke_as(&fixture.authority, &staging, client(ADMIN), LastAdmin::Stays);
+        assert_eq!(refused, Err(RevokeError::NotYours), "{first:?}");
+        assert!(fixture.prove(&fixture.prod.svid(ADMIN).issue()).is_ok());
+    }
+}
+
+#[test]
 fn a_revocation_is_lifted_by_no_request_of_whom_it_revokes() {
     let fixture = with_admins(&[ADMIN, OTHER]);
     let [admin, other] = [ADMIN, OTHER].map(|id| fixture.authority.as_caller(&fixture.svid(id)));
@@ -182,6 +199,23 @@ fn of_two_revokers_that_revoke_two_admins_at_once_one_admin_is_left() {
     assert_eq!(refused, Err(RevokeError::LastAdmin));
     assert!(fixture.prove(&fixture.prod.svid(ADMIN).issue()).is_ok());
     revoke_as(&fixture.authority, &second, client("spiffe://prod.example/ns/shop/sa/x"), LastAdmin::Stays).unwrap();
+}
+
+#[test]
+fn of_two_revokers_one_leaves_an_admin_whatever_name_the_other_took_one_away_by() {
+    const SECOND: &str = "spiffe://prod.example/soc/second";
+    let by_path = || peers(Revoked::identities("spiffe://prod.example/ns/ops/sa/other/*"));
+    let by_registration = || client("pattern");
+    for first in [by_path(), by_registration()] {
+        const BELOW: &str = "spiffe://prod.example/ns/ops/sa/other/deep";
+        let fixture = with_revokers(&[ADMIN, BELOW], &[REVOKER, SECOND]);
+        fixture.register(named_spiffe_client("pattern", "spiffe://prod.example/ns/ops/sa/other/*"));
+        let [one, two] = [REVOKER, SECOND].map(|id| fixture.authority.as_caller(&fixture.svid(id)));
+        revoke_as(&fixture.authority, &one, first.clone(), LastAdmin::Stays).unwrap();
+        let refused = revoke_as(&fixture.authority, &two, client(ADMIN), LastAdmin::Stays);
+        assert_eq!(refused, Err(RevokeError::LastAdmin), "{first:?}");
+        assert!(fixture.prove(&fixture.prod.svid(ADMIN).issue()).is_ok());
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A flood of refusals as few records: of the same refusal of the same caller the first ones in a second are recorded at
-//! once, and the others as their number; while the flood lasts, one in each second. Nothing else is held back, and metrics
-//! count each refusal.
+//! once, and the others as their number; while the flood lasts, one in each second. The same is done to what admins read.
+//! Nothing else is held back, and metrics count each refusal.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -49,6 +49,8 @@ struct Refusal {
     /// The client and its certificate as a proxy saw them.
     client_id: Option<String>,
     evidence: Option<String>,
+    /// The method by which an admin read.
+    read_by: Option<String>,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Refusal {
     fn of(record: &AuditRecord) -> Option<Self> {
         match record.outcome {
             AuditOutcome::Denied | AuditOutcome::Reported => {}
+            AuditOutcome::Allowed if record.event == AuditEvent::AdminRead => {}
             AuditOutcome::Allowed | AuditOutcome::Changed => return None,
         }
         // The port of a connection is its client's choice.
@@ -101,6 +104,7 @@ impl Refusal {
             actor: record.actor.clone(),
             client_id: record.client_id.clone(),
             evidence: record.evidence.clone(),
+            read_by: record.method.clone().filter(|_| record.event == AuditEvent::AdminRead),
         })
     }
 
@@ -117,6 +121,7 @@ impl Refusal {
             remote: self.remote,
             client_id: self.client_id,
             evidence: self.evidence,
+            method: self.read_by,
             ..AuditRecord::of_repeated(self.event, severity, self.outcome, count)
         }
     }

@@ -39,6 +39,16 @@ struct HeadRecord {
 }
 
 impl AuditHead {
+    /// The host of the server: the time of its start and a random part follow in the name of the chain.
+    pub fn host(&self) -> &str {
+        host_in(&self.chain)
+    }
+
+    /// The host in a key.
+    pub(in crate::authority) fn host_in(key: &str) -> &str {
+        host_in(key.strip_prefix(AUDIT_HEADS).unwrap_or_default())
+    }
+
     /// The key of the chain's record.
     pub(in crate::authority) fn key(&self) -> String {
         format!("{AUDIT_HEADS}{}", self.chain)
@@ -56,4 +66,8 @@ impl AuditHead {
         let Self { sequence, time, has_ended, .. } = *self;
         serde_json::to_vec(&HeadRecord { schema: SCHEMA, sequence, hash: self.hash.clone(), time, has_ended })
     }
+}
+
+fn host_in(chain: &str) -> &str {
+    chain.rsplitn(3, '-').nth(2).unwrap_or(chain)
 }

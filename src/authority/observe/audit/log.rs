@@ -51,6 +51,8 @@ fn write_repeated(record: &AuditRecord, count: u64) {
     let (caller, client_id) = (record.actor.as_deref().map(display), record.client_id.as_deref());
     let (shown, remote) = (record.evidence.as_deref().map(display), record.remote.as_deref().map(display));
     let AuditRecord { reason, request, .. } = record;
+    let what = if record.event == AuditEvent::AdminRead { "reads" } else { "refusals" };
+    let method = record.method.as_deref().map(display);
     line!(
         record,
         repeated = count,
@@ -61,7 +63,8 @@ fn write_repeated(record: &AuditRecord, count: u64) {
         client_id,
         shown,
         remote,
-        "{count} more such refusals since the last line of them"
+        method,
+        "{count} more such {what} since the last line of them"
     );
 }
 

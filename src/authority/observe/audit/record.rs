@@ -256,6 +256,11 @@ impl AuditRecord {
         self.event
     }
 
+    /// Whether it is of something that was allowed, and changed nothing.
+    pub fn is_of_allowance(&self) -> bool {
+        self.outcome == AuditOutcome::Allowed
+    }
+
     /// The severity of the event.
     pub fn severity(&self) -> Severity {
         self.severity
