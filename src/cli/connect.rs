@@ -11,6 +11,7 @@ use tonic::transport::Uri;
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::cli::connect_error;
+use crate::cli::context::selected::SelectedContext;
 use crate::cli::error::CommandError;
 use crate::cli::origins;
 use crate::cli::origins::Origins;
@@ -30,21 +31,23 @@ use crate::trace_context::IncomingTrace;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(in crate::cli) struct ConnectionArguments {
-    // The first: the fields below take their values out of what was parsed, and the origins with them.
+    // The first two: the fields below take their values out of what was parsed, and the origins with them.
     #[command(flatten)]
     origins: Origins,
+    #[command(flatten)]
+    context: SelectedContext,
     /// The server's mTLS listener.
     #[arg(long, value_name = "URL", env = origins::SERVER, default_value = "https://localhost:8443", value_parser = server_url)]
     server: Uri,
     /// PEM file with the CA certificates that are trusted for the server. The system's are not trusted.
     /// With --workload-api it may be left out: the bundle of your own trust domain is then trusted.
-    #[arg(long, value_name = "FILE", env = origins::CA, required_unless_present = "workload_api")]
+    #[arg(long, value_name = "FILE", env = origins::CA)]
     ca: Option<PathBuf>,
     /// PEM file with your certificate, followed by its intermediates.
-    #[arg(long, value_name = "FILE", env = origins::CERT, required_unless_present = "workload_api")]
+    #[arg(long, value_name = "FILE", env = origins::CERT)]
     cert: Option<PathBuf>,
     /// PEM file with the private key of your certificate.
-    #[arg(long, value_name = "FILE", env = origins::KEY, required_unless_present = "workload_api")]
+    #[arg(long, value_name = "FILE", env = origins::KEY)]
     key: Option<PathBuf>,
     /// Take the certificate from the SPIFFE Workload API instead, at this socket or at the one in `SPIFFE_ENDPOINT_SOCKET`.
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -66,6 +69,7 @@ impl ConnectionArguments {
         let (ca, origins) = (Some(dir.join("ca.pem")), Origins::OWN);
         Ok(Self {
             origins,
+            context: SelectedContext::NONE,
             server,
             ca,
             cert: Some(cert),
@@ -81,15 +85,15 @@ impl ConnectionArguments {
         let tls = self.credentials()?.now().await.map_err(|error| self.explain(error))?;
         let traceparent = self.traceparent.as_deref().unwrap_or_default();
         let incoming = IncomingTrace::from_raw(&[("traceparent", traceparent.as_bytes())]);
-        connection::connect(&self.server, tls, incoming).await.map_err(|error| {
+        connection::connect(self.server(), tls, incoming).await.map_err(|error| {
             let explained = match connection::find::<ConnectError>(&error) {
                 Some(cause) => self.explain_connection(cause),
                 None => CommandError::new(
-                    format!("no connection to {}: {}", self.server, connection::root_cause(&error)),
+                    format!("no connection to {}: {}", self.server(), connection::root_cause(&error)),
                     "see whether --server names the mTLS listener, which speaks HTTP/2",
                 ),
             };
-            explained.with_next(|next| self.origins.named_in(next))
+            explained.with_next(|next| self.origins.named_in(next, &self.context))
         })
     }
 
@@ -105,7 +109,7 @@ impl ConnectionArguments {
             }
             _ => token_error::explain_token(error),
         };
-        explained.with_next(|next| self.origins.named_in(next))
+        explained.with_next(|next| self.origins.named_in(next, &self.context))
     }
 
     fn explain_connection(&self, cause: &ConnectError) -> CommandError {
@@ -122,25 +126,43 @@ impl ConnectionArguments {
             FileError::EncryptedKey(_) | FileError::UnsupportedKey(..) => return Some("--key"),
             FileError::NoKey(_) | FileError::NotCa(..) | FileError::NotTogether(..) => return None,
         };
-        let flags = [("--ca", &self.ca), ("--cert", &self.cert), ("--key", &self.key)];
-        flags.into_iter().find(|(_, named)| named.as_ref() == Some(path)).map(|(flag, _)| flag)
+        let flags = [("--ca", self.ca()), ("--cert", self.cert()), ("--key", self.key())];
+        flags.into_iter().find(|(_, named)| *named == Some(path)).map(|(flag, _)| flag)
     }
 
     /// The certificate that the flags name; `None` where it comes from the Workload API.
     fn leaf(&self) -> Option<CertificateDer<'static>> {
-        let path = self.cert.as_ref().filter(|_| self.workload_api.is_none())?;
+        let path = self.cert().filter(|_| self.workload_api.is_none())?;
         files::certificate(path).ok()
     }
 
     /// The server's URL.
     pub(in crate::cli) fn server(&self) -> &Uri {
-        &self.server
+        self.context.server().filter(|_| self.origins.server_is_default()).unwrap_or(&self.server)
     }
 
-    /// The trusted CAs, and the certificate and key, that the flags name.
+    /// The name of the context that has a part in the connection.
+    pub(in crate::cli) fn context(&self) -> Option<&str> {
+        self.context.name()
+    }
+
+    fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref().or(self.context.ca())
+    }
+
+    fn cert(&self) -> Option<&Path> {
+        self.cert.as_deref().or(self.context.cert())
+    }
+
+    fn key(&self) -> Option<&Path> {
+        self.key.as_deref().or(self.context.key())
+    }
+
+    /// The trusted CAs, and the certificate and key, that the flags, the variables or the context name.
     pub(in crate::cli) fn credentials(&self) -> Result<Credentials, CommandError> {
-        if let (None, Some(ca), Some(cert), Some(key)) = (&self.workload_api, &self.ca, &self.cert, &self.key) {
-            let (ca, cert, key) = (ca.clone(), cert.clone(), key.clone());
+        self.context.check()?;
+        if let (None, Some(ca), Some(cert), Some(key)) = (&self.workload_api, self.ca(), self.cert(), self.key()) {
+            let (ca, cert, key) = (ca.to_owned(), cert.to_owned(), key.to_owned());
             return Ok(Credentials::Files(ConnectionFiles { ca, cert, key }));
         }
         let named = self.workload_api.as_deref().filter(|named| !named.is_empty());
@@ -151,7 +173,7 @@ impl ConnectionArguments {
                 "name it as unix:///PATH, with --workload-api=SOCKET or in SPIFFE_ENDPOINT_SOCKET",
             )
         })?;
-        Ok(Credentials::WorkloadApi { endpoint, ca: self.ca.clone() })
+        Ok(Credentials::WorkloadApi { endpoint, ca: self.ca().map(ToOwned::to_owned) })
     }
 }
 
@@ -209,6 +231,7 @@ mod tests {
             spiffe_endpoint_socket: None,
             traceparent: None,
             origins: Origins::OWN,
+            context: SelectedContext::NONE,
         }
     }
 
@@ -304,7 +327,7 @@ mod tests {
         let command =
             ConnectionArguments::augment_args(Command::new("lanyard")).mut_arg("server", |flag| flag.env(None));
         let origins = Origins::from_arg_matches(&command.get_matches_from(line)).unwrap();
-        assert_eq!(origins.named_in("--server, --ca"), "--server (or LANYARD_SERVER), --ca");
+        assert_eq!(origins.named_in("--server, --ca", &SelectedContext::NONE), "--server (or LANYARD_SERVER), --ca");
     }
 
     #[test]

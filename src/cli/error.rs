@@ -1,7 +1,7 @@
 //! The error of a command, as the user sees it.
 
 /// A problem and the next step.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{problem}")]
 pub(in crate::cli) struct CommandError {
     problem: String,

@@ -6,6 +6,7 @@ mod completion;
 mod config_check;
 mod connect;
 mod connect_error;
+mod context;
 mod dev;
 mod doctor;
 mod documents;
@@ -20,6 +21,7 @@ mod output;
 mod pattern;
 mod resource;
 mod revocation;
+mod runtime;
 mod serve;
 mod status;
 mod store;
@@ -32,20 +34,18 @@ mod usage_error;
 mod validate;
 mod whoami;
 
-use std::future::Future;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::CommandFactory as _;
 use clap::Parser;
 use clap::Subcommand;
-use tokio::runtime::Builder;
 
 use crate::cli::audit::AuditCommand;
 use crate::cli::client::ClientCommand;
 use crate::cli::completion::CompletionArguments;
 use crate::cli::completion::ManArguments;
 use crate::cli::config_check::ConfigCommand;
+use crate::cli::context::ContextCommand;
 use crate::cli::dev::DevArguments;
 use crate::cli::doctor::DoctorArguments;
 use crate::cli::documents::apply_all;
@@ -67,6 +67,8 @@ use crate::cli::output::Format;
 use crate::cli::output::RecordFormat;
 use crate::cli::resource::ResourceCommand;
 use crate::cli::revocation::RevocationCommand;
+use crate::cli::runtime::block_on;
+use crate::cli::runtime::done;
 use crate::cli::serve::ServeArguments;
 use crate::cli::store::StoreCommand;
 use crate::cli::token::TokenCommand;
@@ -139,6 +141,9 @@ enum Command {
     Validate(ValidateArguments),
     /// Shows what your certificate is to the server: your roles, and the registrations that you get tokens with.
     Whoami(WhoAmIArguments),
+    /// Names servers, and the certificate to connect with, so that commands need not.
+    #[command(subcommand)]
+    Context(ContextCommand),
     /// Checks configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -195,6 +200,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Man(arguments) => {
             completion::write_manual(&arguments, Arguments::command()).map(|()| ExitCode::SUCCESS)
         }
+        Command::Context(command) => context::run(command, format).map(|()| ExitCode::SUCCESS),
         Command::Config(command) => config_check::run(command, format),
         Command::Client(command) => block_on(client::run(command, output)),
         Command::Resource(command) => block_on(resource::run(command, output)),
@@ -236,22 +242,6 @@ fn compared(result: Result<ExitCode, CommandError>, format: Format) -> ExitCode 
         output::print_error(&error, format);
         ExitCode::from(if error.is_retryable() { USAGE } else { DOCUMENT_REFUSED })
     })
-}
-
-/// A command that succeeds or fails.
-async fn done(command: impl Future<Output = Result<(), CommandError>>) -> Result<ExitCode, CommandError> {
-    command.await.map(|()| ExitCode::SUCCESS)
-}
-
-/// Runs a command on this thread. A client has one connection at a time, and a server starts threads of its own.
-fn block_on(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<ExitCode, CommandError> {
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
-        CommandError::new(format!("cannot start: {error}"), "see whether this process may open more files")
-    })?;
-    let result = runtime.block_on(command);
-    // Blocking calls that are still running, such as a name lookup, do not delay the exit.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    result
 }
 
 #[cfg(test)]

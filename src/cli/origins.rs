@@ -7,6 +7,8 @@ use clap::Command;
 use clap::FromArgMatches;
 use clap::parser::ValueSource;
 
+use crate::cli::context::selected::SelectedContext;
+
 pub(in crate::cli) const SERVER: &str = "LANYARD_SERVER";
 pub(in crate::cli) const CA: &str = "LANYARD_CA";
 pub(in crate::cli) const CERT: &str = "LANYARD_CERT";
@@ -32,14 +34,23 @@ impl Origins {
     /// All values were chosen by the program itself, so no variable has a part in them.
     pub(in crate::cli) const OWN: Self = Self([Origin::CommandLine; 4]);
 
-    /// Adds the variable to the first mention of each flag that was not given on the command line.
-    pub(in crate::cli) fn named_in(self, text: &str) -> String {
+    /// Whether neither the command line nor a variable names the server.
+    pub(in crate::cli) fn server_is_default(self) -> bool {
+        let [server, ..] = self.0;
+        matches!(server, Origin::Nowhere)
+    }
+
+    /// Adds the variable, or the context, to the first mention of each flag that was not given on the command line.
+    pub(in crate::cli) fn named_in(self, text: &str, context: &SelectedContext) -> String {
         let mut named = text.to_owned();
         for ((flag, variable), origin) in VARIABLES.into_iter().zip(self.0) {
             let note = match origin {
                 Origin::CommandLine => continue,
                 Origin::Variable => format!(" (from {variable})"),
-                Origin::Nowhere => format!(" (or {variable})"),
+                Origin::Nowhere => match context.setting(flag) {
+                    Some(context) => format!(" (from the context {context})"),
+                    None => format!(" (or {variable})"),
+                },
             };
             if let Some(end) = end_of(flag, &named) {
                 named.insert_str(end, &note);
@@ -92,7 +103,7 @@ mod tests {
         let text = "--certificate and --cert-x are not --cert, --cert; --ca: --key, --server";
         let named = "--certificate and --cert-x are not --cert (from LANYARD_CERT), --cert; \
                      --ca (from LANYARD_CA): --key, --server (or LANYARD_SERVER)";
-        assert_eq!(origins.named_in(text), named);
-        assert_eq!(Origins::OWN.named_in(text), text);
+        assert_eq!(origins.named_in(text, &SelectedContext::NONE), named);
+        assert_eq!(Origins::OWN.named_in(text, &SelectedContext::NONE), text);
     }
 }

@@ -9,6 +9,9 @@ use clap::error::ContextKind;
 use clap::error::ContextValue;
 use clap::error::ErrorKind;
 
+/// The arguments of the connection that have no default.
+const CONNECTION: [&str; 3] = ["--ca <FILE>", "--cert <FILE>", "--key <FILE>"];
+
 /// Adds which variables set what is missing, or which one the value came from.
 pub(in crate::cli) fn with_variables(mut error: clap::Error, command: &Command, line: &[OsString]) -> clap::Error {
     let arguments: Vec<&str> = match error.get(ContextKind::InvalidArg) {
@@ -20,7 +23,11 @@ pub(in crate::cli) fn with_variables(mut error: clap::Error, command: &Command, 
         let variables: Vec<String> =
             arguments.iter().filter_map(|argument| variable(command, argument, |_| true)).collect();
         let them = if variables.len() == 1 { "it" } else { "them" };
-        (!variables.is_empty()).then(|| format!("the environment may set {them}: {}", variables.join(", ")))
+        (!variables.is_empty()).then(|| {
+            let context = arguments.iter().all(|argument| CONNECTION.contains(argument));
+            let context = if context { "\n  tip: so may a context: see `lanyard context --help`" } else { "" };
+            format!("the environment may set {them}: {}{context}", variables.join(", "))
+        })
     } else if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         let is_unwritten = |flag: &str| line.iter().all(|word| !word.to_string_lossy().starts_with(flag));
         let variable = arguments.first().and_then(|argument| variable(command, argument, is_unwritten));

@@ -32,14 +32,15 @@ pub(in crate::cli) async fn run(arguments: WhoAmIArguments, format: Format) -> R
     let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let answer = tokens.who_am_i(WhoAmIRequest {}).await;
     let answer = answer.map_err(|status| status::explain(&status, Needs::AnyRole))?.into_inner();
+    let context = arguments.connection.context();
     match format {
-        Format::Json => output::print_json(&document(&answer))?,
-        Format::Text => output::print(&text(&answer))?,
+        Format::Json => output::print_json(&document(&answer, context))?,
+        Format::Text => output::print(&text(&answer, context))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn document(answer: &WhoAmIResponse) -> Value {
+fn document(answer: &WhoAmIResponse, context: Option<&str>) -> Value {
     let registrations: Vec<Value> = answer
         .registrations
         .iter()
@@ -57,6 +58,7 @@ fn document(answer: &WhoAmIResponse) -> Value {
         })
         .collect();
     json!({
+        "context": context,
         "spiffe_id": present(&answer.spiffe_id),
         "x5t#S256": thumbprint(answer),
         "not_after": not_after(answer),
@@ -68,9 +70,12 @@ fn document(answer: &WhoAmIResponse) -> Value {
     })
 }
 
-fn text(answer: &WhoAmIResponse) -> String {
+fn text(answer: &WhoAmIResponse, context: Option<&str>) -> String {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: &str| lines.push(format!("{name:<12} {value}"));
+    if let Some(context) = context {
+        line("context", context);
+    }
     if !answer.spiffe_id.is_empty() {
         line("spiffe_id", &answer.spiffe_id);
     }

@@ -22,22 +22,17 @@ use crate::cli::store::out::Out;
 use crate::proto::ExportStoreRequest;
 use crate::proto::admin_service_client::AdminServiceClient;
 
-// Without a server nothing is said of the connection.
 #[derive(Args, Debug)]
-#[command(
-    mut_arg("ca", |flag| flag.required_unless_present("config")),
-    mut_arg("cert", |flag| flag.required_unless_present("config")),
-    mut_arg("key", |flag| flag.required_unless_present("config")),
-)]
 pub(in crate::cli) struct ExportArguments {
+    // The first: where `config` is given, nothing is asked of the connection.
+    #[command(flatten)]
+    connection: ConnectionArguments,
     /// The configuration of a stopped server, whose store is read. Left out: the running server is asked.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the export to this file instead of stdout. It is there only when it is whole, and only its owner may read it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    connection: ConnectionArguments,
 }
 
 pub(in crate::cli) async fn run(arguments: ExportArguments, format: Format) -> Result<(), CommandError> {

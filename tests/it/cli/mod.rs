@@ -4,6 +4,7 @@ mod apply;
 mod authentication;
 mod commands;
 mod connection_flags;
+mod contexts;
 mod dev;
 mod doctor;
 mod doctor_certificates;

@@ -103,7 +103,9 @@ fn holds(pages: &[&str]) {
         here.fold(steps, |steps, (written, here)| steps.replace(&format!(":{written}"), &format!(":{here}")))
     };
     let path = tools::helm().map(|helm| format!("export PATH={}:$PATH\n", helm.parent().unwrap().display()));
-    let begin = format!("set -m -e -o pipefail\n{}{}", path.unwrap_or_default(), script(&beside[..1]));
+    let contexts = folder.path().join("contexts.yaml");
+    let contexts = format!("export LANYARD_CONTEXTS={}\n", contexts.display());
+    let begin = format!("set -m -e -o pipefail\n{contexts}{}{}", path.unwrap_or_default(), script(&beside[..1]));
     let go = |blocks: &[(usize, &Block)]| {
         let script = format!("{begin}{}", script(blocks));
         run(Command::new("bash").current_dir(folder.path()).arg("-c").arg(script)).ok();
@@ -185,6 +187,7 @@ fn each_command_of_a_page_names_commands_and_flags_that_there_are() {
             let commands = [
                 "client",
                 "config",
+                "context",
                 "dev",
                 "doctor",
                 "keys",

@@ -24,12 +24,13 @@ use crate::support::test_process::Chance;
 /// How long a process may print nothing before the test gives up.
 const OUTPUT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The binary under test, without environment variables.
+/// The binary under test, without environment variables, and without the contexts of whoever runs the tests.
 pub fn lanyard() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanyard"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LANYARD_")) {
         command.env_remove(name);
     }
+    command.env("LANYARD_CONTEXTS", "/nonexistent/contexts.yaml");
     command
 }
 
