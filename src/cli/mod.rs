@@ -4,6 +4,7 @@ mod audit;
 mod client;
 mod completion;
 mod config_check;
+mod confirm;
 mod connect;
 mod connect_error;
 mod context;

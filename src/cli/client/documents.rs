@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use tonic::Code;
+
+use crate::apply::Document as _;
+use crate::apply::Registry;
 use crate::authority::clock::Timestamp;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
@@ -11,7 +15,9 @@ use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::revocation::ListedRevocation;
+use crate::cli::status;
 use crate::cli::status::Needs;
+use crate::client::connection::Channel;
 
 impl Registered for ClientYaml {
     type Metadata = ClientMetadata;
@@ -59,6 +65,21 @@ impl Registered for ClientYaml {
 
     fn warnings(metadata: &ClientMetadata, now: Timestamp) -> Vec<String> {
         ClientWarning::about(metadata, now).iter().map(ToString::to_string).collect()
+    }
+
+    async fn deletion_impact(registry: &mut Registry<Channel>, name: &str) -> Result<Option<String>, CommandError> {
+        let client = match ClientMetadata::read(registry, name).await {
+            Ok(client) => client,
+            // The deletion says it.
+            Err(status) if status.code() == Code::NotFound => return Ok(None),
+            Err(status) => return Err(status::explain(&status, Self::NEEDS).of(name)),
+        };
+        Ok(client.spiffe_id.strip_suffix("/*").map(|path| {
+            format!(
+                "{name} covers all SPIFFE IDs below {path} that have no registration of their own: the tokens of all of them \
+                 are refused then"
+            )
+        }))
     }
 
     /// Converts the certificates of `certificate_file` to `jwks`. A file with a private key is refused.

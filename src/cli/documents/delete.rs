@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::apply::Document as _;
+use crate::cli::confirm;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
@@ -23,13 +24,19 @@ pub(in crate::cli) struct DeleteArguments {
     /// Why: it is kept with the change.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+    /// Delete it without asking, also if much depends on it: a pattern, or a resource that clients name in their audience.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
 pub(in crate::cli) async fn run<K: Registered>(arguments: DeleteArguments, format: Format) -> Result<(), CommandError> {
-    let DeleteArguments { name, etag, reason, connection } = arguments;
+    let DeleteArguments { name, etag, reason, yes, connection } = arguments;
     let mut registry = documents::open(&connection).await?;
+    if !yes && let Some(impact) = K::deletion_impact(&mut registry, &name).await? {
+        confirm::require(&impact).await?;
+    }
     let deleted = K::Metadata::delete(&mut registry, name.clone(), etag.unwrap_or_default(), &reason).await;
     deleted.map_err(|status| status::explain(&status, K::NEEDS).of(&name))?;
     match format {

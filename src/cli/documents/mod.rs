@@ -78,6 +78,11 @@ pub(in crate::cli) trait Registered: DeserializeOwned + From<Self::Metadata> + S
         Vec::new()
     }
 
+    /// What the deletion of the record with this name concerns besides itself, if that is much. Reads what is registered.
+    async fn deletion_impact(_: &mut Registry<Channel>, _: &str) -> Result<Option<String>, CommandError> {
+        Ok(None)
+    }
+
     /// What to say after the record with this name is deleted.
     fn deletion_note(_: &str) -> Option<String> {
         None

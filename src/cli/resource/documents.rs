@@ -10,6 +10,7 @@ use crate::authority::resources::findings;
 use crate::cli::documents::Registered;
 use crate::cli::documents::list;
 use crate::cli::error::CommandError;
+use crate::cli::resource::dependents;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::revocation::ListedRevocation;
 use crate::cli::status::Needs;
@@ -65,6 +66,10 @@ impl Registered for ResourceYaml {
         const NO_SCOPE: &str =
             "it defines no scope: every scope of a token for it counts there, whatever resource it is meant for";
         resource.scope.is_empty().then(|| NO_SCOPE.to_owned()).into_iter().collect()
+    }
+
+    async fn deletion_impact(registry: &mut Registry<Channel>, name: &str) -> Result<Option<String>, CommandError> {
+        dependents::of(registry, name).await
     }
 
     fn deletion_note(name: &str) -> Option<String> {

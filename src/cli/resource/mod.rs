@@ -1,5 +1,6 @@
 //! `lanyard resource`: manages protected resources. Every command needs the role Admin.
 
+mod dependents;
 mod documents;
 mod forget;
 pub(in crate::cli) mod yaml;

@@ -14,6 +14,7 @@ use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
+use crate::cli::confirm;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
@@ -45,7 +46,7 @@ pub(in crate::cli) struct RevokeArguments {
     /// certificate.
     #[arg(long)]
     lift: bool,
-    /// Revokes even if no admin is left then. `lanyard store unrevoke` lifts a revocation on a stopped server.
+    /// Revokes without asking, even if no admin is left then. `lanyard store unrevoke` lifts a revocation on a stopped server.
     #[arg(long, conflicts_with = "lift")]
     yes: bool,
     /// The client's identifier, for a client that revokes its own token. May be left out with an X509-SVID, and by
@@ -126,6 +127,13 @@ pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> R
         return Err(CommandError::new("a revocation that has ended already revokes nothing", next));
     }
     let until = until.or(end).filter(|_| !lift);
+    if !yes
+        && !lift
+        && let Some(impact) = impact(&target)
+        && confirm::is_interactive()
+    {
+        confirm::ask(&impact).await?;
+    }
     let mut revoked = Revoked::new(&target, until, lift);
     let request = RevokeTokenRequest {
         client_id: client_id.unwrap_or_default(),
@@ -147,6 +155,25 @@ pub(in crate::cli) async fn run(arguments: RevokeArguments, format: Format) -> R
         Format::Text => output::print(&revoked.sentence())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whom the revocation of more than one identity concerns. Only a person at a terminal is asked: nothing may hold up a
+/// revocation in a script.
+fn impact(target: &Target) -> Option<String> {
+    let whom = match target {
+        Target::SpiffeIdPattern(pattern) => format!("all SPIFFE IDs of {pattern}"),
+        Target::TrustDomain(name) => format!("all SPIFFE IDs of the trust domain {name}"),
+        Target::Role(role) => {
+            let name = AssignedRole::try_from(*role).map(name_of).unwrap_or_default();
+            format!("all callers to whom the configuration gives the role {name}")
+        }
+        Target::Token(_)
+        | Target::Jti(_)
+        | Target::RevokedClientId(_)
+        | Target::CertificateThumbprint(_)
+        | Target::IssuedToClientId(_) => return None,
+    };
+    Some(format!("{whom} are refused then: their tokens, their requests for tokens, and their own calls"))
 }
 
 impl What {

@@ -3,6 +3,7 @@
 mod apply;
 mod authentication;
 mod commands;
+mod confirmation;
 mod connection_flags;
 mod contexts;
 mod dev;

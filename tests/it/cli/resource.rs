@@ -112,7 +112,7 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     for again in [delete(&[]), resource(files, &["get", STOCK])] {
         again.refused(&format!("{STOCK}: no protected resource with this audience"), "lanyard resource list");
     }
-    let deleted = resource(files, &["delete", AUDIENCE]);
+    let deleted = resource(files, &["delete", AUDIENCE, "--yes"]);
     assert!(deleted.stderr.contains(&format!("`lanyard resource forget {AUDIENCE}`")), "{deleted:?}");
     assert_eq!(deleted.ok(), format!("{AUDIENCE} deleted\n"));
     assert_eq!(resource(files, &["list", "-o", "json"]).json(0), json!([]));
@@ -122,7 +122,7 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
 fn a_deleted_resource_is_denied_until_it_is_forgotten() {
     let Dev { files, .. } = &Dev::start();
     let token = files.token("workload", &[]);
-    resource(files, &["delete", AUDIENCE]).ok();
+    resource(files, &["delete", AUDIENCE, "--yes"]).ok();
     let denied = files.validate(&token, "workload.pem");
     assert_eq!(denied.code, Some(3), "{denied:?}");
     assert!(denied.stdout.contains("RESOURCE_DELETED"), "{denied:?}");
@@ -131,7 +131,7 @@ fn a_deleted_resource_is_denied_until_it_is_forgotten() {
     files.validate(&token, "workload.pem").ok();
     forget(&[]).refused("(RESOURCE_NOT_DELETED)", "lanyard resource list");
     applied(files, &format!("audience: {AUDIENCE}\n")).ok();
-    resource(files, &["delete", AUDIENCE]).ok();
+    resource(files, &["delete", AUDIENCE, "--yes"]).ok();
     assert_eq!(forget(&[]).ok(), format!("{AUDIENCE} forgotten\n"));
 }
 
@@ -263,8 +263,13 @@ fn of_two_who_apply_at_once_neither_fails_and_one_of_them_has_the_last_word() {
 fn only_an_admin_may() {
     let Dev { files, .. } = &Dev::start();
     let file = files.path("resources.yaml");
-    let commands: [&[&str]; 5] =
-        [&["apply", "-f", text(&file)], &["get", AUDIENCE], &["list"], &["delete", AUDIENCE], &["forget", AUDIENCE]];
+    let commands: [&[&str]; 5] = [
+        &["apply", "-f", text(&file)],
+        &["get", AUDIENCE],
+        &["list"],
+        &["delete", AUDIENCE, "--yes"],
+        &["forget", AUDIENCE],
+    ];
     for who in ["workload", "proxy"] {
         for command in commands {
             files.run(who, &[&["resource"], command].concat()).refused("(WRONG_ROLE)", "role Admin");
@@ -284,7 +289,7 @@ fn what_is_applied_counts_in_the_next_decision() {
     let denied = files.validate(&token, "workload.pem");
     assert_eq!(denied.code, Some(3), "{denied:?}");
     assert!(denied.stdout.contains("TRUST_DOMAIN_NOT_ACCEPTED"), "{denied:?}");
-    resource(files, &["delete", AUDIENCE]).ok();
+    resource(files, &["delete", AUDIENCE, "--yes"]).ok();
     resource(files, &["forget", AUDIENCE]).ok();
     files.validate(&token, "workload.pem").ok();
 }

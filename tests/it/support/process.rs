@@ -1,11 +1,13 @@
 //! The real binary as a process.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write as _;
+use std::iter;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::net::TcpStream;
@@ -91,6 +93,17 @@ pub fn run_with(command: &mut Command, stdin: &str) -> Finished {
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs a program at a terminal, with these variables, where this is typed. What it prints is all in `stdout`.
+pub fn run_at_a_terminal(command: &Command, variables: &[(&str, &str)], typed: &str) -> Finished {
+    let quoted = |word: &OsStr| format!("'{}'", word.to_str().unwrap());
+    let words = iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+    let line = words.collect::<Vec<_>>().join(" ");
+    let mut script = Command::new("script");
+    // `-e`: with the code of the command.
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]).env("LANYARD_CONTEXTS", "/nonexistent/contexts.yaml");
+    run_with(script.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied()), typed)
 }
 
 /// A command that runs until it is dropped at the latest.

@@ -199,7 +199,7 @@ fn the_log_of_a_server_is_what_is_repeated() {
     admin(&["token", "revoke", "--certificate", text(&files.path("thief.pem"))]);
     admin(&["token", "revoke", "--certificate", text(&files.path("thief.pem")), "--lift"]);
     admin(&["client", "delete", "selfsigned"]);
-    admin(&["resource", "delete", AUDIENCE]);
+    admin(&["resource", "delete", AUDIENCE, "--yes"]);
     fs::write(&log, serving.end_by("TERM").1).unwrap();
 
     let other = files.path("other.yaml");
