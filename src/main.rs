@@ -9,5 +9,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    lanyard::cli::run(lanyard::cli::arguments())
+    lanyard::cli::arguments().map_or_else(|done| done, lanyard::cli::run)
 }

@@ -33,6 +33,7 @@ mod token_error;
 mod token_input;
 mod usage_error;
 mod validate;
+mod version;
 mod whoami;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap::Parser;
 use clap::Subcommand;
+use clap::error::ErrorKind;
 
 use crate::cli::audit::AuditCommand;
 use crate::cli::client::ClientCommand;
@@ -170,10 +172,14 @@ const USAGE: u8 = 2;
 /// The exit code for a document that is refused at each attempt.
 const DOCUMENT_REFUSED: u8 = 4;
 
-/// Reads the command line; prints what is wrong with it and exits with code 2 if it cannot be read.
-pub fn arguments() -> Arguments {
-    Arguments::try_parse().unwrap_or_else(|error| {
+/// Reads the command line; prints what is wrong with it and exits with code 2 if it cannot be read. The error is the exit
+/// code of what is done then.
+pub fn arguments() -> Result<Arguments, ExitCode> {
+    Arguments::try_parse().or_else(|error| {
         let line: Vec<_> = std::env::args_os().collect();
+        if error.kind() == ErrorKind::DisplayVersion && version::asks_for_json(&line) {
+            return Err(version::print_json());
+        }
         let mut command = Arguments::command();
         command.build();
         usage_error::with_variables(error, &command, &line).exit()

@@ -5,6 +5,8 @@ use serde_json::json;
 use crate::support::dev::Dev;
 use crate::support::dev::Files;
 use crate::support::process::Finished;
+use crate::support::process::lanyard;
+use crate::support::process::run;
 
 fn feature(files: &Files, arguments: &[&str]) -> Finished {
     files.run("admin", &[&["store", "feature"], arguments].concat())
@@ -29,4 +31,16 @@ fn features_are_listed_and_enabled() {
     feature(files, &["enable", "no-such-feature"]).refused("FEATURE_NOT_FOUND", "lanyard store feature list");
     // Only for admins.
     files.run("workload", &["store", "feature", "list"]).refused("WRONG_ROLE", "role Admin");
+}
+
+#[test]
+fn the_version_names_its_features_for_programs() {
+    let version = run(lanyard().args(["--version", "-o", "json"])).json(0);
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(version["commit"].is_null() || version["commit"].as_str().is_some_and(|commit| !commit.is_empty()));
+    let features = version["features"].as_array().unwrap();
+    assert!(features.contains(&json!("resource-max-staleness")), "{version}");
+    assert_eq!(run(lanyard().args(["-o", "json", "client", "-V"])).json(0), version);
+    let text = run(lanyard().arg("--version")).ok();
+    assert_eq!(text, concat!("lanyard ", env!("CARGO_PKG_VERSION"), "\n"));
 }
