@@ -56,15 +56,20 @@ impl RecordFormat {
 
 /// Prints lines to stdout.
 pub(in crate::cli) fn print(text: &str) -> Result<(), CommandError> {
+    print_while_read(text).map(drop)
+}
+
+/// Prints lines to stdout. Returns whether there is somebody who reads it.
+pub(in crate::cli) fn print_while_read(text: &str) -> Result<bool, CommandError> {
     let mut stdout = io::stdout().lock();
     let text = escape(text.strip_suffix('\n').unwrap_or(text));
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         // The reader, such as `head`, needs no more.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => {
             Err(CommandError::new(format!("cannot write to stdout: {error}"), "see where the output is sent"))
         }
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
     }
 }
 

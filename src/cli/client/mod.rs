@@ -20,6 +20,7 @@ use crate::cli::documents::get;
 use crate::cli::documents::get::GetArguments;
 use crate::cli::documents::list;
 use crate::cli::documents::list::ListArguments;
+use crate::cli::documents::watch;
 use crate::cli::error::CommandError;
 use crate::cli::output::RecordFormat;
 
@@ -43,7 +44,8 @@ pub(in crate::cli) async fn run(command: ClientCommand, format: RecordFormat) ->
     match command {
         ClientCommand::Apply(arguments) => apply::run::<ClientYaml>(arguments, format.plain()?).await?,
         ClientCommand::Get(arguments) => get::run::<ClientYaml>(arguments, format).await?,
-        ClientCommand::List(arguments) => list::run::<ClientYaml>(arguments, format).await?,
+        ClientCommand::List(arguments) if arguments.is_watch() => watch::run::<ClientYaml>(&arguments, format).await?,
+        ClientCommand::List(arguments) => list::run::<ClientYaml>(&arguments, format).await?,
         ClientCommand::Delete(arguments) => delete::run::<ClientYaml>(arguments, format.plain()?).await?,
         ClientCommand::ConvertJwks(arguments) => convert_jwks::run(&arguments)?,
     }

@@ -1,5 +1,7 @@
 //! `lanyard client list` and `lanyard resource list`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use crate::apply::Document as _;
@@ -31,12 +33,28 @@ pub(in crate::cli) struct ListArguments {
     /// Leave out the header of the table.
     #[arg(long)]
     no_headers: bool,
+    /// Then print each change, as it is seen every two seconds, until this is ended.
+    #[arg(short, long)]
+    watch: bool,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
+/// What was listed.
+pub(in crate::cli::documents) struct Listed {
+    pub(in crate::cli::documents) registry: Registry<Channel>,
+    /// The etag of each record, by its name.
+    pub(in crate::cli::documents) etags: BTreeMap<String, String>,
+}
+
 impl ListArguments {
-    fn wants<K: Registered>(&self, record: &Record<K>) -> bool {
+    /// Whether changes are asked for.
+    pub(in crate::cli) fn is_watch(&self) -> bool {
+        self.watch
+    }
+
+    /// Whether a record is one of those that are asked for.
+    pub(in crate::cli::documents) fn wants<K: Registered>(&self, record: &Record<K>) -> bool {
         let document = &record.document;
         self.pattern.as_deref().is_none_or(|pattern| matches(pattern, document.metadata().name()))
             && self.owner.as_deref().is_none_or(|owner| document.owner() == Some(owner))
@@ -45,9 +63,17 @@ impl ListArguments {
 }
 
 pub(in crate::cli) async fn run<K: Registered>(
-    arguments: ListArguments,
+    arguments: &ListArguments,
     format: RecordFormat,
 ) -> Result<(), CommandError> {
+    show::<K>(arguments, format).await.map(drop)
+}
+
+/// Prints the list.
+pub(in crate::cli::documents) async fn show<K: Registered>(
+    arguments: &ListArguments,
+    format: RecordFormat,
+) -> Result<Listed, CommandError> {
     let channel = arguments.connection.open().await?;
     let mut registry = documents::registry(channel.clone());
     let all = all::<K>(&mut registry).await?;
@@ -89,7 +115,12 @@ pub(in crate::cli) async fn run<K: Registered>(
     for note in notes {
         output::note(&note);
     }
-    Ok(())
+    Ok(Listed { registry, etags: etags(&records) })
+}
+
+/// The etag of each record, by its name.
+pub(in crate::cli::documents) fn etags<K: Registered>(records: &[Record<K>]) -> BTreeMap<String, String> {
+    records.iter().map(|record| (record.document.metadata().name().to_owned(), record.etag.clone())).collect()
 }
 
 fn header<K: Registered>(is_wide: bool) -> Vec<String> {

@@ -13,6 +13,7 @@ pub(in crate::cli) mod lint;
 pub(in crate::cli) mod list;
 mod prune;
 mod sources;
+pub(in crate::cli) mod watch;
 
 use std::path::Path;
 

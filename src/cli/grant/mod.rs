@@ -15,6 +15,7 @@ use crate::cli::documents::get;
 use crate::cli::documents::get::GetArguments;
 use crate::cli::documents::list;
 use crate::cli::documents::list::ListArguments;
+use crate::cli::documents::watch;
 use crate::cli::error::CommandError;
 use crate::cli::output::RecordFormat;
 
@@ -36,7 +37,10 @@ pub(in crate::cli) async fn run(command: GrantCommand, format: RecordFormat) -> 
     match command {
         GrantCommand::Apply(arguments) => apply::run::<GrantMetadata>(arguments, format.plain()?).await?,
         GrantCommand::Get(arguments) => get::run::<GrantMetadata>(arguments, format).await?,
-        GrantCommand::List(arguments) => list::run::<GrantMetadata>(arguments, format).await?,
+        GrantCommand::List(arguments) if arguments.is_watch() => {
+            watch::run::<GrantMetadata>(&arguments, format).await?;
+        }
+        GrantCommand::List(arguments) => list::run::<GrantMetadata>(&arguments, format).await?,
         GrantCommand::Delete(arguments) => delete::run::<GrantMetadata>(arguments, format.plain()?).await?,
     }
     Ok(ExitCode::SUCCESS)

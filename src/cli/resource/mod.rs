@@ -17,6 +17,7 @@ use crate::cli::documents::get;
 use crate::cli::documents::get::GetArguments;
 use crate::cli::documents::list;
 use crate::cli::documents::list::ListArguments;
+use crate::cli::documents::watch;
 use crate::cli::error::CommandError;
 use crate::cli::output::RecordFormat;
 use crate::cli::resource::forget::ForgetArguments;
@@ -44,7 +45,10 @@ pub(in crate::cli) async fn run(command: ResourceCommand, format: RecordFormat) 
     match command {
         ResourceCommand::Apply(arguments) => apply::run::<ResourceYaml>(arguments, format.plain()?).await?,
         ResourceCommand::Get(arguments) => get::run::<ResourceYaml>(arguments, format).await?,
-        ResourceCommand::List(arguments) => list::run::<ResourceYaml>(arguments, format).await?,
+        ResourceCommand::List(arguments) if arguments.is_watch() => {
+            watch::run::<ResourceYaml>(&arguments, format).await?;
+        }
+        ResourceCommand::List(arguments) => list::run::<ResourceYaml>(&arguments, format).await?,
         ResourceCommand::Delete(arguments) => delete::run::<ResourceYaml>(arguments, format.plain()?).await?,
         ResourceCommand::Forget(arguments) => forget::run(arguments, format.plain()?).await?,
     }

@@ -17,6 +17,7 @@ mod features;
 mod grants;
 mod history;
 mod keys;
+mod list_watch;
 mod oauth;
 mod prune;
 mod refused_certificates;
