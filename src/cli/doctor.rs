@@ -4,6 +4,7 @@
 //! It changes nothing: the store is opened in a copy, addresses are tried without listening on them, and requests over
 //! the network are those that a server or a probe makes.
 
+mod caller;
 mod certificate;
 mod clients;
 mod configuration;
@@ -42,6 +43,7 @@ use crate::authority::clock::Timestamp;
 use crate::cli::doctor::report::Report;
 use crate::cli::doctor::severity::Status;
 use crate::cli::error::CommandError;
+use crate::cli::origins;
 use crate::cli::output::Format;
 use crate::config::Inspected;
 use crate::limits::Machine;
@@ -75,22 +77,43 @@ const AFTER_THE_CONFIGURATION: [&str; 19] = [
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DoctorArguments {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG", required_unless_present = "envoy")]
+    #[arg(long, value_name = "FILE", env = "LANYARD_CONFIG", required_unless_present_any = ["envoy", "client"])]
     config: Option<PathBuf>,
     /// Also checks a proxy: a configuration of Envoy in YAML or JSON, or the dump that its admin interface prints. May be
     /// given several times, and without --config.
     #[arg(long, value_name = "FILE")]
     envoy: Vec<PathBuf>,
     /// A listener of the running server to compare clocks with, if that is not on this machine: its ops listener by
-    /// http, or its public one by https.
+    /// http, or its public one by https. With --client: the mTLS listener of the server.
     #[arg(long, value_name = "URL", value_parser = server_url)]
     server: Option<Uri>,
     /// PEM file with the CA certificates that are trusted for --server; without it the machine's.
     #[arg(long, value_name = "FILE", env = "LANYARD_CA")]
     ca: Option<PathBuf>,
+    #[command(flatten)]
+    caller: CallerArguments,
     /// How many MiB must be free where the store is. Below it the disk is full; below four times it, it is filling.
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     min_free: u64,
+}
+
+#[derive(Args, Debug)]
+struct CallerArguments {
+    /// Checks what a workload needs that gets tokens: its files, the server that --server names (its mTLS listener, with
+    /// --ca), its registration, and a token, which is not shown. Needs no --config.
+    #[arg(long)]
+    client: bool,
+    /// With --client: PEM file with the workload's certificate, followed by its intermediates.
+    #[arg(long, value_name = "FILE", env = origins::CERT)]
+    cert: Option<PathBuf>,
+    /// With --client: PEM file with the private key of the certificate.
+    #[arg(long, value_name = "FILE", env = origins::KEY)]
+    key: Option<PathBuf>,
+    /// With --client: take what is left out from this context; see `lanyard context`.
+    #[arg(long, value_name = "NAME", env = "LANYARD_CONTEXT")]
+    context: Option<String>,
+    #[arg(long, env = origins::SERVER, hide = true)]
+    lanyard_server: Option<String>,
 }
 
 /// The environment of all checks.
@@ -113,6 +136,9 @@ pub(in crate::cli) async fn run(arguments: DoctorArguments, format: Format) -> R
                 }
             }
         }
+    }
+    if arguments.caller.client {
+        caller::check(&arguments, &environment, &mut report).await?;
     }
     for path in &arguments.envoy {
         envoy::check(path, &mut report);

@@ -42,6 +42,11 @@ impl SelectedContext {
     /// No context has a part in the connection.
     pub(in crate::cli) const NONE: Self = Self(Ok(None));
 
+    /// The one of this name, or the one in use.
+    pub(in crate::cli) fn read(name: Option<&str>) -> Result<Self, CommandError> {
+        read(name).map(|values| Self(Ok(values)))
+    }
+
     /// Why there is none, if one was selected.
     pub(in crate::cli) fn check(&self) -> Result<(), CommandError> {
         self.0.as_ref().map(|_| ()).map_err(Clone::clone)

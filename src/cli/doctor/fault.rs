@@ -71,6 +71,16 @@ pub(in crate::cli::doctor) enum Fault {
     OtlpUnreachable,
     ClientCertificateExpired,
     ClientSubjectOrder,
+    CallerFileUnusable,
+    CallerCertificateExpired,
+    CallerCertificateNotYetValid,
+    CallerCertificateExpiresSoon,
+    CallerCertificateInvalid,
+    ServerNameUnresolved,
+    ServerTlsFailed,
+    CallerCertificateRefused,
+    CallerNotRegistered,
+    CallerGetsNoToken,
     EnvoyUnreadable,
     EnvoyInvalid,
     EnvoyWithoutChecks,
@@ -370,6 +380,46 @@ impl Fault {
                 Error,
                 "see that telemetry.otlp.endpoint names the collector, and that a NetworkPolicy lets this server out to it",
             ),
+            Self::CallerFileUnusable => {
+                ("CALLER_FILE_UNUSABLE", Error, "see that --ca, --cert and --key name PEM files that you may read")
+            }
+            Self::CallerCertificateExpired => {
+                ("CALLER_CERTIFICATE_EXPIRED", Error, "have the certificate renewed, and see why it was not")
+            }
+            Self::CallerCertificateNotYetValid => (
+                "CALLER_CERTIFICATE_NOT_YET_VALID",
+                Error,
+                "see whether this machine's clock is behind; else have the certificate issued again",
+            ),
+            Self::CallerCertificateExpiresSoon => {
+                ("CALLER_CERTIFICATE_EXPIRES_SOON", Warning, "see that the renewal of the certificate works")
+            }
+            Self::CallerCertificateInvalid => (
+                "CALLER_CERTIFICATE_INVALID",
+                Error,
+                "have a certificate issued that authenticates a client, with at most one SPIFFE ID",
+            ),
+            Self::ServerNameUnresolved => (
+                "SERVER_NAME_UNRESOLVED",
+                Error,
+                "see whether --server spells the host rightly, and whether this machine's DNS knows it",
+            ),
+            Self::ServerTlsFailed => (
+                "SERVER_TLS_FAILED",
+                Error,
+                "name the CA of the server's certificate with --ca, and a name in it with --server",
+            ),
+            Self::CallerCertificateRefused => {
+                ("CALLER_CERTIFICATE_REFUSED", Error, "look into the server's log for the reason")
+            }
+            Self::CallerNotRegistered => (
+                "CALLER_NOT_REGISTERED",
+                Error,
+                "have an admin register a client for this certificate: `lanyard client apply`",
+            ),
+            Self::CallerGetsNoToken => {
+                ("CALLER_GETS_NO_TOKEN", Error, "have an admin look at the registration with `lanyard client get`")
+            }
             Self::EnvoyUnreadable => (
                 "ENVOY_UNREADABLE",
                 Error,

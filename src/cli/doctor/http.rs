@@ -57,7 +57,7 @@ where
 }
 
 /// Parses an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7): the one form that servers send.
-fn parse_date(text: &str) -> Option<Timestamp> {
+pub(in crate::cli::doctor) fn parse_date(text: &str) -> Option<Timestamp> {
     let date: HttpDate = text.parse().ok()?;
     // The crate accepts the obsolete forms too, but prints only this one.
     if date.to_string() != text {

@@ -1,5 +1,6 @@
 //! The report, for people and for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -18,7 +19,7 @@ struct Line {
     status: Status,
     code: Option<&'static str>,
     message: String,
-    next: Option<&'static str>,
+    next: Option<Cow<'static, str>>,
 }
 
 /// All lines, in the order of the checks.
@@ -58,6 +59,19 @@ impl Report {
         self.line(check, subject, fault.status(), Some(fault), message);
     }
 
+    /// The check found a fault that an error describes. Its next step is the error's, which knows more.
+    pub(in crate::cli::doctor) fn fault_of(
+        &mut self,
+        check: &'static str,
+        subject: impl Into<String>,
+        fault: Fault,
+        error: &CommandError,
+    ) {
+        let (subject, message) = (subject.into(), error.to_string());
+        let next = Some(Cow::Owned(error.next().to_owned()));
+        self.checks.push(Line { check, subject, status: fault.status(), code: Some(fault.code()), message, next });
+    }
+
     /// The check could not be made. `reason` explains why.
     pub(in crate::cli::doctor) fn not_checked(
         &mut self,
@@ -76,7 +90,7 @@ impl Report {
         fault: Option<Fault>,
         message: impl Into<String>,
     ) {
-        let (code, next) = (fault.map(Fault::code), fault.map(Fault::next));
+        let (code, next) = (fault.map(Fault::code), fault.map(|fault| Cow::Borrowed(fault.next())));
         self.checks.push(Line { check, subject: subject.into(), status, code, message: message.into(), next });
     }
 
@@ -111,7 +125,7 @@ impl Report {
             let code = line.code.map(|code| format!(" ({code})")).unwrap_or_default();
             let subject = if line.subject.is_empty() { String::new() } else { format!("{}: ", line.subject) };
             let _written = writeln!(text, "{status:<12}{:<20}{subject}{}{code}", line.check, line.message).is_ok();
-            if let Some(next) = line.next {
+            if let Some(next) = &line.next {
                 let _written = writeln!(text, "{:<12}next: {next}", "").is_ok();
             }
         }

@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::tls::outbound;
 
 const CHECK: &str = "server";
-const CLOCK: &str = "clock";
+pub(in crate::cli::doctor) const CLOCK: &str = "clock";
 
 /// The permitted difference between two clocks.
 const TOLERANCE: Duration = Duration::from_secs(5);
@@ -107,7 +107,12 @@ async fn check_named(url: &Uri, ca: Option<&Path>, environment: &Environment, re
 }
 
 /// Compares the server's time with this machine's before the request and after the response.
-fn compare(subject: &str, date: Timestamp, (before, after): (Timestamp, Timestamp), report: &mut Report) {
+pub(in crate::cli::doctor) fn compare(
+    subject: &str,
+    date: Timestamp,
+    (before, after): (Timestamp, Timestamp),
+    report: &mut Report,
+) {
     let (behind, ahead) = (date.until(before), after.until(date));
     let problem = if behind > TOLERANCE {
         format!("the server's clock is {} behind this machine's", humantime::format_duration(behind))

@@ -8,6 +8,7 @@ mod connection_flags;
 mod contexts;
 mod dev;
 mod doctor;
+mod doctor_caller;
 mod doctor_certificates;
 mod doctor_clients;
 mod doctor_endpoints;
