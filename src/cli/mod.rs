@@ -2,6 +2,7 @@
 
 mod audit;
 mod client;
+mod colour;
 mod completion;
 mod config_check;
 mod confirm;

@@ -8,6 +8,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::cli::colour;
+use crate::cli::colour::Colour;
 use crate::cli::error::CommandError;
 
 /// The output format of commands that print records.
@@ -61,8 +63,25 @@ pub(in crate::cli) fn print(text: &str) -> Result<(), CommandError> {
 
 /// Prints lines to stdout. Returns whether there is somebody who reads it.
 pub(in crate::cli) fn print_while_read(text: &str) -> Result<bool, CommandError> {
+    write_out(&escape(text.strip_suffix('\n').unwrap_or(text)))
+}
+
+/// Prints lines to stdout. Where it shows colours, one of these marks at the beginning of a line has its colour.
+pub(in crate::cli) fn print_marked(text: &str, marks: &[(&str, Colour)]) -> Result<(), CommandError> {
+    if !colour::on_stdout() {
+        return print(text);
+    }
+    let lines = text.lines().map(|line| {
+        let marked = marks.iter().find_map(|(mark, colour)| Some((colour.paint(mark), line.strip_prefix(mark)?)));
+        // The colours are ours, and the rest may come from elsewhere.
+        marked.map_or_else(|| escape(line), |(mark, rest)| format!("{mark}{}", escape(rest)))
+    });
+    write_out(&lines.collect::<Vec<_>>().join("\n")).map(drop)
+}
+
+/// Writes lines that are escaped already.
+fn write_out(text: &str) -> Result<bool, CommandError> {
     let mut stdout = io::stdout().lock();
-    let text = escape(text.strip_suffix('\n').unwrap_or(text));
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         // The reader, such as `head`, needs no more.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

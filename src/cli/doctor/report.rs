@@ -5,11 +5,15 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::cli::colour::Colour;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::severity::Status;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+
+/// The colours of the words for a status.
+const MARKS: [(&str, Colour); 3] = [("ok", Colour::Green), ("WARNING", Colour::Yellow), ("ERROR", Colour::Red)];
 
 /// One line of the report. The names of the fields are stable.
 #[derive(Debug, Serialize)]
@@ -109,7 +113,7 @@ impl Report {
         let (errors, warnings) = (self.count(Status::Error), self.count(Status::Warning));
         match format {
             Format::Json => output::print_json(&Document { healthy: errors == 0, errors, warnings, report: self }),
-            Format::Text => output::print(&self.text(errors, warnings)),
+            Format::Text => output::print_marked(&self.text(errors, warnings), &MARKS),
         }
     }
 

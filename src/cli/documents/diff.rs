@@ -13,6 +13,7 @@ use crate::apply::Outcome;
 use crate::apply::apply;
 use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
+use crate::cli::colour::Colour;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
@@ -76,6 +77,9 @@ pub(in crate::cli) async fn run(arguments: DiffArguments, format: Format) -> Res
     Ok(if compared().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The colours of what is added, and of what is removed.
+const MARKS: [(&str, Colour); 2] = [("+", Colour::Green), ("-", Colour::Red)];
+
 fn differs(applied: &Applied) -> bool {
     match applied.outcome {
         Outcome::Created | Outcome::Updated => true,
@@ -87,7 +91,7 @@ fn text<K: Registered>(checked: &[Applied]) -> Result<(), CommandError> {
     for one in checked.iter().filter(|one| differs(one)) {
         let is_new = if matches!(one.outcome, Outcome::Created) { " is not registered" } else { "" };
         let lines: Vec<String> = one.differences.iter().map(line).collect();
-        output::print(&format!("{} {}{is_new}\n{}", K::KIND, one.name, lines.join("\n")))?;
+        output::print_marked(&format!("{} {}{is_new}\n{}", K::KIND, one.name, lines.join("\n")), &MARKS)?;
         if let Some(lifetime) = one.denied_tokens {
             let lifetime = humantime::format_duration(lifetime);
             output::print(&format!(

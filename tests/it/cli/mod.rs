@@ -2,6 +2,7 @@
 
 mod apply;
 mod authentication;
+mod colours;
 mod commands;
 mod confirmation;
 mod connection_flags;
