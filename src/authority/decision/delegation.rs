@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use spiffe::SpiffeId;
-
 use crate::authority::access::RegisteredGrant;
 use crate::authority::access::TeamGrant;
 use crate::authority::access::Within;
 use crate::authority::identity::SpiffeIdPattern;
-use crate::authority::identity::parse_spiffe_id;
 use crate::authority::records::NotGranted;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
 use crate::authority::registration::ClientRegistration;
+use crate::authority::registration::Rotation;
 use crate::authority::registration::SpiffeClaim;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::resources::ProtectedResource;
@@ -35,6 +33,10 @@ impl Delegable for ClientRegistration {
             ("scope", grant.covers_scope(&terms.scope)),
             ("access_token_ttl", grant.covers_ttl(terms.access_token_ttl)),
             ("tls_client_certificate_bound_access_tokens", terms.bound),
+            // Another certificate of the same name would do.
+            ("rotation", terms.rotation == Rotation::Strict),
+            // A pattern that is disabled disables what others registered below it.
+            ("disabled", !self.disabled || matches!(claim(&self.method), Some(SpiffeIdPattern::Exact(_)))),
         ]
     }
 }
@@ -42,15 +44,15 @@ impl Delegable for ClientRegistration {
 impl Delegable for ProtectedResource {
     fn members_within(&self, grant: &TeamGrant) -> Vec<(&'static str, bool)> {
         let metadata = &self.metadata;
-        let is_served = |text: &String| {
-            parse_spiffe_id(text).is_some_and(|id: SpiffeId| grant.covers_spiffe_id(&SpiffeIdPattern::Exact(id)))
-        };
         vec![
             ("audience", grant.covers_resource(&metadata.audience)),
             ("owner", grant.covers_owner(metadata.owner.as_deref())),
             ("scope", self.defined.as_ref().is_none_or(|defined| grant.covers_scope(defined))),
             ("authorities", metadata.authorities.iter().all(|authority| grant.covers_authority(authority))),
-            ("destination_principals", metadata.destination_principals.iter().all(is_served)),
+            // A workload that serves one resource has it whatever host is asked for, those of other owners too.
+            ("destination_principals", metadata.destination_principals.is_empty()),
+            // The longest one counts for the readiness of each replica and for the rotation of keys.
+            ("max_staleness", metadata.max_staleness.is_none()),
         ]
     }
 }

@@ -53,6 +53,9 @@ pub(in crate::cli) struct ApplyAllArguments {
 /// document before the first is written, and what was written is undone if a later one is refused.
 pub(in crate::cli) async fn run(arguments: ApplyAllArguments, format: Format) -> Result<(), CommandError> {
     let ApplyAllArguments { common: arguments, prune, yes } = arguments;
+    if prune {
+        sources::refuse_empty(&arguments.filenames)?;
+    }
     let documents = managed(&arguments)?;
     let mut registry = documents::open(&arguments.connection).await?;
     let Round { mut lines, warned, refused } = checked(&mut registry, &documents).await;

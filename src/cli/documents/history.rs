@@ -221,7 +221,10 @@ async fn roll_back_to<K: Registered>(
     format: Format,
 ) -> Result<(), CommandError> {
     let document = as_of::<K>(registry, &arguments.then).await?;
-    let documents = [document.metadata().clone()];
+    let mut metadata = document.metadata().clone();
+    // A document that does not say what manages it keeps the present manager, and this one is to be as it was.
+    K::managed_by(&mut metadata).get_or_insert_default();
+    let documents = [metadata];
     let (applied, mode) = if arguments.dry_run {
         (apply(registry, &documents, Mode::Check).await, Mode::Check)
     } else {

@@ -114,6 +114,23 @@ pub(in crate::cli::documents) fn read_all(paths: &[PathBuf]) -> Result<Documents
     Ok(Documents { grants, clients, resources })
 }
 
+/// Refuses a source without documents: what it should have would be taken for gone. Directories are not searched deeper.
+pub(in crate::cli::documents) fn refuse_empty(paths: &[PathBuf]) -> Result<(), CommandError> {
+    for path in paths.iter().filter(|path| *path != Path::new("-")) {
+        let has_folders = || fs::read_dir(path).is_ok_and(|all| all.flatten().any(|entry| entry.path().is_dir()));
+        let next = "name each folder with documents with a -f of its own, and leave out what has none";
+        let problem = if texts(std::slice::from_ref(path))?.is_empty() {
+            "it has no documents, and --prune would delete what it should have"
+        } else if path.is_dir() && has_folders() {
+            "there are folders in it, which are not searched, and --prune would delete what they have"
+        } else {
+            continue;
+        };
+        return Err(CommandError::new(format!("{}: {problem}", path.display()), next).not_retryable());
+    }
+    Ok(())
+}
+
 /// The documents of one kind, with the `etag`s that they name, and the source of each by its name.
 pub(in crate::cli::documents) struct Collected<K: Registered> {
     pub(in crate::cli::documents) documents: Vec<K::Metadata>,

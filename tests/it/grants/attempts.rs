@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::support::SHOP_ADMIN;
+use super::support::SHOP_CLIENT;
 use super::support::beyond;
 use super::support::by_shop;
 use super::support::create;
@@ -176,11 +177,16 @@ fn resources() -> Vec<Attempt<ProtectedResource>> {
     let audience = |one: &mut ProtectedResource, text: &str| {
         text.clone_into(&mut one.audience);
         one.authorities.clear();
-        one.destination_principals.clear();
     };
     let scope = |one: &mut ProtectedResource, text: &str| text.clone_into(&mut one.scope);
     let authority = |one: &mut ProtectedResource, text: &str| one.authorities = vec![text.to_owned()];
-    let principal = |one: &mut ProtectedResource, text: &str| one.destination_principals = vec![text.to_owned()];
+    let principal =
+        |text: &'static str| move |one: &mut ProtectedResource| one.destination_principals = vec![text.to_owned()];
+    let staleness = |seconds: i64| {
+        move |one: &mut ProtectedResource| {
+            one.max_staleness = (seconds > 0).then_some(prost_types::Duration { seconds, nanos: 0 });
+        }
+    };
     let own = "https://shop.internal/a";
     vec![
         by_text("another team's resource", "audience", ["https://billing.internal/a", own], audience),
@@ -205,18 +211,15 @@ fn resources() -> Vec<Attempt<ProtectedResource>> {
             |one: &mut ProtectedResource| one.authorities.push("a.billing.internal".to_owned()),
             |one: &mut ProtectedResource| one.authorities.push("a.shop.internal".to_owned()),
         ),
-        by_text(
+        attempt(
             "another team's workload",
             "destination_principals",
-            ["spiffe://prod.example/ns/billing/sa/a", "spiffe://prod.example/ns/shop/sa/a"],
-            principal,
+            principal("spiffe://prod.example/ns/billing/sa/a"),
+            |_| {},
         ),
-        by_text(
-            "the team's admin as a workload",
-            "destination_principals",
-            ["spiffe://prod.example/ns/shop-admins/ci", "spiffe://prod.example/ns/shop/ci"],
-            principal,
-        ),
+        // A workload that serves one resource has it whatever host is asked for.
+        attempt("a workload of its own", "destination_principals", principal(SHOP_CLIENT), |_| {}),
+        attempt("a bound of staleness", "max_staleness", staleness(60), staleness(0)),
     ]
 }
 

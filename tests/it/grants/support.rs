@@ -62,7 +62,6 @@ pub fn shop_resource() -> ProtectedResource {
         audience: SHOP_AUDIENCE.to_owned(),
         scope: "orders.read".to_owned(),
         authorities: texts(&["orders.shop.internal"]),
-        destination_principals: texts(&["spiffe://prod.example/ns/shop/sa/orders"]),
         owner: "team-shop".to_owned(),
         ..ProtectedResource::default()
     }

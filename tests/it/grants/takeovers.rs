@@ -216,3 +216,24 @@ async fn a_grant_counts_as_it_is_now_and_members_of_two_grants_are_not_put_toget
     let refused = delete(&server, &team, "stock", "").await;
     assert_eq!(refusal(refused), (Code::PermissionDenied, "WRONG_ROLE".to_owned()));
 }
+
+#[tokio::test]
+async fn what_reaches_beyond_a_registration_of_its_own_is_no_teams_to_set() {
+    let server = with_grants().await;
+    let shop = server.svid(SHOP_ADMIN);
+    for rotation in ["identity", "lineage"] {
+        let client = Client { rotation: rotation.to_owned(), ..shop_client() };
+        assert_eq!(beyond(create(&server, &shop, client).await), by_shop("rotation"), "{rotation}");
+    }
+    // A pattern that is disabled would disable what others registered below it.
+    let pattern = |disabled| Client {
+        client_id: "all-of-the-shop".to_owned(),
+        spiffe_id: "spiffe://prod.example/ns/shop/*".to_owned(),
+        disabled,
+        ..shop_client()
+    };
+    assert_eq!(beyond(create(&server, &shop, pattern(true)).await), by_shop("disabled"));
+    create(&server, &shop, pattern(false)).await.unwrap();
+    let strict = Client { rotation: "strict".to_owned(), disabled: true, ..shop_client() };
+    create(&server, &shop, strict).await.unwrap();
+}
