@@ -19,6 +19,7 @@ pub mod keys;
 pub mod observe;
 pub mod policy;
 pub mod records;
+pub mod reference;
 pub mod registration;
 pub mod resources;
 pub mod scope;
@@ -48,8 +49,10 @@ use crate::authority::keys::SpareKeys;
 use crate::authority::observe::AuditSink;
 use crate::authority::observe::LogSink;
 use crate::authority::observe::Metrics;
+use crate::authority::observe::RecentRefusals;
 use crate::authority::observe::Reloads;
 use crate::authority::policy::Policy;
+use crate::authority::reference::ReplicaTag;
 use crate::authority::state::JwksSource;
 use crate::authority::state::Replica;
 use crate::authority::state::Snapshot;
@@ -76,6 +79,7 @@ pub struct Authority {
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     metrics: Metrics,
     audit: Arc<dyn AuditSink>,
+    refusals: RecentRefusals,
     reloads: Reloads,
     store_feed: StoreFeed,
     /// This replica of several that share the store; `None` where the store is this process's own.
@@ -112,6 +116,7 @@ impl Authority {
             jwks_source: OnceLock::new(),
             metrics: Metrics::default(),
             audit: Arc::new(LogSink),
+            refusals: RecentRefusals::new(ReplicaTag::of("")),
             reloads: Reloads::default(),
             store_feed: StoreFeed::default(),
             replica: None,
@@ -121,7 +126,7 @@ impl Authority {
     /// Shares the store with other replicas, under a name of its own.
     #[must_use]
     pub fn as_replica(self, name: String) -> Self {
-        Self { replica: Some(Replica::new(name)), ..self }
+        Self { refusals: RecentRefusals::new(ReplicaTag::of(&name)), replica: Some(Replica::new(name)), ..self }
     }
 
     /// Sends the audit trail to `sink` instead of the log.
@@ -148,6 +153,11 @@ impl Authority {
     /// The counters of all decisions.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Why the recent refusals were refused.
+    pub fn refusals(&self) -> &RecentRefusals {
+        &self.refusals
     }
 
     /// Which reloads failed at their last attempt.

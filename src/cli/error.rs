@@ -7,19 +7,31 @@ pub(in crate::cli) struct CommandError {
     problem: String,
     next: String,
     code: Option<String>,
+    reference: Option<String>,
     retryable: bool,
 }
 
 impl CommandError {
     /// Both texts are lower case without a full stop. `next` is an instruction.
     pub(in crate::cli) fn new(problem: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { problem: problem.into(), next: next.into(), code: None, retryable: true }
+        Self { problem: problem.into(), next: next.into(), code: None, reference: None, retryable: true }
     }
 
     /// Adds the fixed code of a server's refusal.
     #[must_use]
     pub(in crate::cli) fn with_code(self, code: String) -> Self {
         Self { code: Some(code), ..self }
+    }
+
+    /// Adds the reference of a server's refusal.
+    #[must_use]
+    pub(in crate::cli) fn with_reference(self, reference: Option<String>) -> Self {
+        Self { reference, ..self }
+    }
+
+    /// The reference of a server's refusal, if it has one.
+    pub(in crate::cli) fn reference(&self) -> Option<&str> {
+        self.reference.as_deref()
     }
 
     /// Prefixes the problem with its subject.

@@ -109,9 +109,14 @@ pub(in crate::cli) fn note(text: &str) {
 /// Prints an error to stderr: as text, with the next step on a second line, or as a JSON document.
 pub(in crate::cli) fn print_error(error: &CommandError, format: Format) {
     match format {
-        Format::Text => note(&format!("error: {error}\n  next: {}", error.next())),
+        Format::Text => {
+            let reference = error.reference().map(|reference| format!(", reference {reference}")).unwrap_or_default();
+            note(&format!("error: {error}{reference}\n  next: {}", error.next()));
+        }
         Format::Json => {
-            note(&json!({ "error": error.to_string(), "code": error.code(), "next": error.next() }).to_string());
+            let (code, next, reference) = (error.code(), error.next(), error.reference());
+            let error = error.to_string();
+            note(&json!({ "error": error, "code": code, "next": next, "reference": reference }).to_string());
         }
     }
 }

@@ -32,6 +32,8 @@ pub(in crate::cli) enum Needs {
     WorkloadOrAdmin,
     /// Workload or Proxy, for decisions.
     WorkloadOrProxy,
+    /// Admin, for the refusals of all callers.
+    Refusals,
     /// Any role.
     AnyRole,
 }
@@ -41,11 +43,13 @@ pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     if let Some(cause) = connection::find::<ConnectError>(status) {
         return connect_error::explain(cause, None, SystemClock.now());
     }
-    let reason = status.get_details_error_info().map(|info| info.reason);
+    let info = status.get_details_error_info();
+    let reference = info.as_ref().and_then(|info| info.metadata.get("reference").cloned());
+    let reason = info.map(|info| info.reason);
     let name = reason.as_deref().map_or_else(|| format!("{:?}", status.code()), ToOwned::to_owned);
     let next = by_reason(reason.as_deref(), needs).unwrap_or_else(|| by_code(status.code(), needs));
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
-    CommandError::new(format!("{message} ({name})"), next).with_code(name)
+    CommandError::new(format!("{message} ({name})"), next).with_code(name).with_reference(reference)
 }
 
 fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
@@ -120,6 +124,13 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("KEYS_UNAVAILABLE", _) => {
             "try again until it succeeds: it is not known whether the change is stored; `lanyard keys list` shows it"
         }
+        ("REFERENCE_MALFORMED", _) => {
+            "copy the reference whole: it is in the answer, in the header x-lanyard-reference and in the log"
+        }
+        ("REFUSAL_NOT_FOUND", _) => {
+            "see the audit trail for it; an admin finds others with `lanyard why --since 1h --caller PATTERN`"
+        }
+        ("OTHER_REPLICA", _) => "ask that replica itself: --server with its own address instead of the service's",
         ("ETAG_MISSING", Needs::Resources) => "give the etag as `lanyard resource get` shows it",
         ("ETAG_MISSING", Needs::Grants) => "give the etag as `lanyard grant get` shows it",
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",
@@ -131,7 +142,13 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
     match (code, needs) {
         (
             Code::PermissionDenied,
-            Needs::Clients | Needs::Resources | Needs::Grants | Needs::Revocations | Needs::Store | Needs::Keys,
+            Needs::Clients
+            | Needs::Resources
+            | Needs::Grants
+            | Needs::Revocations
+            | Needs::Store
+            | Needs::Keys
+            | Needs::Refusals,
         ) => "use a certificate that the server's configuration gives the role Admin, with --cert and --key",
         (Code::PermissionDenied, Needs::Workload) => {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \

@@ -131,6 +131,7 @@ fn text(answer: &ValidateBindingResponse) -> String {
         ("match", short(answer.r#match().as_str_name(), "MATCH_")),
         ("evidence", short(answer.evidence_grade().as_str_name(), "EVIDENCE_GRADE_")),
         ("explanation", answer.explanation.clone()),
+        ("reference", answer.reference.clone()),
         ("cache until", cache_until),
     ];
     let present = rows.iter().filter(|(_, value)| !value.is_empty() && value != "UNSPECIFIED");
@@ -151,6 +152,7 @@ fn to_json(answer: &ValidateBindingResponse) -> Value {
         "match": answer.r#match().as_str_name(),
         "evidence_grade": answer.evidence_grade().as_str_name(),
         "explanation": answer.explanation,
+        "reference": Some(&answer.reference).filter(|reference| !reference.is_empty()),
         "claims": answer.claims.as_ref().map(object),
         "cache_until": answer.cache_until.as_ref().map(ToString::to_string),
     })

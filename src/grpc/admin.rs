@@ -64,7 +64,7 @@ impl AdminService for Services {
     ) -> Result<Response<EnableFeatureResponse>, Status> {
         let (_, extensions, EnableFeatureRequest { name }) = request.into_parts();
         let enabled = self.authority.enable_feature(caller(&extensions)?, &name).await;
-        let (record, already_enabled) = enabled.map_err(|error| status::feature_error(&error))?;
+        let (record, already_enabled) = enabled.map_err(status::refused(|error| status::feature_error(&error)))?;
         Ok(Response::new(EnableFeatureResponse { feature: Some(feature(&name, Some(&record))), already_enabled }))
     }
 

@@ -44,6 +44,9 @@ pub(super) fn write(evaluation: &Evaluation, answer: &mut Writer<'_>) {
         answer.text(7, &why.to_string());
     }
     answer.number(8, generation.into());
+    if let Some(reference) = evaluation.reference {
+        answer.text(9, &reference.to_string());
+    }
 }
 
 fn grade(grade: EvidenceGrade) -> proto::EvidenceGrade {

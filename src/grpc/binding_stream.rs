@@ -183,8 +183,8 @@ impl Answers {
     fn answer(&self, frame: &BindingFrame, answers: &mut Vec<u8>) -> Result<(), Status> {
         let Self { authority, peer, limits, connection, .. } = self;
         let report = |error, ends| {
-            authority.report_not_admitted(&Sender::of(Some(peer), *connection), METHOD, error, ends);
-            status::not_admitted(error)
+            let reference = authority.report_not_admitted(&Sender::of(Some(peer), *connection), METHOD, error, ends);
+            status::referring(&status::not_admitted(error), reference)
         };
         if let Err(error) = limits.message(Priority::Decision) {
             let status = report(error, false);
@@ -231,8 +231,10 @@ fn span(trace: &RequestTrace) -> Span {
 fn failed(answer: &mut Writer<'_>, status: &Status) {
     answer.message(2, |error| {
         error.choice(1, status.code());
-        error.text(2, &status.get_details_error_info().map(|info| info.reason).unwrap_or_default());
+        let info = status.get_details_error_info();
+        error.text(2, info.as_ref().map(|info| info.reason.as_str()).unwrap_or_default());
         error.text(3, status.message());
+        error.text(4, info.as_ref().and_then(status::reference_of).unwrap_or_default());
     });
 }
 

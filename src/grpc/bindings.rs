@@ -55,8 +55,7 @@ pub(super) fn evaluate(
 ) -> Result<(), Status> {
     let evidence = question.evidence().map_err(|error| {
         let why = NoDecision::from(error);
-        authority.report_not_decided(caller, question.audience, why);
-        status::no_decision(why)
+        status::refused(status::no_decision)(authority.report_not_decided(caller, question.audience, why))
     })?;
     let request = ValidateRequest {
         access_token: question.access_token,
@@ -64,7 +63,7 @@ pub(super) fn evaluate(
         audience: Some(question.audience),
         scope: question.scope,
     };
-    let evaluation = authority.validate_binding(caller, request).map_err(status::no_decision)?;
+    let evaluation = authority.validate_binding(caller, request).map_err(status::refused(status::no_decision))?;
     binding_answer::write(&evaluation, answer);
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
 use crate::authority::decision::CheckAnswer;
 use crate::authority::decision::Match;
-use crate::authority::evidence::EvidenceGrade;
+use crate::authority::reference::REFERENCE_HEADER;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::PrintedForm;
 use crate::grpc::check_denial::denied;
@@ -38,8 +38,9 @@ fn allowed(allowance: &Allowance, answer: &mut Writer<'_>) {
         for name in remove {
             response.text_of(5, name);
         }
-        if let Some(refusal) = let_through.filter(|_| *say_so) {
+        if let Some((refusal, reference)) = let_through.filter(|_| *say_so) {
             header(response, RESPONSE_HEADERS_TO_ADD, REPORT, refusal.code());
+            header(response, RESPONSE_HEADERS_TO_ADD, REFERENCE_HEADER, &reference.to_string());
         }
     });
     // Dynamic metadata for later filters and the access log.
@@ -48,15 +49,11 @@ fn allowed(allowance: &Allowance, answer: &mut Writer<'_>) {
             printed(asserted, PrintedForm::Metadata, metadata, fields);
             field(fields, "resource", &asserted.audience);
             field(fields, "match", binding(asserted.verdict.matched));
-            let grade = match asserted.verdict.grade {
-                EvidenceGrade::SpiffeId => "spiffe_id",
-                EvidenceGrade::Thumbprint => "thumbprint",
-                EvidenceGrade::Certificate => "certificate",
-            };
-            field(fields, "evidence_grade", grade);
+            field(fields, "evidence_grade", asserted.verdict.grade.name());
         }
-        if let Some(refusal) = let_through {
+        if let Some((refusal, reference)) = let_through {
             field(fields, "would_deny", refusal.code());
+            field(fields, "reference", &reference.to_string());
         }
     });
 }

@@ -10,6 +10,7 @@ use crate::authority::access::RETRY_AFTER;
 use crate::authority::decision::CheckRefusal;
 use crate::authority::decision::Denial;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::reference::REFERENCE_HEADER;
 use crate::proto::envoy::config::core::v3::HeaderValue;
 use crate::proto::envoy::config::core::v3::HeaderValueOption;
 use crate::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -52,7 +53,8 @@ fn saying(refusal: CheckRefusal) -> Saying {
 }
 
 pub(super) fn denied(denial: &Denial) -> CheckResponse {
-    let Denial { refusal, audience, scope } = denial;
+    let Denial { refusal, reference, audience, scope } = denial;
+    let reference = reference.to_string();
     let Saying { http, grpc, error, challenge } = saying(*refusal);
     // Fixed sentences, without quotes and backslashes (RFC 6750 section 3).
     let description = refusal.to_string();
@@ -60,8 +62,13 @@ pub(super) fn denied(denial: &Denial) -> CheckResponse {
         "error": error.unwrap_or(if challenge { "unauthorized" } else { "access_denied" }),
         "error_description": description,
         "reason": refusal.code(),
+        "reference": reference,
     });
-    let mut headers = vec![header("content-type", "application/json"), header("cache-control", "no-store")];
+    let mut headers = vec![
+        header("content-type", "application/json"),
+        header("cache-control", "no-store"),
+        header(REFERENCE_HEADER, &reference),
+    ];
     if *refusal == CheckRefusal::Overloaded {
         headers.push(header("retry-after", &RETRY_AFTER.as_secs().to_string()));
     }
@@ -76,10 +83,11 @@ pub(super) fn denied(denial: &Denial) -> CheckResponse {
         }
         headers.push(header("www-authenticate", &format!("Bearer {}", parameters.join(", "))));
     }
-    let reason = ("reason".to_owned(), Value { kind: Some(Kind::StringValue(refusal.code().to_owned())) });
+    let field = |name: &str, text: &str| (name.to_owned(), Value { kind: Some(Kind::StringValue(text.to_owned())) });
+    let fields = [field("reason", refusal.code()), field("reference", &reference)];
     CheckResponse {
         status: Some(rpc::Status { code: grpc.into(), message: refusal.code().to_owned(), details: Vec::new() }),
-        dynamic_metadata: Some(Struct { fields: [reason].into() }),
+        dynamic_metadata: Some(Struct { fields: fields.into() }),
         http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
             status: Some(HttpStatus { code: http }),
             headers,

@@ -24,6 +24,7 @@ use crate::authority::decision::CheckAnswer;
 use crate::authority::decision::CheckRefusal;
 use crate::authority::decision::Denial;
 use crate::authority::observe::RequestOutcome;
+use crate::authority::reference::Reference;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::grpc::Services;
@@ -65,11 +66,11 @@ pub(super) fn check(
     let checked = if let Some(request) = request {
         // If the proxy does not trace, the denial belongs to the trace of its client.
         trace_context::adopt(|| IncomingTrace::from_raw(&request.headers));
-        authority.check(caller, request).map_err(status::stale)?
+        authority.check(caller, request).map_err(status::refused(status::stale))?
     } else {
         let refusal = CheckRefusal::RequestMalformed;
-        authority.report_unread_check(&caller.sender(), refusal);
-        CheckAnswer::Deny(denial(refusal))
+        let reference = authority.report_unread_check(&caller.sender(), refusal);
+        CheckAnswer::Deny(denial(refusal, reference))
     };
     check_answer::write(&checked, answer);
     Ok(match checked {
@@ -84,21 +85,22 @@ fn outcome(refusal: CheckRefusal) -> RequestOutcome {
 }
 
 /// A denial from before the resource lookup.
-fn denial(refusal: CheckRefusal) -> Denial {
-    Denial { refusal, audience: None, scope: Scope::default() }
+fn denial(refusal: CheckRefusal, reference: Reference) -> Denial {
+    Denial { refusal, reference, audience: None, scope: Scope::default() }
 }
 
 /// The response to a caller that the access table, its certificate or a limit rejects. It is a denied response too,
 /// because a request must not pass on account of its proxy not being authorized, or of asking too often.
-pub fn not_admitted(error: NotAdmitted) -> Response<Body> {
-    denied_response(match error {
+pub fn not_admitted(error: NotAdmitted, reference: Reference) -> Response<Body> {
+    let refusal = match error {
         NotAdmitted::ShareExceeded(_) | NotAdmitted::Overloaded => CheckRefusal::Overloaded,
         NotAdmitted::NoSuchMethod
         | NotAdmitted::NoCertificate
         | NotAdmitted::Unproven(_)
         | NotAdmitted::NotForwarded(_)
         | NotAdmitted::WrongRole => CheckRefusal::NotAProxy,
-    })
+    };
+    denied_response(refusal, reference)
 }
 
 /// Converts to a denied response the status of a check that failed before it was read (a message that is too large, or
@@ -129,13 +131,13 @@ pub fn into_denied_response(
 
 /// Reports a check that did not reach the authority, and returns the response to it.
 pub fn unread(authority: &Authority, sender: &Sender, refusal: CheckRefusal) -> Response<Body> {
-    authority.report_unread_check(sender, refusal);
-    denied_response(refusal)
+    let reference = authority.report_unread_check(sender, refusal);
+    denied_response(refusal, reference)
 }
 
 /// A complete gRPC response with this denial.
-pub fn denied_response(refusal: CheckRefusal) -> Response<Body> {
-    let message = tokio_stream::once(Ok(denied(&denial(refusal))));
+pub fn denied_response(refusal: CheckRefusal, reference: Reference) -> Response<Body> {
+    let message = tokio_stream::once(Ok(denied(&denial(refusal, reference))));
     let encoder = ProstCodec::<CheckResponse, CheckRequest>::default().encoder();
     let body =
         EncodeBody::new_server(encoder, message, None, tonic::codec::SingleMessageCompressionOverride::default(), None);

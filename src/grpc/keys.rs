@@ -57,7 +57,7 @@ impl KeyService for Services {
     ) -> Result<Response<RotateSigningKeyResponse>, Status> {
         let (caller, authority) = (caller(request.extensions())?.clone(), Arc::clone(&self.authority));
         let rotated = to_its_end(async move { authority.rotate_signing_key(&caller).await }).await?;
-        let rotated = rotated.map_err(status::key_change_error)?;
+        let rotated = rotated.map_err(status::refused(status::key_change_error))?;
         let key = Some(printed(&rotated.next, &self.authority.keys(), &self.authority.key_times()));
         Ok(Response::new(RotateSigningKeyResponse { key, already_pending: rotated.was_pending }))
     }
@@ -69,7 +69,7 @@ impl KeyService for Services {
         let (_, extensions, RevokeSigningKeyRequest { kid, reason }) = request.into_parts();
         let (caller, authority) = (caller(&extensions)?.clone(), Arc::clone(&self.authority));
         let revoked = to_its_end(async move { authority.revoke_signing_key(&caller, &kid, &reason).await }).await?;
-        let mut revoked = revoked.map_err(status::key_change_error)?;
+        let mut revoked = revoked.map_err(status::refused(status::key_change_error))?;
         if !revoked.was_revoked && self.authority.keys().active_key().is_none() {
             let authority = Arc::clone(&self.authority);
             let replacing = to_its_end(async move { authority.tend_signing_keys().await });
@@ -87,7 +87,7 @@ impl KeyService for Services {
 
     async fn reseal_keys(&self, request: Request<ResealKeysRequest>) -> Result<Response<ResealKeysResponse>, Status> {
         let caller = caller(request.extensions())?;
-        let done = self.authority.reseal_keys(caller).await.map_err(status::key_change_error)?;
+        let done = self.authority.reseal_keys(caller).await.map_err(status::refused(status::key_change_error))?;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(Response::new(ResealKeysResponse { resealed: count(done.resealed), already: count(done.already) }))
     }

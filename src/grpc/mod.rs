@@ -10,6 +10,7 @@ mod check_answer;
 mod check_denial;
 mod check_question;
 mod claims;
+mod explanations;
 pub mod ext_authz;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -38,6 +39,7 @@ use crate::proto;
 use crate::proto::admin_service_server::AdminServiceServer;
 use crate::proto::binding_service_server::BindingServiceServer;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use crate::proto::explanation_service_server::ExplanationServiceServer;
 use crate::proto::key_service_server::KeyServiceServer;
 use crate::proto::registry_service_server::RegistryServiceServer;
 use crate::proto::token_service_server::TokenServiceServer;
@@ -75,6 +77,7 @@ pub fn routes(
         .add_service(AuthorizationServer::new(services()).max_decoding_message_size(MAX_CHECK_BYTES))
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(AdminServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(ExplanationServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(health::service(readiness))
         .add_service(reflection().build_v1()?)
         // Python's reflection client still uses v1alpha.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tonic::Code;
 use tonic::Status;
 use tonic_types::ErrorDetails;
+use tonic_types::ErrorInfo;
 use tonic_types::StatusExt as _;
 
 use crate::authority::access::Exceeded;
@@ -18,8 +19,11 @@ use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::observe::Unexplained;
 use crate::authority::records::NotGranted;
 use crate::authority::records::RegistryError;
+use crate::authority::reference::Reference;
+use crate::authority::reference::Refused;
 use crate::authority::state::FeatureError;
 use crate::authority::state::Undecidable;
 use crate::messages::Malformed;
@@ -38,6 +42,30 @@ fn refusal(code: Code, reason: &str, message: impl Into<String>, metadata: HashM
 
 fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
     refusal(code, reason, message.to_string(), HashMap::new())
+}
+
+/// The name of a reference in the metadata of an `ErrorInfo`.
+const REFERENCE: &str = "reference";
+
+/// A status with the reference of the refusal that it is.
+pub fn referring(status: &Status, reference: Reference) -> Status {
+    let mut details = status.get_error_details();
+    if let Some(info) = details.error_info() {
+        let (reason, mut metadata) = (info.reason.clone(), info.metadata.clone());
+        metadata.insert(REFERENCE.to_owned(), reference.to_string());
+        details.set_error_info(reason, DOMAIN, metadata);
+    }
+    Status::with_error_details(status.code(), status.message(), details)
+}
+
+/// The reference in the detail of a status.
+pub(super) fn reference_of(info: &ErrorInfo) -> Option<&str> {
+    info.metadata.get(REFERENCE).map(String::as_str)
+}
+
+/// The status of a refusal whose error is printed so.
+pub(super) fn refused<E>(print: impl FnOnce(E) -> Status) -> impl FnOnce(Refused<E>) -> Status {
+    move |refused| referring(&print(refused.error), refused.reference)
 }
 
 /// A request that may be repeated after this time.
@@ -256,6 +284,17 @@ pub(super) fn feature_error(error: &FeatureError) -> Status {
         FeatureError::Unavailable => Code::Unavailable,
     };
     plain(code, error.code(), error)
+}
+
+/// A refusal that is not explained.
+pub(super) fn unexplained(error: &Unexplained) -> Status {
+    let (code, replica) = match error {
+        Unexplained::ReferenceMalformed => (Code::InvalidArgument, None),
+        Unexplained::RefusalNotFound => (Code::NotFound, None),
+        Unexplained::OtherReplica(replica) => (Code::FailedPrecondition, replica.as_ref()),
+    };
+    let metadata = replica.map(|name| ("replica".to_owned(), name.clone())).into_iter().collect();
+    refusal(code, error.code(), error.to_string(), metadata)
 }
 
 /// A field of a request that cannot be read.

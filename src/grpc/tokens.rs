@@ -47,10 +47,9 @@ impl TokenService for Services {
         let assertion = assertion(client_assertion_type, client_assertion);
         self.authority.discover(&mut caller, client_id.as_deref()).await;
         let request = TokenRequest { client_id, assertion, scope, audience };
-        let issued =
-            self.authority.issue_token(&caller, &request).await.map_err(|error| {
-                status::token_refused(error, self.authority.explain_refusal(&caller, &request, error))
-            })?;
+        let issued = self.authority.issue_token(&caller, &request).await.map_err(status::refused(|error| {
+            status::token_refused(error, self.authority.explain_refusal(&caller, &request, error))
+        }))?;
         Ok(Response::new(IssueTokenResponse {
             access_token: issued.access_token,
             token_type: "Bearer".to_owned(),
@@ -69,10 +68,11 @@ impl TokenService for Services {
         let requester = self.requester(caller, message.client_id, &assertion)?;
         if message.token.is_empty() {
             let (request, status) = (RefusedRequest::Introspection(INVALID_REQUEST), malformed("token", "is missing"));
-            self.authority.report_refused(&caller.sender(), request, status.message());
-            return Err(status);
+            let reference = self.authority.report_refused(&caller.sender(), request, status.message());
+            return Err(status::referring(&status, reference));
         }
-        let claims = self.authority.introspect(&caller.view, &requester, &message.token).map_err(status::stale)?;
+        let claims = self.authority.introspect(&caller.view, &requester, &message.token);
+        let claims = claims.map_err(status::refused(status::stale))?;
         let claims = claims.as_deref().map(claims::print);
         Ok(Response::new(IntrospectTokenResponse { active: claims.is_some(), claims }))
     }
@@ -85,9 +85,10 @@ impl TokenService for Services {
         let caller = caller(&extensions)?;
         let assertion = assertion(message.client_assertion_type, message.client_assertion);
         let requester = self.requester(caller, message.client_id, &assertion)?;
-        let target = revocations::wanted(message.target, message.until).inspect_err(|status| {
+        let target = revocations::wanted(message.target, message.until).map_err(|status| {
             let request = RefusedRequest::Revocation(INVALID_REQUEST);
-            self.authority.report_refused(&caller.sender(), request, status.message());
+            let reference = self.authority.report_refused(&caller.sender(), request, status.message());
+            status::referring(&status, reference)
         })?;
         let outcome = if message.lift {
             self.authority.lift_revocation(caller, &requester, target).await
@@ -95,7 +96,7 @@ impl TokenService for Services {
             let last_admin = if message.allow_no_admin { LastAdmin::MayGo } else { LastAdmin::Stays };
             self.authority.revoke(caller, &requester, target, last_admin).await
         };
-        Ok(Response::new(revocations::printed(&outcome.map_err(status::revoke_error)?)))
+        Ok(Response::new(revocations::printed(&outcome.map_err(status::refused(status::revoke_error))?)))
     }
 
     async fn list_revocations(
@@ -122,7 +123,8 @@ impl TokenService for Services {
         let caller = caller(&extensions)?;
         let chain: Vec<CertificateDer<'static>> =
             std::iter::once(message.certificate).chain(message.intermediates).map(CertificateDer::from).collect();
-        let announced = self.authority.announce_rotation(caller, &chain).await.map_err(status::not_announced)?;
+        let announced =
+            self.authority.announce_rotation(caller, &chain).await.map_err(status::refused(status::not_announced))?;
         Ok(Response::new(AnnounceRotationResponse { overlap_until: Some(messages::timestamp(announced.until)) }))
     }
 
@@ -134,7 +136,9 @@ impl TokenService for Services {
 
 impl Services {
     fn requester(&self, caller: &Caller, client_id: String, assertion: &ClientAssertion) -> Result<Requester, Status> {
-        self.authority.requester(caller, sent(client_id).as_deref(), assertion).map_err(status::grant_error)
+        self.authority
+            .requester(caller, sent(client_id).as_deref(), assertion)
+            .map_err(status::refused(status::grant_error))
     }
 }
 

@@ -8,12 +8,11 @@ use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header::ALLOW;
-use axum::http::header::CACHE_CONTROL;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::header::PRAGMA;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::access::Exceeded;
@@ -23,8 +22,13 @@ use crate::authority::decision::GrantError;
 use crate::authority::decision::GrantErrorCode;
 use crate::authority::decision::RequestForm;
 use crate::authority::decision::RevokeError;
+use crate::authority::reference::Reference;
+use crate::authority::reference::Refused;
 use crate::authority::state::Undecidable;
 use crate::http::challenge;
+use crate::http::headers::NO_STORE;
+use crate::http::headers::ask_to_wait;
+use crate::http::headers::refer;
 
 /// The `error` of a response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,27 +76,23 @@ pub struct OAuthError {
     status: StatusCode,
     code: ErrorCode,
     description: Cow<'static, str>,
+    /// The cause for the log, where it is not the description.
+    cause: Option<String>,
     /// The `WWW-Authenticate` header of a 401.
     challenge: &'static str,
-    /// Whether the core refused the request and has already logged it.
-    logged: bool,
+    /// The reference of the refusal, once it is recorded.
+    reference: Option<Reference>,
     /// When a request may succeed again.
     retry_after: Duration,
 }
 
-/// What is still to be logged for a response, as an extension of it.
+/// Whether the refusal that a response is has been recorded, as an extension of it.
 #[derive(Clone, Debug)]
-pub(super) enum Line {
-    /// The refusal is already logged.
-    Written,
-    /// The refusal is still to be logged, with this reason and cause.
-    Open { reason: ErrorCode, cause: Cow<'static, str> },
-}
-
-impl Line {
-    pub(super) fn open(reason: ErrorCode, cause: impl Into<Cow<'static, str>>) -> Self {
-        Self::Open { reason, cause: cause.into() }
-    }
+pub(super) enum Recorded {
+    /// It is, and has its reference.
+    Yes,
+    /// It is still to be recorded: this error.
+    No(Box<OAuthError>),
 }
 
 impl OAuthError {
@@ -101,8 +101,9 @@ impl OAuthError {
             status,
             code,
             description: Cow::Borrowed(description),
+            cause: None,
             challenge: challenge::BASIC,
-            logged: false,
+            reference: None,
             retry_after: RETRY_AFTER,
         }
     }
@@ -160,9 +161,32 @@ impl OAuthError {
         Some(Self::new(status, ErrorCode::INVALID_REQUEST, description))
     }
 
-    const fn logged(mut self) -> Self {
-        self.logged = true;
-        self
+    /// The same error with the reference of the refusal, which is recorded.
+    #[must_use]
+    pub fn referring(self, reference: Reference) -> Self {
+        Self { reference: Some(reference), ..self }
+    }
+
+    /// What is to be recorded of it.
+    pub(super) fn reason_and_cause(&self) -> (ErrorCode, &str) {
+        (self.code, self.cause.as_deref().unwrap_or(&self.description))
+    }
+
+    /// The same error with another cause for the log.
+    pub(super) fn recorded_as(self, cause: &str) -> Self {
+        Self { cause: Some(cause.to_owned()), ..self }
+    }
+
+    /// The same error with another challenge of a 401.
+    pub(super) fn with_challenge(self, challenge: &'static str) -> Self {
+        Self { challenge, ..self }
+    }
+
+    /// The same error, whose description is a cause without the characters that a description may not have (RFC 6749
+    /// section 5.2).
+    pub(super) fn caused_by(self, cause: String) -> Self {
+        let plain = cause.chars().filter(|one| matches!(one, ' '..='~') && !matches!(one, '"' | '\\'));
+        Self { description: Cow::Owned(plain.collect()), cause: Some(cause), ..self }
     }
 
     /// RFC 9701 section 5: a signed response is refused with 400 to a caller that is not authenticated.
@@ -201,7 +225,7 @@ impl OAuthError {
 }
 
 /// A call that the guard rejects at a path that is not an OAuth endpoint.
-pub fn not_admitted(error: NotAdmitted, headers: &HeaderMap) -> Response {
+pub fn not_admitted(error: NotAdmitted, headers: &HeaderMap, reference: Reference) -> Response {
     let status = match error {
         NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
         NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => {
@@ -212,6 +236,7 @@ pub fn not_admitted(error: NotAdmitted, headers: &HeaderMap) -> Response {
         NotAdmitted::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
     };
     let mut response = (status, error.to_string()).into_response();
+    refer(&mut response, reference);
     match error {
         NotAdmitted::ShareExceeded(Exceeded { retry_after, .. }) => ask_to_wait(&mut response, retry_after),
         NotAdmitted::Overloaded => ask_to_wait(&mut response, RETRY_AFTER),
@@ -296,7 +321,7 @@ impl From<GrantError> for OAuthError {
             | GrantErrorCode::UnsupportedGrantType => StatusCode::BAD_REQUEST,
             GrantErrorCode::ServerError | GrantErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(status, ErrorCode::Grant(code), error.sentence(RequestForm::OAuth)).logged()
+        Self::new(status, ErrorCode::Grant(code), error.sentence(RequestForm::OAuth))
     }
 }
 
@@ -310,13 +335,13 @@ impl From<Undecidable> for OAuthError {
             }
         };
         let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, description).logged()
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, description)
     }
 }
 
 impl From<RevokeError> for OAuthError {
     fn from(error: RevokeError) -> Self {
-        let error = match error {
+        match error {
             RevokeError::NotYours => Self::new(
                 StatusCode::BAD_REQUEST,
                 ErrorCode::UnauthorizedClient,
@@ -337,20 +362,31 @@ impl From<RevokeError> for OAuthError {
                 ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable),
                 "whether the token is revoked is not known: try again",
             ),
-        };
-        error.logged()
+        }
+    }
+}
+
+impl<E: Into<Self>> From<Refused<E>> for OAuthError {
+    fn from(refused: Refused<E>) -> Self {
+        refused.error.into().referring(refused.reference)
     }
 }
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.code.as_str(), "error_description": self.description }));
-        let mut response = (self.status, NO_STORE, body).into_response();
-        response.extensions_mut().insert(if self.logged {
-            Line::Written
-        } else {
-            Line::open(self.code, self.description)
-        });
+        let mut body = json!({ "error": self.code.as_str(), "error_description": self.description });
+        // RFC 6749 section 5.2 permits members besides its own.
+        if let (Some(reference), Some(members)) = (self.reference, body.as_object_mut()) {
+            members.insert("reference".to_owned(), Value::from(reference.to_string()));
+        }
+        let mut response = (self.status, NO_STORE, Json(body)).into_response();
+        match self.reference {
+            Some(reference) => {
+                refer(&mut response, reference);
+                response.extensions_mut().insert(Recorded::Yes);
+            }
+            None => drop(response.extensions_mut().insert(Recorded::No(Box::new(self.clone())))),
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
@@ -360,13 +396,3 @@ impl IntoResponse for OAuthError {
         response
     }
 }
-
-/// Sets `Retry-After` (RFC 9110 section 10.2.3), in whole seconds.
-fn ask_to_wait(response: &mut Response, wait: Duration) {
-    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
-    response.headers_mut().insert(axum::http::header::RETRY_AFTER, HeaderValue::from(seconds));
-}
-
-/// RFC 6749 section 5.1: required on every response with a token or a credential, and also set on the other responses
-/// of these endpoints.
-pub(super) const NO_STORE: [(axum::http::HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")];

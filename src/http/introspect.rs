@@ -17,9 +17,9 @@ use crate::authority::Authority;
 use crate::authority::state::Caller;
 use crate::http::accept;
 use crate::http::client::Authentication;
-use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
+use crate::http::headers::NO_STORE;
 
 /// The media type of the signed form.
 pub const SIGNED: &str = "application/token-introspection+jwt";

@@ -11,6 +11,7 @@ pub mod error;
 mod form;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod headers;
 pub mod introspect;
 mod metrics;
 pub mod ops;

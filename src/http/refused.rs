@@ -1,6 +1,5 @@
 //! Reports each refusal that did not reach the core: a request that cannot be read, or that is not supported.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -13,8 +12,8 @@ use crate::authority::Authority;
 use crate::authority::observe::RefusedRequest;
 use crate::authority::state::Caller;
 use crate::http::error::ErrorCode;
-use crate::http::error::Line;
 use crate::http::error::OAuthError;
+use crate::http::error::Recorded;
 use crate::http::error::with_allow_of;
 
 /// Calls the handler, and reports a refusal that did not come from the core.
@@ -27,18 +26,19 @@ pub(super) async fn logged(State(authority): State<Arc<Authority>>, request: Req
         _ => |code| RefusedRequest::Registration(code.as_str()),
     };
     let response = next.run(request).await;
-    let (code, cause, response) = match response.extensions().get::<Line>() {
-        Some(Line::Written) => return response,
-        Some(Line::Open { reason, cause }) => (*reason, cause.clone(), response),
+    let error = match response.extensions().get::<Recorded>() {
+        Some(Recorded::Yes) => return response,
+        Some(Recorded::No(error)) => (**error).clone(),
         // The request did not reach the handler, such as one with a body that is too large.
         None => match OAuthError::of_the_framework(response.status()) {
             Some(error) => {
                 let cause = response.status().canonical_reason().unwrap_or("the request cannot be read");
-                (ErrorCode::INVALID_REQUEST, Cow::Borrowed(cause), with_allow_of(&response, error.into_response()))
+                error.recorded_as(cause)
             }
             None => return response,
         },
     };
-    authority.report_refused(&sender, refused(code), &cause);
-    response
+    let (code, cause) = error.reason_and_cause();
+    let reference = authority.report_refused(&sender, refused(code), cause);
+    with_allow_of(&response, error.referring(reference).into_response())
 }

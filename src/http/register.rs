@@ -25,7 +25,7 @@ use crate::authority::registration::DynamicRegistrationError;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::parse_access_token_ttl;
 use crate::authority::state::Caller;
-use crate::http::error::NO_STORE;
+use crate::http::headers::NO_STORE;
 use crate::http::registration_error::RegistrationRefused;
 
 /// Fields that only the server sets (RFC 7592 section 2.2). A client must not send them back.

@@ -13,9 +13,9 @@ use crate::authority::decision::LastAdmin;
 use crate::authority::decision::RevokeRequest;
 use crate::authority::state::Caller;
 use crate::http::client::Authentication;
-use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
+use crate::http::headers::NO_STORE;
 
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,

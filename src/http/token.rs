@@ -15,9 +15,9 @@ use crate::authority::Authority;
 use crate::authority::decision::TokenRequest;
 use crate::authority::state::Caller;
 use crate::http::client::Authentication;
-use crate::http::error::NO_STORE;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
+use crate::http::headers::NO_STORE;
 
 pub(super) async fn issue(
     State(authority): State<Arc<Authority>>,
@@ -50,10 +50,10 @@ pub(super) async fn issue(
         audience,
     };
     authority.discover(&mut caller, client_id).await;
-    let issued = authority
-        .issue_token(&caller, &request)
-        .await
-        .map_err(|error| OAuthError::from(error).explained(authority.explain_refusal(&caller, &request, error)))?;
+    let issued = authority.issue_token(&caller, &request).await.map_err(|refused| {
+        let explanation = authority.explain_refusal(&caller, &request, refused.error);
+        OAuthError::from(refused).explained(explanation)
+    })?;
     let mut body = json!({
         "access_token": issued.access_token,
         "token_type": "Bearer",

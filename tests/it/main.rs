@@ -32,4 +32,5 @@ mod support;
 mod telemetry;
 mod tls;
 mod tokens;
+mod why;
 mod workload_api;

@@ -180,6 +180,8 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
         .streamed(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainRefusal", ANY_ROLE),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ListRefusals", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
     MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", REVOCATION_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/ResealKeys", &[Role::Admin]),
@@ -307,6 +309,11 @@ impl CalledMethod {
     pub fn is_grpc(&self) -> bool {
         self.grpc
     }
+}
+
+/// The roles of which one is needed to call a method of this name; none where there is no such method.
+pub fn roles_that_may_call(name: &str) -> &'static [Role] {
+    METHODS.iter().find(|entry| entry.name == name).map_or(&[], |entry| entry.roles)
 }
 
 fn position(path: &str) -> Option<usize> {

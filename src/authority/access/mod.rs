@@ -32,6 +32,7 @@ pub use crate::authority::access::methods::OTHER;
 pub use crate::authority::access::methods::Priority;
 pub use crate::authority::access::methods::Protocol;
 pub use crate::authority::access::methods::SPIFFE_BUNDLE;
+pub use crate::authority::access::methods::roles_that_may_call;
 pub use crate::authority::access::requester::Requester;
 pub use crate::authority::access::roles::Fronted;
 pub use crate::authority::access::roles::GrantedRole;

@@ -1,11 +1,15 @@
 //! Audit records of the core's operations. Each event is counted, recorded in the span of its request and written to
 //! the audit trail in one place. The record of a refusal says who was refused, and on which connection.
 
+mod checked;
 mod decisions;
 mod sent_by;
+mod steps;
 
-pub(in crate::authority::api) use crate::authority::api::audit::decisions::Checked;
+pub(in crate::authority::api) use crate::authority::api::audit::checked::Checked;
 pub(in crate::authority::api) use crate::authority::api::audit::sent_by::actor;
+pub(in crate::authority::api) use crate::authority::api::audit::sent_by::grounds;
+pub(in crate::authority::api) use crate::authority::api::audit::sent_by::one_step;
 pub(in crate::authority::api) use crate::authority::api::audit::sent_by::presented;
 use crate::authority::api::audit::sent_by::registration;
 pub(in crate::authority::api) use crate::authority::api::audit::sent_by::sent_by;
@@ -13,18 +17,25 @@ pub(in crate::authority::api) use crate::authority::api::audit::sent_by::sent_by
 use crate::authority::Authority;
 use crate::authority::access::Sender;
 use crate::authority::clock::Timestamp;
+use crate::authority::decision::Check;
 use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::KeyChangeError;
+use crate::authority::decision::Step;
 use crate::authority::decision::TokenRequest;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::AuditOutcome;
 use crate::authority::observe::AuditRecord;
+use crate::authority::observe::Grounds;
+use crate::authority::observe::RecentRefusal;
 use crate::authority::observe::Severity;
 use crate::authority::observe::beginning;
+use crate::authority::observe::fix;
 use crate::authority::observe::record_in_span;
+use crate::authority::reference::Reference;
+use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::state::Caller;
 use crate::authority::state::Revoked;
@@ -32,6 +43,24 @@ use crate::authority::store::Revision;
 use crate::authority::tokens::AccessTokenClaims;
 
 impl Authority {
+    /// Records a refusal, and remembers it with its grounds. Returns the reference for its caller.
+    pub(in crate::authority::api) fn refuse(
+        &self,
+        event: AuditEvent,
+        severity: Severity,
+        outcome: AuditOutcome,
+        grounds: Grounds,
+        details: impl FnOnce(AuditRecord) -> AuditRecord,
+    ) -> Reference {
+        let reference = self.refusals.reference(&*self.entropy);
+        let record = details(AuditRecord { reference: Some(reference), ..AuditRecord::new(event, severity, outcome) });
+        if self.audit.wants(event, severity) {
+            self.audit.record(record.clone());
+        }
+        self.refusals.keep(RecentRefusal { reference, at: self.clock.now(), record, grounds });
+        reference
+    }
+
     /// Builds a record only if the sink wants its severity.
     pub(in crate::authority::api) fn record(
         &self,
@@ -72,10 +101,11 @@ impl Authority {
         caller: &Caller,
         request: &TokenRequest,
         error: GrantError,
-    ) {
+        steps: Vec<Step>,
+    ) -> Refused<GrantError> {
         self.metrics.grant_refused(error.code());
         let client_id = request.client_id.as_deref();
-        self.record_unauthenticated(AuditEvent::TokenRefused, caller, client_id, error, |record| {
+        self.record_unauthenticated(AuditEvent::TokenRefused, caller, client_id, error, steps, |record| {
             let audience = request.audience.join(" ");
             let client =
                 client_id.and_then(ClientId::parse).or_else(|| caller.identity.spiffe_id().map(ClientId::from));
@@ -85,7 +115,7 @@ impl Authority {
                 registration: registration(&caller.view, client.as_ref()),
                 ..record
             }
-        });
+        })
     }
 
     /// Records a refused client at an endpoint other than the token endpoint, where it is not counted.
@@ -94,8 +124,9 @@ impl Authority {
         caller: &Caller,
         client_id: Option<&str>,
         error: GrantError,
-    ) {
-        self.record_unauthenticated(AuditEvent::ClientRefused, caller, client_id, error, |record| record);
+        steps: Vec<Step>,
+    ) -> Refused<GrantError> {
+        self.record_unauthenticated(AuditEvent::ClientRefused, caller, client_id, error, steps, |record| record)
     }
 
     fn record_unauthenticated(
@@ -104,19 +135,23 @@ impl Authority {
         caller: &Caller,
         client_id: Option<&str>,
         error: GrantError,
+        steps: Vec<Step>,
         details: impl FnOnce(AuditRecord) -> AuditRecord,
-    ) {
+    ) -> Refused<GrantError> {
         let reason = error.code().as_str();
         // Text that is not a valid `client_id` is of unlimited length, and is not recorded.
         let client_id = client_id.filter(|text| ClientId::parse(text).is_some());
         record_in_span(AuditOutcome::Denied, Some(reason), client_id, None);
-        self.record(event, Severity::Warn, AuditOutcome::Denied, |record| AuditRecord {
+        let sender = caller.sender();
+        let grounds = Grounds { steps, ..grounds(&sender, fix::of_grant(error)) };
+        let reference = self.refuse(event, Severity::Warn, AuditOutcome::Denied, grounds, |record| AuditRecord {
             actor: Some(caller.identity.to_string()),
             client_id: client_id.map(ToOwned::to_owned),
             reason: Some(reason),
             cause: Some(cause(error)),
-            ..details(sent_by(&caller.sender(), record))
+            ..details(sent_by(&sender, record))
         });
+        Refused { error, reference }
     }
 
     /// Records a request that was refused before a decision, or one that changes something; `request` names its kind.
@@ -126,33 +161,62 @@ impl Authority {
         request: &'static str,
         reason: &'static str,
         cause: &str,
-    ) {
+        (check, fix): (Check, &'static str),
+    ) -> Reference {
         record_in_span(AuditOutcome::Denied, Some(reason), None, None);
-        self.record(AuditEvent::RequestRefused, Severity::Info, AuditOutcome::Denied, |record| AuditRecord {
+        let grounds = Grounds { steps: one_step(check, cause, ""), ..grounds(sender, fix) };
+        let (event, severity) = (AuditEvent::RequestRefused, Severity::Info);
+        self.refuse(event, severity, AuditOutcome::Denied, grounds, |record| AuditRecord {
             actor: actor(sender),
             request: Some(request),
             reason: Some(reason),
             cause: Some(cause.to_owned()),
             ..sent_by(sender, record)
-        });
+        })
     }
 
-    /// `taken` is whether the successor is stored: a second successor of the same certificate is not.
+    /// Records that something was not changed, or not announced.
+    pub(in crate::authority::api) fn record_not_changed(
+        &self,
+        caller: &Caller,
+        request: &'static str,
+        reason: &'static str,
+        cause: &str,
+    ) -> Reference {
+        self.record_refused(&caller.sender(), request, reason, cause, (Check::Change, fix::AS_THE_CAUSE_SAYS))
+    }
+
+    /// Records the successor of a certificate.
     pub(in crate::authority::api) fn record_rotation(
         &self,
         sender: &Sender,
         predecessor: CertificateThumbprint,
         successor: CertificateThumbprint,
-        taken: bool,
     ) {
-        let (severity, outcome) =
-            if taken { (Severity::Info, AuditOutcome::Changed) } else { (Severity::Warn, AuditOutcome::Denied) };
-        self.record(AuditEvent::RotationAnnounced, severity, outcome, |record| AuditRecord {
+        self.record(AuditEvent::RotationAnnounced, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: actor(sender),
             predecessor: Some(predecessor.to_string()),
             successor: Some(successor.to_string()),
-            ..if taken { record } else { sent_by(sender, record) }
+            ..record
         });
+    }
+
+    /// Records a second successor of the same certificate, which is not stored.
+    pub(in crate::authority::api) fn record_second_successor(
+        &self,
+        sender: &Sender,
+        predecessor: CertificateThumbprint,
+        successor: CertificateThumbprint,
+    ) -> Reference {
+        let steps = one_step(Check::Change, &format!("x5t#S256:{successor}"), "the successor that was announced first");
+        let grounds = Grounds { steps, ..grounds(sender, SECOND_SUCCESSOR) };
+        let (event, severity) = (AuditEvent::RotationAnnounced, Severity::Warn);
+        self.refuse(event, severity, AuditOutcome::Denied, grounds, |record| AuditRecord {
+            actor: actor(sender),
+            predecessor: Some(predecessor.to_string()),
+            successor: Some(successor.to_string()),
+            ..sent_by(sender, record)
+        })
     }
 
     /// Records a revocation and its end, or that one was lifted.
@@ -245,10 +309,19 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn record_key_change_refused(&self, caller: &Caller, error: KeyChangeError) {
-        self.record_refused(&caller.sender(), "key change", error.code(), &error.to_string());
+    pub(in crate::authority::api) fn record_key_change_refused(
+        &self,
+        caller: &Caller,
+        error: KeyChangeError,
+    ) -> Refused<KeyChangeError> {
+        let reference = self.record_not_changed(caller, "key change", error.code(), &error.to_string());
+        Refused { error, reference }
     }
 }
+
+/// What to do about a second successor.
+const SECOND_SUCCESSOR: &str = "find out whether two processes renew the same certificate, or somebody else uses it; \
+    `lanyard token revoke --identity CLIENT` refuses it altogether";
 
 /// The detailed cause, which the refused caller does not receive.
 fn cause(error: GrantError) -> String {

@@ -5,25 +5,29 @@ use std::sync::Arc;
 use spiffe::SpiffeId;
 
 use crate::authority::Authority;
+use crate::authority::api::audit::one_step;
 use crate::authority::decision::Admissible;
 use crate::authority::decision::BindingRequest;
+use crate::authority::decision::Check;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Evaluation;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::ProvingTrust;
+use crate::authority::decision::Step;
 use crate::authority::decision::ValidateRequest;
 use crate::authority::decision::admissible;
 use crate::authority::decision::decide;
+use crate::authority::decision::explain;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceFrom;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::observe;
+use crate::authority::reference::Refused;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
-use crate::authority::resources::ProtectedResource;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
@@ -33,13 +37,13 @@ use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
     /// Decides on one use of one token.
-    pub fn validate_binding(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
+    pub fn validate_binding(
+        &self,
+        caller: &Caller,
+        request: ValidateRequest<'_>,
+    ) -> Result<Evaluation, Refused<NoDecision>> {
         let audience = request.audience;
-        let evaluated = self.evaluate_request(caller, request);
-        if let Err(why) = &evaluated {
-            self.record_not_decided(caller, audience, *why);
-        }
-        evaluated
+        self.evaluate_request(caller, request).map_err(|why| self.record_not_decided(caller, audience, why))
     }
 
     fn evaluate_request(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
@@ -74,10 +78,10 @@ impl Authority {
         };
         let deleted = view.snapshot.resources.deleted(audience).is_some();
         let demands = Demands { deleted, ..Demands::of(audience, resource, scope) };
-        let evaluation = self.evaluate_text(view, request.access_token, evidence.as_ref(), None, reported, &demands);
-        let (token, decision) = (evaluation.token.as_deref(), &evaluation.decision);
-        let records_allowed = resource.is_some_and(ProtectedResource::records_allowed);
-        self.record_binding_decided(caller, (audience, records_allowed), token, evidence.as_ref(), decision);
+        let mut evaluation =
+            self.evaluate_text(view, request.access_token, evidence.as_ref(), None, reported, &demands);
+        let asked = (audience, resource);
+        evaluation.reference = self.record_binding_decided(caller, asked, evidence.as_ref(), &mut evaluation);
         Ok(evaluation)
     }
 
@@ -108,18 +112,27 @@ impl Authority {
         let grade = evidence.map(Evidence::grade);
         match self.verified(view, access_token) {
             Ok(token) => {
-                let (decision, permitted) = self.evaluate(view, &token, evidence, principal, reported, demands);
+                let evaluated = self.evaluate(view, &token, evidence, principal, reported, demands);
+                let (decision, permitted, mut steps) = evaluated;
+                if !steps.is_empty() {
+                    steps.insert(0, signed(&token));
+                }
                 let narrowed = match (&decision, permitted) {
                     (Decision::Allow(_), Some(permitted)) => token.narrowed(&permitted, |scope| demands.counts(scope)),
                     (Decision::Allow(_), None) | (Decision::Deny(_), _) => None,
                 };
-                Evaluation { decision, token: Some(token), narrowed, grade }
+                Evaluation { decision, token: Some(token), narrowed, grade, steps, reference: None }
             }
-            Err(reason) => Evaluation { decision: Decision::Deny(reason), token: None, narrowed: None, grade },
+            Err(reason) => {
+                let steps = one_step(Check::Signature, &reason.to_string(), "an access token that this server signed");
+                let decision = Decision::Deny(reason);
+                Evaluation { decision, token: None, narrowed: None, grade, steps, reference: None }
+            }
         }
     }
 
-    /// The decision that every protocol returns, and what the client's registration permits of the token, if it has one.
+    /// The decision that every protocol returns, what the client's registration permits of the token, if it has one, and of
+    /// a denial its steps.
     pub(in crate::authority) fn evaluate(
         &self,
         view: &View,
@@ -128,7 +141,7 @@ impl Authority {
         principal: Option<&str>,
         reported: impl FnOnce() -> Option<SpiffeId>,
         demands: &Demands,
-    ) -> (Decision, Option<Arc<Permitted>>) {
+    ) -> (Decision, Option<Arc<Permitted>>, Vec<Step>) {
         let View { now, snapshot, .. } = view;
         let client = token.holder.as_ref().map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
         let registered = match &client {
@@ -166,13 +179,15 @@ impl Authority {
             now: *now,
             verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl, demands.max_staleness),
         };
-        let decision = decide(&request);
-        if decision == Decision::Deny(DenyReason::CertificateMismatch)
-            && self.is_same_identity(view, token, evidence, reported)
-        {
-            return (decide(&BindingRequest { same_identity: true, ..request }), permitted.clone());
+        match decide(&request) {
+            decision @ Decision::Allow(_) => (decision, permitted.clone(), Vec::new()),
+            Decision::Deny(reason) => {
+                let same_identity =
+                    reason == DenyReason::CertificateMismatch && self.is_same_identity(view, token, evidence, reported);
+                let request = BindingRequest { same_identity, ..request };
+                (decide(&request), permitted.clone(), explain(&request))
+            }
         }
-        (decision, permitted.clone())
     }
 
     /// Whether another certificate than the one that a token is bound to has the same SPIFFE ID: by the current bundle
@@ -191,6 +206,12 @@ impl Authority {
             Some(Evidence::SpiffeId(_)) | None => false,
         }
     }
+}
+
+/// The step before a decision: the signature is this server's.
+fn signed(token: &VerifiedToken) -> Step {
+    let found = format!("kid {}", token.key_id);
+    Step { check: Check::Signature, found: found.into(), expected: "a key of this server".into(), passed: true }
 }
 
 /// What the registrations permit of a token.

@@ -4,6 +4,7 @@
 //! protocol. Anything missing is a denial with its own reason. A resource in mode `report` turns the denial into an
 //! allowance that asserts nothing, and changes nothing else.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::authority::Authority;
@@ -25,6 +26,8 @@ use crate::authority::decision::joined;
 use crate::authority::decision::removed;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::SeenPeer;
+use crate::authority::reference::Reference;
+use crate::authority::reference::Refused;
 use crate::authority::resources::Demands;
 use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
@@ -35,30 +38,33 @@ use crate::authority::state::Undecidable;
 
 impl Authority {
     /// Answers a check.
-    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Undecidable> {
+    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Refused<Undecidable>> {
         let view = &caller.view;
         let mut findings = Findings::default();
         let none = Fronted::Audiences(Arc::default());
         let fronted = caller.roles.proxy.as_ref().unwrap_or(&none);
         let found = view.snapshot.resources.find(&request.destination, fronted);
         let resource = found.map(|registered| &registered.registration);
-        view.freshness(resource.and_then(|resource| resource.max_staleness)).inspect_err(|why| {
-            self.record_not_decided(caller, request.destination.named, NoDecision::from(*why));
+        view.freshness(resource.and_then(|resource| resource.max_staleness)).map_err(|why| {
+            let refused = self.record_not_decided(caller, request.destination.named, NoDecision::from(why));
+            Refused { error: why, reference: refused.reference }
         })?;
         let outcome = resource
             .ok_or(CheckRefusal::ResourceUnknown)
             .and_then(|resource| self.look(caller, request, resource, &mut findings));
         let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
         let audience = resource.map(ProtectedResource::audience);
-        self.record_checked(&Checked {
-            caller,
-            request,
-            resource,
-            findings: &findings,
-            refused: outcome.as_ref().err().copied(),
-            let_through: outcome.is_err() && mode == Mode::Report,
-        });
-        let allowance = |asserted: Option<Asserted>, let_through: Option<CheckRefusal>| {
+        let let_through = outcome.is_err() && mode == Mode::Report;
+        let steps = mem::take(&mut findings.steps);
+        let checked = Checked { caller, request, resource, findings: &findings, let_through };
+        let outcome = match outcome {
+            Ok(asserted) => {
+                self.record_allowed_check(&checked);
+                Ok(asserted)
+            }
+            Err(refusal) => Err((refusal, self.record_refused_check(&checked, refusal, steps))),
+        };
+        let allowance = |asserted: Option<Asserted>, let_through: Option<(CheckRefusal, Reference)>| {
             let drops_token = resource.is_some_and(|resource| resource.metadata.remove_authorization);
             let remove = removed(&request.headers, asserted.as_ref(), drops_token);
             let say_so = resource.is_some_and(|resource| resource.metadata.report_header);
@@ -66,9 +72,10 @@ impl Authority {
         };
         Ok(match (outcome, mode) {
             (Ok(asserted), _) => allowance(asserted, None),
-            (Err(refusal), Mode::Report) => allowance(None, Some(refusal)),
-            (Err(refusal), Mode::Enforce) => {
-                CheckAnswer::Deny(Denial { refusal, audience: audience.map(ToOwned::to_owned), scope: findings.scope })
+            (Err(refused), Mode::Report) => allowance(None, Some(refused)),
+            (Err((refusal, reference)), Mode::Enforce) => {
+                let audience = audience.map(ToOwned::to_owned);
+                CheckAnswer::Deny(Denial { refusal, reference, audience, scope: findings.scope })
             }
         })
     }
@@ -103,7 +110,8 @@ impl Authority {
         let evidence = findings.evidence.as_ref();
         let evaluation = self.evaluate_text(&caller.view, access_token, evidence, principal, reported, &demands);
         findings.token.clone_from(&evaluation.token);
-        let Evaluation { decision, token, narrowed, .. } = evaluation;
+        let Evaluation { decision, token, narrowed, steps, .. } = evaluation;
+        findings.steps = steps;
         match (decision, token) {
             (Decision::Allow(verdict), Some(token)) => {
                 Ok(Some(Asserted { audience: resource.audience().to_owned(), token, narrowed, verdict }))

@@ -7,6 +7,7 @@ use crate::authority::observe::AuditOutcome;
 use crate::authority::observe::AuditRecord;
 use crate::authority::observe::Severity;
 use crate::authority::records::RegistryError;
+use crate::authority::reference::Refused;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::state::Feature;
@@ -31,10 +32,15 @@ impl Authority {
 
     /// Enables a feature for good, provided that each replica that runs reads what it writes. Returns its record, and
     /// whether it was enabled before.
-    pub async fn enable_feature(&self, caller: &Caller, name: &str) -> Result<(FeatureRecord, bool), FeatureError> {
+    pub async fn enable_feature(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<(FeatureRecord, bool), Refused<FeatureError>> {
         let enabled = self.enable(caller, name).await;
-        enabled.inspect_err(|error| {
-            self.record_refused(&caller.sender(), "feature", error.code(), &error.to_string());
+        enabled.map_err(|error| {
+            let reference = self.record_not_changed(caller, "feature", error.code(), &error.to_string());
+            Refused { error, reference }
         })
     }
 

@@ -4,15 +4,21 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::Requester;
+use crate::authority::api::audit::one_step;
+use crate::authority::decision::Check;
 use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::Decision;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::Mismatch;
+use crate::authority::decision::Step;
 use crate::authority::decision::authenticate;
+use crate::authority::decision::explain_client;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::observe::fix;
+use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
@@ -31,12 +37,9 @@ impl Authority {
         caller: &Caller,
         client_id: Option<&str>,
         assertion: &ClientAssertion,
-    ) -> Result<Requester, GrantError> {
-        let requester = self.authenticated(caller, client_id, assertion);
-        if let Err(error) = &requester {
-            self.record_client_refused(caller, client_id, *error);
-        }
-        requester
+    ) -> Result<Requester, Refused<GrantError>> {
+        self.authenticated(caller, client_id, assertion)
+            .map_err(|(error, steps)| self.record_client_refused(caller, client_id, error, steps))
     }
 
     fn authenticated(
@@ -44,22 +47,25 @@ impl Authority {
         caller: &Caller,
         client_id: Option<&str>,
         assertion: &ClientAssertion,
-    ) -> Result<Requester, GrantError> {
+    ) -> Result<Requester, (GrantError, Vec<Step>)> {
         let Caller { identity, roles, view, .. } = caller;
         let has_role = roles.reads_all() || roles.revokes_all() || roles.proxy.is_some();
-        let assertion = self.prove_assertion(view, assertion)?;
+        let ended_at = |check| move |error: GrantError| (error, one_step(check, &error.to_string(), ""));
+        let assertion = self.prove_assertion(view, assertion).map_err(ended_at(Check::ClientAssertion))?;
         let credentials = self.credentials(identity, assertion.as_ref());
-        let named = match credentials.name(client_id)? {
+        let named = match credentials.name(client_id).map_err(ended_at(Check::ClientId))? {
             Some(named) => named,
             None if has_role => {
                 return Ok(Requester { client_id: None, roles: roles.clone(), sender: caller.sender() });
             }
-            None => return Err(GrantError::InvalidRequest),
+            None => return Err(ended_at(Check::ClientId)(GrantError::InvalidRequest)),
         };
         let client_id = match authenticate(&view.snapshot, credentials, &named, view.now) {
             Ok(_) => Some(named),
             Err(Mismatch::UnknownClient) if has_role && assertion.is_none() && is_itself(identity, &named) => None,
-            Err(mismatch) => return Err(mismatch.into()),
+            Err(mismatch) => {
+                return Err((mismatch.into(), explain_client(&view.snapshot, credentials, &named, view.now)));
+            }
         };
         Ok(Requester { client_id, roles: roles.clone(), sender: caller.sender() })
     }
@@ -74,18 +80,26 @@ impl Authority {
         view: &View,
         requester: &Requester,
         access_token: &str,
-    ) -> Result<Option<Arc<AccessTokenClaims>>, Undecidable> {
+    ) -> Result<Option<Arc<AccessTokenClaims>>, Refused<Undecidable>> {
         let verified = self.verified(view, access_token);
         let spoken_for = verified.as_ref().map(|token| (token, may_know(requester, token)));
         let bound = spoken_for.ok().and_then(|(token, may_know)| {
             view.shortest_bound(token.claims.aud.all().iter().map(String::as_str).filter(|audience| may_know(audience)))
         });
-        view.freshness(bound).inspect_err(|why| {
-            self.record_refused(&requester.sender, "introspection", why.code(), why.sentence());
+        view.freshness(bound).map_err(|why| {
+            let ended = (Check::Freshness, fix::of_no_decision(why.into()));
+            let reference = self.record_refused(&requester.sender, "introspection", why.code(), why.sentence(), ended);
+            Refused { error: why, reference }
         })?;
-        let outcome = verified.map_err(|why| (why, None)).and_then(|token| self.active(view, requester, token));
+        let mut steps = Vec::new();
+        let outcome =
+            verified.map_err(|why| (why, None)).and_then(|token| self.active(view, requester, token, &mut steps));
         let found = outcome.as_deref().map_err(|(why, token)| (*why, token.as_deref().map(|token| &token.claims)));
-        self.record_introspected(view, requester, found);
+        if let (Err((why, _)), true) = (found, steps.is_empty()) {
+            steps = one_step(Check::Signature, &why.to_string(), "a token that the requester may know");
+        }
+        self.record_introspected(view, requester, found, steps);
+        // No reference goes to the requester: it may not learn why (RFC 7662 section 2.2).
         Ok(outcome.ok())
     }
 
@@ -95,6 +109,7 @@ impl Authority {
         view: &View,
         requester: &Requester,
         token: Arc<VerifiedToken>,
+        steps: &mut Vec<Step>,
     ) -> Result<Arc<AccessTokenClaims>, (DenyReason, Option<Arc<VerifiedToken>>)> {
         // An introspection request carries no certificate, so the token is evaluated with the one that it is bound to.
         let evidence = token.bound_to.map(Evidence::Thumbprint);
@@ -108,7 +123,10 @@ impl Authority {
                 least_evidence: EvidenceGrade::Thumbprint,
                 ..Demands::of(audience, resource, Scope::default())
             };
-            match self.evaluate(view, &token, evidence.as_ref(), None, || None, &demands) {
+            let (decision, permitted, decided) =
+                self.evaluate(view, &token, evidence.as_ref(), None, || None, &demands);
+            *steps = decided;
+            match (decision, permitted) {
                 (Decision::Allow(_), permitted) => {
                     let permitted = permitted.ok_or((DenyReason::ClientUnknown, None))?;
                     let left = permitted.audience.as_ref().unwrap_or(&token.claims.aud);

@@ -36,3 +36,4 @@ mod unique_index;
 mod vouching;
 mod warnings;
 mod whoami;
+mod why;

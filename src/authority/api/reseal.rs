@@ -6,6 +6,7 @@ use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::Resealed;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecord;
+use crate::authority::reference::Refused;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::store::Expected;
@@ -14,8 +15,8 @@ use crate::authority::store::StoreError;
 impl Authority {
     /// Seals all keys under the present key-encryption key, one after the other. Each remains readable at any moment, by
     /// this key or by one before it.
-    pub async fn reseal_keys(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
-        self.reseal(caller).await.inspect_err(|error| self.record_key_change_refused(caller, *error))
+    pub async fn reseal_keys(&self, caller: &Caller) -> Result<Resealed, Refused<KeyChangeError>> {
+        self.reseal(caller).await.map_err(|error| self.record_key_change_refused(caller, error))
     }
 
     async fn reseal(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {

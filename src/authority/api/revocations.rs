@@ -16,6 +16,7 @@ use crate::authority::decision::RevokeRequest;
 use crate::authority::decision::RevokeWarning;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::records::RegistryError;
+use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::MAX_TTL;
@@ -43,10 +44,10 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
         last_admin: LastAdmin,
-    ) -> Result<RevokeOutcome, RevokeError> {
+    ) -> Result<RevokeOutcome, Refused<RevokeError>> {
         self.put_revocation(caller, requester, request, last_admin)
             .await
-            .inspect_err(|error| self.record_not_revoked(caller, *error))
+            .map_err(|error| self.record_not_revoked(caller, error))
     }
 
     async fn put_revocation(
@@ -103,10 +104,8 @@ impl Authority {
         caller: &Caller,
         requester: &Requester,
         request: RevokeRequest,
-    ) -> Result<RevokeOutcome, RevokeError> {
-        self.end_revocation(caller, requester, request)
-            .await
-            .inspect_err(|error| self.record_not_revoked(caller, *error))
+    ) -> Result<RevokeOutcome, Refused<RevokeError>> {
+        self.end_revocation(caller, requester, request).await.map_err(|error| self.record_not_revoked(caller, error))
     }
 
     async fn end_revocation(
@@ -169,8 +168,9 @@ impl Authority {
         self.delete_all(expired.iter().map(|(revoked, revision)| (revoked.store_key(), *revision)).collect()).await
     }
 
-    fn record_not_revoked(&self, caller: &Caller, error: RevokeError) {
-        self.record_refused(&caller.sender(), "revocation", error.code(), &error.to_string());
+    fn record_not_revoked(&self, caller: &Caller, error: RevokeError) -> Refused<RevokeError> {
+        let reference = self.record_not_changed(caller, "revocation", error.code(), &error.to_string());
+        Refused { error, reference }
     }
 
     fn resolve(

@@ -7,6 +7,7 @@ use crate::authority::decision::Announced;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::observe::Quota;
+use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::Rotation;
@@ -25,12 +26,16 @@ impl Authority {
         &self,
         caller: &Caller,
         chain: &[CertificateDer<'_>],
-    ) -> Result<Announced, NotAnnounced> {
-        self.take_successor(caller, chain).await.inspect_err(|error| {
-            // A second successor is recorded separately, in more detail.
-            if *error != NotAnnounced::Taken {
-                self.record_refused(&caller.sender(), "rotation", error.code(), &error.to_string());
-            }
+    ) -> Result<Announced, Refused<NotAnnounced>> {
+        self.take_successor(caller, chain).await.map_err(|error| {
+            let reference = match chain.first() {
+                Some(successor) if error == NotAnnounced::Taken => {
+                    let (predecessor, successor) = (caller.identity.thumbprint(), CertificateThumbprint::of(successor));
+                    self.record_second_successor(&caller.sender(), predecessor, successor)
+                }
+                _ => self.record_not_changed(caller, "rotation", error.code(), &error.to_string()),
+            };
+            Refused { error, reference }
         })
     }
 
@@ -67,10 +72,10 @@ impl Authority {
         match self.store.put(&key, bytes, Expected::Absent).await {
             Ok(revision) => {
                 self.apply_write(&key, Some(Entry::Lineage(record)), revision);
-                self.record_rotation(&caller.sender(), predecessor, successor, true);
+                self.record_rotation(&caller.sender(), predecessor, successor);
                 Ok(Announced { successor, until: now.after(self.policy.lineage.overlap) })
             }
-            Err(StoreError::Conflict { .. }) => self.announced_before(&key, caller, predecessor, successor).await,
+            Err(StoreError::Conflict { .. }) => self.announced_before(&key, successor).await,
             Err(error) => {
                 tracing::error!(%error, "cannot store an announced successor");
                 Err(NotAnnounced::Unavailable)
@@ -79,19 +84,12 @@ impl Authority {
     }
 
     /// Handles a certificate that already has a successor: the same one, or another.
-    async fn announced_before(
-        &self,
-        key: &str,
-        caller: &Caller,
-        predecessor: CertificateThumbprint,
-        successor: CertificateThumbprint,
-    ) -> Result<Announced, NotAnnounced> {
+    async fn announced_before(&self, key: &str, successor: CertificateThumbprint) -> Result<Announced, NotAnnounced> {
         let stored = self.store.get(key).await.map_err(|_| NotAnnounced::Unavailable)?;
         let record = stored.and_then(|stored| LineageRecord::from_bytes(&stored.value));
         if let Some(record) = record.filter(|record| record.successor == successor.to_string()) {
             return Ok(Announced { successor, until: record.announced_at.after(self.policy.lineage.overlap) });
         }
-        self.record_rotation(&caller.sender(), predecessor, successor, false);
         Err(NotAnnounced::Taken)
     }
 

@@ -21,6 +21,7 @@ use crate::authority::keys::KeyStage;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::StoredKey;
+use crate::authority::reference::Refused;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::state::KeyStep;
@@ -139,11 +140,11 @@ impl Authority {
     }
 
     /// Publishes a new key, which is to sign next.
-    pub async fn rotate_signing_key(&self, caller: &Caller) -> Result<Rotated, KeyChangeError> {
+    pub async fn rotate_signing_key(&self, caller: &Caller) -> Result<Rotated, Refused<KeyChangeError>> {
         let mut made = None;
         let rotated = self.rotate(caller, &mut made).await;
         self.discard_unused(made, rotated.as_ref().err().copied()).await;
-        rotated.inspect_err(|error| self.record_key_change_refused(caller, *error))
+        rotated.map_err(|error| self.record_key_change_refused(caller, error))
     }
 
     async fn rotate(&self, caller: &Caller, made: &mut Made) -> Result<Rotated, KeyChangeError> {
@@ -176,14 +177,14 @@ impl Authority {
         caller: &Caller,
         kid: &str,
         reason: &str,
-    ) -> Result<KeyRevoked, KeyChangeError> {
+    ) -> Result<KeyRevoked, Refused<KeyChangeError>> {
         let mut made = None;
         let revoked = self.revoke_key(caller, kid, reason.trim(), &mut made).await;
         self.discard_unused(made, revoked.as_ref().err().copied()).await;
         if let Ok(KeyRevoked { revoked, .. }) = &revoked {
             self.delete_in_hsm(revoked).await;
         }
-        revoked.inspect_err(|error| self.record_key_change_refused(caller, *error))
+        revoked.map_err(|error| self.record_key_change_refused(caller, error))
     }
 
     async fn revoke_key(

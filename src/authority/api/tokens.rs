@@ -8,15 +8,19 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
+use crate::authority::api::audit::one_step;
 use crate::authority::clock::NoEntropy;
+use crate::authority::decision::Check;
 use crate::authority::decision::Credentials;
 use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::TokenRequest;
+use crate::authority::decision::explain_grant;
 use crate::authority::decision::explain_refusal;
 use crate::authority::decision::grant;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::SigningFailed;
+use crate::authority::reference::Refused;
 use crate::authority::registration::Rotation;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
@@ -33,25 +37,37 @@ const NOT_BEFORE_SKEW: Duration = Duration::from_secs(5);
 
 impl Authority {
     /// Issues a token by the client credentials grant, bound to the peer's certificate.
-    pub async fn issue_token(&self, caller: &Caller, request: &TokenRequest) -> Result<IssuedToken, GrantError> {
+    pub async fn issue_token(
+        &self,
+        caller: &Caller,
+        request: &TokenRequest,
+    ) -> Result<IssuedToken, Refused<GrantError>> {
         let (view, peer) = (&caller.view, &*caller.identity);
-        let granted = self.prove_assertion(view, &request.assertion).and_then(|assertion| {
-            let credentials = self.credentials(peer, assertion.as_ref());
-            grant(&view.snapshot, credentials, request, view.now)
-        });
+        let assertion = self.prove_assertion(view, &request.assertion);
+        let credentials = assertion.as_ref().map(|assertion| self.credentials(peer, assertion.as_ref()));
+        let granted = credentials
+            .map_err(|error| *error)
+            .and_then(|credentials| grant(&view.snapshot, credentials, request, view.now));
         // The token is good at each of its resources. A refusal may be wrong by now too.
         let granted_for = granted.as_ref().map(|grant| grant.audience.iter().map(String::as_str));
         let bound = granted_for.ok().and_then(|audiences| view.shortest_bound(audiences));
-        let granted = view.freshness(bound).map_err(GrantError::from).and(granted);
-        let outcome = match granted {
-            Ok(grant) => self.mint(view, peer, &grant).await.map(|(claims, token)| (grant, claims, token)),
-            Err(error) => Err(error),
+        let fresh = view.freshness(bound).map_err(GrantError::from);
+        let ended_at = |check, error: GrantError| one_step(check, &error.to_string(), "");
+        let (error, steps) = match (fresh, granted) {
+            (Err(error), _) => (error, ended_at(Check::Freshness, error)),
+            (Ok(()), Err(error)) => match credentials {
+                Ok(credentials) => (error, explain_grant(&view.snapshot, credentials, request, view.now)),
+                Err(_) => (error, ended_at(Check::ClientAssertion, error)),
+            },
+            (Ok(()), Ok(grant)) => match self.mint(view, peer, &grant).await {
+                Ok((claims, token)) => {
+                    self.record_issued(peer, &grant, &claims);
+                    return Ok(token);
+                }
+                Err(error) => (error, ended_at(Check::Signing, error)),
+            },
         };
-        match &outcome {
-            Ok((grant, claims, _)) => self.record_issued(peer, grant, claims),
-            Err(error) => self.record_token_refused(caller, request, *error),
-        }
-        outcome.map(|(_, _, token)| token)
+        Err(self.record_token_refused(caller, request, error, steps))
     }
 
     /// What a refused request asks for beyond what its client may have, for the client itself; see [`explain_refusal`].

@@ -5,11 +5,18 @@ use std::time::Duration;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::principal::is_another_workload;
+use crate::authority::decision::steps::Check;
+use crate::authority::decision::steps::Step;
+use crate::authority::decision::steps::Steps;
+use crate::authority::decision::steps::Unexplained;
+use crate::authority::decision::steps::Walk;
+use crate::authority::decision::steps::compared;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::registration::ClientStatus;
+use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
 use crate::authority::state::Descent;
@@ -91,26 +98,119 @@ pub enum Match {
 /// Evaluates one use of one token. The order is fixed: the token itself, its time, its client, its audience, its
 /// binding, its scope. Scope is last, so that `INSUFFICIENT_SCOPE` means that everything else was valid.
 pub fn decide(request: &BindingRequest<'_>) -> Decision {
-    match evaluate(request) {
+    match evaluate(request, &mut Unexplained) {
         Ok(verdict) => Decision::Allow(verdict),
         Err(reason) => Decision::Deny(reason),
     }
 }
 
-fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
+/// The steps by which [`decide`] comes to its decision.
+pub fn explain(request: &BindingRequest<'_>) -> Vec<Step> {
+    let mut steps = Steps::default();
+    match evaluate(request, &mut steps) {
+        Ok(_) => steps.allowed(),
+        Err(_) => steps.refused(),
+    }
+}
+
+fn evaluate(request: &BindingRequest<'_>, walk: &mut impl Walk) -> Result<Verdict, DenyReason> {
+    let (client, permitted) = of_present_client(request, walk)?;
     let BindingRequest { token, now, demands, .. } = request;
     let claims = &token.claims;
+    walk.at(Check::Audience, || {
+        let registered = client.registration.terms.audience.join(" ");
+        (format!("token: {}; registered: {registered}", claims.aud.all().join(" ")), demands.audience.clone())
+    });
+    if !claims.aud.includes(&demands.audience) || !permitted.has_audience(&demands.audience) {
+        return Err(DenyReason::WrongAudience);
+    }
+    walk.at(Check::ResourceRecord, || {
+        let found = match (demands.deleted, demands.suspended) {
+            (true, _) => "deleted, and neither registered again nor forgotten",
+            (false, true) => "of a schema that this version cannot read",
+            (false, false) => "readable",
+        };
+        compared(found, "readable")
+    });
+    if demands.deleted {
+        return Err(DenyReason::ResourceDeleted);
+    }
+    if demands.suspended {
+        return Err(DenyReason::ResourceSuspended);
+    }
+    walk.at(Check::TrustDomain, || {
+        let accepted: Vec<String> = demands.trust_domains.iter().map(ToString::to_string).collect();
+        let expected = if accepted.is_empty() { "any".to_owned() } else { accepted.join(" ") };
+        (token.holder_spiffe_id.as_ref().map(|id| id.trust_domain().to_string()).unwrap_or_default(), expected)
+    });
+    if !demands.accept(token.holder_spiffe_id.as_ref()) {
+        return Err(DenyReason::TrustDomainNotAccepted);
+    }
+    walk.at(Check::Binding, || {
+        (token.bound_to.map(|bound| format!("x5t#S256:{bound}")).unwrap_or_default(), "a certificate".to_owned())
+    });
+    let bound_to = token.bound_to.ok_or(DenyReason::NotBound)?;
+    walk.at(Check::Evidence, || {
+        let found = request.evidence.map(|evidence| evidence.grade().name()).unwrap_or_default();
+        (found.to_owned(), format!("at least {}", demands.least_evidence.name()))
+    });
+    let evidence = request.evidence.ok_or(DenyReason::EvidenceMissing)?;
+    if evidence.grade() < demands.least_evidence {
+        return Err(DenyReason::EvidenceTooWeak);
+    }
+    walk.at(Check::BoundCertificate, || {
+        let same = if request.same_identity { ", of the same SPIFFE ID" } else { "" };
+        (format!("{evidence}{same}"), format!("x5t#S256:{bound_to}, rotation {}", permitted.rotation.name()))
+    });
+    let (matched, until) = confirm(request, evidence, bound_to, permitted.rotation)?;
+    walk.at(Check::Principal, || {
+        let expected = token.bound_spiffe_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        (request.principal.unwrap_or_default().to_owned(), expected)
+    });
+    if request.principal.is_some_and(|principal| is_another_workload(principal, token, &client.registration)) {
+        return Err(DenyReason::CertificateMismatch);
+    }
+    walk.at(Check::Scope, || {
+        let registered = &client.registration.terms.scope;
+        let issued = claims.scope.as_deref().unwrap_or_default();
+        (format!("token: {issued}; registered: {registered}"), demands.scope.to_string())
+    });
+    let issued = token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?;
+    if !(issued.covers(&demands.scope) && permitted.covers(&demands.scope) && demands.define_scope()) {
+        return Err(DenyReason::InsufficientScope);
+    }
+    let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);
+    if let Evidence::Certificate(certificate) = evidence {
+        cache_until = cache_until.min(certificate.not_after());
+    }
+    Ok(Verdict { matched, grade: evidence.grade(), cache_until })
+}
+
+/// The registration of a token that is this server's and valid by itself, and whose client is still what it was, and what
+/// it permits.
+fn of_present_client<'a>(
+    request: &BindingRequest<'a>,
+    walk: &mut impl Walk,
+) -> Result<(&'a RegisteredClient, &'a Permitted), DenyReason> {
+    let BindingRequest { token, now, .. } = request;
+    let claims = &token.claims;
+    walk.at(Check::Issuer, || compared(&claims.iss, request.issuer));
     if claims.iss != request.issuer {
         return Err(DenyReason::WrongIssuer);
     }
+    walk.at(Check::Expiry, || (format!("exp {}", claims.exp.0), format!("after {}", now.0)));
     // RFC 7519 section 4.1.4: a token is not accepted on or after exp.
     if *now >= claims.exp {
         return Err(DenyReason::TokenExpired);
     }
+    walk.at(Check::NotBefore, || {
+        (format!("nbf {}", claims.nbf.0), format!("at most {}", now.after(NOT_BEFORE_LEEWAY).0))
+    });
     // `nbf` is before `iat`, for the clocks of other verifiers.
     if claims.nbf.max(claims.iat) > now.after(NOT_BEFORE_LEEWAY) {
         return Err(DenyReason::TokenNotYetValid);
     }
+    walk.at(Check::Client, || compared(request.client, &claims.client_id));
     let client = match request.client {
         // With several candidates it is ambiguous which client is meant, so none is used.
         ClientStatus::Unknown | ClientStatus::Ambiguous => return Err(DenyReason::ClientUnknown),
@@ -122,39 +222,21 @@ fn evaluate(request: &BindingRequest<'_>) -> Result<Verdict, DenyReason> {
         ClientStatus::Registered(client) => client,
     };
     let permitted = request.permitted.ok_or(DenyReason::ClientUnknown)?;
-    if let Some(reason) = request.refused.or(request.revoked) {
+    walk.at(Check::Authentication, || {
+        let expected = format!("{} as when the token was issued", client.registration.method.name());
+        (request.refused.map_or_else(|| "unchanged".to_owned(), |reason| reason.to_string()), expected)
+    });
+    if let Some(reason) = request.refused {
         return Err(reason);
     }
-    if !claims.aud.includes(&demands.audience) || !permitted.has_audience(&demands.audience) {
-        return Err(DenyReason::WrongAudience);
+    walk.at(Check::Revocation, || {
+        let found = request.revoked.map_or_else(|| "nothing that concerns this use".to_owned(), |why| why.to_string());
+        (found, format!("nothing that concerns the token {}, its client and the certificates", claims.jti))
+    });
+    if let Some(reason) = request.revoked {
+        return Err(reason);
     }
-    if demands.deleted {
-        return Err(DenyReason::ResourceDeleted);
-    }
-    if demands.suspended {
-        return Err(DenyReason::ResourceSuspended);
-    }
-    if !demands.accept(token.holder_spiffe_id.as_ref()) {
-        return Err(DenyReason::TrustDomainNotAccepted);
-    }
-    let bound_to = token.bound_to.ok_or(DenyReason::NotBound)?;
-    let evidence = request.evidence.ok_or(DenyReason::EvidenceMissing)?;
-    if evidence.grade() < demands.least_evidence {
-        return Err(DenyReason::EvidenceTooWeak);
-    }
-    let (matched, until) = confirm(request, evidence, bound_to, permitted.rotation)?;
-    if request.principal.is_some_and(|principal| is_another_workload(principal, token, &client.registration)) {
-        return Err(DenyReason::CertificateMismatch);
-    }
-    let issued = token.scope.as_ref().ok_or(DenyReason::TokenMalformed)?;
-    if !(issued.covers(&demands.scope) && permitted.covers(&demands.scope) && demands.define_scope()) {
-        return Err(DenyReason::InsufficientScope);
-    }
-    let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);
-    if let Evidence::Certificate(certificate) = evidence {
-        cache_until = cache_until.min(certificate.not_after());
-    }
-    Ok(Verdict { matched, grade: evidence.grade(), cache_until })
+    Ok((client, permitted))
 }
 
 /// Checks the certificate against the token (RFC 8705 section 3): it must be the one that the token is bound to, or one

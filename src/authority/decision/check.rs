@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::authority::decision::binding::Verdict;
+use crate::authority::decision::steps::Step;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::evidence::InvalidForwardedCertificate;
+use crate::authority::reference::Reference;
 use crate::authority::resources::Destination;
 use crate::authority::resources::Route;
 use crate::authority::scope::Scope;
@@ -112,8 +114,8 @@ pub struct Allowance {
     pub asserted: Option<Asserted>,
     /// The headers to remove from the request. None of them is one that is asserted.
     pub remove: Vec<String>,
-    /// The denial that is let through, if there is one.
-    pub let_through: Option<CheckRefusal>,
+    /// The denial that is let through, if there is one, and its reference.
+    pub let_through: Option<(CheckRefusal, Reference)>,
     /// Whether the response reports that denial.
     pub say_so: bool,
 }
@@ -143,6 +145,8 @@ impl Asserted {
 pub struct Denial {
     /// The reason for the denial.
     pub refusal: CheckRefusal,
+    /// Its reference.
+    pub reference: Reference,
     /// The resource, by its audience, if it was determined.
     pub audience: Option<String>,
     /// The scopes that the route needs, if the route was determined.
@@ -157,6 +161,8 @@ pub(in crate::authority) struct Findings<'a> {
     pub(in crate::authority) scope: Scope,
     pub(in crate::authority) token: Option<Arc<VerifiedToken>>,
     pub(in crate::authority) evidence: Option<Evidence>,
+    /// The steps of the decision on a denied use of the token.
+    pub(in crate::authority) steps: Vec<Step>,
 }
 
 /// All values of the headers with one name.

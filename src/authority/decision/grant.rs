@@ -5,6 +5,12 @@ use crate::authority::clock::Timestamp;
 use crate::authority::decision::client_assertion::ClientAssertion;
 use crate::authority::decision::grant_error::GrantError;
 use crate::authority::decision::grant_error::Mismatch;
+use crate::authority::decision::steps::Check;
+use crate::authority::decision::steps::Step;
+use crate::authority::decision::steps::Steps;
+use crate::authority::decision::steps::Unexplained;
+use crate::authority::decision::steps::Walk;
+use crate::authority::decision::steps::compared;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::registration::CertificateSubject;
@@ -95,10 +101,42 @@ pub fn grant(
     request: &TokenRequest,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
+    grant_by_steps(snapshot, credentials, request, now, &mut Unexplained)
+}
+
+/// The steps by which [`grant`] comes to its decision.
+pub fn explain_grant(
+    snapshot: &Snapshot,
+    credentials: Credentials<'_>,
+    request: &TokenRequest,
+    now: Timestamp,
+) -> Vec<Step> {
+    let mut steps = Steps::default();
+    match grant_by_steps(snapshot, credentials, request, now, &mut steps) {
+        Ok(_) => steps.allowed(),
+        Err(_) => steps.refused(),
+    }
+}
+
+fn grant_by_steps(
+    snapshot: &Snapshot,
+    credentials: Credentials<'_>,
+    request: &TokenRequest,
+    now: Timestamp,
+    walk: &mut impl Walk,
+) -> Result<Grant, GrantError> {
     let peer = credentials.peer;
+    walk.at(Check::ClientId, || {
+        let sent = request.client_id.clone().unwrap_or_default();
+        (sent, "a client_id, or an SVID that names the client".to_owned())
+    });
     let client_id = credentials.name(request.client_id.as_deref())?.ok_or(GrantError::InvalidRequest)?;
-    let client = authenticate(snapshot, credentials, &client_id, now)?;
+    let client = authenticate_by_steps(snapshot, credentials, &client_id, now, walk)?;
     let registration = &client.registration;
+    walk.at(Check::OperatorLimit, || {
+        let limit = snapshot.directory.limit_of(&client).map(|limit| limit.registration.client_id.to_string());
+        (registration.client_id.to_string(), limit.map(|limit| format!("within {limit}")).unwrap_or_default())
+    });
     // A client that a workload registered for itself never exceeds what an operator has registered for it, even if the
     // operator's registration is newer.
     if let Some(limit) = snapshot.directory.limit_of(&client) {
@@ -109,17 +147,26 @@ pub fn grant(
             Some(_) => return Err(GrantError::InvalidScope),
         }
     }
+    walk.at(Check::Scope, || compared(&request.scope, &registration.terms.scope));
     let asked = Scope::parse(&request.scope).map_err(|_| GrantError::InvalidScope)?;
     if !registration.terms.scope.covers(&asked) {
         return Err(GrantError::InvalidScope);
     }
     let registered = &registration.terms.audience;
+    walk.at(Check::Audience, || (request.audience.join(" "), registered.join(" ")));
     if !is_audience_count(request.audience.len())
         || !request.audience.iter().all(|audience| registered.contains(audience))
     {
         return Err(GrantError::InvalidTarget);
     }
     let audience = distinct(if request.audience.is_empty() { registered } else { &request.audience });
+    walk.at(Check::ResourceRecord, || {
+        let suspended = audience.iter().filter(|audience| snapshot.resources.is_suspended(audience));
+        let suspended: Vec<&str> = suspended.map(String::as_str).collect();
+        let found =
+            if suspended.is_empty() { "readable".to_owned() } else { format!("unreadable: {}", suspended.join(" ")) };
+        (found, "readable".to_owned())
+    });
     if audience.iter().any(|audience| snapshot.resources.is_suspended(audience)) {
         return Err(GrantError::ResourceSuspended);
     }
@@ -127,6 +174,7 @@ pub fn grant(
     let defined = snapshot.resources.defined_by(audience.iter().map(String::as_str));
     let wanted = if asked.is_empty() { &registration.terms.scope } else { &asked };
     let scope = wanted.restricted(|scope| defined.counts(scope));
+    walk.at(Check::Scope, || (scope.to_string(), format!("{asked}, as its resources define it")));
     if !scope.covers(&asked) {
         return Err(GrantError::InvalidScope);
     }
@@ -219,6 +267,31 @@ pub fn authenticate(
     client_id: &ClientId,
     now: Timestamp,
 ) -> Result<std::sync::Arc<RegisteredClient>, Mismatch> {
+    authenticate_by_steps(snapshot, credentials, client_id, now, &mut Unexplained)
+}
+
+/// The steps by which [`authenticate`] comes to its result.
+pub fn explain_client(
+    snapshot: &Snapshot,
+    credentials: Credentials<'_>,
+    client_id: &ClientId,
+    now: Timestamp,
+) -> Vec<Step> {
+    let mut steps = Steps::default();
+    match authenticate_by_steps(snapshot, credentials, client_id, now, &mut steps) {
+        Ok(_) => steps.allowed(),
+        Err(_) => steps.refused(),
+    }
+}
+
+fn authenticate_by_steps(
+    snapshot: &Snapshot,
+    credentials: Credentials<'_>,
+    client_id: &ClientId,
+    now: Timestamp,
+    walk: &mut impl Walk,
+) -> Result<std::sync::Arc<RegisteredClient>, Mismatch> {
+    walk.at(Check::Client, || compared(snapshot.directory.status(client_id), client_id));
     let client = match snapshot.directory.status(client_id) {
         ClientStatus::Unknown => return Err(Mismatch::UnknownClient),
         ClientStatus::Ambiguous => return Err(Mismatch::AmbiguousClient),
@@ -227,11 +300,19 @@ pub fn authenticate(
         ClientStatus::Registered(client) => client,
     };
     let Credentials { peer, assertion, .. } = credentials;
+    walk.at(Check::ClientAssertion, || {
+        let found = if assertion.is_some() { "a client assertion" } else { "no client assertion" };
+        (found.to_owned(), client.registration.method.name().to_owned())
+    });
     // Exactly one method: an assertion beside a certificate that authenticates would be a second one (RFC 7521 section
     // 4.2.1). A certificate beside an assertion only binds.
     if assertion.is_some() != client.registration.method.is_spiffe_jwt() {
         return Err(Mismatch::Assertion);
     }
+    walk.at(Check::Credentials, || {
+        let svid = assertion.map(|svid| format!(", assertion of {}", svid.spiffe_id())).unwrap_or_default();
+        (format!("{peer}{svid}"), client.registration.method.expectation())
+    });
     let matches = match &client.registration.method {
         // draft-ietf-oauth-spiffe-client-auth section 3.2: the client_id equals the URI SAN, which the pattern covers.
         TokenEndpointAuthMethod::Spiffe(SvidKind::X509, claim) => {
@@ -260,6 +341,9 @@ pub fn authenticate(
     if !matches {
         return Err(Mismatch::Certificate);
     }
+    walk.at(Check::Revocation, || {
+        (format!("{client_id} of {}", client.registration.client_id), "neither is revoked".to_owned())
+    });
     // Checks both names: the claimed one, and the registered one, which may be a pattern's.
     let names = [client_id, &client.registration.client_id];
     let revoked = names.into_iter().any(|name| snapshot.revocations.has_client(name, now));
@@ -268,6 +352,11 @@ pub fn authenticate(
     if revoked || asserted {
         return Err(Mismatch::RevokedClient);
     }
+    walk.at(Check::Binding, || {
+        let expected =
+            if credentials.binds(&client) { "a certificate of the client itself" } else { "any certificate" };
+        compared(peer, expected)
+    });
     // Otherwise a stolen assertion would be enough for any caller with a certificate of its own.
     let foreign = assertion.is_some_and(|svid| peer.spiffe_id() != Some(svid.spiffe_id()));
     if foreign && credentials.binds(&client) { Err(Mismatch::Connection) } else { Ok(client) }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::authority::access::Roles;
 use crate::authority::decision::binding::Decision;
+use crate::authority::decision::steps::Step;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::evidence::InvalidEvidence;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::reference::Reference;
 use crate::authority::state::Undecidable;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
@@ -101,6 +103,10 @@ pub struct Evaluation {
     pub narrowed: Option<Arc<AccessTokenClaims>>,
     /// The grade of the evidence, if there was any.
     pub grade: Option<EvidenceGrade>,
+    /// The steps of a denial. Empty for an allowance, unless it was asked for them.
+    pub steps: Vec<Step>,
+    /// The reference of a denial, once it is recorded.
+    pub reference: Option<Reference>,
 }
 
 impl Evaluation {

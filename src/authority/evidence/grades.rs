@@ -1,5 +1,6 @@
 //! Evidence that callers present, and its grades.
 
+use std::fmt;
 use std::sync::Arc;
 
 use spiffe::SpiffeId;
@@ -32,6 +33,28 @@ pub enum EvidenceGrade {
     Thumbprint,
     /// One certificate, with its validity and names.
     Certificate,
+}
+
+impl EvidenceGrade {
+    /// The name, as resources have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpiffeId => "spiffe_id",
+            Self::Thumbprint => "thumbprint",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// The evidence as the records of decisions name it.
+impl fmt::Display for Evidence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SpiffeId(id) => id.fmt(formatter),
+            Self::Thumbprint(thumbprint) => write!(formatter, "x5t#S256:{thumbprint}"),
+            Self::Certificate(certificate) => write!(formatter, "x5t#S256:{}", certificate.thumbprint()),
+        }
+    }
 }
 
 impl Evidence {

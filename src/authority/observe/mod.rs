@@ -2,9 +2,12 @@
 
 mod audit;
 mod families;
+// open: its functions are named by what they are about.
+pub(in crate::authority) mod fix;
 mod handshake_error;
 mod metrics;
 mod quota;
+mod recent;
 mod refused_request;
 mod reloads;
 mod requests;
@@ -36,6 +39,14 @@ pub use crate::authority::observe::metrics::Cache;
 pub use crate::authority::observe::metrics::Lookup;
 pub use crate::authority::observe::metrics::Metrics;
 pub use crate::authority::observe::quota::Quota;
+pub use crate::authority::observe::recent::ExplainedRefusal;
+pub use crate::authority::observe::recent::Grounds;
+pub use crate::authority::observe::recent::MAX_REFUSALS_BYTES;
+pub use crate::authority::observe::recent::RecentRefusal;
+pub use crate::authority::observe::recent::RecentRefusals;
+pub use crate::authority::observe::recent::RefusalFilter;
+pub use crate::authority::observe::recent::Unexplained;
+pub use crate::authority::observe::recent::UnexplainedCode;
 pub use crate::authority::observe::refused_request::RefusedRequest;
 pub use crate::authority::observe::reloads::Reloaded;
 pub use crate::authority::observe::reloads::Reloads;

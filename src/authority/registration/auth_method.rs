@@ -144,6 +144,24 @@ impl TokenEndpointAuthMethod {
         }
     }
 
+    /// For people: what the method expects of a peer.
+    pub fn expectation(&self) -> String {
+        let name = self.name();
+        match self {
+            Self::Spiffe(_, claim) => format!("{name} of {claim}"),
+            Self::TlsClientAuth(registered) => {
+                let (field, text) = &registered.written;
+                let issued = registered.client_ca.as_ref().map(|ca| format!(", issued by {ca}")).unwrap_or_default();
+                format!("{field} {text}{issued}")
+            }
+            Self::SelfSignedTlsClientAuth(registered) => {
+                let known = registered.certificates.iter().map(|thumbprint| format!(" x5t#S256:{thumbprint}"));
+                format!("{name}:{}", known.collect::<String>())
+            }
+            Self::PublishedTlsClientAuth(uri) => format!("{name}, published at {}", uri.as_str()),
+        }
+    }
+
     /// Sets the fields of the metadata in which the method is registered.
     pub(super) fn write(&self, metadata: &mut ClientMetadata) {
         self.name().clone_into(&mut metadata.token_endpoint_auth_method);

@@ -1,5 +1,6 @@
 //! The snapshot of all client registrations that decisions use, and the lookup of a peer's registration.
 
+use std::fmt;
 use std::sync::Arc;
 
 use imbl::HashMap;
@@ -34,6 +35,21 @@ pub enum ClientStatus {
     Disabled,
     /// The registration that applies.
     Registered(Arc<RegisteredClient>),
+}
+
+/// For people: what was found.
+impl fmt::Display for ClientStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => formatter.write_str("no registration"),
+            Self::Ambiguous => formatter.write_str("several registrations at the same level"),
+            Self::Suspended => formatter.write_str("a registration that this version cannot read"),
+            Self::Disabled => formatter.write_str("a registration that is disabled"),
+            Self::Registered(client) => {
+                write!(formatter, "{} at revision {}", client.registration.client_id, client.revision.0)
+            }
+        }
+    }
 }
 
 /// All clients. A clone is cheap: a change creates a new snapshot that shares the unchanged entries. A client is found by one
@@ -110,12 +126,17 @@ impl Directory {
     /// does the loss of the operator's registration that limits a client which registered itself.
     pub fn status(&self, client_id: &ClientId) -> ClientStatus {
         if client_id.is_spiffe_id() {
-            return settle(self.claiming(client_id.as_str()));
+            return self.status_of(client_id.as_str());
         }
         // The client_id of a SPIFFE client is its SPIFFE ID, never the name of its registration.
         let named = self.clients.named(client_id.as_str());
         let named = named.filter(|client| !matches!(client.registration.method, TokenEndpointAuthMethod::Spiffe(..)));
         settle(named.map(|client| (usize::MAX, client)).into_iter())
+    }
+
+    /// The registration for a SPIFFE ID.
+    pub(super) fn status_of(&self, id: &str) -> ClientStatus {
+        settle(self.claiming(id))
     }
 
     /// Whether a registration matches this peer. The kinds of proof differ in what they prove: for a certificate that
@@ -250,7 +271,7 @@ impl Directory {
     }
 
     /// The registrations for a SPIFFE ID with their levels, the most specific first. A level is the length of what they claim.
-    fn claiming<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (usize, &'a Arc<RegisteredClient>)> {
+    pub(super) fn claiming<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (usize, &'a Arc<RegisteredClient>)> {
         let slashes = if self.below.is_empty() { 0 } else { id.bytes().filter(|byte| *byte == b'/').count() };
         // The longest prefix has all slashes, and the next one fewer.
         let prefixes = prefixes(id).zip((1..=slashes).rev()).filter(|(_, depth)| self.depths.contains_key(depth));

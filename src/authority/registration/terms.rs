@@ -22,7 +22,7 @@ impl Rotation {
     }
 
     /// The value of `rotation`.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Strict => "strict",
             Self::Identity => "identity",

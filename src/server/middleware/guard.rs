@@ -123,6 +123,6 @@ pub(in crate::server) fn refused(
     headers: &HeaderMap,
     error: NotAdmitted,
 ) -> Response<Body> {
-    authority.report_not_admitted(sender, method.metric_label(), error, false);
-    refusal::not_admitted(method, headers, error)
+    let reference = authority.report_not_admitted(sender, method.metric_label(), error, false);
+    refusal::not_admitted(method, headers, error, reference)
 }

@@ -13,6 +13,7 @@ use crate::authority::access::Protocol;
 use crate::authority::access::Sender;
 use crate::authority::decision::CheckRefusal;
 use crate::authority::observe::RequestOutcome;
+use crate::authority::reference::Reference;
 use crate::grpc;
 use crate::grpc::ext_authz;
 use crate::http;
@@ -20,20 +21,25 @@ use crate::http::error::OAuthError;
 use crate::http::introspect;
 
 /// The response to a call that is not admitted and has these headers.
-pub(super) fn not_admitted(method: CalledMethod, headers: &HeaderMap, error: NotAdmitted) -> Response<Body> {
+pub(super) fn not_admitted(
+    method: CalledMethod,
+    headers: &HeaderMap,
+    error: NotAdmitted,
+    reference: Reference,
+) -> Response<Body> {
     let mut response = match method.protocol() {
-        Protocol::Grpc => grpc::status::not_admitted(error).into_http(),
+        Protocol::Grpc => grpc::status::referring(&grpc::status::not_admitted(error), reference).into_http(),
         Protocol::OAuth => match OAuthError::not_admitted(error) {
             Some(error) => {
                 let may_be_signed = method.entry().is_some_and(|entry| entry.signed_on_request);
                 let signed = may_be_signed && introspect::wants_signed(headers);
-                let error = error.challenging(headers);
+                let error = error.challenging(headers).referring(reference);
                 if signed { error.as_refusal_of_signed_response() } else { error }.into_response()
             }
             None => http::error::no_such_path(true),
         },
-        Protocol::ExtAuthz => ext_authz::not_admitted(error),
-        Protocol::Http => http::error::not_admitted(error, headers),
+        Protocol::ExtAuthz => ext_authz::not_admitted(error, reference),
+        Protocol::Http => http::error::not_admitted(error, headers, reference),
     };
     // Also where it is a 503: nothing in the server has failed.
     response.extensions_mut().insert(RequestOutcome::Refused);

@@ -117,7 +117,7 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
         method.roles.contains(&Role::Admin) && !method.roles.contains(&Role::Workload) && is_read(method.name)
     });
     assert_eq!(those(|method| method.reads), reads);
-    assert_eq!(reads.len(), 11);
+    assert_eq!(reads.len(), 12);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }
@@ -128,6 +128,8 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     let read = [
         "/lanyard.v1.AdminService/ListAuditHeads",
         "/lanyard.v1.AdminService/ListFeatures",
+        "/lanyard.v1.ExplanationService/ExplainRefusal",
+        "/lanyard.v1.ExplanationService/ListRefusals",
         "/lanyard.v1.KeyService/ListSigningKeys",
         "/lanyard.v1.RegistryService/GetClient",
         "/lanyard.v1.RegistryService/GetGrant",
@@ -143,6 +145,7 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     ];
     assert_eq!(open_to(Role::Auditor).collect::<Vec<_>>(), read);
     let revoked = [
+        "/lanyard.v1.ExplanationService/ExplainRefusal",
         "/lanyard.v1.KeyService/ListSigningKeys",
         "/lanyard.v1.KeyService/RevokeSigningKey",
         "/lanyard.v1.TokenService/ListRevocations",
@@ -155,6 +158,7 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     let of_admins: BTreeSet<&str> = open_to(Role::Admin).collect();
     assert!(read.iter().chain(&revoked).all(|method| of_admins.contains(method)));
     let of_teams = [
+        "/lanyard.v1.ExplanationService/ExplainRefusal",
         "/lanyard.v1.RegistryService/CreateClient",
         "/lanyard.v1.RegistryService/CreateProtectedResource",
         "/lanyard.v1.RegistryService/DeleteClient",

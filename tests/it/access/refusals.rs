@@ -33,6 +33,7 @@ use crate::support::terminator::Kind;
 use crate::support::terminator::client_cert;
 use crate::support::terminator::listen;
 use crate::support::terminator::with_headers;
+use crate::support::unreferenced::without_references;
 use crate::support::wire::http1;
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -88,7 +89,7 @@ async fn answer(http: &mut Http, request: Request<Body>) -> String {
         write!(text, " {}", std::str::from_utf8(&body).unwrap()).unwrap();
     }
     headers(&mut text, &trailers);
-    text
+    without_references(&text)
 }
 
 fn headers(text: &mut String, headers: &HeaderMap) {

@@ -5,6 +5,8 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::Method;
 use axum::http::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hyper::body::Bytes;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::ValidateBindingResponse;
@@ -19,6 +21,7 @@ use crate::support::http::Http;
 use crate::support::leaf::Leaf;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
+use crate::support::unreferenced::without_references;
 
 const SHORT: &str = "application/grpc";
 const LONG: &str = "application/grpc+proto";
@@ -121,7 +124,12 @@ async fn ask(caller: &mut Http, path: &str, content_type: &str, sent: &Sent<'_>)
     let (head, body) = answer.unwrap_or_else(|error| panic!("{path}, {}: {error}", sent.name)).into_parts();
     let fields = |fields: &HeaderMap| {
         let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            // The details have the reference, which differs from answer to answer.
+            let details =
+                (name == "grpc-status-details-bin").then(|| STANDARD_NO_PAD.decode(text.trim_end_matches('=')));
+            let details = details.map(|bytes| without_references(&String::from_utf8_lossy(&bytes.unwrap())));
+            (name.to_string(), details.unwrap_or(text))
         };
         let mut fields: Vec<_> = fields.iter().map(text).filter(|(name, _)| name != "date").collect();
         fields.sort();
@@ -134,7 +142,12 @@ async fn ask(caller: &mut Http, path: &str, content_type: &str, sent: &Sent<'_>)
         Some(message) if path == CHECK => format!("{:?}", CheckResponse::decode(message).unwrap()),
         Some(message) => format!("{:?}", ValidateBindingResponse::decode(message).unwrap()),
     };
-    Seen { status: head.status.as_u16(), headers: fields(&head.headers), message, trailers }
+    Seen {
+        status: head.status.as_u16(),
+        headers: fields(&head.headers),
+        message: without_references(&message),
+        trailers,
+    }
 }
 
 /// Asks over both roads, and returns what both answer.

@@ -23,6 +23,7 @@ use super::support::Replica;
 use super::support::SECOND;
 use crate::support::authority::ready as done;
 use crate::support::stores::reads_of_the_store;
+use crate::support::unreferenced::Unreferenced as _;
 
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,7 +127,7 @@ fn a_key_that_was_not_stored_is_used_at_the_next_attempt_and_published_from_then
     store.next(&[Write::Done, Write::Failed]);
     for _ in 0..5 {
         let rotated = done(replica.fixture.authority.rotate_signing_key(&replica.admin()));
-        assert_eq!(rotated.err(), Some(KeyChangeError::Unavailable));
+        assert_eq!(rotated.unreferenced().err(), Some(KeyChangeError::Unavailable));
     }
     assert_eq!(hsm.kids().len(), 2);
     store.next(&[]);

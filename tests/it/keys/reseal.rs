@@ -21,6 +21,7 @@ use lanyard::store::memory::MemoryStore;
 use super::support::Replica;
 use crate::support::authority::ready;
 use crate::support::keys::TestKeys;
+use crate::support::unreferenced::Unreferenced as _;
 
 const NOTHING: fn(&mut Policy) = |_| {};
 
@@ -49,7 +50,7 @@ fn replica(store: &Arc<MemoryStore>, bytes: &'static [u8]) -> Replica {
 }
 
 fn reseal(replica: &Replica) -> Result<Resealed, KeyChangeError> {
-    ready(replica.fixture.authority.reseal_keys(&replica.admin()))
+    ready(replica.fixture.authority.reseal_keys(&replica.admin())).unreferenced()
 }
 
 /// How many of the keys open with these.

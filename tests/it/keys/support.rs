@@ -27,6 +27,7 @@ use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::keys::TestKeys;
 use crate::support::leaf::Leaf;
+use crate::support::unreferenced::Unreferenced as _;
 
 /// How long a key is published before it signs, by default.
 pub const PUBLICATION: Duration = Duration::from_mins(10);
@@ -125,7 +126,7 @@ impl Replica {
     }
 
     pub fn try_revoke(&self, kid: &str, reason: &str) -> Result<KeyRevoked, KeyChangeError> {
-        ready(self.fixture.authority.revoke_signing_key(&self.admin(), kid, reason))
+        ready(self.fixture.authority.revoke_signing_key(&self.admin(), kid, reason)).unreferenced()
     }
 
     /// Revokes a key a second later.

@@ -39,6 +39,7 @@ use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::http::post;
 use crate::support::stores::reads_of_the_store;
+use crate::support::unreferenced::Unreferenced as _;
 
 fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
     authority.requester(&authority.as_caller(peer), None, &ClientAssertion::default()).unwrap()
@@ -46,7 +47,7 @@ fn requester(authority: &Authority, peer: &PeerIdentity) -> Requester {
 
 fn revoke(authority: &Authority, peer: &PeerIdentity, request: RevokeRequest) -> Result<(), RevokeError> {
     let (caller, requester) = (authority.as_caller(peer), requester(authority, peer));
-    ready(authority.revoke(&caller, &requester, request, LastAdmin::Stays)).map(drop)
+    ready(authority.revoke(&caller, &requester, request, LastAdmin::Stays)).unreferenced().map(drop)
 }
 
 /// The keys of all stored revocations.
@@ -153,7 +154,7 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     }
     let lifted =
         ready(authority.lift_revocation(&authority.as_caller(&admin), &requester(&authority, &admin), revoked));
-    assert_eq!(lifted, Err(RevokeError::Unavailable));
+    assert_eq!(lifted.unreferenced(), Err(RevokeError::Unavailable));
     let caller = authority.as_caller(&checkout);
     let asked = async || {
         let mut request: Request<Body> = post("/oauth2/revoke", &[("token", &token)]);

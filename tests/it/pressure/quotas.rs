@@ -53,6 +53,7 @@ use crate::support::leaf::Leaf;
 use crate::support::revocation::of;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
+use crate::support::unreferenced::Unreferenced as _;
 
 /// The default of `quotas.revocations`.
 const QUOTA: usize = 1000;
@@ -68,7 +69,7 @@ fn revoke(fixture: &TestAuthority, peer: &PeerIdentity, token: &str) -> Result<V
     let requester =
         Requester { client_id: ClientId::parse(CHECKOUT), roles: caller.roles.clone(), sender: caller.sender() };
     let revoked = fixture.authority.revoke(&caller, &requester, request, LastAdmin::Stays);
-    ready(revoked).map(|outcome| outcome.warnings)
+    ready(revoked).unreferenced().map(|outcome| outcome.warnings)
 }
 
 /// The sizes of the keys and values of all stored revocations.
@@ -267,7 +268,7 @@ fn as_many_successors_are_announced_as_the_quota_says_and_the_same_one_again_is_
     };
     let announce = |present: &Leaf, next: &Leaf| {
         let caller = fixture.authority.as_caller(&fixture.peer(present));
-        ready(fixture.authority.announce_rotation(&caller, &next.chain)).map(drop)
+        ready(fixture.authority.announce_rotation(&caller, &next.chain)).unreferenced().map(drop)
     };
     let own = leaves(CHECKOUT);
     announce(&own[0], &own[1]).unwrap();

@@ -114,7 +114,9 @@ fn another_reason_is_no_part_of_a_flood_and_a_flood_that_lasts_has_one_record_ea
     let (fixture, refusals, records) = folded();
     let caller = sender(&fixture, CHECKOUT);
     let refuse = |request, times: usize| {
-        (0..times).for_each(|_| fixture.authority.report_refused(&caller, request, ""));
+        for _ in 0..times {
+            fixture.authority.report_refused(&caller, request, "");
+        }
         records.take().len()
     };
     // As many as are no flood, and one more.
@@ -154,7 +156,9 @@ fn callers_without_a_name_are_told_apart_by_their_address_and_beyond_a_bound_not
     refusals.finish();
     assert_eq!(sums(&records.take()), BTreeMap::from([("other callers".to_owned(), 2 * (5000 - 1024) - 10)]));
     // By address, and not by its port.
-    (1..=12).for_each(|port| fixture.authority.report_refused(&from(7, port), MALFORMED, ""));
+    for port in 1..=12 {
+        fixture.authority.report_refused(&from(7, port), MALFORMED, "");
+    }
     assert_eq!(records.take().len(), 10);
     refusals.finish();
     assert_eq!(sums(&records.take()), BTreeMap::from([("0.0.0.7".to_owned(), 2)]));

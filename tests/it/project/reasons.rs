@@ -30,6 +30,8 @@ use lanyard::authority::evidence::NotForwarded;
 use lanyard::authority::observe::Family;
 use lanyard::authority::observe::HandshakeErrorCode;
 use lanyard::authority::observe::Samples;
+use lanyard::authority::reference::Reference;
+use lanyard::authority::reference::ReplicaTag;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::state::Undecidable;
 use lanyard::authority::trust::InvalidJwtSvid;
@@ -249,7 +251,7 @@ impl Missing {
 
     fn ext_authz(&mut self, refusal: CheckRefusal) {
         let code = refusal.code();
-        let response = check_response(ext_authz::denied_response(refusal));
+        let response = check_response(ext_authz::denied_response(refusal, Reference::new(ReplicaTag::of(""), 0)));
         let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
             return self.unless(false, code, "ext_authz, which does not deny");
         };

@@ -25,6 +25,7 @@ use crate::support::authority::TestAuthority;
 use crate::support::authority::named_spiffe_client;
 use crate::support::authority::ready;
 use crate::support::resources::at;
+use crate::support::unreferenced::Unreferenced as _;
 
 const NAME: &str = "resource-max-staleness";
 
@@ -38,7 +39,7 @@ fn create(fixture: &TestAuthority, metadata: ResourceMetadata) -> Result<(), Reg
 
 fn enable(fixture: &TestAuthority, name: &str) -> Result<bool, FeatureError> {
     let caller = fixture.authority.as_caller(&fixture.svid(ADMIN));
-    ready(fixture.authority.enable_feature(&caller, name)).map(|(_, already)| already)
+    ready(fixture.authority.enable_feature(&caller, name)).unreferenced().map(|(_, already)| already)
 }
 
 /// Another replica writes this heartbeat, or withdraws it.

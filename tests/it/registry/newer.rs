@@ -41,6 +41,7 @@ use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::leaf::Leaf;
 use crate::support::resources::at;
+use crate::support::unreferenced::Unreferenced as _;
 
 const SHOP: &str = "spiffe://prod.example/ns/shop/*";
 const BILLING: &str = "spiffe://prod.example/ns/shop/sa/billing";
@@ -86,7 +87,7 @@ fn decided(fixture: &TestAuthority, token: &str, leaf: &Leaf, audience: &str) ->
         scope: "",
     };
     let caller = fixture.authority.as_caller(fixture.proxy());
-    fixture.authority.validate_binding(&caller, request).map(|evaluation| evaluation.decision)
+    fixture.authority.validate_binding(&caller, request).unreferenced().map(|evaluation| evaluation.decision)
 }
 
 fn is_allowed(decision: &Result<Decision, NoDecision>) -> bool {
@@ -104,7 +105,7 @@ fn checked(fixture: &TestAuthority, authority: &str) -> Result<&'static str, Und
         principal: "",
     };
     let caller = fixture.authority.as_caller(&fixture.svid(PROXY));
-    Ok(match fixture.authority.check(&caller, &request)? {
+    Ok(match fixture.authority.check(&caller, &request).unreferenced()? {
         CheckAnswer::Deny(denial) => denial.refusal.code(),
         CheckAnswer::Allow(_) => panic!("allowed"),
     })
@@ -201,7 +202,7 @@ fn a_newer_resource_is_denied_and_no_other_takes_its_place() {
         let ask = |audience: &[&str]| {
             let audience = audience.iter().map(|&audience| audience.to_owned()).collect();
             let request = lanyard::authority::decision::TokenRequest { audience, ..Default::default() };
-            ready(fixture.authority.issue_token(&caller, &request)).map(drop)
+            ready(fixture.authority.issue_token(&caller, &request)).unreferenced().map(drop)
         };
         assert_eq!(ask(&[ORDERS]), Err(GrantError::ResourceSuspended), "{heard:?}");
         assert_eq!(ask(&[]), Err(GrantError::ResourceSuspended), "{heard:?}");

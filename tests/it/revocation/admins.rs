@@ -21,6 +21,7 @@ use crate::support::authority::ADMIN;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::named_spiffe_client;
 use crate::support::authority::ready;
+use crate::support::unreferenced::Unreferenced as _;
 
 const OTHER: &str = "spiffe://prod.example/ns/ops/sa/other";
 const STAGING: &str = "spiffe://staging.example/admin";
@@ -37,7 +38,7 @@ fn revoke_as(
     last: LastAdmin,
 ) -> Result<RevokeOutcome, RevokeError> {
     let requester = authority.requester(caller, None, &ClientAssertion::default()).unwrap();
-    ready(authority.revoke(caller, &requester, request, last))
+    ready(authority.revoke(caller, &requester, request, last)).unreferenced()
 }
 
 fn client(id: &str) -> RevokeRequest {
@@ -135,7 +136,7 @@ fn a_revocation_is_lifted_by_no_request_of_whom_it_revokes() {
     let [admin, other] = [ADMIN, OTHER].map(|id| fixture.authority.as_caller(&fixture.svid(id)));
     let lift = |caller: &Caller, request| {
         let requester = fixture.authority.requester(caller, None, &ClientAssertion::default()).unwrap();
-        ready(fixture.authority.lift_revocation(caller, &requester, request))
+        ready(fixture.authority.lift_revocation(caller, &requester, request)).unreferenced()
     };
     let elsewhere = "spiffe://prod.example/ns/shop/sa/thief";
     revoke_as(&fixture.authority, &admin, client(elsewhere), LastAdmin::Stays).unwrap();

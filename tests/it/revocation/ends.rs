@@ -26,6 +26,7 @@ use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::leaf::Leaf;
+use crate::support::unreferenced::Unreferenced as _;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -34,9 +35,9 @@ impl TestAuthority {
         let caller = self.authority.as_caller(&self.svid(ADMIN));
         let requester = self.authority.requester(&caller, None, &ClientAssertion::default()).unwrap();
         if lift {
-            return ready(self.authority.lift_revocation(&caller, &requester, request));
+            return ready(self.authority.lift_revocation(&caller, &requester, request)).unreferenced();
         }
-        ready(self.authority.revoke(&caller, &requester, request, LastAdmin::Stays))
+        ready(self.authority.revoke(&caller, &requester, request, LastAdmin::Stays)).unreferenced()
     }
 
     fn revoke_now(&self, request: RevokeRequest) -> Result<RevokeOutcome, RevokeError> {

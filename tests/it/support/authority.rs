@@ -46,6 +46,7 @@ use crate::support::as_of_now::AsOfNow as _;
 use crate::support::ca::TestCa;
 use crate::support::keys::TestKeys;
 use crate::support::leaf::Leaf;
+use crate::support::unreferenced::Unreferenced as _;
 
 pub const ISSUER: &str = "https://lanyard.prod.example";
 pub const ORDERS: &str = "https://orders.shop.internal";
@@ -166,7 +167,7 @@ impl TestAuthority {
     /// Requests a token with all registered audiences and scopes.
     pub fn issue(&self, peer: &PeerIdentity, client_id: &str) -> Result<IssuedToken, GrantError> {
         let request = TokenRequest { client_id: Some(client_id.to_owned()), ..TokenRequest::default() };
-        ready(self.authority.issue_token(&self.authority.as_caller(peer), &request))
+        ready(self.authority.issue_token(&self.authority.as_caller(peer), &request)).unreferenced()
     }
 
     /// The decision on a proxy's request about a use of [`ORDERS`] with this certificate.

@@ -53,6 +53,7 @@ pub mod terminator;
 pub mod test_process;
 pub mod tools;
 pub mod unread;
+pub mod unreferenced;
 pub mod upstream;
 pub mod wire;
 pub mod workload;

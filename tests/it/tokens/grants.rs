@@ -19,6 +19,7 @@ use crate::support::authority::self_signed_client;
 use crate::support::authority::spiffe_client;
 use crate::support::ca::self_signed;
 use crate::support::mint::part;
+use crate::support::unreferenced::Unreferenced as _;
 
 const THIEF: &str = "spiffe://prod.example/ns/shop/sa/thief";
 
@@ -27,8 +28,9 @@ fn request(client_id: Option<&str>) -> TokenRequest {
 }
 
 fn client_of(fixture: &TestAuthority, peer: &PeerIdentity, client_id: Option<&str>) -> Result<Value, GrantError> {
-    let token =
-        ready(fixture.authority.issue_token(&fixture.authority.as_caller(peer), &request(client_id)))?.access_token;
+    let token = ready(fixture.authority.issue_token(&fixture.authority.as_caller(peer), &request(client_id)))
+        .unreferenced()?
+        .access_token;
     Ok(part(&token, 1)["client_id"].clone())
 }
 
@@ -107,7 +109,8 @@ fn a_scope_within_the_registered_one_is_granted_as_asked_and_nothing_beyond() {
     let peer = fixture.svid(CHECKOUT);
     let ask = |scope: &str| {
         let request = TokenRequest { scope: scope.to_owned(), ..request(None) };
-        let issued = ready(fixture.authority.issue_token(&fixture.authority.as_caller(&peer), &request))?;
+        let issued =
+            ready(fixture.authority.issue_token(&fixture.authority.as_caller(&peer), &request)).unreferenced()?;
         assert_eq!(part(&issued.access_token, 1)["scope"], json!(issued.scope.to_string()));
         Ok(issued.scope.to_string())
     };
@@ -135,7 +138,8 @@ fn an_audience_within_the_registered_ones_is_granted_as_asked_and_nothing_beyond
     let ask = |audience: &[&str]| {
         let audience = audience.iter().map(|one| (*one).to_owned()).collect();
         let request = TokenRequest { audience, ..request(None) };
-        let issued = ready(fixture.authority.issue_token(&fixture.authority.as_caller(&peer), &request))?;
+        let issued =
+            ready(fixture.authority.issue_token(&fixture.authority.as_caller(&peer), &request)).unreferenced()?;
         Ok(part(&issued.access_token, 1)["aud"].clone())
     };
     assert_eq!(ask(&[]), Ok(json!([ORDERS, STOCK])));
@@ -159,7 +163,7 @@ fn who_asks_is_settled_before_what_is_asked_for() {
         ..TokenRequest::default()
     };
     let refused = |peer: &PeerIdentity| {
-        ready(fixture.authority.issue_token(&fixture.authority.as_caller(peer), &wrong)).unwrap_err()
+        ready(fixture.authority.issue_token(&fixture.authority.as_caller(peer), &wrong)).unwrap_err().error
     };
     assert_eq!(refused(&fixture.svid(THIEF)), GrantError::InvalidClient(Mismatch::Certificate));
     assert_eq!(refused(&fixture.svid(CHECKOUT)), GrantError::InvalidScope);

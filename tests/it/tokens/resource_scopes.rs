@@ -21,6 +21,7 @@ use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 use crate::support::authority::spiffe_client;
 use crate::support::leaf::Leaf;
+use crate::support::unreferenced::Unreferenced as _;
 
 /// A resource that defines no scope.
 const PLAIN: &str = "https://plain.shop.internal";
@@ -56,8 +57,8 @@ impl ScopedResources {
     fn request(&self, audience: &[&str], scope: &str) -> Result<(String, String), GrantError> {
         let audience = audience.iter().map(|&one| one.to_owned()).collect();
         let request = TokenRequest { scope: scope.to_owned(), audience, ..TokenRequest::default() };
-        let issued =
-            ready(self.fixture.authority.issue_token(&self.fixture.authority.as_caller(&self.peer), &request))?;
+        let issued = ready(self.fixture.authority.issue_token(&self.fixture.authority.as_caller(&self.peer), &request))
+            .unreferenced()?;
         Ok((issued.scope.to_string(), issued.access_token))
     }
 

@@ -34,6 +34,7 @@ use crate::support::authority::spiffe_client;
 use crate::support::ca::self_signed;
 use crate::support::leaf::Leaf;
 use crate::support::mint::part;
+use crate::support::unreferenced::Unreferenced as _;
 
 /// A fixture with one client, its certificate and its token.
 fn with_token() -> (TestAuthority, Leaf, String) {
@@ -59,6 +60,7 @@ fn ask(
     fixture
         .authority
         .validate_binding(&fixture.authority.as_caller(caller), request)
+        .unreferenced()
         .map(|evaluation| evaluation.decision)
 }
 
@@ -110,7 +112,7 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
         let caller = if fronted.is_some() { proxy.clone() } else { fixture.peer(&leaf) };
         let request = ValidateRequest { access_token: &token, evidence, audience, scope: "" };
         let caller = Caller { roles, ..fixture.authority.as_caller(&caller) };
-        fixture.authority.validate_binding(&caller, request).map(|evaluation| evaluation.decision)
+        fixture.authority.validate_binding(&caller, request).unreferenced().map(|evaluation| evaluation.decision)
     };
     let fronting = |audiences: &[&str]| {
         Some(Fronted::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect()))
@@ -141,7 +143,7 @@ fn a_question_that_cannot_be_read_gets_no_decision() {
     let ask = |access_token, scope| {
         let request =
             ValidateRequest { access_token, evidence: PresentedEvidence::Nothing, audience: Some(ORDERS), scope };
-        fixture.authority.validate_binding(&own, request).map(|evaluation| evaluation.decision)
+        fixture.authority.validate_binding(&own, request).unreferenced().map(|evaluation| evaluation.decision)
     };
     assert!(allowed(ask(&token, "orders.read")));
     assert_eq!(ask("", "orders.read"), Err(NoDecision::TokenMissing));

@@ -2,8 +2,13 @@
 
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::Sender;
+use crate::authority::decision::Check;
+use crate::authority::decision::Step;
+use crate::authority::decision::Steps;
+use crate::authority::decision::Walk as _;
 use crate::authority::identity::PresentedCertificate;
 use crate::authority::observe::AuditRecord;
+use crate::authority::observe::Grounds;
 use crate::authority::observe::beginning;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
@@ -39,4 +44,22 @@ pub(in crate::authority::api) fn registration(view: &View, client: Option<&Clien
         ClientStatus::Registered(client) => Some(client.registration.client_id.to_string()),
         ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
     }
+}
+
+/// What is remembered of the sender of a refused request, and what to do about it.
+pub(in crate::authority::api) fn grounds(sender: &Sender, fix: &'static str) -> Grounds {
+    let identity = sender.identity.as_deref();
+    Grounds {
+        fix,
+        connection: identity.map(|identity| PresentedCertificate::from(identity.certificate())),
+        sender: actor(sender),
+        ..Grounds::default()
+    }
+}
+
+/// The only step of a decision that ended with it.
+pub(in crate::authority::api) fn one_step(check: Check, found: &str, expected: &str) -> Vec<Step> {
+    let mut steps = Steps::default();
+    steps.at(check, || (found.to_owned(), expected.to_owned()));
+    steps.refused()
 }

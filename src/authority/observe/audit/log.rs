@@ -76,13 +76,12 @@ fn write(record: &AuditRecord) {
     let (resource, cause, method) = (record.resource.as_deref(), record.cause.as_deref(), record.method.as_deref());
     let (remote, certificate) = (record.remote.as_deref().map(display), record.certificate.as_deref().map(display));
     let (subject, registration) = (record.subject.as_deref(), record.registration.as_deref());
-    let evidence = record.evidence.as_deref().map(display);
-    let comment = record.comment.as_deref();
-    let denied = record.outcome != AuditOutcome::Allowed;
+    let (evidence, reference) = (record.evidence.as_deref().map(display), record.reference.map(display));
+    let (comment, denied) = (record.comment.as_deref(), record.outcome != AuditOutcome::Allowed);
     // The fields of the event, and then those of the connection.
     macro_rules! refusal {
         ($($field:ident $(= $value:expr)?),*; $($message:tt)*) => {
-            line!(record, $($field $(= $value)?,)* remote, listener, certificate, subject, $($message)*)
+            line!(record, $($field $(= $value)?,)* remote, listener, certificate, subject, reference, $($message)*)
         };
     }
     match record.event {
@@ -193,7 +192,8 @@ fn rotation_announced(record: &AuditRecord) {
         (record.predecessor.as_deref().map(display), record.successor.as_deref().map(display));
     let event =
         if record.outcome == AuditOutcome::Denied { "a second successor was refused" } else { "rotation announced" };
-    line!(record, spiffe_id, predecessor, successor, remote, listener, "{event}");
+    let reference = record.reference.map(display);
+    line!(record, spiffe_id, predecessor, successor, remote, listener, reference, "{event}");
 }
 
 fn configuration_changed(record: &AuditRecord) {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::authority::reference::Reference;
+
 /// The actor, the action, its object and its outcome. Only the core creates records.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct AuditRecord {
@@ -110,13 +112,18 @@ pub struct AuditRecord {
     /// The trace ID of the request, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) trace_id: Option<String>,
+    /// The reference of a refusal, by which its caller may ask about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) reference: Option<Reference>,
     /// How many more such refusals there were since the last record of them. Such a record is about no single request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) repeated: Option<u64>,
 }
 
 /// The kind of event.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, strum::IntoStaticStr, strum::VariantArray)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, strum::IntoStaticStr, strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum AuditEvent {
@@ -237,6 +244,7 @@ impl AuditRecord {
             revision: None,
             until: None,
             trace_id: None,
+            reference: None,
             repeated: None,
         }
     }
@@ -259,6 +267,34 @@ impl AuditRecord {
     /// Whether it is of something that was allowed, and changed nothing.
     pub fn is_of_allowance(&self) -> bool {
         self.outcome == AuditOutcome::Allowed
+    }
+
+    /// About how many bytes its texts take besides itself.
+    pub(in crate::authority) fn heap_bytes(&self) -> usize {
+        let texts = [
+            &self.actor,
+            &self.caller,
+            &self.remote,
+            &self.certificate,
+            &self.spiffe_id,
+            &self.subject,
+            &self.client_id,
+            &self.resource,
+            &self.registration,
+            &self.requested,
+            &self.destination,
+            &self.route,
+            &self.principal,
+            &self.jti,
+            &self.cause,
+            &self.method,
+            &self.path,
+            &self.evidence,
+            &self.bound_to,
+            &self.predecessor,
+            &self.successor,
+        ];
+        texts.into_iter().flatten().map(|text| text.capacity() + 16).sum()
     }
 
     /// The severity of the event.

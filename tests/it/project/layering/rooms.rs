@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 19] = [
     &["keys"],
     &["identity"],
     &["records"],
-    &["clock", "deny_reason", "json", "scope", "store"],
+    &["clock", "deny_reason", "json", "reference", "scope", "store"],
 ];
 
 /// What is wrong with the files of the core among these.
