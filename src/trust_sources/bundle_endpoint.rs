@@ -196,18 +196,32 @@ impl BundleEndpoint {
     /// Takes a document that was fetched by another replica, or before a restart, unless it is older than the present one,
     /// no longer valid, or has a lower sequence. A clock that is ahead does not lengthen its validity. Returns whether it was
     /// taken.
+    ///
+    /// That holds also after the present one has ended: who can write to the store alone could end it, and then bring an
+    /// earlier one back. Only what is fetched here may have a lower sequence.
     pub fn adopt(&self, document: &BundleDocument, fetched_at: Timestamp) -> bool {
         let now = self.clock.now();
         let confirmed = fetched_at.min(now);
-        let is_newer = self.current().as_ref().is_none_or(|current| current.bundle.confirmed < Some(confirmed));
+        let is_newer = self.current().as_ref().is_none_or(|current| {
+            let is_lower =
+                document.sequence.zip(current.sequence).is_some_and(|(sequence, present)| sequence < present);
+            let is_same = current.bundle.vouches_like(&document.bundle);
+            current.bundle.confirmed < Some(confirmed) && (!is_lower || is_same)
+        });
         is_newer && now <= confirmed.after(self.config.max_age) && self.take(document.clone(), confirmed).is_ok()
     }
 
-    /// Ends the validity of the present document now. Any other replaces it.
+    /// Ends the validity of the present document now. It is replaced only by a later one.
     pub fn expire(&self) {
         if let Some(current) = self.current().as_mut() {
-            (current.bundle.confirmed, current.bundle.good_until) = (Some(Timestamp(0)), Some(Timestamp(0)));
+            current.bundle.good_until = Some(Timestamp(0));
         }
+    }
+
+    /// Whether there is a document, and it is valid.
+    pub fn is_in_effect(&self) -> bool {
+        let now = self.clock.now();
+        self.current().as_ref().is_some_and(|current| !current.bundle.is_stale(now))
     }
 
     /// Replaces the document. Returns whether the bundle differs from the previous one.

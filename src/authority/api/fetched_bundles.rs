@@ -35,7 +35,7 @@ impl Authority {
 
     /// Stores a bundle that was fetched, parsed from this text, for the other replicas and for a restart: unless the store
     /// has it, and it was fetched within a quarter of `keep`, the time for which it is used. One that is too large for a
-    /// record is not stored.
+    /// record is not stored: the record of an earlier one is deleted, so that no replica follows that.
     pub async fn store_fetched_bundle(
         &self,
         trust_domain: &TrustDomain,
@@ -55,11 +55,18 @@ impl Authority {
             StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => Expected::At(*revision),
         };
         let key = FetchedBundle::key(trust_domain.as_str());
-        let Some(value) = fetched.to_bytes(&key, text, &self.key_sealer) else { return Ok(()) };
-        let write = Transaction::default().compare(&key, expected).put_until(&key, value, fetched.keep_until);
+        let compared = Transaction::default().compare(&key, expected);
+        let (write, entry) = match fetched.to_bytes(&key, text, &self.key_sealer) {
+            Some(value) => {
+                let put = compared.put_until(&key, value, fetched.keep_until);
+                (put, Some(Entry::FetchedBundle(Arc::new(fetched))))
+            }
+            None if expected == Expected::Absent => return Ok(()),
+            None => (compared.delete(&key), None),
+        };
         match self.store.transact(write).await {
             Ok(revision) => {
-                self.apply_write(&key, Some(Entry::FetchedBundle(Arc::new(fetched))), revision);
+                self.apply_write(&key, entry, revision);
                 Ok(())
             }
             // Another replica has fetched it too, or the record has just expired: the next fetch decides.

@@ -1,6 +1,7 @@
 //! Refreshes the bundles of federated trust domains, each from its own endpoint at its own interval.
 
 use std::fs;
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -100,13 +101,17 @@ impl Federated {
         let trust_domain = self.endpoint.trust_domain();
         let stored = authority.stored_bundle(trust_domain);
         let revision = match &stored {
-            StoredBundle::Absent => return false,
-            StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => *revision,
+            StoredBundle::Absent => None,
+            StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => Some(*revision),
         };
-        let last = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(revision);
+        let last = mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), revision);
         match stored {
-            _ if last == Some(revision) => false,
-            StoredBundle::Absent => false,
+            _ if last == revision => false,
+            StoredBundle::Absent => {
+                // It has ended, or the document that replaced it is too large for a record.
+                self.fetch_now.notify_one();
+                false
+            }
             StoredBundle::Fetched(fetched, _) => {
                 fetched.source == self.source && self.endpoint.adopt(&fetched.document, fetched.fetched_at)
             }
@@ -119,13 +124,15 @@ impl Federated {
         }
     }
 
-    /// Whether another replica fetches the document: the stored one is of late. The leader stores it at least that often.
+    /// Whether another replica fetches the document: the stored one is of late, and what is known here is in effect. The
+    /// leader stores it at least that often.
     fn is_fetched_elsewhere(&self, authority: &Authority) -> bool {
         let StoredBundle::Fetched(fetched, _) = authority.stored_bundle(self.endpoint.trust_domain()) else {
             return false;
         };
         let until = fetched.fetched_at.after(self.endpoint.max_age() / 2);
-        !authority.leads() && fetched.source == self.source && authority.clock().now() < until
+        let is_of_late = fetched.source == self.source && authority.clock().now() < until;
+        is_of_late && !authority.leads() && self.endpoint.is_in_effect()
     }
 }
 

@@ -13,6 +13,7 @@ use lanyard::store::memory::MemoryStore;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::as_of_now::AsOfNow as _;
 use crate::support::bundle::ENDPOINT;
 use crate::support::bundle::Federated;
 use crate::support::bundle::PARTNER;
@@ -231,12 +232,40 @@ async fn a_bundle_is_stored_when_it_changes_or_a_quarter_of_its_time_has_passed_
     federated.publish(&same).await;
     let second = store.get(KEY).await.unwrap().unwrap().revision;
     assert!(second > first);
-    let mut keys = vec![root(&federated.partner)];
+    federated.server.advance(Duration::from_secs(1));
+    federated.publish(&large(&federated.partner)).await;
+    assert_eq!(federated.partner(), Ok(()));
+    assert!(store.get(KEY).await.unwrap().is_none());
+}
+
+/// A document that is too large for a record.
+fn large(ca: &TestCa) -> Vec<u8> {
     let mut large = jwt_key("large");
     large["padding"] = json!("x".repeat(60 * 1024));
-    keys.push(large);
+    json!({"keys": [root(ca), large], "spiffe_sequence": 6, "spiffe_refresh_hint": 300}).to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_too_large_for_a_record_ends_the_stored_one_at_the_other_replicas_and_for_a_restart() {
+    let (federated, store) = fetched().await;
+    let first = &federated.server.setup;
+    let setup = Setup { clock: Arc::clone(&first.clock), federation: first.federation.clone(), ..Setup::default() };
+    setup.write();
+    fs::write(setup.path("web.pem"), federated.web.pem()).unwrap();
+    let other = setup.start_on(Arc::<MemoryStore>::clone(&store)).await.unwrap();
+    let next = TestCa::new(PARTNER);
+    let proves = |ca: &TestCa| other.server.authority().prove_now(&ca.svid(SHOP).issue().chain).map(drop);
+    assert_eq!((proves(&federated.partner), proves(&next)), (Ok(()), Err(Unproven::NoPath)));
+
     federated.server.advance(Duration::from_secs(1));
-    federated.publish(json!({"keys": keys, "spiffe_sequence": 6}).to_string().as_bytes()).await;
-    assert_eq!(federated.partner(), Ok(()));
-    assert_eq!(store.get(KEY).await.unwrap().unwrap().revision, second);
+    federated.publish(&large(&next)).await;
+    within(async {
+        while proves(&federated.partner).is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(proves(&next), Ok(()));
+    let federated = restarted(federated, &store, |_| {}).await;
+    assert_eq!(federated.partner(), Err(Unproven::UnknownTrustDomain));
 }

@@ -8,6 +8,7 @@ use lanyard::authority::clock::ManualClock;
 use lanyard::authority::registration::AllowedHosts;
 use lanyard::authority::registration::JwksUri;
 use lanyard::authority::trust::Anchors;
+use lanyard::authority::trust::BundleDocument;
 use lanyard::authority::trust::MAX_BUNDLE_DOCUMENT_BYTES;
 use lanyard::tls::outbound;
 use lanyard::trust_sources::bundle_endpoint::BundleEndpoint;
@@ -219,4 +220,26 @@ async fn the_refresh_hint_is_followed_within_bounds_that_let_some_fetches_fail()
         assert!(within(endpoint.refresh()).await.is_err());
         assert_eq!(endpoint.interval(), interval, "{max_age:?} {hint:?}");
     }
+}
+
+#[tokio::test]
+async fn an_earlier_document_from_the_store_does_not_come_back_after_the_present_one_was_ended() {
+    let [old, next, web] = [PARTNER, PARTNER, "web"].map(TestCa::new);
+    let publisher = Publisher::start(&web).await;
+    let endpoint = by_web(&publisher, &web, Duration::from_hours(1));
+    let of = |ca: &TestCa, sequence| BundleDocument::parse(&document(&[ca], sequence)).unwrap();
+    let ago = |seconds| NOW.before(Duration::from_secs(seconds));
+    assert!(endpoint.adopt(&of(&old, 5), ago(3)) && endpoint.adopt(&of(&next, 6), ago(2)));
+    endpoint.expire();
+    assert!(!endpoint.is_in_effect());
+    assert!(!endpoint.adopt(&of(&old, 5), ago(3)), "it is earlier");
+    assert!(!endpoint.adopt(&of(&old, 5), ago(1)), "its sequence is lower");
+    assert!(!endpoint.is_in_effect());
+    assert!(endpoint.adopt(&of(&next, 6), ago(1)) && endpoint.is_in_effect());
+
+    // The publisher itself may begin anew.
+    endpoint.expire();
+    publisher.answer(200, "", &document(&[&old], 1));
+    assert!(within(endpoint.refresh()).await.unwrap().changed);
+    assert!(endpoint.is_in_effect());
 }
