@@ -105,6 +105,8 @@ pub struct BundleEndpoint {
 pub struct Refreshed {
     /// Whether the bundle differs from the previous one.
     pub changed: bool,
+    /// Whether it is in effect: not where another replica's of a later request already was.
+    pub taken: bool,
     /// The document.
     pub text: Bytes,
     /// When it was requested.
@@ -189,8 +191,10 @@ impl BundleEndpoint {
         // The age is counted from before the request, so that a document is never in effect for longer than `max_age`.
         let requested_at = self.clock.now();
         let text = tokio::time::timeout(TIMEOUT, self.fetch()).await.map_err(|_| FetchError::Slow)??;
-        let changed = self.take(BundleDocument::parse(&text)?, requested_at)?;
-        Ok(Refreshed { changed, text, requested_at })
+        // The clock may have been set back in the meantime.
+        let requested_at = requested_at.min(self.clock.now());
+        let taken = self.take(BundleDocument::parse(&text)?, requested_at)?;
+        Ok(Refreshed { changed: taken.unwrap_or(false), taken: taken.is_some(), text, requested_at })
     }
 
     /// Takes a document that was fetched by another replica, or before a restart, unless it is older than the present one,
@@ -208,7 +212,9 @@ impl BundleEndpoint {
             let is_same = current.bundle.vouches_like(&document.bundle);
             current.bundle.confirmed < Some(confirmed) && (!is_lower || is_same)
         });
-        is_newer && now <= confirmed.after(self.config.max_age) && self.take(document.clone(), confirmed).is_ok()
+        is_newer
+            && now <= confirmed.after(self.config.max_age)
+            && matches!(self.take(document.clone(), confirmed), Ok(Some(_)))
     }
 
     /// Ends the validity of the present document now. It is replaced only by a later one.
@@ -218,20 +224,34 @@ impl BundleEndpoint {
         }
     }
 
-    /// Whether there is a document, and it is valid.
-    pub fn is_in_effect(&self) -> bool {
+    /// When the present document was requested, if it is valid.
+    pub fn in_effect_since(&self) -> Option<Timestamp> {
         let now = self.clock.now();
-        self.current().as_ref().is_some_and(|current| !current.bundle.is_stale(now))
+        self.current().as_ref().filter(|current| !current.bundle.is_stale(now))?.bundle.confirmed
     }
 
-    /// Replaces the document. Returns whether the bundle differs from the previous one.
-    fn take(&self, mut document: BundleDocument, requested_at: Timestamp) -> Result<bool, RefreshError> {
+    /// Takes it that the present document was requested now, where that is yet to come: a clock that was ahead has been set
+    /// back. Its validity is not longer for that, and what is fetched from now on replaces it. Returns whether it was so.
+    pub fn follow_clock(&self) -> bool {
+        let now = self.clock.now();
+        let mut current = self.current();
+        let Some(current) = current.as_mut().filter(|current| current.bundle.confirmed > Some(now)) else {
+            return false;
+        };
+        current.bundle.confirmed = Some(now);
+        current.bundle.good_until = current.bundle.good_until.min(Some(now.after(self.config.max_age)));
+        true
+    }
+
+    /// Replaces the document, unless the present one was requested later. Returns whether the bundle differs from the
+    /// previous one, if it was replaced.
+    fn take(&self, mut document: BundleDocument, requested_at: Timestamp) -> Result<Option<bool>, RefreshError> {
         document.bundle.confirmed = Some(requested_at);
         document.bundle.good_until = Some(requested_at.after(self.config.max_age));
         let mut current = self.current();
         if current.as_ref().is_some_and(|current| current.bundle.confirmed > document.bundle.confirmed) {
             // Another replica fetched it later.
-            return Ok(false);
+            return Ok(None);
         }
         let changed = current.as_ref().is_none_or(|current| !current.bundle.vouches_like(&document.bundle));
         if let Some(current) = current.as_ref().filter(|current| !current.bundle.is_stale(requested_at))
@@ -256,7 +276,7 @@ impl BundleEndpoint {
             self.authenticate_with(document.bundle.x509.clone());
         }
         *current = Some(document);
-        Ok(changed)
+        Ok(Some(changed))
     }
 
     /// Follows redirects to the allowed hosts, each of which is authenticated like the endpoint (section 5.2). The next

@@ -230,7 +230,7 @@ fn refused(view: &View, token: &VerifiedToken, client: &RegisteredClient, permit
     if permitted.refused == Some(DenyReason::AuthenticationChanged) {
         return permitted.refused;
     }
-    let dropped = |bound_to| view.snapshot.published_jwks.has_dropped(client, bound_to, view.now);
+    let dropped = |bound_to| view.snapshot.has_dropped(client, bound_to, view.now);
     if token.bound_to.as_ref().is_some_and(dropped) {
         return Some(DenyReason::AuthenticationChanged);
     }

@@ -19,6 +19,7 @@ use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::registration::invalid;
 use crate::authority::scope::list_comma;
 use crate::authority::state::Feature;
+use crate::authority::state::FetchedJwks;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 use crate::authority::tokens;
@@ -58,8 +59,17 @@ impl Managed for ClientRegistration {
         registrations: (Option<&Self>, Option<&Self>),
         change: Transaction,
     ) -> Result<Committed, RegistryError> {
+        let (before, after) = registrations;
+        let publishes = |registration: &Self| registration.jwks_uri().is_some();
+        // What was fetched of it goes with it: it may be 60 KiB.
+        let record_key = FetchedJwks::key(name);
+        let leaves_record =
+            before.is_some_and(publishes) || authority.snapshot.load().stored_revision(&record_key).is_some();
+        let ends = leaves_record && !after.is_some_and(publishes);
+        let change = if ends { change.delete(&record_key) } else { change };
         let revision = authority.transact_client(name, registrations, change).await?;
-        Ok(Committed { revision, beside: Vec::new() })
+        let beside = if ends { vec![(record_key, None)] } else { Vec::new() };
+        Ok(Committed { revision, beside })
     }
 
     fn change_of(before: &Self, after: &Self) -> &'static str {

@@ -34,7 +34,8 @@ impl Authority {
     }
 
     /// Stores a bundle that was fetched, parsed from this text, for the other replicas and for a restart: unless the store
-    /// has it, and it was fetched within a quarter of `keep`, the time for which it is used. One that is too large for a
+    /// has it, and it was fetched within a quarter of `keep`, the time for which it is used, or has one that was requested
+    /// later. One that is too large for a
     /// record is not stored: the record of an earlier one is deleted, so that no replica follows that.
     pub async fn store_fetched_bundle(
         &self,
@@ -44,9 +45,13 @@ impl Authority {
         keep: Duration,
     ) -> Result<(), StoreError> {
         let stored = self.stored_bundle(trust_domain);
+        let now = self.clock.now();
         let is_stored = |stored: &FetchedBundle| {
             let again = stored.fetched_at.after(keep / STORED_AGAIN);
-            stored.source == fetched.source && stored.document == fetched.document && fetched.fetched_at < again
+            let is_same = stored.source == fetched.source && stored.document == fetched.document;
+            // What was stored by a clock that was ahead is stored again.
+            stored.fetched_at <= now
+                && (fetched.fetched_at < stored.fetched_at || (is_same && fetched.fetched_at < again))
         };
         let expected = match &stored {
             StoredBundle::Absent => Expected::Absent,

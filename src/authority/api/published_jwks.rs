@@ -92,7 +92,16 @@ impl Authority {
         let snapshot = self.snapshot.load();
         let Some(stored) = snapshot.published_jwks.stored(client_id) else { return true };
         let again = stored.fetched_at.after(self.policy.jwks_uri.keep / STORED_AGAIN);
-        !stored.says_like(fetched) || fetched.fetched_at >= again
+        !stored.says_like(fetched) || fetched.fetched_at >= again || stored.fetched_at > self.clock.now()
+    }
+
+    /// Takes it that what was requested at a time that is yet to come was requested now: a clock that was ahead has been set
+    /// back. Its validity is not longer for that, and what is fetched from now on replaces it.
+    pub fn published_jwks_follow_clock(&self) {
+        let now = self.clock.now();
+        if self.snapshot.load().published_jwks.ahead_of(now).next().is_some() {
+            self.change_snapshot(|snapshot| snapshot.follow_clock(&self.policy.jwks_uri, now));
+        }
     }
 
     async fn write_published_jwks(

@@ -31,13 +31,14 @@ const MAX_STORED_BYTES: usize = 60 * 1024;
 pub struct FetchedBundle {
     /// The URL of the endpoint, for who reads the record.
     pub bundle_endpoint: String,
-    /// The digest of all that the configuration says of the endpoint: URL, profile, and what authenticates it.
+    /// The digest of all that the configuration says of the endpoint: URL, profile, the hosts to which it may redirect, and
+    /// what authenticates it.
     pub source: String,
     /// The document.
     pub document: BundleDocument,
     /// When the request was sent.
     pub fetched_at: Timestamp,
-    /// The first moment at which the writer no longer uses it.
+    /// The last moment at which the writer uses it. The record ends with it.
     pub keep_until: Timestamp,
 }
 
@@ -58,11 +59,11 @@ struct Stored {
 }
 
 /// What the tag of a record is made over.
-fn authenticated(key: &str, fetched: &FetchedBundle, document: &str) -> [Vec<u8>; 6] {
-    let FetchedBundle { bundle_endpoint, source, document: _, fetched_at, keep_until } = fetched;
-    let times = [fetched_at, keep_until].map(|time| time.0.to_be_bytes().to_vec());
-    let [fetched_at, keep_until] = times;
-    [key.into(), bundle_endpoint.as_str().into(), source.as_str().into(), fetched_at, keep_until, document.into()]
+fn authenticated(key: &str, stored: &Stored) -> [Vec<u8>; 6] {
+    let Stored { schema: _, bundle_endpoint, source, fetched_at, keep_until, document, tag: _ } = stored;
+    let [fetched_at, keep_until] = [fetched_at, keep_until].map(|time| time.0.to_be_bytes().to_vec());
+    let document = document.get().into();
+    [key.into(), bundle_endpoint.as_str().into(), source.as_str().into(), fetched_at, keep_until, document]
 }
 
 /// Why a stored bundle cannot be used.
@@ -104,16 +105,14 @@ impl FetchedBundle {
         if bytes.len() > MAX_VALUE_BYTES {
             return Err(UnusableBundle::Size);
         }
-        let Stored { schema: _, bundle_endpoint, source, fetched_at, keep_until, document: text, tag } =
-            read_record(bytes, SCHEMA)?;
-        let document = BundleDocument::parse(text.get().as_bytes())?;
-        let fetched = Self { bundle_endpoint, source, document, fetched_at, keep_until };
-        let parts = authenticated(key, &fetched, text.get());
-        if sealer.verifies(&parts.each_ref().map(Vec::as_slice), &tag) {
-            Ok(fetched)
-        } else {
-            Err(UnusableBundle::Forged)
+        let stored: Stored = read_record(bytes, SCHEMA)?;
+        // Before anything of the document is parsed.
+        if !sealer.verifies(&authenticated(key, &stored).each_ref().map(Vec::as_slice), &stored.tag) {
+            return Err(UnusableBundle::Forged);
         }
+        let Stored { schema: _, bundle_endpoint, source, fetched_at, keep_until, document, tag: _ } = stored;
+        let document = BundleDocument::parse(document.get().as_bytes())?;
+        Ok(Self { bundle_endpoint, source, document, fetched_at, keep_until })
     }
 
     /// The value to store at a key, with the text that the document was parsed from; `None` where that is too large for a
@@ -121,10 +120,10 @@ impl FetchedBundle {
     pub fn to_bytes(&self, key: &str, text: &[u8], sealer: &KeySealer) -> Option<Vec<u8>> {
         let text = Some(text).filter(|text| text.len() <= MAX_STORED_BYTES)?;
         let document = RawValue::from_string(String::from_utf8(text.to_vec()).ok()?).ok()?;
-        let parts = authenticated(key, self, document.get());
-        let tag = sealer.tag(&parts.each_ref().map(Vec::as_slice));
         let Self { bundle_endpoint, source, document: _, fetched_at, keep_until } = self.clone();
-        let stored = Stored { schema: SCHEMA, bundle_endpoint, source, fetched_at, keep_until, document, tag };
+        let tag = String::new();
+        let mut stored = Stored { schema: SCHEMA, bundle_endpoint, source, fetched_at, keep_until, document, tag };
+        stored.tag = sealer.tag(&authenticated(key, &stored).each_ref().map(Vec::as_slice));
         serde_json::to_vec(&stored).ok()
     }
 }

@@ -124,12 +124,6 @@ impl PublishedJwks {
         self.of(client).is_some_and(|fetched| now < fetched.good_until && fetched.certificates.contains(certificate))
     }
 
-    /// Whether the client's document at its present URL no longer has a certificate: it lacks it, or has not been fetched
-    /// for too long. Before the first fetch this is not known of any certificate.
-    pub fn has_dropped(&self, client: &RegisteredClient, certificate: &CertificateThumbprint, now: Timestamp) -> bool {
-        self.of(client).is_some_and(|fetched| now >= fetched.good_until || !fetched.certificates.contains(certificate))
-    }
-
     /// The document of a client as it is registered now, valid or not.
     pub fn of(&self, client: &RegisteredClient) -> Option<&FetchedJwks> {
         // Most clients do not publish: nothing is looked up for them.
@@ -165,6 +159,11 @@ impl PublishedJwks {
     /// All documents in effect, by the names of their clients.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Arc<FetchedJwks>)> {
         self.fetched.iter().map(|(name, fetched)| (name.as_str(), fetched))
+    }
+
+    /// The documents in effect that were requested at a time that is yet to come.
+    pub fn ahead_of(&self, now: Timestamp) -> impl Iterator<Item = (&str, &Arc<FetchedJwks>)> {
+        self.all().filter(move |(_, fetched)| fetched.fetched_at > now)
     }
 
     pub(super) fn revision_of(&self, client_id: &str) -> Option<Revision> {

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::authority::clock::Clock;
+use crate::authority::clock::Timestamp;
 use crate::authority::state::FetchedBundle;
 use crate::authority::state::StoredBundle;
 use crate::authority::store::Revision;
@@ -61,8 +62,8 @@ pub(crate) fn endpoint(
     Ok(BundleEndpoint::new(config, Arc::new(tls), Arc::clone(clock), roots))
 }
 
-/// The digest of what the configuration says of an endpoint: its URL and profile, and the file that authenticates it. A
-/// document that was fetched under another configuration is not taken from the store.
+/// The digest of what the configuration says of an endpoint: its URL and profile, the hosts to which it may redirect, and the
+/// file that authenticates it. A document that was fetched under another configuration is not taken from the store.
 fn source(config: &Config) -> String {
     let contents = |path: Option<&Path>| path.and_then(|path| fs::read(path).ok()).unwrap_or_default();
     let (profile, by, file) = match &config.profile {
@@ -75,8 +76,10 @@ fn source(config: &Config) -> String {
             ("https_spiffe", format!("{endpoint_spiffe_id} {trust_domain}"), file)
         }
     };
+    let redirect_hosts: Vec<_> = config.redirect_hosts.hosts().map(|(host, port)| format!("{host}:{port}")).collect();
+    let redirect_hosts = redirect_hosts.join(" ");
     let mut hash = Sha256::new();
-    for part in [config.trust_domain.as_str(), config.url.as_str(), profile, &by] {
+    for part in [config.trust_domain.as_str(), config.url.as_str(), profile, &by, &redirect_hosts] {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
@@ -130,9 +133,11 @@ impl Federated {
         let StoredBundle::Fetched(fetched, _) = authority.stored_bundle(self.endpoint.trust_domain()) else {
             return false;
         };
-        let until = fetched.fetched_at.after(self.endpoint.max_age() / 2);
-        let is_of_late = fetched.source == self.source && authority.clock().now() < until;
-        is_of_late && !authority.leads() && self.endpoint.is_in_effect()
+        let now = authority.clock().now();
+        let is_of_late = |requested_at: Timestamp| now < requested_at.after(self.endpoint.max_age() / 2);
+        // The clock of the one that wrote the record may have been ahead.
+        let is_taken = self.endpoint.in_effect_since().is_some_and(is_of_late);
+        is_taken && is_of_late(fetched.fetched_at) && fetched.source == self.source && !authority.leads()
     }
 }
 
@@ -211,6 +216,7 @@ impl Federation {
     pub(in crate::server) fn adopt_stored(&self) {
         let mut changed = false;
         for federated in &self.endpoints {
+            changed |= federated.endpoint.follow_clock();
             changed |= federated.adopt(&self.authority);
         }
         if changed {
@@ -241,7 +247,9 @@ impl Federation {
                     tracing::info!(%trust_domain, empty, "the bundle of a federated trust domain was replaced");
                 }
                 self.publish();
-                self.store(federated, &refreshed).await;
+                if refreshed.taken {
+                    self.store(federated, &refreshed).await;
+                }
             }
             Err(error) => {
                 tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain cannot be fetched");
@@ -252,7 +260,7 @@ impl Federation {
     /// Stores a document for the other replicas, and for a restart. It counts here also where the store takes no writes.
     async fn store(&self, federated: &Federated, refreshed: &Refreshed) {
         let endpoint = &federated.endpoint;
-        let Refreshed { changed: _, text, requested_at } = refreshed;
+        let Refreshed { changed: _, taken: _, text, requested_at } = refreshed;
         let Ok(document) = BundleDocument::parse(text) else { return };
         let (trust_domain, keep) = (endpoint.trust_domain(), endpoint.max_age());
         let fetched = FetchedBundle {
@@ -270,6 +278,12 @@ impl Federation {
     fn publish(&self) {
         // The lock keeps the order: bundles that are collected first are published first.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        for federated in &self.endpoints {
+            // A fetch that was under way when the record of a newer schema came ends after it.
+            if self.authority.is_bundle_suspended(federated.endpoint.trust_domain()) {
+                federated.endpoint.expire();
+            }
+        }
         let endpoints = self.endpoints.iter().map(|federated| &federated.endpoint);
         let bundles = endpoints.filter_map(|endpoint| Some((endpoint.trust_domain().clone(), endpoint.bundle()?)));
         let bundles = TrustBundles { trust_domains: bundles.collect(), ..TrustBundles::default() };

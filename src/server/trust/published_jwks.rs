@@ -60,6 +60,7 @@ async fn run(authority: Arc<Authority>, poller: Arc<Poller>, interval: Duration)
 async fn follow_changes(authority: Arc<Authority>, poller: Arc<Poller>) {
     loop {
         tokio::time::sleep(CHANGES_INTERVAL).await;
+        authority.published_jwks_follow_clock();
         if authority.leads() {
             poller.poll_new().await;
         }

@@ -13,6 +13,7 @@ use lanyard::store::memory::MemoryStore;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::NOW;
 use crate::support::as_of_now::AsOfNow as _;
 use crate::support::bundle::ENDPOINT;
 use crate::support::bundle::Federated;
@@ -53,6 +54,23 @@ async fn restarted(federated: Federated, store: &Arc<MemoryStore>, change: impl 
     setup.write();
     let server = setup.start_on(Arc::<MemoryStore>::clone(store)).await.unwrap();
     Federated { server, publisher, partner, web }
+}
+
+/// Another server with the same configuration on the same store, after its first fetch.
+async fn another(federated: &Federated, store: &Arc<MemoryStore>) -> TestServer {
+    let first = &federated.server.setup;
+    let setup = Setup { clock: Arc::clone(&first.clock), federation: first.federation.clone(), ..Setup::default() };
+    setup.write();
+    fs::write(setup.path("web.pem"), federated.web.pem()).unwrap();
+    let requests = federated.publisher.requests().len();
+    let server = setup.start_on(Arc::<MemoryStore>::clone(store)).await.unwrap();
+    within(async {
+        while federated.publisher.requests().len() == requests {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server
 }
 
 async fn record(store: &MemoryStore) -> Value {
@@ -113,7 +131,9 @@ async fn a_stored_bundle_counts_under_the_configuration_that_it_was_fetched_by()
         assert!(configured.contains(from));
     }
     let mut federated = federated;
-    for (from, to) in [("jwks.json", "moved.json"), (BY_WEB, id.as_str())] {
+    for (from, to) in
+        [("jwks.json", "moved.json"), (BY_WEB, id.as_str()), ("max_age", "redirect_hosts: [keys.example], max_age")]
+    {
         let other = configured.replace(from, to);
         federated = restarted(federated, &store, |setup| setup.federation = other).await;
         assert_eq!(federated.partner(), Err(Unproven::UnknownTrustDomain), "{to}");
@@ -248,11 +268,7 @@ fn large(ca: &TestCa) -> Vec<u8> {
 #[tokio::test]
 async fn a_bundle_that_is_too_large_for_a_record_ends_the_stored_one_at_the_other_replicas_and_for_a_restart() {
     let (federated, store) = fetched().await;
-    let first = &federated.server.setup;
-    let setup = Setup { clock: Arc::clone(&first.clock), federation: first.federation.clone(), ..Setup::default() };
-    setup.write();
-    fs::write(setup.path("web.pem"), federated.web.pem()).unwrap();
-    let other = setup.start_on(Arc::<MemoryStore>::clone(&store)).await.unwrap();
+    let other = another(&federated, &store).await;
     let next = TestCa::new(PARTNER);
     let proves = |ca: &TestCa| other.server.authority().prove_now(&ca.svid(SHOP).issue().chain).map(drop);
     assert_eq!((proves(&federated.partner), proves(&next)), (Ok(()), Err(Unproven::NoPath)));
@@ -268,4 +284,55 @@ async fn a_bundle_that_is_too_large_for_a_record_ends_the_stored_one_at_the_othe
     assert_eq!(proves(&next), Ok(()));
     let federated = restarted(federated, &store, |_| {}).await;
     assert_eq!(federated.partner(), Err(Unproven::UnknownTrustDomain));
+}
+
+#[tokio::test]
+async fn a_fetch_under_way_does_not_undo_a_suspension() {
+    let (federated, store) = fetched().await;
+    let told = federated.publisher.hold_once(&document(&[&federated.partner], 6));
+    federated.publisher.asked().await;
+    let suspended = async {
+        federated.publisher.asked().await;
+        store.put(KEY, b"{\"schema\":2}".to_vec(), Expected::Any).await.unwrap();
+        until(&federated, Err(Unproven::StaleBundle)).await;
+        told.notify_one();
+    };
+    tokio::join!(federated.server.server.refresh_federation(), suspended);
+    assert_eq!(federated.partner(), Err(Unproven::StaleBundle));
+}
+
+#[tokio::test]
+async fn a_slow_fetch_does_not_replace_what_another_replica_fetched_and_stored_later() {
+    let (federated, store) = fetched().await;
+    let (other, next) = (another(&federated, &store).await, TestCa::new(PARTNER));
+    federated.publisher.asked().await;
+    let told = federated.publisher.hold_once(&document(&[&federated.partner], 6));
+    let later = async {
+        federated.publisher.asked().await;
+        federated.server.advance(Duration::from_secs(1));
+        federated.publisher.answer(200, "", &document(&[&next], 7));
+        other.server.refresh_federation().await;
+        until(&federated, Err(Unproven::NoPath)).await;
+        told.notify_one();
+    };
+    tokio::join!(federated.server.server.refresh_federation(), later);
+    assert_eq!((federated.partner(), federated.prove(&next, SHOP)), (Err(Unproven::NoPath), Ok(())));
+    assert_eq!(record(&store).await["document"]["spiffe_sequence"], 7);
+}
+
+#[tokio::test]
+async fn after_a_clock_that_was_ahead_is_set_back_what_is_fetched_counts() {
+    let (federated, _store) = fetched().await;
+    federated.server.advance(Duration::from_mins(30));
+    federated.publish(&document(&[&federated.partner], 6)).await;
+    assert_eq!(federated.partner(), Ok(()));
+    federated.server.setup.clock.set(NOW);
+    let next = TestCa::new(PARTNER);
+    within(async {
+        while federated.partner().is_ok() {
+            federated.publish(&document(&[&next], 7)).await;
+        }
+    })
+    .await;
+    assert_eq!(federated.prove(&next, SHOP), Ok(()));
 }

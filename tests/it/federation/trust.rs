@@ -231,15 +231,16 @@ async fn an_earlier_document_from_the_store_does_not_come_back_after_the_present
     let ago = |seconds| NOW.before(Duration::from_secs(seconds));
     assert!(endpoint.adopt(&of(&old, 5), ago(3)) && endpoint.adopt(&of(&next, 6), ago(2)));
     endpoint.expire();
-    assert!(!endpoint.is_in_effect());
-    assert!(!endpoint.adopt(&of(&old, 5), ago(3)), "it is earlier");
+    assert_eq!(endpoint.in_effect_since(), None);
+    assert!(!endpoint.adopt(&of(&old, 7), ago(3)), "it is earlier");
     assert!(!endpoint.adopt(&of(&old, 5), ago(1)), "its sequence is lower");
-    assert!(!endpoint.is_in_effect());
-    assert!(endpoint.adopt(&of(&next, 6), ago(1)) && endpoint.is_in_effect());
+    assert_eq!(endpoint.in_effect_since(), None);
+    assert!(endpoint.adopt(&of(&next, 6), ago(1)));
+    assert_eq!(endpoint.in_effect_since(), Some(ago(1)));
 
     // The publisher itself may begin anew.
     endpoint.expire();
     publisher.answer(200, "", &document(&[&old], 1));
     assert!(within(endpoint.refresh()).await.unwrap().changed);
-    assert!(endpoint.is_in_effect());
+    assert_eq!(endpoint.in_effect_since(), Some(NOW));
 }

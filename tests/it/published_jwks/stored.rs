@@ -134,8 +134,11 @@ async fn a_stored_document_counts_for_the_registration_and_the_url_that_it_was_f
     let server = restarted(server, &store).await;
     assert!(token(&server, &leaf).await.is_ok());
 
+    let of_another = record(&store, BILLING).await.0.to_string();
     server.delete("billing").await;
+    assert!(store.get(BILLING).await.unwrap().is_none(), "it goes with its client");
     server.register(publishing(&publisher.uri())).await.unwrap();
+    store.put(BILLING, of_another.into_bytes(), Expected::Any).await.unwrap();
     assert!(token(&server, &leaf).await.is_err(), "it was another client's");
     let server = restarted(server, &store).await;
     assert!(token(&server, &leaf).await.is_err(), "it was another client's");
@@ -349,6 +352,12 @@ fn what_another_replica_fetched_counts_within_what_the_own_configuration_permits
         view.snapshot.published_jwks.has(client, &leaf.thumbprint(), view.now)
     };
     assert!(counts(&one));
+    // One that was requested earlier, and arrives later, replaces neither it nor the record.
+    let stored = ready(store.get(BILLING)).unwrap().unwrap().revision;
+    let earlier = fetched_at.before(Duration::from_secs(1));
+    ready(one.authority.store_published_jwks(&billing, &jwks(&[]), earlier)).unwrap();
+    assert!(counts(&one));
+    assert_eq!(ready(store.get(BILLING)).unwrap().unwrap().revision, stored);
     // The record itself ends an hour and a half from now.
     for (keep, until) in [(hour, hour), (2 * hour, hour * 3 / 2), (hour / 4, hour / 4)] {
         let two = of("keys.example", keep);

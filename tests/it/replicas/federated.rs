@@ -56,16 +56,15 @@ async fn a_bundle_that_one_replica_fetched_proves_workloads_at_all_and_at_one_th
     publisher.answer(200, "", &document(&[&next], 2));
     fleet.until_all(&next, true).await;
     fleet.until_all(&partner, false).await;
-    let asked = publisher.connections();
+    let (leader, asked) = (fleet.leader().await, publisher.connections());
 
     // Replicas that start have it from the store, and do not ask an endpoint that was asked just now.
     publisher.answer(503, "", b"");
-    let leader = fleet.leader().await;
     for index in (0..COUNT).filter(|index| *index != leader) {
         fleet.stop_replica(index);
         fleet.start_replica(index);
         assert!(fleet.accepts(index, &next).await);
         assert!(!fleet.accepts(index, &partner).await);
     }
-    assert_eq!(publisher.connections(), asked);
+    fleet.assert_asked(&publisher, asked, leader).await;
 }

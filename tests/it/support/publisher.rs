@@ -41,6 +41,8 @@ enum Answer {
     Endless(Vec<u8>),
     /// These bytes, followed by nothing.
     Silent(Vec<u8>),
+    /// These bytes, once this is notified.
+    Held(Vec<u8>, Arc<Notify>),
 }
 
 impl Publisher {
@@ -103,6 +105,13 @@ impl Publisher {
         self.publish(&[]);
         let redirect = response(302, &format!("location: {location}\r\n"), b"");
         *self.state.first.lock().unwrap() = Some(Answer::Bytes(redirect));
+    }
+
+    /// Answers the next request with this body, once what is returned is notified.
+    pub fn hold_once(&self, body: &[u8]) -> Arc<Notify> {
+        let told = Arc::new(Notify::new());
+        *self.state.first.lock().unwrap() = Some(Answer::Held(response(200, "", body), Arc::clone(&told)));
+        told
     }
 
     pub fn answer_without_end(&self) {
@@ -182,6 +191,10 @@ async fn serve(listener: TcpListener, state: Arc<PublisherState>) {
             let answer = first.unwrap_or_else(|| state.answer.lock().unwrap().clone());
             match answer {
                 Answer::Bytes(bytes) => drop(stream.write_all(&bytes).await),
+                Answer::Held(bytes, told) => {
+                    told.notified().await;
+                    drop(stream.write_all(&bytes).await);
+                }
                 Answer::Endless(start) => {
                     let mut next = start;
                     while stream.write_all(&next).await.is_ok() {

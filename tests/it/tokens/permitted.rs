@@ -19,6 +19,7 @@ use lanyard::authority::registration::Rotation;
 use lanyard::authority::scope::Scope;
 use lanyard::authority::state::Caller;
 use lanyard::authority::state::PublishingClient;
+use lanyard::authority::store::Expected;
 use lanyard::authority::store::Revision;
 use lanyard::authority::store::Store as _;
 use lanyard::authority::tokens::Compared;
@@ -232,6 +233,25 @@ fn a_jwks_uri_that_is_not_fetched_removes_no_certificate_before_its_bound() {
     assert_eq!(denied(&fixture, &token, &old), Some(DenyReason::AuthenticationChanged));
     publish(&[&old, &new]);
     assert_eq!(denied(&fixture, &token, &old), None);
+    publish(&[&new]);
+    assert_eq!(denied(&fixture, &token, &old), Some(DenyReason::AuthenticationChanged));
+
+    // Of a record that cannot be read nothing is known, and it is not taken to have the certificate.
+    publish(&[&old]);
+    assert_eq!(denied(&fixture, &token, &old), None);
+    ready(fixture.store.put("/published-jwks/billing", b"{".to_vec(), Expected::Any)).unwrap();
+    ready(fixture.authority.load()).unwrap();
+    assert_eq!(denied(&fixture, &token, &old), Some(DenyReason::AuthenticationChanged));
+    fixture.clock.advance(Duration::from_secs(1));
+    publish(&[&old]);
+    assert_eq!(denied(&fixture, &token, &old), None);
+
+    // What is fetched after a clock that was ahead was set back counts.
+    let now = fixture.clock.now();
+    fixture.clock.advance(Duration::from_secs(30));
+    publish(&[&old]);
+    fixture.clock.set(now);
+    fixture.authority.published_jwks_follow_clock();
     publish(&[&new]);
     assert_eq!(denied(&fixture, &token, &old), Some(DenyReason::AuthenticationChanged));
 }
