@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use lanyard::authority::records::Registration as _;
+use lanyard::authority::resources::ProtectedResource;
 use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 use lanyard::proto::Decision;
@@ -111,7 +113,11 @@ async fn suspended_registrations_say_which_schema_they_need() {
     let mut registry = server.registry(&server.svid("/admin"));
     let shown = registry.get_protected_resource(GetProtectedResourceRequest { audience: ORDERS.to_owned() }).await;
     let shown = shown.unwrap().into_inner();
-    assert!(shown.suspended.contains("schema 99") && shown.suspended.contains("up to 2"), "{shown:?}");
+    assert!(
+        shown.suspended.contains("schema 99")
+            && shown.suspended.contains(&format!("up to {}", ProtectedResource::SCHEMA)),
+        "{shown:?}"
+    );
     let client_id = "spiffe://prod.example/checkout".to_owned();
     let client = registry.get_client(GetClientRequest { client_id }).await.unwrap().into_inner();
     assert_eq!((client.suspended.as_str(), client.disabled), ("", false));
