@@ -236,11 +236,11 @@ impl Document for ClientMetadata {
     fn of_change(change: RegistrationChange) -> (Option<Client>, Option<Client>) {
         let before = match change.before {
             Some(Before::ClientBefore(client)) => Some(client),
-            Some(Before::ResourceBefore(_) | Before::GrantBefore(_)) | None => None,
+            Some(Before::ResourceBefore(_) | Before::GrantBefore(_) | Before::StateBefore(_)) | None => None,
         };
         let after = match change.after {
             Some(After::ClientAfter(client)) => Some(client),
-            Some(After::ResourceAfter(_) | After::GrantAfter(_)) | None => None,
+            Some(After::ResourceAfter(_) | After::GrantAfter(_) | After::StateAfter(_)) | None => None,
         };
         (before, after)
     }
@@ -346,11 +346,11 @@ impl Document for ResourceMetadata {
     fn of_change(change: RegistrationChange) -> (Option<ProtectedResource>, Option<ProtectedResource>) {
         let before = match change.before {
             Some(Before::ResourceBefore(resource)) => Some(resource),
-            Some(Before::ClientBefore(_) | Before::GrantBefore(_)) | None => None,
+            Some(Before::ClientBefore(_) | Before::GrantBefore(_) | Before::StateBefore(_)) | None => None,
         };
         let after = match change.after {
             Some(After::ResourceAfter(resource)) => Some(resource),
-            Some(After::ClientAfter(_) | After::GrantAfter(_)) | None => None,
+            Some(After::ClientAfter(_) | After::GrantAfter(_) | After::StateAfter(_)) | None => None,
         };
         (before, after)
     }

@@ -105,11 +105,11 @@ impl Document for GrantMetadata {
     fn of_change(change: RegistrationChange) -> (Option<Grant>, Option<Grant>) {
         let before = match change.before {
             Some(Before::GrantBefore(grant)) => Some(grant),
-            Some(Before::ClientBefore(_) | Before::ResourceBefore(_)) | None => None,
+            Some(Before::ClientBefore(_) | Before::ResourceBefore(_) | Before::StateBefore(_)) | None => None,
         };
         let after = match change.after {
             Some(After::GrantAfter(grant)) => Some(grant),
-            Some(After::ClientAfter(_) | After::ResourceAfter(_)) | None => None,
+            Some(After::ClientAfter(_) | After::ResourceAfter(_) | After::StateAfter(_)) | None => None,
         };
         (before, after)
     }

@@ -13,6 +13,8 @@ use crate::authority::registration::RegisteredClient;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::state::Caller;
+use crate::authority::state::RevocationRecord;
+use crate::authority::state::Revoked;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::page::Page;
@@ -260,7 +262,21 @@ impl RegistryService for Services {
                 let history = self.authority.seen_grant_history(caller, &name).await.map_err(refuse)?;
                 history.into_iter().map(messages::change_of_grant).collect()
             }
-            None => return Err(malformed("registration", "is missing: name a client_id, an audience or a grant")),
+            Some(Named::KeyId(kid)) => {
+                let history = self.authority.seen_signing_key_history(caller, &kid).await.map_err(refuse)?;
+                history.into_iter().map(|change| messages::change_of_state(change, String::clone)).collect()
+            }
+            Some(Named::Revoked(key)) => {
+                let revoked = Revoked::from_store_key(&key);
+                let revoked = revoked.ok_or_else(|| malformed("revoked", "is no key of a revocation in the store"))?;
+                let history = self.authority.seen_revocation_history(caller, &revoked).await.map_err(refuse)?;
+                let state = |record: &RevocationRecord| serde_json::to_string(record).unwrap_or_default();
+                history.into_iter().map(|change| messages::change_of_state(change, state)).collect()
+            }
+            None => {
+                let which = "is missing: name a client_id, an audience, a grant, a key_id or what was revoked";
+                return Err(malformed("registration", which));
+            }
         };
         Ok(Response::new(ListChangesResponse { changes }))
     }

@@ -9,6 +9,7 @@ mod resource;
 pub use crate::messages::change::change_of_client;
 pub use crate::messages::change::change_of_grant;
 pub use crate::messages::change::change_of_resource;
+pub use crate::messages::change::change_of_state;
 pub use crate::messages::common::Malformed;
 pub use crate::messages::common::Masked;
 pub use crate::messages::common::etag;

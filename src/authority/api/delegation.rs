@@ -21,6 +21,8 @@ use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::state::Caller;
+use crate::authority::state::RevocationRecord;
+use crate::authority::state::Revoked;
 
 /// How many registrations are looked at for one page of those that a team's admin sees: a page may have fewer than were asked
 /// for, and not be the last.
@@ -111,6 +113,24 @@ impl Authority {
         name: &str,
     ) -> Result<Vec<RegistrationChange<GrantMetadata>>, RegistryError> {
         self.seen_history::<TeamGrant>(caller, name).await
+    }
+
+    /// The changes of a signing key that are kept, the oldest first. Teams' admins do not see them.
+    pub async fn seen_signing_key_history(
+        &self,
+        caller: &Caller,
+        kid: &str,
+    ) -> Result<Vec<RegistrationChange<String>>, RegistryError> {
+        if caller.sees().is_everything() { self.signing_key_history(kid).await } else { Ok(Vec::new()) }
+    }
+
+    /// The liftings of a revocation that are kept, the oldest first. Teams' admins do not see them.
+    pub async fn seen_revocation_history(
+        &self,
+        caller: &Caller,
+        revoked: &Revoked,
+    ) -> Result<Vec<RegistrationChange<RevocationRecord>>, RegistryError> {
+        if caller.sees().is_everything() { self.revocation_history(revoked).await } else { Ok(Vec::new()) }
     }
 
     async fn seen_history<T: Managed>(

@@ -1,9 +1,15 @@
-//! The history of registrations: what is kept of each change, and what it changed.
+//! The history of registrations, signing keys and revocations: what is kept of each change, and what it changed.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
 use crate::authority::api::registry::Managed;
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::KEYS;
 use crate::authority::records::ChangeRecord;
 use crate::authority::records::MAX_CHANGES;
 use crate::authority::records::RegistrationChange;
@@ -16,8 +22,12 @@ use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::ResourceMetadata;
+use crate::authority::state::RevocationRecord;
+use crate::authority::state::Revoked;
 use crate::authority::store::Listing;
+use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
+use crate::authority::store::Versioned;
 
 /// A day in seconds.
 const DAY: u64 = 24 * 60 * 60;
@@ -51,37 +61,35 @@ impl Authority {
             // A name that never was is an error, and one of which nothing is kept is none.
             return present.map(|_| Vec::new());
         }
-        let mut changes: Vec<RegistrationChange<T::Metadata>> = Vec::new();
-        let mut made: Option<String> = None;
-        for (key, stored) in entries {
-            let record = ChangeRecord::from_bytes(&stored.value).map_err(|error| {
-                tracing::error!(%error, key, "a change of a registration cannot be read");
-                RegistryError::Unavailable
-            })?;
-            let before: Option<T::Metadata> = record.before.and_then(|before| serde_json::from_value(before).ok());
-            // What one change replaced is what the one before it made, unless something in between was not kept.
-            if let Some(last) = changes.last_mut()
-                && before.as_ref().and_then(digest_of) == made
-            {
-                last.after.clone_from(&before);
-            }
-            made = record.made;
-            changes.push(RegistrationChange {
-                change: record.change,
-                time: record.time,
-                by: record.by,
-                reason: record.reason,
-                number: change_number(&prefix, &key).unwrap_or_default(),
-                before,
-                after: None,
-            });
-        }
-        if let (Some(last), Ok(present)) = (changes.last_mut(), present)
-            && digest_of(&present.registration.metadata()) == made
-        {
-            last.after = Some(present.registration.metadata().into_owned());
-        }
-        Ok(changes)
+        changes_of(&prefix, entries, present.ok().map(|present| present.registration.metadata().into_owned()))
+    }
+
+    /// The changes of a signing key that are kept, the oldest first: from which state to which. Nobody made one where a
+    /// schedule did.
+    pub async fn signing_key_history(&self, kid: &str) -> Result<Vec<RegistrationChange<String>>, RegistryError> {
+        let present = self.keys().named(kid).map(|(key, _)| key.stage().label().to_owned());
+        self.history_of_key(&format!("{KEYS}{kid}"), present).await
+    }
+
+    /// The liftings of a revocation that are kept, the oldest first: what each lifted, as JSON.
+    pub async fn revocation_history(
+        &self,
+        revoked: &Revoked,
+    ) -> Result<Vec<RegistrationChange<RevocationRecord>>, RegistryError> {
+        self.history_of_key(&revoked.store_key(), None).await
+    }
+
+    async fn history_of_key<M: Clone + DeserializeOwned + Serialize>(
+        &self,
+        key: &str,
+        present: Option<M>,
+    ) -> Result<Vec<RegistrationChange<M>>, RegistryError> {
+        let prefix = history_of(key);
+        let listing = self.store.list(&prefix).await.map_err(|error| {
+            tracing::error!(%error, key, "the changes of a record cannot be read");
+            RegistryError::Unavailable
+        })?;
+        changes_of(&prefix, listing.entries, present)
     }
 
     /// Adds what is kept of a change to its transaction.
@@ -92,18 +100,32 @@ impl Authority {
         change: &ChangeRecord,
         transaction: Transaction,
     ) -> Result<Transaction, RegistryError> {
-        if self.policy.history.is_zero() || !author.is_kept {
+        if !author.is_kept {
             return Ok(transaction);
         }
-        let prefix = history_of(&T::key(name));
-        let kept = self.store.key_revisions(&prefix, 2 * MAX_CHANGES).await;
-        let kept = kept.map_err(|error| RegistryError::of_store(T::KIND, &error))?.keys.into_iter();
+        let transaction = self.with_change(&T::key(name), change, transaction).await;
+        transaction.map_err(|error| RegistryError::of_store(T::KIND, &error))
+    }
+
+    /// The same for the record at any key.
+    pub(in crate::authority::api) async fn with_change(
+        &self,
+        key: &str,
+        change: &ChangeRecord,
+        transaction: Transaction,
+    ) -> Result<Transaction, StoreError> {
+        if self.policy.history.is_zero() {
+            return Ok(transaction);
+        }
+        let prefix = history_of(key);
+        let kept = self.store.key_revisions(&prefix, 2 * MAX_CHANGES).await?.keys.into_iter();
         let kept: Vec<String> = kept.map(|(key, _)| key).take_while(|key| key.starts_with(&prefix)).collect();
         let last = kept.last().and_then(|key| change_number(&prefix, key));
         let mut suffix = [0; 4];
-        self.entropy.fill(&mut suffix).map_err(|_| RegistryError::Unavailable)?;
+        let unable = |error: String| StoreError::Unavailable(error);
+        self.entropy.fill(&mut suffix).map_err(|error| unable(error.to_string()))?;
         let key = change_key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(suffix));
-        let value = change.to_bytes().map_err(|_| RegistryError::Unavailable)?;
+        let value = change.to_bytes().map_err(|error| unable(error.to_string()))?;
         let expires = self.clock.now().after(self.policy.history);
         // To the end of a day: in etcd the records of a day then have few leases.
         let expires = Timestamp(expires.0.next_multiple_of(DAY));
@@ -111,4 +133,43 @@ impl Authority {
         let too_many = (kept.len() + 1).saturating_sub(MAX_CHANGES);
         Ok(kept.iter().take(too_many).fold(transaction, |transaction, key| transaction.delete(key)))
     }
+}
+
+/// The changes that these entries are, with the present state of what changed.
+fn changes_of<M: Clone + DeserializeOwned + Serialize>(
+    prefix: &str,
+    entries: Vec<(String, Versioned<Arc<[u8]>>)>,
+    present: Option<M>,
+) -> Result<Vec<RegistrationChange<M>>, RegistryError> {
+    let mut changes: Vec<RegistrationChange<M>> = Vec::new();
+    let mut made: Option<String> = None;
+    for (key, stored) in entries {
+        let record = ChangeRecord::from_bytes(&stored.value).map_err(|error| {
+            tracing::error!(%error, key, "a change of a record cannot be read");
+            RegistryError::Unavailable
+        })?;
+        let before: Option<M> = record.before.and_then(|before| serde_json::from_value(before).ok());
+        // What one change replaced is what the one before it made, unless something in between was not kept.
+        if let Some(last) = changes.last_mut()
+            && before.as_ref().and_then(digest_of) == made
+        {
+            last.after.clone_from(&before);
+        }
+        made = record.made;
+        changes.push(RegistrationChange {
+            change: record.change,
+            time: record.time,
+            by: record.by,
+            reason: record.reason,
+            number: change_number(prefix, &key).unwrap_or_default(),
+            before,
+            after: None,
+        });
+    }
+    if let (Some(last), Some(present)) = (changes.last_mut(), present)
+        && digest_of(&present) == made
+    {
+        last.after = Some(present);
+    }
+    Ok(changes)
 }

@@ -6,11 +6,13 @@ use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::Resealed;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecord;
+use crate::authority::records::ChangeRecord;
 use crate::authority::reference::Refused;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::store::Expected;
 use crate::authority::store::StoreError;
+use crate::authority::store::Transaction;
 
 impl Authority {
     /// Seals all keys under the present key-encryption key, one after the other. Each remains readable at any moment, by
@@ -50,7 +52,11 @@ impl Authority {
         let record = KeyRecord::from_bytes(&stored.value).map_err(|error| unusable(error.into()))?;
         let Some(resealed) = self.key_sealer.reseal(&record).map_err(unusable)? else { return Ok(Some(false)) };
         let bytes = resealed.to_bytes().map_err(|error| unusable(error.into()))?;
-        match self.store.put(place, bytes, Expected::At(stored.revision)).await {
+        let change = Transaction::default().compare(place, Expected::At(stored.revision)).put(place, bytes);
+        let state = Some(record.stage.label());
+        let kept = ChangeRecord::new("resealed", (by, self.clock.now(), None), (state, state));
+        let change = self.with_change(place, &kept, change).await?;
+        match self.store.transact(change).await {
             Ok(revision) => {
                 let key = self.keys().named(record.key_id()).map(|(key, _)| key.in_stage(record.stage.clone()));
                 if let Some(key) = key {

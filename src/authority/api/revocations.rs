@@ -15,6 +15,7 @@ use crate::authority::decision::RevokeOutcome;
 use crate::authority::decision::RevokeRequest;
 use crate::authority::decision::RevokeWarning;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::records::ChangeRecord;
 use crate::authority::records::RegistryError;
 use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
@@ -137,8 +138,10 @@ impl Authority {
                 return Ok(RevokeOutcome { warnings: vec![RevokeWarning::NotRevoked], until: None });
             };
             let by = caller.identity.to_string();
+            let kept = ChangeRecord::new("lifted", (&by, view.now, None), (Some(&present), None::<&RevocationRecord>));
             let lifted = revoked.lifted(present, view.now, &by);
             let change = lifting(&key, expected, lifted.as_ref()).ok_or(RevokeError::Unavailable)?;
+            let change = self.with_change(&key, &kept, change).await?;
             let entry = lifted.map(Entry::Revocation);
             if let Some(revision) = self.attempt(unless_revoked(change, caller, &[], &key), &key, &[]).await? {
                 self.apply_write(&key, entry, revision);

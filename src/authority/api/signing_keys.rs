@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::authority::Authority;
 use crate::authority::api::hsm::Made;
+use crate::authority::api::key_change::Change;
+use crate::authority::api::key_change::GUARD;
+use crate::authority::api::key_change::KeyEvent;
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::KeyRevoked;
@@ -21,6 +24,7 @@ use crate::authority::keys::KeyStage;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::StoredKey;
+use crate::authority::records::ChangeRecord;
 use crate::authority::reference::Refused;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
@@ -33,9 +37,6 @@ use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 
-/// The value of [`KEYS_INDEX`].
-const GUARD: &[u8] = b"{\"schema\":1}";
-
 /// How often a change is tried anew because another one came before it.
 pub(in crate::authority::api) const ATTEMPTS: usize = 8;
 
@@ -45,37 +46,6 @@ struct Stored {
     keys: SigningKeys,
     records: BTreeMap<String, (KeyRecord, Revision)>,
     guard: Expected,
-}
-
-/// A change that is being put together.
-struct Change {
-    transaction: Transaction,
-    entries: Vec<(String, Option<Entry>)>,
-    /// The keys, and what becomes of each.
-    events: Vec<(String, &'static str)>,
-}
-
-impl Change {
-    fn new(stored: &Stored) -> Self {
-        let transaction = Transaction::default().compare(KEYS_INDEX, stored.guard).put(KEYS_INDEX, GUARD.to_vec());
-        Self { transaction, entries: Vec::new(), events: Vec::new() }
-    }
-
-    /// Writes a record, and takes the key over into the snapshot, if it is open.
-    fn put(
-        self,
-        record: &KeyRecord,
-        expected: Expected,
-        key: Option<StoredKey>,
-        event: &'static str,
-    ) -> Result<Self, KeyChangeError> {
-        let (Self { transaction, mut entries, mut events }, place) = (self, record.store_key());
-        let bytes = record.to_bytes().map_err(|error| KeyChangeError::unreadable(&place, error.into()))?;
-        let transaction = transaction.compare(&place, expected).put(&place, bytes);
-        entries.extend(key.map(|key| (place, Some(Entry::SigningKey(key)))));
-        events.push((record.key_id().to_owned(), event));
-        Ok(Self { transaction, entries, events })
-    }
 }
 
 impl Authority {
@@ -200,14 +170,15 @@ impl Authority {
         let (by, now) = (caller.identity.to_string(), caller.view.now);
         for _ in 0..ATTEMPTS {
             let stored = self.stored_keys().await?;
-            let Some((record, revision)) = stored.records.get(kid) else { return Err(KeyChangeError::NotFound) };
+            let Some(present) = stored.records.get(kid) else { return Err(KeyChangeError::NotFound) };
+            let (record, _) = present;
             if matches!(record.stage, KeyStage::Revoked(_)) {
                 return Ok(KeyRevoked { revoked: record.closed(), was_revoked: true, replaced_by: None });
             }
             let stage = KeyStage::Revoked(KeyRevocation { at: now, by: by.clone(), reason: reason.to_owned() });
             let record = record.in_stage(stage);
-            let change = Change::new(&stored);
-            let change = change.put(&record, Expected::At(*revision), Some(record.closed()), "revoked")?;
+            let change = Change::new(stored.guard);
+            let change = change.put((Some(present), &record), Some(record.closed()), "revoked")?;
             let signed = stored.keys.active_key().is_none_or(|active| active.key_id().as_str() == kid);
             let change = if signed { self.replace(change, &stored, kid, now, made).await? } else { change };
             let replaced_by = if signed { added(&change) } else { None };
@@ -262,7 +233,7 @@ impl Authority {
         now: Timestamp,
         made: &mut Made,
     ) -> Result<Change, KeyChangeError> {
-        let change = Change::new(stored);
+        let change = Change::new(stored.guard);
         match step {
             KeyStep::Publish(algorithm) => self.add_key(change, algorithm, KeyStage::Next, now, made).await,
             // The first key of a store needs no state, so that earlier versions can read it.
@@ -310,7 +281,7 @@ impl Authority {
         match made {
             Some((key, record)) => {
                 let (key, record) = (key.in_stage(stage.clone()), record.in_stage(stage));
-                change.put(&record, Expected::Absent, Some(key), event)
+                change.put((None, &record), Some(key), event)
             }
             None => Err(KeyChangeError::NotMade),
         }
@@ -340,9 +311,9 @@ impl Authority {
         stage: KeyStage,
         event: &'static str,
     ) -> Result<Change, KeyChangeError> {
-        let (record, revision) = stored.records.get(kid).ok_or(KeyChangeError::NotFound)?;
+        let present = stored.records.get(kid).ok_or(KeyChangeError::NotFound)?;
         let key = self.keys().named(kid).map(|(key, _)| key.in_stage(stage.clone()));
-        change.put(&record.in_stage(stage), Expected::At(*revision), key, event)
+        change.put((Some(present), &present.0.in_stage(stage)), key, event)
     }
 
     /// Writes what every change writes, to see that the store accepts writes; `false` if another change came before it.
@@ -362,12 +333,17 @@ impl Authority {
         by: Option<&str>,
         comment: Option<&str>,
     ) -> Result<Option<Revision>, KeyChangeError> {
-        let Change { transaction, entries, events } = change;
+        let Change { mut transaction, entries, events } = change;
+        for KeyEvent { kid, change, states: (before, after) } in &events {
+            let why = (by.unwrap_or_default(), self.clock.now(), comment);
+            let kept = ChangeRecord::new(change, why, (*before, Some(*after)));
+            transaction = self.with_change(&format!("{KEYS}{kid}"), &kept, transaction).await?;
+        }
         match self.store.transact(transaction).await {
             Ok(revision) => {
                 self.apply_writes(entries, revision);
-                for (kid, event) in events {
-                    self.record_key_changed(by, &kid, event, comment, revision);
+                for KeyEvent { kid, change, .. } in events {
+                    self.record_key_changed(by, &kid, change, comment, revision);
                 }
                 Ok(Some(revision))
             }

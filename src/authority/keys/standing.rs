@@ -75,6 +75,17 @@ pub struct KeyRevocation {
 }
 
 impl KeyStage {
+    /// Its name in the history of a key. Of keys `by_age` the newest signs.
+    pub(in crate::authority) fn label(&self) -> &'static str {
+        match self {
+            Self::ByAge => "by_age",
+            Self::Next => KeyState::Next.label(),
+            Self::Active { .. } => KeyState::Active.label(),
+            Self::Retired { .. } => KeyState::Retired.label(),
+            Self::Revoked(_) => KeyState::Revoked.label(),
+        }
+    }
+
     /// The stage of a key that stops signing now.
     pub(in crate::authority) fn retired(&self, now: Timestamp) -> Self {
         let activated = match self {

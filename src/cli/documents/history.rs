@@ -1,6 +1,7 @@
 //! `lanyard history`, `lanyard show` and `lanyard rollback`.
 
 use clap::Args;
+use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
@@ -26,16 +27,35 @@ use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::resource::yaml::ResourceYaml;
 use crate::cli::status;
+use crate::cli::status::Needs;
 use crate::client::connection::Channel;
+use crate::proto::ListChangesRequest;
 use crate::proto::RegistrationChange;
+use crate::proto::list_changes_request::Registration as Named;
+use crate::proto::registration_change::After;
+use crate::proto::registration_change::Before;
+
+/// What has a history.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kept {
+    Client,
+    Resource,
+    Grant,
+    /// A signing key.
+    Key,
+    /// A revocation: who lifted it.
+    Revocation,
+}
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct HistoryArguments {
-    /// The kind of registration.
+    /// Of what.
     #[arg(value_enum)]
-    kind: Kind,
-    /// The client's `client_id`, the resource's audience, or the grant's name; also one that is deleted.
-    #[arg(value_name = "NAME")]
+    kind: Kept,
+    /// The client's `client_id`, the resource's audience, the grant's name or the key's `kid`, also of one that is deleted; of
+    /// a revocation its key in the store, as `revoked` in the audit trail.
+    // A `kid` is base64url, which may begin with a hyphen.
+    #[arg(value_name = "NAME", allow_hyphen_values = true)]
     name: String,
     #[command(flatten)]
     connection: ConnectionArguments,
@@ -98,9 +118,11 @@ pub(in crate::cli) async fn run(arguments: HistoryArguments, format: Format) -> 
     let HistoryArguments { kind, name, connection } = arguments;
     let mut registry = documents::open(&connection).await?;
     match kind {
-        Kind::Client => history::<ClientYaml>(&mut registry, &name, format).await,
-        Kind::Resource => history::<ResourceYaml>(&mut registry, &name, format).await,
-        Kind::Grant => history::<GrantMetadata>(&mut registry, &name, format).await,
+        Kept::Client => history::<ClientYaml>(&mut registry, &name, format).await,
+        Kept::Resource => history::<ResourceYaml>(&mut registry, &name, format).await,
+        Kept::Grant => history::<GrantMetadata>(&mut registry, &name, format).await,
+        Kept::Key => states(&mut registry, Named::KeyId(name), format).await,
+        Kept::Revocation => states(&mut registry, Named::Revoked(name), format).await,
     }
 }
 
@@ -178,6 +200,55 @@ async fn history<K: Registered>(
                 })
             };
             output::print_json(&entries.iter().map(object).collect::<Vec<Value>>())
+        }
+    }
+}
+
+/// The changes of what has a state and is no document.
+async fn states(registry: &mut Registry<Channel>, named: Named, format: Format) -> Result<(), CommandError> {
+    let listed = registry.list_changes(ListChangesRequest { registration: Some(named) }).await;
+    let changes = listed.map_err(|status| status::explain(&status, Needs::Store))?.into_inner().changes;
+    let states = |change: &RegistrationChange| {
+        let before = match &change.before {
+            Some(Before::StateBefore(state)) => Some(state.clone()),
+            Some(Before::ClientBefore(_) | Before::ResourceBefore(_) | Before::GrantBefore(_)) | None => None,
+        };
+        let after = match &change.after {
+            Some(After::StateAfter(state)) => Some(state.clone()),
+            Some(After::ClientAfter(_) | After::ResourceAfter(_) | After::GrantAfter(_)) | None => None,
+        };
+        (before, after)
+    };
+    match format {
+        Format::Text => {
+            for change in &changes {
+                let (before, after) = states(change);
+                let reason = if change.reason.is_empty() { String::new() } else { format!("  ({})", change.reason) };
+                let by = if change.changed_by.is_empty() { "the schedule" } else { &change.changed_by };
+                let RegistrationChange { number, change: what, .. } = change;
+                output::print(&format!("{number}  {}  {what} by {by}{reason}", time(change)))?;
+                let [before, after] = [before, after].map(|state| state.unwrap_or_else(|| "none".to_owned()));
+                output::print(&format!("  {before} -> {after}"))?;
+            }
+            if changes.is_empty() {
+                output::note("no change of it is kept: see history.keep in the configuration");
+            }
+            Ok(())
+        }
+        Format::Json => {
+            let object = |change: &RegistrationChange| {
+                let (before, after) = states(change);
+                json!({
+                    "number": change.number,
+                    "time": time(change),
+                    "change": change.change,
+                    "changed_by": change.changed_by,
+                    "reason": change.reason,
+                    "before": before,
+                    "after": after,
+                })
+            };
+            output::print_json(&changes.iter().map(object).collect::<Vec<Value>>())
         }
     }
 }
