@@ -1,6 +1,7 @@
 //! The configuration: one YAML file, overridden by `LANYARD_SECTION__KEY` from the environment. Unknown keys are
 //! refused with their line. The results are domain types; each error names its key.
 
+mod audit;
 pub mod digest;
 mod environment;
 mod error;

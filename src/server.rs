@@ -198,7 +198,7 @@ impl Server {
         let descriptors = descriptors::raise();
         let Environment { clock, entropy, store, threads, export_failures, audit, lateness } = environment;
         let chance = Arc::clone(&entropy);
-        let components = Components::build(&config, clock, entropy, store, audit).await?;
+        let components = Components::build(&config, (clock, entropy), store, (audit, &export_failures)).await?;
         let Components { provider, certificate, stored, authority, audit, feeds, contents, published, loaded, .. } =
             components;
         let (store, federation, mut tasks) =
@@ -237,7 +237,7 @@ impl Server {
         let routes = mtls.clone();
         let newcomers = Newcomers::new(descriptors, &config.tls, config.forwarded.is_some());
         let (limits, stored, outputs) =
-            ((shares, refusals), (stored, components.token), (export_failures, audit.file()));
+            ((shares, refusals), (stored, components.token), (export_failures, audit.trail()));
         let sources = Sources::new(&authority, &certificate, &readiness, stored, &newcomers, limits, outputs);
         let ops = http::ops::routes(readiness.clone(), probes.degraded(), sources.metrics_reader());
         let mut doors = vec![

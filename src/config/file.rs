@@ -16,6 +16,7 @@ use crate::authority::policy::Quotas;
 use crate::authority::policy::RegistrationPolicy;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::state::LineagePolicy;
+use crate::config::audit::Audit;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
 use crate::config::federation;
@@ -37,7 +38,6 @@ use crate::config::telemetry::Telemetry;
 use crate::config::workload_api::WorkloadApi;
 use crate::limits::Machine;
 use crate::telemetry;
-use crate::telemetry::trail;
 use crate::tls;
 use crate::tls::CertificateFiles;
 use crate::tls::ClientAuth;
@@ -150,28 +150,6 @@ struct QuotaSection {
 /// For how long the changes of registrations are kept by default.
 const DEFAULT_HISTORY: Duration = Duration::from_hours(90 * 24);
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Audit {
-    file: PathBuf,
-    key: Option<PathBuf>,
-    #[serde(default, deserialize_with = "count")]
-    max_bytes: Option<NonZero<u64>>,
-    #[serde(default, deserialize_with = "count")]
-    keep: Option<NonZero<usize>>,
-}
-
-impl Audit {
-    fn resolve(self, folder: &Path) -> trail::Config {
-        trail::Config {
-            file: folder.join(self.file),
-            key: self.key.map(|key| folder.join(key)),
-            max_bytes: self.max_bytes.map_or(64 * 1024 * 1024, NonZero::get),
-            keep: self.keep.map_or(30, NonZero::get),
-        }
-    }
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct History {
@@ -241,6 +219,7 @@ impl File {
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
         let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;
         let (store, max_staleness) = self.store.resolve(folder, workload_api.is_some())?;
+        let otlp = self.telemetry.resolve(folder)?;
         let machine = Machine::detect();
         let max_connections = self.tls.max_connections.map_or(machine.max_connections(), NonZero::get);
         Ok(Config {
@@ -283,8 +262,8 @@ impl File {
             federation,
             jwks_uri,
             log: self.log,
-            audit: self.audit.map(|audit| audit.resolve(folder)),
-            otlp: self.telemetry.resolve(folder)?,
+            audit: self.audit.map(|audit| audit.resolve(folder, otlp.as_ref())).transpose()?,
+            otlp,
             source: None,
         })
     }

@@ -55,7 +55,7 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The logging settings.
     pub log: crate::telemetry::Config,
-    /// The file of the audit trail, if there is one.
+    /// Where the audit trail goes besides the log, if anywhere.
     pub audit: Option<trail::Config>,
     /// The collector to which traces and metrics are also exported, if any.
     pub otlp: Option<otlp::Config>,

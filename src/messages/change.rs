@@ -31,10 +31,7 @@ pub fn change_of_grant(change: RegistrationChange<GrantMetadata>) -> proto::Regi
 }
 
 /// A change of what has a state and no registration.
-pub fn change_of_state<M>(
-    change: RegistrationChange<M>,
-    state: impl Fn(&M) -> String,
-) -> proto::RegistrationChange {
+pub fn change_of_state<M>(change: RegistrationChange<M>, state: impl Fn(&M) -> String) -> proto::RegistrationChange {
     let before = change.before.as_ref().map(|before| Before::StateBefore(state(before)));
     let after = change.after.as_ref().map(|after| After::StateAfter(state(after)));
     proto::RegistrationChange { before, after, ..message(change) }

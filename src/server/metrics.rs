@@ -21,7 +21,8 @@ use crate::telemetry;
 use crate::telemetry::ExportFailures;
 use crate::telemetry::metrics::Push;
 use crate::telemetry::otlp;
-use crate::telemetry::trail::AuditFile;
+use crate::telemetry::trail;
+use crate::telemetry::trail::AuditTrail;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::ServerCertificate;
 
@@ -36,7 +37,7 @@ pub(super) struct Sources {
     newcomers: Newcomers,
     limits: (Arc<Shares>, Arc<Refusals>),
     pub(super) export_failures: Arc<ExportFailures>,
-    audit: Option<Arc<AuditFile>>,
+    audit: Option<Arc<AuditTrail>>,
 }
 
 impl Sources {
@@ -47,7 +48,7 @@ impl Sources {
         (stored, token): (Stored, Option<Pkcs11>),
         newcomers: &Newcomers,
         limits: (Arc<Shares>, Arc<Refusals>),
-        (export_failures, audit): (Arc<ExportFailures>, Option<Arc<AuditFile>>),
+        (export_failures, audit): (Arc<ExportFailures>, Option<Arc<AuditTrail>>),
     ) -> Arc<Self> {
         Arc::new(Self {
             authority: Arc::clone(authority),
@@ -103,10 +104,7 @@ impl Sources {
         families.push(self.reloads());
         families.push(self.export_failures.family());
         families.push(telemetry::dropped_lines());
-        families.push(self.audit.as_ref().map(|file| file.counts()).unwrap_or_default().family());
-        let last = self.audit.as_ref().map_or(0, |file| file.head().sequence);
-        let help = "The number of the last record on the disk in the chain of the audit trail's file";
-        families.push(Family::gauges("lanyard_audit_last_record", help, [(labels([]), last)]));
+        families.extend(trail::families(self.audit.as_deref()));
         families
     }
 

@@ -11,6 +11,7 @@ use crate::authority::observe::labels;
 pub struct ExportFailures {
     traces: AtomicU64,
     metrics: AtomicU64,
+    logs: AtomicU64,
 }
 
 impl ExportFailures {
@@ -24,9 +25,14 @@ impl ExportFailures {
         self.metrics.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Both counters as a metric family.
+    /// Counts a batch of records of the audit trail that was sent in vain; it may be sent again.
+    pub fn lost_logs(&self) {
+        self.logs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counters as a metric family.
     pub fn family(&self) -> Family {
-        let samples = [("traces", &self.traces), ("metrics", &self.metrics)]
+        let samples = [("traces", &self.traces), ("metrics", &self.metrics), ("logs", &self.logs)]
             .map(|(signal, count)| (labels([("signal", signal)]), count.load(Ordering::Relaxed)));
         Family::counters("lanyard_export_failures", "OTLP batches that were not delivered", samples)
     }

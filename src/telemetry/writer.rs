@@ -86,7 +86,7 @@ fn write_all(queue: &LogQueue, out: &File) {
 }
 
 /// Writes a whole line, however long that takes. Who started this process may have made the other end non-blocking.
-fn write(mut out: &File, mut line: &[u8]) -> io::Result<()> {
+pub(super) fn write(mut out: &File, mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match out.write(line) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

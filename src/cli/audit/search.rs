@@ -20,6 +20,7 @@ use crate::cli::moment;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::pattern::matches;
+use crate::telemetry::trail::record_in;
 
 /// The most records that are printed if `--limit` names no other number.
 const LIMIT: usize = 1000;
@@ -106,7 +107,9 @@ pub(in crate::cli) fn run(arguments: &SearchArguments, format: Format) -> Result
             CommandError::new(format!("cannot read {}: {error}", file.display()), next)
         };
         for line in BufReader::new(File::open(file).map_err(unreadable)?).split(b'\n') {
-            let Ok(record) = serde_json::from_slice::<Map<String, Value>>(&line.map_err(unreadable)?) else {
+            let line = line.map_err(unreadable)?;
+            let record = record_in(&line).map(serde_json::from_slice::<Map<String, Value>>);
+            let Some(Ok(record)) = record else {
                 unread += 1;
                 continue;
             };

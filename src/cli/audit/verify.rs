@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
@@ -15,14 +16,17 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::telemetry::trail::Chain;
+use crate::telemetry::trail::Expected;
 use crate::telemetry::trail::Fault;
 use crate::telemetry::trail::HeadVerifier;
 use crate::telemetry::trail::Lost;
+use crate::telemetry::trail::Others;
 use crate::telemetry::trail::verify;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct VerifyArguments {
-    /// The files, in any order: those that were renamed and the last one.
+    /// The files, in any order: those that were renamed and the last one, or what standard output gave. Lines that are not of
+    /// the trail, such as those of the log, are passed over and counted.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The public key of the audit trail, in PEM, or the JWK Set at `/audit/jwks`. Without it no signature is verified, and whoever can write the files can
@@ -33,6 +37,30 @@ pub(in crate::cli) struct VerifyArguments {
     /// was cut off looks like a crash.
     #[arg(long, value_name = "FILE")]
     heads: Option<PathBuf>,
+    /// Where the files are from. What this destination did not get, as a later record says, is no fault.
+    #[arg(long, value_name = "DESTINATION", default_value = "file")]
+    from: Destination,
+}
+
+/// A destination of the audit trail.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Destination {
+    /// `audit.file`.
+    File,
+    /// `audit.stdout`, saved.
+    Stdout,
+    /// `audit.otlp`: the bodies of the log records, each on a line.
+    Otlp,
+}
+
+impl Destination {
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Stdout => "stdout",
+            Self::Otlp => "otlp",
+        }
+    }
 }
 
 pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result<ExitCode, CommandError> {
@@ -49,7 +77,8 @@ pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result
         let name = file.display().to_string();
         files.push((name, read(file)?));
     }
-    let found = verify(&files, key.as_ref(), heads.as_deref().unwrap_or_default());
+    let (heads_given, heads) = (heads.is_some(), heads.unwrap_or_default());
+    let found = verify(&files, Expected { key: key.as_ref(), heads: &heads, from: arguments.from.name() });
     if found.chains.is_empty() && found.faults.is_empty() {
         return Err(CommandError::new("there is no record in the files", "name files of the audit trail"));
     }
@@ -66,7 +95,10 @@ pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result
                     "chain {chain}: in none of the files, and the store has its record {sequence}"
                 ))?;
             }
-            if heads.is_none() {
+            for Others { file, line, count } in &found.others {
+                output::note(&format!("{file}: {count} lines are not of the audit trail, the first is line {line}"));
+            }
+            if !heads_given {
                 output::note(
                     "whether a tail was cut off was not looked at: name what `lanyard audit heads -o json` prints with --heads",
                 );
@@ -85,7 +117,8 @@ pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result
                 "faults": faults,
                 "missing_chains": missing,
                 "signatures_verified": key.is_some(),
-                "heads_compared": heads.is_some(),
+                "heads_compared": heads_given,
+                "other_lines": found.others.iter().map(|others| others.count).sum::<usize>(),
             }))?;
         }
     }
@@ -109,23 +142,29 @@ fn read_heads(file: &Path) -> Result<Vec<AuditHead>, CommandError> {
 }
 
 fn text_of(chain: &Chain, has_key: bool) -> String {
-    let Chain { name, first, last, signed, kept, has_ended, lost } = chain;
+    let Chain { name, first, last, signed, kept, has_ended, lost, not_copied } = chain;
     let end = if *has_ended { "its end" } else { "no end: what came after may be missing" };
     let signed = match (has_key, signed) {
         (false, _) => String::new(),
         (true, Some(signed)) => format!("; signed up to {signed}"),
         (true, None) => "; nothing is signed".to_owned(),
     };
-    let lost: Vec<String> = lost.iter().map(|Lost { first, last }| format!("{first} to {last}")).collect();
-    let lost = if lost.is_empty() { String::new() } else { format!("; not written: {}", lost.join(", ")) };
+    let ranges = |what: &str, missing: &[Lost]| {
+        let ranges: Vec<String> = missing.iter().map(|Lost { first, last }| format!("{first} to {last}")).collect();
+        if ranges.is_empty() { String::new() } else { format!("; {what}: {}", ranges.join(", ")) }
+    };
+    let (lost, not_copied) = (ranges("not written", lost), ranges("not written here", not_copied));
     let kept = kept.map(|kept| format!("; record {kept} is the one in the store")).unwrap_or_default();
-    format!("chain {name}: records {first} to {last}, {end}{signed}{kept}{lost}")
+    format!("chain {name}: records {first} to {last}, {end}{signed}{kept}{lost}{not_copied}")
 }
 
 fn object_of(chain: &Chain) -> Value {
-    let Chain { name, first, last, signed, kept, has_ended, lost } = chain;
-    let lost: Vec<Value> = lost.iter().map(|Lost { first, last }| json!({"first": first, "last": last})).collect();
+    let Chain { name, first, last, signed, kept, has_ended, lost, not_copied } = chain;
+    let ranges = |missing: &[Lost]| -> Vec<Value> {
+        missing.iter().map(|Lost { first, last }| json!({"first": first, "last": last})).collect()
+    };
     json!({
-        "chain": name, "first": first, "last": last, "signed": signed, "kept": kept, "has_ended": has_ended, "not_written": lost
+        "chain": name, "first": first, "last": last, "signed": signed, "kept": kept, "has_ended": has_ended,
+        "not_written": ranges(lost), "not_written_here": ranges(not_copied)
     })
 }

@@ -29,6 +29,7 @@ use crate::server::trust::Feeds;
 use crate::server::trust::Source;
 use crate::server::trust::jwks_client;
 use crate::signer::pkcs11::Pkcs11;
+use crate::telemetry::ExportFailures;
 use crate::tls::server_certificate::ServerCertificate;
 use crate::trust_sources::files;
 use crate::trust_sources::files::Contents;
@@ -59,10 +60,9 @@ impl Components {
     /// Builds the components, or returns the first error.
     pub(in crate::server) async fn build(
         config: &Config,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         store: Option<Arc<dyn Store>>,
-        audit: Arc<dyn AuditSink>,
+        (audit, export_failures): (Arc<dyn AuditSink>, &Arc<ExportFailures>),
     ) -> Result<Self, StartError> {
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
         let certificate = match config.tls.certificate.clone() {
@@ -90,7 +90,7 @@ impl Components {
             StoreConfig::Memory | StoreConfig::Sled(_) => None,
         };
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
-        let audit = Audit::open(config.audit.clone(), audit, &clock, &*entropy)?;
+        let audit = Audit::open(config.audit.clone(), audit, &clock, &*entropy, export_failures)?;
         let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust);
         let authority = authority.with_audit(audit.sink());
         let authority = match &replica {

@@ -8,7 +8,8 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use crate::authority::clock::Timestamp;
-use crate::authority::observe::AuditHead;
+use crate::authority::observe::AuditRecord;
+use crate::authority::observe::Severity;
 use crate::telemetry::trail::key::HeadKey;
 
 /// The event of the first line of a chain.
@@ -17,6 +18,8 @@ pub(super) const STARTED: &str = "started";
 pub(super) const STOPPED: &str = "stopped";
 /// The event of a line that signs the line before it.
 pub(super) const SIGNED: &str = "signed";
+/// The event of a line that says which lines a destination did not get.
+pub(super) const NOT_COPIED: &str = "not_copied";
 
 /// What every line begins with, in this order.
 #[derive(Debug, Deserialize, Serialize)]
@@ -43,10 +46,43 @@ pub(super) struct OfChain {
     pub(super) key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) signature: Option<String>,
+    /// What a destination did not get.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub(super) gap: Option<Gap>,
+}
+
+/// Lines that a destination did not get, which follow one another in the chain.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Gap {
+    /// `file`, `stdout` or `otlp`.
+    pub(super) destination: String,
+    /// The number of the first of them.
+    pub(super) first: u64,
+    /// The number of the last of them.
+    pub(super) last: u64,
+    /// The hash of the line before the first of them.
+    pub(super) before: String,
+    /// The hash of the last of them.
+    pub(super) hash: String,
+}
+
+/// A line of the chain, as every destination gets it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) link: Link,
+    pub(super) event: &'static str,
+    pub(super) severity: Severity,
+    pub(super) trace_id: Option<String>,
+    /// The JSON object, with the end of the line.
+    pub(super) text: Vec<u8>,
+    /// The hash of the text without its end.
+    pub(super) hash: String,
+    /// Whether the server ends the chain with it.
+    pub(super) is_end: bool,
 }
 
 #[derive(Serialize)]
-struct Line<'a, T> {
+struct Written<'a, T> {
     #[serde(flatten)]
     link: &'a Link,
     #[serde(flatten)]
@@ -72,28 +108,18 @@ impl ChainEnd {
         Self { name, last: (0, String::new()), key }
     }
 
-    /// The last line, which was on the disk at this time.
-    pub(super) fn head(&self, time: Timestamp, has_ended: bool) -> AuditHead {
-        let (sequence, hash) = self.last.clone();
-        AuditHead { chain: self.name.clone(), sequence, hash, time, has_ended }
-    }
-
     pub(super) fn is_signed(&self) -> bool {
         self.key.is_some()
     }
 
-    /// Appends a line to a text. One that cannot be written as JSON is left out, and missing in the sequence.
-    pub(super) fn append(&mut self, text: &mut Vec<u8>, sequence: u64, time: Timestamp, body: &impl Serialize) {
-        let link = Link { chain: self.name.clone(), sequence, time, previous: self.last.1.clone() };
-        if let Ok(line) = serde_json::to_vec(&Line { link: &link, body }) {
-            self.last = (sequence, hash(&line));
-            text.extend_from_slice(&line);
-            text.push(b'\n');
-        }
+    /// The next line: a record. One that cannot be written as JSON is left out, and missing in the sequence.
+    pub(super) fn record(&mut self, sequence: u64, time: Timestamp, record: &AuditRecord) -> Option<Line> {
+        let about = (record.event().into(), record.severity(), record.trace_id().map(ToOwned::to_owned));
+        self.line(sequence, time, about, record)
     }
 
-    /// Appends a line about the chain itself.
-    pub(super) fn append_event(&mut self, text: &mut Vec<u8>, sequence: u64, time: Timestamp, event: &str) {
+    /// The next line, which is about the chain itself.
+    pub(super) fn event(&mut self, sequence: u64, time: Timestamp, event: &'static str) -> Option<Line> {
         let key = self.key.as_ref().filter(|_| event != STOPPED);
         let signature = key.filter(|_| event == SIGNED).and_then(|key| key.sign(&self.name, self.last.0, &self.last.1));
         let body = OfChain {
@@ -101,7 +127,29 @@ impl ChainEnd {
             version: (event == STARTED).then(|| env!("CARGO_PKG_VERSION").to_owned()),
             key: key.map(|key| key.name().to_owned()),
             signature,
+            gap: None,
         };
-        self.append(text, sequence, time, &body);
+        self.line(sequence, time, (event, Severity::Info, None), &body)
+    }
+
+    /// The next line, which says what a destination did not get.
+    pub(super) fn gap(&mut self, sequence: u64, time: Timestamp, gap: Gap) -> Option<Line> {
+        let body = OfChain { event: NOT_COPIED.to_owned(), gap: Some(gap), ..OfChain::default() };
+        self.line(sequence, time, (NOT_COPIED, Severity::Warn, None), &body)
+    }
+
+    fn line(
+        &mut self,
+        sequence: u64,
+        time: Timestamp,
+        (event, severity, trace_id): (&'static str, Severity, Option<String>),
+        body: &impl Serialize,
+    ) -> Option<Line> {
+        let link = Link { chain: self.name.clone(), sequence, time, previous: self.last.1.clone() };
+        let mut text = serde_json::to_vec(&Written { link: &link, body }).ok()?;
+        let hash = hash(&text);
+        self.last = (sequence, hash.clone());
+        text.push(b'\n');
+        Some(Line { link, event, severity, trace_id, text, hash, is_end: false })
     }
 }

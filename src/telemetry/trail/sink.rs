@@ -1,4 +1,5 @@
-//! Takes the records from the threads that serve requests, and writes them by a thread of its own.
+//! Takes the records from the threads that serve requests, and makes them the lines of a chain by a thread of its own. Each
+//! destination gets all lines.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -19,17 +20,24 @@ use crate::authority::observe::AuditSink;
 use crate::authority::observe::Family;
 use crate::authority::observe::Severity;
 use crate::authority::observe::labels;
+use crate::telemetry::export_failures::ExportFailures;
 use crate::telemetry::trail::chain::ChainEnd;
+use crate::telemetry::trail::chain::Gap;
+use crate::telemetry::trail::chain::Line;
 use crate::telemetry::trail::chain::SIGNED;
 use crate::telemetry::trail::chain::STARTED;
 use crate::telemetry::trail::chain::STOPPED;
+use crate::telemetry::trail::collector::Collector;
 use crate::telemetry::trail::config::Config;
 use crate::telemetry::trail::config::TrailError;
+use crate::telemetry::trail::destination::Counts;
+use crate::telemetry::trail::destination::Destination;
+use crate::telemetry::trail::file::LogFile;
 use crate::telemetry::trail::key::HeadKey;
 use crate::telemetry::trail::key::PublicKey;
-use crate::telemetry::trail::output::Output;
+use crate::telemetry::trail::stdout::Stdout;
 
-/// The most records that wait for the disk, some 1 KiB each. Further ones are counted, and missing in the sequence.
+/// The most records that wait to become lines, some 1 KiB each. Further ones are counted, and missing in the sequence.
 const MAX_WAITING: usize = 16_384;
 
 /// The most that wait where one more of what was allowed is taken: the rest is for refusals and changes.
@@ -38,33 +46,21 @@ const MAX_WAITING_ALLOWED: usize = MAX_WAITING / 2;
 /// How often the last hash is signed, if there is a new one.
 const SIGNED_EVERY: Duration = Duration::from_mins(1);
 
-/// How long the writer sleeps at most, and how long it waits after a failure.
+/// How long the thread sleeps at most.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The audit trail in a file.
+/// The names of all destinations, as metrics have them.
+const FILE: &str = "file";
+const STDOUT: &str = "stdout";
+const OTLP: &str = "otlp";
+
+/// The audit trail: a chain of lines, and where they go.
 #[derive(Debug)]
-pub struct AuditFile {
+pub struct AuditTrail {
     queue: Arc<Queue>,
+    destinations: Arc<[Arc<Destination>]>,
     clock: Arc<dyn Clock>,
     public_key: Option<PublicKey>,
-}
-
-/// How many records were written, and how many could not be.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
-    /// Those on the disk.
-    pub written: u64,
-    /// Those that are missing in the sequence.
-    pub lost: u64,
-}
-
-impl Counts {
-    /// The numbers as a metric family.
-    pub fn family(self) -> Family {
-        let samples = [("written", self.written), ("lost", self.lost)];
-        let samples = samples.map(|(outcome, count)| (labels([("outcome", outcome)]), count));
-        Family::counters("lanyard_audit_records", "Records for the file of the audit trail", samples)
-    }
 }
 
 #[derive(Debug)]
@@ -78,11 +74,11 @@ struct State {
     waiting: VecDeque<(u64, Timestamp, AuditRecord)>,
     /// The number of the last record.
     sequence: u64,
-    counts: Counts,
-    /// The last record on the disk.
-    head: AuditHead,
+    /// How many records found no room.
+    lost: u64,
+    /// The last line.
+    last: Arc<Line>,
     is_closing: bool,
-    is_closed: bool,
 }
 
 impl Queue {
@@ -91,43 +87,57 @@ impl Queue {
     }
 }
 
-impl AuditFile {
-    /// Opens the file and begins a chain of this name.
-    pub fn open(config: Config, chain: String, clock: Arc<dyn Clock>) -> Result<Self, TrailError> {
+impl AuditTrail {
+    /// Opens the destinations and begins a chain of this name. The first line is in the file when this returns.
+    pub fn open(
+        config: Config,
+        chain: String,
+        clock: Arc<dyn Clock>,
+        failures: &Arc<ExportFailures>,
+    ) -> Result<Self, TrailError> {
         let key = config.key.as_deref().map(HeadKey::open).transpose()?;
         let public_key = key.as_ref().map(|key| key.public().clone());
-        let file = config.file.clone();
-        let unwritable = |error| TrailError::File { file: file.clone(), error };
-        let mut output = Output::open(config).map_err(unwritable)?;
-        let (mut chain, mut begin) = (ChainEnd::new(chain, key), Vec::new());
+        let mut chain = ChainEnd::new(chain, key);
         let now = clock.now();
-        chain.append_event(&mut begin, 1, now, STARTED);
-        output.write(&begin).map_err(unwritable)?;
-        let state = State {
-            waiting: VecDeque::new(),
-            sequence: 1,
-            counts: Counts { written: 1, lost: 0 },
-            head: chain.head(now, false),
-            is_closing: false,
-            is_closed: false,
+        let first = chain.event(1, now, STARTED).map(Arc::new).ok_or(TrailError::FirstLine)?;
+        let mut destinations = Vec::new();
+        let thread = |error| TrailError::Thread { error };
+        if let Some(config) = config.file {
+            let file = config.path.clone();
+            let mut output =
+                LogFile::open(config, Arc::clone(&clock)).map_err(|error| TrailError::File { file, error })?;
+            output.begin(&first)?;
+            let destination = Arc::new(Destination::new(FILE, Arc::clone(&clock), Some(Arc::clone(&first))));
+            destination.start(output).map_err(thread)?;
+            destinations.push(destination);
+        }
+        let begin = |name| {
+            let destination = Arc::new(Destination::new(name, Arc::clone(&clock), None));
+            destination.push(&first);
+            destination
         };
+        if config.stdout {
+            let destination = begin(STDOUT);
+            destination.start(Stdout::open().map_err(thread)?).map_err(thread)?;
+            destinations.push(destination);
+        }
+        if let Some(collector) = &config.otlp {
+            let destination = begin(OTLP);
+            destination.start(Collector::open(collector, Arc::clone(failures))?).map_err(thread)?;
+            destinations.push(destination);
+        }
+        let destinations: Arc<[_]> = destinations.into();
+        let state = State { waiting: VecDeque::new(), sequence: 1, lost: 0, last: first, is_closing: false };
         let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new() });
         let mut writer = Writer {
             queue: Arc::clone(&queue),
+            destinations: Arc::clone(&destinations),
             clock: Arc::clone(&clock),
             chain,
-            output,
             signed: (now, 0),
-            is_failing: false,
         };
-        let spawned = thread::Builder::new().name("lanyard-audit".to_owned()).spawn(move || writer.run());
-        spawned.map_err(unwritable)?;
-        Ok(Self { queue, clock, public_key })
-    }
-
-    /// How many records were written and lost.
-    pub fn counts(&self) -> Counts {
-        self.queue.state().counts
+        thread::Builder::new().name("lanyard-audit".to_owned()).spawn(move || writer.run()).map_err(thread)?;
+        Ok(Self { queue, destinations, clock, public_key })
     }
 
     /// The public key that verifies the signatures; `None` where nothing is signed.
@@ -135,23 +145,49 @@ impl AuditFile {
         self.public_key.as_ref()
     }
 
-    /// The last record on the disk.
+    /// The last record: of those on the disk, where there is a file.
     pub fn head(&self) -> AuditHead {
-        self.queue.state().head.clone()
+        let file = self.destinations.iter().find(|destination| destination.name() == FILE);
+        let (line, time) = file.and_then(|file| file.last()).unwrap_or_else(|| {
+            let line = Arc::clone(&self.queue.state().last);
+            let time = line.link.time;
+            (line, time)
+        });
+        let Line { link, hash, is_end, .. } = &*line;
+        AuditHead { chain: link.chain.clone(), sequence: link.sequence, hash: hash.clone(), time, has_ended: *is_end }
     }
 
-    /// Writes what waits and ends the chain. Returns when that is on the disk, or cannot be written: it may wait for a disk.
-    pub fn close(&self) {
-        let mut state = self.queue.state();
-        state.is_closing = true;
+    /// Ends the chain. Returns when each destination has all lines or cannot take them, or after `limit` for each.
+    pub fn close(&self, limit: Duration) {
+        self.queue.state().is_closing = true;
         self.queue.changed.notify_all();
-        while !state.is_closed {
-            state = self.queue.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.destinations.iter().for_each(|destination| destination.wait(limit));
+    }
+
+    fn counts(&self, name: &str) -> Counts {
+        let lost = self.queue.state().lost;
+        let found = self.destinations.iter().find(|destination| destination.name() == name);
+        let counts = found.map(|destination| destination.counts());
+        counts.map(|counts| Counts { lost: counts.lost + lost, ..counts }).unwrap_or_default()
     }
 }
 
-impl AuditSink for AuditFile {
+/// The metric families of the trail, or of a server that has none.
+pub fn families(trail: Option<&AuditTrail>) -> [Family; 2] {
+    let samples = [FILE, STDOUT, OTLP].into_iter().flat_map(|name| {
+        let Counts { written, lost } = trail.map(|trail| trail.counts(name)).unwrap_or_default();
+        [("written", written), ("lost", lost)]
+            .map(|(outcome, count)| (labels([("destination", name), ("outcome", outcome)]), count))
+    });
+    let last = trail.map_or(0, |trail| trail.head().sequence);
+    let help = "The number of the last record of the audit trail, on the disk where it goes to a file";
+    [
+        Family::counters("lanyard_audit_records", "Records of the audit trail, by where they go", samples),
+        Family::gauges("lanyard_audit_last_record", help, [(labels([]), last)]),
+    ]
+}
+
+impl AuditSink for AuditTrail {
     /// Allowances are counted by metrics. What admins read is here, but in the log only at the level `debug`: an `apply`
     /// reads each registration.
     fn wants(&self, event: AuditEvent, severity: Severity) -> bool {
@@ -168,7 +204,7 @@ impl AuditSink for AuditFile {
         state.sequence += 1;
         let room = if record.is_of_allowance() { MAX_WAITING_ALLOWED } else { MAX_WAITING };
         if state.waiting.len() >= room || state.is_closing {
-            state.counts.lost += 1;
+            state.lost += 1;
             return;
         }
         let sequence = state.sequence;
@@ -179,18 +215,17 @@ impl AuditSink for AuditFile {
 
 struct Writer {
     queue: Arc<Queue>,
+    destinations: Arc<[Arc<Destination>]>,
     clock: Arc<dyn Clock>,
     chain: ChainEnd,
-    output: Output,
     /// When a hash was signed last, and the number of that line.
     signed: (Timestamp, u64),
-    /// Whether the last write failed, which is logged once.
-    is_failing: bool,
 }
 
-/// What to write: records, and then the lines about the chain that are due, by their numbers.
+/// What becomes lines: records, and then what is due about the chain, by their numbers.
 struct Taken {
     records: VecDeque<(u64, Timestamp, AuditRecord)>,
+    gaps: Vec<(u64, Gap)>,
     stopped: Option<u64>,
     signed: Option<u64>,
 }
@@ -207,77 +242,57 @@ impl Writer {
         loop {
             let taken = self.take();
             let is_last = taken.stopped.is_some();
-            let (lines, count) = self.lines(taken);
-            let mut is_written = self.write(&lines, count, is_last);
-            // The lines are in the chain already: they are tried again as they are, until the server ends.
-            while !is_written && !self.pause() {
-                is_written = self.write(&lines, count, is_last);
+            let mut lines = self.lines(taken);
+            if let Some(end) = lines.last_mut() {
+                end.is_end = is_last;
             }
-            if is_last || !is_written {
-                self.queue.state().is_closed = true;
-                self.queue.changed.notify_all();
+            for line in lines.into_iter().map(Arc::new) {
+                self.destinations.iter().for_each(|destination| destination.push(&line));
+                self.queue.state().last = line;
+            }
+            if is_last {
+                self.destinations.iter().for_each(|destination| destination.close());
                 return;
             }
         }
     }
 
-    /// Waits for records, for the time to sign, or for the end.
+    /// Waits for records, for what is due about the chain, or for the end.
     fn take(&self) -> Taken {
         let mut state = self.queue.state();
         loop {
             let (last_signed, line) = self.signed;
             let is_minute = last_signed.until(self.clock.now()) >= SIGNED_EVERY;
             let is_due = self.chain.is_signed() && is_minute && state.sequence > line;
-            if !state.waiting.is_empty() || state.is_closing || is_due {
-                let (records, is_closing) = (mem::take(&mut state.waiting), state.is_closing);
+            let is_closing = state.is_closing;
+            let gaps: Vec<Gap> =
+                self.destinations.iter().flat_map(|destination| destination.take_gaps(is_closing)).collect();
+            if !state.waiting.is_empty() || !gaps.is_empty() || is_closing || is_due {
+                let records = mem::take(&mut state.waiting);
+                let gaps = gaps.into_iter().map(|gap| (state.next(), gap)).collect();
                 let stopped = is_closing.then(|| state.next());
                 let signed = (is_due || (is_closing && self.chain.is_signed())).then(|| state.next());
-                return Taken { records, stopped, signed };
+                return Taken { records, gaps, stopped, signed };
             }
             state = self.queue.changed.wait_timeout(state, PAUSE).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Waits after a failure, or until the server ends. Returns whether it ends.
-    fn pause(&self) -> bool {
-        let state = self.queue.state();
-        let waited = self.queue.changed.wait_timeout_while(state, PAUSE, |state| !state.is_closing);
-        waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
-    }
-
-    /// The lines, and how many there are.
-    fn lines(&mut self, taken: Taken) -> (Vec<u8>, u64) {
+    fn lines(&mut self, Taken { records, gaps, stopped, signed }: Taken) -> Vec<Line> {
         let (mut lines, now) = (Vec::new(), self.clock.now());
-        let count = taken.records.len() + usize::from(taken.stopped.is_some()) + usize::from(taken.signed.is_some());
-        for (sequence, time, record) in taken.records {
-            self.chain.append(&mut lines, sequence, time, &record);
+        for (sequence, time, record) in records {
+            lines.extend(self.chain.record(sequence, time, &record));
         }
-        if let Some(sequence) = taken.stopped {
-            self.chain.append_event(&mut lines, sequence, now, STOPPED);
+        for (sequence, gap) in gaps {
+            lines.extend(self.chain.gap(sequence, now, gap));
         }
-        if let Some(sequence) = taken.signed {
-            self.chain.append_event(&mut lines, sequence, now, SIGNED);
+        if let Some(sequence) = stopped {
+            lines.extend(self.chain.event(sequence, now, STOPPED));
+        }
+        if let Some(sequence) = signed {
+            lines.extend(self.chain.event(sequence, now, SIGNED));
             self.signed = (now, sequence);
         }
-        (lines, count as u64)
-    }
-
-    fn write(&mut self, lines: &[u8], count: u64, is_last: bool) -> bool {
-        let (written, now) = (self.output.write(lines), self.clock.now());
-        let rotated = if written.is_ok() { self.output.rotate(now) } else { Ok(()) };
-        if written.is_ok() {
-            let mut state = self.queue.state();
-            state.counts.written += count;
-            state.head = self.chain.head(now, is_last);
-        }
-        let is_failing = written.is_err() || rotated.is_err();
-        if let (Err(error), false) = (written.as_ref().and(rotated.as_ref()), self.is_failing) {
-            tracing::error!(%error, "the audit trail cannot be written, or its file cannot be renamed; it is tried again");
-        }
-        if self.is_failing && !is_failing {
-            tracing::warn!("the audit trail is written again");
-        }
-        self.is_failing = is_failing;
-        written.is_ok()
+        lines
     }
 }

@@ -6,13 +6,16 @@ use serde::Deserialize;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::observe::AuditHead;
+use crate::telemetry::trail::chain::Gap;
 use crate::telemetry::trail::chain::Link;
+use crate::telemetry::trail::chain::NOT_COPIED;
 use crate::telemetry::trail::chain::OfChain;
 use crate::telemetry::trail::chain::SIGNED;
 use crate::telemetry::trail::chain::STARTED;
 use crate::telemetry::trail::chain::STOPPED;
 use crate::telemetry::trail::chain::hash;
 use crate::telemetry::trail::key::HeadVerifier;
+use crate::telemetry::trail::read::record_in;
 
 /// What was found in the files.
 #[derive(Debug, Default, PartialEq)]
@@ -23,6 +26,19 @@ pub struct Verified {
     pub faults: Vec<Fault>,
     /// The chains that the store has a head of, no older than the files, and that no file has a record of.
     pub missing: Vec<AuditHead>,
+    /// The lines that are not of the trail, such as those of the log.
+    pub others: Vec<Others>,
+}
+
+/// Lines of a file that are not of the trail.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Others {
+    /// The file.
+    pub file: String,
+    /// The first of them, from 1 on.
+    pub line: usize,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// A chain, as far as the files have it.
@@ -40,11 +56,13 @@ pub struct Chain {
     pub kept: Option<u64>,
     /// Whether the server ended it. Where not, records after the last may be missing.
     pub has_ended: bool,
-    /// The records that the server could not write.
+    /// The records that the server could not write anywhere: too many came at once.
     pub lost: Vec<Lost>,
+    /// The records that these files have not got, as a later record says: they are elsewhere.
+    pub not_copied: Vec<Lost>,
 }
 
-/// Records that a server could not write.
+/// Records that are missing, and of which the chain says so.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lost {
     /// The first of them.
@@ -81,15 +99,28 @@ struct Read {
     of_chain: OfChain,
 }
 
-/// Verifies files, each with its name, in any order. With a key the signatures are verified too, and the chains are compared
-/// with the heads that the store has.
-pub fn verify(files: &[(String, Vec<u8>)], key: Option<&HeadVerifier>, heads: &[AuditHead]) -> Verified {
+/// What files are compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The keys that signed them; `None`: no signature is verified.
+    pub key: Option<&'a HeadVerifier>,
+    /// The heads that the store has.
+    pub heads: &'a [AuditHead],
+    /// The destination that they are from, `file`, `stdout` or `otlp`: it alone may lack what it did not get.
+    pub from: &'a str,
+}
+
+/// Verifies files, each with its name, in any order.
+pub fn verify(files: &[(String, Vec<u8>)], expected: Expected<'_>) -> Verified {
+    let heads = expected.heads;
     let mut found = Verified::default();
     let heads: BTreeMap<&str, &AuditHead> = heads.iter().map(|head| (head.chain.as_str(), head)).collect();
     // The files that have a part of each chain, by the number with which the part begins.
     let mut parts: BTreeMap<String, Vec<Vec<Placed<'_>>>> = BTreeMap::new();
     for (file, text) in files {
-        for part in parts_of(file, text, &mut found.faults) {
+        let (of_file, others) = parts_of(file, text, &mut found.faults);
+        found.others.extend(others);
+        for part in of_file {
             if let Some(first) = part.first() {
                 parts.entry(first.link.chain.clone()).or_default().push(part);
             }
@@ -103,16 +134,17 @@ pub fn verify(files: &[(String, Vec<u8>)], key: Option<&HeadVerifier>, heads: &[
     for (name, mut parts) in parts {
         parts.sort_by_key(|part| part.first().map_or(0, |first| first.link.sequence));
         let head = heads.get(name.as_str()).copied();
-        let chain = chain_of(name, parts.into_iter().flatten(), (key, head), &mut found.faults);
+        let chain = chain_of(name, parts.into_iter().flatten(), (expected, head), &mut found.faults);
         found.chains.push(chain);
     }
     found.faults.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
     found
 }
 
-/// The lines of a file, apart for each run of lines of one chain.
-fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> Vec<Vec<Placed<'a>>> {
+/// The lines of a file, apart for each run of lines of one chain, and those that are not of the trail.
+fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> (Vec<Vec<Placed<'a>>>, Option<Others>) {
     let mut parts: Vec<Vec<Placed<'_>>> = Vec::new();
+    let mut others: Option<Others> = None;
     let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     // After the end of the last line there is nothing.
     if lines.last().is_some_and(|last| last.is_empty()) {
@@ -121,6 +153,10 @@ fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> Vec<Vec<
     let mut cut = None;
     for (number, line) in lines.into_iter().enumerate() {
         let mut wrong = |line, problem| faults.push(Fault { file: file.to_owned(), line, problem });
+        let Some(line) = record_in(line) else {
+            others.get_or_insert_with(|| Others { file: file.to_owned(), line: number + 1, count: 0 }).count += 1;
+            continue;
+        };
         let Ok(Read { link, of_chain }) = serde_json::from_slice::<Read>(line) else {
             // A crash cuts off the last line of its chain. Whether this one is the last shows with the next.
             if let Some(before) = cut.replace(number + 1) {
@@ -139,7 +175,7 @@ fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> Vec<Vec<
             Some(_) | None => parts.push(vec![placed]),
         }
     }
-    parts
+    (parts, others)
 }
 
 /// What is wrong with the end of a chain, where the record that the store has the hash of is not in the files.
@@ -155,15 +191,33 @@ fn missing(chain: &Chain, head: &AuditHead) -> Option<&'static str> {
     }
 }
 
+/// A line that does not follow the one before it.
+struct Break<'a> {
+    file: &'a str,
+    line: usize,
+    /// The hash of the line before it.
+    before: String,
+    /// The hash that it names.
+    until: String,
+}
+
+impl Break<'_> {
+    /// Whether what is missing here is what a destination did not get.
+    fn is(&self, gap: &Gap) -> bool {
+        self.before == gap.before && self.until == gap.hash
+    }
+}
+
 fn chain_of<'a>(
     name: String,
     lines: impl Iterator<Item = Placed<'a>>,
-    (key, head): (Option<&HeadVerifier>, Option<&AuditHead>),
+    (Expected { key, from, .. }, head): (Expected<'_>, Option<&AuditHead>),
     faults: &mut Vec<Fault>,
 ) -> Chain {
     let mut chain = Chain { name, ..Chain::default() };
     let mut before: Option<(u64, String)> = None;
     let mut last = None;
+    let (mut breaks, mut gaps): (Vec<Break<'_>>, Vec<Gap>) = (Vec::new(), Vec::new());
     for Placed { file, line, link, of_chain, hash } in lines {
         let mut wrong = |problem| faults.push(Fault { file: file.to_owned(), line, problem });
         let Link { sequence, previous, .. } = link;
@@ -177,7 +231,8 @@ fn chain_of<'a>(
             }
             Some((last, expected)) => {
                 if previous != *expected {
-                    wrong("the record before this one was removed, changed or moved");
+                    // Whether a destination did not get what is missing says a later record.
+                    breaks.push(Break { file, line, before: expected.clone(), until: previous });
                 } else if sequence <= *last || begins {
                     wrong("the number of this record is not after that of the record before");
                 } else if sequence > last + 1 {
@@ -197,6 +252,7 @@ fn chain_of<'a>(
                 wrong("the signature is not that of the key over the record before");
             }
         }
+        gaps.extend(of_chain.gap.filter(|_| of_chain.event == NOT_COPIED));
         if head.is_some_and(|head| head.sequence == sequence && head.hash != hash) {
             wrong("this is not the record of that number that the store has the hash of");
         }
@@ -204,6 +260,17 @@ fn chain_of<'a>(
         chain.last = chain.last.max(sequence);
         last = Some((file, line));
         before = Some((sequence, hash));
+    }
+    for found in breaks {
+        let problem = match gaps.iter().find(|gap| found.is(gap)) {
+            Some(gap) if gap.destination == from => {
+                chain.not_copied.push(Lost { first: gap.first, last: gap.last });
+                continue;
+            }
+            Some(_) => "the records before this one are missing, and it was another destination that did not get them",
+            None => "the record before this one was removed, changed or moved",
+        };
+        faults.push(Fault { file: found.file.to_owned(), line: found.line, problem });
     }
     if let (Some(head), Some((file, line))) = (head, last)
         && let Some(problem) = missing(&chain, head)

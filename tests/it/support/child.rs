@@ -1,10 +1,12 @@
 //! `lanyard serve` as a process of its own, for tests of whole processes.
 
 use std::fs;
+use std::fs::File;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -18,6 +20,7 @@ use lanyard::authority::clock::ManualClock;
 use lanyard::authority::clock::SystemClock;
 
 use crate::support::ca::TestCa;
+use crate::support::process::text;
 use crate::support::server::Setup;
 use crate::support::server::TRUST_DOMAIN;
 
@@ -45,7 +48,7 @@ pub fn real_time() -> Setup {
 impl Serve {
     /// Starts a server on the files of `setup`, with this limit of file descriptors.
     pub fn start(setup: &Setup, descriptors: u32) -> Self {
-        Self::started(Path::new(BINARY), &[], setup, descriptors).0
+        Self::started(Path::new(BINARY), (&[], Stdio::null()), setup, descriptors).0
     }
 
     /// The same with these variables in its environment.
@@ -53,25 +56,58 @@ impl Serve {
         Self::start_of(Path::new(BINARY), environment, setup, descriptors)
     }
 
+    /// The same with its standard output in this file.
+    pub fn start_into(stdout: File, environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> Self {
+        Self::started(Path::new(BINARY), (environment, stdout.into()), setup, descriptors).0
+    }
+
+    /// The same with a file system of 256 KiB at `volume`, which only it sees.
+    pub fn start_on_small_disk(volume: &Path, environment: &[(&str, &str)], setup: &Setup) -> Self {
+        let mount =
+            format!("exec unshare -rm sh -c 'mount -t tmpfs -o size=256k none {} && exec \"$@\"' sh", text(volume));
+        Self::spawned(&mount, Path::new(BINARY), (environment, Stdio::null()), setup, 1024).0
+    }
+
+    /// The file of this path as the server sees it.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.child.id(), text(path)))
+    }
+
     /// The same of another version's binary, with these variables in its environment.
     pub fn start_of(binary: &Path, environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> Self {
-        Self::started(binary, environment, setup, descriptors).0
+        Self::started(binary, (environment, Stdio::null()), setup, descriptors).0
     }
 
     /// The same, and what it logs until it serves.
     pub fn start_with_lines(setup: &Setup, descriptors: u32) -> (Self, Vec<String>) {
-        Self::started(Path::new(BINARY), &[], setup, descriptors)
+        Self::started(Path::new(BINARY), (&[], Stdio::null()), setup, descriptors)
     }
 
-    fn started(binary: &Path, environment: &[(&str, &str)], setup: &Setup, descriptors: u32) -> (Self, Vec<String>) {
+    fn started(
+        binary: &Path,
+        outside: (&[(&str, &str)], Stdio),
+        setup: &Setup,
+        descriptors: u32,
+    ) -> (Self, Vec<String>) {
+        Self::spawned("exec", binary, outside, setup, descriptors)
+    }
+
+    /// `exec` begins the command that the server is.
+    fn spawned(
+        exec: &str,
+        binary: &Path,
+        (environment, stdout): (&[(&str, &str)], Stdio),
+        setup: &Setup,
+        descriptors: u32,
+    ) -> (Self, Vec<String>) {
         let mut child = Command::new("sh")
             .envs(environment.iter().copied())
-            .args(["-c", "ulimit -n \"$2\"; exec \"$0\" serve --config \"$1\""])
+            .args(["-c", &format!("ulimit -n \"$2\"; {exec} \"$0\" serve --config \"$1\"")])
             .arg(binary)
             .arg(setup.path("lanyard.yaml"))
             .arg(descriptors.to_string())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

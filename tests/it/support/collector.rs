@@ -15,6 +15,10 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::LogsService;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::LogsServiceServer;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsService;
@@ -25,6 +29,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::Trac
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use rustls::ServerConfig;
@@ -55,6 +60,7 @@ pub struct Collector {
 struct Received {
     spans: Mutex<Vec<Exported>>,
     metrics: Mutex<Vec<ExportMetricsServiceRequest>>,
+    logs: Mutex<Vec<LogRecord>>,
     came: Notify,
 }
 
@@ -84,13 +90,22 @@ impl Collector {
         Self::serve(Some(TlsAcceptor::from(Arc::new(config))))
     }
 
+    /// Starts a collector without TLS at an address at which there was none.
+    pub fn at(address: SocketAddr) -> Self {
+        Self::listen(std::net::TcpListener::bind(address).unwrap(), None)
+    }
+
     fn serve(tls: Option<TlsAcceptor>) -> Self {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listen(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), tls)
+    }
+
+    fn listen(socket: std::net::TcpListener, tls: Option<TlsAcceptor>) -> Self {
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         let received = Arc::<Received>::default();
         let service = Service(Arc::clone(&received));
         let traces = Routes::new(TraceServiceServer::new(service.clone()));
+        let traces = traces.add_service(LogsServiceServer::new(service.clone()));
         let router = traces.add_service(MetricsServiceServer::new(service)).into_axum_router();
         let (alive, end) = oneshot::channel::<()>();
         // On a thread of its own, so that it also runs while a test blocks on a process.
@@ -117,6 +132,11 @@ impl Collector {
     /// All requests with metrics so far.
     pub fn metrics(&self) -> Vec<ExportMetricsServiceRequest> {
         self.received.metrics.lock().unwrap().clone()
+    }
+
+    /// All log records so far, in the order in which they came.
+    pub fn logs(&self) -> Vec<LogRecord> {
+        self.received.logs.lock().unwrap().clone()
     }
 
     /// Waits for the first span that matches.
@@ -194,7 +214,7 @@ impl Exported {
     }
 }
 
-fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+pub fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let mut read = BTreeMap::new();
     for KeyValue { key, value, .. } in attributes {
         let text = match value.as_ref().unwrap().value.as_ref().unwrap() {
@@ -242,5 +262,18 @@ impl MetricsService for Service {
         self.0.metrics.lock().unwrap().push(request.into_inner());
         self.0.came.notify_waiters();
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let scopes = request.into_inner().resource_logs.into_iter().flat_map(|of_one| of_one.scope_logs);
+        self.0.logs.lock().unwrap().extend(scopes.flat_map(|scope| scope.log_records));
+        self.0.came.notify_waiters();
+        Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }

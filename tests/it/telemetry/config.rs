@@ -75,3 +75,29 @@ fn the_check_of_a_configuration_reads_the_collectors_ca() {
         assert!(checked.code == Some(1) && checked.stderr.contains(wrong), "{checked:?}");
     }
 }
+
+#[test]
+fn the_audit_trail_goes_somewhere_and_what_is_said_of_a_file_goes_with_one() {
+    assert!(load("").unwrap().audit.is_none());
+    let setup = with("audit: {file: audit.jsonl, max_age: 24h}");
+    let audit = config::load(&setup.path("lanyard.yaml")).unwrap().audit.unwrap();
+    let file = audit.file.unwrap();
+    assert_eq!((file.path, file.max_age), (setup.path("audit.jsonl"), Some(Duration::from_hours(24))));
+    assert_eq!((file.max_bytes, file.keep, audit.stdout, audit.otlp.is_some()), (64 << 20, 30, false, false));
+    let both = "audit: {stdout: true, otlp: true}\ntelemetry: {otlp: {endpoint: 'http://collector:4317'}}";
+    let audit = load(both).unwrap().audit.unwrap();
+    assert!(audit.file.is_none() && audit.stdout && audit.otlp.is_some());
+    for (written, key) in [
+        ("{}", "audit"),
+        ("{stdout: false, key: audit-key.pem}", "audit"),
+        ("{stdout: true, max_bytes: 1000}", "audit.max_bytes"),
+        ("{stdout: true, max_age: 1h}", "audit.max_age"),
+        ("{stdout: true, keep: 3}", "audit.keep"),
+        ("{otlp: true}", "audit.otlp"),
+        ("{file: audit.jsonl, max_age: 0s}", "duration"),
+        ("{file: audit.jsonl, syslog: true}", "syslog"),
+    ] {
+        let problem = load(&format!("audit: {written}")).unwrap_err().to_string();
+        assert!(problem.contains(key), "{written}: {problem}");
+    }
+}

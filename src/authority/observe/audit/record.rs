@@ -264,6 +264,11 @@ impl AuditRecord {
         self.event
     }
 
+    /// The ID of the trace that the event is part of, in hexadecimal.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
+    }
+
     /// Whether it is of something that was allowed, and changed nothing.
     pub fn is_of_allowance(&self) -> bool {
         self.outcome == AuditOutcome::Allowed

@@ -95,7 +95,7 @@ fn id(path: &str) -> String {
 }
 
 /// The counters of the metrics page whose series begin so, added up.
-fn counted(serve: &Serve, series: &str) -> u64 {
+pub(super) fn counted(serve: &Serve, series: &str) -> u64 {
     let mut stream = TcpStream::connect(serve.ops).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut page = String::new();

@@ -1,0 +1,403 @@
+//! What one destination of the trail has yet to get. Its lines wait in a bounded queue for a thread of its own, so that no
+//! destination keeps another from its lines, and none keeps a request waiting.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+use crate::authority::clock::Clock;
+use crate::authority::clock::Timestamp;
+use crate::telemetry::trail::chain::Gap;
+use crate::telemetry::trail::chain::Line;
+
+/// The most lines that wait, and the most bytes of them.
+const MAX_LINES: usize = 16_384;
+const MAX_BYTES: usize = 16 << 20;
+
+/// The most lines that are delivered together, and about the most bytes: collectors take 4 MiB by default.
+const BATCH_LINES: usize = 1024;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// How long a destination that fails is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes or sends lines. It is called by the thread of its destination alone, and may block.
+pub(super) trait Deliver: Send + 'static {
+    /// Delivers lines, which follow one another in the chain.
+    fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered>;
+}
+
+/// Why lines were not delivered.
+#[derive(Debug)]
+pub(super) enum NotDelivered {
+    /// They are tried again.
+    Yet(String),
+    /// They are lost.
+    Ever(String),
+}
+
+/// How many lines were written, and how many will not be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Counts {
+    pub(super) written: u64,
+    pub(super) lost: u64,
+}
+
+/// A destination of the trail.
+#[derive(Debug)]
+pub(super) struct Destination {
+    name: &'static str,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Arc<Line>>,
+    /// The sum of the lengths of the waiting lines.
+    bytes: usize,
+    /// Whether lines are lost until half of the queue is free, so that there are few gaps.
+    is_full: bool,
+    /// Whether the last delivery failed.
+    is_failing: bool,
+    /// What was lost and is in no line of the chain yet.
+    gaps: Vec<Gap>,
+    counts: Counts,
+    /// The last line that was delivered, and when.
+    last: Option<(Arc<Line>, Timestamp)>,
+    end: End,
+}
+
+/// How far the end of the chain has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum End {
+    #[default]
+    Open,
+    /// There are no further lines.
+    Closing,
+    /// The thread has ended.
+    Closed,
+}
+
+impl State {
+    fn has_room(&self, length: usize) -> bool {
+        self.waiting.len() < MAX_LINES && self.bytes + length <= MAX_BYTES
+    }
+
+    fn is_half_empty(&self) -> bool {
+        self.waiting.len() <= MAX_LINES / 2 && self.bytes <= MAX_BYTES / 2
+    }
+
+    fn lose(&mut self, destination: &str, line: &Line) {
+        self.counts.lost += 1;
+        let (number, hash) = (line.link.sequence, line.hash.clone());
+        match self.gaps.last_mut() {
+            Some(gap) if gap.hash == line.link.previous => (gap.last, gap.hash) = (number, hash),
+            Some(_) | None => self.gaps.push(Gap {
+                destination: destination.to_owned(),
+                first: number,
+                last: number,
+                before: line.link.previous.clone(),
+                hash,
+            }),
+        }
+    }
+
+    fn take_batch(&mut self) -> Vec<Arc<Line>> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH_LINES
+            && bytes < BATCH_BYTES
+            && let Some(line) = self.waiting.pop_front()
+        {
+            bytes += line.text.len();
+            batch.push(line);
+        }
+        self.bytes -= bytes;
+        batch
+    }
+}
+
+impl Destination {
+    /// A destination that has the first line of the chain already.
+    pub(super) fn new(name: &'static str, clock: Arc<dyn Clock>, first: Option<Arc<Line>>) -> Self {
+        let counts = Counts { written: u64::from(first.is_some()), lost: 0 };
+        let last = first.map(|line| (line, clock.now()));
+        let state = State { counts, last, ..State::default() };
+        Self { name, clock, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Starts the thread that delivers.
+    pub(super) fn start(self: &Arc<Self>, mut by: impl Deliver) -> io::Result<()> {
+        let destination = Arc::clone(self);
+        let name = format!("lanyard-audit-{}", self.name);
+        thread::Builder::new().name(name).spawn(move || destination.run(&mut by)).map(drop)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// The last line that was delivered, and when.
+    pub(super) fn last(&self) -> Option<(Arc<Line>, Timestamp)> {
+        self.state().last.clone()
+    }
+
+    /// Adds a line, or counts it as lost. It never waits.
+    pub(super) fn push(&self, line: &Arc<Line>) {
+        let mut state = self.state();
+        state.is_full &= !state.is_half_empty();
+        if state.end == End::Closed || state.is_full || !state.has_room(line.text.len()) {
+            state.is_full = true;
+            state.lose(self.name, line);
+            return;
+        }
+        state.bytes += line.text.len();
+        state.waiting.push_back(Arc::clone(line));
+        self.changed.notify_all();
+    }
+
+    /// What was lost and is not in the chain yet, once lines are delivered again: the line that says so would be lost, too.
+    pub(super) fn take_gaps(&self, is_end: bool) -> Vec<Gap> {
+        let mut state = self.state();
+        let is_over = !state.is_failing && (!state.is_full || state.is_half_empty());
+        if is_over || is_end { mem::take(&mut state.gaps) } else { Vec::new() }
+    }
+
+    /// Lets the thread end when it has delivered what waits, or cannot.
+    pub(super) fn close(&self) {
+        self.state().end = End::Closing;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the end of the thread, but not for longer than `limit`.
+    pub(super) fn wait(&self, limit: Duration) {
+        let waited = self.changed.wait_timeout_while(self.state(), limit, |state| state.end != End::Closed);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, by: &mut impl Deliver) {
+        while let Some(batch) = self.next() {
+            let mut outcome = by.deliver(&batch);
+            while let Err(NotDelivered::Yet(error)) = &outcome {
+                if self.fails(error) {
+                    // The server ends, and this was the last attempt.
+                    outcome = Err(NotDelivered::Ever(error.clone()));
+                } else {
+                    outcome = by.deliver(&batch);
+                }
+            }
+            self.delivered(&batch, outcome);
+        }
+        self.state().end = End::Closed;
+        self.changed.notify_all();
+    }
+
+    /// Waits for lines; `None` at the end.
+    fn next(&self) -> Option<Vec<Arc<Line>>> {
+        let waited = self.changed.wait_while(self.state(), |state| state.waiting.is_empty() && state.end == End::Open);
+        let batch = waited.unwrap_or_else(PoisonError::into_inner).take_batch();
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Waits after a failure, or until the server ends. Returns whether it ends.
+    fn fails(&self, error: &str) -> bool {
+        let mut state = self.state();
+        self.log(&mut state, Some(error));
+        let waited = self.changed.wait_timeout_while(state, PAUSE, |state| state.end == End::Open);
+        waited.unwrap_or_else(PoisonError::into_inner).0.end != End::Open
+    }
+
+    fn delivered(&self, batch: &[Arc<Line>], outcome: Result<(), NotDelivered>) {
+        let mut state = self.state();
+        match outcome {
+            Ok(()) => {
+                self.log(&mut state, None);
+                state.counts.written += batch.len() as u64;
+                state.last = batch.last().map(|line| (Arc::clone(line), self.clock.now()));
+            }
+            Err(NotDelivered::Yet(error) | NotDelivered::Ever(error)) => {
+                self.log(&mut state, Some(&error));
+                batch.iter().for_each(|line| state.lose(self.name, line));
+            }
+        }
+    }
+
+    /// Logs the first failure, and the end of failing.
+    fn log(&self, state: &mut State, error: Option<&str>) {
+        let destination = self.name;
+        match error {
+            Some(error) if !state.is_failing => {
+                tracing::error!(destination, error, "the audit trail cannot be written there");
+            }
+            None if state.is_failing => tracing::warn!(destination, "the audit trail is written there again"),
+            Some(_) | None => {}
+        }
+        state.is_failing = error.is_some();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::sync::mpsc::Receiver;
+    use std::sync::mpsc::Sender;
+
+    use super::*;
+    use crate::authority::clock::ManualClock;
+    use crate::telemetry::trail::chain::ChainEnd;
+    use crate::telemetry::trail::chain::STOPPED;
+    use crate::telemetry::trail::verify::Expected;
+    use crate::telemetry::trail::verify::Lost;
+    use crate::telemetry::trail::verify::Verified;
+    use crate::telemetry::trail::verify::verify;
+
+    /// Delivers as it is told, and keeps what it delivered.
+    struct Told {
+        asked: Sender<()>,
+        outcomes: Receiver<Result<(), NotDelivered>>,
+        delivered: Sender<Vec<u8>>,
+    }
+
+    impl Deliver for Told {
+        fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered> {
+            self.asked.send(()).unwrap();
+            self.outcomes.recv().unwrap()?;
+            self.delivered.send(lines.iter().flat_map(|line| line.text.clone()).collect()).unwrap();
+            Ok(())
+        }
+    }
+
+    /// A chain with one destination.
+    struct Fixture {
+        chain: ChainEnd,
+        sequence: u64,
+        destination: Arc<Destination>,
+        asked: Receiver<()>,
+        outcomes: Sender<Result<(), NotDelivered>>,
+        delivered: Receiver<Vec<u8>>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let clock = Arc::new(ManualClock::new(Timestamp(1)));
+            let destination = Arc::new(Destination::new("stdout", clock, None));
+            let ((outcomes, told), (kept, delivered)) = (mpsc::channel(), mpsc::channel());
+            let (asks, asked) = mpsc::channel();
+            destination.start(Told { asked: asks, outcomes: told, delivered: kept }).unwrap();
+            let chain = ChainEnd::new("a-1-b".to_owned(), None);
+            Self { chain, sequence: 0, destination, asked, outcomes, delivered }
+        }
+
+        fn push(&mut self, event: &'static str) {
+            self.sequence += 1;
+            let line = self.chain.event(self.sequence, Timestamp(1), event).unwrap();
+            self.destination.push(&Arc::new(line));
+        }
+
+        fn push_gaps(&mut self, is_end: bool) -> Vec<(u64, u64)> {
+            let gaps = self.destination.take_gaps(is_end);
+            for gap in gaps.clone() {
+                self.sequence += 1;
+                let line = self.chain.gap(self.sequence, Timestamp(1), gap).unwrap();
+                self.destination.push(&Arc::new(line));
+            }
+            gaps.into_iter().map(|gap| (gap.first, gap.last)).collect()
+        }
+
+        /// Ends the chain, with everything delivered from now on, and returns all that was delivered.
+        fn finish(mut self) -> (Vec<u8>, Counts) {
+            self.push(STOPPED);
+            self.destination.close();
+            // More than there can be batches.
+            (0..1024).for_each(|_| drop(self.outcomes.send(Ok(()))));
+            self.destination.wait(Duration::from_secs(60));
+            (self.delivered.try_iter().flatten().collect(), self.destination.counts())
+        }
+    }
+
+    fn judge(text: &[u8], from: &str) -> Verified {
+        verify(&[("saved".to_owned(), text.to_vec())], Expected { key: None, heads: &[], from })
+    }
+
+    #[test]
+    fn what_a_full_queue_loses_is_counted_and_is_a_gap_that_the_chain_itself_explains() {
+        let mut fixture = Fixture::new();
+        fixture.push("started");
+        // The thread is at work on the first line: the queue has room for as many as it takes.
+        fixture.asked.recv_timeout(Duration::from_secs(60)).unwrap();
+        for _ in 0..MAX_LINES + 100 {
+            fixture.push("test");
+        }
+        let (first, last) = (MAX_LINES as u64 + 2, MAX_LINES as u64 + 101);
+        assert_eq!(fixture.destination.counts().lost, 100);
+        assert_eq!(fixture.push_gaps(false), [], "the line that says so would be lost, too");
+        // One batch at a time, until half of the queue is free.
+        let mut text = Vec::new();
+        let mut gaps = Vec::new();
+        while gaps.is_empty() {
+            fixture.outcomes.send(Ok(())).unwrap();
+            text.extend(fixture.delivered.recv_timeout(Duration::from_secs(60)).unwrap());
+            gaps = fixture.push_gaps(false);
+        }
+        assert_eq!(gaps, [(first, last)]);
+        fixture.push("test");
+        let (rest, counts) = fixture.finish();
+        text.extend(rest);
+        assert_eq!((counts.lost, counts.written), (100, MAX_LINES as u64 + 4));
+        let found = judge(&text, "stdout");
+        assert_eq!((found.faults.as_slice(), found.chains[0].has_ended), (&[][..], true));
+        assert_eq!(found.chains[0].not_copied, [Lost { first, last }]);
+        // Another destination did get them.
+        let problem = "the records before this one are missing, and it was another destination that did not get them";
+        assert_eq!(judge(&text, "file").faults.first().map(|fault| fault.problem), Some(problem));
+        // One more that is missing beside them is no gap of the chain's.
+        let number = format!("\"sequence\":{},", first - 1);
+        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        let less: Vec<u8> =
+            lines.filter(|line| !String::from_utf8_lossy(line).contains(&number)).flatten().copied().collect();
+        let problem = "the record before this one was removed, changed or moved";
+        assert_eq!(judge(&less, "stdout").faults.first().map(|fault| fault.problem), Some(problem));
+    }
+
+    #[test]
+    fn what_was_refused_is_said_once_lines_are_delivered_again_and_what_failed_is_sent_again() {
+        let mut fixture = Fixture::new();
+        let refused = || Err(NotDelivered::Ever("refused".to_owned()));
+        fixture.outcomes.send(refused()).unwrap();
+        fixture.push("started");
+        // Until the batch was refused.
+        while fixture.destination.counts().lost == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(fixture.push_gaps(false), []);
+        fixture.outcomes.send(Err(NotDelivered::Yet("away".to_owned()))).unwrap();
+        fixture.outcomes.send(Ok(())).unwrap();
+        fixture.push("test");
+        let text = fixture.delivered.recv_timeout(Duration::from_secs(60)).unwrap();
+        while fixture.destination.counts().written == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(fixture.push_gaps(false), [(1, 1)]);
+        assert_eq!(String::from_utf8_lossy(&text).lines().count(), 1);
+        assert_eq!(fixture.destination.last().map(|(line, _)| line.link.sequence), Some(2));
+        let (_, counts) = fixture.finish();
+        assert_eq!((counts.written, counts.lost), (3, 1));
+    }
+}
