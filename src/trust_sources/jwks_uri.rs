@@ -90,7 +90,7 @@ impl Poller {
             let Ok(turn) = Arc::clone(&self.fetches).acquire_owned().await else { return };
             let (authority, client) = (Arc::clone(&self.authority), Arc::clone(&self.client));
             fetches.spawn(async move {
-                fetch(&authority, &client, &publishing).await;
+                fetch(&authority, &client, &publishing, || ()).await;
                 drop(turn);
             });
             while fetches.try_join_next().is_some() {}
@@ -137,10 +137,13 @@ impl Discovery {
         let (done, over) = watch::channel(false);
         looks.insert(publishing.clone(), Look { at: now, over: over.clone() });
         let (client, publishing) = (Arc::clone(&self.client), publishing.clone());
-        // In a task of its own, so that it continues when the waiting request is dropped.
+        // In a task of its own, so that it continues when the waiting request is dropped. Nobody waits for the store: the look
+        // is over when the document is in effect, or when `done` is dropped with the task.
         tokio::spawn(trace_context::detached(async move {
-            fetch(&authority, &client, &publishing).await;
-            done.send_replace(true);
+            let taken = || {
+                done.send_replace(true);
+            };
+            fetch(&authority, &client, &publishing, taken).await;
         }));
         Some(over)
     }
@@ -157,19 +160,25 @@ impl JwksSource for Discovery {
     }
 }
 
-/// Fetches one document. If that fails, or panics, the last valid document stays in effect and the failure is logged.
-async fn fetch(authority: &Authority, client: &GuardedClient, publishing: &PublishingClient) {
-    if AssertUnwindSafe(fetch_once(authority, client, publishing)).catch_unwind().await.is_err() {
+/// Fetches one document, tells `taken` when it is in effect, and stores it. If that fails, or panics, the last valid document
+/// stays in effect and the failure is logged.
+async fn fetch(authority: &Authority, client: &GuardedClient, publishing: &PublishingClient, taken: impl FnOnce()) {
+    if AssertUnwindSafe(fetch_once(authority, client, publishing, taken)).catch_unwind().await.is_err() {
         authority.metrics().panicked();
     }
 }
 
-async fn fetch_once(authority: &Authority, client: &GuardedClient, publishing: &PublishingClient) {
+async fn fetch_once(
+    authority: &Authority,
+    client: &GuardedClient,
+    publishing: &PublishingClient,
+    taken: impl FnOnce(),
+) {
     // The age is counted from before the request, so that a document is never in effect for longer than it should.
     let requested_at = authority.clock().now();
     let (client_id, uri) = (publishing.client_id.as_str(), publishing.uri.as_str());
     match client.get(&publishing.uri).await {
-        Ok(document) => match authority.store_published_jwks(publishing, &document, requested_at).await {
+        Ok(document) => match authority.store_published_jwks(publishing, &document, requested_at, taken).await {
             Ok(Some(published)) if !published.skipped.0.is_empty() => {
                 let (used, skipped, keys) =
                     (published.certificates.len(), published.skipped.0.len(), &published.skipped);

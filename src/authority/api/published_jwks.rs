@@ -60,16 +60,18 @@ impl Authority {
         }
     }
 
-    /// Takes the document that a client published, requested at `fetched_at`: it is in effect here at once, and is stored
+    /// Takes the document that a client published, requested at `fetched_at`: it is in effect here at once, and is then stored
     /// for the other replicas and for a restart. Unusable keys are skipped; a document that is not a JWK set leaves the last
     /// valid one in place. Returns what was read, if the keys that are skipped differ from those of the last document.
     ///
-    /// A store that takes no writes is in the log and is no error: the document counts here all the same.
+    /// `taken` is called before the store is asked, so that nobody has to wait for that. A store that takes no writes is in
+    /// the log and is no error: the document counts here all the same.
     pub async fn store_published_jwks(
         &self,
         client: &PublishingClient,
         json: &[u8],
         fetched_at: Timestamp,
+        taken: impl FnOnce(),
     ) -> Result<Option<Arc<FetchedJwks>>, NotAJwkSet> {
         let good_until = fetched_at.after(self.policy.jwks_uri.keep);
         let fetched = Arc::new(FetchedJwks::parse(client, json, fetched_at, good_until)?);
@@ -78,6 +80,7 @@ impl Authority {
         let changed = last.map_or(!fetched.skipped.0.is_empty(), |last| last != fetched.skipped);
         let mut in_effect = false;
         self.change_snapshot(|snapshot| in_effect = snapshot.insert_fetched(client_id, &fetched));
+        taken();
         if in_effect
             && self.is_to_be_stored(client_id, &fetched)
             && let Err(error) = self.write_published_jwks(client_id, &fetched, json).await
@@ -126,10 +129,15 @@ impl Authority {
     }
 }
 
-/// The registered clients that publish, and are not disabled.
+/// The registered clients that publish, and are neither disabled nor suspended by a record of a newer schema: nothing that is
+/// fetched for one would count.
 fn publishing(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<RegisteredClient>> {
     let clients = snapshot.published_jwks.registered().filter_map(|name| snapshot.directory.named(name));
-    clients.filter(|client| !client.registration.disabled)
+    clients.filter(|client| !client.registration.disabled && !is_suspended(snapshot, client))
+}
+
+fn is_suspended(snapshot: &Snapshot, client: &RegisteredClient) -> bool {
+    snapshot.is_too_new(&FetchedJwks::key(client.registration.client_id.as_str()))
 }
 
 fn undiscovered(caller: &Caller, client_id: &str) -> Option<PublishingClient> {
@@ -138,5 +146,6 @@ fn undiscovered(caller: &Caller, client_id: &str) -> Option<PublishingClient> {
     let ClientStatus::Registered(client) = view.snapshot.directory.status(&client_id) else { return None };
     let publishing = PublishingClient::of(&client)?;
     let known = view.snapshot.published_jwks.has(&client, &peer.thumbprint(), view.now);
-    (!known && !view.snapshot.revocations.has_client(&client_id, view.now)).then_some(publishing)
+    let refused = view.snapshot.revocations.has_client(&client_id, view.now) || is_suspended(&view.snapshot, &client);
+    (!known && !refused).then_some(publishing)
 }

@@ -183,14 +183,17 @@ async fn a_record_that_cannot_be_read_leaves_out_its_client_alone_until_the_next
 
 #[tokio::test]
 async fn a_record_of_a_newer_schema_suspends_its_client_and_is_not_replaced() {
-    let (server, publisher, store, leaf) = fetched("").await;
+    let (server, publisher, store, leaf) = fetched(", discovery: on_demand").await;
+    // Nothing is fetched that would not count: not in a round, and not for who asks.
+    let fetches = || publisher.requests().iter().filter(|head| head.starts_with("GET /jwks.json HTTP")).count();
+    let before = fetches();
     let newer = store.put(BILLING, b"{\"schema\":2,\"document\":7}".to_vec(), Expected::Any).await.unwrap();
     until_refused(&server, &leaf).await;
     let server = restarted(server, &store).await;
     poll(&server).await;
     assert!(token(&server, &leaf).await.is_err());
     assert!(server.issue_as(&leaf, "other").await.is_ok());
-    assert_eq!(record(&store, BILLING).await.1, newer);
+    assert_eq!((record(&store, BILLING).await.1, fetches()), (newer, before));
     let snapshot = server.server.authority().view().snapshot;
     assert_eq!(snapshot.too_new().find(|(kind, _)| *kind == "published_jwks").unwrap().1, 1);
     store.delete(BILLING, Expected::Any).await.unwrap();
@@ -203,6 +206,7 @@ async fn a_record_of_a_newer_schema_suspends_its_client_and_is_not_replaced() {
     publisher.publish(&[&leaf]);
     poll(&server).await;
     assert!(token(&server, &leaf).await.is_ok());
+    assert!(fetches() > before);
 }
 
 #[tokio::test]
@@ -345,7 +349,7 @@ fn what_another_replica_fetched_counts_within_what_the_own_configuration_permits
     // Its clock is ahead.
     one.clock.advance(Duration::from_mins(30));
     let fetched_at = one.clock.now();
-    ready(one.authority.store_published_jwks(&billing, &jwks(&[&leaf]), fetched_at)).unwrap();
+    ready(one.authority.store_published_jwks(&billing, &jwks(&[&leaf]), fetched_at, || ())).unwrap();
     let counts = |fixture: &TestAuthority| {
         let view = fixture.authority.view();
         let client = view.snapshot.directory.named("billing").unwrap();
@@ -355,7 +359,7 @@ fn what_another_replica_fetched_counts_within_what_the_own_configuration_permits
     // One that was requested earlier, and arrives later, replaces neither it nor the record.
     let stored = ready(store.get(BILLING)).unwrap().unwrap().revision;
     let earlier = fetched_at.before(Duration::from_secs(1));
-    ready(one.authority.store_published_jwks(&billing, &jwks(&[]), earlier)).unwrap();
+    ready(one.authority.store_published_jwks(&billing, &jwks(&[]), earlier, || ())).unwrap();
     assert!(counts(&one));
     assert_eq!(ready(store.get(BILLING)).unwrap().unwrap().revision, stored);
     // The record itself ends an hour and a half from now.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lanyard::authority::clock::Clock as _;
 use lanyard::authority::clock::SystemClock;
 use lanyard::proto::Client;
@@ -47,6 +49,29 @@ impl Fleet {
             }
         };
         tokio::time::timeout(Duration::from_mins(1), asking).await.expect("it is never accepted");
+    }
+
+    /// Waits until etcd has something else of what the client publishes than at this revision, and until all replicas know it:
+    /// they also know of a client that is registered after it. Returns its revision.
+    async fn until_stored_after(&self, revision: u64) -> u64 {
+        let key = STANDARD.encode("/lanyard/test:/published-jwks/billing");
+        let found = || {
+            let found = self.cluster.gateway(0, "kv/range", &format!("{{\"key\": \"{key}\"}}")).unwrap();
+            found["kvs"][0]["mod_revision"].as_str().map_or(0, |revision| revision.parse().unwrap())
+        };
+        within(async {
+            while found() <= revision {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let client_id = format!("spiffe://{TRUST_DOMAIN}/after/{revision}");
+        self.at(0).register(&client_id).await.unwrap();
+        for index in 0..COUNT {
+            let named = || GetClientRequest { client_id: client_id.clone() };
+            within(async { while self.at(index).registry().get_client(named()).await.is_err() {} }).await;
+        }
+        found()
     }
 
     /// The replica that leads.
@@ -115,4 +140,53 @@ async fn one_replica_fetches_for_all_and_another_when_it_is_gone() {
     for index in 0..COUNT {
         within(async { while fleet.of_publisher(index, &second).await.is_ok() {} }).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_does_not_lead_finds_an_unknown_certificate_itself_and_for_all() {
+    let ca = TestCa::at(TRUST_DOMAIN, SystemClock.now());
+    let publisher = Publisher::start(&ca).await;
+    let keys = format!("allowed_hosts: ['{}'], ca: ca.pem, allow_private_addresses: true", publisher.host());
+    let fleet = Fleet::start_with(Options::default(), |setup| {
+        setup.jwks_uri = format!("{{{keys}, poll: 9m, discovery: on_demand}}");
+        setup.store = setup.store.replace("max_staleness: 5s", "max_staleness: 5m");
+        setup.ca = ca;
+    });
+    let Some(mut fleet) = fleet.await else { return };
+    let [first, second, third, stranger] = ["first", "second", "third", "stranger"].map(own);
+    let leader = fleet.leader().await;
+    let (one, two) = ((leader + 1) % COUNT, (leader + 2) % COUNT);
+    let request = CreateClientRequest { client: Some(publishing(&publisher.uri())), ..Default::default() };
+    fleet.at(leader).registry().create_client(request).await.unwrap();
+    // The leader fetches for all, and the document has no certificate yet.
+    let empty = fleet.until_stored_after(0).await;
+
+    // The replica that is asked looks itself, once, and the others need not.
+    let before = publisher.connections();
+    publisher.publish(&[&first]);
+    fleet.of_publisher(one, &first).await.unwrap();
+    assert!(fleet.of_publisher(one, &stranger).await.is_err());
+    let found = fleet.until_stored_after(empty).await;
+    for index in [leader, two] {
+        fleet.of_publisher(index, &first).await.unwrap();
+    }
+    fleet.assert_asked(&publisher, before + 1, leader).await;
+
+    // What is no longer published is refused at all, also by those who did not look.
+    publisher.publish(&[&second]);
+    fleet.of_publisher(two, &second).await.unwrap();
+    fleet.until_stored_after(found).await;
+    for index in 0..COUNT {
+        fleet.of_publisher(index, &second).await.unwrap();
+        assert!(fleet.of_publisher(index, &first).await.is_err(), "{index}");
+    }
+
+    // What is found counts where it was found, also while etcd does not answer.
+    fleet.stop_replica(one);
+    fleet.start_replica(one);
+    publisher.publish(&[&second, &third]);
+    (0..COUNT).for_each(|member| fleet.cluster.freeze(member));
+    fleet.of_publisher(one, &third).await.unwrap();
+    assert!(fleet.of_publisher(one, &stranger).await.is_err());
+    (0..COUNT).for_each(|member| fleet.cluster.thaw(member));
 }

@@ -221,7 +221,7 @@ fn a_jwks_uri_that_is_not_fetched_removes_no_certificate_before_its_bound() {
         let pem: String = leaves.iter().map(|leaf| leaf.pem()).collect();
         let json = lanyard::authority::registration::jwks_from_pem(&pem).unwrap().to_string();
         let now = fixture.clock.now();
-        ready(fixture.authority.store_published_jwks(&publishing, json.as_bytes(), now)).unwrap();
+        ready(fixture.authority.store_published_jwks(&publishing, json.as_bytes(), now, || ())).unwrap();
     };
     let [old, new] = ["old", "new"].map(|name| self_signed(name).issue());
     publish(&[&old]);
