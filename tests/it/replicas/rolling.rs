@@ -31,6 +31,10 @@ use crate::support::upstream::Upstream;
 /// How many requests there are between two steps.
 const REQUESTS: usize = 200;
 
+/// The roles in the configuration of all replicas.
+const ROLES: &str = "{admins: [{spiffe_id: spiffe://prod.example/admin}], \
+    proxies: [{spiffe_id: spiffe://prod.example/proxy, resources: ['*']}]}";
+
 /// Passes each new connection to the next replica that is ready, as a Service does. Open ones stay where they are.
 struct Service {
     address: SocketAddr,
@@ -76,6 +80,8 @@ impl Rolling {
     pub async fn start(binary: &Path) -> Option<Self> {
         let drains = |setup: &mut crate::support::server::Setup| {
             setup.tls = "  drain_delay: 1s\n  drain_timeout: 10s".to_owned();
+            // The version before knows no others.
+            ROLES.clone_into(&mut setup.roles);
         };
         let fleet = Fleet::start_of(binary, Options::default(), drains).await?;
         let resource = CreateProtectedResourceRequest { resource: Some(orders()), ..Default::default() };
