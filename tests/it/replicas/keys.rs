@@ -5,8 +5,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::Validation;
+use jsonwebtoken::decode;
+use jsonwebtoken::jwk::JwkSet;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
+use lanyard::proto::GetJwksRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ListSigningKeysRequest;
 use lanyard::proto::RevokeSigningKeyRequest;
@@ -15,8 +21,11 @@ use lanyard::proto::SigningKey;
 use lanyard::proto::SigningKeyState;
 use lanyard::proto::key_service_client::KeyServiceClient;
 use lanyard::proto::token_service_client::TokenServiceClient;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Duration;
+use tokio::time::Instant;
+use tonic::transport::Channel;
 
 use crate::replicas::fleet::COUNT;
 use crate::replicas::fleet::Fleet;
@@ -27,6 +36,39 @@ use crate::support::mint::kid_of;
 
 /// Keys are published for a second before they sign, and as long as a replica may not know of them.
 const KEYS: &str = ", verifier_cache_time: 1s";
+
+/// How long a verifier elsewhere may keep the JWK Set then.
+const CACHE_TIME: Duration = Duration::from_secs(1);
+
+/// A verifier elsewhere, which fetches the JWK Set from one replica as often as it must.
+struct Elsewhere {
+    keys: KeyServiceClient<Channel>,
+    jwks: JwkSet,
+    asked: Instant,
+}
+
+impl Elsewhere {
+    async fn new(mut keys: KeyServiceClient<Channel>) -> Self {
+        let (asked, jwks) = (Instant::now(), fetched(&mut keys).await);
+        Self { keys, jwks, asked }
+    }
+
+    /// Asserts that the set that it has by now verifies the token's signature.
+    async fn verify(&mut self, token: &str) {
+        if self.asked.elapsed() > CACHE_TIME {
+            (self.asked, self.jwks) = (Instant::now(), fetched(&mut self.keys).await);
+        }
+        let (kid, age) = (kid_of(token), self.asked.elapsed());
+        let key = self.jwks.find(&kid).unwrap_or_else(|| panic!("{kid} is not in a set of {age:?} ago"));
+        let mut accepted = Validation::new(Algorithm::ES256);
+        accepted.validate_aud = false;
+        decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &accepted).unwrap();
+    }
+}
+
+async fn fetched(keys: &mut KeyServiceClient<Channel>) -> JwkSet {
+    serde_json::from_str(&keys.get_jwks(GetJwksRequest {}).await.unwrap().into_inner().jwks).unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_token_is_refused_while_keys_rotate_and_those_of_a_revoked_key_are_denied_everywhere() {
@@ -55,7 +97,8 @@ async fn rotate(times: usize) {
         let tokens = TokenServiceClient::new(fleet.channel(issuer, &holder));
         let validator = fleet.at(verifier);
         let (holder, ends, checked) = (holder.clone(), Arc::clone(&ends), Arc::clone(&checked));
-        clients.spawn(use_tokens(tokens, validator, holder, ends, checked));
+        let elsewhere = Elsewhere::new(KeyServiceClient::new(fleet.channel(verifier, &holder))).await;
+        clients.spawn(use_tokens(tokens, validator, elsewhere, holder, ends, checked));
     }
     for round in 0..times {
         let mut admin = KeyServiceClient::new(fleet.channel(round % COUNT, &fleet.svid("/admin")));
@@ -67,7 +110,7 @@ async fn rotate(times: usize) {
     }
     ends.store(true, Ordering::Release);
     within(async { while clients.join_next().await.is_some_and(|ended| ended.map(|()| true).unwrap()) {} }).await;
-    println!("{} tokens checked in {times} rotations, none refused", checked.load(Ordering::Acquire));
+    println!("{} tokens checked in {times} rotations, none refused here or elsewhere", checked.load(Ordering::Acquire));
 
     // Its tokens die everywhere, and another key signs at once.
     let token = fleet.token(0, &holder).await;
@@ -79,9 +122,11 @@ async fn rotate(times: usize) {
     let revoke = RevokeSigningKeyRequest { kid: kid_of(&token), reason: "leaked".to_owned() };
     let revoked = admin.revoke_signing_key(revoke).await.unwrap().into_inner();
     assert!(revoked.replaced_by.is_some(), "{revoked:?}");
+    let acknowledged = Instant::now();
     for validator in &mut validators {
         validator.until_denied(&token, &holder, DenyReason::UnknownKey).await;
     }
+    println!("a revoked key: denied by all replicas {:?} after the acknowledgement", acknowledged.elapsed());
     for index in 0..COUNT {
         let fresh = fleet.token(index, &holder).await;
         assert_ne!(kid_of(&fresh), kid_of(&token));
@@ -91,10 +136,11 @@ async fn rotate(times: usize) {
     }
 }
 
-/// Gets tokens at one replica and uses them at another, now and once more later.
+/// Gets tokens at one replica and uses them at another and elsewhere, now and once more later.
 async fn use_tokens(
-    mut issuer: TokenServiceClient<tonic::transport::Channel>,
+    mut issuer: TokenServiceClient<Channel>,
     mut validator: crate::replicas::fleet::Replica,
+    mut elsewhere: Elsewhere,
     holder: Leaf,
     ends: Arc<AtomicBool>,
     checked: Arc<AtomicUsize>,
@@ -107,6 +153,7 @@ async fn use_tokens(
         for token in [kept.last().cloned().unwrap(), oldest] {
             let answer = validator.validate(&token, &holder).await.unwrap();
             assert_eq!(answer.decision(), Decision::Allow, "{answer:?} of a token by {}", kid_of(&token));
+            elsewhere.verify(&token).await;
             checked.fetch_add(1, Ordering::AcqRel);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
