@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -109,7 +110,7 @@ pub fn run_at_a_terminal(command: &Command, variables: &[(&str, &str)], typed: &
 /// A command that runs until it is dropped at the latest.
 pub struct Process {
     child: Child,
-    lines: mpsc::Receiver<String>,
+    lines: Mutex<mpsc::Receiver<String>>,
 }
 
 impl Process {
@@ -119,7 +120,7 @@ impl Process {
         let (sender, lines) = mpsc::channel();
         forward(child.stdout.take().unwrap(), sender.clone());
         forward(child.stderr.take().unwrap(), sender);
-        Self { child, lines }
+        Self { child, lines: Mutex::new(lines) }
     }
 
     /// What it prints, to stdout or stderr, up to and including the line that contains `mark`.
@@ -127,7 +128,7 @@ impl Process {
     pub fn until(&self, mark: &str) -> Vec<String> {
         let mut printed = Vec::new();
         loop {
-            match self.lines.recv_timeout(OUTPUT_TIMEOUT) {
+            match self.lines.lock().unwrap().recv_timeout(OUTPUT_TIMEOUT) {
                 Ok(line) => printed.push(line),
                 Err(error) => panic!("'{mark}' did not come ({error}), but: {}", printed.join("\n")),
             }
@@ -155,7 +156,7 @@ impl Process {
         self.signal(signal);
         let mut printed = Vec::new();
         loop {
-            match self.lines.recv_timeout(OUTPUT_TIMEOUT) {
+            match self.lines.lock().unwrap().recv_timeout(OUTPUT_TIMEOUT) {
                 Ok(line) => printed.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => panic!("{signal} does not end it: {}", printed.join("\n")),

@@ -3,6 +3,8 @@
 mod admission;
 mod certificates;
 mod life_cycle;
+mod own_etcd;
 mod registrations;
 mod release;
+mod replicas;
 mod store;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::path::PathBuf;
 
 use lanyard::authority::clock::Clock as _;
@@ -12,12 +13,14 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::ca::TestCa;
+use crate::support::child::BINARY;
 use crate::support::helm;
 use crate::support::helm::RELEASE;
 use crate::support::helm::list;
 use crate::support::kubernetes::Cluster;
 use crate::support::leaf::Leaf;
 use crate::support::process::Finished;
+use crate::support::process::run;
 use crate::support::process::text;
 use crate::support::server::in_crate;
 use crate::support::yaml;
@@ -36,6 +39,8 @@ pub struct Release<'a> {
     commands: Vec<String>,
     /// The CA of the trust domain.
     pub ca: TestCa,
+    /// The CA of an etcd of one's own.
+    pub etcd_ca: TestCa,
     /// Where those commands run.
     pub folder: TempDir,
 }
@@ -51,7 +56,8 @@ impl<'a> Release<'a> {
         let namespace = if source.contains("--namespace lanyard ") { "lanyard" } else { "identity" }.to_owned();
         let ca = TestCa::at(trust_domain, SystemClock.now());
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let release = Self { cluster, example, values, namespace, commands, ca, folder };
+        let etcd_ca = TestCa::at("etcd", SystemClock.now());
+        let release = Self { cluster, example, values, namespace, commands, ca, etcd_ca, folder };
         let enforced =
             ["enforce", "warn"].map(|what| (format!("pod-security.kubernetes.io/{what}"), json!("restricted")));
         let labels: serde_json::Map<String, Value> = enforced.into_iter().collect();
@@ -80,7 +86,9 @@ impl<'a> Release<'a> {
         pair("server", &self.server_certificate());
         pair("admin", &self.ca.svid(&self.identity("admin")).issue());
         pair("test", &self.ca.svid(&self.identity("test")).issue());
+        pair("etcd-client", &self.etcd_ca.client_certificate().common_name("lanyard").issue());
         write("bundle.pem", self.ca.pem());
+        write("etcd-ca.pem", self.etcd_ca.pem());
         for other in ["corp", "collector"] {
             write(&format!("{other}-ca.pem"), TestCa::at(other, SystemClock.now()).pem());
         }
@@ -185,6 +193,17 @@ impl<'a> Release<'a> {
         let stdout = self.kubectl(&["logs", "admin"]).ok();
         self.kubectl(&["delete", "pod/admin"]).ok();
         Finished { code, stdout, stderr: String::new() }
+    }
+
+    /// A command of a caller in the cluster, through the Service, with the certificate in the files of this name.
+    pub fn call(&self, certificate: &str, arguments: &[&str]) -> Finished {
+        let file = |name: &str| self.folder.path().join(name);
+        let mut command = self.cluster.command(Path::new(BINARY));
+        command.args(arguments).env("LANYARD_CONTEXTS", "/nonexistent/contexts.yaml");
+        command.env("LANYARD_SERVER", format!("https://{RELEASE}.{}.svc.cluster.local:8443", self.namespace));
+        command.env("LANYARD_CA", file("bundle.pem"));
+        command.env("LANYARD_CERT", file(&format!("{certificate}.pem")));
+        run(command.env("LANYARD_KEY", file(&format!("{certificate}-key.pem"))))
     }
 
     /// The names of all that is registered of a kind.

@@ -43,6 +43,9 @@ pub struct Options {
     /// Whether the contents of volumes are renewed only when a pod starts: a `ConfigMap` may take two minutes in a real
     /// cluster.
     pub never_renewed: bool,
+    /// Whether each pod has a network of its own, and Services lead to those that are ready: several replicas want the same
+    /// port.
+    pub apart: bool,
     /// Whether there is a CSI driver `csi.spiffe.io`: see [`Cluster::sockets`].
     pub spiffe_csi: bool,
 }
@@ -134,6 +137,9 @@ impl Cluster {
         if options.never_renewed {
             kubelet.args(["--renew", "86400"]);
         }
+        if options.apart {
+            kubelet.arg("--apart");
+        }
         if options.spiffe_csi {
             kubelet.arg(format!("--csi=csi.spiffe.io={}", text(&self.folder.path().join("sockets"))));
         }
@@ -160,7 +166,7 @@ impl Cluster {
     }
 
     /// A command with the cluster's kubeconfig, and its kubectl and helm on the path.
-    fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let bin = self.folder.path().join("bin");
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&path))).unwrap();

@@ -1,10 +1,10 @@
 """A kubelet for the tests: runs the pods that the scheduler binds to its node as processes of this machine.
 
-    kubelet.py --server URL --pki FOLDER --image ROOT --folder FOLDER [--renew SECONDS] [--csi DRIVER=FOLDER]
+    kubelet.py --server URL --pki FOLDER --image ROOT --folder FOLDER [--renew SECONDS] [--csi DRIVER=FOLDER] [--apart]
 
 Each container is a process in the image's root, with its volumes at the paths of its mounts, and the user, groups and
-capabilities of the manifest (container.py). All pods share the network namespace that this process is in, and every Service's
-name is 127.0.0.1 in its /etc/hosts. Whatever a pod asks for that is not done here ends its start with an event, as a failed mount.
+capabilities of the manifest (container.py). All pods share the network namespace that this process is in, or with --apart each has one
+of its own, and the names of Services are in /etc/hosts (networks.py). Whatever a pod asks for that is not done here ends its start with an event, as a failed mount.
 """
 import argparse
 import datetime
@@ -21,6 +21,7 @@ import time
 import traceback
 import urllib.parse
 
+import networks
 import volumes
 
 NODE = "node"
@@ -32,6 +33,7 @@ for required in ("--server", "--pki", "--image", "--folder"):
     parser.add_argument(required, required=True)
 parser.add_argument("--renew", type=float, default=1.0)
 parser.add_argument("--csi", default="")
+parser.add_argument("--apart", action="store_true")
 OPTIONS = parser.parse_args()
 PORT = urllib.parse.urlparse(OPTIONS.server).port
 
@@ -88,6 +90,7 @@ class Pod:
         self.path = f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
         self.folder = os.path.join(OPTIONS.folder, "pods", self.uid)
         self.began, self.started = time.monotonic(), now()
+        self.address, self.reached_at, self.enter = NETWORK.join(self)
         self.init, self.main = {}, {}
         self.process = {}
         self.ended = False
@@ -104,7 +107,7 @@ class Pod:
         ready = phase == "Running" and all(one["ready"] for one in self.main.values())
         initialized = phase != "Pending" or all(one["ready"] for one in self.init.values())
         conditions = {"Initialized": initialized, "ContainersReady": ready, "Ready": ready}
-        body = {"phase": phase, "hostIP": "10.0.0.1", "podIP": "10.244.0.1", "podIPs": [{"ip": "10.244.0.1"}], "startTime": self.started, **more,
+        body = {"phase": phase, "hostIP": "10.0.0.1", "podIP": self.address, "podIPs": [{"ip": self.address}], "startTime": self.started, **more,
                 "conditions": [{"type": name, "status": str(value), "lastTransitionTime": now()} for name, value in conditions.items()],
                 "initContainerStatuses": list(self.init.values()), "containerStatuses": list(self.main.values())}
         try:
@@ -145,7 +148,7 @@ class Pod:
             json.dump(spec, file)
         with open(folder + ".log", "ab") as log:
             beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "container.py")
-            process = subprocess.Popen([sys.executable, beside, folder + ".json"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(self.enter + [sys.executable, beside, folder + ".json"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.process[container["name"]] = process
         return process
 
@@ -154,15 +157,14 @@ class Pod:
         code = process.returncode if process.returncode >= 0 else 128 - process.returncode
         return {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": now()}}
 
-    @staticmethod
-    def probed(container, kind):
+    def probed(self, container, kind):
         """Whether the probe succeeds; without a probe it does."""
         if kind not in container:
             return True
         get, limit = container[kind]["httpGet"], container[kind].get("timeoutSeconds", 1)
         port = next(port["containerPort"] for port in container["ports"] if get["port"] in (port["name"], port["containerPort"]))
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit)
+            connection = http.client.HTTPConnection(self.reached_at, port, timeout=limit)
             connection.request("GET", get["path"])
             return 200 <= connection.getresponse().status < 400
         except (OSError, http.client.HTTPException):
@@ -299,6 +301,7 @@ class Pod:
                 self.stop()
         except Exception:
             traceback.print_exc()
+        NETWORK.leave(self)
         self.ended = True
 
 
@@ -339,11 +342,8 @@ def register():
 
 def name_services():
     """Writes every Service's names into /etc/hosts, in place: containers have it mounted."""
-    names = ["localhost"]
-    for service in api("GET", "/api/v1/services")["items"]:
-        name = f"{service['metadata']['name']}.{service['metadata']['namespace']}"
-        names += [name, name + ".svc", name + ".svc.cluster.local"]
-    text = "127.0.0.1 " + " ".join(names) + "\n"
+    services, slices = (api("GET", path)["items"] for path in ("/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices"))
+    text = "\n".join(NETWORK.hosts(services, slices)) + "\n"
     with open("/etc/hosts", "r+") as hosts:
         if hosts.read() != text:
             hosts.seek(0)
@@ -369,6 +369,7 @@ def take_up():
 
 
 PODS = {}
+NETWORK = networks.Apart() if OPTIONS.apart else networks.Shared()
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 serve_logs()
 register()
