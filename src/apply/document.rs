@@ -85,6 +85,11 @@ pub trait Document: Clone + Serialize + TryFrom<Self::Message, Error = Malformed
     /// to `updated` by this document denies them. `None` where it denies none.
     fn denied_lifetime(&self, present: &Self::Message, updated: &Self::Message) -> Option<Duration>;
 
+    /// Whether the change from `present` to this document ends the enforcement of denials, so that it must be allowed.
+    fn ends_enforcement(&self, _: &Self::Message) -> bool {
+        false
+    }
+
     /// Reads one record.
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<Self::Message, Status>;
 
@@ -286,6 +291,10 @@ impl Document for ResourceMetadata {
 
     fn denied_lifetime(&self, _: &ProtectedResource, _: &ProtectedResource) -> Option<Duration> {
         None
+    }
+
+    fn ends_enforcement(&self, present: &ProtectedResource) -> bool {
+        self.mode.as_deref() == Some("report") && present.mode != "report"
     }
 
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<ProtectedResource, Status> {

@@ -65,8 +65,14 @@ pub struct Applied {
     pub warnings: Vec<String>,
 }
 
-/// The `etag`s that documents say they were written for, by their names. A record with another one is not touched.
-pub type Etags = HashMap<String, String>;
+/// The conditions on which documents are applied.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// The `etag`s that documents say they were written for, by their names. A record with another one is not touched.
+    pub etags: HashMap<String, String>,
+    /// Whether `mode: report` may replace `mode: enforce`. Otherwise such a document is refused.
+    pub allow_report: bool,
+}
 
 /// Applies documents in order and stops at the first one that is refused: later documents are not in the result, and not
 /// applied.
@@ -75,34 +81,33 @@ pub async fn apply<D: Document, S: Transport>(registry: &mut Registry<S>, docume
         Mode::Check => AT_ONCE,
         Mode::Write => 1,
     };
-    apply_at_once(registry, documents, (mode, "", &Etags::new()), at_once, &mut Journal::default()).await
+    apply_at_once(registry, documents, (mode, "", &Conditions::default()), at_once, &mut Journal::default()).await
 }
 
-/// Has the server validate documents, as [`apply`] does with [`Mode::Check`], each for the record with its `etag` if it says one.
+/// Has the server validate documents, as [`apply`] does with [`Mode::Check`], on these conditions.
 pub async fn check<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     documents: &[D],
-    etags: &Etags,
+    conditions: &Conditions,
 ) -> Vec<Applied> {
-    apply_at_once(registry, documents, (Mode::Check, "", etags), AT_ONCE, &mut Journal::default()).await
+    apply_at_once(registry, documents, (Mode::Check, "", conditions), AT_ONCE, &mut Journal::default()).await
 }
 
-/// Applies documents as [`apply`] does with [`Mode::Write`], several at a time and for this reason, which may be empty, and
-/// adds what was changed to the journal: also documents that were written beside the one that is refused. Each is written over the
-/// record with its `etag` alone, if it says one.
+/// Applies documents as [`apply`] does with [`Mode::Write`], several at a time, for this reason, which may be empty, and on these
+/// conditions. Adds what was changed to the journal: also documents that were written beside the one that is refused.
 pub async fn write<D: Document, S: Transport>(
     registry: &mut Registry<S>,
     documents: &[D],
-    (reason, etags): (&str, &Etags),
+    (reason, conditions): (&str, &Conditions),
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
-    apply_at_once(registry, documents, (Mode::Write, reason, etags), AT_ONCE, journal).await
+    apply_at_once(registry, documents, (Mode::Write, reason, conditions), AT_ONCE, journal).await
 }
 
 async fn apply_at_once<D: Document, S: Transport>(
     registry: &Registry<S>,
     documents: &[D],
-    (mode, reason, etags): (Mode, &str, &Etags),
+    (mode, reason, conditions): (Mode, &str, &Conditions),
     at_once: usize,
     journal: &mut Journal<D>,
 ) -> Vec<Applied> {
@@ -114,8 +119,7 @@ async fn apply_at_once<D: Document, S: Transport>(
             if is_refused.load(Ordering::Acquire) {
                 return None;
             }
-            let etag = etags.get(D::name(document)).map(String::as_str);
-            let done = apply_one(registry, document, etag, write).await;
+            let done = apply_one(registry, document, conditions, write).await;
             is_refused.fetch_or(done.is_err(), Ordering::AcqRel);
             Some((document, done))
         }
@@ -197,14 +201,18 @@ fn is_definite(status: &Status) -> bool {
 async fn apply_one<D: Document, S: Transport>(
     registry: &Registry<S>,
     document: &D,
-    etag: Option<&str>,
+    conditions: &Conditions,
     write: Write<'_>,
 ) -> Result<Done<D>, Failed> {
+    let etag = conditions.etags.get(document.name());
     let mut last = Status::aborted("");
     for _ in 0..ATTEMPTS {
         let before = Before::read(registry, document).await?;
         if !etag.is_none_or(|etag| before.has(etag)) {
             return Err(changed().into());
+        }
+        if !conditions.allow_report && before.is_enforced_until(document) {
+            return Err(report_over_enforce().into());
         }
         match before.write(registry, document, write).await {
             Ok(after) => return Ok(Done::of(document, before, after)),
@@ -250,7 +258,22 @@ fn changed() -> Status {
     Status::with_error_details(Code::Aborted, message, details)
 }
 
+/// The refusal of a document that ends the enforcement of denials without being allowed to.
+fn report_over_enforce() -> Status {
+    let details = ErrorDetails::with_error_info("REPORT_OVER_ENFORCE", "lanyard", HashMap::new());
+    let message = "mode: report would let through what is denied now, since the mode is enforce";
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
 impl<D: Document> Before<D> {
+    /// Whether it is a record whose enforcement the document ends.
+    fn is_enforced_until(&self, document: &D) -> bool {
+        match self {
+            Self::Absent { .. } => false,
+            Self::Present(present) => document.ends_enforcement(present),
+        }
+    }
+
     /// Whether it is a record with this `etag`.
     fn has(&self, etag: &str) -> bool {
         match self {

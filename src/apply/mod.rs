@@ -14,7 +14,7 @@ pub use crate::apply::document::Document;
 pub use crate::apply::document::ServerFields;
 pub use crate::apply::document::Write;
 pub use crate::apply::documents::Applied;
-pub use crate::apply::documents::Etags;
+pub use crate::apply::documents::Conditions;
 pub use crate::apply::documents::Mode;
 pub use crate::apply::documents::Outcome;
 pub use crate::apply::documents::apply;

@@ -131,6 +131,9 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
             "see the audit trail for it; an admin finds others with `lanyard why --since 1h --caller PATTERN`"
         }
         ("OTHER_REPLICA", _) => "ask that replica itself: --server with its own address instead of the service's",
+        ("REPORT_OVER_ENFORCE", _) => {
+            "leave `mode` out of the document to keep the mode, or add --allow-report if what is denied now is to pass"
+        }
         ("ETAG_MISSING", Needs::Resources) => "give the etag as `lanyard resource get` shows it",
         ("ETAG_MISSING", Needs::Grants) => "give the etag as `lanyard grant get` shows it",
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",

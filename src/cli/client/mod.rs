@@ -42,7 +42,7 @@ pub(in crate::cli) enum ClientCommand {
 
 pub(in crate::cli) async fn run(command: ClientCommand, format: RecordFormat) -> Result<ExitCode, CommandError> {
     match command {
-        ClientCommand::Apply(arguments) => apply::run::<ClientYaml>(arguments, format.plain()?).await?,
+        ClientCommand::Apply(arguments) => apply::run::<ClientYaml>(arguments, false, format.plain()?).await?,
         ClientCommand::Get(arguments) => get::run::<ClientYaml>(arguments, format).await?,
         ClientCommand::List(arguments) if arguments.is_watch() => watch::run::<ClientYaml>(&arguments, format).await?,
         ClientCommand::List(arguments) => list::run::<ClientYaml>(&arguments, format).await?,

@@ -75,11 +75,17 @@ impl ApplyArguments {
     }
 }
 
-pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format: Format) -> Result<(), CommandError> {
-    let Collected { documents, etags, .. } = arguments.manage(sources::read::<K>(&arguments.filenames)?);
+/// `allow_report` is whether `mode: report` may replace `mode: enforce`.
+pub(in crate::cli) async fn run<K: Registered>(
+    arguments: ApplyArguments,
+    allow_report: bool,
+    format: Format,
+) -> Result<(), CommandError> {
+    let Collected { documents, mut conditions, .. } = arguments.manage(sources::read::<K>(&arguments.filenames)?);
+    conditions.allow_report = allow_report;
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only validates, so that a document that the server refuses is found before anything is written.
-    let checked = check(&mut registry, &documents, &etags).await;
+    let checked = check(&mut registry, &documents, &conditions).await;
     let warnings = warnings::<K>(&documents, &checked);
     if arguments.dry_run {
         print::<K>(&checked, Mode::Check, format)?;
@@ -93,7 +99,7 @@ pub(in crate::cli) async fn run<K: Registered>(arguments: ApplyArguments, format
     }
     refused_for(&warnings, arguments.strict)?;
     let mut journal = Journal::default();
-    let written = write(&mut registry, &documents, (&arguments.reason(), &etags), &mut journal).await;
+    let written = write(&mut registry, &documents, (&arguments.reason(), &conditions), &mut journal).await;
     if let Some(refused) = refusal::<K>(&written) {
         return Err(refused.of(&undone(&undo(&mut registry, journal).await)));
     }
@@ -278,6 +284,9 @@ pub(in crate::cli::documents) fn refusal<K: Registered>(applied: &[Applied]) -> 
 fn is_retryable(refused: &Status) -> bool {
     match refused.code() {
         Code::InvalidArgument | Code::OutOfRange => false,
+        Code::FailedPrecondition => {
+            refused.get_details_error_info().is_none_or(|info| info.reason != "REPORT_OVER_ENFORCE")
+        }
         // Only another writer makes a record exist that was not there when it was read.
         Code::AlreadyExists => {
             let reason = refused.get_details_error_info().map(|info| info.reason);
@@ -290,7 +299,6 @@ fn is_retryable(refused: &Status) -> bool {
         | Code::NotFound
         | Code::PermissionDenied
         | Code::ResourceExhausted
-        | Code::FailedPrecondition
         | Code::Aborted
         | Code::Unimplemented
         | Code::Internal

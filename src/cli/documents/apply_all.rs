@@ -37,6 +37,9 @@ use crate::client::connection::Channel;
 pub(in crate::cli) struct ApplyAllArguments {
     #[command(flatten)]
     common: ApplyArguments,
+    /// Let `mode: report` of a resource replace `mode: enforce`: what is denied now would pass.
+    #[arg(long)]
+    allow_report: bool,
     /// Delete what --managed-by names as its manager and no document registers, after the documents are applied. What would go is
     /// shown, and goes with --yes.
     #[arg(long, requires = "managed_by")]
@@ -52,11 +55,12 @@ pub(in crate::cli) struct ApplyAllArguments {
 /// The store's transactions are bounded, and smaller than what may be applied at once. So the server validates every
 /// document before the first is written, and what was written is undone if a later one is refused.
 pub(in crate::cli) async fn run(arguments: ApplyAllArguments, format: Format) -> Result<(), CommandError> {
-    let ApplyAllArguments { common: arguments, prune, yes } = arguments;
+    let ApplyAllArguments { common: arguments, allow_report, prune, yes } = arguments;
     if prune {
         sources::refuse_empty(&arguments.filenames)?;
     }
-    let documents = managed(&arguments)?;
+    let mut documents = managed(&arguments)?;
+    documents.resources.conditions.allow_report = allow_report;
     let mut registry = documents::open(&arguments.connection).await?;
     let Round { mut lines, warned, refused } = checked(&mut registry, &documents).await;
     let gone = match arguments.managed_by.as_deref().filter(|_| prune && refused.is_none()) {
@@ -167,7 +171,7 @@ impl Round {
     /// Has the server validate documents of a kind, unless one was refused before.
     async fn check<K: Registered>(&mut self, registry: &mut Registry<Channel>, collected: &Collected<K>) {
         if self.refused.is_none() {
-            let checked = check(registry, &collected.documents, &collected.etags).await;
+            let checked = check(registry, &collected.documents, &collected.conditions).await;
             self.add::<K>(&checked);
             self.warned.extend(warnings::<K>(&collected.documents, &checked));
         }
@@ -182,8 +186,8 @@ impl Round {
     ) -> Journal<K::Metadata> {
         let mut changed = Journal::default();
         if self.refused.is_none() {
-            let Collected { documents, etags, .. } = collected;
-            self.add::<K>(&write(registry, documents, (reason, etags), &mut changed).await);
+            let Collected { documents, conditions, .. } = collected;
+            self.add::<K>(&write(registry, documents, (reason, conditions), &mut changed).await);
         }
         changed
     }

@@ -7,10 +7,10 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::apply::Applied;
+use crate::apply::Conditions;
 use crate::apply::Difference;
-use crate::apply::Mode;
 use crate::apply::Outcome;
-use crate::apply::apply;
+use crate::apply::check;
 use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::colour::Colour;
@@ -44,9 +44,11 @@ pub(in crate::cli) async fn run(arguments: DiffArguments, format: Format) -> Res
     let Documents { grants, clients, resources } = sources::read_all(&arguments.sources.filenames)?;
     let (grants, clients, resources) = (grants.documents, clients.documents, resources.documents);
     let mut registry = documents::open(&arguments.connection).await?;
-    let checked_grants = apply(&mut registry, &grants, Mode::Check).await;
-    let checked_clients = apply(&mut registry, &clients, Mode::Check).await;
-    let checked_resources = apply(&mut registry, &resources, Mode::Check).await;
+    // Nothing is applied, so that nothing needs to be allowed.
+    let conditions = Conditions { allow_report: true, ..Conditions::default() };
+    let checked_grants = check(&mut registry, &grants, &conditions).await;
+    let checked_clients = check(&mut registry, &clients, &conditions).await;
+    let checked_resources = check(&mut registry, &resources, &conditions).await;
     let mut warned = warnings::<GrantMetadata>(&grants, &checked_grants);
     warned.extend(warnings::<ClientYaml>(&clients, &checked_clients));
     warned.extend(warnings::<ResourceYaml>(&resources, &checked_resources));

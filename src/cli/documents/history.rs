@@ -5,12 +5,12 @@ use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::apply::Conditions;
 use crate::apply::Document as _;
-use crate::apply::Etags;
 use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Registry;
-use crate::apply::apply;
+use crate::apply::check;
 use crate::apply::differences;
 use crate::apply::write;
 use crate::authority::access::GrantMetadata;
@@ -86,6 +86,9 @@ pub(in crate::cli) struct RollbackArguments {
     /// Why: it is kept with the change. Left out, it names the number.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Let `mode: report` of a resource replace `mode: enforce`: what is denied now would pass.
+    #[arg(long)]
+    allow_report: bool,
     /// Only print what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -296,12 +299,13 @@ async fn roll_back_to<K: Registered>(
     // A document that does not say what manages it keeps the present manager, and this one is to be as it was.
     K::managed_by(&mut metadata).get_or_insert_default();
     let documents = [metadata];
+    let conditions = Conditions { allow_report: arguments.allow_report, ..Conditions::default() };
     let (applied, mode) = if arguments.dry_run {
-        (apply(registry, &documents, Mode::Check).await, Mode::Check)
+        (check(registry, &documents, &conditions).await, Mode::Check)
     } else {
         let reason = arguments.reason.clone();
         let reason = reason.unwrap_or_else(|| format!("rolled back to change {}", arguments.then.number));
-        (write(registry, &documents, (&reason, &Etags::new()), &mut Journal::default()).await, Mode::Write)
+        (write(registry, &documents, (&reason, &conditions), &mut Journal::default()).await, Mode::Write)
     };
     if let Some(refused) = refusal::<K>(&applied) {
         return Err(refused);

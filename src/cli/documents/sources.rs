@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::apply::Conditions;
 use crate::apply::Document as _;
-use crate::apply::Etags;
 use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents::Kind;
@@ -131,16 +131,16 @@ pub(in crate::cli::documents) fn refuse_empty(paths: &[PathBuf]) -> Result<(), C
     Ok(())
 }
 
-/// The documents of one kind, with the `etag`s that they name, and the source of each by its name.
+/// The documents of one kind, with the conditions on which they are applied, and the source of each by its name.
 pub(in crate::cli::documents) struct Collected<K: Registered> {
     pub(in crate::cli::documents) documents: Vec<K::Metadata>,
-    pub(in crate::cli::documents) etags: Etags,
+    pub(in crate::cli::documents) conditions: Conditions,
     sources: HashMap<String, String>,
 }
 
 impl<K: Registered> Default for Collected<K> {
     fn default() -> Self {
-        Self { documents: Vec::new(), etags: Etags::new(), sources: HashMap::new() }
+        Self { documents: Vec::new(), conditions: Conditions::default(), sources: HashMap::new() }
     }
 }
 
@@ -152,7 +152,7 @@ impl<K: Registered> Collected<K> {
             let problem = format!("{} '{called}' appears twice: in {first} and in {name}", K::NAME);
             return Err(CommandError::new(problem, "leave one of the two out").not_retryable());
         }
-        self.etags.extend(etag.map(|etag| (called.clone(), etag)));
+        self.conditions.etags.extend(etag.map(|etag| (called.clone(), etag)));
         self.documents.push(document.completed(folder).map_err(|error| error.of(&format!("{name}: {called}")))?);
         Ok(())
     }

@@ -35,7 +35,7 @@ pub(in crate::cli) enum GrantCommand {
 
 pub(in crate::cli) async fn run(command: GrantCommand, format: RecordFormat) -> Result<ExitCode, CommandError> {
     match command {
-        GrantCommand::Apply(arguments) => apply::run::<GrantMetadata>(arguments, format.plain()?).await?,
+        GrantCommand::Apply(arguments) => apply::run::<GrantMetadata>(arguments, false, format.plain()?).await?,
         GrantCommand::Get(arguments) => get::run::<GrantMetadata>(arguments, format).await?,
         GrantCommand::List(arguments) if arguments.is_watch() => {
             watch::run::<GrantMetadata>(&arguments, format).await?;

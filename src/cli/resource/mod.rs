@@ -26,7 +26,13 @@ use crate::cli::resource::yaml::ResourceYaml;
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ResourceCommand {
     /// Creates or updates protected resources from YAML documents. Resources that already match are unchanged.
-    Apply(ApplyArguments),
+    Apply {
+        #[command(flatten)]
+        arguments: ApplyArguments,
+        /// Let `mode: report` replace `mode: enforce`: what is denied now would pass.
+        #[arg(long)]
+        allow_report: bool,
+    },
     /// Prints one protected resource as a YAML document that `apply` takes.
     #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
     Get(GetArguments),
@@ -43,7 +49,9 @@ pub(in crate::cli) enum ResourceCommand {
 
 pub(in crate::cli) async fn run(command: ResourceCommand, format: RecordFormat) -> Result<ExitCode, CommandError> {
     match command {
-        ResourceCommand::Apply(arguments) => apply::run::<ResourceYaml>(arguments, format.plain()?).await?,
+        ResourceCommand::Apply { arguments, allow_report } => {
+            apply::run::<ResourceYaml>(arguments, allow_report, format.plain()?).await?;
+        }
         ResourceCommand::Get(arguments) => get::run::<ResourceYaml>(arguments, format).await?,
         ResourceCommand::List(arguments) if arguments.is_watch() => {
             watch::run::<ResourceYaml>(&arguments, format).await?;

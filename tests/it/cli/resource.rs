@@ -369,3 +369,41 @@ fn what_may_not_be_meant_is_a_warning_and_refused_under_strict() {
     let good = apply("resource", &format!("{empty}{route}"), &["--strict"]);
     assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("urn:empty updated\n", ""));
 }
+
+#[test]
+fn report_over_enforce_takes_a_flag_in_every_command_that_applies() {
+    let Dev { files, .. } = &Dev::start();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("one.yaml");
+    let document = |mode: &str| fs::write(&file, document("one", &format!("mode: {mode}\n"))).unwrap();
+    let mode = || resource(files, &["get", "urn:one", "-o", "json"]).json(0)["mode"].clone();
+    for command in [&["resource", "apply"][..], &["apply"]] {
+        let apply = |flags: &[&str]| files.run("admin", &[command, &["-f", text(&file)], flags].concat());
+        document("enforce");
+        apply(&[]).ok();
+        document("report");
+        for flags in [&[][..], &["--dry-run"]] {
+            let refused = apply(flags);
+            // Of `apply` the code says that a further attempt changes nothing.
+            assert_eq!(refused.code, Some(if command == ["apply"] { 4 } else { 1 }), "{refused:?}");
+            assert!(refused.stderr.contains("(REPORT_OVER_ENFORCE)"), "{refused:?}");
+            assert!(refused.stderr.contains("--allow-report"), "{refused:?}");
+        }
+        assert_eq!(mode(), "enforce");
+        assert_eq!(apply(&["--allow-report"]).ok(), "urn:one updated\n");
+        assert_eq!(mode(), "report");
+        // What only compares needs no flag.
+        document("enforce");
+        apply(&[]).ok();
+        document("report");
+        let compared = files.run("admin", &["diff", "-f", text(&file)]);
+        assert_eq!(compared.code, Some(1), "{compared:?}");
+        assert!(compared.stdout.contains("mode: \"enforce\" -> \"report\""), "{compared:?}");
+    }
+    // The second change left enforcement, and so does the way back to it.
+    let back = |flags: &[&str]| files.run("admin", &[&["rollback", "resource", "urn:one@2"], flags].concat());
+    back(&[]).refused("(REPORT_OVER_ENFORCE)", "--allow-report");
+    assert_eq!(mode(), "enforce");
+    back(&["--allow-report"]).ok();
+    assert_eq!(mode(), "report");
+}

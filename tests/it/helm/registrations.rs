@@ -183,3 +183,28 @@ fn the_first_registrations_of_an_upgrade_replace_the_pod_so_that_the_job_is_an_a
     let other = ["--set", "registrations.admin.spiffeId=spiffe://prod.example/other"];
     assert_ne!(checksum("minimal", &[&admin[..], &["--set-json", client], &other].concat()).unwrap(), first);
 }
+
+#[test]
+fn the_job_lets_report_replace_enforce_only_where_the_values_say_so() {
+    let example = helm::example("registrations");
+    let in_mode = |mode: &str| format!("registrations.resources.orders.mode={mode}");
+    let Some(site) = Site::of(&example, &["--set", &in_mode("enforce")]) else { return };
+    let _server = Server::start(&site);
+    let pod = site.registrations().unwrap();
+    job(&pod);
+    let report = Rendered::of(&example, &["--set", &in_mode("report")]).unwrap();
+    let map = report.named("ConfigMap", "lanyard-registrations").unwrap();
+    let file = pod.path("/etc/lanyard/registrations/resources.yaml");
+    std::fs::write(file, map["data"]["resources.yaml"].as_str().unwrap()).unwrap();
+    let refused = run(&mut pod.command(container(&pod)));
+    assert!(refused.stderr.contains("REPORT_OVER_ENFORCE"), "{refused:?}");
+    assert!(fails_the_job(job_of(&site.rendered), "registrations", refused.code.unwrap()), "{refused:?}");
+
+    let flags = ["--set", &in_mode("report"), "--set", "registrations.allowReport=true"];
+    let allowed = Rendered::of(&example, &flags).unwrap();
+    let allowed = &list(&job_of(&allowed)["template"]["spec"]["containers"])[0];
+    assert_eq!(list(&allowed["args"]).iter().filter(|flag| **flag == "--allow-report").count(), 1, "{allowed}");
+    run(&mut pod.command(allowed)).ok();
+    let listed = crate::helm::hooks::as_admin(&pod, &["resource", "list", "-o", "json"]).json(0);
+    assert_eq!(list(&listed)[0]["mode"], "report");
+}

@@ -1,8 +1,8 @@
 //! Documents that a program applies through the library.
 
 use lanyard::apply::Applied;
+use lanyard::apply::Conditions;
 use lanyard::apply::Document;
-use lanyard::apply::Etags;
 use lanyard::apply::Journal;
 use lanyard::apply::Mode;
 use lanyard::apply::Outcome;
@@ -97,10 +97,10 @@ async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept()
     let all =
         [client("a", "after"), client("b", "after"), client("c", "after"), client("d", "after"), client("e", "after")];
     let mut journal = Journal::default();
-    let written = write(&mut registry, &all, ("", &Etags::new()), &mut journal).await;
+    let written = write(&mut registry, &all, ("", &Conditions::default()), &mut journal).await;
     assert_eq!(written.len(), all.len());
     // One that was not changed is not in the journal.
-    write(&mut registry, &[client("e", "after")], ("", &Etags::new()), &mut journal).await;
+    write(&mut registry, &[client("e", "after")], ("", &Conditions::default()), &mut journal).await;
     // Another writer changes one that was updated and one that was created, and deletes a third.
     applied(&mut registry, &[client("b", "another"), client("d", "another")], Mode::Write).await;
     ClientMetadata::delete(&mut registry, "e".to_owned(), String::new(), "").await.unwrap();
@@ -117,7 +117,34 @@ async fn what_was_written_is_undone_and_what_another_has_changed_since_is_kept()
 async fn where_the_server_is_gone_everything_keeps_its_change_and_is_named() {
     let (server, mut registry) = started().await;
     let mut journal = Journal::default();
-    write(&mut registry, &[client("a"), client("b")], ("", &Etags::new()), &mut journal).await;
+    write(&mut registry, &[client("a"), client("b")], ("", &Conditions::default()), &mut journal).await;
     server.server.stop().await;
     assert_eq!(undo(&mut registry, journal).await, ["b", "a"]);
+}
+
+#[tokio::test]
+async fn report_over_enforce_is_refused_by_every_way_to_apply_unless_it_is_allowed() {
+    let (server, mut registry) = started().await;
+    let in_mode = |mode: &str| {
+        let mode = Some(mode).filter(|mode| !mode.is_empty()).map(str::to_owned);
+        [ResourceMetadata { mode, ..resource(ORDERS) }]
+    };
+    let mode = || server.server.authority().resource(ORDERS).unwrap().registration.metadata.mode.clone().unwrap();
+    let refused = [format!("{ORDERS} REPORT_OVER_ENFORCE")];
+    // A new one may begin in report mode, stay in it, and leave it.
+    for (written, word) in [("report", "created"), ("report", "unchanged"), ("", "unchanged"), ("enforce", "updated")] {
+        assert_eq!(applied(&mut registry, &in_mode(written), Mode::Write).await, [format!("{ORDERS} {word}")]);
+    }
+    for mode in [Mode::Check, Mode::Write] {
+        assert_eq!(applied(&mut registry, &in_mode("report"), mode).await, refused, "{mode:?}");
+        assert_eq!(applied(&mut registry, &in_mode(""), mode).await, [format!("{ORDERS} unchanged")], "{mode:?}");
+    }
+    assert_eq!(mode(), "enforce");
+    let conditions = Conditions { allow_report: true, ..Conditions::default() };
+    let mut journal = Journal::default();
+    write(&mut registry, &in_mode("report"), ("", &conditions), &mut journal).await;
+    assert_eq!(mode(), "report");
+    // And what was allowed is undone, as is the way back.
+    assert_eq!(undo(&mut registry, journal).await, Vec::<String>::new());
+    assert_eq!(mode(), "enforce");
 }

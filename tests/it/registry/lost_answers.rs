@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use axum::http::Request;
 use axum::http::Response;
-use lanyard::apply::Etags;
+use lanyard::apply::Conditions;
 use lanyard::apply::Journal;
 use lanyard::apply::Outcome;
 use lanyard::apply::Registry;
@@ -101,19 +101,19 @@ async fn a_change_whose_answer_is_lost_is_in_the_journal_and_undone() {
         let before = losing.owner();
         losing.lose(&[method]);
         let mut journal = Journal::default();
-        let written = write(&mut losing.registry, &[client(owner)], ("", &Etags::new()), &mut journal).await;
+        let written = write(&mut losing.registry, &[client(owner)], ("", &Conditions::default()), &mut journal).await;
         assert!(matches!(written[0].outcome, Outcome::Created | Outcome::Updated), "{written:?}");
         assert_eq!(losing.owner().as_deref(), Some(owner));
         assert_eq!(undo(&mut losing.registry, journal).await, [""; 0]);
         assert_eq!(losing.owner(), before);
-        write(&mut losing.registry, &[client(owner)], ("", &Etags::new()), &mut Journal::default()).await;
+        write(&mut losing.registry, &[client(owner)], ("", &Conditions::default()), &mut Journal::default()).await;
     }
 }
 
 #[tokio::test]
 async fn where_the_record_cannot_be_read_either_its_name_is_kept() {
     let mut losing = Losing::start().await;
-    write(&mut losing.registry, &[client("before")], ("", &Etags::new()), &mut Journal::default()).await;
+    write(&mut losing.registry, &[client("before")], ("", &Conditions::default()), &mut Journal::default()).await;
     // The first read is answered, and that after the lost answer is not.
     losing.lose(&["/UpdateClient"]);
     let mut journal = Journal::default();
@@ -124,8 +124,9 @@ async fn where_the_record_cannot_be_read_either_its_name_is_kept() {
         }
         lost.lock().unwrap().push("/GetClient");
     };
-    let etags = Etags::new();
-    let (written, ()) = tokio::join!(write(&mut losing.registry, &after, ("", &etags), &mut journal), losing_reads);
+    let conditions = Conditions::default();
+    let (written, ()) =
+        tokio::join!(write(&mut losing.registry, &after, ("", &conditions), &mut journal), losing_reads);
     assert!(matches!(&written[0].outcome, Outcome::Refused(status) if status.code() == Code::Unavailable));
     assert_eq!(undo(&mut losing.registry, journal).await, ["one"]);
 }
@@ -134,10 +135,10 @@ async fn where_the_record_cannot_be_read_either_its_name_is_kept() {
 #[tokio::test]
 async fn a_record_that_could_not_be_read_before_is_left_as_it_was() {
     let mut losing = Losing::start().await;
-    write(&mut losing.registry, &[client("present")], ("", &Etags::new()), &mut Journal::default()).await;
+    write(&mut losing.registry, &[client("present")], ("", &Conditions::default()), &mut Journal::default()).await;
     losing.lose(&["/GetClient"]);
     let mut journal = Journal::default();
-    let written = write(&mut losing.registry, &[client("present")], ("", &Etags::new()), &mut journal).await;
+    let written = write(&mut losing.registry, &[client("present")], ("", &Conditions::default()), &mut journal).await;
     assert!(matches!(&written[0].outcome, Outcome::Refused(status) if status.code() == Code::Unavailable));
     assert_eq!(undo(&mut losing.registry, journal).await, [""; 0]);
     assert_eq!(losing.owner().as_deref(), Some("present"));
@@ -148,14 +149,14 @@ async fn the_mark_of_a_deleted_resource_is_there_again_after_a_lost_creation_is_
     let mut losing = Losing::start().await;
     let resource = ResourceMetadata { audience: "urn:one".to_owned(), ..ResourceMetadata::default() };
     let resources = [resource];
-    write(&mut losing.registry, &resources, ("", &Etags::new()), &mut Journal::default()).await;
+    write(&mut losing.registry, &resources, ("", &Conditions::default()), &mut Journal::default()).await;
     let admin = losing.server.svid("/admin");
     let deletion =
         lanyard::proto::DeleteProtectedResourceRequest { audience: "urn:one".to_owned(), ..Default::default() };
     losing.server.registry(&admin).delete_protected_resource(deletion).await.unwrap();
     losing.lose(&["/CreateProtectedResource"]);
     let mut journal = Journal::default();
-    write(&mut losing.registry, &resources, ("", &Etags::new()), &mut journal).await;
+    write(&mut losing.registry, &resources, ("", &Conditions::default()), &mut journal).await;
     assert!(losing.server.server.authority().resource("urn:one").is_ok());
     assert_eq!(undo(&mut losing.registry, journal).await, [""; 0]);
     let missing = losing.server.server.authority().resource("urn:one").unwrap_err();
