@@ -20,7 +20,6 @@ mod keys;
 mod moment;
 mod origins;
 mod output;
-mod pattern;
 mod resource;
 mod revocation;
 mod runtime;

@@ -15,11 +15,11 @@ use serde_json::json;
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
+use crate::authority::observe::matches;
 use crate::cli::error::CommandError;
 use crate::cli::moment;
 use crate::cli::output;
 use crate::cli::output::Format;
-use crate::cli::pattern::matches;
 use crate::telemetry::trail::record_in;
 
 /// The most records that are printed if `--limit` names no other number.

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::apply::Document as _;
 use crate::apply::Registry;
+use crate::authority::observe::matches;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::documents;
 use crate::cli::documents::Record;
@@ -13,7 +14,6 @@ use crate::cli::documents::Registered;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::RecordFormat;
-use crate::cli::pattern::matches;
 use crate::cli::revocation::ListedRevocation;
 use crate::cli::status;
 use crate::cli::table::rows;

@@ -93,14 +93,12 @@ impl Refusal {
             AuditOutcome::Allowed if record.event == AuditEvent::AdminRead => {}
             AuditOutcome::Allowed | AuditOutcome::Changed => return None,
         }
-        // The port of a connection is its client's choice.
-        let host = || record.remote.as_deref().map(|remote| remote.rsplit_once(':').map_or(remote, |(host, _)| host));
         Some(Self {
             event: record.event,
             outcome: record.outcome,
             reason: record.reason,
             request: record.request,
-            remote: if record.actor.is_none() { host().map(str::to_owned) } else { None },
+            remote: if record.actor.is_none() { record.remote_host().map(str::to_owned) } else { None },
             actor: record.actor.clone(),
             client_id: record.client_id.clone(),
             evidence: record.evidence.clone(),

@@ -274,6 +274,11 @@ impl AuditRecord {
         self.outcome == AuditOutcome::Allowed
     }
 
+    /// The address of the peer of the connection without its port, which the peer chooses.
+    pub(in crate::authority) fn remote_host(&self) -> Option<&str> {
+        self.remote.as_deref().map(|remote| remote.rsplit_once(':').map_or(remote, |(host, _)| host))
+    }
+
     /// About how many bytes its texts take besides itself.
     pub(in crate::authority) fn heap_bytes(&self) -> usize {
         let texts = [

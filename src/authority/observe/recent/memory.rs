@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use crate::authority::clock::Entropy;
 use crate::authority::clock::Timestamp;
 use crate::authority::observe::audit::AuditEvent;
+use crate::authority::observe::pattern::matches;
 use crate::authority::observe::recent::refusal::RecentRefusal;
 use crate::authority::reference::Reference;
 use crate::authority::reference::ReplicaTag;
@@ -156,13 +157,11 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 impl Kind {
     fn of(refusal: &RecentRefusal) -> Self {
         let RecentRefusal { record, grounds, .. } = refusal;
-        // The port of a connection is its client's choice.
-        let host = || record.remote.as_deref().map(|remote| remote.rsplit_once(':').map_or(remote, |(host, _)| host));
         Self {
             event: record.event,
             reason: record.reason,
             resource: record.resource.clone().filter(|_| grounds.is_registered),
-            sender: grounds.sender.clone().or_else(|| host().map(ToOwned::to_owned)),
+            sender: grounds.sender.clone().or_else(|| record.remote_host().map(ToOwned::to_owned)),
             evidence: record.evidence.clone(),
         }
     }
@@ -244,46 +243,5 @@ impl RefusalFilter {
             && self.reason.as_deref().is_none_or(|reason| record.reason == Some(reason))
             && of_resource()
             && of_caller()
-    }
-}
-
-/// Whether a pattern, in which `*` stands for any text, matches all of a text.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut left) = text.strip_prefix(first) else { return false };
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return left.ends_with(part);
-        }
-        match left.find(part).and_then(|at| left.get(at + part.len()..)) {
-            Some(after) => left = after,
-            None => return false,
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, text, expected) in [
-            ("a", "a", true),
-            ("a", "ab", false),
-            ("*", "", true),
-            ("a*", "a", true),
-            ("a*", "ba", false),
-            ("*b", "ab", true),
-            ("*b", "abc", false),
-            ("a*c", "abc", true),
-            ("a*b*c", "a-b-c", true),
-            ("a*b*c", "acb", false),
-            ("ab*ba", "aba", false),
-        ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
-        }
     }
 }
