@@ -16,6 +16,7 @@ pub(in crate::authority::api) use crate::authority::api::audit::sent_by::sent_by
 
 use crate::authority::Authority;
 use crate::authority::access::Sender;
+use crate::authority::api::registry::Managed;
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::Check;
 use crate::authority::decision::Grant;
@@ -237,54 +238,20 @@ impl Authority {
         });
     }
 
-    pub(in crate::authority::api) fn record_resource_changed(
+    /// Records a change of a registration, by the name of the change and the reason that its author gave.
+    pub(in crate::authority::api) fn record_registration_changed<T: Managed>(
         &self,
-        admin: &str,
-        audience: &str,
-        (change, reason): (&'static str, Option<&str>),
-        revision: Revision,
-    ) {
-        self.record(AuditEvent::ResourceChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
-            actor: Some(admin.to_owned()),
-            resource: Some(audience.to_owned()),
-            change: Some(change),
-            comment: reason.map(ToOwned::to_owned),
-            revision: Some(revision.0),
-            ..record
-        });
-    }
-
-    pub(in crate::authority::api) fn record_grant_changed(
-        &self,
-        admin: &str,
+        by: &str,
         name: &str,
         (change, reason): (&'static str, Option<&str>),
         revision: Revision,
     ) {
-        self.record(AuditEvent::GrantChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
-            actor: Some(admin.to_owned()),
-            grant: Some(name.to_owned()),
+        self.record(T::CHANGED, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
+            actor: Some(by.to_owned()),
             change: Some(change),
             comment: reason.map(ToOwned::to_owned),
             revision: Some(revision.0),
-            ..record
-        });
-    }
-
-    pub(in crate::authority::api) fn record_client_changed(
-        &self,
-        admin: &str,
-        client_id: &str,
-        (change, reason): (&'static str, Option<&str>),
-        revision: Revision,
-    ) {
-        self.record(AuditEvent::ClientChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
-            actor: Some(admin.to_owned()),
-            client_id: Some(client_id.to_owned()),
-            change: Some(change),
-            comment: reason.map(ToOwned::to_owned),
-            revision: Some(revision.0),
-            ..record
+            ..T::named_in(name, record)
         });
     }
 }

@@ -7,6 +7,8 @@ use crate::authority::access::ChangedBy;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::clock::Timestamp;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditRecord;
 use crate::authority::records::RegistryError;
 use crate::authority::registration::CertificateSubject;
 use crate::authority::registration::ClientId;
@@ -28,6 +30,12 @@ use crate::authority::tokens::BoundCertificate;
 use crate::authority::tokens::Confirmation;
 
 impl Managed for ClientRegistration {
+    const CHANGED: AuditEvent = AuditEvent::ClientChanged;
+
+    fn named_in(name: &str, record: AuditRecord) -> AuditRecord {
+        AuditRecord { client_id: Some(name.to_owned()), ..record }
+    }
+
     fn validate(authority: &Authority, metadata: ClientMetadata) -> Result<Self, RegistryError> {
         authority.validate_registration(metadata)
     }
@@ -74,16 +82,6 @@ impl Managed for ClientRegistration {
 
     fn change_of(before: &Self, after: &Self) -> &'static str {
         if after.disabled && !before.disabled { "disabled" } else { "updated" }
-    }
-
-    fn record_change(
-        authority: &Authority,
-        by: &str,
-        name: &str,
-        why: (&'static str, Option<&str>),
-        revision: Revision,
-    ) {
-        authority.record_client_changed(by, name, why, revision);
     }
 }
 

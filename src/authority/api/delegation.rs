@@ -176,14 +176,14 @@ impl Authority {
         Listed { entries, next: last.filter(|_| page.next().is_some()) }
     }
 
-    /// Refuses a change to metadata that does not lie within one of the grants that bound its author. Returns that grant.
-    pub(in crate::authority::api) fn check_wanted<'a, T: Managed>(
-        bounds: Within<'a>,
+    /// Refuses a change to metadata that does not lie within one of the grants that bound its author.
+    pub(in crate::authority::api) fn check_wanted<T: Managed>(
+        bounds: Within<'_>,
         metadata: &T::Metadata,
-    ) -> Result<Option<&'a Arc<RegisteredGrant>>, RegistryError> {
-        if bounds.is_everything() {
-            return Ok(None);
+    ) -> Result<(), RegistryError> {
+        if !bounds.is_everything() {
+            within(bounds, &T::parse(metadata.clone())?, false)?;
         }
-        Ok(within(bounds, &T::parse(metadata.clone())?, false)?)
+        Ok(())
     }
 }

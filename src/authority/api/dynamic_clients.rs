@@ -99,7 +99,7 @@ impl Authority {
         let dynamic = client.record.dynamic.as_ref().ok_or(DynamicRegistrationError::InvalidToken)?;
         let right_token = hash(access_token).as_bytes().ct_eq(dynamic.access_token_hash.as_bytes());
         // A caller that registered other clients as an admin cannot manage them after it has lost that role.
-        let may_still = dynamic.own_identity || caller.roles.admin || !caller.grants.is_empty();
+        let may_still = dynamic.own_identity || caller.is_registrant();
         if !bool::from(right_token) || dynamic.registrant != caller.identity.to_string() || !may_still {
             return Err(DynamicRegistrationError::InvalidToken);
         }
@@ -160,9 +160,8 @@ impl Authority {
     fn registers_itself(&self, caller: &Caller, named: Option<&str>) -> Result<bool, DynamicRegistrationError> {
         let own = caller.identity.spiffe_id().map(ToString::to_string);
         let names_another = named.is_some() && named != own.as_deref();
-        let is_operator = caller.roles.admin || !caller.grants.is_empty();
         let registers_itself = match self.policy.registration {
-            RegistrationPolicy::OwnIdentity => !(caller.roles.admin || is_operator && names_another),
+            RegistrationPolicy::OwnIdentity => !(caller.roles.admin || caller.is_registrant() && names_another),
             RegistrationPolicy::Off | RegistrationPolicy::Admins => false,
         };
         self.may_register(caller, registers_itself).map(|()| registers_itself)
@@ -175,8 +174,7 @@ impl Authority {
             RegistrationPolicy::Admins => !itself || caller.roles.admin,
             RegistrationPolicy::OwnIdentity => true,
         };
-        let is_operator = caller.roles.admin || !caller.grants.is_empty();
-        if may && (itself || is_operator) { Ok(()) } else { Err(DynamicRegistrationError::Forbidden) }
+        if may && (itself || caller.is_registrant()) { Ok(()) } else { Err(DynamicRegistrationError::Forbidden) }
     }
 
     /// Limits a workload's own registration to the longest registration that an operator made for it. Scope and

@@ -9,6 +9,8 @@ use crate::authority::access::RegisteredGrant;
 use crate::authority::access::TeamGrant;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditRecord;
 use crate::authority::records::Kind;
 use crate::authority::records::NotKept;
 use crate::authority::records::RegistryError;
@@ -17,6 +19,12 @@ use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
 impl Managed for TeamGrant {
+    const CHANGED: AuditEvent = AuditEvent::GrantChanged;
+
+    fn named_in(name: &str, record: AuditRecord) -> AuditRecord {
+        AuditRecord { grant: Some(name.to_owned()), ..record }
+    }
+
     fn validate(_: &Authority, metadata: GrantMetadata) -> Result<Self, RegistryError> {
         Ok(Self::parse(metadata)?)
     }
@@ -43,16 +51,6 @@ impl Managed for TeamGrant {
         let revision = authority.store.transact(change).await;
         let revision = revision.map_err(|error| RegistryError::of_store(Kind::Grant, &error))?;
         Ok(Committed { revision, beside: Vec::new() })
-    }
-
-    fn record_change(
-        authority: &Authority,
-        by: &str,
-        name: &str,
-        why: (&'static str, Option<&str>),
-        revision: Revision,
-    ) {
-        authority.record_grant_changed(by, name, why, revision);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The registry operations, shared by clients and protected resources: create, get, list, update, delete.
+//! The registry operations, shared by clients, protected resources and grants: create, get, list, update, delete.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use crate::authority::access::TeamGrant;
 use crate::authority::decision::Delegable;
 use crate::authority::decision::present_within;
 use crate::authority::decision::within;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditRecord;
 use crate::authority::records::ChangeRecord;
 use crate::authority::records::Record;
 use crate::authority::records::RecordOf;
@@ -26,6 +28,12 @@ use crate::authority::store::Transaction;
 
 /// A kind of registration that the registry operations handle.
 pub(in crate::authority::api) trait Managed: Delegable + Indexed {
+    /// The event of a change in the audit trail.
+    const CHANGED: AuditEvent;
+
+    /// Adds the name of a registration to the record of its change.
+    fn named_in(name: &str, record: AuditRecord) -> AuditRecord;
+
     /// Parses metadata, and validates it against the configuration and the other registrations.
     fn validate(authority: &Authority, metadata: Self::Metadata) -> Result<Self, RegistryError>;
 
@@ -53,15 +61,6 @@ pub(in crate::authority::api) trait Managed: Delegable + Indexed {
     fn change_of(_before: &Self, _after: &Self) -> &'static str {
         "updated"
     }
-
-    /// Records a change and its reason in the audit trail.
-    fn record_change(
-        authority: &Authority,
-        by: &str,
-        name: &str,
-        why: (&'static str, Option<&str>),
-        revision: Revision,
-    );
 }
 
 /// A change that the store has acknowledged.
@@ -139,7 +138,12 @@ impl Authority {
         }
         let change = T::change_of(&present.registration, &registration);
         let registered = self.write(Some(&present), registration, record, (change, author)).await?;
-        T::record_change(self, &by, registered.registration.name(), (change, author.reason), registered.revision);
+        self.record_registration_changed::<T>(
+            &by,
+            registered.registration.name(),
+            (change, author.reason),
+            registered.revision,
+        );
         Ok(registered)
     }
 
@@ -167,7 +171,7 @@ impl Authority {
         let Committed { revision, beside } =
             T::commit(self, &by, name, (Some(&present.registration), None), deletion).await?;
         self.apply_writes(std::iter::once((key, None)).chain(beside), revision);
-        T::record_change(self, &by, name, why, revision);
+        self.record_registration_changed::<T>(&by, name, why, revision);
         Ok(())
     }
 
@@ -199,7 +203,7 @@ impl Authority {
         let registered =
             written.map_err(|error| if error == conflict { RegistryError::Exists(T::KIND) } else { error })?;
         let (by, name) = (&*registered.record.created_by, registered.registration.name());
-        T::record_change(self, by, name, (change, author.reason), registered.revision);
+        self.record_registration_changed::<T>(by, name, (change, author.reason), registered.revision);
         Ok(registered)
     }
 

@@ -8,6 +8,8 @@ use crate::authority::api::authority_index::authority_taken;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditRecord;
 use crate::authority::records::Kind;
 use crate::authority::records::NotKept;
 use crate::authority::records::RegistryError;
@@ -25,6 +27,12 @@ use crate::authority::store::Transaction;
 const MAX_SCOPES: usize = 1000;
 
 impl Managed for ProtectedResource {
+    const CHANGED: AuditEvent = AuditEvent::ResourceChanged;
+
+    fn named_in(name: &str, record: AuditRecord) -> AuditRecord {
+        AuditRecord { resource: Some(name.to_owned()), ..record }
+    }
+
     fn validate(authority: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
         metadata.check_mistakes()?;
         let resource = Self::parse(metadata)?;
@@ -66,16 +74,6 @@ impl Managed for ProtectedResource {
         };
         let revision = authority.transact_resource((before, after), change).await?;
         Ok(Committed { revision, beside: vec![(key, mark.map(|mark| Entry::Deleted(Box::new(mark))))] })
-    }
-
-    fn record_change(
-        authority: &Authority,
-        by: &str,
-        name: &str,
-        why: (&'static str, Option<&str>),
-        revision: Revision,
-    ) {
-        authority.record_resource_changed(by, name, why, revision);
     }
 }
 
@@ -136,7 +134,8 @@ impl Authority {
         let removed = self.store.delete(&key, expected).await;
         let revision = removed.map_err(|error| RegistryError::of_store(Kind::Resource, &error))?;
         self.apply_write(&key, None, revision);
-        self.record_resource_changed(&admin.to_string(), audience, ("forgotten", None), revision);
+        let why = ("forgotten", None);
+        self.record_registration_changed::<ProtectedResource>(&admin.to_string(), audience, why, revision);
         Ok(())
     }
 }

@@ -38,6 +38,11 @@ impl Caller {
         ChangedBy { reason, within, ..ChangedBy::from(&self.identity) }
     }
 
+    /// Whether it may register others: as an admin, or as the admin of a team.
+    pub fn is_registrant(&self) -> bool {
+        self.roles.admin || !self.grants.is_empty()
+    }
+
     /// The caller as the records of refusals name it.
     pub fn sender(&self) -> Sender {
         Sender { identity: Some(Arc::clone(&self.identity)), connection: self.connection }

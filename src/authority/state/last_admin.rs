@@ -47,15 +47,13 @@ impl View {
     /// The names by which the admin must not be revoked who is left once a peer that is no admin has revoked this: empty
     /// where that takes no admin away, `None` where it takes the last one.
     pub fn admin_left(&self, revoked: &Revoked) -> Option<Vec<Revoked>> {
-        let known =
-            self.roles.holders(GrantedRole::Admin).filter_map(|holder| Some((holder, self.known_peer(holder)?)));
+        let known = self.roles.holders(GrantedRole::Admin).filter_map(|holder| self.known_peer(holder));
         let (taken, left): (Vec<_>, Vec<_>) =
-            known.filter(|(_, peer)| !self.is_refused(peer)).partition(|(_, peer)| self.takes(revoked, peer));
+            known.filter(|peer| !self.is_refused(peer)).partition(|peer| self.takes(revoked, peer));
         if taken.is_empty() {
             return Some(Vec::new());
         }
-        let (_, peer) = left.first()?;
-        Some(peer.names().chain([Revoked::Role(GrantedRole::Admin)]).collect())
+        Some(left.first()?.names().chain([Revoked::Role(GrantedRole::Admin)]).collect())
     }
 
     /// The names by which a revocation refuses this peer, but for its roles.
