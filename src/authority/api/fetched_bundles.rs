@@ -6,15 +6,13 @@ use std::time::Duration;
 use spiffe::TrustDomain;
 
 use crate::authority::Authority;
+use crate::authority::api::keeping::STORED_AGAIN;
 use crate::authority::state::Entry;
 use crate::authority::state::FetchedBundle;
 use crate::authority::state::StoredBundle;
 use crate::authority::store::Expected;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
-
-/// A document that is the stored one is stored again when this part of the time that it is kept has passed.
-const STORED_AGAIN: u32 = 4;
 
 impl Authority {
     /// What the store has of the bundle of a trust domain.
@@ -69,14 +67,6 @@ impl Authority {
             None if expected == Expected::Absent => return Ok(()),
             None => (compared.delete(&key), None),
         };
-        match self.store.transact(write).await {
-            Ok(revision) => {
-                self.apply_write(&key, entry, revision);
-                Ok(())
-            }
-            // Another replica has fetched it too, or the record has just expired: the next fetch decides.
-            Err(StoreError::Conflict { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.keep_fetched(&key, write, entry).await
     }
 }

@@ -7,8 +7,10 @@ use serde::de::DeserializeOwned;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
+use crate::authority::api::keeping::end_of_day;
+use crate::authority::api::keeping::kept_below;
+use crate::authority::api::keeping::make_room;
 use crate::authority::api::registry::Managed;
-use crate::authority::clock::Timestamp;
 use crate::authority::keys::KEYS;
 use crate::authority::records::ChangeRecord;
 use crate::authority::records::MAX_CHANGES;
@@ -28,9 +30,6 @@ use crate::authority::store::Listing;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
-
-/// A day in seconds.
-const DAY: u64 = 24 * 60 * 60;
 
 impl Authority {
     /// The changes of a client that are kept, the oldest first.
@@ -118,20 +117,15 @@ impl Authority {
             return Ok(transaction);
         }
         let prefix = history_of(key);
-        let kept = self.store.key_revisions(&prefix, 2 * MAX_CHANGES).await?.keys.into_iter();
-        let kept: Vec<String> = kept.map(|(key, _)| key).take_while(|key| key.starts_with(&prefix)).collect();
+        let kept = kept_below(&*self.store, &prefix, MAX_CHANGES).await?;
         let last = kept.last().and_then(|key| change_number(&prefix, key));
         let mut suffix = [0; 4];
         let unable = |error: String| StoreError::Unavailable(error);
         self.entropy.fill(&mut suffix).map_err(|error| unable(error.to_string()))?;
         let key = change_key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(suffix));
         let value = change.to_bytes().map_err(|error| unable(error.to_string()))?;
-        let expires = self.clock.now().after(self.policy.history);
-        // To the end of a day: in etcd the records of a day then have few leases.
-        let expires = Timestamp(expires.0.next_multiple_of(DAY));
-        let transaction = transaction.put_until(&key, value, expires);
-        let too_many = (kept.len() + 1).saturating_sub(MAX_CHANGES);
-        Ok(kept.iter().take(too_many).fold(transaction, |transaction, key| transaction.delete(key)))
+        let expires = end_of_day(self.clock.now().after(self.policy.history));
+        Ok(make_room(transaction.put_until(&key, value, expires), (kept.iter(), MAX_CHANGES)))
     }
 }
 

@@ -19,6 +19,7 @@ mod grants;
 mod history;
 mod hsm;
 mod introspection;
+mod keeping;
 mod key_change;
 mod metrics;
 mod own_tokens;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authority::Authority;
+use crate::authority::api::keeping::STORED_AGAIN;
 use crate::authority::clock::Timestamp;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
@@ -22,9 +23,6 @@ use crate::authority::store::Transaction;
 /// How long after its last change a registration's document is fetched without waiting for the next round: several changes
 /// in a row are one fetch.
 const CHANGE_PAUSE: Duration = Duration::from_secs(2);
-
-/// A document that says what the stored one says is stored again when this part of the time that it is kept has passed.
-const STORED_AGAIN: u32 = 4;
 
 impl Authority {
     /// The clients that publish their certificates, and are not disabled.
@@ -117,15 +115,7 @@ impl Authority {
         let value = fetched.to_bytes(json).ok_or_else(|| StoreError::Unavailable("it is not UTF-8".to_owned()))?;
         let expected = self.snapshot.load().stored_revision(&key).map_or(Expected::Absent, Expected::At);
         let write = Transaction::default().compare(&key, expected).put_until(&key, value, fetched.good_until);
-        match self.store.transact(write).await {
-            Ok(revision) => {
-                self.apply_write(&key, Some(Entry::PublishedJwks(Arc::clone(fetched))), revision);
-                Ok(())
-            }
-            // Another replica has fetched it too, or the record has just expired: the next fetch decides.
-            Err(StoreError::Conflict { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.keep_fetched(&key, write, Some(Entry::PublishedJwks(Arc::clone(fetched)))).await
     }
 }
 
