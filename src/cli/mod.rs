@@ -22,6 +22,7 @@ mod origins;
 mod output;
 mod resource;
 mod revocation;
+mod role;
 mod runtime;
 mod serve;
 mod status;
@@ -37,6 +38,7 @@ mod usage_error;
 mod validate;
 mod version;
 mod whoami;
+mod whole_file;
 mod why;
 
 use std::process::ExitCode;

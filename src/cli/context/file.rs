@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::fs::OpenOptions;
 use std::io;
 use std::io::ErrorKind;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -16,6 +13,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::cli::error::CommandError;
+use crate::cli::whole_file::WholeFile;
 use crate::client::connection::server_url;
 use crate::yaml;
 
@@ -110,18 +108,12 @@ impl ContextsFile {
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut unfinished = OsString::from(".");
-    unfinished.push(name);
-    unfinished.push(".unfinished");
-    let unfinished = path.with_file_name(unfinished);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
+    let mut file = WholeFile::create(path)?;
+    file.write(text.as_bytes())?;
+    file.finish()
 }
 
 /// Where the file is, by these variables. An empty variable counts as none, and so does a relative `XDG_CONFIG_HOME` (XDG

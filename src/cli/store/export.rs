@@ -37,13 +37,9 @@ pub(in crate::cli) struct ExportArguments {
 
 pub(in crate::cli) async fn run(arguments: ExportArguments, format: Format) -> Result<(), CommandError> {
     let mut out = Out::open(arguments.out.as_deref())?;
-    let exported = match &arguments.config {
-        Some(config) => from_store(config, &mut out).await,
-        None => from_server(&arguments.connection, &mut out).await,
-    };
-    if let Err(error) = exported {
-        out.discard();
-        return Err(error);
+    match &arguments.config {
+        Some(config) => from_store(config, &mut out).await?,
+        None => from_server(&arguments.connection, &mut out).await?,
     }
     let Some(written) = out.finish()? else { return Ok(()) };
     let (records, revision) = (written.records, written.revision);

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::ValueEnum;
 use serde_json::json;
 
-use crate::authority::access::GrantedRole;
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
 use crate::authority::clock::Timestamp;
@@ -23,6 +21,7 @@ use crate::authority::store::StoreError;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::role::Role;
 use crate::cli::store::opened::Configured;
 use crate::cli::store::opened::failed;
 use crate::cli::thumbprint;
@@ -69,14 +68,6 @@ struct What {
     role: Option<Role>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Role {
-    Admin,
-    Proxy,
-    Auditor,
-    Revoker,
-}
-
 fn client(text: &str) -> Result<Revoked, &'static str> {
     ClientId::parse(text).map(Revoked::Client).ok_or("is not a client_id")
 }
@@ -99,14 +90,8 @@ impl What {
             })?;
             return Ok(Revoked::Certificate(certificate.thumbprint()));
         }
-        let role = role.map(|role| match role {
-            Role::Admin => GrantedRole::Admin,
-            Role::Proxy => GrantedRole::Proxy,
-            Role::Auditor => GrantedRole::Auditor,
-            Role::Revoker => GrantedRole::Revoker,
-        });
-        let revoked =
-            client.or(identity).or(trust_domain).or(thumbprint.map(Revoked::Certificate)).or(role.map(Revoked::Role));
+        let role = role.map(|role| Revoked::Role(role.into()));
+        let revoked = client.or(identity).or(trust_domain).or(thumbprint.map(Revoked::Certificate)).or(role);
         revoked.ok_or_else(|| CommandError::new("nothing to lift", "--help lists what can be lifted"))
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use clap::Args;
-use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::authority::clock::Clock as _;
@@ -19,6 +18,7 @@ use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::role::Role;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::thumbprint;
@@ -91,14 +91,6 @@ struct What {
     /// All callers to whom the server's configuration gives a role, as with --client.
     #[arg(long, value_enum)]
     role: Option<Role>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Role {
-    Admin,
-    Proxy,
-    Auditor,
-    Revoker,
 }
 
 const FOR_A_TIME: [&str; 3] = ["until", "for_span", "lift"];
@@ -196,14 +188,7 @@ impl What {
             .or_else(|| issued_to.map(Target::IssuedToClientId))
             .or_else(|| identity.map(Target::SpiffeIdPattern))
             .or_else(|| trust_domain.map(Target::TrustDomain))
-            .or_else(|| {
-                role.map(|role| match role {
-                    Role::Admin => Target::Role(AssignedRole::Admin.into()),
-                    Role::Proxy => Target::Role(AssignedRole::Proxy.into()),
-                    Role::Auditor => Target::Role(AssignedRole::Auditor.into()),
-                    Role::Revoker => Target::Role(AssignedRole::Revoker.into()),
-                })
-            });
+            .or_else(|| role.map(|role| Target::Role(AssignedRole::from(role).into())));
         let target =
             target.ok_or_else(|| CommandError::new("nothing to revoke", "--help lists what can be revoked"))?;
         Ok((target, None))

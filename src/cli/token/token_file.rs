@@ -1,18 +1,17 @@
 //! Where `--out` writes a token.
 
-use std::ffi::OsString;
 use std::fs;
-use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::ErrorKind;
 use std::io::Write as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
 use crate::cli::error::CommandError;
+use crate::cli::whole_file;
+use crate::cli::whole_file::WholeFile;
 
 /// The target of `--out`. Only a regular file is replaced: a rename over a device or a FIFO would put a file with a
 /// token in its place.
@@ -63,60 +62,34 @@ fn unwritable(path: &Path, error: &io::Error) -> CommandError {
 #[derive(Debug)]
 pub(in crate::cli::token) struct TokenFile {
     path: PathBuf,
-    /// The path under which it is written before it is complete.
-    unfinished: PathBuf,
-    folder: PathBuf,
 }
 
 impl TokenFile {
     /// `None` if the path does not name a file.
     pub(in crate::cli::token) fn new(path: &Path) -> Option<Self> {
-        let mut unfinished = OsString::from(".");
-        unfinished.push(path.file_name()?);
-        unfinished.push(".unfinished");
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or_else(|| Path::new(".")).to_owned();
-        Some(Self { path: path.to_owned(), unfinished: folder.join(unfinished), folder })
+        path.file_name().map(|_| Self { path: path.to_owned() })
     }
 
     pub(in crate::cli::token) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces the file's content with this token. Readers find the old or the new token, whole. Only its owner may
-    /// read it. The file is synced when this returns. After an error no other file holds the token.
+    /// Replaces the file's content with this token. After an error no other file holds the token.
     pub(in crate::cli::token) fn put(&self, token: &str) -> io::Result<()> {
-        remove_if_present(&self.unfinished)?;
-        self.write(token).inspect_err(|_| {
-            // Ignore a second error: the first one is reported.
-            let _removed = remove_if_present(&self.unfinished).is_ok();
-        })?;
-        File::open(&self.folder)?.sync_all()
-    }
-
-    fn write(&self, token: &str) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.unfinished)?;
-        file.write_all(token.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&self.unfinished, &self.path)
+        let mut file = WholeFile::create(&self.path)?;
+        file.write(token.as_bytes())?;
+        file.finish()
     }
 
     /// Removes the file, and an unfinished one.
     pub(in crate::cli::token) fn remove(&self) -> io::Result<()> {
-        let removed = remove_if_present(&self.path);
-        remove_if_present(&self.unfinished).and(removed)
-    }
-}
-
-fn remove_if_present(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+        whole_file::remove(&self.path)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::os::unix::fs::MetadataExt as _;
 
     use tempfile::TempDir;
