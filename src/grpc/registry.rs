@@ -15,6 +15,7 @@ use crate::authority::resources::ResourceMetadata;
 use crate::authority::state::Caller;
 use crate::authority::state::RevocationRecord;
 use crate::authority::state::Revoked;
+use crate::authority::store::Revision;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::page::Page;
@@ -89,7 +90,7 @@ impl RegistryService for Services {
         let caller = caller(&extensions)?;
         let refuse = |error: RegistryError| status::registry_error(&error);
         let mut client = required(message.client)?;
-        let from = messages::revision(&client.etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Client)))?;
+        let from = revision(&client.etag, Kind::Client)?;
         if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
             let present = self.authority.seen_client(caller, &client.client_id).map_err(refuse)?;
             client = Client::from(&*present).masked(&client, &mask).map_err(unreadable)?;
@@ -106,13 +107,12 @@ impl RegistryService for Services {
     ) -> Result<Response<DeleteClientResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let refuse = |error: RegistryError| status::registry_error(&error);
-        let from = match message.etag.as_str() {
-            "" => None,
-            etag => Some(messages::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Client)))?),
-        };
+        let from = revision_if_given(&message.etag, Kind::Client)?;
         let by = by(caller, &message.reason)?;
-        self.authority.delete_client(by, &message.client_id, from).await.map_err(refuse)?;
+        self.authority
+            .delete_client(by, &message.client_id, from)
+            .await
+            .map_err(|error| status::registry_error(&error))?;
         Ok(Response::new(DeleteClientResponse {}))
     }
 
@@ -155,8 +155,7 @@ impl RegistryService for Services {
         let caller = caller(&extensions)?;
         let refuse = |error: RegistryError| status::registry_error(&error);
         let mut resource = required_resource(message.resource)?;
-        let from =
-            messages::revision(&resource.etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Resource)))?;
+        let from = revision(&resource.etag, Kind::Resource)?;
         if let Some(mask) = message.update_mask.filter(|mask| !mask.paths.is_empty()) {
             let present = self.authority.seen_resource(caller, &resource.audience).map_err(refuse)?;
             resource = ProtectedResource::from(&*present).masked(&resource, &mask).map_err(unreadable)?;
@@ -173,13 +172,12 @@ impl RegistryService for Services {
     ) -> Result<Response<DeleteProtectedResourceResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let refuse = |error: RegistryError| status::registry_error(&error);
-        let from = match message.etag.as_str() {
-            "" => None,
-            etag => Some(messages::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Resource)))?),
-        };
+        let from = revision_if_given(&message.etag, Kind::Resource)?;
         let by = by(caller, &message.reason)?;
-        self.authority.delete_resource(by, &message.audience, from).await.map_err(refuse)?;
+        self.authority
+            .delete_resource(by, &message.audience, from)
+            .await
+            .map_err(|error| status::registry_error(&error))?;
         Ok(Response::new(DeleteProtectedResourceResponse {}))
     }
 
@@ -218,9 +216,8 @@ impl RegistryService for Services {
     async fn update_grant(&self, request: Request<UpdateGrantRequest>) -> Result<Response<Grant>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let refuse = |error: RegistryError| status::registry_error(&error);
         let grant = required_grant(message.grant)?;
-        let from = messages::revision(&grant.etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Grant)))?;
+        let from = revision(&grant.etag, Kind::Grant)?;
         let metadata = GrantMetadata::try_from(grant).map_err(unreadable)?;
         let by = by(caller, &message.reason)?;
         let updated = self.authority.update_grant(by, metadata, from, message.validate_only).await;
@@ -233,12 +230,11 @@ impl RegistryService for Services {
     ) -> Result<Response<DeleteGrantResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let refuse = |error: RegistryError| status::registry_error(&error);
-        let from = match message.etag.as_str() {
-            "" => None,
-            etag => Some(messages::revision(etag).ok_or_else(|| refuse(RegistryError::EtagMissing(Kind::Grant)))?),
-        };
-        self.authority.delete_grant(by(caller, &message.reason)?, &message.name, from).await.map_err(refuse)?;
+        let from = revision_if_given(&message.etag, Kind::Grant)?;
+        self.authority
+            .delete_grant(by(caller, &message.reason)?, &message.name, from)
+            .await
+            .map_err(|error| status::registry_error(&error))?;
         Ok(Response::new(DeleteGrantResponse {}))
     }
 
@@ -289,6 +285,16 @@ fn by<'a>(caller: &'a Caller, reason: &'a str) -> Result<ChangedBy<'a>, Status> 
     }
     let reason = Some(reason).filter(|reason| !reason.is_empty());
     Ok(caller.author(reason))
+}
+
+/// The revision that an update was made from, by its `etag`.
+fn revision(etag: &str, kind: Kind) -> Result<Revision, Status> {
+    messages::revision(etag).ok_or_else(|| status::registry_error(&RegistryError::EtagMissing(kind)))
+}
+
+/// The revision that a deletion is bound to. Without an `etag` it is of any.
+fn revision_if_given(etag: &str, kind: Kind) -> Result<Option<Revision>, Status> {
+    if etag.is_empty() { Ok(None) } else { revision(etag, kind).map(Some) }
 }
 
 fn required_resource(resource: Option<ProtectedResource>) -> Result<ProtectedResource, Status> {
