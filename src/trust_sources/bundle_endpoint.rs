@@ -107,7 +107,9 @@ pub struct Refreshed {
     pub changed: bool,
     /// Whether it is in effect: not where another replica's of a later request already was.
     pub taken: bool,
-    /// The document.
+    /// The document, parsed.
+    pub document: BundleDocument,
+    /// Its text.
     pub text: Bytes,
     /// When it was requested.
     pub requested_at: Timestamp,
@@ -193,8 +195,9 @@ impl BundleEndpoint {
         let text = tokio::time::timeout(TIMEOUT, self.fetch()).await.map_err(|_| FetchError::Slow)??;
         // The clock may have been set back in the meantime.
         let requested_at = requested_at.min(self.clock.now());
-        let taken = self.take(BundleDocument::parse(&text)?, requested_at)?;
-        Ok(Refreshed { changed: taken.unwrap_or(false), taken: taken.is_some(), text, requested_at })
+        let document = BundleDocument::parse(&text)?;
+        let taken = self.take(document.clone(), requested_at)?;
+        Ok(Refreshed { changed: taken.unwrap_or(false), taken: taken.is_some(), document, text, requested_at })
     }
 
     /// Takes a document that was fetched by another replica, or before a restart, unless it is older than the present one,

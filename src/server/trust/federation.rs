@@ -22,7 +22,6 @@ use crate::authority::clock::Timestamp;
 use crate::authority::state::FetchedBundle;
 use crate::authority::state::StoredBundle;
 use crate::authority::store::Revision;
-use crate::authority::trust::BundleDocument;
 use crate::authority::trust::TrustBundles;
 use crate::server::error::StartError;
 use crate::server::stage::Stage;
@@ -248,7 +247,7 @@ impl Federation {
                 }
                 self.publish();
                 if refreshed.taken {
-                    self.store(federated, &refreshed).await;
+                    self.store(federated, refreshed).await;
                 }
             }
             Err(error) => {
@@ -258,19 +257,18 @@ impl Federation {
     }
 
     /// Stores a document for the other replicas, and for a restart. It counts here also where the store takes no writes.
-    async fn store(&self, federated: &Federated, refreshed: &Refreshed) {
+    async fn store(&self, federated: &Federated, refreshed: Refreshed) {
         let endpoint = &federated.endpoint;
-        let Refreshed { changed: _, taken: _, text, requested_at } = refreshed;
-        let Ok(document) = BundleDocument::parse(text) else { return };
+        let Refreshed { changed: _, taken: _, document, text, requested_at } = refreshed;
         let (trust_domain, keep) = (endpoint.trust_domain(), endpoint.max_age());
         let fetched = FetchedBundle {
             bundle_endpoint: endpoint.url().to_owned(),
             source: federated.source.clone(),
             document,
-            fetched_at: *requested_at,
+            fetched_at: requested_at,
             keep_until: requested_at.after(keep),
         };
-        if let Err(error) = self.authority.store_fetched_bundle(trust_domain, fetched, text, keep).await {
+        if let Err(error) = self.authority.store_fetched_bundle(trust_domain, fetched, &text, keep).await {
             tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain could not be stored");
         }
     }
