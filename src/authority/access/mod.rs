@@ -47,3 +47,4 @@ pub use crate::authority::access::team_grant::GRANTS;
 pub use crate::authority::access::team_grant::GrantMetadata;
 pub use crate::authority::access::team_grant::RegisteredGrant;
 pub use crate::authority::access::team_grant::TeamGrant;
+pub(in crate::authority) use crate::authority::access::text_pattern::split_port;

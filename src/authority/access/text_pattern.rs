@@ -53,7 +53,7 @@ impl AuthorityPattern {
         if let Some(domain) = text.strip_prefix("*.") {
             return is_host(domain).then(|| Self::Below(format!(".{domain}")));
         }
-        let (host, port) = split(text);
+        let (host, port) = split_port(text);
         let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
         let is_written = is_host(host) && port.is_none_or(is_port);
         is_written.then(|| Self::Host(host.to_owned(), port.map(ToOwned::to_owned)))
@@ -61,7 +61,7 @@ impl AuthorityPattern {
 
     /// Whether the pattern matches an authority. One without a port is at every port.
     pub(super) fn matches(&self, authority: &str) -> bool {
-        let (host, port) = split(authority);
+        let (host, port) = split_port(authority);
         match self {
             Self::Host(granted, None) => granted == host,
             Self::Host(granted, Some(at)) => granted == host && port == Some(at.as_str()),
@@ -70,9 +70,10 @@ impl AuthorityPattern {
     }
 }
 
-/// The host, and the port after the last colon. An IPv6 address is in brackets.
-fn split(authority: &str) -> (&str, Option<&str>) {
+/// Splits an authority into its host and its port, if it has one.
+pub(in crate::authority) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
+        // A colon within brackets is part of an IPv6 address.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     }

@@ -3,6 +3,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::authority::access::split_port;
+
 /// A host, and a port if there is one: in lower case (RFC 9110 section 4.2.3), without the dot that ends an absolute
 /// name (RFC 1034 section 3.1), an IPv6 address as RFC 5952 writes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,13 +55,4 @@ fn canonical_host(host: &str) -> Option<String> {
     let name = host.strip_suffix('.').filter(|name| !name.is_empty() && !name.ends_with('.')).unwrap_or(host);
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     (!name.is_empty() && name.bytes().all(valid)).then(|| name.to_ascii_lowercase())
-}
-
-/// Splits an authority into its host and its port, if it has one.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        // A colon within brackets is part of an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    }
 }
