@@ -48,7 +48,7 @@ pub struct GrantMetadata {
     /// The SPIFFE IDs of the team's admins, exact or patterns that end in `/*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub admins: Vec<String>,
-    /// The SPIFFE IDs that its clients may have, and the workloads that serve its resources: exact, or patterns.
+    /// The SPIFFE IDs that its clients may have: exact, or patterns that end in `/*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spiffe_ids: Vec<String>,
     /// The audiences that its clients may have: URIs, or patterns that end in `/*`.
