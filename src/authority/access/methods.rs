@@ -268,6 +268,11 @@ impl CalledMethod {
         Self { row, protocol, grpc }
     }
 
+    /// What a peer calls to get a token, for a question about a peer that has not called.
+    pub(in crate::authority) fn issue_token() -> Self {
+        Self::find("/lanyard.v1.TokenService/IssueToken", true)
+    }
+
     /// The table entry; `None` for a method that is not in the table.
     pub fn entry(&self) -> Option<&'static MethodEntry> {
         self.row.map(|(_, entry)| entry)

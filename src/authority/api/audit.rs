@@ -11,8 +11,9 @@ pub(in crate::authority::api) use crate::authority::api::audit::sent_by::actor;
 pub(in crate::authority::api) use crate::authority::api::audit::sent_by::grounds;
 pub(in crate::authority::api) use crate::authority::api::audit::sent_by::one_step;
 pub(in crate::authority::api) use crate::authority::api::audit::sent_by::presented;
-use crate::authority::api::audit::sent_by::registration;
+pub(in crate::authority::api) use crate::authority::api::audit::sent_by::registration;
 pub(in crate::authority::api) use crate::authority::api::audit::sent_by::sent_by;
+pub(in crate::authority::api) use crate::authority::api::audit::steps::of_check;
 
 use crate::authority::Authority;
 use crate::authority::access::Sender;
@@ -291,7 +292,7 @@ const SECOND_SUCCESSOR: &str = "find out whether two processes renew the same ce
     `lanyard token revoke --identity CLIENT` refuses it altogether";
 
 /// The detailed cause, which the refused caller does not receive.
-fn cause(error: GrantError) -> String {
+pub(in crate::authority::api) fn cause(error: GrantError) -> String {
     match error {
         GrantError::InvalidClient(mismatch) => mismatch.to_string(),
         GrantError::InvalidAssertion(why) => format!("the client assertion is not valid: {why}"),

@@ -35,6 +35,26 @@ use crate::authority::tokens::Compared;
 use crate::authority::tokens::Permitted;
 use crate::authority::tokens::VerifiedToken;
 
+/// A use of a token, as it is evaluated.
+#[derive(Clone, Copy)]
+pub(in crate::authority::api) struct Use<'a> {
+    /// What is known about the certificate, if anything.
+    pub(in crate::authority::api) evidence: Option<&'a Evidence>,
+    /// The name of the proxy's immediate peer, where the user of the token must be that peer.
+    pub(in crate::authority::api) principal: Option<&'a str>,
+    /// The requirements of the resource.
+    pub(in crate::authority::api) demands: &'a Demands,
+    /// Whether an allowance has its steps, as a denial has.
+    pub(in crate::authority::api) explained: bool,
+}
+
+impl<'a> Use<'a> {
+    /// A use of which only a denial is explained.
+    pub(in crate::authority::api) fn new(evidence: Option<&'a Evidence>, demands: &'a Demands) -> Self {
+        Self { evidence, principal: None, demands, explained: false }
+    }
+}
+
 impl Authority {
     /// Decides on one use of one token.
     pub fn validate_binding(
@@ -79,7 +99,7 @@ impl Authority {
         let deleted = view.snapshot.resources.deleted(audience).is_some();
         let demands = Demands { deleted, ..Demands::of(audience, resource, scope) };
         let mut evaluation =
-            self.evaluate_text(view, request.access_token, evidence.as_ref(), None, reported, &demands);
+            self.evaluate_text(view, request.access_token, Use::new(evidence.as_ref(), &demands), reported);
         let asked = (audience, resource);
         evaluation.reference = self.record_binding_decided(caller, asked, evidence.as_ref(), &mut evaluation);
         Ok(evaluation)
@@ -100,25 +120,25 @@ impl Authority {
 
     /// Verifies the text of a token, and decides on its use. `reported` is the SPIFFE ID that a proxy reports beside a
     /// thumbprint.
-    pub(in crate::authority) fn evaluate_text(
+    pub(in crate::authority::api) fn evaluate_text(
         &self,
         view: &View,
         access_token: &str,
-        evidence: Option<&Evidence>,
-        principal: Option<&str>,
+        of: Use<'_>,
         reported: impl FnOnce() -> Option<SpiffeId>,
-        demands: &Demands,
     ) -> Evaluation {
-        let grade = evidence.map(Evidence::grade);
+        let grade = of.evidence.map(Evidence::grade);
         match self.verified(view, access_token) {
             Ok(token) => {
-                let evaluated = self.evaluate(view, &token, evidence, principal, reported, demands);
+                let evaluated = self.evaluate(view, &token, of, reported);
                 let (decision, permitted, mut steps) = evaluated;
                 if !steps.is_empty() {
                     steps.insert(0, signed(&token));
                 }
                 let narrowed = match (&decision, permitted) {
-                    (Decision::Allow(_), Some(permitted)) => token.narrowed(&permitted, |scope| demands.counts(scope)),
+                    (Decision::Allow(_), Some(permitted)) => {
+                        token.narrowed(&permitted, |scope| of.demands.counts(scope))
+                    }
                     (Decision::Allow(_), None) | (Decision::Deny(_), _) => None,
                 };
                 Evaluation { decision, token: Some(token), narrowed, grade, steps, reference: None }
@@ -133,16 +153,15 @@ impl Authority {
 
     /// The decision that every protocol returns, what the client's registration permits of the token, if it has one, and of
     /// a denial its steps.
-    pub(in crate::authority) fn evaluate(
+    pub(in crate::authority::api) fn evaluate(
         &self,
         view: &View,
         token: &VerifiedToken,
-        evidence: Option<&Evidence>,
-        principal: Option<&str>,
+        of: Use<'_>,
         reported: impl FnOnce() -> Option<SpiffeId>,
-        demands: &Demands,
     ) -> (Decision, Option<Arc<Permitted>>, Vec<Step>) {
         let View { now, snapshot, .. } = view;
+        let Use { evidence, principal, demands, explained } = of;
         let client = token.holder.as_ref().map_or(ClientStatus::Unknown, |holder| snapshot.directory.status(holder));
         let registered = match &client {
             ClientStatus::Registered(client) => Some(&**client),
@@ -180,7 +199,10 @@ impl Authority {
             verdict_ttl: view.verdict_ttl(self.policy.verdict_ttl, demands.max_staleness),
         };
         match decide(&request) {
-            decision @ Decision::Allow(_) => (decision, permitted.clone(), Vec::new()),
+            decision @ Decision::Allow(_) => {
+                let steps = if explained { explain(&request) } else { Vec::new() };
+                (decision, permitted.clone(), steps)
+            }
             Decision::Deny(reason) => {
                 let same_identity =
                     reason == DenyReason::CertificateMismatch && self.is_same_identity(view, token, evidence, reported);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::authority::Authority;
 use crate::authority::access::Fronted;
 use crate::authority::api::audit::Checked;
+use crate::authority::api::bindings::Use;
 use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
 use crate::authority::decision::CheckAnswer;
@@ -33,6 +34,7 @@ use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RequestPath;
+use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::Undecidable;
 
@@ -88,17 +90,7 @@ impl Authority {
         resource: &'a ProtectedResource,
         findings: &mut Findings<'a>,
     ) -> Result<Option<Asserted>, CheckRefusal> {
-        if resource.suspended {
-            return Err(CheckRefusal::Denied(DenyReason::ResourceSuspended));
-        }
-        let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
-        let route = resource.routes.find(request.method, &path).ok_or(CheckRefusal::RouteUnknown)?;
-        findings.route = Some(route);
-        let scope = match &route.need {
-            Need::Nothing => return Ok(None),
-            Need::Token(scope) => scope,
-        };
-        findings.scope = scope.clone();
+        let Some(scope) = needed_scope(request, resource, findings)? else { return Ok(None) };
         let access_token = bearer_token(&request.headers)?;
         let forwarded = joined(&request.headers, FORWARDED_CLIENT_CERT)?;
         let CheckRequest { certificate, principal, .. } = *request;
@@ -107,8 +99,8 @@ impl Authority {
         let demands = Demands::of(resource.audience(), Some(resource), scope.clone());
         let principal = peer.principal_of_user(&resource.evidence_from);
         let reported = || peer.reported_spiffe_id(caller.identity.spiffe_id(), &resource.evidence_from);
-        let evidence = findings.evidence.as_ref();
-        let evaluation = self.evaluate_text(&caller.view, access_token, evidence, principal, reported, &demands);
+        let of = Use { principal, ..Use::new(findings.evidence.as_ref(), &demands) };
+        let evaluation = self.evaluate_text(&caller.view, access_token, of, reported);
         findings.token.clone_from(&evaluation.token);
         let Evaluation { decision, token, narrowed, steps, .. } = evaluation;
         findings.steps = steps;
@@ -119,6 +111,27 @@ impl Authority {
             (Decision::Deny(reason), _) => Err(CheckRefusal::Denied(reason)),
             // A decision allows only with a token, so this is unreachable.
             (Decision::Allow(_), None) => Err(CheckRefusal::Unable),
+        }
+    }
+}
+
+/// The scopes that the route of a request needs; `None` if it is public.
+pub(in crate::authority::api) fn needed_scope<'a>(
+    request: &CheckRequest<'_>,
+    resource: &'a ProtectedResource,
+    findings: &mut Findings<'a>,
+) -> Result<Option<&'a Scope>, CheckRefusal> {
+    if resource.suspended {
+        return Err(CheckRefusal::Denied(DenyReason::ResourceSuspended));
+    }
+    let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
+    let route = resource.routes.find(request.method, &path).ok_or(CheckRefusal::RouteUnknown)?;
+    findings.route = Some(route);
+    match &route.need {
+        Need::Nothing => Ok(None),
+        Need::Token(scope) => {
+            findings.scope = scope.clone();
+            Ok(Some(scope))
         }
     }
 }

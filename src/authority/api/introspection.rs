@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::authority::Authority;
 use crate::authority::access::Requester;
 use crate::authority::api::audit::one_step;
+use crate::authority::api::bindings::Use;
 use crate::authority::decision::Check;
 use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::Decision;
@@ -124,7 +125,7 @@ impl Authority {
                 ..Demands::of(audience, resource, Scope::default())
             };
             let (decision, permitted, decided) =
-                self.evaluate(view, &token, evidence.as_ref(), None, || None, &demands);
+                self.evaluate(view, &token, Use::new(evidence.as_ref(), &demands), || None);
             *steps = decided;
             match (decision, permitted) {
                 (Decision::Allow(_), permitted) => {

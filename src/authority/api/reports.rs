@@ -133,7 +133,7 @@ impl Authority {
 }
 
 /// The step at which a call was refused, and what was expected there.
-fn not_admitted_at(method: &str, error: NotAdmitted) -> (Check, String) {
+pub(in crate::authority::api) fn not_admitted_at(method: &str, error: NotAdmitted) -> (Check, String) {
     match error {
         NotAdmitted::NoSuchMethod => (Check::Request, "a method of this version".to_owned()),
         NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => {

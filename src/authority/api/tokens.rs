@@ -14,6 +14,7 @@ use crate::authority::decision::Check;
 use crate::authority::decision::Credentials;
 use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::Step;
 use crate::authority::decision::TokenRequest;
 use crate::authority::decision::explain_grant;
 use crate::authority::decision::explain_refusal;
@@ -45,27 +46,15 @@ impl Authority {
         let (view, peer) = (&caller.view, &*caller.identity);
         let assertion = self.prove_assertion(view, &request.assertion);
         let credentials = assertion.as_ref().map(|assertion| self.credentials(peer, assertion.as_ref()));
-        let granted = credentials
-            .map_err(|error| *error)
-            .and_then(|credentials| grant(&view.snapshot, credentials, request, view.now));
-        // The token is good at each of its resources. A refusal may be wrong by now too.
-        let granted_for = granted.as_ref().map(|grant| grant.audience.iter().map(String::as_str));
-        let bound = granted_for.ok().and_then(|audiences| view.shortest_bound(audiences));
-        let fresh = view.freshness(bound).map_err(GrantError::from);
-        let ended_at = |check, error: GrantError| one_step(check, &error.to_string(), "");
-        let (error, steps) = match (fresh, granted) {
-            (Err(error), _) => (error, ended_at(Check::Freshness, error)),
-            (Ok(()), Err(error)) => match credentials {
-                Ok(credentials) => (error, explain_grant(&view.snapshot, credentials, request, view.now)),
-                Err(_) => (error, ended_at(Check::ClientAssertion, error)),
-            },
-            (Ok(()), Ok(grant)) => match self.mint(view, peer, &grant).await {
+        let (error, steps) = match granted(view, credentials.map_err(|error| *error), request) {
+            Ok(grant) => match self.mint(view, peer, &grant).await {
                 Ok((claims, token)) => {
                     self.record_issued(peer, &grant, &claims);
                     return Ok(token);
                 }
                 Err(error) => (error, ended_at(Check::Signing, error)),
             },
+            Err(refused) => refused,
         };
         Err(self.record_token_refused(caller, request, error, steps))
     }
@@ -91,15 +80,31 @@ impl Authority {
         peer: &PeerIdentity,
         grant: &Grant,
     ) -> Result<(AccessTokenClaims, IssuedToken), GrantError> {
+        let jti = self.random_id().map_err(|_| GrantError::ServerError)?;
+        let claims = self.claims(view, peer, grant, jti);
+        let access_token = tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal)?;
+        let expires_in = view.now.until(grant.expires);
+        let token = IssuedToken { access_token, expires_in, scope: grant.scope.clone() };
+        Ok((claims, token))
+    }
+
+    /// The claims of a token that is issued now.
+    pub(in crate::authority::api) fn claims(
+        &self,
+        view: &View,
+        peer: &PeerIdentity,
+        grant: &Grant,
+        jti: String,
+    ) -> AccessTokenClaims {
         let now = view.now;
-        let claims = AccessTokenClaims {
+        AccessTokenClaims {
             iss: self.policy.issuer.clone(),
             sub: grant.client_id.to_string(),
             aud: grant.audience.clone().into(),
             exp: grant.expires,
             iat: now,
             nbf: now.before(NOT_BEFORE_SKEW),
-            jti: self.random_id().map_err(|_| GrantError::ServerError)?,
+            jti,
             client_id: grant.client_id.to_string(),
             scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
             cnf: grant.bound.then(|| Confirmation { x5t_s256: Some(peer.thumbprint().to_string()) }),
@@ -110,10 +115,7 @@ impl Authority {
                 .then(|| tokens::spiffe_id_claim(&grant.client_id, peer.certificate()))
                 .flatten(),
             lanyard_creation: grant.client.record.creation_id.to_string(),
-        };
-        let access_token = tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal)?;
-        let token = IssuedToken { access_token, expires_in: now.until(grant.expires), scope: grant.scope.clone() };
-        Ok((claims, token))
+        }
     }
 
     /// Signs a response of the introspection endpoint for its receiver (RFC 9701 section 5). It has no `exp` and no
@@ -134,6 +136,29 @@ impl Authority {
         self.entropy.fill(&mut bytes)?;
         Ok(URL_SAFE_NO_PAD.encode(bytes))
     }
+}
+
+/// Decides on a token request, if the view is fresh enough. A refusal has its steps.
+pub(in crate::authority::api) fn granted(
+    view: &View,
+    credentials: Result<Credentials<'_>, GrantError>,
+    request: &TokenRequest,
+) -> Result<Grant, (GrantError, Vec<Step>)> {
+    let granted = credentials.and_then(|credentials| grant(&view.snapshot, credentials, request, view.now));
+    // The token is good at each of its resources. A refusal may be wrong by now too.
+    let granted_for = granted.as_ref().map(|grant| grant.audience.iter().map(String::as_str));
+    let bound = granted_for.ok().and_then(|audiences| view.shortest_bound(audiences));
+    let fresh = view.freshness(bound).map_err(GrantError::from);
+    fresh.map_err(|error| (error, ended_at(Check::Freshness, error)))?;
+    granted.map_err(|error| match credentials {
+        Ok(credentials) => (error, explain_grant(&view.snapshot, credentials, request, view.now)),
+        Err(_) => (error, ended_at(Check::ClientAssertion, error)),
+    })
+}
+
+/// The only step of a refused request.
+fn ended_at(check: Check, error: GrantError) -> Vec<Step> {
+    one_step(check, &error.to_string(), "")
 }
 
 /// The refusal of a request whose answer was not signed.

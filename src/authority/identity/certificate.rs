@@ -168,6 +168,22 @@ impl Certificate {
         })
     }
 
+    /// The certificate that the holder of a SPIFFE ID is supposed to have, where no certificate of its own is known: it has
+    /// the ID as its only name, and is valid at any time. There are no bytes of it, so that no rule proves it, and unless a
+    /// thumbprint is given, its thumbprint is no certificate's.
+    pub(in crate::authority) fn supposed(spiffe_id: &str, thumbprint: Option<CertificateThumbprint>) -> Self {
+        let names = CertificateNames { uri: vec![spiffe_id.to_owned()], ..CertificateNames::default() };
+        Self {
+            der: CertificateDer::from(Vec::new()),
+            thumbprint: thumbprint.unwrap_or_else(|| CertificateThumbprint::of(&[])),
+            public_key: Arc::default(),
+            not_before: Timestamp(0),
+            not_after: Timestamp(u64::MAX),
+            names: Arc::new(names),
+            uses: CertificateUses::default(),
+        }
+    }
+
     /// The DER as received.
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der

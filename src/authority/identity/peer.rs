@@ -44,6 +44,11 @@ impl PeerIdentity {
         Self { certificate, proof, issuers_until }
     }
 
+    /// The holder of a SPIFFE ID, as if it had proven a certificate; see [`Certificate::supposed`].
+    pub(in crate::authority) fn supposed(id: &SpiffeId) -> Self {
+        Self::proven(Certificate::supposed(&id.to_string(), None), Proof::Svid(id.clone()), None)
+    }
+
     /// Until when the path that proved the certificate is valid; the leaf's own validity is not in it.
     pub(in crate::authority) fn issuers_until(&self) -> Option<Timestamp> {
         self.issuers_until

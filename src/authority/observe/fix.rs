@@ -6,9 +6,15 @@ use crate::authority::decision::CheckRefusal;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::Mismatch;
 use crate::authority::decision::NoDecision;
+use crate::authority::decision::NotExplained;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::handshake_error::HandshakeError;
 use crate::authority::trust::Unproven;
+
+/// A fix with what it names.
+pub(in crate::authority) fn naming(fix: &str, client: &str, certificate: &str, resource: &str) -> String {
+    fix.replace("CLIENT", client).replace("CERTIFICATE", certificate).replace("RESOURCE", resource)
+}
 
 /// What gets a caller another token.
 const NEW_TOKEN: &str = "get a new token: `lanyard token get`";
@@ -264,3 +270,15 @@ fn of_certificate(why: Unproven) -> &'static str {
 
 /// What to do about a refused request whose cause says it.
 pub(in crate::authority) const AS_THE_CAUSE_SAYS: &str = "correct what the cause names, and try again";
+
+/// What a caller is told to do that did not prove to be the client that it named.
+pub(in crate::authority) const OWN_CLIENTS: &str =
+    "see `lanyard whoami` for the clients that your certificate proves, and what each may ask for";
+
+/// What to do about a question that is not answered.
+pub(in crate::authority) fn of_not_explained(why: NotExplained) -> &'static str {
+    match why {
+        NotExplained::NotYours => "ask about the certificate that you connect with, or have an admin or an auditor ask",
+        NotExplained::Undecidable(why) => of_no_decision(why.into()),
+    }
+}

@@ -97,6 +97,21 @@ impl TrustBundles {
         self.trust_domains.get(trust_domain).is_some_and(|bundle| !bundle.is_stale(now) && !bundle.x509.is_empty())
     }
 
+    /// Why no certificate can prove the holder of this SPIFFE ID, if none can.
+    pub(in crate::authority) fn unprovable(&self, id: &SpiffeId, now: Timestamp) -> Option<Unproven> {
+        if id.path().is_empty() {
+            return Some(Unproven::InvalidSpiffeId);
+        }
+        let bundle = self.bundle_for(id, now);
+        bundle.map_or_else(Some, |bundle| bundle.x509.is_empty().then_some(Unproven::NoPath))
+    }
+
+    /// The bundle that proves the SVIDs of a SPIFFE ID.
+    fn bundle_for(&self, id: &SpiffeId, now: Timestamp) -> Result<&Bundle, Unproven> {
+        let bundle = self.trust_domains.get(id.trust_domain()).ok_or(Unproven::UnknownTrustDomain)?;
+        if bundle.is_stale(now) { Err(Unproven::StaleBundle) } else { Ok(bundle) }
+    }
+
     /// How long ago each trust domain's bundle was last confirmed; `None` where it is in effect until it is replaced.
     pub fn ages(&self, now: Timestamp) -> impl Iterator<Item = (&TrustDomain, Option<Duration>)> {
         let age = move |bundle: &Bundle| bundle.confirmed.map(|confirmed| confirmed.until(now));
@@ -157,10 +172,7 @@ impl TrustBundles {
         signatures: &mut u32,
     ) -> Result<(SpiffeId, Timestamp), Unproven> {
         let id = svid_name(certificate)?;
-        let bundle = self.trust_domains.get(id.trust_domain()).ok_or(Unproven::UnknownTrustDomain)?;
-        if bundle.is_stale(now) {
-            return Err(Unproven::StaleBundle);
-        }
+        let bundle = self.bundle_for(&id, now)?;
         let mut chain = Chain::parse(certificate.der(), others)?;
         let path = chain.path_to(bundle.x509.usable(), Purpose::SvidOfClient, now);
         *signatures += chain.verified_signatures();

@@ -93,11 +93,7 @@ impl TrustBundles {
         if sole_audience(&claims) != Some(audience) {
             return Err(InvalidJwtSvid::Audience);
         }
-        let bundle = self.trust_domains.get(spiffe_id.trust_domain()).ok_or(InvalidJwtSvid::UnknownTrustDomain)?;
-        if bundle.is_stale(now) {
-            return Err(InvalidJwtSvid::StaleBundle);
-        }
-        let keys = header.keys(&bundle.jwt);
+        let keys = header.keys(self.jwt_authorities_of(&spiffe_id, now)?);
         if keys.is_empty() {
             return Err(InvalidJwtSvid::UnknownKey);
         }
@@ -106,6 +102,22 @@ impl TrustBundles {
         } else {
             Err(InvalidJwtSvid::Signature)
         }
+    }
+
+    /// The JWT-SVID that the holder of a SPIFFE ID is supposed to have, if a key of its trust domain could prove one.
+    pub(in crate::authority) fn supposed_jwt_svid(
+        &self,
+        spiffe_id: &SpiffeId,
+        now: Timestamp,
+    ) -> Result<JwtSvid, InvalidJwtSvid> {
+        let mut keys = self.jwt_authorities_of(spiffe_id, now)?.all();
+        keys.next().map(|_| JwtSvid { spiffe_id: spiffe_id.clone() }).ok_or(InvalidJwtSvid::UnknownKey)
+    }
+
+    /// The keys of the bundle that proves the JWT-SVIDs of a SPIFFE ID.
+    fn jwt_authorities_of(&self, id: &SpiffeId, now: Timestamp) -> Result<&JwtAuthorities, InvalidJwtSvid> {
+        let bundle = self.trust_domains.get(id.trust_domain()).ok_or(InvalidJwtSvid::UnknownTrustDomain)?;
+        if bundle.is_stale(now) { Err(InvalidJwtSvid::StaleBundle) } else { Ok(&bundle.jwt) }
     }
 }
 

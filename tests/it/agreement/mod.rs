@@ -1,5 +1,6 @@
 //! All protocols give one answer.
 
+mod explanations;
 mod faults;
 mod registrations;
 mod revocations;

@@ -7,6 +7,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::PresentedCertificate;
 use crate::authority::observe::audit::AuditEvent;
 use crate::authority::observe::audit::AuditOutcome;
+use crate::authority::observe::fix;
 use crate::authority::observe::recent::refusal::RecentRefusal;
 use crate::authority::observe::recent::refusal::Sight;
 use crate::authority::reference::Reference;
@@ -57,10 +58,6 @@ pub struct ExplainedRefusal {
     /// The steps of the decision. Those of a caller's own refusal say what was compared only where the token is its own.
     pub steps: Vec<Step>,
 }
-
-/// What a caller is told to do that did not prove to be the client that it named.
-const OWN_CLIENTS: &str =
-    "see `lanyard whoami` for the clients that your certificate proves, and what each may ask for";
 
 impl ExplainedRefusal {
     /// What an admin is told.
@@ -115,7 +112,7 @@ impl ExplainedRefusal {
                     expected: Box::default(),
                     passed: false,
                 }];
-                OWN_CLIENTS.clone_into(&mut told.fix);
+                fix::OWN_CLIENTS.clone_into(&mut told.fix);
             }
         }
         Some(told)

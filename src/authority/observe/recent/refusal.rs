@@ -5,6 +5,7 @@ use crate::authority::decision::Step;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::PresentedCertificate;
 use crate::authority::observe::audit::AuditRecord;
+use crate::authority::observe::fix;
 use crate::authority::reference::Reference;
 
 /// Why something is refused, besides what its audit record says.
@@ -76,11 +77,8 @@ impl RecentRefusal {
         let shown = self.grounds.evidence.as_ref().or(self.grounds.connection.as_ref());
         let certificate = shown.map(|shown| shown.thumbprint.to_string());
         let resource = self.record.resource.as_deref().unwrap_or("the resource");
-        self.grounds
-            .fix
-            .replace("CLIENT", &named(&self.record.client_id, "the client"))
-            .replace("CERTIFICATE", &named(&certificate, "the certificate"))
-            .replace("RESOURCE", resource)
+        let client = named(&self.record.client_id, "the client");
+        fix::naming(self.grounds.fix, &client, &named(&certificate, "the certificate"), resource)
     }
 
     /// About how many bytes it takes.

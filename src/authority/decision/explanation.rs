@@ -1,0 +1,199 @@
+//! Questions about what has not happened yet, and their answers: what a check of a request would come to, and what an
+//! identity is to this server.
+
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use spiffe::SpiffeId;
+
+use crate::authority::decision::steps::Step;
+use crate::authority::evidence::EvidenceGrade;
+use crate::authority::identity::Certificate;
+use crate::authority::identity::InvalidCertificate;
+use crate::authority::identity::PresentedCertificate;
+use crate::authority::identity::parse_spiffe_id;
+use crate::authority::registration::Claim;
+use crate::authority::registration::ClientId;
+use crate::authority::registration::Rotation;
+use crate::authority::resources::Destination;
+use crate::authority::scope::Scope;
+use crate::authority::state::Undecidable;
+
+/// The identity that a question is about.
+#[derive(Clone, Debug)]
+pub enum AskedIdentity {
+    /// The holder of a SPIFFE ID. It is supposed to have a valid certificate.
+    SpiffeId(SpiffeId),
+    /// The holder of a certificate.
+    Certificate(Box<AskedCertificate>),
+}
+
+/// A certificate that a question is about.
+#[derive(Clone, Debug)]
+pub struct AskedCertificate {
+    /// The certificate itself.
+    pub leaf: Certificate,
+    /// The same with its intermediates, the leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl AskedIdentity {
+    /// Reads certificates in DER, the leaf first. `None` where there is none.
+    pub fn from_chain(chain: Vec<CertificateDer<'static>>) -> Option<Result<Self, InvalidCertificate>> {
+        let leaf = Certificate::parse(chain.first()?);
+        Some(leaf.map(|leaf| Self::Certificate(Box::new(AskedCertificate { leaf, chain }))))
+    }
+
+    /// Its SPIFFE ID: of a certificate the first URI name, whether or not a rule accepts the certificate.
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+        match self {
+            Self::SpiffeId(id) => Some(id.clone()),
+            Self::Certificate(asked) => asked.leaf.names().uri.first().and_then(|uri| parse_spiffe_id(uri)),
+        }
+    }
+
+    /// The certificate, if the question names one.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::SpiffeId(_) => None,
+            Self::Certificate(asked) => Some(&asked.leaf),
+        }
+    }
+}
+
+/// A question about a request that a proxy may check.
+#[derive(Debug)]
+pub struct CheckQuestion<'a> {
+    /// Who makes the request.
+    pub identity: AskedIdentity,
+    /// Where it is for.
+    pub destination: Destination<'a>,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The path, with the query.
+    pub path: &'a str,
+    /// How much of the certificate the proxy shows.
+    pub shown: EvidenceGrade,
+    /// The token that the request has.
+    pub token: AskedToken<'a>,
+}
+
+/// The token of a request that a question is about.
+#[derive(Debug)]
+pub enum AskedToken<'a> {
+    /// This one.
+    Presented(&'a str),
+    /// The one for the resource that its sender would get now.
+    Requested {
+        /// The `client_id` to request it with. A workload with an SVID may leave it out.
+        client_id: Option<String>,
+        /// Space-separated scopes. Empty means all that are registered.
+        scope: String,
+    },
+}
+
+/// Why something would be refused.
+#[derive(Clone, Debug)]
+pub struct WhyNot {
+    /// The fixed code, as the refused caller would get it, or as the log has it.
+    pub code: &'static str,
+    /// The cause in one sentence. Empty where it is not for the caller.
+    pub cause: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+/// What would be in a token.
+#[derive(Clone, Debug)]
+pub struct TokenTerms {
+    /// Its scopes.
+    pub scope: Scope,
+    /// Its audiences.
+    pub audience: Vec<String>,
+    /// How long it would be valid.
+    pub expires_in: Duration,
+    /// Whether it would be bound to the certificate.
+    pub bound: bool,
+    /// Whether it would stay valid with a renewed certificate.
+    pub rotation: Rotation,
+}
+
+/// What a token request would come to.
+#[derive(Clone, Debug)]
+pub struct TokenOutcome {
+    /// The client, as the request names it or its certificate does.
+    pub client_id: Option<ClientId>,
+    /// The registration that applies, by its `client_id`.
+    pub registration: Option<String>,
+    /// What would be granted, or why nothing.
+    pub granted: Result<TokenTerms, WhyNot>,
+    /// The steps of the decision.
+    pub steps: Vec<Step>,
+}
+
+/// What a check of a request would come to.
+#[derive(Clone, Debug)]
+pub struct ExplainedCheck {
+    /// Why it would be denied; `None` where it would be allowed.
+    pub why_not: Option<WhyNot>,
+    /// Whether it would be let through nevertheless, because its resource is in the mode `report`.
+    pub let_through: bool,
+    /// The sender's SPIFFE ID.
+    pub spiffe_id: Option<String>,
+    /// Its certificate, if the question names one.
+    pub certificate: Option<PresentedCertificate>,
+    /// The client of the token.
+    pub client_id: Option<String>,
+    /// The registration that applies to it, by its `client_id`.
+    pub registration: Option<String>,
+    /// The resource, by its audience.
+    pub resource: Option<String>,
+    /// The template of the route that the request matches.
+    pub route: Option<String>,
+    /// The scopes that the route needs.
+    pub scope: String,
+    /// What the request for its token comes to; `None` where it has one, and where it needs none.
+    pub token: Option<TokenOutcome>,
+    /// The steps of the check.
+    pub steps: Vec<Step>,
+    /// The registrations that claim the SPIFFE ID of the client. Empty for callers that are not told of others.
+    pub claims: Vec<Claim>,
+}
+
+/// What an identity is to this server.
+#[derive(Clone, Debug)]
+pub struct ExplainedIdentity {
+    /// Its SPIFFE ID.
+    pub spiffe_id: Option<String>,
+    /// Its certificate, if one was named.
+    pub certificate: Option<PresentedCertificate>,
+    /// Whether a rule accepts the certificate now or, where only the SPIFFE ID is known, could accept one.
+    pub proven: bool,
+    /// Why it may not request tokens at all, if it may not.
+    pub why_not: Option<WhyNot>,
+    /// The registrations that claim its SPIFFE ID. Empty for callers that are not told of others.
+    pub claims: Vec<Claim>,
+    /// What its token requests come to, one for each client that it may be.
+    pub tokens: Vec<TokenOutcome>,
+}
+
+/// Why a question is not answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotExplained {
+    /// The question is about somebody else, and the caller is neither an admin nor an auditor.
+    #[error("only an admin or an auditor may ask about an identity that is not the caller's own")]
+    NotYours,
+    /// No decision is possible now.
+    #[error(transparent)]
+    Undecidable(#[from] Undecidable),
+}
+
+impl NotExplained {
+    /// The fixed code of the error.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotYours => "NOT_YOURS",
+            Self::Undecidable(why) => why.code(),
+        }
+    }
+}
