@@ -13,6 +13,8 @@ mod dev;
 mod doctor;
 mod documents;
 mod error;
+mod explain;
+mod explanation;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod grant;
@@ -69,6 +71,7 @@ use crate::cli::documents::history::ShowArguments;
 use crate::cli::documents::lint;
 use crate::cli::documents::lint::LintArguments;
 use crate::cli::error::CommandError;
+use crate::cli::explain::ExplainCommand;
 use crate::cli::grant::GrantCommand;
 use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
@@ -86,8 +89,8 @@ use crate::cli::why::WhyArguments;
 
 /// Binds each access token to the certificate of the workload that requested it (RFC 8705).
 ///
-/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, of `validate` 3: denied, and of `apply` 4:
-/// a document is refused.
+/// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, of `validate` and `explain request` 3: denied,
+/// and of `apply` 4: a document is refused.
 #[derive(Debug, Parser)]
 #[command(name = "lanyard", version, propagate_version = true)]
 pub struct Arguments {
@@ -152,6 +155,9 @@ enum Command {
     Whoami(WhoAmIArguments),
     /// Says why something was refused: by the reference that came with the refusal, or the newest refusals.
     Why(WhyArguments),
+    /// Says what would happen: whether a request would be allowed, and what an identity would get.
+    #[command(subcommand)]
+    Explain(ExplainCommand),
     /// Names servers, and the certificate to connect with, so that commands need not.
     #[command(subcommand)]
     Context(ContextCommand),
@@ -245,6 +251,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
         Command::Whoami(arguments) => block_on(whoami::run(arguments, format)),
         Command::Why(arguments) => block_on(why::run(arguments, format)),
+        Command::Explain(command) => block_on(explain::run(command, format)),
     };
     result.unwrap_or_else(|error| {
         output::print_error(&error, format);

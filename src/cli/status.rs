@@ -34,6 +34,8 @@ pub(in crate::cli) enum Needs {
     WorkloadOrProxy,
     /// Admin, for the refusals of all callers.
     Refusals,
+    /// Admin or Auditor, for questions about others.
+    Explanations,
     /// Any role.
     AnyRole,
 }
@@ -94,6 +96,9 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         }
         ("NOT_GRANTED", _) => {
             "see `lanyard whoami` for the grants that you hold, and `lanyard grant get` for what each covers"
+        }
+        ("NOT_YOURS", Needs::Explanations) => {
+            "ask about the certificate of --cert, or use a certificate with the role Admin or Auditor"
         }
         ("NOT_YOURS", _) => {
             "use the certificate of the client that the token was issued to (and its --client-id, unless it has an \
@@ -157,7 +162,7 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
              certificate of a registered client"
         }
-        (Code::PermissionDenied, Needs::AnyRole) => {
+        (Code::PermissionDenied, Needs::AnyRole | Needs::Explanations) => {
             "the certificate is accepted, but it has no role: have an admin register a client for it (its names are in \
              `openssl x509 -noout -text -in CERT`), or name it under `roles` in the server's configuration"
         }

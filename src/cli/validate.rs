@@ -26,7 +26,8 @@ use crate::proto::ValidateBindingResponse;
 use crate::proto::binding_service_client::BindingServiceClient;
 use crate::proto::validate_binding_request::Evidence;
 
-const DENIED: u8 = 3;
+/// The exit code of a denial.
+pub(in crate::cli) const DENIED: u8 = 3;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ValidateArguments {

@@ -9,23 +9,25 @@ use serde_json::json;
 
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
-use crate::authority::clock::Timestamp;
-use crate::authority::identity::CertificateThumbprint;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
-use crate::cli::moment::moment;
+use crate::cli::explanation::at;
+use crate::cli::explanation::certificate_document;
+use crate::cli::explanation::claim_document;
+use crate::cli::explanation::claims;
+use crate::cli::explanation::present;
+use crate::cli::explanation::present_rows;
+use crate::cli::explanation::presented;
+use crate::cli::explanation::step_document;
+use crate::cli::explanation::steps;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
-use crate::cli::table;
 use crate::messages::timestamp;
-use crate::proto::DecisionStep;
 use crate::proto::ExplainRefusalRequest;
 use crate::proto::ListRefusalsRequest;
-use crate::proto::PresentedCertificate;
 use crate::proto::Refusal;
-use crate::proto::RegistrationClaim;
 use crate::proto::explanation_service_client::ExplanationServiceClient;
 
 #[derive(Args, Debug)]
@@ -110,84 +112,14 @@ fn text(refusal: &Refusal) -> String {
         ("route", refusal.route.clone()),
         ("jti", refusal.jti.clone()),
     ];
-    let row = |(name, value): (&str, String)| (!value.is_empty()).then(|| format!("{name:<13} {value}"));
-    let mut lines: Vec<String> = rows.into_iter().filter_map(row).collect();
-    lines.push("steps".to_owned());
-    lines.push(indented(&refusal.steps.iter().map(step).collect::<Vec<_>>()));
-    if !refusal.claims.is_empty() {
-        lines.push("registrations that claim the client now".to_owned());
-        lines.push(indented(&refusal.claims.iter().map(claim).collect::<Vec<_>>()));
-    }
+    let mut lines = present_rows(rows);
+    lines.extend(steps("steps", &refusal.steps));
+    lines.extend(claims("registrations that claim the client now", &refusal.claims));
     lines.push(format!("{:<13} {}", "fix", refusal.fix));
     lines.join("\n")
 }
 
-fn presented(certificate: &PresentedCertificate) -> String {
-    let mut parts = vec![thumbprint(certificate)];
-    parts.extend(certificate.names.iter().cloned());
-    let validity = certificate.not_before.as_ref().and_then(at).zip(certificate.not_after.as_ref().and_then(at));
-    parts.extend(validity.map(|(from, until)| format!("valid from {from} to {until}")));
-    parts.join(" ")
-}
-
-fn thumbprint(certificate: &PresentedCertificate) -> String {
-    let thumbprint = CertificateThumbprint::from_digest(&certificate.thumbprint);
-    thumbprint.map(|thumbprint| format!("x5t#S256:{thumbprint}")).unwrap_or_default()
-}
-
-fn at(time: &prost_types::Timestamp) -> Option<String> {
-    u64::try_from(time.seconds).ok().map(Timestamp).map(moment)
-}
-
-fn step(step: &DecisionStep) -> Vec<String> {
-    let compared = match (step.found.as_str(), step.expected.as_str()) {
-        ("", "") => String::new(),
-        (found, "") => found.to_owned(),
-        ("", expected) => format!("nothing; expected: {expected}"),
-        (found, expected) => format!("{found}; expected: {expected}"),
-    };
-    vec![if step.passed { "ok" } else { "no" }.to_owned(), step.check.replace('_', " "), compared]
-}
-
-fn claim(claim: &RegistrationClaim) -> Vec<String> {
-    let applies = if claim.applies { "yes" } else { "no" }.to_owned();
-    vec![applies, claim.client_id.clone(), claim.expects.clone(), claim.outcome.clone()]
-}
-
-fn indented(rows: &[Vec<String>]) -> String {
-    let text = table::rows(rows);
-    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
-}
-
 fn document(refusal: &Refusal) -> Value {
-    let present = |text: &str| Some(text).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
-    let certificate = |certificate: &Option<PresentedCertificate>| {
-        certificate.as_ref().map(|one| {
-            json!({
-                "x5t#S256": CertificateThumbprint::from_digest(&one.thumbprint).map(|one| one.to_string()),
-                "names": one.names,
-                "not_before": one.not_before.as_ref().and_then(at),
-                "not_after": one.not_after.as_ref().and_then(at),
-            })
-        })
-    };
-    let step = |step: &DecisionStep| {
-        json!({
-            "check": step.check,
-            "found": step.found,
-            "expected": step.expected,
-            "passed": step.passed,
-        })
-    };
-    let claim = |claim: &RegistrationClaim| {
-        json!({
-            "client_id": claim.client_id,
-            "etag": claim.etag,
-            "expects": claim.expects,
-            "applies": claim.applies,
-            "outcome": claim.outcome,
-        })
-    };
     json!({
         "reference": refusal.reference,
         "time": refusal.time.as_ref().and_then(at),
@@ -199,8 +131,8 @@ fn document(refusal: &Refusal) -> Value {
         "caller": present(&refusal.caller),
         "remote": present(&refusal.remote),
         "listener": present(&refusal.listener),
-        "connection": certificate(&refusal.connection),
-        "evidence": certificate(&refusal.evidence),
+        "connection": certificate_document(refusal.connection.as_ref()),
+        "evidence": certificate_document(refusal.evidence.as_ref()),
         "evidence_text": present(&refusal.evidence_text),
         "client_id": present(&refusal.client_id),
         "registration": present(&refusal.registration),
@@ -209,7 +141,7 @@ fn document(refusal: &Refusal) -> Value {
         "method": present(&refusal.method),
         "path": present(&refusal.path),
         "jti": present(&refusal.jti),
-        "steps": refusal.steps.iter().map(step).collect::<Vec<_>>(),
-        "claims": refusal.claims.iter().map(claim).collect::<Vec<_>>(),
+        "steps": refusal.steps.iter().map(step_document).collect::<Vec<_>>(),
+        "claims": refusal.claims.iter().map(claim_document).collect::<Vec<_>>(),
     })
 }

@@ -142,13 +142,14 @@ pub(in crate::client) fn certificates(path: &Path) -> Result<Vec<CertificateDer<
 
 /// Reads the first certificate of a PEM file, or that of a DER file.
 pub fn certificate(path: &Path) -> Result<CertificateDer<'static>, FileError> {
+    certificate_chain(path)?.into_iter().next().ok_or_else(|| FileError::NoCertificate(path.to_owned()))
+}
+
+/// Reads the certificates of a PEM file, at least one, or that of a DER file.
+pub fn certificate_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let bytes = read(path)?;
     // A DER certificate is a SEQUENCE with a length in the long form. No text begins with these bytes.
-    if matches!(*bytes, [0x30, 0x80..=0xff, ..]) {
-        return Ok(CertificateDer::from(bytes));
-    }
-    let first = certificates_in(path, &bytes)?.into_iter().next();
-    first.ok_or_else(|| FileError::NoCertificate(path.to_owned()))
+    if matches!(*bytes, [0x30, 0x80..=0xff, ..]) { Ok(vec![bytes.into()]) } else { certificates_in(path, &bytes) }
 }
 
 fn private_key_in(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, FileError> {

@@ -5,25 +5,28 @@ use tonic::Response;
 use tonic::Status;
 
 use crate::authority::clock::Timestamp;
-use crate::authority::decision::Step;
-use crate::authority::identity::PresentedCertificate;
 use crate::authority::observe::ExplainedRefusal;
 use crate::authority::observe::RefusalFilter;
 use crate::authority::registration::Claim;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::explained;
+use crate::grpc::explained::certificate;
+use crate::grpc::explained::claim;
+use crate::grpc::explained::step;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
-use crate::messages;
+use crate::grpc::status::refused;
 use crate::messages::timestamp;
-use crate::proto;
-use crate::proto::DecisionStep;
+use crate::proto::ExplainCheckRequest;
+use crate::proto::ExplainCheckResponse;
+use crate::proto::ExplainIdentityRequest;
+use crate::proto::ExplainIdentityResponse;
 use crate::proto::ExplainRefusalRequest;
 use crate::proto::ExplainRefusalResponse;
 use crate::proto::ListRefusalsRequest;
 use crate::proto::ListRefusalsResponse;
 use crate::proto::Refusal;
-use crate::proto::RegistrationClaim;
 use crate::proto::explanation_service_server::ExplanationService;
 
 /// How many refusals are listed if the request does not say, and at most.
@@ -63,6 +66,25 @@ impl ExplanationService for Services {
         let found = self.authority.recent_refusals(caller(&extensions)?, &filter, size);
         Ok(Response::new(ListRefusalsResponse { refusals: found.into_iter().map(printed).collect() }))
     }
+
+    async fn explain_check(
+        &self,
+        request: Request<ExplainCheckRequest>,
+    ) -> Result<Response<ExplainCheckResponse>, Status> {
+        let question = explained::question(request.get_ref())?;
+        let answer = self.authority.explain_check(caller(request.extensions())?, &question);
+        answer.map(|explained| Response::new(explained::check(explained))).map_err(refused(status::not_explained))
+    }
+
+    async fn explain_identity(
+        &self,
+        request: Request<ExplainIdentityRequest>,
+    ) -> Result<Response<ExplainIdentityResponse>, Status> {
+        let asked = explained::identity(request.get_ref().identity.as_ref())?;
+        let answer = self.authority.explain_identity(caller(request.extensions())?, &asked);
+        let answer = answer.map_err(refused(status::not_explained))?;
+        Ok(Response::new(explained::identity_response(answer)))
+    }
 }
 
 fn printed((refusal, claims): (ExplainedRefusal, Vec<Claim>)) -> Refusal {
@@ -89,34 +111,5 @@ fn printed((refusal, claims): (ExplainedRefusal, Vec<Claim>)) -> Refusal {
         jti: refusal.jti,
         steps: refusal.steps.into_iter().map(step).collect(),
         claims: claims.iter().map(claim).collect(),
-    }
-}
-
-fn certificate(certificate: PresentedCertificate) -> proto::PresentedCertificate {
-    proto::PresentedCertificate {
-        thumbprint: certificate.thumbprint.as_bytes().to_vec(),
-        names: certificate.names,
-        not_before: certificate.validity.map(|(from, _)| timestamp(from)),
-        not_after: certificate.validity.map(|(_, until)| timestamp(until)),
-    }
-}
-
-fn step(step: Step) -> DecisionStep {
-    DecisionStep {
-        check: step.check.code().to_owned(),
-        found: step.found.into(),
-        expected: step.expected.into(),
-        passed: step.passed,
-    }
-}
-
-fn claim(claim: &Claim) -> RegistrationClaim {
-    let registration = &claim.client.registration;
-    RegistrationClaim {
-        client_id: registration.client_id.to_string(),
-        etag: messages::etag(claim.client.revision),
-        expects: registration.method.expectation(),
-        applies: claim.applies,
-        outcome: claim.outcome.to_owned(),
     }
 }

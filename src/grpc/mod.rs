@@ -10,6 +10,7 @@ mod check_answer;
 mod check_denial;
 mod check_question;
 mod claims;
+mod explained;
 mod explanations;
 pub mod ext_authz;
 #[cfg(any(test, fuzzing))]

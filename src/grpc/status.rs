@@ -17,6 +17,7 @@ use crate::authority::decision::GrantError;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
+use crate::authority::decision::NotExplained;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::Unexplained;
@@ -295,6 +296,14 @@ pub(super) fn unexplained(error: &Unexplained) -> Status {
     };
     let metadata = replica.map(|name| ("replica".to_owned(), name.clone())).into_iter().collect();
     refusal(code, error.code(), error.to_string(), metadata)
+}
+
+/// A question that is not answered.
+pub(super) fn not_explained(error: NotExplained) -> Status {
+    match error {
+        NotExplained::NotYours => plain(Code::PermissionDenied, error.code(), error),
+        NotExplained::Undecidable(error) => stale(error),
+    }
 }
 
 /// A field of a request that cannot be read.

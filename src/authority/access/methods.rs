@@ -180,6 +180,8 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
         .streamed(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainCheck", ANY_ROLE),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainIdentity", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainRefusal", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ListRefusals", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),

@@ -128,6 +128,8 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     let read = [
         "/lanyard.v1.AdminService/ListAuditHeads",
         "/lanyard.v1.AdminService/ListFeatures",
+        "/lanyard.v1.ExplanationService/ExplainCheck",
+        "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
         "/lanyard.v1.ExplanationService/ListRefusals",
         "/lanyard.v1.KeyService/ListSigningKeys",
@@ -145,6 +147,8 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     ];
     assert_eq!(open_to(Role::Auditor).collect::<Vec<_>>(), read);
     let revoked = [
+        "/lanyard.v1.ExplanationService/ExplainCheck",
+        "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
         "/lanyard.v1.KeyService/ListSigningKeys",
         "/lanyard.v1.KeyService/RevokeSigningKey",
@@ -158,6 +162,8 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     let of_admins: BTreeSet<&str> = open_to(Role::Admin).collect();
     assert!(read.iter().chain(&revoked).all(|method| of_admins.contains(method)));
     let of_teams = [
+        "/lanyard.v1.ExplanationService/ExplainCheck",
+        "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
         "/lanyard.v1.RegistryService/CreateClient",
         "/lanyard.v1.RegistryService/CreateProtectedResource",
