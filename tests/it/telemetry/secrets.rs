@@ -12,13 +12,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lanyard::authority::decision::JWT_SPIFFE;
+use lanyard::proto::AskedIdentity;
 use lanyard::proto::CreateClientRequest;
 use lanyard::proto::CreateProtectedResourceRequest;
+use lanyard::proto::ExplainCheckRequest;
 use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::RevokeTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use lanyard::proto::explanation_service_client::ExplanationServiceClient;
 use lanyard::proto::revoke_token_request::Target;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
@@ -55,6 +58,12 @@ use crate::support::server::certificate_of;
 use crate::support::test_process::Chance;
 
 const TOKEN: &str = "/oauth2/token";
+
+/// A question about a request of an order.
+fn explained_check() -> ExplainCheckRequest {
+    let [method, path, resource] = ["GET", "/orders/1", ORDERS].map(str::to_owned);
+    ExplainCheckRequest { method, path, resource, ..ExplainCheckRequest::default() }
+}
 
 /// The planted secrets, and the texts that are searched for them: responses, metrics, traces, logs and command output.
 struct Secrets {
@@ -210,6 +219,10 @@ async fn bad_tokens_are_used(server: &Observed, own: &Leaf, secrets: &mut Secret
     for _ in 0..10 {
         let token = secrets.made("a bad token");
         secrets.hear(&server.bindings(&proxy).validate_binding(use_of(&token)).await);
+        let access_token = secrets.made("a bad token, explained");
+        let identity = AskedIdentity { certificates: vec![own.certificate().to_vec()], ..Default::default() };
+        let asked = ExplainCheckRequest { identity: Some(identity), access_token, ..explained_check() };
+        secrets.hear(&ExplanationServiceClient::new(server.channel(own)).explain_check(asked).await);
         let token = secrets.made("a bad token, introspected");
         let asked = IntrospectTokenRequest { token, ..IntrospectTokenRequest::default() };
         secrets.hear(&server.tokens(own).introspect_token(asked).await);

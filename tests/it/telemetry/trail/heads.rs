@@ -149,6 +149,9 @@ async fn what_admins_read_and_what_was_reloaded_is_in_the_trail() {
     cli(&trail, &serve, "/admin", &["client", "list"]).ok();
     cli(&trail, &serve, "/checkout", &["client", "list"]).refused("WRONG_ROLE", "role Admin");
     cli(&trail, &serve, "/checkout", &["whoami"]).ok();
+    let id = &format!("spiffe://{TRUST_DOMAIN}/checkout");
+    cli(&trail, &serve, "/admin", &["explain", "identity", id]).ok();
+    cli(&trail, &serve, "/checkout", &["explain", "identity", id]).ok();
     let file = trail.setup.path("lanyard.yaml");
     let configuration = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("{configuration}\nlog: {{level: warn}}\n")).unwrap();
@@ -161,9 +164,10 @@ async fn what_admins_read_and_what_was_reloaded_is_in_the_trail() {
     let all = records(&trail.path("audit.jsonl"));
     let of = |event: &str| all.iter().filter(|record| record["event"] == event).collect::<Vec<_>>();
     // `client list` shows which of them are revoked.
-    let [read, revocations] = of("admin_read")[..] else { panic!("{all:?}") };
+    let [read, revocations, explained] = of("admin_read")[..] else { panic!("{all:?}") };
     assert_eq!(read["method"], "/lanyard.v1.RegistryService/ListClients");
     assert_eq!(revocations["method"], "/lanyard.v1.TokenService/ListRevocations");
+    assert_eq!(explained["method"], "/lanyard.v1.ExplanationService/ExplainIdentity");
     assert_eq!(read["actor"], format!("spiffe://{TRUST_DOMAIN}/admin"));
     assert!(read["certificate"].is_string() && read["remote"].is_string(), "{read}");
     let [changed] = of("configuration_changed")[..] else { panic!("{all:?}") };
