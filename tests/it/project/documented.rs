@@ -190,6 +190,7 @@ fn each_command_of_a_page_names_commands_and_flags_that_there_are() {
                 "context",
                 "dev",
                 "doctor",
+                "explain",
                 "keys",
                 "resource",
                 "revocation",
