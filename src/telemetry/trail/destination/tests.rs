@@ -1,0 +1,147 @@
+//! What a destination that fails or is slow loses, and what the chain says of it.
+
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
+
+use super::*;
+use crate::authority::clock::ManualClock;
+use crate::telemetry::trail::chain::ChainEnd;
+use crate::telemetry::trail::chain::STOPPED;
+use crate::telemetry::trail::verify::Expected;
+use crate::telemetry::trail::verify::Lost;
+use crate::telemetry::trail::verify::Verified;
+use crate::telemetry::trail::verify::verify;
+
+/// Delivers as it is told, and keeps what it delivered.
+struct Told {
+    asked: Sender<()>,
+    outcomes: Receiver<Result<(), NotDelivered>>,
+    delivered: Sender<Vec<u8>>,
+}
+
+impl Deliver for Told {
+    fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered> {
+        self.asked.send(()).unwrap();
+        self.outcomes.recv().unwrap()?;
+        self.delivered.send(lines.iter().flat_map(|line| line.text.clone()).collect()).unwrap();
+        Ok(())
+    }
+}
+
+/// A chain with one destination.
+struct Fixture {
+    chain: ChainEnd,
+    sequence: u64,
+    destination: Arc<Destination>,
+    asked: Receiver<()>,
+    outcomes: Sender<Result<(), NotDelivered>>,
+    delivered: Receiver<Vec<u8>>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp(1)));
+        let destination = Arc::new(Destination::new("stdout", clock, None));
+        let ((outcomes, told), (kept, delivered)) = (mpsc::channel(), mpsc::channel());
+        let (asks, asked) = mpsc::channel();
+        destination.start(Told { asked: asks, outcomes: told, delivered: kept }).unwrap();
+        let chain = ChainEnd::new("a-1-b".to_owned(), None);
+        Self { chain, sequence: 0, destination, asked, outcomes, delivered }
+    }
+
+    fn push(&mut self, event: &'static str) {
+        self.sequence += 1;
+        let line = self.chain.event(self.sequence, Timestamp(1), event).unwrap();
+        self.destination.push(&Arc::new(line));
+    }
+
+    fn push_gaps(&mut self, is_end: bool) -> Vec<(u64, u64)> {
+        let gaps = self.destination.take_gaps(is_end);
+        for gap in gaps.clone() {
+            self.sequence += 1;
+            let line = self.chain.gap(self.sequence, Timestamp(1), gap).unwrap();
+            self.destination.push(&Arc::new(line));
+        }
+        gaps.into_iter().map(|gap| (gap.first, gap.last)).collect()
+    }
+
+    /// Ends the chain, with everything delivered from now on, and returns all that was delivered.
+    fn finish(mut self) -> (Vec<u8>, Counts) {
+        self.push(STOPPED);
+        self.destination.close();
+        // More than there can be batches.
+        (0..1024).for_each(|_| drop(self.outcomes.send(Ok(()))));
+        self.destination.wait(Duration::from_secs(60));
+        (self.delivered.try_iter().flatten().collect(), self.destination.counts())
+    }
+}
+
+fn judge(text: &[u8], from: &str) -> Verified {
+    verify(&[("saved".to_owned(), text.to_vec())], Expected { key: None, heads: &[], from })
+}
+
+#[test]
+fn what_a_full_queue_loses_is_counted_and_is_a_gap_that_the_chain_itself_explains() {
+    let mut fixture = Fixture::new();
+    fixture.push("started");
+    // The thread is at work on the first line: the queue has room for as many as it takes.
+    fixture.asked.recv_timeout(Duration::from_secs(60)).unwrap();
+    for _ in 0..MAX_LINES + 100 {
+        fixture.push("test");
+    }
+    let (first, last) = (MAX_LINES as u64 + 2, MAX_LINES as u64 + 101);
+    assert_eq!(fixture.destination.counts().lost, 100);
+    assert_eq!(fixture.push_gaps(false), [], "the line that says so would be lost, too");
+    // One batch at a time, until half of the queue is free.
+    let mut text = Vec::new();
+    let mut gaps = Vec::new();
+    while gaps.is_empty() {
+        fixture.outcomes.send(Ok(())).unwrap();
+        text.extend(fixture.delivered.recv_timeout(Duration::from_secs(60)).unwrap());
+        gaps = fixture.push_gaps(false);
+    }
+    assert_eq!(gaps, [(first, last)]);
+    fixture.push("test");
+    let (rest, counts) = fixture.finish();
+    text.extend(rest);
+    assert_eq!((counts.lost, counts.written), (100, MAX_LINES as u64 + 4));
+    let found = judge(&text, "stdout");
+    assert_eq!((found.faults.as_slice(), found.chains[0].has_ended), (&[][..], true));
+    assert_eq!(found.chains[0].not_copied, [Lost { first, last }]);
+    // Another destination did get them.
+    let problem = "the records before this one are missing, and it was another destination that did not get them";
+    assert_eq!(judge(&text, "file").faults.first().map(|fault| fault.problem), Some(problem));
+    // One more that is missing beside them is no gap of the chain's.
+    let number = format!("\"sequence\":{},", first - 1);
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let less: Vec<u8> =
+        lines.filter(|line| !String::from_utf8_lossy(line).contains(&number)).flatten().copied().collect();
+    let problem = "the record before this one was removed, changed or moved";
+    assert_eq!(judge(&less, "stdout").faults.first().map(|fault| fault.problem), Some(problem));
+}
+
+#[test]
+fn what_was_refused_is_said_once_lines_are_delivered_again_and_what_failed_is_sent_again() {
+    let mut fixture = Fixture::new();
+    let refused = || Err(NotDelivered::Ever("refused".to_owned()));
+    fixture.outcomes.send(refused()).unwrap();
+    fixture.push("started");
+    // Until the batch was refused.
+    while fixture.destination.counts().lost == 0 {
+        thread::yield_now();
+    }
+    assert_eq!(fixture.push_gaps(false), []);
+    fixture.outcomes.send(Err(NotDelivered::Yet("away".to_owned()))).unwrap();
+    fixture.outcomes.send(Ok(())).unwrap();
+    fixture.push("test");
+    let text = fixture.delivered.recv_timeout(Duration::from_secs(60)).unwrap();
+    while fixture.destination.counts().written == 0 {
+        thread::yield_now();
+    }
+    assert_eq!(fixture.push_gaps(false), [(1, 1)]);
+    assert_eq!(String::from_utf8_lossy(&text).lines().count(), 1);
+    assert_eq!(fixture.destination.last().map(|(line, _)| line.link.sequence), Some(2));
+    let (_, counts) = fixture.finish();
+    assert_eq!((counts.written, counts.lost), (3, 1));
+}
