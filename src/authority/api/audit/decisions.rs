@@ -173,7 +173,7 @@ impl Authority {
         let seen = seen_by_proxy(checked, refusal);
         let evidence = findings.evidence.as_ref().or(seen.as_ref());
         let grounds = Grounds {
-            steps: steps::of_check(checked, refusal, decided),
+            steps: steps::of_check(checked, Some(refusal), decided),
             evidence: evidence.and_then(summary),
             is_registered: true,
             ..grounds(&caller.sender(), fix::of_check(refusal))

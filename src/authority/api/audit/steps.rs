@@ -15,15 +15,14 @@ use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::Route;
 use crate::authority::state::Caller;
 
-/// The steps of a refused check: those up to the one that the refusal ended at, or all, and then those of the decision on the
-/// token.
+/// The steps of a check: those up to the one that ended with `ended`, or all, and then those of the decision on the token.
 pub(in crate::authority::api) fn of_check(
     checked: &Checked<'_>,
-    refusal: CheckRefusal,
+    ended: Option<CheckRefusal>,
     decided: Vec<Step>,
 ) -> Vec<Step> {
     let Checked { request, resource, findings, .. } = checked;
-    let ended_at = ended_before_token(refusal, findings.route);
+    let ended_at = ended.and_then(|refusal| ended_before_token(refusal, findings.route));
     let path = request.path.split_once('?').map_or(request.path, |(path, _)| path);
     let mut steps = Steps::default();
     for check in [Check::Resource, Check::ResourceRecord, Check::Path, Check::Route] {
@@ -36,14 +35,14 @@ pub(in crate::authority::api) fn of_check(
         return steps.allowed();
     }
     steps.at(Check::AccessToken, || {
-        let is_last = ended_at == Some(Check::AccessToken);
-        (if is_last { refusal.to_string() } else { "one".to_owned() }, "one bearer token".to_owned())
+        let problem = ended.filter(|_| ended_at == Some(Check::AccessToken)).map(|refusal| refusal.to_string());
+        (problem.unwrap_or_else(|| "one".to_owned()), "one bearer token".to_owned())
     });
     if ended_at == Some(Check::AccessToken) {
         return steps.refused();
     }
     steps.at(Check::EvidenceForm, || {
-        let problem = refusal.cause().map(|cause| cause.to_string());
+        let problem = ended.and_then(CheckRefusal::cause).map(|cause| cause.to_string());
         let found = problem.or_else(|| findings.evidence.as_ref().map(ToString::to_string));
         (found.unwrap_or_default(), resource.map(|resource| resource.evidence_from.to_string()).unwrap_or_default())
     });
