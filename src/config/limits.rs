@@ -75,7 +75,7 @@ impl Limits {
             entries.push((selector, set));
         }
         Ok(limits::Config {
-            queue_delay: self.queue_delay.unwrap_or(Duration::from_millis(5)),
+            queue_delay: self.queue_delay.unwrap_or(Duration::from_millis(15)),
             idle_after: self.idle_after.unwrap_or(Duration::from_secs(30)),
             buffered_bytes: self.buffered_bytes.map_or(buffered_bytes(machine), NonZero::get),
             callers: Callers::new(entries, max_connections, machine),

@@ -48,9 +48,11 @@ const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// how long a connection may wait for its next request.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// The most streams of a connection at a time: a proxy's thread rarely has more checks under way. Further ones are
-/// refused (`REFUSED_STREAM`), which clients repeat.
-const MAX_STREAMS: u32 = 256;
+/// The most streams of a connection at a time: the least that RFC 9113 section 6.5.2 recommends. A proxy's thread rarely has
+/// more checks under way. Under overload it is what keeps a peer from sending: what waits there costs nothing, where to refuse
+/// a check that has been sent costs as much as to answer it from the caches. Further streams are refused
+/// (`REFUSED_STREAM`), which clients repeat.
+const MAX_STREAMS: u32 = 100;
 
 /// How many streams a peer may reset before the server has looked at them (CVE-2023-44487, rapid reset): a client that
 /// gives up a call has sent it some time before. One more ends the connection with `ENHANCE_YOUR_CALM`.

@@ -29,11 +29,11 @@ const CONNECTION_WINDOW: u64 = 256 * 1024;
 
 /// The connections, of one workload each, and how many requests each begins: as many as a connection may have.
 const CONNECTIONS: usize = 24;
-const REQUESTS: u32 = 256;
+const REQUESTS: u32 = 100;
 
 /// A message that is announced as 200 KiB, and begun. All of a connection fit into its window.
-const BEGUN: [u8; 900] = {
-    let mut message = [0; 900];
+const BEGUN: [u8; 2300] = {
+    let mut message = [0; 2300];
     message[2] = 3;
     message[3] = 32;
     message
