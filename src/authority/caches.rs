@@ -1,11 +1,12 @@
 //! Caches of verified tokens, of certificates with a path to their bundle, and of chains without one.
 
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
-use sha2::Digest as _;
-use sha2::Sha256;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
@@ -17,12 +18,43 @@ use crate::authority::tokens::VerifiedToken;
 use crate::authority::tokens::verify;
 use crate::authority::trust::Unproven;
 
-/// Remembers which tokens' signatures verified with which key, and their parsed claims. Keyed by the SHA-256 of the
-/// whole text, so that keys have a fixed size and only the same text is found.
-pub(in crate::authority) struct VerifiedTokens(Cache<[u8; 32], Arc<VerifiedToken>>);
+/// Remembers which tokens' signatures verified with which key, and their parsed claims.
+pub(in crate::authority) struct VerifiedTokens(Cache<KnownText, Arc<VerifiedToken>>);
 
-/// The most tokens in the cache: about 20 MB, with what protocols print of them.
+/// The most tokens in the cache: about 30 MB, with their texts and what protocols print of them.
 const REMEMBERED_TOKENS: usize = 10_000;
+
+/// The text of a token that is remembered. Only the same text is found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct KnownText(Box<str>);
+
+/// The text of a token that is looked for.
+#[derive(Clone, Copy, Debug)]
+struct Text<'a>(&'a str);
+
+impl Hash for KnownText {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        Text(&self.0).hash(hasher);
+    }
+}
+
+/// How much of a text is hashed, in bytes: 192 bits of the signature.
+const HASHED_BYTES: usize = 32;
+
+/// The hash of the text's end: it is of the signature, and as good as random. What is remembered has verified, so that
+/// nobody can make many texts with one end.
+impl Hash for Text<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let text = self.0.as_bytes();
+        hasher.write(text.last_chunk::<HASHED_BYTES>().map_or(text, <[u8; HASHED_BYTES]>::as_slice));
+    }
+}
+
+impl Equivalent<KnownText> for Text<'_> {
+    fn equivalent(&self, known: &KnownText) -> bool {
+        *self.0 == *known.0
+    }
+}
 
 impl Default for VerifiedTokens {
     fn default() -> Self {
@@ -40,15 +72,14 @@ impl VerifiedTokens {
         if access_token.len() > MAX_TOKEN_BYTES {
             return (Err(DenyReason::TokenMalformed), None);
         }
-        let hash = Sha256::digest(access_token).into();
-        if let Some(known) = self.0.get(&hash) {
+        if let Some(known) = self.0.get(&Text(access_token)) {
             // A token whose key was removed from the key set is no longer valid.
             let is_current = keys.find(known.key_id.as_str()).is_some();
             return (if is_current { Ok(known) } else { Err(DenyReason::UnknownKey) }, Some(Lookup::Hit));
         }
         let verified = verify(keys, access_token).map(Arc::new);
         if let Ok(token) = &verified {
-            self.0.insert(hash, Arc::clone(token));
+            self.0.insert(KnownText(access_token.into()), Arc::clone(token));
         }
         (verified, Some(Lookup::Miss))
     }
