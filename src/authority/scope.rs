@@ -1,6 +1,7 @@
 //! Scopes (RFC 6749 section 3.3) and resource indicators (RFC 8707).
 
 use std::fmt;
+use std::sync::Arc;
 
 use fluent_uri::Uri;
 
@@ -10,9 +11,9 @@ const MAX_ENTRIES: usize = 128;
 /// The longest resource indicator, in bytes.
 const MAX_AUDIENCE_BYTES: usize = 2048;
 
-/// A set of scope tokens, in the order of the text.
+/// A set of scope tokens, in the order of the text. A copy of it shares them.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Scope(Vec<String>);
+pub struct Scope(Arc<[String]>);
 
 /// The text is not `scope-token *( SP scope-token )` of RFC 6749 section 3.3, or has too many tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -24,21 +25,21 @@ pub struct InvalidScopeText;
 impl Scope {
     /// Parses a list of scopes; an empty text is an empty list. Repeated scopes are dropped.
     pub fn parse(text: &str) -> Result<Self, InvalidScopeText> {
-        let mut scope = Self::default();
         if text.is_empty() {
-            return Ok(scope);
+            return Ok(Self::default());
         }
+        let mut scope: Vec<String> = Vec::new();
         for token in text.split(' ') {
             let well_formed =
                 !token.is_empty() && token.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-            if !well_formed || scope.0.len() == MAX_ENTRIES {
+            if !well_formed || scope.len() == MAX_ENTRIES {
                 return Err(InvalidScopeText);
             }
-            if !scope.0.iter().any(|known| known == token) {
-                scope.0.push(token.to_owned());
+            if !scope.iter().any(|known| known == token) {
+                scope.push(token.to_owned());
             }
         }
-        Ok(scope)
+        Ok(Self(scope.into()))
     }
 
     /// A scope that begins or ends with a comma. Commas are allowed in scopes, but there this is a list that is separated by
