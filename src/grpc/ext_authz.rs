@@ -6,15 +6,18 @@
 //! client or of a misconfigured proxy is a denied response.
 
 use axum::body::Body;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
 use axum::http::Response;
+use axum::http::header::CONTENT_TYPE;
 use http_body_util::BodyExt as _;
+use http_body_util::Full;
 use prost::Message as _;
 use tonic::Code;
 use tonic::Request;
 use tonic::Status;
-use tonic::codec::Codec as _;
-use tonic::codec::EncodeBody;
-use tonic_prost::ProstCodec;
 
 use crate::authority::Authority;
 use crate::authority::access::NotAdmitted;
@@ -30,9 +33,10 @@ use crate::authority::state::Caller;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::check_answer;
-use crate::grpc::check_denial::denied;
 use crate::grpc::check_question;
+use crate::grpc::short_answer::ShortAnswer;
 use crate::grpc::status;
+use crate::grpc::wire;
 use crate::grpc::wire::Writer;
 use crate::proto::envoy::service::auth::v3::CheckRequest;
 use crate::proto::envoy::service::auth::v3::CheckResponse;
@@ -89,9 +93,9 @@ fn denial(refusal: CheckRefusal, reference: Reference) -> Denial {
     Denial { refusal, reference, audience: None, scope: Scope::default() }
 }
 
-/// The response to a caller that the access table, its certificate or a limit rejects. It is a denied response too,
+/// The answer to a caller that the access table, its certificate or a limit rejects. It is a denied response too,
 /// because a request must not pass on account of its proxy not being authorized, or of asking too often.
-pub fn not_admitted(error: NotAdmitted, reference: Reference) -> Response<Body> {
+pub fn not_admitted(error: NotAdmitted, reference: Reference) -> ShortAnswer {
     let refusal = match error {
         NotAdmitted::ShareExceeded(_) | NotAdmitted::Overloaded => CheckRefusal::Overloaded,
         NotAdmitted::NoSuchMethod
@@ -100,7 +104,7 @@ pub fn not_admitted(error: NotAdmitted, reference: Reference) -> Response<Body> 
         | NotAdmitted::NotForwarded(_)
         | NotAdmitted::WrongRole => CheckRefusal::NotAProxy,
     };
-    denied_response(refusal, reference)
+    denied(refusal, reference)
 }
 
 /// Converts to a denied response the status of a check that failed before it was read (a message that is too large, or
@@ -132,17 +136,22 @@ pub fn into_denied_response(
 /// Reports a check that did not reach the authority, and returns the response to it.
 pub fn unread(authority: &Authority, sender: &Sender, refusal: CheckRefusal) -> Response<Body> {
     let reference = authority.report_unread_check(sender, refusal);
-    denied_response(refusal, reference)
+    response(denied(refusal, reference))
 }
 
-/// A complete gRPC response with this denial.
-pub fn denied_response(refusal: CheckRefusal, reference: Reference) -> Response<Body> {
-    let message = tokio_stream::once(Ok(denied(&denial(refusal, reference))));
-    let encoder = ProstCodec::<CheckResponse, CheckRequest>::default().encoder();
-    let body =
-        EncodeBody::new_server(encoder, message, None, tonic::codec::SingleMessageCompressionOverride::default(), None);
-    let mut response = Response::new(Body::new(body.map_err(axum::Error::new)));
-    response.extensions_mut().insert(outcome(refusal));
-    response.headers_mut().insert(axum::http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+/// The answer with a denial from before the resource lookup.
+pub fn denied(refusal: CheckRefusal, reference: Reference) -> ShortAnswer {
+    let (mut frame, denied) = (Vec::new(), CheckAnswer::Deny(denial(refusal, reference)));
+    wire::frame(&mut frame, |answer| check_answer::write(&denied, answer));
+    ShortAnswer { frame, outcome: outcome(refusal) }
+}
+
+/// A complete gRPC response with this answer.
+pub fn response(answer: ShortAnswer) -> Response<Body> {
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(answer.frame)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Body::new(body));
+    response.extensions_mut().insert(answer.outcome);
+    response.headers_mut().insert(CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
     response
 }

@@ -20,6 +20,7 @@ mod keys;
 mod page;
 mod registry;
 mod revocations;
+pub mod short_answer;
 pub mod short_road;
 pub mod status;
 mod tokens;

@@ -3,6 +3,10 @@
 //! Anything else (several pieces or messages, a compressed or unreadable one, one that is too large) goes the long way:
 //! tonic says what is wrong with it.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
+use prost::Message as _;
 use tonic::Status;
 
 use crate::authority::Authority;
@@ -16,8 +20,10 @@ use crate::grpc::binding_question::BindingQuestion;
 use crate::grpc::bindings;
 use crate::grpc::check_question;
 use crate::grpc::ext_authz;
-use crate::grpc::wire;
+use crate::grpc::short_answer::ShortAnswer;
+use crate::grpc::tokens;
 use crate::grpc::wire::HEAD_BYTES;
+use crate::proto::IssueTokenRequest;
 
 /// A call that has a short road.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +32,8 @@ pub enum ShortCall {
     ValidateBinding,
     /// `Authorization.Check`
     Check,
+    /// `TokenService.IssueToken`
+    IssueToken,
 }
 
 /// The message of a call, borrowed from its frame.
@@ -37,19 +45,17 @@ enum Kind<'a> {
     ValidateBinding(BindingQuestion<'a>),
     /// `None` if it describes no HTTP request.
     Check(Option<CheckRequest<'a>>),
+    IssueToken(IssueTokenRequest),
 }
 
-/// The answer to a call.
-#[derive(Debug)]
-pub struct ShortAnswer {
-    /// The framed message.
-    pub frame: Vec<u8>,
-    /// The outcome for the metrics.
-    pub outcome: RequestOutcome,
+/// How a call is answered.
+#[expect(missing_debug_implementations, reason = "futures have none")]
+pub enum ShortAnswering {
+    /// At once.
+    Ready(Result<ShortAnswer, Status>),
+    /// Once what it waits for is there: a signature, or published certificates.
+    Waiting(Pin<Box<dyn Future<Output = Result<ShortAnswer, Status>> + Send>>),
 }
-
-/// Room for the usual answer.
-const ANSWER_BYTES: usize = 1024;
 
 impl ShortCall {
     /// The call of a method, if that has a short road.
@@ -57,6 +63,7 @@ impl ShortCall {
         match method.canonical_name()? {
             "/lanyard.v1.BindingService/ValidateBinding" => Some(Self::ValidateBinding),
             "/envoy.service.auth.v3.Authorization/Check" => Some(Self::Check),
+            "/lanyard.v1.TokenService/IssueToken" => Some(Self::IssueToken),
             _ => None,
         }
     }
@@ -65,7 +72,7 @@ impl ShortCall {
     pub fn read(self, body: &[u8]) -> Option<ShortQuestion<'_>> {
         let ([compressed, length @ ..], message) = body.split_first_chunk::<HEAD_BYTES>()?;
         let most = match self {
-            Self::ValidateBinding => MAX_REQUEST_BYTES,
+            Self::ValidateBinding | Self::IssueToken => MAX_REQUEST_BYTES,
             Self::Check => MAX_CHECK_BYTES,
         };
         let whole = usize::try_from(u32::from_be_bytes(*length)) == Ok(message.len());
@@ -75,23 +82,32 @@ impl ShortCall {
         Some(ShortQuestion(match self {
             Self::ValidateBinding => Kind::ValidateBinding(BindingQuestion::read(message).ok()?),
             Self::Check => Kind::Check(check_question::read(message).ok()?),
+            Self::IssueToken => Kind::IssueToken(IssueTokenRequest::decode(message).ok()?),
         }))
     }
 }
 
 impl ShortQuestion<'_> {
     /// Answers the call of an admitted caller.
-    pub fn answer(&self, authority: &Authority, caller: &Caller) -> Result<ShortAnswer, Status> {
-        let (mut frame, mut outcome) = (Vec::with_capacity(ANSWER_BYTES), Ok(RequestOutcome::Ok));
-        wire::frame(&mut frame, |message| {
-            outcome = match &self.0 {
-                Kind::ValidateBinding(question) => {
-                    bindings::evaluate(authority, caller, question, message).map(|()| RequestOutcome::Ok)
-                }
-                Kind::Check(request) => ext_authz::check(authority, caller, request.as_ref(), message),
-            };
-        });
-        outcome.map(|outcome| ShortAnswer { frame, outcome })
+    pub fn answer(self, authority: &Arc<Authority>, caller: Caller) -> ShortAnswering {
+        ShortAnswering::Ready(match self.0 {
+            Kind::ValidateBinding(question) => ShortAnswer::written(|message| {
+                bindings::evaluate(authority, &caller, &question, message).map(|()| RequestOutcome::Ok)
+            }),
+            Kind::Check(request) => {
+                ShortAnswer::written(|message| ext_authz::check(authority, &caller, request.as_ref(), message))
+            }
+            Kind::IssueToken(request) => {
+                let authority = Arc::clone(authority);
+                return ShortAnswering::Waiting(Box::pin(async move {
+                    let issued = tokens::issue(&authority, caller, request).await?;
+                    ShortAnswer::written(|message| {
+                        message.encoded(&issued.encode_to_vec());
+                        Ok(RequestOutcome::Ok)
+                    })
+                }));
+            }
+        })
     }
 }
 

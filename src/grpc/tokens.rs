@@ -6,6 +6,7 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::authority::Authority;
 use crate::authority::access::Requester;
 use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::LastAdmin;
@@ -41,21 +42,7 @@ use crate::proto::token_service_server::TokenService;
 impl TokenService for Services {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let mut caller = caller(&extensions)?.clone();
-        let IssueTokenRequest { client_id, scope, audience, client_assertion_type, client_assertion } = message;
-        let client_id = sent(client_id);
-        let assertion = assertion(client_assertion_type, client_assertion);
-        self.authority.discover(&mut caller, client_id.as_deref()).await;
-        let request = TokenRequest { client_id, assertion, scope, audience };
-        let issued = self.authority.issue_token(&caller, &request).await.map_err(status::refused(|error| {
-            status::token_refused(error, self.authority.explain_refusal(&caller, &request, error))
-        }))?;
-        Ok(Response::new(IssueTokenResponse {
-            access_token: issued.access_token,
-            token_type: "Bearer".to_owned(),
-            expires_in: issued.expires_in.try_into().ok(),
-            scope: issued.scope.to_string(),
-        }))
+        issue(&self.authority, caller(&extensions)?.clone(), message).await.map(Response::new)
     }
 
     async fn introspect_token(
@@ -132,6 +119,28 @@ impl TokenService for Services {
         let caller = caller(request.extensions())?;
         Ok(Response::new(whoami::answer(&self.authority, caller)))
     }
+}
+
+/// Issues a token to an admitted caller.
+pub(super) async fn issue(
+    authority: &Authority,
+    mut caller: Caller,
+    request: IssueTokenRequest,
+) -> Result<IssueTokenResponse, Status> {
+    let IssueTokenRequest { client_id, scope, audience, client_assertion_type, client_assertion } = request;
+    let client_id = sent(client_id);
+    let assertion = assertion(client_assertion_type, client_assertion);
+    authority.discover(&mut caller, client_id.as_deref()).await;
+    let request = TokenRequest { client_id, assertion, scope, audience };
+    let issued = authority.issue_token(&caller, &request).await.map_err(status::refused(|error| {
+        status::token_refused(error, authority.explain_refusal(&caller, &request, error))
+    }))?;
+    Ok(IssueTokenResponse {
+        access_token: issued.access_token,
+        token_type: "Bearer".to_owned(),
+        expires_in: issued.expires_in.try_into().ok(),
+        scope: issued.scope.to_string(),
+    })
 }
 
 impl Services {

@@ -41,15 +41,15 @@ enum Kind {
     },
 }
 
-/// What counts a request as under way, until its answer is sent.
+/// What counts a request, and as under way unless it is refused, until its answer is sent.
 #[derive(Debug)]
 pub(in crate::server) struct Kept {
     metrics: RequestMetrics,
-    _under_way: (UnderWay, Busy),
+    _under_way: (Option<UnderWay>, Busy),
 }
 
 impl Kept {
-    pub(in crate::server) fn new(metrics: RequestMetrics, under_way: UnderWay, busy: Busy) -> Self {
+    pub(in crate::server) fn new(metrics: RequestMetrics, under_way: Option<UnderWay>, busy: Busy) -> Self {
         Self { metrics, _under_way: (under_way, busy) }
     }
 }

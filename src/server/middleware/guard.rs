@@ -21,30 +21,11 @@ use crate::authority::access::Sender;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::limits::CallerLimits;
-use crate::limits::UnderWay;
-use crate::server::middleware::called_method::head_bytes;
 use crate::server::middleware::catch_panic::catch_panic;
 use crate::server::middleware::refusal;
 use crate::server::middleware::request_body::Cut;
 use crate::server::middleware::request_body::WhyCut;
 use crate::server::middleware::request_body::within_bounds;
-
-/// Begins a request for this method if its caller is within its share and the thread is not overloaded. What is refused
-/// costs no more than that.
-pub(in crate::server) fn begin<B>(
-    authority: &Authority,
-    peer: Option<&Arc<PeerConnection>>,
-    limits: &CallerLimits,
-    connection: ConnectionInfo,
-    method: CalledMethod,
-    request: &Request<B>,
-) -> Result<UnderWay, Box<Response<Body>>> {
-    let begun = limits.begin(method.priority(|| limits.is_admin()), head_bytes(request));
-    begun.map_err(|error| {
-        let sender = Sender::of(peer.map(Arc::as_ref), connection);
-        Box::new(refused(authority, &sender, method, request.headers(), error))
-    })
-}
 
 /// Answers a request for this method that has begun, if its caller is authorized. A panic ends this request only.
 pub(in crate::server) async fn call(

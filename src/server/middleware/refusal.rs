@@ -38,7 +38,7 @@ pub(super) fn not_admitted(
             }
             None => http::error::no_such_path(true),
         },
-        Protocol::ExtAuthz => ext_authz::not_admitted(error, reference),
+        Protocol::ExtAuthz => ext_authz::response(ext_authz::not_admitted(error, reference)),
         Protocol::Http => http::error::not_admitted(error, headers, reference),
     };
     // Also where it is a 503: nothing in the server has failed.

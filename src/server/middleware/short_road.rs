@@ -1,6 +1,6 @@
-//! The guard of calls that are answered at once ([`crate::grpc::short_road`]): the same as [`super::guard`], without
-//! waiting.
+//! The guard of calls with a short road ([`crate::grpc::short_road`]): the same as [`super::guard`], called as functions.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -14,23 +14,30 @@ use axum::http::HeaderValue;
 use axum::http::Method;
 use axum::http::Version;
 use axum::http::header::CONTENT_TYPE;
+use futures_util::FutureExt as _;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Body as _;
 use hyper::body::Incoming;
+use tonic::Status;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
+use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
+use crate::authority::access::Protocol;
 use crate::authority::access::Sender;
 use crate::authority::state::Caller;
-use crate::grpc::short_road::ShortAnswer;
+use crate::grpc::ext_authz;
+use crate::grpc::short_answer::ShortAnswer;
+use crate::grpc::short_road::ShortAnswering;
 use crate::grpc::short_road::ShortCall;
 use crate::grpc::short_road::ShortQuestion;
 use crate::limits::Share;
 use crate::server::bounds::PIECE_BYTES;
 use crate::server::middleware::buffers::Buffers;
+use crate::server::middleware::catch_panic::report;
 use crate::server::middleware::catch_panic::unless_panic;
 use crate::server::middleware::guard::refused;
 use crate::server::middleware::refusal;
@@ -43,10 +50,23 @@ const GRPC: &str = "application/grpc";
 /// An answer without a message.
 type Refused = Box<Response<Body>>;
 
-/// A request that has begun, besides the request itself.
+/// What a request is answered.
+pub(in crate::server) type Answered = Result<ShortAnswer, Refused>;
+
+/// What becomes of a request.
+pub(in crate::server) enum Answering {
+    /// It is answered.
+    Ready(Answered),
+    /// It will be.
+    Waiting(Pin<Box<dyn Future<Output = Answered> + Send>>),
+    /// It goes the long way.
+    LongWay(Box<Request<Body>>),
+}
+
+/// A request besides the request itself.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Asked<'a> {
-    pub(in crate::server) authority: &'a Authority,
+    pub(in crate::server) authority: &'a Arc<Authority>,
     pub(in crate::server) peer: Option<&'a Arc<PeerConnection>>,
     pub(in crate::server) share: &'a Arc<Share>,
     pub(in crate::server) buffers: &'a Arc<Buffers>,
@@ -54,18 +74,26 @@ pub(in crate::server) struct Asked<'a> {
     pub(in crate::server) method: CalledMethod,
 }
 
-/// Answers a request that has a short road, and whose message has arrived whole. An error is a request that goes the long
-/// way.
-pub(in crate::server) fn answer(
-    asked: Asked<'_>,
-    request: Request<Incoming>,
-) -> Result<Result<ShortAnswer, Refused>, Box<Request<Body>>> {
-    let Some(call) = call(asked.method, &request) else { return Err(Box::new(request.map(arrived))) };
+/// Refuses a request beyond a limit. Nothing of it is read.
+pub(in crate::server) fn refuse(asked: Asked<'_>, headers: &HeaderMap, error: NotAdmitted) -> Answered {
+    let Asked { authority, method, .. } = asked;
+    let reference = authority.report_not_admitted(&asked.sender(), method.metric_label(), error, false);
+    match method.protocol() {
+        Protocol::ExtAuthz => Ok(ext_authz::not_admitted(error, reference)),
+        Protocol::Grpc | Protocol::OAuth | Protocol::Http => {
+            Err(Box::new(refusal::not_admitted(method, headers, error, reference)))
+        }
+    }
+}
+
+/// Answers a request that has begun, that has a short road, and whose message has arrived whole.
+pub(in crate::server) fn answer(asked: Asked<'_>, request: Request<Incoming>) -> Answering {
+    let Some(call) = call(asked.method, &request) else { return Answering::LongWay(Box::new(request.map(arrived))) };
     let (head, mut body) = request.into_parts();
     let (taken, is_whole) = take(&mut body);
     match call.read(&taken).filter(|_| is_whole) {
-        Some(question) => Ok(asked.answer(&question, taken.len(), &head.headers)),
-        None => Err(Box::new(Request::from_parts(head, after(taken, body)))),
+        Some(question) => asked.answer(question, taken.len(), &head.headers),
+        None => Answering::LongWay(Box::new(Request::from_parts(head, after(taken, body)))),
     }
 }
 
@@ -102,21 +130,43 @@ fn take(body: &mut Incoming) -> (Bytes, bool) {
 
 impl Asked<'_> {
     /// A panic ends this request only.
-    fn answer(self, question: &ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Result<ShortAnswer, Refused> {
-        let Self { authority, method, .. } = self;
-        let answered = unless_panic(authority, method, || self.admit(question, bytes, headers));
-        answered.unwrap_or_else(|| Err(Box::new(self.broken())))
+    fn answer(self, question: ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Answering {
+        let answering = unless_panic(self.authority, self.method, || self.admit(question, bytes, headers));
+        let answering = answering.unwrap_or_else(|| Err(Box::new(self.broken())));
+        answering.unwrap_or_else(|refused| Answering::Ready(Err(refused)))
     }
 
-    fn admit(self, question: &ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Result<ShortAnswer, Refused> {
+    fn admit(self, question: ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Result<Answering, Refused> {
         let Self { authority, peer, share, buffers, connection, method } = self;
         let refuse = |error| Box::new(refused(authority, &self.sender(), method, headers, error));
         let caller = authority.authorize(authority.view(), peer.map(Arc::as_ref), method).map_err(refuse)?;
         let caller = caller.ok_or_else(|| Box::new(self.broken()))?;
         let mut held = buffers.hold(share);
         held.add(bytes.saturating_add(PIECE_BYTES)).map_err(|exceeded| refuse(exceeded.into()))?;
-        let answered = question.answer(authority, &Caller { connection, ..caller });
-        answered.map_err(|status| Box::new(refusal::answered(authority, || self.sender(), method, status.into_http())))
+        Ok(match question.answer(authority, Caller { connection, ..caller }) {
+            ShortAnswering::Ready(answered) => Answering::Ready(answered.map_err(|status| self.refused(status))),
+            ShortAnswering::Waiting(answering) => {
+                let (authority, peer) = (Arc::clone(authority), peer.cloned());
+                let (share, buffers) = (Arc::clone(share), Arc::clone(buffers));
+                Answering::Waiting(Box::pin(async move {
+                    let answered = AssertUnwindSafe(answering).catch_unwind().await;
+                    drop(held);
+                    let (peer, share, buffers) = (peer.as_ref(), &share, &buffers);
+                    let asked = Asked { authority: &authority, peer, share, buffers, connection, method };
+                    match answered {
+                        Ok(answered) => answered.map_err(|status| asked.refused(status)),
+                        Err(_) => {
+                            report(&authority, method.metric_label());
+                            Err(Box::new(asked.broken()))
+                        }
+                    }
+                }))
+            }
+        })
+    }
+
+    fn refused(&self, status: Status) -> Refused {
+        Box::new(refusal::answered(self.authority, || self.sender(), self.method, status.into_http()))
     }
 
     fn broken(&self) -> Response<Body> {

@@ -50,12 +50,17 @@ impl RequestSpan {
         }
     }
 
+    /// Waits as part of the request.
+    pub(in crate::server) async fn scope<T>(&self, future: impl Future<Output = T>) -> T {
+        self.trace.clone().scope(future).await
+    }
+
     /// Awaits the response and records its attributes in the span.
     pub(in crate::server) async fn answered(
         self,
         answer: impl Future<Output = Result<Response<Body>, Infallible>>,
     ) -> Result<Response<Body>, Infallible> {
-        let response = self.trace.clone().scope(answer).await?;
+        let response = self.scope(answer).await?;
         self.end(&response);
         Ok(response)
     }

@@ -26,6 +26,7 @@ use crate::server::stage::Stage;
 use crate::server::transport::door::Door;
 use crate::server::transport::door::Incoming;
 use crate::server::transport::gate::until_displaced;
+use crate::server::transport::guarded::Ending;
 use crate::server::transport::guarded::Guarded;
 use crate::server::transport::guarded::Peers;
 use crate::server::transport::http::serve_http;
@@ -191,7 +192,8 @@ async fn serve_guarded<S>(
         Peers::Forwarded(_, terminator) => (None, thread.share(&authority, terminator.as_deref(), info)),
     };
     let buffers = Buffers::of(share);
-    let service = Guarded { peers, authority, thread, info, shutdown, buffers: Arc::clone(&buffers) };
+    let ending = Ending { authority, shutdown, buffers: Arc::clone(&buffers) };
+    let service = Guarded { peers, thread, info, ending };
     let end = async move {
         match opened {
             Some(opened) => until_superseded(end, opened).await,

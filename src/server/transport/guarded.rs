@@ -19,7 +19,10 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::PeerConnection;
+use crate::limits::Busy;
+use crate::limits::UnderWay;
 use crate::server::middleware::AnswerBody;
+use crate::server::middleware::Answered;
 use crate::server::middleware::Asked;
 use crate::server::middleware::Buffers;
 use crate::server::middleware::ForwardedService;
@@ -27,13 +30,15 @@ use crate::server::middleware::Kept;
 use crate::server::middleware::Opened;
 use crate::server::middleware::RequestMetrics;
 use crate::server::middleware::RequestSpan;
+use crate::server::middleware::ShortlyAnswering;
 use crate::server::middleware::ThreadLimits;
 use crate::server::middleware::answer_shortly;
 use crate::server::middleware::arrived;
-use crate::server::middleware::begin;
 use crate::server::middleware::bounded;
 use crate::server::middleware::call_guarded;
 use crate::server::middleware::called_method;
+use crate::server::middleware::head_bytes;
+use crate::server::middleware::refuse_shortly;
 use crate::server::middleware::respond;
 use crate::server::middleware::until_sent;
 
@@ -49,9 +54,15 @@ pub(super) enum Peers {
 /// What the requests of a connection have in common.
 pub(super) struct Guarded {
     pub(super) peers: Peers,
-    pub(super) authority: Arc<Authority>,
     pub(super) thread: ThreadLimits,
     pub(super) info: ConnectionInfo,
+    pub(super) ending: Ending,
+}
+
+/// How the requests of a connection end.
+#[derive(Clone)]
+pub(super) struct Ending {
+    pub(super) authority: Arc<Authority>,
     /// Becomes true when the connection ends.
     pub(super) shutdown: watch::Receiver<bool>,
     pub(super) buffers: Arc<Buffers>,
@@ -70,18 +81,19 @@ impl Service<Request<Incoming>> for Guarded {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         let method = called_method(&request);
-        let metrics = RequestMetrics::begin(&self.authority, method);
+        let metrics = RequestMetrics::begin(&self.ending.authority, method);
         let span = RequestSpan::of(&request, method);
         match &self.peers {
             Peers::Direct(router, peer, opened) => self.direct((router, peer, opened), request, method, metrics, span),
             Peers::Forwarded(service, terminator) => {
                 let (service, terminator) = (Arc::clone(service), terminator.clone());
-                let (authority, thread, info) = (Arc::clone(&self.authority), self.thread.clone(), self.info);
-                let (request, end) = (self.with_buffers(request.map(arrived)), self.end(metrics));
+                let (ending, thread, info) = (self.ending.clone(), self.thread.clone(), self.info);
+                let request = self.with_buffers(request.map(arrived));
                 Either::Right(Box::pin(async move {
-                    let answer =
-                        async { service.call(&authority, terminator.as_deref(), &thread, info, method, request).await };
-                    Box::pin(span.answered(answer)).await.map(end)
+                    let (authority, terminator) = (&ending.authority, terminator.as_deref());
+                    let answer = async { service.call(authority, terminator, &thread, info, method, request).await };
+                    let response = Box::pin(span.answered(answer)).await?;
+                    Ok(ending.long(response, metrics))
                 }))
             }
         }
@@ -97,48 +109,75 @@ impl Guarded {
         metrics: RequestMetrics,
         span: RequestSpan,
     ) -> Answering {
-        let Self { authority, info, buffers, .. } = self;
+        let Self { info, ending, .. } = self;
+        let Ending { authority, buffers, .. } = ending;
         let (peer, limits, busy) = (peer.as_ref(), &opened.limits, opened.connection.busy());
-        let begun = span.within(|| begin(authority, peer, limits, *info, method, &request));
-        let under_way = match begun {
-            Ok(under_way) => under_way,
-            Err(refused) => return at_once(&span, self.end(metrics)(until_sent(*refused, busy))),
-        };
         let (share, connection) = (limits.share(), *info);
         let asked = Asked { authority, peer, share, buffers, connection, method };
-        match span.within(|| answer_shortly(asked, request)) {
-            Ok(Ok(answer)) => {
-                let kept = Kept::new(metrics, under_way, busy);
-                at_once(&span, respond(AnswerBody::whole(answer.frame, answer.outcome, kept, buffers)))
+        let under_way = match limits.begin(method.priority(|| limits.is_admin()), head_bytes(&request)) {
+            Ok(under_way) => under_way,
+            Err(error) => {
+                let refused = span.within(|| refuse_shortly(asked, request.headers(), error));
+                return at_once(ending.short(&span, refused, metrics, (None, busy)));
             }
-            Ok(Err(refused)) => at_once(&span, self.end(metrics)(until_sent(*refused, (under_way, busy)))),
-            Err(request) => {
-                let (router, authority, info) = (router.clone(), Arc::clone(authority), *info);
-                let (peer, limits) = (peer.cloned(), Arc::clone(limits));
-                let (request, end) = (self.with_buffers(*request), self.end(metrics));
+        };
+        match span.within(|| answer_shortly(asked, request)) {
+            ShortlyAnswering::Ready(answered) => {
+                at_once(ending.short(&span, answered, metrics, (Some(under_way), busy)))
+            }
+            ShortlyAnswering::Waiting(answering) => {
+                let ending = ending.clone();
                 Either::Right(Box::pin(async move {
-                    let answer = call_guarded(router, &authority, peer.as_ref(), &limits, info, method, request);
+                    let answered = span.scope(answering).await;
+                    Ok(ending.short(&span, answered, metrics, (Some(under_way), busy)))
+                }))
+            }
+            ShortlyAnswering::LongWay(request) => {
+                let (router, ending, info) = (router.clone(), ending.clone(), *info);
+                let (peer, limits, request) = (peer.cloned(), Arc::clone(limits), self.with_buffers(*request));
+                Either::Right(Box::pin(async move {
+                    let authority = &ending.authority;
+                    let answer = call_guarded(router, authority, peer.as_ref(), &limits, info, method, request);
                     let response = Box::pin(span.answered(answer)).await?;
-                    Ok(end(until_sent(response, (under_way, busy))))
+                    Ok(ending.long(until_sent(response, (under_way, busy)), metrics))
                 }))
             }
         }
     }
 
     fn with_buffers(&self, mut request: Request<Body>) -> Request<Body> {
-        request.extensions_mut().insert(Arc::clone(&self.buffers));
+        request.extensions_mut().insert(Arc::clone(&self.ending.buffers));
         request
-    }
-
-    /// Bounds an answer by the end of the connection, and counts it.
-    fn end(&self, metrics: RequestMetrics) -> impl FnOnce(Response<Body>) -> Response<AnswerBody> + Send + use<> {
-        let (authority, shutdown, buffers) =
-            (Arc::clone(&self.authority), self.shutdown.clone(), Arc::clone(&self.buffers));
-        move |response| bounded(response, shutdown, &authority, metrics).map(|body| AnswerBody::new(body, &buffers))
     }
 }
 
-fn at_once(span: &RequestSpan, response: Response<AnswerBody>) -> Answering {
-    span.end(&response);
+impl Ending {
+    /// What the short road answers.
+    fn short(
+        &self,
+        span: &RequestSpan,
+        answered: Answered,
+        metrics: RequestMetrics,
+        (under_way, busy): (Option<UnderWay>, Busy),
+    ) -> Response<AnswerBody> {
+        let response = match answered {
+            Ok(answer) => {
+                let kept = Kept::new(metrics, under_way, busy);
+                respond(AnswerBody::whole(answer.frame, answer.outcome, kept, &self.buffers))
+            }
+            Err(refused) => self.long(until_sent(*refused, (under_way, busy)), metrics),
+        };
+        span.end(&response);
+        response
+    }
+
+    /// An answer that is bounded by the end of the connection, and counted.
+    fn long(&self, response: Response<Body>, metrics: RequestMetrics) -> Response<AnswerBody> {
+        let response = bounded(response, self.shutdown.clone(), &self.authority, metrics);
+        response.map(|body| AnswerBody::new(body, &self.buffers))
+    }
+}
+
+fn at_once(response: Response<AnswerBody>) -> Answering {
     Either::Left(ready(Ok(response)))
 }

@@ -8,6 +8,8 @@ use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hyper::body::Bytes;
+use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::IssueTokenResponse;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::ValidateBindingResponse;
 use lanyard::proto::envoy::service::auth::v3::CheckResponse;
@@ -28,6 +30,7 @@ const LONG: &str = "application/grpc+proto";
 
 const VALIDATE: &str = "/lanyard.v1.BindingService/ValidateBinding";
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+const ISSUE: &str = "/lanyard.v1.TokenService/IssueToken";
 
 /// What a caller sees of an answer.
 #[derive(Debug, PartialEq)]
@@ -140,6 +143,12 @@ async fn ask(caller: &mut Http, path: &str, content_type: &str, sent: &Sent<'_>)
     let message = match bytes.get(5..) {
         None => String::new(),
         Some(message) if path == CHECK => format!("{:?}", CheckResponse::decode(message).unwrap()),
+        Some(message) if path == ISSUE => {
+            let issued = IssueTokenResponse::decode(message).unwrap();
+            assert_eq!(issued.access_token.split('.').count(), 3, "{}", sent.name);
+            // Each is another one.
+            format!("{:?}", IssueTokenResponse { access_token: String::new(), ..issued })
+        }
         Some(message) => format!("{:?}", ValidateBindingResponse::decode(message).unwrap()),
     };
     Seen {
@@ -184,5 +193,29 @@ async fn every_message_and_what_is_none_is_answered_alike_over_both_roads() {
                 both(&mut workload, path, &sent).await;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_issued_or_refused_alike_over_both_roads() {
+    let server = TestServer::start().await;
+    let (holder, stranger) = (server.workload("/checkout").await, server.svid("/stranger"));
+    let asked = IssueTokenRequest { scope: "orders.read".to_owned(), ..Default::default() }.encode_to_vec();
+    // Enough to be sent byte by byte, in a field that nobody knows.
+    let asked = [asked.as_slice(), b"\xfa\x01\x64", &[b'x'; 100]].concat();
+    let beyond = IssueTokenRequest { scope: "nothing.of.this".to_owned(), ..Default::default() }.encode_to_vec();
+    for (leaf, is_registered) in [(&holder, true), (&stranger, false)] {
+        let mut caller = Http::two(connect_h2(&server, leaf).await).await;
+        for sent in ways(&asked, 256 * 1024) {
+            let answer = both(&mut caller, ISSUE, &sent).await;
+            if ["whole", "byte by byte", "a deadline", "with an unknown field"].contains(&sent.name) {
+                assert_eq!(answer.grpc_status() == Some("0"), is_registered, "{}", sent.name);
+            }
+            if ["cut", "too large", "compressed", "nothing", "not UTF-8"].contains(&sent.name) {
+                assert!(!matches!(answer.grpc_status(), Some("0") | None), "{}", sent.name);
+            }
+        }
+        let refused = both(&mut caller, ISSUE, &sent("beyond", [framed(0, &beyond)])).await;
+        assert!(!matches!(refused.grpc_status(), Some("0") | None));
     }
 }

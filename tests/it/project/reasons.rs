@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use axum::body::Body;
 use axum::body::to_bytes;
-use axum::http::Response;
 use axum::response::IntoResponse as _;
 use lanyard::authority::access::Limit;
 use lanyard::authority::access::NotAdmitted;
@@ -251,7 +249,9 @@ impl Missing {
 
     fn ext_authz(&mut self, refusal: CheckRefusal) {
         let code = refusal.code();
-        let response = check_response(ext_authz::denied_response(refusal, Reference::new(ReplicaTag::of(""), 0)));
+        let denied = ext_authz::denied(refusal, Reference::new(ReplicaTag::of(""), 0));
+        // One byte of flags and four of length (gRPC over HTTP/2).
+        let response = CheckResponse::decode(&denied.frame[5..]).unwrap();
         let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
             return self.unless(false, code, "ext_authz, which does not deny");
         };
@@ -266,13 +266,6 @@ impl Missing {
         let metadata = response.dynamic_metadata.unwrap_or_default();
         self.unless(format!("{metadata:?}").contains(code), code, "the dynamic metadata of ext_authz");
     }
-}
-
-/// The one message of a gRPC response.
-fn check_response(response: Response<Body>) -> CheckResponse {
-    let bytes = ready(to_bytes(response.into_body(), usize::MAX)).unwrap();
-    // One byte of flags and four of length (gRPC over HTTP/2).
-    CheckResponse::decode(&bytes[5..]).unwrap()
 }
 
 fn oauth(error: OAuthError) -> (u16, Value) {
