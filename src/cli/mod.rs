@@ -22,6 +22,7 @@ mod keys;
 mod moment;
 mod origins;
 mod output;
+mod progress;
 mod resource;
 mod revocation;
 mod role;

@@ -99,7 +99,8 @@ pub enum ImportError {
 
 type Present<'a> = BTreeMap<&'a str, &'a Versioned<Arc<[u8]>>>;
 
-/// Writes records into a store that no server uses. Nothing is written unless all of them can be.
+/// Writes records into a store that no server uses. Nothing is written unless all of them can be. `progress` is told how many
+/// of them are done.
 ///
 /// # Errors
 /// See [`ImportError`]: nothing was written, unless the store failed.
@@ -108,6 +109,7 @@ pub async fn import(
     plan: &Plan<'_>,
     sealer: &KeySealer,
     clock: &dyn Clock,
+    progress: impl Fn(usize),
 ) -> Result<Imported, ImportError> {
     let listing = unused(store).await?;
     let sha256 = digest(plan.records).map_err(|_| ImportError::Unserializable)?;
@@ -137,6 +139,7 @@ pub async fn import(
             batches.add(key, value.len(), write).await?;
             imported.written += 1;
         }
+        progress(imported.written + imported.present + imported.expired);
     }
     batches.flush().await?;
     let mut last = Transaction::default().compare(IMPORT, Expected::At(mark_revision)).delete(IMPORT);

@@ -56,7 +56,11 @@ async fn from_store(config: &Path, out: &mut Out) -> Result<(), CommandError> {
         return Err(CommandError::new(unfinished.to_string(), "finish the import first, by the same command again"));
     }
     let listing = store.list("").await.map_err(|error| failed(&error))?;
-    for line in Export::of(&listing, SystemClock.now()).into_lines() {
+    let progress = out.progress(Some(listing.entries.len()));
+    for (count, line) in Export::of(&listing, SystemClock.now()).into_lines().enumerate() {
+        if let Some(progress) = &progress {
+            progress.at(count);
+        }
         let line = line.map_err(|error| {
             CommandError::new(format!("a record cannot be exported: {error}"), "`lanyard store verify` names it")
         })?;
@@ -69,7 +73,12 @@ async fn from_server(connection: &ConnectionArguments, out: &mut Out) -> Result<
     let explain = |error| status::explain(&error, Needs::Store);
     let mut admin = AdminServiceClient::new(connection.open().await?);
     let mut messages = admin.export_store(ExportStoreRequest {}).await.map_err(explain)?.into_inner();
+    let (progress, mut lines) = (out.progress(None), 0);
     while let Some(message) = messages.message().await.map_err(explain)? {
+        lines += message.data.iter().filter(|byte| **byte == b'\n').count();
+        if let Some(progress) = &progress {
+            progress.at(lines);
+        }
         out.write(&message.data)?;
     }
     Ok(())

@@ -22,6 +22,7 @@ use crate::cli::error::CommandError;
 use crate::cli::moment::moment;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::progress::Progress;
 use crate::cli::serve::files_for_this_user_only;
 use crate::cli::store::opened::Configured;
 
@@ -72,7 +73,10 @@ pub(in crate::cli) async fn run(arguments: ImportArguments, format: Format) -> R
     }
     let store = configured.open_or_create(IN_USE).await?;
     let plan = Plan { records: &export.records, merge: arguments.merge, cutoff };
-    let imported = backup::import(&*store, &plan, &sealer, &SystemClock).await.map_err(|error| refused(&error))?;
+    let progress = Progress::new("imported", Some(export.records.len()));
+    let imported = backup::import(&*store, &plan, &sealer, &SystemClock, |count| progress.at(count)).await;
+    drop(progress);
+    let imported = imported.map_err(|error| refused(&error))?;
     drop(store);
     warn(&export, &replayed, &arguments);
     print(&imported, &replayed, &arguments, format)

@@ -14,6 +14,7 @@ use crate::authority::clock::SystemClock;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::progress::Progress;
 use crate::cli::serve::files_for_this_user_only;
 use crate::cli::store::import::IN_USE;
 use crate::cli::store::import::refused;
@@ -48,7 +49,10 @@ pub(in crate::cli) async fn run(arguments: MigrateArguments, format: Format) -> 
     let in_use = "a server or this command uses it: name another store with --to, or stop that server";
     let target = to.open_or_create(in_use).await?;
     let plan = Plan { records: &records, merge: false, cutoff: None };
-    let copied = backup::import(&*target, &plan, &sealer, &SystemClock).await.map_err(|error| {
+    let progress = Progress::new("copied", Some(records.len()));
+    let copied = backup::import(&*target, &plan, &sealer, &SystemClock, |count| progress.at(count)).await;
+    drop(progress);
+    let copied = copied.map_err(|error| {
         let not_empty = matches!(error, ImportError::NotEmpty { .. });
         let next = "name an empty store with --to: a migration merges nothing";
         refused(&error).with_next(|other| if not_empty { next } else { other }.to_owned())

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::authority::backup::read;
 use crate::cli::error::CommandError;
+use crate::cli::progress::Progress;
 use crate::cli::whole_file::WholeFile;
 
 /// The target of an export.
@@ -33,6 +34,14 @@ impl Out {
             return Err(CommandError::new(format!("{} is not a file", path.display()), "name a file with --out"));
         }
         WholeFile::create(path).map(Self::File).map_err(|error| unwritable(path, &error))
+    }
+
+    /// The line that says how far it has come, where the export itself does not go to a terminal.
+    pub(super) fn progress(&self, of: Option<usize>) -> Option<Progress> {
+        match self {
+            Self::File(_) => Some(Progress::new("exported", of)),
+            Self::Stdout => None,
+        }
     }
 
     /// Writes more of the export.
