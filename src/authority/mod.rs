@@ -47,10 +47,12 @@ use crate::authority::keys::KeySealer;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::SpareKeys;
 use crate::authority::observe::AuditSink;
+use crate::authority::observe::Followers;
 use crate::authority::observe::LogSink;
 use crate::authority::observe::Metrics;
 use crate::authority::observe::RecentRefusals;
 use crate::authority::observe::Reloads;
+use crate::authority::observe::SeenIdentities;
 use crate::authority::policy::Policy;
 use crate::authority::reference::ReplicaTag;
 use crate::authority::state::JwksSource;
@@ -80,6 +82,8 @@ pub struct Authority {
     metrics: Metrics,
     audit: Arc<dyn AuditSink>,
     refusals: RecentRefusals,
+    followers: Arc<Followers>,
+    seen: SeenIdentities,
     reloads: Reloads,
     store_feed: StoreFeed,
     /// This replica of several that share the store; `None` where the store is this process's own.
@@ -101,6 +105,7 @@ impl Authority {
         Self {
             roles: ArcSwap::from_pointee(policy.roles.clone()),
             policy,
+            seen: SeenIdentities::new(clock.now()),
             clock,
             entropy,
             store,
@@ -117,6 +122,7 @@ impl Authority {
             metrics: Metrics::default(),
             audit: Arc::new(LogSink),
             refusals: RecentRefusals::new(ReplicaTag::of("")),
+            followers: Arc::default(),
             reloads: Reloads::default(),
             store_feed: StoreFeed::default(),
             replica: None,

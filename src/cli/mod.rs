@@ -22,6 +22,7 @@ mod keys;
 mod moment;
 mod origins;
 mod output;
+mod preview;
 mod progress;
 mod resource;
 mod revocation;
@@ -31,6 +32,7 @@ mod serve;
 mod status;
 mod store;
 mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod thumbprint;
@@ -77,12 +79,14 @@ use crate::cli::grant::GrantCommand;
 use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
 use crate::cli::output::RecordFormat;
+use crate::cli::preview::PreviewArguments;
 use crate::cli::resource::ResourceCommand;
 use crate::cli::revocation::RevocationCommand;
 use crate::cli::runtime::block_on;
 use crate::cli::runtime::done;
 use crate::cli::serve::ServeArguments;
 use crate::cli::store::StoreCommand;
+use crate::cli::tail::TailArguments;
 use crate::cli::token::TokenCommand;
 use crate::cli::validate::ValidateArguments;
 use crate::cli::whoami::WhoAmIArguments;
@@ -131,6 +135,9 @@ enum Command {
     ///
     /// Exit codes: 0 no remarks, 1 remarks, 4 a document is invalid, 2 any other failure.
     Lint(LintArguments),
+    /// Says what a registration of a SPIFFE ID or a pattern would be about: which registrations it meets, and which identities of
+    /// the last day it matches. Nothing is registered.
+    Preview(PreviewArguments),
     /// Prints all clients, protected resources and grants as YAML documents that `apply` takes.
     Export(ExportArguments),
     /// Shows what changed in a client, a protected resource or a grant: from what to what, by whom, when and why.
@@ -159,6 +166,8 @@ enum Command {
     /// Says what would happen: whether a request would be allowed, and what an identity would get.
     #[command(subcommand)]
     Explain(ExplainCommand),
+    /// Prints each decision as the server makes it, until this is ended.
+    Tail(TailArguments),
     /// Names servers, and the certificate to connect with, so that commands need not.
     #[command(subcommand)]
     Context(ContextCommand),
@@ -239,6 +248,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         }),
         Command::Diff(arguments) => Ok(compared(block_on(diff::run(arguments, format)), format)),
         Command::Lint(arguments) => Ok(compared(lint::run(&arguments, format), format)),
+        Command::Preview(arguments) => block_on(done(preview::run(arguments, format))),
         Command::Export(arguments) => block_on(done(export::run(arguments, format))),
         Command::History(arguments) => block_on(done(history::run(arguments, format))),
         Command::Show(arguments) => block_on(done(history::show(arguments, format))),
@@ -251,6 +261,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Store(command) => block_on(store::run(command, format)),
         Command::Validate(arguments) => block_on(validate::run(arguments, format)),
         Command::Whoami(arguments) => block_on(whoami::run(arguments, format)),
+        Command::Tail(arguments) => block_on(done(tail::run(arguments, format))),
         Command::Why(arguments) => block_on(why::run(arguments, format)),
         Command::Explain(command) => block_on(explain::run(command, format)),
     };

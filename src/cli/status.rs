@@ -139,6 +139,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("REPORT_OVER_ENFORCE", _) => {
             "leave `mode` out of the document to keep the mode, or add --allow-report if what is denied now is to pass"
         }
+        ("TOO_MANY_FOLLOWERS", _) => "end one of the others that follow, or ask another replica",
         ("ETAG_MISSING", Needs::Resources) => "give the etag as `lanyard resource get` shows it",
         ("ETAG_MISSING", Needs::Grants) => "give the etag as `lanyard grant get` shows it",
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",

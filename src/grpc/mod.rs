@@ -10,6 +10,7 @@ mod check_answer;
 mod check_denial;
 mod check_question;
 mod claims;
+mod decisions;
 mod explained;
 mod explanations;
 pub mod ext_authz;
@@ -18,6 +19,7 @@ pub(crate) mod fuzzing;
 pub mod health;
 mod keys;
 mod page;
+mod preview;
 mod registry;
 mod revocations;
 pub mod short_answer;
@@ -40,6 +42,7 @@ use crate::grpc::health::Readiness;
 use crate::proto;
 use crate::proto::admin_service_server::AdminServiceServer;
 use crate::proto::binding_service_server::BindingServiceServer;
+use crate::proto::decision_service_server::DecisionServiceServer;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::explanation_service_server::ExplanationServiceServer;
 use crate::proto::key_service_server::KeyServiceServer;
@@ -80,6 +83,7 @@ pub fn routes(
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(AdminServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(ExplanationServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(DecisionServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(health::service(readiness))
         .add_service(reflection().build_v1()?)
         // Python's reflection client still uses v1alpha.

@@ -1,5 +1,7 @@
 //! `lanyard.v1.RegistryService`.
 
+use std::sync::Arc;
+
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -19,6 +21,7 @@ use crate::authority::store::Revision;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::page::Page;
+use crate::grpc::preview;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
 use crate::grpc::status::unreadable;
@@ -48,6 +51,8 @@ use crate::proto::ListGrantsRequest;
 use crate::proto::ListGrantsResponse;
 use crate::proto::ListProtectedResourcesRequest;
 use crate::proto::ListProtectedResourcesResponse;
+use crate::proto::PreviewPatternRequest;
+use crate::proto::PreviewPatternResponse;
 use crate::proto::ProtectedResource;
 use crate::proto::UpdateClientRequest;
 use crate::proto::UpdateGrantRequest;
@@ -236,6 +241,15 @@ impl RegistryService for Services {
             .await
             .map_err(|error| status::registry_error(&error))?;
         Ok(Response::new(DeleteGrantResponse {}))
+    }
+
+    async fn preview_pattern(
+        &self,
+        request: Request<PreviewPatternRequest>,
+    ) -> Result<Response<PreviewPatternResponse>, Status> {
+        let (_, extensions, PreviewPatternRequest { spiffe_id }) = request.into_parts();
+        let (authority, caller) = (Arc::clone(&self.authority), caller(&extensions)?.clone());
+        preview::answer(authority, caller, &spiffe_id).await.map(Response::new)
     }
 
     async fn list_changes(

@@ -101,6 +101,11 @@ pub fn connection_over() -> Status {
     plain(Code::Unavailable, "CONNECTION_OVER", "the connection has reached its end; call again on a new one")
 }
 
+/// A follower of decisions, where there are as many as there may be.
+pub(super) fn too_many_followers() -> Status {
+    exhausted("TOO_MANY_FOLLOWERS", "as many follow decisions as may: try again later", RETRY_AFTER, HashMap::new())
+}
+
 /// A request that failed because of an internal error.
 pub fn broken() -> Status {
     plain(Code::Internal, "INTERNAL", "the server failed at this request")

@@ -172,7 +172,10 @@ impl Acceptor {
             .with_cert_resolver(Arc::clone(&self.certificate) as Arc<_>);
         let outcome = handshake(config, hello).await;
         match (outcome, verifier.take()) {
-            (Ok(stream), Some(Ok(peer))) => Ok((stream, Some(peer))),
+            (Ok(stream), Some(Ok(peer))) => {
+                self.authority.note_seen(&peer.identity());
+                Ok((stream, Some(peer)))
+            }
             (Err(refusal), Some(Err(Rejected { unproven, certificate }))) => {
                 let why = unproven.map_or(refusal.why, Refused::Unproven);
                 Err(Refusal { why, certificate: Some(certificate), stream: refusal.stream })

@@ -180,6 +180,7 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
         .streamed(),
+    MethodEntry::grpc("/lanyard.v1.DecisionService/FollowDecisions", REGISTRY_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainCheck", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainIdentity", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainRefusal", ANY_ROLE),
@@ -204,6 +205,7 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/ListClients", REGISTRY_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ListGrants", REGISTRY_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.RegistryService/ListProtectedResources", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.RegistryService/PreviewPattern", REGISTRY_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", REGISTRANTS),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateGrant", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", REGISTRANTS),

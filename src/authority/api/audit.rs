@@ -56,6 +56,9 @@ impl Authority {
     ) -> Reference {
         let reference = self.refusals.reference(&*self.entropy);
         let record = details(AuditRecord { reference: Some(reference), ..AuditRecord::new(event, severity, outcome) });
+        if self.is_followed(event) {
+            self.show(&record);
+        }
         if self.audit.wants(event, severity) {
             self.audit.record(record.clone());
         }
@@ -63,7 +66,7 @@ impl Authority {
         reference
     }
 
-    /// Builds a record only if the sink wants its severity.
+    /// Builds a record only if the sink wants its severity, or somebody follows such decisions.
     pub(in crate::authority::api) fn record(
         &self,
         event: AuditEvent,
@@ -71,8 +74,16 @@ impl Authority {
         outcome: AuditOutcome,
         details: impl FnOnce(AuditRecord) -> AuditRecord,
     ) {
-        if self.audit.wants(event, severity) {
-            self.audit.record(details(AuditRecord::new(event, severity, outcome)));
+        let (is_wanted, is_followed) = (self.audit.wants(event, severity), self.is_followed(event));
+        if !is_wanted && !is_followed {
+            return;
+        }
+        let record = details(AuditRecord::new(event, severity, outcome));
+        if is_followed {
+            self.show(&record);
+        }
+        if is_wanted {
+            self.audit.record(record);
         }
     }
 

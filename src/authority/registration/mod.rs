@@ -12,6 +12,7 @@ mod dynamic_registration;
 mod jwks;
 mod jwks_uri;
 mod metadata;
+mod overlap;
 mod terms;
 mod unique_index;
 
@@ -47,6 +48,9 @@ pub use crate::authority::registration::jwks_uri::JwksUriPolicy;
 pub use crate::authority::registration::jwks_uri::NotAHost;
 pub use crate::authority::registration::metadata::ClientMetadata;
 pub(in crate::authority) use crate::authority::registration::metadata::invalid;
+pub use crate::authority::registration::overlap::MatchedIdentity;
+pub use crate::authority::registration::overlap::Overlap;
+pub use crate::authority::registration::overlap::Preview;
 pub use crate::authority::registration::terms::Rotation;
 pub use crate::authority::registration::terms::Terms;
 pub use crate::authority::registration::unique_index::INDEX;

@@ -252,6 +252,7 @@ impl ForwardedService {
         let bytes = chain.iter().map(|certificate| u64::try_from(certificate.len()).unwrap_or(u64::MAX)).sum();
         let peer = Arc::new(authority.admit_by(view, chain, reach)?);
         let identity = peer.identity();
+        authority.note_seen(&identity);
         let role = match reach {
             Reach::Direct | Reach::Forwarded => CallerRole::of(&view.roles_of(&identity).forwarded()),
             Reach::Insecure => CallerRole::Workload,

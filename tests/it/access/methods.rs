@@ -85,7 +85,7 @@ fn the_table_is_sorted_by_name() {
 /// Whether a method of gRPC reads, by its name. An export has a record of its own.
 fn is_read(method: &str) -> bool {
     let name = method.rsplit('/').next().unwrap_or_default();
-    name.starts_with("Get") || name.starts_with("List")
+    ["Get", "List", "Follow", "Preview"].iter().any(|verb| name.starts_with(verb))
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
         method.roles.contains(&Role::Admin) && !method.roles.contains(&Role::Workload) && is_read(method.name)
     });
     assert_eq!(those(|method| method.reads), reads);
-    assert_eq!(reads.len(), 12);
+    assert_eq!(reads.len(), 14);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }
@@ -128,6 +128,7 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     let read = [
         "/lanyard.v1.AdminService/ListAuditHeads",
         "/lanyard.v1.AdminService/ListFeatures",
+        "/lanyard.v1.DecisionService/FollowDecisions",
         "/lanyard.v1.ExplanationService/ExplainCheck",
         "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
@@ -140,6 +141,7 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
         "/lanyard.v1.RegistryService/ListClients",
         "/lanyard.v1.RegistryService/ListGrants",
         "/lanyard.v1.RegistryService/ListProtectedResources",
+        "/lanyard.v1.RegistryService/PreviewPattern",
         "/lanyard.v1.TokenService/IntrospectToken",
         "/lanyard.v1.TokenService/ListRevocations",
         "/lanyard.v1.TokenService/WhoAmI",
@@ -162,6 +164,7 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
     let of_admins: BTreeSet<&str> = open_to(Role::Admin).collect();
     assert!(read.iter().chain(&revoked).all(|method| of_admins.contains(method)));
     let of_teams = [
+        "/lanyard.v1.DecisionService/FollowDecisions",
         "/lanyard.v1.ExplanationService/ExplainCheck",
         "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
@@ -176,6 +179,7 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
         "/lanyard.v1.RegistryService/ListClients",
         "/lanyard.v1.RegistryService/ListGrants",
         "/lanyard.v1.RegistryService/ListProtectedResources",
+        "/lanyard.v1.RegistryService/PreviewPattern",
         "/lanyard.v1.RegistryService/UpdateClient",
         "/lanyard.v1.RegistryService/UpdateProtectedResource",
         "/lanyard.v1.TokenService/WhoAmI",

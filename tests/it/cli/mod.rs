@@ -21,6 +21,7 @@ mod history;
 mod keys;
 mod list_watch;
 mod oauth;
+mod preview;
 mod prune;
 mod refused_certificates;
 mod registry_files;

@@ -11,6 +11,7 @@ mod fields;
 mod history;
 mod lost_answers;
 mod newer;
+mod preview;
 mod registrations;
 mod resource_defaults;
 mod resource_lookup;

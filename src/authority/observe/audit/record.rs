@@ -177,6 +177,37 @@ pub enum AuditEvent {
     ConfigurationChanged,
 }
 
+impl AuditEvent {
+    /// Whether it is of a decision on a token, a request for one, or a use of one.
+    pub fn is_decision(self) -> bool {
+        match self {
+            Self::TokenIssued
+            | Self::TokenRefused
+            | Self::ClientRefused
+            | Self::Introspected
+            | Self::NotDecided
+            | Self::BindingDecided
+            | Self::Checked
+            | Self::CheckUnread => true,
+            Self::RequestRefused
+            | Self::CallNotAdmitted
+            | Self::StreamEnded
+            | Self::HandshakeRefused
+            | Self::HandshakeFailed
+            | Self::RotationAnnounced
+            | Self::Revocation
+            | Self::ResourceChanged
+            | Self::ClientChanged
+            | Self::GrantChanged
+            | Self::StoreExported
+            | Self::FeatureEnabled
+            | Self::SigningKeyChanged
+            | Self::AdminRead
+            | Self::ConfigurationChanged => false,
+        }
+    }
+}
+
 /// The outcome of an event.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -272,6 +303,26 @@ impl AuditRecord {
     /// Whether it is of something that was allowed, and changed nothing.
     pub fn is_of_allowance(&self) -> bool {
         self.outcome == AuditOutcome::Allowed
+    }
+
+    /// The names of who asked, and of the client.
+    pub(in crate::authority) fn names(&self) -> impl Iterator<Item = &str> {
+        let names = [
+            &self.actor,
+            &self.caller,
+            &self.client_id,
+            &self.evidence,
+            &self.principal,
+            &self.spiffe_id,
+            &self.subject,
+            &self.remote,
+        ];
+        names.into_iter().flatten().map(String::as_str)
+    }
+
+    /// Whether it is about this resource, or this name of none.
+    pub(in crate::authority) fn is_at(&self, resource: &str) -> bool {
+        [&self.resource, &self.requested].into_iter().flatten().any(|named| named == resource)
     }
 
     /// The address of the peer of the connection without its port, which the peer chooses.

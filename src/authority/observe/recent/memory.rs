@@ -218,25 +218,12 @@ impl RefusalFilter {
     /// Whether the refusal is asked for.
     pub fn takes(&self, refusal: &RecentRefusal) -> bool {
         let RecentRefusal { at, record, grounds, .. } = refusal;
-        let of_resource = || {
-            self.resource.as_ref().is_none_or(|wanted| {
-                [&record.resource, &record.requested].into_iter().flatten().any(|named| named == wanted)
-            })
-        };
+        let of_resource = || self.resource.as_deref().is_none_or(|resource| record.is_at(resource));
         let of_caller = || {
             self.caller.as_ref().is_none_or(|pattern| {
-                let names = [
-                    &grounds.sender,
-                    &record.actor,
-                    &record.client_id,
-                    &record.evidence,
-                    &record.principal,
-                    &record.spiffe_id,
-                    &record.subject,
-                    &record.remote,
-                ];
                 let of_evidence = grounds.evidence.iter().flat_map(|evidence| &evidence.names);
-                names.into_iter().flatten().chain(of_evidence).any(|name| matches(pattern, name))
+                let others = grounds.sender.iter().chain(of_evidence).map(String::as_str);
+                record.names().chain(others).any(|name| matches(pattern, name))
             })
         };
         self.since.is_none_or(|since| *at >= since)
