@@ -178,11 +178,12 @@ fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> (Vec<Vec
     (parts, others)
 }
 
-/// What is wrong with the end of a chain, where the record that the store has the hash of is not in the files.
-fn missing(chain: &Chain, head: &AuditHead) -> Option<&'static str> {
+/// What is wrong with the end of a chain, where the record that the store has the hash of is not in the files. `has_number`:
+/// whether there is one of its number.
+fn missing(chain: &Chain, head: &AuditHead, has_number: bool) -> Option<&'static str> {
     if head.sequence > chain.last {
         Some("the records after this one were cut off: the store has the hash of a later one")
-    } else if chain.kept.is_none() && head.sequence >= chain.first {
+    } else if !has_number && head.sequence >= chain.first {
         Some("the record that the store has the hash of is missing before this one")
     } else if head.has_ended && chain.last > head.sequence {
         Some("this record is after the one with which the server ended the chain, by the store")
@@ -216,7 +217,7 @@ fn chain_of<'a>(
 ) -> Chain {
     let mut chain = Chain { name, ..Chain::default() };
     let mut before: Option<(u64, String)> = None;
-    let mut last = None;
+    let (mut last, mut has_number) = (None, false);
     let (mut breaks, mut gaps): (Vec<Break<'_>>, Vec<Gap>) = (Vec::new(), Vec::new());
     for Placed { file, line, link, of_chain, hash } in lines {
         let mut wrong = |problem| faults.push(Fault { file: file.to_owned(), line, problem });
@@ -253,10 +254,14 @@ fn chain_of<'a>(
             }
         }
         gaps.extend(of_chain.gap.filter(|_| of_chain.event == NOT_COPIED));
-        if head.is_some_and(|head| head.sequence == sequence && head.hash != hash) {
-            wrong("this is not the record of that number that the store has the hash of");
+        if let Some(head) = head.filter(|head| head.sequence == sequence) {
+            has_number = true;
+            if head.hash == hash {
+                chain.kept = Some(sequence);
+            } else {
+                wrong("this is not the record of that number that the store has the hash of");
+            }
         }
-        chain.kept = chain.kept.or(head.filter(|head| head.sequence == sequence).map(|head| head.sequence));
         chain.last = chain.last.max(sequence);
         last = Some((file, line));
         before = Some((sequence, hash));
@@ -273,7 +278,7 @@ fn chain_of<'a>(
         faults.push(Fault { file: found.file.to_owned(), line: found.line, problem });
     }
     if let (Some(head), Some((file, line))) = (head, last)
-        && let Some(problem) = missing(&chain, head)
+        && let Some(problem) = missing(&chain, head, has_number)
     {
         faults.push(Fault { file: file.to_owned(), line, problem });
     }

@@ -91,6 +91,8 @@ async fn a_tail_that_was_cut_off_and_a_chain_that_is_gone_show_by_the_heads_in_t
     let found = verify(&trail, &relinked(&rewritten)).json(1);
     let problems = found["faults"].to_string();
     assert!(problems.contains("not the record of that number that the store has the hash of"), "{found}");
+    // It is not called the one in the store, nor a missing one.
+    assert_eq!((&found["chains"][0]["kept"], problems.contains("is missing")), (&Value::Null, false), "{found}");
     // The record that the store has is left out, as if it had never been written, and the chain goes on.
     let mut skipped: Vec<String> = ended[..ended.len() - 1].to_vec();
     skipped.push(ended[4].replacen("\"sequence\":5,", &format!("\"sequence\":{},", ended.len() + 1), 1));
