@@ -27,6 +27,7 @@ mod opening;
 mod record;
 mod replacement;
 mod scan;
+mod space;
 mod watchdog;
 mod writer;
 

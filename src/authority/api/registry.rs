@@ -161,7 +161,7 @@ impl Authority {
             return Err(RegistryError::Conflict(T::KIND));
         }
         let key = T::key(name);
-        let deletion = Transaction::default().compare(&key, Expected::At(present.revision)).delete(&key);
+        let deletion = Transaction::default().compare(&key, Expected::At(present.revision)).delete(&key).taking_away();
         let deletion = unless_narrowed(author, [Some(&present.registration), None], deletion)?;
         let (by, why) = (author.identity.to_string(), ("deleted", author.reason));
         let before = Some(present.registration.metadata());
@@ -220,6 +220,7 @@ impl Authority {
         let key = T::key(after.name());
         let expected = present.map_or(Expected::Absent, |present| Expected::At(present.revision));
         let put = Transaction::default().compare(&key, expected).put(&key, bytes);
+        let put = if change == "disabled" { put.taking_away() } else { put };
         let (by, before) = (&registered.record.updated_by, present.map(|present| &present.registration));
         let put = unless_narrowed(author, [before, Some(after)], put)?;
         let both = (before.map(T::metadata), Some(after.metadata()));

@@ -88,7 +88,7 @@ impl Authority {
                 }
                 return Ok(RevokeOutcome { warnings, until: present.until });
             }
-            let change = Transaction::default().compare(&key, expected).put(&key, bytes.clone());
+            let change = Transaction::default().compare(&key, expected).put(&key, bytes.clone()).taking_away();
             let change = if by_operator { unless_revoked(change, caller, &guarded, &key) } else { change };
             if let Some(revision) = self.attempt(change, &key, &guarded).await? {
                 self.apply_write(&key, Some(Entry::Revocation(record)), revision);

@@ -182,6 +182,7 @@ impl Authority {
             let signed = stored.keys.active_key().is_none_or(|active| active.key_id().as_str() == kid);
             let change = if signed { self.replace(change, &stored, kid, now, made).await? } else { change };
             let replaced_by = if signed { added(&change) } else { None };
+            let change = Change { transaction: change.transaction.taking_away(), ..change };
             if self.attempt_key_change(change, Some(&by), Some(reason)).await?.is_some() {
                 return Ok(KeyRevoked { revoked: record.closed(), was_revoked: false, replaced_by });
             }

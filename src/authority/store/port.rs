@@ -98,6 +98,7 @@ pub enum Write {
 pub struct Transaction {
     comparisons: Vec<(String, Expected)>,
     writes: BTreeMap<String, Write>,
+    takes_away: bool,
 }
 
 impl Transaction {
@@ -127,6 +128,17 @@ impl Transaction {
     pub fn delete(mut self, key: &str) -> Self {
         self.writes.insert(key.to_owned(), Write::Delete);
         self
+    }
+
+    /// Says that it only takes away what somebody may: a store that reserves space has it for this.
+    #[must_use]
+    pub fn taking_away(self) -> Self {
+        Self { takes_away: true, ..self }
+    }
+
+    /// Whether it only takes away, or only deletes.
+    pub fn takes_away(&self) -> bool {
+        self.takes_away || self.writes.values().all(|write| matches!(write, Write::Delete))
     }
 
     /// The comparisons, in the order in which they are evaluated.

@@ -22,6 +22,7 @@ use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
 use crate::store::sled::opening::Opened;
 use crate::store::sled::record;
+use crate::store::sled::space;
 use crate::store::sled::watchdog::Health;
 use crate::store::sled::watchdog::Progress;
 use crate::store::step::Entry;
@@ -95,9 +96,13 @@ impl Writer {
     fn serve(&mut self, requests: Vec<Request>) {
         let mut plan = Plan::after(&self.opened.ledger);
         let mut answers = Vec::with_capacity(requests.len());
+        let space = space::check(&self.directory);
         for request in requests {
             match request {
-                Request::Transact { transaction, reply } => answers.push((reply, plan.add(transaction, &self.table))),
+                Request::Transact { transaction, reply } => {
+                    let may_write = if transaction.takes_away() { Ok(()) } else { space.clone() };
+                    answers.push((reply, may_write.and_then(|()| plan.add(transaction, &self.table))));
+                }
                 Request::Sweep => plan.sweep(&self.table),
             }
         }

@@ -61,10 +61,10 @@ impl Serve {
         Self::started(Path::new(BINARY), (environment, stdout.into()), setup, descriptors).0
     }
 
-    /// The same with a file system of 256 KiB at `volume`, which only it sees.
-    pub fn start_on_small_disk(volume: &Path, environment: &[(&str, &str)], setup: &Setup) -> Self {
+    /// The same with a file system of this size, such as `256k`, at `volume`, which only it sees.
+    pub fn start_on_small_disk(volume: &Path, size: &str, environment: &[(&str, &str)], setup: &Setup) -> Self {
         let mount =
-            format!("exec unshare -rm sh -c 'mount -t tmpfs -o size=256k none {} && exec \"$@\"' sh", text(volume));
+            format!("exec unshare -rm sh -c 'mount -t tmpfs -o size={size} none {} && exec \"$@\"' sh", text(volume));
         Self::spawned(&mount, Path::new(BINARY), (environment, Stdio::null()), setup, 1024).0
     }
 

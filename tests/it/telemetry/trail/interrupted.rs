@@ -7,24 +7,33 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use lanyard::proto::Client;
 use lanyard::proto::CreateClientRequest;
+use lanyard::proto::DeleteClientRequest;
 use lanyard::proto::ListChangesRequest;
+use lanyard::proto::UpdateClientRequest;
 use lanyard::proto::list_changes_request::Registration;
 use lanyard::proto::registry_service_client::RegistryServiceClient;
+use lanyard::proto::revoke_token_request::Target;
+use lanyard::proto::token_service_client::TokenServiceClient;
 use serde_json::Value;
 use serde_json::json;
 use tokio::task::JoinSet;
+use tonic::Code;
 
 use crate::support::child::Serve;
 use crate::support::process::lanyard;
 use crate::support::process::run;
 use crate::support::process::text;
+use crate::support::revocation::client;
+use crate::support::revocation::of;
 use crate::support::server::TRUST_DOMAIN;
 use crate::support::server::channel;
 use crate::support::server::spiffe_client;
 use crate::support::tools;
 use crate::telemetry::trail::Trail;
 use crate::telemetry::trail::accounts::counted;
+use crate::telemetry::trail::records;
 use crate::telemetry::trail::stop;
 
 const WRITERS: usize = 4;
@@ -91,7 +100,7 @@ async fn on_a_full_disk_nothing_waits_for_the_file_and_with_space_it_has_every_r
     let volume = trail.path("volume");
     fs::create_dir(&volume).unwrap();
     let section = "{file: volume/audit.jsonl, key: audit-key.pem}";
-    let serve = Serve::start_on_small_disk(&volume, &[("LANYARD_AUDIT", section)], &trail.setup);
+    let serve = Serve::start_on_small_disk(&volume, "256k", &[("LANYARD_AUDIT", section)], &trail.setup);
     let (file, filler) = (serve.seen(&volume.join("audit.jsonl")), serve.seen(&volume.join("filler")));
     // What is being written just now is taken back if there is no space for it.
     let records = |file: &Path| -> Vec<Value> {
@@ -122,4 +131,60 @@ async fn on_a_full_disk_nothing_waits_for_the_file_and_with_space_it_has_every_r
     let found: Value = run(lanyard().args(["audit", "verify", "-o", "json", text(&copy)])).json(0);
     assert_eq!((&found["chains"][0]["not_written"], &found["faults"]), (&json!([]), &json!([])), "{found}");
     stop(serve);
+}
+
+#[tokio::test]
+async fn on_a_full_disk_of_the_store_what_takes_away_is_done_and_recorded_and_what_widens_is_refused() {
+    if !tools::namespaces() {
+        return;
+    }
+    let mut trail = Trail::new("");
+    let volume = trail.path("volume");
+    fs::create_dir(&volume).unwrap();
+    trail.setup.store = "{sled: {path: volume/data}}".to_owned();
+    trail.setup.write();
+    let serve = Serve::start_on_small_disk(&volume, "64m", &[("LANYARD_AUDIT", &trail.section())], &trail.setup);
+    let token = trail.use_it(&serve, 0).await;
+    let svid = |path: &str| trail.setup.ca.svid(&format!("spiffe://{TRUST_DOMAIN}{path}")).issue();
+    let connection = channel(serve.mtls, trail.setup.tls(&svid("/admin")));
+    let (mut registry, mut tokens) =
+        (RegistryServiceClient::new(connection.clone()), TokenServiceClient::new(connection));
+    let named = |name: &str| CreateClientRequest {
+        client: Some(spiffe_client(&format!("spiffe://{TRUST_DOMAIN}/{name}"))),
+        ..Default::default()
+    };
+    let disabled = registry.create_client(named("to-disable")).await.unwrap().into_inner();
+    registry.create_client(named("to-delete")).await.unwrap();
+    // A sixty-fourth of the disk is reserved. Half of that is left.
+    let filler = serve.seen(&volume.join("filler"));
+    let mut fill = File::create(&filler).unwrap();
+    while fill.write_all(&[0; 4096]).is_ok() {}
+    fill.set_len(fill.metadata().unwrap().len() - (512 << 10)).unwrap();
+
+    let refused = registry.create_client(named("one-more")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let wider = Client { scope: "orders.read".to_owned(), ..disabled.clone() };
+    let request = UpdateClientRequest { client: Some(wider), ..Default::default() };
+    assert_eq!(registry.update_client(request).await.unwrap_err().code(), Code::Unavailable);
+    for number in 0..32 {
+        let target = client(&format!("spiffe://{TRUST_DOMAIN}/revoked-{number}"));
+        tokens.revoke_token(of(target)).await.unwrap();
+    }
+    tokens.revoke_token(of(Target::Token(token))).await.unwrap();
+    let disabled = Client { disabled: true, ..disabled };
+    registry.update_client(UpdateClientRequest { client: Some(disabled), ..Default::default() }).await.unwrap();
+    let client_id = format!("spiffe://{TRUST_DOMAIN}/to-delete");
+    registry.delete_client(DeleteClientRequest { client_id, ..Default::default() }).await.unwrap();
+
+    drop(fill);
+    fs::remove_file(&filler).unwrap();
+    registry.create_client(named("one-more")).await.unwrap();
+    stop(serve);
+    let all = records(&trail.path("audit.jsonl"));
+    let number = |event: &str, change: &str| {
+        all.iter().filter(|record| record["event"] == event && record["change"] == change).count()
+    };
+    assert_eq!(number("revocation", "revoked"), 33);
+    let changed = ["created", "updated", "disabled", "deleted"].map(|change| number("client_changed", change));
+    assert_eq!(changed, [4, 0, 1, 1]);
 }
