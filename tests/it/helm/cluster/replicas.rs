@@ -131,6 +131,16 @@ impl Release<'_> {
         }
     }
 
+    /// Asks the API server to evict a pod, as `kubectl drain` does.
+    fn evict(&self, pod: &str) -> Finished {
+        let namespace = &self.namespace;
+        let metadata = json!({"name": pod, "namespace": namespace});
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata});
+        let at = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        let lines = format!("kubectl create --raw {at} --filename - <<END\n{eviction}\nEND");
+        self.cluster.shell(self.folder.path(), &lines)
+    }
+
     fn names(&self) -> BTreeSet<String> {
         self.replicas().into_iter().map(|(name, _)| name).collect()
     }
@@ -138,7 +148,7 @@ impl Release<'_> {
 
 #[test]
 #[ignore = "long: builds Kubernetes once; .ci/run-long runs it"]
-fn long_replicas_over_an_etcd_are_upgraded_and_stopped_without_a_failed_request() {
+fn long_replicas_over_an_etcd_are_upgraded_and_evicted_without_a_failed_request() {
     let Some(cluster) = Cluster::start(&Options { apart: true, ..Options::default() }) else { return };
     let release = Release::prepare(&cluster, "etcd");
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -178,12 +188,19 @@ fn long_replicas_over_an_etcd_are_upgraded_and_stopped_without_a_failed_request(
     assert_eq!((failed.code, release.names()), (Some(1), before), "{failed:?}");
     release.upgrade(&["--values", &values]);
 
-    // A pod that is deleted, as where a node is drained.
-    let gone = release.names().pop_first().unwrap();
-    release.under_load("deletion", || {
-        release.kubectl(&["delete", &format!("pod/{gone}"), "--wait"]).ok();
-        release.kubectl(&["rollout", "status", "deployment/lanyard", "--timeout=120s"]).ok();
+    // As where nodes are drained: one pod is evicted, and no second one before another has taken its place.
+    let allowed = "--for=jsonpath={.status.disruptionsAllowed}=1";
+    release.kubectl(&["wait", allowed, "poddisruptionbudget/lanyard", "--timeout=60s"]).ok();
+    let before = release.names();
+    let [gone, kept] = [before.first(), before.last()].map(|pod| pod.unwrap().as_str());
+    release.under_load("eviction", || {
+        release.evict(gone).ok();
+        let refused = release.evict(kept);
+        assert!(refused.code == Some(1) && refused.stderr.contains("disruption budget"), "{refused:?}");
+        release.until_gone(&BTreeSet::from([gone.to_owned()]));
+        release.kubectl(&["wait", allowed, "poddisruptionbudget/lanyard", "--timeout=120s"]).ok();
     });
+    assert!(release.names().contains(kept));
     release.each_replica_issues_and_accepts();
 }
 
