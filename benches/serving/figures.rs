@@ -41,6 +41,7 @@ impl Round {
 enum Compared {
     Throughput,
     MedianTime,
+    CpuTime,
 }
 
 /// A figure: ours beside another, round by round.
@@ -61,6 +62,10 @@ impl Figure {
         Self { compared: Compared::MedianTime, rounds: Vec::new(), more: 0.0 }
     }
 
+    pub(crate) fn cpu_time() -> Self {
+        Self { compared: Compared::CpuTime, rounds: Vec::new(), more: 0.0 }
+    }
+
     pub(crate) fn add(&mut self, ours: Round, other: Round) {
         self.rounds.push((ours, other));
     }
@@ -75,6 +80,7 @@ impl Figure {
         let ratio = |(ours, other): &(Round, Round)| match self.compared {
             Compared::Throughput => ours.rps * (1.0 / other.rps + self.more / 1e6),
             Compared::MedianTime => ours.p50_us / (other.p50_us + self.more),
+            Compared::CpuTime => ours.cpu_us / (other.cpu_us + self.more),
         };
         let mut ratios: Vec<f64> = self.rounds.iter().map(ratio).collect();
         ratios.sort_by(f64::total_cmp);

@@ -10,6 +10,7 @@
 mod support;
 
 mod figures;
+mod handshakes;
 mod noop;
 mod primitives;
 
@@ -135,6 +136,8 @@ async fn measure(rounds: usize) -> Result<(), Failure> {
     }
     figures.add("validate_uncached_vs_limit", loaded.beside_more(verification));
     figures.add("uncached_unloaded_p50", alone);
+    let handshakes = handshakes::beside_openssl(rounds, &proxy, server.folder()).await?;
+    figures.add("handshake_cpu_vs_openssl", handshakes);
     println!("an ES256 signature: {signature:.1} us, a verification: {verification:.1} us");
     figures.print();
     figures.write()

@@ -46,7 +46,7 @@ pub(crate) trait Process {
 }
 
 /// The core of the server, and that of everything else.
-const SERVER_CORE: &str = "0";
+pub(crate) const SERVER_CORE: &str = "0";
 const CLIENT_CORE: &str = "1";
 
 /// The setting under which one caller may send as much as the server can take.
