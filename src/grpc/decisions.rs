@@ -84,10 +84,10 @@ impl Stream for Decisions {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(follower) = &self.follower else { return Poll::Ready(None) };
-        let followed = ready!(follower.poll_next(context));
+        let next = ready!(follower.poll_next(context));
         let authorized = self.authority.authorize(self.authority.view(), Some(&self.peer), *CALLED_METHOD);
         Poll::Ready(Some(match authorized {
-            Ok(_) => Ok(printed(&followed)),
+            Ok(_) => Ok(printed(&next)),
             Err(error) => {
                 self.follower = None;
                 let sender = Sender::of(Some(&self.peer), self.connection);

@@ -90,10 +90,19 @@ struct State {
     reporting: Dropped,
     /// Whether the last line could not be written. A report could not either, and waits.
     failing: bool,
-    /// Whether the writer is at work.
-    writing: bool,
-    /// Whether the writer waits to be told of a line.
-    waiting: bool,
+    writer: Writer,
+}
+
+/// What the writer does.
+#[derive(Debug, Default, Eq, PartialEq)]
+enum Writer {
+    /// It looks for something to do, or has been told of it.
+    #[default]
+    Looking,
+    /// It waits to be told of a line.
+    Waiting,
+    /// It is at work.
+    Writing,
 }
 
 impl State {
@@ -117,7 +126,7 @@ impl State {
     }
 
     fn is_done(&self) -> bool {
-        self.entries.is_empty() && !self.writing && (self.failing || self.unreported.is_none())
+        self.entries.is_empty() && self.writer != Writer::Writing && (self.failing || self.unreported.is_none())
     }
 }
 
@@ -145,7 +154,8 @@ impl LogQueue {
         }
         state.bytes += line.len();
         state.entries.push_back(Next::Write(kind, line.into()));
-        if std::mem::take(&mut state.waiting) {
+        if state.writer == Writer::Waiting {
+            state.writer = Writer::Looking;
             drop(state);
             self.filled.notify_one();
         }
@@ -156,7 +166,7 @@ impl LogQueue {
         let mut state = self.state();
         loop {
             let next = state.entries.pop_front().or_else(|| state.take_gap().map(Next::Report));
-            state.writing = next.is_some();
+            state.writer = if next.is_some() { Writer::Writing } else { Writer::Waiting };
             match next {
                 Some(Next::Write(kind, line)) => {
                     state.bytes -= line.len();
@@ -170,8 +180,7 @@ impl LogQueue {
                 }
                 None => {
                     self.written.notify_all();
-                    state.waiting = true;
-                    let waited = self.filled.wait_while(state, |state| state.waiting);
+                    let waited = self.filled.wait_while(state, |state| state.writer == Writer::Waiting);
                     let gathered = self.filled.wait_timeout(waited.unwrap_or_else(PoisonError::into_inner), GATHERING);
                     state = gathered.unwrap_or_else(PoisonError::into_inner).0;
                 }

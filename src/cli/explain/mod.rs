@@ -20,15 +20,15 @@ pub(in crate::cli) enum ExplainCommand {
     /// sender would get now.
     ///
     /// Exit codes: 0 allowed, or let through in the mode report, 3 denied, 1 no answer, 2 the command line cannot be read.
-    Request(RequestArguments),
+    Request(Box<RequestArguments>),
     /// Says what an identity is to the server: whether its certificate is accepted, which registration covers it, why the
     /// others do not, and what it would get.
-    Identity(IdentityArguments),
+    Identity(Box<IdentityArguments>),
 }
 
 pub(in crate::cli) async fn run(command: ExplainCommand, format: Format) -> Result<ExitCode, CommandError> {
     match command {
-        ExplainCommand::Request(arguments) => request::run(arguments, format).await,
-        ExplainCommand::Identity(arguments) => identity::run(arguments, format).await,
+        ExplainCommand::Request(arguments) => request::run(*arguments, format).await,
+        ExplainCommand::Identity(arguments) => identity::run(*arguments, format).await,
     }
 }

@@ -75,7 +75,7 @@ async fn from_server(connection: &ConnectionArguments, out: &mut Out) -> Result<
     let mut messages = admin.export_store(ExportStoreRequest {}).await.map_err(explain)?.into_inner();
     let (progress, mut lines) = (out.progress(None), 0);
     while let Some(message) = messages.message().await.map_err(explain)? {
-        lines += message.data.iter().filter(|byte| **byte == b'\n').count();
+        lines += message.data.split(|byte| *byte == b'\n').skip(1).count();
         if let Some(progress) = &progress {
             progress.at(lines);
         }

@@ -144,7 +144,7 @@ impl Asked<'_> {
         let mut held = buffers.hold(share);
         held.add(bytes.saturating_add(PIECE_BYTES)).map_err(|exceeded| refuse(exceeded.into()))?;
         Ok(match question.answer(authority, Caller { connection, ..caller }) {
-            ShortAnswering::Ready(answered) => Answering::Ready(answered.map_err(|status| self.refused(status))),
+            ShortAnswering::Ready(answered) => Answering::Ready(self.unless_refused(answered)),
             ShortAnswering::Waiting(answering) => {
                 let (authority, peer) = (Arc::clone(authority), peer.cloned());
                 let (share, buffers) = (Arc::clone(share), Arc::clone(buffers));
@@ -153,20 +153,21 @@ impl Asked<'_> {
                     drop(held);
                     let (peer, share, buffers) = (peer.as_ref(), &share, &buffers);
                     let asked = Asked { authority: &authority, peer, share, buffers, connection, method };
-                    match answered {
-                        Ok(answered) => answered.map_err(|status| asked.refused(status)),
-                        Err(_) => {
-                            report(&authority, method.metric_label());
-                            Err(Box::new(asked.broken()))
-                        }
+                    if let Ok(answered) = answered {
+                        asked.unless_refused(answered)
+                    } else {
+                        report(&authority, method.metric_label());
+                        Err(Box::new(asked.broken()))
                     }
                 }))
             }
         })
     }
 
-    fn refused(&self, status: Status) -> Refused {
-        Box::new(refusal::answered(self.authority, || self.sender(), self.method, status.into_http()))
+    fn unless_refused(&self, answered: Result<ShortAnswer, Status>) -> Answered {
+        answered.map_err(|status| {
+            Box::new(refusal::answered(self.authority, || self.sender(), self.method, status.into_http()))
+        })
     }
 
     fn broken(&self) -> Response<Body> {

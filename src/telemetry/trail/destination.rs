@@ -234,7 +234,9 @@ impl Destination {
             }
             Err(NotDelivered::Yet(error) | NotDelivered::Ever(error)) => {
                 self.log(&mut state, Some(&error));
-                batch.iter().for_each(|line| state.lose(self.name, line));
+                for line in batch {
+                    state.lose(self.name, line);
+                }
             }
         }
     }

@@ -366,8 +366,8 @@ fn what_an_identity_would_be_granted_is_what_it_is_issued() {
             let client_id = token.client_id.as_ref().unwrap().as_str();
             let real = issue(&world, sender, &world.request(sender, Some(client_id), ""));
             let real = real.map(|issued| (issued.scope.to_string(), issued.expires_in));
-            let would = token.granted.as_ref().map(|terms| (terms.scope.to_string(), terms.expires_in));
-            assert_eq!(would.map_err(|why| why.code), real, "{token:?}");
+            let explained = token.granted.as_ref().map(|terms| (terms.scope.to_string(), terms.expires_in));
+            assert_eq!(explained.map_err(|why| why.code), real, "{token:?}");
             if token.granted.is_ok() { issued += 1 } else { refused += 1 }
         }
         // What applies is what the token is issued by.

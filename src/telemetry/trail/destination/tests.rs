@@ -72,7 +72,7 @@ impl Fixture {
         self.destination.close();
         // More than there can be batches.
         (0..1024).for_each(|_| drop(self.outcomes.send(Ok(()))));
-        self.destination.wait(Duration::from_secs(60));
+        self.destination.wait(Duration::from_mins(1));
         (self.delivered.try_iter().flatten().collect(), self.destination.counts())
     }
 }
@@ -86,7 +86,7 @@ fn what_a_full_queue_loses_is_counted_and_is_a_gap_that_the_chain_itself_explain
     let mut fixture = Fixture::new();
     fixture.push("started");
     // The thread is at work on the first line: the queue has room for as many as it takes.
-    fixture.asked.recv_timeout(Duration::from_secs(60)).unwrap();
+    fixture.asked.recv_timeout(Duration::from_mins(1)).unwrap();
     for _ in 0..MAX_LINES + 100 {
         fixture.push("test");
     }
@@ -98,7 +98,7 @@ fn what_a_full_queue_loses_is_counted_and_is_a_gap_that_the_chain_itself_explain
     let mut gaps = Vec::new();
     while gaps.is_empty() {
         fixture.outcomes.send(Ok(())).unwrap();
-        text.extend(fixture.delivered.recv_timeout(Duration::from_secs(60)).unwrap());
+        text.extend(fixture.delivered.recv_timeout(Duration::from_mins(1)).unwrap());
         gaps = fixture.push_gaps(false);
     }
     assert_eq!(gaps, [(first, last)]);
@@ -135,7 +135,7 @@ fn what_was_refused_is_said_once_lines_are_delivered_again_and_what_failed_is_se
     fixture.outcomes.send(Err(NotDelivered::Yet("away".to_owned()))).unwrap();
     fixture.outcomes.send(Ok(())).unwrap();
     fixture.push("test");
-    let text = fixture.delivered.recv_timeout(Duration::from_secs(60)).unwrap();
+    let text = fixture.delivered.recv_timeout(Duration::from_mins(1)).unwrap();
     while fixture.destination.counts().written == 0 {
         thread::yield_now();
     }

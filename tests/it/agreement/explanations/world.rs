@@ -163,8 +163,8 @@ impl World {
         let leaf = self.fixture.prod.client_certificate().uri(no_workload).issue();
         self.add(leaf, Some(no_workload), None);
         let id = "spiffe://prod.example/ns/batch/sa/exact";
-        let lead = ClientMetadata { scope: "orders.read orders.admin".to_owned(), ..spiffe_client(id) };
-        self.add(svid(self, id), Some(id), Some(lead));
+        let exact = ClientMetadata { scope: "orders.read orders.admin".to_owned(), ..spiffe_client(id) };
+        self.add(svid(self, id), Some(id), Some(exact));
         let id = "spiffe://prod.example/ns/other/sa/stock";
         self.add(
             svid(self, id),

@@ -113,7 +113,9 @@ impl Release<'_> {
             let clients = [(); CLIENTS].map(|()| scope.spawn(ask));
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
             over.store(true, Ordering::SeqCst);
-            clients.into_iter().for_each(|client| client.join().unwrap());
+            for client in clients {
+                client.join().unwrap();
+            }
             done
         });
         let (answered, failed) = (answered.into_inner(), failed.into_inner().unwrap());

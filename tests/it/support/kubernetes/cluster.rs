@@ -37,6 +37,7 @@ const VOLUMES: usize = 16;
 
 /// What differs between clusters.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct Options {
     /// Whether cert-manager runs.
     pub cert_manager: bool,

@@ -108,9 +108,9 @@ async fn on_a_full_disk_nothing_waits_for_the_file_and_with_space_it_has_every_r
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     };
     assert_eq!(records(&file)[0]["event"], "started");
-    let mut fill = File::create(&filler).unwrap();
-    while fill.write_all(&[0; 4096]).is_ok() {}
-    while fill.write_all(&[0; 16]).is_ok() {}
+    let mut rest = File::create(&filler).unwrap();
+    while rest.write_all(&[0; 4096]).is_ok() {}
+    while rest.write_all(&[0; 16]).is_ok() {}
     let before = records(&file).len();
     // A registration, a token and refusals; tmpfs has room to the end of the page that the last line is in.
     trail.use_it(&serve, 9).await;
@@ -118,7 +118,7 @@ async fn on_a_full_disk_nothing_waits_for_the_file_and_with_space_it_has_every_r
     assert!(records(&file).len() < before + 11);
     assert_eq!(counted(&serve, "lanyard_audit_records_total{destination=\"file\",outcome=\"lost\"}"), 0);
     fs::remove_file(&filler).unwrap();
-    drop(fill);
+    drop(rest);
     serve.line_with("the audit trail is written there again");
     while records(&file).len() < before + 11 {
         tokio::task::yield_now().await;
