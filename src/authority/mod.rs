@@ -47,6 +47,7 @@ use crate::authority::keys::KeySealer;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::SpareKeys;
 use crate::authority::observe::AuditSink;
+use crate::authority::observe::DecisionRollup;
 use crate::authority::observe::Followers;
 use crate::authority::observe::LogSink;
 use crate::authority::observe::Metrics;
@@ -84,6 +85,7 @@ pub struct Authority {
     refusals: RecentRefusals,
     followers: Arc<Followers>,
     seen: SeenIdentities,
+    rollup: DecisionRollup,
     reloads: Reloads,
     store_feed: StoreFeed,
     /// This replica of several that share the store; `None` where the store is this process's own.
@@ -102,6 +104,10 @@ impl Authority {
         key_sealer: KeySealer,
         trust: TrustBundles,
     ) -> Self {
+        let mut seed = [0; 8];
+        // Without randomness it can be guessed which requests share a set: then a flood of them displaces others of that set.
+        let seed = entropy.fill(&mut seed).map_or(0, |()| u64::from_be_bytes(seed));
+        let rollup = DecisionRollup::new(clock.now(), seed);
         Self {
             roles: ArcSwap::from_pointee(policy.roles.clone()),
             policy,
@@ -123,6 +129,7 @@ impl Authority {
             audit: Arc::new(LogSink),
             refusals: RecentRefusals::new(ReplicaTag::of("")),
             followers: Arc::default(),
+            rollup,
             reloads: Reloads::default(),
             store_feed: StoreFeed::default(),
             replica: None,
@@ -164,6 +171,11 @@ impl Authority {
     /// Why the recent refusals were refused.
     pub fn refusals(&self) -> &RecentRefusals {
         &self.refusals
+    }
+
+    /// What was asked at the resources, and what came of it.
+    pub fn rollup(&self) -> &DecisionRollup {
+        &self.rollup
     }
 
     /// Which reloads failed at their last attempt.

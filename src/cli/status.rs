@@ -20,6 +20,8 @@ pub(in crate::cli) enum Needs {
     Resources,
     /// Admin, for grants.
     Grants,
+    /// Admin or Auditor, or a grant, for what was asked at a protected resource.
+    ResourceReports,
     /// Admin, for the list of revocations.
     Revocations,
     /// Admin, for an export of the store.
@@ -159,6 +161,9 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
             | Needs::Keys
             | Needs::Refusals,
         ) => "use a certificate that the server's configuration gives the role Admin, with --cert and --key",
+        (Code::PermissionDenied, Needs::ResourceReports) => {
+            "use a certificate with the role Admin or Auditor, or one that holds a grant for the resource"
+        }
         (Code::PermissionDenied, Needs::Workload) => {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
              certificate of a registered client"
@@ -171,7 +176,9 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
         (Code::PermissionDenied, Needs::WorkloadOrProxy) => "use a certificate with the role Proxy or Workload",
         (Code::Unauthenticated, _) => "see that --cert is the certificate that the server expects of you",
         (Code::InvalidArgument, _) => "correct what the message names; --help says what goes there",
-        (Code::NotFound, Needs::Resources) => "see `lanyard resource list` for what is registered",
+        (Code::NotFound, Needs::Resources | Needs::ResourceReports) => {
+            "see `lanyard resource list` for what is registered"
+        }
         (Code::NotFound, Needs::Grants) => "see `lanyard grant list` for the grants",
         (Code::NotFound, _) => "see `lanyard client list` for what is registered",
         (Code::AlreadyExists, Needs::Resources) => {

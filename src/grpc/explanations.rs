@@ -1,5 +1,8 @@
 //! `lanyard.v1.ExplanationService`.
 
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -8,15 +11,19 @@ use crate::authority::clock::Timestamp;
 use crate::authority::observe::ExplainedRefusal;
 use crate::authority::observe::RefusalFilter;
 use crate::authority::registration::Claim;
+use crate::authority::resources::ResourceMetadata;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::explained;
 use crate::grpc::explained::certificate;
 use crate::grpc::explained::claim;
 use crate::grpc::explained::step;
+use crate::grpc::resource_reports::printed_report;
+use crate::grpc::resource_reports::printed_simulation;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
 use crate::grpc::status::refused;
+use crate::grpc::status::unreadable;
 use crate::messages::timestamp;
 use crate::proto::ExplainCheckRequest;
 use crate::proto::ExplainCheckResponse;
@@ -27,6 +34,10 @@ use crate::proto::ExplainRefusalResponse;
 use crate::proto::ListRefusalsRequest;
 use crate::proto::ListRefusalsResponse;
 use crate::proto::Refusal;
+use crate::proto::ReportResourceRequest;
+use crate::proto::ReportResourceResponse;
+use crate::proto::SimulateResourceRequest;
+use crate::proto::SimulateResourceResponse;
 use crate::proto::explanation_service_server::ExplanationService;
 
 /// How many refusals are listed if the request does not say, and at most.
@@ -84,6 +95,30 @@ impl ExplanationService for Services {
         let answer = self.authority.explain_identity(caller(request.extensions())?, &asked);
         let answer = answer.map_err(refused(status::not_explained))?;
         Ok(Response::new(explained::identity_response(answer)))
+    }
+
+    async fn report_resource(
+        &self,
+        request: Request<ReportResourceRequest>,
+    ) -> Result<Response<ReportResourceResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let report = self.authority.resource_report(caller, &request.get_ref().audience);
+        report.map(|report| Response::new(printed_report(report))).map_err(|error| status::registry_error(&error))
+    }
+
+    async fn simulate_resource(
+        &self,
+        request: Request<SimulateResourceRequest>,
+    ) -> Result<Response<SimulateResourceResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions)?.clone();
+        let resource = message.resource.ok_or_else(|| malformed("resource", "is missing"))?;
+        let metadata = ResourceMetadata::try_from(resource).map_err(unreadable)?;
+        let authority = Arc::clone(&self.authority);
+        // Thousands of requests may be decided, and others wait on this thread.
+        let simulated = spawn_blocking(move || authority.simulate_resource(&caller, metadata)).await;
+        let simulated = simulated.map_err(|_| Status::internal("the simulation ended in an error"))?;
+        simulated.map(|one| Response::new(printed_simulation(one))).map_err(|error| status::registry_error(&error))
     }
 }
 

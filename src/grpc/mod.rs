@@ -21,6 +21,7 @@ mod keys;
 mod page;
 mod preview;
 mod registry;
+mod resource_reports;
 mod revocations;
 pub mod short_answer;
 pub mod short_road;

@@ -24,6 +24,7 @@ mod project;
 mod published_jwks;
 mod registry;
 mod replicas;
+mod reports;
 mod revocation;
 mod rotation;
 mod spiffe;

@@ -185,6 +185,8 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainIdentity", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainRefusal", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ListRefusals", READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ReportResource", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/SimulateResource", REGISTRY_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
     MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", REVOCATION_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/ResealKeys", &[Role::Admin]),

@@ -25,7 +25,7 @@ use crate::authority::decision::NoDecision;
 use crate::authority::decision::bearer_token;
 use crate::authority::decision::joined;
 use crate::authority::decision::removed;
-use crate::authority::deny_reason::DenyReason;
+use crate::authority::decision::route_of;
 use crate::authority::evidence::SeenPeer;
 use crate::authority::reference::Reference;
 use crate::authority::reference::Refused;
@@ -33,7 +33,6 @@ use crate::authority::resources::Demands;
 use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
-use crate::authority::resources::RequestPath;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::Undecidable;
@@ -121,11 +120,7 @@ pub(in crate::authority::api) fn needed_scope<'a>(
     resource: &'a ProtectedResource,
     findings: &mut Findings<'a>,
 ) -> Result<Option<&'a Scope>, CheckRefusal> {
-    if resource.suspended {
-        return Err(CheckRefusal::Denied(DenyReason::ResourceSuspended));
-    }
-    let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
-    let route = resource.routes.find(request.method, &path).ok_or(CheckRefusal::RouteUnknown)?;
+    let route = route_of(resource, request.method, request.path)?;
     findings.route = Some(route);
     match &route.need {
         Need::Nothing => Ok(None),

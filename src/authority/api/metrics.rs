@@ -80,6 +80,11 @@ impl Authority {
             Family::gauges("lanyard_registrations", "What is registered", registered),
             Family::gauges("lanyard_quota_used", "What the server keeps for all callers of what quotas limit", kept),
         ];
+        families.push(Family::gauges(
+            "lanyard_resource_requests_last_day",
+            "Requests at a resource in the last 24 hours and the hour that has begun, by what came of them",
+            self.requests_last_day(&snapshot.resources, now),
+        ));
         families.extend(self.metrics.families(&snapshot.resources));
         families
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
 use crate::authority::access::TeamGrant;
+use crate::authority::access::Within;
 use crate::authority::decision::Delegable;
 use crate::authority::decision::present_within;
 use crate::authority::decision::within;
@@ -70,6 +71,12 @@ pub(in crate::authority::api) struct Committed {
     pub(in crate::authority::api) beside: Vec<(String, Option<Entry>)>,
 }
 
+/// A registration, and the one that is to replace it.
+pub(in crate::authority::api) struct Replacement<T: Managed> {
+    pub(in crate::authority::api) present: Arc<Registered<T>>,
+    pub(in crate::authority::api) registration: T,
+}
+
 impl Authority {
     /// Creates a registration. With `validate_only` nothing is stored.
     pub(in crate::authority::api) async fn create<T: Managed>(
@@ -102,6 +109,23 @@ impl Authority {
         T::all(&self.snapshot.load()).page(after, count)
     }
 
+    /// What metadata would replace, and what it would be, for a caller within these bounds.
+    pub(in crate::authority::api) fn replacement<T: Managed>(
+        &self,
+        within: Within<'_>,
+        metadata: T::Metadata,
+    ) -> Result<Replacement<T>, RegistryError> {
+        // Before anything is said of other registrations.
+        Self::check_wanted::<T>(within, &metadata)?;
+        let registration = T::validate(self, metadata)?;
+        let present = self.named::<T>(registration.name())?;
+        present_within(within, &present)?;
+        if let Some(Suspended::TooNew(too_new)) = present.suspended {
+            return Err(RegistryError::TooNew { kind: T::KIND, too_new });
+        }
+        Ok(Replacement { present, registration })
+    }
+
     /// Replaces the metadata, if the revision is still `from`. If nothing would change, nothing is written, unless the
     /// stored record cannot be read.
     pub(in crate::authority::api) async fn update<T: Managed>(
@@ -111,14 +135,7 @@ impl Authority {
         from: Revision,
         validate_only: bool,
     ) -> Result<Arc<Registered<T>>, RegistryError> {
-        // Before anything is said of other registrations.
-        Self::check_wanted::<T>(author.within, &metadata)?;
-        let registration = T::validate(self, metadata)?;
-        let present = self.named::<T>(registration.name())?;
-        present_within(author.within, &present)?;
-        if let Some(Suspended::TooNew(too_new)) = present.suspended {
-            return Err(RegistryError::TooNew { kind: T::KIND, too_new });
-        }
+        let Replacement { present, registration } = self.replacement::<T>(author.within, metadata)?;
         if present.revision != from {
             return Err(RegistryError::Conflict(T::KIND));
         }
@@ -175,7 +192,10 @@ impl Authority {
         Ok(())
     }
 
-    fn check_needed_features<T: Managed>(&self, registration: &T) -> Result<(), RegistryError> {
+    pub(in crate::authority::api) fn check_needed_features<T: Managed>(
+        &self,
+        registration: &T,
+    ) -> Result<(), RegistryError> {
         registration.needed_features().into_iter().try_for_each(|(field, feature)| self.check_feature(field, feature))
     }
 

@@ -10,6 +10,8 @@ use crate::authority::evidence::InvalidEvidence;
 use crate::authority::evidence::InvalidForwardedCertificate;
 use crate::authority::reference::Reference;
 use crate::authority::resources::Destination;
+use crate::authority::resources::ProtectedResource;
+use crate::authority::resources::RequestPath;
 use crate::authority::resources::Route;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::AccessTokenClaims;
@@ -163,6 +165,19 @@ pub(in crate::authority) struct Findings<'a> {
     pub(in crate::authority) evidence: Option<Evidence>,
     /// The steps of the decision on a denied use of the token.
     pub(in crate::authority) steps: Vec<Step>,
+}
+
+/// The route of a resource that a request for this target matches.
+pub(in crate::authority) fn route_of<'a>(
+    resource: &'a ProtectedResource,
+    method: &str,
+    target: &str,
+) -> Result<&'a Route, CheckRefusal> {
+    if resource.suspended {
+        return Err(CheckRefusal::Denied(DenyReason::ResourceSuspended));
+    }
+    let path = RequestPath::parse(target).map_err(|_| CheckRefusal::PathNotCanonical)?;
+    resource.routes.find(method, &path).ok_or(CheckRefusal::RouteUnknown)
 }
 
 /// All values of the headers with one name.

@@ -35,6 +35,7 @@ pub(in crate::authority) use crate::authority::decision::check::bearer_token;
 pub use crate::authority::decision::check::is_read_in_checks;
 pub(in crate::authority) use crate::authority::decision::check::joined;
 pub(in crate::authority) use crate::authority::decision::check::removed;
+pub(in crate::authority) use crate::authority::decision::check::route_of;
 pub use crate::authority::decision::client_assertion::ClientAssertion;
 pub use crate::authority::decision::client_assertion::JWT_SPIFFE;
 pub use crate::authority::decision::delegation::Delegable;

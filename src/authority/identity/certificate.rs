@@ -139,6 +139,14 @@ pub enum InvalidCertificate {
 }
 
 impl Certificate {
+    /// About how many bytes it takes.
+    pub(in crate::authority) fn bytes(&self) -> usize {
+        let CertificateNames { subject, dns, uri, ip, email } = &*self.names;
+        let texts = dns.iter().chain(uri).chain(email).map(|name| name.len() + size_of::<String>()).sum::<usize>();
+        let names = subject.len() + texts + size_of_val(ip.as_slice());
+        size_of::<Self>() + size_of::<CertificateNames>() + self.der.len() + self.public_key.len() + names
+    }
+
     /// Parses a certificate from its DER.
     pub fn parse(der: &[u8]) -> Result<Self, InvalidCertificate> {
         if der.len() > MAX_CERTIFICATE_BYTES {

@@ -66,6 +66,14 @@ impl VerifiedToken {
         }
     }
 
+    /// About how many bytes it takes, with what is parsed and printed of its claims.
+    pub(in crate::authority) fn bytes(&self) -> usize {
+        let AccessTokenClaims { iss, sub, aud, jti, client_id, scope, lanyard_creation, .. } = &self.claims;
+        let texts = [iss, sub, jti, client_id, lanyard_creation].into_iter().chain(scope).chain(aud.all());
+        // Parsed and printed, each text is there a few times.
+        size_of::<Self>() + 512 + 4 * texts.map(String::len).sum::<usize>()
+    }
+
     /// The token's claims as a protocol prints them, printed at the first use.
     pub fn printed(&self, form: PrintedForm, print: impl FnOnce(&AccessTokenClaims) -> Vec<u8>) -> &[u8] {
         self.printed.of(form, || print(&self.claims))

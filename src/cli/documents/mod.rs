@@ -12,7 +12,7 @@ pub(in crate::cli) mod history;
 pub(in crate::cli) mod lint;
 pub(in crate::cli) mod list;
 mod prune;
-mod sources;
+pub(in crate::cli) mod sources;
 pub(in crate::cli) mod watch;
 
 use std::path::Path;
@@ -201,7 +201,7 @@ pub(in crate::cli) async fn open(connection: &ConnectionArguments) -> Result<Reg
     Ok(registry(connection.open().await?))
 }
 
-fn registry(channel: Channel) -> Registry<Channel> {
+pub(in crate::cli) fn registry(channel: Channel) -> Registry<Channel> {
     Registry::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 

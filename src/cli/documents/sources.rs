@@ -48,16 +48,16 @@ impl Kind {
 
 /// The sources of the documents.
 #[derive(Args, Debug)]
-pub(in crate::cli::documents) struct SourceArguments {
+pub(in crate::cli) struct SourceArguments {
     /// A YAML file of one or more documents, a directory of *.yaml and *.yml files, or - for stdin. It may be given several
     /// times.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
-    pub(in crate::cli::documents) filenames: Vec<PathBuf>,
+    pub(in crate::cli) filenames: Vec<PathBuf>,
 }
 
 /// Reads every document of files, of the `*.yaml` and `*.yml` files of directories in the order of their names, or of
 /// stdin (`-`). Fails if any document cannot be read, is of another kind, or appears twice.
-pub(in crate::cli::documents) fn read<K: Registered>(paths: &[PathBuf]) -> Result<Collected<K>, CommandError> {
+pub(in crate::cli) fn read<K: Registered>(paths: &[PathBuf]) -> Result<Collected<K>, CommandError> {
     let mut collected = Collected::<K>::default();
     for source in texts(paths)? {
         for Parsed { kind, etag, document } in parsed(&source)? {
@@ -132,8 +132,8 @@ pub(in crate::cli::documents) fn refuse_empty(paths: &[PathBuf]) -> Result<(), C
 }
 
 /// The documents of one kind, with the conditions on which they are applied, and the source of each by its name.
-pub(in crate::cli::documents) struct Collected<K: Registered> {
-    pub(in crate::cli::documents) documents: Vec<K::Metadata>,
+pub(in crate::cli) struct Collected<K: Registered> {
+    pub(in crate::cli) documents: Vec<K::Metadata>,
     pub(in crate::cli::documents) conditions: Conditions,
     sources: HashMap<String, String>,
 }

@@ -1,8 +1,11 @@
-//! `lanyard resource`: manages protected resources. Every command needs the role Admin.
+//! `lanyard resource`: manages protected resources. Commands that change something need the role Admin, or a grant.
 
 mod dependents;
 mod documents;
+mod enforce;
 mod forget;
+mod report;
+mod simulate;
 pub(in crate::cli) mod yaml;
 
 use std::process::ExitCode;
@@ -20,7 +23,10 @@ use crate::cli::documents::list::ListArguments;
 use crate::cli::documents::watch;
 use crate::cli::error::CommandError;
 use crate::cli::output::RecordFormat;
+use crate::cli::resource::enforce::EnforceArguments;
 use crate::cli::resource::forget::ForgetArguments;
+use crate::cli::resource::report::ReportArguments;
+use crate::cli::resource::simulate::SimulateArguments;
 use crate::cli::resource::yaml::ResourceYaml;
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +48,14 @@ pub(in crate::cli) enum ResourceCommand {
     /// registered again or forgotten.
     #[command(mut_arg("name", |name| name.value_name("AUDIENCE").help("The resource's audience, a URI")))]
     Delete(DeleteArguments),
+    /// Shows what was asked of a protected resource in the last day: who would be denied in the mode enforce, how often, since when,
+    /// and what to do about it. It is what the server that answers has counted since its start.
+    Report(ReportArguments),
+    /// Shows what would change if protected resources were as in YAML documents: decides the requests that the server has kept once
+    /// more. Nothing is written.
+    Simulate(SimulateArguments),
+    /// Sets the mode enforce of a protected resource, unless requests of registered callers would be denied that pass now.
+    Enforce(EnforceArguments),
     /// Forgets a deleted protected resource, so that its audience counts as never registered: `ValidateBinding` uses the
     /// defaults, which accept every trust domain and a thumbprint, and its place may be another resource's.
     Forget(ForgetArguments),
@@ -58,6 +72,9 @@ pub(in crate::cli) async fn run(command: ResourceCommand, format: RecordFormat) 
         }
         ResourceCommand::List(arguments) => list::run::<ResourceYaml>(&arguments, format).await?,
         ResourceCommand::Delete(arguments) => delete::run::<ResourceYaml>(arguments, format.plain()?).await?,
+        ResourceCommand::Report(arguments) => report::run(arguments, format.plain()?).await?,
+        ResourceCommand::Simulate(arguments) => simulate::run(arguments, format.plain()?).await?,
+        ResourceCommand::Enforce(arguments) => enforce::run(arguments, format.plain()?).await?,
         ResourceCommand::Forget(arguments) => forget::run(arguments, format.plain()?).await?,
     }
     Ok(ExitCode::SUCCESS)

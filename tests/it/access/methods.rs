@@ -85,7 +85,7 @@ fn the_table_is_sorted_by_name() {
 /// Whether a method of gRPC reads, by its name. An export has a record of its own.
 fn is_read(method: &str) -> bool {
     let name = method.rsplit('/').next().unwrap_or_default();
-    ["Get", "List", "Follow", "Preview"].iter().any(|verb| name.starts_with(verb))
+    ["Get", "List", "Follow", "Preview", "Report", "Simulate"].iter().any(|verb| name.starts_with(verb))
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
         method.roles.contains(&Role::Admin) && !method.roles.contains(&Role::Workload) && is_read(method.name)
     });
     assert_eq!(those(|method| method.reads), reads);
-    assert_eq!(reads.len(), 14);
+    assert_eq!(reads.len(), 16);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }
@@ -133,6 +133,8 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
         "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
         "/lanyard.v1.ExplanationService/ListRefusals",
+        "/lanyard.v1.ExplanationService/ReportResource",
+        "/lanyard.v1.ExplanationService/SimulateResource",
         "/lanyard.v1.KeyService/ListSigningKeys",
         "/lanyard.v1.RegistryService/GetClient",
         "/lanyard.v1.RegistryService/GetGrant",
@@ -168,6 +170,8 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
         "/lanyard.v1.ExplanationService/ExplainCheck",
         "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
+        "/lanyard.v1.ExplanationService/ReportResource",
+        "/lanyard.v1.ExplanationService/SimulateResource",
         "/lanyard.v1.RegistryService/CreateClient",
         "/lanyard.v1.RegistryService/CreateProtectedResource",
         "/lanyard.v1.RegistryService/DeleteClient",

@@ -3,6 +3,7 @@
 mod attempts;
 mod dynamic;
 mod property;
+mod reports;
 mod seen;
 mod stored;
 pub mod support;

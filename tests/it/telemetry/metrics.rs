@@ -169,9 +169,16 @@ async fn report_mode_denials_are_counted_by_resource_from_its_first_moment_in_re
     let after = server.page().await;
     assert_eq!(count(&after, ORDERS, "TOKEN_MISSING"), Some(3));
     assert_eq!((series(&after, ORDERS), series(&after, others)), (series(&before, ORDERS), 0));
+    let last_day = |page: &Page, audience: &str, outcome: &str| {
+        page.get(&format!("lanyard_resource_requests_last_day{{resource=\"{audience}\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!((last_day(&before, ORDERS, "let_through"), last_day(&before, others, "denied")), (Some(0), None));
+    assert_eq!((last_day(&after, ORDERS, "let_through"), last_day(&after, others, "denied")), (Some(3), Some(1)));
+    assert_eq!((last_day(&after, ORDERS, "allowed"), last_day(&after, others, "let_through")), (Some(0), Some(0)));
     let request = lanyard::proto::DeleteProtectedResourceRequest { audience: ORDERS.to_owned(), ..Default::default() };
     server.registry(&server.svid("/admin")).delete_protected_resource(request).await.unwrap();
-    assert_eq!(series(&server.page().await, ORDERS), 0);
+    let page = server.page().await;
+    assert_eq!((series(&page, ORDERS), last_day(&page, ORDERS, "let_through")), (0, None));
 }
 
 #[tokio::test]

@@ -5,5 +5,5 @@ mod ahead;
 mod followed;
 mod memory;
 mod references;
-mod scene;
+pub mod scene;
 mod situations;

@@ -148,6 +148,7 @@ impl Authority {
     pub(in crate::authority::api) fn record_allowed_check(&self, checked: &Checked<'_>) {
         let Checked { resource, findings, .. } = checked;
         self.metrics.checked(None, None);
+        self.roll_up_check(checked, None, None);
         let client_id = findings.token.as_deref().map(|token| token.claims.client_id.as_str());
         record_in_span(AuditOutcome::Allowed, None, client_id, resource.map(ProtectedResource::audience));
         let severity = severity_of_allowed(*resource);
@@ -172,6 +173,7 @@ impl Authority {
         record_in_span(outcome, Some(refusal.code()), client_id, audience);
         let seen = seen_by_proxy(checked, refusal);
         let evidence = findings.evidence.as_ref().or(seen.as_ref());
+        self.roll_up_check(checked, Some(refusal), evidence);
         let grounds = Grounds {
             steps: steps::of_check(checked, Some(refusal), decided),
             evidence: evidence.and_then(summary),

@@ -1,0 +1,229 @@
+//! The memory of decisions: what was asked at each resource, by whom, on which route, what came of it and how often, for a day. It
+//! is bounded: the busiest are counted exactly, and of the rest how many there are. It has neither tokens nor keys.
+//!
+//! A request that was seen before is counted by a few atomic operations and no lock. What is new, the first of an hour, and each
+//! that doubles a count of the hour, takes the lock of its set and leaves a sample.
+
+mod hours;
+mod kind;
+mod others;
+mod report;
+mod sample;
+mod set;
+mod sketch;
+
+use std::collections::BTreeMap;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
+
+use crate::authority::clock::Timestamp;
+use crate::authority::observe::rollup::kind::Key;
+use crate::authority::observe::rollup::others::AllOthers;
+use crate::authority::observe::rollup::set::Set;
+
+pub(in crate::authority) use crate::authority::observe::rollup::kind::Asked;
+pub use crate::authority::observe::rollup::kind::Kind;
+pub use crate::authority::observe::rollup::kind::Outcome;
+pub use crate::authority::observe::rollup::kind::Question;
+pub(in crate::authority) use crate::authority::observe::rollup::kind::named;
+pub use crate::authority::observe::rollup::others::Others;
+pub use crate::authority::observe::rollup::report::Counted;
+pub use crate::authority::observe::rollup::report::NotReplayed;
+pub use crate::authority::observe::rollup::report::ResourceReport;
+pub use crate::authority::observe::rollup::report::SimulatedChange;
+pub use crate::authority::observe::rollup::report::Simulation;
+pub use crate::authority::observe::rollup::sample::RequestSample;
+pub use crate::authority::observe::rollup::sample::SampledRequest;
+pub use crate::authority::observe::rollup::sample::Shown;
+pub use crate::authority::observe::rollup::sample::TokenUse;
+pub use crate::authority::observe::rollup::set::RolledUp;
+
+/// What the memory of decisions may take, in bytes, about.
+pub const MAX_ROLLUP_BYTES: usize = 24 * 1024 * 1024;
+
+/// How many sets there are for callers that are registered, and for those without a name. Each has the places of
+/// a few kinds of requests.
+const SETS: usize = 512;
+
+/// How many there are for all other callers, who can be as many as they like, and displace nobody else.
+const SETS_OF_STRANGERS: usize = 64;
+
+/// The decisions of a replica.
+#[derive(Debug)]
+pub struct DecisionRollup {
+    since: Timestamp,
+    /// Random, so that nobody can choose whose set a kind shares.
+    seed: u64,
+    sets: Box<[Set]>,
+    sets_of_strangers: Box<[Set]>,
+    others: AllOthers,
+}
+
+impl DecisionRollup {
+    /// Counts from this time on. `seed` is random.
+    pub fn new(since: Timestamp, seed: u64) -> Self {
+        let sets = |count| (0..count).map(|_| Set::default()).collect();
+        let (sets, sets_of_strangers) = (sets(SETS), sets(SETS_OF_STRANGERS));
+        Self { since, seed, sets, sets_of_strangers, others: AllOthers::default() }
+    }
+
+    /// Since when it counts.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Counts a request. `is_stranger` is whether it came from a caller with a name that is not registered; `sample` is asked for
+    /// one where it is to be kept.
+    pub(in crate::authority) fn count(
+        &self,
+        asked: &Asked<'_>,
+        is_stranger: bool,
+        now: Timestamp,
+        sample: impl FnOnce() -> Option<RequestSample>,
+    ) {
+        let key = self.key(asked);
+        let sets = if is_stranger { &self.sets_of_strangers } else { &self.sets };
+        let Some(set) = usize::try_from(key.get()).ok().and_then(|key| sets.get(key % sets.len())) else { return };
+        if let Some(displaced) = set.count(key, now, || (Kind::of(asked), sample())) {
+            self.others.add(displaced, now);
+        }
+    }
+
+    /// What is kept of the requests of the last day, at this resource or at all of them.
+    pub fn read(&self, resource: Option<&str>, now: Timestamp) -> Vec<RolledUp> {
+        let mut found = Vec::new();
+        for set in self.sets.iter().chain(&self.sets_of_strangers) {
+            set.read(resource, now, &mut found);
+        }
+        found
+    }
+
+    /// The requests of the last day at a resource of which no more is kept.
+    pub fn others(&self, resource: &str, now: Timestamp) -> Others {
+        self.others.read(resource, now)
+    }
+
+    /// The requests of the last day at each resource.
+    pub(in crate::authority) fn sums(&self, now: Timestamp) -> BTreeMap<String, Others> {
+        let mut sums = self.others.read_all(now);
+        for set in self.sets.iter().chain(&self.sets_of_strangers) {
+            set.add_to(&mut sums, now);
+        }
+        sums
+    }
+
+    /// How many kinds of requests are kept, and how many bytes all of it takes, about.
+    pub fn size(&self) -> (usize, usize) {
+        let sets = self.sets.iter().chain(&self.sets_of_strangers).map(Set::size);
+        let (kinds, bytes) = sets.fold((0, 0), |(kinds, bytes), (more, heap)| (kinds + more, bytes + heap));
+        (kinds, bytes + self.others.bytes())
+    }
+
+    fn key(&self, asked: &Asked<'_>) -> Key {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.seed);
+        asked.hash(&mut hasher);
+        Key::new(hasher.finish()).unwrap_or(Key::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::authority::decision::CheckRefusal;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    fn asked(caller: &str) -> Asked<'_> {
+        Asked {
+            resource: "urn:orders",
+            caller,
+            question: Question::Check,
+            route: None,
+            outcome: Outcome::Denied("TOKEN_MISSING"),
+            fix: "",
+        }
+    }
+
+    fn count(rollup: &DecisionRollup, caller: &str, path: &str, is_stranger: bool) {
+        rollup.count(&asked(caller), is_stranger, NOW, || {
+            let request = SampledRequest::check("GET", path)?;
+            Some(RequestSample { at: NOW, request, shown: Shown::NoToken(CheckRefusal::TokenMissing) })
+        });
+    }
+
+    fn of(rollup: &DecisionRollup, caller: &str) -> Vec<(u64, u64)> {
+        let found = rollup.read(None, NOW).into_iter().filter(|one| one.kind.caller == caller);
+        found.map(|one| (one.count, one.missed)).collect()
+    }
+
+    #[test]
+    fn a_million_callers_and_paths_stay_within_the_bound_and_the_busiest_are_counted_exactly() {
+        const STRANGERS: u64 = 1_000_000;
+        let rollup = DecisionRollup::new(NOW, 7);
+        let path = |number| format!("/{}/{number}", "x".repeat(200));
+        for number in 0..STRANGERS {
+            count(&rollup, &format!("stranger {number} {}", "y".repeat(200)), &path(number), true);
+            if number % 100 == 0 {
+                count(&rollup, "busy", &path(number), true);
+            }
+            if number % 100 == 0 && number >= STRANGERS / 2 {
+                count(&rollup, "late", &path(number), true);
+            }
+            if number % 10_000 == 0 {
+                count(&rollup, "registered", &path(number), false);
+                assert!(rollup.size().1 <= MAX_ROLLUP_BYTES, "{:?}", rollup.size());
+            }
+        }
+        assert_eq!(of(&rollup, "registered"), [(STRANGERS / 10_000, 0)]);
+        assert_eq!(of(&rollup, "busy"), [(STRANGERS / 100, 0)]);
+        // One that comes late may have been among the others before, and is said to.
+        let [(late, missed)] = of(&rollup, "late")[..] else { panic!("it is busy enough") };
+        let all = STRANGERS / 200;
+        assert!(late <= all && all <= late + missed, "{all} in {late} to {}", late + missed);
+        // No request is lost, and how many callers there were is known about.
+        let kept: u64 = rollup.read(None, NOW).iter().map(|one| one.count).sum();
+        let others = rollup.others("urn:orders", NOW);
+        assert_eq!(kept + others.denied, STRANGERS + STRANGERS / 100 + all + STRANGERS / 10_000);
+        assert!(others.kinds.abs_diff(STRANGERS) < STRANGERS / 5, "{others:?}");
+        // Within a day of silence all of it is over.
+        let later = Timestamp(NOW.0 + 25 * 3600);
+        assert!(rollup.read(None, later).is_empty());
+        assert_eq!(rollup.others("urn:orders", later), Others::default());
+    }
+
+    #[test]
+    fn as_many_registered_callers_stay_within_the_bound_too() {
+        let rollup = DecisionRollup::new(NOW, 7);
+        for number in 0..100_000 {
+            count(&rollup, &format!("client {number} {}", "y".repeat(200)), &format!("/{}", "x".repeat(250)), false);
+        }
+        let (kinds, bytes) = rollup.size();
+        assert_eq!(kinds, 4096);
+        assert!(bytes <= MAX_ROLLUP_BYTES, "{bytes}");
+    }
+
+    #[test]
+    fn threads_count_the_same_requests_exactly_and_without_a_lock_on_each() {
+        const EACH: u64 = 50_000;
+        let rollup = DecisionRollup::new(NOW, 7);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..EACH).for_each(|_| count(&rollup, "checkout", "/orders/1", false)));
+            }
+        });
+        assert_eq!(of(&rollup, "checkout"), [(4 * EACH, 0)]);
+        // A sample is asked for where a count has doubled, and not each time.
+        let mut asked_for = 0;
+        for _ in 0..EACH {
+            rollup.count(&asked("other"), false, NOW, || {
+                asked_for += 1;
+                None
+            });
+        }
+        assert_eq!(asked_for, 1 + EACH.ilog2());
+    }
+}
