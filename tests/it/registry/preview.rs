@@ -1,11 +1,15 @@
 //! What a registration of a pattern would be about: the registrations that it meets, and the identities that it matches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard::proto::Client;
 use lanyard::proto::Overlap;
 use lanyard::proto::PreviewPatternRequest;
 use lanyard::proto::PreviewPatternResponse;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
 use tonic::Code;
 use tonic::Status;
 
@@ -14,6 +18,8 @@ use crate::grants::support::create;
 use crate::grants::support::shop_client;
 use crate::grants::support::with_grants;
 use crate::support::calls::refusal;
+use crate::support::door::Outcome;
+use crate::support::door::knock;
 use crate::support::leaf::Leaf;
 use crate::support::server::TestServer;
 use crate::support::server::spiffe_client;
@@ -114,6 +120,19 @@ async fn the_identity_that_was_seen_last_comes_first_and_the_answer_says_since_w
     let (start, now) = (answer.seen_since.unwrap().seconds, i64::try_from(server.now().0).unwrap());
     assert_eq!(now - start, 60);
     assert_eq!(answer.identities[0].last_seen.unwrap().seconds, now);
+}
+
+#[tokio::test]
+async fn who_shows_a_certificate_without_its_key_is_not_seen_under_its_name() {
+    let server = TestServer::start().await;
+    let (victim, thief) = (server.svid("/ns/shop/sa/victim"), server.svid("/ns/shop/sa/thief"));
+    let key = any_supported_type(&thief.private_key()).unwrap();
+    let shown = SingleCertAndKey::from(CertifiedKey::new(victim.chain.clone(), key));
+    let config = server.tls_builder().with_client_cert_resolver(Arc::new(shown));
+    assert!(matches!(knock(server.addresses.mtls, config).await, Outcome::Alert(_)));
+    connects(&server, "/ns/shop/sa/thief").await;
+    let answer = preview(&server, &server.svid("/admin"), SHOP).await.unwrap();
+    assert_eq!(matched(&answer), [("spiffe://prod.example/ns/shop/sa/thief", "", true)]);
 }
 
 #[tokio::test]
