@@ -28,6 +28,9 @@ use crate::client::token::TokenError;
 use crate::trace_context::IncomingTrace;
 
 /// The server to connect to, and the certificate to connect with. The same flags for every command.
+/// The server that is asked where none is named.
+pub(in crate::cli) const DEFAULT_SERVER: &str = "https://localhost:8443";
+
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(in crate::cli) struct ConnectionArguments {
@@ -37,7 +40,7 @@ pub(in crate::cli) struct ConnectionArguments {
     #[command(flatten)]
     context: SelectedContext,
     /// The server's mTLS listener.
-    #[arg(long, value_name = "URL", env = origins::SERVER, default_value = "https://localhost:8443", value_parser = server_url)]
+    #[arg(long, value_name = "URL", env = origins::SERVER, default_value = DEFAULT_SERVER, value_parser = server_url)]
     server: Uri,
     /// PEM file with the CA certificates that are trusted for the server. The system's are not trusted.
     /// With --workload-api it may be left out: the bundle of your own trust domain is then trusted.

@@ -1,5 +1,8 @@
 //! The error of a command, as the user sees it.
 
+use std::fmt::Display;
+use std::io;
+
 /// A problem and the next step.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{problem}")]
@@ -15,6 +18,11 @@ impl CommandError {
     /// Both texts are lower case without a full stop. `next` is an instruction.
     pub(in crate::cli) fn new(problem: impl Into<String>, next: impl Into<String>) -> Self {
         Self { problem: problem.into(), next: next.into(), code: None, reference: None, retryable: true }
+    }
+
+    /// The error of a file, or stdin, that cannot be read.
+    pub(in crate::cli) fn unreadable(name: impl Display, error: &io::Error) -> Self {
+        Self::new(format!("cannot read {name}: {error}"), "see whether the path is right and whether you may read it")
     }
 
     /// Adds the fixed code of a server's refusal.

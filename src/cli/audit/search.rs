@@ -102,10 +102,7 @@ impl SearchArguments {
 pub(in crate::cli) fn run(arguments: &SearchArguments, format: Format) -> Result<(), CommandError> {
     let (mut found, mut more, mut unread) = (Vec::new(), 0_u64, 0_u64);
     for file in &arguments.files {
-        let unreadable = |error| {
-            let next = "see whether the path is right and whether you may read it";
-            CommandError::new(format!("cannot read {}: {error}", file.display()), next)
-        };
+        let unreadable = |error| CommandError::unreadable(file.display(), &error);
         for line in BufReader::new(File::open(file).map_err(unreadable)?).split(b'\n') {
             let line = line.map_err(unreadable)?;
             let record = record_in(&line).map(serde_json::from_slice::<Map<String, Value>>);

@@ -127,10 +127,7 @@ pub(in crate::cli) fn run(arguments: &VerifyArguments, format: Format) -> Result
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
-    fs::read(file).map_err(|error| {
-        let next = "see whether the path is right and whether you may read it";
-        CommandError::new(format!("cannot read {}: {error}", file.display()), next)
-    })
+    fs::read(file).map_err(|error| CommandError::unreadable(file.display(), &error))
 }
 
 fn read_heads(file: &Path) -> Result<Vec<AuditHead>, CommandError> {

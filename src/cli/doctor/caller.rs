@@ -17,6 +17,7 @@ use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::is_spiffe_uri;
 use crate::authority::trust::client_fault;
+use crate::cli::connect::DEFAULT_SERVER;
 use crate::cli::connect_error;
 use crate::cli::context::selected::SelectedContext;
 use crate::cli::doctor::CallerArguments;
@@ -54,8 +55,6 @@ const TOKEN: &str = "caller_token";
 
 /// How long before its end a certificate counts as expiring soon; of a short one, the last fifth of its life.
 const NOTICE: Duration = Duration::from_hours(14 * 24);
-
-const DEFAULT_SERVER: &str = "https://localhost:8443";
 
 /// What is checked.
 struct Settings {

@@ -196,13 +196,13 @@ fn texts(paths: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
     for path in paths {
         if path == Path::new("-") {
             let mut text = String::new();
-            io::stdin().lock().read_to_string(&mut text).map_err(|error| unreadable("stdin", &error))?;
+            io::stdin().lock().read_to_string(&mut text).map_err(|error| CommandError::unreadable("stdin", &error))?;
             sources.push(Source { name: "stdin".to_owned(), folder: PathBuf::new(), text });
             continue;
         }
         for file in if path.is_dir() { files_in(path)? } else { vec![path.clone()] } {
             let name = file.display().to_string();
-            let text = fs::read_to_string(&file).map_err(|error| unreadable(&name, &error))?;
+            let text = fs::read_to_string(&file).map_err(|error| CommandError::unreadable(&name, &error))?;
             let folder = file.parent().unwrap_or(Path::new("")).to_owned();
             sources.push(Source { name, folder, text });
         }
@@ -212,7 +212,7 @@ fn texts(paths: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
 
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(Iterator::collect);
-    let entries = entries.map_err(|error| unreadable(&directory.display().to_string(), &error))?;
+    let entries = entries.map_err(|error| CommandError::unreadable(directory.display(), &error))?;
     let is_yaml = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "yaml" || suffix == "yml");
     let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(is_yaml).collect();
     files.sort();
@@ -221,13 +221,6 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, CommandError> {
 
 fn shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-fn unreadable(name: &str, error: &io::Error) -> CommandError {
-    CommandError::new(
-        format!("cannot read {name}: {error}"),
-        "see whether the path is right and whether you may read it",
-    )
 }
 
 #[cfg(test)]
