@@ -12,8 +12,8 @@ use crate::authority::observe::rollup::kind::Displaced;
 use crate::authority::observe::rollup::kind::Outcome;
 use crate::authority::observe::rollup::sketch::Sketch;
 
-/// The most resources with such requests.
-const MAX_RESOURCES: usize = 2048;
+/// The most resources with such requests: some 3 MiB, by the longest names. Those of further ones are not counted.
+const MAX_RESOURCES: usize = 1024;
 
 /// How many requests of the last day there were at a resource, without telling them apart.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
