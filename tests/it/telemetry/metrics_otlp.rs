@@ -265,8 +265,10 @@ fn export_failures_count_by_signal() {
     failures.lost_spans();
     failures.lost_spans();
     failures.lost_metrics();
+    (0..3).for_each(|_| failures.lost_logs());
     let request = request(&[failures.family()], resource(), STARTED, STARTED);
     let reported = all_series(&request);
     let series = |signal: &str| format!("lanyard_export_failures_total{{signal=\"{signal}\"}}");
-    assert_eq!(reported, BTreeMap::from([(series("traces"), 2.0), (series("metrics"), 1.0)]));
+    let expected = [(series("traces"), 2.0), (series("metrics"), 1.0), (series("logs"), 3.0)];
+    assert_eq!(reported, BTreeMap::from(expected));
 }
