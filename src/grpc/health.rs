@@ -20,11 +20,12 @@ use tonic_health::pb::health_server::HealthServer;
 pub type Readiness = watch::Receiver<bool>;
 
 /// The services with a health status. The empty name means the server as a whole.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "",
     "envoy.service.auth.v3.Authorization",
     "lanyard.v1.AdminService",
     "lanyard.v1.BindingService",
+    "lanyard.v1.DecisionService",
     "lanyard.v1.ExplanationService",
     "lanyard.v1.KeyService",
     "lanyard.v1.RegistryService",
