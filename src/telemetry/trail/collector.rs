@@ -1,6 +1,7 @@
 //! A collector of OTLP logs as a destination. The body of each log record is the line itself, so that what a collector kept
 //! can be verified.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,10 @@ impl Deliver for Collector {
                 }
                 Some(_) | None => Ok(()),
             },
-            Ok(Err(status)) if is_final(status.code()) => Err(NotDelivered::Ever(status.code().to_string())),
+            // With a source it is of the connection, and not the collector's answer.
+            Ok(Err(status)) if is_final(status.code()) && status.source().is_none() => {
+                Err(NotDelivered::Ever(status.code().to_string()))
+            }
             Ok(Err(status)) => Err(NotDelivered::Yet(status.code().to_string())),
             Err(_) => Err(NotDelivered::Yet("the collector does not answer in time".to_owned())),
         };

@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::io::ErrorKind;
 use std::io::Read as _;
 use std::io::Seek as _;
 use std::io::SeekFrom;
@@ -83,7 +84,11 @@ impl LogFile {
         }
         self.renamed += 1;
         let name = format!("{}.{:012}-{:06}", self.config.path.display(), now.0, self.renamed);
-        fs::rename(&self.config.path, name)?;
+        match fs::rename(&self.config.path, name) {
+            // It was renamed before, and the next one could not be opened; or somebody has taken it away.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         self.file = open(&self.config)?;
         (self.length, self.began) = (0, now);
         let mut old = self.renamed_files()?;

@@ -62,6 +62,13 @@ pub struct Chain {
     pub not_copied: Vec<Lost>,
 }
 
+impl Chain {
+    /// Whether a record is one that these files have not got, as the chain says.
+    fn lacks(&self, sequence: u64) -> bool {
+        self.not_copied.iter().any(|lost| (lost.first..=lost.last).contains(&sequence))
+    }
+}
+
 /// Records that are missing, and of which the chain says so.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lost {
@@ -183,7 +190,7 @@ fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> (Vec<Vec
 fn missing(chain: &Chain, head: &AuditHead, has_number: bool) -> Option<&'static str> {
     if head.sequence > chain.last {
         Some("the records after this one were cut off: the store has the hash of a later one")
-    } else if !has_number && head.sequence >= chain.first {
+    } else if !has_number && head.sequence >= chain.first && !chain.lacks(head.sequence) {
         Some("the record that the store has the hash of is missing before this one")
     } else if head.has_ended && chain.last > head.sequence {
         Some("this record is after the one with which the server ended the chain, by the store")
