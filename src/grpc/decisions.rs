@@ -15,6 +15,7 @@ use tonic::Status;
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
+use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Sender;
 use crate::authority::observe::AuditOutcome;
@@ -32,6 +33,11 @@ use crate::proto::FollowDecisionsRequest;
 use crate::proto::FollowDecisionsResponse;
 use crate::proto::RecordedDecision;
 use crate::proto::decision_service_server::DecisionService;
+
+/// The longest text that decisions are filtered by, and the most stars in it: each decision is compared with it, on the thread
+/// that makes it.
+const MAX_FILTER_BYTES: usize = 2048;
+const MAX_STARS: usize = 8;
 
 /// The method's full name, as in the access table.
 const METHOD: &str = "/lanyard.v1.DecisionService/FollowDecisions";
@@ -67,6 +73,14 @@ fn filter(message: FollowDecisionsRequest) -> Result<DecisionFilter, Status> {
     };
     let sent = |text: String| Some(text).filter(|text| !text.is_empty());
     let FollowDecisionsRequest { resource, caller, reason, .. } = message;
+    for (field, text) in [("resource", &resource), ("caller", &caller), ("reason", &reason)] {
+        if text.len() > MAX_FILTER_BYTES {
+            return Err(malformed(field, "is too long"));
+        }
+    }
+    if caller.bytes().filter(|byte| *byte == b'*').count() > MAX_STARS {
+        return Err(malformed("caller", "has too many stars"));
+    }
     Ok(DecisionFilter { resource: sent(resource), caller: sent(caller), reason: sent(reason), outcome })
 }
 
@@ -86,8 +100,13 @@ impl Stream for Decisions {
         let Some(follower) = &self.follower else { return Poll::Ready(None) };
         let next = ready!(follower.poll_next(context));
         let authorized = self.authority.authorize(self.authority.view(), Some(&self.peer), *CALLED_METHOD);
+        // Who follows everything must still be one who may.
+        let authorized = authorized.and_then(|caller| {
+            let sees_it = !follower.sees_all() || caller.is_some_and(|caller| caller.roles.reads_all());
+            if sees_it { Ok(()) } else { Err(NotAdmitted::WrongRole) }
+        });
         Poll::Ready(Some(match authorized {
-            Ok(_) => Ok(printed(&next)),
+            Ok(()) => Ok(printed(&next)),
             Err(error) => {
                 self.follower = None;
                 let sender = Sender::of(Some(&self.peer), self.connection);

@@ -101,9 +101,13 @@ impl ExplanationService for Services {
         &self,
         request: Request<ReportResourceRequest>,
     ) -> Result<Response<ReportResourceResponse>, Status> {
-        let caller = caller(request.extensions())?;
-        let report = self.authority.resource_report(caller, &request.get_ref().audience);
-        report.map(|report| Response::new(printed_report(report))).map_err(|error| status::registry_error(&error))
+        let (_, extensions, message) = request.into_parts();
+        let (authority, caller) = (Arc::clone(&self.authority), caller(&extensions)?.clone());
+        // Thousands of kinds of requests may be printed, and others wait on this thread.
+        let printed =
+            spawn_blocking(move || authority.resource_report(&caller, &message.audience).map(printed_report)).await;
+        let printed = printed.map_err(|_| Status::internal("the report ended in an error"))?;
+        printed.map(Response::new).map_err(|error| status::registry_error(&error))
     }
 
     async fn simulate_resource(

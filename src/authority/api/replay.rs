@@ -20,10 +20,6 @@ use crate::authority::resources::ProtectedResource;
 use crate::authority::scope::Scope;
 use crate::authority::state::View;
 
-/// A replay has a generation of the bundles of its own: what it finds of certificates, at times that are past, is not taken for what
-/// is found now.
-const REPLAYED: u64 = u64::MAX;
-
 /// What comes of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::authority::api) struct Replayed {
@@ -52,7 +48,9 @@ impl Authority {
         sample: &RequestSample,
         resource: &ProtectedResource,
     ) -> Result<Replayed, NotReplayed> {
-        let view = View { now: sample.at, trust_generation: REPLAYED, ..view.clone() };
+        // Of the bundles it has a generation of its own: what is found of certificates at times that are past is not taken for what
+        // is found now, and not for what other bundles say.
+        let view = View { now: sample.at, trust_generation: !view.trust_generation, ..view.clone() };
         let decided = match &sample.request {
             SampledRequest::ValidateBinding(scope) => {
                 let Shown::Use(shown) = &sample.shown else { return Err(NotReplayed::SampleMissing) };

@@ -25,6 +25,9 @@ use crate::authority::reference::Reference;
 /// The most that follow at a time.
 pub const MAX_FOLLOWERS: usize = 16;
 
+/// The most admins of teams among them, so that there is always room for operators.
+const MAX_TEAM_FOLLOWERS: usize = 8;
+
 /// The most decisions that wait for one of them, some 2 KiB each.
 pub const MAX_WAITING: usize = 1024;
 
@@ -156,7 +159,8 @@ impl Followers {
     ) -> Option<Follower> {
         let _turn = self.turn();
         let queues = self.queues.load();
-        if queues.len() >= MAX_FOLLOWERS {
+        let of_teams = queues.iter().filter(|queue| queue.team_admin.is_some()).count();
+        if queues.len() >= MAX_FOLLOWERS || team_admin.is_some() && of_teams >= MAX_TEAM_FOLLOWERS {
             return None;
         }
         let queue = Arc::new(Queue { filter, team_admin, waiting: Mutex::default() });
@@ -222,6 +226,11 @@ impl Queue {
 }
 
 impl Follower {
+    /// Whether it follows everything.
+    pub fn sees_all(&self) -> bool {
+        self.queue.team_admin.is_none()
+    }
+
     /// The next decision, or how many were missed. There is always another one to wait for.
     pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Followed> {
         let mut waiting = self.queue.waiting();

@@ -69,8 +69,12 @@ impl SeenIdentities {
     ) -> (Vec<(Timestamp, Arc<str>)>, Timestamp) {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_day = seen.identities.values().rev().filter(|(at, _)| at.after(SEEN_FOR) >= now);
-        let found = of_day.filter(|(_, id)| takes(id)).map(|(at, id)| (*at, Arc::clone(id))).collect();
-        (found, seen.complete_since.max(now.before(SEEN_FOR)))
+        let mut found: Vec<_> = of_day.cloned().collect();
+        let complete_since = seen.complete_since.max(now.before(SEEN_FOR));
+        // Handshakes wait for the lock.
+        drop(seen);
+        found.retain(|(_, id)| takes(id));
+        (found, complete_since)
     }
 }
 

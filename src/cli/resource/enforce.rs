@@ -84,6 +84,10 @@ fn impact(report: &ReportResourceResponse) -> Option<String> {
     if broken.len() > MOST_NAMED {
         lines.push(format!("and {} more that `lanyard resource report` lists", broken.len() - MOST_NAMED));
     }
+    let others = report.others.map_or(0, |others| others.let_through);
+    if others > 0 {
+        lines.push(format!("{others} requests that were not told apart, perhaps of registered callers"));
+    }
     (!lines.is_empty()).then(|| format!("registered callers would be denied: {}", lines.join("; ")))
 }
 

@@ -152,3 +152,20 @@ async fn one_who_is_revoked_follows_no_further_and_one_too_many_not_at_all() {
     let malformed = FollowDecisionsRequest { outcome: 99, ..Default::default() };
     assert_eq!(follow(&server, &admin, malformed).await.unwrap_err().code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn admins_of_teams_leave_room_for_operators_and_nobody_asks_by_a_pattern_that_takes_long() {
+    let server = with_grants().await;
+    let (team, admin) = (server.svid(SHOP_ADMIN), server.svid("/admin"));
+    let mut teams = Vec::new();
+    for _ in 0..lanyard::authority::observe::MAX_FOLLOWERS / 2 {
+        teams.push(follow(&server, &team, FollowDecisionsRequest::default()).await.unwrap());
+    }
+    let refused = follow(&server, &team, FollowDecisionsRequest::default()).await.unwrap_err();
+    assert_eq!((refused.code(), reason_of(&refused)), (Code::ResourceExhausted, "TOO_MANY_FOLLOWERS".to_owned()));
+    let asked = |caller: String| FollowDecisionsRequest { caller, ..Default::default() };
+    follow(&server, &admin, asked(format!("{}x", "*".repeat(8)))).await.unwrap();
+    for pattern in [format!("{}x", "*".repeat(9)), "x".repeat(2049)] {
+        assert_eq!(follow(&server, &admin, asked(pattern)).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}

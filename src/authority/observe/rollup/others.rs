@@ -45,7 +45,14 @@ impl Others {
 
 /// Those of each resource.
 #[derive(Debug, Default)]
-pub(super) struct AllOthers(Mutex<BTreeMap<String, OfResource>>);
+pub(super) struct AllOthers(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    resources: BTreeMap<String, OfResource>,
+    /// The hour in which those without requests were looked for.
+    swept: u32,
+}
 
 #[derive(Debug, Default)]
 struct OfResource {
@@ -56,14 +63,20 @@ struct OfResource {
 
 impl OfResource {
     fn read(&self, now: Timestamp) -> Others {
+        let mut sum = self.sum(now);
+        if sum.requests() > 0 {
+            sum.kinds = self.sketch.estimate();
+        }
+        sum
+    }
+
+    /// The same without the number of kinds, which takes some microseconds.
+    fn sum(&self, now: Timestamp) -> Others {
         let mut sum = Others::default();
         for (_, others) in self.hours.iter().filter(|(hour, _)| is_of_last_day(*hour, hour_of(now))) {
             sum.allowed += others.allowed;
             sum.let_through += others.let_through;
             sum.denied += others.denied;
-        }
-        if sum.requests() > 0 {
-            sum.kinds = self.sketch.estimate();
         }
         sum
     }
@@ -82,14 +95,18 @@ impl AllOthers {
             return;
         }
         let mut all = self.all();
-        if !all.contains_key(&kind.resource) && all.len() >= MAX_RESOURCES {
-            all.retain(|_, others| others.read(now).requests() > 0);
-            if all.len() >= MAX_RESOURCES {
+        let State { resources, swept } = &mut *all;
+        if !resources.contains_key(&kind.resource) && resources.len() >= MAX_RESOURCES {
+            if *swept != hour_of(now) {
+                *swept = hour_of(now);
+                resources.retain(|_, others| others.sum(now).requests() > 0);
+            }
+            if resources.len() >= MAX_RESOURCES {
                 return;
             }
         }
-        let others = all.entry(kind.resource).or_default();
-        if others.read(now).requests() == 0 {
+        let others = resources.entry(kind.resource).or_default();
+        if others.sum(now).requests() == 0 {
             others.sketch = Sketch::default();
         }
         others.sketch.add(key.get());
@@ -105,19 +122,19 @@ impl AllOthers {
     }
 
     pub(super) fn read(&self, resource: &str, now: Timestamp) -> Others {
-        self.all().get(resource).map(|others| others.read(now)).unwrap_or_default()
+        self.all().resources.get(resource).map(|others| others.read(now)).unwrap_or_default()
     }
 
     /// Those of each resource.
     pub(super) fn read_all(&self, now: Timestamp) -> BTreeMap<String, Others> {
-        self.all().iter().map(|(resource, others)| (resource.clone(), others.read(now))).collect()
+        self.all().resources.iter().map(|(resource, others)| (resource.clone(), others.read(now))).collect()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.all().keys().map(|resource| resource.len() + size_of::<(String, OfResource)>()).sum()
+        self.all().resources.keys().map(|resource| resource.len() + size_of::<(String, OfResource)>()).sum()
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, OfResource>> {
+    fn all(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
