@@ -1,5 +1,5 @@
 //! Measures what calls cost beside servers that answer without judging, in the same run: `cargo bench --bench serving
-//! [ROUNDS]`.
+//! [ROUNDS]`. With `trail` after it, what they cost with an audit trail beside what they cost without.
 //!
 //! Each server runs on one core in a process of its own, and the raw client of `support` on another. The rounds of one
 //! figure are interleaved: ours, the other, ours, the other. A figure is the median of the rounds' ratios, with its 95 %
@@ -13,6 +13,7 @@ mod figures;
 mod handshakes;
 mod noop;
 mod primitives;
+mod trail;
 
 use std::fs;
 use std::path::Path;
@@ -70,7 +71,11 @@ fn main() -> Result<(), Failure> {
     }
     let rounds = arguments.first().map_or(Ok(ROUNDS), |rounds| rounds.parse())?;
     leave_the_servers_core()?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(rounds))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if arguments.get(1).is_some_and(|section| section == "trail") {
+        return runtime.block_on(trail::with_and_without(rounds));
+    }
+    runtime.block_on(measure(rounds))
 }
 
 async fn measure(rounds: usize) -> Result<(), Failure> {
