@@ -99,7 +99,7 @@ impl Authority {
         let deleted = view.snapshot.resources.deleted(audience).is_some();
         let demands = Demands { deleted, ..Demands::of(audience, resource, scope) };
         let mut evaluation =
-            self.evaluate_text(view, request.access_token, Use::new(evidence.as_ref(), &demands), &reported);
+            self.evaluate_text(view, request.access_token, Use::new(evidence.as_ref(), &demands), reported);
         let asked = (audience, resource);
         evaluation.reference = self.record_binding_decided(caller, asked, evidence.as_ref(), &mut evaluation);
         if let Some(resource) = resource {

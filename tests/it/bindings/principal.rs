@@ -107,9 +107,10 @@ fn by_dns(uri: Option<&'static str>) -> Holder {
 const MISMATCH: Option<DenyReason> = Some(DenyReason::CertificateMismatch);
 
 #[test]
+#[expect(clippy::useless_vec, reason = "an array of them is too large for the stack")]
 fn a_token_keeps_the_spiffe_id_of_its_certificate_where_its_client_id_is_another() {
     let pattern = named_spiffe_client("shop", "spiffe://prod.example/*");
-    for (holder, claim) in [
+    for (holder, claim) in vec![
         (Holder::new(CHECKOUT, spiffe_client(CHECKOUT), |fixture| fixture.prod.svid(CHECKOUT).issue()), None),
         (Holder::new(CHECKOUT, pattern, |fixture| fixture.prod.svid(CHECKOUT).issue()), None),
         (by_uri(), Some(json!(CHECKOUT))),

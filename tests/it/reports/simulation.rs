@@ -165,33 +165,33 @@ fn a_simulation_and_the_switch_agree_on_each_request_that_can_be_replayed() {
             ready(fixture.authority.update_resource(&admin, after.clone(), from, false)).unwrap();
             let then = asked(&fixture, &request);
 
-            let case = format!("seed {seed}, {request:?}\n{before:?}\n{after:?}\n{first:?} then {then:?}");
+            let context = format!("seed {seed}, {request:?}\n{before:?}\n{after:?}\n{first:?} then {then:?}");
             let replayed: Vec<_> = not_replayed.iter().map(|(why, count)| (why.code(), *count)).collect();
             match (&changes[..], unchanged, &replayed[..]) {
                 ([change], 0, []) => {
-                    assert_eq!((told(change.before), told(change.after)), (first, then), "{case}");
-                    assert_ne!(first, then, "{case}");
-                    assert_eq!((change.count, change.changed_samples, change.samples), (1, 1, 1), "{case}");
-                    assert_eq!(change.fix.is_empty(), then.0 == "allowed", "{case}");
-                    assert!(!change.sample.request.to_string().contains("secret"), "{case}");
+                    assert_eq!((told(change.before), told(change.after)), (first, then), "{context}");
+                    assert_ne!(first, then, "{context}");
+                    assert_eq!((change.count, change.changed_samples, change.samples), (1, 1, 1), "{context}");
+                    assert_eq!(change.fix.is_empty(), then.0 == "allowed", "{context}");
+                    assert!(!change.sample.request.to_string().contains("secret"), "{context}");
                     *came.entry((first.0, then.0)).or_default() += 1;
                 }
                 ([], 1, []) => {
-                    assert_eq!(first, then, "{case}");
+                    assert_eq!(first, then, "{context}");
                     *came.entry((first.0, "the same")).or_default() += 1;
                 }
                 ([], 0, [("TOKEN_NOT_SEEN", 1)]) => {
                     // What settled the first request was no token, and the second needs one.
-                    assert!(first.1 == "ROUTE_UNKNOWN" || first == ("allowed", ""), "{case}");
+                    assert!(first.1 == "ROUTE_UNKNOWN" || first == ("allowed", ""), "{context}");
                     let public = before.routes.iter().any(|route| route.public);
-                    assert!(first.1 == "ROUTE_UNKNOWN" || public, "{case}");
+                    assert!(first.1 == "ROUTE_UNKNOWN" || public, "{context}");
                     *could_not.entry("TOKEN_NOT_SEEN").or_default() += 1;
                 }
                 ([], 0, [("OTHER_EVIDENCE", 1)]) => {
-                    assert_ne!(before.evidence_from, after.evidence_from, "{case}");
+                    assert_ne!(before.evidence_from, after.evidence_from, "{context}");
                     *could_not.entry("OTHER_EVIDENCE").or_default() += 1;
                 }
-                other => panic!("{other:?}: {case}"),
+                other => panic!("{other:?}: {context}"),
             }
         }
     }

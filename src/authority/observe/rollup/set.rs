@@ -190,32 +190,32 @@ impl Set {
         let has_begun = |counter: &&Counter| counter.hour.load(Ordering::Acquire) == hour;
         let counter = self.place_of(key).and_then(|place| self.counters.get(place)).filter(has_begun);
         // A request that is counted while its kind loses the place may count for the kind that takes it.
-        let counted = counter.map_or(Counted::No, |counter| counter.add(hour, now));
-        if counted == Counted::Yes {
+        let already = counter.map_or(Counted::No, |counter| counter.add(hour, now));
+        if already == Counted::Yes {
             return None;
         }
         let (kind, sample) = request();
-        self.count_with_sample(key, (kind, sample), counted, now)
+        self.count_with_sample(key, (kind, sample), already, now)
     }
 
     fn count_with_sample(
         &self,
         key: Key,
         (kind, sample): (Kind, Option<RequestSample>),
-        counted: Counted,
+        already: Counted,
         now: Timestamp,
     ) -> Option<Displaced> {
         let mut kept = self.kept();
         self.begin(now);
         if let Some(place) = self.place_of(key) {
-            if let (Counted::No, Some(counter)) = (counted, self.counters.get(place)) {
+            if let (Counted::No, Some(counter)) = (already, self.counters.get(place)) {
                 counter.add(counter.hour.load(Ordering::Relaxed), now);
             }
             kept.keep(place, sample);
             return None;
         }
         // It has lost its place since it was counted.
-        if counted != Counted::No {
+        if already != Counted::No {
             return None;
         }
         let places = self.counters.iter().zip(&kept.entries).enumerate();
@@ -272,13 +272,12 @@ impl Set {
         for (counter, entry) in self.counters.iter().zip(&kept.entries) {
             let Some(Entry { kind, .. }) = entry else { continue };
             // Most resources have several kinds, so that few names are copied.
-            match sums.get_mut(&kind.resource) {
-                Some(sum) => sum.add(kind.outcome, counter.sum()),
-                None => {
-                    let mut sum = Others::default();
-                    sum.add(kind.outcome, counter.sum());
-                    sums.insert(kind.resource.clone(), sum);
-                }
+            if let Some(sum) = sums.get_mut(&kind.resource) {
+                sum.add(kind.outcome, counter.sum());
+            } else {
+                let mut sum = Others::default();
+                sum.add(kind.outcome, counter.sum());
+                sums.insert(kind.resource.clone(), sum);
             }
         }
     }

@@ -31,7 +31,7 @@ impl Sketch {
         let registers = f64::from(u16::try_from(REGISTERS).unwrap_or(u16::MAX));
         let sum: f64 = self.0.iter().map(|rank| f64::powi(2.0, -i32::from(*rank))).sum();
         let raw = ALPHA * registers * registers / sum;
-        let empty = u16::try_from(self.0.iter().filter(|rank| **rank == 0).count()).unwrap_or_default();
+        let empty = u16::try_from(self.0.iter().map(|rank| usize::from(*rank == 0)).sum::<usize>()).unwrap_or_default();
         // Linear counting where many registers are empty.
         let estimate =
             if raw <= 2.5 * registers && empty > 0 { registers * (registers / f64::from(empty)).ln() } else { raw };
