@@ -3,9 +3,8 @@
 use serde_json::Value;
 use serde_json::json;
 
-use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
-use crate::cli::moment::moment;
+use crate::cli::moment::at;
 use crate::cli::table;
 use crate::proto::DecisionStep;
 use crate::proto::PresentedCertificate;
@@ -41,11 +40,6 @@ fn thumbprint(certificate: &PresentedCertificate) -> String {
     thumbprint.map(|thumbprint| format!("x5t#S256:{thumbprint}")).unwrap_or_default()
 }
 
-/// A time as text; none before 1970.
-pub(in crate::cli) fn at(time: &prost_types::Timestamp) -> Option<String> {
-    u64::try_from(time.seconds).ok().map(Timestamp).map(moment)
-}
-
 fn step(step: &DecisionStep) -> Vec<String> {
     let compared = match (step.found.as_str(), step.expected.as_str()) {
         ("", "") => String::new(),
@@ -64,11 +58,6 @@ fn claim(claim: &RegistrationClaim) -> Vec<String> {
 fn under(heading: &str, rows: &[Vec<String>]) -> Vec<String> {
     let indented = table::rows(rows).lines().map(|line| format!("  {line}")).collect::<Vec<_>>();
     [vec![heading.to_owned()], indented].concat()
-}
-
-/// A text that is not empty, for JSON.
-pub(in crate::cli) fn present(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 /// A certificate in JSON.

@@ -20,6 +20,16 @@ pub(in crate::cli) fn date(at: Timestamp) -> Option<String> {
     Some(humantime::format_rfc3339_seconds(time).to_string())
 }
 
+/// A time of a message in RFC 3339 form; none before 1970.
+pub(in crate::cli) fn at(time: &prost_types::Timestamp) -> Option<String> {
+    u64::try_from(time.seconds).ok().map(Timestamp).map(moment)
+}
+
+/// A span of a message, such as `5m 30s`; none that is negative.
+pub(in crate::cli) fn span(span: prost_types::Duration) -> Option<String> {
+    Duration::try_from(span).ok().map(|span| humantime::format_duration(span).to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

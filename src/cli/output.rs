@@ -136,6 +136,11 @@ fn escape(text: &str) -> String {
     escaped
 }
 
+/// A text of a message for JSON; none where it is empty.
+pub(in crate::cli) fn present(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,12 +4,12 @@ use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::authority::clock::Timestamp;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
-use crate::cli::moment::moment;
+use crate::cli::moment::at;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::output::present;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::table::rows;
@@ -103,10 +103,6 @@ fn identity(identity: &SeenIdentity) -> Vec<String> {
     vec![seen, identity.spiffe_id.clone(), now.to_owned(), then.to_owned()]
 }
 
-fn at(time: &prost_types::Timestamp) -> Option<String> {
-    u64::try_from(time.seconds).ok().map(Timestamp).map(moment)
-}
-
 fn document(answer: &PreviewPatternResponse) -> Value {
     let registration = |one: &OverlappingRegistration| {
         json!({
@@ -121,7 +117,7 @@ fn document(answer: &PreviewPatternResponse) -> Value {
         json!({
             "spiffe_id": one.spiffe_id,
             "last_seen": one.last_seen.as_ref().and_then(at),
-            "client_id": Some(&one.client_id).filter(|client_id| !client_id.is_empty()),
+            "client_id": present(&one.client_id),
             "would_apply": one.would_apply,
         })
     };

@@ -9,12 +9,12 @@ use serde_json::json;
 use tonic::Code;
 use tonic::Status;
 
-use crate::authority::clock::Timestamp;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
-use crate::cli::moment::moment;
+use crate::cli::moment::at;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::output::present;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::proto::DecisionOutcome;
@@ -175,12 +175,7 @@ fn outcome(decision: &RecordedDecision) -> &'static str {
     }
 }
 
-fn at(time: &prost_types::Timestamp) -> Option<String> {
-    u64::try_from(time.seconds).ok().map(Timestamp).map(moment)
-}
-
 fn document(decision: &RecordedDecision) -> Value {
-    let present = |text: &str| Some(text).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
     json!({
         "time": decision.time.as_ref().and_then(at),
         "event": decision.event,

@@ -1,7 +1,6 @@
 //! `lanyard whoami`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -12,8 +11,10 @@ use crate::authority::identity::CertificateThumbprint;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::moment::date;
+use crate::cli::moment::span;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::output::present;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::proto::OwnRegistration;
@@ -51,7 +52,7 @@ fn document(answer: &WhoAmIResponse, context: Option<&str>) -> Value {
                 "token_endpoint_auth_method": own.token_endpoint_auth_method,
                 "scope": own.scope,
                 "audience": own.audience,
-                "access_token_ttl": own.access_token_ttl.and_then(lifetime),
+                "access_token_ttl": own.access_token_ttl.and_then(span),
                 "rotation": own.rotation,
                 "problem": present(&own.problem),
             })
@@ -109,7 +110,7 @@ fn registration(own: &OwnRegistration) -> Vec<String> {
     line("method", &own.token_endpoint_auth_method);
     line("scope", &own.scope);
     line("audience", &own.audience.join(" "));
-    line("ttl", &own.access_token_ttl.and_then(lifetime).unwrap_or_default());
+    line("ttl", &own.access_token_ttl.and_then(span).unwrap_or_default());
     line("rotation", &own.rotation);
     if !own.problem.is_empty() {
         line("no tokens", &own.problem);
@@ -136,12 +137,4 @@ fn thumbprint(answer: &WhoAmIResponse) -> Option<String> {
 
 fn not_after(answer: &WhoAmIResponse) -> Option<String> {
     u64::try_from(answer.certificate_not_after?.seconds).ok().map(Timestamp).and_then(date)
-}
-
-fn lifetime(ttl: prost_types::Duration) -> Option<String> {
-    Duration::try_from(ttl).ok().map(|ttl| humantime::format_duration(ttl).to_string())
-}
-
-fn present(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }

@@ -1,21 +1,20 @@
 //! What a token request would come to, printed.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use serde_json::json;
 
-use crate::cli::explanation::present;
 use crate::cli::explanation::present_rows;
 use crate::cli::explanation::step_document;
 use crate::cli::explanation::steps;
+use crate::cli::moment::span;
+use crate::cli::output::present;
 use crate::proto::TokenOutcome;
 
 pub(super) fn lines(outcome: &TokenOutcome) -> Vec<String> {
     let granted = if outcome.granted { "would be issued" } else { "would not be issued" };
     let bound = if outcome.bound { "to the certificate" } else { "to no certificate" };
     let of_granted = |text: &str| if outcome.granted { text.to_owned() } else { String::new() };
-    let expires_in = outcome.expires_in.and_then(lifetime).unwrap_or_default();
+    let expires_in = outcome.expires_in.and_then(span).unwrap_or_default();
     let mut lines = present_rows([
         ("token", granted.to_owned()),
         ("  client", outcome.client_id.clone()),
@@ -48,8 +47,4 @@ pub(super) fn document(outcome: &TokenOutcome) -> Value {
         "fix": present(&outcome.fix),
         "steps": outcome.steps.iter().map(step_document).collect::<Vec<_>>(),
     })
-}
-
-fn lifetime(span: prost_types::Duration) -> Option<String> {
-    Duration::try_from(span).ok().map(|span| humantime::format_duration(span).to_string())
 }

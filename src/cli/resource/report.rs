@@ -4,12 +4,12 @@ use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::authority::clock::Timestamp;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
-use crate::cli::moment::moment;
+use crate::cli::moment::at;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::output::present;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::table::table;
@@ -61,8 +61,7 @@ pub(super) fn counted(replica: &str, since: Option<&prost_types::Timestamp>) -> 
 }
 
 pub(super) fn time(time: Option<&prost_types::Timestamp>) -> String {
-    let seconds = time.and_then(|time| u64::try_from(time.seconds).ok());
-    seconds.map(|seconds| moment(Timestamp(seconds))).unwrap_or_default()
+    time.and_then(at).unwrap_or_default()
 }
 
 /// The caller for people, where it may be unknown.
@@ -127,7 +126,6 @@ fn rows(requests: &[&RolledUpRequests]) -> String {
 }
 
 fn document(audience: &str, report: &ReportResourceResponse) -> Value {
-    let present = |text: &str| Some(text).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
     let requests = |one: &RolledUpRequests| {
         json!({
             "caller": present(&one.caller),

@@ -14,6 +14,7 @@ use crate::cli::documents::sources::SourceArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::output::present;
 use crate::cli::resource::report::MAX_ANSWER_BYTES;
 use crate::cli::resource::report::caller;
 use crate::cli::resource::report::counted;
@@ -109,7 +110,6 @@ fn outcome(name: &str, reason: &str) -> String {
 }
 
 fn document(audience: &str, answer: &SimulateResourceResponse) -> Value {
-    let present = |text: &str| Some(text).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
     let change = |one: &SimulatedChange| {
         json!({
             "caller": present(&one.caller),
