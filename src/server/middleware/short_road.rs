@@ -77,13 +77,11 @@ pub(in crate::server) struct Asked<'a> {
 /// Refuses a request beyond a limit. Nothing of it is read.
 pub(in crate::server) fn refuse(asked: Asked<'_>, headers: &HeaderMap, error: NotAdmitted) -> Answered {
     let Asked { authority, method, .. } = asked;
-    let reference = authority.report_not_admitted(&asked.sender(), method.metric_label(), error, false);
-    match method.protocol() {
-        Protocol::ExtAuthz => Ok(ext_authz::not_admitted(error, reference)),
-        Protocol::Grpc | Protocol::OAuth | Protocol::Http => {
-            Err(Box::new(refusal::not_admitted(method, headers, error, reference)))
-        }
+    if method.protocol() == Protocol::ExtAuthz {
+        let reference = authority.report_not_admitted(&asked.sender(), method.metric_label(), error, false);
+        return Ok(ext_authz::not_admitted(error, reference));
     }
+    Err(Box::new(refused(authority, &asked.sender(), method, headers, error)))
 }
 
 /// Answers a request that has begun, that has a short road, and whose message has arrived whole.
