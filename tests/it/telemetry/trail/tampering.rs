@@ -78,15 +78,20 @@ fn judge(lines: &[String], key: Option<&HeadVerifier>, heads: &[AuditHead]) -> V
     verify(&[("file".to_owned(), text.into_bytes())], Expected { key, heads, from: "file" })
 }
 
-#[tokio::test]
-async fn each_kind_of_tampering_is_found_and_placed() {
+/// A trail that a server wrote, its lines and the key that it was signed with.
+async fn written() -> (Trail, Vec<String>, HeadVerifier) {
     let trail = Trail::new("");
     let serve = trail.serve();
     trail.use_it(&serve, 8).await;
     stop(serve);
-    let written = fs::read_to_string(trail.path("audit.jsonl")).unwrap();
-    let lines: Vec<String> = written.lines().map(ToOwned::to_owned).collect();
+    let text = fs::read_to_string(trail.path("audit.jsonl")).unwrap();
     let key = HeadVerifier::open(&trail.path("audit-public.pem")).unwrap();
+    (trail, text.lines().map(ToOwned::to_owned).collect(), key)
+}
+
+#[tokio::test]
+async fn each_kind_of_tampering_is_found_and_placed() {
+    let (trail, lines, key) = written().await;
     let count = lines.len();
     let last = records(&trail.path("audit.jsonl")).pop().unwrap();
     // The record that the store has is the last one.
@@ -98,7 +103,7 @@ async fn each_kind_of_tampering_is_found_and_placed() {
         time: Timestamp(last["time"].as_u64().unwrap()),
         has_ended: true,
     };
-    assert!(count > 10, "{written}");
+    assert!(count > 10, "{lines:?}");
     let whole = judge(&lines, Some(&key), slice::from_ref(&head));
     assert_eq!((whole.faults.as_slice(), whole.chains[0].kept), (&[][..], Some(count as u64)));
     for (what, change, place, problem) in KINDS {
@@ -116,13 +121,7 @@ async fn each_kind_of_tampering_is_found_and_placed() {
 
 #[tokio::test]
 async fn what_a_crash_a_rotation_or_a_flood_leaves_is_no_tampering() {
-    let trail = Trail::new("");
-    let serve = trail.serve();
-    trail.use_it(&serve, 8).await;
-    stop(serve);
-    let written = fs::read_to_string(trail.path("audit.jsonl")).unwrap();
-    let lines: Vec<String> = written.lines().map(ToOwned::to_owned).collect();
-    let key = HeadVerifier::open(&trail.path("audit-public.pem")).unwrap();
+    let (_trail, lines, key) = written().await;
     let judge = |lines: &[String]| judge(lines, Some(&key), &[]);
     // Without the first one the rest begins at 2, as where the files before were deleted.
     assert_eq!((judge(&lines[1..]).chains[0].first, judge(&lines[1..]).faults), (2, vec![]));
