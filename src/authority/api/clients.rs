@@ -26,6 +26,7 @@ use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 use crate::authority::tokens;
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::Ancestry;
 use crate::authority::tokens::BoundCertificate;
 use crate::authority::tokens::Confirmation;
 
@@ -259,5 +260,7 @@ fn largest_claims(issuer: &str, registration: &ClientRegistration) -> AccessToke
         lanyard_bound: Some(BoundCertificate { nbf: time, spki: hash.clone() }),
         lanyard_spiffe_id: spiffe_id,
         lanyard_creation: hash,
+        act: None,
+        lanyard_from: Ancestry::default(),
     }
 }

@@ -27,6 +27,7 @@ use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::tokens;
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::Ancestry;
 use crate::authority::tokens::BoundCertificate;
 use crate::authority::tokens::Confirmation;
 use crate::authority::tokens::IssuedToken;
@@ -115,6 +116,8 @@ impl Authority {
                 .then(|| tokens::spiffe_id_claim(&grant.client_id, peer.certificate()))
                 .flatten(),
             lanyard_creation: grant.client.record.creation_id.to_string(),
+            act: None,
+            lanyard_from: Ancestry::default(),
         }
     }
 

@@ -10,6 +10,8 @@ use crate::authority::identity::parse_spiffe_id;
 use crate::authority::json::object;
 use crate::authority::json::present;
 use crate::authority::registration::ClientId;
+use crate::authority::tokens::delegation::Actors;
+use crate::authority::tokens::delegation::Ancestry;
 
 /// The claims of an access token (RFC 9068 section 2.2). A member of the wrong JSON type makes the token malformed and
 /// is never treated as absent. A member that occurs twice does so too.
@@ -17,7 +19,8 @@ use crate::authority::registration::ClientId;
 pub struct AccessTokenClaims {
     /// The server's issuer identifier.
     pub iss: String,
-    /// The client: with the client credentials grant there is no other subject (RFC 9068 section 2.2).
+    /// Whom the token speaks for: with the client credentials grant its client, as there is no other subject (RFC 9068
+    /// section 2.2), and with token exchange the subject of the token that it comes from (RFC 8693 section 1.1).
     pub sub: String,
     /// The resources that the token is for.
     pub aud: Audience,
@@ -29,7 +32,7 @@ pub struct AccessTokenClaims {
     pub nbf: Timestamp,
     /// The token's identifier: 128 random bits as base64url.
     pub jti: String,
-    /// The client's identifier.
+    /// The client's identifier: the holder of the token, and the actor where it has one.
     pub client_id: String,
     /// Space-separated scopes; omitted where there are none.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -46,6 +49,13 @@ pub struct AccessTokenClaims {
     pub lanyard_spiffe_id: Option<String>,
     /// The creation id of the registration that the token was issued under.
     pub lanyard_creation: String,
+    /// Who acts for the subject (RFC 8693 section 4.1). It decides that the token is a delegated one, and its `sub` alone is
+    /// the holder; the actors before it are history.
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actors>,
+    /// The tokens that it comes from, one for each actor.
+    #[serde(default, skip_serializing_if = "Ancestry::is_empty")]
+    pub lanyard_from: Ancestry,
 }
 
 /// The confirmation claim (RFC 7800 section 3.1, RFC 8705 section 3.1). Unknown members are ignored. A confirmation by

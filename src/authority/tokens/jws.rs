@@ -106,7 +106,8 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     }
     let Object::<AccessTokenClaims>(claims) =
         serde_json::from_slice(&jws.payload).map_err(|_| DenyReason::TokenMalformed)?;
-    Ok(VerifiedToken::new(key.key_id().clone(), claims))
+    let token = VerifiedToken::new(key.key_id().clone(), claims);
+    if token.ancestors.is_some() { Ok(token) } else { Err(DenyReason::TokenMalformed) }
 }
 
 /// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types are case-insensitive, and "application/" may be

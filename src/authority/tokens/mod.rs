@@ -1,6 +1,7 @@
 //! Access tokens: claims, signing and verification.
 
 mod claims;
+mod delegation;
 mod issued;
 mod jws;
 mod permitted;
@@ -12,6 +13,10 @@ pub use crate::authority::tokens::claims::Audience;
 pub use crate::authority::tokens::claims::BoundCertificate;
 pub use crate::authority::tokens::claims::Confirmation;
 pub(in crate::authority) use crate::authority::tokens::claims::spiffe_id_claim;
+pub use crate::authority::tokens::delegation::Actors;
+pub use crate::authority::tokens::delegation::Ancestor;
+pub use crate::authority::tokens::delegation::Ancestry;
+pub use crate::authority::tokens::delegation::ParsedAncestor;
 pub use crate::authority::tokens::issued::IssuedToken;
 pub use crate::authority::tokens::jws::MAX_TOKEN_BYTES;
 pub use crate::authority::tokens::jws::NotSigned;

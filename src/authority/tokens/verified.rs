@@ -12,6 +12,8 @@ use crate::authority::keys::KeyId;
 use crate::authority::registration::ClientId;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::claims::AccessTokenClaims;
+use crate::authority::tokens::delegation::Actors;
+use crate::authority::tokens::delegation::ParsedAncestor;
 use crate::authority::tokens::permitted::Compared;
 use crate::authority::tokens::permitted::Permitted;
 use crate::authority::tokens::printed::Printed;
@@ -37,6 +39,8 @@ pub struct VerifiedToken {
     pub bound_spiffe_id: Option<SpiffeId>,
     /// The granted scopes; `None` where the claim is not a list of scopes.
     pub scope: Option<Scope>,
+    /// The tokens that it comes from, the first one first. `None` where its claims of that contradict each other.
+    pub ancestors: Option<Box<[ParsedAncestor]>>,
     /// The result of the last comparison with what is registered.
     permitted: ArcSwapOption<Permitted>,
     printed: Printed,
@@ -53,6 +57,7 @@ impl VerifiedToken {
             None => holder_spiffe_id.clone(),
         };
         let scope = Scope::parse(claims.scope.as_deref().unwrap_or_default()).ok();
+        let ancestors = claims.lanyard_from.parsed(&claims.client_id, claims.act.as_ref());
         Self {
             key_id,
             claims,
@@ -61,6 +66,7 @@ impl VerifiedToken {
             bound_to,
             bound_spiffe_id,
             scope,
+            ancestors,
             permitted: ArcSwapOption::empty(),
             printed: Printed::default(),
         }
@@ -70,8 +76,11 @@ impl VerifiedToken {
     pub(in crate::authority) fn bytes(&self) -> usize {
         let AccessTokenClaims { iss, sub, aud, jti, client_id, scope, lanyard_creation, .. } = &self.claims;
         let texts = [iss, sub, jti, client_id, lanyard_creation].into_iter().chain(scope).chain(aud.all());
+        let ancestors = self.claims.lanyard_from.0.iter().flat_map(|from| [&from.jti, &from.client_id, &from.creation]);
+        let actors = self.claims.act.iter().flat_map(Actors::all);
+        let bytes = texts.chain(ancestors).map(String::len).sum::<usize>() + actors.map(str::len).sum::<usize>();
         // Parsed and printed, each text is there a few times.
-        size_of::<Self>() + 512 + 4 * texts.map(String::len).sum::<usize>()
+        size_of::<Self>() + 512 + 4 * bytes
     }
 
     /// The token's claims as a protocol prints them, printed at the first use.
