@@ -155,17 +155,19 @@ impl Destination {
         self.state().last.clone()
     }
 
-    /// Adds a line, or counts it as lost. It never waits.
-    pub(super) fn push(&self, line: &Arc<Line>) {
+    /// Adds lines, or counts them as lost. It never waits.
+    pub(super) fn push(&self, lines: &[Arc<Line>]) {
         let mut state = self.state();
-        state.is_full &= !state.is_half_empty();
-        if state.end == End::Closed || state.is_full || !state.has_room(line.text.len()) {
-            state.is_full = true;
-            state.lose(self.name, line);
-            return;
+        for line in lines {
+            state.is_full &= !state.is_half_empty();
+            if state.end == End::Closed || state.is_full || !state.has_room(line.text.len()) {
+                state.is_full = true;
+                state.lose(self.name, line);
+                continue;
+            }
+            state.bytes += line.text.len();
+            state.waiting.push_back(Arc::clone(line));
         }
-        state.bytes += line.text.len();
-        state.waiting.push_back(Arc::clone(line));
         self.changed.notify_all();
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::slice;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -42,6 +43,10 @@ const MAX_WAITING: usize = 16_384;
 
 /// The most that wait where one more of what was allowed is taken: the rest is for refusals and changes.
 const MAX_WAITING_ALLOWED: usize = MAX_WAITING / 2;
+
+/// How long the thread lets records gather after the first one: to wake it for each of them, and to sync each line, costs
+/// more than all else about a record.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// How often the last hash is signed, if there is a new one.
 const SIGNED_EVERY: Duration = Duration::from_mins(1);
@@ -113,7 +118,7 @@ impl AuditTrail {
         }
         let begin = |name| {
             let destination = Arc::new(Destination::new(name, Arc::clone(&clock), None));
-            destination.push(&first);
+            destination.push(slice::from_ref(&first));
             destination
         };
         if config.stdout {
@@ -209,7 +214,10 @@ impl AuditSink for AuditTrail {
         }
         let sequence = state.sequence;
         state.waiting.push_back((sequence, now, record));
-        self.queue.changed.notify_all();
+        // The thread that was told of the first takes those that follow it, too.
+        if state.waiting.len() == 1 {
+            self.queue.changed.notify_all();
+        }
     }
 }
 
@@ -246,9 +254,10 @@ impl Writer {
             if let Some(end) = lines.last_mut() {
                 end.is_end = is_last;
             }
-            for line in lines.into_iter().map(Arc::new) {
-                self.destinations.iter().for_each(|destination| destination.push(&line));
-                self.queue.state().last = line;
+            let lines: Vec<_> = lines.into_iter().map(Arc::new).collect();
+            self.destinations.iter().for_each(|destination| destination.push(&lines));
+            if let Some(last) = lines.last() {
+                self.queue.state().last = Arc::clone(last);
             }
             if is_last {
                 self.destinations.iter().for_each(|destination| destination.close());
@@ -264,6 +273,9 @@ impl Writer {
             let (last_signed, line) = self.signed;
             let is_minute = last_signed.until(self.clock.now()) >= SIGNED_EVERY;
             let is_due = self.chain.is_signed() && is_minute && state.sequence > line;
+            if !state.waiting.is_empty() && !state.is_closing {
+                state = self.queue.changed.wait_timeout(state, GATHERING).unwrap_or_else(PoisonError::into_inner).0;
+            }
             let is_closing = state.is_closing;
             let gaps: Vec<Gap> =
                 self.destinations.iter().flat_map(|destination| destination.take_gaps(is_closing)).collect();

@@ -53,7 +53,7 @@ impl Fixture {
     fn push(&mut self, event: &'static str) {
         self.sequence += 1;
         let line = self.chain.event(self.sequence, Timestamp(1), event).unwrap();
-        self.destination.push(&Arc::new(line));
+        self.destination.push(&[Arc::new(line)]);
     }
 
     fn push_gaps(&mut self, is_end: bool) -> Vec<(u64, u64)> {
@@ -61,7 +61,7 @@ impl Fixture {
         for gap in gaps.clone() {
             self.sequence += 1;
             let line = self.chain.gap(self.sequence, Timestamp(1), gap).unwrap();
-            self.destination.push(&Arc::new(line));
+            self.destination.push(&[Arc::new(line)]);
         }
         gaps.into_iter().map(|gap| (gap.first, gap.last)).collect()
     }
