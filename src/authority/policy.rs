@@ -36,6 +36,16 @@ pub struct Policy {
     pub keys: KeyPolicy,
     /// For how long the changes of registrations are kept. Zero: they are not.
     pub history: Duration,
+    /// Whether workloads may act for each other.
+    pub exchange: ExchangePolicy,
+}
+
+/// Token exchange (RFC 8693), and what it takes: receipts of presentations and delegated tokens.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExchangePolicy {
+    /// Whether receipts are made and tokens exchanged. Off, neither is, and what is registered for it has no effect.
+    pub enabled: bool,
 }
 
 /// How much callers can make the server keep. What is beyond a quota is refused, and stays registered, revoked and

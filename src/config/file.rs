@@ -11,6 +11,7 @@ use fluent_uri::Uri;
 use serde::Deserialize;
 
 use crate::authority::keys::KeyEncryptionKeys;
+use crate::authority::policy::ExchangePolicy;
 use crate::authority::policy::Policy;
 use crate::authority::policy::Quotas;
 use crate::authority::policy::RegistrationPolicy;
@@ -66,6 +67,8 @@ pub(super) struct File {
     keys: Keys,
     #[serde(default)]
     tokens: Tokens,
+    #[serde(default)]
+    exchange: ExchangePolicy,
     #[serde(default)]
     roles: Roles,
     #[serde(default)]
@@ -243,6 +246,7 @@ impl File {
                 quotas: self.quotas.into(),
                 keys: self.keys.policy()?,
                 history: self.history.keep.unwrap_or(DEFAULT_HISTORY),
+                exchange: self.exchange,
             },
             drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),

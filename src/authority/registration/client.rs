@@ -48,6 +48,9 @@ pub const CLIENTS: &str = "/clients/";
 /// The schema of the records of clients with `managed_by`.
 pub(in crate::authority) const CLIENT_WITH_MANAGER: u32 = 2;
 
+/// The schema of the records of clients that say something about token exchange.
+pub(in crate::authority) const CLIENT_WITH_EXCHANGE: u32 = 3;
+
 /// The schema of all others.
 const WITHOUT_MANAGER: u32 = 1;
 
@@ -80,7 +83,7 @@ impl Registration for ClientRegistration {
 
     const KIND: Kind = Kind::Client;
     const PREFIX: &'static str = CLIENTS;
-    const SCHEMA: u32 = CLIENT_WITH_MANAGER;
+    const SCHEMA: u32 = CLIENT_WITH_EXCHANGE;
 
     fn metadata(&self) -> Cow<'_, ClientMetadata> {
         Cow::Owned(self.metadata())

@@ -23,6 +23,7 @@ pub use crate::authority::registration::auth_method::SvidKind;
 pub use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 pub use crate::authority::registration::certificate_subject::CertificateSubject;
 pub use crate::authority::registration::claim::Claim;
+pub(in crate::authority) use crate::authority::registration::client::CLIENT_WITH_EXCHANGE;
 pub(in crate::authority) use crate::authority::registration::client::CLIENT_WITH_MANAGER;
 pub use crate::authority::registration::client::CLIENTS;
 pub use crate::authority::registration::client::ClientRecord;

@@ -27,6 +27,7 @@ pub use crate::authority::resources::metadata::ResourceMetadata;
 pub use crate::authority::resources::metadata::RouteMetadata;
 pub use crate::authority::resources::resource::Mode;
 pub use crate::authority::resources::resource::ProtectedResource;
+pub(in crate::authority) use crate::authority::resources::resource::RESOURCE_WITH_EXCHANGE;
 pub(in crate::authority) use crate::authority::resources::resource::RESOURCE_WITH_MANAGER;
 pub use crate::authority::resources::resource::RESOURCES;
 pub use crate::authority::resources::resource::RegisteredResource;

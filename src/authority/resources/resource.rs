@@ -51,6 +51,9 @@ pub(in crate::authority) const WITH_RECORDING: u32 = 3;
 /// The schema of the records of resources with `managed_by`.
 pub(in crate::authority) const RESOURCE_WITH_MANAGER: u32 = 4;
 
+/// The schema of the records of resources that say something about token exchange.
+pub(in crate::authority) const RESOURCE_WITH_EXCHANGE: u32 = 5;
+
 /// The schema of all others.
 const WITHOUT: u32 = 1;
 
@@ -99,7 +102,7 @@ impl Registration for ProtectedResource {
 
     const KIND: Kind = Kind::Resource;
     const PREFIX: &'static str = RESOURCES;
-    const SCHEMA: u32 = RESOURCE_WITH_MANAGER;
+    const SCHEMA: u32 = RESOURCE_WITH_EXCHANGE;
 
     fn metadata(&self) -> Cow<'_, ResourceMetadata> {
         Cow::Borrowed(&self.metadata)

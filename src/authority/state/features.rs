@@ -10,8 +10,10 @@ use crate::authority::access::GRANT_SCHEMA;
 use crate::authority::access::GRANTS;
 use crate::authority::clock::Timestamp;
 use crate::authority::records::OldReplica;
+use crate::authority::registration::CLIENT_WITH_EXCHANGE;
 use crate::authority::registration::CLIENT_WITH_MANAGER;
 use crate::authority::registration::CLIENTS;
+use crate::authority::resources::RESOURCE_WITH_EXCHANGE;
 use crate::authority::resources::RESOURCE_WITH_MANAGER;
 use crate::authority::resources::RESOURCES;
 use crate::authority::resources::WITH_RECORDING;
@@ -40,6 +42,8 @@ pub enum Feature {
     TeamGrants,
     /// `managed_by` of clients and protected resources.
     ManagedBy,
+    /// What clients and protected resources say about token exchange.
+    Exchange,
 }
 
 impl Feature {
@@ -59,6 +63,7 @@ impl Feature {
             Self::ResourceMaxStaleness => "resources may have a max_staleness of their own",
             Self::ResourceRecordAllowed => "resources may have what is allowed recorded one by one",
             Self::ManagedBy => "clients and resources may say what manages them",
+            Self::Exchange => "clients and resources may say who acts for whom",
             Self::TeamGrants => "teams' admins may be granted to register what is theirs",
         }
     }
@@ -70,6 +75,7 @@ impl Feature {
             Self::ResourceRecordAllowed => &[(RESOURCES, WITH_RECORDING)],
             Self::TeamGrants => &[(GRANTS, GRANT_SCHEMA)],
             Self::ManagedBy => &[(CLIENTS, CLIENT_WITH_MANAGER), (RESOURCES, RESOURCE_WITH_MANAGER)],
+            Self::Exchange => &[(CLIENTS, CLIENT_WITH_EXCHANGE), (RESOURCES, RESOURCE_WITH_EXCHANGE)],
         }
     }
 

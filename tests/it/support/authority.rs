@@ -25,6 +25,7 @@ use lanyard::authority::evidence::Evidence;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::identity::SpiffeIdPattern;
 use lanyard::authority::keys::SigningAlgorithm;
+use lanyard::authority::policy::ExchangePolicy;
 use lanyard::authority::policy::Policy;
 use lanyard::authority::policy::Quotas;
 use lanyard::authority::policy::RegistrationPolicy;
@@ -114,6 +115,7 @@ impl TestAuthority {
             quotas: Quotas::default(),
             keys: KeyPolicy::default(),
             history: Duration::ZERO,
+            exchange: ExchangePolicy::default(),
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));
