@@ -14,7 +14,8 @@
 //! let files = ConnectionFiles { ca: file("ca.pem"), cert: file("svid.pem"), key: file("svid-key.pem") };
 //! let credentials = Credentials::Files(files);
 //! let server = Uri::from_static("https://lanyard.prod.example:8443");
-//! let source = TokenSource::start(TokenSettings { server, credentials, request: Default::default() })?;
+//! let settings = TokenSettings { server, credentials, request: Default::default(), assertion: None };
+//! let source = TokenSource::start(settings)?;
 //! source.token().await?;
 //! let channel = BearerLayer::new(source).layer(channel);
 //! # Ok(())
@@ -24,6 +25,7 @@
 //! A workload needs this module alone: `lanyard = { default-features = false, features = ["client"] }`. With the
 //! feature `opentelemetry`, calls also propagate the current span, if the program traces with tracing-opentelemetry.
 
+pub mod assertion;
 pub mod bearer;
 pub mod connection;
 pub mod files;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::future::pending;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -16,6 +17,7 @@ use tonic::Response;
 use tonic::Status;
 use tonic::transport::Uri;
 
+use crate::client::assertion::asserted;
 use crate::client::connection;
 use crate::client::connection::Channel;
 use crate::client::files::FileError;
@@ -47,6 +49,9 @@ pub struct TokenSettings {
     pub credentials: Credentials,
     /// The request. Left empty, it asks for everything that is registered.
     pub request: IssueTokenRequest,
+    /// The file with the client assertion, for a client that sends one. It is read for each request, whose
+    /// `client_assertion_type` says what is in it.
+    pub assertion: Option<PathBuf>,
 }
 
 /// An event of the renewal.
@@ -199,7 +204,11 @@ impl Renewal {
         }
         let mut tokens = TokenServiceClient::new(self.present.as_ref()?.channel.clone());
         let request = self.settings.request.clone();
-        Some(Attempt::Issue(Instant::now(), Box::pin(async move { tokens.issue_token(request).await })))
+        let request = match &self.settings.assertion {
+            Some(path) => asserted(request, path).map_err(|error| Status::from_error(error.into())),
+            None => Ok(request),
+        };
+        Some(Attempt::Issue(Instant::now(), Box::pin(async move { tokens.issue_token(request?).await })))
     }
 
     fn issued(&mut self, asked: Instant, issued: Result<IssueTokenResponse, Status>) -> Event {

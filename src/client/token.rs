@@ -109,7 +109,7 @@ pub enum TokenError {
     /// The SPIFFE Workload API gives no certificate.
     #[error("the Workload API gives no certificate: {0}")]
     WorkloadApi(String),
-    /// The server cannot be reached, or did not accept the certificate.
+    /// The server cannot be reached, or did not accept the certificate; or the client assertion cannot be read.
     #[error("{0}")]
     Connection(String, #[source] Box<Status>),
     /// The server cannot answer at present.
@@ -129,8 +129,9 @@ pub enum TokenError {
 impl TokenError {
     /// Distinguishes a failed connection from a status that the server sent.
     pub(in crate::client) fn of(status: Status) -> Self {
-        match connection::find::<ConnectError>(&status) {
-            Some(cause) => Self::Connection(cause.to_string(), Box::new(status)),
+        let files = connection::find::<FileError>(&status).map(ToString::to_string);
+        match connection::find::<ConnectError>(&status).map(ToString::to_string).or(files) {
+            Some(cause) => Self::Connection(cause, Box::new(status)),
             None if is_temporary(status.code()) => Self::Unavailable(Box::new(status)),
             None => Self::Refused(Box::new(status)),
         }

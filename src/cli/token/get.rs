@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use crate::authority::decision::JWT_SPIFFE;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
+use crate::cli::token::assertion::assertion_type;
 use crate::cli::token::token_file::TokenTarget;
 use crate::cli::token::watch;
 use crate::cli::token_input::TokenInput;
@@ -25,8 +25,9 @@ pub(in crate::cli) struct GetArguments {
     /// The client's identifier. May be left out with an X509-SVID: it is then the SPIFFE ID.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// A JWT-SVID, for a client that authenticates with one: @FILE, or - for stdin. It would expire under --watch.
-    #[arg(long, value_name = "@FILE|-", conflicts_with = "watch")]
+    /// A JWT-SVID or a JWT of a trusted issuer, for a client that authenticates with one: @FILE, or - for stdin. Which of the two
+    /// it is, its sub says. Under --watch it is a file, which is read for each request.
+    #[arg(long, value_name = "@FILE|-")]
     client_assertion: Option<TokenInput>,
     /// Space-separated scopes. Left out: all that are registered.
     #[arg(long)]
@@ -50,8 +51,16 @@ pub(in crate::cli) struct GetArguments {
 }
 
 pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let assertion_file = match &arguments.client_assertion {
+        Some(TokenInput::File(path)) => Some(PathBuf::from(path)),
+        Some(TokenInput::Stdin | TokenInput::Token(_)) if arguments.watch => {
+            let next = "give the file as @FILE: it is read for each request";
+            return Err(CommandError::new("an assertion that is no file would expire under --watch", next));
+        }
+        Some(TokenInput::Stdin | TokenInput::Token(_)) | None => None,
+    };
     let client_assertion = arguments.client_assertion.map(TokenInput::read).transpose()?;
-    let client_assertion_type = client_assertion.as_ref().map(|_| JWT_SPIFFE.to_owned());
+    let client_assertion_type = client_assertion.as_deref().map(|text| assertion_type(text).to_owned());
     let request = IssueTokenRequest {
         client_id: arguments.client_id.unwrap_or_default(),
         scope: arguments.scope.unwrap_or_default(),
@@ -62,7 +71,8 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
     let target = match arguments.out.as_deref().map(TokenTarget::at).transpose()? {
         Some(TokenTarget::File(file)) if arguments.watch => {
             let server = arguments.connection.server().clone();
-            let settings = TokenSettings { server, credentials: arguments.connection.credentials()?, request };
+            let credentials = arguments.connection.credentials()?;
+            let settings = TokenSettings { server, credentials, request, assertion: assertion_file };
             return watch::run(settings, file, &arguments.connection).await;
         }
         Some(TokenTarget::Stream(path)) if arguments.watch => {

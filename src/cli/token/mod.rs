@@ -1,5 +1,6 @@
 //! `lanyard token`.
 
+mod assertion;
 pub(in crate::cli) mod get;
 pub(in crate::cli) mod inspect;
 pub(in crate::cli) mod revoke;

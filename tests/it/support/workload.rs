@@ -88,6 +88,7 @@ impl Workload {
             server: self.server.parse().unwrap(),
             credentials,
             request: lanyard::proto::IssueTokenRequest::default(),
+            assertion: None,
         }
     }
 

@@ -65,6 +65,7 @@ async fn the_client_library_is_a_part_of_the_trace_of_its_program() {
         server: format!("https://localhost:{}", server.mtls.port()).parse().unwrap(),
         credentials: Credentials::Files(files(&server, "checkout")),
         request: IssueTokenRequest::default(),
+        assertion: None,
     };
     let mut renewal = Renewal::new(settings).unwrap();
     let event = within(renewal.next().instrument(span.clone())).await;
