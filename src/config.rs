@@ -19,6 +19,7 @@ mod roles;
 mod settings;
 mod store;
 mod telemetry;
+mod trusted_issuers;
 mod workload_api;
 
 pub use crate::config::error::ConfigError;

@@ -84,6 +84,7 @@ use crate::server::transport::Newcomers;
 use crate::server::transport::Workers;
 use crate::server::trust::Federation;
 use crate::server::trust::OwnBundle;
+use crate::server::trust::TrustedIssuers;
 use crate::server::trust::WorkloadIdentity;
 use crate::server::trust::follow_workload_api;
 use crate::server::trust::start_jwks_polling;
@@ -174,6 +175,7 @@ pub struct Server {
     /// `None` where no client may publish its certificates.
     poller: Option<Arc<Poller>>,
     federation: Arc<Federation>,
+    trusted_issuers: Arc<TrustedIssuers>,
     sources: Arc<Sources>,
     tasks: JoinSet<()>,
     workers: Workers,
@@ -203,6 +205,7 @@ impl Server {
             components;
         let (store, federation, mut tasks) =
             (Arc::clone(&stored.store), Arc::new(components.federation), JoinSet::new());
+        let trusted_issuers = Arc::new(components.trusted_issuers);
         let takes_svid = config.tls.certificate.is_none();
         let mut identity = None;
         if let Some(config) = config.workload_api {
@@ -269,6 +272,7 @@ impl Server {
             start_jwks_polling(&mut tasks, &authority, poller, config.jwks_uri.poll, stages.clone());
         }
         federation.start(&mut tasks, &authority, &stages);
+        trusted_issuers.start(&mut tasks, config.jwks_uri.poll, &stages);
         if let Some(otlp) = &config.otlp {
             sources.push(&mut tasks, otlp)?;
         }
@@ -286,6 +290,7 @@ impl Server {
             reloader,
             poller,
             federation,
+            trusted_issuers,
             sources,
             tasks,
             workers,
@@ -343,8 +348,9 @@ impl Server {
         self.reloader.reload();
     }
 
-    /// Fetches what clients publish at their `jwks_uri` now, as is also done periodically.
+    /// Fetches what clients and trusted issuers publish at their `jwks_uri` now, as is also done periodically.
     pub async fn poll_jwks_uris(&self) {
+        self.trusted_issuers.refresh_all().await;
         if let Some(poller) = &self.poller {
             poller.poll().await;
         }

@@ -46,6 +46,9 @@ pub enum DenyReason {
     /// The trust domain of the client has no bundle that is in effect.
     #[error("the trust domain of the token's client has no bundle that is in effect")]
     TrustDomainUntrusted,
+    /// The issuer of the client's assertions is no longer configured, or its keys have not been confirmed for too long.
+    #[error("the issuer that vouches for the token's client is not trusted at present")]
+    IssuerUntrusted,
     /// The token was revoked, alone or together with all tokens of its client.
     #[error("the token has been revoked")]
     TokenRevoked,

@@ -61,6 +61,7 @@ use crate::authority::state::Replica;
 use crate::authority::state::Snapshot;
 use crate::authority::state::StoreFeed;
 use crate::authority::store::Store;
+use crate::authority::trust::AssertionUses;
 use crate::authority::trust::TrustBundles;
 
 /// Decides which clients receive tokens and which uses of the tokens are allowed.
@@ -79,6 +80,7 @@ pub struct Authority {
     verified: VerifiedTokens,
     vouched: VouchedCertificates,
     refused_chains: RefusedChains,
+    assertion_uses: AssertionUses,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     metrics: Metrics,
     audit: Arc<dyn AuditSink>,
@@ -124,6 +126,7 @@ impl Authority {
             verified: VerifiedTokens::default(),
             vouched: VouchedCertificates::default(),
             refused_chains: RefusedChains::default(),
+            assertion_uses: AssertionUses::default(),
             jwks_source: OnceLock::new(),
             metrics: Metrics::default(),
             audit: Arc::new(LogSink),

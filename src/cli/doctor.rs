@@ -14,6 +14,7 @@ mod endpoints;
 mod envoy;
 mod fault;
 mod http;
+mod issuers;
 mod memory;
 mod permissions;
 mod pkcs11;
@@ -52,7 +53,7 @@ use crate::limits::Machine;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All checks after the first. They need its result.
-const AFTER_THE_CONFIGURATION: [&str; 19] = [
+const AFTER_THE_CONFIGURATION: [&str; 20] = [
     "key_encryption_key",
     "key_file",
     "pkcs11",
@@ -71,6 +72,7 @@ const AFTER_THE_CONFIGURATION: [&str; 19] = [
     "listener",
     "federation",
     "jwks_uri",
+    "trusted_issuer",
     "otlp",
 ];
 
@@ -169,6 +171,7 @@ async fn examine(arguments: &DoctorArguments, inspected: &Inspected, environment
     let running = server::check(config, store, arguments, environment, report).await;
     endpoints::check_listeners(config, running, report);
     endpoints::check_outbound(config, environment, report).await;
+    issuers::check(config, environment, report).await;
     endpoints::check_collector(config.otlp.as_ref(), report).await;
 }
 

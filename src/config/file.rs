@@ -36,6 +36,7 @@ use crate::config::settings::Config;
 use crate::config::settings::Listeners;
 use crate::config::store;
 use crate::config::telemetry::Telemetry;
+use crate::config::trusted_issuers;
 use crate::config::workload_api::WorkloadApi;
 use crate::limits::Machine;
 use crate::telemetry;
@@ -80,6 +81,8 @@ pub(super) struct File {
     history: History,
     #[serde(default)]
     jwks_uri: JwksUri,
+    #[serde(default)]
+    trusted_issuers: Vec<trusted_issuers::Entry>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -221,6 +224,8 @@ impl File {
         }
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
         let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;
+        let hosts = &jwks_uri_policy.allowed_hosts;
+        let issuers = trusted_issuers::resolve(self.trusted_issuers, &self.issuer, hosts, folder)?;
         let (store, max_staleness) = self.store.resolve(folder, workload_api.is_some())?;
         let otlp = self.telemetry.resolve(folder)?;
         let machine = Machine::detect();
@@ -261,7 +266,8 @@ impl File {
                 proxies: self.listeners.proxies()?.into(),
             },
             limits: self.limits.resolve(max_connections, machine)?,
-            trust: trust_sources::files::Config { own, bundles, client_cas },
+            trust: trust_sources::files::Config { own, bundles, client_cas, issuers: issuers.from_files },
+            fetched_issuers: issuers.fetched,
             workload_api,
             federation,
             jwks_uri,

@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::policy::Policy;
+use crate::authority::registration::JwksUri;
+use crate::authority::trust::TrustedIssuer;
 use crate::config::digest::ConfigDigest;
 use crate::config::forwarded::Forwarded;
 use crate::config::store::StoreConfig;
@@ -36,8 +39,10 @@ pub struct Config {
     pub workload_api: Option<trust_sources::workload_api::Config>,
     /// Where other trust domains publish their bundles.
     pub federation: Vec<trust_sources::bundle_endpoint::Config>,
-    /// How the certificates that clients publish are fetched.
+    /// How the certificates that clients publish, and the keys of trusted issuers, are fetched.
     pub jwks_uri: trust_sources::jwks_uri::Config,
+    /// The trusted issuers that publish their keys, each with its `jwks_uri`. The others' are files.
+    pub fetched_issuers: Vec<(Arc<TrustedIssuer>, JwksUri)>,
     /// Where the records are kept.
     pub store: StoreConfig,
     /// The algorithm of new signing keys.

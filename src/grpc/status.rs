@@ -122,6 +122,7 @@ pub fn token_refused(error: GrantError, explanation: Option<String>) -> Status {
     match error {
         GrantError::InvalidClient(_)
         | GrantError::InvalidAssertion(_)
+        | GrantError::InvalidIssuerJwt(_)
         | GrantError::UnknownAssertionType
         | GrantError::ForeignConnection => plain(Code::Unauthenticated, "INVALID_CLIENT", error),
         GrantError::InvalidRequest | GrantError::HalfAnAssertion | GrantError::TokenTooLarge => {
@@ -130,7 +131,9 @@ pub fn token_refused(error: GrantError, explanation: Option<String>) -> Status {
         GrantError::InvalidScope => explained("INVALID_SCOPE"),
         GrantError::InvalidTarget => explained("INVALID_TARGET"),
         GrantError::ServerError => plain(Code::Unavailable, "SERVER_ERROR", error),
-        GrantError::Busy => exhausted("TEMPORARILY_UNAVAILABLE", error, RETRY_AFTER, HashMap::new()),
+        GrantError::Busy | GrantError::TooManyAssertions => {
+            exhausted("TEMPORARILY_UNAVAILABLE", error, RETRY_AFTER, HashMap::new())
+        }
         GrantError::SigningUnavailable => plain(Code::Unavailable, "SIGNING_UNAVAILABLE", error),
         GrantError::ResourceSuspended => plain(Code::Unavailable, "RESOURCE_SUSPENDED", error),
         GrantError::Undecidable(error) => stale(error),
@@ -177,6 +180,7 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::AuthenticationChanged => proto::DenyReason::AuthenticationChanged,
         DenyReason::ClientCaRemoved => proto::DenyReason::ClientCaRemoved,
         DenyReason::TrustDomainUntrusted => proto::DenyReason::TrustDomainUntrusted,
+        DenyReason::IssuerUntrusted => proto::DenyReason::IssuerUntrusted,
         DenyReason::TokenRevoked => proto::DenyReason::TokenRevoked,
         DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
         DenyReason::IdentityRevoked => proto::DenyReason::IdentityRevoked,

@@ -21,6 +21,9 @@ use crate::http::document::public;
 /// The documents change seldom, and keys are published before they sign, so caching for a minute is safe.
 const CACHEABLE: &str = "public, max-age=60";
 
+/// The method that is served where an issuer is trusted.
+const ISSUER_JWT: &str = "issuer_jwt";
+
 /// The routes of the public listener, which the mTLS listener has too.
 pub fn routes(authority: Arc<Authority>) -> Router {
     let path = path(&authority.policy().issuer);
@@ -84,8 +87,11 @@ fn answer(document: &Value, headers: &HeaderMap) -> Response {
 ///
 /// `response_types_supported` is required (RFC 8414 section 2), and empty: there is no authorization endpoint.
 fn document(authority: &Authority) -> Value {
-    const METHODS: [&str; 4] = ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
+    const METHODS: [&str; 5] =
+        ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth", ISSUER_JWT];
     let policy = authority.policy();
+    let has_issuers = !authority.trust().issuers.is_empty();
+    let methods: Vec<&str> = METHODS.into_iter().filter(|method| has_issuers || *method != ISSUER_JWT).collect();
     let at = |path: &str| format!("{}{path}", policy.mtls_url);
     let mut endpoints = json!({
         "token_endpoint": at("/oauth2/token"),
@@ -103,9 +109,9 @@ fn document(authority: &Authority) -> Value {
         "jwks_uri": format!("{}{JWKS}", policy.issuer.trim_end_matches('/')),
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": METHODS,
-        "introspection_endpoint_auth_methods_supported": METHODS,
-        "revocation_endpoint_auth_methods_supported": METHODS,
+        "token_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
         "introspection_signing_alg_values_supported": [authority.keys().algorithm().name()],
         "tls_client_certificate_bound_access_tokens": true,
         "mtls_endpoint_aliases": endpoints,

@@ -39,6 +39,9 @@ impl TryFrom<Client> for ClientMetadata {
             rotation: set(client.rotation),
             owner: set(client.owner),
             managed_by: set(client.managed_by),
+            issuer: set(client.issuer),
+            subject: set(client.subject),
+            claims: client.claims.into_iter().collect(),
             disabled: client.disabled,
         })
     }
@@ -73,6 +76,9 @@ impl From<ClientMetadata> for Client {
             rotation: metadata.rotation.unwrap_or_default(),
             owner: metadata.owner.unwrap_or_default(),
             managed_by: metadata.managed_by.unwrap_or_default(),
+            issuer: metadata.issuer.unwrap_or_default(),
+            subject: metadata.subject.unwrap_or_default(),
+            claims: metadata.claims.into_iter().collect(),
             disabled: metadata.disabled,
             etag: String::new(),
             create_time: None,
@@ -109,7 +115,7 @@ impl Masked for Client {
             self, from, field: token_endpoint_auth_method, spiffe_id, tls_client_auth_subject_dn, tls_client_auth_san_dns,
             tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email, client_ca, jwks, jwks_uri,
             certificate_pem, scope, audience, grant_types, tls_client_certificate_bound_access_tokens, access_token_ttl,
-            rotation, owner, managed_by, disabled,
+            rotation, owner, managed_by, disabled, issuer, subject, claims,
         );
         Some(())
     }

@@ -1,10 +1,11 @@
-//! Bundles and client CAs from PEM files.
+//! Bundles and client CAs from PEM files, and the keys of trusted issuers.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -15,7 +16,10 @@ use crate::authority::trust::Anchors;
 use crate::authority::trust::BundleDocument;
 use crate::authority::trust::InvalidAnchor;
 use crate::authority::trust::InvalidBundleDocument;
+use crate::authority::trust::IssuerKeys;
+use crate::authority::trust::JwtAuthorities;
 use crate::authority::trust::TrustBundles;
+use crate::authority::trust::TrustedIssuer;
 
 /// The files with the bundles and the client CAs.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,8 @@ pub struct Config {
     pub bundles: BTreeMap<TrustDomain, PathBuf>,
     /// The certificates of each client CA, PEM.
     pub client_cas: BTreeMap<String, PathBuf>,
+    /// The trusted issuers whose keys are in files, each a JWK Set.
+    pub issuers: Vec<(Arc<TrustedIssuer>, PathBuf)>,
 }
 
 /// Why a file cannot be used. A missing or empty file is an error like a broken one: no other root takes its place.
@@ -42,7 +48,7 @@ pub enum TrustFileError {
     /// The file holds no PEM certificate, or a broken one.
     #[error("{0} holds no PEM certificates, or broken ones")]
     NotPem(PathBuf),
-    /// The file is JSON, but not a valid SPIFFE bundle document.
+    /// The file is not a JWK Set, or not a valid SPIFFE bundle document.
     #[error("{path}: {error}")]
     Document {
         /// The file.
@@ -50,6 +56,9 @@ pub enum TrustFileError {
         /// The cause.
         error: InvalidBundleDocument,
     },
+    /// The JWK Set of a trusted issuer has no key that could verify its JWTs.
+    #[error("{0} holds a JWK Set without a key that verifies: RSA or EC, with a kid, and of no other use than sig")]
+    NoKeys(PathBuf),
     /// The bundle document in the file has no root for X509-SVIDs.
     #[error("{0} holds a bundle document without a key for X509-SVIDs")]
     NoRoots(PathBuf),
@@ -91,7 +100,22 @@ pub fn load(config: &Config) -> Result<(TrustBundles, Contents), TrustFileError>
     for (name, path) in &config.client_cas {
         bundles.client_cas.insert(name.clone(), anchors(path, &certificates(path, &mut contents)?)?);
     }
+    for (trusted, path) in &config.issuers {
+        let text = read(path)?;
+        let keys = issuer_keys(path, &text)?;
+        contents.files.push(text);
+        let keys = IssuerKeys { trusted: Arc::clone(trusted), keys, confirmed: None, good_until: None };
+        bundles.issuers.insert(trusted.issuer.clone(), keys);
+    }
     Ok((bundles, contents))
+}
+
+/// The keys in the JWK Set of an issuer.
+fn issuer_keys(path: &Path, text: &[u8]) -> Result<JwtAuthorities, TrustFileError> {
+    let document = BundleDocument::parse(text);
+    let document = document.map_err(|error| TrustFileError::Document { path: path.to_owned(), error })?;
+    let keys = Some(document.signing).filter(|keys| keys.all().next().is_some());
+    keys.ok_or_else(|| TrustFileError::NoKeys(path.to_owned()))
 }
 
 /// Reads the roots of one trust domain from a file: PEM, or a SPIFFE bundle document.

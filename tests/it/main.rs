@@ -16,6 +16,7 @@ mod forwarded;
 mod grants;
 mod helm;
 mod interop;
+mod issuer_jwt;
 mod keys;
 mod life_cycle;
 mod oauth;

@@ -47,8 +47,9 @@ impl Authority {
     pub fn prove(&self, view: &View, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven> {
         let identity = match self.prove_unless_refused(view, chain) {
             // No rule accepts the certificate, so it has none of the other proofs, and it is within its validity
-            // period.
-            Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand => {
+            // period. What its holder may do with it is to ask for a token, by an assertion of a trusted issuer, or as a
+            // client that publishes its certificates.
+            Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand || !view.trust.issuers.is_empty() => {
                 let leaf = chain.first().ok_or(Unproven::ChainSize)?;
                 PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown, None)
             }

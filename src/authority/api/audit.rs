@@ -307,8 +307,10 @@ pub(in crate::authority::api) fn cause(error: GrantError) -> String {
     match error {
         GrantError::InvalidClient(mismatch) => mismatch.to_string(),
         GrantError::InvalidAssertion(why) => format!("the client assertion is not valid: {why}"),
+        GrantError::InvalidIssuerJwt(why) => format!("the client assertion is not valid: {why}"),
         GrantError::UnknownAssertionType
         | GrantError::HalfAnAssertion
+        | GrantError::TooManyAssertions
         | GrantError::ForeignConnection
         | GrantError::InvalidRequest
         | GrantError::InvalidScope

@@ -27,6 +27,7 @@ use crate::authority::reference::Refused;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
+use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
@@ -258,6 +259,11 @@ fn refused(view: &View, token: &VerifiedToken, client: &RegisteredClient, permit
     let dropped = |bound_to| view.snapshot.has_dropped(client, bound_to, view.now);
     if token.bound_to.as_ref().is_some_and(dropped) {
         return Some(DenyReason::AuthenticationChanged);
+    }
+    if let TokenEndpointAuthMethod::IssuerJwt(registered) = &client.registration.method
+        && !view.trust.trusts_issuer(&registered.issuer, view.now)
+    {
+        return Some(DenyReason::IssuerUntrusted);
     }
     let proven = permitted.trust_domain.as_ref().is_none_or(|name| view.trust.can_prove(name, view.now));
     permitted.refused.or((!proven).then_some(DenyReason::TrustDomainUntrusted))

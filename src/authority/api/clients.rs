@@ -42,7 +42,12 @@ impl Managed for ClientRegistration {
     }
 
     fn needed_features(&self) -> Vec<(&'static str, Feature)> {
-        self.terms.managed_by.iter().map(|_| ("managed_by", Feature::ManagedBy)).collect()
+        let by_issuer = matches!(self.method, TokenEndpointAuthMethod::IssuerJwt(_));
+        let needed = [
+            ("managed_by", Feature::ManagedBy, self.terms.managed_by.is_some()),
+            ("token_endpoint_auth_method", Feature::IssuerJwt, by_issuer),
+        ];
+        needed.into_iter().filter(|(.., needs)| *needs).map(|(field, feature, _)| (field, feature)).collect()
     }
 
     fn creation_id(authority: &Authority) -> Result<Box<str>, RegistryError> {
@@ -168,6 +173,11 @@ impl Authority {
         {
             return Err(invalid("jwks_uri", "its host is not one of those that this server fetches from").into());
         }
+        if let TokenEndpointAuthMethod::IssuerJwt(registered) = &registration.method
+            && !self.trust.load().issuers.contains_key(&registered.issuer)
+        {
+            return Err(invalid("issuer", "is not the issuer of one of this server's trusted_issuers").into());
+        }
         if !tokens::can_be_signed(&largest_claims(&self.policy.issuer, &registration)) {
             let problem = "a token for all of them, with all scopes, would be larger than 16 KiB: register fewer";
             return Err(invalid("audience", problem).into());
@@ -241,7 +251,8 @@ fn largest_claims(issuer: &str, registration: &ClientRegistration) -> AccessToke
         }
         TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Exact(_))
         | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {}
+        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+        | TokenEndpointAuthMethod::IssuerJwt(_) => {}
     }
     // 256 bits as base64url.
     let hash = "x".repeat(43);

@@ -1,9 +1,8 @@
-//! The bundles of other trust domains in the store: taken by all replicas, written by the one that fetched.
+//! The bundles of other trust domains, and the keys of trusted issuers, in the store: taken by all replicas, written by the
+//! one that fetched.
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use spiffe::TrustDomain;
 
 use crate::authority::Authority;
 use crate::authority::api::keeping::STORED_AGAIN;
@@ -15,10 +14,9 @@ use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 
 impl Authority {
-    /// What the store has of the bundle of a trust domain.
-    pub fn stored_bundle(&self, trust_domain: &TrustDomain) -> StoredBundle {
+    /// What the store has under a name: of the bundle of the trust domain of that name, or of a trusted issuer's keys.
+    pub fn stored_bundle(&self, name: &str) -> StoredBundle {
         let snapshot = self.snapshot.load();
-        let name = trust_domain.as_str();
         if let Some((fetched, revision)) = snapshot.fetched_bundles.of(name) {
             return StoredBundle::Fetched(Arc::clone(fetched), revision);
         }
@@ -26,23 +24,23 @@ impl Authority {
         snapshot.stored_revision(&key).map_or(StoredBundle::Absent, StoredBundle::Unreadable)
     }
 
-    /// Whether the record of a trust domain's bundle has a newer schema than this version reads: the bundle is suspended.
-    pub fn is_bundle_suspended(&self, trust_domain: &TrustDomain) -> bool {
-        self.snapshot.load().is_too_new(&FetchedBundle::key(trust_domain.as_str()))
+    /// Whether the record has a newer schema than this version reads: the bundle, or the keys, are suspended.
+    pub fn is_bundle_suspended(&self, name: &str) -> bool {
+        self.snapshot.load().is_too_new(&FetchedBundle::key(name))
     }
 
-    /// Stores a bundle that was fetched, parsed from this text, for the other replicas and for a restart: unless the store
+    /// Stores a bundle, or an issuer's keys, that were fetched, parsed from this text, for the other replicas and for a restart: unless the store
     /// has it, and it was fetched within a quarter of `keep`, the time for which it is used, or has one that was requested
     /// later. One that is too large for a
     /// record is not stored: the record of an earlier one is deleted, so that no replica follows that.
     pub async fn store_fetched_bundle(
         &self,
-        trust_domain: &TrustDomain,
+        name: &str,
         fetched: FetchedBundle,
         text: &[u8],
         keep: Duration,
     ) -> Result<(), StoreError> {
-        let stored = self.stored_bundle(trust_domain);
+        let stored = self.stored_bundle(name);
         let now = self.clock.now();
         let is_stored = |stored: &FetchedBundle| {
             let again = stored.fetched_at.after(keep / STORED_AGAIN);
@@ -53,11 +51,11 @@ impl Authority {
         };
         let expected = match &stored {
             StoredBundle::Absent => Expected::Absent,
-            StoredBundle::Unreadable(_) if self.is_bundle_suspended(trust_domain) => return Ok(()),
+            StoredBundle::Unreadable(_) if self.is_bundle_suspended(name) => return Ok(()),
             StoredBundle::Fetched(stored, _) if is_stored(stored) => return Ok(()),
             StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => Expected::At(*revision),
         };
-        let key = FetchedBundle::key(trust_domain.as_str());
+        let key = FetchedBundle::key(name);
         let compared = Transaction::default().compare(&key, expected);
         let (write, entry) = match fetched.to_bytes(&key, text, &self.key_sealer) {
             Some(value) => {

@@ -62,7 +62,11 @@ impl Authority {
             None => return Err(ended_at(Check::ClientId)(GrantError::InvalidRequest)),
         };
         let client_id = match authenticate(&view.snapshot, credentials, &named, view.now) {
-            Ok(_) => Some(named),
+            Ok(_) => {
+                let taken = self.take_assertion(credentials, &named, view.now);
+                taken.map_err(ended_at(Check::ClientAssertion))?;
+                Some(named)
+            }
             Err(Mismatch::UnknownClient) if has_role && assertion.is_none() && is_itself(identity, &named) => None,
             Err(mismatch) => {
                 return Err((mismatch.into(), explain_client(&view.snapshot, credentials, &named, view.now)));

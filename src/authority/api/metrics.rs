@@ -17,6 +17,10 @@ impl Authority {
         let ages = trust.ages(now).filter_map(|(trust_domain, age)| {
             Some((vec![("trust_domain", Cow::Owned(trust_domain.to_string()))], age?.as_secs()))
         });
+        let issuers = trust.issuers.values().filter_map(|keys| {
+            let labels = vec![("issuer", Cow::Owned(keys.trusted.name.clone()))];
+            keys.confirmed.map(|confirmed| (labels, confirmed.until(now).as_secs()))
+        });
         let key_age = snapshot
             .keys
             .active()
@@ -42,6 +46,7 @@ impl Authority {
             (Quota::Revocations, snapshot.revocations.tokens()),
             (Quota::Registrations, snapshot.directory.registered_dynamically()),
             (Quota::Rotations, snapshot.lineages.len()),
+            (Quota::Assertions, self.assertion_uses.len()),
         ];
         let kept =
             kept.map(|(quota, count)| (labels([("quota", quota.into())]), u64::try_from(count).unwrap_or(u64::MAX)));
@@ -55,6 +60,11 @@ impl Authority {
                 "lanyard_bundle_age_seconds",
                 "How long ago the source of a trust domain's bundle last confirmed it",
                 ages,
+            ),
+            Family::gauges(
+                "lanyard_issuer_keys_age_seconds",
+                "How long ago a trusted issuer last confirmed its keys at its jwks_uri",
+                issuers,
             ),
             Family::gauges("lanyard_signing_key_age_seconds", "How old the key is that signs", key_age),
             Family::gauges(

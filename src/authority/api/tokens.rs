@@ -14,6 +14,7 @@ use crate::authority::decision::Check;
 use crate::authority::decision::Credentials;
 use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::ProvenAssertion;
 use crate::authority::decision::Step;
 use crate::authority::decision::TokenRequest;
 use crate::authority::decision::explain_grant;
@@ -32,7 +33,6 @@ use crate::authority::tokens::BoundCertificate;
 use crate::authority::tokens::Confirmation;
 use crate::authority::tokens::IssuedToken;
 use crate::authority::tokens::NotSigned;
-use crate::authority::trust::JwtSvid;
 
 /// How far `nbf` is before `iat`. A verifier whose clock is a little behind accepts a new token then.
 const NOT_BEFORE_SKEW: Duration = Duration::from_secs(5);
@@ -47,7 +47,12 @@ impl Authority {
         let (view, peer) = (&caller.view, &*caller.identity);
         let assertion = self.prove_assertion(view, &request.assertion);
         let credentials = assertion.as_ref().map(|assertion| self.credentials(peer, assertion.as_ref()));
-        let (error, steps) = match granted(view, credentials.map_err(|error| *error), request) {
+        let credentials = credentials.map_err(|error| *error);
+        let granted = granted(view, credentials, request).and_then(|grant| {
+            let taken = credentials.and_then(|by| self.take_assertion(by, &grant.client_id, view.now));
+            taken.map(|()| grant).map_err(|error| (error, ended_at(Check::ClientAssertion, error)))
+        });
+        let (error, steps) = match granted {
             Ok(grant) => match self.mint(view, peer, &grant).await {
                 Ok((claims, token)) => {
                     self.record_issued(peer, &grant, &claims);
@@ -70,7 +75,7 @@ impl Authority {
     pub(in crate::authority) fn credentials<'a>(
         &self,
         peer: &'a PeerIdentity,
-        assertion: Option<&'a JwtSvid>,
+        assertion: Option<&'a ProvenAssertion>,
     ) -> Credentials<'a> {
         Credentials { peer, assertion, unbound_tokens: self.policy.unbound_tokens }
     }

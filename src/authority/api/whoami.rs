@@ -25,10 +25,10 @@ impl Authority {
                 _ => registration.client_id.clone(),
             };
             let outcome = authenticate(snapshot, self.credentials(peer, None), &client_id, caller.view.now);
-            // A client by spiffe_jwt sends an assertion with each request, and none is sent here.
+            // Such a client sends an assertion with each request, and none is sent here.
             let problem = outcome
                 .err()
-                .filter(|mismatch| !(registration.method.is_spiffe_jwt() && *mismatch == Mismatch::Assertion));
+                .filter(|mismatch| !(registration.method.takes_assertion() && *mismatch == Mismatch::Assertion));
             OwnRegistration { client_id, client, problem }
         });
         own.collect()

@@ -2,8 +2,45 @@
 
 use std::fmt;
 
-/// The only supported type of client assertion.
+use spiffe::SpiffeId;
+
+use crate::authority::trust::IssuerJwt;
+use crate::authority::trust::JwtSvid;
+
+/// The type of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 3.1).
 pub const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+
+/// The type of a JWT of a trusted issuer (RFC 7523 section 2.2). Its `iss` says whose keys prove it.
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// A client assertion that has been proven.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProvenAssertion {
+    /// A JWT-SVID.
+    Svid(JwtSvid),
+    /// A JWT of a trusted issuer.
+    Issuer(Box<IssuerJwt>),
+}
+
+impl ProvenAssertion {
+    /// The SPIFFE ID that it proves, if it proves one.
+    pub fn spiffe_id(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::Svid(svid) => Some(svid.spiffe_id()),
+            Self::Issuer(_) => None,
+        }
+    }
+}
+
+/// For people: who is asserted.
+impl fmt::Display for ProvenAssertion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Svid(svid) => svid.spiffe_id().fmt(formatter),
+            Self::Issuer(jwt) => write!(formatter, "{} of {}", jwt.subject(), jwt.issuer()),
+        }
+    }
+}
 
 /// The two parameters as received.
 #[derive(Clone, Default)]

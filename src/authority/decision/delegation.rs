@@ -72,7 +72,8 @@ fn claim(method: &TokenEndpointAuthMethod) -> Option<SpiffeIdPattern> {
         }
         TokenEndpointAuthMethod::TlsClientAuth(_)
         | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => None,
+        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+        | TokenEndpointAuthMethod::IssuerJwt(_) => None,
     }
 }
 

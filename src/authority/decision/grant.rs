@@ -3,6 +3,7 @@
 
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::client_assertion::ClientAssertion;
+use crate::authority::decision::client_assertion::ProvenAssertion;
 use crate::authority::decision::grant_error::GrantError;
 use crate::authority::decision::grant_error::Mismatch;
 use crate::authority::decision::steps::Check;
@@ -24,7 +25,6 @@ use crate::authority::scope::distinct;
 use crate::authority::scope::is_audience_count;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::state::Snapshot;
-use crate::authority::trust::JwtSvid;
 
 /// A request by the client credentials grant (RFC 6749 section 4.4).
 #[derive(Clone, Debug, Default)]
@@ -44,19 +44,23 @@ pub struct TokenRequest {
 pub struct Credentials<'a> {
     /// The peer of the connection.
     pub peer: &'a PeerIdentity,
-    /// The JWT-SVID that was presented as client assertion.
-    pub assertion: Option<&'a JwtSvid>,
+    /// The client assertion.
+    pub assertion: Option<&'a ProvenAssertion>,
     /// Whether the server issues tokens that are bound to no certificate.
     pub unbound_tokens: bool,
 }
 
 impl Credentials<'_> {
-    /// The client's name: the claimed `client_id`, or else the SPIFFE ID of its SVID. `None` if there is neither.
+    /// The client's name: the claimed `client_id`, or else the SPIFFE ID of its SVID. `None` if there is neither. The subject
+    /// of an issuer outside of SPIFFE names no client.
     pub fn name(&self, claimed: Option<&str>) -> Result<Option<ClientId>, GrantError> {
-        let proven = self.assertion.map(JwtSvid::spiffe_id).or(self.peer.spiffe_id());
+        let proven = || match self.assertion {
+            Some(assertion) => assertion.spiffe_id(),
+            None => self.peer.spiffe_id(),
+        };
         match claimed {
             Some(text) => ClientId::parse(text).map(Some).ok_or(GrantError::InvalidRequest),
-            None => Ok(proven.map(ClientId::from)),
+            None => Ok(proven().map(ClientId::from)),
         }
     }
 
@@ -217,6 +221,8 @@ pub fn explain_refusal(
         }
         GrantError::InvalidClient(_)
         | GrantError::InvalidAssertion(_)
+        | GrantError::InvalidIssuerJwt(_)
+        | GrantError::TooManyAssertions
         | GrantError::UnknownAssertionType
         | GrantError::HalfAnAssertion
         | GrantError::ForeignConnection
@@ -306,12 +312,12 @@ fn authenticate_by_steps(
     });
     // Exactly one method: an assertion beside a certificate that authenticates would be a second one (RFC 7521 section
     // 4.2.1). A certificate beside an assertion only binds.
-    if assertion.is_some() != client.registration.method.is_spiffe_jwt() {
+    if assertion.is_some() != client.registration.method.takes_assertion() {
         return Err(Mismatch::Assertion);
     }
     walk.at(Check::Credentials, || {
-        let svid = assertion.map(|svid| format!(", assertion of {}", svid.spiffe_id())).unwrap_or_default();
-        (format!("{peer}{svid}"), client.registration.method.expectation())
+        let asserted = assertion.map(|assertion| format!(", assertion of {assertion}")).unwrap_or_default();
+        (format!("{peer}{asserted}"), client.registration.method.expectation())
     });
     let matches = match &client.registration.method {
         // draft-ietf-oauth-spiffe-client-auth section 3.2: the client_id equals the URI SAN, which the pattern covers.
@@ -320,13 +326,17 @@ fn authenticate_by_steps(
         }
         // Section 3.1 requires the same of `sub`; section 5.1 defines its pattern.
         TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, claim) => {
-            let own =
-                |svid: &JwtSvid| ClientId::from(svid.spiffe_id()) == *client_id && claim.matches(svid.spiffe_id());
-            if !assertion.is_some_and(own) {
+            let own = |id| ClientId::from(id) == *client_id && claim.matches(id);
+            if !assertion.and_then(ProvenAssertion::spiffe_id).is_some_and(own) {
                 return Err(Mismatch::Assertion);
             }
             *peer.proof() != Proof::Unknown
         }
+        // RFC 7523 section 3. The certificate may be any, since the token is bound to it and nothing in it is believed.
+        TokenEndpointAuthMethod::IssuerJwt(registered) => match assertion {
+            Some(ProvenAssertion::Issuer(jwt)) if jwt.is_of(registered) => true,
+            Some(ProvenAssertion::Issuer(_) | ProvenAssertion::Svid(_)) | None => return Err(Mismatch::Assertion),
+        },
         TokenEndpointAuthMethod::TlsClientAuth(registered) => {
             registered.subject.is_proven_by(peer, registered.client_ca.as_ref())
                 && CertificateSubject::of(peer.certificate().names()).contains(&registered.subject)
@@ -348,7 +358,8 @@ fn authenticate_by_steps(
     let names = [client_id, &client.registration.client_id];
     let revoked = names.into_iter().any(|name| snapshot.revocations.has_client(name, now));
     // An assertion, unlike the peer, has not passed the handshake.
-    let asserted = assertion.is_some_and(|svid| snapshot.revocations.has_identity(svid.spiffe_id(), now));
+    let asserted_id = assertion.and_then(ProvenAssertion::spiffe_id);
+    let asserted = asserted_id.is_some_and(|id| snapshot.revocations.has_identity(id, now));
     if revoked || asserted {
         return Err(Mismatch::RevokedClient);
     }
@@ -358,6 +369,6 @@ fn authenticate_by_steps(
         compared(peer, expected)
     });
     // Otherwise a stolen assertion would be enough for any caller with a certificate of its own.
-    let foreign = assertion.is_some_and(|svid| peer.spiffe_id() != Some(svid.spiffe_id()));
+    let foreign = asserted_id.is_some_and(|id| peer.spiffe_id() != Some(id));
     if foreign && credentials.binds(&client) { Err(Mismatch::Connection) } else { Ok(client) }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::authority::state::Undecidable;
+use crate::authority::trust::InvalidIssuerJwt;
 use crate::authority::trust::InvalidJwtSvid;
 
 /// Why a token request is refused.
@@ -14,6 +15,10 @@ pub enum GrantError {
     InvalidClient(Mismatch),
     /// The client assertion is invalid. The reason goes only to the log.
     InvalidAssertion(InvalidJwtSvid),
+    /// The client assertion is not a valid one of a trusted issuer. The reason goes only to the log.
+    InvalidIssuerJwt(InvalidIssuerJwt),
+    /// Too many assertions of trusted issuers have not expired, so that this one cannot be tied to its certificate.
+    TooManyAssertions,
     /// The type of the client assertion is not supported.
     UnknownAssertionType,
     /// A client assertion without its type, or the reverse.
@@ -102,6 +107,9 @@ pub enum Mismatch {
     /// registration.
     #[error("the client assertion does not match the registration")]
     Assertion,
+    /// The assertion was used with another certificate before: one of the two has stolen it.
+    #[error("the client assertion was used with another certificate before")]
+    AssertionReused,
     /// The certificate does not bear the SPIFFE ID of the assertion, and tokens have to be bound.
     #[error("the certificate does not bear the SPIFFE ID of the client assertion")]
     Connection,
@@ -113,15 +121,18 @@ impl GrantError {
         match self {
             Self::InvalidClient(_)
             | Self::InvalidAssertion(_)
+            | Self::InvalidIssuerJwt(_)
             | Self::UnknownAssertionType
             | Self::ForeignConnection => GrantErrorCode::InvalidClient,
             Self::InvalidRequest | Self::HalfAnAssertion | Self::TokenTooLarge => GrantErrorCode::InvalidRequest,
             Self::InvalidScope => GrantErrorCode::InvalidScope,
             Self::InvalidTarget => GrantErrorCode::InvalidTarget,
             Self::ServerError => GrantErrorCode::ServerError,
-            Self::Busy | Self::SigningUnavailable | Self::ResourceSuspended | Self::Undecidable(_) => {
-                GrantErrorCode::TemporarilyUnavailable
-            }
+            Self::Busy
+            | Self::TooManyAssertions
+            | Self::SigningUnavailable
+            | Self::ResourceSuspended
+            | Self::Undecidable(_) => GrantErrorCode::TemporarilyUnavailable,
         }
     }
 
@@ -135,8 +146,12 @@ impl GrantError {
             (Self::InvalidAssertion(_), _) => {
                 "client_assertion is not a JWT-SVID for this issuer alone that its trust domain signed and that is good now"
             }
+            (Self::InvalidIssuerJwt(_), _) => {
+                "client_assertion is not a JWT for this server alone that a trusted issuer signed and that is good now"
+            }
+            (Self::TooManyAssertions, _) => "too many client assertions are in use: try again later",
             (Self::UnknownAssertionType, _) => {
-                "client_assertion_type is not urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+                "client_assertion_type is neither urn:ietf:params:oauth:client-assertion-type:jwt-spiffe nor urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
             }
             (Self::HalfAnAssertion, _) => "client_assertion and client_assertion_type go together",
             (Self::ForeignConnection, _) => {
@@ -190,7 +205,8 @@ impl From<Mismatch> for GrantError {
             | Mismatch::SuspendedClient
             | Mismatch::RevokedClient
             | Mismatch::Certificate
-            | Mismatch::Assertion => Self::InvalidClient(mismatch),
+            | Mismatch::Assertion
+            | Mismatch::AssertionReused => Self::InvalidClient(mismatch),
         }
     }
 }

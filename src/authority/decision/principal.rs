@@ -30,6 +30,7 @@ pub(in crate::authority::decision) fn is_another_workload(
         }
         TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
         | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+        | TokenEndpointAuthMethod::IssuerJwt(_)
         | TokenEndpointAuthMethod::Spiffe(..) => false,
     }
 }

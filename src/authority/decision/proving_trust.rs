@@ -32,7 +32,8 @@ impl ProvingTrust {
                 Self { client_ca_removed, ..Self::bundle(spiffe_id.as_ref()) }
             }
             TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => Self::default(),
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::IssuerJwt(_) => Self::default(),
         }
     }
 

@@ -73,5 +73,6 @@ fn trust() -> TrustBundles {
     TrustBundles {
         trust_domains: [(domain, anchors.clone().into())].into(),
         client_cas: [("corp".to_owned(), anchors)].into(),
+        ..TrustBundles::default()
     }
 }

@@ -136,6 +136,11 @@ impl<'a> CompactJws<'a> {
         Some(Self { signing_input, header: decode(header)?, payload: decode(payload)?, signature: decode(signature)? })
     }
 
+    /// What the signature is made over: header and payload as they are written.
+    pub(in crate::authority) fn signing_input(&self) -> &str {
+        self.signing_input
+    }
+
     /// Whether the signature verifies with this key and the key's own algorithm, regardless of the header.
     pub(in crate::authority) fn is_signed_by(&self, key: &VerifyingKey) -> bool {
         let message = self.signing_input.as_bytes();

@@ -48,6 +48,9 @@ pub(in crate::authority) fn of_denial(reason: DenyReason) -> &'static str {
         DenyReason::TrustDomainUntrusted => {
             "see why the bundle of the trust domain is missing or stale: `lanyard doctor --config FILE`"
         }
+        DenyReason::IssuerUntrusted => {
+            "see why the issuer is not in `trusted_issuers`, or its keys cannot be fetched: `lanyard doctor --config FILE`"
+        }
         DenyReason::TokenRevoked => "get a new token, if the client is to go on: `lanyard token get`",
         DenyReason::ClientRevoked => {
             "lift the revocation, if it is over: `lanyard token revoke --client CLIENT --lift`"
@@ -143,8 +146,16 @@ pub(in crate::authority) fn of_grant(error: GrantError) -> &'static str {
         GrantError::InvalidAssertion(_) => {
             "fetch a new JWT-SVID for this server's issuer as its only audience: the cause says what is wrong with this one"
         }
+        GrantError::InvalidIssuerJwt(_) => {
+            "send a new token of the issuer, for its `audience` in `trusted_issuers` alone: the cause says what is wrong with \
+             this one; `lanyard doctor --config FILE` tells whether the issuer's keys are known"
+        }
+        GrantError::TooManyAssertions => {
+            "wait until some of the client's assertions have expired: ask for shorter ones"
+        }
         GrantError::UnknownAssertionType | GrantError::HalfAnAssertion => {
-            "send client_assertion and client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+            "send client_assertion, and as client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-spiffe or \
+             urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         }
         GrantError::ForeignConnection => "connect with the X509-SVID of the workload that the client assertion names",
         GrantError::InvalidRequest => "name the client: `lanyard whoami` shows the names that the certificate proves",
@@ -177,7 +188,12 @@ fn of_mismatch(mismatch: Mismatch) -> &'static str {
              register the new one"
         }
         Mismatch::Assertion => {
-            "send a client assertion exactly where the registration is by spiffe_jwt: `lanyard client get CLIENT`"
+            "send a client assertion exactly where the registration is by spiffe_jwt or issuer_jwt, with the claims that it \
+             names: `lanyard client get CLIENT`"
+        }
+        Mismatch::AssertionReused => {
+            "find out who has the assertion of CLIENT: it came with two certificates; if a container was started anew with a \
+             new certificate, wait for its next assertion"
         }
         Mismatch::Connection => "connect with the X509-SVID of the workload that the client assertion names",
     }

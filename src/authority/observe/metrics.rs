@@ -69,6 +69,7 @@ pub struct Metrics {
     calls_refused: Counts<NotAdmitted>,
     handshakes_refused: Counts<HandshakeError>,
     path_signatures: AtomicU64,
+    assertions_reused: AtomicU64,
     quotas_exceeded: Counts<Quota>,
     panics: AtomicU64,
     divergences: AtomicU64,
@@ -142,6 +143,11 @@ impl Metrics {
 
     pub(in crate::authority) fn path_signatures_verified(&self, signatures: u32) {
         self.path_signatures.fetch_add(signatures.into(), Ordering::Relaxed);
+    }
+
+    /// Counts an assertion that came with another certificate than the first one.
+    pub(in crate::authority) fn assertion_reused(&self) {
+        increment(&self.assertions_reused);
     }
 
     /// Counts a request that goes beyond a quota.

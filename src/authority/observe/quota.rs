@@ -1,6 +1,6 @@
 //! The quotas, for metrics.
 
-/// What the configuration limits of what callers can make the server keep.
+/// What is limited of what callers can make the server keep.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Quota {
@@ -10,4 +10,6 @@ pub enum Quota {
     Registrations,
     /// Announced successors of certificates.
     Rotations,
+    /// Assertions of trusted issuers that are tied to a certificate.
+    Assertions,
 }

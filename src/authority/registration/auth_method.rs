@@ -1,5 +1,7 @@
 //! The client authentication method (`token_endpoint_auth_method`).
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use spiffe::SpiffeId;
@@ -37,6 +39,8 @@ pub enum TokenEndpointAuthMethod {
     SelfSignedTlsClientAuth(Box<RegisteredCertificates>),
     /// One of the certificates that the client publishes at this URL (RFC 8705 section 2.2).
     PublishedTlsClientAuth(Box<JwksUri>),
+    /// A JWT of a trusted issuer as client assertion, over a connection with any certificate: `issuer_jwt`.
+    IssuerJwt(Box<RegisteredClaims>),
 }
 
 /// The SPIFFE ID of a client, or those of its pattern, as text in its only accepted spelling.
@@ -74,8 +78,8 @@ impl SpiffeClaim {
 }
 
 /// The text that [`SpiffeIdPattern::parse`] takes.
-impl std::fmt::Display for SpiffeClaim {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SpiffeClaim {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(text) => formatter.write_str(text),
             Self::Below(prefix) => write!(formatter, "{prefix}*"),
@@ -117,10 +121,34 @@ impl PartialEq for RegisteredCertificates {
     }
 }
 
+/// What the assertions of an `issuer_jwt` client say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RegisteredClaims {
+    /// The trusted issuer, `iss`.
+    pub issuer: String,
+    /// The subject, `sub`, exactly.
+    pub subject: String,
+    /// The texts of further claims, by their JSON Pointers (RFC 6901).
+    pub claims: BTreeMap<String, String>,
+}
+
+/// For people: who is meant.
+impl fmt::Display for RegisteredClaims {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} of {}", self.subject, self.issuer)?;
+        self.claims.iter().try_for_each(|(pointer, value)| write!(formatter, ", {pointer} {value}"))
+    }
+}
+
 impl TokenEndpointAuthMethod {
     /// Whether each request must include a JWT-SVID.
     pub fn is_spiffe_jwt(&self) -> bool {
         matches!(self, Self::Spiffe(SvidKind::Jwt, _))
+    }
+
+    /// Whether each request must include a client assertion.
+    pub fn takes_assertion(&self) -> bool {
+        self.is_spiffe_jwt() || matches!(self, Self::IssuerJwt(_))
     }
 
     /// The only SPIFFE ID that it proves, if it proves exactly one. The bundle of its trust domain proves it.
@@ -130,7 +158,8 @@ impl TokenEndpointAuthMethod {
             Self::TlsClientAuth(registered) => registered.subject.spiffe_id(),
             Self::Spiffe(_, SpiffeClaim::Below(_))
             | Self::SelfSignedTlsClientAuth(_)
-            | Self::PublishedTlsClientAuth(_) => None,
+            | Self::PublishedTlsClientAuth(_)
+            | Self::IssuerJwt(_) => None,
         }
     }
 
@@ -141,6 +170,7 @@ impl TokenEndpointAuthMethod {
             Self::Spiffe(SvidKind::Jwt, _) => "spiffe_jwt",
             Self::TlsClientAuth(_) => "tls_client_auth",
             Self::SelfSignedTlsClientAuth(_) | Self::PublishedTlsClientAuth(_) => "self_signed_tls_client_auth",
+            Self::IssuerJwt(_) => "issuer_jwt",
         }
     }
 
@@ -159,6 +189,7 @@ impl TokenEndpointAuthMethod {
                 format!("{name}:{}", known.collect::<String>())
             }
             Self::PublishedTlsClientAuth(uri) => format!("{name}, published at {}", uri.as_str()),
+            Self::IssuerJwt(registered) => format!("{name} of {registered}"),
         }
     }
 
@@ -176,6 +207,11 @@ impl TokenEndpointAuthMethod {
             }
             Self::SelfSignedTlsClientAuth(registered) => metadata.jwks = serde_json::from_str(&registered.jwks).ok(),
             Self::PublishedTlsClientAuth(uri) => metadata.jwks_uri = Some(uri.as_str().to_owned()),
+            Self::IssuerJwt(registered) => {
+                metadata.issuer = Some(registered.issuer.clone());
+                metadata.subject = Some(registered.subject.clone());
+                metadata.claims.clone_from(&registered.claims);
+            }
         }
     }
 
@@ -192,7 +228,8 @@ impl TokenEndpointAuthMethod {
             }
             Self::Spiffe(_, SpiffeClaim::Below(_))
             | Self::SelfSignedTlsClientAuth(_)
-            | Self::PublishedTlsClientAuth(_) => false,
+            | Self::PublishedTlsClientAuth(_)
+            | Self::IssuerJwt(_) => false,
         };
         if proves_it {
             Ok(())

@@ -24,6 +24,7 @@ use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::dynamic_registration::DynamicRegistration;
+use crate::authority::registration::issuer_claims;
 use crate::authority::registration::jwks;
 use crate::authority::registration::jwks_uri::JwksUri;
 use crate::authority::registration::metadata::ClientMetadata;
@@ -50,6 +51,9 @@ pub(in crate::authority) const CLIENT_WITH_MANAGER: u32 = 2;
 
 /// The schema of the records of clients that say something about token exchange.
 pub(in crate::authority) const CLIENT_WITH_EXCHANGE: u32 = 3;
+
+/// The schema of the records of clients by `issuer_jwt`.
+pub(in crate::authority) const CLIENT_BY_ISSUER: u32 = 4;
 
 /// The schema of all others.
 const WITHOUT_MANAGER: u32 = 1;
@@ -83,7 +87,7 @@ impl Registration for ClientRegistration {
 
     const KIND: Kind = Kind::Client;
     const PREFIX: &'static str = CLIENTS;
-    const SCHEMA: u32 = CLIENT_WITH_EXCHANGE;
+    const SCHEMA: u32 = CLIENT_BY_ISSUER;
 
     fn metadata(&self) -> Cow<'_, ClientMetadata> {
         Cow::Owned(self.metadata())
@@ -94,7 +98,13 @@ impl Registration for ClientRegistration {
     }
 
     fn schema(&self) -> u32 {
-        if self.terms.managed_by.is_some() { CLIENT_WITH_MANAGER } else { WITHOUT_MANAGER }
+        if matches!(self.method, TokenEndpointAuthMethod::IssuerJwt(_)) {
+            CLIENT_BY_ISSUER
+        } else if self.terms.managed_by.is_some() {
+            CLIENT_WITH_MANAGER
+        } else {
+            WITHOUT_MANAGER
+        }
     }
 
     fn suspend(&mut self) {
@@ -208,7 +218,8 @@ impl ClientRegistration {
             TokenEndpointAuthMethod::PublishedTlsClientAuth(uri) => Some(uri),
             TokenEndpointAuthMethod::Spiffe(..)
             | TokenEndpointAuthMethod::TlsClientAuth(_)
-            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_) => None,
+            | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::IssuerJwt(_) => None,
         }
     }
 
@@ -242,7 +253,8 @@ impl ClientRegistration {
             }
             TokenEndpointAuthMethod::Spiffe(..)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::IssuerJwt(_) => false,
         }
     }
 
@@ -296,6 +308,18 @@ fn read_method(
             return Err(invalid("certificate_pem", CERTIFICATES));
         }
     }
+    if named != "issuer_jwt" {
+        const CLAIMS: &str = "goes only with token_endpoint_auth_method issuer_jwt";
+        if metadata.issuer.is_some() {
+            return Err(invalid("issuer", CLAIMS));
+        }
+        if metadata.subject.is_some() {
+            return Err(invalid("subject", CLAIMS));
+        }
+        if !metadata.claims.is_empty() {
+            return Err(invalid("claims", CLAIMS));
+        }
+    }
     match named.as_str() {
         "spiffe_x509" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::X509, read_spiffe_id(metadata, client_id)?)),
         "spiffe_jwt" => Ok(TokenEndpointAuthMethod::Spiffe(SvidKind::Jwt, read_spiffe_id(metadata, client_id)?)),
@@ -322,9 +346,10 @@ fn read_method(
             }
         },
         "self_signed_tls_client_auth" => jwks::read(metadata),
+        "issuer_jwt" => issuer_claims::read(metadata),
         _ => Err(invalid(
             "token_endpoint_auth_method",
-            "must be spiffe_x509, spiffe_jwt, tls_client_auth or self_signed_tls_client_auth",
+            "must be spiffe_x509, spiffe_jwt, tls_client_auth, self_signed_tls_client_auth or issuer_jwt",
         )),
     }
 }

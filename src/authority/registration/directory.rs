@@ -167,7 +167,8 @@ impl Directory {
                     }
                     TokenEndpointAuthMethod::Spiffe(..)
                     | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-                    | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
+                    | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+                    | TokenEndpointAuthMethod::IssuerJwt(_) => false,
                 });
                 found.extend(proven.map(Arc::clone));
             }
@@ -230,7 +231,8 @@ impl Directory {
             TokenEndpointAuthMethod::Spiffe(_, SpiffeClaim::Below(prefix)) => (None, self.below.get(prefix)),
             TokenEndpointAuthMethod::TlsClientAuth(_)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => (Some(registration.client_id.as_str()), None),
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::IssuerJwt(_) => (Some(registration.client_id.as_str()), None),
         };
         let claiming = exact.into_iter().flat_map(|id| self.claiming_exactly(id)).chain(of(below));
         let mut names = claiming.map(|client| client.registration.client_id.as_str());
@@ -294,7 +296,8 @@ impl Directory {
             }
             TokenEndpointAuthMethod::Spiffe(..)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => false,
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::IssuerJwt(_) => false,
         };
         !self.subjects.is_empty()
             && CertificateSubject::of(peer.certificate().names())
@@ -330,7 +333,8 @@ impl Directory {
             }
             // Published certificates change independently of the registration. The snapshot of published documents
             // holds them.
-            TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {}
+            // A client by assertions may have any certificate.
+            TokenEndpointAuthMethod::PublishedTlsClientAuth(_) | TokenEndpointAuthMethod::IssuerJwt(_) => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Client metadata as operators write it and as it is stored, before it is parsed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use crate::authority::records::Kind;
 pub struct ClientMetadata {
     /// The client's identifier, which may be its SPIFFE ID.
     pub client_id: String,
-    /// `spiffe_x509`, `spiffe_jwt`, `tls_client_auth` or `self_signed_tls_client_auth`.
+    /// `spiffe_x509`, `spiffe_jwt`, `tls_client_auth`, `self_signed_tls_client_auth` or `issuer_jwt`.
     pub token_endpoint_auth_method: String,
     /// An exact SPIFFE ID, or a pattern that ends in `/*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +48,15 @@ pub struct ClientMetadata {
     /// PEM certificates. They are converted into `jwks` and never stored as PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_pem: Option<String>,
+    /// The trusted issuer of the client's assertions, their `iss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The `sub` of the client's assertions, exactly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Further claims of the client's assertions: JSON Pointers (RFC 6901), each with the text that must be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
     /// The scopes that the client may request, space-separated.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,

@@ -76,7 +76,8 @@ fn claimed(registration: &ClientRegistration) -> Option<SpiffeClaim> {
         TokenEndpointAuthMethod::Spiffe(_, claim) => Some(claim.clone()),
         TokenEndpointAuthMethod::TlsClientAuth(_)
         | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {
+        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+        | TokenEndpointAuthMethod::IssuerJwt(_) => {
             let id = &registration.client_id;
             id.is_spiffe_id().then(|| SpiffeClaim::Exact(id.shared()))
         }

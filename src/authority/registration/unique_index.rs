@@ -35,7 +35,8 @@ pub fn key_of(registration: &ClientRegistration) -> Option<String> {
         TokenEndpointAuthMethod::Spiffe(_, claim) => claim.to_string(),
         TokenEndpointAuthMethod::TlsClientAuth(_)
         | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => registration.client_id.spiffe_id()?.to_string(),
+        | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+        | TokenEndpointAuthMethod::IssuerJwt(_) => registration.client_id.spiffe_id()?.to_string(),
     };
     Some(format!("{SPIFFE}{claimed}"))
 }

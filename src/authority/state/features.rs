@@ -10,6 +10,7 @@ use crate::authority::access::GRANT_SCHEMA;
 use crate::authority::access::GRANTS;
 use crate::authority::clock::Timestamp;
 use crate::authority::records::OldReplica;
+use crate::authority::registration::CLIENT_BY_ISSUER;
 use crate::authority::registration::CLIENT_WITH_EXCHANGE;
 use crate::authority::registration::CLIENT_WITH_MANAGER;
 use crate::authority::registration::CLIENTS;
@@ -44,6 +45,8 @@ pub enum Feature {
     ManagedBy,
     /// What clients and protected resources say about token exchange.
     Exchange,
+    /// Clients by `issuer_jwt`.
+    IssuerJwt,
 }
 
 impl Feature {
@@ -64,6 +67,7 @@ impl Feature {
             Self::ResourceRecordAllowed => "resources may have what is allowed recorded one by one",
             Self::ManagedBy => "clients and resources may say what manages them",
             Self::Exchange => "clients and resources may say who acts for whom",
+            Self::IssuerJwt => "clients may authenticate by JWTs of trusted issuers",
             Self::TeamGrants => "teams' admins may be granted to register what is theirs",
         }
     }
@@ -76,6 +80,7 @@ impl Feature {
             Self::TeamGrants => &[(GRANTS, GRANT_SCHEMA)],
             Self::ManagedBy => &[(CLIENTS, CLIENT_WITH_MANAGER), (RESOURCES, RESOURCE_WITH_MANAGER)],
             Self::Exchange => &[(CLIENTS, CLIENT_WITH_EXCHANGE), (RESOURCES, RESOURCE_WITH_EXCHANGE)],
+            Self::IssuerJwt => &[(CLIENTS, CLIENT_BY_ISSUER)],
         }
     }
 

@@ -1,5 +1,5 @@
-//! The bundle documents of other trust domains, as they were fetched from their endpoints and stored: one replica fetches
-//! them for all, and a restart starts with them.
+//! The bundle documents of other trust domains, and the JWK Sets of trusted issuers, as they were fetched and stored: one
+//! replica fetches them for all, and a restart starts with them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use crate::authority::store::read_record;
 use crate::authority::trust::BundleDocument;
 use crate::authority::trust::InvalidBundleDocument;
 
-/// The prefix of the records of fetched bundles in the store. The name of the trust domain follows.
+/// The prefix of the records of fetched bundles in the store. The name of the trust domain follows, or `issuer:` and the name
+/// of a trusted issuer.
 pub const FETCHED_BUNDLES: &str = "/fetched-bundles/";
 
 /// The schema of the records that this version writes.

@@ -127,7 +127,8 @@ impl<'a> UseIdentities<'a> {
             TokenEndpointAuthMethod::TlsClientAuth(registered) => registered.subject.spiffe_id(),
             TokenEndpointAuthMethod::Spiffe(..)
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
-            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => None,
+            | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+            | TokenEndpointAuthMethod::IssuerJwt(_) => None,
         });
         let holder = token.holder_spiffe_id.as_ref().map(Cow::Borrowed).into_iter().chain(subject.map(Cow::Owned));
         let presented = match evidence {

@@ -130,6 +130,7 @@ fn is_registered(client: &RegisteredClient, bound_to: Option<CertificateThumbpri
         }
         // Published certificates change without the registration.
         TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
+        | TokenEndpointAuthMethod::IssuerJwt(_)
         | TokenEndpointAuthMethod::Spiffe(..)
         | TokenEndpointAuthMethod::TlsClientAuth(_) => true,
     }

@@ -35,6 +35,8 @@ pub struct BundleDocument {
     pub sequence: Option<u64>,
     /// `spiffe_refresh_hint`: how often the publisher wants the document to be fetched.
     pub refresh_hint: Option<Duration>,
+    /// The keys that an issuer of JWTs outside of SPIFFE signs with: `use` is `sig`, or left out. They prove no SVID.
+    pub signing: JwtAuthorities,
     /// The keys that are not used, each with its reason.
     pub skipped: SkippedKeys,
 }
@@ -98,7 +100,8 @@ impl BundleDocument {
         let sequence = integer("spiffe_sequence", InvalidBundleDocument::Sequence)?;
         let refresh_hint = integer("spiffe_refresh_hint", InvalidBundleDocument::RefreshHint)?.map(Duration::from_secs);
         let (bundle, skipped) = read_keys(keys);
-        Ok(Self { bundle, sequence, refresh_hint, skipped })
+        let signing = JwtAuthorities::new(keys.iter().filter(|key| is_issuers(key) && signs_jwts(key).is_ok()));
+        Ok(Self { bundle, sequence, refresh_hint, signing, skipped })
     }
 
     /// Writes the document for these roots. A root whose kind of key has no JWK is left out.
@@ -168,6 +171,11 @@ fn usage(key: &Value) -> Result<Usage, String> {
         Some(Some("wit-svid")) => Ok(Usage::Wit),
         Some(_) => Err("its use is none of SPIFFE's".to_owned()),
     }
+}
+
+/// Whether a key is one with which an issuer outside of SPIFFE signs (RFC 7517 section 4.2).
+fn is_issuers(key: &Value) -> bool {
+    key.get("use").is_none_or(|usage| usage == "sig")
 }
 
 /// The CA certificate in `x5c`, of which only the first element is used (X509-SVID section 6.2).

@@ -19,6 +19,7 @@ use crate::authority::trust::anchors::RefusedAnchor;
 use crate::authority::trust::anchors::check_validity;
 use crate::authority::trust::anchors::split;
 use crate::authority::trust::anchors::svid_name;
+use crate::authority::trust::issuer_keys::IssuerKeys;
 use crate::authority::trust::jwt_authorities::JwtAuthorities;
 use crate::authority::trust::path::Chain;
 use crate::authority::trust::path::Purpose;
@@ -66,10 +67,12 @@ pub struct TrustBundles {
     pub trust_domains: HashMap<TrustDomain, Bundle>,
     /// The client CAs, by the names that registrations use.
     pub client_cas: BTreeMap<String, Anchors>,
+    /// The trusted issuers, by their `iss`. They prove assertions, and no certificate.
+    pub issuers: BTreeMap<String, IssuerKeys>,
 }
 
 impl TrustBundles {
-    /// Whether others have the same anchors and keys. Freshness is not compared.
+    /// Whether others prove the same certificates. Freshness is not compared.
     pub fn vouch_like(&self, other: &Self) -> bool {
         self.client_cas == other.client_cas
             && self.trust_domains.len() == other.trust_domains.len()

@@ -157,7 +157,7 @@ impl Header {
 }
 
 /// The algorithms of JWT-SVID section 2.1.
-const ALGORITHMS: [Algorithm; 9] = [
+pub(super) const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::Rs256,
     Algorithm::Rs384,
     Algorithm::Rs512,
@@ -181,7 +181,7 @@ fn subject(claims: &Map<String, Value>) -> Option<SpiffeId> {
 }
 
 /// The one audience, as text or as an array of one.
-fn sole_audience(claims: &Map<String, Value>) -> Option<&str> {
+pub(super) fn sole_audience(claims: &Map<String, Value>) -> Option<&str> {
     match claims.get("aud")? {
         Value::String(one) => Some(one),
         Value::Array(several) => match several.as_slice() {

@@ -68,6 +68,8 @@ pub(in crate::cli::doctor) enum Fault {
     FederationInvalid,
     JwksHostUnreachable,
     JwksHostPrivate,
+    IssuerUnreachable,
+    IssuerKeysInvalid,
     OtlpUnreachable,
     ClientCertificateExpired,
     ClientSubjectOrder,
@@ -364,6 +366,16 @@ impl Fault {
                 "JWKS_HOST_PRIVATE",
                 Error,
                 "set jwks_uri.allow_private_addresses if the host is meant to be on this network, else take it off the list",
+            ),
+            Self::IssuerUnreachable => (
+                "ISSUER_UNREACHABLE",
+                Error,
+                "see that jwks_uri of the issuer's entry is right, that a NetworkPolicy lets this server out to it, and that jwks_uri.ca has its CA",
+            ),
+            Self::IssuerKeysInvalid => (
+                "ISSUER_KEYS_INVALID",
+                Error,
+                "give the JWK Set of the issuer, such as what `kubectl get --raw /openid/v1/jwks` prints",
             ),
             Self::ClientCertificateExpired => (
                 "CLIENT_CERTIFICATE_EXPIRED",

@@ -27,6 +27,7 @@ use crate::server::start::store::Stored;
 use crate::server::trust::Federation;
 use crate::server::trust::Feeds;
 use crate::server::trust::Source;
+use crate::server::trust::TrustedIssuers;
 use crate::server::trust::jwks_client;
 use crate::signer::pkcs11::Pkcs11;
 use crate::telemetry::ExportFailures;
@@ -48,6 +49,7 @@ pub(in crate::server) struct Components {
     /// The contents of the files of bundles and client CAs.
     pub(in crate::server) contents: Contents,
     pub(in crate::server) federation: Federation,
+    pub(in crate::server) trusted_issuers: TrustedIssuers,
     /// The client that fetches published JWK Sets; `None` where no client may publish one.
     pub(in crate::server) published: Option<Arc<GuardedClient>>,
     /// The token that holds signing keys, if one is configured.
@@ -101,6 +103,8 @@ impl Components {
         let feeds = Arc::new(Feeds::new(Arc::clone(&authority)));
         feeds.set(Source::Files, bundles);
         let federation = Federation::open(&config.federation, &provider, &authority, Arc::clone(&feeds))?;
+        let issuers = config.fetched_issuers.clone();
+        let trusted_issuers = TrustedIssuers::open(issuers, published.clone(), &authority, Arc::clone(&feeds));
         authority.enable_features_of_a_new_store().await.map_err(LoadError::Store)?;
         let mut loaded = authority.load().await?;
         if authority.keys().active().is_none() {
@@ -115,6 +119,7 @@ impl Components {
             loaded = authority.load().await?;
         }
         federation.adopt_stored();
+        trusted_issuers.adopt_stored();
         Ok(Self {
             provider,
             certificate: Arc::new(certificate),
@@ -124,6 +129,7 @@ impl Components {
             feeds,
             contents,
             federation,
+            trusted_issuers,
             published,
             token,
             loaded,

@@ -101,7 +101,7 @@ impl Federated {
     /// Takes what the store has, where that is new. Returns whether the bundle may have changed.
     fn adopt(&self, authority: &Authority) -> bool {
         let trust_domain = self.endpoint.trust_domain();
-        let stored = authority.stored_bundle(trust_domain);
+        let stored = authority.stored_bundle(trust_domain.as_str());
         let revision = match &stored {
             StoredBundle::Absent => None,
             StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => Some(*revision),
@@ -129,7 +129,7 @@ impl Federated {
     /// Whether another replica fetches the document: the stored one is of late, and what is known here is in effect. The
     /// leader stores it at least that often.
     fn is_fetched_elsewhere(&self, authority: &Authority) -> bool {
-        let StoredBundle::Fetched(fetched, _) = authority.stored_bundle(self.endpoint.trust_domain()) else {
+        let StoredBundle::Fetched(fetched, _) = authority.stored_bundle(self.endpoint.trust_domain().as_str()) else {
             return false;
         };
         let now = authority.clock().now();
@@ -233,7 +233,7 @@ impl Federation {
     async fn refresh(&self, federated: &Federated) {
         let endpoint = &federated.endpoint;
         let trust_domain = endpoint.trust_domain();
-        if self.authority.is_bundle_suspended(trust_domain) {
+        if self.authority.is_bundle_suspended(trust_domain.as_str()) {
             return;
         }
         if let Some(other) = endpoint.authenticated_by() {
@@ -268,7 +268,7 @@ impl Federation {
             fetched_at: requested_at,
             keep_until: requested_at.after(keep),
         };
-        if let Err(error) = self.authority.store_fetched_bundle(trust_domain, fetched, &text, keep).await {
+        if let Err(error) = self.authority.store_fetched_bundle(trust_domain.as_str(), fetched, &text, keep).await {
             tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain could not be stored");
         }
     }
@@ -278,7 +278,7 @@ impl Federation {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         for federated in &self.endpoints {
             // A fetch that was under way when the record of a newer schema came ends after it.
-            if self.authority.is_bundle_suspended(federated.endpoint.trust_domain()) {
+            if self.authority.is_bundle_suspended(federated.endpoint.trust_domain().as_str()) {
                 federated.endpoint.expire();
             }
         }

@@ -17,6 +17,8 @@ use crate::authority::trust::TrustBundles;
 pub(in crate::server) enum Source {
     /// Files named in the configuration.
     Files,
+    /// What trusted issuers publish at their `jwks_uri`.
+    TrustedIssuers,
     /// Bundle endpoints of other trust domains.
     BundleEndpoints,
     /// The Workload API.
@@ -58,6 +60,8 @@ impl Feeds {
             combined
                 .client_cas
                 .extend(bundles.client_cas.iter().map(|(name, anchors)| (name.clone(), anchors.clone())));
+            // The configuration gives each issuer one source.
+            combined.issuers.extend(bundles.issuers.iter().map(|(issuer, keys)| (issuer.clone(), keys.clone())));
         }
         self.authority.replace_trust(combined);
         self.updates.send_modify(|count| *count += 1);

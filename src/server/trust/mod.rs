@@ -4,6 +4,7 @@ mod federation;
 mod feeds;
 mod own_bundle;
 mod published_jwks;
+mod trusted_issuers;
 mod workload_identity;
 
 pub(in crate::server) use crate::server::trust::federation::Federation;
@@ -13,5 +14,6 @@ pub(in crate::server) use crate::server::trust::feeds::Source;
 pub(in crate::server) use crate::server::trust::own_bundle::OwnBundle;
 pub(in crate::server) use crate::server::trust::published_jwks::client as jwks_client;
 pub(in crate::server) use crate::server::trust::published_jwks::start as start_jwks_polling;
+pub(in crate::server) use crate::server::trust::trusted_issuers::TrustedIssuers;
 pub(in crate::server) use crate::server::trust::workload_identity::WorkloadIdentity;
 pub(in crate::server) use crate::server::trust::workload_identity::follow as follow_workload_api;

@@ -139,7 +139,7 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 28] = [
+const FAULTS: [Fault; 29] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
@@ -150,6 +150,7 @@ const FAULTS: [Fault; 28] = [
     (DenyReason::AuthenticationChanged, |question| question.refused = Some(DenyReason::AuthenticationChanged)),
     (DenyReason::ClientCaRemoved, |question| question.refused = Some(DenyReason::ClientCaRemoved)),
     (DenyReason::TrustDomainUntrusted, |question| question.refused = Some(DenyReason::TrustDomainUntrusted)),
+    (DenyReason::IssuerUntrusted, |question| question.refused = Some(DenyReason::IssuerUntrusted)),
     (DenyReason::TokenRevoked, |question| question.revoked = Some(DenyReason::TokenRevoked)),
     (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
     (DenyReason::IdentityRevoked, |question| question.revoked = Some(DenyReason::IdentityRevoked)),
@@ -261,30 +262,31 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::AuthenticationChanged => 11,
             Why::ClientCaRemoved => 12,
             Why::TrustDomainUntrusted => 13,
-            Why::TokenRevoked => 14,
-            Why::ClientRevoked => 15,
-            Why::IdentityRevoked => 16,
-            Why::CertificateRevoked => 17,
-            Why::WrongAudience => 18,
-            Why::ResourceDeleted => 19,
-            Why::ResourceSuspended => 20,
-            Why::TrustDomainNotAccepted => 21,
-            Why::NotBound => 22,
-            Why::EvidenceMissing => 23,
-            Why::EvidenceTooWeak => 24,
-            Why::CertificateExpired => 25,
-            Why::CertificateNotYetValid => 26,
-            Why::CertificateRenewed => 27,
-            Why::CertificateMismatch => 28,
-            Why::LineageOver => 29,
-            Why::RotationStrict => 30,
-            Why::InsufficientScope => 31,
+            Why::IssuerUntrusted => 14,
+            Why::TokenRevoked => 15,
+            Why::ClientRevoked => 16,
+            Why::IdentityRevoked => 17,
+            Why::CertificateRevoked => 18,
+            Why::WrongAudience => 19,
+            Why::ResourceDeleted => 20,
+            Why::ResourceSuspended => 21,
+            Why::TrustDomainNotAccepted => 22,
+            Why::NotBound => 23,
+            Why::EvidenceMissing => 24,
+            Why::EvidenceTooWeak => 25,
+            Why::CertificateExpired => 26,
+            Why::CertificateNotYetValid => 27,
+            Why::CertificateRenewed => 28,
+            Why::CertificateMismatch => 29,
+            Why::LineageOver => 30,
+            Why::RotationStrict => 31,
+            Why::InsufficientScope => 32,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 32);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 33);
 }
 
 // RFC 9068 section 4: no leeway for exp, five seconds for nbf

@@ -135,6 +135,7 @@ async fn a_store_that_fails_is_never_answered_with_ok() {
     let trust = TrustBundles {
         trust_domains: [(TrustDomain::new("prod.example").unwrap(), fixture.prod.anchors().into())].into(),
         client_cas: [].into(),
+        ..TrustBundles::default()
     };
     let (policy, entropy) = (fixture.authority.policy().clone(), Arc::new(SystemEntropy::default()));
     let (clock, port) = (Arc::clone(fixture.authority.clock()), Arc::<Breaking>::clone(&store));

@@ -32,6 +32,7 @@ use lanyard::authority::reference::Reference;
 use lanyard::authority::reference::ReplicaTag;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::state::Undecidable;
+use lanyard::authority::trust::InvalidIssuerJwt;
 use lanyard::authority::trust::InvalidJwtSvid;
 use lanyard::authority::trust::Unproven;
 use lanyard::authority::trust::UnprovenCode;
@@ -58,7 +59,7 @@ fn codes<C: VariantArray + Copy + Into<&'static str>>() -> Vec<&'static str> {
 
 // Resources, dashboards and alerts of others know these texts.
 /// The codes of denials, in the order of the checks.
-const DENIALS: [&str; 32] = [
+const DENIALS: [&str; 33] = [
     "TOKEN_MALFORMED",
     "TOKEN_TYPE",
     "UNKNOWN_KEY",
@@ -73,6 +74,7 @@ const DENIALS: [&str; 32] = [
     "AUTHENTICATION_CHANGED",
     "CLIENT_CA_REMOVED",
     "TRUST_DOMAIN_UNTRUSTED",
+    "ISSUER_UNTRUSTED",
     "TOKEN_REVOKED",
     "CLIENT_REVOKED",
     "IDENTITY_REVOKED",
@@ -294,6 +296,8 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
     match kind {
         GrantErrorKind::InvalidClient => Mismatch::VARIANTS.iter().copied().map(GrantError::InvalidClient).collect(),
         GrantErrorKind::InvalidAssertion => vec![GrantError::InvalidAssertion(InvalidJwtSvid::Expired)],
+        GrantErrorKind::InvalidIssuerJwt => vec![GrantError::InvalidIssuerJwt(InvalidIssuerJwt::Expired)],
+        GrantErrorKind::TooManyAssertions => vec![GrantError::TooManyAssertions],
         GrantErrorKind::UnknownAssertionType => vec![GrantError::UnknownAssertionType],
         GrantErrorKind::HalfAnAssertion => vec![GrantError::HalfAnAssertion],
         GrantErrorKind::ForeignConnection => vec![GrantError::ForeignConnection],

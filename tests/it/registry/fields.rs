@@ -42,7 +42,8 @@ fn serde_fields<T: DeserializeOwned + std::fmt::Debug>() -> BTreeSet<String> {
 /// A value that the field takes, and that is not its default. The required fields stand beside it.
 fn sample<T: Default + DeserializeOwned + PartialEq + Serialize>(field: &str) -> T {
     let Value::Object(least) = serde_json::to_value(T::default()).unwrap() else { panic!("no object") };
-    let values = [json!({ "via": ["a"] }), json!([{ "path": "/a" }]), json!(["a"]), json!("5m"), json!(true)];
+    let [via, claims] = [json!({ "via": ["a"] }), json!({ "/a": "a" })];
+    let values = [via, json!([{ "path": "/a" }]), claims, json!(["a"]), json!("5m"), json!(true)];
     let with = |value: &Value| {
         let mut members: Map<String, Value> = least.clone();
         members.insert(field.to_owned(), value.clone());

@@ -15,6 +15,7 @@ use lanyard::authority::records::Kind;
 use lanyard::authority::records::Registration as _;
 use lanyard::authority::records::RegistryError;
 use lanyard::authority::records::Suspended;
+use lanyard::authority::registration::ClientRegistration;
 use lanyard::authority::resources::Destination;
 use lanyard::authority::resources::ProtectedResource;
 use lanyard::authority::resources::ResourceMetadata;
@@ -130,10 +131,11 @@ fn a_newer_client_is_suspended_and_no_wider_pattern_takes_its_place() {
         assert!(is_allowed(&decided(&fixture, &of_billing, &billing, ORDERS)), "{heard:?}");
         fixture.issue(&fixture.peer(&billing), BILLING).unwrap();
         let shown = fixture.authority.client("till").unwrap();
-        assert_eq!(shown.suspended, Some(Suspended::TooNew(TooNew { schema: 99, reads: 2 })));
+        assert_eq!(shown.suspended, Some(Suspended::TooNew(TooNew { schema: 99, reads: ClientRegistration::SCHEMA })));
         assert_eq!(&*shown.record.created_by, "a later version");
         let why = shown.suspended.unwrap().to_string();
-        assert!(why.contains("schema 99") && why.contains("up to 2"), "{why}");
+        let reads = format!("up to {}", ClientRegistration::SCHEMA);
+        assert!(why.contains("schema 99") && why.contains(&reads), "{why}");
     }
 }
 
@@ -221,12 +223,13 @@ fn a_newer_record_is_deleted_and_never_rewritten_by_an_older_version() {
     let fixture = hear(fixture, Heard::OnTheWatch, &resource_key, newer(&json!({ "audience": ORDERS })));
     let authority = &fixture.authority;
     let too_new = |kind, reads| RegistryError::TooNew { kind, too_new: TooNew { schema: 99, reads } };
+    let client = ClientRegistration::SCHEMA;
 
     let from = authority.client(CHECKOUT).unwrap().revision;
     let update = |validate_only| {
         ready(authority.update_client(&admin, spiffe_client(CHECKOUT), from, validate_only)).map(drop).unwrap_err()
     };
-    assert_eq!([update(false), update(true)], [too_new(Kind::Client, 2), too_new(Kind::Client, 2)]);
+    assert_eq!([update(false), update(true)], [too_new(Kind::Client, client), too_new(Kind::Client, client)]);
     assert_eq!(fixture.try_register(spiffe_client(CHECKOUT)).unwrap_err(), RegistryError::Exists(Kind::Client));
     let from = authority.resource(ORDERS).unwrap().revision;
     let metadata = at(ORDERS, &[], &["shop.internal"]);

@@ -127,6 +127,7 @@ impl TestAuthority {
                 (TrustDomain::new("staging.example").unwrap(), staging.anchors().into()),
             ]),
             client_cas: [("partner".to_owned(), partner.anchors()), ("vendor".to_owned(), vendor.anchors())].into(),
+            ..TrustBundles::default()
         };
         let (time, entropy) = (Arc::clone(&clock), Arc::new(SystemEntropy::default()));
         let (keys, sealer) = keys.open_in(&*store);

@@ -1,6 +1,7 @@
 //! A server whose every certificate was made with the openssl command line, as operators make them.
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -29,7 +30,7 @@ trust:
 store: {memory: true}
 keys: {key_encryption_key_file: key-encryption-key}
 registration: own-identity
-roles: {admins: [{spiffe_id: spiffe://prod.example/admin}]}
+roles: {admins: [{spiffe_id: spiffe://prod.example/admin}], proxies: [{spiffe_id: spiffe://prod.example/proxy, resources: ['*']}]}
 ";
 
 /// The extensions that SPIFFE requires of a leaf (X509-SVID section 4 and appendix A).
@@ -52,6 +53,11 @@ pub struct TestAuthority {
 impl TestAuthority {
     /// `None` if openssl is to be skipped.
     pub fn start() -> Option<Self> {
+        Self::start_with(|_| String::new())
+    }
+
+    /// With these lines beside the others of its configuration; the files that they name go into the same folder.
+    pub fn start_with(more: impl FnOnce(&Path) -> String) -> Option<Self> {
         let openssl = tools::openssl()?;
         let directory = TempDir::new().unwrap();
         let mut files = Files { dir: directory.path().to_owned(), server: String::new() };
@@ -62,7 +68,8 @@ impl TestAuthority {
         make.svid("admin", "URI:spiffe://prod.example/admin");
         fs::write(files.path("key-encryption-key"), make.run(&["rand", "-base64", "32"])).unwrap();
         let [mtls, public] = free_ports().map(|port: u16| port.to_string());
-        fs::write(files.path("lanyard.yaml"), CONFIG.replace("MTLS", &mtls).replace("PUBLIC", &public)).unwrap();
+        let config = CONFIG.replace("MTLS", &mtls).replace("PUBLIC", &public) + &more(&files.dir);
+        fs::write(files.path("lanyard.yaml"), config).unwrap();
 
         let process = Process::start(lanyard().args(["serve", "--config"]).arg(files.path("lanyard.yaml")));
         process.until("serving");

@@ -76,6 +76,7 @@ pub struct Setup {
     pub roles: String,
     pub jwks_uri: String,
     pub federation: String,
+    pub trusted_issuers: String,
     pub quotas: String,
     pub client_cas: String,
     /// More keys for the section `listeners`, each after a comma.
@@ -118,6 +119,7 @@ impl Default for Setup {
                 .to_owned(),
             jwks_uri: "{}".to_owned(),
             federation: "[]".to_owned(),
+            trusted_issuers: "[]".to_owned(),
             quotas: "{}".to_owned(),
             client_cas: "\n    corp: corp.pem\n    partner: partner.pem".to_owned(),
             listeners: String::new(),
@@ -174,9 +176,10 @@ impl Setup {
         if let Some(section) = &self.workload_api {
             writeln!(yaml, "workload_api: {section}").unwrap();
         }
-        let Self { store, keys, tokens, roles, jwks_uri, federation, .. } = self;
+        let Self { store, keys, tokens, roles, jwks_uri, federation, trusted_issuers, .. } = self;
         writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}\njwks_uri: {jwks_uri}").unwrap();
-        writeln!(yaml, "federation: {federation}\nlimits: {}\nquotas: {}", self.limits, self.quotas).unwrap();
+        writeln!(yaml, "federation: {federation}\ntrusted_issuers: {trusted_issuers}").unwrap();
+        writeln!(yaml, "limits: {}\nquotas: {}", self.limits, self.quotas).unwrap();
         yaml
     }
 

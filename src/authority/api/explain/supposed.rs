@@ -19,6 +19,7 @@ use crate::authority::api::tokens::granted;
 use crate::authority::decision::AskedIdentity;
 use crate::authority::decision::Check;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::ProvenAssertion;
 use crate::authority::decision::Step;
 use crate::authority::decision::TokenOutcome;
 use crate::authority::decision::TokenRequest;
@@ -34,10 +35,10 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::fix;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
+use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::tokens::VerifiedToken;
-use crate::authority::trust::JwtSvid;
 use crate::authority::trust::Unproven;
 
 /// The identifier of a token that is not issued. A `jti` has no spaces, so that no revocation names it.
@@ -177,18 +178,24 @@ pub(super) fn supposed_evidence(
     }
 }
 
-/// The assertion of a client that has to send one: its own JWT-SVID.
+/// The assertion of a client that has to send one: its own JWT-SVID, or the JWT of its issuer.
 fn supposed_assertion(
     view: &View,
     identity: &PeerIdentity,
     client_id: Option<&ClientId>,
-) -> Result<Option<JwtSvid>, GrantError> {
-    let sends_one = client_id.is_some_and(|client_id| match view.snapshot.directory.status(client_id) {
-        ClientStatus::Registered(client) => client.registration.method.is_spiffe_jwt(),
-        ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => false,
-    });
-    match identity.spiffe_id().filter(|_| sends_one) {
-        Some(id) => view.trust.supposed_jwt_svid(id, view.now).map(Some).map_err(GrantError::InvalidAssertion),
+) -> Result<Option<ProvenAssertion>, GrantError> {
+    let status = client_id.map(|client_id| view.snapshot.directory.status(client_id));
+    let Some(ClientStatus::Registered(client)) = status else { return Ok(None) };
+    let method = &client.registration.method;
+    if let TokenEndpointAuthMethod::IssuerJwt(registered) = method {
+        let supposed = view.trust.supposed_issuer_jwt(registered, view.now).map_err(GrantError::InvalidIssuerJwt)?;
+        return Ok(Some(ProvenAssertion::Issuer(Box::new(supposed))));
+    }
+    match identity.spiffe_id().filter(|_| method.is_spiffe_jwt()) {
+        Some(id) => {
+            let supposed = view.trust.supposed_jwt_svid(id, view.now).map_err(GrantError::InvalidAssertion)?;
+            Ok(Some(ProvenAssertion::Svid(supposed)))
+        }
         None => Ok(None),
     }
 }

@@ -57,6 +57,11 @@ impl Metrics {
                 &self.quotas_exceeded,
             ),
             one(
+                "lanyard_assertions_reused",
+                "Client assertions of trusted issuers that came with another certificate than the first one",
+                read(&self.assertions_reused),
+            ),
+            one(
                 "lanyard_path_signatures_verified",
                 "Signatures of certificates that were verified to find paths to CAs",
                 read(&self.path_signatures),

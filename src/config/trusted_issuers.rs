@@ -1,0 +1,95 @@
+//! The section `trusted_issuers`: whose JWTs authenticate clients by `issuer_jwt`, and where each publishes its keys.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::authority::registration::AllowedHosts;
+use crate::authority::registration::JwksUri;
+use crate::authority::trust::MAX_ASSERTION_AGE;
+use crate::authority::trust::TrustedIssuer;
+use crate::config::error::ConfigError;
+use crate::config::error::value;
+use crate::config::reading::duration;
+
+/// The longest name or identifier, in bytes.
+const MAX_BYTES: usize = 2048;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    name: String,
+    issuer: String,
+    audience: Option<String>,
+    jwks: Option<PathBuf>,
+    jwks_uri: Option<String>,
+    #[serde(default, deserialize_with = "duration")]
+    max_age: Option<Duration>,
+}
+
+/// The trusted issuers, by where their keys come from.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) from_files: Vec<(Arc<TrustedIssuer>, PathBuf)>,
+    pub(super) fetched: Vec<(Arc<TrustedIssuer>, JwksUri)>,
+}
+
+/// Reads all entries. An issuer has one entry, and so has a name.
+pub(super) fn resolve(
+    entries: Vec<Entry>,
+    own: &str,
+    allowed_hosts: &AllowedHosts,
+    folder: &Path,
+) -> Result<Resolved, ConfigError> {
+    let mut resolved = Resolved::default();
+    let mut known: Vec<Arc<TrustedIssuer>> = Vec::new();
+    for Entry { name, issuer, audience, jwks, jwks_uri, max_age } in entries {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+        if name.is_empty() || name.len() > 63 || !name.bytes().all(is_name) {
+            let problem = "must be 1 to 63 lower-case letters, digits, hyphens, dots and underscores";
+            return Err(value("trusted_issuers.name", problem));
+        }
+        let is_text = |text: &str| !text.is_empty() && text.len() <= MAX_BYTES && !text.chars().any(char::is_control);
+        if !is_text(&issuer) {
+            return Err(value("trusted_issuers.issuer", "must be the iss of the issuer's JWTs"));
+        }
+        if issuer == own {
+            return Err(value("trusted_issuers.issuer", "is this server's own issuer, whose tokens are no assertions"));
+        }
+        let audience = audience.unwrap_or_else(|| own.to_owned());
+        if !is_text(&audience) || audience == issuer {
+            let problem = "must be the aud that its JWTs have for this server, and not the issuer's own name";
+            return Err(value("trusted_issuers.audience", problem));
+        }
+        let max_age = max_age.unwrap_or(MAX_ASSERTION_AGE);
+        if max_age < Duration::from_secs(1) || max_age > MAX_ASSERTION_AGE {
+            return Err(value("trusted_issuers.max_age", "must be from 1s to 1h"));
+        }
+        if known.iter().any(|other| other.name == name || other.issuer == issuer) {
+            return Err(value("trusted_issuers.issuer", &format!("{name}: the name or the issuer appears here twice")));
+        }
+        let trusted = Arc::new(TrustedIssuer { name, issuer, audience, max_age });
+        known.push(Arc::clone(&trusted));
+        match (jwks, jwks_uri) {
+            (Some(path), None) => resolved.from_files.push((trusted, folder.join(path))),
+            (None, Some(text)) => {
+                let uri = JwksUri::parse(&text);
+                let problem = "must be an https URL without userinfo and fragment";
+                let uri = uri.ok_or_else(|| value("trusted_issuers.jwks_uri", problem))?;
+                if !allowed_hosts.allows(&uri) {
+                    let problem = format!("{}: its host is not one of jwks_uri.allowed_hosts", trusted.name);
+                    return Err(value("trusted_issuers.jwks_uri", &problem));
+                }
+                resolved.fetched.push((trusted, uri));
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                let problem = format!("{}: needs either jwks, a file, or jwks_uri", trusted.name);
+                return Err(value("trusted_issuers.jwks", &problem));
+            }
+        }
+    }
+    Ok(resolved)
+}
