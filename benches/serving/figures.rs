@@ -1,8 +1,11 @@
 //! Ratios of interleaved rounds.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
+
+use serde_json::Map;
+use serde_json::Value;
 
 use crate::support::Failure;
 use crate::support::client::Measured;
@@ -33,6 +36,23 @@ impl Round {
             p99_us: quantile(0.99),
             p999_us: quantile(0.999),
         })
+    }
+
+    /// What its calls took beyond those of another round.
+    pub(crate) fn beyond(self, other: Self) -> Self {
+        Self {
+            p50_us: self.p50_us - other.p50_us,
+            p99_us: self.p99_us - other.p99_us,
+            p999_us: self.p999_us - other.p999_us,
+            ..self
+        }
+    }
+}
+
+/// The median and the 99th percentile of its times.
+impl fmt::Display for Round {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:.0}, {:.0}", self.p50_us, self.p99_us)
     }
 }
 
@@ -129,16 +149,20 @@ impl Figures {
         self.0.push((name, figure));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn print(&self) {
         println!(
-            "| figure | ratio [95 %] | calls a second | p50, p99, p99.9 us | CPU us a call | beside: calls a second, CPU us |"
+            "| figure | ratio [95 %] | calls a second | p50, p99, p99.9 us | CPU us a call | beside: calls a second | p50, p99 us | CPU us a call |"
         );
-        println!("|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|");
         for (name, figure) in &self.0 {
             let ratios = figure.ratios();
             let (low, high) = interval(&ratios);
             println!(
-                "| {name} | {:.3} [{low:.3}, {high:.3}] | {:.0} | {:.0}, {:.0}, {:.0} | {:.1} | {:.0}, {:.1} |",
+                "| {name} | {:.3} [{low:.3}, {high:.3}] | {:.0} | {:.0}, {:.0}, {:.0} | {:.1} | {:.0} | {:.0}, {:.0} | {:.1} |",
                 median(ratios),
                 figure.ours(|round| round.rps),
                 figure.ours(|round| round.p50_us),
@@ -146,32 +170,40 @@ impl Figures {
                 figure.ours(|round| round.p999_us),
                 figure.ours(|round| round.cpu_us),
                 figure.other(|round| round.rps),
+                figure.other(|round| round.p50_us),
+                figure.other(|round| round.p99_us),
                 figure.other(|round| round.cpu_us),
             );
         }
     }
 
-    /// Writes `bench/serving.json` under cargo's target directory.
+    /// Writes `bench/serving.json` under cargo's target directory. What it has of other sections stays.
     pub(crate) fn write(&self) -> Result<(), Failure> {
-        let figures: BTreeMap<_, _> = self
-            .0
-            .iter()
-            .map(|(name, figure)| {
-                let values = serde_json::json!({
-                    "ratio": median(figure.ratios()),
-                    "rps": figure.ours(|round| round.rps),
-                    "p50_us": figure.ours(|round| round.p50_us),
-                    "p99_us": figure.ours(|round| round.p99_us),
-                    "cpu_us": figure.ours(|round| round.cpu_us),
-                });
-                (*name, values)
-            })
-            .collect();
         // The bench is in TARGET/release/deps.
         let program = std::env::current_exe()?;
         let target = program.ancestors().nth(3).ok_or("not in a target directory")?;
         let folder: PathBuf = target.join("bench");
         fs::create_dir_all(&folder)?;
-        Ok(fs::write(folder.join("serving.json"), serde_json::to_vec_pretty(&figures)?)?)
+        let file = folder.join("serving.json");
+        let mut figures: Map<String, Value> = match fs::read(&file) {
+            Ok(earlier) => serde_json::from_slice(&earlier)?,
+            Err(_) => Map::new(),
+        };
+        for (name, figure) in &self.0 {
+            let ratios = figure.ratios();
+            let (low, high) = interval(&ratios);
+            let values = serde_json::json!({
+                "ratio": median(ratios),
+                "interval": [low, high],
+                "rps": figure.ours(|round| round.rps),
+                "p50_us": figure.ours(|round| round.p50_us),
+                "p99_us": figure.ours(|round| round.p99_us),
+                "cpu_us": figure.ours(|round| round.cpu_us),
+                "beside_p50_us": figure.other(|round| round.p50_us),
+                "beside_p99_us": figure.other(|round| round.p99_us),
+            });
+            figures.insert((*name).to_owned(), values);
+        }
+        Ok(fs::write(file, serde_json::to_vec_pretty(&figures)?)?)
     }
 }

@@ -1,12 +1,9 @@
 //! What a handshake costs beside openssl's.
 
-use std::net::TcpListener;
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -19,6 +16,8 @@ use crate::support::client::Measured;
 use crate::support::client::Peer;
 use crate::support::server::Process;
 use crate::support::server::SERVER_CORE;
+use crate::support::server::free_port;
+use crate::support::server::until_listening;
 
 /// How many handshakes a round has. Both servers are asked one after another: `s_server` takes one at a time.
 const HANDSHAKES: usize = 500;
@@ -31,7 +30,7 @@ pub(crate) struct OpenSsl {
 
 impl OpenSsl {
     pub(crate) async fn start(folder: &Path) -> Result<Self, Failure> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         let process = Command::new("taskset")
             .args(["-c", SERVER_CORE, "openssl", "s_server", "-quiet", "-tls1_3", "-num_tickets", "0"])
             .args(["-Verify", "4", "-verify_return_error", "-cert", "server.pem", "-key", "server-key.pem"])
@@ -42,14 +41,9 @@ impl OpenSsl {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if begin.elapsed() > Duration::from_secs(10) {
-                return Err("openssl s_server did not start (from the package openssl)".into());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(Self { process, port })
+        let started = Self { process, port };
+        until_listening(port).await?;
+        Ok(started)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Measures what calls cost beside servers that answer without judging, in the same run: `cargo bench --bench serving
-//! [ROUNDS]`. With `trail` after it, what they cost with an audit trail beside what they cost without.
+//! [ROUNDS]`. With the name of a figure after it, that one alone; with `trail`, what they cost with an audit trail beside
+//! what they cost without; with `envoy`, what a check adds to a request through a real Envoy.
 //!
 //! Each server runs on one core in a process of its own, and the raw client of `support` on another. The rounds of one
 //! figure are interleaved: ours, the other, ours, the other. A figure is the median of the rounds' ratios, with its 95 %
@@ -9,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod envoy;
 mod figures;
 mod handshakes;
 mod noop;
@@ -72,13 +74,16 @@ fn main() -> Result<(), Failure> {
     let rounds = arguments.first().map_or(Ok(ROUNDS), |rounds| rounds.parse())?;
     leave_the_servers_core()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if arguments.get(1).is_some_and(|section| section == "trail") {
-        return runtime.block_on(trail::with_and_without(rounds));
+    match arguments.get(1).map(String::as_str) {
+        Some("trail") => runtime.block_on(trail::with_and_without(rounds)),
+        Some("envoy") => runtime.block_on(envoy::beside_noop(rounds)),
+        figure => runtime.block_on(measure(rounds, figure)),
     }
-    runtime.block_on(measure(rounds))
 }
 
-async fn measure(rounds: usize) -> Result<(), Failure> {
+/// Measures one figure, or all of them.
+async fn measure(rounds: usize, wanted: Option<&str>) -> Result<(), Failure> {
+    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
     // What is measured is what calls cost, not when they are refused.
     let server = Server::start(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "1s")]).await?;
     let der = server.certificate()?;
@@ -113,36 +118,49 @@ async fn measure(rounds: usize) -> Result<(), Failure> {
         ("validate_certificate_vs_own", &certificate, requests::validated),
         ("check_hash_vs_own", &checked_hash, requests::checked),
         ("check_certificate_vs_own", &checked_certificate, requests::checked),
-    ] {
+    ]
+    .into_iter()
+    .filter(|(name, ..)| is_wanted(name))
+    {
         figures.add(name, compare(rounds, &proxy, &own, requests, requests, reader).await?);
     }
-    figures.add("short_noop_vs_own", compare(rounds, &short, &own, &hash, &hash, requests::answered).await?);
-    figures.add("validate_vs_stock", compare(rounds, &proxy, &stock, &hash, &hash, requests::validated).await?);
-    figures.add("stream_vs_own_stream", streams(rounds, &proxy, &own, &stream).await?);
+    if is_wanted("short_noop_vs_own") {
+        let figure = compare(rounds, &short, &own, &hash, &hash, requests::answered).await?;
+        figures.add("short_noop_vs_own", figure);
+    }
+    if is_wanted("validate_vs_stock") {
+        let figure = compare(rounds, &proxy, &stock, &hash, &hash, requests::validated).await?;
+        figures.add("validate_vs_stock", figure);
+    }
+    if is_wanted("stream_vs_own_stream") {
+        figures.add("stream_vs_own_stream", streams(rounds, &proxy, &own, &stream).await?);
+    }
     let (signature, verification) = (primitives::sign_es256()?, primitives::verify_es256()?);
-    let issued = compare(rounds, &workload, &own, &issue, &hash, requests::answered).await?;
-    figures.add("issue_vs_limit", issued.beside_more(signature));
+    if is_wanted("issue_vs_limit") {
+        let issued = compare(rounds, &workload, &own, &issue, &hash, requests::answered).await?;
+        figures.add("issue_vs_limit", issued.beside_more(signature));
+    }
     for (name, requests, reader) in [
         ("validate_unloaded_p50", &hash, requests::validated as Reader),
         ("check_unloaded_p50", &checked_hash, requests::checked),
-    ] {
+    ]
+    .into_iter()
+    .filter(|(name, ..)| is_wanted(name))
+    {
         figures.add(name, unloaded(rounds, &proxy, &own, requests, reader).await?);
     }
-    let (mut loaded, mut alone) = (Figure::throughput(), Figure::median_time());
-    for _ in 0..rounds {
-        let fresh = issued_tokens(&server, UNCACHED).await?;
-        let fresh: Vec<Request> = fresh.iter().map(|token| unary(token, &thumbprint)).collect();
-        let (calls, few) = fresh.split_at(UNCACHED - UNCACHED / 8);
-        let (mut ours, mut other) = (Callers::connect(&proxy).await?, Callers::connect(&own).await?);
-        let uncached = ours.round(calls, calls.len(), requests::validated).await?;
-        loaded.add(uncached, other.round(&hash, CALLS, requests::answered).await?);
-        let uncached = ours.unloaded_round(few, requests::validated).await?;
-        alone.add(uncached, other.unloaded_round(&hash, requests::answered).await?);
+    if is_wanted("validate_uncached_vs_limit") || is_wanted("uncached_unloaded_p50") {
+        let (loaded, alone) = uncached(rounds, &server, &proxy, &own, (&thumbprint, &hash)).await?;
+        figures.add("validate_uncached_vs_limit", loaded.beside_more(verification));
+        figures.add("uncached_unloaded_p50", alone);
     }
-    figures.add("validate_uncached_vs_limit", loaded.beside_more(verification));
-    figures.add("uncached_unloaded_p50", alone);
-    let handshakes = handshakes::beside_openssl(rounds, &proxy, server.folder()).await?;
-    figures.add("handshake_cpu_vs_openssl", handshakes);
+    if is_wanted("handshake_cpu_vs_openssl") {
+        let handshakes = handshakes::beside_openssl(rounds, &proxy, server.folder()).await?;
+        figures.add("handshake_cpu_vs_openssl", handshakes);
+    }
+    if figures.is_empty() {
+        return Err("there is no such section or figure".into());
+    }
     println!("an ES256 signature: {signature:.1} us, a verification: {verification:.1} us");
     figures.print();
     figures.write()
@@ -231,6 +249,8 @@ async fn streams<P: Process, Q: Process>(
     requests: &[Request],
 ) -> Result<Figure, Failure> {
     let (mut ours, mut other) = (Callers::connect(ours).await?, Callers::connect(other).await?);
+    ours.stream_round(requests, CALLS / 4, requests::validated_in_stream).await?;
+    other.stream_round(requests, CALLS / 4, requests::answered).await?;
     let mut figure = Figure::throughput();
     for _ in 0..rounds {
         let ours = ours.stream_round(requests, CALLS, requests::validated_in_stream).await?;
@@ -254,6 +274,29 @@ async fn unloaded<P: Process, Q: Process>(
         figure.add(ours, other.unloaded_round(requests, requests::answered).await?);
     }
     Ok(figure)
+}
+
+/// The throughput and the median time of ours with tokens that were not seen before over that of the other.
+async fn uncached<P: Process>(
+    rounds: usize,
+    server: &Server,
+    ours: &(&Server, Peer),
+    other: &(&P, Peer),
+    (thumbprint, others): (&Evidence, &[Request]),
+) -> Result<(Figure, Figure), Failure> {
+    let (mut loaded, mut alone) = (Figure::throughput(), Figure::median_time());
+    for _ in 0..rounds {
+        let fresh = issued_tokens(server, UNCACHED).await?;
+        let request = |token: &String| Request::unary(requests::VALIDATE, &requests::validate(token, thumbprint));
+        let fresh: Vec<Request> = fresh.iter().map(request).collect();
+        let (calls, few) = fresh.split_at(UNCACHED - UNCACHED / 8);
+        let (mut ours, mut other) = (Callers::connect(ours).await?, Callers::connect(other).await?);
+        let uncached = ours.round(calls, calls.len(), requests::validated).await?;
+        loaded.add(uncached, other.round(others, CALLS, requests::answered).await?);
+        let uncached = ours.unloaded_round(few, requests::validated).await?;
+        alone.add(uncached, other.unloaded_round(others, requests::answered).await?);
+    }
+    Ok((loaded, alone))
 }
 
 /// Tokens of the sample workload, all different.

@@ -312,8 +312,8 @@ impl Connection {
                 if let Some(open) = self.open.as_mut().filter(|open| open.number == head.stream) {
                     open.take_in(payload, reader, measured);
                 } else if let Some(sent) = self.under_way(head.stream) {
-                    // After gRPC's prefix; the answers here fit into one frame.
-                    sent.verdict = payload.get(5..).map(reader);
+                    // After gRPC's prefix; the answers here fit into one frame. An empty one may follow, which ends them.
+                    sent.verdict = payload.get(5..).map(reader).or(sent.verdict);
                 }
                 if ended {
                     self.ended(head.stream, measured);

@@ -66,6 +66,7 @@ impl Head {
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     fields: Vec<u8>,
+    /// Empty where there is none.
     body: Vec<u8>,
     /// Whether the body ends the request. A stream's does not.
     ends: bool,
@@ -77,6 +78,14 @@ impl Request {
         Self { fields: fields(path), body: length_prefixed(message), ends: true }
     }
 
+    /// A `GET` with a bearer token.
+    pub(crate) fn get(path: &str, token: &str) -> Self {
+        const GET: u8 = 0x80 | 2;
+        let mut fields = target(GET, path);
+        literal(&mut fields, &[15, 8], &format!("Bearer {token}"));
+        Self { fields, body: Vec::new(), ends: true }
+    }
+
     /// A message of a stream.
     pub(crate) fn streamed(path: &str, message: &impl Message) -> Self {
         Self { ends: false, ..Self::unary(path, message) }
@@ -85,12 +94,15 @@ impl Request {
     /// Appends the request's frames.
     pub(crate) fn write(&self, stream: u32, out: &mut Vec<u8>) {
         self.write_head(stream, out);
-        self.write_message(stream, out);
+        if !self.body.is_empty() {
+            self.write_message(stream, out);
+        }
     }
 
     /// Appends the frame of its header fields alone.
     pub(crate) fn write_head(&self, stream: u32, out: &mut Vec<u8>) {
-        frame(out, HEADERS, END_HEADERS, stream, &self.fields);
+        let ends = if self.body.is_empty() { END_STREAM } else { 0 };
+        frame(out, HEADERS, END_HEADERS | ends, stream, &self.fields);
     }
 
     /// Appends the frame of its message alone.
@@ -113,21 +125,28 @@ fn length_prefixed(message: &impl Message) -> Vec<u8> {
     body
 }
 
-/// The header fields of a gRPC call (RFC 7541): indexed where the static table has them, else literal and not indexed.
+/// The header fields of a gRPC call.
 fn fields(path: &str) -> Vec<u8> {
     const POST: u8 = 0x80 | 3;
-    const HTTPS: u8 = 0x80 | 7;
-    let mut out = vec![POST, HTTPS];
-    let mut literal = |name: &[u8], value: &str| {
-        out.extend_from_slice(name);
-        string(&mut out, value);
-    };
-    literal(&[4], path);
-    literal(&[1], "localhost");
+    let mut out = target(POST, path);
     // 31 does not fit into the four bits of a literal's index: 15, and 16 more.
-    literal(&[15, 16], "application/grpc");
-    literal(&[0, 2, b't', b'e'], "trailers");
+    literal(&mut out, &[15, 16], "application/grpc");
+    literal(&mut out, &[0, 2, b't', b'e'], "trailers");
     out
+}
+
+/// The header fields that every request has (RFC 7541): indexed where the static table has them, else literal and not indexed.
+fn target(method: u8, path: &str) -> Vec<u8> {
+    const HTTPS: u8 = 0x80 | 7;
+    let mut out = vec![method, HTTPS];
+    literal(&mut out, &[4], path);
+    literal(&mut out, &[1], "localhost");
+    out
+}
+
+fn literal(out: &mut Vec<u8>, name: &[u8], value: &str) {
+    out.extend_from_slice(name);
+    string(out, value);
 }
 
 /// A string without Huffman coding, of at most 16,383 bytes (RFC 7541 sections 5.1 and 5.2).

@@ -5,6 +5,7 @@ use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Read as _;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
@@ -260,6 +261,10 @@ impl Noop {
         Ok(Self { process, port: line.trim().parse()? })
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A peer that it accepts.
     pub(crate) fn peer(&self, folder: &Path) -> Result<Peer, Failure> {
         Peer::in_folder(folder, "proxy", self.port)
@@ -284,6 +289,23 @@ impl Drop for Server {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// A port of this machine that nothing listens at.
+pub(crate) fn free_port() -> Result<u16, Failure> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Waits until a program that was started listens at this port.
+pub(crate) async fn until_listening(port: u16) -> Result<(), Failure> {
+    let begin = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if begin.elapsed() > Duration::from_secs(10) {
+            return Err(format!("nothing listens at port {port}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// Keeps this process, and the threads that it will start, away from the server's core.
