@@ -62,6 +62,10 @@ pub enum DenyReason {
     /// The certificate that the token is bound to, the presented one, or one between them in their lineage is revoked.
     #[error("the certificate that the token is bound to, or one that follows it, has been revoked")]
     CertificateRevoked,
+    /// A token that it comes from no longer counts: it was revoked, or its client, its certificate or its registration is no
+    /// longer what it was.
+    #[error("a token that the token was exchanged for no longer counts")]
+    DelegationBroken,
     /// The `aud` claim names another audience.
     #[error("the token is for another audience")]
     WrongAudience,
@@ -71,7 +75,13 @@ pub enum DenyReason {
     /// The record of the protected resource cannot be read by this version, which suspends it.
     #[error("the record of the resource is one that this version of the server cannot read")]
     ResourceSuspended,
-    /// The token's workload belongs to a trust domain that the resource does not accept.
+    /// The token is a delegated one, and the resource takes none.
+    #[error("the resource takes no delegated tokens")]
+    DelegationNotAccepted,
+    /// The resource takes no delegated tokens of this holder, or none with so many actors.
+    #[error("the resource takes no delegated tokens of the token's holder, or none with so many actors")]
+    ActorNotAccepted,
+    /// The token's workload, or its subject, belongs to a trust domain that the resource does not accept.
     #[error("the resource accepts no workloads of the token's trust domain")]
     TrustDomainNotAccepted,
     /// The token has no confirmation by certificate (`x5t#S256` of RFC 8705 section 3.1).

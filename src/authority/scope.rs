@@ -68,6 +68,17 @@ impl Scope {
         self.0.iter().map(String::as_str)
     }
 
+    /// The scopes of all these sets, each at its first position.
+    pub fn union<'a>(scopes: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all: Vec<String> = Vec::new();
+        for token in scopes.flat_map(Self::tokens) {
+            if !all.iter().any(|known| known == token) {
+                all.push(token.to_owned());
+            }
+        }
+        Self(all.into())
+    }
+
     /// The scopes of this set for which `keeps` holds, in their order.
     #[must_use]
     pub fn restricted(&self, keeps: impl Fn(&str) -> bool) -> Self {

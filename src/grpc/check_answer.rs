@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 
+use crate::authority::decision::ACTOR_HEADER;
 use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
 use crate::authority::decision::CheckAnswer;
@@ -78,6 +79,9 @@ fn printed(
 fn headers(claims: &AccessTokenClaims, response: &mut Writer<'_>) {
     header(response, HEADERS, "x-lanyard-client-id", &claims.client_id);
     header(response, HEADERS, "x-lanyard-subject", &claims.sub);
+    if claims.act.is_some() {
+        header(response, HEADERS, ACTOR_HEADER, &claims.client_id);
+    }
     if let Some(scope) = &claims.scope {
         header(response, HEADERS, "x-lanyard-scope", scope);
     }
@@ -91,6 +95,11 @@ fn metadata(claims: &AccessTokenClaims, fields: &mut Writer<'_>) {
         value.message(6, |list| claims.aud.all().iter().for_each(|one| list.message(1, |value| value.text_of(3, one))));
     });
     field(fields, "jti", &claims.jti);
+    if let Some(actors) = &claims.act {
+        field_of(fields, "actors", |value| {
+            value.message(6, |list| actors.all().for_each(|one| list.message(1, |value| value.text_of(3, one))));
+        });
+    }
 }
 
 fn binding(matched: Match) -> &'static str {

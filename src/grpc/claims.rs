@@ -5,6 +5,7 @@ use prost_types::Value;
 use prost_types::value::Kind;
 
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::Actors;
 use crate::authority::tokens::Audience;
 
 /// The claims, in the form that they have in the token.
@@ -42,7 +43,15 @@ pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
         ("lanyard_bound", bound),
         ("lanyard_spiffe_id", claims.lanyard_spiffe_id.as_deref().map(text)),
         ("lanyard_creation", Some(text(&claims.lanyard_creation))),
+        // Where the token comes from is nobody else's to know.
+        ("act", claims.act.as_ref().map(actors)),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     Struct { fields }
+}
+
+fn actors(actors: &Actors) -> Value {
+    let sub = ("sub".to_owned(), Value { kind: Some(Kind::StringValue(actors.sub.clone())) });
+    let earlier = actors.act.as_ref().map(|earlier| ("act".to_owned(), self::actors(earlier)));
+    Value { kind: Some(Kind::StructValue(Struct { fields: [sub].into_iter().chain(earlier).collect() })) }
 }

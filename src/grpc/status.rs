@@ -13,6 +13,7 @@ use tonic_types::StatusExt as _;
 use crate::authority::access::Exceeded;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::RETRY_AFTER;
+use crate::authority::decision::ExchangeRefusal;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::NoDecision;
@@ -140,6 +141,20 @@ pub fn token_refused(error: GrantError, explanation: Option<String>) -> Status {
     }
 }
 
+/// A refused exchange.
+pub fn exchange_refused(refusal: ExchangeRefusal) -> Status {
+    let (code, reason) = match refusal {
+        ExchangeRefusal::NotGranted(error) => return grant_error(error),
+        ExchangeRefusal::NotEnabled => (Code::FailedPrecondition, "EXCHANGE_NOT_ENABLED"),
+        ExchangeRefusal::UnauthorizedClient => (Code::PermissionDenied, "UNAUTHORIZED_CLIENT"),
+        ExchangeRefusal::RequestMalformed(_) => (Code::InvalidArgument, INVALID_REQUEST),
+        ExchangeRefusal::SubjectNotAccepted => (Code::InvalidArgument, "SUBJECT_NOT_ACCEPTED"),
+        ExchangeRefusal::InvalidTarget => (Code::InvalidArgument, "INVALID_TARGET"),
+        ExchangeRefusal::InvalidScope => (Code::InvalidArgument, "INVALID_SCOPE"),
+    };
+    plain(code, reason, refusal)
+}
+
 /// A request that cannot be answered by what the server knows of the store.
 pub fn stale(error: Undecidable) -> Status {
     plain(Code::Unavailable, error.code(), error)
@@ -185,9 +200,12 @@ pub fn deny_reason(reason: DenyReason) -> proto::DenyReason {
         DenyReason::ClientRevoked => proto::DenyReason::ClientRevoked,
         DenyReason::IdentityRevoked => proto::DenyReason::IdentityRevoked,
         DenyReason::CertificateRevoked => proto::DenyReason::CertificateRevoked,
+        DenyReason::DelegationBroken => proto::DenyReason::DelegationBroken,
         DenyReason::WrongAudience => proto::DenyReason::WrongAudience,
         DenyReason::ResourceDeleted => proto::DenyReason::ResourceDeleted,
         DenyReason::ResourceSuspended => proto::DenyReason::ResourceSuspended,
+        DenyReason::DelegationNotAccepted => proto::DenyReason::DelegationNotAccepted,
+        DenyReason::ActorNotAccepted => proto::DenyReason::ActorNotAccepted,
         DenyReason::TrustDomainNotAccepted => proto::DenyReason::TrustDomainNotAccepted,
         DenyReason::NotBound => proto::DenyReason::NotBound,
         DenyReason::EvidenceMissing => proto::DenyReason::EvidenceMissing,

@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::authority::Authority;
 use crate::authority::access::Requester;
 use crate::authority::decision::ClientAssertion;
+use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::LastAdmin;
 use crate::authority::decision::TokenRequest;
 use crate::authority::observe::RefusedRequest;
@@ -26,6 +27,8 @@ use crate::grpc::whoami;
 use crate::messages;
 use crate::proto::AnnounceRotationRequest;
 use crate::proto::AnnounceRotationResponse;
+use crate::proto::ExchangeTokenRequest;
+use crate::proto::ExchangeTokenResponse;
 use crate::proto::IntrospectTokenRequest;
 use crate::proto::IntrospectTokenResponse;
 use crate::proto::IssueTokenRequest;
@@ -36,6 +39,7 @@ use crate::proto::RevokeTokenRequest;
 use crate::proto::RevokeTokenResponse;
 use crate::proto::WhoAmIRequest;
 use crate::proto::WhoAmIResponse;
+use crate::proto::exchange_token_request::Subject;
 use crate::proto::token_service_server::TokenService;
 
 #[tonic::async_trait]
@@ -43,6 +47,14 @@ impl TokenService for Services {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         issue(&self.authority, caller(&extensions)?.clone(), message).await.map(Response::new)
+    }
+
+    async fn exchange_token(
+        &self,
+        request: Request<ExchangeTokenRequest>,
+    ) -> Result<Response<ExchangeTokenResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        exchange(&self.authority, caller(&extensions)?.clone(), message).await.map(Response::new)
     }
 
     async fn introspect_token(
@@ -140,6 +152,37 @@ pub(super) async fn issue(
         token_type: "Bearer".to_owned(),
         expires_in: issued.expires_in.try_into().ok(),
         scope: issued.scope.to_string(),
+    })
+}
+
+/// Exchanges what was presented to an admitted caller.
+async fn exchange(
+    authority: &Authority,
+    mut caller: Caller,
+    message: ExchangeTokenRequest,
+) -> Result<ExchangeTokenResponse, Status> {
+    let (receipt, access_token) = match message.subject {
+        Some(Subject::Receipt(receipt)) => (Some(receipt), None),
+        Some(Subject::AccessToken(token)) => (sent(message.presentation_receipt), Some(token)),
+        None => (None, None),
+    };
+    let request = ExchangeRequest {
+        client_id: sent(message.client_id),
+        assertion: assertion(message.client_assertion_type, message.client_assertion),
+        receipt,
+        access_token,
+        actor_token: None,
+        audience: message.audience,
+        scope: message.scope,
+    };
+    authority.discover(&mut caller, request.client_id.as_deref()).await;
+    let exchanged = authority.exchange_token(&caller, &request).await;
+    let issued = exchanged.map_err(status::refused(status::exchange_refused))?;
+    Ok(ExchangeTokenResponse {
+        access_token: issued.access_token,
+        expires_in: issued.expires_in.try_into().ok(),
+        scope: issued.scope.to_string(),
+        bound_to: caller.identity.thumbprint().as_bytes().to_vec(),
     })
 }
 

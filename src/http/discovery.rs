@@ -15,6 +15,7 @@ use crate::authority::Authority;
 use crate::authority::access::JWKS;
 use crate::authority::access::METADATA;
 use crate::authority::access::OPENID_CONFIGURATION;
+use crate::authority::registration::TOKEN_EXCHANGE;
 use crate::http::document::Document;
 use crate::http::document::public;
 
@@ -103,12 +104,14 @@ fn document(authority: &Authority) -> Value {
     {
         endpoints.insert("registration_endpoint".to_owned(), Value::from(at("/oauth2/register")));
     }
+    let grant_types: &[&str] =
+        if policy.exchange.enabled { &["client_credentials", TOKEN_EXCHANGE] } else { &["client_credentials"] };
     let mut document = json!({
         "issuer": policy.issuer,
         // Within the issuer's path: of a shared host, only that path leads here.
         "jwks_uri": format!("{}{JWKS}", policy.issuer.trim_end_matches('/')),
         "response_types_supported": [],
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": grant_types,
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,

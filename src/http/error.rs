@@ -37,12 +37,14 @@ pub(super) enum ErrorCode {
     Grant(GrantErrorCode),
     /// `unauthorized_client` (RFC 7009 section 2.1).
     UnauthorizedClient,
-    /// `access_denied`, as in RFC 6749 section 4.1.2.1.
+    /// `access_denied` (RFC 6749 section 4.1.2.1).
     AccessDenied,
     /// `invalid_token` (RFC 6750 section 3.1).
     InvalidToken,
     /// `invalid_client_metadata` (RFC 7591 section 3.2.2).
     InvalidClientMetadata,
+    /// `invalid_authorization_details` (RFC 9396 section 5).
+    InvalidAuthorizationDetails,
 }
 
 impl ErrorCode {
@@ -55,6 +57,7 @@ impl ErrorCode {
             Self::AccessDenied => "access_denied",
             Self::InvalidToken => "invalid_token",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
         }
     }
 
@@ -63,7 +66,7 @@ impl ErrorCode {
         match self {
             Self::Grant(code) => code,
             Self::UnauthorizedClient | Self::AccessDenied | Self::InvalidToken => GrantErrorCode::InvalidClient,
-            Self::InvalidClientMetadata => GrantErrorCode::InvalidRequest,
+            Self::InvalidClientMetadata | Self::InvalidAuthorizationDetails => GrantErrorCode::InvalidRequest,
         }
     }
 }
@@ -124,12 +127,6 @@ impl OAuthError {
     /// Client authentication failed.
     pub(super) const fn invalid_client(description: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Grant(GrantErrorCode::InvalidClient), description)
-    }
-
-    /// A grant type other than `client_credentials`.
-    pub(super) const fn unsupported_grant_type() -> Self {
-        let code = ErrorCode::Grant(GrantErrorCode::UnsupportedGrantType);
-        Self::new(StatusCode::BAD_REQUEST, code, "only client_credentials is served")
     }
 
     /// A request that names its target in `audience`, where RFC 8707 has `resource`.

@@ -8,6 +8,7 @@ mod client;
 pub mod discovery;
 mod document;
 pub mod error;
+mod exchange;
 mod form;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -1,4 +1,4 @@
-//! `POST /oauth2/token` (RFC 6749 section 4.4, RFC 8705 section 2, RFC 8707).
+//! `POST /oauth2/token` (RFC 6749 section 4.4, RFC 8705 section 2, RFC 8707), and by RFC 8693 in `exchange`.
 
 use std::sync::Arc;
 
@@ -8,14 +8,17 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
+use axum::response::Response;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
 use crate::authority::decision::TokenRequest;
+use crate::authority::registration::TOKEN_EXCHANGE;
 use crate::authority::state::Caller;
 use crate::http::client::Authentication;
 use crate::http::error::OAuthError;
+use crate::http::exchange;
 use crate::http::form::Form;
 use crate::http::headers::NO_STORE;
 
@@ -24,18 +27,27 @@ pub(super) async fn issue(
     Extension(mut caller): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<impl IntoResponse, OAuthError> {
+) -> Result<Response, OAuthError> {
     let form = Form::parse(&headers, &body)?;
     let Authentication { client_id, assertion } = Authentication::of(&form, &headers)?;
-    match form.one("grant_type")? {
-        Some("client_credentials") => {}
-        Some(_) => return Err(OAuthError::unsupported_grant_type()),
+    let exchanges = match form.one("grant_type")? {
+        Some("client_credentials") => false,
+        Some(TOKEN_EXCHANGE) if authority.policy().exchange.enabled => true,
+        Some(_) => return Err(exchange::unsupported_grant_type()),
         None => return Err(OAuthError::invalid_request("grant_type is missing")),
+    };
+    if !form.all("authorization_details").is_empty() {
+        return Err(exchange::authorization_details());
     }
     // RFC 8705 section 2: client_id is required, also if the certificate alone identifies the client. RFC 7521 section
     // 4.2: it is optional with an assertion.
     if client_id.is_none() && !assertion.is_present() {
         return Err(OAuthError::invalid_request("client_id is missing"));
+    }
+    if exchanges {
+        let request = exchange::request(&form, client_id, assertion)?;
+        authority.discover(&mut caller, client_id).await;
+        return exchange::answer(&authority, &caller, &request).await.map(IntoResponse::into_response);
     }
     let audience = form.all("resource");
     // The parameter that some servers have in place of `resource`. Ignoring it would issue a token for more than was
@@ -65,5 +77,5 @@ pub(super) async fn issue(
     {
         members.insert("scope".to_owned(), Value::from(issued.scope.to_string()));
     }
-    Ok((NO_STORE, Json(body)))
+    Ok((NO_STORE, Json(body)).into_response())
 }

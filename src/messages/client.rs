@@ -10,7 +10,9 @@ use crate::messages::common::etag;
 use crate::messages::common::set;
 use crate::messages::common::take_one_of;
 use crate::messages::common::timestamp;
+use crate::messages::exchange;
 use crate::proto::Client;
+use crate::proto::Delegates;
 
 impl TryFrom<Client> for ClientMetadata {
     type Error = Malformed;
@@ -37,6 +39,8 @@ impl TryFrom<Client> for ClientMetadata {
             tls_client_certificate_bound_access_tokens: client.tls_client_certificate_bound_access_tokens,
             access_token_ttl: duration("access_token_ttl", client.access_token_ttl)?,
             rotation: set(client.rotation),
+            exchange: client.exchange.into_iter().map(exchange::rule).collect::<Result<_, _>>()?,
+            delegates: client.delegates.map(|delegates| delegates.clients),
             owner: set(client.owner),
             managed_by: set(client.managed_by),
             issuer: set(client.issuer),
@@ -74,6 +78,8 @@ impl From<ClientMetadata> for Client {
             tls_client_certificate_bound_access_tokens: metadata.tls_client_certificate_bound_access_tokens,
             access_token_ttl: metadata.access_token_ttl.map(duration_message),
             rotation: metadata.rotation.unwrap_or_default(),
+            exchange: metadata.exchange.into_iter().map(exchange::rule_message).collect(),
+            delegates: metadata.delegates.map(|clients| Delegates { clients }),
             owner: metadata.owner.unwrap_or_default(),
             managed_by: metadata.managed_by.unwrap_or_default(),
             issuer: metadata.issuer.unwrap_or_default(),
@@ -115,7 +121,7 @@ impl Masked for Client {
             self, from, field: token_endpoint_auth_method, spiffe_id, tls_client_auth_subject_dn, tls_client_auth_san_dns,
             tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email, client_ca, jwks, jwks_uri,
             certificate_pem, scope, audience, grant_types, tls_client_certificate_bound_access_tokens, access_token_ttl,
-            rotation, owner, managed_by, disabled, issuer, subject, claims,
+            rotation, exchange, delegates, owner, managed_by, disabled, issuer, subject, claims,
         );
         Some(())
     }

@@ -3,6 +3,7 @@
 mod change;
 mod client;
 mod common;
+mod exchange;
 mod grant;
 mod resource;
 

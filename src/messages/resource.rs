@@ -12,6 +12,7 @@ use crate::messages::common::etag;
 use crate::messages::common::set;
 use crate::messages::common::take_one_of;
 use crate::messages::common::timestamp;
+use crate::messages::exchange;
 use crate::proto::EvidenceFrom;
 use crate::proto::ProtectedResource;
 use crate::proto::Route;
@@ -34,6 +35,7 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
             remove_authorization: resource.remove_authorization,
             destination_principals: resource.destination_principals,
             authorities: resource.authorities,
+            delegated: resource.delegated.map(exchange::delegated),
             owner: set(resource.owner),
             record_allowed: resource.record_allowed,
             managed_by: set(resource.managed_by),
@@ -59,6 +61,7 @@ impl From<ResourceMetadata> for ProtectedResource {
             remove_authorization: metadata.remove_authorization,
             destination_principals: metadata.destination_principals,
             authorities: metadata.authorities,
+            delegated: metadata.delegated.map(exchange::delegated_message),
             owner: metadata.owner.unwrap_or_default(),
             record_allowed: metadata.record_allowed,
             managed_by: metadata.managed_by.unwrap_or_default(),
@@ -92,7 +95,7 @@ impl Masked for ProtectedResource {
     fn take(&mut self, field: &str, from: &Self) -> Option<()> {
         take_one_of!(
             self, from, field: scope, routes, least_evidence, evidence_from, trust_domains, mode, report_header,
-            remove_authorization, destination_principals, authorities, owner, managed_by, max_staleness, record_allowed,
+            remove_authorization, destination_principals, authorities, delegated, owner, managed_by, max_staleness, record_allowed,
         );
         Some(())
     }

@@ -216,6 +216,10 @@ pub const METHODS: &[MethodEntry] = &[
         never_forwarded: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/AnnounceRotation", &[Role::Workload]).of(Priority::Issuing)
     },
+    MethodEntry {
+        for_unknown_certificates: true,
+        ..MethodEntry::grpc("/lanyard.v1.TokenService/ExchangeToken", &[Role::Workload]).of(Priority::Issuing)
+    },
     MethodEntry::grpc("/lanyard.v1.TokenService/IntrospectToken", INTROSPECTING).of(Priority::Decision),
     MethodEntry {
         for_unknown_certificates: true,

@@ -3,6 +3,7 @@
 
 mod checked;
 mod decisions;
+mod exchanges;
 mod sent_by;
 mod steps;
 

@@ -194,6 +194,7 @@ impl Authority {
                 .zip(permitted.as_deref())
                 .and_then(|(client, permitted)| refused(view, token, client, permitted)),
             revoked,
+            broken: view.broken_ancestor(token, self.policy.lineage),
             vouched,
             same_identity: false,
             lineages: &snapshot.lineages,

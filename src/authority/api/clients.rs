@@ -47,7 +47,9 @@ impl Managed for ClientRegistration {
             ("managed_by", Feature::ManagedBy, self.terms.managed_by.is_some()),
             ("token_endpoint_auth_method", Feature::IssuerJwt, by_issuer),
         ];
-        needed.into_iter().filter(|(.., needs)| *needs).map(|(field, feature, _)| (field, feature)).collect()
+        let needed = needed.into_iter().filter(|(.., needs)| *needs).map(|(field, feature, _)| (field, feature));
+        let exchange = self.terms.exchange.as_deref().map(|terms| (terms.first_field(), Feature::Exchange));
+        needed.chain(exchange).collect()
     }
 
     fn creation_id(authority: &Authority) -> Result<Box<str>, RegistryError> {
@@ -182,7 +184,19 @@ impl Authority {
             let problem = "a token for all of them, with all scopes, would be larger than 16 KiB: register fewer";
             return Err(invalid("audience", problem).into());
         }
-        if let Some(other) = self.snapshot.load().directory.conflicting_client(&registration) {
+        let snapshot = self.snapshot.load();
+        let rules = registration.terms.exchange.iter().flat_map(|exchange| &exchange.rules);
+        for (grant, rule) in rules.flat_map(|rule| rule.grants.iter().map(move |grant| (grant, rule))) {
+            for (scope, audience) in [(&grant.needs, &rule.presented_at), (&grant.gives, &rule.audience)] {
+                let resource = snapshot.resources.named(audience);
+                let defined = resource.and_then(|resource| resource.registration.defined.as_deref());
+                if defined.is_some_and(|defined| !defined.covers(scope)) {
+                    let problem = format!("grants: '{scope}' is not among the scopes that {audience} defines");
+                    return Err(invalid("exchange", &problem).into());
+                }
+            }
+        }
+        if let Some(other) = snapshot.directory.conflicting_client(&registration) {
             return Err(RegistryError::IdentityTaken(other.to_owned()));
         }
         Ok(registration)
@@ -272,6 +286,7 @@ fn largest_claims(issuer: &str, registration: &ClientRegistration) -> AccessToke
         lanyard_spiffe_id: spiffe_id,
         lanyard_creation: hash,
         act: None,
+        may_act: None,
         lanyard_from: Ancestry::default(),
     }
 }

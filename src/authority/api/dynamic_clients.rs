@@ -125,6 +125,7 @@ impl Authority {
         let mut metadata = metadata;
         metadata.client_id.clone_from(&known.client_id);
         metadata.disabled = known.disabled;
+        metadata.delegates.clone_from(&known.delegates);
         metadata.owner.clone_from(&known.owner);
         metadata.managed_by.clone_from(&known.managed_by);
         if metadata.token_endpoint_auth_method == known.token_endpoint_auth_method {

@@ -27,6 +27,7 @@ use crate::authority::state::Caller;
 use crate::authority::state::Undecidable;
 use crate::authority::state::View;
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::Ancestry;
 use crate::authority::tokens::VerifiedToken;
 
 impl Authority {
@@ -140,7 +141,8 @@ impl Authority {
                         left.all().iter().filter(|audience| may_know(audience) && !resources.is_suspended(audience));
                     let counted = resources.defined_by(spoken_for.map(String::as_str));
                     let narrowed = token.narrowed(&permitted, |scope| counted.counts(scope));
-                    return Ok(narrowed.unwrap_or_else(|| Arc::new(token.claims.clone())));
+                    let counting = narrowed.unwrap_or_else(|| Arc::new(token.claims.clone()));
+                    return Ok(without_ancestry(counting));
                 }
                 // The registration may have lost this audience, and not the next one; and so for deleted and suspended
                 // resources.
@@ -159,6 +161,14 @@ impl Authority {
 fn may_know<'a>(requester: &'a Requester, token: &VerifiedToken) -> impl Fn(&str) -> bool + use<'a> {
     let own = requester.client_id.is_some() && requester.client_id == token.holder;
     move |audience| own || requester.speaks_for(audience)
+}
+
+/// The claims without the identifiers of the tokens that the token comes from, which are nobody else's to know.
+fn without_ancestry(mut claims: Arc<AccessTokenClaims>) -> Arc<AccessTokenClaims> {
+    if !claims.lanyard_from.is_empty() {
+        Arc::make_mut(&mut claims).lanyard_from = Ancestry::default();
+    }
+    claims
 }
 
 fn is_itself(identity: &PeerIdentity, named: &ClientId) -> bool {

@@ -11,6 +11,7 @@ mod client_assertion;
 mod clients;
 mod delegation;
 mod dynamic_clients;
+mod exchange;
 mod explain;
 mod export;
 mod features;

@@ -46,7 +46,8 @@ impl Managed for ProtectedResource {
         let staleness = self.max_staleness.map(|_| ("max_staleness", Feature::ResourceMaxStaleness));
         let recording = self.records_allowed().then_some(("record_allowed", Feature::ResourceRecordAllowed));
         let managed = self.metadata.managed_by.as_ref().map(|_| ("managed_by", Feature::ManagedBy));
-        staleness.into_iter().chain(recording).chain(managed).collect()
+        let delegated = self.delegated.as_ref().map(|_| ("delegated", Feature::Exchange));
+        staleness.into_iter().chain(recording).chain(managed).chain(delegated).collect()
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {

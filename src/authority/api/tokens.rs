@@ -35,7 +35,7 @@ use crate::authority::tokens::IssuedToken;
 use crate::authority::tokens::NotSigned;
 
 /// How far `nbf` is before `iat`. A verifier whose clock is a little behind accepts a new token then.
-const NOT_BEFORE_SKEW: Duration = Duration::from_secs(5);
+pub(in crate::authority::api) const NOT_BEFORE_SKEW: Duration = Duration::from_secs(5);
 
 impl Authority {
     /// Issues a token by the client credentials grant, bound to the peer's certificate.
@@ -122,6 +122,7 @@ impl Authority {
                 .flatten(),
             lanyard_creation: grant.client.record.creation_id.to_string(),
             act: None,
+            may_act: None,
             lanyard_from: Ancestry::default(),
         }
     }
@@ -170,7 +171,7 @@ fn ended_at(check: Check, error: GrantError) -> Vec<Step> {
 }
 
 /// The refusal of a request whose answer was not signed.
-fn refusal(error: NotSigned) -> GrantError {
+pub(in crate::authority::api) fn refusal(error: NotSigned) -> GrantError {
     match error {
         NotSigned::TooLarge => GrantError::TokenTooLarge,
         NotSigned::Signing(SigningFailed::Busy) => GrantError::Busy,

@@ -19,6 +19,7 @@ use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
 use crate::authority::resources::Demands;
+use crate::authority::state::BrokenAncestor;
 use crate::authority::state::Descent;
 use crate::authority::state::LineagePolicy;
 use crate::authority::state::Lineages;
@@ -47,6 +48,8 @@ pub struct BindingRequest<'a> {
     pub refused: Option<DenyReason>,
     /// Why the token is revoked, if it is.
     pub revoked: Option<DenyReason>,
+    /// The token that it comes from and that no longer counts, if there is one.
+    pub broken: Option<BrokenAncestor<'a>>,
     /// Whether the present bundles prove that the certificate in the evidence belongs to the token's holder.
     pub vouched: bool,
     /// Whether the certificate in the evidence is known to have the SPIFFE ID that the token is bound to. It selects the
@@ -138,12 +141,28 @@ fn evaluate(request: &BindingRequest<'_>, walk: &mut impl Walk) -> Result<Verdic
     if demands.suspended {
         return Err(DenyReason::ResourceSuspended);
     }
+    // Only the newest actor decides; those before it are history (RFC 8693 section 4.1).
+    if let Some(actors) = &claims.act {
+        let count = actors.all().count();
+        walk.at(Check::Delegation, || {
+            let expected =
+                demands.delegated.as_ref().map_or_else(|| "no delegated token".to_owned(), |one| one.expectation());
+            (format!("{} for {}, {count} actors", claims.client_id, claims.sub), expected)
+        });
+        let delegated = demands.delegated.as_ref().ok_or(DenyReason::DelegationNotAccepted)?;
+        if !delegated.accepts(token.holder.as_ref(), count) {
+            return Err(DenyReason::ActorNotAccepted);
+        }
+    }
     walk.at(Check::TrustDomain, || {
         let accepted: Vec<String> = demands.trust_domains.iter().map(ToString::to_string).collect();
         let expected = if accepted.is_empty() { "any".to_owned() } else { accepted.join(" ") };
-        (token.holder_spiffe_id.as_ref().map(|id| id.trust_domain().to_string()).unwrap_or_default(), expected)
+        let ids = token.holder_spiffe_id.iter().chain(&token.subject_spiffe_id);
+        (ids.map(|id| id.trust_domain().to_string()).collect::<Vec<_>>().join(" for "), expected)
     });
-    if !demands.accept(token.holder_spiffe_id.as_ref()) {
+    if !demands.accept(token.holder_spiffe_id.as_ref())
+        || claims.act.is_some() && !demands.accept(token.subject_spiffe_id.as_ref())
+    {
         return Err(DenyReason::TrustDomainNotAccepted);
     }
     walk.at(Check::Binding, || {
@@ -235,6 +254,16 @@ fn of_present_client<'a>(
     });
     if let Some(reason) = request.revoked {
         return Err(reason);
+    }
+    let ancestors = token.ancestors.as_deref().ok_or(DenyReason::TokenMalformed)?;
+    if !ancestors.is_empty() {
+        walk.at(Check::Ancestry, || {
+            let found = request.broken.map_or_else(|| "all count".to_owned(), |broken| broken.to_string());
+            (found, format!("that all {} tokens that it comes from count", ancestors.len()))
+        });
+        if request.broken.is_some() {
+            return Err(DenyReason::DelegationBroken);
+        }
     }
     Ok((client, permitted))
 }

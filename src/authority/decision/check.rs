@@ -18,8 +18,11 @@ use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
 
 /// The headers in which an allowed request carries the caller's identity to the resource.
-pub const IDENTITY_HEADERS: [&str; 4] =
-    ["x-lanyard-client-id", "x-lanyard-subject", "x-lanyard-scope", "x-lanyard-binding"];
+pub const IDENTITY_HEADERS: [&str; 5] =
+    ["x-lanyard-client-id", "x-lanyard-subject", ACTOR_HEADER, "x-lanyard-scope", "x-lanyard-binding"];
+
+/// The header that a request with a delegated token has, and no other: the client that acts for the subject.
+pub const ACTOR_HEADER: &str = "x-lanyard-actor";
 
 /// The prefix of all headers of this server, including future ones. No such header from a client may reach a resource.
 const OUR_HEADERS: &str = "x-lanyard-";
@@ -247,8 +250,10 @@ pub(in crate::authority) fn removed(
     drops_token: bool,
 ) -> Vec<String> {
     let kept = |name: &str| {
-        let empty = name == "x-lanyard-scope" && asserted.is_some_and(|asserted| asserted.claims().scope.is_none());
-        asserted.is_some() && !empty && IDENTITY_HEADERS.contains(&name)
+        let Some(claims) = asserted.map(Asserted::claims) else { return false };
+        let empty =
+            (name == "x-lanyard-scope" && claims.scope.is_none()) || (name == ACTOR_HEADER && claims.act.is_none());
+        !empty && IDENTITY_HEADERS.contains(&name)
     };
     let sent = headers.iter().map(|(name, _)| *name).filter(|name| is_ours(name));
     let token = drops_token.then_some("authorization");

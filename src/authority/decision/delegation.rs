@@ -35,6 +35,9 @@ impl Delegable for ClientRegistration {
             ("tls_client_certificate_bound_access_tokens", terms.bound),
             // Another certificate of the same name would do.
             ("rotation", terms.rotation == Rotation::Strict),
+            // It would let its clients speak for those of others.
+            ("exchange", terms.exchange.as_ref().is_none_or(|exchange| !exchange.granted && exchange.rules.is_empty())),
+            ("delegates", terms.exchange.as_ref().is_none_or(|exchange| exchange.delegates.is_none())),
             // A pattern that is disabled disables what others registered below it.
             ("disabled", !self.disabled || matches!(claim(&self.method), Some(SpiffeIdPattern::Exact(_)))),
         ]
@@ -51,6 +54,8 @@ impl Delegable for ProtectedResource {
             ("authorities", metadata.authorities.iter().all(|authority| grant.covers_authority(authority))),
             // A workload that serves one resource has it whatever host is asked for, those of other owners too.
             ("destination_principals", metadata.destination_principals.is_empty()),
+            // It would let others speak for its callers.
+            ("delegated", metadata.delegated.is_none()),
             // The longest one counts for the readiness of each replica and for the rotation of keys.
             ("max_staleness", metadata.max_staleness.is_none()),
         ]

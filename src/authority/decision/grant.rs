@@ -290,7 +290,7 @@ pub fn explain_client(
     }
 }
 
-fn authenticate_by_steps(
+pub(in crate::authority::decision) fn authenticate_by_steps(
     snapshot: &Snapshot,
     credentials: Credentials<'_>,
     client_id: &ClientId,

@@ -46,11 +46,15 @@ pub enum Check {
     Authentication,
     /// What is revoked.
     Revocation,
+    /// The tokens that a delegated token comes from.
+    Ancestry,
     /// The audience.
     Audience,
     /// Whether the resource is registered, and its record readable.
     ResourceRecord,
-    /// The trust domain of the token's holder.
+    /// Whether the resource takes the delegated token.
+    Delegation,
+    /// The trust domain of the token's holder, and of its subject.
     TrustDomain,
     /// Whether the token is bound to a certificate.
     Binding,
@@ -70,6 +74,14 @@ pub enum Check {
     Credentials,
     /// What an operator registered for a client that registered itself.
     OperatorLimit,
+    /// Whether the client is registered for the grant.
+    GrantType,
+    /// What is to be exchanged, and whether it still counts.
+    Subject,
+    /// What is known of the presentation of what is to be exchanged.
+    Presentation,
+    /// The rule of the client that is about an exchange.
+    ExchangeRule,
     /// The signature of the new token.
     Signing,
     /// Whether the change may be made.

@@ -25,7 +25,7 @@ pub enum Evidence {
 }
 
 /// How much evidence can prove, in ascending order.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum EvidenceGrade {
     /// An identity, in any certificate.
     SpiffeId,

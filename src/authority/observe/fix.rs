@@ -3,6 +3,7 @@
 
 use crate::authority::access::NotAdmitted;
 use crate::authority::decision::CheckRefusal;
+use crate::authority::decision::ExchangeError;
 use crate::authority::decision::GrantError;
 use crate::authority::decision::Mismatch;
 use crate::authority::decision::NoDecision;
@@ -68,6 +69,18 @@ pub(in crate::authority) fn of_denial(reason: DenyReason) -> &'static str {
         }
         DenyReason::ResourceDeleted => {
             "register RESOURCE again, or let it be as if it had never been: `lanyard resource forget RESOURCE`"
+        }
+        DenyReason::DelegationBroken => {
+            "have the caller in front send its request again with a new token: what this one was exchanged for no longer \
+             counts; the steps say which token, and why"
+        }
+        DenyReason::DelegationNotAccepted => {
+            "add `delegated` with the client to RESOURCE, if others may act there for its callers: \
+             `lanyard resource get RESOURCE`"
+        }
+        DenyReason::ActorNotAccepted => {
+            "add CLIENT to `delegated.actors` of the resource, or raise its `max_actors`, if that may be: \
+             `lanyard resource get RESOURCE`"
         }
         DenyReason::TrustDomainNotAccepted => {
             "add the trust domain to `trust_domains` of the resource, if it may come: `lanyard resource get RESOURCE`"
@@ -173,6 +186,57 @@ pub(in crate::authority) fn of_grant(error: GrantError) -> &'static str {
         GrantError::Busy => "try again: too many tokens wait for their signature",
         GrantError::ResourceSuspended => RECORD_TOO_NEW,
         GrantError::Undecidable(_) => "see why this replica does not follow the store: `lanyard doctor --config FILE`",
+    }
+}
+
+/// What to do about a refused exchange.
+pub(in crate::authority) fn of_exchange(error: ExchangeError) -> &'static str {
+    match error {
+        ExchangeError::NotEnabled => "switch it on, if it is to be: `exchange.enabled` of the server's configuration",
+        ExchangeError::NotGranted(error) => of_grant(error),
+        ExchangeError::UnauthorizedClient => {
+            "add the grant type and rules under `exchange` to the registration, if the client may act for others: \
+             `lanyard client get CLIENT`"
+        }
+        ExchangeError::RequestMalformed(_) => "send a receipt or a token, and name one audience",
+        ExchangeError::SeveralTargets => "exchange once for each target",
+        ExchangeError::ActorTokenNotOwn => "leave the actor token out: the client is the actor",
+        ExchangeError::SubjectInvalid(reason) | ExchangeError::SubjectDenied(reason) => of_denial(reason),
+        ExchangeError::ReceiptInvalid => "exchange the receipt that came with the request, before it is over",
+        ExchangeError::ReceiptOfAnother => "send the token that the receipt came with, or the receipt alone",
+        ExchangeError::NotForClient => {
+            "add CLIENT to `receipts.exchangers` of the resource, if it serves it: `lanyard resource list`"
+        }
+        ExchangeError::NoRule | ExchangeError::TargetNotInRules => {
+            "add a rule under `exchange` to the registration, if the client may act so: `lanyard client get CLIENT`"
+        }
+        ExchangeError::PlaceUnknown => "exchange the receipt, which says where the token was presented",
+        ExchangeError::ReceiptMissing => {
+            "exchange the receipt that came with the request; `presentation` of the rule says what it takes: \
+             `lanyard client get CLIENT`"
+        }
+        ExchangeError::NotIndependent => {
+            "let a proxy of another identity than the exchangers' check the requests, or ask for less in `presentation` of \
+             the rule: `lanyard client get CLIENT`"
+        }
+        ExchangeError::ReceiptTooWeak => {
+            "have the proxy show more of the certificate, or lower `least_evidence` of the rule: `lanyard client get CLIENT`"
+        }
+        ExchangeError::Vetoed => "add CLIENT to `delegates` of the subject's registration, if it may act for it",
+        ExchangeError::NotMayAct => "exchange as the client that `may_act` of the subject names",
+        ExchangeError::ActorIsSubject => "get a token of the client's own: `lanyard token get`",
+        ExchangeError::ActorInChain => "call without the token of this request: the client has already acted for it",
+        ExchangeError::TooManyActors => {
+            "raise `max_actors` of the rule, if as many may act: `lanyard client get CLIENT`"
+        }
+        ExchangeError::TargetUnknown => "register RESOURCE: `lanyard resource apply -f FILE`",
+        ExchangeError::TargetNotAccepting => {
+            "add CLIENT to `delegated` of the target, if it may act there for others: `lanyard resource get RESOURCE`"
+        }
+        ExchangeError::InvalidScope => {
+            "ask for scopes that `grants` of the rule give for what was presented: `lanyard client get CLIENT`"
+        }
+        ExchangeError::LifetimeOver => "exchange before the token or the receipt is over",
     }
 }
 
@@ -290,6 +354,9 @@ pub(in crate::authority) const AS_THE_CAUSE_SAYS: &str = "correct what the cause
 /// What a caller is told to do that did not prove to be the client that it named.
 pub(in crate::authority) const OWN_CLIENTS: &str =
     "see `lanyard whoami` for the clients that your certificate proves, and what each may ask for";
+
+/// What a client is told to do whose exchange was refused for a reason that it may not know.
+pub(in crate::authority) const OWN_EXCHANGES: &str = "exchange the receipt of the request, before it is over, by a rule of your own; an admin sees the reason: `lanyard why`";
 
 /// What to do about a question that is not answered.
 pub(in crate::authority) fn of_not_explained(why: NotExplained) -> &'static str {

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use crate::authority::access::NotAdmitted;
 use crate::authority::decision::CheckRefusal;
+use crate::authority::decision::ExchangeError;
 use crate::authority::decision::GrantErrorCode;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::handshake_error::HandshakeError;
@@ -66,6 +67,10 @@ pub struct Metrics {
     report_denials: ReportDenials,
     issued: AtomicU64,
     grants_refused: Counts<GrantErrorCode>,
+    exchanged: AtomicU64,
+    /// Those of them that only a rule in report mode let through.
+    exchanges_reported: AtomicU64,
+    exchanges_refused: Counts<ExchangeError>,
     calls_refused: Counts<NotAdmitted>,
     handshakes_refused: Counts<HandshakeError>,
     path_signatures: AtomicU64,
@@ -135,6 +140,15 @@ impl Metrics {
 
     pub(in crate::authority) fn grant_refused(&self, code: GrantErrorCode) {
         self.grants_refused.add(code);
+    }
+
+    /// Counts a token that was issued in exchange; `reported` is whether it would have been refused for lack of a receipt.
+    pub(in crate::authority) fn exchanged(&self, reported: bool) {
+        increment(if reported { &self.exchanges_reported } else { &self.exchanged });
+    }
+
+    pub(in crate::authority) fn exchange_refused(&self, error: ExchangeError) {
+        self.exchanges_refused.add(error);
     }
 
     pub(in crate::authority) fn call_refused(&self, error: NotAdmitted) {

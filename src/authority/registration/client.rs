@@ -24,6 +24,8 @@ use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::dynamic_registration::DynamicRegistration;
+use crate::authority::registration::exchange::ExchangeTerms;
+use crate::authority::registration::exchange::TOKEN_EXCHANGE;
 use crate::authority::registration::issuer_claims;
 use crate::authority::registration::jwks;
 use crate::authority::registration::jwks_uri::JwksUri;
@@ -100,6 +102,8 @@ impl Registration for ClientRegistration {
     fn schema(&self) -> u32 {
         if matches!(self.method, TokenEndpointAuthMethod::IssuerJwt(_)) {
             CLIENT_BY_ISSUER
+        } else if self.terms.exchange.is_some() {
+            CLIENT_WITH_EXCHANGE
         } else if self.terms.managed_by.is_some() {
             CLIENT_WITH_MANAGER
         } else {
@@ -130,6 +134,7 @@ impl Registration for ClientRegistration {
             bound: true,
             access_token_ttl: DEFAULT_TTL,
             rotation: Rotation::Strict,
+            exchange: None,
             owner: text("owner"),
             managed_by: text("managed_by"),
         };
@@ -164,9 +169,15 @@ impl ClientRegistration {
             ));
         }
         let audience = distinct(&metadata.audience);
-        if !metadata.grant_types.is_empty() && metadata.grant_types != [CLIENT_CREDENTIALS] {
-            return Err(invalid("grant_types", "only client_credentials is served"));
-        }
+        let exchanges = match metadata.grant_types.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            [] | [CLIENT_CREDENTIALS] => false,
+            [CLIENT_CREDENTIALS, TOKEN_EXCHANGE] | [TOKEN_EXCHANGE, CLIENT_CREDENTIALS] => true,
+            _ => {
+                let problem = format!("only {CLIENT_CREDENTIALS} is served, and {TOKEN_EXCHANGE} beside it");
+                return Err(invalid("grant_types", &problem));
+            }
+        };
+        let exchange = ExchangeTerms::parse(exchanges, &audience, &metadata.exchange, metadata.delegates.as_deref())?;
         let bound = metadata.tls_client_certificate_bound_access_tokens.unwrap_or(true);
         let access_token_ttl = read_ttl(metadata.access_token_ttl)?;
         let rotation = metadata.rotation.as_deref().map_or(Some(Rotation::Strict), Rotation::parse);
@@ -186,6 +197,7 @@ impl ClientRegistration {
             bound,
             access_token_ttl,
             rotation,
+            exchange,
             owner: metadata.owner,
             managed_by: metadata.managed_by,
         };
@@ -194,12 +206,17 @@ impl ClientRegistration {
 
     /// The metadata in normal form: defaults filled in, certificates as `jwks`.
     pub fn metadata(&self) -> ClientMetadata {
-        let Terms { scope, audience, bound, access_token_ttl, rotation, owner, managed_by } = &*self.terms;
+        let Terms { scope, audience, bound, access_token_ttl, rotation, exchange, owner, managed_by } = &*self.terms;
+        let exchanges = exchange.as_ref().is_some_and(|exchange| exchange.granted);
+        let grant_types = std::iter::once(CLIENT_CREDENTIALS).chain(exchanges.then_some(TOKEN_EXCHANGE));
+        let (exchange, delegates) = exchange.as_ref().map(|exchange| exchange.metadata()).unwrap_or_default();
         let mut metadata = ClientMetadata {
             client_id: self.client_id.to_string(),
             scope: scope.to_string(),
             audience: audience.clone(),
-            grant_types: vec![CLIENT_CREDENTIALS.to_owned()],
+            grant_types: grant_types.map(ToOwned::to_owned).collect(),
+            exchange,
+            delegates,
             tls_client_certificate_bound_access_tokens: Some(*bound),
             access_token_ttl: Some(*access_token_ttl),
             rotation: Some(rotation.name().to_owned()),

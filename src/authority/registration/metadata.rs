@@ -63,7 +63,7 @@ pub struct ClientMetadata {
     /// The resource indicators that the client may request (RFC 8707).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<String>,
-    /// The grant types: `client_credentials`, which is the default.
+    /// The grant types: `client_credentials`, which is the default, and that of token exchange beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grant_types: Vec<String>,
     /// Whether tokens must be bound to a certificate. Defaults to true.
@@ -75,6 +75,12 @@ pub struct ClientMetadata {
     /// The use of tokens after the certificate is renewed: `strict`, `identity` or `lineage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<String>,
+    /// What the client may exchange for tokens that speak for others (RFC 8693).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchange: Vec<ExchangeRuleMetadata>,
+    /// Who may act for the client: `client_id`s, or SPIFFE IDs followed by `/*`. Left out: whoever a rule names. Empty: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegates: Option<Vec<String>>,
     /// The contact for the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -84,6 +90,42 @@ pub struct ClientMetadata {
     /// Whether the client is disabled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+}
+
+/// A rule of `exchange` as operators write it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeRuleMetadata {
+    /// Whose tokens: the subjects, as `client_id`s or SPIFFE IDs followed by `/*`.
+    pub subjects: Vec<String>,
+    /// The resource at which they must have been presented.
+    pub presented_at: String,
+    /// The resource that the new token is for.
+    pub audience: String,
+    /// What each scope that was presented makes of scopes of the new token.
+    pub grants: Vec<ScopeGrantMetadata>,
+    /// `receipt`, `independent`, `report` or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presentation: Option<String>,
+    /// The lowest grade of the evidence in the receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_evidence: Option<String>,
+    /// The longest lifetime of the new token, as text such as `2m`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::registration::duration")]
+    pub ttl: Option<Duration>,
+    /// The most actors, one after another, that the new token may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_actors: Option<u32>,
+}
+
+/// A translation of scopes as operators write it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeGrantMetadata {
+    /// The scopes that the presented token must have, space-separated.
+    pub needs: String,
+    /// The scopes that the new token may have for that, space-separated.
+    pub gives: String,
 }
 
 pub(in crate::authority) fn invalid(field: &'static str, problem: &str) -> InvalidMetadata {

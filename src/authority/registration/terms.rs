@@ -1,7 +1,9 @@
 //! What a client may request: the part of a registration that many have in common.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::authority::registration::exchange::ExchangeTerms;
 use crate::authority::scope::Scope;
 
 /// Whether a token stays valid when the certificate that it is bound to is renewed.
@@ -44,6 +46,8 @@ pub struct Terms {
     pub access_token_ttl: Duration,
     /// Whether its tokens stay valid with a renewed certificate.
     pub rotation: Rotation,
+    /// What is said about token exchange; `None` where nothing is.
+    pub exchange: Option<Arc<ExchangeTerms>>,
     /// The contact for the client.
     pub owner: Option<String>,
     /// What applies its documents.

@@ -7,6 +7,7 @@ use spiffe::SpiffeId;
 use spiffe::TrustDomain;
 
 use crate::authority::evidence::EvidenceGrade;
+use crate::authority::resources::delegated::Delegated;
 use crate::authority::resources::resource::ProtectedResource;
 use crate::authority::scope::Scope;
 
@@ -25,6 +26,8 @@ pub struct Demands {
     pub least_evidence: EvidenceGrade,
     /// The trust domains whose workloads it accepts. An empty list accepts all, and clients without a SPIFFE ID.
     pub trust_domains: Arc<[TrustDomain]>,
+    /// The delegated tokens that it takes. `None` where it takes none.
+    pub delegated: Option<Arc<Delegated>>,
     /// The scopes that the resource defines: of a token's scopes only these count there. `None` where it defines none.
     pub defined: Option<Arc<Scope>>,
     /// How old the snapshot may be, in place of the configured bound.
@@ -38,9 +41,19 @@ impl Demands {
         let trust_domains = resource.map(|resource| Arc::clone(&resource.trust_domains)).unwrap_or_default();
         let defined = resource.and_then(|resource| resource.defined.clone());
         let max_staleness = resource.and_then(|resource| resource.max_staleness);
+        let delegated = resource.and_then(|resource| resource.delegated.clone());
         let suspended = resource.is_some_and(|resource| resource.suspended);
-        let audience = audience.to_owned();
-        Self { audience, deleted: false, suspended, scope, least_evidence, trust_domains, defined, max_staleness }
+        Self {
+            audience: audience.to_owned(),
+            deleted: false,
+            suspended,
+            scope,
+            least_evidence,
+            trust_domains,
+            delegated,
+            defined,
+            max_staleness,
+        }
     }
 
     /// Whether the resource defines the scopes that the use needs.
@@ -53,7 +66,7 @@ impl Demands {
         self.defined.as_ref().is_none_or(|defined| defined.contains(scope))
     }
 
-    /// Whether the resource accepts holders of this trust domain.
+    /// Whether the resource accepts holders, and subjects, of this trust domain.
     pub(in crate::authority) fn accept(&self, holder: Option<&SpiffeId>) -> bool {
         let belongs = |id: &SpiffeId| self.trust_domains.iter().any(|trust_domain| id.is_member_of(trust_domain));
         self.trust_domains.is_empty() || holder.is_some_and(belongs)

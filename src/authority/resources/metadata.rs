@@ -46,6 +46,9 @@ pub struct ResourceMetadata {
     /// The hosts of the resource, with or without ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<String>,
+    /// The delegated tokens that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegated: Option<DelegatedMetadata>,
     /// The contact for the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -87,6 +90,17 @@ pub struct EvidenceSource {
     /// Whether the header is evidence by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub header: bool,
+}
+
+/// That a resource takes delegated tokens, as operators write it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DelegatedMetadata {
+    /// Whose: `client_id`s, or SPIFFE IDs followed by `/*`.
+    pub actors: Vec<String>,
+    /// The most actors, one after another, that a token may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_actors: Option<u32>,
 }
 
 impl ResourceMetadata {

@@ -1,6 +1,7 @@
 //! Protected resources (RFC 8707): metadata, routes, and the lookup of a request's resource.
 
 mod defined_scopes;
+mod delegated;
 mod deleted;
 mod demands;
 mod destinations;
@@ -14,6 +15,7 @@ mod route;
 mod shared;
 
 pub use crate::authority::resources::defined_scopes::DefinedScopes;
+pub use crate::authority::resources::delegated::Delegated;
 pub use crate::authority::resources::deleted::DELETED;
 pub use crate::authority::resources::deleted::DeletedResource;
 pub(in crate::authority) use crate::authority::resources::deleted::SCHEMA as DELETED_SCHEMA;
@@ -22,6 +24,7 @@ pub use crate::authority::resources::gaps::Gap;
 pub use crate::authority::resources::gaps::gaps;
 pub use crate::authority::resources::index::Destination;
 pub use crate::authority::resources::index::Resources;
+pub use crate::authority::resources::metadata::DelegatedMetadata;
 pub use crate::authority::resources::metadata::EvidenceSource;
 pub use crate::authority::resources::metadata::ResourceMetadata;
 pub use crate::authority::resources::metadata::RouteMetadata;

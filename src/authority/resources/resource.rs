@@ -20,6 +20,7 @@ use crate::authority::records::Record;
 use crate::authority::records::Registered;
 use crate::authority::records::Registration;
 use crate::authority::records::is_manager;
+use crate::authority::resources::delegated::Delegated;
 use crate::authority::resources::host::HostAndPort;
 use crate::authority::resources::metadata::EvidenceSource;
 use crate::authority::resources::metadata::ResourceMetadata;
@@ -78,6 +79,8 @@ pub struct ProtectedResource {
     pub evidence_from: EvidenceFrom,
     /// The trust domains whose workloads the resource accepts. An empty list means all.
     pub trust_domains: Arc<[TrustDomain]>,
+    /// The delegated tokens that it takes. `None` where it takes none.
+    pub delegated: Option<Arc<Delegated>>,
     /// Whether denials are enforced.
     pub mode: Mode,
     /// How old the snapshot may be for decisions about it, in place of the configured bound.
@@ -117,6 +120,9 @@ impl Registration for ProtectedResource {
     }
 
     fn schema(&self) -> u32 {
+        if self.delegated.is_some() {
+            return RESOURCE_WITH_EXCHANGE;
+        }
         match (self.metadata.managed_by.is_some(), self.records_allowed(), self.max_staleness) {
             (true, _, _) => RESOURCE_WITH_MANAGER,
             (false, true, _) => WITH_RECORDING,
@@ -131,6 +137,7 @@ impl Registration for ProtectedResource {
         (*least_evidence, *mode, *report_header) = (Some("certificate".to_owned()), Some("enforce".to_owned()), false);
         routes.clear();
         (self.routes, self.least_evidence, self.mode) = (Routes::default(), EvidenceGrade::Certificate, Mode::Enforce);
+        self.delegated = None;
         self.suspended = true;
     }
 
@@ -157,6 +164,7 @@ impl Registration for ProtectedResource {
             least_evidence: EvidenceGrade::Certificate,
             evidence_from: EvidenceFrom::Peer,
             trust_domains: Arc::default(),
+            delegated: None,
             mode: Mode::Enforce,
             max_staleness: None,
             suspended: true,
@@ -230,6 +238,7 @@ impl ProtectedResource {
         if !is_manager(metadata.managed_by.as_deref()) {
             return Err(invalid("managed_by", MANAGER_SHAPE));
         }
+        let delegated = metadata.delegated.as_mut().map(Delegated::parse).transpose()?.map(Arc::new);
         let max_staleness = metadata.max_staleness;
         let is_bound = |bound: &Duration| STALENESS.contains(bound) && bound.subsec_nanos() == 0;
         if !max_staleness.is_none_or(|bound| is_bound(&bound)) {
@@ -244,6 +253,7 @@ impl ProtectedResource {
             least_evidence,
             evidence_from,
             trust_domains,
+            delegated,
             mode,
             max_staleness,
             suspended,

@@ -1,5 +1,6 @@
 //! The state that decisions read, as it was at one moment.
 
+mod ancestry;
 mod caller;
 mod entry;
 mod features;
@@ -23,6 +24,7 @@ mod suspension;
 mod unreadable;
 mod view;
 
+pub use crate::authority::state::ancestry::BrokenAncestor;
 pub use crate::authority::state::caller::Caller;
 pub use crate::authority::state::entry::Entry;
 pub use crate::authority::state::entry::Unusable;

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use spiffe::SpiffeId;
 
+use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::parse_spiffe_id;
+use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RegisteredClient;
 use crate::authority::registration::Rotation;
@@ -56,23 +58,40 @@ impl View {
         evidence: Option<&Evidence>,
         lineage: LineagePolicy,
     ) -> Option<DenyReason> {
+        let held = Held {
+            jti: &token.claims.jti,
+            issued: token.claims.iat,
+            holder: token.holder.as_ref(),
+            spiffe_id: token.holder_spiffe_id.as_ref(),
+            bound_to: token.bound_to,
+        };
+        self.revocation_of(held, registered(client), evidence, lineage)
+    }
+
+    /// Why what is held is refused by a revocation, alone or with this evidence of a certificate, if it is.
+    pub(in crate::authority::state) fn revocation_of(
+        &self,
+        held: Held<'_>,
+        registered: Option<&RegisteredClient>,
+        evidence: Option<&Evidence>,
+        lineage: LineagePolicy,
+    ) -> Option<DenyReason> {
         let (revocations, now) = (&self.snapshot.revocations, self.now);
         // The usual case.
         if revocations.is_empty() {
             return None;
         }
-        let registered = registered(client);
+        let Held { jti, issued, holder, bound_to, .. } = held;
         // A client has one name or two: the `client_id` in its tokens, and the one that it is registered under.
-        let names = || token.holder.iter().chain(registered.map(|client| &client.registration.client_id));
-        let issued = token.claims.iat;
-        if revocations.has_token(&token.claims.jti, now)
+        let names = || holder.into_iter().chain(registered.map(|client| &client.registration.client_id));
+        if revocations.has_token(jti, now)
             || revocations.has_all_issued(issued, now)
             || names().any(|name| revocations.has_issued(name, issued, now))
-            || token.bound_to.is_some_and(|thumbprint| revocations.has_issued_with(thumbprint, issued, now))
+            || bound_to.is_some_and(|thumbprint| revocations.has_issued_with(thumbprint, issued, now))
         {
             return Some(DenyReason::TokenRevoked);
         }
-        let identities = revocations.concerns_identities().then(|| UseIdentities::of(token, registered, evidence));
+        let identities = revocations.concerns_identities().then(|| UseIdentities::of(held, registered, evidence));
         let identities = identities.as_ref();
         let of_holder = || identities.into_iter().flat_map(|identities| self.records_of(&identities.holder));
         if of_holder().any(|record| record.refuses_issued_at(issued, now)) {
@@ -87,9 +106,9 @@ impl View {
         }
         // The presented certificate may differ from the one that the token is bound to.
         let presented = evidence.and_then(Evidence::thumbprint);
-        let mut certificates = token.bound_to.into_iter().chain(presented);
+        let mut certificates = bound_to.into_iter().chain(presented);
         let revoked = |thumbprint| revocations.has_certificate(thumbprint, now);
-        let between = || match (token.bound_to, presented, registered) {
+        let between = || match (bound_to, presented, registered) {
             (Some(bound), Some(presented), Some(client)) if client.registration.terms.rotation == Rotation::Lineage => {
                 revocations.concerns_certificates() && self.snapshot.lineages.passes(bound, presented, lineage, revoked)
             }
@@ -113,6 +132,16 @@ impl View {
     }
 }
 
+/// What revocations may concern of a token: of the one that is used, and of each that it comes from.
+#[derive(Clone, Copy)]
+pub(in crate::authority::state) struct Held<'a> {
+    pub(in crate::authority::state) jti: &'a str,
+    pub(in crate::authority::state) issued: Timestamp,
+    pub(in crate::authority::state) holder: Option<&'a ClientId>,
+    pub(in crate::authority::state) spiffe_id: Option<&'a SpiffeId>,
+    pub(in crate::authority::state) bound_to: Option<CertificateThumbprint>,
+}
+
 /// The SPIFFE IDs and the certificates that a use of a token involves.
 struct UseIdentities<'a> {
     /// Those of the token's holder, and the certificate that the token is bound to.
@@ -122,7 +151,7 @@ struct UseIdentities<'a> {
 }
 
 impl<'a> UseIdentities<'a> {
-    fn of(token: &'a VerifiedToken, registered: Option<&RegisteredClient>, evidence: Option<&'a Evidence>) -> Self {
+    fn of(held: Held<'a>, registered: Option<&RegisteredClient>, evidence: Option<&'a Evidence>) -> Self {
         let subject = registered.and_then(|client| match &client.registration.method {
             TokenEndpointAuthMethod::TlsClientAuth(registered) => registered.subject.spiffe_id(),
             TokenEndpointAuthMethod::Spiffe(..)
@@ -130,7 +159,7 @@ impl<'a> UseIdentities<'a> {
             | TokenEndpointAuthMethod::PublishedTlsClientAuth(_)
             | TokenEndpointAuthMethod::IssuerJwt(_) => None,
         });
-        let holder = token.holder_spiffe_id.as_ref().map(Cow::Borrowed).into_iter().chain(subject.map(Cow::Owned));
+        let holder = held.spiffe_id.map(Cow::Borrowed).into_iter().chain(subject.map(Cow::Owned));
         let presented = match evidence {
             Some(Evidence::SpiffeId(id)) => vec![Cow::Borrowed(id)],
             Some(Evidence::Certificate(certificate)) => {
@@ -139,11 +168,11 @@ impl<'a> UseIdentities<'a> {
             Some(Evidence::Thumbprint(_)) | None => Vec::new(),
         };
         let thumbprint = evidence.and_then(Evidence::thumbprint);
-        Self { holder: (holder.collect(), token.bound_to), presented: (presented, thumbprint) }
+        Self { holder: (holder.collect(), held.bound_to), presented: (presented, thumbprint) }
     }
 }
 
-fn registered(client: &ClientStatus) -> Option<&RegisteredClient> {
+pub(in crate::authority::state) fn registered(client: &ClientStatus) -> Option<&RegisteredClient> {
     match client {
         ClientStatus::Registered(client) => Some(client),
         ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,

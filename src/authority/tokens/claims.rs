@@ -12,6 +12,7 @@ use crate::authority::json::present;
 use crate::authority::registration::ClientId;
 use crate::authority::tokens::delegation::Actors;
 use crate::authority::tokens::delegation::Ancestry;
+use crate::authority::tokens::delegation::MayAct;
 
 /// The claims of an access token (RFC 9068 section 2.2). A member of the wrong JSON type makes the token malformed and
 /// is never treated as absent. A member that occurs twice does so too.
@@ -53,6 +54,9 @@ pub struct AccessTokenClaims {
     /// the holder; the actors before it are history.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub act: Option<Actors>,
+    /// Who alone may act for the subject, if the token says so.
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    pub may_act: Option<MayAct>,
     /// The tokens that it comes from, one for each actor.
     #[serde(default, skip_serializing_if = "Ancestry::is_empty")]
     pub lanyard_from: Ancestry,
@@ -133,6 +137,13 @@ pub(in crate::authority) fn spiffe_id_claim(client_id: &ClientId, certificate: &
 }
 
 impl AccessTokenClaims {
+    /// For people, of a delegated token: its subject, and the actors in the order in which they acted.
+    pub fn delegation(&self) -> Option<String> {
+        let mut chain: Vec<&str> = self.act.as_ref()?.all().chain([self.sub.as_str()]).collect();
+        chain.reverse();
+        Some(chain.join(" "))
+    }
+
     /// The certificate that the token is bound to.
     pub fn bound_to(&self) -> Option<CertificateThumbprint> {
         self.cnf.as_ref()?.x5t_s256.as_deref().and_then(CertificateThumbprint::parse)

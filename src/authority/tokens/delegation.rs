@@ -5,11 +5,13 @@ use std::iter;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
+use spiffe::SpiffeId;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::json::Object;
 use crate::authority::json::object;
+use crate::authority::json::present;
 use crate::authority::registration::ClientId;
 
 /// The claim `act`: the actor, and within it the one that acted before it. Actors of other issuers are not known, so a
@@ -33,6 +35,24 @@ impl Actors {
     /// The `client_id`s of all actors, the newest first.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         iter::successors(Some(self), |actors| actors.act.as_deref()).map(|actors| actors.sub.as_str())
+    }
+}
+
+/// The claim `may_act` (RFC 8693 section 4.4): the only one that may act. No token of this server has it; one that does means it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MayAct {
+    /// The `client_id`.
+    pub sub: String,
+    /// The issuer that knows it by that name; left out for the token's own.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+}
+
+impl MayAct {
+    /// Whether it names this client of this server.
+    pub fn names(&self, client_id: &ClientId, issuer: &str) -> bool {
+        self.sub == client_id.as_str() && self.iss.as_ref().is_none_or(|iss| iss == issuer)
     }
 }
 
@@ -92,6 +112,8 @@ pub struct ParsedAncestor {
     pub issued: Timestamp,
     /// Its holder.
     pub holder: ClientId,
+    /// The holder's SPIFFE ID, if its `client_id` is one.
+    pub spiffe_id: Option<SpiffeId>,
     /// The creation id of its holder's registration.
     pub creation: Box<str>,
     /// The certificate that it is bound to.
@@ -102,10 +124,12 @@ impl ParsedAncestor {
     /// Parses an ancestor; `None` where a member is not what it must be.
     pub(in crate::authority::tokens) fn of(ancestor: &Ancestor) -> Option<Self> {
         let Ancestor { jti, iat, client_id, creation, x5t } = ancestor;
+        let holder = ClientId::parse(client_id)?;
         Some(Self {
             jti: jti.as_str().into(),
             issued: *iat,
-            holder: ClientId::parse(client_id)?,
+            spiffe_id: holder.spiffe_id(),
+            holder,
             creation: creation.as_str().into(),
             bound_to: CertificateThumbprint::parse(x5t)?,
         })

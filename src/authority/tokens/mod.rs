@@ -16,6 +16,7 @@ pub(in crate::authority) use crate::authority::tokens::claims::spiffe_id_claim;
 pub use crate::authority::tokens::delegation::Actors;
 pub use crate::authority::tokens::delegation::Ancestor;
 pub use crate::authority::tokens::delegation::Ancestry;
+pub use crate::authority::tokens::delegation::MayAct;
 pub use crate::authority::tokens::delegation::ParsedAncestor;
 pub use crate::authority::tokens::issued::IssuedToken;
 pub use crate::authority::tokens::jws::MAX_TOKEN_BYTES;

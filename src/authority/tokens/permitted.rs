@@ -80,7 +80,9 @@ impl Permitted {
             client_ca_removed.then_some(DenyReason::ClientCaRemoved)
         };
         let has_scope = |scope: &str| all().all(|one| one.registration.terms.scope.contains(scope));
-        let left = scope.map(|scope| (scope, scope.restricted(has_scope)));
+        // The scopes of a delegated token are what a rule gave for those of its subject, and not what its holder may have.
+        let own = scope.filter(|_| claims.act.is_none());
+        let left = own.map(|scope| (scope, scope.restricted(has_scope)));
         let has_audience = |audience: &&String| all().all(|one| one.registration.terms.audience.contains(audience));
         let audiences: Vec<String> = claims.aud.all().iter().filter(has_audience).cloned().collect();
         let rotation = client.registration.terms.rotation;

@@ -32,6 +32,8 @@ pub struct VerifiedToken {
     pub holder: Option<ClientId>,
     /// The holder's SPIFFE ID, if its `client_id` is one.
     pub holder_spiffe_id: Option<SpiffeId>,
+    /// The subject's SPIFFE ID, if it is one, of a delegated token: whom the holder acts for.
+    pub subject_spiffe_id: Option<SpiffeId>,
     /// The certificate that the token is bound to (RFC 8705 section 3.1).
     pub bound_to: Option<CertificateThumbprint>,
     /// The SPIFFE ID of the certificate that the token is bound to: of the claim, or else the holder's. `None` where the
@@ -51,6 +53,7 @@ impl VerifiedToken {
     pub fn new(key_id: KeyId, claims: AccessTokenClaims) -> Self {
         let holder = ClientId::parse(&claims.client_id);
         let holder_spiffe_id = holder.as_ref().and_then(ClientId::spiffe_id);
+        let subject_spiffe_id = claims.act.as_ref().and_then(|_| parse_spiffe_id(&claims.sub));
         let bound_to = claims.bound_to();
         let bound_spiffe_id = match &claims.lanyard_spiffe_id {
             Some(text) => parse_spiffe_id(text),
@@ -63,6 +66,7 @@ impl VerifiedToken {
             claims,
             holder,
             holder_spiffe_id,
+            subject_spiffe_id,
             bound_to,
             bound_spiffe_id,
             scope,

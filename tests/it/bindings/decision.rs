@@ -13,17 +13,26 @@ use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::evidence::Evidence;
 use lanyard::authority::evidence::EvidenceGrade;
 use lanyard::authority::keys::KeyId;
+use lanyard::authority::registration::ClientId;
 use lanyard::authority::registration::ClientStatus;
 use lanyard::authority::registration::RegisteredClient;
 use lanyard::authority::registration::Rotation;
+use lanyard::authority::resources::DelegatedMetadata;
 use lanyard::authority::resources::Demands;
+use lanyard::authority::resources::ProtectedResource;
+use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::scope::Scope;
+use lanyard::authority::state::BrokenAncestor;
 use lanyard::authority::state::LineagePolicy;
 use lanyard::authority::state::LineageRecord;
 use lanyard::authority::state::Lineages;
 use lanyard::authority::store::Revision;
 use lanyard::authority::tokens::AccessTokenClaims;
+use lanyard::authority::tokens::Actors;
+use lanyard::authority::tokens::Ancestor;
+use lanyard::authority::tokens::Ancestry;
 use lanyard::authority::tokens::Compared;
+use lanyard::authority::tokens::ParsedAncestor;
 use lanyard::authority::tokens::VerifiedToken;
 use serde_json::Value;
 use serde_json::json;
@@ -47,6 +56,7 @@ struct Question {
     client: ClientStatus,
     refused: Option<DenyReason>,
     revoked: Option<DenyReason>,
+    broken: Option<ParsedAncestor>,
     vouched: bool,
     same_identity: bool,
     lineages: Lineages,
@@ -74,6 +84,7 @@ impl Question {
             client,
             refused,
             revoked,
+            broken: None,
             vouched,
             same_identity: false,
             lineages,
@@ -101,6 +112,7 @@ impl Question {
             permitted: permitted.as_deref(),
             refused: self.refused,
             revoked: self.revoked,
+            broken: self.broken.as_ref().map(|ancestor| BrokenAncestor { ancestor, why: DenyReason::TokenRevoked }),
             vouched: self.vouched,
             same_identity: self.same_identity,
             lineages: &self.lineages,
@@ -126,6 +138,20 @@ impl Question {
         self.client = ClientStatus::Registered(Arc::new(client));
     }
 
+    /// As if the holder acted for somebody else, where the resource takes that of this actor.
+    fn delegate(&mut self, accepted: &str) {
+        let holder = ClientId::parse(&self.claims.client_id).unwrap();
+        self.claims.act = Some(Actors::then(None, &holder));
+        let x5t = self.mint.leaf.thumbprint().to_string();
+        let [jti, client_id, creation] = ["jti", "spiffe://prod.example/frontend", "creation"].map(ToOwned::to_owned);
+        client_id.clone_into(&mut self.claims.sub);
+        self.claims.lanyard_from = Ancestry(vec![Ancestor { jti, iat: NOW, client_id, creation, x5t }]);
+        let delegated = DelegatedMetadata { actors: vec![accepted.to_owned()], max_actors: None };
+        let metadata =
+            ResourceMetadata { audience: ORDERS.to_owned(), delegated: Some(delegated), ..ResourceMetadata::default() };
+        self.demands.delegated = ProtectedResource::parse(metadata).unwrap().delegated;
+    }
+
     fn spiffe_id(&mut self, least: EvidenceGrade) {
         self.evidence = Some(Evidence::from_spiffe_id(CHECKOUT).unwrap());
         self.demands.least_evidence = least;
@@ -139,7 +165,7 @@ fn certificate(leaf: &Leaf) -> Evidence {
 /// What makes one thing wrong, and the reason to deny that follows, in the order in which it is looked at.
 type Fault = (DenyReason, fn(&mut Question));
 
-const FAULTS: [Fault; 29] = [
+const FAULTS: [Fault; 32] = [
     (DenyReason::WrongIssuer, |question| question.claims.iss.push('/')),
     (DenyReason::TokenExpired, |question| question.claims.exp = question.now),
     (DenyReason::TokenNotYetValid, |question| question.claims.nbf = Timestamp(question.now.0 + 6)),
@@ -155,9 +181,19 @@ const FAULTS: [Fault; 29] = [
     (DenyReason::ClientRevoked, |question| question.revoked = Some(DenyReason::ClientRevoked)),
     (DenyReason::IdentityRevoked, |question| question.revoked = Some(DenyReason::IdentityRevoked)),
     (DenyReason::CertificateRevoked, |question| question.revoked = Some(DenyReason::CertificateRevoked)),
+    (DenyReason::DelegationBroken, |question| {
+        question.delegate(CHECKOUT);
+        let token = VerifiedToken::new(question.key_id.clone(), question.claims.clone());
+        question.broken = token.ancestors.unwrap().first().cloned();
+    }),
     (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
     (DenyReason::ResourceDeleted, |question| question.demands.deleted = true),
     (DenyReason::ResourceSuspended, |question| question.demands.suspended = true),
+    (DenyReason::DelegationNotAccepted, |question| {
+        question.delegate(CHECKOUT);
+        question.demands.delegated = None;
+    }),
+    (DenyReason::ActorNotAccepted, |question| question.delegate("spiffe://prod.example/another")),
     (DenyReason::TrustDomainNotAccepted, |question| {
         question.demands.trust_domains = [TrustDomain::new("other.example").unwrap()].into();
     }),
@@ -267,26 +303,29 @@ fn each_reason_has_a_case_a_code_of_its_own_and_a_place_in_the_order() {
             Why::ClientRevoked => 16,
             Why::IdentityRevoked => 17,
             Why::CertificateRevoked => 18,
-            Why::WrongAudience => 19,
-            Why::ResourceDeleted => 20,
-            Why::ResourceSuspended => 21,
-            Why::TrustDomainNotAccepted => 22,
-            Why::NotBound => 23,
-            Why::EvidenceMissing => 24,
-            Why::EvidenceTooWeak => 25,
-            Why::CertificateExpired => 26,
-            Why::CertificateNotYetValid => 27,
-            Why::CertificateRenewed => 28,
-            Why::CertificateMismatch => 29,
-            Why::LineageOver => 30,
-            Why::RotationStrict => 31,
-            Why::InsufficientScope => 32,
+            Why::DelegationBroken => 19,
+            Why::WrongAudience => 20,
+            Why::ResourceDeleted => 21,
+            Why::ResourceSuspended => 22,
+            Why::DelegationNotAccepted => 23,
+            Why::ActorNotAccepted => 24,
+            Why::TrustDomainNotAccepted => 25,
+            Why::NotBound => 26,
+            Why::EvidenceMissing => 27,
+            Why::EvidenceTooWeak => 28,
+            Why::CertificateExpired => 29,
+            Why::CertificateNotYetValid => 30,
+            Why::CertificateRenewed => 31,
+            Why::CertificateMismatch => 32,
+            Why::LineageOver => 33,
+            Why::RotationStrict => 34,
+            Why::InsufficientScope => 35,
         };
         assert_eq!(at, place, "{reason:?}");
         let name: String = format!("{reason:?}").to_lowercase();
         assert_eq!(reason.code().replace('_', "").to_lowercase(), name);
     }
-    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 33);
+    assert_eq!(all.iter().map(|reason| reason.code()).collect::<HashSet<_>>().len(), 36);
 }
 
 // RFC 9068 section 4: no leeway for exp, five seconds for nbf
@@ -378,6 +417,38 @@ fn a_resource_that_names_trust_domains_accepts_the_workloads_of_these_only() {
         let reason = (!accepts).then_some(DenyReason::TrustDomainNotAccepted);
         assert_eq!(question.reason(), reason, "{holder} where {accepted:?} is accepted");
     }
+}
+
+#[test]
+fn a_delegated_use_is_allowed_where_holder_and_subject_are_of_accepted_trust_domains() {
+    let mut question = Question::new();
+    question.delegate(CHECKOUT);
+    let names = |names: &[&str]| names.iter().map(|name| TrustDomain::new(name).unwrap()).collect();
+    for (accepted, subject, reason) in [
+        (&[][..], "spiffe://prod.example/frontend", None),
+        (&[], "billing", None),
+        (&["prod.example"], "spiffe://prod.example/frontend", None),
+        (&["prod.example"], "spiffe://other.example/frontend", Some(DenyReason::TrustDomainNotAccepted)),
+        (&["prod.example"], "billing", Some(DenyReason::TrustDomainNotAccepted)),
+        (&["other.example"], "spiffe://other.example/frontend", Some(DenyReason::TrustDomainNotAccepted)),
+        (&["other.example", "prod.example"], "spiffe://other.example/frontend", None),
+    ] {
+        question.demands.trust_domains = names(accepted);
+        subject.clone_into(&mut question.claims.sub);
+        assert_eq!(question.reason(), reason, "{subject} where {accepted:?}");
+    }
+}
+
+#[test]
+fn claims_of_a_delegation_that_contradict_each_other_deny() {
+    let mut question = Question::new();
+    question.delegate(CHECKOUT);
+    assert_eq!(question.reason(), None);
+    question.claims.lanyard_from = Ancestry::default();
+    assert_eq!(question.reason(), Some(DenyReason::TokenMalformed));
+    question.delegate(CHECKOUT);
+    question.claims.act = None;
+    assert_eq!(question.reason(), Some(DenyReason::TokenMalformed));
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl Holder {
             permitted: Some(&permitted),
             refused: None,
             revoked: None,
+            broken: None,
             vouched: false,
             same_identity: false,
             lineages: &Lineages::default(),

@@ -49,7 +49,7 @@ async fn the_rightful_use_goes_through_and_says_who_calls() {
     ];
     let expected = Answer::Through {
         set: set.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        removed: Vec::new(),
+        removed: vec!["x-lanyard-actor".to_owned()],
         response: [].into(),
     };
     assert_eq!(answer(&response), expected);
@@ -213,7 +213,7 @@ async fn raw_headers_are_read_too_and_a_repeated_one_is_seen() {
     let forged: [(&str, &[u8]); 2] = [("x-lanyard-client-id", b"root"), ("X_Lanyard_Subject", b"\xff")];
     let Answer::Through { set, removed, .. } = server.check(raw(fine(), &forged)).await else { panic!() };
     assert_eq!(set["x-lanyard-client-id"], "spiffe://prod.example/checkout");
-    assert_eq!(removed, ["X_Lanyard_Subject"]);
+    assert_eq!(removed, ["X_Lanyard_Subject", "x-lanyard-actor"]);
     let public = raw(Asked::anonymous().to("GET", "/healthz"), &forged);
     let Answer::Through { set, removed, .. } = server.check(public).await else { panic!() };
     assert!(set.is_empty() && forged.iter().all(|(name, _)| removed.iter().any(|one| one == name)), "{removed:?}");
@@ -238,7 +238,14 @@ async fn no_header_of_ours_that_a_client_sent_reaches_the_resource() {
         .header("y-lanyard-subject", "mine")
     };
     let (always, fixed) = (
-        ["X-Lanyard-Client-Id", "x-lanyard-", "x-lanyard-role", "x-lanyard_scope", "x_lanyard_subject"],
+        [
+            "X-Lanyard-Client-Id",
+            "x-lanyard-",
+            "x-lanyard-actor",
+            "x-lanyard-role",
+            "x-lanyard_scope",
+            "x_lanyard_subject",
+        ],
         ["x-lanyard-binding", "x-lanyard-client-id", "x-lanyard-scope", "x-lanyard-subject"],
     );
     let all: Vec<&str> = always.into_iter().chain(fixed).collect();
@@ -283,7 +290,7 @@ async fn a_public_route_needs_nothing_and_its_neighbours_do() {
 async fn the_token_is_taken_out_where_the_resource_is_not_to_have_it() {
     let (server, checkout, token) = shop(|resource| resource.remove_authorization = true).await;
     let Answer::Through { removed, .. } = server.check(Asked::with(&token, &checkout)).await else { panic!("denied") };
-    assert_eq!(removed, ["authorization"]);
+    assert_eq!(removed, ["authorization", "x-lanyard-actor"]);
 }
 
 #[tokio::test]
@@ -295,7 +302,8 @@ async fn a_token_without_scopes_leaves_no_scope_of_the_clients_behind() {
     let token = server.token(&bare).await;
     let asked = Asked::with(&token, &bare).to("GET", "/whoami").header("x-lanyard-scope", "orders.admin");
     let Answer::Through { set, removed, .. } = server.check(asked).await else { panic!("denied") };
-    assert_eq!((set.contains_key("x-lanyard-scope"), removed), (false, vec!["x-lanyard-scope".to_owned()]));
+    let gone = ["x-lanyard-actor", "x-lanyard-scope"].map(ToOwned::to_owned);
+    assert_eq!((set.contains_key("x-lanyard-scope"), removed), (false, gone.to_vec()));
     assert_eq!(server.check(Asked::with(&token, &bare)).await.reason(), "INSUFFICIENT_SCOPE");
 }
 

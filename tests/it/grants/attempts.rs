@@ -4,6 +4,8 @@
 use axum::http::Method;
 use lanyard::proto::Client;
 use lanyard::proto::CreateClientRequest;
+use lanyard::proto::Delegated;
+use lanyard::proto::Delegates;
 use lanyard::proto::DeleteClientRequest;
 use lanyard::proto::DeleteProtectedResourceRequest;
 use lanyard::proto::ForgetResourceRequest;
@@ -159,6 +161,21 @@ fn terms() -> Vec<Attempt<Client>> {
         attempt("a longer lifetime", "access_token_ttl", ttl(601), ttl(600)),
         attempt("the longest lifetime", "access_token_ttl", ttl(3600), ttl(60)),
         attempt(
+            "the grant of token exchange",
+            "exchange",
+            |client: &mut Client| {
+                let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+                client.grant_types = vec!["client_credentials".to_owned(), exchange.to_owned()];
+            },
+            |client: &mut Client| client.grant_types = vec!["client_credentials".to_owned()],
+        ),
+        attempt(
+            "who may act for it",
+            "delegates",
+            |client: &mut Client| client.delegates = Some(Delegates::default()),
+            |client: &mut Client| client.delegates = None,
+        ),
+        attempt(
             "tokens that are not bound",
             "tls_client_certificate_bound_access_tokens",
             |client: &mut Client| client.tls_client_certificate_bound_access_tokens = Some(false),
@@ -189,6 +206,15 @@ fn resources() -> Vec<Attempt<ProtectedResource>> {
     };
     let own = "https://shop.internal/a";
     vec![
+        attempt(
+            "tokens of others",
+            "delegated",
+            |one: &mut ProtectedResource| {
+                let actors = vec!["spiffe://prod.example/ns/shop/sa/a".to_owned()];
+                one.delegated = Some(Delegated { actors, max_actors: 0 });
+            },
+            |one: &mut ProtectedResource| one.delegated = None,
+        ),
         by_text("another team's resource", "audience", ["https://billing.internal/a", own], audience),
         by_text(
             "an audience that is granted to clients alone",
@@ -293,8 +319,9 @@ async fn a_client_beyond_the_grant_is_refused_over_grpc_and_the_nearest_one_is_n
 async fn a_client_beyond_the_grant_is_refused_over_http_and_the_nearest_one_is_not() {
     let server = with_grants().await;
     let team = server.svid(SHOP_ADMIN);
-    // What is about an owner cannot be asked for over HTTP, nor a certificate as PEM.
-    let offered = of_clients().into_iter().filter(|one| one.member != "owner" && !one.name.contains("signed itself"));
+    // What is about an owner or an exchange cannot be asked for over HTTP, nor a certificate as PEM.
+    let is_asked = |one: &Attempt<Client>| !["owner", "exchange", "delegates"].contains(&one.member);
+    let offered = of_clients().into_iter().filter(|one| is_asked(one) && !one.name.contains("signed itself"));
     for Attempt { name, member, beyond: exceed, nearest } in offered {
         let [mut wanted, mut allowed] = [shop_client(), shop_client()];
         exceed(&mut wanted);

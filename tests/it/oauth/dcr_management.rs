@@ -207,7 +207,13 @@ async fn what_an_admin_registered_is_closed_to_it_when_it_loses_the_role() {
 #[tokio::test]
 async fn what_only_an_operator_sets_is_refused_unless_a_put_sends_it_back_unchanged() {
     let (server, leaf) = with_operator_limit().await;
-    for (field, value) in [("client_ca", json!("corp")), ("disabled", json!(true)), ("disabled", json!(false))] {
+    for (field, value) in [
+        ("client_ca", json!("corp")),
+        ("disabled", json!(true)),
+        ("disabled", json!(false)),
+        ("exchange", json!([])),
+        ("delegates", json!([])),
+    ] {
         let refused = register(&server, &leaf, &metadata(json!({ field: value }))).await;
         assert_eq!(refused.error(), invalid_metadata(), "{field}");
         assert!(refused.body.contains(field), "{refused:?}");

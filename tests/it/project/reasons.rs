@@ -9,6 +9,8 @@ use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::NotAdmittedCode;
 use lanyard::authority::decision::CheckRefusal;
 use lanyard::authority::decision::CheckRefusalCode;
+use lanyard::authority::decision::ExchangeErrorCode;
+use lanyard::authority::decision::ExchangeRefusal;
 use lanyard::authority::decision::GrantError;
 use lanyard::authority::decision::GrantErrorCode;
 use lanyard::authority::decision::GrantErrorKind;
@@ -59,7 +61,7 @@ fn codes<C: VariantArray + Copy + Into<&'static str>>() -> Vec<&'static str> {
 
 // Resources, dashboards and alerts of others know these texts.
 /// The codes of denials, in the order of the checks.
-const DENIALS: [&str; 33] = [
+const DENIALS: [&str; 36] = [
     "TOKEN_MALFORMED",
     "TOKEN_TYPE",
     "UNKNOWN_KEY",
@@ -79,9 +81,12 @@ const DENIALS: [&str; 33] = [
     "CLIENT_REVOKED",
     "IDENTITY_REVOKED",
     "CERTIFICATE_REVOKED",
+    "DELEGATION_BROKEN",
     "WRONG_AUDIENCE",
     "RESOURCE_DELETED",
     "RESOURCE_SUSPENDED",
+    "DELEGATION_NOT_ACCEPTED",
+    "ACTOR_NOT_ACCEPTED",
     "TRUST_DOMAIN_NOT_ACCEPTED",
     "NOT_BOUND",
     "EVIDENCE_MISSING",
@@ -313,6 +318,29 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
     }
 }
 
+/// What an exchange is refused with, besides the errors of grants.
+const EXCHANGE_REFUSALS: [ExchangeRefusal; 6] = [
+    ExchangeRefusal::NotEnabled,
+    ExchangeRefusal::UnauthorizedClient,
+    ExchangeRefusal::RequestMalformed("a sentence"),
+    ExchangeRefusal::SubjectNotAccepted,
+    ExchangeRefusal::InvalidTarget,
+    ExchangeRefusal::InvalidScope,
+];
+
+/// The code of gRPC, and that of RFC 8693 section 2.2.2 or RFC 6749 section 5.2.
+fn exchange_codes(refusal: ExchangeRefusal) -> (&'static str, &'static str) {
+    match refusal {
+        ExchangeRefusal::NotEnabled => ("EXCHANGE_NOT_ENABLED", "unsupported_grant_type"),
+        ExchangeRefusal::UnauthorizedClient => ("UNAUTHORIZED_CLIENT", "unauthorized_client"),
+        ExchangeRefusal::RequestMalformed(_) => ("INVALID_REQUEST", "invalid_request"),
+        ExchangeRefusal::SubjectNotAccepted => ("SUBJECT_NOT_ACCEPTED", "invalid_request"),
+        ExchangeRefusal::InvalidTarget => ("INVALID_TARGET", "invalid_target"),
+        ExchangeRefusal::InvalidScope => ("INVALID_SCOPE", "invalid_scope"),
+        ExchangeRefusal::NotGranted(error) => panic!("{error}"),
+    }
+}
+
 fn no_decision(code: NoDecisionCode) -> NoDecision {
     match code {
         NoDecisionCode::TokenMissing => NoDecision::TokenMissing,
@@ -423,6 +451,16 @@ fn every_reason_is_in_every_protocol_the_metrics_and_the_documentation() {
         missing.page(&grpc, DEVELOPERS);
         let (_, body) = oauth(error.into());
         missing.unless(body["error"] == code, code, "the token endpoint");
+    }
+    for code in codes::<ExchangeErrorCode>() {
+        missing.series(&families, code, "lanyard_exchanges", Some("refused"));
+    }
+    for refusal in EXCHANGE_REFUSALS {
+        let (grpc, http) = exchange_codes(refusal);
+        missing.grpc(grpc, &status::exchange_refused(refusal), "ExchangeToken");
+        missing.page(grpc, DEVELOPERS);
+        let (_, body) = oauth(refusal.into());
+        missing.unless(body["error"] == http, http, "the token endpoint");
     }
     for code in NoDecisionCode::VARIANTS {
         let why = no_decision(*code);

@@ -42,8 +42,17 @@ fn serde_fields<T: DeserializeOwned + std::fmt::Debug>() -> BTreeSet<String> {
 /// A value that the field takes, and that is not its default. The required fields stand beside it.
 fn sample<T: Default + DeserializeOwned + PartialEq + Serialize>(field: &str) -> T {
     let Value::Object(least) = serde_json::to_value(T::default()).unwrap() else { panic!("no object") };
-    let [via, claims] = [json!({ "via": ["a"] }), json!({ "/a": "a" })];
-    let values = [via, json!([{ "path": "/a" }]), claims, json!(["a"]), json!("5m"), json!(true)];
+    let rules = json!([{ "subjects": ["a"], "presented_at": "b", "audience": "c", "grants": [{ "needs": "d", "gives": "e" }] }]);
+    let values = [
+        json!({ "via": ["a"] }),
+        json!([{ "path": "/a" }]),
+        json!({ "/a": "a" }),
+        json!(["a"]),
+        json!("5m"),
+        json!(true),
+        rules,
+        json!({ "actors": ["a"] }),
+    ];
     let with = |value: &Value| {
         let mut members: Map<String, Value> = least.clone();
         members.insert(field.to_owned(), value.clone());

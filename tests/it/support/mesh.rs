@@ -39,10 +39,15 @@ const STORE: &str = "{memory: true, max_staleness: 30s}";
 
 /// A server whose clock starts at the real time, which Envoy uses.
 pub async fn server_at_real_time() -> TestServer {
+    server_at_real_time_with(|_| {}).await
+}
+
+/// The same with changes to the set-up.
+pub async fn server_at_real_time_with(change: impl FnOnce(&mut Setup)) -> TestServer {
     let now = SystemClock.now();
     let [ca, other_ca, corp, partner] =
         [TRUST_DOMAIN, "other.example", "corp", "partner"].map(|name| TestCa::at(name, now));
-    let setup = Setup {
+    let mut setup = Setup {
         clock: Arc::new(ManualClock::new(now)),
         ca,
         other_ca,
@@ -51,6 +56,7 @@ pub async fn server_at_real_time() -> TestServer {
         store: STORE.to_owned(),
         ..Setup::default()
     };
+    change(&mut setup);
     setup.write();
     Box::pin(setup.start()).await.unwrap()
 }

@@ -30,6 +30,7 @@ trust:
 store: {memory: true}
 keys: {key_encryption_key_file: key-encryption-key}
 registration: own-identity
+exchange: {enabled: true}
 roles: {admins: [{spiffe_id: spiffe://prod.example/admin}], proxies: [{spiffe_id: spiffe://prod.example/proxy, resources: ['*']}]}
 ";
 

@@ -73,6 +73,7 @@ pub struct Setup {
     pub store: String,
     pub keys: String,
     pub tokens: String,
+    pub exchange: String,
     pub roles: String,
     pub jwks_uri: String,
     pub federation: String,
@@ -110,6 +111,7 @@ impl Default for Setup {
             store: "{memory: true}".to_owned(),
             keys: format!("{{key_encryption_key: {SEAL}}}"),
             tokens: "{}".to_owned(),
+            exchange: "{}".to_owned(),
             roles: "{admins: [{spiffe_id: spiffe://prod.example/admin}], proxies: [\
                 {spiffe_id: spiffe://prod.example/proxy, resources: ['*']}, \
                 {spiffe_id: spiffe://prod.example/orders-proxy, resources: ['https://orders.prod.example']}, \
@@ -180,6 +182,7 @@ impl Setup {
         writeln!(yaml, "store: {store}\nkeys: {keys}\ntokens: {tokens}\nroles: {roles}\njwks_uri: {jwks_uri}").unwrap();
         writeln!(yaml, "federation: {federation}\ntrusted_issuers: {trusted_issuers}").unwrap();
         writeln!(yaml, "limits: {}\nquotas: {}", self.limits, self.quotas).unwrap();
+        writeln!(yaml, "exchange: {}", self.exchange).unwrap();
         yaml
     }
 

@@ -61,6 +61,7 @@ impl Authority {
             actor: requester.client_id.as_ref().map(ToString::to_string),
             client_id: claims.map(|claims| claims.client_id.clone()),
             jti: claims.map(|claims| claims.jti.clone()),
+            delegation: claims.and_then(AccessTokenClaims::delegation),
             reason,
             ..record
         };
@@ -126,6 +127,7 @@ impl Authority {
             resource: Some(resource.to_owned()),
             client_id: claims.map(|claims| claims.client_id.clone()),
             jti: claims.map(|claims| claims.jti.clone()),
+            delegation: claims.and_then(AccessTokenClaims::delegation),
             evidence: evidence.map(ToString::to_string),
             reason,
             ..record
@@ -199,6 +201,7 @@ fn of_check(checked: &Checked<'_>, record: AuditRecord) -> AuditRecord {
         path: Some(beginning(path).to_owned()),
         client_id: claims.map(|claims| claims.client_id.clone()),
         jti: claims.map(|claims| claims.jti.clone()),
+        delegation: claims.and_then(AccessTokenClaims::delegation),
         evidence: findings.evidence.as_ref().map(ToString::to_string),
         ..record
     }

@@ -92,6 +92,13 @@ fn write(record: &AuditRecord) {
         AuditEvent::TokenRefused => {
             refusal!(peer = actor, client_id, reason, cause, resource, registration; "token refused");
         }
+        AuditEvent::TokenExchanged => {
+            let delegation = record.delegation.as_deref();
+            line!(record, client_id, delegation, resource, jti, registration, revision, "token exchanged");
+        }
+        AuditEvent::ExchangeRefused => {
+            refusal!(peer = actor, client_id, reason, cause, resource, registration; "exchange refused");
+        }
         AuditEvent::ClientRefused => refusal!(peer = actor, client_id, reason, cause; "client refused"),
         AuditEvent::RequestRefused => {
             let request = record.request.unwrap_or("request");

@@ -55,6 +55,9 @@ pub struct AuditRecord {
     /// The token's identifier (`jti`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) jti: Option<String>,
+    /// Of a delegated token: its subject, and who acts, one after another, joined by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::authority) delegation: Option<String>,
     /// The fixed code of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) reason: Option<&'static str>,
@@ -131,6 +134,10 @@ pub enum AuditEvent {
     TokenIssued,
     /// A token request was refused.
     TokenRefused,
+    /// A token was issued in exchange for one of somebody else.
+    TokenExchanged,
+    /// An exchange was refused.
+    ExchangeRefused,
     /// A caller could not authenticate as the client that it claims to be, at an endpoint other than the token
     /// endpoint.
     ClientRefused,
@@ -183,6 +190,8 @@ impl AuditEvent {
         match self {
             Self::TokenIssued
             | Self::TokenRefused
+            | Self::TokenExchanged
+            | Self::ExchangeRefused
             | Self::ClientRefused
             | Self::Introspected
             | Self::NotDecided
@@ -256,6 +265,7 @@ impl AuditRecord {
             client_id: None,
             resource: None,
             jti: None,
+            delegation: None,
             reason: None,
             cause: None,
             method: None,
@@ -347,6 +357,7 @@ impl AuditRecord {
             &self.route,
             &self.principal,
             &self.jti,
+            &self.delegation,
             &self.cause,
             &self.method,
             &self.path,

@@ -10,6 +10,8 @@ use crate::authority::access::NotAdmitted;
 use crate::authority::access::NotAdmittedCode;
 use crate::authority::decision::CheckRefusal;
 use crate::authority::decision::CheckRefusalCode;
+use crate::authority::decision::ExchangeError;
+use crate::authority::decision::ExchangeErrorCode;
 use crate::authority::decision::GrantErrorCode;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::handshake_error::HandshakeError;
@@ -58,6 +60,16 @@ impl Reason for GrantErrorCode {
 
     fn ordinal(self) -> usize {
         self as usize
+    }
+}
+
+impl Reason for ExchangeError {
+    fn codes() -> impl Iterator<Item = &'static str> {
+        ExchangeErrorCode::VARIANTS.iter().map(Into::into)
+    }
+
+    fn ordinal(self) -> usize {
+        ExchangeErrorCode::from(self) as usize
     }
 }
 

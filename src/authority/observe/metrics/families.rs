@@ -1,6 +1,7 @@
 //! The counters as metric families.
 
 use crate::authority::decision::CheckRefusal;
+use crate::authority::decision::ExchangeError;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::families::Family;
 use crate::authority::observe::families::Labels;
@@ -43,6 +44,7 @@ impl Metrics {
             self.downgrades(),
             one("lanyard_tokens_issued", "Tokens issued", read(&self.issued)),
             by("lanyard_grants_refused", "Token requests that were refused", "error", &self.grants_refused),
+            self.exchanges(),
             by("lanyard_calls_refused", "Calls that were not admitted", "reason", &self.calls_refused),
             by(
                 "lanyard_handshakes_refused",
@@ -90,6 +92,17 @@ impl Metrics {
         let bindings = decisions("validate_binding", &self.validate_binding);
         let all = bindings.chain(decisions("introspect", &self.introspect)).chain(decisions("check", &self.check));
         Family::counters("lanyard_decisions", "Uses of tokens that were decided", all)
+    }
+
+    fn exchanges(&self) -> Family {
+        let labels =
+            |outcome, reason| labels([("outcome", outcome), ("reason", reason), ("requested", "access_token")]);
+        let refused = self.exchanges_refused.read().map(|(reason, count)| (labels("refused", reason), count));
+        let issued = [
+            (labels("issued", ""), read(&self.exchanged)),
+            (labels("reported", ExchangeError::ReceiptMissing.code()), read(&self.exchanges_reported)),
+        ];
+        Family::counters("lanyard_exchanges", "Requests to exchange a token", issued.into_iter().chain(refused))
     }
 
     fn downgrades(&self) -> Family {

@@ -105,7 +105,10 @@ impl ExplainedRefusal {
                 (step.found, step.expected) = (Box::default(), Box::default());
             }
             // Whether a client that the caller does not prove is registered, and how, is not for the caller.
-            if matches!(refusal.record.event, AuditEvent::TokenRefused | AuditEvent::ClientRefused) {
+            if matches!(
+                refusal.record.event,
+                AuditEvent::TokenRefused | AuditEvent::ExchangeRefused | AuditEvent::ClientRefused
+            ) {
                 told.steps = vec![Step {
                     check: Check::Credentials,
                     found: Box::default(),
@@ -114,6 +117,11 @@ impl ExplainedRefusal {
                 }];
                 fix::OWN_CLIENTS.clone_into(&mut told.fix);
             }
+        }
+        if let Some(told_as) = refusal.grounds.told_as {
+            told.reason = told_as;
+            told.steps.clear();
+            fix::OWN_EXCHANGES.clone_into(&mut told.fix);
         }
         Some(told)
     }

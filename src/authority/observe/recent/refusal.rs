@@ -23,6 +23,8 @@ pub struct Grounds {
     pub sender: Option<String>,
     /// Whether the record's resource is registered, and so is not the caller's choice.
     pub is_registered: bool,
+    /// The code that its caller was told in place of the reason, where the reason would tell which tokens are good.
+    pub told_as: Option<&'static str>,
 }
 
 /// A refusal with its grounds.

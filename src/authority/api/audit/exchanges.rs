@@ -1,0 +1,89 @@
+//! The records of exchanges.
+
+use crate::authority::Authority;
+use crate::authority::api::audit::cause;
+use crate::authority::api::audit::sent_by::grounds;
+use crate::authority::api::audit::sent_by::registration;
+use crate::authority::api::audit::sent_by::sent_by;
+use crate::authority::decision::Exchange;
+use crate::authority::decision::ExchangeError;
+use crate::authority::decision::ExchangeRefusal;
+use crate::authority::decision::ExchangeRequest;
+use crate::authority::decision::Step;
+use crate::authority::identity::PeerIdentity;
+use crate::authority::observe::AuditEvent;
+use crate::authority::observe::AuditOutcome;
+use crate::authority::observe::AuditRecord;
+use crate::authority::observe::Grounds;
+use crate::authority::observe::Severity;
+use crate::authority::observe::beginning;
+use crate::authority::observe::fix;
+use crate::authority::observe::record_in_span;
+use crate::authority::reference::Refused;
+use crate::authority::registration::ClientId;
+use crate::authority::state::Caller;
+use crate::authority::tokens::AccessTokenClaims;
+
+impl Authority {
+    pub(in crate::authority::api) fn record_exchanged(
+        &self,
+        peer: &PeerIdentity,
+        exchange: &Exchange,
+        claims: &AccessTokenClaims,
+    ) {
+        let Exchange { client_id, client, audience, reported, .. } = exchange;
+        self.metrics.issued();
+        self.metrics.exchanged(*reported);
+        let outcome = if *reported { AuditOutcome::Reported } else { AuditOutcome::Allowed };
+        record_in_span(outcome, None, Some(client_id.as_str()), Some(audience));
+        self.record(AuditEvent::TokenExchanged, Severity::Info, outcome, |record| AuditRecord {
+            actor: Some(peer.to_string()),
+            client_id: Some(client_id.to_string()),
+            resource: Some(audience.clone()),
+            jti: Some(claims.jti.clone()),
+            delegation: claims.delegation(),
+            bound_to: claims.bound_to().map(|thumbprint| thumbprint.to_string()),
+            registration: Some(client.registration.client_id.to_string()),
+            revision: Some(client.revision.0),
+            ..record
+        });
+    }
+
+    /// Records a refused exchange with its exact reason, which its caller is not told.
+    pub(in crate::authority::api) fn record_exchange_refused(
+        &self,
+        caller: &Caller,
+        request: &ExchangeRequest,
+        error: ExchangeError,
+        steps: Vec<Step>,
+    ) -> Refused<ExchangeRefusal> {
+        self.metrics.exchange_refused(error);
+        let reason = error.code();
+        let sent = request.client_id.as_deref().and_then(ClientId::parse);
+        let client = sent.or_else(|| caller.identity.spiffe_id().map(ClientId::from));
+        record_in_span(AuditOutcome::Denied, Some(reason), client.as_ref().map(ClientId::as_str), None);
+        let sender = caller.sender();
+        let refusal = error.refusal();
+        let told_as = (refusal == ExchangeRefusal::SubjectNotAccepted).then_some("SUBJECT_NOT_ACCEPTED");
+        let grounds = Grounds { steps, told_as, ..grounds(&sender, fix::of_exchange(error)) };
+        let (event, severity) = (AuditEvent::ExchangeRefused, Severity::Warn);
+        let reference = self.refuse(event, severity, AuditOutcome::Denied, grounds, |record| {
+            let audience = request.audience.join(" ");
+            let cause = match error {
+                ExchangeError::NotGranted(error) => cause(error),
+                other => other.to_string(),
+            };
+            AuditRecord {
+                actor: Some(caller.identity.to_string()),
+                client_id: client.as_ref().map(ToString::to_string),
+                // The caller's text, of unlimited length.
+                resource: Some(beginning(&audience).to_owned()).filter(|audience| !audience.is_empty()),
+                registration: registration(&caller.view, client.as_ref()),
+                reason: Some(reason),
+                cause: Some(cause),
+                ..sent_by(&sender, record)
+            }
+        });
+        Refused { error: refusal, reference }
+    }
+}

@@ -1,0 +1,181 @@
+//! Why an exchange is refused. The exact reason is for the log, the audit trail and the metrics: its caller is told no more than
+//! what it asked for beyond its rules, so that nobody learns which tokens are good by exchanging them.
+
+use std::fmt;
+
+use crate::authority::decision::grant_error::GrantError;
+use crate::authority::decision::grant_error::RequestForm;
+use crate::authority::deny_reason::DenyReason;
+
+/// Why an exchange is refused, in the order in which the conditions are checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
+#[strum_discriminants(
+    name(ExchangeErrorCode),
+    doc = "The codes of [`ExchangeError`].",
+    derive(strum::IntoStaticStr, strum::VariantArray),
+    strum(serialize_all = "SCREAMING_SNAKE_CASE")
+)]
+pub enum ExchangeError {
+    /// Exchange is not switched on.
+    #[error("this server exchanges no tokens: exchange.enabled is off")]
+    NotEnabled,
+    /// The snapshot is not fresh, the client is not authenticated, or the new token was not made.
+    #[error("{0}")]
+    NotGranted(GrantError),
+    /// The client is not registered for the grant.
+    #[error("the client is not registered for token exchange")]
+    UnauthorizedClient,
+    /// What is to be exchanged, or the target, is missing: a sentence.
+    #[error("{0}")]
+    RequestMalformed(&'static str),
+    /// The request names several targets, and a token would be good at each of them with every scope.
+    #[error("the request names several targets")]
+    SeveralTargets,
+    /// The actor token is not the client's own, or not bound to the certificate of this connection.
+    #[error("the actor token is not the client's own with this certificate")]
+    ActorTokenNotOwn,
+    /// What was presented as the subject does not verify as what it is said to be.
+    #[error("the subject does not verify: {0}")]
+    SubjectInvalid(DenyReason),
+    /// Its use where it was presented would be denied now.
+    #[error("the subject no longer counts: {0}")]
+    SubjectDenied(DenyReason),
+    /// The receipt does not verify, or is over.
+    #[error("the receipt does not verify, or is over")]
+    ReceiptInvalid,
+    /// The receipt is of another token.
+    #[error("the receipt is not of the subject token")]
+    ReceiptOfAnother,
+    /// The receipt is for another client, or the resource no longer lets this one redeem it.
+    #[error("the receipt is not for this client")]
+    NotForClient,
+    /// No rule of the client is about this subject and the place where it was presented.
+    #[error("no rule of the client is about this subject where it was presented")]
+    NoRule,
+    /// The subject was presented nowhere in particular, and rules for several places are about it.
+    #[error("rules for several places are about the subject, and no receipt says where it was presented")]
+    PlaceUnknown,
+    /// The rule asks for a receipt.
+    #[error("the rule asks for a receipt")]
+    ReceiptMissing,
+    /// The rule asks for a receipt of a proxy that is no exchanger.
+    #[error("the proxy of the receipt is itself an exchanger of the resource")]
+    NotIndependent,
+    /// The evidence in the receipt is weaker than the rule asks for.
+    #[error("the evidence in the receipt is weaker than the rule asks for")]
+    ReceiptTooWeak,
+    /// The subject's registration does not let this client act for it.
+    #[error("the subject's registration does not let this client act for it")]
+    Vetoed,
+    /// The subject names another one as the only one that may act.
+    #[error("the subject names another one that may act")]
+    NotMayAct,
+    /// The client is the subject itself.
+    #[error("the client is the subject itself")]
+    ActorIsSubject,
+    /// The client has already acted.
+    #[error("the client is already one of the actors")]
+    ActorInChain,
+    /// There would be more actors than the rule lets act.
+    #[error("there would be more actors than the rule lets act")]
+    TooManyActors,
+    /// No rule for this subject and place is about the target.
+    #[error("no rule for this subject is about the target")]
+    TargetNotInRules,
+    /// The target is not registered, deleted, or its record unreadable.
+    #[error("the target is not registered, or its record cannot be read")]
+    TargetUnknown,
+    /// The target takes no delegated tokens of this client with so many actors.
+    #[error("the target takes no delegated tokens of this client with so many actors")]
+    TargetNotAccepting,
+    /// The scope is malformed or goes beyond what the rule gives, or nothing is left of it.
+    #[error("the scope is malformed, goes beyond what the rule gives for what was presented, or is empty")]
+    InvalidScope,
+    /// Less than a second is left.
+    #[error("less than a second is left of the subject, of the rule's ttl or of the certificate")]
+    LifetimeOver,
+}
+
+/// What the caller is told of a refused exchange.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExchangeRefusal {
+    /// Exchange is not switched on: `unsupported_grant_type`.
+    NotEnabled,
+    /// As at any other token request.
+    NotGranted(GrantError),
+    /// `unauthorized_client`.
+    UnauthorizedClient,
+    /// `invalid_request`, with this sentence.
+    RequestMalformed(&'static str),
+    /// `invalid_request`: one sentence for everything about the subject (RFC 8693 section 2.2.2).
+    SubjectNotAccepted,
+    /// `invalid_target`.
+    InvalidTarget,
+    /// `invalid_scope`.
+    InvalidScope,
+}
+
+impl ExchangeRefusal {
+    /// The fixed sentence, without quotation marks and backslashes (RFC 6749 section 5.2).
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NotEnabled => "this server exchanges no tokens",
+            Self::NotGranted(error) => error.sentence(RequestForm::Message),
+            Self::UnauthorizedClient => "the client is not registered for token exchange",
+            Self::RequestMalformed(sentence) => sentence,
+            Self::SubjectNotAccepted => "what is to be exchanged is not accepted",
+            Self::InvalidTarget => "the target is not one that this can be exchanged for",
+            Self::InvalidScope => "the scope goes beyond what this can be exchanged for",
+        }
+    }
+}
+
+impl fmt::Display for ExchangeRefusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.sentence())
+    }
+}
+
+impl ExchangeError {
+    /// The fixed code, for the log, the audit trail and the metrics.
+    pub fn code(self) -> &'static str {
+        ExchangeErrorCode::from(self).into()
+    }
+
+    /// What the caller is told.
+    pub fn refusal(self) -> ExchangeRefusal {
+        match self {
+            Self::NotEnabled => ExchangeRefusal::NotEnabled,
+            Self::NotGranted(error) => ExchangeRefusal::NotGranted(error),
+            Self::UnauthorizedClient => ExchangeRefusal::UnauthorizedClient,
+            Self::RequestMalformed(sentence) => ExchangeRefusal::RequestMalformed(sentence),
+            Self::ActorTokenNotOwn
+            | Self::SubjectInvalid(_)
+            | Self::SubjectDenied(_)
+            | Self::ReceiptInvalid
+            | Self::ReceiptOfAnother
+            | Self::NotForClient
+            | Self::NoRule
+            | Self::PlaceUnknown
+            | Self::ReceiptMissing
+            | Self::NotIndependent
+            | Self::ReceiptTooWeak
+            | Self::Vetoed
+            | Self::NotMayAct
+            | Self::ActorIsSubject
+            | Self::ActorInChain
+            | Self::TooManyActors
+            | Self::LifetimeOver => ExchangeRefusal::SubjectNotAccepted,
+            Self::SeveralTargets | Self::TargetNotInRules | Self::TargetUnknown | Self::TargetNotAccepting => {
+                ExchangeRefusal::InvalidTarget
+            }
+            Self::InvalidScope => ExchangeRefusal::InvalidScope,
+        }
+    }
+}
+
+impl From<GrantError> for ExchangeError {
+    fn from(error: GrantError) -> Self {
+        Self::NotGranted(error)
+    }
+}

@@ -1,0 +1,109 @@
+//! Token exchange at `POST /oauth2/token` (RFC 8693 section 2).
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use crate::authority::Authority;
+use crate::authority::decision::ClientAssertion;
+use crate::authority::decision::ExchangeRefusal;
+use crate::authority::decision::ExchangeRequest;
+use crate::authority::decision::GrantErrorCode;
+use crate::authority::scope::distinct;
+use crate::authority::state::Caller;
+use crate::http::error::ErrorCode;
+use crate::http::error::OAuthError;
+use crate::http::form::Form;
+use crate::http::headers::NO_STORE;
+
+/// The type of an access token (RFC 8693 section 3), of what is exchanged and of what is issued.
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// The type of a receipt. It is ours: RFC 8693 section 3 permits any URI.
+const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt";
+
+/// Reads the form. What a type says decides how its token is read, and never which parameters are there.
+pub(super) fn request(
+    form: &Form,
+    client_id: Option<&str>,
+    assertion: ClientAssertion,
+) -> Result<ExchangeRequest, OAuthError> {
+    let one = |name| form.one(name).map(|value| value.map(str::to_owned));
+    let subject = one("subject_token")?.ok_or(OAuthError::invalid_request("subject_token is missing"))?;
+    let (receipt, access_token) = match form.one("subject_token_type")? {
+        Some(RECEIPT) => (Some(subject), None),
+        Some(ACCESS_TOKEN) => (one("receipt")?, Some(subject)),
+        Some(_) => return Err(OAuthError::invalid_request("the subject_token_type is not one that is exchanged here")),
+        None => return Err(OAuthError::invalid_request("subject_token_type is missing")),
+    };
+    if access_token.is_none() && form.one("receipt")?.is_some() {
+        return Err(OAuthError::invalid_request("receipt goes only with an access token as the subject_token"));
+    }
+    let actor_token = one("actor_token")?;
+    match (&actor_token, form.one("actor_token_type")?) {
+        (None, None) | (Some(_), Some(ACCESS_TOKEN)) => {}
+        (Some(_), Some(_)) => {
+            return Err(OAuthError::invalid_request("the actor_token_type is not one that is served here"));
+        }
+        (None, Some(_)) | (Some(_), None) => {
+            return Err(OAuthError::invalid_request("actor_token and actor_token_type go together"));
+        }
+    }
+    if form.one("requested_token_type")?.is_some_and(|requested| requested != ACCESS_TOKEN) {
+        return Err(OAuthError::invalid_request("the requested_token_type is not one that is issued here"));
+    }
+    // Both end in the same claim, so they are judged together (RFC 8693 section 2.1).
+    let audience = distinct(&[form.all("resource"), form.all("audience")].concat());
+    let scope = one("scope")?.unwrap_or_default();
+    let client_id = client_id.map(str::to_owned);
+    Ok(ExchangeRequest { client_id, assertion, receipt, access_token, actor_token, audience, scope })
+}
+
+/// Exchanges, and prints the answer (section 2.2.1). It has the binding of the token too, so that its absence is noticed
+/// (draft-mcguinness-oauth-token-exchange-cnf).
+pub(super) async fn answer(
+    authority: &Authority,
+    caller: &Caller,
+    request: &ExchangeRequest,
+) -> Result<impl IntoResponse + use<>, OAuthError> {
+    let issued = authority.exchange_token(caller, request).await?;
+    let body = json!({
+        "access_token": issued.access_token,
+        "issued_token_type": ACCESS_TOKEN,
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in.as_secs(),
+        "scope": issued.scope.to_string(),
+        "cnf": { "x5t#S256": caller.identity.thumbprint().to_string() },
+    });
+    Ok((NO_STORE, Json(body)))
+}
+
+/// The refusal of a grant type that is not served.
+pub(super) const fn unsupported_grant_type() -> OAuthError {
+    let description = "only client_credentials is served, and token exchange where it is on";
+    let code = ErrorCode::Grant(GrantErrorCode::UnsupportedGrantType);
+    OAuthError::new(StatusCode::BAD_REQUEST, code, description)
+}
+
+/// The refusal of a request with `authorization_details`: a client that asks for less by them must not get more (RFC 9396 section
+/// 5).
+pub(super) const fn authorization_details() -> OAuthError {
+    let description = "authorization_details is not served: leave it out";
+    OAuthError::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidAuthorizationDetails, description)
+}
+
+impl From<ExchangeRefusal> for OAuthError {
+    fn from(refusal: ExchangeRefusal) -> Self {
+        let code = match refusal {
+            ExchangeRefusal::NotGranted(error) => return error.into(),
+            ExchangeRefusal::NotEnabled => return unsupported_grant_type(),
+            ExchangeRefusal::UnauthorizedClient => ErrorCode::UnauthorizedClient,
+            // RFC 8693 section 2.2.2: an unacceptable subject_token is no invalid_grant.
+            ExchangeRefusal::RequestMalformed(_) | ExchangeRefusal::SubjectNotAccepted => ErrorCode::INVALID_REQUEST,
+            ExchangeRefusal::InvalidTarget => ErrorCode::Grant(GrantErrorCode::InvalidTarget),
+            ExchangeRefusal::InvalidScope => ErrorCode::Grant(GrantErrorCode::InvalidScope),
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, refusal.sentence())
+    }
+}

@@ -1,0 +1,64 @@
+//! Conversion of what registrations say about token exchange.
+
+use crate::authority::registration::ExchangeRuleMetadata;
+use crate::authority::registration::ScopeGrantMetadata;
+use crate::authority::resources::DelegatedMetadata;
+use crate::messages::common::Malformed;
+use crate::messages::common::duration;
+use crate::messages::common::duration_message;
+use crate::messages::common::set;
+use crate::proto::Delegated;
+use crate::proto::ExchangeRule;
+use crate::proto::ScopeGrant;
+
+pub(super) fn rule(rule: ExchangeRule) -> Result<ExchangeRuleMetadata, Malformed> {
+    let ExchangeRule { subjects, presented_at, audience, grants, presentation, least_evidence, ttl, max_actors } = rule;
+    let grant = |ScopeGrant { needs, gives }: ScopeGrant| ScopeGrantMetadata { needs, gives };
+    Ok(ExchangeRuleMetadata {
+        subjects,
+        presented_at,
+        audience,
+        grants: grants.into_iter().map(grant).collect(),
+        presentation: set(presentation),
+        least_evidence: set(least_evidence),
+        ttl: duration("exchange", ttl)?,
+        max_actors: sent(max_actors),
+    })
+}
+
+pub(super) fn rule_message(rule: ExchangeRuleMetadata) -> ExchangeRule {
+    let ExchangeRuleMetadata {
+        subjects,
+        presented_at,
+        audience,
+        grants,
+        presentation,
+        least_evidence,
+        ttl,
+        max_actors,
+    } = rule;
+    let grant = |ScopeGrantMetadata { needs, gives }: ScopeGrantMetadata| ScopeGrant { needs, gives };
+    ExchangeRule {
+        subjects,
+        presented_at,
+        audience,
+        grants: grants.into_iter().map(grant).collect(),
+        presentation: presentation.unwrap_or_default(),
+        least_evidence: least_evidence.unwrap_or_default(),
+        ttl: ttl.map(duration_message),
+        max_actors: max_actors.unwrap_or_default(),
+    }
+}
+
+pub(super) fn delegated(delegated: Delegated) -> DelegatedMetadata {
+    DelegatedMetadata { actors: delegated.actors, max_actors: sent(delegated.max_actors) }
+}
+
+pub(super) fn delegated_message(delegated: DelegatedMetadata) -> Delegated {
+    Delegated { actors: delegated.actors, max_actors: delegated.max_actors.unwrap_or_default() }
+}
+
+/// In proto3 zero is the same as absent.
+fn sent(number: u32) -> Option<u32> {
+    Some(number).filter(|number| *number > 0)
+}
