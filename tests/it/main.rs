@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod deploy;
 mod envoy;
+mod exchange;
 mod federation;
 mod forwarded;
 mod grants;

@@ -1,0 +1,9 @@
+//! Token exchange: who may act for whom, where, and what ends it.
+
+mod cascade;
+mod chains;
+mod fields;
+mod rules;
+mod support;
+mod tokens;
+mod voices;
