@@ -105,8 +105,8 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
     let tokens_and_documents = [
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
-        "/lanyard.v1.TokenService/ExchangeToken",
         "/audit/jwks",
+        "/lanyard.v1.TokenService/ExchangeToken",
         "/lanyard.v1.TokenService/IssueToken",
         "/oauth2/jwks",
         "/oauth2/token",
