@@ -1,4 +1,5 @@
-//! The library for workloads: a source of valid tokens, and a layer that adds them to requests.
+//! The library for workloads: a source of valid tokens, a layer that adds them to requests, and tokens to act for callers with
+//! ([`exchanged`]).
 //!
 //! ```no_run
 //! use lanyard::client::bearer::BearerLayer;
@@ -28,11 +29,14 @@
 pub mod assertion;
 pub mod bearer;
 pub mod connection;
+pub mod exchanged;
 pub mod files;
+mod flights;
 #[cfg(feature = "opentelemetry")]
 mod onward;
 mod pace;
 pub mod pair;
+pub mod presented;
 pub mod renewal;
 pub mod source;
 pub mod supply;

@@ -1,5 +1,6 @@
 //! The client library.
 
 mod crates;
+mod exchanged;
 mod tokens;
 mod workload_api;

@@ -57,6 +57,13 @@ impl Workload {
         (setup, Self { dir, server: format!("https://localhost:{port}") })
     }
 
+    /// The files of a workload beside a server that is running.
+    pub fn beside(server: &TestServer) -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("ca.pem"), server.setup.ca.pem()).unwrap();
+        Self { dir, server: format!("https://localhost:{}", server.addresses.mtls.port()) }
+    }
+
     /// Registers the workload, and gives it its first certificate.
     pub async fn registered(&self, server: &TestServer, rotation: &str, ttl: Duration) -> Leaf {
         let seconds = i64::try_from(ttl.as_secs()).unwrap();
