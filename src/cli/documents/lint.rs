@@ -1,5 +1,7 @@
 //! `lanyard lint`: what documents say beside each other, without a server.
 
+mod exchange;
+
 use std::collections::HashMap;
 use std::process::ExitCode;
 
@@ -51,15 +53,25 @@ pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<E
         ProtectedResource::parse(resource.clone()).map_err(|error| invalid(format!("{}: {error}", resource.audience)))
     });
     let parsed: Vec<ProtectedResource> = parsed.collect::<Result<_, _>>()?;
+    let mut terms = Vec::new();
     for client in &clients {
         let parsed = ClientRegistration::parse(client.clone());
-        parsed.map_err(|error| invalid(format!("{}: {error}", client.client_id)))?;
+        let parsed = parsed.map_err(|error| invalid(format!("{}: {error}", client.client_id)))?;
+        terms.extend(parsed.terms.exchange.clone().map(|terms| (client, terms)));
     }
     for grant in &grants {
         TeamGrant::parse(grant.clone()).map_err(|error| invalid(format!("{}: {error}", grant.name)))?;
     }
     let mut remarks = of_clients(&clients, &resources);
+    for (client, terms) in terms {
+        let found = exchange::of_client(client, &terms, &clients, &parsed);
+        remarks.extend(found.into_iter().map(|text| of_client(client, text)));
+    }
     remarks.extend(of_resources(&resources, &parsed));
+    for resource in &parsed {
+        let found = exchange::of_resource(resource, &clients);
+        remarks.extend(found.into_iter().map(|text| of_resource(resource.audience(), text)));
+    }
     match format {
         Format::Text => {
             for Remark { kind, name, text } in &remarks {
@@ -79,15 +91,21 @@ pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<E
     Ok(if remarks.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn of_client(client: &ClientMetadata, text: String) -> Remark {
+    Remark { kind: ClientYaml::KIND, name: client.client_id.clone(), text }
+}
+
+fn of_resource(audience: &str, text: String) -> Remark {
+    Remark { kind: ResourceYaml::KIND, name: audience.to_owned(), text }
+}
+
 fn of_clients(clients: &[ClientMetadata], resources: &[ResourceMetadata]) -> Vec<Remark> {
     let now = SystemClock.now();
     let defined: HashMap<&str, &str> =
         resources.iter().map(|resource| (resource.audience.as_str(), resource.scope.as_str())).collect();
     let mut remarks = Vec::new();
     for client in clients {
-        let mut say = |text: String| {
-            remarks.push(Remark { kind: ClientYaml::KIND, name: client.client_id.clone(), text });
-        };
+        let mut say = |text: String| remarks.push(of_client(client, text));
         ClientYaml::warnings(client, now).into_iter().for_each(&mut say);
         if resources.is_empty() {
             continue;
@@ -112,15 +130,14 @@ fn of_clients(clients: &[ClientMetadata], resources: &[ResourceMetadata]) -> Vec
 
 fn of_resources(resources: &[ResourceMetadata], parsed: &[ProtectedResource]) -> Vec<Remark> {
     let now = SystemClock.now();
-    let remark = |name: &str, text| Remark { kind: ResourceYaml::KIND, name: name.to_owned(), text };
     let mut remarks = Vec::new();
     for (resource, parsed) in resources.iter().zip(parsed) {
         let audience = resource.audience.as_str();
-        remarks.extend(ResourceYaml::warnings(resource, now).into_iter().map(|text| remark(audience, text)));
+        remarks.extend(ResourceYaml::warnings(resource, now).into_iter().map(|text| of_resource(audience, text)));
         if resource.routes.is_empty() {
-            remarks.push(remark(audience, "it has no routes: every check at a proxy is denied".to_owned()));
+            remarks.push(of_resource(audience, "it has no routes: every check at a proxy is denied".to_owned()));
         }
-        remarks.extend(gaps(&parsed.routes).iter().map(|gap| remark(audience, of_gap(gap))));
+        remarks.extend(gaps(&parsed.routes).iter().map(|gap| of_resource(audience, of_gap(gap))));
     }
     let all: Vec<&ResourceMetadata> = resources.iter().collect();
     for finding in findings(&all) {
@@ -128,12 +145,12 @@ fn of_resources(resources: &[ResourceMetadata], parsed: &[ProtectedResource]) ->
             Finding::SharedAuthority { authority, audiences } => {
                 for audience in &audiences {
                     let text = format!("{} share the authority {authority}", audiences.join(", "));
-                    remarks.push(remark(audience, format!("{text}: one of them is refused")));
+                    remarks.push(of_resource(audience, format!("{text}: one of them is refused")));
                 }
             }
             Finding::NotByHost { audience } => {
                 let text = "it has authorities and destination_principals: its host alone does not find it";
-                remarks.push(remark(&audience, text.to_owned()));
+                remarks.push(of_resource(&audience, text.to_owned()));
             }
         }
     }

@@ -192,3 +192,85 @@ fn shells_complete_and_the_manual_has_a_page_for_each_command() {
     assert!(page("lanyard.1").contains("lanyard\\-diff(1)"), "{}", page("lanyard.1"));
     assert!(page("lanyard-token-get.1").contains(".TH"), "{}", page("lanyard-token-get.1"));
 }
+
+const CALLER: &str = "client_id: spiffe://dev.internal/web\ntoken_endpoint_auth_method: spiffe_x509\nscope: shop.buy\n\
+                      audience: [https://shop.test]\n";
+const EXCHANGER: &str = "client_id: spiffe://dev.internal/shop\ntoken_endpoint_auth_method: spiffe_x509\n\
+                         audience: [https://orders.test]\n\
+                         grant_types: [client_credentials, \"urn:ietf:params:oauth:grant-type:token-exchange\"]\n\
+                         exchange:\n  - subjects: [spiffe://dev.internal/web]\n    presented_at: https://shop.test\n    \
+                         audience: https://orders.test\n    grants: [{needs: shop.buy, gives: orders.write}]\n    \
+                         presentation: none\n";
+const PLACE: &str = "audience: https://shop.test\nscope: shop.buy\nroutes: [{path: /, scope: shop.buy}]\n";
+const TARGET: &str = "audience: https://orders.test\nscope: orders.write\nroutes: [{path: /, scope: orders.write}]\n\
+                      delegated: {actors: [spiffe://dev.internal/shop]}\n";
+
+#[test]
+fn a_rule_of_exchange_is_compared_with_what_its_resources_and_its_subjects_say() {
+    let lint = |documents: [&str; 4]| run_with(lanyard().args(["lint", "-f", "-"]), &documents.join("---\n"));
+    // Whoever is covered by a pattern is registered.
+    let pattern = CALLER.replace("client_id: ", "client_id: all\nspiffe_id: ").replace("/web\n", "/*\n");
+    for documents in [[CALLER, EXCHANGER, PLACE, TARGET], [&pattern, EXCHANGER, PLACE, TARGET]] {
+        let (shown, said) = with_code(lint(documents), 0);
+        assert!(shown.is_empty() && said.contains("documents: 4; remarks: 0"), "{shown}{said}");
+    }
+    // A resource that defines no scope takes each, which is a remark of its own.
+    let plain = TARGET.replace("scope: orders.write\nroutes: [{path: /, scope: orders.write}]", "routes: [{path: /}]");
+    let (shown, _) = with_code(lint([CALLER, EXCHANGER, PLACE, &plain]), 1);
+    assert!(
+        shown.starts_with("resource https://orders.test: it defines no scope") && shown.lines().count() == 1,
+        "{shown}"
+    );
+    let of_rule = "client spiffe://dev.internal/shop: its rule for https://orders.test";
+    let closed = TARGET.replace("delegated: {actors: [spiffe://dev.internal/shop]}\n", "");
+    let others = TARGET.replace("/shop]", "/web]");
+    let absent = TARGET.replace("/shop]", "/shop, spiffe://dev.internal/absent]");
+    let narrow = TARGET.replace("orders.write", "orders.read");
+    let elsewhere = PLACE.replace("https://shop.test", "https://other.test");
+    let other_scope = PLACE.replace("shop.buy", "shop.look");
+    let stranger = EXCHANGER.replace("[spiffe://dev.internal/web]", "[spiffe://dev.internal/absent]");
+    let delegating = format!("{CALLER}delegates: [spiffe://dev.internal/absent]\n");
+    for (documents, expected) in [
+        (
+            [CALLER, EXCHANGER, PLACE, &closed],
+            format!("{of_rule} comes to nothing: that resource takes no delegated tokens\n"),
+        ),
+        (
+            [CALLER, EXCHANGER, PLACE, &others],
+            format!("{of_rule} comes to nothing: that resource takes no delegated tokens of spiffe://dev.internal/shop\n"),
+        ),
+        (
+            [CALLER, EXCHANGER, PLACE, &absent],
+            "resource https://orders.test: it takes delegated tokens of spiffe://dev.internal/absent, which no document \
+             registers\n"
+                .to_owned(),
+        ),
+        (
+            [CALLER, EXCHANGER, PLACE, &narrow],
+            format!("{of_rule} gives orders.write, which that resource does not define\n"),
+        ),
+        (
+            [CALLER, EXCHANGER, &elsewhere, TARGET],
+            format!("{of_rule} is about tokens that are presented at https://shop.test, which no document registers\n"),
+        ),
+        (
+            [CALLER, EXCHANGER, &other_scope, TARGET],
+            format!("{of_rule} needs shop.buy, which https://shop.test does not define\n"),
+        ),
+        (
+            [CALLER, &stranger, PLACE, TARGET],
+            "client spiffe://dev.internal/shop: it exchanges tokens of spiffe://dev.internal/absent, which no document \
+             registers\n"
+                .to_owned(),
+        ),
+        (
+            [&delegating, EXCHANGER, PLACE, TARGET],
+            "client spiffe://dev.internal/web: among its delegates is spiffe://dev.internal/absent, which no document \
+             registers\n"
+                .to_owned(),
+        ),
+    ] {
+        let (shown, _) = with_code(lint(documents), 1);
+        assert!(shown.contains(&expected), "{expected}: {shown}");
+    }
+}
