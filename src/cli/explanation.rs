@@ -55,7 +55,8 @@ fn claim(claim: &RegistrationClaim) -> Vec<String> {
     vec![applies, claim.client_id.clone(), claim.expects.clone(), claim.outcome.clone()]
 }
 
-fn under(heading: &str, rows: &[Vec<String>]) -> Vec<String> {
+/// Rows of a table under a heading.
+pub(in crate::cli) fn under(heading: &str, rows: &[Vec<String>]) -> Vec<String> {
     let indented = table::rows(rows).lines().map(|line| format!("  {line}")).collect::<Vec<_>>();
     [vec![heading.to_owned()], indented].concat()
 }

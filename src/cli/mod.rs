@@ -75,6 +75,7 @@ use crate::cli::documents::lint;
 use crate::cli::documents::lint::LintArguments;
 use crate::cli::error::CommandError;
 use crate::cli::explain::ExplainCommand;
+use crate::cli::explain::exchange::ExchangeCommand;
 use crate::cli::grant::GrantCommand;
 use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
@@ -166,6 +167,9 @@ enum Command {
     /// Says what would happen: whether a request would be allowed, and what an identity would get.
     #[command(subcommand)]
     Explain(ExplainCommand),
+    /// Says what would come of an exchange of a token.
+    #[command(subcommand)]
+    Exchange(ExchangeCommand),
     /// Prints each decision as the server makes it, until this is ended.
     Tail(TailArguments),
     /// Names servers, and the certificate to connect with, so that commands need not.
@@ -264,6 +268,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Tail(arguments) => block_on(done(tail::run(arguments, format))),
         Command::Why(arguments) => block_on(why::run(arguments, format)),
         Command::Explain(command) => block_on(explain::run(command, format)),
+        Command::Exchange(command) => block_on(explain::exchange::run(command, format)),
     };
     result.unwrap_or_else(|error| {
         output::print_error(&error, format);

@@ -27,6 +27,8 @@ use crate::grpc::status::unreadable;
 use crate::messages::timestamp;
 use crate::proto::ExplainCheckRequest;
 use crate::proto::ExplainCheckResponse;
+use crate::proto::ExplainExchangeRequest;
+use crate::proto::ExplainExchangeResponse;
 use crate::proto::ExplainIdentityRequest;
 use crate::proto::ExplainIdentityResponse;
 use crate::proto::ExplainRefusalRequest;
@@ -95,6 +97,16 @@ impl ExplanationService for Services {
         let answer = self.authority.explain_identity(caller(request.extensions())?, &asked);
         let answer = answer.map_err(refused(status::not_explained))?;
         Ok(Response::new(explained::identity_response(answer)))
+    }
+
+    async fn explain_exchange(
+        &self,
+        request: Request<ExplainExchangeRequest>,
+    ) -> Result<Response<ExplainExchangeResponse>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let question = explained::exchange_question(message)?;
+        let answer = self.authority.explain_exchange(caller(&extensions)?, &question);
+        answer.map(|explained| Response::new(explained::exchange(explained))).map_err(refused(status::not_explained))
     }
 
     async fn report_resource(

@@ -78,7 +78,7 @@ impl From<ClientMetadata> for Client {
             tls_client_certificate_bound_access_tokens: metadata.tls_client_certificate_bound_access_tokens,
             access_token_ttl: metadata.access_token_ttl.map(duration_message),
             rotation: metadata.rotation.unwrap_or_default(),
-            exchange: metadata.exchange.into_iter().map(exchange::rule_message).collect(),
+            exchange: metadata.exchange.into_iter().map(exchange::exchange_rule).collect(),
             delegates: metadata.delegates.map(|clients| Delegates { clients }),
             owner: metadata.owner.unwrap_or_default(),
             managed_by: metadata.managed_by.unwrap_or_default(),

@@ -26,7 +26,8 @@ pub(super) fn rule(rule: ExchangeRule) -> Result<ExchangeRuleMetadata, Malformed
     })
 }
 
-pub(super) fn rule_message(rule: ExchangeRuleMetadata) -> ExchangeRule {
+/// Prints a rule.
+pub fn exchange_rule(rule: ExchangeRuleMetadata) -> ExchangeRule {
     let ExchangeRuleMetadata {
         subjects,
         presented_at,

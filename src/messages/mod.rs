@@ -16,3 +16,4 @@ pub use crate::messages::common::Masked;
 pub use crate::messages::common::etag;
 pub use crate::messages::common::revision;
 pub use crate::messages::common::timestamp;
+pub use crate::messages::exchange::exchange_rule;

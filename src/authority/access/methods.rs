@@ -182,6 +182,7 @@ pub const METHODS: &[MethodEntry] = &[
         .streamed(),
     MethodEntry::grpc("/lanyard.v1.DecisionService/FollowDecisions", REGISTRY_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainCheck", ANY_ROLE),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainExchange", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainIdentity", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainRefusal", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ListRefusals", READERS).read(),

@@ -99,7 +99,7 @@ impl Authority {
 
     /// Whether a use of a token with the certificate that it is bound to would be allowed at a resource now, and with which
     /// scopes: the same decision as in every protocol.
-    fn judge(&self, view: &View, token: &VerifiedToken, audience: &str) -> Result<Scope, DenyReason> {
+    pub(super) fn judge(&self, view: &View, token: &VerifiedToken, audience: &str) -> Result<Scope, DenyReason> {
         let resources = &view.snapshot.resources;
         let resource = resources.named(audience).map(|registered| &registered.registration);
         let demands = Demands {

@@ -1,6 +1,7 @@
-//! Answers what would happen: what a check of a request would come to, and what an identity is to this server. Each is found by the
+//! Answers what would happen: what a check of a request or an exchange would come to, and what an identity is to this server. Each is found by the
 //! functions that decide. Nothing is issued, and nothing is counted or recorded as a decision.
 
+mod exchange;
 mod own;
 mod supposed;
 

@@ -15,6 +15,7 @@ use crate::authority::identity::parse_spiffe_id;
 use crate::authority::registration::Claim;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::Rotation;
+use crate::authority::registration::RuleClaim;
 use crate::authority::resources::Destination;
 use crate::authority::scope::Scope;
 use crate::authority::state::Undecidable;
@@ -158,6 +159,53 @@ pub struct ExplainedCheck {
     pub steps: Vec<Step>,
     /// The registrations that claim the SPIFFE ID of the client. Empty for callers that are not told of others.
     pub claims: Vec<Claim>,
+}
+
+/// A question about an exchange of the token that a subject would present now.
+#[derive(Clone, Debug)]
+pub struct ExchangeQuestion {
+    /// Whose token it is.
+    pub subject: AskedIdentity,
+    /// The resource at which it is presented, by its audience.
+    pub presented_at: String,
+    /// Who exchanges it.
+    pub exchanger: AskedIdentity,
+    /// The resource that the new token would be for, by its audience.
+    pub audience: String,
+    /// Space-separated scopes. Empty: all that the rule gives.
+    pub scope: String,
+}
+
+/// What would be in a token that is issued in exchange.
+#[derive(Clone, Debug)]
+pub struct ExchangedTerms {
+    /// Whom it would speak for.
+    pub subject: String,
+    /// Who would act, the present one first.
+    pub actors: Vec<String>,
+    /// Its scopes.
+    pub scope: Scope,
+    /// How long it would be valid.
+    pub expires_in: Duration,
+    /// Whether it would be refused, if the rule did not only report what lacks a receipt.
+    pub reported: bool,
+}
+
+/// What an exchange would come to.
+#[derive(Clone, Debug)]
+pub struct ExplainedExchange {
+    /// What would be issued, or why nothing.
+    pub granted: Result<ExchangedTerms, WhyNot>,
+    /// What the subject would get to present.
+    pub subject_token: TokenOutcome,
+    /// The client that exchanges.
+    pub client_id: Option<String>,
+    /// The registration that applies to it, by its `client_id`.
+    pub registration: Option<String>,
+    /// The rule of this registration that applies, and those that nearly do.
+    pub rules: Vec<RuleClaim>,
+    /// The steps of the exchange. Empty where it does not come to one: the subject gets no token, or the exchanger may not call.
+    pub steps: Vec<Step>,
 }
 
 /// What an identity is to this server.

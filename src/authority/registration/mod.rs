@@ -48,6 +48,7 @@ pub use crate::authority::registration::exchange::ExchangeRule;
 pub use crate::authority::registration::exchange::ExchangeTerms;
 pub use crate::authority::registration::exchange::MAX_ACTORS;
 pub use crate::authority::registration::exchange::Presentation;
+pub use crate::authority::registration::exchange::RuleClaim;
 pub use crate::authority::registration::exchange::ScopeGrant;
 pub use crate::authority::registration::exchange::TOKEN_EXCHANGE;
 pub(in crate::authority) use crate::authority::registration::exchange::read_actors;

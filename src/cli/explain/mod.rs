@@ -1,6 +1,7 @@
-//! `lanyard explain`.
+//! `lanyard explain`, and `lanyard exchange explain`.
 
 mod asked;
+pub(in crate::cli) mod exchange;
 mod identity;
 mod outcome;
 mod request;

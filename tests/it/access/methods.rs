@@ -118,7 +118,7 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
         method.roles.contains(&Role::Admin) && !method.roles.contains(&Role::Workload) && is_read(method.name)
     });
     assert_eq!(those(|method| method.reads), reads);
-    assert_eq!(reads.len(), 16);
+    assert_eq!(reads.len(), 17);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }
@@ -131,6 +131,7 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
         "/lanyard.v1.AdminService/ListFeatures",
         "/lanyard.v1.DecisionService/FollowDecisions",
         "/lanyard.v1.ExplanationService/ExplainCheck",
+        "/lanyard.v1.ExplanationService/ExplainExchange",
         "/lanyard.v1.ExplanationService/ExplainIdentity",
         "/lanyard.v1.ExplanationService/ExplainRefusal",
         "/lanyard.v1.ExplanationService/ListRefusals",

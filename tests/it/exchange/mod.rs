@@ -1,5 +1,6 @@
 //! Token exchange: who may act for whom, where, and what ends it.
 
+mod ahead;
 mod cascade;
 mod chains;
 mod fields;

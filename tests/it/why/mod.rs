@@ -2,6 +2,7 @@
 //! happened; and decisions as they are made, for those who follow them.
 
 mod ahead;
+mod exchanges;
 mod followed;
 mod memory;
 mod references;

@@ -35,6 +35,7 @@ impl Scene {
         let server = TestServer::started(|setup| {
             setup.clock = Arc::new(ManualClock::new(now));
             setup.ca = TestCa::at(TRUST_DOMAIN, now);
+            setup.exchange = "{enabled: true}".to_owned();
         })
         .await;
         server.protect(resource).await.unwrap();

@@ -179,7 +179,7 @@ pub(super) fn supposed_evidence(
 }
 
 /// The assertion of a client that has to send one: its own JWT-SVID, or the JWT of its issuer.
-fn supposed_assertion(
+pub(super) fn supposed_assertion(
     view: &View,
     identity: &PeerIdentity,
     client_id: Option<&ClientId>,
