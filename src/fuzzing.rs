@@ -11,7 +11,7 @@ use crate::store::sled::fuzzing as sled;
 /// What a target runs on an input: it panics where a parser broke a promise.
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 20] = [
+const TARGETS: [(&str, Check); 21] = [
     ("accept", http::accept),
     ("access_tokens", core::access_tokens),
     ("authorization", core::authorization),
@@ -24,6 +24,7 @@ const TARGETS: [(&str, Check); 20] = [
     ("forms", http::forms),
     ("forwarded_client_cert", core::forwarded_client_cert),
     ("grpc_frames", grpc::grpc_frames),
+    ("issuer_jwts", core::issuer_jwts),
     ("jwks", core::jwks),
     ("jwt_svids", core::jwt_svids),
     ("proxy_headers", server::proxy_headers),

@@ -23,4 +23,5 @@ pub(crate) use crate::authority::fuzzing::requests::authorization;
 pub(crate) use crate::authority::fuzzing::requests::headers_of_a_check;
 pub(crate) use crate::authority::fuzzing::requests::request_paths;
 pub(crate) use crate::authority::fuzzing::tokens::access_tokens;
+pub(crate) use crate::authority::fuzzing::tokens::issuer_jwts;
 pub(crate) use crate::authority::fuzzing::tokens::jwt_svids;

@@ -1,4 +1,4 @@
-//! Compact JWS: access tokens with their claims, and JWT-SVIDs.
+//! Compact JWS: access tokens with their claims, JWT-SVIDs, and assertions of trusted issuers.
 
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -22,7 +22,10 @@ use crate::authority::store::Revision;
 use crate::authority::tokens;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::trust::BundleDocument;
+use crate::authority::trust::IssuerKeys;
+use crate::authority::trust::MAX_ASSERTION_AGE;
 use crate::authority::trust::TrustBundles;
+use crate::authority::trust::TrustedIssuer;
 
 /// The public half of the key that signed the seeds. Its private half is lost, so that nothing else verifies.
 const SIGNING_KEY: &[u8] = include_bytes!("../../../fuzz/keys/signing-key.spki.der");
@@ -30,7 +33,11 @@ const SIGNING_KEY: &[u8] = include_bytes!("../../../fuzz/keys/signing-key.spki.d
 /// A bundle with the key of the JWT-SVIDs among the seeds. Its private half is lost.
 const BUNDLE: &[u8] = include_bytes!("../../../fuzz/keys/bundle.json");
 
+/// The keys of the issuer of the assertions among the seeds. The private halves are lost.
+const ISSUER_KEYS: &[u8] = include_bytes!("../../../fuzz/keys/issuer-jwks.json");
+
 const AUDIENCE: &str = "https://lanyard.prod.example";
+const CLUSTER: &str = "https://kubernetes.default.svc.cluster.local";
 
 static KEYS: LazyLock<SigningKeys> = LazyLock::new(keys);
 
@@ -69,6 +76,17 @@ pub(crate) fn jwt_svids(input: &[u8]) {
     assert!(TrustBundles::default().prove_jwt_svid(text, AUDIENCE, NOW).is_err());
 }
 
+/// The input as an assertion of a trusted issuer.
+pub(crate) fn issuer_jwts(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(jwt) = TRUST.prove_issuer_jwt(text, NOW) else { return };
+    assert_eq!((jwt.issuer(), jwt.subject()), (CLUSTER, "system:serviceaccount:shop:checkout"));
+    assert!(NOW < jwt.expires() && jwt.expires() <= NOW.after(MAX_ASSERTION_AGE).after(MAX_ASSERTION_AGE));
+    assert!(tokens::verify(&KEYS, text).is_err() && TRUST.prove_jwt_svid(text, AUDIENCE, NOW).is_err());
+    assert!(TRUST.prove_issuer_jwt(text, jwt.expires()).is_err());
+    assert!(TrustBundles::default().prove_issuer_jwt(text, NOW).is_err());
+}
+
 fn keys() -> SigningKeys {
     let Ok(key) = SigningKey::new(Arc::new(LostKey), NOW) else { unreachable!("the key of the seeds is one") };
     let mut keys = SigningKeys::new(SigningAlgorithm::Es256);
@@ -80,7 +98,19 @@ fn trust() -> TrustBundles {
     let (Ok(document), Ok(domain)) = (BundleDocument::parse(BUNDLE), TrustDomain::new("prod.example")) else {
         unreachable!("the bundle of the seeds is one")
     };
-    TrustBundles { trust_domains: [(domain, document.bundle)].into(), ..TrustBundles::default() }
+    let Ok(keys) = BundleDocument::parse(ISSUER_KEYS) else { unreachable!("the keys of the seeds are a JWK Set") };
+    let trusted = TrustedIssuer {
+        name: "cluster".to_owned(),
+        issuer: CLUSTER.to_owned(),
+        audience: AUDIENCE.to_owned(),
+        max_age: MAX_ASSERTION_AGE,
+    };
+    let keys = IssuerKeys { trusted: Arc::new(trusted), keys: keys.signing, confirmed: None, good_until: None };
+    TrustBundles {
+        trust_domains: [(domain, document.bundle)].into(),
+        issuers: [(CLUSTER.to_owned(), keys)].into(),
+        ..TrustBundles::default()
+    }
 }
 
 #[derive(Debug)]
