@@ -21,7 +21,8 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 29] = [
+const ALERTS: [&str; 31] = [
+    "LanyardAssertionReused",
     "LanyardAuditRecordsLost",
     "LanyardBundleStale",
     "LanyardConnectionsRefused",
@@ -29,6 +30,7 @@ const ALERTS: [&str; 29] = [
     "LanyardDowngradeAttempts",
     "LanyardErrors",
     "LanyardHandshakesRefused",
+    "LanyardIssuerKeysStale",
     "LanyardLogLinesDropped",
     "LanyardNewcomersDisplaced",
     "LanyardNotReady",
