@@ -1,9 +1,11 @@
 //! A token never opens more than what is registered now: every protocol says the same before and after each change of a
 //! registration, of the operator's limit, of a client CA, of a bundle or of a resource.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use lanyard::authority::trust::TrustBundles;
 use lanyard::proto::Client;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
@@ -16,6 +18,10 @@ use lanyard::proto::validate_binding_request::Evidence;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::issuer_jwt::cluster::Cluster;
+use crate::issuer_jwt::cluster::account;
+use crate::issuer_jwt::cluster::asserting;
+use crate::issuer_jwt::cluster::trust;
 use crate::support::binding_stream::BindingStream;
 use crate::support::binding_stream::StreamOutcome;
 use crate::support::ca::self_signed;
@@ -299,6 +305,25 @@ async fn a_trust_domain_without_a_bundle_denies_its_workloads_and_no_others() {
         assert_eq!(fixture.agreed(&tokens[1], &theirs, "orders.read").await, Ok(()), "{method}");
         fixture.0.delete(id).await;
     }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_no_longer_trusted_denies_its_clients_and_no_others() {
+    let issuer = Cluster::new();
+    let fixture = Fixture::of(TestServer::started(|setup| trust(setup, &[("prod", &issuer)])).await).await;
+    fixture.0.register(account("account")).await.unwrap();
+    let own = self_signed("own").issue();
+    let leaf = fixture.0.workload("/checkout").await;
+    let issued = fixture.0.issue(&own, asserting("account", &issuer.token())).await.unwrap().access_token;
+    let others = fixture.token_as(&leaf, CHECKOUT).await;
+    assert_eq!(fixture.agreed(&issued, &own, "orders.read").await, Ok(()));
+    let authority = fixture.0.server.authority();
+    let before = authority.trust().as_ref().clone();
+    authority.replace_trust(TrustBundles { issuers: BTreeMap::new(), ..before.clone() });
+    assert_eq!(fixture.agreed(&issued, &own, "orders.read").await, Err(DenyReason::IssuerUntrusted));
+    assert_eq!(fixture.agreed(&others, &leaf, "orders.read").await, Ok(()));
+    authority.replace_trust(before);
+    assert_eq!(fixture.agreed(&issued, &own, "orders.read").await, Ok(()));
 }
 
 // RFC 7591 section 5

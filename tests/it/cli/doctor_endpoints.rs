@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::thread;
 
+use crate::issuer_jwt::cluster::Cluster;
 use crate::support::bundle::document;
 use crate::support::ca::TestCa;
 use crate::support::doctor::DoctorFixture;
@@ -125,6 +126,36 @@ async fn a_federation_endpoint_that_gives_no_bundle_is_found() {
     fixture.write("web.pem", &web.pem());
     fixture.configure(&publisher.host(), &format!("localhost:{nobody}"));
     seen(&fixture, &[]).await.only("FEDERATION_UNREACHABLE");
+}
+
+#[tokio::test]
+async fn a_trusted_issuer_whose_keys_cannot_be_read_or_fetched_is_found() {
+    let fixture = DoctorFixture::new();
+    let web = TestCa::at("web", fixture.now);
+    fixture.write("web.pem", &web.pem());
+    let publisher = Publisher::start(&web).await;
+    let jwks = Cluster::new().jwks();
+    fixture.write("jwks.json", &jwks);
+    fixture.add(&format!(
+        "jwks_uri: {{allowed_hosts: ['{}'], ca: web.pem, allow_private_addresses: true}}\n\
+         trusted_issuers: [{{name: file, issuer: 'https://a.example', jwks: jwks.json}}, \
+         {{name: fetched, issuer: 'https://b.example', jwks_uri: '{}'}}]",
+        publisher.host(),
+        publisher.uri()
+    ));
+    publisher.answer(200, "", jwks.as_bytes());
+    let healthy = seen(&fixture, &[]).await;
+    healthy.healthy();
+    assert!(healthy.checks("ok").contains(&"trusted_issuer"), "{healthy:#?}");
+    for body in [&b"{\"keys\":[]}"[..], b"<html>"] {
+        publisher.answer(200, "", body);
+        seen(&fixture, &[]).await.only("ISSUER_KEYS_INVALID");
+    }
+    publisher.answer(403, "", b"");
+    seen(&fixture, &[]).await.only("ISSUER_UNREACHABLE");
+    publisher.answer(200, "", jwks.as_bytes());
+    fixture.write("jwks.json", "{\"keys\":[]}");
+    seen(&fixture, &[]).await.only("ISSUER_KEYS_INVALID");
 }
 
 #[tokio::test]

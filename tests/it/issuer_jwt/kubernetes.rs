@@ -11,8 +11,12 @@ use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::issuer_jwt::cluster::ACCOUNT;
+use crate::issuer_jwt::cluster::CLUSTER;
 use crate::issuer_jwt::cluster::Cluster;
 use crate::support::calls::opened;
+use crate::support::kubernetes;
+use crate::support::kubernetes::Options;
 use crate::support::openssl::TestAuthority;
 use crate::support::process::Finished;
 use crate::support::process::Process;
@@ -43,21 +47,26 @@ struct Pod {
 impl Pod {
     /// A pod, beside a server that trusts its cluster. `None` where a command is to be skipped.
     fn start() -> Option<Self> {
-        tools::curl()?;
         let cluster = Cluster::new();
-        let configuration = blocks("yaml")[0].clone();
+        let pod = Self::of(cluster, |page| page)?;
+        pod.project("first");
+        Some(pod)
+    }
+
+    /// The same with a change of what the page has.
+    fn of(cluster: Cluster, change: impl Fn(String) -> String) -> Option<Self> {
+        tools::curl()?;
         let authority = TestAuthority::start_with(|dir| {
             fs::write(dir.join("cluster-jwks.json"), cluster.jwks()).unwrap();
-            configuration
+            change(blocks("yaml")[0].clone())
         })?;
         authority.make().svid("proxy", "URI:spiffe://prod.example/proxy");
-        authority.files.apply(&blocks("yaml")[1]).ok();
+        authority.files.apply(&change(blocks("yaml")[1].clone())).ok();
         let pod = Self { folder: TempDir::new().unwrap(), authority, cluster };
         for folder in ["tls", "secrets", "ca"] {
             fs::create_dir(pod.path(folder)).unwrap();
         }
         fs::copy(pod.authority.files.path("ca.pem"), pod.path("ca/ca.pem")).unwrap();
-        pod.project("first");
         Some(pod)
     }
 
@@ -140,4 +149,54 @@ fn the_sidecar_keeps_a_token_and_reads_the_assertion_for_each() {
     let (code, _) = sidecar.end_by("TERM");
     assert_eq!(code, Some(0));
     assert!(!pod.path("tls/access-token").exists());
+}
+
+/// The issuer of the API server that the tests run.
+const REAL: &str = "https://kubernetes.default.svc";
+
+#[test]
+#[ignore = "long: builds Kubernetes once; .ci/run-long runs it"]
+fn long_a_service_account_of_a_real_api_server_gets_a_bound_token_and_its_other_tokens_none() {
+    let Some(real) = kubernetes::Cluster::start(&Options::default()) else { return };
+    real.kubectl(&["create", "namespace", "shop"]).ok();
+    let create = || real.kubectl(&["create", "serviceaccount", "checkout", "-n", "shop"]).ok();
+    create();
+    let uid =
+        || real.get(&["serviceaccount", "checkout", "-n", "shop"])["metadata"]["uid"].as_str().unwrap().to_owned();
+    let account = uid();
+    let change = |page: String| page.replace(CLUSTER, REAL).replace(ACCOUNT, &account);
+    let Some(pod) = Pod::of(Cluster::new(), change) else { return };
+    let jwks = real.kubectl(&["get", "--raw", "/openid/v1/jwks"]).ok();
+    fs::write(pod.authority.files.path("cluster-jwks.json"), jwks).unwrap();
+    pod.make_certificate();
+    let token_for = |audiences: &[&str]| {
+        let mut command = vec!["create", "token", "checkout", "-n", "shop", "--duration=10m"];
+        audiences.iter().for_each(|audience| command.extend(["--audience", audience]));
+        real.kubectl(&command).ok().trim().to_owned()
+    };
+    let ask = |assertion: &str| {
+        fs::write(pod.path("secrets/token"), assertion).unwrap();
+        pod.ask()
+    };
+    let public = pod.authority.public.as_str();
+    let own = token_for(&[public]);
+    let (header, claims) = opened(&own);
+    assert!(header.get("typ").is_none() && claims["aud"] == json!([public]), "{header} {claims}");
+    // The server reads the file of keys again within seconds.
+    let began = std::time::Instant::now();
+    let mut answer = ask(&own);
+    while answer.get("access_token").is_none() && began.elapsed().as_secs() < 30 {
+        answer = ask(&own);
+    }
+    let issued = answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert_eq!(pod.validate(issued, &pod.path("tls/tls.crt")).code, Some(0));
+    for audiences in [&[][..], &[REAL], &[public, REAL]] {
+        assert_eq!(ask(&token_for(audiences))["error"], "invalid_client", "{audiences:?}");
+    }
+    assert!(ask(&token_for(&[public]))["access_token"].is_string());
+    // Deleted and made again, it is another one.
+    real.kubectl(&["delete", "serviceaccount", "checkout", "-n", "shop"]).ok();
+    create();
+    assert_ne!(uid(), account);
+    assert_eq!(ask(&token_for(&[public]))["error"], "invalid_client");
 }

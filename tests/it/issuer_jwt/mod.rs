@@ -3,7 +3,8 @@
 
 mod assertions;
 mod clients;
-mod cluster;
+pub mod cluster;
+mod config;
 mod decisions;
 mod kubernetes;
 mod published_keys;
