@@ -11,7 +11,7 @@ use crate::store::sled::fuzzing as sled;
 /// What a target runs on an input: it panics where a parser broke a promise.
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 21] = [
+const TARGETS: [(&str, Check); 22] = [
     ("accept", http::accept),
     ("access_tokens", core::access_tokens),
     ("authorization", core::authorization),
@@ -28,6 +28,7 @@ const TARGETS: [(&str, Check); 21] = [
     ("jwks", core::jwks),
     ("jwt_svids", core::jwt_svids),
     ("proxy_headers", server::proxy_headers),
+    ("receipts", core::receipts),
     ("registration_documents", cli::registration_documents),
     ("request_paths", core::request_paths),
     ("spiffe_ids", core::spiffe_ids),

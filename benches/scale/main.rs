@@ -176,6 +176,7 @@ async fn tokens(server: &Server, registered: usize, each: usize) -> Result<Vec<R
                 evidence: Some(evidence.clone()),
                 audience: requests::AUDIENCE.to_owned(),
                 scope: String::new(),
+                receipt: false,
             };
             all.push(Request::unary(requests::VALIDATE, &request));
         }

@@ -42,6 +42,7 @@ pub(crate) fn validate(token: &str, evidence: &Evidence) -> ValidateBindingReque
         evidence: Some(evidence.clone()),
         audience: AUDIENCE.to_owned(),
         scope: String::new(),
+        receipt: false,
     }
 }
 
@@ -53,7 +54,9 @@ pub(crate) fn check(token: &str, der: &[u8], whole: bool) -> CheckRequest {
 
 /// What the Envoy of this proxy sends.
 pub(crate) fn check_by(proxy: &str, token: &str, der: &[u8], whole: bool) -> CheckRequest {
-    let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", forwarded(proxy, der))];
+    let hash = hex::encode(Sha256::digest(der));
+    let header = format!("By={proxy};Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
+    let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", header)];
     let http = HttpRequest {
         method: "GET".to_owned(),
         path: "/orders/1".to_owned(),
@@ -72,12 +75,6 @@ pub(crate) fn check_by(proxy: &str, token: &str, der: &[u8], whole: bool) -> Che
             ..AttributeContext::default()
         }),
     }
-}
-
-/// `x-forwarded-client-cert`, as the Envoy of this proxy writes it by default.
-pub(crate) fn forwarded(proxy: &str, der: &[u8]) -> String {
-    let hash = hex::encode(Sha256::digest(der));
-    format!("By={proxy};Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload")
 }
 
 /// `source.certificate` as Envoy writes it.

@@ -1,4 +1,4 @@
-//! Caches of verified tokens, of certificates with a path to their bundle, and of chains without one.
+//! Caches of verified tokens, of certificates with a path to their bundle, of chains without one, and of redeemed receipts.
 
 use std::hash::Hash;
 use std::hash::Hasher;
@@ -149,6 +149,47 @@ impl RefusedChains {
     pub(in crate::authority) fn insert(&self, chain: [u8; 32], why: Unproven, generation: u64, now: Timestamp) {
         if matches!(why, Unproven::NoPath | Unproven::Unknown | Unproven::PathTooComplex) {
             self.0.insert(chain, RefusedChain { why, generation, since: now });
+        }
+    }
+}
+
+/// The most redeemed receipts that are remembered: about 15 MB.
+const REMEMBERED_RECEIPTS: usize = 100_000;
+
+/// Remembers which receipts were redeemed over which certificate, and first for which target, to say so where one is redeemed
+/// again. Nothing is decided by it.
+pub(in crate::authority) struct RedeemedReceipts(Cache<Box<str>, (CertificateThumbprint, Box<str>)>);
+
+/// A receipt that was redeemed before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::authority) enum SeenAgain {
+    /// Over the same certificate, for the same target.
+    Retry,
+    /// Over another certificate.
+    OtherCertificate,
+}
+
+impl Default for RedeemedReceipts {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED_RECEIPTS))
+    }
+}
+
+impl RedeemedReceipts {
+    /// Remembers a redemption, and says what it is if there was one before.
+    pub(in crate::authority) fn note(
+        &self,
+        jti: &str,
+        certificate: CertificateThumbprint,
+        target: &str,
+    ) -> Option<SeenAgain> {
+        match self.0.get(jti) {
+            Some((known, _)) if known != certificate => Some(SeenAgain::OtherCertificate),
+            Some((_, first)) => (*first == *target).then_some(SeenAgain::Retry),
+            None => {
+                self.0.insert(jti.into(), (certificate, target.into()));
+                None
+            }
         }
     }
 }

@@ -38,6 +38,7 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwap;
 
 use crate::authority::access::RoleGrants;
+use crate::authority::caches::RedeemedReceipts;
 use crate::authority::caches::RefusedChains;
 use crate::authority::caches::VerifiedTokens;
 use crate::authority::caches::VouchedCertificates;
@@ -81,6 +82,7 @@ pub struct Authority {
     vouched: VouchedCertificates,
     refused_chains: RefusedChains,
     assertion_uses: AssertionUses,
+    redeemed: RedeemedReceipts,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     metrics: Metrics,
     audit: Arc<dyn AuditSink>,
@@ -127,6 +129,7 @@ impl Authority {
             vouched: VouchedCertificates::default(),
             refused_chains: RefusedChains::default(),
             assertion_uses: AssertionUses::default(),
+            redeemed: RedeemedReceipts::default(),
             jwks_source: OnceLock::new(),
             metrics: Metrics::default(),
             audit: Arc::new(LogSink),

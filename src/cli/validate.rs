@@ -41,6 +41,9 @@ pub(in crate::cli) struct ValidateArguments {
     scope: Option<String>,
     #[command(flatten)]
     evidence: EvidenceArgument,
+    /// Ask for a receipt, with which the service behind the proxy acts for the caller. Takes evidence of another connection.
+    #[arg(long)]
+    receipt: bool,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -91,6 +94,7 @@ pub(in crate::cli) async fn run(arguments: ValidateArguments, format: Format) ->
         evidence,
         audience: arguments.audience.unwrap_or_default(),
         scope: arguments.scope.unwrap_or_default(),
+        receipt: arguments.receipt,
     };
     let mut bindings = BindingServiceClient::new(arguments.connection.open().await?);
     let answer = bindings.validate_binding(request).await;
@@ -134,6 +138,7 @@ fn text(answer: &ValidateBindingResponse) -> String {
         ("explanation", answer.explanation.clone()),
         ("reference", answer.reference.clone()),
         ("cache until", cache_until),
+        ("receipt", answer.receipt.clone()),
     ];
     let present = rows.iter().filter(|(_, value)| !value.is_empty() && value != "UNSPECIFIED");
     present.map(|(label, value)| format!("{label:<12} {value}")).collect::<Vec<_>>().join("\n")
@@ -156,6 +161,7 @@ fn to_json(answer: &ValidateBindingResponse) -> Value {
         "reference": Some(&answer.reference).filter(|reference| !reference.is_empty()),
         "claims": answer.claims.as_ref().map(object),
         "cache_until": answer.cache_until.as_ref().map(ToString::to_string),
+        "receipt": Some(&answer.receipt).filter(|receipt| !receipt.is_empty()),
     })
 }
 

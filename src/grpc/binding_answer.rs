@@ -37,7 +37,7 @@ pub(super) fn write(evaluation: &Evaluation, answer: &mut Writer<'_>) {
         }
         (None, None) => {}
     }
-    if let Some(until) = cache_until {
+    if let Some(until) = cache_until.filter(|_| !evaluation.one_use) {
         answer.message(6, |timestamp| timestamp.number(1, until.0.min(i64::MAX.unsigned_abs())));
     }
     if let Some(why) = reason {
@@ -46,6 +46,9 @@ pub(super) fn write(evaluation: &Evaluation, answer: &mut Writer<'_>) {
     answer.number(8, generation.into());
     if let Some(reference) = evaluation.reference {
         answer.text(9, &reference.to_string());
+    }
+    if let Some(receipt) = &evaluation.receipt {
+        answer.text(10, receipt.as_str());
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) struct BindingQuestion<'a> {
     pub(super) brought: Option<Brought<'a>>,
     pub(super) audience: &'a str,
     pub(super) scope: &'a str,
+    pub(super) receipt: bool,
 }
 
 /// The evidence that a request brings, not read yet.
@@ -41,6 +42,7 @@ impl<'a> BindingQuestion<'a> {
                 6 => question.brought = Some(Brought::OwnConnection(value.bool()?)),
                 7 => question.audience = value.text()?,
                 8 => question.scope = value.text()?,
+                9 => question.receipt = value.bool()?,
                 _ => {}
             }
         }
@@ -56,7 +58,13 @@ impl<'a> BindingQuestion<'a> {
             validate_binding_request::Evidence::ForwardedClientCert(header) => Brought::ForwardedClientCert(header),
             validate_binding_request::Evidence::OwnConnection(own) => Brought::OwnConnection(*own),
         });
-        Self { access_token: &message.access_token, brought, audience: &message.audience, scope: &message.scope }
+        Self {
+            access_token: &message.access_token,
+            brought,
+            audience: &message.audience,
+            scope: &message.scope,
+            receipt: message.receipt,
+        }
     }
 
     /// Reads the evidence.

@@ -62,6 +62,7 @@ pub(super) fn evaluate(
         evidence,
         audience: Some(question.audience),
         scope: question.scope,
+        receipt: question.receipt,
     };
     let evaluation = authority.validate_binding(caller, request).map_err(status::refused(status::no_decision))?;
     binding_answer::write(&evaluation, answer);

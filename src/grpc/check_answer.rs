@@ -7,6 +7,7 @@ use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
 use crate::authority::decision::CheckAnswer;
 use crate::authority::decision::Match;
+use crate::authority::decision::RECEIPT_HEADER;
 use crate::authority::reference::REFERENCE_HEADER;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::PrintedForm;
@@ -35,6 +36,9 @@ fn allowed(allowance: &Allowance, answer: &mut Writer<'_>) {
         if let Some(asserted) = asserted {
             printed(asserted, PrintedForm::Headers, headers, response);
             header(response, HEADERS, "x-lanyard-binding", binding(asserted.verdict.matched));
+            if let Some(receipt) = &asserted.receipt {
+                header(response, HEADERS, RECEIPT_HEADER, receipt.as_str());
+            }
         }
         for name in remove {
             response.text_of(5, name);

@@ -1,6 +1,7 @@
 //! Conversion of a protected resource between the registry's message and the core's metadata.
 
 use crate::authority::resources::EvidenceSource;
+use crate::authority::resources::ReceiptsMetadata;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::resources::RouteMetadata;
@@ -15,6 +16,7 @@ use crate::messages::common::timestamp;
 use crate::messages::exchange;
 use crate::proto::EvidenceFrom;
 use crate::proto::ProtectedResource;
+use crate::proto::Receipts;
 use crate::proto::Route;
 
 impl TryFrom<ProtectedResource> for ResourceMetadata {
@@ -40,6 +42,7 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
             record_allowed: resource.record_allowed,
             managed_by: set(resource.managed_by),
             max_staleness: duration("max_staleness", resource.max_staleness)?,
+            receipts: resource.receipts.map(receipts).transpose()?,
         })
     }
 }
@@ -66,6 +69,7 @@ impl From<ResourceMetadata> for ProtectedResource {
             record_allowed: metadata.record_allowed,
             managed_by: metadata.managed_by.unwrap_or_default(),
             max_staleness: metadata.max_staleness.map(duration_message),
+            receipts: metadata.receipts.map(receipts_message),
             etag: String::new(),
             create_time: None,
             update_time: None,
@@ -75,6 +79,14 @@ impl From<ResourceMetadata> for ProtectedResource {
             suspended: String::new(),
         }
     }
+}
+
+fn receipts(Receipts { exchangers, ttl, once }: Receipts) -> Result<ReceiptsMetadata, Malformed> {
+    Ok(ReceiptsMetadata { exchangers, ttl: duration("receipts", ttl)?, once: set(once) })
+}
+
+fn receipts_message(ReceiptsMetadata { exchangers, ttl, once }: ReceiptsMetadata) -> Receipts {
+    Receipts { exchangers, ttl: ttl.map(duration_message), once: once.unwrap_or_default() }
 }
 
 impl From<&RegisteredResource> for ProtectedResource {
@@ -96,6 +108,7 @@ impl Masked for ProtectedResource {
         take_one_of!(
             self, from, field: scope, routes, least_evidence, evidence_from, trust_domains, mode, report_header,
             remove_authorization, destination_principals, authorities, delegated, owner, managed_by, max_staleness, record_allowed,
+            receipts,
         );
         Some(())
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::authority::backup::UnfinishedImport;
 use crate::authority::decision::KeyChangeError;
+use crate::authority::keys::ReceiptKeysError;
 use crate::authority::state::LoadError;
 use crate::server::keys_error::KeysError;
 use crate::signer::pkcs11::HsmError;
@@ -84,7 +85,11 @@ impl StartError {
                 Some("nothing that is stored is lost: with space on that disk the server starts again")
             }
             Self::Store(OpenError::Io { .. })
-            | Self::Keys(KeysError::Store(_) | KeysError::NotMade(KeyChangeError::Unavailable)) => Some(
+            | Self::Keys(
+                KeysError::Store(_)
+                | KeysError::Receipts(ReceiptKeysError::Store(_))
+                | KeysError::NotMade(KeyChangeError::Unavailable),
+            ) => Some(
                 "see the space and the permissions of the store's directory, and the limits of this process, and start \
                  again",
             ),
@@ -108,7 +113,12 @@ impl StartError {
             )
             | Self::Import(_)
             | Self::Registrations(_)
-            | Self::Keys(KeysError::Record { .. } | KeysError::NotInToken { .. } | KeysError::NotMade(_))
+            | Self::Keys(
+                KeysError::Record { .. }
+                | KeysError::NotInToken { .. }
+                | KeysError::NotMade(_)
+                | KeysError::Receipts(_),
+            )
             | Self::Token(_)
             | Self::Setup(_) => None,
         }

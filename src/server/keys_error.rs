@@ -1,11 +1,12 @@
-//! Why there are no signing keys.
+//! Why there are no keys.
 
 use crate::authority::decision::KeyChangeError;
 use crate::authority::keys::KeyRecordError;
+use crate::authority::keys::ReceiptKeysError;
 use crate::authority::keys::SigningFailed;
 use crate::authority::store::StoreError;
 
-/// Why there are no signing keys. A key that cannot be opened is never replaced by a new one, because issued tokens and
+/// Why there are no signing keys, or no receipt keys. A key that cannot be opened is never replaced by a new one, because issued tokens and
 /// the JWKS of all relying parties depend on it.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
@@ -28,6 +29,9 @@ pub enum KeysError {
     /// There is no key that signs, and none could be made.
     #[error("there is no signing key that signs: {0}")]
     NotMade(#[from] KeyChangeError),
+    /// The receipt keys cannot be used.
+    #[error(transparent)]
+    Receipts(ReceiptKeysError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -244,11 +244,14 @@ async fn sweep(authority: Arc<Authority>) {
     }
 }
 
-/// Rotates the signing keys, and deletes those whose tokens have expired.
+/// Rotates the signing keys and the receipt keys, and deletes those whose tokens and receipts have expired.
 async fn tend_keys(authority: Arc<Authority>) {
     loop {
         if let Err(error) = authority.tend_signing_keys().await {
             tracing::warn!(%error, "what is due about the signing keys could not be done");
+        }
+        if let Err(error) = authority.tend_receipt_keys().await {
+            tracing::warn!(%error, "what is due about the keys of receipts could not be done");
         }
         tokio::time::sleep(KEYS_INTERVAL).await;
     }

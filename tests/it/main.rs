@@ -24,6 +24,7 @@ mod oauth;
 mod pressure;
 mod project;
 mod published_jwks;
+mod receipts;
 mod registry;
 mod replicas;
 mod reports;

@@ -6,12 +6,14 @@ use spiffe::SpiffeId;
 
 use crate::authority::Authority;
 use crate::authority::api::audit::one_step;
+use crate::authority::api::receipts::Presentation;
 use crate::authority::decision::Admissible;
 use crate::authority::decision::BindingRequest;
 use crate::authority::decision::Check;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Evaluation;
 use crate::authority::decision::NoDecision;
+use crate::authority::decision::PresentedEvidence;
 use crate::authority::decision::ProvingTrust;
 use crate::authority::decision::Step;
 use crate::authority::decision::ValidateRequest;
@@ -44,14 +46,14 @@ pub(in crate::authority::api) struct Use<'a> {
     /// The name of the proxy's immediate peer, where the user of the token must be that peer.
     pub(in crate::authority::api) principal: Option<&'a str>,
     /// The requirements of the resource.
-    pub(in crate::authority::api) demands: &'a Demands<'a>,
+    pub(in crate::authority::api) demands: &'a Demands,
     /// Whether an allowance has its steps, as a denial has.
     pub(in crate::authority::api) explained: bool,
 }
 
 impl<'a> Use<'a> {
     /// A use of which only a denial is explained.
-    pub(in crate::authority::api) fn new(evidence: Option<&'a Evidence>, demands: &'a Demands<'a>) -> Self {
+    pub(in crate::authority::api) fn new(evidence: Option<&'a Evidence>, demands: &'a Demands) -> Self {
         Self { evidence, principal: None, demands, explained: false }
     }
 }
@@ -76,6 +78,8 @@ impl Authority {
             return Err(NoDecision::TokenMissing);
         }
         let scope = Scope::parse(request.scope).map_err(|_| NoDecision::ScopeMalformed)?;
+        // Only of another connection: what a workload says of its own is no presentation to somebody else.
+        let is_of_another = matches!(request.evidence, PresentedEvidence::Of(_) | PresentedEvidence::Forwarded(_));
         let admissible = admissible(identity, roles, request.evidence)?;
         let audience = request.audience.filter(|audience| !audience.is_empty());
         let audience = match (audience, &roles.proxy) {
@@ -101,6 +105,21 @@ impl Authority {
         let demands = Demands { deleted, ..Demands::of(audience, resource, scope) };
         let mut evaluation =
             self.evaluate_text(view, request.access_token, Use::new(evidence.as_ref(), &demands), reported);
+        evaluation.one_use = request.receipt;
+        if let (true, Decision::Allow(verdict), Some(resource), Some(token)) =
+            (request.receipt && is_of_another, &evaluation.decision, resource, &evaluation.token)
+        {
+            let presentation = Presentation {
+                text: request.access_token,
+                token,
+                narrowed: evaluation.narrowed.as_deref(),
+                verdict,
+                evidence: evidence.as_ref(),
+                route: None,
+                destination: "",
+            };
+            evaluation.receipt = self.receipt_of(caller, resource, &presentation);
+        }
         let asked = (audience, resource);
         evaluation.reference = self.record_binding_decided(caller, asked, evidence.as_ref(), &mut evaluation);
         if let Some(resource) = resource {
@@ -145,12 +164,12 @@ impl Authority {
                     }
                     (Decision::Allow(_), None) | (Decision::Deny(_), _) => None,
                 };
-                Evaluation { decision, token: Some(token), narrowed, grade, steps, reference: None }
+                Evaluation { token: Some(token), narrowed, steps, ..Evaluation::new(decision, grade) }
             }
             Err(reason) => {
                 let steps = one_step(Check::Signature, &reason.to_string(), "an access token that this server signed");
                 let decision = Decision::Deny(reason);
-                Evaluation { decision, token: None, narrowed: None, grade, steps, reference: None }
+                Evaluation { steps, ..Evaluation::new(decision, grade) }
             }
         }
     }

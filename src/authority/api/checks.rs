@@ -11,6 +11,7 @@ use crate::authority::Authority;
 use crate::authority::access::Fronted;
 use crate::authority::api::audit::Checked;
 use crate::authority::api::bindings::Use;
+use crate::authority::api::receipts::Presentation;
 use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
 use crate::authority::decision::CheckAnswer;
@@ -105,7 +106,17 @@ impl Authority {
         findings.steps = steps;
         match (decision, token) {
             (Decision::Allow(verdict), Some(token)) => {
-                Ok(Some(Asserted { audience: resource.audience().to_owned(), token, narrowed, verdict }))
+                let presentation = Presentation {
+                    text: access_token,
+                    token: &token,
+                    narrowed: narrowed.as_deref(),
+                    verdict: &verdict,
+                    evidence: findings.evidence.as_ref(),
+                    route: findings.route.map(|route| (request.method, route.template.as_str())),
+                    destination: request.destination.principal,
+                };
+                let receipt = self.receipt_of(caller, resource, &presentation);
+                Ok(Some(Asserted { audience: resource.audience().to_owned(), token, narrowed, verdict, receipt }))
             }
             (Decision::Deny(reason), _) => Err(CheckRefusal::Denied(reason)),
             // A decision allows only with a token, so this is unreachable.

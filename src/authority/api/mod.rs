@@ -28,6 +28,8 @@ mod metrics;
 mod own_tokens;
 mod preview;
 mod published_jwks;
+mod receipt_keys;
+mod receipts;
 mod registry;
 mod replay;
 mod replicas;

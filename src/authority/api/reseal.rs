@@ -1,4 +1,4 @@
-//! Sealing the signing keys under another key-encryption key.
+//! Sealing the signing keys and the receipt keys under another key-encryption key.
 
 use crate::authority::Authority;
 use crate::authority::api::signing_keys::ATTEMPTS;
@@ -6,11 +6,13 @@ use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::Resealed;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecord;
+use crate::authority::keys::RECEIPT_KEYS;
 use crate::authority::records::ChangeRecord;
 use crate::authority::reference::Refused;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
 use crate::authority::store::Expected;
+use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 
@@ -24,8 +26,10 @@ impl Authority {
     async fn reseal(&self, caller: &Caller) -> Result<Resealed, KeyChangeError> {
         let (by, mut done) = (caller.identity.to_string(), Resealed::default());
         let mut failed = None;
-        let mut places: Vec<String> =
-            self.store.list(KEYS).await?.entries.into_iter().map(|(place, _)| place).collect();
+        let mut places = Vec::new();
+        for prefix in [KEYS, RECEIPT_KEYS] {
+            places.extend(self.store.list(prefix).await?.entries.into_iter().map(|(place, _)| place));
+        }
         for _ in 0..ATTEMPTS {
             for place in std::mem::take(&mut places) {
                 match self.reseal_one(&place, &by).await {
@@ -49,6 +53,12 @@ impl Authority {
     async fn reseal_one(&self, place: &str, by: &str) -> Result<Option<bool>, KeyChangeError> {
         let Some(stored) = self.store.get(place).await? else { return Ok(Some(false)) };
         let unusable = |error| KeyChangeError::unreadable(place, error);
+        if place.starts_with(RECEIPT_KEYS) {
+            return match self.key_sealer.reseal_receipt_key(&stored.value).map_err(unusable)? {
+                Some(resealed) => self.write_resealed(place, stored.revision, resealed).await,
+                None => Ok(Some(false)),
+            };
+        }
         let record = KeyRecord::from_bytes(&stored.value).map_err(|error| unusable(error.into()))?;
         let Some(resealed) = self.key_sealer.reseal(&record).map_err(unusable)? else { return Ok(Some(false)) };
         let bytes = resealed.to_bytes().map_err(|error| unusable(error.into()))?;
@@ -65,6 +75,20 @@ impl Authority {
                 self.record_key_changed(Some(by), record.key_id(), "resealed", None, revision);
                 Ok(Some(true))
             }
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the record of a receipt key; `None` where it was changed meanwhile. The watch brings it into the snapshot.
+    async fn write_resealed(
+        &self,
+        place: &str,
+        read: Revision,
+        resealed: Vec<u8>,
+    ) -> Result<Option<bool>, KeyChangeError> {
+        match self.store.put(place, resealed, Expected::At(read)).await {
+            Ok(_) => Ok(Some(true)),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -47,7 +47,8 @@ impl Managed for ProtectedResource {
         let recording = self.records_allowed().then_some(("record_allowed", Feature::ResourceRecordAllowed));
         let managed = self.metadata.managed_by.as_ref().map(|_| ("managed_by", Feature::ManagedBy));
         let delegated = self.delegated.as_ref().map(|_| ("delegated", Feature::Exchange));
-        staleness.into_iter().chain(recording).chain(managed).chain(delegated).collect()
+        let receipts = self.receipts.as_ref().map(|_| ("receipts", Feature::Exchange));
+        staleness.into_iter().chain(recording).chain(managed).chain(delegated).chain(receipts).collect()
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {

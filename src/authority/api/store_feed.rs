@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use crate::authority::Authority;
 use crate::authority::keys::KEYS;
+use crate::authority::keys::RECEIPT_KEYS;
 use crate::authority::keys::SigningKey;
 use crate::authority::keys::SigningKeys;
 use crate::authority::state::Entry;
@@ -36,12 +37,12 @@ type ReadRecord<'a> = (&'a String, &'a Versioned<Arc<[u8]>>, Result<Option<Entry
 
 impl Authority {
     /// Reads the whole store, and returns the revision from which to watch it. A damaged record is an error: skipping it
-    /// could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a signing key that cannot be
-    /// opened keeps its previous value, and what a client or a trust domain published is left out: without them fewer tokens and
+    /// could miss a revocation, or a disabled client and thereby let a wider pattern match. Only a signing key or a receipt key
+    /// that cannot be opened keeps its previous value, and what a client or a trust domain published is left out: without them fewer tokens and
     /// certificates are accepted, not more. A record of a newer schema suspends what it names, or forbids every decision.
     pub async fn load(&self) -> Result<Revision, LoadError> {
         let asked = self.clock.elapsed();
-        let keys = self.keys();
+        let (keys, receipt_keys) = (self.keys(), Arc::clone(&self.snapshot.load().receipt_keys));
         let mut snapshot = Snapshot::new(keys.emptied());
         let mut reached = None;
         for prefix in PREFIXES {
@@ -57,6 +58,13 @@ impl Authority {
                             let known = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id));
                             if let Some((known, revision)) = known {
                                 snapshot.apply(key, Some(Entry::SigningKey(known.clone())), revision);
+                            }
+                            snapshot.suspend(key, &stored.value, stored.revision, &error);
+                        }
+                        Err(error @ Unusable::ReceiptKey(_)) => {
+                            let known = key.strip_prefix(RECEIPT_KEYS).and_then(|id| receipt_keys.named(id));
+                            if let Some((known, revision)) = known {
+                                snapshot.apply(key, Some(Entry::ReceiptKey(known.clone())), revision);
                             }
                             snapshot.suspend(key, &stored.value, stored.revision, &error);
                         }

@@ -10,6 +10,8 @@ use crate::authority::backup::moved::is_moved;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KEYS_INDEX;
 use crate::authority::keys::KeySealer;
+use crate::authority::keys::RECEIPT_KEYS;
+use crate::authority::keys::RECEIPT_KEYS_INDEX;
 use crate::authority::observe::AUDIT_HEADS;
 use crate::authority::observe::AuditHead;
 use crate::authority::records::ChangeRecord;
@@ -39,6 +41,7 @@ use crate::authority::state::too_new;
 use crate::authority::store::Revision;
 use crate::authority::store::UnreadableRecord;
 use crate::authority::store::read_record;
+use crate::authority::tokens::RECEIPTS;
 
 /// The schema of the records of the index.
 const INDEX_SCHEMA: u32 = 1;
@@ -118,6 +121,11 @@ pub enum Wrong {
     /// The resource is registered and marked as deleted.
     #[error("the resource is registered, and yet marked as deleted")]
     RegisteredAndDeleted,
+    /// There was a receipt key, and there is none.
+    #[error(
+        "there are no keys of receipts any more: no server starts here with exchange.enabled, before one has without it"
+    )]
+    ReceiptKeysLost,
 }
 
 impl Wrong {
@@ -131,7 +139,8 @@ impl Wrong {
             | Self::Change
             | Self::Published(_)
             | Self::Bundle(_)
-            | Self::AuditHead => true,
+            | Self::AuditHead
+            | Self::ReceiptKeysLost => true,
             Self::Unusable(_)
             | Self::Unknown
             | Self::Index
@@ -185,7 +194,10 @@ impl Found {
             SPIFFE_INDEX,
             AUTHORITY_INDEX,
             KEYS_INDEX,
+            RECEIPT_KEYS_INDEX,
             KEYS,
+            RECEIPT_KEYS,
+            RECEIPTS,
             LINEAGES,
             PUBLISHED,
             RESOURCES,
@@ -205,7 +217,7 @@ impl Found {
             self.owners.insert(key.to_owned(), owner);
             return Ok(());
         }
-        if kind == AUTHORITY_INDEX || kind == KEYS_INDEX {
+        if [AUTHORITY_INDEX, KEYS_INDEX, RECEIPT_KEYS_INDEX, RECEIPTS].contains(&kind) {
             return read_bare_index(value).map_err(|_| Wrong::Index);
         }
         let entry = Entry::read(key, value, Revision::default(), sealer);
@@ -217,6 +229,7 @@ impl Found {
                 Entry::Revocation(_)
                 | Entry::Lineage(_)
                 | Entry::SigningKey(_)
+                | Entry::ReceiptKey(_)
                 | Entry::Feature(_)
                 | Entry::Grant(_)
                 | Entry::PublishedJwks(_)
@@ -257,6 +270,10 @@ impl Found {
         for resource in resources.iter().filter(|resource| deleted.contains(&resource.audience)) {
             wrong(format!("{RESOURCES}{}", resource.audience), Wrong::RegisteredAndDeleted);
         }
+        let counts = &checked.counts;
+        if counts.contains_key(RECEIPT_KEYS_INDEX) && !counts.contains_key(RECEIPT_KEYS) {
+            checked.faults.push(Fault { key: RECEIPT_KEYS_INDEX.to_owned(), wrong: Wrong::ReceiptKeysLost });
+        }
         checked
     }
 }
@@ -270,6 +287,7 @@ fn wrong(key: &str, value: &[u8], error: Unusable) -> Wrong {
         | Unusable::FetchedBundle(_)
         | Unusable::Registration(_)
         | Unusable::SigningKey(_)
+        | Unusable::ReceiptKey(_)
         | Unusable::Deleted
         | Unusable::Revocation
         | Unusable::Lineage
@@ -279,7 +297,7 @@ fn wrong(key: &str, value: &[u8], error: Unusable) -> Wrong {
     }
 }
 
-/// An index record of which only the revision counts.
+/// A record of which only the revision counts.
 fn read_bare_index(value: &[u8]) -> Result<(), UnreadableRecord> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

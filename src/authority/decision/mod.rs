@@ -34,6 +34,7 @@ pub use crate::authority::decision::check::Denial;
 pub(in crate::authority) use crate::authority::decision::check::FORWARDED_CLIENT_CERT;
 pub(in crate::authority) use crate::authority::decision::check::Findings;
 pub use crate::authority::decision::check::IDENTITY_HEADERS;
+pub use crate::authority::decision::check::RECEIPT_HEADER;
 pub(in crate::authority) use crate::authority::decision::check::bearer_token;
 pub use crate::authority::decision::check::is_read_in_checks;
 pub(in crate::authority) use crate::authority::decision::check::joined;

@@ -12,6 +12,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::reference::Reference;
 use crate::authority::state::Undecidable;
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::ReceiptText;
 use crate::authority::tokens::VerifiedToken;
 
 /// A request to check one use of one token, as parsed by a protocol.
@@ -25,6 +26,8 @@ pub struct ValidateRequest<'a> {
     pub audience: Option<&'a str>,
     /// The scopes that the use needs, space-separated.
     pub scope: &'a str,
+    /// Whether a receipt is asked for, so that the answer is for this one use.
+    pub receipt: bool,
 }
 
 /// What a caller presents of the certificate that a token was presented with.
@@ -107,9 +110,27 @@ pub struct Evaluation {
     pub steps: Vec<Step>,
     /// The reference of a denial, once it is recorded.
     pub reference: Option<Reference>,
+    /// Whether the answer is for this one use, since a receipt was asked for.
+    pub one_use: bool,
+    /// The receipt, where one was asked for and made.
+    pub receipt: Option<ReceiptText>,
 }
 
 impl Evaluation {
+    /// A decision on evidence of this grade, if there was any, and nothing else.
+    pub fn new(decision: Decision, grade: Option<EvidenceGrade>) -> Self {
+        Self {
+            decision,
+            token: None,
+            narrowed: None,
+            grade,
+            steps: Vec::new(),
+            reference: None,
+            one_use: false,
+            receipt: None,
+        }
+    }
+
     /// The claims: of an allowed use those that count there, of a denied one those of the token.
     pub fn claims(&self) -> Option<&AccessTokenClaims> {
         self.narrowed.as_deref().or(self.token.as_deref().map(|token| &token.claims))

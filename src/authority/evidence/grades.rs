@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::Serialize;
 use spiffe::SpiffeId;
 
 use crate::authority::evidence::forwarded_certificate::ForwardedElement;
@@ -25,7 +27,8 @@ pub enum Evidence {
 }
 
 /// How much evidence can prove, in ascending order.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EvidenceGrade {
     /// An identity, in any certificate.
     SpiffeId,

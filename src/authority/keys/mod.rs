@@ -1,9 +1,11 @@
-//! Signing keys and their states, the interface to private keys, sealing of stored keys, and JWKs.
+//! Signing keys and their states, the interface to private keys, the keys of receipts, sealing of stored keys, and JWKs.
 
 mod authentication;
 mod jwk;
 mod jws;
 mod location;
+mod receipt_key;
+mod receipt_keys_error;
 mod record;
 mod sealer;
 mod sealing;
@@ -25,6 +27,11 @@ pub use crate::authority::keys::location::Hsm;
 pub use crate::authority::keys::location::HsmWork;
 pub use crate::authority::keys::location::KeyLocation;
 pub(in crate::authority) use crate::authority::keys::location::SpareKeys;
+pub(in crate::authority) use crate::authority::keys::receipt_key::RECEIPT_KEY_SCHEMA;
+pub use crate::authority::keys::receipt_key::RECEIPT_KEYS_INDEX;
+pub use crate::authority::keys::receipt_key::ReceiptKey;
+pub use crate::authority::keys::receipt_key::ReceiptKeys;
+pub use crate::authority::keys::receipt_keys_error::ReceiptKeysError;
 pub use crate::authority::keys::record::KeyRecord;
 pub(in crate::authority) use crate::authority::keys::record::NEWEST_KEY_SCHEMA;
 pub use crate::authority::keys::sealer::InvalidPrivateKey;
@@ -38,6 +45,7 @@ pub use crate::authority::keys::sealing::InvalidKeyEncryptionKey;
 pub use crate::authority::keys::sealing::KEYS;
 pub use crate::authority::keys::sealing::KEYS_INDEX;
 pub use crate::authority::keys::sealing::KeyEncryptionKey;
+pub use crate::authority::keys::sealing::RECEIPT_KEYS;
 pub use crate::authority::keys::sealing::SealError;
 pub use crate::authority::keys::signing_key::KeyId;
 pub use crate::authority::keys::signing_key::Signer;

@@ -14,6 +14,7 @@ use crate::authority::keys::sealing;
 use crate::authority::keys::sealing::KEYS;
 use crate::authority::keys::sealing::KeyEncryptionKey;
 use crate::authority::keys::sealing::SealError;
+use crate::authority::keys::sealing::Sealed;
 use crate::authority::keys::signing_key::KeyId;
 use crate::authority::keys::signing_key::SigningAlgorithm;
 use crate::authority::keys::signing_keys::StoredKey;
@@ -118,7 +119,7 @@ impl KeyRecord {
         private_key: &[u8],
     ) -> Result<Self, SealError> {
         let location = KeyLocation::Store;
-        let sealed = Some(sealing::seal(key, location, kid, private_key)?);
+        let sealed = Some(sealing::seal(key, Sealed::SigningKey(location, kid), private_key)?);
         Ok(Self { kid: kid.to_owned(), algorithm, create_time, stage: KeyStage::ByAge, location, sealed })
     }
 
@@ -131,7 +132,7 @@ impl KeyRecord {
         public_key: &[u8],
     ) -> Result<Self, SealError> {
         let location = KeyLocation::Hsm;
-        let sealed = Some(sealing::seal(key, location, kid, public_key)?);
+        let sealed = Some(sealing::seal(key, Sealed::SigningKey(location, kid), public_key)?);
         Ok(Self { kid: kid.to_owned(), algorithm, create_time, stage: KeyStage::ByAge, location, sealed })
     }
 
@@ -207,11 +208,15 @@ impl KeyRecord {
 
     /// Opens the private key, or the public key of one in a hardware security module. A revoked key has none.
     pub fn open(&self, key: &KeyEncryptionKey) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        sealing::open(key, self.location, &self.kid, self.sealed.as_deref().ok_or(SealError::Unreadable)?)
+        sealing::open(key, self.contents(), self.sealed.as_deref().ok_or(SealError::Unreadable)?)
     }
 
     /// The same record with what was opened sealed under another key-encryption key.
     pub(in crate::authority) fn resealed(&self, key: &KeyEncryptionKey, opened: &[u8]) -> Result<Self, SealError> {
-        Ok(Self { sealed: Some(sealing::seal(key, self.location, &self.kid, opened)?), ..self.clone() })
+        Ok(Self { sealed: Some(sealing::seal(key, self.contents(), opened)?), ..self.clone() })
+    }
+
+    fn contents(&self) -> Sealed<'_> {
+        Sealed::SigningKey(self.location, &self.kid)
     }
 }

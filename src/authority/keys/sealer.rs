@@ -12,6 +12,8 @@ use crate::authority::keys::jwk::PublicJwk;
 use crate::authority::keys::location::Hsm;
 use crate::authority::keys::location::KeyLocation;
 use crate::authority::keys::location::WithoutHsm;
+use crate::authority::keys::receipt_key::ReceiptKey;
+use crate::authority::keys::receipt_key::ReceiptKeyRecord;
 use crate::authority::keys::record::KeyRecord;
 use crate::authority::keys::sealing::KeyEncryptionKey;
 use crate::authority::keys::sealing::SealError;
@@ -78,8 +80,8 @@ impl KeyEncryptionKeys {
     }
 
     /// Opens a record with whichever key seals it.
-    fn open(&self, record: &KeyRecord) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let mut opened = self.all().map(|key| record.open(key));
+    fn open<T>(&self, open: impl Fn(&KeyEncryptionKey) -> Result<T, SealError>) -> Result<T, SealError> {
+        let mut opened = self.all().map(open);
         opened.find(|opened| !matches!(opened, Err(SealError::WrongKey))).unwrap_or(Err(SealError::WrongKey))
     }
 }
@@ -196,7 +198,7 @@ impl KeySealer {
         if matches!(record.stage, KeyStage::Revoked(_)) {
             return if in_place { Ok(record.closed()) } else { Err(KeyRecordError::Misplaced) };
         }
-        let opened = self.keys.open(&record)?;
+        let opened = self.keys.open(|key| record.open(key))?;
         let signer = match record.location {
             KeyLocation::Store => (self.factory.signer)(record.algorithm, &opened)?,
             KeyLocation::Hsm => self.signer_in_hsm(record.algorithm, &opened)?,
@@ -213,8 +215,38 @@ impl KeySealer {
         if matches!(record.stage, KeyStage::Revoked(_)) || record.open(&self.keys.current).is_ok() {
             return Ok(None);
         }
-        let opened = self.keys.open(record)?;
+        let opened = self.keys.open(|key| record.open(key))?;
         Ok(Some(record.resealed(&self.keys.current, &opened)?))
+    }
+
+    /// Seals a new receipt key of these random bytes, its name and itself, that is made and active at these times. Returns the
+    /// value of its record too.
+    pub(in crate::authority) fn seal_receipt_key(
+        &self,
+        random: ([u8; 8], &[u8; 32]),
+        times: (Timestamp, Timestamp),
+    ) -> Result<(ReceiptKey, Vec<u8>), KeyRecordError> {
+        let (key, record) = ReceiptKeyRecord::seal(&self.keys.current, times, random)?;
+        Ok((key, record.to_bytes()?))
+    }
+
+    /// Opens the record of a receipt key at a key of the store.
+    pub fn open_receipt_key(&self, store_key: &str, value: &[u8]) -> Result<ReceiptKey, KeyRecordError> {
+        let record = ReceiptKeyRecord::from_bytes(value)?;
+        if store_key != record.store_key() {
+            return Err(KeyRecordError::Misplaced);
+        }
+        Ok(self.keys.open(|key| record.open(key))?)
+    }
+
+    /// The value of a receipt key's record, sealed under the present key-encryption key; `None` where it is already.
+    pub(in crate::authority) fn reseal_receipt_key(&self, value: &[u8]) -> Result<Option<Vec<u8>>, KeyRecordError> {
+        let record = || ReceiptKeyRecord::from_bytes(value);
+        if record()?.open(&self.keys.current).is_ok() {
+            return Ok(None);
+        }
+        let resealed = self.keys.open(|key| record()?.resealed(key, &self.keys.current))?;
+        Ok(Some(resealed.to_bytes()?))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Private keys at rest: sealed under a key-encryption key, so that access to the store alone is not enough to sign. Of a
-//! key in a hardware security module the public key is sealed, so that nobody else names another.
+//! Private keys and the keys of receipts at rest: sealed under a key-encryption key, so that access to the store alone is not
+//! enough to use them. Of a key in a hardware security module the public key is sealed, so that nobody else names another.
 
 use std::fmt;
 
@@ -17,13 +17,16 @@ use crate::authority::keys::location::KeyLocation;
 /// The prefix of all keys of signing keys in the store.
 pub const KEYS: &str = "/keys/";
 
-/// What is sealed. It is part of what is authenticated, so that neither can be read as the other. The form of private keys
-/// is that of the first records, and is the same in later schemas.
-fn form(location: KeyLocation) -> u32 {
-    match location {
-        KeyLocation::Store => 1,
-        KeyLocation::Hsm => 2,
-    }
+/// The prefix of all keys of receipt keys in the store.
+pub const RECEIPT_KEYS: &str = "/receipt-keys/";
+
+/// What is sealed, by its name.
+#[derive(Clone, Copy)]
+pub(super) enum Sealed<'a> {
+    /// A private key, or the public key of one that is elsewhere, by its `kid`.
+    SigningKey(KeyLocation, &'a str),
+    /// A receipt key, by its name.
+    ReceiptKey(&'a str),
 }
 
 /// The key that each change of the signing keys writes, so that of two that add a key at the same time one fails. Only the
@@ -68,50 +71,45 @@ impl fmt::Debug for KeyEncryptionKey {
     }
 }
 
-/// Why a signing key cannot be sealed or opened.
+/// Why a key cannot be sealed or opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SealError {
     /// The record does not have a format that this version writes.
-    #[error("the record of the signing key is not what this version writes")]
+    #[error("the record of the key is not what this version writes")]
     Unreadable,
     /// The record was sealed under another key-encryption key, was changed, or was moved from another place.
     #[error(
-        "the signing key does not open: the key-encryption key is not the one that it was sealed with, or the record was changed"
+        "the key does not open: the key-encryption key is not the one that it was sealed with, or the record was changed"
     )]
     WrongKey,
 }
 
-/// Seals a private key, or the public key of one that is elsewhere, as nonce, ciphertext and tag in base64.
-pub(super) fn seal(
-    key: &KeyEncryptionKey,
-    location: KeyLocation,
-    kid: &str,
-    contents: &[u8],
-) -> Result<String, SealError> {
+/// Seals a key as nonce, ciphertext and tag in base64.
+pub(super) fn seal(key: &KeyEncryptionKey, what: Sealed<'_>, contents: &[u8]) -> Result<String, SealError> {
     let mut sealed = Zeroizing::new(contents.to_vec());
     let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.0.as_slice()).map_err(|_| SealError::WrongKey)?;
-    let nonce =
-        cipher.seal_in_place_append_tag(associated(location, kid), &mut *sealed).map_err(|_| SealError::WrongKey)?;
+    let nonce = cipher.seal_in_place_append_tag(associated(what), &mut *sealed).map_err(|_| SealError::WrongKey)?;
     Ok(STANDARD.encode([nonce.as_ref(), sealed.as_slice()].concat()))
 }
 
 /// Opens what [`seal`] made.
-pub(super) fn open(
-    key: &KeyEncryptionKey,
-    location: KeyLocation,
-    kid: &str,
-    sealed: &str,
-) -> Result<Zeroizing<Vec<u8>>, SealError> {
+pub(super) fn open(key: &KeyEncryptionKey, what: Sealed<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let mut bytes = Zeroizing::new(STANDARD.decode(sealed).map_err(|_| SealError::Unreadable)?);
     let (nonce, ciphertext) = bytes.split_at_mut_checked(NONCE_BYTES).ok_or(SealError::Unreadable)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Unreadable)?;
     let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.0.as_slice()).map_err(|_| SealError::WrongKey)?;
-    let opened = cipher.open_in_place(nonce, associated(location, kid), ciphertext).map_err(|_| SealError::WrongKey)?;
+    let opened = cipher.open_in_place(nonce, associated(what), ciphertext).map_err(|_| SealError::WrongKey)?;
     Ok(Zeroizing::new(opened.to_vec()))
 }
 
-/// The additional authenticated data: the record's place in the store, what is sealed and the kid, so that no record can
-/// replace another. The state of the key is not part of it, so that it changes without the private key.
-fn associated(location: KeyLocation, kid: &str) -> Aad<Vec<u8>> {
-    Aad::from(format!("{KEYS}{kid}\0{}\0{kid}", form(location)).into_bytes())
+/// The additional authenticated data: the record's place in the store, what is sealed and its name, so that no record can
+/// replace another. The state of the key is not part of it, so that it changes without the private key. The form of private
+/// keys is that of the first records, and is the same in later schemas.
+fn associated(what: Sealed<'_>) -> Aad<Vec<u8>> {
+    let (prefix, form, name) = match what {
+        Sealed::SigningKey(KeyLocation::Store, kid) => (KEYS, 1, kid),
+        Sealed::SigningKey(KeyLocation::Hsm, kid) => (KEYS, 2, kid),
+        Sealed::ReceiptKey(id) => (RECEIPT_KEYS, 1, id),
+    };
+    Aad::from(format!("{prefix}{name}\0{form}\0{name}").into_bytes())
 }

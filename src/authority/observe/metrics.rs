@@ -20,6 +20,7 @@ use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::increment;
 use crate::authority::observe::metrics::report_denials::ReportDenials;
 use crate::authority::observe::quota::Quota;
+use crate::authority::observe::receipt_outcome::ReceiptOutcome;
 use crate::authority::observe::requests::Requests;
 use crate::authority::resources::Resources;
 
@@ -76,6 +77,7 @@ pub struct Metrics {
     path_signatures: AtomicU64,
     assertions_reused: AtomicU64,
     quotas_exceeded: Counts<Quota>,
+    receipts: Counts<ReceiptOutcome>,
     panics: AtomicU64,
     divergences: AtomicU64,
     requests: Requests,
@@ -167,6 +169,10 @@ impl Metrics {
     /// Counts a request that goes beyond a quota.
     pub(in crate::authority) fn quota_exceeded(&self, quota: Quota) {
         self.quotas_exceeded.add(quota);
+    }
+
+    pub(in crate::authority) fn receipt(&self, outcome: ReceiptOutcome) {
+        self.receipts.add(outcome);
     }
 
     pub(in crate::authority) fn handshake_refused(&self, error: HandshakeError) {

@@ -13,8 +13,9 @@ mod set;
 mod sketch;
 
 use std::collections::BTreeMap;
-
-use ahash::RandomState;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::observe::rollup::kind::Key;
@@ -52,8 +53,8 @@ const SETS_OF_STRANGERS: usize = 64;
 #[derive(Debug)]
 pub struct DecisionRollup {
     since: Timestamp,
-    /// Keyed at random, so that nobody can choose whose set a kind shares.
-    hash: RandomState,
+    /// Random, so that nobody can choose whose set a kind shares.
+    seed: u64,
     sets: Box<[Set]>,
     sets_of_strangers: Box<[Set]>,
     others: AllOthers,
@@ -64,8 +65,7 @@ impl DecisionRollup {
     pub fn new(since: Timestamp, seed: u64) -> Self {
         let sets = |count| (0..count).map(|_| Set::default()).collect();
         let (sets, sets_of_strangers) = (sets(SETS), sets(SETS_OF_STRANGERS));
-        let hash = RandomState::with_seed(usize::try_from(seed).unwrap_or(usize::MAX));
-        Self { since, hash, sets, sets_of_strangers, others: AllOthers::default() }
+        Self { since, seed, sets, sets_of_strangers, others: AllOthers::default() }
     }
 
     /// Since when it counts.
@@ -121,7 +121,10 @@ impl DecisionRollup {
     }
 
     fn key(&self, asked: &Asked<'_>) -> Key {
-        Key::new(self.hash.hash_one(asked)).unwrap_or(Key::MIN)
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.seed);
+        asked.hash(&mut hasher);
+        Key::new(hasher.finish()).unwrap_or(Key::MIN)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where resources are: the principals of the workloads that serve them, and the authorities at which they are reached.
 
-use crate::authority::records::HashMap;
+use imbl::HashMap;
 
 /// The audiences under each destination principal and each authority. A clone shares the unchanged entries.
 #[derive(Clone, Debug, Default)]

@@ -61,6 +61,9 @@ pub struct ResourceMetadata {
     /// How old the snapshot may be for this resource, as text such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::resources::duration")]
     pub max_staleness: Option<Duration>,
+    /// Whether what is presented here leaves receipts, and who redeems them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<ReceiptsMetadata>,
 }
 
 /// A route as operators write it.
@@ -78,6 +81,20 @@ pub struct RouteMetadata {
     /// Whether requests need no token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
+}
+
+/// What operators write about receipts.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptsMetadata {
+    /// The clients that may redeem receipts of the resource: `client_id`s, or patterns of SPIFFE IDs that end in `/*`.
+    pub exchangers: Vec<String>,
+    /// How long a receipt is valid, as text such as `30s`, which is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::resources::receipt_ttl")]
+    pub ttl: Option<Duration>,
+    /// `effect`, which is the default, or `strict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<String>,
 }
 
 /// Where a check finds the evidence, if not with the immediate peer. Exactly one of the two is set.

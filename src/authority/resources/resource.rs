@@ -26,6 +26,7 @@ use crate::authority::resources::metadata::EvidenceSource;
 use crate::authority::resources::metadata::ResourceMetadata;
 use crate::authority::resources::metadata::RouteMetadata;
 use crate::authority::resources::metadata::invalid;
+use crate::authority::resources::receipts::Receipts;
 use crate::authority::resources::route::Need;
 use crate::authority::resources::route::PathTemplate;
 use crate::authority::resources::route::Route;
@@ -85,6 +86,8 @@ pub struct ProtectedResource {
     pub mode: Mode,
     /// How old the snapshot may be for decisions about it, in place of the configured bound.
     pub max_staleness: Option<Duration>,
+    /// Whether what is presented here leaves receipts, and who redeems them.
+    pub receipts: Option<Receipts>,
     /// Whether its record cannot be read, so that everything about it is denied.
     pub suspended: bool,
 }
@@ -120,7 +123,7 @@ impl Registration for ProtectedResource {
     }
 
     fn schema(&self) -> u32 {
-        if self.delegated.is_some() {
+        if self.takes_part_in_exchange() {
             return RESOURCE_WITH_EXCHANGE;
         }
         match (self.metadata.managed_by.is_some(), self.records_allowed(), self.max_staleness) {
@@ -136,6 +139,7 @@ impl Registration for ProtectedResource {
         let ResourceMetadata { routes, least_evidence, mode, report_header, .. } = &mut self.metadata;
         (*least_evidence, *mode, *report_header) = (Some("certificate".to_owned()), Some("enforce".to_owned()), false);
         routes.clear();
+        self.receipts = None;
         (self.routes, self.least_evidence, self.mode) = (Routes::default(), EvidenceGrade::Certificate, Mode::Enforce);
         self.delegated = None;
         self.suspended = true;
@@ -167,6 +171,7 @@ impl Registration for ProtectedResource {
             delegated: None,
             mode: Mode::Enforce,
             max_staleness: None,
+            receipts: None,
             suspended: true,
         };
         outline.suspend();
@@ -245,6 +250,7 @@ impl ProtectedResource {
             return Err(invalid("max_staleness", "must be whole seconds, from 5s to 24h"));
         }
         let defined = (!defined.is_empty()).then(|| Arc::new(defined));
+        let receipts = metadata.receipts.as_ref().map(Receipts::parse).transpose()?;
         let suspended = false;
         Ok(Self {
             metadata,
@@ -256,6 +262,7 @@ impl ProtectedResource {
             delegated,
             mode,
             max_staleness,
+            receipts,
             suspended,
         })
     }
@@ -268,6 +275,11 @@ impl ProtectedResource {
     /// Whether each allowed use is a record of the audit trail, and not only counted.
     pub fn records_allowed(&self) -> bool {
         self.metadata.record_allowed
+    }
+
+    /// Whether it says something about token exchange.
+    pub fn takes_part_in_exchange(&self) -> bool {
+        self.receipts.is_some() || self.delegated.is_some()
     }
 
     /// The resource indicator that tokens for the resource contain in `aud`.

@@ -7,6 +7,8 @@ use crate::authority::access::RegisteredGrant;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::KeySealer;
+use crate::authority::keys::RECEIPT_KEYS;
+use crate::authority::keys::ReceiptKey;
 use crate::authority::keys::StoredKey;
 use crate::authority::records::Registered;
 use crate::authority::records::UnusableRecord;
@@ -51,6 +53,8 @@ pub enum Entry {
     Lineage(LineageRecord),
     /// A signing key, opened unless it is revoked.
     SigningKey(StoredKey),
+    /// A receipt key.
+    ReceiptKey(ReceiptKey),
     /// A replica's heartbeat.
     Heartbeat(Heartbeat),
     /// An enabled feature.
@@ -72,6 +76,9 @@ pub enum Unusable {
     /// The signing key.
     #[error(transparent)]
     SigningKey(#[from] KeyRecordError),
+    /// A receipt key.
+    #[error(transparent)]
+    ReceiptKey(KeyRecordError),
     /// The mark of a deleted resource, or its key.
     #[error("the record is not the mark of a deleted resource as this version writes them")]
     Deleted,
@@ -103,6 +110,10 @@ impl Entry {
     pub fn read(key: &str, value: &[u8], revision: Revision, sealer: &KeySealer) -> Result<Option<Self>, Unusable> {
         if key.starts_with(KEYS) {
             return Ok(Some(Self::SigningKey(sealer.open(key, value)?)));
+        }
+        if key.starts_with(RECEIPT_KEYS) {
+            let opened = sealer.open_receipt_key(key, value).map_err(Unusable::ReceiptKey)?;
+            return Ok(Some(Self::ReceiptKey(opened)));
         }
         if let Some(name) = key.strip_prefix(CLIENTS) {
             return Ok(Some(Self::Client(Box::new(Registered::read(name, value, revision)?))));

@@ -9,6 +9,8 @@ use strum::VariantArray as _;
 use crate::authority::access::GRANT_SCHEMA;
 use crate::authority::access::GRANTS;
 use crate::authority::clock::Timestamp;
+use crate::authority::keys::RECEIPT_KEY_SCHEMA;
+use crate::authority::keys::RECEIPT_KEYS;
 use crate::authority::records::OldReplica;
 use crate::authority::registration::CLIENT_BY_ISSUER;
 use crate::authority::registration::CLIENT_WITH_EXCHANGE;
@@ -79,7 +81,11 @@ impl Feature {
             Self::ResourceRecordAllowed => &[(RESOURCES, WITH_RECORDING)],
             Self::TeamGrants => &[(GRANTS, GRANT_SCHEMA)],
             Self::ManagedBy => &[(CLIENTS, CLIENT_WITH_MANAGER), (RESOURCES, RESOURCE_WITH_MANAGER)],
-            Self::Exchange => &[(CLIENTS, CLIENT_WITH_EXCHANGE), (RESOURCES, RESOURCE_WITH_EXCHANGE)],
+            Self::Exchange => &[
+                (CLIENTS, CLIENT_WITH_EXCHANGE),
+                (RESOURCES, RESOURCE_WITH_EXCHANGE),
+                (RECEIPT_KEYS, RECEIPT_KEY_SCHEMA),
+            ],
             Self::IssuerJwt => &[(CLIENTS, CLIENT_BY_ISSUER)],
         }
     }

@@ -6,6 +6,8 @@ use crate::authority::access::GRANT_SCHEMA;
 use crate::authority::access::GRANTS;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::NEWEST_KEY_SCHEMA;
+use crate::authority::keys::RECEIPT_KEY_SCHEMA;
+use crate::authority::keys::RECEIPT_KEYS;
 use crate::authority::records::Registration as _;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRegistration;
@@ -54,7 +56,7 @@ pub(super) struct RecordKind {
 }
 
 /// The kinds of records that have schemas.
-pub(super) const KINDS: [RecordKind; 11] = [
+pub(super) const KINDS: [RecordKind; 12] = [
     kind(CLIENTS, "client", ClientRegistration::SCHEMA, Effect::Suspends),
     kind(RESOURCES, "resource", ProtectedResource::SCHEMA, Effect::Suspends),
     // Its audience is denied, as with one that can be read.
@@ -65,6 +67,8 @@ pub(super) const KINDS: [RecordKind; 11] = [
     kind(FETCHED_BUNDLES, "fetched_bundle", fetched_bundles::SCHEMA, Effect::Suspends),
     kind(REVOCATIONS, "revocation", revoked::SCHEMA, Effect::Forbids),
     kind(KEYS, "signing_key", NEWEST_KEY_SCHEMA, Effect::Forbids),
+    // Its receipts are refused, and none is made with it.
+    kind(RECEIPT_KEYS, "receipt_key", RECEIPT_KEY_SCHEMA, Effect::Nothing),
     kind(ROLES, "role", NONE, Effect::Forbids),
     kind(GRANTS, "grant", GRANT_SCHEMA, Effect::Suspends),
     kind(LINEAGES, "succession", lineages::SCHEMA, Effect::Nothing),

@@ -15,6 +15,8 @@ use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::keys::KEYS;
+use crate::authority::keys::RECEIPT_KEYS;
+use crate::authority::keys::ReceiptKeys;
 use crate::authority::keys::SigningKeys;
 use crate::authority::records::ByName;
 use crate::authority::records::Registered;
@@ -54,9 +56,10 @@ use crate::authority::store::TooNew;
 /// The prefixes of the keys that a snapshot is made from, in the order in which they are listed. The only others
 /// are `/index/` and the lease of the leader. A resource and the mark of its deletion replace each other in one transaction: with the marks listed
 /// before and after the resources, no moment is read that has neither.
-pub const PREFIXES: [&str; 13] = [
+pub const PREFIXES: [&str; 14] = [
     CLIENTS,
     KEYS,
+    RECEIPT_KEYS,
     LINEAGES,
     DELETED,
     RESOURCES,
@@ -85,6 +88,8 @@ pub struct Snapshot {
     pub lineages: Lineages,
     /// The signing keys.
     pub keys: Arc<SigningKeys>,
+    /// The receipt keys.
+    pub receipt_keys: Arc<ReceiptKeys>,
     /// The replicas that use the same store.
     pub replicas: Replicas,
     /// The features that are enabled in the store.
@@ -226,6 +231,7 @@ impl Snapshot {
                     self.fetched_bundles.insert(name, fetched, revision);
                 }
             }
+            (Some(Entry::ReceiptKey(key)), _) => Arc::make_mut(&mut self.receipt_keys).insert(key, revision),
             (Some(Entry::SigningKey(signing_key)), _) => Arc::make_mut(&mut self.keys).insert(signing_key, revision),
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);
@@ -240,6 +246,8 @@ impl Snapshot {
                     self.resources.remove_mark(audience);
                 } else if let Some(key_id) = key.strip_prefix(KEYS) {
                     Arc::make_mut(&mut self.keys).remove(key_id);
+                } else if let Some(id) = key.strip_prefix(RECEIPT_KEYS) {
+                    Arc::make_mut(&mut self.receipt_keys).remove(id);
                 } else if let Some(name) = key.strip_prefix(REPLICAS) {
                     self.replicas.remove(name);
                 } else if let Some(name) = key.strip_prefix(FEATURES) {
@@ -286,12 +294,14 @@ impl Snapshot {
             self.resources.all().map(|one| (format!("{RESOURCES}{}", one.registration.name()), one.revision));
         let marks = self.resources.marks().map(|(mark, revision)| (DeletedResource::key(&mark.audience), revision));
         let keys = self.keys.all().map(|(key, revision)| (format!("{KEYS}{}", key.key_id()), revision));
+        let receipt_keys = self.receipt_keys.all().map(|(key, revision)| (key.store_key(), revision));
         let lineages = self.lineages.all().map(|(predecessor, _, at)| (lineages::store_key(predecessor), at));
         let revocations = self.revocations.all().map(|(revoked, _, revision)| (revoked.store_key(), revision));
         let features = self.features.all().map(|(name, _, revision)| (format!("{FEATURES}{name}"), revision));
         // One that cannot be read may be gone too.
         let unreadable = self.unreadable.all().map(|(key, revision, _)| (key.to_owned(), revision));
-        let records = clients.chain(resources).chain(marks).chain(keys).chain(lineages).chain(revocations);
+        let records = clients.chain(resources).chain(marks).chain(keys).chain(receipt_keys);
+        let records = records.chain(lineages).chain(revocations);
         let published = self.published_jwks.all_stored().map(|(name, _, revision)| (FetchedJwks::key(name), revision));
         let bundles = self.fetched_bundles.all().map(|(name, _, revision)| (FetchedBundle::key(name), revision));
         let grants = self.grants.all().map(|one| (TeamGrant::key(one.registration.name()), one.revision));
@@ -360,6 +370,9 @@ impl Snapshot {
         }
         if let Some(key_id) = key.strip_prefix(KEYS) {
             return self.keys.named(key_id).map(|(_, revision)| revision);
+        }
+        if let Some(id) = key.strip_prefix(RECEIPT_KEYS) {
+            return self.receipt_keys.named(id).map(|(_, revision)| revision);
         }
         if let Some(name) = key.strip_prefix(REPLICAS) {
             return self.replicas.revision_of(name);

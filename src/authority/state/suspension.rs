@@ -24,9 +24,8 @@ impl Snapshot {
     ///
     /// A client is refused rather than removed, since its removal could make a wider pattern match; a resource allows
     /// nothing, and keeps its place; a grant grants nothing to anybody; a mark of a deleted resource marks its audience; a
-    /// succession is none; what a client or a trust domain published is no longer valid; a revocation and a signing key remain
-    /// as they were, and in a newer schema forbid
-    /// every decision. What a record of a newer schema names
+    /// succession is none; what a client or a trust domain published is no longer valid; a receipt key remains as it was; a
+    /// revocation and a signing key do so too, and in a newer schema forbid every decision. What a record of a newer schema names
     /// is suspended, also where it was not known before.
     pub fn suspend(&mut self, key: &str, value: &[u8], revision: Revision, problem: &dyn std::fmt::Display) {
         let newer = too_new(key, value);

@@ -1,4 +1,4 @@
-//! Access tokens: claims, signing and verification.
+//! Access tokens and receipts of their presentation: claims, signing and verification.
 
 mod claims;
 mod delegation;
@@ -6,6 +6,7 @@ mod issued;
 mod jws;
 mod permitted;
 mod printed;
+mod receipt;
 mod verified;
 
 pub use crate::authority::tokens::claims::AccessTokenClaims;
@@ -28,4 +29,17 @@ pub use crate::authority::tokens::jws::verify;
 pub use crate::authority::tokens::permitted::Compared;
 pub use crate::authority::tokens::permitted::Permitted;
 pub use crate::authority::tokens::printed::PrintedForm;
+pub use crate::authority::tokens::receipt::MAX_RECEIPT_BYTES;
+pub use crate::authority::tokens::receipt::NotSpent;
+pub use crate::authority::tokens::receipt::PresentationMatch;
+pub use crate::authority::tokens::receipt::PresentedRoute;
+pub use crate::authority::tokens::receipt::PresentedToken;
+pub use crate::authority::tokens::receipt::RECEIPTS;
+pub use crate::authority::tokens::receipt::Receipt;
+pub use crate::authority::tokens::receipt::ReceiptError;
+pub use crate::authority::tokens::receipt::ReceiptText;
+pub use crate::authority::tokens::receipt::Redemption;
+pub use crate::authority::tokens::receipt::VerifiedReceipt;
+pub use crate::authority::tokens::receipt::hash_of_token;
+pub use crate::authority::tokens::receipt::verify_receipt;
 pub use crate::authority::tokens::verified::VerifiedToken;

@@ -67,6 +67,7 @@ async fn validate(dir: &Path, port: u16, token: &str, who: &str) -> Result<Valid
         evidence: Some(Evidence::Certificate(certificate.to_vec())),
         audience: AUDIENCE.to_owned(),
         scope: "orders.read".to_owned(),
+        receipt: false,
     };
     let answer = BindingServiceClient::new(proxy).validate_binding(request).await;
     answer.map(tonic::Response::into_inner).map_err(|status| status::explain(&status, Needs::WorkloadOrProxy))

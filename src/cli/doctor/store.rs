@@ -243,6 +243,7 @@ fn report_unopened(error: KeysError, report: &mut Report) {
         error @ (KeysError::Record { .. }
         | KeysError::NotInToken { .. }
         | KeysError::NotMade(_)
+        | KeysError::Receipts(_)
         | KeysError::Store(_)) => report.fault(KEY, "", Fault::SigningKeyInvalid, error.to_string()),
     }
 }

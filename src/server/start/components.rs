@@ -118,6 +118,7 @@ impl Components {
             // Another replica may have made the first key.
             loaded = authority.load().await?;
         }
+        authority.open_receipt_keys().await.map_err(KeysError::Receipts)?;
         federation.adopt_stored();
         trusted_issuers.adopt_stored();
         Ok(Self {

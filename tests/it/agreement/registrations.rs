@@ -66,6 +66,7 @@ impl Fixture {
             evidence,
             audience: ORDERS.to_owned(),
             scope: scope.to_owned(),
+            receipt: false,
         };
         let proxy = self.0.svid("/proxy");
         let validated = self.0.ask(&proxy, request(certificate_of(leaf))).await.unwrap();
@@ -177,6 +178,7 @@ async fn an_audience_that_the_registration_loses_is_lost_to_its_tokens_and_no_ot
         evidence: certificate_of(&leaf),
         audience: BILLING.to_owned(),
         scope: "orders.read".to_owned(),
+        receipt: false,
     };
     let answer = fixture.0.ask(&fixture.0.svid("/proxy"), elsewhere).await.unwrap();
     assert_eq!(answer.decision(), Decision::Allow);
@@ -375,6 +377,7 @@ async fn at_a_resource_that_defines_scopes_no_other_scope_of_a_token_counts() {
             evidence: certificate_of(&leaf),
             audience: ORDERS.to_owned(),
             scope: scope.to_owned(),
+            receipt: false,
         };
         let answer = fixture.0.ask(&fixture.0.svid("/proxy"), request).await.unwrap();
         (answer.decision() == Decision::Allow, fixture.introspected(&token).await["scope"].clone())

@@ -112,6 +112,7 @@ async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand(
                                 evidence: evidence.clone(),
                                 audience: ORDERS.to_owned(),
                                 scope: scope.to_owned(),
+                                receipt: false,
                             };
                             let evaluated = bindings.validate_binding(request).await.unwrap().into_inner();
                             let reason = evaluated.reason().as_str_name().strip_prefix("DENY_REASON_").unwrap();

@@ -69,8 +69,13 @@ impl Asker {
         let mut reason = None;
         for audience in self.audiences {
             let (access_token, audience) = (token.to_owned(), (*audience).to_owned());
-            let request =
-                ValidateBindingRequest { access_token, evidence: evidence.clone(), audience, scope: String::new() };
+            let request = ValidateBindingRequest {
+                access_token,
+                evidence: evidence.clone(),
+                audience,
+                scope: String::new(),
+                receipt: false,
+            };
             let decision = self.bindings.validate_binding(request).await.unwrap().into_inner();
             match decision.decision() {
                 Decision::Allow => return Ok(()),

@@ -57,7 +57,7 @@ impl Clock for CountingClock {
 
 fn question(access_token: &str, evidence: Evidence) -> ValidateRequest<'_> {
     let evidence = PresentedEvidence::Of(Some(evidence));
-    ValidateRequest { access_token, evidence, audience: Some(ORDERS), scope: "" }
+    ValidateRequest { access_token, evidence, audience: Some(ORDERS), scope: "", receipt: false }
 }
 
 fn certificate(leaf: &Leaf) -> Evidence {

@@ -174,7 +174,14 @@ fn each_fault_of_an_envoy_is_found_once_in_each_form() {
 #[test]
 fn other_configurations_without_a_fault_are_left_alone() {
     let named = |names: &[&str]| names.iter().map(|name| json!({"remove": name})).collect::<Value>();
-    let ours = ["x-lanyard-client-id", "x-lanyard-subject", "x-lanyard-actor", "X-Lanyard-Scope", "x-lanyard-binding"];
+    let ours = [
+        "x-lanyard-client-id",
+        "x-lanyard-subject",
+        "x-lanyard-actor",
+        "X-Lanyard-Scope",
+        "x-lanyard-binding",
+        "x-lanyard-receipt",
+    ];
     let secret = json!([{"name": "default", "sds_config": {"ads": {}}}]);
     let prefix = json!([{"remove_on_match": {"key_matcher": {"prefix": "x-lanyard-"}}}]);
     for (message, name, value) in [

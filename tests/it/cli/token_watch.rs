@@ -91,6 +91,7 @@ async fn read_on(path: PathBuf, mut bindings: BindingServiceClient<Channel>, sho
                 evidence: certificate_of(leaf),
                 audience: ORDERS.to_owned(),
                 scope: String::new(),
+                receipt: false,
             };
             let evaluated = bindings.validate_binding(request).await.unwrap().into_inner();
             if evaluated.decision() == Decision::Allow {

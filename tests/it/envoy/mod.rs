@@ -7,6 +7,7 @@ mod ext_authz_protos;
 mod ext_authz_resources;
 mod failures;
 mod gateway;
+mod receipts;
 mod reported_peer;
 mod requests;
 mod rotation;

@@ -38,6 +38,7 @@ fn reasons(shop: &Shop, tokens: &[String]) -> Vec<Option<DenyReason>> {
             evidence: PresentedEvidence::Of(Some(Evidence::from_der(shop.leaf(holder).certificate()).unwrap())),
             audience: Some(&audience),
             scope: "",
+            receipt: false,
         };
         let decided = authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap();
         let active = authority.introspect(&admin.view, &requester, token).unwrap().is_some();
@@ -202,6 +203,7 @@ fn what_the_steps_of_a_denial_say_names_the_token_that_ended() {
         evidence: PresentedEvidence::Of(Some(Evidence::from_der(shop.leaf("orders").certificate()).unwrap())),
         audience: Some(&audience),
         scope: "",
+        receipt: false,
     };
     let caller = authority.as_caller(shop.fixture.proxy());
     let reference = authority.validate_binding(&caller, request).unwrap().reference.unwrap();

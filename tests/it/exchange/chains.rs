@@ -115,6 +115,7 @@ fn decide(shop: &Shop, issued: &Issued) -> Decision {
         )),
         audience: Some(&audience),
         scope: "",
+        receipt: false,
     };
     authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap().decision
 }

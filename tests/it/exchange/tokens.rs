@@ -66,6 +66,7 @@ fn decide(shop: &Shop, token: &str, audience: &str, evidence: Evidence) -> Decis
         evidence: PresentedEvidence::Of(Some(evidence)),
         audience: Some(audience),
         scope: "",
+        receipt: false,
     };
     authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap().decision
 }

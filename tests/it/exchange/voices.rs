@@ -325,6 +325,7 @@ async fn evaluated(called: &Called, token: &str, leaf: &Leaf) -> Option<DenyReas
         evidence: certificate_of(leaf),
         audience: ORDERS.to_owned(),
         scope: String::new(),
+        receipt: false,
     };
     let validated = server.bindings(&server.svid("/proxy")).validate_binding(request).await.unwrap().into_inner();
     let checked = server.check(Asked::with(token, leaf).to("GET", "/any")).await;

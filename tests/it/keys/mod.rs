@@ -4,7 +4,7 @@ mod config;
 mod hsm;
 mod hsm_writes;
 mod pkcs11;
-mod reseal;
+pub mod reseal;
 mod reseal_crash;
 mod revoked;
 mod rotated;

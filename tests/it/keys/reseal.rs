@@ -26,7 +26,7 @@ use crate::support::unreferenced::Unreferenced as _;
 const NOTHING: fn(&mut Policy) = |_| {};
 
 /// The key-encryption keys that are 32 times these bytes, the one that seals first.
-pub(super) fn sealed_under(bytes: &[u8]) -> KeySealer {
+pub fn sealed_under(bytes: &[u8]) -> KeySealer {
     let mut keys = bytes.iter().map(|byte| KeyEncryptionKey::parse(&STANDARD.encode([*byte; 32])).unwrap());
     let current = keys.next().unwrap();
     KeySealer::new(KeyEncryptionKeys { current, previous: keys.collect() }, LocalSigner::FACTORY)

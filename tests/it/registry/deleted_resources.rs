@@ -81,7 +81,8 @@ fn uses_of_a_deleted_resources_audience_are_denied_until_it_is_registered_or_for
     let evaluated = || fixture.evaluate(&token, &leaf);
     let at_stock = || {
         let evidence = PresentedEvidence::Of(Some(Evidence::from_der(leaf.certificate()).unwrap()));
-        let request = ValidateRequest { access_token: &token, evidence, audience: Some(STOCK), scope: "" };
+        let request =
+            ValidateRequest { access_token: &token, evidence, audience: Some(STOCK), scope: "", receipt: false };
         let proxy = fixture.authority.as_caller(&fixture.svid(PROXY));
         fixture.authority.validate_binding(&proxy, request).unwrap().decision
     };

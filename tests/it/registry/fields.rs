@@ -52,6 +52,7 @@ fn sample<T: Default + DeserializeOwned + PartialEq + Serialize>(field: &str) ->
         json!(true),
         rules,
         json!({ "actors": ["a"] }),
+        json!({ "exchangers": ["a"] }),
     ];
     let with = |value: &Value| {
         let mut members: Map<String, Value> = least.clone();

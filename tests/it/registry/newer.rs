@@ -86,6 +86,7 @@ fn decided(fixture: &TestAuthority, token: &str, leaf: &Leaf, audience: &str) ->
         evidence: PresentedEvidence::Of(Some(Evidence::from_der(leaf.certificate()).unwrap())),
         audience: Some(audience),
         scope: "",
+        receipt: false,
     };
     let caller = fixture.authority.as_caller(fixture.proxy());
     fixture.authority.validate_binding(&caller, request).unreferenced().map(|evaluation| evaluation.decision)

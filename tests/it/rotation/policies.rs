@@ -156,6 +156,7 @@ async fn by_identity_a_certificate_passes_only_while_the_bundle_vouches_for_it()
             evidence: certificate_of(leaf),
             audience: crate::support::server::ORDERS.to_owned(),
             scope: String::new(),
+            receipt: false,
         };
         rotating.server.bindings(&proxy).validate_binding(request).await.unwrap().into_inner().reason()
     };

@@ -181,6 +181,7 @@ impl TestAuthority {
             evidence: PresentedEvidence::Of(Some(evidence)),
             audience: Some(ORDERS),
             scope: "orders.read",
+            receipt: false,
         };
         self.authority.validate_binding(&self.authority.as_caller(self.proxy()), request).unwrap().decision
     }

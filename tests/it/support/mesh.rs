@@ -54,6 +54,7 @@ pub async fn server_at_real_time_with(change: impl FnOnce(&mut Setup)) -> TestSe
         corp,
         partner,
         store: STORE.to_owned(),
+        exchange: "{enabled: true}".to_owned(),
         ..Setup::default()
     };
     change(&mut setup);

@@ -345,6 +345,7 @@ impl TestServer {
             evidence,
             audience: ORDERS.to_owned(),
             scope: String::new(),
+            receipt: false,
         };
         self.bindings(&self.svid("/proxy")).validate_binding(request).await.map(tonic::Response::into_inner)
     }

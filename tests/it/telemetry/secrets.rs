@@ -18,6 +18,8 @@ use lanyard::proto::CreateProtectedResourceRequest;
 use lanyard::proto::ExplainCheckRequest;
 use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
+use lanyard::proto::ProtectedResource;
+use lanyard::proto::Receipts;
 use lanyard::proto::RevokeTokenRequest;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
@@ -33,7 +35,9 @@ use tonic::Status;
 
 use crate::support::binding_stream::BindingStream;
 use crate::support::calls::use_of;
+use crate::support::check::Answer;
 use crate::support::check::Asked;
+use crate::support::check::answer;
 use crate::support::check::orders;
 use crate::support::child::real_time;
 use crate::support::collector::Collector;
@@ -134,6 +138,7 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
     "own-identity".clone_into(&mut setup.registration);
     let seal = STANDARD.encode(format!("{:>32}", secrets.chance.below(1 << 31)));
     secrets.plant("a key-encryption key", &seal);
+    "{enabled: true}".clone_into(&mut setup.exchange);
     setup.keys = format!("{{key_encryption_key: '{seal}'}}");
     let lines = format!("{}log: {{level: trace, format: json}}\n", collector.section(""));
     let server = Observed::start_on(setup, &lines, &[]);
@@ -144,7 +149,9 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
     let admin = server.svid("/admin");
     let shop = CreateClientRequest { client: Some(operator_limit()), ..Default::default() };
     server.registry(&admin).create_client(shop).await.unwrap();
-    let resource = CreateProtectedResourceRequest { resource: Some(orders()), ..Default::default() };
+    let receipts = Some(Receipts { exchangers: vec![CHECKOUT.to_owned()], ..Receipts::default() });
+    let orders = ProtectedResource { receipts, ..orders() };
+    let resource = CreateProtectedResourceRequest { resource: Some(orders), ..Default::default() };
     server.registry(&admin).create_protected_resource(resource).await.unwrap();
 
     good_tokens_are_used(&server, &own, &mut secrets).await;
@@ -199,7 +206,18 @@ async fn good_tokens_are_used(server: &Observed, own: &Leaf, secrets: &mut Secre
             stream.ask(&asked).await.unwrap();
             let evaluated = bindings.validate_binding(asked).await;
             assert!(evaluated.is_ok(), "{evaluated:?}");
-            checks.check(Asked::with(&token, leaf).message()).await.unwrap();
+            let checked = checks.check(Asked::with(&token, leaf).message()).await.unwrap().into_inner();
+            if let Answer::Through { set, .. } = answer(&checked) {
+                // It comes back as a client might send it, and as what it is not.
+                let receipt = &set["x-lanyard-receipt"];
+                // The name of its key is in the log.
+                secrets.plant("a receipt", receipt);
+                let parts = receipt.split('.').skip(2).map(str::to_owned);
+                secrets.planted.last_mut().unwrap().1.extend(parts);
+                let sent = Asked::with(&token, &thief).header("x-lanyard-receipt", receipt);
+                checks.check(sent.message()).await.unwrap();
+                secrets.hear(&bindings.validate_binding(use_of(receipt)).await);
+            }
         }
         let asked = IntrospectTokenRequest { token: token.clone(), ..IntrospectTokenRequest::default() };
         server.tokens(&proxy).introspect_token(asked).await.unwrap();

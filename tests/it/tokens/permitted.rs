@@ -152,6 +152,7 @@ fn each_request_is_decided_by_its_own_view_though_the_token_is_remembered() {
             evidence: PresentedEvidence::Of(Some(Evidence::from_der(leaf.certificate()).unwrap())),
             audience: Some(ORDERS),
             scope: "orders.write",
+            receipt: false,
         };
         match fixture.authority.validate_binding(caller, request).unwrap().decision {
             Decision::Allow(_) => None,

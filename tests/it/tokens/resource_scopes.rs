@@ -70,7 +70,8 @@ impl ScopedResources {
     fn used(&self, token: &str, audience: &str, scope: &str) -> Result<String, DenyReason> {
         let proxy = self.fixture.authority.as_caller(&self.fixture.svid(PROXY));
         let evidence = PresentedEvidence::Of(Some(Evidence::from_der(self.leaf.certificate()).unwrap()));
-        let request = ValidateRequest { access_token: token, evidence, audience: Some(audience), scope };
+        let request =
+            ValidateRequest { access_token: token, evidence, audience: Some(audience), scope, receipt: false };
         let evaluation = self.fixture.authority.validate_binding(&proxy, request).unwrap();
         match evaluation.decision {
             Decision::Allow(_) => Ok(evaluation.claims().unwrap().scope.clone().unwrap_or_default()),

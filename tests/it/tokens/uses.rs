@@ -56,7 +56,7 @@ fn ask(
     evidence: PresentedEvidence,
     audience: Option<&str>,
 ) -> Result<Decision, NoDecision> {
-    let request = ValidateRequest { access_token: token, evidence, audience, scope: "" };
+    let request = ValidateRequest { access_token: token, evidence, audience, scope: "", receipt: false };
     fixture
         .authority
         .validate_binding(&fixture.authority.as_caller(caller), request)
@@ -110,7 +110,7 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
         let roles = Roles { workload: true, admin: false, proxy: fronted.clone(), auditor: false, revoker: false };
         let evidence = if fronted.is_some() { of(&leaf) } else { PresentedEvidence::OwnConnection };
         let caller = if fronted.is_some() { proxy.clone() } else { fixture.peer(&leaf) };
-        let request = ValidateRequest { access_token: &token, evidence, audience, scope: "" };
+        let request = ValidateRequest { access_token: &token, evidence, audience, scope: "", receipt: false };
         let caller = Caller { roles, ..fixture.authority.as_caller(&caller) };
         fixture.authority.validate_binding(&caller, request).unreferenced().map(|evaluation| evaluation.decision)
     };
@@ -141,8 +141,13 @@ fn a_question_that_cannot_be_read_gets_no_decision() {
     let own = fixture.peer(&leaf);
     let own = fixture.authority.as_caller(&own);
     let ask = |access_token, scope| {
-        let request =
-            ValidateRequest { access_token, evidence: PresentedEvidence::Nothing, audience: Some(ORDERS), scope };
+        let request = ValidateRequest {
+            access_token,
+            evidence: PresentedEvidence::Nothing,
+            audience: Some(ORDERS),
+            scope,
+            receipt: false,
+        };
         fixture.authority.validate_binding(&own, request).unreferenced().map(|evaluation| evaluation.decision)
     };
     assert!(allowed(ask(&token, "orders.read")));

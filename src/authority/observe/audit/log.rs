@@ -174,6 +174,7 @@ fn write(record: &AuditRecord) {
             line!(record, admin = actor, feature = record.feature, revision, "feature enabled");
         }
         AuditEvent::SigningKeyChanged => signing_key_changed(record),
+        AuditEvent::ReceiptSeenAgain => receipt_seen_again(record),
         AuditEvent::AdminRead => refusal!(admin = actor, method = method.map(display); "admin read"),
         AuditEvent::ConfigurationChanged => configuration_changed(record),
     }
@@ -206,6 +207,14 @@ fn rotation_announced(record: &AuditRecord) {
 fn configuration_changed(record: &AuditRecord) {
     let (change, keys) = (record.change, record.keys.as_deref());
     line!(record, change, keys, "configuration changed");
+}
+
+fn receipt_seen_again(record: &AuditRecord) {
+    let AuditRecord { reason, .. } = record;
+    let (caller, client_id) = (record.actor.as_deref(), record.client_id.as_deref());
+    let (audience, receipt) = (record.resource.as_deref(), record.jti.as_deref());
+    let (certificate, cause) = (record.bound_to.as_deref(), record.cause.as_deref());
+    line!(record, caller, client_id, audience, receipt, certificate, reason, cause, "receipt seen again");
 }
 
 fn signing_key_changed(record: &AuditRecord) {

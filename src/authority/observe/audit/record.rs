@@ -178,6 +178,8 @@ pub enum AuditEvent {
     FeatureEnabled,
     /// A signing key was published, activated, retired, revoked or sealed anew.
     SigningKeyChanged,
+    /// A receipt that had been redeemed before was redeemed again, for the same token.
+    ReceiptSeenAgain,
     /// A caller was let read what only admins may.
     AdminRead,
     /// The configuration, the server's certificate, or the bundles and client CAs were replaced while the server runs.
@@ -211,6 +213,7 @@ impl AuditEvent {
             | Self::StoreExported
             | Self::FeatureEnabled
             | Self::SigningKeyChanged
+            | Self::ReceiptSeenAgain
             | Self::AdminRead
             | Self::ConfigurationChanged => false,
         }

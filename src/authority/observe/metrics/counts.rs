@@ -17,6 +17,7 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::handshake_error::HandshakeError;
 use crate::authority::observe::handshake_error::HandshakeErrorCode;
 use crate::authority::observe::quota::Quota;
+use crate::authority::observe::receipt_outcome::ReceiptOutcome;
 use crate::authority::trust::UnprovenCode;
 
 /// An event that has one of a fixed set of reasons.
@@ -84,6 +85,16 @@ impl Reason for NotAdmitted {
 }
 
 impl Reason for Quota {
+    fn codes() -> impl Iterator<Item = &'static str> {
+        Self::VARIANTS.iter().map(Into::into)
+    }
+
+    fn ordinal(self) -> usize {
+        self as usize
+    }
+}
+
+impl Reason for ReceiptOutcome {
     fn codes() -> impl Iterator<Item = &'static str> {
         Self::VARIANTS.iter().map(Into::into)
     }
@@ -182,6 +193,7 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_counter_of_its_own() {
+        each_is_counted_under_its_code(ReceiptOutcome::VARIANTS.iter().map(|outcome| (*outcome, outcome.into())));
         each_is_counted_under_its_code(DenyReason::VARIANTS.iter().map(|reason| (*reason, reason.code())));
         each_is_counted_under_its_code(GrantErrorCode::VARIANTS.iter().map(|code| (*code, code.as_str())));
 

@@ -58,6 +58,7 @@ impl Metrics {
                 "quota",
                 &self.quotas_exceeded,
             ),
+            by("lanyard_receipts", "Receipts of presentations, by what became of them", "outcome", &self.receipts),
             one(
                 "lanyard_assertions_reused",
                 "Client assertions of trusted issuers that came with another certificate than the first one",

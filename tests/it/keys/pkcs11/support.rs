@@ -114,6 +114,7 @@ pub async fn decision(server: &Observed, token: &str, leaf: &Leaf) -> Decision {
         evidence: certificate_of(leaf),
         audience: ORDERS.to_owned(),
         scope: String::new(),
+        receipt: false,
     };
     let proxy = server.svid("/proxy");
     server.bindings(&proxy).validate_binding(request).await.unwrap().into_inner().decision()

@@ -138,7 +138,7 @@ async fn what_cannot_be_looked_at_is_not_said_to_be_right() {
     let yaml = fs::read_to_string(&config).unwrap();
     fs::write(&config, yaml.replace(SEAL, &format!("{}=", "A".repeat(43)))).unwrap();
     let wrong = verify();
-    assert!(wrong.code == Some(1) && wrong.stdout.contains("the signing key does not open"), "{wrong:?}");
+    assert!(wrong.code == Some(1) && wrong.stdout.contains("the key does not open"), "{wrong:?}");
     fs::write(&config, yaml.replace(SEAL, "x")).unwrap();
     verify().refused("key_encryption_key", "sealed with");
     fs::write(&config, &yaml).unwrap();

@@ -106,10 +106,11 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     fixture.evaluate(&issued, &theft);
     fixture.evaluate("x", &leaf);
     let evidence = PresentedEvidence::Of(Some(Evidence::from_spiffe_id(CHECKOUT).unwrap()));
-    let request = ValidateRequest { access_token: &issued, evidence, audience: Some(ORDERS), scope: "" };
+    let request =
+        ValidateRequest { access_token: &issued, evidence, audience: Some(ORDERS), scope: "", receipt: false };
     drop(authority.validate_binding(&authority.as_caller(&proxy), request));
     let evidence = PresentedEvidence::Nothing;
-    let request = ValidateRequest { access_token: "", evidence, audience: Some(ORDERS), scope: "" };
+    let request = ValidateRequest { access_token: "", evidence, audience: Some(ORDERS), scope: "", receipt: false };
     drop(authority.validate_binding(&authority.as_caller(&proxy), request));
 
     let resource = ready(authority.create_resource(&admin, orders("enforce"), false)).unwrap();

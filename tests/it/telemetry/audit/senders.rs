@@ -235,7 +235,8 @@ fn a_denied_use_names_the_registration_that_applied_and_an_allowed_one_nothing_m
         assert_eq!(allowed[field], Value::Null, "{field}: {allowed}");
     }
     let evidence = PresentedEvidence::Of(Some(Evidence::from_spiffe_id(thief).unwrap()));
-    let request = ValidateRequest { access_token: &audited.token, evidence, audience: Some(ORDERS), scope: "" };
+    let request =
+        ValidateRequest { access_token: &audited.token, evidence, audience: Some(ORDERS), scope: "", receipt: false };
     audited.fixture.authority.validate_binding(&audited.caller(), request).unwrap();
     let denied = audited.sink.records().pop().unwrap();
     assert_eq!((&denied["registration"], &denied["remote"]), (&"shop".into(), &"192.0.2.9:4711".into()), "{denied}");
@@ -263,6 +264,7 @@ fn a_resource_that_is_not_known_is_named_as_the_request_named_it() {
         evidence: PresentedEvidence::Nothing,
         audience: Some("https://unknown.example"),
         scope: "",
+        receipt: false,
     };
     audited.fixture.authority.validate_binding(&audited.caller(), request).unwrap_err();
     assert_eq!(audited.sink.records().pop().unwrap()["resource"], "https://unknown.example");
