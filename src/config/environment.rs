@@ -12,9 +12,10 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 22] = [
+const SECTIONS: [&str; 24] = [
     "audit",
     "dev",
+    "exchange",
     "federation",
     "forwarded",
     "history",
@@ -34,6 +35,7 @@ const SECTIONS: [&str; 22] = [
     "tls",
     "tokens",
     "trust",
+    "trusted_issuers",
     "workload_api",
 ];
 
