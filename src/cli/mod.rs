@@ -258,6 +258,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Show(arguments) => block_on(done(history::show(arguments, format))),
         Command::Rollback(arguments) => block_on(done(history::roll_back(arguments, format))),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
+        Command::Token(TokenCommand::Exchange(arguments)) => block_on(token::exchange::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
         Command::Token(TokenCommand::Revoke(arguments)) => block_on(token::revoke::run(arguments, format)),
         Command::Revocation(command) => block_on(revocation::run(command, format)),

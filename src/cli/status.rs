@@ -30,6 +30,8 @@ pub(in crate::cli) enum Needs {
     Keys,
     /// Workload, for tokens.
     Workload,
+    /// Workload, for tokens with which it acts for others.
+    Exchange,
     /// Workload or Admin, for revocations.
     WorkloadOrAdmin,
     /// Workload or Proxy, for decisions.
@@ -62,11 +64,22 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
             "see `lanyard whoami` for the clients that your certificate proves, and why one gets no tokens; with an \
              X509-SVID leave out --client-id: it must be the SPIFFE ID"
         }
-        ("INVALID_REQUEST", Needs::Workload) => "name the client with --client-id, as it is registered",
+        ("INVALID_REQUEST", Needs::Workload | Needs::Exchange) => {
+            "name the client with --client-id, as it is registered"
+        }
         ("INVALID_REQUEST", Needs::WorkloadOrAdmin) => {
             "correct what the message names (`lanyard token inspect` shows a token's jti and client_id); a client that \
              revokes its own token says who it is with --client-id"
         }
+        ("SUBJECT_NOT_ACCEPTED" | "INVALID_TARGET" | "INVALID_SCOPE", Needs::Exchange) => {
+            "an admin sees the cause with `lanyard why` and the reference, and what the rules give with `lanyard exchange explain`; \
+             a receipt is good for seconds"
+        }
+        ("UNAUTHORIZED_CLIENT", _) => {
+            "have an admin add urn:ietf:params:oauth:grant-type:token-exchange to the client's `grant_types`, and its rules to \
+             `exchange`"
+        }
+        ("EXCHANGE_NOT_ENABLED", _) => "have `exchange.enabled` set in the server's configuration",
         ("INVALID_SCOPE", _) => "ask for scopes that `lanyard whoami` shows, or leave out --scope",
         ("INVALID_TARGET", _) => "ask for audiences that `lanyard whoami` shows, or leave out --audience",
         ("INVALID_CLIENT_METADATA" | "INVALID_RESOURCE" | "INVALID_GRANT_METADATA", _) => {
@@ -164,7 +177,7 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
         (Code::PermissionDenied, Needs::ResourceReports) => {
             "use a certificate with the role Admin or Auditor, or one that holds a grant for the resource"
         }
-        (Code::PermissionDenied, Needs::Workload) => {
+        (Code::PermissionDenied, Needs::Workload | Needs::Exchange) => {
             "use a certificate with the role Workload: an X509-SVID of a trust domain that the server knows, or the \
              certificate of a registered client"
         }

@@ -27,6 +27,7 @@ mod refused_certificates;
 mod registry_files;
 mod resource;
 mod revocations;
+mod token_exchange;
 mod token_out;
 mod token_watch;
 mod whoami;

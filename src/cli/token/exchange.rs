@@ -1,0 +1,93 @@
+//! `lanyard token exchange`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ArgGroup;
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::connect::ConnectionArguments;
+use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
+use crate::cli::status;
+use crate::cli::status::Needs;
+use crate::cli::token::assertion::assertion_type;
+use crate::cli::token::token_file::TokenTarget;
+use crate::cli::token_input::TokenInput;
+use crate::proto::ExchangeTokenRequest;
+use crate::proto::exchange_token_request::Subject;
+use crate::proto::token_service_client::TokenServiceClient;
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("presented").required(true).multiple(true))]
+pub(in crate::cli) struct ExchangeArguments {
+    /// The receipt that came with the request, in the header x-lanyard-receipt: @FILE, or - for stdin.
+    #[arg(long, value_name = "@FILE|-", group = "presented")]
+    receipt: Option<TokenInput>,
+    /// The access token that came with the request: @FILE, or - for stdin. Most rules ask for its receipt besides.
+    #[arg(long, value_name = "@FILE|-", group = "presented")]
+    subject_token: Option<TokenInput>,
+    /// The resource that the new token is for.
+    #[arg(long, value_name = "URI")]
+    audience: String,
+    /// Space-separated scopes. Left out: all that the rule gives.
+    #[arg(long)]
+    scope: Option<String>,
+    /// Your client's identifier. May be left out with an X509-SVID: it is then the SPIFFE ID.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// A JWT-SVID or a JWT of a trusted issuer, for a client that authenticates with one: @FILE.
+    #[arg(long, value_name = "@FILE|-")]
+    client_assertion: Option<TokenInput>,
+    /// Write the token to this file, alone and without a newline, instead of printing it, as `lanyard token get` does.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+pub(in crate::cli) async fn run(arguments: ExchangeArguments, format: Format) -> Result<ExitCode, CommandError> {
+    let inputs = [&arguments.receipt, &arguments.subject_token, &arguments.client_assertion];
+    if inputs.iter().filter(|input| matches!(input, Some(TokenInput::Stdin))).count() > 1 {
+        return Err(CommandError::new("stdin can be read once", "give the others as @FILE"));
+    }
+    let receipt = arguments.receipt.map(TokenInput::read).transpose()?;
+    let access_token = arguments.subject_token.map(TokenInput::read).transpose()?;
+    let client_assertion = arguments.client_assertion.map(TokenInput::read).transpose()?;
+    let client_assertion_type = client_assertion.as_deref().map(assertion_type).unwrap_or_default().to_owned();
+    let (subject, presentation_receipt) = match (access_token, receipt) {
+        (Some(token), receipt) => (Some(Subject::AccessToken(token)), receipt),
+        (None, receipt) => (receipt.map(Subject::Receipt), None),
+    };
+    let request = ExchangeTokenRequest {
+        client_id: arguments.client_id.unwrap_or_default(),
+        subject,
+        presentation_receipt: presentation_receipt.unwrap_or_default(),
+        audience: vec![arguments.audience],
+        scope: arguments.scope.unwrap_or_default(),
+        client_assertion_type,
+        client_assertion: client_assertion.unwrap_or_default(),
+    };
+    let target = arguments.out.as_deref().map(TokenTarget::at).transpose()?;
+    let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
+    let issued = tokens.exchange_token(request).await.map_err(|status| status::explain(&status, Needs::Exchange))?;
+    let issued = issued.into_inner();
+    if let Some(target) = target {
+        target.put(&issued.access_token)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match format {
+        Format::Text => output::print(&issued.access_token)?,
+        // RFC 8693 section 2.2.1.
+        Format::Json => output::print_json(&json!({
+            "access_token": issued.access_token,
+            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "token_type": "Bearer",
+            "expires_in": issued.expires_in.map_or(0, |span| span.seconds),
+            "scope": issued.scope,
+        }))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
