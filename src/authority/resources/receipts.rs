@@ -84,7 +84,7 @@ impl Receipts {
     }
 
     /// Whether a client may redeem receipts of the resource.
-    fn may_be_redeemed_by(&self, client: &ClientId) -> bool {
+    pub fn may_be_redeemed_by(&self, client: &ClientId) -> bool {
         let id = client.spiffe_id();
         self.exchangers.iter().any(|exchanger| match exchanger {
             Exchanger::Named(name) => name == client,

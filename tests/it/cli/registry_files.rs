@@ -229,6 +229,10 @@ fn a_rule_of_exchange_is_compared_with_what_its_resources_and_its_subjects_say()
     let elsewhere = PLACE.replace("https://shop.test", "https://other.test");
     let other_scope = PLACE.replace("shop.buy", "shop.look");
     let stranger = EXCHANGER.replace("[spiffe://dev.internal/web]", "[spiffe://dev.internal/absent]");
+    let asking = EXCHANGER.replace("presentation: none", "presentation: receipt");
+    let leaving = |exchanger: &str| format!("{PLACE}receipts: {{exchangers: [spiffe://dev.internal/{exchanger}]}}\n");
+    let (shown, _) = with_code(lint([CALLER, &asking, &leaving("shop"), TARGET]), 0);
+    assert_eq!(shown, "");
     let delegating = format!("{CALLER}delegates: [spiffe://dev.internal/absent]\n");
     for (documents, expected) in [
         (
@@ -256,6 +260,22 @@ fn a_rule_of_exchange_is_compared_with_what_its_resources_and_its_subjects_say()
         (
             [CALLER, EXCHANGER, &other_scope, TARGET],
             format!("{of_rule} needs shop.buy, which https://shop.test does not define\n"),
+        ),
+        (
+            [CALLER, &asking, PLACE, TARGET],
+            format!("{of_rule} comes to nothing: it asks for receipts, and https://shop.test leaves none\n"),
+        ),
+        (
+            [CALLER, &asking, &leaving("web"), TARGET],
+            format!(
+                "{of_rule} comes to nothing: it asks for receipts, and https://shop.test has none for \
+                 spiffe://dev.internal/shop\n"
+            ),
+        ),
+        (
+            [CALLER, EXCHANGER, &leaving("absent"), TARGET],
+            "resource https://shop.test: it leaves receipts for spiffe://dev.internal/absent, which no document registers\n"
+                .to_owned(),
         ),
         (
             [CALLER, &stranger, PLACE, TARGET],

@@ -7,6 +7,7 @@ use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientPattern;
 use crate::authority::registration::ExchangeRule;
 use crate::authority::registration::ExchangeTerms;
+use crate::authority::registration::Presentation;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::scope::Scope;
 
@@ -29,12 +30,17 @@ pub(super) fn of_client(
     remarks
 }
 
-/// Whether those exist whose delegated tokens a resource takes.
+/// Whether those exist whose delegated tokens a resource takes, and for whom it leaves receipts.
 pub(super) fn of_resource(resource: &ProtectedResource, clients: &[ClientMetadata]) -> Vec<String> {
-    let delegated = resource.metadata.delegated.iter().flat_map(|delegated| &delegated.actors);
-    let actors: Vec<ClientPattern> = delegated.filter_map(|text| ClientPattern::parse(text)).collect();
-    let named = |name: &ClientId| format!("it takes delegated tokens of {name}, which no document registers");
-    unregistered(&actors, clients).map(named).collect()
+    let metadata = &resource.metadata;
+    let missing = |texts: &[String], what: &str| {
+        let patterns: Vec<ClientPattern> = texts.iter().filter_map(|text| ClientPattern::parse(text)).collect();
+        let named = |name: &ClientId| format!("it {what} {name}, which no document registers");
+        unregistered(&patterns, clients).map(named).collect::<Vec<_>>()
+    };
+    let delegated = metadata.delegated.iter().flat_map(|one| missing(&one.actors, "takes delegated tokens of"));
+    let receipts = metadata.receipts.iter().flat_map(|one| missing(&one.exchangers, "leaves receipts for"));
+    delegated.chain(receipts).collect()
 }
 
 fn of_rule(rule: &ExchangeRule, holder: Option<&ClientId>, resources: &[ProtectedResource]) -> Vec<String> {
@@ -60,9 +66,22 @@ fn of_rule(rule: &ExchangeRule, holder: Option<&ClientId>, resources: &[Protecte
             let needs = rule.grants.iter().map(|grant| &grant.needs);
             undefined(needs, place)
                 .for_each(|scope| say(format!("needs {scope}, which {presented_at} does not define")));
+            if matches!(rule.presentation, Presentation::Receipt | Presentation::Independent) {
+                without_receipts(place, holder).into_iter().for_each(&mut say);
+            }
         }
     }
     remarks
+}
+
+/// Why a rule that asks for receipts gets none of a resource.
+fn without_receipts(place: &ProtectedResource, holder: Option<&ClientId>) -> Option<String> {
+    let audience = place.audience();
+    let Some(receipts) = &place.receipts else {
+        return Some(format!("comes to nothing: it asks for receipts, and {audience} leaves none"));
+    };
+    let holder = holder.filter(|holder| !receipts.may_be_redeemed_by(holder))?;
+    Some(format!("comes to nothing: it asks for receipts, and {audience} has none for {holder}"))
 }
 
 /// The scopes that a resource does not define. One that defines none takes each.
