@@ -1,14 +1,32 @@
 //! Tokens with which a service acts for those who call it: what was presented to it is exchanged at the server (RFC 8693).
 //!
 //! ```no_run
-//! use lanyard::client::exchanged::Exchanged;
-//! use lanyard::client::presented::Presented;
-//! use lanyard::client::token::TokenError;
 //! use hyper::Request;
 //! use hyper::header::AUTHORIZATION;
-//! use std::sync::Arc;
+//! use lanyard::client::exchanged::ExchangeSettings;
+//! use lanyard::client::exchanged::Exchanged;
+//! use lanyard::client::files::ConnectionFiles;
+//! use lanyard::client::presented::Presented;
+//! use lanyard::client::supply::Credentials;
+//! use lanyard::client::token::TokenError;
+//! use tonic::transport::Uri;
 //!
-//! # async fn handle<B>(exchanged: &Exchanged, incoming: &Request<B>, onward: &mut Request<()>) -> Result<(), Arc<TokenError>> {
+//! # fn started() -> Result<Exchanged, Box<dyn std::error::Error>> {
+//! // Once, when the service starts.
+//! let file = |name| std::path::Path::new("/var/run/svid").join(name);
+//! let files = ConnectionFiles { ca: file("ca.pem"), cert: file("svid.pem"), key: file("svid-key.pem") };
+//! let server = Uri::from_static("https://lanyard.prod.example:8443");
+//! let settings = ExchangeSettings { server, credentials: Credentials::Files(files), client_id: String::new() };
+//! let exchanged = Exchanged::start(settings)?;
+//! # Ok(exchanged)
+//! # }
+//!
+//! # async fn handle<B>(
+//! #     exchanged: &Exchanged,
+//! #     incoming: &Request<B>,
+//! #     onward: &mut Request<()>,
+//! # ) -> Result<(), std::sync::Arc<TokenError>> {
+//! // For each request that is answered with the help of another service.
 //! let presented = Presented::from_headers(incoming.headers()).ok_or(TokenError::NoToken)?;
 //! let token = exchanged.token(&presented, "https://orders.shop.internal", "orders.read").await?;
 //! onward.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
