@@ -151,6 +151,7 @@ pub fn exchange_refused(refusal: ExchangeRefusal) -> Status {
         ExchangeRefusal::SubjectNotAccepted => (Code::InvalidArgument, "SUBJECT_NOT_ACCEPTED"),
         ExchangeRefusal::InvalidTarget => (Code::InvalidArgument, "INVALID_TARGET"),
         ExchangeRefusal::InvalidScope => (Code::InvalidArgument, "INVALID_SCOPE"),
+        ExchangeRefusal::StoreUnavailable => return store_unavailable(),
     };
     plain(code, reason, refusal)
 }

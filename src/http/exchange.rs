@@ -103,6 +103,10 @@ impl From<ExchangeRefusal> for OAuthError {
             ExchangeRefusal::RequestMalformed(_) | ExchangeRefusal::SubjectNotAccepted => ErrorCode::INVALID_REQUEST,
             ExchangeRefusal::InvalidTarget => ErrorCode::Grant(GrantErrorCode::InvalidTarget),
             ExchangeRefusal::InvalidScope => ErrorCode::Grant(GrantErrorCode::InvalidScope),
+            ExchangeRefusal::StoreUnavailable => {
+                let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, code, refusal.sentence());
+            }
         };
         Self::new(StatusCode::BAD_REQUEST, code, refusal.sentence())
     }

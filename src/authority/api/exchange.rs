@@ -26,13 +26,27 @@ use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::reference::Refused;
 use crate::authority::resources::Demands;
+use crate::authority::resources::Once;
 use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::tokens;
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::Audience;
+use crate::authority::tokens::Confirmation;
 use crate::authority::tokens::IssuedToken;
+use crate::authority::tokens::NotSpent;
+use crate::authority::tokens::PresentedToken;
+use crate::authority::tokens::Receipt;
+use crate::authority::tokens::Redemption;
+use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
+
+/// The type of the token that is issued (RFC 8693 section 3).
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// A granted exchange, and what is exchanged.
+type Granted = (Exchange, ExchangeSubject);
 
 /// A refused exchange, with the steps up to there.
 type NotExchanged = (ExchangeError, Vec<Step>);
@@ -44,14 +58,17 @@ impl Authority {
         caller: &Caller,
         request: &ExchangeRequest,
     ) -> Result<IssuedToken, Refused<ExchangeRefusal>> {
-        let (view, peer) = (&caller.view, &*caller.identity);
         let outcome = match self.exchanged(caller, request) {
-            Ok(exchange) => self.mint_exchanged(view, peer, &exchange).await.map(|minted| (exchange, minted)),
+            Ok(granted) => self.mint_exchanged(caller, &granted).await.map(|minted| (granted, minted)),
             Err(refused) => Err(refused),
         };
         match outcome {
-            Ok((exchange, (claims, token))) => {
-                self.record_exchanged(peer, &exchange, &claims);
+            Ok(((exchange, subject), (claims, token))) => {
+                if let Some(receipt) = &subject.receipt {
+                    let scope = exchange.scope.to_string();
+                    self.record_receipt_redeemed(caller, receipt, &redemption(caller, &exchange, &scope));
+                }
+                self.record_exchanged(&caller.identity, &exchange, &claims);
                 Ok(token)
             }
             Err((error, steps)) => Err(self.record_exchange_refused(caller, request, error, steps)),
@@ -59,7 +76,7 @@ impl Authority {
     }
 
     /// Decides on an exchange, if it is switched on and the view is fresh enough.
-    fn exchanged(&self, caller: &Caller, request: &ExchangeRequest) -> Result<Exchange, NotExchanged> {
+    fn exchanged(&self, caller: &Caller, request: &ExchangeRequest) -> Result<Granted, NotExchanged> {
         let view = &caller.view;
         let ended = |check, error: ExchangeError| (error, ended_at(check, error));
         if !self.policy.exchange.enabled {
@@ -85,16 +102,49 @@ impl Authority {
         };
         let exchange = exchange(&exchanging).map_err(|error| (error, explain_exchange(&exchanging)))?;
         let taken = self.take_assertion(credentials, &exchange.client_id, view.now);
-        taken.map(|()| exchange).map_err(|error| ended(Check::ClientAssertion, error.into()))
+        taken.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        // An exchange is granted for a subject that has verified.
+        subject.map(|subject| (exchange, subject)).map_err(|error| ended(Check::Subject, error))
     }
 
     /// What is to be exchanged, verified as what it is said to be.
     fn subject(&self, view: &View, request: &ExchangeRequest) -> Result<ExchangeSubject, ExchangeError> {
-        let Some(access_token) = &request.access_token else {
-            return Err(ExchangeError::RequestMalformed("what is to be exchanged is missing"));
+        let receipt = request.receipt.as_deref().map(|text| self.verified_receipt(view, text));
+        let receipt = receipt.transpose().map_err(|_| ExchangeError::ReceiptInvalid)?;
+        let token = match (&request.access_token, &receipt) {
+            (Some(token), Some(receipt)) if !receipt.is_of(token) => return Err(ExchangeError::ReceiptOfAnother),
+            (Some(token), _) => self.verified(view, token),
+            (None, Some(receipt)) => self.presented(view, &receipt.receipt),
+            (None, None) => return Err(ExchangeError::RequestMalformed("what is to be exchanged is missing")),
         };
-        let token = self.verified(view, access_token).map_err(ExchangeError::SubjectInvalid)?;
-        Ok(ExchangeSubject { token, presented: None })
+        Ok(ExchangeSubject { token: token.map_err(ExchangeError::SubjectInvalid)?, receipt })
+    }
+
+    /// The token that a receipt is of, as far as the receipt says what is in it. Its key must still be one of this server's.
+    fn presented(&self, view: &View, receipt: &Receipt<'_>) -> Result<Arc<VerifiedToken>, DenyReason> {
+        let PresentedToken { jti, iat, exp, kid, sub, client_id, creation, scope, x5t_s256, act, lanyard_from } =
+            &receipt.token;
+        let key = view.snapshot.keys.find(kid).ok_or(DenyReason::UnknownKey)?;
+        let claims = AccessTokenClaims {
+            iss: self.policy.issuer.clone(),
+            sub: sub.to_string(),
+            aud: Audience::One(receipt.at.to_string()),
+            exp: *exp,
+            iat: *iat,
+            nbf: *iat,
+            jti: jti.to_string(),
+            client_id: client_id.to_string(),
+            scope: scope.as_ref().map(ToString::to_string),
+            cnf: Some(Confirmation { x5t_s256: Some(x5t_s256.to_string()) }),
+            lanyard_bound: None,
+            lanyard_spiffe_id: None,
+            lanyard_creation: creation.to_string(),
+            act: act.as_deref().cloned(),
+            may_act: None,
+            lanyard_from: lanyard_from.as_ref().clone(),
+        };
+        let token = VerifiedToken::new(key.key_id().clone(), claims);
+        if token.ancestors.is_some() { Ok(Arc::new(token)) } else { Err(DenyReason::TokenMalformed) }
     }
 
     /// Whether a use of a token with the certificate that it is bound to would be allowed at a resource now, and with which
@@ -123,23 +173,36 @@ impl Authority {
 
     async fn mint_exchanged(
         &self,
-        view: &View,
-        peer: &PeerIdentity,
-        exchange: &Exchange,
+        caller: &Caller,
+        (exchange, subject): &Granted,
     ) -> Result<(AccessTokenClaims, IssuedToken), NotExchanged> {
-        let claims = self.exchanged_claims(view, peer, exchange);
-        let minted = match claims {
-            Ok(claims) => {
-                tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal).map(|token| (claims, token))
+        let view = &caller.view;
+        let ended = |check| move |error: ExchangeError| (error, ended_at(check, error));
+        let jti = match &subject.receipt {
+            Some(receipt) => {
+                self.spend(view, receipt, exchange).await.map_err(ended(Check::Presentation))?;
+                receipt.jti_of(&redemption(caller, exchange, &exchange.scope.to_string()))
             }
-            Err(error) => Err(error),
+            None => self.random_id().map_err(|_| ended(Check::Signing)(GrantError::ServerError.into()))?,
         };
-        let (claims, access_token) = minted.map_err(|error| {
-            let error = ExchangeError::from(error);
-            (error, ended_at(Check::Signing, error))
-        })?;
+        let claims = self.exchanged_claims(view, &caller.identity, exchange, jti);
+        let signed = tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal);
+        let access_token = signed.map_err(|error| ended(Check::Signing)(error.into()))?;
         let expires_in = view.now.until(exchange.expires);
         Ok((claims, IssuedToken { access_token, expires_in, scope: exchange.scope.clone() }))
+    }
+
+    /// Redeems a receipt that may be redeemed once. It is the only exchange that waits for the store.
+    async fn spend(&self, view: &View, receipt: &VerifiedReceipt, exchange: &Exchange) -> Result<(), ExchangeError> {
+        let resource = view.snapshot.resources.named(&receipt.receipt.at);
+        let receipts = resource.and_then(|resource| resource.registration.receipts.as_ref());
+        if receipts.is_none_or(|receipts| receipts.once == Once::Effect) {
+            return Ok(());
+        }
+        self.spend_receipt(receipt, &exchange.audience).await.map_err(|error| match error {
+            NotSpent::Before => ExchangeError::ReceiptSpent,
+            NotSpent::Unavailable => ExchangeError::StoreUnavailable,
+        })
     }
 
     /// The claims of a token that its holder gets in exchange. It is always bound to the certificate of the connection.
@@ -148,8 +211,8 @@ impl Authority {
         view: &View,
         peer: &PeerIdentity,
         exchange: &Exchange,
-    ) -> Result<AccessTokenClaims, GrantError> {
-        let jti = self.random_id().map_err(|_| GrantError::ServerError)?;
+        jti: String,
+    ) -> AccessTokenClaims {
         let grant = Grant {
             client_id: exchange.client_id.clone(),
             client: Arc::clone(&exchange.client),
@@ -158,14 +221,25 @@ impl Authority {
             expires: exchange.expires,
             bound: true,
         };
-        Ok(AccessTokenClaims {
+        AccessTokenClaims {
             sub: exchange.subject.clone(),
             iat: exchange.issued,
             nbf: exchange.issued.before(NOT_BEFORE_SKEW),
             act: Some(exchange.actors.clone()),
             lanyard_from: exchange.ancestry.clone(),
             ..self.claims(view, peer, &grant, jti)
-        })
+        }
+    }
+}
+
+/// What a receipt is redeemed for.
+fn redemption<'a>(caller: &Caller, exchange: &'a Exchange, scope: &'a str) -> Redemption<'a> {
+    Redemption {
+        client_id: &exchange.client_id,
+        certificate: caller.identity.thumbprint(),
+        requested: ACCESS_TOKEN,
+        target: &exchange.audience,
+        scope,
     }
 }
 

@@ -18,7 +18,6 @@ use crate::authority::decision::steps::Unexplained;
 use crate::authority::decision::steps::Walk;
 use crate::authority::decision::steps::compared;
 use crate::authority::deny_reason::DenyReason;
-use crate::authority::evidence::EvidenceGrade;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
 use crate::authority::registration::ExchangeRule;
@@ -31,6 +30,8 @@ use crate::authority::state::Snapshot;
 use crate::authority::tokens::Actors;
 use crate::authority::tokens::Ancestor;
 use crate::authority::tokens::Ancestry;
+use crate::authority::tokens::Receipt;
+use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
 
 /// A request to exchange what was presented to the client for a token of its own.
@@ -62,25 +63,17 @@ impl fmt::Debug for ExchangeRequest {
 /// What is exchanged, once it has verified.
 #[derive(Debug)]
 pub struct ExchangeSubject {
-    /// The token that was presented. Of a receipt, what it says of the token.
+    /// The token that was presented. Of a receipt alone, what it says of the token.
     pub token: Arc<VerifiedToken>,
-    /// What is known of its presentation. `None` without a receipt.
-    pub presented: Option<Presented>,
+    /// The receipt of its presentation, if there is one.
+    pub receipt: Option<VerifiedReceipt>,
 }
 
-/// What a receipt says of the presentation of a token.
-#[derive(Clone, Debug)]
-pub struct Presented {
-    /// The resource at which it was presented, by its audience.
-    pub at: String,
-    /// When.
-    pub time: Timestamp,
-    /// Whether this client may redeem the receipt.
-    pub is_for_client: bool,
-    /// Whether the proxy that told of it is none of the resource's exchangers.
-    pub independent: bool,
-    /// The grade of the evidence.
-    pub grade: EvidenceGrade,
+impl ExchangeSubject {
+    /// What the receipt says.
+    fn presented(&self) -> Option<&Receipt<'static>> {
+        self.receipt.as_ref().map(|verified| &verified.receipt)
+    }
 }
 
 /// What an exchange is decided by.
@@ -182,9 +175,12 @@ fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Resul
         (found, format!("still allowed at {judged_at}"))
     });
     let presented = judged.map_err(ExchangeError::SubjectDenied)?;
-    if let Some(receipt) = &subject.presented {
-        walk.at(Check::Presentation, || compared(&client_id, "the client that the receipt is for"));
-        if !receipt.is_for_client {
+    if let Some(receipt) = subject.presented() {
+        walk.at(Check::Presentation, || {
+            let only = receipt.exchanger.as_deref().unwrap_or("each of the resource's exchangers");
+            compared(&client_id, format_args!("{only}, as far as it is one of them"))
+        });
+        if !is_for(snapshot, receipt, &client_id) {
             return Err(ExchangeError::NotForClient);
         }
     }
@@ -201,7 +197,7 @@ fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Resul
     let actors = acting(exchanging, (&client_id, &speaks_for), subject, rule, walk)?;
     accepted(exchanging, &client_id, &speaks_for, (target, &actors), walk)?;
     let scope = translated(snapshot, (&request.scope, target), &presented, rule, walk)?;
-    let issued = subject.presented.as_ref().map_or(*now, |receipt| receipt.time);
+    let issued = subject.presented().map_or(*now, |receipt| receipt.iat);
     let expires = issued.after(rule.ttl).min(claims.exp).min(credentials.peer.certificate().not_after());
     walk.at(Check::Expiry, || (format!("exp {}", expires.0), format!("after {}", now.0)));
     if expires <= *now {
@@ -243,6 +239,13 @@ fn own_actor(exchanging: &Exchanging<'_>, client_id: &ClientId) -> Result<(), Ex
     }
 }
 
+/// Whether a client may redeem a receipt: the resource still names it, and the receipt nobody else.
+fn is_for(snapshot: &Snapshot, receipt: &Receipt<'_>, client_id: &ClientId) -> bool {
+    let resource = snapshot.resources.named(&receipt.at);
+    let receipts = resource.and_then(|resource| resource.registration.receipts.as_ref());
+    receipts.is_some_and(|receipts| receipts.may_redeem(client_id, receipt))
+}
+
 /// Where the subject was presented: as the receipt says, or else the only one of its audiences that a rule for the target is
 /// about. `None` where there are several.
 fn presented_at<'a>(
@@ -251,7 +254,7 @@ fn presented_at<'a>(
     speaks_for: &ClientId,
     target: &str,
 ) -> Option<&'a str> {
-    if let Some(receipt) = &subject.presented {
+    if let Some(receipt) = subject.presented() {
         return Some(&receipt.at);
     }
     let audience = subject.token.claims.aud.all();
@@ -267,7 +270,7 @@ fn presented_at<'a>(
 /// Whether a receipt that the rule asks for is missing, and only reported. Otherwise what is missing, or too weak, refuses.
 fn lacks_receipt(subject: &ExchangeSubject, rule: &ExchangeRule, walk: &mut impl Walk) -> Result<bool, ExchangeError> {
     walk.at(Check::Presentation, || {
-        let found = subject.presented.as_ref().map_or_else(
+        let found = subject.presented().map_or_else(
             || "no receipt".to_owned(),
             |receipt| {
                 let independent = if receipt.independent { "an independent receipt" } else { "a receipt" };
@@ -276,7 +279,7 @@ fn lacks_receipt(subject: &ExchangeSubject, rule: &ExchangeRule, walk: &mut impl
         );
         (found, format!("{}, at least {}", rule.presentation.name(), rule.least_evidence.name()))
     });
-    let Some(receipt) = &subject.presented else {
+    let Some(receipt) = subject.presented() else {
         return match rule.presentation {
             Presentation::Receipt | Presentation::Independent => Err(ExchangeError::ReceiptMissing),
             Presentation::Report => Ok(true),

@@ -91,6 +91,12 @@ pub enum ExchangeError {
     /// The scope is malformed or goes beyond what the rule gives, or nothing is left of it.
     #[error("the scope is malformed, goes beyond what the rule gives for what was presented, or is empty")]
     InvalidScope,
+    /// The receipt may be redeemed once, and was.
+    #[error("the receipt was redeemed before")]
+    ReceiptSpent,
+    /// The receipt may be redeemed once, and the store does not answer.
+    #[error("the store does not answer, which a receipt that may be redeemed once waits for")]
+    StoreUnavailable,
     /// Less than a second is left.
     #[error("less than a second is left of the subject, of the rule's ttl or of the certificate")]
     LifetimeOver,
@@ -113,6 +119,8 @@ pub enum ExchangeRefusal {
     InvalidTarget,
     /// `invalid_scope`.
     InvalidScope,
+    /// `temporarily_unavailable`: a receipt that may be redeemed once waits for the store.
+    StoreUnavailable,
 }
 
 impl ExchangeRefusal {
@@ -125,6 +133,7 @@ impl ExchangeRefusal {
             Self::RequestMalformed(sentence) => sentence,
             Self::SubjectNotAccepted => "what is to be exchanged is not accepted",
             Self::InvalidTarget => "the target is not one that this can be exchanged for",
+            Self::StoreUnavailable => "the store is unavailable: try again",
             Self::InvalidScope => "the scope goes beyond what this can be exchanged for",
         }
     }
@@ -165,11 +174,13 @@ impl ExchangeError {
             | Self::ActorIsSubject
             | Self::ActorInChain
             | Self::TooManyActors
+            | Self::ReceiptSpent
             | Self::LifetimeOver => ExchangeRefusal::SubjectNotAccepted,
             Self::SeveralTargets | Self::TargetNotInRules | Self::TargetUnknown | Self::TargetNotAccepting => {
                 ExchangeRefusal::InvalidTarget
             }
             Self::InvalidScope => ExchangeRefusal::InvalidScope,
+            Self::StoreUnavailable => ExchangeRefusal::StoreUnavailable,
         }
     }
 }

@@ -51,7 +51,6 @@ pub use crate::authority::decision::exchange::Exchange;
 pub use crate::authority::decision::exchange::ExchangeRequest;
 pub use crate::authority::decision::exchange::ExchangeSubject;
 pub use crate::authority::decision::exchange::Exchanging;
-pub use crate::authority::decision::exchange::Presented;
 pub use crate::authority::decision::exchange::exchange;
 pub use crate::authority::decision::exchange::explain_exchange;
 pub use crate::authority::decision::exchange_error::ExchangeError;

@@ -236,6 +236,10 @@ pub(in crate::authority) fn of_exchange(error: ExchangeError) -> &'static str {
         ExchangeError::InvalidScope => {
             "ask for scopes that `grants` of the rule give for what was presented: `lanyard client get CLIENT`"
         }
+        ExchangeError::ReceiptSpent => {
+            "exchange once for each target, or let the resource have `once: effect`: `lanyard resource get RESOURCE`"
+        }
+        ExchangeError::StoreUnavailable => "try again; `lanyard doctor --config FILE` says whether the store answers",
         ExchangeError::LifetimeOver => "exchange before the token or the receipt is over",
     }
 }

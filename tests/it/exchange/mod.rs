@@ -4,6 +4,8 @@ mod ahead;
 mod cascade;
 mod chains;
 mod fields;
+mod mesh;
+mod receipts;
 mod rules;
 mod support;
 mod tokens;

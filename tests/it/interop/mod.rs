@@ -4,6 +4,7 @@ mod authlib;
 mod client_pages;
 mod curl;
 mod example_clients;
+mod exchange;
 mod openid_client;
 mod openssl_certificates;
 mod python_client;

@@ -319,13 +319,14 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
 }
 
 /// What an exchange is refused with, besides the errors of grants.
-const EXCHANGE_REFUSALS: [ExchangeRefusal; 6] = [
+const EXCHANGE_REFUSALS: [ExchangeRefusal; 7] = [
     ExchangeRefusal::NotEnabled,
     ExchangeRefusal::UnauthorizedClient,
     ExchangeRefusal::RequestMalformed("a sentence"),
     ExchangeRefusal::SubjectNotAccepted,
     ExchangeRefusal::InvalidTarget,
     ExchangeRefusal::InvalidScope,
+    ExchangeRefusal::StoreUnavailable,
 ];
 
 /// The code of gRPC, and that of RFC 8693 section 2.2.2 or RFC 6749 section 5.2.
@@ -337,6 +338,7 @@ fn exchange_codes(refusal: ExchangeRefusal) -> (&'static str, &'static str) {
         ExchangeRefusal::SubjectNotAccepted => ("SUBJECT_NOT_ACCEPTED", "invalid_request"),
         ExchangeRefusal::InvalidTarget => ("INVALID_TARGET", "invalid_target"),
         ExchangeRefusal::InvalidScope => ("INVALID_SCOPE", "invalid_scope"),
+        ExchangeRefusal::StoreUnavailable => ("STORE_UNAVAILABLE", "temporarily_unavailable"),
         ExchangeRefusal::NotGranted(error) => panic!("{error}"),
     }
 }

@@ -66,7 +66,7 @@ impl Authority {
             // A token that is granted is there.
             (Ok(_), None, Ok(_)) => (Err(why_not(NOTHING, client_id.as_ref(), question)), Vec::new()),
             (Ok(peer), Some(token), _) => {
-                let subject = ExchangeSubject { token: Arc::new(token), presented: None };
+                let subject = ExchangeSubject { token: Arc::new(token), receipt: None };
                 let (outcome, steps) = self.supposed_exchange(&peer, client_id.as_ref(), &subject, question);
                 let terms = outcome.map(|exchange| terms(exchange, view));
                 (terms.map_err(|error| why_not(error, client_id.as_ref(), question)), steps)
