@@ -256,7 +256,11 @@ impl TrustedIssuers {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let keep = self.authority.policy().jwks_uri.keep;
         let issuers = self.issuers.iter().map(|issuer| {
-            let current = issuer.current();
+            let mut current = issuer.current();
+            // A fetch that was under way when the record of a newer schema came ends after it.
+            if self.authority.is_bundle_suspended(&issuer.record_name()) {
+                current.requested_at = None;
+            }
             let confirmed = current.requested_at;
             let keys = confirmed.map(|_| current.keys.clone()).unwrap_or_default();
             let good_until = confirmed.map(|confirmed| confirmed.after(keep));

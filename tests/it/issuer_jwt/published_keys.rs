@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 use lanyard::proto::Decision;
 use lanyard::proto::DenyReason;
@@ -17,6 +18,7 @@ use crate::issuer_jwt::cluster::jwk;
 use crate::support::NOW;
 use crate::support::ca::self_signed;
 use crate::support::calls::refusal;
+use crate::support::door::within;
 use crate::support::leaf::Leaf;
 use crate::support::publisher::Publisher;
 use crate::support::server::Setup;
@@ -196,7 +198,7 @@ async fn a_restart_begins_with_what_was_fetched_for_that_issuer_and_url_alone() 
     let mut forged = record.clone();
     forged["document"] = serde_json::from_str(&Cluster::named(CLUSTER, "forged").jwks()).unwrap();
     let revision = world.store.get(RECORD).await.unwrap().unwrap().revision;
-    let expected = lanyard::authority::store::Expected::At(revision);
+    let expected = Expected::At(revision);
     world.store.put(RECORD, forged.to_string().into_bytes(), expected).await.unwrap();
     let mut world = world.restarted(|_| {}).await;
     assert!(!world.takes_own().await);
@@ -215,4 +217,39 @@ async fn the_keys_are_fetched_from_allowed_hosts_alone() {
     world.poll().await;
     assert_eq!(other.connections(), 0);
     assert!(!world.takes(&next).await && world.takes_own().await);
+}
+
+// What a later version says of the issuer may be that a key is withdrawn.
+#[tokio::test]
+async fn a_record_of_a_newer_schema_suspends_the_issuer_also_for_a_fetch_under_way() {
+    let mut world = World::start().await;
+    assert!(world.takes_own().await);
+    world.publisher.asked().await;
+    let answer = world.publisher.hold_once(world.cluster.jwks().as_bytes());
+    let suspending = async {
+        world.publisher.asked().await;
+        let newer = json!({ "schema": 99 }).to_string().into_bytes();
+        world.store.put(RECORD, newer, Expected::Any).await.unwrap();
+        within(async {
+            while !world.server.server.authority().is_bundle_suspended("issuer:prod") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        answer.notify_one();
+    };
+    tokio::join!(world.poll(), suspending);
+    assert!(!world.takes_own().await);
+    let asked = world.publisher.connections();
+    world.poll().await;
+    assert!(!world.takes_own().await && world.publisher.connections() == asked);
+    world.store.delete(RECORD, Expected::Any).await.unwrap();
+    within(async {
+        while world.server.server.authority().is_bundle_suspended("issuer:prod") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    world.poll().await;
+    assert!(world.takes_own().await);
 }
