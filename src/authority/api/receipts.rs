@@ -87,7 +87,6 @@ impl Authority {
         let (now, claims) = (caller.view.now, &token.claims);
         let key = caller.view.snapshot.receipt_keys.active(now).ok_or(NotMade("there is no key"))?;
         let jti = self.random_id().map_err(|_| NotMade("there is no randomness"))?;
-        let bound_to = claims.cnf.as_ref().and_then(|cnf| cnf.x5t_s256.as_deref()).ok_or(NotMade("it is not bound"))?;
         let own = caller.identity.spiffe_id();
         let acts = own.is_some_and(|id| terms.may_be_redeemed_by_id(id)) || is_opaque_exchanger(caller, terms);
         let told = || parse_spiffe_id(destination).filter(|id| terms.may_be_redeemed_by_id(id));
@@ -97,19 +96,7 @@ impl Authority {
             iat: now,
             exp: now.after(terms.ttl).min(claims.exp),
             ath: hash_of_token(text).into(),
-            token: PresentedToken {
-                jti: claims.jti.as_str().into(),
-                iat: claims.iat,
-                exp: claims.exp,
-                kid: token.key_id.as_str().into(),
-                sub: claims.sub.as_str().into(),
-                client_id: claims.client_id.as_str().into(),
-                creation: claims.lanyard_creation.as_str().into(),
-                scope: narrowed.unwrap_or(claims).scope.as_deref().map(Cow::from),
-                x5t_s256: bound_to.into(),
-                act: claims.act.as_ref().map(Cow::Borrowed),
-                lanyard_from: Cow::Borrowed(&claims.lanyard_from),
-            },
+            token: presented(token, narrowed).ok_or(NotMade("it is not bound"))?,
             at: audience.into(),
             route: route.map(|(method, path)| PresentedRoute { method: method.into(), path: path.into() }),
             by: caller.identity.to_string().into(),
@@ -176,6 +163,27 @@ impl Authority {
             ..record
         });
     }
+}
+
+/// What a receipt says of a token, with the claims that count where these are fewer; `None` where it is not bound.
+pub(in crate::authority::api) fn presented<'a>(
+    token: &'a VerifiedToken,
+    narrowed: Option<&'a AccessTokenClaims>,
+) -> Option<PresentedToken<'a>> {
+    let claims = &token.claims;
+    Some(PresentedToken {
+        jti: claims.jti.as_str().into(),
+        iat: claims.iat,
+        exp: claims.exp,
+        kid: token.key_id.as_str().into(),
+        sub: claims.sub.as_str().into(),
+        client_id: claims.client_id.as_str().into(),
+        creation: claims.lanyard_creation.as_str().into(),
+        scope: narrowed.unwrap_or(claims).scope.as_deref().map(Cow::from),
+        x5t_s256: claims.cnf.as_ref().and_then(|cnf| cnf.x5t_s256.as_deref())?.into(),
+        act: claims.act.as_ref().map(Cow::Borrowed),
+        lanyard_from: Cow::Borrowed(&claims.lanyard_from),
+    })
 }
 
 /// How far apart the clocks of replicas may be.

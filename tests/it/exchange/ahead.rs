@@ -11,8 +11,10 @@ use lanyard::authority::identity::parse_spiffe_id;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ExchangeRuleMetadata;
 use lanyard::authority::resources::DelegatedMetadata;
+use lanyard::authority::resources::ReceiptsMetadata;
 use lanyard::authority::resources::ResourceMetadata;
 
+use crate::exchange::receipts::receipt;
 use crate::exchange::support::Shop;
 use crate::exchange::support::at;
 use crate::exchange::support::claims;
@@ -35,7 +37,7 @@ const SEED: u64 = 41;
 const SUBJECTS: [&str; 10] =
     ["plain", "plain", "plain", "plain", "plain", "vetoes", "lets-porter", "disabled", "reads", "nobody"];
 const EXCHANGERS: [&str; 7] = ["checkout", "checkout", "porter", "porter", "plain", "nobody", "disabled-exchanger"];
-const PLACES: [&str; 6] = ["shop", "shop", "shop", "shop", "desk", "absent"];
+const PLACES: [&str; 8] = ["shop", "shop", "shop", "shop", "kiosk", "kiosk", "desk", "absent"];
 const TARGETS: [&str; 5] = ["orders", "stock", "closed", "absent", "few"];
 
 /// Subjects, exchangers and targets of which some agree with each other and some do not.
@@ -44,11 +46,14 @@ fn world() -> Shop {
     for name in ["shop", "desk", "orders", "stock"] {
         shop.protect(resource(name));
     }
+    let receipts = ReceiptsMetadata { exchangers: vec![id("checkout")], ttl: None, once: None };
+    shop.protect(ResourceMetadata { receipts: Some(receipts), ..resource("kiosk") });
+    ready(shop.fixture.authority.open_receipt_keys()).unwrap();
     shop.protect(ResourceMetadata { delegated: None, ..resource("closed") });
     let few = DelegatedMetadata { actors: vec![id("porter")], max_actors: Some(1) };
     shop.protect(ResourceMetadata { delegated: Some(few), ..resource("few") });
-    let places = || vec![at("shop"), at("desk")];
-    let scope = "shop.read shop.write desk.read".to_owned();
+    let places = || vec![at("shop"), at("desk"), at("kiosk")];
+    let scope = "shop.read shop.write desk.read kiosk.read".to_owned();
     for name in ["plain", "vetoes", "lets-porter", "disabled", "reads"] {
         let subject = ClientMetadata { audience: places(), scope: scope.clone(), ..client(name, "shop", Vec::new()) };
         shop.register(match name {
@@ -72,10 +77,14 @@ fn world() -> Shop {
         rule(all, "shop", "absent"),
         rule(all, "shop", "few"),
         rule(&id("plain"), "desk", "stock"),
+        presentation("receipt", rule(all, "kiosk", "orders")),
+        presentation("independent", rule(&id("plain"), "kiosk", "stock")),
     ];
     shop.register(ClientMetadata { audience: targets(), ..client("checkout", "orders", rules) });
-    let rules =
-        TARGETS.iter().flat_map(|target| [rule(all, "shop", target), rule(all, "desk", target)]).collect::<Vec<_>>();
+    let rules = TARGETS
+        .iter()
+        .flat_map(|target| ["shop", "desk", "kiosk"].map(|place| rule(all, place, target)))
+        .collect::<Vec<_>>();
     shop.register(ClientMetadata { audience: targets(), ..client("porter", "orders", rules.clone()) });
     shop.register(ClientMetadata {
         audience: targets(),
@@ -174,8 +183,13 @@ fn explanations_agree_with_600_generated_exchanges() {
         };
         let terms = explained.subject_token.granted.as_ref().unwrap();
         assert_eq!((&terms.scope, terms.expires_in), (&presented.scope, presented.expires_in), "{what}");
+        // Where receipts are left, that of the presentation is exchanged.
+        let text = presented.access_token;
+        let receipt = (*place == "kiosk").then(|| receipt(&shop, subject, &text, place));
+        let access_token = receipt.is_none().then_some(text);
         let request = ExchangeRequest {
-            access_token: Some(presented.access_token),
+            receipt,
+            access_token,
             audience: vec![at(target)],
             scope: scope.clone(),
             ..ExchangeRequest::default()
@@ -212,6 +226,7 @@ fn explanations_agree_with_600_generated_exchanges() {
         "NO_RULE",
         "TARGET_NOT_IN_RULES",
         "RECEIPT_MISSING",
+        "NOT_FOR_CLIENT",
         "VETOED",
         "TARGET_UNKNOWN",
         "TARGET_NOT_ACCEPTING",
@@ -241,6 +256,7 @@ fn the_rules_that_nearly_apply_are_told_with_what_they_lack() {
             (at("orders"), false, "does not apply: it is about tokens that were presented elsewhere"),
             (at("orders"), false, "does not apply: it is about tokens that were presented elsewhere"),
             (at("stock"), false, "does not apply: it is for another audience"),
+            (at("orders"), false, "does not apply: it is about tokens that were presented elsewhere"),
         ]
     );
     let shop_rules = told("plain", "shop", "orders");

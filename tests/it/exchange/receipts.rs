@@ -70,7 +70,7 @@ fn certificate(shop: &Shop, holder: &str) -> Evidence {
 }
 
 /// The receipt of a token's presentation by its holder.
-fn receipt(shop: &Shop, holder: &str, token: &str, name: &str) -> String {
+pub fn receipt(shop: &Shop, holder: &str, token: &str, name: &str) -> String {
     presented_to(shop, shop.fixture.proxy(), token, certificate(shop, holder), name)
 }
 

@@ -7,10 +7,12 @@ use crate::authority::Authority;
 use crate::authority::api::audit::cause;
 use crate::authority::api::audit::one_step;
 use crate::authority::api::audit::registration;
+use crate::authority::api::explain::supposed::NOT_ISSUED;
 use crate::authority::api::explain::supposed::not_admitted;
 use crate::authority::api::explain::supposed::readable;
 use crate::authority::api::explain::supposed::refused_call;
 use crate::authority::api::explain::supposed::supposed_assertion;
+use crate::authority::api::receipts::presented;
 use crate::authority::decision::Check;
 use crate::authority::decision::Exchange;
 use crate::authority::decision::ExchangeError;
@@ -26,6 +28,7 @@ use crate::authority::decision::TokenRequest;
 use crate::authority::decision::WhyNot;
 use crate::authority::decision::exchange;
 use crate::authority::decision::explain_exchange;
+use crate::authority::evidence::EvidenceGrade;
 use crate::authority::observe::fix;
 use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
@@ -33,6 +36,12 @@ use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RuleClaim;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
+use crate::authority::tokens::PresentationMatch;
+use crate::authority::tokens::Receipt;
+use crate::authority::tokens::VerifiedReceipt;
+use crate::authority::tokens::VerifiedToken;
+use crate::authority::tokens::hash_of_token;
+use crate::authority::tokens::verify_receipt;
 
 /// An exchange of nothing.
 const NOTHING: ExchangeError = ExchangeError::RequestMalformed("what is to be exchanged is missing");
@@ -66,7 +75,8 @@ impl Authority {
             // A token that is granted is there.
             (Ok(_), None, Ok(_)) => (Err(why_not(NOTHING, client_id.as_ref(), question)), Vec::new()),
             (Ok(peer), Some(token), _) => {
-                let subject = ExchangeSubject { token: Arc::new(token), receipt: None };
+                let receipt = supposed_receipt(view, &question.presented_at, &token);
+                let subject = ExchangeSubject { token: Arc::new(token), receipt };
                 let (outcome, steps) = self.supposed_exchange(&peer, client_id.as_ref(), &subject, question);
                 let terms = outcome.map(|exchange| terms(exchange, view));
                 (terms.map_err(|error| why_not(error, client_id.as_ref(), question)), steps)
@@ -121,6 +131,31 @@ impl Authority {
         };
         (exchange(&exchanging), explain_exchange(&exchanging))
     }
+}
+
+/// The receipt that would come with the token, where the resource leaves receipts: the proxy is supposed to be none of those who redeem
+/// them, and to show the whole certificate. It never leaves this function but as what it says.
+fn supposed_receipt(view: &View, audience: &str, token: &VerifiedToken) -> Option<VerifiedReceipt> {
+    let resource = view.snapshot.resources.named(audience)?;
+    let terms = resource.registration.receipts.as_ref()?;
+    let keys = &view.snapshot.receipt_keys;
+    let receipt = Receipt {
+        jti: NOT_ISSUED.into(),
+        iat: view.now,
+        exp: view.now.after(terms.ttl).min(token.claims.exp),
+        ath: hash_of_token(NOT_ISSUED).into(),
+        token: presented(token, None)?,
+        at: audience.into(),
+        route: None,
+        by: NOT_ISSUED.into(),
+        independent: true,
+        grade: EvidenceGrade::Certificate,
+        matched: PresentationMatch::Exact,
+        shown: None,
+        exchanger: None,
+    };
+    let text = receipt.authenticated(keys.active(view.now)?)?;
+    verify_receipt(keys, text.as_str(), view.now).ok()
 }
 
 fn terms(exchange: Exchange, view: &View) -> ExchangedTerms {

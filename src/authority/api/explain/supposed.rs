@@ -42,7 +42,7 @@ use crate::authority::tokens::VerifiedToken;
 use crate::authority::trust::Unproven;
 
 /// The identifier of a token that is not issued. A `jti` has no spaces, so that no revocation names it.
-const NOT_ISSUED: &str = "(not issued)";
+pub(super) const NOT_ISSUED: &str = "(not issued)";
 
 impl Authority {
     /// The asked peer as the caller of the token endpoint, or why it is not admitted.
