@@ -1,10 +1,12 @@
 //! The client library exchanges what was presented to a service, against a real server.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use lanyard::client::exchanged::ExchangeSettings;
 use lanyard::client::exchanged::Exchanged;
@@ -17,8 +19,10 @@ use lanyard::proto::Delegated;
 use lanyard::proto::ExchangeRule;
 use lanyard::proto::GetClientRequest;
 use lanyard::proto::ProtectedResource;
+use lanyard::proto::Receipts;
 use lanyard::proto::ScopeGrant;
 use lanyard::proto::UpdateClientRequest;
+use lanyard::proto::ValidateBindingRequest;
 use serde_json::Map;
 use serde_json::Value;
 
@@ -30,6 +34,7 @@ use crate::support::mint::part;
 use crate::support::server::ORDERS;
 use crate::support::server::Setup;
 use crate::support::server::TestServer;
+use crate::support::server::certificate_of;
 use crate::support::server::spiffe_client;
 use crate::support::workload::CHECKOUT;
 use crate::support::workload::Workload;
@@ -55,6 +60,7 @@ impl Shop {
         let checkout = ProtectedResource {
             audience: CHECKOUT_RESOURCE.to_owned(),
             scope: "checkout.submit".to_owned(),
+            receipts: Some(Receipts { exchangers: vec![CHECKOUT.to_owned()], ..Receipts::default() }),
             ..ProtectedResource::default()
         };
         server.protect(checkout).await.unwrap();
@@ -97,6 +103,20 @@ impl Shop {
         let token = self.server.token(&self.server.svid(name)).await;
         let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
         Presented::from_headers(&HeaderMap::from_iter([(AUTHORIZATION, value)])).unwrap()
+    }
+
+    /// The receipt of a presentation by this caller, as the proxy of the checkout passes it on.
+    async fn receipt(&self, caller: &Leaf, token: &str) -> HeaderMap {
+        let request = ValidateBindingRequest {
+            access_token: token.to_owned(),
+            evidence: certificate_of(caller),
+            audience: CHECKOUT_RESOURCE.to_owned(),
+            receipt: true,
+            ..ValidateBindingRequest::default()
+        };
+        let answer = self.server.bindings(&self.server.svid("/proxy")).validate_binding(request).await.unwrap();
+        let value = HeaderValue::try_from(answer.into_inner().receipt).unwrap();
+        HeaderMap::from_iter([(HeaderName::from_static("x-lanyard-receipt"), value)])
     }
 
     /// How many exchanges the server has carried out, and how many it has refused.
@@ -153,6 +173,25 @@ async fn no_subject_no_presentation_and_no_scope_shares_a_token_with_another() {
         assert_eq!(again.as_str(), token.as_str());
     }
     assert_eq!(shop.counted().await, [4, 0]);
+}
+
+#[tokio::test]
+async fn a_receipt_is_exchanged_once_and_another_one_of_the_same_token_anew() {
+    let shop = Shop::start(120).await;
+    shop.presented("/web/frontend").await;
+    let (exchanged, caller) = (shop.exchanged(), shop.server.svid("/web/frontend"));
+    let token = shop.server.token(&caller).await;
+    let headers = [shop.receipt(&caller, &token).await, shop.receipt(&caller, &token).await];
+    let receipts = headers.map(|headers| Presented::from_headers(&headers).unwrap());
+    let mut texts = BTreeSet::new();
+    for receipt in receipts.iter().chain(&receipts) {
+        let token = exchanged.token(receipt, ORDERS, "orders.read").await.unwrap();
+        assert_eq!(claims(&token)["sub"], "spiffe://prod.example/web/frontend");
+        texts.insert(token.as_str().to_owned());
+    }
+    assert_eq!((texts.len(), shop.counted().await), (2, [2, 0]));
+    // What is no receipt of the server gets nothing of what is kept.
+    exchanged.token(&Presented::receipt("lr1.a.b.c"), ORDERS, "orders.read").await.unwrap_err();
 }
 
 #[tokio::test]
